@@ -1,0 +1,195 @@
+//! A Kubernetes `Status` of kind Failure, made where the mistake is found.
+
+use serde_json::{Value, json};
+
+/// What went wrong, in the words of the Kubernetes API (meta/v1 Status).
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    /// HTTP code.
+    pub code: u16,
+    /// `reason`, for example `NotFound`.
+    pub reason: &'static str,
+    /// `message` for people.
+    pub message: String,
+    /// `details`, when there is something to name.
+    pub details: Option<Box<Details>>,
+}
+
+/// `details` of a Status.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Details {
+    /// Name of the object.
+    pub name: String,
+    /// API group of the object.
+    pub group: String,
+    /// Its kind, or its resource where kube-apiserver says that.
+    pub kind: String,
+    /// UID of the object.
+    pub uid: String,
+    /// Each mistake with its place.
+    pub causes: Vec<Cause>,
+    /// After how many seconds the same request may succeed.
+    pub retry_after_seconds: Option<u32>,
+}
+
+/// One mistake with its place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cause {
+    /// For example `FieldValueRequired`.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+    /// Path such as `spec.containers[0].name`.
+    pub field: String,
+}
+
+/// One validation mistake (apimachinery field.Error).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// `FieldValueRequired`, `FieldValueInvalid`, `FieldValueNotSupported`, `FieldValueForbidden`,
+    /// `FieldValueDuplicate`, `FieldValueTooLong`, `FieldValueTooMany`, `FieldValueNotFound`, `FieldValueTypeInvalid`.
+    pub reason: &'static str,
+    /// Path such as `spec.containers[0].name`.
+    pub field: String,
+    /// Without the path: `Required value`, `Invalid value: "x": must be …`.
+    pub message: String,
+}
+
+impl FieldError {
+    /// A field that must be there is not.
+    #[must_use]
+    pub fn required(field: impl Into<String>, detail: &str) -> Self {
+        let message = if detail.is_empty() { "Required value".to_owned() } else { format!("Required value: {detail}") };
+        Self { reason: "FieldValueRequired", field: field.into(), message }
+    }
+
+    /// A value that breaks a rule. `value` is shown as JSON, as kube-apiserver does.
+    #[must_use]
+    pub fn invalid(field: impl Into<String>, value: &Value, detail: &str) -> Self {
+        Self { reason: "FieldValueInvalid", field: field.into(), message: format!("Invalid value: {value}: {detail}") }
+    }
+
+    /// A value outside of a closed list.
+    #[must_use]
+    pub fn not_supported(field: impl Into<String>, value: &Value, supported: &[&str]) -> Self {
+        let list: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
+        Self {
+            reason: "FieldValueNotSupported",
+            field: field.into(),
+            message: format!("Unsupported value: {value}: supported values: {}", list.join(", ")),
+        }
+    }
+
+    /// A value that may not be set here.
+    #[must_use]
+    pub fn forbidden(field: impl Into<String>, detail: &str) -> Self {
+        Self { reason: "FieldValueForbidden", field: field.into(), message: format!("Forbidden: {detail}") }
+    }
+
+    /// The same value twice in a list that is a set.
+    #[must_use]
+    pub fn duplicate(field: impl Into<String>, value: &Value) -> Self {
+        Self { reason: "FieldValueDuplicate", field: field.into(), message: format!("Duplicate value: {value}") }
+    }
+}
+
+impl ApiError {
+    /// Any Failure without details.
+    #[must_use]
+    pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { code, reason, message: message.into(), details: None }
+    }
+
+    /// 400: the request makes no sense.
+    #[must_use]
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(400, "BadRequest", message)
+    }
+
+    /// 404 for a named object; `resource` is the plural, as kube-apiserver prints it.
+    #[must_use]
+    pub fn not_found(group: &str, resource: &str, name: &str) -> Self {
+        Self::about(404, "NotFound", group, resource, name, &format!("{} {name:?} not found", qualified(group, resource)))
+    }
+
+    /// 409: the name is taken.
+    #[must_use]
+    pub fn already_exists(group: &str, resource: &str, name: &str) -> Self {
+        let message = format!("{} {name:?} already exists", qualified(group, resource));
+        Self::about(409, "AlreadyExists", group, resource, name, &message)
+    }
+
+    /// 409: somebody else was faster, or a precondition does not hold.
+    #[must_use]
+    pub fn conflict(group: &str, resource: &str, name: &str, why: &str) -> Self {
+        let message = format!("Operation cannot be fulfilled on {} {name:?}: {why}", qualified(group, resource));
+        Self::about(409, "Conflict", group, resource, name, &message)
+    }
+
+    /// 422 with every mistake; `kind` is the Kind, as kube-apiserver prints it.
+    #[must_use]
+    pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
+        let all: Vec<String> = errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
+        let list = match all.as_slice() {
+            [one] => one.clone(),
+            many => format!("[{}]", many.join(", ")),
+        };
+        let message = format!("{} {name:?} is invalid: {list}", qualified(group, kind));
+        let mut error = Self::about(422, "Invalid", group, kind, name, &message);
+        if let Some(details) = &mut error.details {
+            details.causes = errors
+                .iter()
+                .map(|e| Cause { reason: e.reason.to_owned(), message: e.message.clone(), field: e.field.clone() })
+                .collect();
+        }
+        error
+    }
+
+    /// 410: that revision is no longer kept; list again.
+    #[must_use]
+    pub fn expired(message: impl Into<String>) -> Self {
+        Self::new(410, "Expired", message)
+    }
+
+    /// 500: our fault.
+    #[must_use]
+    pub fn internal(message: impl std::fmt::Display) -> Self {
+        Self::new(500, "InternalError", format!("Internal error occurred: {message}"))
+    }
+
+    fn about(code: u16, reason: &'static str, group: &str, kind: &str, name: &str, message: &str) -> Self {
+        let details = Details { name: name.into(), group: group.into(), kind: kind.into(), ..Details::default() };
+        Self { code, reason, message: message.into(), details: Some(Box::new(details)) }
+    }
+
+    /// The Status object that the caller gets.
+    #[must_use]
+    pub fn to_status(&self) -> Value {
+        let mut status = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": self.message, "reason": self.reason, "code": self.code,
+        });
+        if let Some(details) = &self.details {
+            let mut out = serde_json::Map::new();
+            for (key, text) in [("name", &details.name), ("group", &details.group), ("kind", &details.kind), ("uid", &details.uid)] {
+                if !text.is_empty() {
+                    out.insert(key.to_owned(), json!(text));
+                }
+            }
+            if !details.causes.is_empty() {
+                let causes = details.causes.iter().map(|c| json!({"reason": c.reason, "message": c.message, "field": c.field}));
+                out.insert("causes".to_owned(), causes.collect());
+            }
+            if let Some(seconds) = details.retry_after_seconds {
+                out.insert("retryAfterSeconds".to_owned(), json!(seconds));
+            }
+            status["details"] = Value::Object(out);
+        }
+        status
+    }
+}
+
+fn qualified(group: &str, what: &str) -> String {
+    if group.is_empty() { what.to_owned() } else { format!("{what}.{group}") }
+}

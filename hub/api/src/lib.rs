@@ -1,0 +1,20 @@
+//! The object machinery without I/O: what objects are, which kinds there are, what is allowed.
+//!
+//! ```text
+//! error      a Kubernetes Status on its way to the caller
+//! object     key, header, canonical JSON: what the store holds
+//! kind       one descriptor per kind, and the Strategy that is special about it
+//! kinds/     one file per kind
+//! schema/    the committed table of facts: fields, defaults, keys, proto numbers; what reads it
+//! patch/     JSON, merge and strategic merge patches
+//! selector   label and field selectors
+//! quantity, time, name    the scalar formats
+//! table      server-side columns
+//! plan       objects → the records that a spoke gets
+//! streams    how a request reaches a spoke, as a trait
+//! ```
+
+pub mod error;
+pub mod kind;
+pub mod object;
+pub mod streams;

@@ -1,0 +1,180 @@
+//! Revisions: transactions with preconditions, consistent snapshots, watches from a revision.
+//!
+//! ```text
+//! txn       what a commit asks for and what it answers
+//! state     the persistent ordered map of one moment, O(1) to keep
+//! ring      recent events, shared by all watchers
+//! committer one task: checks, batches, makes durable, publishes
+//! memory    the backend for tests; nothing survives
+//! redb      the default: embedded, group commit, fsync before acknowledging
+//! promises  what every backend must pass
+//! ```
+//!
+//! Guarantees: a commit is answered after it is durable; a reader sees only durable revisions, and
+//! always a whole one; watches deliver each revision once, in order, or say that it is gone.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use freewheel_hub_api::object::{Key, Object};
+
+/// Counts up by one per committed transaction that changed something; the first is 1.
+pub type Revision = u64;
+
+/// Most operations in one transaction.
+pub const MAX_OPERATIONS: usize = 128;
+/// Largest body of one object in bytes, as etcd's default request limit.
+pub const MAX_OBJECT_BYTES: usize = 1_572_864;
+
+/// An object as it stands at a revision.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its key.
+    pub key: Key,
+    /// Header and canonical body.
+    pub object: Object,
+    /// Revision that wrote it: its `resourceVersion`.
+    pub revision: Revision,
+    /// Revision that created it.
+    pub created: Revision,
+}
+
+/// What must hold for a transaction to commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// There is nothing under the key.
+    Absent(Key),
+    /// There is something under the key.
+    Present(Key),
+    /// The key was last written at this revision.
+    Revision(Key, Revision),
+    /// The key holds an object with this UID.
+    Uid(Key, String),
+}
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Writes the object.
+    Put(Key, Object),
+    /// Removes what is there; nothing there is no error.
+    Delete(Key),
+}
+
+/// All or nothing: every expectation holds and every operation is done at one revision, or none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Txn {
+    /// Checked in order against the state just before.
+    pub expect: Vec<Expect>,
+    /// At most [`MAX_OPERATIONS`].
+    pub operations: Vec<Operation>,
+}
+
+/// What a commit answers.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The revision that now includes it. When nothing changed (every put equals what was there),
+    /// the store's current revision, and no event is made.
+    pub revision: Revision,
+    /// For each operation: the object after it (`Put`) or before it (`Delete`).
+    pub results: Vec<Option<Arc<Stored>>>,
+}
+
+/// Why a transaction did not commit. Nothing was changed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CommitError {
+    /// An expectation does not hold; with what is there instead.
+    #[error("expectation {index} does not hold")]
+    Unmet {
+        /// Which of [`Txn::expect`].
+        index: usize,
+        /// What stands under its key.
+        found: Option<Arc<Stored>>,
+    },
+    /// Too many operations or too large an object.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The disk refused (full, failing): not acknowledged, and no later commit will be until it heals.
+    #[error("the store cannot write: {0}")]
+    Unavailable(String),
+}
+
+/// What happened to one key.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Revision it happened at.
+    pub revision: Revision,
+    /// The object after it, or `None` when it was deleted.
+    pub now: Option<Arc<Stored>>,
+    /// The object before it, or `None` when it was created.
+    pub before: Option<Arc<Stored>>,
+}
+
+impl Event {
+    /// The key it is about.
+    #[must_use]
+    pub fn key(&self) -> Option<&Key> {
+        self.now.as_ref().or(self.before.as_ref()).map(|stored| &stored.key)
+    }
+}
+
+/// A part of the key space: one resource, and optionally one cluster of it and one namespace of that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// The resource.
+    pub resource: freewheel_hub_api::object::Resource,
+    /// One cluster, or all.
+    pub cluster: Option<freewheel_link::names::ClusterName>,
+    /// One namespace, or all; only with a cluster.
+    pub namespace: Option<Arc<str>>,
+}
+
+/// The whole store at one revision; cheap to keep, never changes.
+pub trait Snapshot: Send + Sync {
+    /// Its revision.
+    fn revision(&self) -> Revision;
+    /// What is under the key.
+    fn get(&self, key: &Key) -> Option<Arc<Stored>>;
+    /// Everything in the scope in key order, starting after `after`.
+    fn range<'a>(&'a self, scope: &Scope, after: Option<&Key>) -> Box<dyn Iterator<Item = Arc<Stored>> + Send + 'a>;
+    /// How many objects are in the scope.
+    fn count(&self, scope: &Scope) -> usize {
+        self.range(scope, None).count()
+    }
+}
+
+/// Events of several scopes in revision order. Every event of one revision is delivered before the
+/// next; [`Watch::progress`] says how far it has come.
+#[async_trait]
+pub trait Watch: Send {
+    /// The next events, all of one or more whole revisions, never empty; `Err` when the watcher fell so
+    /// far behind that they are no longer kept. Cancel safe.
+    async fn next(&mut self) -> Result<Vec<Event>, Compacted>;
+    /// Every event up to this revision was delivered.
+    fn progress(&self) -> Revision;
+}
+
+/// The revision asked for is no longer kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too old resource version: {asked} ({oldest})")]
+pub struct Compacted {
+    /// Where the watch wanted to go on.
+    pub asked: Revision,
+    /// The oldest revision that can be watched from.
+    pub oldest: Revision,
+}
+
+/// The store. Reads are in memory and never wait; commits wait for the disk.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Random and constant for the life of this data; a restore makes a new one.
+    fn incarnation(&self) -> u64;
+    /// Commits, durably, before it returns.
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError>;
+    /// The newest durable state.
+    fn snapshot(&self) -> Arc<dyn Snapshot>;
+    /// The state at an older revision that is still kept (for `continue` and exact lists).
+    fn snapshot_at(&self, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted>;
+    /// Events after `after` in any of the scopes; no scopes: of everything.
+    fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted>;
+}

@@ -1,0 +1,205 @@
+//! What a spoke tells back. Frozen like the records of a plan: a change is a new variant at the end.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::ClusterName;
+
+/// Order of reports about one thing: the hub drops what is older than what it has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ReportStamp {
+    /// Counts the agent's starts; kept in the ledger.
+    pub boot_epoch: u64,
+    /// Counts reports within one epoch.
+    pub sequence: u64,
+}
+
+/// One report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// State of a planned pod.
+    Pod(PodStatusV1),
+    /// The pod with this UID runs no more and its remains are gone: the hub may forget it.
+    PodGone {
+        /// Realm of the pod.
+        realm: ClusterName,
+        /// UID of the pod.
+        uid: String,
+    },
+    /// State of the device.
+    Node(NodeStatusV1),
+    /// Something a user should be able to read in `kubectl describe`.
+    Event(EventV1),
+}
+
+/// Milliseconds since 1970-01-01 UTC by the device's own clock, which nobody has to trust.
+pub type UnixMillis = u64;
+
+/// State of one pod, as the spoke owns it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodStatusV1 {
+    /// Realm of the pod.
+    pub realm: ClusterName,
+    /// metadata.namespace
+    pub namespace: String,
+    /// metadata.name
+    pub name: String,
+    /// metadata.uid
+    pub uid: String,
+    /// status.phase
+    pub phase: PhaseV1,
+    /// status.podIP
+    pub ip: Option<Ipv4Addr>,
+    /// status.startTime
+    pub started: Option<UnixMillis>,
+    /// status.reason, else empty.
+    pub reason: String,
+    /// status.message, else empty.
+    pub message: String,
+    /// Conditions that the spoke owns: Initialized, ContainersReady, Ready, PodReadyToStartContainers.
+    pub conditions: Vec<ConditionV1>,
+    /// status.initContainerStatuses
+    pub init: Vec<ContainerStatusV1>,
+    /// status.containerStatuses
+    pub containers: Vec<ContainerStatusV1>,
+}
+
+/// status.phase
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PhaseV1 {
+    /// Not all containers have started once.
+    Pending,
+    /// At least one runs or is being restarted.
+    Running,
+    /// All ended well and none will be restarted.
+    Succeeded,
+    /// All ended, at least one badly, and none will be restarted.
+    Failed,
+}
+
+/// One condition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConditionV1 {
+    /// type
+    pub kind: String,
+    /// status
+    pub status: bool,
+    /// lastTransitionTime
+    pub since: UnixMillis,
+    /// reason, else empty.
+    pub reason: String,
+    /// message, else empty.
+    pub message: String,
+}
+
+/// State of one container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerStatusV1 {
+    /// name
+    pub name: String,
+    /// ready
+    pub ready: bool,
+    /// started
+    pub begun: bool,
+    /// restartCount
+    pub restarts: u32,
+    /// image
+    pub image: String,
+    /// imageID, else empty.
+    pub image_id: String,
+    /// containerID, else empty.
+    pub container_id: String,
+    /// state
+    pub state: ContainerStateV1,
+    /// lastState, where it is Terminated.
+    pub last: Option<TerminatedV1>,
+}
+
+/// state of a container
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ContainerStateV1 {
+    /// waiting: (reason, message)
+    Waiting(String, String),
+    /// running.startedAt
+    Running(UnixMillis),
+    /// terminated
+    Terminated(TerminatedV1),
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TerminatedV1 {
+    /// exitCode
+    pub code: i32,
+    /// signal, 0: none.
+    pub signal: i32,
+    /// reason: Completed, Error, OOMKilled, StartError, …
+    pub reason: String,
+    /// message, else empty.
+    pub message: String,
+    /// startedAt
+    pub started: UnixMillis,
+    /// finishedAt
+    pub finished: UnixMillis,
+}
+
+/// State of the device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatusV1 {
+    /// The node's own address.
+    pub address: Ipv4Addr,
+    /// metadata.name's machine name.
+    pub hostname: String,
+    /// nodeInfo.architecture in Go's words: amd64, arm64, arm.
+    pub architecture: String,
+    /// nodeInfo.kernelVersion
+    pub kernel: String,
+    /// nodeInfo.osImage
+    pub os_image: String,
+    /// nodeInfo.machineID
+    pub machine_id: String,
+    /// nodeInfo.bootID
+    pub boot_id: String,
+    /// Version of the agent.
+    pub version: String,
+    /// Engine profile that compiled modules must be made for.
+    pub profile: String,
+    /// Bits of [`crate::plan::feature`].
+    pub features: u64,
+    /// capacity: CPU in thousandths of a core.
+    pub cpu_milli: u32,
+    /// capacity: memory in bytes.
+    pub memory: u64,
+    /// capacity: ephemeral storage in bytes.
+    pub storage: u64,
+    /// capacity: pods.
+    pub pods: u32,
+    /// Labels given with `--labels`, sorted.
+    pub labels: Vec<(String, String)>,
+    /// Pressure conditions that hold now: `DiskPressure`, `MemoryPressure`, `PIDPressure`.
+    pub pressure: Vec<String>,
+}
+
+/// An event about a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventV1 {
+    /// Realm of the pod.
+    pub realm: ClusterName,
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name.
+    pub pod: String,
+    /// The pod's UID.
+    pub uid: String,
+    /// involvedObject.fieldPath such as `spec.containers{web}`, else empty.
+    pub field_path: String,
+    /// `Warning`, else `Normal`.
+    pub warning: bool,
+    /// reason
+    pub reason: String,
+    /// message
+    pub message: String,
+    /// When it happened.
+    pub at: UnixMillis,
+}

@@ -1,0 +1,202 @@
+//! What the agent needs of the world. The binary wires the real ones, tests wire fakes, and the agent
+//! itself knows no wasmtime, no quinn and no hyper.
+//!
+//! Every port answers at once or reports later through [`Input`]; none blocks the agent's loop.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_link::digest::Digest;
+use freewheel_link::generation::Generation;
+use freewheel_link::names::ClusterName;
+use freewheel_link::plan::{Record, RecordKey, ServiceV1};
+use freewheel_link::report::{NodeStatusV1, Report, ReportStamp, UnixMillis};
+
+/// Time, as a trait so that a simulation owns it.
+pub trait Clock: Send + Sync {
+    /// Monotonic, from any start.
+    fn now(&self) -> Duration;
+    /// The device's wall clock.
+    fn unix_ms(&self) -> UnixMillis;
+}
+
+/// One container start: unique per pod UID, container name and attempt.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContainerId {
+    /// UID of the pod.
+    pub pod: String,
+    /// Name of the container.
+    pub container: String,
+    /// restartCount of this start.
+    pub attempt: u32,
+}
+
+/// All that a start needs; everything is resolved already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartContainer {
+    /// Which start this is.
+    pub id: ContainerId,
+    /// For log lines and messages: realm, namespace, pod.
+    pub realm: ClusterName,
+    /// metadata.namespace
+    pub namespace: String,
+    /// metadata.name
+    pub pod_name: String,
+    /// The verified artifact on disk.
+    pub artifact: PathBuf,
+    /// argv; never empty.
+    pub args: Vec<String>,
+    /// Environment, resolved and expanded.
+    pub env: Vec<(String, String)>,
+    /// Directories that the guest sees: (host path, guest path, read only).
+    pub mounts: Vec<(PathBuf, String, bool)>,
+    /// Bytes; `None`: the engine profile's bound.
+    pub memory_limit: Option<u64>,
+    /// Thousandths of a core; `None`: no quota.
+    pub cpu_limit_milli: Option<u32>,
+    /// TCP ports that the container declares: an HTTP component is served on the first.
+    pub ports: Vec<u16>,
+    /// Uses of one HTTP instance.
+    pub http_reuse: u16,
+    /// Log file of this start; its directory exists.
+    pub log: PathBuf,
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Exit code as Kubernetes shows it: 137 for OOMKilled and kills, 143 for a graceful stop, 134 for traps.
+    pub code: i32,
+    /// `Completed`, `Error`, `OOMKilled`, `StartError` (never ran: cannot be linked or loaded).
+    pub reason: String,
+    /// For the user: the trap's text, the missing import, the limit.
+    pub message: String,
+}
+
+/// Runs containers (spoke-runtime).
+pub trait Containers: Send + Sync {
+    /// Starts one; later come [`Input::Started`] and [`Input::Exited`], or `Exited` alone.
+    /// The pod's network exists already.
+    fn start(&self, start: StartContainer);
+    /// Asks it to end: listeners close, the guest is told, after `grace` it is killed. `Exited` follows.
+    fn stop(&self, id: &ContainerId, grace: Duration);
+    /// Something the pod mounts has changed or the pod is gone: forget its logs and state on disk.
+    fn forget_pod(&self, pod_uid: &str);
+}
+
+/// A pod's place in the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodNetwork {
+    /// UID of the pod.
+    pub uid: String,
+    /// Realm it belongs to.
+    pub realm: ClusterName,
+    /// metadata.namespace, for the DNS search list.
+    pub namespace: String,
+    /// Its IP.
+    pub ip: Ipv4Addr,
+    /// Its hostname.
+    pub hostname: String,
+    /// Names from hostAliases as (address, name).
+    pub aliases: Vec<(String, String)>,
+    /// hostPorts as (host port, container port, is UDP).
+    pub host_ports: Vec<(u16, u16, bool)>,
+}
+
+/// The pod network (spoke-net).
+pub trait Network: Send + Sync {
+    /// Makes the pod's network, before its first container.
+    fn add_pod(&self, pod: PodNetwork);
+    /// Takes it away, after its last container.
+    fn remove_pod(&self, uid: &str);
+    /// Replaces or removes one Service of a realm (`None`: gone). Existing connections stay.
+    fn set_service(&self, realm: &ClusterName, namespace: &str, name: &str, service: Option<ServiceV1>);
+    /// The device's own address, for NodePorts and hostPorts, and the cluster's DNS domain.
+    fn set_node(&self, address: Ipv4Addr, domain: &str);
+}
+
+/// Compiled modules (spoke-modules).
+pub trait Modules: Send + Sync {
+    /// Makes sure that the artifact of this component is on disk and verified. Answers with the path when it
+    /// is; else fetches it and [`Input::Module`] follows.
+    fn want(&self, component: Digest) -> Option<PathBuf>;
+    /// Everything that the plan still needs; the rest may be dropped.
+    fn keep(&self, components: &[Digest]);
+}
+
+/// What arrives in the agent's one queue.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A part of a plan from the hub; durable in the ledger before it is acknowledged.
+    Plan(PlanPart),
+    /// A container runs.
+    Started(ContainerId),
+    /// A container ended.
+    Exited(ContainerId, Exit),
+    /// A module is there, or why it cannot be: (component, path or (reason, message)).
+    Module(Digest, Result<PathBuf, (String, String)>),
+    /// The session with the hub is up (after the greeting) or down.
+    Connected(bool),
+    /// The hub has taken reports up to here.
+    ReportsTaken(ReportStamp),
+    /// Something about the device changed.
+    Node(NodeStatusV1),
+    /// Stop all containers gracefully? No: stop the agent and leave the ledger as it is.
+    Shutdown,
+}
+
+/// A plan delta, whole: the link has put its frames together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanPart {
+    /// What it builds on; ignored when `snapshot`.
+    pub base: Generation,
+    /// What holds after it.
+    pub to: Generation,
+    /// Replaces everything instead of adding to `base`.
+    pub snapshot: bool,
+    /// Records to put.
+    pub put: Vec<Record>,
+    /// Records to remove.
+    pub remove: Vec<RecordKey>,
+}
+
+/// Where reports go (the link's session). Never blocks: an uplink without a session drops them, and the
+/// agent sends everything that is not yet taken after the next [`Input::Connected`].
+pub trait Uplink: Send + Sync {
+    /// Sends one report.
+    fn report(&self, stamp: ReportStamp, report: Report);
+    /// The plan of this generation is durable, and what the set looks like now.
+    fn took(&self, generation: Generation, digest: freewheel_link::digest::SetDigest);
+}
+
+/// The ledger's file, as a trait so that a simulation can lose and tear writes.
+pub trait Disk: Send + Sync {
+    /// The whole file, empty when there is none.
+    fn read(&self) -> io::Result<Vec<u8>>;
+    /// Adds to the end.
+    fn append(&self, bytes: &[u8]) -> io::Result<()>;
+    /// What was appended survives a power cut after this returns.
+    fn sync(&self) -> io::Result<()>;
+    /// Replaces the whole file atomically and durably (compaction).
+    fn replace(&self, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// All ports together.
+#[derive(Clone)]
+pub struct Ports {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Containers.
+    pub containers: Arc<dyn Containers>,
+    /// Pod network.
+    pub network: Arc<dyn Network>,
+    /// Modules.
+    pub modules: Arc<dyn Modules>,
+    /// Ledger file.
+    pub disk: Arc<dyn Disk>,
+    /// The hub.
+    pub uplink: Arc<dyn Uplink>,
+}
