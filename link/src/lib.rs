@@ -11,6 +11,7 @@
 //! tls, quic                   the only rustls configurations; the only file that names quinn
 //! ```
 
+pub mod artifact;
 pub mod digest;
 pub mod generation;
 pub mod names;

@@ -60,14 +60,22 @@ impl FieldError {
     /// A field that must be there is not.
     #[must_use]
     pub fn required(field: impl Into<String>, detail: &str) -> Self {
-        let message = if detail.is_empty() { "Required value".to_owned() } else { format!("Required value: {detail}") };
+        let message = if detail.is_empty() {
+            "Required value".to_owned()
+        } else {
+            format!("Required value: {detail}")
+        };
         Self { reason: "FieldValueRequired", field: field.into(), message }
     }
 
     /// A value that breaks a rule. `value` is shown as JSON, as kube-apiserver does.
     #[must_use]
     pub fn invalid(field: impl Into<String>, value: &Value, detail: &str) -> Self {
-        Self { reason: "FieldValueInvalid", field: field.into(), message: format!("Invalid value: {value}: {detail}") }
+        Self {
+            reason: "FieldValueInvalid",
+            field: field.into(),
+            message: format!("Invalid value: {value}: {detail}"),
+        }
     }
 
     /// A value outside of a closed list.
@@ -84,13 +92,21 @@ impl FieldError {
     /// A value that may not be set here.
     #[must_use]
     pub fn forbidden(field: impl Into<String>, detail: &str) -> Self {
-        Self { reason: "FieldValueForbidden", field: field.into(), message: format!("Forbidden: {detail}") }
+        Self {
+            reason: "FieldValueForbidden",
+            field: field.into(),
+            message: format!("Forbidden: {detail}"),
+        }
     }
 
     /// The same value twice in a list that is a set.
     #[must_use]
     pub fn duplicate(field: impl Into<String>, value: &Value) -> Self {
-        Self { reason: "FieldValueDuplicate", field: field.into(), message: format!("Duplicate value: {value}") }
+        Self {
+            reason: "FieldValueDuplicate",
+            field: field.into(),
+            message: format!("Duplicate value: {value}"),
+        }
     }
 }
 
@@ -110,7 +126,14 @@ impl ApiError {
     /// 404 for a named object; `resource` is the plural, as kube-apiserver prints it.
     #[must_use]
     pub fn not_found(group: &str, resource: &str, name: &str) -> Self {
-        Self::about(404, "NotFound", group, resource, name, &format!("{} {name:?} not found", qualified(group, resource)))
+        Self::about(
+            404,
+            "NotFound",
+            group,
+            resource,
+            name,
+            &format!("{} {name:?} not found", qualified(group, resource)),
+        )
     }
 
     /// 409: the name is taken.
@@ -123,14 +146,18 @@ impl ApiError {
     /// 409: somebody else was faster, or a precondition does not hold.
     #[must_use]
     pub fn conflict(group: &str, resource: &str, name: &str, why: &str) -> Self {
-        let message = format!("Operation cannot be fulfilled on {} {name:?}: {why}", qualified(group, resource));
+        let message = format!(
+            "Operation cannot be fulfilled on {} {name:?}: {why}",
+            qualified(group, resource)
+        );
         Self::about(409, "Conflict", group, resource, name, &message)
     }
 
     /// 422 with every mistake; `kind` is the Kind, as kube-apiserver prints it.
     #[must_use]
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
-        let all: Vec<String> = errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
+        let all: Vec<String> =
+            errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
         let list = match all.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
@@ -140,7 +167,11 @@ impl ApiError {
         if let Some(details) = &mut error.details {
             details.causes = errors
                 .iter()
-                .map(|e| Cause { reason: e.reason.to_owned(), message: e.message.clone(), field: e.field.clone() })
+                .map(|e| Cause {
+                    reason: e.reason.to_owned(),
+                    message: e.message.clone(),
+                    field: e.field.clone(),
+                })
                 .collect();
         }
         error
@@ -158,8 +189,20 @@ impl ApiError {
         Self::new(500, "InternalError", format!("Internal error occurred: {message}"))
     }
 
-    fn about(code: u16, reason: &'static str, group: &str, kind: &str, name: &str, message: &str) -> Self {
-        let details = Details { name: name.into(), group: group.into(), kind: kind.into(), ..Details::default() };
+    fn about(
+        code: u16,
+        reason: &'static str,
+        group: &str,
+        kind: &str,
+        name: &str,
+        message: &str,
+    ) -> Self {
+        let details = Details {
+            name: name.into(),
+            group: group.into(),
+            kind: kind.into(),
+            ..Details::default()
+        };
         Self { code, reason, message: message.into(), details: Some(Box::new(details)) }
     }
 
@@ -172,13 +215,21 @@ impl ApiError {
         });
         if let Some(details) = &self.details {
             let mut out = serde_json::Map::new();
-            for (key, text) in [("name", &details.name), ("group", &details.group), ("kind", &details.kind), ("uid", &details.uid)] {
+            for (key, text) in [
+                ("name", &details.name),
+                ("group", &details.group),
+                ("kind", &details.kind),
+                ("uid", &details.uid),
+            ] {
                 if !text.is_empty() {
                     out.insert(key.to_owned(), json!(text));
                 }
             }
             if !details.causes.is_empty() {
-                let causes = details.causes.iter().map(|c| json!({"reason": c.reason, "message": c.message, "field": c.field}));
+                let causes = details
+                    .causes
+                    .iter()
+                    .map(|c| json!({"reason": c.reason, "message": c.message, "field": c.field}));
                 out.insert("causes".to_owned(), causes.collect());
             }
             if let Some(seconds) = details.retry_after_seconds {

@@ -87,7 +87,12 @@ pub trait Strategy: Send + Sync {
     }
 
     /// Every mistake of a change; [`Strategy::validate`] runs on `new` as well.
-    fn validate_update(&self, _subresource: Option<&str>, _new: &Value, _old: &Value) -> Vec<FieldError> {
+    fn validate_update(
+        &self,
+        _subresource: Option<&str>,
+        _new: &Value,
+        _old: &Value,
+    ) -> Vec<FieldError> {
         Vec::new()
     }
 
@@ -169,7 +174,9 @@ fn keep_other_half(subresource: Option<&str>, new: &mut Value, old: &Value) {
             Some(status) => map.insert("status".to_owned(), status),
             None => map.remove("status"),
         };
-        if let (Some(version), Some(meta)) = (version, map.get_mut("metadata").and_then(Value::as_object_mut)) {
+        if let (Some(version), Some(meta)) =
+            (version, map.get_mut("metadata").and_then(Value::as_object_mut))
+        {
             meta.insert("resourceVersion".to_owned(), version);
         }
     } else {
@@ -181,7 +188,11 @@ impl Kind {
     /// `v1`, `apps/v1`.
     #[must_use]
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     /// Where its objects are stored.

@@ -15,6 +15,7 @@
 //! ```
 
 pub mod error;
+pub mod images;
 pub mod kind;
 pub mod object;
 pub mod streams;

@@ -19,7 +19,11 @@ impl Resource {
     /// `resource` plural and `group`, empty for core.
     #[must_use]
     pub fn new(group: &str, resource: &str) -> Self {
-        if group.is_empty() { Self(resource.into()) } else { Self(format!("{resource}.{group}").into()) }
+        if group.is_empty() {
+            Self(resource.into())
+        } else {
+            Self(format!("{resource}.{group}").into())
+        }
     }
 
     /// `pods`, `deployments.apps`.
@@ -64,7 +68,12 @@ impl Key {
     /// A key from its parts.
     #[must_use]
     pub fn new(resource: &Resource, cluster: &ClusterName, namespace: &str, name: &str) -> Self {
-        Self { resource: resource.clone(), cluster: cluster.clone(), namespace: namespace.into(), name: name.into() }
+        Self {
+            resource: resource.clone(),
+            cluster: cluster.clone(),
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 }
 
@@ -120,7 +129,10 @@ impl Object {
     ///
     /// # Errors
     /// When the value is no object with metadata.
-    pub fn from_value(mut value: Value, fields: BTreeMap<String, String>) -> Result<Self, ApiError> {
+    pub fn from_value(
+        mut value: Value,
+        fields: BTreeMap<String, String>,
+    ) -> Result<Self, ApiError> {
         let meta = value
             .get_mut("metadata")
             .and_then(Value::as_object_mut)
@@ -140,7 +152,13 @@ impl Object {
                 .flatten()
                 .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())))
                 .collect(),
-            owners: meta.get("ownerReferences").and_then(Value::as_array).into_iter().flatten().map(owner).collect(),
+            owners: meta
+                .get("ownerReferences")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .map(owner)
+                .collect(),
             finalizers: strings("finalizers"),
             deleting: meta.contains_key("deletionTimestamp"),
             fields,

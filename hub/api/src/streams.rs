@@ -7,7 +7,6 @@ use bytes::Bytes;
 use freewheel_link::names::ClusterName;
 
 use crate::error::ApiError;
-use crate::error::ApiError;
 
 /// A stream of bytes from a spoke: chunks until the end or an error.
 pub type ByteStream = Pin<Box<dyn futures::Stream<Item = Result<Bytes, ApiError>> + Send>>;
@@ -37,5 +36,10 @@ pub struct LogOptions {
 #[async_trait]
 pub trait SpokeStreams: Send + Sync {
     /// Log of one container of the pod with this UID on the spoke called `spoke`.
-    async fn logs(&self, spoke: &ClusterName, pod_uid: &str, options: LogOptions) -> Result<ByteStream, ApiError>;
+    async fn logs(
+        &self,
+        spoke: &ClusterName,
+        pod_uid: &str,
+        options: LogOptions,
+    ) -> Result<ByteStream, ApiError>;
 }

@@ -13,6 +13,8 @@
 //! Guarantees: a commit is answered after it is durable; a reader sees only durable revisions, and
 //! always a whole one; watches deliver each revision once, in order, or say that it is gone.
 
+pub mod objects;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -136,7 +138,11 @@ pub trait Snapshot: Send + Sync {
     /// What is under the key.
     fn get(&self, key: &Key) -> Option<Arc<Stored>>;
     /// Everything in the scope in key order, starting after `after`.
-    fn range<'a>(&'a self, scope: &Scope, after: Option<&Key>) -> Box<dyn Iterator<Item = Arc<Stored>> + Send + 'a>;
+    fn range<'a>(
+        &'a self,
+        scope: &Scope,
+        after: Option<&Key>,
+    ) -> Box<dyn Iterator<Item = Arc<Stored>> + Send + 'a>;
     /// How many objects are in the scope.
     fn count(&self, scope: &Scope) -> usize {
         self.range(scope, None).count()

@@ -113,7 +113,13 @@ pub trait Network: Send + Sync {
     /// Takes it away, after its last container.
     fn remove_pod(&self, uid: &str);
     /// Replaces or removes one Service of a realm (`None`: gone). Existing connections stay.
-    fn set_service(&self, realm: &ClusterName, namespace: &str, name: &str, service: Option<ServiceV1>);
+    fn set_service(
+        &self,
+        realm: &ClusterName,
+        namespace: &str,
+        name: &str,
+        service: Option<ServiceV1>,
+    );
     /// The device's own address, for NodePorts and hostPorts, and the cluster's DNS domain.
     fn set_node(&self, address: Ipv4Addr, domain: &str);
 }

@@ -1,0 +1,42 @@
+//! From an image reference to a module, as the rest of the hub sees it.
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use freewheel_link::artifact::Envelope;
+use freewheel_link::digest::Digest;
+
+/// Why an image cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ImageProblem {
+    /// Container waiting reason: `ErrImagePull`, `InvalidImageName`, `ErrImageCompile`.
+    pub reason: &'static str,
+    /// For the user who reads `kubectl describe pod`.
+    pub message: String,
+}
+
+/// A compiled module, ready to be sent.
+#[derive(Clone, Debug)]
+pub struct Artifact {
+    /// What the spoke verifies.
+    pub envelope: Envelope,
+    /// The zstd-compressed artifact on the hub's disk.
+    pub path: PathBuf,
+    /// Its compressed size in bytes.
+    pub compressed: u64,
+}
+
+/// The hub's modules (hub-modules), as gateway and plan see them.
+#[async_trait]
+pub trait Images: Send + Sync {
+    /// What a reference stands for now. Never waits for another registry: an outside image that was not pulled yet
+    /// answers `ErrImagePull` and is fetched meanwhile; [`Images::changed`] tells when to ask again.
+    fn resolve(&self, reference: &str) -> Result<Digest, ImageProblem>;
+    /// Counts up whenever an answer of `resolve` may have changed.
+    fn changed(&self) -> tokio::sync::watch::Receiver<u64>;
+    /// The artifact for a spoke's engine profile, compiled first when there is none.
+    async fn artifact(&self, component: &Digest, profile: &str) -> Result<Artifact, ImageProblem>;
+    /// A spoke with this profile has come: compile what is pushed for it too.
+    fn note_profile(&self, profile: &str);
+}

@@ -1,0 +1,149 @@
+//! What makes a compiled module trustworthy: a signed envelope, and the key chain behind it.
+//!
+//! ```text
+//! fleet root (pinned by the spoke when it joins) ──signs──▶ signing key of a hub, short-lived
+//!                                                              └──signs──▶ envelope of an artifact
+//! ```
+//!
+//! A compiled module is native code. Guarantees: nothing passes [`Envelope::verify`] that no hub of the
+//! fleet has made for this component and this profile. Ed25519 (RFC 8032) throughout.
+
+use ring::signature::{ED25519, UnparsedPublicKey};
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+
+/// An Ed25519 public key.
+pub type PublicKey = [u8; 32];
+
+/// The fleet root's word for one hub's signing key. Frozen bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignerCert {
+    /// The hub's signing key.
+    pub key: PublicKey,
+    /// Last second it is valid, Unix time.
+    pub not_after: u64,
+    /// By the fleet root, over [`SignerCert::message`].
+    pub signature: Vec<u8>,
+}
+
+/// What is said about one artifact. Frozen bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// The component it was compiled from.
+    pub component: Digest,
+    /// Engine profile it was compiled for.
+    pub profile: String,
+    /// Build of the compiler, newer ones sort later.
+    pub build: u32,
+    /// Digest of the uncompressed artifact.
+    pub artifact: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Who signs.
+    pub signer: SignerCert,
+    /// By `signer.key`, over [`Envelope::message`].
+    pub signature: Vec<u8>,
+}
+
+/// Why an artifact is refused.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Untrusted {
+    /// The signing key does not descend from the pinned root.
+    #[error("the signing key is not certified by this fleet's root")]
+    Signer,
+    /// The signing key's time is over.
+    #[error("the signing key expired at {0} (Unix time)")]
+    Expired(u64),
+    /// The envelope's signature does not fit.
+    #[error("the signature does not fit the envelope")]
+    Signature,
+    /// It is for something else than was asked for.
+    #[error("the artifact is for {found}, asked was {asked}")]
+    Other {
+        /// What the envelope says.
+        found: String,
+        /// What was wanted.
+        asked: String,
+    },
+    /// The bytes are not those that were signed.
+    #[error("the artifact's bytes do not fit its envelope")]
+    Bytes,
+}
+
+impl SignerCert {
+    /// The bytes that the root signs.
+    #[must_use]
+    pub fn message(key: &PublicKey, not_after: u64) -> Vec<u8> {
+        let mut out = b"freewheel signer v1\0".to_vec();
+        out.extend_from_slice(key);
+        out.extend_from_slice(&not_after.to_le_bytes());
+        out
+    }
+}
+
+impl Envelope {
+    /// The bytes that the hub signs: everything above the signer.
+    #[must_use]
+    pub fn message(
+        component: &Digest,
+        profile: &str,
+        build: u32,
+        artifact: &Digest,
+        size: u64,
+    ) -> Vec<u8> {
+        let mut out = b"freewheel artifact v1\0".to_vec();
+        out.extend_from_slice(&component.0);
+        out.extend_from_slice(&(profile.len() as u64).to_le_bytes());
+        out.extend_from_slice(profile.as_bytes());
+        out.extend_from_slice(&build.to_le_bytes());
+        out.extend_from_slice(&artifact.0);
+        out.extend_from_slice(&size.to_le_bytes());
+        out
+    }
+
+    /// Checks the chain from the pinned root to this envelope, and that it is what was asked for.
+    /// `now` is Unix time; `None` where the device's clock is not to be trusted (before 2026, say).
+    ///
+    /// # Errors
+    /// With the first link of the chain that does not hold.
+    pub fn verify(
+        &self,
+        root: &PublicKey,
+        component: &Digest,
+        profile: &str,
+        now: Option<u64>,
+    ) -> Result<(), Untrusted> {
+        let signer = &self.signer;
+        UnparsedPublicKey::new(&ED25519, root)
+            .verify(&SignerCert::message(&signer.key, signer.not_after), &signer.signature)
+            .map_err(|_| Untrusted::Signer)?;
+        if now.is_some_and(|now| signer.not_after < now) {
+            return Err(Untrusted::Expired(signer.not_after));
+        }
+        let message =
+            Self::message(&self.component, &self.profile, self.build, &self.artifact, self.size);
+        UnparsedPublicKey::new(&ED25519, &signer.key)
+            .verify(&message, &self.signature)
+            .map_err(|_| Untrusted::Signature)?;
+        if self.component != *component || self.profile != profile {
+            return Err(Untrusted::Other {
+                found: format!("{} on {}", self.component, self.profile),
+                asked: format!("{component} on {profile}"),
+            });
+        }
+        Ok(())
+    }
+
+    /// Checks the uncompressed bytes against the envelope.
+    ///
+    /// # Errors
+    /// When they differ.
+    pub fn verify_bytes(&self, bytes: &[u8]) -> Result<(), Untrusted> {
+        if bytes.len() as u64 == self.size && Digest::of(bytes) == self.artifact {
+            Ok(())
+        } else {
+            Err(Untrusted::Bytes)
+        }
+    }
+}
