@@ -1,1 +1,101 @@
-//! Being written.
+//! The one engine configuration that the hub's compiler and the spoke's loader share.
+//!
+//! ```text
+//! spoke: probe ─▶ Profile ──key──▶ hub: compiler_config(profile) ─▶ artifact ─▶ spoke: config(profile)
+//! ```
+//!
+//! Guarantees: two sides that agree on [`Profile::key`] accept each other's artifacts. Whatever changes
+//! the shape of compiled code (wasm features, metering, memory layout) changes [`FEATURES_REV`].
+
+mod profile;
+
+pub use profile::{Arch, BadProfile, Memory, Profile};
+
+use wasmtime::{Config, WasmFeatures};
+
+/// Wasmtime's major version: artifacts of another one are refused by the loader; patch releases mix freely.
+pub const WASMTIME_MAJOR: u16 = 48;
+
+/// Counts changes of [`config`] that make older artifacts unloadable.
+pub const FEATURES_REV: u16 = 1;
+
+/// Largest linear memory that the bounded profile admits without moving it.
+pub const BOUNDED_RESERVATION: u64 = 256 << 20;
+
+/// Address space that one linear memory takes with guard pages: 4 GiB that a 32-bit index can reach, and
+/// guards on both sides.
+pub const GUARDED_RESERVATION: u64 = (4 << 30) + (64 << 20);
+
+const BOUNDED_GUARD: u64 = 64 << 10;
+
+/// Proposals that a runtime without the garbage collector and threads cannot run; they are off on both
+/// sides, because a hub that leaves them on makes artifacts that the spoke refuses.
+const OFF: WasmFeatures = WasmFeatures::THREADS
+    .union(WasmFeatures::SHARED_EVERYTHING_THREADS)
+    .union(WasmFeatures::STACK_SWITCHING)
+    .union(WasmFeatures::EXCEPTIONS)
+    .union(WasmFeatures::GC)
+    .union(WasmFeatures::FUNCTION_REFERENCES);
+
+/// What the spoke's engine is made with.
+///
+/// # Errors
+/// When this build of wasmtime does not know the profile's interpreter.
+pub fn config(profile: &Profile) -> wasmtime::Result<Config> {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .gc_support(false)
+        .wasm_features(OFF, false)
+        .epoch_interruption(true)
+        // The HTTP handler runs its instances concurrently, so every store pays the 6 KiB.
+        .concurrency_support(true)
+        // A trap's text is what users see; frames of a stripped release module are numbers.
+        .wasm_backtrace_max_frames(None)
+        .memory_init_cow(true);
+    match profile.memory {
+        Memory::Guard4g => {}
+        Memory::Bounded => {
+            config
+                .memory_reservation(BOUNDED_RESERVATION)
+                .memory_guard_size(BOUNDED_GUARD)
+                .memory_reservation_for_growth(0);
+        }
+    }
+    if profile.arch.is_interpreted() {
+        config.target(profile.arch.triple())?;
+    }
+    Ok(config)
+}
+
+/// What the hub's compiler is made with: [`config`], and code for the profile's architecture at its baseline.
+///
+/// # Errors
+/// When this build's compiler has no back end for the architecture.
+pub fn compiler_config(profile: &Profile) -> wasmtime::Result<Config> {
+    let mut config = config(profile)?;
+    config.target(profile.arch.triple())?;
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_major_is_the_one_that_is_linked() {
+        let lock = std::fs::read_to_string("../../Cargo.lock").unwrap();
+        let version = lock
+            .split("[[package]]")
+            .find_map(|package| package.strip_prefix("\nname = \"wasmtime\"\nversion = \""))
+            .unwrap();
+        assert!(version.starts_with(&format!("{WASMTIME_MAJOR}.")), "{version}");
+    }
+
+    #[test]
+    fn every_native_candidate_makes_an_engine() {
+        for profile in Profile::candidates() {
+            wasmtime::Engine::new(&config(&profile).unwrap()).unwrap();
+        }
+    }
+}
