@@ -6,6 +6,8 @@
 //! kind       one descriptor per kind, and the Strategy that is special about it
 //! kinds/     one file per kind
 //! schema/    the committed table of facts: fields, defaults, keys, proto numbers; what reads it
+//! protobuf/  the built-in kinds in Kubernetes' protobuf
+//! openapi/   the documents that kubectl validates and explains by
 //! patch/     JSON, merge and strategic merge patches
 //! selector   label and field selectors
 //! quantity, time, name    the scalar formats
@@ -18,4 +20,8 @@ pub mod error;
 pub mod images;
 pub mod kind;
 pub mod object;
+pub mod openapi;
+pub mod patch;
+pub mod protobuf;
+pub mod schema;
 pub mod streams;
