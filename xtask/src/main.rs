@@ -1,2 +1,69 @@
 //! Every chore of the project: `cargo xtask NAME`.
-fn main() {}
+
+mod command;
+mod guests;
+mod kubectl;
+mod long;
+mod test;
+mod tidy;
+mod up;
+
+use clap::{Parser, Subcommand};
+
+use command::{Stop, cargo, run};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Chores of the Freewheel project")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Start a hub and spokes on this machine with the examples; stays until Ctrl-C
+    Up(up::Options),
+    /// Everything that CI runs
+    Test {
+        /// Add the long tier
+        #[arg(long)]
+        all: bool,
+    },
+    /// fmt, clippy, tidy, test, doc, deny: what the server runs
+    Ci,
+    /// Check layers, file sizes and names
+    Tidy,
+    /// Build the example modules into target/guests
+    Guests,
+}
+
+fn main() -> std::process::ExitCode {
+    let done = match Cli::parse().chore {
+        Chore::Up(options) => up::run(&options),
+        Chore::Test { all } => test::all(all),
+        Chore::Ci => test::all(false).and_then(|()| long::doc()).and_then(|()| long::deny()),
+        Chore::Tidy => tidy::run(),
+        Chore::Guests => {
+            guests::build().map(|folder| println!("guests are in {}", folder.display()))
+        }
+    };
+    match done {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(Stop(why)) => {
+            eprintln!("xtask: {why}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+/// Builds the two binaries the way a user gets them from a checkout.
+fn build_binaries() -> Result<(), Stop> {
+    run(cargo().args([
+        "build",
+        "--locked",
+        "--package",
+        "freewheel-hub",
+        "--package",
+        "freewheel-spoke",
+    ]))
+}

@@ -1,0 +1,91 @@
+//! Write a pod's module in a few lines.
+//!
+//! Build with `cargo build --release --target wasm32-wasip2`, then
+//! `hub push target/wasm32-wasip2/release/NAME.wasm NAME:TAG` and use `image: NAME:TAG`.
+//!
+//! * An HTTP handler: a library (`crate-type = ["cdylib"]`) that calls [`http_handler!`]. It has no
+//!   process: an instance is made when a request comes, on the container's first `containerPort`.
+//! * A long-running service: a binary. Plain `std::net`, `std::fs` and `println!` work; with
+//!   [`service::serve_tcp`] one instance serves many connections at once.
+//! * A job: a binary whose `main` returns.
+//!
+//! What a module can rely on: its environment, its mounts, the network of its pod (other containers
+//! on `127.0.0.1`, Services by name), clocks, randomness. There are no threads and no processes in
+//! WASI 0.2, and a panic ends the instance.
+
+#![warn(missing_docs)]
+
+pub use wstd;
+pub use wstd::http::{Body, Error, Request, Response};
+
+pub mod service;
+
+/// Makes an async function the HTTP handler of this module.
+///
+/// The function takes a [`Request<Body>`](Request) and gives a `Result<Response<Body>, Error>`. An error
+/// becomes a 500 for the client and a line in the container's log.
+///
+/// ```no_run
+/// use freewheel_guest::{Body, Error, Request, Response, http_handler};
+///
+/// async fn hello(_request: Request<Body>) -> Result<Response<Body>, Error> {
+///     Ok(Response::new("hello\n".to_owned().into()))
+/// }
+/// http_handler!(hello);
+/// ```
+#[macro_export]
+macro_rules! http_handler {
+    ($handler:path) => {
+        const _: () = {
+            use $crate::__internal::wasip2::exports::http::incoming_handler::Guest;
+            use $crate::__internal::wasip2::http::types::{IncomingRequest, ResponseOutparam};
+
+            struct Handler;
+
+            impl Guest for Handler {
+                fn handle(request: IncomingRequest, out: ResponseOutparam) {
+                    $crate::__internal::answer(request, out, $handler);
+                }
+            }
+
+            $crate::__internal::wasip2::http::proxy::export!(Handler with_types_in $crate::__internal::wasip2);
+        };
+    };
+}
+
+/// For [`http_handler!`] only.
+#[doc(hidden)]
+pub mod __internal {
+    pub use wstd::__internal::wasip2;
+
+    use wasip2::http::types::{IncomingRequest, ResponseOutparam};
+    use wstd::http::server::Responder;
+    use wstd::http::{Body, Error, Request, Response};
+
+    /// Runs one request to its end.
+    pub fn answer<F, A>(request: IncomingRequest, out: ResponseOutparam, handler: F)
+    where
+        F: FnOnce(Request<Body>) -> A,
+        A: Future<Output = Result<Response<Body>, Error>>,
+    {
+        let responder = Responder::new(out);
+        wstd::runtime::block_on(async move {
+            let outcome = match wstd::http::request::try_from_incoming(request) {
+                Ok(request) => handler(request).await,
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Ok(response) => {
+                    // The client has gone away: nobody is left to tell but the log.
+                    if let Err(error) = responder.respond(response).await {
+                        eprintln!("response was cut: {error:?}");
+                    }
+                }
+                Err(error) => {
+                    eprintln!("handler failed: {error:?}");
+                    responder.fail(error);
+                }
+            }
+        });
+    }
+}

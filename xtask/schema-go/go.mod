@@ -1,0 +1,11 @@
+module freewheel.dev/schema
+
+go 1.26
+
+require (
+	k8s.io/api v0.36.4
+	k8s.io/apimachinery v0.36.4
+	k8s.io/client-go v0.36.4
+	k8s.io/kubernetes v1.36.4
+	open-cluster-management.io/api v1.2.0
+)

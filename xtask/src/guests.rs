@@ -1,0 +1,61 @@
+//! `cargo xtask guests`: the example modules and the test kit, as `target/guests/NAME.wasm`.
+
+use std::path::PathBuf;
+
+use crate::command::{Stop, cargo, output, root, run, target};
+
+const TARGET: &str = "wasm32-wasip2";
+
+/// (workspace, file that cargo makes, name as it is pushed)
+const GUESTS: [(&str, &str, &str); 5] = [
+    ("guest-sdk", "hello_http", "hello-http"),
+    ("guest-sdk", "web_with_sidecar", "web-with-sidecar"),
+    ("guest-sdk", "content", "web-content"),
+    ("guest-sdk", "tcp-echo", "tcp-echo"),
+    ("tests/guests", "kit", "kit"),
+];
+
+/// Builds all guests and returns the folder that holds them.
+pub fn build() -> Result<PathBuf, Stop> {
+    ensure_target()?;
+    let build = target().join("guests-build");
+    for workspace in ["guest-sdk", "tests/guests"] {
+        run(cargo()
+            .current_dir(root().join(workspace))
+            .args(["build", "--quiet", "--locked", "--release", "--workspace", "--target", TARGET])
+            .env_remove("RUSTFLAGS")
+            .env("CARGO_TARGET_DIR", &build))?;
+    }
+    let out = target().join("guests");
+    std::fs::create_dir_all(&out)
+        .map_err(|e| Stop(format!("cannot make {}: {e}", out.display())))?;
+    for (_, made, name) in GUESTS {
+        let from = build.join(TARGET).join("release").join(format!("{made}.wasm"));
+        let to = out.join(format!("{name}.wasm"));
+        std::fs::copy(&from, &to).map_err(|e| {
+            Stop(format!("cannot copy {} to {}: {e}", from.display(), to.display()))
+        })?;
+    }
+    Ok(out)
+}
+
+/// Makes sure that rustc can build for WASI 0.2.
+fn ensure_target() -> Result<(), Stop> {
+    let libdir = output(std::process::Command::new("rustc").args([
+        "--print",
+        "target-libdir",
+        "--target",
+        TARGET,
+    ]))?;
+    let has_std = std::fs::read_dir(libdir.trim()).is_ok_and(|dir| {
+        dir.flatten().any(|file| file.file_name().to_string_lossy().starts_with("libstd-"))
+    });
+    if has_std {
+        return Ok(());
+    }
+    run(std::process::Command::new("rustup").args(["target", "add", TARGET])).map_err(|stop| {
+        Stop(format!(
+            "rustc has no standard library for {TARGET}, and rustup could not add it: {stop}"
+        ))
+    })
+}

@@ -1,0 +1,93 @@
+//! The long tier of `cargo xtask test --all`.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::command::{Stop, cargo, output, target};
+use crate::test::Tally;
+
+/// Largest spoke that ships, in bytes (goal P02).
+const SPOKE_BYTES: u64 = 8_000_000;
+
+/// Runs all of it.
+pub fn run(tally: &mut Tally) {
+    tally.check("doc", doc);
+    tally.check("deny", deny);
+    tally.check("spoke size and symbols", spoke);
+    tally.harness(
+        "simulation and crash tests, many seeds",
+        cargo()
+            .args([
+                "test",
+                "--quiet",
+                "--locked",
+                "--package",
+                "freewheel-tests",
+                "--package",
+                "freewheel-hub-store",
+                "--package",
+                "freewheel-spoke-agent",
+            ])
+            .env("FREEWHEEL_LONG", "1")
+            .env("FREEWHEEL_BIN", target().join("debug"))
+            .env("FREEWHEEL_GUESTS", target().join("guests")),
+    );
+}
+
+/// Documentation builds without a warning.
+pub fn doc() -> Result<(), Stop> {
+    crate::command::run(
+        cargo()
+            .args(["doc", "--quiet", "--locked", "--workspace", "--no-deps"])
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )
+}
+
+/// Licences, sources and known advisories, by cargo-deny (installed when it is missing).
+pub fn deny() -> Result<(), Stop> {
+    let present = output(Command::new("cargo-deny").arg("--version")).is_ok();
+    if !present {
+        crate::command::run(cargo().args(["install", "--quiet", "--locked", "cargo-deny"]))?;
+    }
+    // Advisories need a database that closed networks cannot fetch: what is checked here needs none.
+    crate::command::run(cargo().args([
+        "deny",
+        "--workspace",
+        "check",
+        "bans",
+        "licenses",
+        "sources",
+    ]))
+}
+
+/// The shipped spoke is small and has no compiler inside.
+fn spoke() -> Result<(), Stop> {
+    let built = dist_spoke()?;
+    let size =
+        std::fs::metadata(&built).map_err(|e| Stop(format!("{}: {e}", built.display())))?.len();
+    println!("spoke: {size} bytes");
+    if SPOKE_BYTES < size {
+        return Err(Stop(format!("the spoke has {size} bytes; {SPOKE_BYTES} are the most")));
+    }
+    let bytes = std::fs::read(&built).map_err(|e| Stop(format!("{}: {e}", built.display())))?;
+    for word in ["cranelift_codegen", "regalloc2"] {
+        if bytes.windows(word.len()).any(|window| window == word.as_bytes()) {
+            return Err(Stop(format!("the spoke has {word} inside")));
+        }
+    }
+    Ok(())
+}
+
+/// Builds the spoke as it ships.
+pub fn dist_spoke() -> Result<PathBuf, Stop> {
+    crate::command::run(cargo().args([
+        "build",
+        "--quiet",
+        "--locked",
+        "--profile",
+        "dist",
+        "--package",
+        "freewheel-spoke",
+    ]))?;
+    Ok(target().join("dist/spoke"))
+}

@@ -1,0 +1,121 @@
+//! `cargo xtask test`: everything that CI runs, ending with `N passed, N failed`.
+//!
+//! `--all` adds the long tier: the shipped spoke's size and symbols, more simulation seeds, more
+//! crash rounds, documentation, dependency policy. A tier is not a skip: both run before a release.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use crate::command::{Stop, cargo, run, target};
+use crate::{guests, kubectl, long, tidy};
+
+/// Passed and failed tests so far.
+#[derive(Default)]
+pub struct Tally {
+    pub passed: u64,
+    pub failed: u64,
+}
+
+impl Tally {
+    /// Counts a step that is one check.
+    fn step(&mut self, name: &str, check: impl FnOnce() -> Result<(), Stop>) {
+        let start = Instant::now();
+        println!("== {name}");
+        match check() {
+            Ok(()) => self.passed += 1,
+            Err(stop) => {
+                self.failed += 1;
+                println!("{name} failed: {stop}");
+            }
+        }
+        println!("== {name}: {:.0} s", start.elapsed().as_secs_f64());
+    }
+
+    /// Runs a test command and counts what its harnesses print.
+    pub fn harness(&mut self, name: &str, command: &mut Command) {
+        let start = Instant::now();
+        println!("== {name}");
+        let before = self.failed;
+        match self.count(command) {
+            Ok(true) => {}
+            // A harness that dies before it counts must not pass for green.
+            Ok(false) if self.failed == before => self.failed += 1,
+            Ok(false) => {}
+            Err(stop) => {
+                self.failed += 1;
+                println!("{name} failed: {stop}");
+            }
+        }
+        println!("== {name}: {:.0} s", start.elapsed().as_secs_f64());
+    }
+
+    fn count(&mut self, command: &mut Command) -> Result<bool, Stop> {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| Stop(format!("cannot start the tests: {e}")))?;
+        let Some(out) = child.stdout.take() else {
+            return Err(Stop("the tests have no output".into()));
+        };
+        for line in BufReader::new(out).lines().map_while(Result::ok) {
+            println!("{line}");
+            let Some(rest) = line.strip_prefix("test result: ") else { continue };
+            for part in rest.split([';', '.']) {
+                let mut words = part.split_whitespace();
+                match (words.next().and_then(|n| n.parse::<u64>().ok()), words.next()) {
+                    (Some(n), Some("passed")) => self.passed += n,
+                    (Some(n), Some("failed")) => self.failed += n,
+                    _ => {}
+                }
+            }
+        }
+        let status = child.wait().map_err(|e| Stop(format!("cannot wait for the tests: {e}")))?;
+        Ok(status.success())
+    }
+}
+
+/// Runs all steps, even after a failed one, and prints the tally last.
+pub fn all(long_tier: bool) -> Result<(), Stop> {
+    let mut tally = Tally::default();
+    tally.step("fmt", || run(cargo().args(["fmt", "--all", "--check"])));
+    tally.step("tidy", tidy::run);
+    tally.step("clippy", || {
+        run(cargo().args([
+            "clippy",
+            "--quiet",
+            "--locked",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]))
+    });
+    tally.step("guests", || guests::build().map(|_| ()));
+    let kubectl = kubectl::find()?;
+    tally.step("build", || {
+        run(cargo().args(["build", "--quiet", "--locked", "--workspace", "--all-targets"]))
+    });
+    tally.harness(
+        "tests",
+        cargo()
+            .args(["test", "--quiet", "--locked", "--workspace", "--no-fail-fast"])
+            .env("FREEWHEEL_BIN", target().join("debug"))
+            .env("FREEWHEEL_GUESTS", target().join("guests"))
+            .env("FREEWHEEL_KUBECTL", kubectl),
+    );
+    if long_tier {
+        long::run(&mut tally);
+    }
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed == 0 { Ok(()) } else { Err(Stop("not everything passed".into())) }
+}
+
+impl Tally {
+    /// For the long tier's single checks.
+    pub fn check(&mut self, name: &str, check: impl FnOnce() -> Result<(), Stop>) {
+        self.step(name, check);
+    }
+}

@@ -1,0 +1,86 @@
+//! Arrows between our crates. A new arrow is a design change and is reviewed as one.
+
+use crate::command::{Stop, cargo, output};
+
+/// Who may name whom, test-only dependencies left out.
+const ARROWS: [(&str, &[&str]); 18] = [
+    ("freewheel-link", &[]),
+    ("freewheel-hub-api", &["link"]),
+    ("freewheel-hub-store", &["hub-api", "link"]),
+    ("freewheel-hub-placement", &["hub-api", "link"]),
+    ("freewheel-hub-controllers", &["hub-api", "hub-store", "hub-placement", "link"]),
+    ("freewheel-hub-apiserver", &["hub-api", "hub-store", "link"]),
+    ("freewheel-hub-gateway", &["hub-api", "hub-store", "link"]),
+    ("freewheel-hub-modules", &["hub-api", "hub-store", "link", "spoke-engine"]),
+    (
+        "freewheel-hub",
+        &[
+            "hub-api",
+            "hub-apiserver",
+            "hub-controllers",
+            "hub-gateway",
+            "hub-modules",
+            "hub-placement",
+            "hub-store",
+            "link",
+        ],
+    ),
+    ("freewheel-spoke-agent", &["link"]),
+    ("freewheel-spoke-engine", &["link"]),
+    ("freewheel-spoke-net", &["link", "spoke-agent"]),
+    // wasi:sockets is served straight from the pod network's pipes; a trait between them would cost a
+    // call and an allocation per poll and say the same things twice.
+    ("freewheel-spoke-runtime", &["link", "spoke-agent", "spoke-engine", "spoke-net"]),
+    ("freewheel-spoke-modules", &["link", "spoke-agent"]),
+    (
+        "freewheel-spoke",
+        &["link", "spoke-agent", "spoke-engine", "spoke-modules", "spoke-net", "spoke-runtime"],
+    ),
+    ("freewheel-tests", &["*"]),
+    ("freewheel-swarm", &["link", "spoke-agent"]),
+    ("xtask", &[]),
+];
+
+/// Only these may name the crates on the left.
+const GUARDED: [(&str, &[&str]); 4] = [
+    ("quinn", &["freewheel-link"]),
+    ("wasmtime", &["freewheel-spoke-engine", "freewheel-spoke-runtime", "freewheel-hub-modules"]),
+    ("redb", &["freewheel-hub-store"]),
+    ("clap", &["freewheel-hub", "freewheel-spoke", "xtask"]),
+];
+
+/// Every arrow that is not in the lists above.
+pub fn check() -> Result<Vec<String>, Stop> {
+    let text = output(cargo().args(["metadata", "--format-version", "1", "--no-deps"]))?;
+    let metadata: serde_json::Value =
+        serde_json::from_str(&text).map_err(|e| Stop(format!("cargo metadata is no JSON: {e}")))?;
+    let mut wrong = Vec::new();
+    for package in metadata["packages"].as_array().into_iter().flatten() {
+        let name = package["name"].as_str().unwrap_or_default();
+        let Some((_, allowed)) = ARROWS.iter().find(|(from, _)| *from == name) else {
+            wrong.push(format!("{name} is not in the list of layers"));
+            continue;
+        };
+        let normal = package["dependencies"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|d| d["kind"].is_null());
+        for dependency in normal.filter_map(|d| d["name"].as_str()) {
+            if let Some(ours) = dependency.strip_prefix("freewheel-") {
+                if !allowed.contains(&ours) && !allowed.contains(&"*") {
+                    wrong.push(format!("{name} may not depend on freewheel-{ours}"));
+                }
+            } else if let Some((_, users)) =
+                GUARDED.iter().find(|(guarded, _)| *guarded == dependency)
+                && !users.contains(&name)
+            {
+                wrong.push(format!(
+                    "{name} may not name {dependency}; only {} may",
+                    users.join(", ")
+                ));
+            }
+        }
+    }
+    Ok(wrong)
+}
