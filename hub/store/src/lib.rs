@@ -1,19 +1,28 @@
 //! Revisions: transactions with preconditions, consistent snapshots, watches from a revision.
 //!
 //! ```text
-//! txn       what a commit asks for and what it answers
+//! txn       what a transaction does to a state: expectations, limits, events
 //! state     the persistent ordered map of one moment, O(1) to keep
 //! ring      recent events, shared by all watchers
-//! committer one task: checks, batches, makes durable, publishes
-//! memory    the backend for tests; nothing survives
+//! board     what readers see: the newest durable state and the ring
+//! committer checks, batches, makes durable, publishes
+//! memory    the backend for tests and simulations; nothing survives
 //! redb      the default: embedded, group commit, fsync before acknowledging
-//! promises  what every backend must pass
+//! objects   the pipeline that every writer of API objects goes through
+//! clock     time and chance as traits
 //! ```
 //!
 //! Guarantees: a commit is answered after it is durable; a reader sees only durable revisions, and
 //! always a whole one; watches deliver each revision once, in order, or say that it is gone.
 
+mod board;
+pub mod memory;
 pub mod objects;
+mod ring;
+mod state;
+mod txn;
+
+pub use ring::Limits;
 
 use std::sync::Arc;
 
@@ -41,6 +50,16 @@ pub struct Stored {
     pub created: Revision,
 }
 
+impl Scope {
+    /// Whether the key lies in it.
+    #[must_use]
+    pub fn contains(&self, key: &Key) -> bool {
+        self.resource == key.resource
+            && self.cluster.as_ref().is_none_or(|cluster| *cluster == key.cluster)
+            && self.namespace.as_ref().is_none_or(|namespace| *namespace == key.namespace)
+    }
+}
+
 /// What must hold for a transaction to commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expect {
@@ -52,6 +71,18 @@ pub enum Expect {
     Revision(Key, Revision),
     /// The key holds an object with this UID.
     Uid(Key, String),
+}
+
+impl Expect {
+    /// The key it is about.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        match self {
+            Self::Absent(key) | Self::Present(key) | Self::Revision(key, _) | Self::Uid(key, _) => {
+                key
+            }
+        }
+    }
 }
 
 /// One change.
@@ -96,7 +127,8 @@ pub enum CommitError {
     /// Too many operations or too large an object.
     #[error("{0}")]
     TooLarge(String),
-    /// The disk refused (full, failing): not acknowledged, and no later commit will be until it heals.
+    /// The disk refused (full, failing): not acknowledged, and no later commit will be until it
+    /// heals. As with any lost answer, the change may turn out to be on disk when it does.
     #[error("the store cannot write: {0}")]
     Unavailable(String),
 }
@@ -179,8 +211,13 @@ pub trait Store: Send + Sync + 'static {
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError>;
     /// The newest durable state.
     fn snapshot(&self) -> Arc<dyn Snapshot>;
-    /// The state at an older revision that is still kept (for `continue` and exact lists).
+    /// The state at exactly this revision, older ones as far back as a watch can start (for
+    /// `continue` and exact lists). A revision that is not reached yet is an error too.
     fn snapshot_at(&self, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted>;
     /// Events after `after` in any of the scopes; no scopes: of everything.
     fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted>;
+}
+
+fn random_incarnation() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().0
 }

@@ -1,0 +1,77 @@
+//! The backend of tests and simulations: nothing survives, nothing waits, nothing is random but the
+//! incarnation, and that can be given.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+
+use crate::board::Board;
+use crate::ring::Limits;
+use crate::state::State;
+use crate::txn::prepare;
+use crate::{CommitError, Committed, Compacted, Revision, Scope, Snapshot, Store, Txn, Watch};
+
+/// A store in memory; commits happen inside the call.
+pub struct MemoryStore {
+    incarnation: u64,
+    board: Arc<Board>,
+    /// Held while a transaction is checked and published.
+    writing: Mutex<()>,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryStore {
+    /// Empty, with a random incarnation.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_incarnation(crate::random_incarnation())
+    }
+
+    /// Empty, with this incarnation: the same calls make the same store.
+    #[must_use]
+    pub fn with_incarnation(incarnation: u64) -> Self {
+        Self::with_limits(incarnation, Limits::default())
+    }
+
+    /// Empty, keeping this much of the past.
+    #[must_use]
+    pub fn with_limits(incarnation: u64, limits: Limits) -> Self {
+        let board = Board::new(State::default(), limits);
+        Self { incarnation, board, writing: Mutex::new(()) }
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        let _writing = self.writing.lock();
+        let prepared = prepare(&self.board.state(), txn)?;
+        let revision = prepared.state.revision;
+        if !prepared.events.is_empty() {
+            self.board.publish(prepared.state, &prepared.events);
+        }
+        Ok(Committed { revision, results: prepared.results })
+    }
+
+    fn snapshot(&self) -> Arc<dyn Snapshot> {
+        self.board.state()
+    }
+
+    fn snapshot_at(&self, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted> {
+        Ok(self.board.state_at(revision)?)
+    }
+
+    fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {
+        self.board.watch(scopes, after)
+    }
+}
