@@ -22,6 +22,7 @@ pub mod kind;
 pub mod object;
 pub mod openapi;
 pub mod patch;
+pub mod plan;
 pub mod protobuf;
 pub mod schema;
 pub mod streams;

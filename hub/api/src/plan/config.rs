@@ -1,0 +1,73 @@
+//! ConfigMap and Secret → their data, decoded.
+
+use std::collections::BTreeMap;
+
+use freewheel_link::names::ClusterName;
+use freewheel_link::plan::{ConfigV1, Kind, Record, RecordKey};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::{Fault, Found, Refused};
+
+/// The record of a ConfigMap: `data` and `binaryData` in one.
+///
+/// # Errors
+/// When the object is no ConfigMap.
+pub fn config_map_record(realm: &ClusterName, found: &Found) -> Result<Record, Refused> {
+    let object: ConfigMap = parse(realm, "configmaps", found)?;
+    let text = object.data.into_iter().flatten().map(|(key, value)| (key, value.into_bytes()));
+    let binary = object.binary_data.into_iter().flatten().map(|(key, value)| (key, value.0));
+    let data: BTreeMap<_, _> = text.chain(binary).collect();
+    record(realm, "configmaps", Kind::CONFIG_MAP_V1, &object.metadata, found, data)
+}
+
+/// The record of a Secret: `data`, out of base64.
+///
+/// # Errors
+/// When the object is no Secret.
+pub fn secret_record(realm: &ClusterName, found: &Found) -> Result<Record, Refused> {
+    let object: Secret = parse(realm, "secrets", found)?;
+    let data = object.data.into_iter().flatten().map(|(key, value)| (key, value.0)).collect();
+    record(realm, "secrets", Kind::SECRET_V1, &object.metadata, found, data)
+}
+
+/// Reads an object as its type. A body that does not fit names what it can of itself.
+pub(super) fn parse<T: serde::de::DeserializeOwned>(
+    realm: &ClusterName,
+    resource: &'static str,
+    found: &Found,
+) -> Result<T, Refused> {
+    serde_json::from_slice(&found.body).map_err(|error| {
+        let value: serde_json::Value = serde_json::from_slice(&found.body).unwrap_or_default();
+        let text = |key: &str| value["metadata"][key].as_str().map(str::to_owned);
+        let meta = ObjectMeta {
+            namespace: text("namespace"),
+            name: text("name"),
+            uid: text("uid"),
+            ..ObjectMeta::default()
+        };
+        Fault::malformed(error).of(realm, resource, &meta)
+    })
+}
+
+fn record(
+    realm: &ClusterName,
+    resource: &'static str,
+    kind: Kind,
+    meta: &ObjectMeta,
+    found: &Found,
+    data: BTreeMap<String, Vec<u8>>,
+) -> Result<Record, Refused> {
+    let key = RecordKey {
+        realm: realm.clone(),
+        kind,
+        key: format!(
+            "{}/{}",
+            meta.namespace.as_deref().unwrap_or_default(),
+            meta.name.as_deref().unwrap_or_default()
+        ),
+    };
+    let body = ConfigV1 { data: data.into_iter().collect() };
+    Record::new(key, found.revision, 0, &body)
+        .map_err(|error| Fault::malformed(error).of(realm, resource, meta))
+}

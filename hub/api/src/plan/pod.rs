@@ -1,0 +1,153 @@
+//! Pod → `PodV1`: everything but its configuration's data.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use freewheel_link::names::ClusterName;
+use freewheel_link::plan::{
+    EnvSourceV1, Kind, PodV1, Record, RecordKey, RestartPolicy, VolumeSourceV1, feature,
+};
+use k8s_openapi::api::core::v1::{HostAlias, Pod, PodSpec};
+
+use super::config::parse;
+use super::containers::container;
+use super::volumes::volume;
+use super::{Fault, Found, HTTP_REUSE_ANNOTATION, HTTP_REUSE_DEFAULT, Refused};
+use crate::images::Images;
+
+/// What Kubernetes gives a pod to end in when it says nothing.
+const GRACE_SECONDS: i64 = 30;
+
+/// The record of a pod, and what it holds: ask [`config_of`] for the configuration to send along.
+///
+/// # Errors
+/// When the pod asks for something that no spoke can do (`UnsupportedField`), or is malformed.
+pub fn pod_record(
+    realm: &ClusterName,
+    found: &Found,
+    images: &dyn Images,
+) -> Result<(Record, PodV1), Refused> {
+    let pod: Pod = parse(realm, "pods", found)?;
+    let translate = || -> Result<(Record, PodV1), Fault> {
+        let body = body(&pod, images)?;
+        let key = RecordKey { realm: realm.clone(), kind: Kind::POD_V1, key: body.uid.clone() };
+        let needs =
+            if body.init.is_empty() && body.containers.len() == 1 { 0 } else { feature::SIDECARS };
+        let record = Record::new(key, found.revision, needs, &body).map_err(Fault::malformed)?;
+        Ok((record, body))
+    };
+    translate().map_err(|fault| fault.of(realm, "pods", &pod.metadata))
+}
+
+/// The ConfigMaps and Secrets that a pod names: (kind, namespace, name).
+#[must_use]
+pub fn config_of(pod: &PodV1) -> BTreeSet<(Kind, String, String)> {
+    let mut names = BTreeSet::new();
+    for container in pod.init.iter().chain(&pod.containers) {
+        names.extend(container.env_from.iter().map(|from| (from.kind, from.name.clone())));
+        names.extend(container.env.iter().filter_map(|env| match &env.source {
+            EnvSourceV1::Key { kind, name, .. } => Some((*kind, name.clone())),
+            EnvSourceV1::Value(_) | EnvSourceV1::Field(_) | EnvSourceV1::Resource(..) => None,
+        }));
+    }
+    for volume in &pod.volumes {
+        match &volume.source {
+            VolumeSourceV1::Config(one) => {
+                names.insert((one.kind, one.name.clone()));
+            }
+            VolumeSourceV1::Projected(many) => {
+                names.extend(many.iter().map(|one| (one.kind, one.name.clone())));
+            }
+            VolumeSourceV1::EmptyDir(_) | VolumeSourceV1::Downward(_) => {}
+        }
+    }
+    names.into_iter().map(|(kind, name)| (kind, pod.namespace.clone(), name)).collect()
+}
+
+fn body(pod: &Pod, images: &dyn Images) -> Result<PodV1, Fault> {
+    let meta = &pod.metadata;
+    let spec = pod.spec.as_ref().ok_or_else(|| Fault::malformed("spec is missing"))?;
+    let need = |field: &Option<String>, what: &str| {
+        field.clone().ok_or_else(|| Fault::malformed(format!("{what} is missing")))
+    };
+    let name = need(&meta.name, "metadata.name")?;
+    let annotations = sorted(meta.annotations.as_ref());
+    let reuse = http_reuse(&annotations)?;
+    let containers_of = |list: &[k8s_openapi::api::core::v1::Container], init: bool| {
+        list.iter().map(|c| container(c, init, reuse, images)).collect::<Result<Vec<_>, Fault>>()
+    };
+    Ok(PodV1 {
+        uid: need(&meta.uid, "metadata.uid")?,
+        namespace: need(&meta.namespace, "metadata.namespace")?,
+        node: need(&spec.node_name, "spec.nodeName")?,
+        labels: sorted(meta.labels.as_ref()),
+        annotations,
+        service_account: spec.service_account_name.clone().unwrap_or_else(|| "default".to_owned()),
+        hostname: hostname(spec, &name),
+        subdomain: spec.subdomain.clone().unwrap_or_default(),
+        restart: restart(spec)?,
+        grace_seconds: seconds(
+            "spec.terminationGracePeriodSeconds",
+            spec.termination_grace_period_seconds.unwrap_or(GRACE_SECONDS),
+        )?,
+        deadline_seconds: spec
+            .active_deadline_seconds
+            .map(|s| seconds("spec.activeDeadlineSeconds", s))
+            .transpose()?,
+        deleting: meta
+            .deletion_timestamp
+            .as_ref()
+            .map(|_| {
+                let grace = meta.deletion_grace_period_seconds.unwrap_or(GRACE_SECONDS);
+                seconds("metadata.deletionGracePeriodSeconds", grace)
+            })
+            .transpose()?,
+        service_links: spec.enable_service_links.unwrap_or(true),
+        host_aliases: spec.host_aliases.iter().flatten().flat_map(aliases).collect(),
+        init: containers_of(spec.init_containers.as_deref().unwrap_or_default(), true)?,
+        containers: containers_of(&spec.containers, false)?,
+        volumes: spec.volumes.iter().flatten().map(volume).collect::<Result<Vec<_>, Fault>>()?,
+        name,
+    })
+}
+
+fn sorted(map: Option<&BTreeMap<String, String>>) -> Vec<(String, String)> {
+    map.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// The kernel's limit of 63 holds for names that are no hostname of their own, as kubelet cuts them.
+fn hostname(spec: &PodSpec, name: &str) -> String {
+    let raw = spec.hostname.as_deref().unwrap_or(name);
+    let short: String = raw.chars().take(63).collect();
+    short.trim_end_matches(['-', '.']).to_owned()
+}
+
+fn restart(spec: &PodSpec) -> Result<RestartPolicy, Fault> {
+    match spec.restart_policy.as_deref() {
+        None | Some("Always") => Ok(RestartPolicy::Always),
+        Some("OnFailure") => Ok(RestartPolicy::OnFailure),
+        Some("Never") => Ok(RestartPolicy::Never),
+        Some(other) => Err(Fault::invalid(format!("spec.restartPolicy {other:?} is unknown"))),
+    }
+}
+
+fn seconds(field: &str, value: i64) -> Result<u32, Fault> {
+    // Kubernetes takes a negative grace period for one second.
+    let value = if value < 0 { 1 } else { value };
+    u32::try_from(value).map_err(|_| Fault::invalid(format!("{field}: {value} is too large")))
+}
+
+fn aliases(alias: &HostAlias) -> Vec<(String, String)> {
+    alias.hostnames.iter().flatten().map(|name| (alias.ip.clone(), name.clone())).collect()
+}
+
+fn http_reuse(annotations: &[(String, String)]) -> Result<u16, Fault> {
+    let Some((_, raw)) = annotations.iter().find(|(key, _)| key == HTTP_REUSE_ANNOTATION) else {
+        return Ok(HTTP_REUSE_DEFAULT);
+    };
+    match raw.parse() {
+        Ok(uses) if 0 < uses => Ok(uses),
+        _ => Err(Fault::invalid(format!(
+            "annotation {HTTP_REUSE_ANNOTATION}: {raw:?} is no number from 1 to 65535"
+        ))),
+    }
+}

@@ -1,0 +1,301 @@
+//! The plan of a spoke, from objects as they are at rest.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use async_trait::async_trait;
+use freewheel_link::digest::Digest;
+use freewheel_link::plan::{ConfigV1, EnvSourceV1, ModuleV1, PodCidrV1, PodV1, ServiceV1, feature};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::images::{Artifact, ImageProblem};
+
+/// Knows every image but `gone`.
+struct AnyImage;
+
+#[async_trait]
+impl Images for AnyImage {
+    fn resolve(&self, reference: &str) -> Result<Digest, ImageProblem> {
+        match reference {
+            "gone" => Err(ImageProblem { reason: "ErrImagePull", message: "no such image".into() }),
+            other => Ok(Digest::of(other.as_bytes())),
+        }
+    }
+
+    fn changed(&self) -> tokio::sync::watch::Receiver<u64> {
+        tokio::sync::watch::channel(0).1
+    }
+
+    async fn artifact(&self, _: &Digest, _: &str) -> Result<Artifact, ImageProblem> {
+        Err(ImageProblem { reason: "ErrImagePull", message: "not asked for here".into() })
+    }
+
+    fn note_profile(&self, _: &str) {}
+}
+
+/// Objects by (realm, resource), each written at the revision of its place.
+#[derive(Default)]
+struct World(BTreeMap<(String, &'static str), Vec<Found>>);
+
+impl World {
+    fn with(mut self, realm: &str, resource: &'static str, value: &Value) -> Self {
+        let revision = 10 + self.0.values().map(Vec::len).sum::<usize>() as u64;
+        self.0.entry((realm.to_owned(), resource)).or_default().push(found(value, revision));
+        self
+    }
+
+    fn of(&self, realm: &ClusterName, resource: &'static str) -> Vec<(Value, Found)> {
+        let list = self.0.get(&(realm.to_string(), resource)).cloned().unwrap_or_default();
+        list.into_iter().map(|f| (serde_json::from_slice(&f.body).unwrap(), f)).collect()
+    }
+
+    fn one(&self, realm: &ClusterName, resource: &'static str, ns: &str, n: &str) -> Option<Found> {
+        let meta = |v: &Value| v["metadata"]["namespace"] == ns && v["metadata"]["name"] == n;
+        self.of(realm, resource).into_iter().find(|(v, _)| meta(v)).map(|(_, f)| f)
+    }
+
+    fn plan(&self) -> Plan {
+        records(&spoke(), self, &AnyImage, &NodeSettings::default())
+    }
+}
+
+impl Source for World {
+    fn pods(&self, realm: &ClusterName, node: &str) -> Vec<Found> {
+        let here = |v: &Value| v["spec"]["nodeName"] == node;
+        self.of(realm, "pods").into_iter().filter(|(v, _)| here(v)).map(|(_, f)| f).collect()
+    }
+    fn config_map(&self, realm: &ClusterName, namespace: &str, name: &str) -> Option<Found> {
+        self.one(realm, "configmaps", namespace, name)
+    }
+    fn secret(&self, realm: &ClusterName, namespace: &str, name: &str) -> Option<Found> {
+        self.one(realm, "secrets", namespace, name)
+    }
+    fn services(&self, realm: &ClusterName) -> Vec<Found> {
+        self.of(realm, "services").into_iter().map(|(_, f)| f).collect()
+    }
+    fn endpoint_slices(&self, realm: &ClusterName, _: &str, service: &str) -> Vec<Found> {
+        let its = |v: &Value| v["metadata"]["labels"]["kubernetes.io/service-name"] == service;
+        let all = self.of(realm, "endpointslices").into_iter();
+        all.filter(|(v, _)| its(v)).map(|(_, f)| f).collect()
+    }
+    fn pod_cidrs(&self, realm: &ClusterName, _: &str) -> Vec<(String, u64)> {
+        if realm.is_root() { vec![("10.64.3.0".to_owned(), 7)] } else { Vec::new() }
+    }
+}
+
+fn spoke() -> ClusterName {
+    ClusterName::try_from("pi-7").unwrap()
+}
+
+fn found(value: &Value, revision: u64) -> Found {
+    Found { body: serde_json::to_vec(value).unwrap().into(), revision }
+}
+
+fn pod(name: &str, spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    spec["nodeName"] = json!("pi-7");
+    if spec.get("containers").is_none() {
+        spec["containers"] = json!([{"name": "web", "image": "hello"}]);
+    }
+    json!({"apiVersion": "v1", "kind": "Pod", "spec": spec,
+        "metadata": {"name": name, "namespace": "default", "uid": format!("uid-{name}")}})
+}
+
+fn translate(value: &Value) -> Result<(Record, PodV1), Refused> {
+    pod_record(&ClusterName::root(), &found(value, 5), &AnyImage)
+}
+
+fn service(name: &str, node_port: Option<u16>) -> Value {
+    let mut port = json!({"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"});
+    if let Some(node_port) = node_port {
+        port["nodePort"] = json!(node_port);
+    }
+    json!({"metadata": {"name": name, "namespace": "default"},
+        "spec": {"clusterIP": "10.128.0.9", "ports": [port]}})
+}
+
+fn keys(plan: &Plan) -> Vec<String> {
+    plan.records.keys().map(|k| format!("{} {} {}", k.realm, k.kind.0, k.key)).collect()
+}
+
+#[test]
+fn a_pod_comes_with_the_configuration_it_names_and_no_other() {
+    let spec = json!({"containers": [{"name": "web", "image": "hello",
+        "envFrom": [{"configMapRef": {"name": "all"}}],
+        "env": [{"name": "P", "valueFrom": {"secretKeyRef": {"name": "pass", "key": "p"}}}]}],
+        "volumes": [{"name": "v", "configMap": {"name": "absent"}}]});
+    let named = |name: &str| json!({"metadata": {"name": name, "namespace": "default"}, "data": {"k": "djE="}});
+    let plan = World::default()
+        .with("root", "pods", &pod("a", &spec))
+        .with("root", "configmaps", &named("all"))
+        .with("root", "configmaps", &named("other"))
+        .with("root", "secrets", &named("pass"))
+        .plan();
+    assert_eq!(plan.refused, []);
+    assert_eq!(
+        keys(&plan),
+        [
+            "root 1 uid-a",
+            "root 2 default/all",
+            "root 3 default/pass",
+            "root 5 10.64.3.0/24",
+            "root 6 node"
+        ]
+    );
+    let body = |kind: Kind| -> ConfigV1 {
+        plan.records.values().find(|r| r.key.kind == kind).unwrap().body().unwrap()
+    };
+    assert_eq!(body(Kind::CONFIG_MAP_V1).data, [("k".to_owned(), b"djE=".to_vec())]);
+    assert_eq!(body(Kind::SECRET_V1).data, [("k".to_owned(), b"v1".to_vec())]);
+}
+
+#[test]
+fn services_come_where_pods_are_and_node_ports_everywhere() {
+    let bare = World::default()
+        .with("root", "services", &service("inner", None))
+        .with("root", "services", &service("outer", Some(30080)))
+        .with("pi-7", "services", &service("own", Some(30081)));
+    assert_eq!(
+        keys(&bare.plan()),
+        ["pi-7 4 default/own", "root 4 default/outer", "root 5 10.64.3.0/24", "root 6 node"]
+    );
+    let busy = bare.with("root", "pods", &pod("a", &json!({})));
+    assert!(keys(&busy.plan()).contains(&"root 4 default/inner".to_owned()));
+}
+
+#[test]
+fn a_service_knows_its_endpoints_and_their_ports() {
+    let slice = |name: &str, ip: &str, ready: bool, port: &str| {
+        json!({"metadata": {"name": name, "namespace": "default",
+                "labels": {"kubernetes.io/service-name": "web"}},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [ip], "nodeName": "pi-1", "conditions": {"ready": ready}}],
+            "ports": [{"name": port, "port": 8080, "protocol": "TCP"}]})
+    };
+    let plan = World::default()
+        .with("root", "services", &service("web", Some(30080)))
+        .with("root", "endpointslices", &slice("s2", "10.64.0.9", false, "http"))
+        .with("root", "endpointslices", &slice("s1", "10.64.0.2", true, "other"))
+        .plan();
+    let record = plan.records.values().find(|r| r.key.kind == Kind::SERVICE_V1).unwrap();
+    let body: ServiceV1 = record.body().unwrap();
+    let seen: Vec<_> =
+        body.endpoints.iter().map(|e| (e.ip.to_string(), e.ready, e.ports.clone())).collect();
+    assert_eq!(
+        seen,
+        [("10.64.0.2".to_owned(), true, vec![0]), ("10.64.0.9".to_owned(), false, vec![8080])]
+    );
+    assert_eq!(record.revision, 12, "the newest slice's");
+    assert_eq!(body.ports[0].node_port, Some(30080));
+    assert_eq!(body.cluster_ip, Some(Ipv4Addr::new(10, 128, 0, 9)));
+}
+
+#[test]
+fn a_headless_service_has_no_address_and_an_external_one_a_name() {
+    let translate = |spec: &Value| -> ServiceV1 {
+        let value = json!({"metadata": {"name": "s", "namespace": "n"}, "spec": spec});
+        service_record(&spoke(), &found(&value, 1), |_, _| vec![]).unwrap().body().unwrap()
+    };
+    assert_eq!(translate(&json!({"clusterIP": "None"})).cluster_ip, None);
+    let external = translate(&json!({"type": "ExternalName", "externalName": "db.example"}));
+    assert_eq!(external.external_name.as_deref(), Some("db.example"));
+    let sticky = json!({"clusterIP": "10.128.0.2", "sessionAffinity": "ClientIP"});
+    assert_eq!(translate(&sticky).affinity_seconds, Some(10_800));
+}
+
+#[test]
+fn every_field_that_a_spoke_needs_is_in_the_record() {
+    let spec = json!({
+        "restartPolicy": "OnFailure", "terminationGracePeriodSeconds": 5, "activeDeadlineSeconds": 60,
+        "hostname": "h", "subdomain": "s", "serviceAccountName": "robot", "enableServiceLinks": false,
+        "hostAliases": [{"ip": "10.1.1.1", "hostnames": ["x", "y"]}],
+        "initContainers": [{"name": "side", "image": "proxy", "restartPolicy": "Always"}],
+        "containers": [{"name": "web", "image": "r.example:5000/app/hello:v1", "args": ["--x"],
+            "ports": [{"containerPort": 80, "hostPort": 8080, "protocol": "UDP"}],
+            "resources": {"limits": {"memory": "64Mi", "cpu": "500m"}, "requests": {"cpu": "1"}},
+            "env": [{"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                {"name": "L", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}],
+            "volumeMounts": [{"name": "d", "mountPath": "/d", "subPath": "x", "readOnly": true}]}],
+        "volumes": [{"name": "d", "emptyDir": {"sizeLimit": "1Mi"}}]});
+    let mut value = pod("a", &spec);
+    value["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    value["metadata"]["deletionGracePeriodSeconds"] = json!(3);
+    value["metadata"]["annotations"] = json!({HTTP_REUSE_ANNOTATION: "1"});
+    let (record, body) = translate(&value).unwrap();
+    assert_eq!(record.needs, feature::SIDECARS);
+    assert_eq!(record.body::<PodV1>().unwrap(), body, "postcard reads back what it wrote");
+    assert_eq!((body.grace_seconds, body.deadline_seconds, body.deleting), (5, Some(60), Some(3)));
+    assert_eq!(body.host_aliases.len(), 2);
+    assert!(body.init[0].sidecar);
+    let web = &body.containers[0];
+    assert_eq!(web.args, ["hello", "--x"]);
+    assert_eq!(web.http_reuse, 1);
+    assert_eq!((web.memory_limit, web.cpu_limit_milli), (Some(64 << 20), Some(500)));
+    assert_eq!(web.requests, (None, Some(1000)));
+    assert_eq!(web.ports[0].host_port, Some(8080));
+    assert_eq!(web.env[0].source, EnvSourceV1::Field("metadata.name".to_owned()));
+}
+
+#[test]
+fn an_image_that_cannot_be_had_is_said_per_container() {
+    let (_, body) =
+        translate(&pod("a", &json!({"containers": [{"name": "web", "image": "gone"}]}))).unwrap();
+    let missing = ModuleV1::Missing("ErrImagePull".to_owned(), "no such image".to_owned());
+    assert_eq!(body.containers[0].module, missing);
+}
+
+#[test]
+fn what_no_spoke_can_do_is_refused_and_disturbs_nothing_else() {
+    let bad = pod("bad", &json!({"volumes": [{"name": "h", "hostPath": {"path": "/etc"}}]}));
+    let plan = World::default()
+        .with("root", "pods", &bad)
+        .with("root", "pods", &pod("good", &json!({})))
+        .plan();
+    assert!(keys(&plan).contains(&"root 1 uid-good".to_owned()));
+    let [refused] = plan.refused.as_slice() else { panic!("{:?}", plan.refused) };
+    assert_eq!((refused.reason, refused.uid.as_str()), ("UnsupportedField", "uid-bad"));
+    assert!(refused.message.contains("\"h\""), "{}", refused.message);
+}
+
+#[test]
+fn malformed_objects_are_refused_never_a_panic() {
+    for value in [
+        json!(null),
+        json!({"metadata": 5}),
+        json!({"metadata": {"name": "x"}}),
+        pod("x", &json!({"containers": 5})),
+        pod("x", &json!({"restartPolicy": "Sometimes"})),
+        pod("x", &json!({"terminationGracePeriodSeconds": 1_u64 << 40})),
+        pod("x", &json!({"containers": [{"name": "c", "ports": [{"containerPort": 70000}]}]})),
+        pod(
+            "x",
+            &json!({"containers": [{"name": "c", "ports": [{"containerPort": 7, "protocol": "SCTP"}]}]}),
+        ),
+        pod(
+            "x",
+            &json!({"containers": [{"name": "c", "resources": {"limits": {"memory": "much"}}}]}),
+        ),
+    ] {
+        assert!(translate(&value).is_err(), "{value}");
+    }
+    let no_json = Found { body: Bytes::from_static(b"\xff{"), revision: 1 };
+    assert_eq!(config_map_record(&spoke(), &no_json).unwrap_err().reason, "Malformed");
+    assert!(!has_node_port(&no_json));
+    assert!(pod_cidr_record(&spoke(), "10.64.3.7", 1).is_err());
+    assert!(pod_cidr_record(&spoke(), "here", 1).is_err());
+    let cidr: PodCidrV1 = pod_cidr_record(&spoke(), "10.64.3.0", 1).unwrap().body().unwrap();
+    assert_eq!(cidr.prefix, 24);
+}
+
+#[test]
+fn only_a_changed_body_is_worth_a_push() {
+    let mut value = pod("a", &json!({}));
+    let (old, _) = translate(&value).unwrap();
+    value["status"] = json!({"phase": "Running"});
+    let (new, _) = pod_record(&ClusterName::root(), &found(&value, 9), &AnyImage).unwrap();
+    assert_ne!(old.revision, new.revision);
+    assert!(!differs(&old, &new));
+    value["metadata"]["labels"] = json!({"a": "b"});
+    assert!(differs(&old, &translate(&value).unwrap().0));
+}
