@@ -91,15 +91,15 @@ pub struct Refused {
     /// `pods`, `services`, `configmaps`, `secrets`, `podcidrs`.
     pub resource: &'static str,
     /// metadata.namespace, as far as it could be read.
-    pub namespace: String,
+    pub namespace: Box<str>,
     /// metadata.name, as far as it could be read.
-    pub name: String,
+    pub name: Box<str>,
     /// metadata.uid, as far as it could be read.
-    pub uid: String,
+    pub uid: Box<str>,
     /// For an event on the object: `UnsupportedField`, `InvalidField`, `Malformed`.
     pub reason: &'static str,
     /// For the user who reads `kubectl describe`.
-    pub message: String,
+    pub message: Box<str>,
 }
 
 /// Why something inside of an object cannot be translated: the object adds who it is.
@@ -132,11 +132,11 @@ impl Fault {
         Refused {
             realm: realm.clone(),
             resource,
-            namespace: meta.namespace.clone().unwrap_or_default(),
-            name: meta.name.clone().unwrap_or_default(),
-            uid: meta.uid.clone().unwrap_or_default(),
+            namespace: meta.namespace.clone().unwrap_or_default().into(),
+            name: meta.name.clone().unwrap_or_default().into(),
+            uid: meta.uid.clone().unwrap_or_default().into(),
             reason: self.reason,
-            message: self.message,
+            message: self.message.into(),
         }
     }
 }

@@ -52,10 +52,10 @@ fn refused(
     Refused {
         realm: realm.clone(),
         resource,
-        namespace: String::new(),
-        name: name.to_owned(),
-        uid: String::new(),
+        namespace: "".into(),
+        name: name.into(),
+        uid: "".into(),
         reason: "Malformed",
-        message: error.to_string(),
+        message: error.to_string().into(),
     }
 }

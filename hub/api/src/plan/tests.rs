@@ -254,7 +254,7 @@ fn what_no_spoke_can_do_is_refused_and_disturbs_nothing_else() {
         .plan();
     assert!(keys(&plan).contains(&"root 1 uid-good".to_owned()));
     let [refused] = plan.refused.as_slice() else { panic!("{:?}", plan.refused) };
-    assert_eq!((refused.reason, refused.uid.as_str()), ("UnsupportedField", "uid-bad"));
+    assert_eq!((refused.reason, &*refused.uid), ("UnsupportedField", "uid-bad"));
     assert!(refused.message.contains("\"h\""), "{}", refused.message);
 }
 
