@@ -2,18 +2,32 @@
 //!
 //! ```text
 //! names, digest, generation   the nouns both sides share
+//! record_set                  the set of records, its digest, deltas
 //! plan                        records the hub pushes      (frozen bytes)
 //! report                      what a spoke tells back     (frozen bytes)
 //! message                     envelopes on the streams    (append-only)
 //! frame                       length-delimited, bounded
 //! transport, memory           the session's view of a connection, and one without a network
 //! hub_session, spoke_session  who says what next: no I/O, no clock
+//! backoff                     how long to wait before the next try
+//! join                        how a device becomes a spoke
 //! tls, quic                   the only rustls configurations; the only file that names quinn
 //! ```
 
 pub mod artifact;
+pub mod backoff;
 pub mod digest;
+pub mod frame;
 pub mod generation;
+pub mod hub_session;
+pub mod join;
+pub mod memory;
+pub mod message;
 pub mod names;
 pub mod plan;
+pub mod quic;
+pub mod record_set;
 pub mod report;
+pub mod spoke_session;
+pub mod tls;
+pub mod transport;

@@ -203,3 +203,85 @@ pub struct EventV1 {
     /// When it happened.
     pub at: UnixMillis,
 }
+
+/// Examples for this crate's tests.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    pub(crate) fn node() -> NodeStatusV1 {
+        NodeStatusV1 {
+            address: Ipv4Addr::new(127, 0, 0, 11),
+            hostname: "pi-7".into(),
+            architecture: "arm64".into(),
+            kernel: "6.18".into(),
+            os_image: "Debian".into(),
+            machine_id: "m".into(),
+            boot_id: "b".into(),
+            version: "0.1.0".into(),
+            profile: "48-arm64".into(),
+            features: 3,
+            cpu_milli: 4000,
+            memory: 1 << 30,
+            storage: 1 << 33,
+            pods: 110,
+            labels: vec![("site".into(), "attic".into())],
+            pressure: vec!["DiskPressure".into()],
+        }
+    }
+
+    pub(crate) fn pod(uid: &str) -> PodStatusV1 {
+        let ended = TerminatedV1 {
+            code: 137,
+            signal: 9,
+            reason: "OOMKilled".into(),
+            message: "m".into(),
+            started: 1,
+            finished: 2,
+        };
+        PodStatusV1 {
+            realm: ClusterName::root(),
+            namespace: "default".into(),
+            name: "web".into(),
+            uid: uid.into(),
+            phase: PhaseV1::Running,
+            ip: Some(Ipv4Addr::new(10, 64, 0, 2)),
+            started: Some(300),
+            reason: String::new(),
+            message: String::new(),
+            conditions: vec![ConditionV1 {
+                kind: "Ready".into(),
+                status: true,
+                since: 300,
+                reason: String::new(),
+                message: String::new(),
+            }],
+            init: Vec::new(),
+            containers: vec![ContainerStatusV1 {
+                name: "c".into(),
+                ready: true,
+                begun: true,
+                restarts: 1,
+                image: "i".into(),
+                image_id: "d".into(),
+                container_id: "x".into(),
+                state: ContainerStateV1::Running(300),
+                last: Some(ended),
+            }],
+        }
+    }
+
+    pub(crate) fn event() -> EventV1 {
+        EventV1 {
+            realm: ClusterName::root(),
+            namespace: "default".into(),
+            pod: "web".into(),
+            uid: "u".into(),
+            field_path: "spec.containers{c}".into(),
+            warning: true,
+            reason: "BackOff".into(),
+            message: "m".into(),
+            at: 300,
+        }
+    }
+}

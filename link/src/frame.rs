@@ -1,0 +1,251 @@
+//! Messages on a byte stream: a length, then postcard.
+//!
+//! ```text
+//! varint length (1 to 3 bytes) | postcard of one message
+//! ```
+//!
+//! Guarantees: a declared length is checked before anything is allocated for it, memory grows only
+//! with bytes that have come, and a message that leaves bytes over is refused.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+/// Longest message: four times the largest part of a plan, and any object fits.
+pub const MAX_FRAME: usize = 1 << 20;
+
+/// Read at once; what an idle stream keeps.
+const CHUNK: usize = 4096;
+
+/// Why a frame cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// The declared length is beyond the bound.
+    #[error("a frame of {0} bytes is longer than the {MAX_FRAME} allowed")]
+    TooLong(u64),
+    /// The length is not the shortest form of a number.
+    #[error("the frame's length is malformed")]
+    BadLength,
+    /// The stream ended inside of a frame.
+    #[error("the stream ended inside of a frame")]
+    Truncated,
+    /// The body is no message that this side knows.
+    #[error("the frame holds no message known here")]
+    Body(#[source] postcard::Error),
+    /// The message ended before the frame.
+    #[error("{0} bytes are left over after the message")]
+    LeftOver(usize),
+    /// The stream failed.
+    #[error("the stream failed")]
+    Io(#[source] std::io::Error),
+}
+
+/// One message as a frame.
+///
+/// # Errors
+/// When it is longer than [`MAX_FRAME`].
+pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>, FrameError> {
+    let body = postcard::to_stdvec(message).map_err(FrameError::Body)?;
+    if MAX_FRAME < body.len() {
+        return Err(FrameError::TooLong(body.len() as u64));
+    }
+    let mut out = Vec::with_capacity(body.len() + 3);
+    let mut left = body.len();
+    loop {
+        let low = (left & 0x7f) as u8;
+        left >>= 7;
+        if left == 0 {
+            out.push(low);
+            break;
+        }
+        out.push(low | 0x80);
+    }
+    out.extend_from_slice(&body);
+    Ok(out)
+}
+
+/// Reads a whole message, as a datagram carries it.
+///
+/// # Errors
+/// When it is no message, or bytes are left over.
+pub fn decode<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, FrameError> {
+    let (message, rest) = postcard::take_from_bytes(bytes).map_err(FrameError::Body)?;
+    if rest.is_empty() { Ok(message) } else { Err(FrameError::LeftOver(rest.len())) }
+}
+
+/// Cuts frames out of bytes as they come.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    buffer: BytesMut,
+}
+
+impl Decoder {
+    /// Takes bytes in.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next frame's body, when all of it is there.
+    ///
+    /// # Errors
+    /// When the length is malformed or beyond the bound; the stream is of no use after that.
+    pub fn next_body(&mut self) -> Result<Option<Bytes>, FrameError> {
+        let Some((length, header)) = length(&self.buffer)? else { return Ok(None) };
+        if self.buffer.len() < header + length {
+            return Ok(None);
+        }
+        self.buffer.advance(header);
+        Ok(Some(self.buffer.split_to(length).freeze()))
+    }
+
+    /// The next message.
+    ///
+    /// # Errors
+    /// As [`Decoder::next_body`], and when the body is no `M`.
+    pub fn next_message<M: DeserializeOwned>(&mut self) -> Result<Option<M>, FrameError> {
+        self.next_body()?.map(|body| decode(&body)).transpose()
+    }
+
+    /// Bytes that wait for the rest of their frame.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// What was read beyond the last frame: the start of a raw stream.
+    #[must_use]
+    pub fn into_rest(self) -> Bytes {
+        self.buffer.freeze()
+    }
+}
+
+/// The declared length and the bytes that it took, once they are all there.
+fn length(bytes: &[u8]) -> Result<Option<(usize, usize)>, FrameError> {
+    let mut value: u64 = 0;
+    for (index, byte) in bytes.iter().enumerate().take(10) {
+        if index == 9 && 1 < *byte {
+            return Err(FrameError::BadLength);
+        }
+        value |= u64::from(byte & 0x7f) << (7 * index);
+        if byte & 0x80 != 0 {
+            continue;
+        }
+        if *byte == 0 && 0 < index {
+            return Err(FrameError::BadLength);
+        }
+        return match usize::try_from(value) {
+            Ok(length) if length <= MAX_FRAME => Ok(Some((length, index + 1))),
+            _ => Err(FrameError::TooLong(value)),
+        };
+    }
+    if bytes.len() < 10 { Ok(None) } else { Err(FrameError::BadLength) }
+}
+
+/// Reads messages from a stream. [`FrameReader::next`] is cancel safe.
+#[derive(Debug)]
+pub struct FrameReader<R> {
+    stream: R,
+    decoder: Decoder,
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    /// Reads from this stream.
+    pub fn new(stream: R) -> Self {
+        Self { stream, decoder: Decoder::default() }
+    }
+
+    /// The next message; `None` at the end of the stream.
+    ///
+    /// # Errors
+    /// When the stream fails, ends early or holds no such message.
+    pub async fn next<M: DeserializeOwned>(&mut self) -> Result<Option<M>, FrameError> {
+        loop {
+            if let Some(message) = self.decoder.next_message()? {
+                return Ok(Some(message));
+            }
+            self.decoder.buffer.reserve(CHUNK);
+            let read =
+                self.stream.read_buf(&mut self.decoder.buffer).await.map_err(FrameError::Io)?;
+            if read == 0 {
+                let clean = self.decoder.pending() == 0;
+                return if clean { Ok(None) } else { Err(FrameError::Truncated) };
+            }
+        }
+    }
+
+    /// The stream again, with the bytes that were read beyond the last message.
+    pub fn into_parts(self) -> (R, Bytes) {
+        (self.stream, self.decoder.into_rest())
+    }
+}
+
+/// Writes one message.
+///
+/// # Errors
+/// When it is too long or the stream fails.
+pub async fn write<M, W>(stream: &mut W, message: &M) -> Result<(), FrameError>
+where
+    M: Serialize,
+    W: AsyncWrite + Unpin,
+{
+    let frame = encode(message)?;
+    stream.write_all(&frame).await.map_err(FrameError::Io)?;
+    stream.flush().await.map_err(FrameError::Io)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn round_trip(length: usize) {
+        let message = vec![7_u8; length];
+        let mut decoder = Decoder::default();
+        for byte in encode(&message).unwrap() {
+            assert!(decoder.next_body().unwrap().is_none());
+            decoder.push(&[byte]);
+        }
+        assert_eq!(decoder.next_message::<Vec<u8>>().unwrap(), Some(message));
+        assert_eq!(decoder.pending(), 0);
+    }
+
+    #[test]
+    fn a_frame_reads_back_byte_by_byte() {
+        for length in [0, 1, 127, 128, 16_383, 16_384, 70_000] {
+            round_trip(length);
+        }
+    }
+
+    #[test]
+    fn a_hostile_length_is_refused_before_its_body() {
+        let mut decoder = Decoder::default();
+        decoder.push(&[0xff, 0xff, 0xff, 0xff, 0x0f]);
+        assert!(matches!(decoder.next_body(), Err(FrameError::TooLong(0xffff_ffff))));
+        let mut decoder = Decoder::default();
+        decoder.push(&[0xff; 10]);
+        assert!(matches!(decoder.next_body(), Err(FrameError::BadLength)));
+        let mut decoder = Decoder::default();
+        decoder.push(&[0x80, 0x00]);
+        assert!(matches!(decoder.next_body(), Err(FrameError::BadLength)));
+        let exactly = [0x80, 0x80, 0x40];
+        let mut decoder = Decoder::default();
+        decoder.push(&exactly);
+        assert!(matches!(decoder.next_body(), Ok(None)), "1 MiB itself is allowed");
+        assert!(matches!(encode(&vec![0_u8; MAX_FRAME]), Err(FrameError::TooLong(_))));
+    }
+
+    #[test]
+    fn bytes_after_the_message_are_refused() {
+        assert!(matches!(decode::<u8>(&[1, 2]), Err(FrameError::LeftOver(1))));
+        assert!(matches!(decode::<u16>(&[]), Err(FrameError::Body(_))));
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_ends_inside_of_a_frame_says_so() {
+        let mut reader = FrameReader::new(&[5_u8, 1, 2][..]);
+        assert!(matches!(reader.next::<Vec<u8>>().await, Err(FrameError::Truncated)));
+        let mut reader = FrameReader::new(&[][..]);
+        assert!(matches!(reader.next::<Vec<u8>>().await, Ok(None)));
+    }
+}

@@ -1,0 +1,193 @@
+use super::*;
+use crate::plan::Kind;
+use crate::report::testing::node;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn generation(revision: u64) -> Generation {
+    Generation { incarnation: 9, revision }
+}
+
+fn set(records: &[(&str, usize)]) -> Arc<RecordSet> {
+    let record = |(key, size): &(&str, usize)| Record {
+        key: RecordKey { realm: ClusterName::root(), kind: Kind::POD_V1, key: (*key).into() },
+        revision: 1,
+        needs: 0,
+        body: vec![7; *size],
+    };
+    Arc::new(records.iter().map(record).collect())
+}
+
+fn hello(held: Generation, digest: SetDigest) -> HelloV1 {
+    let cluster = ClusterName::try_from("pi-7").unwrap();
+    HelloV1 { protocol: PROTOCOL, cluster, boot_epoch: 1, held, digest, node: node() }
+}
+
+fn welcome() -> WelcomeV1 {
+    WelcomeV1 { protocol: PROTOCOL, incarnation: 9, epoch: 1, heartbeat_seconds: 10, now: 0 }
+}
+
+fn session(held: Generation, digest: SetDigest, known: Option<Held>) -> HubSession {
+    let hello = hello(held, digest);
+    let mut session =
+        HubSession::greet(&hello, &hello.cluster, welcome(), known, Duration::ZERO).unwrap();
+    assert_eq!(session.poll(Duration::ZERO), Some(HubToSpoke::Welcome(welcome())));
+    session
+}
+
+#[track_caller]
+fn plan(session: &mut HubSession, now: Duration) -> PlanV1 {
+    match session.poll(now) {
+        Some(HubToSpoke::Plan(plan)) => plan,
+        other => panic!("expected a plan, got {other:?}"),
+    }
+}
+
+fn took(session: &mut HubSession, revision: u64, set: &RecordSet) -> Option<Effect> {
+    let took = SpokeToHub::Took { generation: generation(revision), digest: set.digest() };
+    session.hear(took, SECOND).unwrap()
+}
+
+#[test]
+fn a_new_spoke_gets_everything_and_then_only_what_changes() {
+    let mut session = session(Generation::NONE, SetDigest::default(), None);
+    let first = set(&[("a", 1), ("b", 1)]);
+    session.want(generation(5), first.clone());
+    let plan_1 = plan(&mut session, SECOND);
+    assert!(plan_1.snapshot && !plan_1.more && plan_1.put.len() == 2);
+    assert_eq!(took(&mut session, 5, &first), Some(Effect::Acked(generation(5))));
+
+    let second = set(&[("a", 1), ("c", 1)]);
+    session.want(generation(6), second.clone());
+    let plan_2 = plan(&mut session, SECOND);
+    assert_eq!((plan_2.snapshot, plan_2.base, plan_2.to), (false, generation(5), generation(6)));
+    assert_eq!((plan_2.put.len(), plan_2.remove.len()), (1, 1));
+}
+
+#[test]
+fn a_slow_spoke_gets_the_newest_plan_and_no_queue() {
+    let mut session = session(Generation::NONE, SetDigest::default(), None);
+    let first = set(&[("a", 1)]);
+    session.want(generation(1), first.clone());
+    plan(&mut session, SECOND);
+    for revision in 2..1000 {
+        session.want(generation(revision), set(&[("a", 1), ("b", 1)]));
+        assert_eq!(session.poll(SECOND), None);
+    }
+    took(&mut session, 1, &first);
+    assert_eq!(plan(&mut session, SECOND).to, generation(999));
+    assert_eq!(session.poll(SECOND), None);
+}
+
+#[test]
+fn a_returning_spoke_without_change_gets_nothing_or_the_new_number_alone() {
+    let same = set(&[("a", 1)]);
+    let mut unchanged = session(generation(5), same.digest(), None);
+    unchanged.want(generation(5), same.clone());
+    assert_eq!(unchanged.poll(SECOND), None);
+
+    let mut session = session(generation(5), same.digest(), None);
+    session.want(generation(9), same.clone());
+    let plan = plan(&mut session, SECOND);
+    assert!(!plan.snapshot && plan.put.is_empty() && plan.remove.is_empty());
+    assert!(crate::frame::encode(&HubToSpoke::Plan(plan)).unwrap().len() < 64);
+}
+
+#[test]
+fn a_base_that_nobody_remembers_leads_to_a_snapshot() {
+    let old = set(&[("a", 1)]);
+    let new = set(&[("b", 1)]);
+    let mut forgotten = session(generation(5), old.digest(), None);
+    forgotten.want(generation(9), new.clone());
+    assert!(plan(&mut forgotten, SECOND).snapshot);
+
+    let held = Held::of(generation(5), &old);
+    let mut known = session(generation(5), old.digest(), Some(held));
+    known.want(generation(9), new.clone());
+    assert!(!plan(&mut known, SECOND).snapshot);
+
+    let restored = Generation { incarnation: 8, revision: 5 };
+    let mut other_life = session(restored, new.digest(), None);
+    other_life.want(generation(1), new);
+    assert!(plan(&mut other_life, SECOND).snapshot);
+}
+
+#[test]
+fn drift_in_a_heartbeat_is_healed_by_a_snapshot() {
+    let mut session = session(Generation::NONE, SetDigest::default(), None);
+    let wanted = set(&[("a", 1)]);
+    session.want(generation(5), wanted.clone());
+    plan(&mut session, SECOND);
+    took(&mut session, 5, &wanted);
+    let beat = |digest| SpokeToHub::Heartbeat { generation: generation(5), digest };
+    assert_eq!(session.hear(beat(wanted.digest()), SECOND), Ok(None));
+    let late = SpokeToHub::Heartbeat { generation: generation(4), digest: SetDigest::default() };
+    assert_eq!(session.hear(late, SECOND), Ok(None), "a late datagram is no drift");
+    let drifted = session.hear(beat(set(&[("z", 1)]).digest()), SECOND);
+    assert_eq!(drifted, Ok(Some(Effect::Drifted)));
+    session.want(generation(5), wanted);
+    assert!(plan(&mut session, SECOND).snapshot);
+}
+
+#[test]
+fn a_plan_without_an_answer_is_sent_whole_again() {
+    let mut session = session(Generation::NONE, SetDigest::default(), None);
+    session.want(generation(5), set(&[("a", 1)]));
+    plan(&mut session, SECOND);
+    assert_eq!(session.poll(PLAN_TIMEOUT), None);
+    assert!(plan(&mut session, SECOND + PLAN_TIMEOUT).snapshot);
+}
+
+#[test]
+fn a_large_plan_comes_in_parts_that_fit_a_frame() {
+    let mut session = session(Generation::NONE, SetDigest::default(), None);
+    let names: Vec<String> = (0..40).map(|i| format!("r{i:02}")).collect();
+    let records: Vec<(&str, usize)> = names.iter().map(|n| (n.as_str(), 60_000)).collect();
+    session.want(generation(5), set(&records));
+    let mut put = 0;
+    loop {
+        let part = plan(&mut session, SECOND);
+        put += part.put.len();
+        let more = part.more;
+        assert!(crate::frame::encode(&HubToSpoke::Plan(part)).unwrap().len() <= MAX_PART + 1024);
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(put, 40);
+}
+
+#[test]
+fn who_greets_wrongly_gets_the_reason() {
+    let mut greeting = hello(Generation::NONE, SetDigest::default());
+    let other = ClusterName::try_from("pi-8").unwrap();
+    let greet = |hello: &HelloV1, certified: &ClusterName| {
+        HubSession::greet(hello, certified, welcome(), None, SECOND).err()
+    };
+    assert_eq!(greet(&greeting, &other), Some(Reason::NotYou("pi-8".into())));
+    let me = greeting.cluster.clone();
+    greeting.node.labels = vec![("a".into(), "b".into()); 65];
+    assert!(matches!(greet(&greeting, &me), Some(Reason::Violation(_))));
+    greeting.protocol = 2;
+    assert_eq!(greet(&greeting, &me), Some(Reason::Protocol(2)));
+}
+
+#[test]
+fn an_older_report_is_dropped() {
+    let mut session = session(Generation::NONE, SetDigest::default(), None);
+    let report = |sequence| SpokeToHub::Report {
+        stamp: ReportStamp { boot_epoch: 1, sequence },
+        report: Report::Node(node()),
+    };
+    assert!(matches!(session.hear(report(2), SECOND), Ok(Some(Effect::Report(..)))));
+    assert_eq!(session.hear(report(2), SECOND), Ok(None));
+    assert_eq!(session.hear(report(1), SECOND), Ok(None));
+}
+
+#[test]
+fn a_second_greeting_is_a_violation() {
+    let mut session = session(Generation::NONE, SetDigest::default(), None);
+    let hello = hello(Generation::NONE, SetDigest::default());
+    let heard = session.hear(SpokeToHub::Hello(Box::new(hello)), SECOND);
+    assert!(matches!(heard, Err(Reason::Violation(_))));
+}

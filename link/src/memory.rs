@@ -1,0 +1,179 @@
+//! A connection without a network, for tests: two ends, bounded pipes, nothing lost, nothing late.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rustls_pki_types::CertificateDer;
+use tokio::io::{AsyncWrite, DuplexStream, ReadHalf, WriteHalf, duplex, split};
+use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
+
+use crate::transport::{Closed, Peer, Priority, SendHalf, Stream, Transport};
+
+const PIPE: usize = 64 * 1024;
+const STREAMS: usize = 64;
+const DATAGRAMS: usize = 16;
+
+/// One end of a connection in memory.
+pub struct Memory {
+    out: mpsc::Sender<DuplexStream>,
+    incoming: AsyncMutex<mpsc::Receiver<DuplexStream>>,
+    datagrams_out: mpsc::Sender<Bytes>,
+    datagrams_in: AsyncMutex<mpsc::Receiver<Bytes>>,
+    ended: watch::Sender<Option<Closed>>,
+    ended_there: watch::Sender<Option<Closed>>,
+    certificate: Mutex<Option<CertificateDer<'static>>>,
+}
+
+/// The two ends of a new connection.
+#[must_use]
+pub fn pair() -> (Arc<Memory>, Arc<Memory>) {
+    let (a_out, b_in) = mpsc::channel(STREAMS);
+    let (b_out, a_in) = mpsc::channel(STREAMS);
+    let (a_datagrams, b_datagrams_in) = mpsc::channel(DATAGRAMS);
+    let (b_datagrams, a_datagrams_in) = mpsc::channel(DATAGRAMS);
+    let (a_end, b_end) = (watch::Sender::new(None), watch::Sender::new(None));
+    let end = |out, incoming, datagrams_out, datagrams_in, ended, ended_there| {
+        Arc::new(Memory {
+            out,
+            incoming: AsyncMutex::new(incoming),
+            datagrams_out,
+            datagrams_in: AsyncMutex::new(datagrams_in),
+            ended,
+            ended_there,
+            certificate: Mutex::new(None),
+        })
+    };
+    let a = end(a_out, a_in, a_datagrams, a_datagrams_in, a_end.clone(), b_end.clone());
+    let b = end(b_out, b_in, b_datagrams, b_datagrams_in, b_end, a_end);
+    (a, b)
+}
+
+impl Memory {
+    /// Makes this end see a certificate, as if the peer had proven to hold it.
+    pub fn show_certificate(&self, certificate: CertificateDer<'static>) {
+        *self.certificate.lock() = Some(certificate);
+    }
+
+    async fn unless_closed<T>(&self, next: impl Future<Output = Option<T>>) -> Result<T, Closed> {
+        tokio::select! {
+            biased;
+            closed = self.closed() => Err(closed),
+            got = next => got.ok_or_else(|| Closed::Failed("the other end is gone".into())),
+        }
+    }
+}
+
+struct Half(WriteHalf<DuplexStream>);
+
+impl AsyncWrite for Half {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+impl SendHalf for Half {}
+
+fn stream(pipe: DuplexStream) -> Stream {
+    let (recv, send): (ReadHalf<_>, _) = split(pipe);
+    Stream { send: Box::new(Half(send)), recv: Box::new(recv) }
+}
+
+#[async_trait]
+impl Transport for Memory {
+    async fn open(&self, _priority: Priority) -> Result<Stream, Closed> {
+        let (here, there) = duplex(PIPE);
+        self.unless_closed(async { self.out.send(there).await.ok() }).await?;
+        Ok(stream(here))
+    }
+
+    async fn accept(&self) -> Result<Stream, Closed> {
+        self.unless_closed(async { self.incoming.lock().await.recv().await.map(stream) }).await
+    }
+
+    fn send_datagram(&self, bytes: Bytes) {
+        // A full queue drops it, as a network would.
+        let _ = self.datagrams_out.try_send(bytes);
+    }
+
+    async fn datagram(&self) -> Result<Bytes, Closed> {
+        self.unless_closed(async { self.datagrams_in.lock().await.recv().await }).await
+    }
+
+    fn close(&self, code: u32, reason: &str) {
+        let keep_first = |slot: &mut Option<Closed>, closed: Closed| {
+            let first = slot.is_none();
+            if first {
+                *slot = Some(closed);
+            }
+            first
+        };
+        let there = Closed::ByPeer { code, reason: reason.to_owned() };
+        self.ended.send_if_modified(|slot| keep_first(slot, Closed::Here));
+        self.ended_there.send_if_modified(|slot| keep_first(slot, there.clone()));
+    }
+
+    async fn closed(&self) -> Closed {
+        let mut ended = self.ended.subscribe();
+        match ended.wait_for(Option::is_some).await {
+            Ok(closed) => closed.clone().unwrap_or(Closed::Here),
+            Err(_) => Closed::Here,
+        }
+    }
+
+    fn peer(&self) -> Peer {
+        Peer {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+            certificate: self.certificate.lock().clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn streams_and_datagrams_arrive_until_it_is_closed() {
+        let (hub, spoke) = pair();
+        let mut out = spoke.open(Priority::Session).await.unwrap();
+        out.write_all(b"hello").await.unwrap();
+        out.shutdown().await.unwrap();
+        let mut text = String::new();
+        hub.accept().await.unwrap().read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "hello");
+        hub.send_datagram(Bytes::from_static(b"beat"));
+        assert_eq!(spoke.datagram().await.unwrap(), "beat");
+        hub.close(code_of_test(), "enough");
+        assert_eq!(
+            spoke.closed().await,
+            Closed::ByPeer { code: code_of_test(), reason: "enough".into() }
+        );
+        assert!(spoke.accept().await.is_err());
+        assert!(hub.open(Priority::Session).await.is_err());
+    }
+
+    const fn code_of_test() -> u32 {
+        crate::transport::code::REFUSED
+    }
+}

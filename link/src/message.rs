@@ -1,0 +1,289 @@
+//! What hub and spoke say to each other, and how streams begin.
+//!
+//! ```text
+//! spoke ──Open::Session──▶ hub      one stream for the whole session: SpokeToHub / HubToSpoke
+//! spoke ──Open::Module───▶ hub      Answer, ModuleHeaderV1, then raw bytes from the offset
+//! spoke ──Open::Tunnel───▶ hub ──Open::Tunnel──▶ spoke      Answer, then raw bytes both ways
+//! hub ────Open::Logs─────▶ spoke    Answer, then the log's raw bytes
+//! heartbeat: SpokeToHub::Heartbeat as a datagram; the next one says the same, so one may be lost
+//! ```
+//!
+//! A variant's position is its number on the wire: add at the end, never remove. Structs are frozen.
+
+use std::net::SocketAddrV4;
+
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::Envelope;
+use crate::digest::{Digest, SetDigest};
+use crate::generation::Generation;
+use crate::names::ClusterName;
+use crate::plan::{Record, RecordKey};
+use crate::report::{NodeStatusV1, Report, ReportStamp, UnixMillis};
+
+/// Version of the session protocol that this side speaks.
+pub const PROTOCOL: u16 = 1;
+/// ALPN of sessions: a client certificate is required.
+pub const ALPN_SESSION: &[u8] = b"freewheel/1";
+/// ALPN of joining: no client certificate, a token instead.
+pub const ALPN_JOIN: &[u8] = b"freewheel-join/1";
+/// Seconds between heartbeats when the hub says nothing else.
+pub const HEARTBEAT_SECONDS: u16 = 10;
+/// A part of a plan stops taking records at this size, so that heartbeats and logs get between.
+pub const MAX_PART: usize = 256 * 1024;
+
+/// Spoke to hub, on the session's stream; `Heartbeat` also as a datagram.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SpokeToHub {
+    /// The first message.
+    Hello(Box<HelloV1>),
+    /// Alive, with what it holds.
+    Heartbeat {
+        /// Generation that is durable.
+        generation: Generation,
+        /// Fingerprint of its records.
+        digest: SetDigest,
+    },
+    /// A plan is durable.
+    Took {
+        /// Which.
+        generation: Generation,
+        /// Fingerprint of all records that it comes to.
+        digest: SetDigest,
+    },
+    /// News.
+    Report {
+        /// Its place in order.
+        stamp: ReportStamp,
+        /// What it says.
+        report: Report,
+    },
+    /// The agent stops; pods may go on.
+    Goodbye(Reason),
+    /// The last plan part does not fit what is held: send everything.
+    Resync {
+        /// What is held.
+        generation: Generation,
+    },
+}
+
+/// How a spoke greets. Frozen bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HelloV1 {
+    /// [`PROTOCOL`] of the spoke.
+    pub protocol: u16,
+    /// Who it says it is; its certificate must say the same.
+    pub cluster: ClusterName,
+    /// Counts the agent's starts.
+    pub boot_epoch: u64,
+    /// Generation that is durable.
+    pub held: Generation,
+    /// Fingerprint of its records.
+    pub digest: SetDigest,
+    /// The device, with profile and features.
+    pub node: NodeStatusV1,
+}
+
+/// Hub to spoke, on the session's stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HubToSpoke {
+    /// The answer to Hello.
+    Welcome(WelcomeV1),
+    /// A part of a plan.
+    Plan(PlanV1),
+    /// Reports up to here are durable.
+    ReportsTaken(ReportStamp),
+    /// The hub closes the session.
+    Goodbye(Reason),
+}
+
+/// The hub's greeting. Frozen bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WelcomeV1 {
+    /// [`PROTOCOL`] of the hub.
+    pub protocol: u16,
+    /// Life of the hub's store.
+    pub incarnation: u64,
+    /// Counts this spoke's sessions: the highest one is the only one in force.
+    pub epoch: u64,
+    /// Seconds between heartbeats.
+    pub heartbeat_seconds: u16,
+    /// The hub's wall clock, for devices without one.
+    pub now: UnixMillis,
+}
+
+/// A part of a plan: several make one delta or one snapshot. Frozen bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanV1 {
+    /// What it builds on.
+    pub base: Generation,
+    /// What holds after the last part.
+    pub to: Generation,
+    /// Replaces everything instead of adding to `base`.
+    pub snapshot: bool,
+    /// More parts of the same follow; nothing holds before the last one.
+    pub more: bool,
+    /// Records to put.
+    pub put: Vec<Record>,
+    /// Records to remove.
+    pub remove: Vec<RecordKey>,
+}
+
+/// Why a session ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Reason {
+    /// The process stops; come back soon.
+    #[error("the peer is stopping")]
+    Stopping,
+    /// A newer session of the same spoke is in force.
+    #[error("a newer session of this spoke is in force")]
+    Superseded,
+    /// The hub's owner has not accepted this cluster, or has taken it back.
+    #[error("the hub does not accept this cluster (spec.hubAcceptsClient is false)")]
+    NotAccepted,
+    /// There is no such cluster (any more).
+    #[error("the hub has no such cluster; it must join again")]
+    Unknown,
+    /// The certificate speaks for another cluster.
+    #[error("the certificate belongs to cluster {0:?}")]
+    NotYou(String),
+    /// The peer's protocol version is not spoken here.
+    #[error("protocol version {0} is not spoken here")]
+    Protocol(u16),
+    /// The peer said something that makes no sense at this point.
+    #[error("protocol violation: {0}")]
+    Violation(String),
+    /// The peer was silent for too long.
+    #[error("nothing was heard for too long")]
+    Silent,
+}
+
+/// The first frame of every stream: what it is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Open {
+    /// The session itself; by the spoke, first and once.
+    Session,
+    /// A container's log; by the hub.
+    Logs(LogsV1),
+    /// A compiled module; by the spoke.
+    Module(ModuleRequestV1),
+    /// A connection between pods of one realm on different spokes; by either side.
+    Tunnel(TunnelV1),
+}
+
+/// What log to send. Frozen bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogsV1 {
+    /// UID of the pod.
+    pub pod_uid: String,
+    /// Name of the container.
+    pub container: String,
+    /// Keep the stream open.
+    pub follow: bool,
+    /// The instance before the current one.
+    pub previous: bool,
+    /// Put an RFC 3339 time with nanoseconds before each line.
+    pub timestamps: bool,
+    /// Only what is newer than this many seconds.
+    pub since_seconds: Option<u64>,
+    /// Only what is newer than this moment.
+    pub since: Option<UnixMillis>,
+    /// At most this many lines from the end.
+    pub tail_lines: Option<u64>,
+    /// At most this many bytes.
+    pub limit_bytes: Option<u64>,
+}
+
+/// What module to send. Frozen bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleRequestV1 {
+    /// The component.
+    pub component: Digest,
+    /// Engine profile to compile for.
+    pub profile: String,
+    /// Where to go on in the compressed bytes, with `resume`: what they must belong to.
+    pub offset: u64,
+    /// Artifact that the bytes before `offset` belong to; another one starts at 0 again.
+    pub resume: Option<Digest>,
+}
+
+/// What comes before a module's bytes. Frozen bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleHeaderV1 {
+    /// To verify it by.
+    pub envelope: Envelope,
+    /// Size of all compressed bytes.
+    pub compressed: u64,
+    /// Where the bytes that follow begin.
+    pub offset: u64,
+}
+
+/// Which pods to connect. Frozen bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TunnelV1 {
+    /// Realm of both.
+    pub realm: ClusterName,
+    /// Who connects.
+    pub from: SocketAddrV4,
+    /// To whom.
+    pub to: SocketAddrV4,
+}
+
+/// How the other side takes an [`Open`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// What was asked for follows.
+    Ready,
+    /// It does not.
+    Refused(RefusalV1),
+}
+
+/// Why a stream was refused. Frozen bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct RefusalV1 {
+    /// In Kubernetes' words: `NotFound`, `BadRequest`, `ErrImagePull`, …
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}
+
+impl RefusalV1 {
+    /// A refusal from its parts, with a message of bounded length.
+    #[must_use]
+    pub fn new(reason: &str, message: impl Into<String>) -> Self {
+        Self { reason: bounded(reason.to_owned(), 64), message: bounded(message.into(), 1024) }
+    }
+}
+
+/// Cuts text that goes on the wire to a length, at a character.
+#[must_use]
+pub fn bounded(mut text: String, most: usize) -> String {
+    if most < text.len() {
+        let cut = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(cut);
+    }
+    text
+}
+
+impl NodeStatusV1 {
+    /// Whether every text and list is of a size that a Node object may have.
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        let texts = [
+            &self.hostname,
+            &self.architecture,
+            &self.kernel,
+            &self.os_image,
+            &self.machine_id,
+            &self.boot_id,
+            &self.version,
+            &self.profile,
+        ];
+        texts.iter().all(|text| text.len() <= 256)
+            && self.labels.len() <= 64
+            && self.labels.iter().all(|(key, value)| key.len() <= 317 && value.len() <= 63)
+            && self.pressure.len() <= 8
+            && self.pressure.iter().all(|text| text.len() <= 64)
+    }
+}

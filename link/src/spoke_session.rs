@@ -1,0 +1,253 @@
+//! The spoke's half of a session as pure logic: greeting, heartbeat, putting plans together, order of reports.
+//!
+//! ```text
+//! hello ─▶ waiting ─Welcome─▶ up: heartbeat every 10 s, plan parts in, Took and reports out
+//! ```
+//!
+//! Guarantees: a plan is handed on only when its last part has come and all parts agree; what waits to
+//! be sent is bounded: one report per pod, the newest, and [`MAX_EVENTS`] events.
+//! Assumes: `now` comes from one monotonic clock. No I/O, no clock of its own.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::digest::SetDigest;
+use crate::generation::Generation;
+use crate::message::{
+    HEARTBEAT_SECONDS, HelloV1, HubToSpoke, PROTOCOL, PlanV1, Reason, SpokeToHub, WelcomeV1,
+};
+use crate::report::{Report, ReportStamp};
+
+/// All records of one plan together. A device with 1 GiB holds this many times over.
+pub const MAX_PLAN: usize = 32 * 1024 * 1024;
+/// Events that wait while the link is slow; the oldest go first.
+pub const MAX_EVENTS: usize = 256;
+/// Pods whose reports wait while the link is slow: far more than run on a device.
+const MAX_WAITING: usize = 65_536;
+/// The hub answers a greeting at once; one that does not for this long is not there.
+pub const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What something heard means for the spoke.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The session is up.
+    Welcome(WelcomeV1),
+    /// A whole plan.
+    Plan(Box<PlanV1>),
+    /// The hub has these.
+    ReportsTaken(ReportStamp),
+    /// The hub closes.
+    Left(Reason),
+}
+
+/// A session with the hub, from the greeting to the end.
+pub struct SpokeSession {
+    welcome: Option<WelcomeV1>,
+    started: Duration,
+    last_beat: Duration,
+    holds: (Generation, SetDigest),
+    took: bool,
+    resync: bool,
+    gathered: Option<(PlanV1, usize)>,
+    waiting: Waiting,
+}
+
+impl SpokeSession {
+    /// Begins with a greeting, which the driver sends first.
+    #[must_use]
+    pub fn new(hello: &HelloV1, now: Duration) -> Self {
+        Self {
+            welcome: None,
+            started: now,
+            last_beat: now,
+            holds: (hello.held, hello.digest),
+            took: false,
+            resync: false,
+            gathered: None,
+            waiting: Waiting::default(),
+        }
+    }
+
+    /// The hub's greeting, once it has come.
+    #[must_use]
+    pub const fn welcome(&self) -> Option<&WelcomeV1> {
+        self.welcome.as_ref()
+    }
+
+    /// A report to send. A newer one about the same thing takes its place.
+    pub fn report(&mut self, stamp: ReportStamp, report: Report) {
+        self.waiting.put(stamp, report);
+    }
+
+    /// The agent has made a plan durable.
+    pub fn took(&mut self, generation: Generation, digest: SetDigest) {
+        self.holds = (generation, digest);
+        self.took = true;
+    }
+
+    /// The agent cannot use the plan that it was handed: its base is not what is held.
+    pub fn resync(&mut self) {
+        self.resync = true;
+    }
+
+    /// Takes what the hub says.
+    ///
+    /// # Errors
+    /// With the reason to close the session.
+    pub fn hear(&mut self, message: HubToSpoke) -> Result<Option<Effect>, Reason> {
+        match (message, self.welcome.is_some()) {
+            (HubToSpoke::Goodbye(reason), _) => Ok(Some(Effect::Left(reason))),
+            (HubToSpoke::Welcome(welcome), false) => {
+                if welcome.protocol != PROTOCOL {
+                    return Err(Reason::Protocol(welcome.protocol));
+                }
+                self.welcome = Some(welcome);
+                Ok(Some(Effect::Welcome(welcome)))
+            }
+            (HubToSpoke::Welcome(_), true) => Err(Reason::Violation("a second welcome".into())),
+            (_, false) => Err(Reason::Violation("something came before the welcome".into())),
+            (HubToSpoke::Plan(part), true) => self.gather(part),
+            (HubToSpoke::ReportsTaken(stamp), true) => Ok(Some(Effect::ReportsTaken(stamp))),
+        }
+    }
+
+    /// The next message for the session's stream, if one is due.
+    ///
+    /// # Errors
+    /// When the hub did not answer the greeting in time.
+    pub fn poll(&mut self, now: Duration) -> Result<Option<SpokeToHub>, Reason> {
+        if self.welcome.is_none() {
+            let late = self.started + WELCOME_TIMEOUT <= now;
+            return if late { Err(Reason::Silent) } else { Ok(None) };
+        }
+        let (generation, digest) = self.holds;
+        if std::mem::take(&mut self.resync) {
+            return Ok(Some(SpokeToHub::Resync { generation }));
+        }
+        if std::mem::take(&mut self.took) {
+            return Ok(Some(SpokeToHub::Took { generation, digest }));
+        }
+        Ok(self.waiting.pop().map(|(stamp, report)| SpokeToHub::Report { stamp, report }))
+    }
+
+    /// The heartbeat, if it is due; a datagram.
+    pub fn beat(&mut self, now: Duration) -> Option<SpokeToHub> {
+        let welcome = self.welcome.as_ref()?;
+        if now < self.last_beat + every(welcome) {
+            return None;
+        }
+        self.last_beat = now;
+        let (generation, digest) = self.holds;
+        Some(SpokeToHub::Heartbeat { generation, digest })
+    }
+
+    /// When to look again without anything happening before.
+    #[must_use]
+    pub fn wake(&self) -> Duration {
+        match &self.welcome {
+            None => self.started + WELCOME_TIMEOUT,
+            Some(welcome) => self.last_beat + every(welcome),
+        }
+    }
+
+    fn gather(&mut self, part: PlanV1) -> Result<Option<Effect>, Reason> {
+        let bytes = part.put.iter().map(|r| r.body.len() + r.key.key.len() + 100).sum::<usize>()
+            + part.remove.iter().map(|k| k.key.len() + 80).sum::<usize>();
+        let (plan, size) = match self.gathered.take() {
+            None => (part, bytes),
+            // A snapshot replaces a plan that was never finished.
+            Some((plan, _)) if (plan.base, plan.to, plan.snapshot) != (part.base, part.to, part.snapshot) => {
+                if !part.snapshot {
+                    return Err(Reason::Violation("parts of different plans".into()));
+                }
+                (part, bytes)
+            }
+            Some((mut plan, size)) => {
+                plan.put.extend(part.put);
+                plan.remove.extend(part.remove);
+                plan.more = part.more;
+                (plan, size + bytes)
+            }
+        };
+        if MAX_PLAN < size {
+            return Err(Reason::Violation(format!("a plan of more than {MAX_PLAN} bytes")));
+        }
+        if plan.more {
+            self.gathered = Some((plan, size));
+            return Ok(None);
+        }
+        Ok(Some(Effect::Plan(Box::new(plan))))
+    }
+}
+
+/// The hub may ask for anything between a second and five minutes.
+fn every(welcome: &WelcomeV1) -> Duration {
+    let seconds = match welcome.heartbeat_seconds {
+        0 => HEARTBEAT_SECONDS,
+        seconds => seconds.min(300),
+    };
+    Duration::from_secs(u64::from(seconds))
+}
+
+/// Reports in the order of their stamps, the newest of each thing only.
+#[derive(Default)]
+struct Waiting {
+    reports: BTreeMap<ReportStamp, Report>,
+    newest: BTreeMap<String, ReportStamp>,
+    events: usize,
+}
+
+impl Waiting {
+    fn put(&mut self, stamp: ReportStamp, report: Report) {
+        match subject(&report) {
+            Some(subject) => {
+                if let Some(old) = self.newest.insert(subject, stamp) {
+                    self.reports.remove(&old);
+                }
+            }
+            None => {
+                self.events += 1;
+                if MAX_EVENTS < self.events {
+                    self.drop_oldest_event();
+                }
+            }
+        }
+        self.reports.insert(stamp, report);
+        if MAX_WAITING < self.reports.len() {
+            self.pop();
+        }
+    }
+
+    fn pop(&mut self) -> Option<(ReportStamp, Report)> {
+        let (stamp, report) = self.reports.pop_first()?;
+        match subject(&report) {
+            Some(subject) => {
+                self.newest.remove(&subject);
+            }
+            None => self.events = self.events.saturating_sub(1),
+        }
+        Some((stamp, report))
+    }
+
+    fn drop_oldest_event(&mut self) {
+        let oldest = self.reports.iter().find(|(_, r)| subject(r).is_none()).map(|(s, _)| *s);
+        if let Some(stamp) = oldest {
+            self.reports.remove(&stamp);
+            self.events -= 1;
+        }
+    }
+}
+
+/// What a report is about, where a newer one says all that an older one did.
+fn subject(report: &Report) -> Option<String> {
+    match report {
+        Report::Pod(pod) => Some(pod.uid.clone()),
+        Report::PodGone { uid, .. } => Some(uid.clone()),
+        Report::Node(_) => Some(String::new()),
+        Report::Event(_) => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "spoke_session_tests.rs"]
+mod tests;

@@ -1,0 +1,181 @@
+//! The session's view of a connection: streams in priority order, datagrams, an end with a reason.
+//!
+//! Implementations: [`crate::quic`] on the network, [`crate::memory`] in tests. Nothing above this trait
+//! knows which one it has.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rustls_pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// What goes first when the link is narrow (heartbeats are datagrams and go before all).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Compiled modules: large, and nobody waits at a keyboard.
+    Modules,
+    /// Logs.
+    Logs,
+    /// Plans and reports.
+    Session,
+    /// Streams that somebody works in: exec, port-forward, pod to pod.
+    Interactive,
+}
+
+/// The connection is over.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Closed {
+    /// The other side closed it.
+    #[error("closed by the peer ({code}): {reason}")]
+    ByPeer {
+        /// One of [`code`].
+        code: u32,
+        /// For people.
+        reason: String,
+    },
+    /// This side closed it.
+    #[error("closed here")]
+    Here,
+    /// Nothing was heard for the idle timeout.
+    #[error("the connection timed out")]
+    TimedOut,
+    /// The handshake was refused or the connection broke.
+    #[error("the connection failed: {0}")]
+    Failed(String),
+}
+
+/// Codes of [`Transport::close`].
+pub mod code {
+    /// The process stops.
+    pub const STOPPING: u32 = 0;
+    /// Not allowed (any more).
+    pub const REFUSED: u32 = 1;
+    /// The peer broke the protocol.
+    pub const VIOLATION: u32 = 2;
+    /// A newer session is in force.
+    pub const SUPERSEDED: u32 = 3;
+    /// Too many at once: come back later.
+    pub const BUSY: u32 = 4;
+}
+
+/// Who is at the other end.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Where it is now; may change in a connection's life.
+    pub address: SocketAddr,
+    /// The certificate that it has proven to hold, verified against the fleet's CA.
+    pub certificate: Option<CertificateDer<'static>>,
+}
+
+/// The sending half of a stream.
+pub trait SendHalf: AsyncWrite + Send + Sync + Unpin {
+    /// Where this stream stands in order; kept where the transport has no order.
+    fn set_priority(&mut self, _priority: Priority) {}
+    /// Throws away what was not sent, and tells the peer that the rest will not come.
+    fn reset(&mut self) {}
+}
+
+/// A stream of bytes both ways. Dropping it ends both.
+pub struct Stream {
+    /// What is written here comes out there.
+    pub send: Box<dyn SendHalf>,
+    /// What is written there comes out here.
+    pub recv: Box<dyn AsyncRead + Send + Sync + Unpin>,
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Stream")
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.recv).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.send).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.send).poll_flush(cx)
+    }
+
+    fn poll_shutdown(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.send).poll_shutdown(cx)
+    }
+}
+
+/// A connection between a hub and a spoke.
+#[async_trait]
+pub trait Transport: Send + Sync + 'static {
+    /// Opens a stream. The peer sees it with its first byte.
+    async fn open(&self, priority: Priority) -> Result<Stream, Closed>;
+    /// The next stream that the peer has opened. Cancel safe.
+    async fn accept(&self) -> Result<Stream, Closed>;
+    /// Sends a datagram, or drops it: only for what the next one replaces.
+    fn send_datagram(&self, bytes: Bytes);
+    /// The next datagram. Cancel safe.
+    async fn datagram(&self) -> Result<Bytes, Closed>;
+    /// Closes at once; streams end on both sides.
+    fn close(&self, code: u32, reason: &str);
+    /// Resolves once it is over. Cancel safe.
+    async fn closed(&self) -> Closed;
+    /// Who is at the other end.
+    fn peer(&self) -> Peer;
+}
+
+/// How a spoke gets a connection to its hub.
+#[async_trait]
+pub trait Dial: Send + Sync + 'static {
+    /// A new connection. Names are looked up anew each time.
+    async fn dial(&self) -> Result<Arc<dyn Transport>, DialError>;
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The hub's name leads nowhere.
+    #[error("cannot find {host}")]
+    Lookup {
+        /// As it was given.
+        host: String,
+        /// The resolver's complaint.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The connection could not be made, or was refused.
+    #[error("cannot connect to {host}: {closed}")]
+    Connect {
+        /// As it was given.
+        host: String,
+        /// What happened.
+        closed: Closed,
+    },
+    /// The hub's certificate does not come from the CA that is pinned.
+    #[error("{host} has a certificate of another authority: {detail}")]
+    WrongHub {
+        /// As it was given.
+        host: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+}
