@@ -16,6 +16,7 @@
 //! always a whole one; watches deliver each revision once, in order, or say that it is gone.
 
 mod board;
+pub mod clock;
 pub mod memory;
 pub mod objects;
 mod ring;

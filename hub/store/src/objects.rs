@@ -8,14 +8,28 @@
 //! its revision; uid, creationTimestamp, generation, deletionTimestamp and finalizers follow
 //! Kubernetes' rules whoever writes.
 
+mod create;
+mod delete;
+mod meta;
+mod namespace;
+mod refusal;
+mod service;
+mod shape;
+mod splice;
+mod update;
+
 use std::sync::Arc;
 
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::object::Key;
 use freewheel_link::names::ClusterName;
 use serde_json::Value;
 
-use crate::{Revision, Store, Stored};
+pub use splice::{stored_bytes, stored_value};
+
+use crate::clock::{Chance, Clock, SystemChance, SystemClock};
+use crate::{Revision, Scope, Store, Stored};
 
 /// Who writes, carried to the commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +61,9 @@ pub struct How {
     pub dry_run: bool,
     /// Unknown fields.
     pub field_validation: FieldValidation,
+    /// The value comes straight from `schema::decode_json` or `protobuf::decode` and is canonical
+    /// already: spares a walk over it. Unknown fields were dealt with there.
+    pub canonical: bool,
 }
 
 /// Which object.
@@ -60,6 +77,14 @@ pub struct Place {
     pub namespace: String,
     /// Its name; empty on a create that uses generateName or takes it from the body.
     pub name: String,
+}
+
+impl Place {
+    /// Its key in the store.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        Key::new(&self.kind.storage(), &self.cluster, &self.namespace, &self.name)
+    }
 }
 
 /// The outcome of a write.
@@ -106,17 +131,61 @@ pub enum Deleted {
     Going(Arc<Stored>),
 }
 
+/// What was done, for the audit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// A new object.
+    Create,
+    /// A change.
+    Update,
+    /// A removal, or the mark that leads to one.
+    Delete,
+}
+
+impl Verb {
+    /// `create`, `update`, `delete`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// Learns of every commit that changed something, after it is durable.
+pub trait Audit: Send + Sync {
+    /// `stored` is the object after it, or before it when it was removed.
+    fn committed(&self, actor: &Actor, verb: Verb, revision: Revision, stored: &Stored);
+}
+
 /// The pipeline.
 #[derive(Clone)]
 pub struct Objects {
     store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    chance: Arc<dyn Chance>,
+    audit: Option<Arc<dyn Audit>>,
 }
 
 impl Objects {
-    /// Over this store.
+    /// Over this store, with the host's clock and random numbers.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+        Self::with(store, Arc::new(SystemClock), Arc::new(SystemChance))
+    }
+
+    /// Over this store, with this time and chance.
+    #[must_use]
+    pub fn with(store: Arc<dyn Store>, clock: Arc<dyn Clock>, chance: Arc<dyn Chance>) -> Self {
+        Self { store, clock, chance, audit: None }
+    }
+
+    /// The same pipeline with an audit.
+    #[must_use]
+    pub fn audited(self, audit: Arc<dyn Audit>) -> Self {
+        Self { audit: Some(audit), ..self }
     }
 
     /// The store beneath, for reads and watches.
@@ -124,8 +193,111 @@ impl Objects {
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
-}
 
-// To be provided by the pipeline (see the brief): get, create, update, modify, delete.
-#[expect(dead_code, reason = "names the signatures' types until the pipeline stands")]
-type Signatures = (ApiError, Value);
+    /// The clock that stamps what is written.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Reads the newest durable object.
+    ///
+    /// # Errors
+    /// 404.
+    pub fn get(&self, place: &Place) -> Result<Arc<Stored>, ApiError> {
+        self.store.snapshot().get(&place.key()).ok_or_else(|| refusal::not_found(place))
+    }
+
+    /// Creates; the name may come from the place, the body or its `generateName`.
+    ///
+    /// # Errors
+    /// As kube-apiserver: 400, 403, 404 (no such namespace), 409, 413, 422, 503.
+    pub async fn create(
+        &self,
+        how: &How,
+        place: &Place,
+        value: Value,
+    ) -> Result<Written, ApiError> {
+        Box::pin(create::create(self, how, place, value)).await
+    }
+
+    /// Replaces the object, or the part of it that `subresource` names. A `metadata.resourceVersion`
+    /// must be the current one. Taking the last finalizer off a deleted object removes it.
+    ///
+    /// # Errors
+    /// As kube-apiserver: 400, 404, 409, 413, 422, 503.
+    pub async fn update(
+        &self,
+        how: &How,
+        place: &Place,
+        subresource: Option<&str>,
+        value: Value,
+    ) -> Result<Written, ApiError> {
+        Box::pin(update::update(self, how, place, subresource, value)).await
+    }
+
+    /// Reads, changes, updates; again when somebody was faster, unless `change` sets a
+    /// resourceVersion of its own. `change` may run several times.
+    ///
+    /// # Errors
+    /// What `change` answers, and as [`Objects::update`].
+    pub async fn modify<F>(
+        &self,
+        how: &How,
+        place: &Place,
+        subresource: Option<&str>,
+        change: F,
+    ) -> Result<Written, ApiError>
+    where
+        F: Fn(Value) -> Result<Value, ApiError> + Send + Sync,
+    {
+        Box::pin(update::modify(self, how, place, subresource, change)).await
+    }
+
+    /// Deletes, or marks for deletion.
+    ///
+    /// # Errors
+    /// 403 (namespaces that must stay), 404, 409 (preconditions), 503.
+    pub async fn delete(
+        &self,
+        how: &How,
+        place: &Place,
+        options: &DeleteOptions,
+    ) -> Result<Deleted, ApiError> {
+        Box::pin(delete::delete(self, how, place, options)).await
+    }
+
+    /// Deletes everything of a kind in a cluster (and namespace, when not empty) that `wanted` picks,
+    /// one by one; what goes meanwhile by itself is no error.
+    ///
+    /// # Errors
+    /// The first that is no 404; what was deleted until then stays deleted.
+    pub async fn delete_collection(
+        &self,
+        how: &How,
+        place: &Place,
+        options: &DeleteOptions,
+        wanted: impl Fn(&Stored) -> bool + Send + Sync,
+    ) -> Result<Vec<Deleted>, ApiError> {
+        let namespace = Some(place.namespace.as_str()).filter(|name| !name.is_empty());
+        let scope = Scope {
+            resource: place.kind.storage(),
+            cluster: Some(place.cluster.clone()),
+            namespace: namespace.map(Into::into),
+        };
+        let snapshot = self.store.snapshot();
+        let all: Vec<_> = snapshot.range(&scope, None).filter(|stored| wanted(stored)).collect();
+        let mut deleted = Vec::with_capacity(all.len());
+        for stored in all {
+            let key = &stored.key;
+            let (namespace, name) = (key.namespace.to_string(), key.name.to_string());
+            let place = Place { kind: place.kind, cluster: key.cluster.clone(), namespace, name };
+            match self.delete(how, &place, options).await {
+                Ok(one) => deleted.push(one),
+                Err(error) if error.code == 404 => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(deleted)
+    }
+}

@@ -1,0 +1,155 @@
+//! Deletes: at once, or marked and gone when finalizers and spokes say so.
+//!
+//! ```text
+//! there ─ no finalizer, no grace ─▶ gone
+//! there ─▶ marked (deletionTimestamp) ─ last finalizer taken off, grace 0 ─▶ gone
+//! ```
+
+use std::sync::Arc;
+
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::time;
+use serde_json::{Value, json};
+
+use super::update::TRIES;
+use super::{DeleteOptions, Deleted, How, Objects, Place, Propagation, Verb};
+use super::{meta, namespace, refusal, service, shape};
+use crate::{CommitError, Expect, Operation, Stored, Txn};
+
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+
+/// What a delete has to do.
+#[derive(Debug, PartialEq)]
+enum Verdict {
+    Remove,
+    Mark(Value),
+    Nothing,
+}
+
+pub(super) async fn delete(
+    objects: &Objects,
+    how: &How,
+    place: &Place,
+    options: &DeleteOptions,
+) -> Result<Deleted, ApiError> {
+    for _ in 0..TRIES {
+        let old = objects.get(place)?;
+        check(place, options, &old)?;
+        let value = old.object.value()?;
+        let now = objects.clock.unix_seconds();
+        let verdict = decide(place.kind, &value, options, now)?;
+        if how.dry_run {
+            return Ok(pretend(verdict, old));
+        }
+        let expect = vec![Expect::Revision(old.key.clone(), old.revision)];
+        let (operations, going) = match verdict {
+            Verdict::Nothing => return Ok(Deleted::Going(old)),
+            Verdict::Mark(new) => {
+                let object = shape::object(new, place.kind)?;
+                (vec![Operation::Put(old.key.clone(), object)], true)
+            }
+            Verdict::Remove => {
+                let mut operations = vec![Operation::Delete(old.key.clone())];
+                operations.extend(service::release(&value, place));
+                (operations, false)
+            }
+        };
+        let txn = Txn { expect, operations };
+        match objects.commit(how, Verb::Delete, txn, old.revision).await {
+            Ok(stored) if going => return Ok(Deleted::Going(stored)),
+            Ok(stored) => return Ok(Deleted::Gone(stored)),
+            Err(CommitError::Unmet { .. }) => {}
+            Err(error) => return Err(refusal::of_commit(&error, place)),
+        }
+    }
+    Err(refusal::modified(place))
+}
+
+fn check(place: &Place, options: &DeleteOptions, old: &Stored) -> Result<(), ApiError> {
+    namespace::check_mortal(place)?;
+    let found = &old.object.header.uid;
+    if let Some(wanted) = options.uid.as_ref().filter(|wanted| *wanted != found) {
+        return Err(refusal::other_uid(place, wanted, found));
+    }
+    match options.revision {
+        Some(wanted) if wanted != old.revision => {
+            Err(refusal::other_revision(place, wanted, old.revision))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn pretend(verdict: Verdict, old: Arc<Stored>) -> Deleted {
+    match verdict {
+        Verdict::Remove => Deleted::Gone(old),
+        Verdict::Mark(_) | Verdict::Nothing => Deleted::Going(old),
+    }
+}
+
+/// What a delete of this object at `now` comes to.
+fn decide(
+    kind: &Kind,
+    old: &Value,
+    options: &DeleteOptions,
+    now: i64,
+) -> Result<Verdict, ApiError> {
+    let finalizers = propagate(meta::finalizers(old), options.propagation);
+    let deleting = !meta::text(old, "deletionTimestamp").is_empty();
+    let asked = match kind.strategy.grace_period(old) {
+        None | Some(0) => 0,
+        Some(usual) => match options.grace_period_seconds.unwrap_or(usual) {
+            negative if negative < 0 => 1,
+            asked => asked,
+        },
+    };
+    let left = meta::number(old, "deletionGracePeriodSeconds").unwrap_or_default();
+    // A second delete may shorten the wait, never stretch it.
+    let grace = match options.grace_period_seconds {
+        None if deleting => left,
+        _ if deleting => asked.min(left),
+        _ => asked,
+    };
+    if finalizers.is_empty() && grace == 0 && !namespace::has_content(old, kind) {
+        return Ok(Verdict::Remove);
+    }
+    if deleting && grace == left && finalizers == meta::finalizers(old) {
+        return Ok(Verdict::Nothing);
+    }
+    let mut new = old.clone();
+    let meta = meta::of(&mut new)?;
+    if finalizers.is_empty() {
+        meta.remove("finalizers");
+    } else {
+        meta.insert("finalizers".to_owned(), json!(finalizers));
+    }
+    let end = match meta.get("deletionTimestamp").and_then(Value::as_str).and_then(time::parse_unix)
+    {
+        Some(end) => end - left + grace,
+        None => now + grace,
+    };
+    meta.insert("deletionTimestamp".to_owned(), json!(time::from_unix(end)));
+    meta.insert("deletionGracePeriodSeconds".to_owned(), json!(grace));
+    if let Some(generation) = meta.get("generation").and_then(Value::as_i64).filter(|_| !deleting) {
+        meta.insert("generation".to_owned(), json!(generation + 1));
+    }
+    namespace::close(&mut new, kind);
+    Ok(Verdict::Mark(new))
+}
+
+/// The finalizers that make the garbage collector do what the caller asked for.
+fn propagate(mut finalizers: Vec<String>, propagation: Option<Propagation>) -> Vec<String> {
+    let wanted = match propagation {
+        None => return finalizers,
+        Some(Propagation::Background) => None,
+        Some(Propagation::Orphan) => Some(ORPHAN),
+        Some(Propagation::Foreground) => Some(FOREGROUND),
+    };
+    finalizers
+        .retain(|name| (name != ORPHAN && name != FOREGROUND) || Some(name.as_str()) == wanted);
+    if let Some(wanted) = wanted.filter(|wanted| !finalizers.iter().any(|name| name == wanted)) {
+        finalizers.push(wanted.to_owned());
+    }
+    finalizers
+}

@@ -1,0 +1,97 @@
+//! Why a write was refused, in the words of the Kubernetes API.
+
+use freewheel_hub_api::error::{ApiError, Cause, Details};
+
+use super::Place;
+use crate::CommitError;
+
+const MODIFIED: &str =
+    "the object has been modified; please apply your changes to the latest version and try again";
+
+/// 404 for the place.
+pub(super) fn not_found(place: &Place) -> ApiError {
+    ApiError::not_found(place.kind.group, place.kind.plural, &place.name)
+}
+
+/// 409: the name is taken.
+pub(super) fn already_exists(place: &Place) -> ApiError {
+    ApiError::already_exists(place.kind.group, place.kind.plural, &place.name)
+}
+
+/// 409: somebody else was faster.
+pub(super) fn modified(place: &Place) -> ApiError {
+    conflict(place, MODIFIED)
+}
+
+/// 409 with a reason.
+pub(super) fn conflict(place: &Place, why: &str) -> ApiError {
+    ApiError::conflict(place.kind.group, place.kind.plural, &place.name, why)
+}
+
+/// 409: it is another object of that name.
+pub(super) fn other_uid(place: &Place, wanted: &str, found: &str) -> ApiError {
+    conflict(
+        place,
+        &format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}"),
+    )
+}
+
+/// 409: a delete's resourceVersion precondition.
+pub(super) fn other_revision(place: &Place, wanted: u64, found: u64) -> ApiError {
+    conflict(
+        place,
+        &format!(
+            "Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: {found}"
+        ),
+    )
+}
+
+/// 403 with a reason.
+pub(super) fn forbidden(place: &Place, why: &str) -> ApiError {
+    let group = place.kind.group;
+    let dot = if group.is_empty() { "" } else { "." };
+    let resource = place.kind.plural;
+    let message = format!("{resource}{dot}{group} {:?} is forbidden: {why}", place.name);
+    let mut error = ApiError::new(403, "Forbidden", message);
+    error.details = Some(Box::new(Details {
+        name: place.name.clone(),
+        group: group.to_owned(),
+        kind: resource.to_owned(),
+        ..Details::default()
+    }));
+    error
+}
+
+/// 403: the namespace is going away.
+pub(super) fn namespace_terminating(place: &Place) -> ApiError {
+    let namespace = &place.namespace;
+    let why = format!(
+        "unable to create new content in namespace {namespace} because it is being terminated"
+    );
+    let mut error = forbidden(place, &why);
+    if let Some(details) = &mut error.details {
+        details.causes.push(Cause {
+            reason: "NamespaceTerminating".to_owned(),
+            message: format!("namespace {namespace} is being terminated"),
+            field: "metadata.namespace".to_owned(),
+        });
+    }
+    error
+}
+
+/// What the store said, but for expectations that do not hold: those have a meaning of their own.
+pub(super) fn of_commit(error: &CommitError, place: &Place) -> ApiError {
+    match error {
+        CommitError::Unmet { .. } => modified(place),
+        CommitError::TooLarge(why) => {
+            ApiError::new(413, "RequestEntityTooLarge", format!("Request entity too large: {why}"))
+        }
+        CommitError::Unavailable(why) => {
+            let message = format!("the store cannot write at the moment: {why}");
+            let mut error = ApiError::new(503, "ServiceUnavailable", message);
+            let details = Details { retry_after_seconds: Some(1), ..Details::default() };
+            error.details = Some(Box::new(details));
+            error
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Addresses and node ports of Services: keys that are written in the Service's own transaction.
+//!
+//! ```text
+//! clusterips.internal  (realm, "", "10.128.3.7")  one realm's virtual IPs
+//! nodeports.internal   (root,  "", "30080")       one ledger for all devices
+//! ```
+//!
+//! Guarantees: no address or port is held twice; what a Service gives up is free in the same
+//! revision; an update that leaves an address or port out keeps the one it had.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use bytes::Bytes;
+use freewheel_hub_api::error::{ApiError, FieldError};
+use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::object::{Header, Key, Object, Resource};
+use freewheel_link::names::ClusterName;
+use serde_json::{Value, json};
+
+use super::Place;
+use crate::clock::Chance;
+use crate::{Expect, Operation, Snapshot};
+
+/// 10.128.0.0/12.
+const FIRST_ADDRESS: u32 = 0x0a80_0000;
+const ADDRESSES: u32 = 1 << 20;
+/// The first addresses are left to those who ask for one, as kube-apiserver does.
+const STATIC_BAND: u32 = 256;
+const FIRST_PORT: u32 = 30_000;
+const PORTS: u32 = 2_768;
+/// How often chance is asked before the range is searched in order.
+const TRIES: u32 = 16;
+
+/// What a write has to do to addresses and ports.
+#[derive(Default)]
+pub(super) struct Claims {
+    pub(super) expect: Vec<Expect>,
+    pub(super) operations: Vec<Operation>,
+}
+
+pub(super) fn is_service(kind: &Kind) -> bool {
+    kind.group.is_empty() && kind.plural == "services"
+}
+
+/// Whether the key is one of an address or port.
+pub(super) fn is_claim(key: &Key) -> bool {
+    matches!(key.resource.as_str(), "clusterips.internal" | "nodeports.internal")
+}
+
+/// Fills in addresses and ports of `new` and says what to write for them.
+pub(super) fn claim(
+    snapshot: &dyn Snapshot,
+    chance: &dyn Chance,
+    place: &Place,
+    new: &mut Value,
+    old: Option<&Value>,
+) -> Result<Claims, ApiError> {
+    if !is_service(place.kind) {
+        return Ok(Claims::default());
+    }
+    if let Some(old) = old {
+        keep_old(new, old);
+    }
+    let had = old.map(|old| held(old, place)).unwrap_or_default();
+    let ledger = Ledger { snapshot, chance, place, had: &had };
+    ledger.give_address(new)?;
+    ledger.give_ports(new)?;
+    let has = held(new, place);
+    let mut claims = Claims::default();
+    for key in has.difference(&had) {
+        claims.expect.push(Expect::Absent(key.clone()));
+        claims.operations.push(Operation::Put(key.clone(), owner(place)));
+    }
+    claims.operations.extend(had.difference(&has).cloned().map(Operation::Delete));
+    Ok(claims)
+}
+
+/// The deletes that free everything a Service holds.
+pub(super) fn release(old: &Value, place: &Place) -> Vec<Operation> {
+    if !is_service(place.kind) {
+        return Vec::new();
+    }
+    held(old, place).into_iter().map(Operation::Delete).collect()
+}
+
+fn owner(place: &Place) -> Object {
+    // The name of a Service with generateName is known by now: create settles it first.
+    let body = json!({
+        "realm": place.cluster.as_str(), "namespace": place.namespace, "name": place.name,
+    });
+    Object { header: Header::default(), body: Bytes::from(body.to_string()) }
+}
+
+fn address_key(place: &Place, address: &str) -> Key {
+    Key::new(&Resource::new("internal", "clusterips"), &place.cluster, "", address)
+}
+
+fn port_key(port: u64) -> Key {
+    let resource = Resource::new("internal", "nodeports");
+    Key::new(&resource, &ClusterName::root(), "", &port.to_string())
+}
+
+/// The keys of everything the Service's spec names.
+fn held(service: &Value, place: &Place) -> BTreeSet<Key> {
+    let mut keys = BTreeSet::new();
+    if !is_external_name(service)
+        && let Some(address) = service.pointer("/spec/clusterIP").and_then(Value::as_str)
+        && address.parse::<Ipv4Addr>().is_ok()
+    {
+        keys.insert(address_key(place, address));
+    }
+    keys.extend(ports(service).filter_map(node_port).map(port_key));
+    keys
+}
+
+fn ports(service: &Value) -> impl Iterator<Item = &Value> {
+    service.pointer("/spec/ports").and_then(Value::as_array).into_iter().flatten()
+}
+
+fn node_port(port: &Value) -> Option<u64> {
+    port.get("nodePort").and_then(Value::as_u64).filter(|port| *port != 0)
+}
+
+fn kind_of(service: &Value) -> &str {
+    service.pointer("/spec/type").and_then(Value::as_str).unwrap_or("ClusterIP")
+}
+
+fn is_external_name(service: &Value) -> bool {
+    kind_of(service) == "ExternalName"
+}
+
+fn wants_ports(service: &Value) -> bool {
+    let allocate = service.pointer("/spec/allocateLoadBalancerNodePorts").and_then(Value::as_bool);
+    match kind_of(service) {
+        "NodePort" => true,
+        "LoadBalancer" => allocate != Some(false),
+        _ => false,
+    }
+}
+
+fn exposes_ports(service: &Value) -> bool {
+    matches!(kind_of(service), "NodePort" | "LoadBalancer")
+}
+
+/// What the update left out and the old Service had, it keeps; what its new type has no use for goes.
+fn keep_old(new: &mut Value, old: &Value) {
+    let (external, was_external) = (is_external_name(new), is_external_name(old));
+    let (exposes, exposed, wants) = (exposes_ports(new), exposes_ports(old), wants_ports(new));
+    let Some(spec) = new.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    let set = |spec: &serde_json::Map<String, Value>, key: &str| {
+        spec.get(key)
+            .is_some_and(|v| v.as_str() != Some("") && v.as_array().is_none_or(|a| !a.is_empty()))
+    };
+    let old_spec = old.get("spec").and_then(Value::as_object);
+    for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+        let had = old_spec.and_then(|old| old.get(key));
+        if external {
+            if spec.get(key) == had {
+                spec.remove(key);
+            }
+        } else if let Some(had) = had.filter(|_| !was_external && !set(spec, key)) {
+            spec.insert(key.to_owned(), had.clone());
+        }
+    }
+    let Some(list) = spec.get_mut("ports").and_then(Value::as_array_mut) else { return };
+    let same = |a: &Value, b: &Value| {
+        let protocol =
+            |p: &Value| p.get("protocol").and_then(Value::as_str).unwrap_or("TCP").to_owned();
+        a.get("port") == b.get("port") && protocol(a) == protocol(b)
+    };
+    for port in list {
+        let had = ports(old).find(|had| same(had, port)).and_then(node_port);
+        let given = node_port(port);
+        let Some(map) = port.as_object_mut() else { continue };
+        if wants && given.is_none() {
+            had.into_iter().for_each(|had| drop(map.insert("nodePort".to_owned(), json!(had))));
+        } else if !exposes && exposed && given == had {
+            map.remove("nodePort");
+        }
+    }
+}
+
+struct Ledger<'a> {
+    snapshot: &'a dyn Snapshot,
+    chance: &'a dyn Chance,
+    place: &'a Place,
+    had: &'a BTreeSet<Key>,
+}
+
+impl Ledger<'_> {
+    fn is_free(&self, key: &Key) -> bool {
+        self.had.contains(key) || self.snapshot.get(key).is_none()
+    }
+
+    fn refuse(&self, error: FieldError) -> ApiError {
+        ApiError::invalid("", "Service", &self.place.name, &[error])
+    }
+
+    fn give_address(&self, service: &mut Value) -> Result<(), ApiError> {
+        if is_external_name(service) {
+            return Ok(());
+        }
+        let Some(spec) = service.get_mut("spec").and_then(Value::as_object_mut) else {
+            return Ok(());
+        };
+        let first = spec.get("clusterIPs").and_then(|list| list.get(0)?.as_str());
+        let one = spec.get("clusterIP").and_then(Value::as_str).filter(|ip| !ip.is_empty());
+        let wanted = one.or(first).unwrap_or_default().to_owned();
+        let address = match wanted.as_str() {
+            "None" => wanted,
+            "" => self.any_address()?,
+            _ => self.this_address(wanted)?,
+        };
+        spec.entry("clusterIPs").or_insert_with(|| json!([address]));
+        spec.insert("clusterIP".to_owned(), Value::String(address));
+        spec.entry("ipFamilies").or_insert_with(|| json!(["IPv4"]));
+        spec.entry("ipFamilyPolicy").or_insert_with(|| json!("SingleStack"));
+        Ok(())
+    }
+
+    fn any_address(&self) -> Result<String, ApiError> {
+        let dynamic = ADDRESSES - STATIC_BAND - 1;
+        let start = self.chance.below(dynamic);
+        let random = (0..TRIES).map(|_| self.chance.below(dynamic));
+        let searched = (0..dynamic).map(|step| (start + step) % dynamic);
+        let found = random.chain(searched).find_map(|offset| {
+            let address = Ipv4Addr::from(FIRST_ADDRESS + STATIC_BAND + offset).to_string();
+            self.is_free(&address_key(self.place, &address)).then_some(address)
+        });
+        found.ok_or_else(|| ApiError::internal("failed to allocate a serviceIP: range is full"))
+    }
+
+    fn this_address(&self, wanted: String) -> Result<String, ApiError> {
+        let refused = |why: &str| {
+            let text = format!("failed to allocate IP {wanted}: {why}");
+            self.refuse(FieldError::invalid("spec.clusterIPs", &json!([wanted]), &text))
+        };
+        let Ok(address) = wanted.parse::<Ipv4Addr>() else {
+            // Not an address at all: the kind's validation says so with the field.
+            return Ok(wanted);
+        };
+        let offset = u32::from(address).wrapping_sub(FIRST_ADDRESS);
+        if offset == 0 || ADDRESSES - 1 <= offset {
+            let why = "the provided IP is not in the valid range. \
+                       The range of valid IPs is 10.128.0.0/12";
+            return Err(refused(why));
+        }
+        if !self.is_free(&address_key(self.place, &wanted)) {
+            return Err(refused("provided IP is already allocated"));
+        }
+        Ok(wanted)
+    }
+
+    fn give_ports(&self, service: &mut Value) -> Result<(), ApiError> {
+        let wants = wants_ports(service);
+        let mut mine: BTreeSet<u64> = ports(service).filter_map(node_port).collect();
+        let list = service.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
+        for (index, port) in list.into_iter().flatten().enumerate() {
+            if let Some(given) = node_port(port) {
+                self.check_port(index, given)?;
+            } else if wants && let Some(map) = port.as_object_mut() {
+                let found = self.any_port(&mine)?;
+                mine.insert(found);
+                map.insert("nodePort".to_owned(), json!(found));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_port(&self, index: usize, port: u64) -> Result<(), ApiError> {
+        let field = format!("spec.ports[{index}].nodePort");
+        let last = FIRST_PORT + PORTS - 1;
+        if port < u64::from(FIRST_PORT) || u64::from(last) < port {
+            let why = format!(
+                "provided port is not in the valid range. \
+                 The range of valid ports is {FIRST_PORT}-{last}"
+            );
+            return Err(self.refuse(FieldError::invalid(field, &json!(port), &why)));
+        }
+        if !self.is_free(&port_key(port)) {
+            let why = "provided port is already allocated";
+            return Err(self.refuse(FieldError::invalid(field, &json!(port), why)));
+        }
+        Ok(())
+    }
+
+    fn any_port(&self, mine: &BTreeSet<u64>) -> Result<u64, ApiError> {
+        let start = self.chance.below(PORTS);
+        let mut all = (0..PORTS).map(|step| u64::from(FIRST_PORT + (start + step) % PORTS));
+        all.find(|port| !mine.contains(port) && self.is_free(&port_key(*port)))
+            .ok_or_else(|| ApiError::internal("failed to allocate a nodePort: range is full"))
+    }
+}

@@ -1,0 +1,198 @@
+//! Updates, through the main door and the subresources'.
+
+use std::sync::Arc;
+
+use freewheel_hub_api::error::{ApiError, FieldError};
+use serde_json::{Value, json};
+
+use super::{How, Objects, Place, Verb, Written, meta, namespace, refusal, service, shape};
+use crate::{CommitError, Expect, Operation, Revision, Stored, Txn};
+
+/// How often an update without a resourceVersion, or a [`Objects::modify`], is tried again when
+/// somebody was faster. Every round somebody got through, so this ends under any load but abuse.
+pub(super) const TRIES: u32 = 64;
+
+/// One update against one state of the object.
+pub(super) struct Attempt<'a> {
+    pub(super) objects: &'a Objects,
+    pub(super) how: &'a How,
+    pub(super) place: &'a Place,
+    pub(super) subresource: Option<&'a str>,
+}
+
+pub(super) enum Refused {
+    /// Somebody was faster; the writer did not ask for a revision.
+    Again,
+    Final(ApiError),
+}
+
+impl From<ApiError> for Refused {
+    fn from(error: ApiError) -> Self {
+        Self::Final(error)
+    }
+}
+
+/// Replaces the object.
+pub(super) async fn update(
+    objects: &Objects,
+    how: &How,
+    place: &Place,
+    subresource: Option<&str>,
+    value: Value,
+) -> Result<Written, ApiError> {
+    let attempt = Attempt { objects, how, place, subresource };
+    let pinned = meta::wanted_revision(&value)?.is_some();
+    let mut value = Some(value);
+    for round in 1..=TRIES {
+        let last = pinned || round == TRIES;
+        let new = if last { value.take() } else { value.clone() };
+        let old = objects.get(place)?;
+        let old_value = old.object.value()?;
+        match attempt.run(&old, &old_value, new.unwrap_or_default()).await {
+            Ok(written) => return Ok(written),
+            Err(Refused::Final(error)) => return Err(error),
+            Err(Refused::Again) if last => break,
+            Err(Refused::Again) => {}
+        }
+    }
+    Err(refusal::modified(place))
+}
+
+/// Reads, changes, updates; again when somebody was faster.
+pub(super) async fn modify<F>(
+    objects: &Objects,
+    how: &How,
+    place: &Place,
+    subresource: Option<&str>,
+    change: F,
+) -> Result<Written, ApiError>
+where
+    F: Fn(Value) -> Result<Value, ApiError> + Send + Sync,
+{
+    let attempt = Attempt { objects, how, place, subresource };
+    for _ in 0..TRIES {
+        let old = objects.get(place)?;
+        let old_value = old.object.value()?;
+        let new = change(super::stored_value(&old)?)?;
+        let pinned = meta::wanted_revision(&new)?.is_some_and(|wanted| wanted != old.revision);
+        match attempt.run(&old, &old_value, new).await {
+            Ok(written) => return Ok(written),
+            Err(Refused::Final(error)) => return Err(error),
+            Err(Refused::Again) if pinned => break,
+            Err(Refused::Again) => {}
+        }
+    }
+    Err(refusal::modified(place))
+}
+
+impl Attempt<'_> {
+    async fn run(
+        &self,
+        old: &Arc<Stored>,
+        old_value: &Value,
+        new: Value,
+    ) -> Result<Written, Refused> {
+        let (new, mut warnings) = self.take_in(old, old_value, new)?;
+        let kind = self.place.kind;
+        let mut new = new;
+        let snapshot = self.objects.store.snapshot();
+        let claims = if self.subresource.is_none() {
+            let chance = &*self.objects.chance;
+            service::claim(&*snapshot, chance, self.place, &mut new, Some(old_value))?
+        } else {
+            service::Claims::default()
+        };
+        self.check(&new, old_value)?;
+        meta::count_generation(&mut new, old_value, kind)?;
+        let key = old.key.clone();
+        let mut txn = Txn {
+            expect: vec![Expect::Revision(key.clone(), old.revision)],
+            operations: Vec::new(),
+        };
+        txn.expect.extend(claims.expect);
+        let verb = if may_go(&new, old_value, kind) {
+            txn.operations.push(Operation::Delete(key));
+            txn.operations.extend(service::release(old_value, self.place));
+            Verb::Delete
+        } else {
+            warnings.extend(kind.strategy.warnings(&new));
+            let object = shape::object(new, kind)?;
+            if object == old.object {
+                return Ok(Written { stored: Arc::clone(old), changed: false, warnings });
+            }
+            txn.operations.push(Operation::Put(key, object));
+            txn.operations.extend(claims.operations);
+            Verb::Update
+        };
+        if self.how.dry_run && verb == Verb::Delete {
+            return Ok(Written { stored: Arc::clone(old), changed: true, warnings });
+        }
+        match self.objects.commit(self.how, verb, txn, old.revision).await {
+            Ok(stored) => Ok(Written { changed: true, stored, warnings }),
+            Err(CommitError::Unmet { .. }) => Err(Refused::Again),
+            Err(error) => Err(refusal::of_commit(&error, self.place).into()),
+        }
+    }
+
+    /// Preconditions, form, and what this door may not change.
+    fn take_in(
+        &self,
+        old: &Stored,
+        old_value: &Value,
+        mut new: Value,
+    ) -> Result<(Value, Vec<String>), ApiError> {
+        let kind = self.place.kind;
+        meta::settle(&mut new, self.place)?;
+        let uid = meta::text(&new, "uid");
+        if !uid.is_empty() && uid != old.object.header.uid {
+            return Err(refusal::other_uid(self.place, uid, &old.object.header.uid));
+        }
+        self.check_revision(&new, old.revision)?;
+        let warnings = shape::shape(&mut new, self.how, kind)?;
+        if self.subresource == Some("finalize") && namespace::is_namespace(kind) {
+            new = namespace::finalize(&new, old_value);
+        } else {
+            kind.strategy.prepare_update(self.subresource, &mut new, old_value);
+        }
+        meta::keep_servers_own(&mut new, old_value)?;
+        Ok((new, warnings))
+    }
+
+    fn check_revision(&self, new: &Value, revision: Revision) -> Result<(), ApiError> {
+        match meta::wanted_revision(new)? {
+            Some(wanted) if wanted != revision => Err(refusal::modified(self.place)),
+            _ => Ok(()),
+        }
+    }
+
+    fn check(&self, new: &Value, old: &Value) -> Result<(), ApiError> {
+        shape::check_change(self.subresource, new, old, self.place.kind)?;
+        if meta::text(old, "deletionTimestamp").is_empty() {
+            return Ok(());
+        }
+        let had = meta::finalizers(old);
+        let added: Vec<String> =
+            meta::finalizers(new).into_iter().filter(|name| !had.contains(name)).collect();
+        if added.is_empty() {
+            return Ok(());
+        }
+        let list: Vec<String> = added.iter().map(|name| format!("{name:?}")).collect();
+        let why = format!(
+            "no new finalizers can be added if the object is being deleted, \
+             found new finalizers []string{{{}}}",
+            list.join(", ")
+        );
+        let kind = self.place.kind;
+        let error = FieldError::forbidden("metadata.finalizers", &why);
+        Err(ApiError::invalid(kind.group, kind.kind, &self.place.name, &[error]))
+    }
+}
+
+/// A deleted object goes with its last finalizer, unless somebody has yet to confirm its end.
+fn may_go(new: &Value, old: &Value, kind: &freewheel_hub_api::kind::Kind) -> bool {
+    let deleting = !meta::text(old, "deletionTimestamp").is_empty();
+    let confirmed = meta::number(old, "deletionGracePeriodSeconds").is_none_or(|grace| grace == 0);
+    let none = json!([]);
+    let finalizers = new.pointer("/metadata/finalizers").unwrap_or(&none);
+    deleting && confirmed && *finalizers == none && !namespace::has_content(new, kind)
+}
