@@ -1,1 +1,42 @@
-//! Being written.
+//! The pod network, in user space: every pod has an address, a loopback and ports, and no kernel knows it.
+//!
+//! ```text
+//! fabric    one node: realms, pods by UID, doors; the agent's port `Network`
+//! realm     one realm: pods by address, Services, where a connection goes
+//! service   who serves the next connection          dns    names as pods see them
+//! pod       one pod: ports, connect, resolve        listener, udp, conn, pipe    what it is made of
+//! remote    the way to other nodes                  node_port, node_port_udp     the way in from the kernel
+//! ```
+//!
+//! Guarantees: no address leads from one realm into another; whatever a pod leaves unread is bounded; nothing
+//! leads out of the cluster. Knows no wasmtime: hyper, probes, port-forward and tunnels speak [`ConnIo`].
+
+mod conn;
+mod dns;
+mod error;
+mod fabric;
+mod listener;
+mod node_port;
+mod node_port_udp;
+mod pipe;
+mod pod;
+mod realm;
+mod remote;
+mod service;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod udp;
+
+pub use conn::{Conn, ConnIo};
+pub use error::NetError;
+pub use fabric::Fabric;
+pub use listener::{Closed, Listener, MAX_BACKLOG};
+pub use node_port::{Door, PortProblem};
+pub use pipe::{Broken, CAPACITY, End, Pipe, Waiting};
+pub use pod::{Connecting, MAX_SOCKETS, PodNet, Slot};
+pub use realm::{CONNECT_TIMEOUT, Realm};
+pub use remote::{Remote, Stream};
+pub use service::Service;
+pub use udp::{MAX_DATAGRAM, UdpPort};

@@ -1,0 +1,146 @@
+//! A connection's end, and the same as an async stream for code on the host.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::pipe::{End, Pipe};
+use crate::pod::Slot;
+
+/// One end of a connection. Whoever takes `rx` and `tx` closes them.
+pub struct Conn {
+    /// What the peer writes.
+    pub rx: Arc<Pipe>,
+    /// What the peer reads.
+    pub tx: Arc<Pipe>,
+    /// This end.
+    pub local: SocketAddr,
+    /// The other end, as this one sees it: a client of a Service sees the Service.
+    pub peer: SocketAddr,
+    /// Counts against the sockets of the pod, if this end is in one.
+    pub slot: Option<Slot>,
+}
+
+/// Who has an end: what waits for it, and its place in its pod's count of sockets.
+pub(crate) struct Side {
+    pub(crate) address: SocketAddr,
+    pub(crate) waiting: Arc<crate::pipe::Waiting>,
+    pub(crate) slot: Option<Slot>,
+}
+
+impl Conn {
+    /// Both ends of a new connection. `seen` is the server's address as the client asked for it.
+    pub(crate) fn pair(client: Side, seen: SocketAddr, server: Side) -> (Self, Self) {
+        let to_client = Pipe::new(client.waiting);
+        let to_server = Pipe::new(server.waiting);
+        let (near, far) = (client.address, server.address);
+        let client = Self {
+            rx: to_client.clone(),
+            tx: to_server.clone(),
+            local: near,
+            peer: seen,
+            slot: client.slot,
+        };
+        let server =
+            Self { rx: to_server, tx: to_client, local: far, peer: near, slot: server.slot };
+        (client, server)
+    }
+
+    /// The end as an async stream.
+    #[must_use]
+    pub fn into_io(self) -> ConnIo {
+        ConnIo(self)
+    }
+
+    /// Breaks the connection for both ends.
+    pub fn reset(&self) {
+        self.rx.reset();
+        self.tx.reset();
+    }
+}
+
+/// A connection's end as hyper, probes, port-forward and tunnels want it. Dropping it closes both directions.
+pub struct ConnIo(Conn);
+
+impl ConnIo {
+    /// The other end, as this one sees it.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.0.peer
+    }
+
+    /// This end.
+    #[must_use]
+    pub fn local(&self) -> SocketAddr {
+        self.0.local
+    }
+
+    /// Breaks the connection for both ends.
+    pub fn reset(&self) {
+        self.0.reset();
+    }
+}
+
+impl AsyncRead for ConnIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            match self.0.rx.pull(buf.remaining()) {
+                Ok(Some(bytes)) => {
+                    buf.put_slice(&bytes);
+                    return Poll::Ready(Ok(()));
+                }
+                Ok(None) => ready!(self.0.rx.poll_readable(cx)),
+                Err(End::Closed) => return Poll::Ready(Ok(())),
+                Err(End::Reset) => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for ConnIo {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
+        loop {
+            let room = self.0.tx.room().map_err(|_| broken())?;
+            if room == 0 {
+                ready!(self.0.tx.poll_writable(cx));
+                continue;
+            }
+            let count = room.min(buf.len());
+            let bytes = Bytes::copy_from_slice(&buf[..count]);
+            return Poll::Ready(self.0.tx.push(bytes).map(|()| count).map_err(|_| broken()));
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.tx.close_write();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for ConnIo {
+    fn drop(&mut self) {
+        self.0.tx.close_write();
+        self.0.rx.close_read();
+    }
+}

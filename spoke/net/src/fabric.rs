@@ -1,0 +1,182 @@
+//! A node's whole pod network: realms side by side, and the doors in from the node's own address.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use freewheel_link::names::ClusterName;
+use freewheel_link::plan::{Protocol, ServiceV1};
+use freewheel_spoke_agent::ports::{Network, PodNetwork};
+use parking_lot::RwLock;
+use tokio::runtime::Handle;
+use tracing::debug;
+
+use crate::conn::{ConnIo, Side};
+use crate::error::NetError;
+use crate::node_port::{Door, NodePorts, PortProblem, Target};
+use crate::pod::PodNet;
+use crate::realm::Realm;
+use crate::remote::{Remote, Shared, Stream};
+
+/// A node's whole pod network.
+pub struct Fabric {
+    shared: Arc<Shared>,
+    realms: RwLock<HashMap<ClusterName, Arc<Realm>>>,
+    pods: RwLock<HashMap<String, Arc<PodNet>>>,
+    doors: NodePorts,
+}
+
+impl Fabric {
+    /// An empty network whose own tasks (node ports, bridges to other nodes) run on `runtime`.
+    #[must_use]
+    pub fn new(runtime: Handle) -> Arc<Self> {
+        let shared = Shared::new(runtime);
+        let doors = NodePorts::new(shared.clone());
+        Arc::new(Self { shared, realms: RwLock::default(), pods: RwLock::default(), doors })
+    }
+
+    /// Opens the way to pods on other nodes.
+    pub fn set_remote(&self, remote: Arc<dyn Remote>) {
+        self.shared.set_remote(remote);
+    }
+
+    /// Who is told when a NodePort or hostPort cannot be opened, and when it can again.
+    pub fn on_port_problem(&self, tell: impl Fn(&PortProblem) + Send + Sync + 'static) {
+        self.doors.on_problem(Arc::new(tell));
+    }
+
+    /// NodePorts and hostPorts that cannot be opened now.
+    #[must_use]
+    pub fn port_problems(&self) -> Vec<PortProblem> {
+        self.doors.problems()
+    }
+
+    /// The network of the pod with this UID.
+    #[must_use]
+    pub fn pod(&self, uid: &str) -> Option<Arc<PodNet>> {
+        self.pods.read().get(uid).cloned()
+    }
+
+    /// A realm's network.
+    #[must_use]
+    pub fn realm(&self, name: &ClusterName) -> Arc<Realm> {
+        if let Some(realm) = self.realms.read().get(name) {
+            return realm.clone();
+        }
+        let mut realms = self.realms.write();
+        let new = || Realm::new(name.clone(), self.shared.clone());
+        realms.entry(name.clone()).or_insert_with(new).clone()
+    }
+
+    /// Connects from outside of the pods to a pod or a Service of a realm: ingress, tests.
+    ///
+    /// # Errors
+    /// When there will be no connection.
+    pub async fn dial(
+        &self,
+        realm: &ClusterName,
+        from: SocketAddr,
+        to: SocketAddr,
+    ) -> Result<ConnIo, NetError> {
+        let client = outside(from);
+        self.realm(realm).connect(client, to).done().await.map(crate::conn::Conn::into_io)
+    }
+
+    /// Connects to a port of a pod as from inside of it: probes and port-forward reach what listens on the
+    /// pod's loopback too.
+    ///
+    /// # Errors
+    /// When the pod is not on this node, or nothing listens there.
+    pub fn dial_pod(&self, uid: &str, port: u16) -> Result<ConnIo, NetError> {
+        let pod = self.pod(uid).ok_or(NetError::Unreachable)?;
+        let from = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+        let dial = |ip: IpAddr| {
+            let to = SocketAddr::new(ip, port);
+            pod.take(outside(from), to, to)
+        };
+        let conn = dial(Ipv4Addr::LOCALHOST.into()).or_else(|_| dial(pod.ip().into()))?;
+        Ok(conn.into_io())
+    }
+
+    /// Takes in a stream from another node for a pod of this one, and carries its bytes.
+    ///
+    /// # Errors
+    /// When the pod is not here or does not listen; the stream is dropped then.
+    pub fn accept_remote(
+        &self,
+        realm: &ClusterName,
+        from: SocketAddr,
+        to: SocketAddr,
+        stream: impl Stream,
+    ) -> Result<(), NetError> {
+        // Only what is here: a tunnel that led on to a third node could go round in circles.
+        let pod = self.realm(realm).pod_at(to.ip()).ok_or(NetError::Unreachable)?;
+        let conn = pod.take(outside(from), to, to)?;
+        self.shared.bridge(conn, stream, ());
+        Ok(())
+    }
+
+    /// Closes all doors and waits until no task of the network runs any more.
+    pub async fn shutdown(&self) {
+        self.doors.close_all();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+}
+
+/// A client that is in no pod: nothing of it counts against one.
+fn outside(address: SocketAddr) -> Side {
+    Side { address, waiting: Arc::default(), slot: None }
+}
+
+impl Network for Fabric {
+    fn add_pod(&self, who: PodNetwork) {
+        debug!(pod = %who.uid, cluster = %who.realm, ip = %who.ip, "pod network made");
+        self.remove_pod(&who.uid);
+        let realm = self.realm(&who.realm);
+        let doors = who.host_ports.iter().map(|&(host, port, udp)| {
+            let protocol = if udp { Protocol::Udp } else { Protocol::Tcp };
+            let to = SocketAddr::new(who.ip.into(), port);
+            (Door { protocol, port: host }, Target::Pod { realm: realm.clone(), to })
+        });
+        self.doors.set(&format!("pod/{}", who.uid), doors.collect());
+        let pod = PodNet::new(who, realm.clone());
+        realm.put_pod(pod.clone());
+        self.pods.write().insert(pod.who().uid.clone(), pod);
+    }
+
+    fn remove_pod(&self, uid: &str) {
+        let Some(pod) = self.pods.write().remove(uid) else { return };
+        self.doors.set(&format!("pod/{uid}"), Vec::new());
+        pod.realm().remove_pod(&pod);
+        pod.close_listeners();
+    }
+
+    fn set_service(
+        &self,
+        realm: &ClusterName,
+        namespace: &str,
+        name: &str,
+        service: Option<ServiceV1>,
+    ) {
+        let network = self.realm(realm);
+        let ports = service.iter().flat_map(|service| &service.ports);
+        let doors = ports.filter_map(|port| {
+            let door = Door { protocol: port.protocol, port: port.node_port? };
+            let target = Target::Service {
+                realm: network.clone(),
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                port: port.port,
+            };
+            Some((door, target))
+        });
+        self.doors.set(&format!("service/{realm}/{namespace}/{name}"), doors.collect());
+        network.set_service(namespace, name, service);
+    }
+
+    fn set_node(&self, address: Ipv4Addr, domain: &str) {
+        self.shared.set_domain(domain);
+        self.doors.set_address(address);
+    }
+}

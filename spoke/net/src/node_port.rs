@@ -1,0 +1,312 @@
+//! Doors from the node's own address into the pod network: NodePorts and hostPorts.
+//!
+//! ```text
+//! wanted ──▶ binding ──▶ open ──▶ connections, each bridged to a pod
+//!               │  ▲
+//!               └──┘ somebody else has the port: tell, try again
+//! ```
+//!
+//! Guarantees: a door that stays wanted stays open when its Service changes; connections live on after their
+//! door has closed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_link::plan::Protocol;
+use parking_lot::{Mutex, RwLock};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::conn::{Conn, Side};
+use crate::error::NetError;
+use crate::node_port_udp;
+use crate::realm::Realm;
+use crate::remote::Shared;
+
+/// Connections that one door carries at a time; more wait in the kernel.
+const MAX_CONNECTIONS: usize = 4096;
+
+/// First and longest wait before a port that somebody else has is tried again.
+const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
+
+/// How often binding fails before it is called a problem: a door that was just closed needs a moment.
+const PATIENCE: u32 = 6;
+
+/// A port of the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Door {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Its number on the node's address.
+    pub port: u16,
+}
+
+/// A door that cannot be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortProblem {
+    /// Which one.
+    pub door: Door,
+    /// `pod/<uid>` or `service/<realm>/<namespace>/<name>`.
+    pub owner: String,
+    /// Why; `None`: it is open now.
+    pub error: Option<String>,
+}
+
+/// Where a door leads.
+#[derive(Clone)]
+pub(crate) enum Target {
+    Pod { realm: Arc<Realm>, to: SocketAddr },
+    Service { realm: Arc<Realm>, namespace: String, name: String, port: u16 },
+}
+
+impl Target {
+    pub(crate) fn realm(&self) -> &Arc<Realm> {
+        match self {
+            Self::Pod { realm, .. } | Self::Service { realm, .. } => realm,
+        }
+    }
+
+    /// The pod that serves this client now.
+    pub(crate) fn pick(&self, protocol: Protocol, client: IpAddr) -> Result<SocketAddr, NetError> {
+        match self {
+            Self::Pod { to, .. } => Ok(*to),
+            Self::Service { realm, namespace, name, port } => {
+                let service = realm.service(namespace, name).ok_or(NetError::Refused)?;
+                service.pick(protocol, *port, client)
+            }
+        }
+    }
+
+    /// Whether a flow that was given this pod may keep it.
+    pub(crate) fn serves(&self, protocol: Protocol, endpoint: SocketAddr) -> bool {
+        match self {
+            Self::Pod { to, .. } => *to == endpoint,
+            Self::Service { realm, namespace, name, port } => realm
+                .service(namespace, name)
+                .is_some_and(|service| service.serves(protocol, *port, endpoint)),
+        }
+    }
+}
+
+/// A wanted door, as its task sees it.
+pub(crate) struct Way {
+    pub(crate) door: Door,
+    pub(crate) target: RwLock<Target>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) closed: CancellationToken,
+    owner: String,
+}
+
+type Tell = Arc<dyn Fn(&PortProblem) + Send + Sync>;
+
+#[derive(Default)]
+struct Problems {
+    now: Mutex<BTreeMap<Door, PortProblem>>,
+    tell: RwLock<Option<Tell>>,
+}
+
+#[derive(Default)]
+struct State {
+    address: Option<Ipv4Addr>,
+    /// First come, first served: an owner's claim on a door that another one has waits for it.
+    claims: BTreeMap<Door, Vec<(String, Target)>>,
+    open: HashMap<Door, Arc<Way>>,
+}
+
+/// All doors of a node.
+pub(crate) struct NodePorts {
+    state: Mutex<State>,
+    problems: Arc<Problems>,
+    shared: Arc<Shared>,
+}
+
+impl NodePorts {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { state: Mutex::default(), problems: Arc::default(), shared }
+    }
+
+    pub(crate) fn on_problem(&self, tell: Tell) {
+        *self.problems.tell.write() = Some(tell);
+    }
+
+    pub(crate) fn problems(&self) -> Vec<PortProblem> {
+        self.problems.now.lock().values().cloned().collect()
+    }
+
+    /// Replaces what one owner wants.
+    pub(crate) fn set(&self, owner: &str, doors: Vec<(Door, Target)>) {
+        let mut state = self.state.lock();
+        for (door, target) in &doors {
+            let claims = state.claims.entry(*door).or_default();
+            match claims.iter_mut().find(|(holder, _)| holder == owner) {
+                Some((_, held)) => *held = target.clone(),
+                None => claims.push((owner.to_owned(), target.clone())),
+            }
+        }
+        state.claims.retain(|door, claims| {
+            let wanted = doors.iter().any(|(found, _)| found == door);
+            claims.retain(|(holder, _)| wanted || holder != owner);
+            !claims.is_empty()
+        });
+        self.reconcile(&mut state);
+    }
+
+    pub(crate) fn set_address(&self, address: Ipv4Addr) {
+        let mut state = self.state.lock();
+        if state.address.replace(address) != Some(address) {
+            for (_, way) in state.open.drain() {
+                way.closed.cancel();
+            }
+        }
+        self.reconcile(&mut state);
+    }
+
+    pub(crate) fn close_all(&self) {
+        let mut state = self.state.lock();
+        state.claims.clear();
+        self.reconcile(&mut state);
+    }
+
+    fn reconcile(&self, state: &mut State) {
+        let State { address, claims, open } = state;
+        open.retain(|door, way| {
+            let holder = claims.get(door).and_then(|claims| claims.first());
+            match holder {
+                Some((owner, target)) if *owner == way.owner => {
+                    *way.target.write() = target.clone()
+                }
+                _ => way.closed.cancel(),
+            }
+            if way.closed.is_cancelled() {
+                self.problems.now.lock().remove(door);
+            }
+            !way.closed.is_cancelled()
+        });
+        let Some(address) = *address else { return };
+        for (door, claims) in claims {
+            let Some((owner, target)) = claims.first() else { continue };
+            for (late, _) in claims.iter().skip(1) {
+                warn!(port = door.port, owner = late, holder = owner, "port of the node is taken");
+            }
+            let way = || {
+                let way = Arc::new(Way {
+                    door: *door,
+                    target: RwLock::new(target.clone()),
+                    shared: self.shared.clone(),
+                    closed: CancellationToken::new(),
+                    owner: owner.clone(),
+                });
+                let bind = SocketAddr::new(address.into(), door.port);
+                let keep = keep_open(way.clone(), bind, self.problems.clone());
+                self.shared.tasks.spawn_on(keep, &self.shared.runtime);
+                way
+            };
+            open.entry(*door).or_insert_with(way);
+        }
+    }
+}
+
+impl Problems {
+    fn report(&self, way: &Way, error: Option<String>) {
+        let problem = PortProblem { door: way.door, owner: way.owner.clone(), error };
+        let changed = {
+            let mut now = self.now.lock();
+            if problem.error.is_some() {
+                now.insert(way.door, problem.clone()).as_ref() != Some(&problem)
+            } else {
+                now.remove(&way.door).is_some()
+            }
+        };
+        let tell = self.tell.read().clone();
+        if let (true, Some(tell)) = (changed, tell) {
+            tell(&problem);
+        }
+    }
+}
+
+/// Binds as soon as the port is free, then carries traffic until the door closes.
+async fn keep_open(way: Arc<Way>, bind: SocketAddr, problems: Arc<Problems>) {
+    let (mut wait, longest) = RETRY;
+    let mut failures = 0;
+    loop {
+        let served = match way.door.protocol {
+            Protocol::Tcp => match TcpListener::bind(bind).await {
+                Ok(listener) => {
+                    problems.report(&way, None);
+                    serve_tcp(&way, &listener).await;
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
+            Protocol::Udp => match tokio::net::UdpSocket::bind(bind).await {
+                Ok(socket) => {
+                    problems.report(&way, None);
+                    node_port_udp::serve(&way, socket).await;
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
+        };
+        let Err(error) = served else {
+            info!(address = %bind, "port of the node closed");
+            return;
+        };
+        failures += 1;
+        if failures == PATIENCE {
+            warn!(address = %bind, owner = way.owner, %error, "port of the node cannot be opened");
+        }
+        if PATIENCE <= failures {
+            problems.report(&way, Some(format!("cannot listen on {bind}: {error}")));
+        }
+        tokio::select! {
+            () = way.closed.cancelled() => return,
+            () = tokio::time::sleep(wait) => wait = (wait * 2).min(longest),
+        }
+    }
+}
+
+async fn serve_tcp(way: &Arc<Way>, listener: &TcpListener) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let accept = async {
+            let place = places.clone().acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            () = way.closed.cancelled() => return,
+            accepted = accept => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, or a client that was gone already: the door itself is sound.
+                warn!(port = way.door.port, %error, "connection could not be taken");
+                tokio::time::sleep(RETRY.0).await;
+                continue;
+            }
+        };
+        let way = way.clone();
+        let shared = way.shared.clone();
+        let carry = async move {
+            // Small answers go out at once; failing to say so costs latency only.
+            let _ = stream.set_nodelay(true);
+            match connect(&way, peer).await {
+                Ok(conn) => way.shared.bridge(conn, stream, place),
+                Err(error) => tracing::debug!(port = way.door.port, %peer, %error, "no pod for it"),
+            }
+        };
+        shared.tasks.spawn_on(carry, &shared.runtime);
+    }
+}
+
+/// The pod sees the client's real address.
+async fn connect(way: &Way, peer: SocketAddr) -> Result<Conn, NetError> {
+    let target = way.target.read().clone();
+    let to = target.pick(Protocol::Tcp, peer.ip())?;
+    let client = Side { address: peer, waiting: Arc::default(), slot: None };
+    target.realm().connect_pod(client, to, to).done().await
+}

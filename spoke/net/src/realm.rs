@@ -1,0 +1,218 @@
+//! A realm's network on this node: its pods, its Services, its names.
+//!
+//! Guarantees: nothing in here leads to another realm, whatever the addresses; a Service's endpoints change
+//! in one step, and connections that exist stay.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use freewheel_link::names::ClusterName;
+use freewheel_link::plan::{Protocol, ServiceV1};
+use freewheel_spoke_agent::ports::PodNetwork;
+use parking_lot::RwLock;
+use tokio::time::timeout;
+
+use crate::conn::{Conn, Side};
+use crate::dns;
+use crate::error::NetError;
+use crate::pod::{Connecting, PodNet};
+use crate::remote::Shared;
+use crate::service::Service;
+
+/// Longest wait for a pod on another node, a relay through the hub included.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// All pod addresses of every realm: 10.64.0.0/10.
+fn is_pod_address(ip: Ipv4Addr) -> bool {
+    ip.octets()[0] == 10 && ip.octets()[1] & 0xc0 == 64
+}
+
+/// All Service addresses of every realm: 10.128.0.0/12.
+fn is_service_address(ip: Ipv4Addr) -> bool {
+    ip.octets()[0] == 10 && ip.octets()[1] & 0xf0 == 128
+}
+
+/// The node's own address in every realm, for datagrams that come in through a NodePort: link-local, so
+/// that it can be no pod's.
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 64, 1);
+
+/// What a realm knows.
+#[derive(Default)]
+pub(crate) struct Tables {
+    pods: HashMap<Ipv4Addr, Arc<PodNet>>,
+    services: HashMap<(String, String), Arc<Service>>,
+    addresses: HashMap<Ipv4Addr, Arc<Service>>,
+}
+
+impl Tables {
+    pub(crate) fn service(&self, namespace: &str, name: &str) -> Option<&Arc<Service>> {
+        self.services.get(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// Whether a pod with this address is here, or an endpoint of a Service on another node.
+    pub(crate) fn knows(&self, ip: Ipv4Addr) -> bool {
+        let endpoint = |service: &Arc<Service>| service.spec().endpoints.iter().any(|e| e.ip == ip);
+        self.pods.contains_key(&ip) || self.services.values().any(endpoint)
+    }
+}
+
+/// A realm's network on this node.
+pub struct Realm {
+    name: ClusterName,
+    tables: RwLock<Tables>,
+    shared: Arc<Shared>,
+}
+
+impl Realm {
+    pub(crate) fn new(name: ClusterName, shared: Arc<Shared>) -> Arc<Self> {
+        Arc::new(Self { name, tables: RwLock::default(), shared })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &ClusterName {
+        &self.name
+    }
+
+    /// What speaks for the node to pods, where a packet needs an address of the realm to come from.
+    pub(crate) fn gateway(self: &Arc<Self>) -> Arc<PodNet> {
+        if let Some(gateway) = self.pod_at(GATEWAY.into()) {
+            return gateway;
+        }
+        let who = PodNetwork {
+            uid: String::new(),
+            realm: self.name.clone(),
+            namespace: String::new(),
+            ip: GATEWAY,
+            hostname: String::new(),
+            aliases: Vec::new(),
+            host_ports: Vec::new(),
+        };
+        let gateway = PodNet::new(who, self.clone());
+        self.put_pod(gateway.clone());
+        gateway
+    }
+
+    pub(crate) fn put_pod(&self, pod: Arc<PodNet>) {
+        self.tables.write().pods.insert(pod.ip(), pod);
+    }
+
+    /// Removes the pod unless another one has its address by now.
+    pub(crate) fn remove_pod(&self, pod: &PodNet) {
+        let mut tables = self.tables.write();
+        if tables.pods.get(&pod.ip()).is_some_and(|found| found.who().uid == pod.who().uid) {
+            tables.pods.remove(&pod.ip());
+        }
+    }
+
+    pub(crate) fn set_service(&self, namespace: &str, name: &str, spec: Option<ServiceV1>) {
+        let mut tables = self.tables.write();
+        let key = (namespace.to_owned(), name.to_owned());
+        let former = tables.services.remove(&key);
+        let address = former.as_ref().and_then(|former| former.spec().cluster_ip);
+        if let Some(ip) = address {
+            tables.addresses.remove(&ip);
+        }
+        let Some(spec) = spec else { return };
+        let service = Arc::new(Service::new(spec, former.as_deref()));
+        if let Some(ip) = service.spec().cluster_ip {
+            tables.addresses.insert(ip, service.clone());
+        }
+        tables.services.insert(key, service);
+    }
+
+    /// The Service with this name.
+    #[must_use]
+    pub fn service(&self, namespace: &str, name: &str) -> Option<Arc<Service>> {
+        self.tables.read().service(namespace, name).cloned()
+    }
+
+    /// The Service with this address.
+    #[must_use]
+    pub fn service_at(&self, ip: IpAddr) -> Option<Arc<Service>> {
+        match ip {
+            IpAddr::V4(ip) => self.tables.read().addresses.get(&ip).cloned(),
+            IpAddr::V6(_) => None,
+        }
+    }
+
+    /// The pod with this address, if it is on this node.
+    #[must_use]
+    pub fn pod_at(&self, ip: IpAddr) -> Option<Arc<PodNet>> {
+        match ip {
+            IpAddr::V4(ip) => self.tables.read().pods.get(&ip).cloned(),
+            IpAddr::V6(_) => None,
+        }
+    }
+
+    pub(crate) fn resolve(&self, pod: &PodNetwork, name: &str) -> Result<Vec<IpAddr>, NetError> {
+        let domain = self.shared.domain();
+        dns::resolve(&self.tables.read(), &domain, pod, name)
+    }
+
+    /// Connects a client of this realm to an address of it.
+    pub(crate) fn connect(self: &Arc<Self>, client: Side, to: SocketAddr) -> Connecting {
+        match self.service_at(to.ip()) {
+            None => self.connect_pod(client, to, to),
+            Some(service) => match service.pick(Protocol::Tcp, to.port(), client.address.ip()) {
+                Ok(endpoint) => self.connect_pod(client, to, endpoint),
+                Err(error) => Connecting::Now(Err(error)),
+            },
+        }
+    }
+
+    /// Connects to a pod, here or on another node. `seen` is what the client believes it talks to.
+    pub(crate) fn connect_pod(
+        self: &Arc<Self>,
+        client: Side,
+        seen: SocketAddr,
+        to: SocketAddr,
+    ) -> Connecting {
+        if let Some(pod) = self.pod_at(to.ip()) {
+            return Connecting::Now(pod.take(client, seen, to));
+        }
+        match (to.ip(), self.shared.remote()) {
+            (IpAddr::V4(ip), Some(remote)) if is_pod_address(ip) => {
+                let dial = remote.connect(&self.name, client.address, to);
+                let shared = self.shared.clone();
+                Connecting::Later(Box::pin(async move {
+                    let stream =
+                        timeout(CONNECT_TIMEOUT, dial).await.map_err(|_| NetError::Timeout)??;
+                    let far = Side { address: to, waiting: Arc::default(), slot: None };
+                    let (near, far) = Conn::pair(client, seen, far);
+                    shared.bridge(far, stream, ());
+                    Ok(near)
+                }))
+            }
+            (ip, _) => Connecting::Now(Err(self.nobody(ip))),
+        }
+    }
+
+    pub(crate) fn send_udp(
+        &self,
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: Bytes,
+    ) -> Result<(), NetError> {
+        if let Some(pod) = self.pod_at(to.ip()) {
+            pod.deliver_udp(from, to, bytes);
+            return Ok(());
+        }
+        match self.nobody(to.ip()) {
+            // A datagram to a pod that is gone, or on another node, gets lost as datagrams do.
+            NetError::Unreachable => Ok(()),
+            error => Err(error),
+        }
+    }
+
+    fn nobody(&self, ip: IpAddr) -> NetError {
+        match ip {
+            IpAddr::V4(ip) if is_pod_address(ip) || is_service_address(ip) => NetError::Unreachable,
+            // Grants start closed: no policy of this version opens a way out of the cluster.
+            _ => NetError::Denied,
+        }
+    }
+}

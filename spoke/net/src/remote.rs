@@ -1,0 +1,82 @@
+//! What all realms share: the way to other nodes, the DNS domain, and the tasks that carry bytes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use freewheel_link::names::ClusterName;
+use futures::future::BoxFuture;
+use parking_lot::RwLock;
+use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+use crate::conn::Conn;
+use crate::error::NetError;
+
+/// Bytes that are copied at once between a pod's connection and a stream outside of it.
+pub(crate) const COPY: usize = 64 << 10;
+
+/// A stream to another node.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
+
+/// The way to pods on other nodes (the link). It gets every connection to a pod address that is not here.
+pub trait Remote: Send + Sync {
+    /// Opens a stream to a pod of this realm; the far side hands it to its own fabric.
+    fn connect(
+        &self,
+        realm: &ClusterName,
+        from: SocketAddr,
+        to: SocketAddr,
+    ) -> BoxFuture<'static, Result<Box<dyn Stream>, NetError>>;
+}
+
+/// What all realms of a node share.
+pub(crate) struct Shared {
+    remote: RwLock<Option<Arc<dyn Remote>>>,
+    domain: RwLock<Arc<str>>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) runtime: Handle,
+}
+
+impl Shared {
+    pub(crate) fn new(runtime: Handle) -> Arc<Self> {
+        Arc::new(Self {
+            remote: RwLock::default(),
+            domain: RwLock::new("cluster.local".into()),
+            tasks: TaskTracker::new(),
+            runtime,
+        })
+    }
+
+    pub(crate) fn remote(&self) -> Option<Arc<dyn Remote>> {
+        self.remote.read().clone()
+    }
+
+    pub(crate) fn set_remote(&self, remote: Arc<dyn Remote>) {
+        *self.remote.write() = Some(remote);
+    }
+
+    pub(crate) fn domain(&self) -> Arc<str> {
+        self.domain.read().clone()
+    }
+
+    pub(crate) fn set_domain(&self, domain: &str) {
+        *self.domain.write() = domain.trim_matches('.').to_ascii_lowercase().into();
+    }
+
+    /// Carries bytes between a connection's end and a stream until both directions have ended. `hold` is
+    /// kept as long.
+    pub(crate) fn bridge(&self, end: Conn, mut stream: impl Stream, hold: impl Send + 'static) {
+        let carry = async move {
+            let mut end = end.into_io();
+            if copy_bidirectional_with_sizes(&mut end, &mut stream, COPY, COPY).await.is_err() {
+                // A broken stream must not look like a finished one to the pod.
+                end.reset();
+            }
+            drop(hold);
+        };
+        self.tasks.spawn_on(carry, &self.runtime);
+    }
+}

@@ -1,0 +1,127 @@
+//! A UDP port of a pod, with the flow table that makes Services work for datagrams.
+//!
+//! A flow sticks to the endpoint that its first datagram went to, and answers come back from the Service's
+//! address: without that a connected socket would wait for ever.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Weak;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::pod::{PodNet, Slot};
+
+/// Largest payload of a datagram over IPv4.
+pub const MAX_DATAGRAM: usize = 65_507;
+
+/// Datagrams that wait on one port. More are dropped, as UDP may.
+const MAX_QUEUE: usize = 1024;
+
+/// Bytes that wait on one port.
+const MAX_QUEUED_BYTES: usize = 1 << 20;
+
+/// Flows through Services that one socket keeps apart. The table starts anew when it is full: flows then
+/// choose an endpoint again.
+const MAX_FLOWS: usize = 1024;
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<(Bytes, SocketAddr)>,
+    bytes: usize,
+    waker: Option<Waker>,
+    /// Service address to the endpoint that serves the flow.
+    chosen: HashMap<SocketAddr, SocketAddr>,
+    /// Endpoint to the Service address that the guest knows.
+    shown: HashMap<SocketAddr, SocketAddr>,
+}
+
+/// A bound UDP port. Dropping it frees the port.
+pub struct UdpPort {
+    state: Mutex<State>,
+    address: SocketAddr,
+    pod: Weak<PodNet>,
+    _slot: Slot,
+}
+
+impl UdpPort {
+    pub(crate) fn new(address: SocketAddr, pod: Weak<PodNet>, slot: Slot) -> Self {
+        Self { state: Mutex::default(), address, pod, _slot: slot }
+    }
+
+    /// Where it is bound.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The endpoint of the flow to a Service's address, if one was chosen.
+    pub(crate) fn endpoint(&self, service: SocketAddr) -> Option<SocketAddr> {
+        self.state.lock().chosen.get(&service).copied()
+    }
+
+    /// Remembers the endpoint of a flow.
+    pub(crate) fn choose(&self, service: SocketAddr, endpoint: SocketAddr) {
+        let mut state = self.state.lock();
+        if MAX_FLOWS <= state.chosen.len() {
+            state.chosen.clear();
+            state.shown.clear();
+        }
+        state.chosen.insert(service, endpoint);
+        state.shown.insert(endpoint, service);
+    }
+
+    /// A datagram arrives.
+    pub(crate) fn deliver(&self, bytes: Bytes, from: SocketAddr) {
+        let waker = {
+            let mut state = self.state.lock();
+            if MAX_QUEUE <= state.queue.len() || MAX_QUEUED_BYTES < state.bytes + bytes.len() {
+                return;
+            }
+            let from = state.shown.get(&from).copied().unwrap_or(from);
+            state.bytes += bytes.len();
+            state.queue.push_back((bytes, from));
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// The next datagram and its sender, if one waits.
+    pub fn try_recv(&self) -> Option<(Bytes, SocketAddr)> {
+        let mut state = self.state.lock();
+        let (bytes, from) = state.queue.pop_front()?;
+        state.bytes -= bytes.len();
+        Some((bytes, from))
+    }
+
+    /// Waits until a datagram is there.
+    pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state.lock();
+        if !state.queue.is_empty() {
+            return Poll::Ready(());
+        }
+        state.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// The next datagram and its sender.
+    pub async fn recv(&self) -> (Bytes, SocketAddr) {
+        loop {
+            std::future::poll_fn(|cx| self.poll_ready(cx)).await;
+            if let Some(datagram) = self.try_recv() {
+                return datagram;
+            }
+        }
+    }
+}
+
+impl Drop for UdpPort {
+    fn drop(&mut self) {
+        if let Some(pod) = self.pod.upgrade() {
+            pod.release_udp(self.address.port());
+        }
+    }
+}
