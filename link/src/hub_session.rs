@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use crate::digest::SetDigest;
 use crate::generation::Generation;
-use crate::message::{HelloV1, HubToSpoke, MAX_PART, PROTOCOL, PlanV1, Reason, SpokeToHub, WelcomeV1};
+use crate::message::{
+    HelloV1, HubToSpoke, MAX_PART, PROTOCOL, PlanV1, Reason, SpokeToHub, WelcomeV1,
+};
 use crate::names::ClusterName;
 use crate::plan::{Record, RecordKey};
 use crate::record_set::{Held, RecordSet};
@@ -132,9 +134,7 @@ impl HubSession {
         self.last_heard = now;
         match message {
             SpokeToHub::Hello(_) => Err(Reason::Violation("a second greeting".into())),
-            SpokeToHub::Heartbeat { generation, digest } => {
-                Ok(self.beat(generation, digest))
-            }
+            SpokeToHub::Heartbeat { generation, digest } => Ok(self.beat(generation, digest)),
             SpokeToHub::Took { generation, digest } => {
                 Ok(self.took(generation, digest).then_some(Effect::Acked(generation)))
             }
@@ -223,18 +223,17 @@ impl HubSession {
     fn plan(&mut self, now: Duration) {
         let Some(wanted) = self.wanted.take() else { return };
         let (generation, digest) = self.says;
-        if generation == wanted.generation && digest == wanted.set.digest() {
+        let same_life = generation.incarnation == wanted.generation.incarnation;
+        // A number alone is not worth a write to the device's flash.
+        if same_life && digest == wanted.set.digest() {
             self.held.get_or_insert_with(|| Held::of(generation, &wanted.set));
             return;
         }
-        let same_life = generation.incarnation == wanted.generation.incarnation;
         let (snapshot, put, remove) = match &self.held {
             Some(held) if same_life => {
                 let delta = held.delta(&wanted.set);
                 (false, delta.put, delta.remove)
             }
-            // Nobody remembers the way, but the records are the same: only the generation moves.
-            _ if same_life && digest == wanted.set.digest() => (false, Vec::new(), Vec::new()),
             _ => (true, wanted.set.iter().cloned().collect(), Vec::new()),
         };
         self.parts = cut(generation, wanted.generation, snapshot, &put, remove);

@@ -51,9 +51,8 @@ impl Token {
         if own.len() != expected.len() {
             return false;
         }
-        let differ = own.iter().zip(expected).fold(0_u8, |all, (a, b)| {
-            std::hint::black_box(all | (a ^ b))
-        });
+        let differ =
+            own.iter().zip(expected).fold(0_u8, |all, (a, b)| std::hint::black_box(all | (a ^ b)));
         differ == 0
     }
 }
@@ -289,7 +288,9 @@ mod tests {
             let (mut send, mut requests) = (stream.send, FrameReader::new(stream.recv));
             let asked: Option<JoinRequestV1> = requests.next().await.unwrap();
             assert_eq!(asked.as_ref(), Some(&request));
-            frame::write(&mut send, &JoinAnswer::Pending("run hub accept pi-7".into())).await.unwrap();
+            frame::write(&mut send, &JoinAnswer::Pending("run hub accept pi-7".into()))
+                .await
+                .unwrap();
             frame::write(&mut send, &JoinAnswer::Accepted(accepted.clone())).await.unwrap();
             send
         };

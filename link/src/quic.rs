@@ -21,7 +21,8 @@ use bytes::Bytes;
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{
-    AsyncUdpSocket, ConnectionError, EndpointConfig, IdleTimeout, TransportConfig, UdpPoller, VarInt,
+    AsyncUdpSocket, ConnectionError, EndpointConfig, IdleTimeout, TransportConfig, UdpPoller,
+    VarInt,
 };
 use rustls_pki_types::CertificateDer;
 use tokio::io::AsyncWrite;
@@ -257,9 +258,10 @@ impl Transport for Quic {
     }
 
     fn peer(&self) -> Peer {
-        let chain = self.0.peer_identity().and_then(|identity| {
-            identity.downcast::<Vec<CertificateDer<'static>>>().ok()
-        });
+        let chain = self
+            .0
+            .peer_identity()
+            .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
         Peer {
             address: self.0.remote_address(),
             certificate: chain.and_then(|chain| chain.into_iter().next()),
@@ -294,7 +296,8 @@ impl Dialer {
             Err(_) => tokio::net::lookup_host(&self.host).await.map_err(lookup)?.collect(),
         };
         let local = self.endpoint.local_addr().map_err(lookup)?;
-        let mut last = Closed::Failed("the name has no address of a family that is used here".into());
+        let mut last =
+            Closed::Failed("the name has no address of a family that is used here".into());
         for address in found.into_iter().filter(|to| to.is_ipv4() || local.is_ipv6()).take(4) {
             match self.endpoint.connect(address, &self.tls).await {
                 Ok(quic) => return Ok(quic),

@@ -11,8 +11,8 @@ use crate::generation::Generation;
 use crate::plan::{Record, RecordKey};
 
 impl Record {
-    /// The bytes that count for the set's digest: all but the revision, which a pod's own status
-    /// writes raise without changing anything for its spoke.
+    /// The bytes that count for the set's digest: everything but the revision, which rises with writes
+    /// that change nothing for the spoke (a pod's own status).
     #[must_use]
     pub fn member(&self) -> Vec<u8> {
         // Records hold nothing that postcard could refuse; an empty member would only cost a snapshot.
@@ -106,17 +106,14 @@ impl Held {
     /// What a spoke holds once it has taken `set` at `generation`.
     #[must_use]
     pub fn of(generation: Generation, set: &RecordSet) -> Self {
-        let members =
-            set.iter().map(|r| (r.key.clone(), Digest::of(&r.member()))).collect();
+        let members = set.iter().map(|r| (r.key.clone(), Digest::of(&r.member()))).collect();
         Self { generation, digest: set.digest(), members }
     }
 
     /// The way from here to `set`.
     #[must_use]
     pub fn delta(&self, set: &RecordSet) -> Delta {
-        let changed = |r: &&Arc<Record>| {
-            self.members.get(&r.key) != Some(&Digest::of(&r.member()))
-        };
+        let changed = |r: &&Arc<Record>| self.members.get(&r.key) != Some(&Digest::of(&r.member()));
         Delta {
             put: set.iter().filter(changed).cloned().collect(),
             remove: self.members.keys().filter(|k| set.get(k).is_none()).cloned().collect(),

@@ -156,7 +156,9 @@ impl SpokeSession {
         let (plan, size) = match self.gathered.take() {
             None => (part, bytes),
             // A snapshot replaces a plan that was never finished.
-            Some((plan, _)) if (plan.base, plan.to, plan.snapshot) != (part.base, part.to, part.snapshot) => {
+            Some((plan, _))
+                if (plan.base, plan.to, plan.snapshot) != (part.base, part.to, part.snapshot) =>
+            {
                 if !part.snapshot {
                     return Err(Reason::Violation("parts of different plans".into()));
                 }

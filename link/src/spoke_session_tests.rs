@@ -11,7 +11,8 @@ fn generation(revision: u64) -> Generation {
 
 fn up() -> SpokeSession {
     let mut session = waiting();
-    let welcome = WelcomeV1 { protocol: PROTOCOL, incarnation: 9, epoch: 1, heartbeat_seconds: 10, now: 0 };
+    let welcome =
+        WelcomeV1 { protocol: PROTOCOL, incarnation: 9, epoch: 1, heartbeat_seconds: 10, now: 0 };
     assert!(matches!(session.hear(HubToSpoke::Welcome(welcome)), Ok(Some(Effect::Welcome(_)))));
     session
 }
@@ -116,7 +117,8 @@ fn nothing_is_taken_before_the_welcome() {
     let mut session = waiting();
     assert!(matches!(session.hear(part(5, "a", false)), Err(Reason::Violation(_))));
     let mut session = up();
-    let welcome = WelcomeV1 { protocol: 2, incarnation: 9, epoch: 1, heartbeat_seconds: 10, now: 0 };
+    let welcome =
+        WelcomeV1 { protocol: 2, incarnation: 9, epoch: 1, heartbeat_seconds: 10, now: 0 };
     assert!(matches!(session.hear(HubToSpoke::Welcome(welcome)), Err(Reason::Violation(_))));
     assert_eq!(waiting().hear(HubToSpoke::Welcome(welcome)), Err(Reason::Protocol(2)));
 }

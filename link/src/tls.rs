@@ -15,9 +15,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
-use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
-};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 pub use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
@@ -92,10 +90,7 @@ fn roots(ca: &CertificateDer<'static>) -> Result<Arc<RootCertStore>, TlsError> {
 ///
 /// # Errors
 /// None today; the signature leaves room for what rustls may refuse.
-pub fn join_client(
-    ca_hash: Digest,
-    time: Arc<dyn TimeProvider>,
-) -> Result<ClientConfig, TlsError> {
+pub fn join_client(ca_hash: Digest, time: Arc<dyn TimeProvider>) -> Result<ClientConfig, TlsError> {
     let provider = provider();
     let verifier = Arc::new(PinnedAuthority { ca_hash, provider: provider.clone() });
     let mut config = ClientConfig::builder_with_details(provider, time)
@@ -170,17 +165,17 @@ impl ServerCertVerifier for PinnedAuthority {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let pinned = |ca: &&CertificateDer<'_>| {
-            key_hash(ca).is_ok_and(|found| found == self.ca_hash)
-        };
+        let pinned =
+            |ca: &&CertificateDer<'_>| key_hash(ca).is_ok_and(|found| found == self.ca_hash);
         let ca = intermediates.iter().take(4).find(pinned).ok_or_else(|| {
             rustls::Error::General(format!(
                 "the hub's certificate does not come from the CA {}; check --ca-hash",
                 self.ca_hash
             ))
         })?;
-        let roots = roots(&ca.clone().into_owned())
-            .map_err(|_| rustls::Error::InvalidCertificate(rustls::CertificateError::BadEncoding))?;
+        let roots = roots(&ca.clone().into_owned()).map_err(|_| {
+            rustls::Error::InvalidCertificate(rustls::CertificateError::BadEncoding)
+        })?;
         WebPkiServerVerifier::builder_with_provider(roots, self.provider.clone())
             .build()
             .map_err(|error| rustls::Error::General(error.to_string()))?

@@ -1,0 +1,410 @@
+//! The bytes of everything that is on the wire or in a ledger, as they were when it was frozen. A test that
+//! fails here means: older peers and devices in the field no longer understand this build. Add a new
+//! kind or variant instead of changing one.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use freewheel_link::artifact::{Envelope, SignerCert};
+use freewheel_link::digest::{Digest, SetDigest};
+use freewheel_link::generation::Generation;
+use freewheel_link::join::{AcceptedV1, JoinAnswer, JoinRefusal, JoinRequestV1};
+use freewheel_link::message::*;
+use freewheel_link::names::ClusterName;
+use freewheel_link::plan::*;
+use freewheel_link::report::*;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Encodes, compares with the bytes in hex, and reads them back.
+#[track_caller]
+fn frozen<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: &T, hex: &str) {
+    let bytes = postcard::to_stdvec(value).unwrap();
+    let found: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(found, hex, "the bytes of {value:?} have changed");
+    assert_eq!(&postcard::from_bytes::<T>(&bytes).unwrap(), value);
+}
+
+fn name(text: &str) -> ClusterName {
+    ClusterName::try_from(text).unwrap()
+}
+
+fn text(text: &str) -> String {
+    text.to_owned()
+}
+
+fn generation() -> Generation {
+    Generation { incarnation: 300, revision: 7 }
+}
+
+fn container() -> ContainerV1 {
+    let key =
+        EnvSourceV1::Key { kind: Kind::SECRET_V1, name: text("n"), key: text("k"), optional: true };
+    let resource = EnvSourceV1::Resource(text("c"), text("limits.cpu"), text("1"));
+    ContainerV1 {
+        name: text("c"),
+        image: text("i"),
+        module: ModuleV1::Component(Digest([1; 32])),
+        args: vec![text("a")],
+        env_from: vec![EnvFromV1 {
+            kind: Kind::CONFIG_MAP_V1,
+            name: text("n"),
+            prefix: text("P_"),
+            optional: false,
+        }],
+        env: vec![
+            EnvV1 { name: text("V"), source: EnvSourceV1::Value(text("v")) },
+            EnvV1 { name: text("K"), source: key },
+            EnvV1 { name: text("F"), source: EnvSourceV1::Field(text("f")) },
+            EnvV1 { name: text("R"), source: resource },
+        ],
+        ports: vec![ContainerPortV1 {
+            name: text("p"),
+            port: 8080,
+            protocol: Protocol::Udp,
+            host_port: Some(80),
+        }],
+        mounts: vec![MountV1 {
+            volume: text("v"),
+            path: text("/p"),
+            sub_path: text("s"),
+            read_only: true,
+        }],
+        memory_limit: Some(1 << 20),
+        cpu_limit_milli: Some(500),
+        requests: (Some(1), None),
+        sidecar: true,
+        working_dir: text("/w"),
+        http_reuse: 128,
+    }
+}
+
+fn pod() -> PodV1 {
+    let projected = || ProjectedV1 {
+        kind: Kind::CONFIG_MAP_V1,
+        name: text("n"),
+        items: vec![(text("k"), text("p"), Some(0o600))],
+        mode: 0o644,
+        optional: false,
+    };
+    let volume = |name: &str, source| VolumeV1 { name: text(name), source };
+    PodV1 {
+        uid: text("u"),
+        namespace: text("ns"),
+        name: text("n"),
+        node: text("pi-7"),
+        labels: vec![(text("l"), text("v"))],
+        annotations: vec![(text("a"), text("v"))],
+        service_account: text("default"),
+        hostname: text("h"),
+        subdomain: text("s"),
+        restart: RestartPolicy::OnFailure,
+        grace_seconds: 30,
+        deadline_seconds: Some(60),
+        deleting: Some(5),
+        service_links: true,
+        host_aliases: vec![(text("1.2.3.4"), text("x"))],
+        init: Vec::new(),
+        containers: vec![container()],
+        volumes: vec![
+            volume("e", VolumeSourceV1::EmptyDir(Some(9))),
+            volume("c", VolumeSourceV1::Config(projected())),
+            volume("p", VolumeSourceV1::Projected(vec![projected()])),
+            volume("d", VolumeSourceV1::Downward(vec![(text("p"), text("f"))])),
+        ],
+    }
+}
+
+fn node() -> NodeStatusV1 {
+    NodeStatusV1 {
+        address: Ipv4Addr::new(127, 0, 0, 11),
+        hostname: text("h"),
+        architecture: text("arm64"),
+        kernel: text("k"),
+        os_image: text("o"),
+        machine_id: text("m"),
+        boot_id: text("b"),
+        version: text("v"),
+        profile: text("p"),
+        features: 3,
+        cpu_milli: 4000,
+        memory: 1 << 30,
+        storage: 1 << 33,
+        pods: 110,
+        labels: vec![(text("l"), text("v"))],
+        pressure: vec![text("DiskPressure")],
+    }
+}
+
+fn pod_status() -> PodStatusV1 {
+    let ended = || TerminatedV1 {
+        code: -1,
+        signal: 9,
+        reason: text("OOMKilled"),
+        message: text("m"),
+        started: 1,
+        finished: 2,
+    };
+    let container = |state| ContainerStatusV1 {
+        name: text("c"),
+        ready: true,
+        begun: false,
+        restarts: 3,
+        image: text("i"),
+        image_id: text("d"),
+        container_id: text("x"),
+        state,
+        last: Some(ended()),
+    };
+    PodStatusV1 {
+        realm: name("root"),
+        namespace: text("ns"),
+        name: text("n"),
+        uid: text("u"),
+        phase: PhaseV1::Failed,
+        ip: Some(Ipv4Addr::new(10, 64, 0, 2)),
+        started: Some(300),
+        reason: text("r"),
+        message: text("m"),
+        conditions: vec![ConditionV1 {
+            kind: text("Ready"),
+            status: true,
+            since: 300,
+            reason: text("r"),
+            message: text("m"),
+        }],
+        init: vec![container(ContainerStateV1::Waiting(text("r"), text("m")))],
+        containers: vec![
+            container(ContainerStateV1::Running(1)),
+            container(ContainerStateV1::Terminated(ended())),
+        ],
+    }
+}
+
+#[test]
+fn records() {
+    let key = RecordKey { realm: name("pi-7"), kind: Kind::SERVICE_V1, key: text("ns/n") };
+    frozen(&key, "0470692d3704046e732f6e");
+    frozen(
+        &Record { key, revision: 300, needs: 5, body: vec![1, 2, 0xff] },
+        "0470692d3704046e732f6eac0205030102ff",
+    );
+}
+
+#[test]
+fn record_bodies() {
+    frozen(
+        &pod(),
+        "0175026e73016e0470692d3701016c017601016101760764656661756c7401680173011e013c0105010107312e322e332e3401780001016301690001010101010101010101010101010101010101010101010101010101010101010101610102016e02505f00040156000176014b0103016e016b01014602016601520301630a6c696d6974732e6370750131010170903f010150010176022f700173010180804001f40301010001022f77800104016500010901630102016e01016b0170018003a403000170020102016e01016b0170018003a403000164030101700166",
+    );
+    frozen(
+        &ContainerV1 { module: ModuleV1::Missing(text("ErrImagePull"), text("m")), ..container() }
+            .module,
+        "010c457272496d61676550756c6c016d",
+    );
+    for (policy, hex) in [
+        (RestartPolicy::Always, "00"),
+        (RestartPolicy::OnFailure, "01"),
+        (RestartPolicy::Never, "02"),
+    ] {
+        frozen(&policy, hex);
+    }
+    frozen(&ConfigV1 { data: vec![(text("k"), vec![1, 2])] }, "01016b020102");
+    let service = ServiceV1 {
+        namespace: text("ns"),
+        name: text("n"),
+        cluster_ip: Some(Ipv4Addr::new(10, 128, 0, 1)),
+        external_name: Some(text("x")),
+        ports: vec![ServicePortV1 {
+            name: text("p"),
+            protocol: Protocol::Tcp,
+            port: 80,
+            node_port: Some(30080),
+        }],
+        endpoints: vec![EndpointV1 {
+            ip: Ipv4Addr::new(10, 64, 0, 2),
+            node: text("pi-7"),
+            hostname: text("h"),
+            ready: true,
+            ports: vec![8080],
+        }],
+        affinity_seconds: Some(10800),
+    };
+    frozen(
+        &service,
+        "026e73016e010a80000101017801017000500180eb01010a4000020470692d3701680101903f01b054",
+    );
+    frozen(&PodCidrV1 { base: Ipv4Addr::new(10, 64, 3, 0), prefix: 24 }, "0a40030018");
+    let node = NodeV1 { name: text("pi-7"), domain: text("cluster.local"), heartbeat_seconds: 10 };
+    frozen(&node, "0470692d370d636c75737465722e6c6f63616c0a");
+}
+
+#[test]
+fn reports() {
+    frozen(&ReportStamp { boot_epoch: 2, sequence: 300 }, "02ac02");
+    frozen(
+        &Report::Pod(pod_status()),
+        "0004726f6f74026e73016e017503010a40000201ac020172016d0105526561647901ac020172016d010163010003016901640178000172016d010112094f4f4d4b696c6c6564016d01020201630100030169016401780101010112094f4f4d4b696c6c6564016d01020163010003016901640178020112094f4f4d4b696c6c6564016d0102010112094f4f4d4b696c6c6564016d0102",
+    );
+    frozen(&Report::PodGone { realm: name("root"), uid: text("u") }, "0104726f6f740175");
+    frozen(
+        &Report::Node(node()),
+        "027f00000b01680561726d3634016b016f016d01620176017003a01f808080800480808080206e01016c0176010c4469736b5072657373757265",
+    );
+    let event = EventV1 {
+        realm: name("root"),
+        namespace: text("ns"),
+        pod: text("n"),
+        uid: text("u"),
+        field_path: text("f"),
+        warning: true,
+        reason: text("r"),
+        message: text("m"),
+        at: 300,
+    };
+    frozen(&Report::Event(event), "0304726f6f74026e73016e01750166010172016dac02");
+    for (phase, hex) in [
+        (PhaseV1::Pending, "00"),
+        (PhaseV1::Running, "01"),
+        (PhaseV1::Succeeded, "02"),
+        (PhaseV1::Failed, "03"),
+    ] {
+        frozen(&phase, hex);
+    }
+}
+
+#[test]
+fn session_messages() {
+    let hello = HelloV1 {
+        protocol: 1,
+        cluster: name("pi-7"),
+        boot_epoch: 2,
+        held: generation(),
+        digest: SetDigest::default(),
+        node: node(),
+    };
+    frozen(
+        &SpokeToHub::Hello(Box::new(hello)),
+        "00010470692d3702ac0207000000007f00000b01680561726d3634016b016f016d01620176017003a01f808080800480808080206e01016c0176010c4469736b5072657373757265",
+    );
+    let digest = SetDigest::default();
+    frozen(&SpokeToHub::Heartbeat { generation: generation(), digest }, "01ac020700000000");
+    frozen(&SpokeToHub::Took { generation: generation(), digest }, "02ac020700000000");
+    let report = Report::PodGone { realm: name("root"), uid: text("u") };
+    let stamp = ReportStamp { boot_epoch: 2, sequence: 3 };
+    frozen(&SpokeToHub::Report { stamp, report }, "0302030104726f6f740175");
+    frozen(&SpokeToHub::Goodbye(Reason::Stopping), "0400");
+    frozen(&SpokeToHub::Resync { generation: generation() }, "05ac0207");
+
+    let welcome =
+        WelcomeV1 { protocol: 1, incarnation: 300, epoch: 4, heartbeat_seconds: 10, now: 300 };
+    frozen(&HubToSpoke::Welcome(welcome), "0001ac02040aac02");
+    let key = RecordKey { realm: name("root"), kind: Kind::POD_V1, key: text("u") };
+    let plan = PlanV1 {
+        base: Generation::NONE,
+        to: generation(),
+        snapshot: true,
+        more: false,
+        put: vec![Record { key: key.clone(), revision: 7, needs: 1, body: vec![9] }],
+        remove: vec![key],
+    };
+    frozen(&HubToSpoke::Plan(plan), "010000ac020701000104726f6f74010175070101090104726f6f74010175");
+    frozen(&HubToSpoke::ReportsTaken(stamp), "020203");
+    for (reason, hex) in [
+        (Reason::Stopping, "0300"),
+        (Reason::Superseded, "0301"),
+        (Reason::NotAccepted, "0302"),
+        (Reason::Unknown, "0303"),
+        (Reason::NotYou(text("x")), "03040178"),
+        (Reason::Protocol(2), "030502"),
+        (Reason::Violation(text("x")), "03060178"),
+        (Reason::Silent, "0307"),
+    ] {
+        frozen(&HubToSpoke::Goodbye(reason), hex);
+    }
+}
+
+#[test]
+fn streams() {
+    frozen(&Open::Session, "00");
+    let logs = LogsV1 {
+        pod_uid: text("u"),
+        container: text("c"),
+        follow: true,
+        previous: false,
+        timestamps: true,
+        since_seconds: Some(5),
+        since: Some(300),
+        tail_lines: Some(10),
+        limit_bytes: None,
+    };
+    frozen(&Open::Logs(logs), "0101750163010001010501ac02010a00");
+    let module = ModuleRequestV1 {
+        component: Digest([1; 32]),
+        profile: text("p"),
+        offset: 300,
+        resume: Some(Digest([2; 32])),
+    };
+    frozen(
+        &Open::Module(module),
+        "0201010101010101010101010101010101010101010101010101010101010101010170ac02010202020202020202020202020202020202020202020202020202020202020202",
+    );
+    let tunnel = TunnelV1 {
+        realm: name("root"),
+        from: SocketAddrV4::new(Ipv4Addr::new(10, 64, 0, 2), 4000),
+        to: SocketAddrV4::new(Ipv4Addr::new(10, 64, 1, 2), 80),
+    };
+    frozen(&Open::Tunnel(tunnel), "0304726f6f740a400002a01f0a40010250");
+    frozen(&Answer::Ready, "00");
+    frozen(&Answer::Refused(RefusalV1::new("NotFound", "m")), "01084e6f74466f756e64016d");
+    let signer = SignerCert { key: [3; 32], not_after: 300, signature: vec![4; 64] };
+    let envelope = Envelope {
+        component: Digest([1; 32]),
+        profile: text("p"),
+        build: 2,
+        artifact: Digest([5; 32]),
+        size: 300,
+        signer,
+        signature: vec![6; 64],
+    };
+    frozen(
+        &ModuleHeaderV1 { envelope, compressed: 100, offset: 7 },
+        "01010101010101010101010101010101010101010101010101010101010101010170020505050505050505050505050505050505050505050505050505050505050505ac020303030303030303030303030303030303030303030303030303030303030303ac02400404040404040404040404040404040404040404040404040404040404040404040404040404040404040404040404040404040404040404040404040404040440060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606066407",
+    );
+}
+
+#[test]
+fn joining() {
+    let request = JoinRequestV1 {
+        token: text("abcdef.0123456789abcdef"),
+        name: text("pi-7"),
+        csr: vec![1, 2],
+        labels: vec![(text("l"), text("v"))],
+        version: text("v"),
+    };
+    frozen(
+        &request,
+        "176162636465662e303132333435363738396162636465660470692d3702010201016c01760176",
+    );
+    frozen(&JoinAnswer::Pending(text("w")), "000177");
+    let accepted = AcceptedV1 {
+        cluster: name("pi-7"),
+        certificate: vec![1],
+        ca: vec![2],
+        fleet_root: [3; 32],
+    };
+    frozen(
+        &JoinAnswer::Accepted(accepted),
+        "010470692d37010101020303030303030303030303030303030303030303030303030303030303030303",
+    );
+    for (cause, hex) in [
+        (JoinRefusal::Token, "02000178"),
+        (JoinRefusal::Name, "02010178"),
+        (JoinRefusal::NameTaken, "02020178"),
+        (JoinRefusal::Request, "02030178"),
+        (JoinRefusal::Denied, "02040178"),
+        (JoinRefusal::Busy, "02050178"),
+        (JoinRefusal::Internal, "02060178"),
+    ] {
+        frozen(&JoinAnswer::refused(cause, "x"), hex);
+    }
+}
