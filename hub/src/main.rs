@@ -1,2 +1,80 @@
-//! Being written.
-fn main() {}
+//! The `hub` binary: the only place where the hub's crates meet.
+
+mod accept;
+mod cli;
+mod client;
+mod kubeconfig;
+mod pki;
+mod push;
+mod serve;
+mod token;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Verb};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hub: {}", chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error with everything behind it, once, at the edge.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+fn run(verb: Verb) -> Result<(), Box<dyn Error>> {
+    match verb {
+        Verb::Serve(options) => {
+            logging();
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(serve::run(options))?;
+            // Tasks that read disks may be stuck in the kernel; what was acknowledged is synced already.
+            runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+            Ok(())
+        }
+        // Inside the child: what is printed on stderr is what the parent tells the user.
+        Verb::CompileModule { profile, component, artifact } => {
+            match freewheel_hub_modules::compile::child(&profile, &component, &artifact) {
+                Ok(line) => println!("{line}"),
+                Err(error) => {
+                    eprintln!("{}", chain(&error));
+                    std::process::exit(1);
+                }
+            }
+            Ok(())
+        }
+        Verb::Token { verb: cli::TokenVerb::Create(options) } => client(token::create(options)),
+        Verb::Accept(options) => client(accept::run(options)),
+        Verb::Get { verb: cli::GetVerb::Kubeconfig(options) } => Ok(serve::print_kubeconfig(&options)?),
+        Verb::Push(options) => client(push::run(options)),
+    }
+}
+
+fn client<E: Error + 'static>(work: impl Future<Output = Result<(), E>>) -> Result<(), Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(work)?)
+}
+
+/// `RUST_LOG` decides; without it, changes of state and everything worse.
+fn logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

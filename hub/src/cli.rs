@@ -1,0 +1,173 @@
+//! The command line of the hub, stable: tests and tools rely on it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Freewheel's hub: a Kubernetes API for people, QUIC for devices.
+#[derive(Parser)]
+#[command(name = "hub", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What the hub can be asked.
+#[derive(Subcommand)]
+pub enum Verb {
+    /// Run the hub; the first start makes its CA and DIR/admin.kubeconfig
+    Serve(ServeOptions),
+    /// Tokens with which spokes join
+    Token {
+        #[command(subcommand)]
+        verb: TokenVerb,
+    },
+    /// Approve the certificate request of spokes that asked to join, and accept them
+    Accept(AcceptOptions),
+    /// Print things
+    Get {
+        #[command(subcommand)]
+        verb: GetVerb,
+    },
+    /// Push a Wasm component into the hub's registry
+    Push(PushOptions),
+    /// Compile one module in this process; the hub starts this itself
+    #[command(hide = true)]
+    CompileModule {
+        #[arg(long)]
+        profile: String,
+        #[arg(long)]
+        component: PathBuf,
+        #[arg(long)]
+        artifact: PathBuf,
+    },
+}
+
+/// `hub serve`
+#[derive(Args)]
+pub struct ServeOptions {
+    /// Folder for everything the hub keeps
+    #[arg(long)]
+    pub data: PathBuf,
+    /// Address of the Kubernetes API (HTTPS)
+    #[arg(long, default_value = "127.0.0.1:6443")]
+    pub listen: SocketAddr,
+    /// Address of the link to the spokes (QUIC, UDP)
+    #[arg(long, default_value = "127.0.0.1:6444")]
+    pub link: SocketAddr,
+    /// Name or address under which people and spokes reach this hub [default: the address of --listen]
+    #[arg(long)]
+    pub advertise: Option<String>,
+    /// Where objects are stored
+    #[arg(long, value_enum, default_value = "redb")]
+    pub store: StoreKind,
+}
+
+/// Backends of the store.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StoreKind {
+    /// Embedded, under --data
+    Redb,
+}
+
+/// `hub token …`
+#[derive(Subcommand)]
+pub enum TokenVerb {
+    /// Make a token and print the line that a device runs to join
+    Create(TokenOptions),
+}
+
+/// `hub token create`
+#[derive(Args)]
+pub struct TokenOptions {
+    /// How long it can be used, for example 30m, 24h, 7d
+    #[arg(long, default_value = "24h", value_parser = duration)]
+    pub ttl: Duration,
+    /// Accept every spoke that joins with it, without `hub accept`
+    #[arg(long)]
+    pub accept: bool,
+    /// Else $KUBECONFIG
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// `hub accept`
+#[derive(Args)]
+pub struct AcceptOptions {
+    /// Names of the spokes
+    #[arg(required = true)]
+    pub names: Vec<String>,
+    /// Else $KUBECONFIG
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// `hub get …`
+#[derive(Subcommand)]
+pub enum GetVerb {
+    /// Print the administrator's kubeconfig, of the root or of one spoke's own API
+    Kubeconfig(KubeconfigOptions),
+}
+
+/// `hub get kubeconfig`
+#[derive(Args)]
+pub struct KubeconfigOptions {
+    /// A spoke: the kubeconfig then speaks to that cluster alone
+    #[arg(long)]
+    pub cluster: Option<String>,
+    /// Else $KUBECONFIG
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// `hub push`
+#[derive(Args)]
+pub struct PushOptions {
+    /// A Wasm component
+    pub file: PathBuf,
+    /// NAME[:TAG], as pods will write it in `image:`
+    pub name: String,
+    /// Else $KUBECONFIG
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// `90s`, `30m`, `24h`, `7d`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let bad = || format!("{text:?} is no duration such as 90s, 30m, 24h or 7d");
+    let split = text.len().checked_sub(1).filter(|at| text.is_char_boundary(*at)).ok_or_else(bad)?;
+    let (number, unit) = text.split_at(split);
+    let number: u64 = number.parse().map_err(|_| bad())?;
+    let seconds = match unit {
+        "s" => Some(number),
+        "m" => number.checked_mul(60),
+        "h" => number.checked_mul(3600),
+        "d" => number.checked_mul(86_400),
+        _ => None,
+    };
+    // A century is more than any token should live, and keeps dates within four digits.
+    seconds.filter(|s| (1..=100 * 365 * 86_400).contains(s)).map(Duration::from_secs).ok_or_else(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
+        assert_eq!(duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
+        for bad in ["", "h", "24", "-1h", "0s", "1w", "99999999999999999999h", "1é"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Our own verbs are clients of the API like everybody else: HTTPS with a client certificate.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::{PrivateKeyDer, ServerName, pem::PemObject as _};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::kubeconfig::{Access, KubeconfigError};
+use crate::pki::{PkiError, certificates};
+
+/// Largest answer that is read.
+const MAX_ANSWER: usize = 16 << 20;
+
+/// Why a request came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No kubeconfig.
+    #[error(transparent)]
+    Kubeconfig(#[from] KubeconfigError),
+    /// A certificate in it.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The address in it.
+    #[error("the kubeconfig's server {0:?} is no https://HOST:PORT")]
+    Server(String),
+    /// No connection.
+    #[error("cannot reach the hub at {server}: is it running?")]
+    Connect {
+        /// Where.
+        server: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// TLS refused.
+    #[error("TLS with the hub failed")]
+    Tls(#[from] rustls::Error),
+    /// The connection broke.
+    #[error("the hub did not answer")]
+    Http(#[from] hyper::Error),
+    /// The answer was cut or too large.
+    #[error("the hub's answer cannot be read: {0}")]
+    Answer(String),
+    /// The hub said no.
+    #[error("the hub refused: {message}")]
+    Refused {
+        /// HTTP code.
+        code: StatusCode,
+        /// Status.reason.
+        reason: String,
+        /// Status.message, or the registry's.
+        message: String,
+    },
+}
+
+/// A client for one kubeconfig.
+pub struct Client {
+    access: Access,
+    host: String,
+    port: u16,
+    prefix: String,
+    tls: TlsConnector,
+}
+
+/// An answer's code, headers and body.
+pub struct Answer {
+    /// HTTP code.
+    pub status: StatusCode,
+    /// `Location`, for uploads.
+    pub location: Option<String>,
+    /// Body.
+    pub body: Bytes,
+}
+
+impl Client {
+    /// From the named kubeconfig, else `$KUBECONFIG`.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub fn new(kubeconfig: Option<&Path>) -> Result<Self, ClientError> {
+        let access = crate::kubeconfig::read(kubeconfig)?;
+        let bad = || ClientError::Server(access.server.clone());
+        let rest = access.server.strip_prefix("https://").ok_or_else(bad)?;
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "443"));
+        let (host, port) = (host.to_owned(), port.parse().map_err(|_| bad())?);
+        let prefix = if path.is_empty() { String::new() } else { format!("/{path}") };
+        let tls = TlsConnector::from(Arc::new(tls(&access)?));
+        Ok(Self { access, host, port, prefix, tls })
+    }
+
+    /// The kubeconfig in use.
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// One request on a connection of its own.
+    ///
+    /// # Errors
+    /// When there is no answer; an answer of any code is none.
+    pub async fn send(&self, method: Method, path: &str, kind: &str, body: Bytes) -> Result<Answer, ClientError> {
+        let lost = |source| ClientError::Connect { server: self.access.server.clone(), source };
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(lost)?;
+        let name = ServerName::try_from(self.host.trim_matches(['[', ']']).to_owned())
+            .map_err(|_| ClientError::Server(self.access.server.clone()))?;
+        let stream = self.tls.connect(name, stream).await.map_err(lost)?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let driver = tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.prefix))
+            .header(header::HOST, format!("{}:{}", self.host, self.port))
+            .header(header::CONTENT_TYPE, kind)
+            .header(header::ACCEPT, "application/json")
+            .header(header::USER_AGENT, concat!("freewheel-hub/", env!("CARGO_PKG_VERSION")))
+            .body(Full::new(body))
+            .map_err(|e| ClientError::Answer(e.to_string()))?;
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let location = response.headers().get(header::LOCATION).and_then(|v| v.to_str().ok()).map(str::to_owned);
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(|e| ClientError::Answer(e.to_string()))?;
+        driver.abort();
+        Ok(Answer { status, location, body: body.to_bytes() })
+    }
+
+    /// A JSON request whose answer must be a success.
+    ///
+    /// # Errors
+    /// Also when the hub refuses.
+    pub async fn json(&self, method: Method, path: &str, kind: &str, body: &Value) -> Result<Value, ClientError> {
+        let answer = self.send(method, path, kind, body.to_string().into()).await?;
+        answer.success()?.value()
+    }
+
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// Also when there is none.
+    pub async fn get(&self, path: &str) -> Result<Value, ClientError> {
+        self.send(Method::GET, path, "application/json", Bytes::new()).await?.success()?.value()
+    }
+}
+
+impl Answer {
+    /// Turns a refusal into an error.
+    ///
+    /// # Errors
+    /// When the code is no 2xx.
+    pub fn success(self) -> Result<Self, ClientError> {
+        if self.status.is_success() {
+            return Ok(self);
+        }
+        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let registry = &body["errors"][0];
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        Err(ClientError::Refused {
+            code: self.status,
+            reason: text(&body["reason"]).or_else(|| text(&registry["code"])).unwrap_or_default(),
+            message: text(&body["message"])
+                .or_else(|| text(&registry["message"]))
+                .unwrap_or_else(|| format!("{} without a message", self.status)),
+        })
+    }
+
+    fn value(&self) -> Result<Value, ClientError> {
+        serde_json::from_slice(&self.body).map_err(|e| ClientError::Answer(e.to_string()))
+    }
+}
+
+fn tls(access: &Access) -> Result<rustls::ClientConfig, ClientError> {
+    let here = Path::new("kubeconfig");
+    let mut roots = rustls::RootCertStore::empty();
+    for cert in certificates(&String::from_utf8_lossy(&access.ca_pem), here)? {
+        roots.add(cert)?;
+    }
+    let chain = certificates(&String::from_utf8_lossy(&access.cert_pem), here)?;
+    let key = PrivateKeyDer::from_pem_slice(&access.key_pem).map_err(|_| PkiError::Malformed(here.to_path_buf()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)?;
+    Ok(config)
+}

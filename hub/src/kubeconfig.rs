@@ -1,0 +1,150 @@
+//! kubeconfig files (client-go's `v1 Config`): written for the administrator, read by our own verbs.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// What our verbs need of a kubeconfig.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Access {
+    /// `https://HOST:PORT[/path]`
+    pub server: String,
+    /// The CA that the server must descend from, PEM.
+    pub ca_pem: Vec<u8>,
+    /// The client's certificate, PEM.
+    pub cert_pem: Vec<u8>,
+    /// The client's key, PEM.
+    pub key_pem: Vec<u8>,
+}
+
+/// Why a kubeconfig cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KubeconfigError {
+    /// None was named.
+    #[error("no kubeconfig: give --kubeconfig FILE or set KUBECONFIG (the hub wrote DIR/admin.kubeconfig at its first start)")]
+    None,
+    /// It cannot be read.
+    #[error("cannot read the kubeconfig {path}")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It lacks something.
+    #[error("the kubeconfig {path} cannot be used: {why}")]
+    Unusable {
+        /// Which.
+        path: PathBuf,
+        /// What is missing or malformed.
+        why: String,
+    },
+}
+
+/// The text of a kubeconfig. JSON is YAML; every reader of kubeconfigs takes it.
+#[must_use]
+pub fn write(name: &str, server: &str, access: (&str, &str, &str)) -> String {
+    let (ca, cert, key) = access;
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": name, "cluster": {"server": server, "certificate-authority-data": STANDARD.encode(ca)}}],
+        "users": [{"name": "admin", "user": {
+            "client-certificate-data": STANDARD.encode(cert),
+            "client-key-data": STANDARD.encode(key),
+        }}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": "admin"}}],
+        "current-context": name,
+        "preferences": {},
+    });
+    format!("{config:#}\n")
+}
+
+#[derive(Deserialize)]
+struct File {
+    #[serde(default)]
+    clusters: Vec<Named>,
+    #[serde(default)]
+    users: Vec<Named>,
+    #[serde(default)]
+    contexts: Vec<Named>,
+    #[serde(rename = "current-context", default)]
+    current: String,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+    #[serde(alias = "user", alias = "context")]
+    cluster: Value,
+}
+
+/// Reads the current context of the kubeconfig that is named, else of `$KUBECONFIG`.
+///
+/// # Errors
+/// When there is none or it lacks what a client certificate login needs.
+pub fn read(named: Option<&Path>) -> Result<Access, KubeconfigError> {
+    let from_env = || std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let path = named.map(Path::to_path_buf).or_else(from_env).ok_or(KubeconfigError::None)?;
+    let text = std::fs::read_to_string(&path).map_err(|source| KubeconfigError::Read { path: path.clone(), source })?;
+    parse(&text, path.parent().unwrap_or(Path::new("."))).map_err(|why| KubeconfigError::Unusable { path, why })
+}
+
+fn parse(text: &str, folder: &Path) -> Result<Access, String> {
+    let file: File = serde_saphyr::from_str(text).map_err(|e| format!("it is no kubeconfig: {e}"))?;
+    let find = |list: &[Named], name: &str, what: &str| -> Result<Value, String> {
+        let found = list.iter().find(|entry| entry.name == name);
+        found.map(|entry| entry.cluster.clone()).ok_or_else(|| format!("it has no {what} {name:?}"))
+    };
+    let context = find(&file.contexts, &file.current, "context")?;
+    let cluster = find(&file.clusters, context["cluster"].as_str().unwrap_or_default(), "cluster")?;
+    let user = find(&file.users, context["user"].as_str().unwrap_or_default(), "user")?;
+    let server = cluster["server"].as_str().ok_or("its cluster has no server")?.trim_end_matches('/').to_owned();
+    Ok(Access {
+        server,
+        ca_pem: data(&cluster, "certificate-authority", folder)?,
+        cert_pem: data(&user, "client-certificate", folder)?,
+        key_pem: data(&user, "client-key", folder)?,
+    })
+}
+
+/// `KEY-data` as base64, or the file that `KEY` names, relative to the kubeconfig.
+fn data(entry: &Value, key: &str, folder: &Path) -> Result<Vec<u8>, String> {
+    if let Some(text) = entry[format!("{key}-data")].as_str() {
+        return STANDARD.decode(text.trim()).map_err(|e| format!("{key}-data is no base64: {e}"));
+    }
+    let file = entry[key].as_str().ok_or_else(|| format!("it has no {key}; the hub knows client certificates only"))?;
+    let path = folder.join(file);
+    std::fs::read(&path).map_err(|e| format!("{key} {}: {e}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let text = write("freewheel", "https://127.0.0.1:6443", ("CA", "CERT", "KEY"));
+        let access = parse(&text, Path::new(".")).unwrap();
+        assert_eq!(access.server, "https://127.0.0.1:6443");
+        assert_eq!((access.ca_pem, access.cert_pem, access.key_pem), (b"CA".into(), b"CERT".into(), b"KEY".into()));
+    }
+
+    #[test]
+    fn kubectl_s_own_yaml_is_read() {
+        let yaml = "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters:\n- name: k\n  cluster:\n    server: https://h:1/\n    \
+                    certificate-authority-data: Q0E=\nusers:\n- name: u\n  user:\n    client-certificate-data: Q0U=\n    client-key-data: S0U=\n\
+                    contexts:\n- name: c\n  context:\n    cluster: k\n    user: u\n    namespace: x\n";
+        assert_eq!(parse(yaml, Path::new(".")).unwrap().server, "https://h:1");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert!(parse("{}", Path::new(".")).unwrap_err().contains("no context"));
+        assert!(parse("[1", Path::new(".")).unwrap_err().contains("no kubeconfig"));
+    }
+}

@@ -1,0 +1,242 @@
+//! Keys and certificates of a hub, under `DIR/pki`.
+//!
+//! ```text
+//! ca.{crt,key}      made once; a hub never makes a CA over a store that has data
+//! admin.{crt,key}   the first administrator (system:masters), renewed before it ends
+//! fleet-root.key    signs the keys that sign compiled modules
+//! serving           made at every start, in memory: addresses change, and nobody pins it
+//! ```
+//!
+//! ECDSA P-256 throughout. Private files have mode 0600.
+
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, SanType,
+};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use time::{Duration, OffsetDateTime};
+
+const CA_DAYS: i64 = 3650;
+const ADMIN_DAYS: i64 = 365;
+const SERVING_DAYS: i64 = 365;
+/// An administrator's certificate with less left than this is made again at the start.
+const RENEW_DAYS: i64 = 30;
+
+/// Why the keys are not there.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// A file.
+    #[error("cannot use {path}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A certificate could not be made or read.
+    #[error("cannot make or read the certificate of {what}")]
+    Certificate {
+        /// Whose.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: rcgen::Error,
+    },
+    /// The CA is gone but the data is there.
+    #[error(
+        "{0} holds data but its pki/ca.key is missing: bring the key back (every spoke and kubeconfig trusts that CA), \
+         or start with an empty folder"
+    )]
+    CaLost(PathBuf),
+    /// A PEM file holds something else.
+    #[error("{0} does not hold what its name says")]
+    Malformed(PathBuf),
+}
+
+/// A certificate chain with its key.
+pub struct Identity {
+    /// Leaf first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Its key.
+    pub key: PrivateKeyDer<'static>,
+}
+
+/// The hub's keys.
+pub struct Pki {
+    /// The CA's certificate.
+    pub ca_pem: String,
+    /// The CA's key.
+    pub ca_key_pem: String,
+    /// The administrator's certificate.
+    pub admin_pem: String,
+    /// The administrator's key.
+    pub admin_key_pem: String,
+}
+
+impl Pki {
+    /// Reads the keys, or makes them when the hub has no data yet.
+    ///
+    /// # Errors
+    /// When files cannot be read or written, or the CA was lost.
+    pub fn open(dir: &Path, store_has_data: bool) -> Result<Self, PkiError> {
+        let pki = dir.join("pki");
+        std::fs::create_dir_all(&pki).map_err(|source| PkiError::File { path: pki.clone(), source })?;
+        let (cert, key) = (pki.join("ca.crt"), pki.join("ca.key"));
+        if !key.exists() || !cert.exists() {
+            if store_has_data {
+                return Err(PkiError::CaLost(dir.to_path_buf()));
+            }
+            let (cert_pem, key_pem) = make_ca()?;
+            // The key first: a certificate without its key is taken for lost, a key alone is made again.
+            write(&key, key_pem.as_bytes(), 0o600)?;
+            write(&cert, cert_pem.as_bytes(), 0o644)?;
+        }
+        let (ca_pem, ca_key_pem) = (read(&cert)?, read(&key)?);
+        let (admin_pem, admin_key_pem) = admin(&pki, &ca_pem, &ca_key_pem)?;
+        Ok(Self { ca_pem, ca_key_pem, admin_pem, admin_key_pem })
+    }
+
+    /// A fresh serving certificate for these names and addresses.
+    ///
+    /// # Errors
+    /// When the CA cannot sign.
+    pub fn serving(&self, names: &[String], addresses: &[IpAddr]) -> Result<Identity, PkiError> {
+        let failed = |source| PkiError::Certificate { what: "the API", source };
+        let mut params = leaf("freewheel-hub", &[], ExtendedKeyUsagePurpose::ServerAuth, SERVING_DAYS);
+        for name in names {
+            params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into().map_err(failed)?));
+        }
+        params.subject_alt_names.extend(addresses.iter().map(|address| SanType::IpAddress(*address)));
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
+        let cert = params.signed_by(&key, &issuer(&self.ca_pem, &self.ca_key_pem)?).map_err(failed)?;
+        let key_der = PrivateKeyDer::try_from(key.serialize_der());
+        let key = key_der.map_err(|_| failed(rcgen::Error::CouldNotParseKeyPair))?;
+        Ok(Identity { chain: vec![cert.der().clone()], key })
+    }
+}
+
+fn issuer(ca_pem: &str, ca_key_pem: &str) -> Result<Issuer<'static, KeyPair>, PkiError> {
+    let failed = |source| PkiError::Certificate { what: "the CA", source };
+    let key = KeyPair::from_pem(ca_key_pem).map_err(failed)?;
+    Issuer::from_ca_cert_pem(ca_pem, key).map_err(failed)
+}
+
+fn make_ca() -> Result<(String, String), PkiError> {
+    let failed = |source| PkiError::Certificate { what: "the CA", source };
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "freewheel-ca");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+    valid(&mut params, CA_DAYS);
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
+    let cert = params.self_signed(&key).map_err(failed)?;
+    Ok((cert.pem(), key.serialize_pem()))
+}
+
+fn leaf(name: &str, groups: &[&str], usage: ExtendedKeyUsagePurpose, days: i64) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    for group in groups {
+        params.distinguished_name.push(DnType::OrganizationName, *group);
+    }
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![usage];
+    params.use_authority_key_identifier_extension = true;
+    valid(&mut params, days);
+    params
+}
+
+/// From an hour ago: the other side's clock may be behind.
+fn valid(params: &mut CertificateParams, days: i64) {
+    let now = OffsetDateTime::now_utc();
+    params.not_before = now - Duration::HOUR;
+    params.not_after = now + Duration::days(days);
+}
+
+fn admin(pki: &Path, ca_pem: &str, ca_key_pem: &str) -> Result<(String, String), PkiError> {
+    let (cert, key) = (pki.join("admin.crt"), pki.join("admin.key"));
+    // How long a certificate is valid is known from when its file was written: it is made here alone.
+    let age = std::fs::metadata(&cert).and_then(|meta| meta.modified()).ok().and_then(|at| at.elapsed().ok());
+    let fresh = age.is_some_and(|age| age.as_secs() < (ADMIN_DAYS - RENEW_DAYS).unsigned_abs() * 86_400);
+    if !fresh || !key.exists() {
+        let failed = |source| PkiError::Certificate { what: "the administrator", source };
+        let params = leaf("kubernetes-admin", &["system:masters"], ExtendedKeyUsagePurpose::ClientAuth, ADMIN_DAYS);
+        let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
+        let made = params.signed_by(&pair, &issuer(ca_pem, ca_key_pem)?).map_err(failed)?;
+        write(&key, pair.serialize_pem().as_bytes(), 0o600)?;
+        write(&cert, made.pem().as_bytes(), 0o644)?;
+    }
+    Ok((read(&cert)?, read(&key)?))
+}
+
+/// The certificates in a PEM text.
+///
+/// # Errors
+/// When there is none; `path` is named in the error.
+pub fn certificates(pem: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, PkiError> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    match all {
+        Ok(all) if !all.is_empty() => Ok(all),
+        _ => Err(PkiError::Malformed(path.to_path_buf())),
+    }
+}
+
+fn read(path: &Path) -> Result<String, PkiError> {
+    std::fs::read_to_string(path).map_err(|source| PkiError::File { path: path.to_path_buf(), source })
+}
+
+/// Writes a file whole or not at all, with its mode from the first byte.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), PkiError> {
+    let put = || -> io::Result<()> {
+        let fresh = path.with_extension("new");
+        match std::fs::remove_file(&fresh) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&fresh)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        std::fs::rename(&fresh, path)?;
+        path.parent().map_or(Ok(()), |parent| std::fs::File::open(parent)?.sync_all())
+    };
+    put().map_err(|source| PkiError::File { path: path.to_path_buf(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_second_start_finds_the_same_ca_and_private_files_are_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Pki::open(dir.path(), false).unwrap();
+        let second = Pki::open(dir.path(), true).unwrap();
+        assert_eq!(first.ca_pem, second.ca_pem);
+        assert_eq!(first.admin_pem, second.admin_pem);
+        for name in ["ca.key", "admin.key"] {
+            let mode = std::fs::metadata(dir.path().join("pki").join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+        first.serving(&["localhost".into()], &["127.0.0.1".parse().unwrap()]).unwrap();
+    }
+
+    #[test]
+    fn no_ca_is_made_over_a_store_with_data() {
+        let dir = tempfile::tempdir().unwrap();
+        Pki::open(dir.path(), false).unwrap();
+        std::fs::remove_file(dir.path().join("pki/ca.key")).unwrap();
+        assert!(matches!(Pki::open(dir.path(), true), Err(PkiError::CaLost(_))));
+    }
+}

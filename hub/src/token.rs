@@ -1,0 +1,86 @@
+//! `hub token create`: a bootstrap token (Kubernetes' format and Secret type) and the line to paste.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::Method;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use serde_json::{Value, json};
+
+use crate::cli::TokenOptions;
+use crate::client::{Client, ClientError};
+use crate::pki::certificates;
+
+/// ConfigMap in kube-public where a hub says how spokes reach it.
+pub const HUB_INFO: &str = "freewheel-hub";
+
+/// Letters of a bootstrap token.
+const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+
+/// Makes the token and prints the line.
+///
+/// # Errors
+/// When the hub cannot be reached or refuses.
+pub async fn create(options: TokenOptions) -> Result<(), ClientError> {
+    let client = Client::new(options.kubeconfig.as_deref())?;
+    let info = client.get(&format!("/api/v1/namespaces/kube-public/configmaps/{HUB_INFO}")).await?;
+    let link = info["data"]["link"].as_str().unwrap_or_default().to_owned();
+    let ca = certificates(&String::from_utf8_lossy(&client.access().ca_pem), "certificate-authority".as_ref())?;
+    let ca_hash = ca.first().and_then(|ca| freewheel_link::tls::ca_hash(ca).ok()).ok_or_else(unreadable_ca)?;
+    let (id, secret) = (letters(6)?, letters(16)?);
+    let secret_object = body(&id, &secret, &options);
+    client.json(Method::POST, "/api/v1/namespaces/kube-system/secrets", "application/json", &secret_object).await?;
+    println!("spoke run --data /var/lib/freewheel --hub {link} --token {id}.{secret} --ca-hash {ca_hash}");
+    Ok(())
+}
+
+fn unreadable_ca() -> ClientError {
+    ClientError::Answer("the kubeconfig's CA is no certificate".into())
+}
+
+fn body(id: &str, secret: &str, options: &TokenOptions) -> Value {
+    let expiration = jiff::Timestamp::now().saturating_add(jiff::SignedDuration::try_from(options.ttl).unwrap_or_default());
+    let expiration = expiration.map(|at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).unwrap_or_default();
+    let encode = |text: &str| json!(STANDARD.encode(text));
+    let mut data = json!({
+        "token-id": encode(id),
+        "token-secret": encode(secret),
+        "expiration": encode(&expiration),
+        "usage-bootstrap-authentication": encode("true"),
+        "description": encode("made by hub token create"),
+    });
+    if options.accept {
+        data["freewheel-auto-accept"] = encode("true");
+    }
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token",
+        "metadata": {"name": format!("bootstrap-token-{id}"), "namespace": "kube-system"},
+        "data": data,
+    })
+}
+
+/// Random letters without bias: bytes that would wrap the alphabet are drawn again.
+fn letters(count: usize) -> Result<String, ClientError> {
+    let random = SystemRandom::new();
+    let mut out = String::with_capacity(count);
+    while out.len() < count {
+        let mut byte = [0];
+        random.fill(&mut byte).map_err(|_| ClientError::Answer("the system's randomness failed".into()))?;
+        if usize::from(byte[0]) < ALPHABET.len() * 7 {
+            out.push(char::from(ALPHABET[usize::from(byte[0]) % ALPHABET.len()]));
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_have_kubernetes_form() {
+        let secret = letters(16).unwrap();
+        assert_eq!(secret.len(), 16);
+        assert!(secret.bytes().all(|b| ALPHABET.contains(&b)));
+        assert_ne!(secret, letters(16).unwrap());
+    }
+}
