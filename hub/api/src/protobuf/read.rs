@@ -1,0 +1,244 @@
+//! Messages to JSON values, by the table.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use serde_json::{Map, Number, Value};
+
+use super::wire::{Malformed, Reader, WireType};
+use crate::schema::table::{Field, Shape, Type, table};
+
+/// How many values one message may hold, all levels counted: an empty struct costs two bytes on the
+/// wire and hundreds in memory. The largest pods have a few thousand.
+const MAX_VALUES: usize = 400_000;
+
+/// The message of a type.
+pub(super) fn message(bytes: &[u8], one: &Type) -> Result<Value, Malformed> {
+    let mut left = Budget(MAX_VALUES);
+    let mut map = Map::new();
+    left.object(bytes, one, &mut map)?;
+    Ok(Value::Object(map))
+}
+
+struct Budget(usize);
+
+impl Budget {
+    fn spend(&mut self) -> Result<(), Malformed> {
+        self.0 = self.0.checked_sub(1).ok_or(Malformed::TooMany)?;
+        Ok(())
+    }
+
+    /// The depth is that of the types, none of which holds itself.
+    fn object(
+        &mut self,
+        bytes: &[u8],
+        one: &Type,
+        map: &mut Map<String, Value>,
+    ) -> Result<(), Malformed> {
+        let mut reader = Reader::new(bytes);
+        while let Some((number, wire_type)) = reader.tag()? {
+            match one.by_number(number) {
+                Some(field) => self.field(&mut reader, wire_type, field, map)?,
+                None => reader.skip(wire_type)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn field(
+        &mut self,
+        reader: &mut Reader<'_>,
+        wire_type: WireType,
+        field: &Field,
+        map: &mut Map<String, Value>,
+    ) -> Result<(), Malformed> {
+        self.spend()?;
+        match &field.shape {
+            // A message on the wire, flat in JSON.
+            Shape::Object(id) if field.name == "." => {
+                self.object(reader.bytes(wire_type)?, table().at(*id), map)
+            }
+            Shape::List(inner) => {
+                let list = map.entry(field.name).or_insert_with(|| Value::Array(Vec::new()));
+                let Value::Array(items) = list else { return Err(Malformed::Value) };
+                self.item(reader, wire_type, inner, items)
+            }
+            Shape::Map(inner) => {
+                let entry = reader.bytes(wire_type)?;
+                let target = map.entry(field.name).or_insert_with(|| Value::Object(Map::new()));
+                let Value::Object(target) = target else { return Err(Malformed::Value) };
+                self.entry(entry, inner, target)
+            }
+            Shape::Object(id) => {
+                // The same message twice is merged, as protobuf asks.
+                let bytes = reader.bytes(wire_type)?;
+                let target = map.entry(field.name).or_insert_with(|| Value::Object(Map::new()));
+                let Value::Object(target) = target else { return Err(Malformed::Value) };
+                self.object(bytes, table().at(*id), target)
+            }
+            shape => {
+                let value = self.value(reader, wire_type, shape)?;
+                map.insert(field.name.to_owned(), value);
+                Ok(())
+            }
+        }
+    }
+
+    fn item(
+        &mut self,
+        reader: &mut Reader<'_>,
+        wire_type: WireType,
+        shape: &Shape,
+        items: &mut Vec<Value>,
+    ) -> Result<(), Malformed> {
+        let is_number = matches!(shape, Shape::Int32 | Shape::Int64 | Shape::Bool);
+        if is_number && wire_type == WireType::Bytes {
+            // Packed: Kubernetes does not write it, protobuf lets readers take it.
+            let mut packed = Reader::new(reader.bytes(wire_type)?);
+            while !packed.is_empty() {
+                self.spend()?;
+                items.push(self.value(&mut packed, WireType::Varint, shape)?);
+            }
+            return Ok(());
+        }
+        items.push(self.value(reader, wire_type, shape)?);
+        Ok(())
+    }
+
+    fn entry(
+        &mut self,
+        bytes: &[u8],
+        shape: &Shape,
+        target: &mut Map<String, Value>,
+    ) -> Result<(), Malformed> {
+        let mut reader = Reader::new(bytes);
+        let (mut key, mut value) = (String::new(), None);
+        while let Some((number, wire_type)) = reader.tag()? {
+            match number {
+                1 => key = reader.text(wire_type)?.to_owned(),
+                2 => value = Some(self.value(&mut reader, wire_type, shape)?),
+                _ => reader.skip(wire_type)?,
+            }
+        }
+        // A null becomes the zero value when the whole is canonicalised.
+        target.insert(key, value.unwrap_or(Value::Null));
+        Ok(())
+    }
+
+    fn value(
+        &mut self,
+        reader: &mut Reader<'_>,
+        wire_type: WireType,
+        shape: &Shape,
+    ) -> Result<Value, Malformed> {
+        Ok(match shape {
+            Shape::String => Value::from(reader.text(wire_type)?),
+            Shape::Bool => Value::Bool(reader.integer(wire_type)? != 0),
+            Shape::Int32 => {
+                let wide = reader.integer(wire_type)?;
+                Value::from(i32::try_from(wide).map_err(|_| Malformed::Value)?)
+            }
+            Shape::Int64 => Value::from(reader.integer(wire_type)?),
+            Shape::Float => {
+                let number = Number::from_f64(reader.double(wire_type)?);
+                Value::Number(number.ok_or(Malformed::Value)?)
+            }
+            Shape::Bytes => Value::String(STANDARD.encode(reader.bytes(wire_type)?)),
+            Shape::Quantity => quantity(reader.bytes(wire_type)?)?,
+            Shape::Time => moment(reader.bytes(wire_type)?, false)?,
+            Shape::MicroTime => moment(reader.bytes(wire_type)?, true)?,
+            Shape::IntOrString => int_or_string(reader.bytes(wire_type)?)?,
+            Shape::Raw | Shape::Fields => raw(reader.bytes(wire_type)?)?,
+            Shape::Strings => self.strings(reader.bytes(wire_type)?)?,
+            Shape::Object(id) => {
+                let mut map = Map::new();
+                self.object(reader.bytes(wire_type)?, table().at(*id), &mut map)?;
+                Value::Object(map)
+            }
+            // Protobuf has no lists of lists.
+            Shape::List(_) | Shape::Map(_) => return Err(Malformed::Value),
+        })
+    }
+
+    fn strings(&mut self, bytes: &[u8]) -> Result<Value, Malformed> {
+        let mut reader = Reader::new(bytes);
+        let mut out = Vec::new();
+        while let Some((number, wire_type)) = reader.tag()? {
+            if number == 1 {
+                self.spend()?;
+                out.push(Value::from(reader.text(wire_type)?));
+            } else {
+                reader.skip(wire_type)?;
+            }
+        }
+        Ok(Value::Array(out))
+    }
+}
+
+fn quantity(bytes: &[u8]) -> Result<Value, Malformed> {
+    let mut reader = Reader::new(bytes);
+    let mut text = "0";
+    while let Some((number, wire_type)) = reader.tag()? {
+        match number {
+            1 => text = reader.text(wire_type)?,
+            _ => reader.skip(wire_type)?,
+        }
+    }
+    Ok(Value::from(text))
+}
+
+/// Timestamp { 1: seconds, 2: nanos }; an empty message is no time at all.
+fn moment(bytes: &[u8], micro: bool) -> Result<Value, Malformed> {
+    if bytes.is_empty() {
+        return Ok(Value::Null);
+    }
+    let mut reader = Reader::new(bytes);
+    let (mut seconds, mut nanos) = (0, 0);
+    while let Some((number, wire_type)) = reader.tag()? {
+        match number {
+            1 => seconds = reader.integer(wire_type)?,
+            2 => nanos = reader.integer(wire_type)?,
+            _ => reader.skip(wire_type)?,
+        }
+    }
+    let nanos = i32::try_from(nanos).ok().filter(|n| (0..1_000_000_000).contains(n));
+    let nanos = nanos.ok_or(Malformed::Value)?;
+    let moment = Timestamp::new(seconds, if micro { nanos } else { 0 });
+    let moment = moment.map_err(|_| Malformed::Value)?;
+    let text = if micro { crate::time::micros(moment) } else { crate::time::seconds(moment) };
+    Ok(Value::String(text))
+}
+
+/// IntOrString { 1: type (1 is text), 2: intVal, 3: strVal }
+fn int_or_string(bytes: &[u8]) -> Result<Value, Malformed> {
+    let mut reader = Reader::new(bytes);
+    let (mut is_text, mut int, mut text) = (false, 0, "");
+    while let Some((number, wire_type)) = reader.tag()? {
+        match number {
+            1 => is_text = reader.integer(wire_type)? == 1,
+            2 => int = reader.integer(wire_type)?,
+            3 => text = reader.text(wire_type)?,
+            _ => reader.skip(wire_type)?,
+        }
+    }
+    if is_text {
+        return Ok(Value::from(text));
+    }
+    Ok(Value::from(i32::try_from(int).map_err(|_| Malformed::Value)?))
+}
+
+/// RawExtension and FieldsV1 { 1: JSON }. Go may also put a protobuf body here.
+fn raw(bytes: &[u8]) -> Result<Value, Malformed> {
+    let mut reader = Reader::new(bytes);
+    let mut raw: &[u8] = &[];
+    while let Some((number, wire_type)) = reader.tag()? {
+        match number {
+            1 => raw = reader.bytes(wire_type)?,
+            _ => reader.skip(wire_type)?,
+        }
+    }
+    if raw.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(raw).map_err(|_| Malformed::Value)
+}

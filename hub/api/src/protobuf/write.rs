@@ -1,0 +1,146 @@
+//! JSON values to messages, byte for byte as Go's generated code writes them: fields by number, what
+//! Go holds by value always, what it holds by pointer when it is there, maps sorted by key.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::wire::{put_bytes, put_double, put_integer};
+use crate::schema::table::{Field, Shape, Type, table};
+
+/// The value does not have the shape that the table says.
+#[derive(Debug, thiserror::Error)]
+#[error("field {field} does not hold a canonical {shape}")]
+pub(super) struct NotCanonical {
+    field: String,
+    shape: String,
+}
+
+/// Writes the message of a type.
+pub(super) fn message(out: &mut Vec<u8>, value: &Value, one: &Type) -> Result<(), NotCanonical> {
+    for field in &one.wire {
+        match (&field.shape, field.name) {
+            // A message on the wire, flat in JSON.
+            (Shape::Object(id), ".") => {
+                nested(out, field.number, |out| message(out, value, table().at(*id)))?;
+            }
+            _ => self::field(out, field, value.get(field.name).filter(|v| !v.is_null()))?,
+        }
+    }
+    Ok(())
+}
+
+fn field(out: &mut Vec<u8>, field: &Field, value: Option<&Value>) -> Result<(), NotCanonical> {
+    let number = field.number;
+    match (&field.shape, value) {
+        (Shape::List(inner), Some(Value::Array(items))) => {
+            items.iter().try_for_each(|item| single(out, field.name, number, inner, Some(item)))
+        }
+        (Shape::Map(inner), Some(Value::Object(map))) => map.iter().try_for_each(|(key, item)| {
+            nested(out, number, |out| {
+                put_bytes(out, 1, key.as_bytes());
+                single(out, field.name, 2, inner, Some(item))
+            })
+        }),
+        (Shape::List(_) | Shape::Map(_) | Shape::Bytes | Shape::Strings, None) => Ok(()),
+        (_, None) if field.pointer => Ok(()),
+        (shape, value) => single(out, field.name, number, shape, value),
+    }
+}
+
+/// One value; `None` is Go's zero value.
+fn single(
+    out: &mut Vec<u8>,
+    name: &str,
+    number: u32,
+    shape: &Shape,
+    value: Option<&Value>,
+) -> Result<(), NotCanonical> {
+    let wrong = || NotCanonical { field: name.to_owned(), shape: shape.go_name() };
+    match (shape, value) {
+        (Shape::String, None) => put_bytes(out, number, b""),
+        (Shape::String, Some(Value::String(text))) => put_bytes(out, number, text.as_bytes()),
+        (Shape::Bool | Shape::Int32 | Shape::Int64, None) => put_integer(out, number, 0),
+        (Shape::Bool, Some(Value::Bool(set))) => put_integer(out, number, i64::from(*set)),
+        (Shape::Int32 | Shape::Int64, Some(value)) => {
+            put_integer(out, number, value.as_i64().ok_or_else(wrong)?);
+        }
+        (Shape::Float, value) => {
+            put_double(out, number, value.map_or(Some(0.0), Value::as_f64).ok_or_else(wrong)?);
+        }
+        (Shape::Bytes, Some(Value::String(text))) => {
+            put_bytes(out, number, &STANDARD.decode(text).map_err(|_| wrong())?);
+        }
+        (Shape::Quantity, value) => {
+            let text = value.map_or(Some("0"), Value::as_str).ok_or_else(wrong)?;
+            nested(out, number, |out| {
+                put_bytes(out, 1, text.as_bytes());
+                Ok(())
+            })?;
+        }
+        (Shape::Time | Shape::MicroTime, value) => {
+            let moment = value.map(|value| moment(value).ok_or_else(wrong)).transpose()?;
+            nested(out, number, |out| {
+                if let Some(moment) = moment {
+                    put_integer(out, 1, moment.0);
+                    put_integer(out, 2, i64::from(moment.1));
+                }
+                Ok(())
+            })?;
+        }
+        (Shape::IntOrString, value) => nested(out, number, |out| int_or_string(out, value).ok_or_else(wrong))?,
+        (Shape::Raw | Shape::Fields, value) => nested(out, number, |out| {
+            if let Some(value) = value {
+                put_bytes(out, 1, &serde_json::to_vec(value).map_err(|_| wrong())?);
+            }
+            Ok(())
+        })?,
+        (Shape::Strings, Some(Value::Array(items))) => nested(out, number, |out| {
+            for item in items {
+                put_bytes(out, 1, item.as_str().ok_or_else(wrong)?.as_bytes());
+            }
+            Ok(())
+        })?,
+        (Shape::Object(id), value) => {
+            let value = value.unwrap_or(&Value::Null);
+            if !value.is_object() && !value.is_null() {
+                return Err(wrong());
+            }
+            nested(out, number, |out| message(out, value, table().at(*id)))?;
+        }
+        _ => return Err(wrong()),
+    }
+    Ok(())
+}
+
+fn int_or_string(out: &mut Vec<u8>, value: Option<&Value>) -> Option<()> {
+    let (is_text, int, text) = match value {
+        None => (0, 0, ""),
+        Some(Value::String(text)) => (1, 0, text.as_str()),
+        Some(value) => (0, value.as_i64()?, ""),
+    };
+    put_integer(out, 1, is_text);
+    put_integer(out, 2, int);
+    put_bytes(out, 3, text.as_bytes());
+    Some(())
+}
+
+/// Seconds and nanoseconds, the latter never negative, as Go counts them.
+fn moment(value: &Value) -> Option<(i64, i32)> {
+    let moment: Timestamp = value.as_str()?.parse().ok()?;
+    let (seconds, nanos) = (moment.as_second(), moment.subsec_nanosecond());
+    Some(if nanos < 0 { (seconds - 1, nanos + 1_000_000_000) } else { (seconds, nanos) })
+}
+
+/// A message inside: its length is known when it is written, so it goes to a buffer of its own.
+fn nested(
+    out: &mut Vec<u8>,
+    number: u32,
+    content: impl FnOnce(&mut Vec<u8>) -> Result<(), NotCanonical>,
+) -> Result<(), NotCanonical> {
+    let mut inner = Vec::new();
+    content(&mut inner)?;
+    put_bytes(out, number, &inner);
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! JSON text to canonical values: one pass that builds the value and names every duplicate.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use super::canonical::{Path, Step, canonicalise};
+use super::table::{find, split_api_version};
+use crate::error::ApiError;
+
+/// How many duplicates are named.
+const MAX_DUPLICATES: usize = 100;
+
+/// A decoded request body.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decoded {
+    /// Canonical, with `apiVersion` and `kind` set.
+    pub value: Value,
+    /// What strict validation refuses ([`strict_error`]) and warning validation says:
+    /// `unknown field "spec.foo"`, `duplicate field "spec.x"`.
+    pub strict: Vec<String>,
+}
+
+/// Decodes a JSON body that must be of the given kind. A body that names no apiVersion or kind is
+/// taken to be of it, as kube-apiserver does. Nesting is bounded at 128.
+///
+/// # Errors
+/// 400 when it is no JSON, another kind or version, or a value has the wrong type.
+pub fn decode_json(
+    bytes: &[u8],
+    group: &str,
+    version: &str,
+    kind: &str,
+) -> Result<Decoded, ApiError> {
+    let unrecognised = |why: &str| {
+        let start: String = String::from_utf8_lossy(bytes).chars().take(1024).collect();
+        ApiError::bad_request(format!(
+            "the object provided is unrecognized (must be of type {kind}): couldn't get \
+             version/kind; json parse error: {why} ({start})"
+        ))
+    };
+    let (mut value, duplicates) = parse_json(bytes).map_err(|why| unrecognised(&why))?;
+    let Value::Object(map) = &mut value else {
+        return Err(unrecognised("json: cannot unmarshal into Go value of type runtime.TypeMeta"));
+    };
+    claim(map, group, version, kind)?;
+    let unknown = canonicalise(&mut value, group, version, kind)
+        .map_err(|error| cannot_be_handled(kind, &api_version(group, version), kind, &error.message))?;
+    let mut strict: Vec<String> =
+        unknown.unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
+    strict.extend(duplicates.iter().map(|path| format!("duplicate field {path:?}")));
+    Ok(Decoded { value, strict })
+}
+
+/// The answer to a body that strict validation refuses.
+#[must_use]
+pub fn strict_error(version: &str, kind: &str, strict: &[String]) -> ApiError {
+    let why = format!("strict decoding error: {}", strict.join(", "));
+    cannot_be_handled(kind, version, kind, &why)
+}
+
+fn cannot_be_handled(found: &str, version: &str, kind: &str, why: &str) -> ApiError {
+    let version = split_api_version(version).1;
+    ApiError::bad_request(format!(
+        "{found} in version {version:?} cannot be handled as a {kind}: {why}"
+    ))
+}
+
+fn api_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}
+
+/// Fills in apiVersion and kind, or refuses those of another kind.
+fn claim(
+    map: &mut Map<String, Value>,
+    group: &str,
+    version: &str,
+    kind: &str,
+) -> Result<(), ApiError> {
+    let expected = api_version(group, version);
+    let text = |key: &str| map.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (found_version, found_kind) = (text("apiVersion"), text("kind"));
+    let other_kind = !found_kind.is_empty() && found_kind != kind;
+    let is_meta = find(group, version, kind).is_some_and(super::table::Type::is_meta);
+    let other_version =
+        !is_meta && !found_version.is_empty() && found_version != expected;
+    if other_kind || other_version {
+        let found_kind = if found_kind.is_empty() { kind } else { &found_kind };
+        let (found_group, bare) = split_api_version(&found_version);
+        let why = if find(found_group, bare, found_kind).is_some() {
+            let expected = expected.rsplit('/').next().unwrap_or_default();
+            format!("converting ({bare}.{found_kind}) to ({expected}.{kind}): unknown conversion")
+        } else {
+            format!("no kind {found_kind:?} is registered for version {found_version:?}")
+        };
+        return Err(cannot_be_handled(found_kind, &found_version, kind, &why));
+    }
+    if found_version.is_empty() {
+        map.insert("apiVersion".to_owned(), Value::String(expected));
+    }
+    if found_kind.is_empty() {
+        map.insert("kind".to_owned(), Value::String(kind.to_owned()));
+    }
+    Ok(())
+}
+
+/// Any JSON text, and the paths of the fields that it names twice; the last one counts.
+///
+/// # Errors
+/// In Go's words where that is simple.
+pub fn parse_json(bytes: &[u8]) -> Result<(Value, Vec<String>), String> {
+    let duplicates = RefCell::new(Vec::new());
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let seed = Seed { path: &Path::ROOT, duplicates: &duplicates };
+    let value = seed.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+    match value {
+        Ok(value) => Ok((value, duplicates.into_inner())),
+        Err(error) if error.is_eof() => Err("unexpected end of JSON input".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+struct Seed<'a> {
+    path: &'a Path<'a>,
+    duplicates: &'a RefCell<Vec<String>>,
+}
+
+impl<'de> DeserializeSeed<'de> for Seed<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Value, D::Error> {
+        reader.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Seed<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        let number = Number::from_f64(value);
+        number.map(Value::Number).ok_or_else(|| E::custom("number out of range"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut out = Vec::new();
+        loop {
+            let path = self.path.then(Step::Index(out.len()));
+            let seed = Seed { path: &path, duplicates: self.duplicates };
+            match items.next_element_seed(seed)? {
+                Some(item) => out.push(item),
+                None => return Ok(Value::Array(out)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut out = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            let value = {
+                let path = self.path.then(Step::Field(&key));
+                if out.contains_key(&key) {
+                    let mut duplicates = self.duplicates.try_borrow_mut().map_err(A::Error::custom)?;
+                    if duplicates.len() < MAX_DUPLICATES {
+                        duplicates.push(path.strict());
+                    }
+                }
+                entries.next_value_seed(Seed { path: &path, duplicates: self.duplicates })?
+            };
+            out.insert(key, value);
+        }
+        Ok(Value::Object(out))
+    }
+}

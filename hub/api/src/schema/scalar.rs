@@ -1,0 +1,49 @@
+//! The leaves with a form of their own: bytes, times, quantities. Errors are in Go's words.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::amount;
+
+/// Checks base64 and drops the line ends that Go's decoder skips.
+pub(super) fn bytes(text: &mut String) -> Result<(), String> {
+    if text.contains(['\r', '\n']) {
+        text.retain(|c| c != '\r' && c != '\n');
+    }
+    match STANDARD.decode(text.as_bytes()) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let place = match error {
+                base64::DecodeError::InvalidByte(place, _)
+                | base64::DecodeError::InvalidLastSymbol(place, _) => place,
+                base64::DecodeError::InvalidLength(length) => length - length % 4,
+                base64::DecodeError::InvalidPadding => text.len(),
+            };
+            Err(format!("illegal base64 data at input byte {place}"))
+        }
+    }
+}
+
+/// RFC 3339 at any offset becomes UTC, at whole seconds or microseconds.
+pub(super) fn time(text: &mut String, micro: bool) -> Result<(), String> {
+    let layout =
+        if micro { "2006-01-02T15:04:05.000000Z07:00" } else { "2006-01-02T15:04:05Z07:00" };
+    let moment: Timestamp = text.parse().map_err(|_| {
+        format!("parsing time {text:?} as {layout:?}: cannot parse {text:?} as RFC 3339")
+    })?;
+    *text = if micro { crate::time::micros(moment) } else { crate::time::seconds(moment) };
+    Ok(())
+}
+
+/// A quantity may be text or a number.
+pub(super) fn quantity(value: &mut Value) -> Result<(), String> {
+    let canonical = match value {
+        Value::String(text) => amount::canonical(text.trim()),
+        Value::Number(number) => amount::canonical(&number.to_string()),
+        _ => Err(amount::NotAQuantity),
+    };
+    *value = Value::String(canonical.map_err(|e| e.to_string())?);
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! Canonical form, errors and strict decoding, checked against Go and a real kube-apiserver.
+
+use serde_json::{Value, json};
+
+use super::table::{ListType, find, table};
+use super::{apply_defaults, canonical_quantity, canonicalise, decode_json, strict_error};
+
+#[test]
+fn the_table_knows_the_kinds_and_their_keys() {
+    assert!(300 < table().types().len());
+    let ports = find("", "v1", "Service").unwrap().field("spec").unwrap();
+    let super::table::Shape::Object(spec) = &ports.shape else { panic!("spec is a struct") };
+    let ports = table().at(*spec).field("ports").unwrap();
+    assert_eq!(ports.merge.key, Some("port"));
+    assert_eq!(ports.list, ListType::Map(vec!["port", "protocol"]));
+    assert!(find("cluster.open-cluster-management.io", "v1", "ManagedCluster").unwrap().crd);
+    assert!(find("", "v1", "Status").unwrap().is_meta());
+    assert!(find("apps", "v1", "Nothing").is_none());
+}
+
+#[test]
+fn quantities_are_written_as_go_writes_them() {
+    for line in include_str!("fixtures/quantities.txt").lines() {
+        let (text, go) = line.split_once('=').unwrap();
+        match go {
+            "!" => assert!(canonical_quantity(text).is_err(), "{text:?}"),
+            _ => assert_eq!(canonical_quantity(text).as_deref(), Ok(go), "{text:?}"),
+        }
+    }
+}
+
+fn refused(kind: &str, body: &str) -> String {
+    decode_json(body.as_bytes(), "", "v1", kind).unwrap_err().message
+}
+
+/// The texts are those of kube-apiserver 1.36.
+#[test]
+fn wrong_bodies_are_refused_in_the_words_of_kube_apiserver() {
+    assert_eq!(
+        refused("Pod", r#"{"spec":{"containers":"no"}}"#),
+        r#"Pod in version "v1" cannot be handled as a Pod: json: cannot unmarshal string into Go struct field PodSpec.spec.containers of type []v1.Container"#
+    );
+    assert_eq!(
+        refused("Pod", r#"{"spec":{"containers":[{"name":"c","image":"i","resources":{"limits":{"memory":"lots"}}}]}}"#),
+        r#"Pod in version "v1" cannot be handled as a Pod: quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"#
+    );
+    assert_eq!(
+        refused("Secret", r#"{"data":{"a":"not base64"}}"#),
+        r#"Secret in version "v1" cannot be handled as a Secret: illegal base64 data at input byte 3"#
+    );
+    assert_eq!(
+        refused("Pod", r#"{"apiVersion":"v1","kind":"#),
+        r#"the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: unexpected end of JSON input ({"apiVersion":"v1","kind":)"#
+    );
+    assert!(refused("Pod", r#"{"apiVersion":"v1","kind":"Service"}"#).starts_with(
+        r#"Service in version "v1" cannot be handled as a Pod: converting (v1.Service) to"#
+    ));
+    assert!(refused("Pod", r#"{"apiVersion":"v2","kind":"Pod"}"#).starts_with(
+        r#"Pod in version "v2" cannot be handled as a Pod: no kind "Pod" is registered for version "v2""#
+    ));
+    assert_eq!(
+        canonicalise(&mut json!({"data": {"a": 1}}), "", "v1", "ConfigMap").unwrap_err().message,
+        "json: cannot unmarshal number into Go struct field ConfigMap.data of type string"
+    );
+}
+
+#[test]
+fn strict_decoding_names_unknown_and_duplicate_fields() {
+    let body = br#"{"metadata":{"name":"x"},"spec":{"contaniers":[],"containers":[{"name":"a","name":"c","image":"i","x":1}]}}"#;
+    let decoded = decode_json(body, "", "v1", "Pod").unwrap();
+    assert_eq!(
+        decoded.strict,
+        [
+            r#"unknown field "spec.containers[0].x""#,
+            r#"unknown field "spec.contaniers""#,
+            r#"duplicate field "spec.containers[0].name""#
+        ]
+    );
+    assert_eq!(decoded.value["spec"]["containers"][0]["name"], "c");
+    assert_eq!(decoded.value["apiVersion"], "v1");
+    assert_eq!(decoded.value["kind"], "Pod");
+    assert!(decoded.value["spec"].get("contaniers").is_none());
+    assert_eq!(
+        strict_error("v1", "Pod", &decoded.strict[1..2]).message,
+        r#"Pod in version "v1" cannot be handled as a Pod: strict decoding error: unknown field "spec.contaniers""#
+    );
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    assert_eq!(decode_json(deep.as_bytes(), "", "v1", "Pod").unwrap_err().code, 400);
+}
+
+#[test]
+fn the_canonical_form_of_a_custom_kind_keeps_what_was_given() {
+    let mut value = json!({
+        "apiVersion": "cluster.open-cluster-management.io/v1", "kind": "ManagedCluster",
+        "metadata": {"name": "pi", "labels": {}, "creationTimestamp": null},
+        "spec": {"hubAcceptsClient": false, "nope": 1}
+    });
+    let group = "cluster.open-cluster-management.io";
+    let unknown = canonicalise(&mut value, group, "v1", "ManagedCluster").unwrap();
+    assert_eq!(unknown.unknown, ["spec.nope"]);
+    apply_defaults(&mut value, group, "v1", "ManagedCluster");
+    assert_eq!(
+        value,
+        json!({
+            "apiVersion": "cluster.open-cluster-management.io/v1", "kind": "ManagedCluster",
+            "metadata": {"name": "pi"},
+            "spec": {"hubAcceptsClient": false, "leaseDurationSeconds": 60}
+        })
+    );
+}
+
+#[test]
+fn options_of_any_group_are_meta_options() {
+    let body = br#"{"kind":"DeleteOptions","apiVersion":"policy/v1","gracePeriodSeconds":0}"#;
+    let decoded = decode_json(body, "meta.k8s.io", "v1", "DeleteOptions").unwrap();
+    assert_eq!(decoded.value["gracePeriodSeconds"], 0);
+    assert_eq!(decoded.strict, Vec::<String>::new());
+}
+
+#[test]
+fn defaults_of_the_table_fill_what_is_absent() {
+    let mut service = json!({"spec": {"ports": [{"port": 80}]}});
+    apply_defaults(&mut service, "", "v1", "Service");
+    assert_eq!(service, json!({"spec": {"ports": [{"port": 80, "protocol": "TCP"}]}}));
+}
+
+#[test]
+fn integers_that_do_not_fit_are_named() {
+    let value = |n: Value| canonicalise(&mut json!({"spec": {"replicas": n}}), "apps", "v1", "Deployment");
+    assert!(value(json!(3)).is_ok());
+    assert_eq!(
+        value(json!(3_000_000_000_u64)).unwrap_err().message,
+        "json: cannot unmarshal number 3000000000 into Go struct field DeploymentSpec.spec.replicas of type int32"
+    );
+    assert!(value(json!(1.5)).is_err());
+}

@@ -1,0 +1,254 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"sort"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/scheme"
+	ocmv1 "open-cluster-management.io/api/cluster/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// The group versions whose kinds are in the table.
+var groupVersions = []schema.GroupVersion{
+	{Version: "v1"},
+	{Group: "apps", Version: "v1"},
+	{Group: "authentication.k8s.io", Version: "v1"},
+	{Group: "authorization.k8s.io", Version: "v1"},
+	{Group: "autoscaling", Version: "v1"},
+	{Group: "batch", Version: "v1"},
+	{Group: "certificates.k8s.io", Version: "v1"},
+	{Group: "coordination.k8s.io", Version: "v1"},
+	{Group: "discovery.k8s.io", Version: "v1"},
+	{Group: "events.k8s.io", Version: "v1"},
+	{Group: "networking.k8s.io", Version: "v1"},
+	{Group: "policy", Version: "v1"},
+	{Group: "rbac.authorization.k8s.io", Version: "v1"},
+}
+
+// Kinds of meta/v1; the scheme repeats some in every group version.
+var metaKinds = map[string]any{
+	"APIGroup":                  metav1.APIGroup{},
+	"APIGroupList":              metav1.APIGroupList{},
+	"APIResourceList":           metav1.APIResourceList{},
+	"APIVersions":               metav1.APIVersions{},
+	"CreateOptions":             metav1.CreateOptions{},
+	"DeleteOptions":             metav1.DeleteOptions{},
+	"GetOptions":                metav1.GetOptions{},
+	"List":                      metav1.List{},
+	"ListOptions":               metav1.ListOptions{},
+	"PartialObjectMetadata":     metav1.PartialObjectMetadata{},
+	"PartialObjectMetadataList": metav1.PartialObjectMetadataList{},
+	"PatchOptions":              metav1.PatchOptions{},
+	"Status":                    metav1.Status{},
+	"UpdateOptions":             metav1.UpdateOptions{},
+	"WatchEvent":                metav1.WatchEvent{},
+}
+
+func kinds() (map[schema.GroupVersionKind]reflect.Type, error) {
+	out := map[schema.GroupVersionKind]reflect.Type{}
+	known := scheme.Scheme.AllKnownTypes()
+	for gvk, t := range known {
+		if _, meta := metaKinds[gvk.Kind]; meta || !slices.Contains(groupVersions, gvk.GroupVersion()) {
+			continue
+		}
+		if strings.HasSuffix(gvk.Kind, "Options") && gvk.Group != "" {
+			continue
+		}
+		out[gvk] = t
+	}
+	for kind, sample := range metaKinds {
+		out[schema.GroupVersionKind{Group: "meta.k8s.io", Version: "v1", Kind: kind}] = reflect.TypeOf(sample)
+	}
+	ocm := schema.GroupVersion{Group: "cluster.open-cluster-management.io", Version: "v1"}
+	out[ocm.WithKind("ManagedCluster")] = reflect.TypeOf(ocmv1.ManagedCluster{})
+	out[ocm.WithKind("ManagedClusterList")] = reflect.TypeOf(ocmv1.ManagedClusterList{})
+	return out, nil
+}
+
+func writeTable(m *modules) (string, error) {
+	roots, err := kinds()
+	if err != nil {
+		return "", err
+	}
+	w := &walker{types: map[string]*goType{}}
+	gvks := map[string][]string{}
+	for gvk, t := range roots {
+		name, err := w.walk(t)
+		if err != nil {
+			return "", err
+		}
+		group := gvk.Group
+		if group == "" {
+			group = "-"
+		}
+		gvks[name] = append(gvks[name], fmt.Sprintf("G %s %s %s\n", group, gvk.Version, gvk.Kind))
+	}
+	proto, err := readProto(m)
+	if err != nil {
+		return "", err
+	}
+	openapi, err := readOpenAPI(m)
+	if err != nil {
+		return "", err
+	}
+	merge, err := readMerge(m)
+	if err != nil {
+		return "", err
+	}
+	if err := readCRD(m, w.types, openapi); err != nil {
+		return "", err
+	}
+	var out strings.Builder
+	out.WriteString("freewheel-schema 1\n")
+	for _, name := range moduleNames {
+		fmt.Fprintf(&out, "from %s %s\n", name, m.version[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.types)) {
+		t := w.types[name]
+		if err := proto.check(t); err != nil {
+			return "", err
+		}
+		writeType(&out, t, openapi[name], merge[name], gvks[name])
+	}
+	return out.String(), nil
+}
+
+func writeType(out *strings.Builder, t *goType, api *schemaFacts, merge *mergeType, gvks []string) {
+	out.WriteString("T " + t.name)
+	for _, flag := range []struct {
+		on   bool
+		text string
+	}{{t.proto, " P"}, {merge.atomic() || (api != nil && api.MapType == "atomic"), " A"}, {t.crd, " C"}} {
+		if flag.on {
+			out.WriteString(flag.text)
+		}
+	}
+	out.WriteString("\n")
+	sort.Strings(gvks)
+	out.WriteString(strings.Join(gvks, ""))
+	// In Go's order, which is the order of the JSON that people know.
+	for _, field := range t.fields {
+		out.WriteString("F " + field.name + " " + field.typ)
+		for _, part := range fieldAttributes(t.name, field, api, merge) {
+			out.WriteString(" " + part)
+		}
+		out.WriteString("\n")
+	}
+}
+
+func fieldAttributes(owner string, field goField, api *schemaFacts, merge *mergeType) []string {
+	out := []string{}
+	if field.omitEmpty {
+		out = append(out, "e")
+	}
+	if field.omitZero {
+		out = append(out, "z")
+	}
+	if field.number != 0 {
+		out = append(out, fmt.Sprintf("p=%d", field.number))
+	}
+	if field.strategy != "" {
+		out = append(out, "s="+field.strategy)
+	}
+	if field.mergeKey != "" {
+		out = append(out, "y="+field.mergeKey)
+	}
+	out = append(out, api.attributes(field.name)...)
+	fromAPI := api.listAttributes(field.name)
+	if fromMerge, known := merge.attributes(field.name); known {
+		if fmt.Sprint(fromMerge) != fmt.Sprint(fromAPI) && len(fromMerge)+len(fromAPI) > 0 {
+			log.Printf("note: %s.%s: structured merge says %v, OpenAPI %v", owner, field.name, fromMerge, fromAPI)
+		}
+		out = append(out, fromMerge...)
+	} else {
+		out = append(out, fromAPI...)
+	}
+	if api != nil && api.Properties[field.name] != nil && len(api.Properties[field.name].Default) > 0 {
+		var compact bytes.Buffer
+		if json.Compact(&compact, api.Properties[field.name].Default) == nil {
+			out = append(out, "d="+compact.String())
+		}
+	}
+	return out
+}
+
+// Facts of ManagedCluster from its CRD, told as if OpenAPI had told them.
+func readCRD(m *modules, types map[string]*goType, openapi map[string]*schemaFacts) error {
+	files, err := filepath.Glob(filepath.Join(m.dir[modOCM], "cluster/v1/*managedclusters.crd.yaml"))
+	if err != nil || len(files) != 1 {
+		return fmt.Errorf("the CRD of ManagedCluster: %v %w", files, err)
+	}
+	text, err := os.ReadFile(files[0])
+	if err != nil {
+		return err
+	}
+	var crd struct {
+		Spec struct {
+			Versions []struct {
+				Name   string
+				Schema struct {
+					OpenAPIV3Schema json.RawMessage `json:"openAPIV3Schema"`
+				}
+			}
+		}
+	}
+	if err := yaml.Unmarshal(text, &crd); err != nil {
+		return err
+	}
+	for _, version := range crd.Spec.Versions {
+		if version.Name == "v1" {
+			return graft("io.open-cluster-management.cluster.v1.ManagedCluster", version.Schema.OpenAPIV3Schema, types, openapi)
+		}
+	}
+	return fmt.Errorf("%s has no v1", files[0])
+}
+
+// Walks the CRD's nested schema and the Go types in step.
+func graft(name string, raw json.RawMessage, types map[string]*goType, openapi map[string]*schemaFacts) error {
+	t := types[name]
+	if t == nil || !t.crd {
+		return nil
+	}
+	facts := &schemaFacts{}
+	if err := json.Unmarshal(raw, facts); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	openapi[name] = facts
+	var nested struct {
+		Properties map[string]json.RawMessage `json:"properties"`
+	}
+	if err := json.Unmarshal(raw, &nested); err != nil {
+		return err
+	}
+	for _, field := range t.fields {
+		inner := nested.Properties[field.name]
+		typ := strings.TrimPrefix(field.typ, "*")
+		if rest, ok := strings.CutPrefix(typ, "[]"); ok {
+			var list struct {
+				Items json.RawMessage `json:"items"`
+			}
+			if len(inner) > 0 && json.Unmarshal(inner, &list) == nil {
+				inner = list.Items
+			}
+			typ = rest
+		}
+		if rest, ok := strings.CutPrefix(typ, "@"); ok && len(inner) > 0 {
+			if err := graft(rest, inner, types, openapi); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
