@@ -17,8 +17,10 @@
 
 mod board;
 pub mod clock;
+mod committer;
 pub mod memory;
 pub mod objects;
+pub mod redb;
 mod ring;
 mod state;
 mod txn;

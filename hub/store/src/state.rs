@@ -11,7 +11,7 @@ use std::sync::Arc;
 use freewheel_hub_api::object::{Key, Resource};
 use imbl::{OrdMap, OrdSet};
 
-use crate::{Revision, Scope, Snapshot, Stored};
+use crate::{Event, Revision, Scope, Snapshot, Stored};
 
 /// The objects of one resource in key order.
 type Table = OrdSet<Entry>;
@@ -83,9 +83,14 @@ impl State {
         self.tables.get_key_value(resource).map(|(shared, _)| shared.clone())
     }
 
-    /// Everything, in key order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Stored>> {
-        self.tables.values().flat_map(|table| table.iter().map(|entry| &entry.0))
+    /// Does what the event says; its revision becomes the state's.
+    pub(crate) fn apply(&mut self, event: &Event) {
+        match (&event.now, &event.before) {
+            (Some(now), _) => drop(self.insert(Arc::clone(now))),
+            (None, Some(before)) => drop(self.remove(&before.key)),
+            (None, None) => {}
+        }
+        self.revision = event.revision;
     }
 }
 

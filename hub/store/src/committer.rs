@@ -1,0 +1,239 @@
+//! One writer for a durable backend: checks, batches, makes durable, publishes, answers.
+//!
+//! ```text
+//! commit ─ check against pending ─▶ waiting ─┐            (while a batch is being written,
+//! commit ─ check against pending ─▶ waiting ─┤             the next one gathers)
+//!                                            ▼
+//!                 writer thread: one durable write ─▶ publish ─▶ answer all
+//! ```
+//!
+//! Guarantees: nothing is seen or answered before it is durable, also not that an expectation was
+//! unmet because of it; a batch that cannot be written takes those built upon it along.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use crate::board::Board;
+use crate::state::State;
+use crate::txn::prepare;
+use crate::{CommitError, Committed, Event, Revision, Txn};
+
+/// What makes batches durable.
+pub(crate) trait Log: Send + 'static {
+    /// Writes the events of whole revisions, the last being `revision`, all or none.
+    fn write(&mut self, events: &[Event], revision: Revision) -> Result<(), Failure>;
+}
+
+/// Why a batch was not written.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The disk refused.
+    Refused(String),
+    /// An earlier batch that was thought lost turned out to be on disk. These are its events; this
+    /// batch was built without it and was not written.
+    Found(Vec<Event>),
+}
+
+type Answer = Result<Committed, CommitError>;
+
+struct Waiting {
+    caller: oneshot::Sender<Answer>,
+    answer: Answer,
+}
+
+struct Inbox {
+    /// The newest state that a transaction may be built upon; ahead of what is durable.
+    pending: State,
+    events: Vec<Event>,
+    waiting: Vec<Waiting>,
+    closed: bool,
+}
+
+struct Shared {
+    board: Arc<Board>,
+    inbox: Mutex<Inbox>,
+    wake: Condvar,
+}
+
+/// The front of the writer; dropping it writes what waits and ends the thread.
+pub(crate) struct Committer {
+    shared: Arc<Shared>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Committer {
+    /// Starts the writer thread over what the board shows.
+    pub(crate) fn start(board: Arc<Board>, mut log: impl Log) -> std::io::Result<Self> {
+        let inbox = Inbox {
+            pending: State::clone(&board.state()),
+            events: Vec::new(),
+            waiting: Vec::new(),
+            closed: false,
+        };
+        let shared = Arc::new(Shared { board, inbox: Mutex::new(inbox), wake: Condvar::new() });
+        let theirs = Arc::clone(&shared);
+        let writer =
+            std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
+                // Also when the writer panics, nobody may wait for it any more.
+                let gone = Gone(theirs);
+                while gone.0.write_one(&mut log) {}
+            })?;
+        Ok(Self { shared, writer: Some(writer) })
+    }
+
+    /// Answers when the transaction is durable or refused.
+    pub(crate) async fn commit(&self, txn: Txn) -> Answer {
+        let answer = match self.shared.enter(txn) {
+            Entered::Answered(answer) => return answer,
+            Entered::Waits(answer) => answer,
+        };
+        answer.await.unwrap_or_else(|_| {
+            Err(CommitError::Unavailable("the store's writer has stopped".to_owned()))
+        })
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.shared.inbox.lock().closed = true;
+        self.shared.wake.notify_all();
+        if let Some(Err(_)) = self.writer.take().map(JoinHandle::join) {
+            tracing::error!("the store's writer panicked");
+        }
+    }
+}
+
+/// Turns everybody away when the writer's thread ends.
+struct Gone(Arc<Shared>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        let mut inbox = self.0.inbox.lock();
+        inbox.closed = true;
+        // Dropping the senders answers who waits.
+        inbox.waiting.clear();
+    }
+}
+
+enum Entered {
+    Answered(Answer),
+    Waits(oneshot::Receiver<Answer>),
+}
+
+impl Shared {
+    /// Checks a transaction against the pending state and puts it in line.
+    fn enter(&self, txn: Txn) -> Entered {
+        let mut inbox = self.inbox.lock();
+        if inbox.closed {
+            let why = "the store's writer has stopped".to_owned();
+            return Entered::Answered(Err(CommitError::Unavailable(why)));
+        }
+        let answer = match prepare(&inbox.pending, txn) {
+            Err(error) => Err(error),
+            Ok(prepared) => {
+                let revision = prepared.state.revision;
+                if !prepared.events.is_empty() {
+                    inbox.pending = prepared.state;
+                    inbox.events.extend(prepared.events);
+                    let answer = Ok(Committed { revision, results: prepared.results });
+                    return Self::line_up(&mut inbox, &self.wake, answer);
+                }
+                Ok(Committed { revision, results: prepared.results })
+            }
+        };
+        // Nothing to write. Who learned of something that is not durable yet waits until it is.
+        match self.settle(answer, inbox.pending.revision) {
+            Ok(answer) => Entered::Answered(answer),
+            Err(answer) => Self::line_up(&mut inbox, &self.wake, answer),
+        }
+    }
+
+    fn line_up(inbox: &mut Inbox, wake: &Condvar, answer: Answer) -> Entered {
+        let (caller, receiver) = oneshot::channel();
+        inbox.waiting.push(Waiting { caller, answer });
+        wake.notify_one();
+        Entered::Waits(receiver)
+    }
+
+    /// The answer, when it follows from durable state alone; else it comes back.
+    fn settle(&self, answer: Answer, pending: Revision) -> Result<Answer, Answer> {
+        let durable = self.board.state();
+        if durable.revision == pending {
+            return Ok(answer);
+        }
+        match answer {
+            Err(CommitError::TooLarge(_) | CommitError::Unavailable(_)) => Ok(answer),
+            Err(CommitError::Unmet { found: Some(ref found), .. }) => {
+                let same = durable.find(&found.key).is_some_and(|now| Arc::ptr_eq(now, found));
+                if same { Ok(answer) } else { Err(answer) }
+            }
+            Err(CommitError::Unmet { found: None, .. }) => Err(answer),
+            Ok(committed) => {
+                let old = |stored: &Option<Arc<crate::Stored>>| {
+                    stored.as_ref().is_some_and(|stored| stored.revision <= durable.revision)
+                };
+                if committed.results.iter().all(old) {
+                    return Ok(Ok(Committed { revision: durable.revision, ..committed }));
+                }
+                Err(Ok(committed))
+            }
+        }
+    }
+
+    /// Writes what waits; false when there will be nothing more.
+    fn write_one(&self, log: &mut impl Log) -> bool {
+        let (events, waiting, state) = {
+            let mut inbox = self.inbox.lock();
+            while inbox.waiting.is_empty() {
+                if inbox.closed {
+                    return false;
+                }
+                self.wake.wait(&mut inbox);
+            }
+            let events = std::mem::take(&mut inbox.events);
+            (events, std::mem::take(&mut inbox.waiting), inbox.pending.clone())
+        };
+        let written = if events.is_empty() { Ok(()) } else { log.write(&events, state.revision) };
+        match written {
+            Ok(()) => {
+                if !events.is_empty() {
+                    self.board.publish(state, &events);
+                }
+                for Waiting { caller, answer } in waiting {
+                    // Who asked may have gone meanwhile.
+                    let _ = caller.send(answer);
+                }
+            }
+            Err(failure) => self.fail(failure, waiting),
+        }
+        true
+    }
+
+    /// Goes back to what is durable and tells everybody who built upon more.
+    fn fail(&self, failure: Failure, mut waiting: Vec<Waiting>) {
+        let why = match failure {
+            Failure::Refused(why) => why,
+            Failure::Found(events) => {
+                let mut state = State::clone(&self.board.state());
+                for event in &events {
+                    state.apply(event);
+                }
+                self.board.publish(state, &events);
+                "the disk has just come back".to_owned()
+            }
+        };
+        tracing::warn!(error = why, commits = waiting.len(), "the store could not write");
+        {
+            let mut inbox = self.inbox.lock();
+            inbox.pending = State::clone(&self.board.state());
+            inbox.events.clear();
+            waiting.append(&mut inbox.waiting);
+        }
+        for Waiting { caller, .. } in waiting {
+            let _ = caller.send(Err(CommitError::Unavailable(why.clone())));
+        }
+    }
+}

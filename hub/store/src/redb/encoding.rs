@@ -1,0 +1,261 @@
+//! Keys and values on disk, frozen as version 1.
+//!
+//! ```text
+//! key    resource 00 cluster 00 namespace 00 name
+//! value  01  postcard(HeaderV1)  body
+//! ```
+//!
+//! Guarantees: keys sort on disk as they sort in memory; a value of an unknown version is refused.
+
+use bytes::Bytes;
+use freewheel_hub_api::object::{Header, Key, Object, Owner, Resource};
+use freewheel_link::names::ClusterName;
+use serde::{Deserialize, Serialize};
+
+use crate::{Revision, Stored};
+
+const VERSION: u8 = 1;
+
+/// What of an object is not its body. Frozen: another field is another version.
+#[derive(Serialize, Deserialize)]
+struct HeaderV1<'a> {
+    created: Revision,
+    revision: Revision,
+    uid: &'a str,
+    generation: i64,
+    #[serde(borrow)]
+    labels: Vec<(&'a str, &'a str)>,
+    #[serde(borrow)]
+    owners: Vec<OwnerV1<'a>>,
+    #[serde(borrow)]
+    finalizers: Vec<&'a str>,
+    deleting: bool,
+    #[serde(borrow)]
+    fields: Vec<(&'a str, &'a str)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OwnerV1<'a> {
+    api_version: &'a str,
+    kind: &'a str,
+    name: &'a str,
+    uid: &'a str,
+    controller: bool,
+    block_deletion: bool,
+}
+
+/// What on disk cannot be read.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// A key that is not four parts of text.
+    #[error("a key is malformed: {0:?}")]
+    Key(Vec<u8>),
+    /// A value of a version that this build does not know.
+    #[error("a value has version {0}, this build knows {VERSION}")]
+    Version(u8),
+    /// A value that ends early or holds what it may not.
+    #[error("a value is malformed")]
+    Value,
+}
+
+/// Bytes of a key.
+pub(super) fn encode_key(key: &Key, out: &mut Vec<u8>) {
+    out.clear();
+    for part in [key.resource.as_str(), key.cluster.as_str(), &key.namespace] {
+        out.extend_from_slice(part.as_bytes());
+        out.push(0);
+    }
+    out.extend_from_slice(key.name.as_bytes());
+}
+
+/// The key behind the bytes. `last` is the one before, to share its strings.
+pub(super) fn decode_key(bytes: &[u8], last: Option<&Key>) -> Result<Key, Unreadable> {
+    let malformed = || Unreadable::Key(bytes.to_vec());
+    let text = std::str::from_utf8(bytes).map_err(|_| malformed())?;
+    let mut parts = text.splitn(4, '\0');
+    let mut next = || parts.next().ok_or_else(malformed);
+    let (resource, cluster, namespace, name) = (next()?, next()?, next()?, next()?);
+    let resource = match last.filter(|last| last.resource.as_str() == resource) {
+        Some(last) => last.resource.clone(),
+        None => match resource.split_once('.') {
+            Some((plural, group)) => Resource::new(group, plural),
+            None => Resource::new("", resource),
+        },
+    };
+    let namespace = match last.filter(|last| &*last.namespace == namespace) {
+        Some(last) => last.namespace.clone(),
+        None => namespace.into(),
+    };
+    let cluster = ClusterName::try_from(cluster).map_err(|_| malformed())?;
+    Ok(Key { resource, cluster, namespace, name: name.into() })
+}
+
+/// Bytes of what is stored under a key.
+pub(super) fn encode_value(stored: &Stored, out: &mut Vec<u8>) -> Result<(), postcard::Error> {
+    let header = &stored.object.header;
+    let frozen = HeaderV1 {
+        created: stored.created,
+        revision: stored.revision,
+        uid: &header.uid,
+        generation: header.generation,
+        labels: header.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
+        owners: header.owners.iter().map(OwnerV1::from).collect(),
+        finalizers: header.finalizers.iter().map(String::as_str).collect(),
+        deleting: header.deleting,
+        fields: header.fields.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
+    };
+    out.clear();
+    out.push(VERSION);
+    let mut written = postcard::to_extend(&frozen, std::mem::take(out))?;
+    written.extend_from_slice(&stored.object.body);
+    *out = written;
+    Ok(())
+}
+
+/// What is stored, from its bytes.
+pub(super) fn decode_value(key: Key, bytes: &[u8]) -> Result<Stored, Unreadable> {
+    let (version, rest) = bytes.split_first().ok_or(Unreadable::Value)?;
+    if *version != VERSION {
+        return Err(Unreadable::Version(*version));
+    }
+    let (frozen, body): (HeaderV1<'_>, &[u8]) =
+        postcard::take_from_bytes(rest).map_err(|_| Unreadable::Value)?;
+    let owned = |pairs: Vec<(&str, &str)>| {
+        pairs.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+    };
+    let header = Header {
+        uid: frozen.uid.to_owned(),
+        generation: frozen.generation,
+        labels: owned(frozen.labels),
+        owners: frozen.owners.iter().map(Owner::from).collect(),
+        finalizers: frozen.finalizers.into_iter().map(str::to_owned).collect(),
+        deleting: frozen.deleting,
+        fields: owned(frozen.fields),
+    };
+    let object = Object { header, body: Bytes::copy_from_slice(body) };
+    Ok(Stored { key, object, revision: frozen.revision, created: frozen.created })
+}
+
+impl<'a> From<&'a Owner> for OwnerV1<'a> {
+    fn from(owner: &'a Owner) -> Self {
+        Self {
+            api_version: &owner.api_version,
+            kind: &owner.kind,
+            name: &owner.name,
+            uid: &owner.uid,
+            controller: owner.controller,
+            block_deletion: owner.block_deletion,
+        }
+    }
+}
+
+impl From<&OwnerV1<'_>> for Owner {
+    fn from(owner: &OwnerV1<'_>) -> Self {
+        Self {
+            api_version: owner.api_version.to_owned(),
+            kind: owner.kind.to_owned(),
+            name: owner.name.to_owned(),
+            uid: owner.uid.to_owned(),
+            controller: owner.controller,
+            block_deletion: owner.block_deletion,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(resource: (&str, &str), cluster: &str, namespace: &str, name: &str) -> Key {
+        let cluster = ClusterName::try_from(cluster).unwrap();
+        Key::new(&Resource::new(resource.0, resource.1), &cluster, namespace, name)
+    }
+
+    fn bytes(key: &Key) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode_key(key, &mut out);
+        out
+    }
+
+    #[test]
+    fn key_bytes_are_frozen() {
+        let pod = key(("", "pods"), "root", "default", "web");
+        assert_eq!(bytes(&pod), b"pods\0root\0default\0web");
+        let role = key(("rbac.authorization.k8s.io", "clusterroles"), "pi-7", "", "system:admin");
+        assert_eq!(bytes(&role), b"clusterroles.rbac.authorization.k8s.io\0pi-7\0\0system:admin");
+        for key in [pod, role] {
+            assert_eq!(decode_key(&bytes(&key), None).unwrap(), key);
+        }
+    }
+
+    #[test]
+    fn keys_sort_on_disk_as_in_memory() {
+        let mut keys = Vec::new();
+        for resource in [("", "pods"), ("apps", "pods"), ("", "pod"), ("", "podtemplates")] {
+            for cluster in ["a", "a-b", "a1", "root"] {
+                for namespace in ["", "a", "a-b", "a.b", "ab"] {
+                    keys.extend(
+                        ["", "a", "a-1", "a.1", "aa"]
+                            .map(|name| key(resource, cluster, namespace, name)),
+                    );
+                }
+            }
+        }
+        keys.sort();
+        let encoded: Vec<_> = keys.iter().map(bytes).collect();
+        assert!(encoded.is_sorted());
+    }
+
+    fn stored() -> Stored {
+        let owner = Owner {
+            api_version: "apps/v1".into(),
+            kind: "ReplicaSet".into(),
+            name: "r".into(),
+            uid: "o".into(),
+            controller: true,
+            block_deletion: false,
+        };
+        let header = Header {
+            uid: "u".into(),
+            generation: 2,
+            labels: [("a".to_owned(), "b".to_owned())].into(),
+            owners: vec![owner],
+            finalizers: vec!["f".into()],
+            deleting: true,
+            fields: [("spec.nodeName".to_owned(), "n".to_owned())].into(),
+        };
+        let object = Object { header, body: Bytes::from_static(b"{}") };
+        Stored { key: key(("", "pods"), "root", "d", "p"), object, revision: 300, created: 3 }
+    }
+
+    #[test]
+    fn value_bytes_are_frozen() {
+        let mut out = Vec::new();
+        encode_value(&stored(), &mut out).unwrap();
+        let expected = [
+            &[1, 3, 0xac, 2][..],
+            b"\x01u\x04",
+            b"\x01\x01a\x01b",
+            b"\x01\x07apps/v1\x0aReplicaSet\x01r\x01o\x01\x00",
+            b"\x01\x01f",
+            b"\x01",
+            b"\x01\x0dspec.nodeName\x01n",
+            b"{}",
+        ]
+        .concat();
+        assert_eq!(out, expected);
+        assert_eq!(decode_value(stored().key, &out).unwrap(), stored());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused() {
+        assert_eq!(
+            decode_key(b"pods\0root\0x", None),
+            Err(Unreadable::Key(b"pods\0root\0x".into()))
+        );
+        assert!(decode_key(b"pods\0Root\0x\0y", None).is_err());
+        assert_eq!(decode_value(stored().key, &[]), Err(Unreadable::Value));
+        assert_eq!(decode_value(stored().key, &[9, 1]), Err(Unreadable::Version(9)));
+        assert_eq!(decode_value(stored().key, &[1, 3, 0xac]), Err(Unreadable::Value));
+    }
+}

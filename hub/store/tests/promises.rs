@@ -1,0 +1,56 @@
+//! What every backend promises, run on each of them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod promises {
+    pub(crate) mod commits;
+    pub(crate) mod kit;
+    pub(crate) mod reads;
+    pub(crate) mod watches;
+}
+
+use promises::kit::{Memory, Redb};
+use promises::{commits, reads, watches};
+
+macro_rules! on_every_backend {
+    ($($module:ident :: $promise:ident,)*) => {
+        mod memory {
+            use super::*;
+            $(#[tokio::test] async fn $promise() { $module::$promise(&Memory).await; })*
+        }
+        mod redb {
+            use super::*;
+            $(#[tokio::test] async fn $promise() { $module::$promise(&Redb::new()).await; })*
+        }
+    };
+}
+
+on_every_backend! {
+    commits::a_transaction_is_all_or_nothing,
+    commits::one_transaction_is_one_revision,
+    commits::every_precondition_is_kept,
+    commits::expectations_are_checked_in_order,
+    commits::a_write_that_changes_nothing_keeps_the_revision,
+    commits::deleting_what_is_absent_is_no_error,
+    commits::a_key_twice_in_a_transaction_is_one_event,
+    commits::put_and_delete_in_one_transaction_is_nothing,
+    commits::too_much_is_refused,
+    commits::of_many_writers_of_one_revision_one_wins,
+    commits::concurrent_writers_each_get_a_revision,
+    commits::created_stays_and_a_second_life_starts_anew,
+    reads::a_snapshot_never_changes,
+    reads::ranges_are_ordered_and_stay_in_their_scope,
+    reads::a_range_goes_on_after_a_key,
+    reads::older_revisions_are_exact,
+    reads::a_revision_out_of_reach_is_an_error,
+    watches::events_come_once_and_in_order,
+    watches::a_watch_starts_at_any_revision,
+    watches::a_scope_sees_its_own_events_only,
+    watches::overlapping_scopes_see_an_event_once,
+    watches::a_revision_is_never_torn,
+    watches::progress_moves_when_nothing_matched,
+    watches::a_watcher_that_fell_behind_is_told,
+    watches::an_idle_watcher_is_not_behind,
+    watches::a_cancelled_wait_loses_nothing,
+    watches::what_a_watch_says_a_snapshot_shows,
+}

@@ -1,0 +1,165 @@
+//! Watches.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use freewheel_hub_store::{Event, Limits, Scope};
+use tokio::time::timeout;
+
+use super::kit::{Backend, all_pods, cluster, put, read_until, remove, said, told, txn, write};
+
+fn tell(events: &[Event]) -> Vec<String> {
+    events.iter().map(told).collect()
+}
+
+pub(crate) async fn events_come_once_and_in_order(backend: &dyn Backend) {
+    let store = backend.fresh();
+    let mut watch = store.watch(vec![all_pods()], 0).unwrap();
+    write(&store, &[put("a", "1")]).await;
+    write(&store, &[put("b", "2"), put("a", "2")]).await;
+    write(&store, &[remove("a")]).await;
+    let events = read_until(&mut watch, 3).await;
+    assert_eq!(tell(&events), ["1 >a=1", "2 >b=2", "2 a=1>a=2", "3 a=2>"]);
+    assert_eq!(watch.progress(), 3);
+}
+
+pub(crate) async fn a_watch_starts_at_any_revision(backend: &dyn Backend) {
+    let store = backend.fresh();
+    for round in 1..=50 {
+        write(&store, &[put(&format!("p{round}"), "1"), put("a", &round.to_string())]).await;
+    }
+    for after in 0..50 {
+        let mut watch = store.watch(vec![all_pods()], after).unwrap();
+        let events = read_until(&mut watch, 50).await;
+        let revisions: Vec<_> = events.iter().map(|event| event.revision).collect();
+        let expected: Vec<_> = (after + 1..=50).flat_map(|revision| [revision; 2]).collect();
+        assert_eq!(revisions, expected);
+    }
+}
+
+pub(crate) async fn a_scope_sees_its_own_events_only(backend: &dyn Backend) {
+    let store = backend.fresh();
+    let of_cluster = Scope { cluster: Some(cluster("pi-7")), ..all_pods() };
+    let of_namespace = Scope { namespace: Some("web".into()), ..of_cluster.clone() };
+    let mut all = store.watch(vec![], 0).unwrap();
+    let mut wide = store.watch(vec![of_cluster], 0).unwrap();
+    let mut narrow = store.watch(vec![of_namespace], 0).unwrap();
+    write(&store, &[put("a", "1"), put("podx|pi-7|web|b", "1")]).await;
+    write(&store, &[put("pods|pi-7|default|c", "1")]).await;
+    write(&store, &[put("pods|pi-7|web|d", "1")]).await;
+    assert_eq!(read_until(&mut all, 3).await.len(), 4);
+    assert_eq!(tell(&read_until(&mut wide, 3).await), ["2 >c=1", "3 >d=1"]);
+    assert_eq!(tell(&read_until(&mut narrow, 3).await), ["3 >d=1"]);
+}
+
+pub(crate) async fn overlapping_scopes_see_an_event_once(backend: &dyn Backend) {
+    let store = backend.fresh();
+    let of_cluster = Scope { cluster: Some(cluster("root")), ..all_pods() };
+    let other =
+        Scope { resource: freewheel_hub_api::object::Resource::new("", "nodes"), ..all_pods() };
+    let mut watch = store.watch(vec![of_cluster, other, all_pods()], 0).unwrap();
+    write(&store, &[put("a", "1"), put("nodes|root||n", "1"), put("b", "1")]).await;
+    write(&store, &[put("pods|pi-7|default|c", "1"), put("services|root|default|s", "1")]).await;
+    let events = read_until(&mut watch, 2).await;
+    assert_eq!(tell(&events), ["1 >a=1", "1 >n=1", "1 >b=1", "2 >c=1"]);
+}
+
+pub(crate) async fn a_revision_is_never_torn(backend: &dyn Backend) {
+    let store = backend.fresh();
+    for _ in 0..40 {
+        let operations: Vec<_> =
+            (0..100).map(|i| put(&format!("p{i}"), &fastrand::u32(..).to_string())).collect();
+        write(&store, &operations).await;
+    }
+    let mut watch = store.watch(vec![all_pods()], 0).unwrap();
+    let mut seen = 0;
+    while seen < 40 {
+        let events = watch.next().await.unwrap();
+        let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
+        events.iter().for_each(|event| *counts.entry(event.revision).or_default() += 1);
+        assert!(counts.values().all(|count| *count == 100));
+        assert_eq!(watch.progress(), events.last().unwrap().revision);
+        seen += counts.len();
+    }
+}
+
+pub(crate) async fn progress_moves_when_nothing_matched(backend: &dyn Backend) {
+    let store = backend.fresh();
+    let quiet = Scope { cluster: Some(cluster("pi-7")), ..all_pods() };
+    let mut watch = store.watch(vec![quiet], 0).unwrap();
+    write(&store, &[put("a", "1")]).await;
+    write(&store, &[put("a", "2")]).await;
+    assert_eq!(watch.progress(), 2);
+    write(&store, &[put("pods|pi-7|default|b", "1")]).await;
+    write(&store, &[put("a", "3")]).await;
+    assert_eq!(watch.progress(), 2, "an event waits");
+    assert_eq!(watch.next().await.unwrap().len(), 1);
+    assert_eq!(watch.progress(), 4);
+}
+
+pub(crate) async fn a_watcher_that_fell_behind_is_told(backend: &dyn Backend) {
+    let store = backend.open(Limits { events: 10, bytes: 1 << 20 });
+    let mut slow = store.watch(vec![all_pods()], 0).unwrap();
+    for round in 0..30 {
+        write(&store, &[put("a", &round.to_string())]).await;
+    }
+    let gone = slow.next().await.unwrap_err();
+    assert_eq!((gone.asked, gone.oldest), (0, 20));
+    let Err(gone) = store.watch(vec![all_pods()], 19) else { panic!("revision 19 is kept") };
+    assert_eq!(gone.oldest, 20);
+    let mut watch = store.watch(vec![all_pods()], 20).unwrap();
+    assert_eq!(read_until(&mut watch, 30).await.len(), 10);
+}
+
+pub(crate) async fn an_idle_watcher_is_not_behind(backend: &dyn Backend) {
+    let store = backend.open(Limits { events: 10, bytes: 1 << 20 });
+    let quiet = Scope { cluster: Some(cluster("pi-7")), ..all_pods() };
+    let mut watch = store.watch(vec![quiet], 0).unwrap();
+    for round in 0..30 {
+        write(&store, &[put("a", &round.to_string())]).await;
+    }
+    write(&store, &[put("pods|pi-7|default|b", "1")]).await;
+    assert_eq!(tell(&read_until(&mut watch, 31).await), ["31 >b=1"]);
+}
+
+pub(crate) async fn a_cancelled_wait_loses_nothing(backend: &dyn Backend) {
+    let store = backend.fresh();
+    let mut watch = store.watch(vec![all_pods()], 0).unwrap();
+    let mut revisions = Vec::new();
+    for round in 1..=20 {
+        let writing = store.commit(txn(&[], &[put("a", &round.to_string())]));
+        let (_, early) = tokio::join!(writing, timeout(Duration::from_micros(50), watch.next()));
+        revisions.extend(early.into_iter().flatten().flatten().map(|event| event.revision));
+    }
+    while revisions.len() < 20 {
+        let rest = timeout(Duration::from_secs(10), watch.next()).await.unwrap().unwrap();
+        revisions.extend(rest.iter().map(|event| event.revision));
+    }
+    assert_eq!(revisions, (1..=20).collect::<Vec<_>>());
+}
+
+pub(crate) async fn what_a_watch_says_a_snapshot_shows(backend: &dyn Backend) {
+    let store = backend.fresh();
+    let mut watch = store.watch(vec![all_pods()], 0).unwrap();
+    let writer = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for round in 0..100_u32 {
+                write(&store, &[put(&format!("p{}", round % 7), &round.to_string())]).await;
+            }
+        })
+    };
+    let mut model: BTreeMap<String, String> = BTreeMap::new();
+    while watch.progress() < 100 {
+        let events = timeout(Duration::from_secs(10), watch.next()).await.unwrap().unwrap();
+        for event in &events {
+            let now = event.now.as_ref().unwrap();
+            model.insert(now.key.name.to_string(), said(now));
+        }
+        let at = events.last().unwrap().revision;
+        assert!(at <= store.snapshot().revision(), "told before it can be read");
+        let shown = super::kit::listed(&*store.snapshot_at(at).unwrap(), &all_pods());
+        assert_eq!(shown, model.values().cloned().collect::<Vec<_>>());
+    }
+    writer.await.unwrap();
+}
