@@ -1,0 +1,300 @@
+//! redb on a disk that loses and tears what was not synced, or that is full: one seed, one fate.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(clippy::cast_possible_truncation, reason = "a disk of a few megabytes")]
+
+mod promises {
+    #[allow(dead_code, reason = "shared with the promises")]
+    pub(crate) mod kit;
+}
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use freewheel_hub_store::redb::{Disk, RedbStore};
+use freewheel_hub_store::{CommitError, Limits, Operation, Store};
+use parking_lot::Mutex;
+use promises::kit::{all_pods, listed, put, read_until, remove, txn};
+
+/// What a disk writes at once.
+const SECTOR: usize = 512;
+
+#[derive(Debug)]
+enum Change {
+    Write(u64, Vec<u8>),
+    Length(u64),
+}
+
+#[derive(Debug, Default)]
+struct Platter {
+    /// What a reader sees.
+    now: Vec<u8>,
+    /// What is there after a power cut, whatever happens.
+    durable: Vec<u8>,
+    unsynced: Vec<Change>,
+    /// Changes until the power goes.
+    changes_left: Option<usize>,
+    dead: bool,
+    /// Largest length, when the disk is full beyond it.
+    space: Option<u64>,
+    /// The next sync fails after it has done its work, as a lost answer of the disk would.
+    sync_lies: bool,
+}
+
+impl Platter {
+    fn spend(&mut self) -> io::Result<()> {
+        if self.dead {
+            return Err(io::Error::other("the power is off"));
+        }
+        match &mut self.changes_left {
+            Some(0) => {
+                self.dead = true;
+                Err(io::Error::other("the power went off"))
+            }
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Some of what was not synced is there, some is not, some in part.
+    fn cut_power(&mut self, random: &mut fastrand::Rng) {
+        let mut image = std::mem::take(&mut self.durable);
+        for change in self.unsynced.drain(..) {
+            match change {
+                Change::Length(length) if random.bool() => image.resize(length as usize, 0),
+                Change::Length(_) => {}
+                Change::Write(offset, data) => {
+                    let fate = random.u8(..4);
+                    for (index, sector) in data.chunks(SECTOR).enumerate() {
+                        let kept = fate == 0 || (fate == 1 && random.bool());
+                        if kept {
+                            apply(&mut image, offset as usize + index * SECTOR, sector);
+                        }
+                    }
+                }
+            }
+        }
+        *self = Self { now: image.clone(), durable: image, ..Self::default() };
+    }
+}
+
+fn apply(image: &mut Vec<u8>, offset: usize, data: &[u8]) {
+    let end = offset + data.len();
+    if image.len() < end {
+        image.resize(end, 0);
+    }
+    image[offset..end].copy_from_slice(data);
+}
+
+#[derive(Clone, Debug, Default)]
+struct Simulated(Arc<Mutex<Platter>>);
+
+impl redb::StorageBackend for Simulated {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.lock().now.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let platter = self.0.lock();
+        let from = offset as usize;
+        let there = platter.now.get(from..from + out.len());
+        out.copy_from_slice(there.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        let mut platter = self.0.lock();
+        platter.spend()?;
+        if platter.space.is_some_and(|space| space < length) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        platter.now.resize(length as usize, 0);
+        platter.unsynced.push(Change::Length(length));
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut platter = self.0.lock();
+        platter.spend()?;
+        platter.durable = platter.now.clone();
+        platter.unsynced.clear();
+        if std::mem::take(&mut platter.sync_lies) {
+            return Err(io::Error::other("the answer was lost"));
+        }
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut platter = self.0.lock();
+        platter.spend()?;
+        apply(&mut platter.now, offset as usize, data);
+        platter.unsynced.push(Change::Write(offset, data.to_vec()));
+        Ok(())
+    }
+}
+
+impl Disk for Simulated {
+    type Backend = Self;
+
+    fn open(&mut self) -> io::Result<Self> {
+        Ok(self.clone())
+    }
+}
+
+fn open(disk: &Simulated) -> Arc<dyn Store> {
+    Arc::new(RedbStore::open_on(disk.clone(), Limits::default()).unwrap())
+}
+
+/// Every transaction writes the same text under two keys and takes a third away: half of one shows.
+fn pair(random: &mut fastrand::Rng, text: &str) -> (String, Vec<Operation>) {
+    let name = format!("p{}", random.u8(..12));
+    let padding = "x".repeat(random.usize(..3_000));
+    let text = format!("{text}{padding}");
+    let ops = vec![
+        put(&format!("pods|root|left|{name}"), &text),
+        put(&format!("pods|root|right|{name}"), &text),
+        remove(&format!("pods|root|left|p{}", random.u8(12..24))),
+    ];
+    (name, ops)
+}
+
+fn halves(store: &Arc<dyn Store>) -> [Vec<String>; 2] {
+    ["left", "right"].map(|namespace| {
+        let cluster = Some(promises::kit::cluster("root"));
+        let scope =
+            freewheel_hub_store::Scope { cluster, namespace: Some(namespace.into()), ..all_pods() };
+        listed(&*store.snapshot(), &scope)
+    })
+}
+
+/// Writes until the power goes; answers what was acknowledged, and what was on its way.
+async fn write_until_dark(
+    store: &Arc<dyn Store>,
+    random: &mut fastrand::Rng,
+    seed: u64,
+) -> (BTreeMap<String, String>, Vec<(String, String)>) {
+    let mut acknowledged = BTreeMap::new();
+    for round in 0.. {
+        let mut batch = Vec::new();
+        for part in 0..random.usize(1..5) {
+            let (name, ops) = pair(random, &format!("{seed}-{round}-{part}-"));
+            let Operation::Put(_, object) = &ops[0] else { unreachable!() };
+            let text = object.value().unwrap()["metadata"]["annotations"]["is"].to_string();
+            batch.push((name, text.trim_matches('"').to_owned(), ops));
+        }
+        let commits = batch.iter().map(|(_, _, ops)| store.commit(txn(&[], ops)));
+        let outcomes = futures::future::join_all(commits).await;
+        if outcomes.iter().any(Result::is_err) {
+            let doubtful = batch.into_iter().map(|(name, text, _)| (name, text)).collect();
+            return (acknowledged, doubtful);
+        }
+        for (name, text, _) in batch {
+            acknowledged.insert(name, text);
+        }
+    }
+    unreachable!()
+}
+
+#[tokio::test]
+async fn a_power_cut_loses_nothing_acknowledged_and_leaves_no_half() {
+    for seed in 0..150 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let disk = Simulated::default();
+        let mut known: BTreeMap<String, String> = BTreeMap::new();
+        let mut incarnation = None;
+        // Several lives on the same disk: a repair has to survive the next cut.
+        for life in 0..3 {
+            let store = open(&disk);
+            assert_eq!(*incarnation.get_or_insert(store.incarnation()), store.incarnation());
+            let [left, right] = halves(&store);
+            assert_eq!(left, right, "seed {seed}: half a transaction");
+            let expected: Vec<_> =
+                known.iter().map(|(name, text)| format!("{name}={text}")).collect();
+            assert_eq!(left, expected, "seed {seed}");
+            disk.0.lock().changes_left = Some(random.usize(1..120));
+            let (acknowledged, doubtful) =
+                write_until_dark(&store, &mut random, seed * 10 + life).await;
+            drop(store);
+            disk.0.lock().cut_power(&mut random);
+            known.extend(acknowledged);
+            adopt(&disk, &mut known, &doubtful, seed);
+        }
+    }
+}
+
+/// The batch on its way when the power went is there or not; each of its transactions whole.
+fn adopt(
+    disk: &Simulated,
+    known: &mut BTreeMap<String, String>,
+    doubtful: &[(String, String)],
+    seed: u64,
+) {
+    let store = open(disk);
+    let [left, _] = halves(&store);
+    for found in &left {
+        let (name, text) = found.split_once('=').unwrap();
+        let expected = known.get(name).is_some_and(|known| known == text);
+        let late = doubtful.iter().any(|(n, t)| n == name && t == text);
+        assert!(expected || late, "seed {seed}: {name} is neither old nor new");
+        if late {
+            known.insert(name.to_owned(), text.to_owned());
+        }
+    }
+    assert_eq!(left.len(), known.len(), "seed {seed}: something acknowledged is gone");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_and_heals() {
+    let disk = Simulated::default();
+    let store = open(&disk);
+    let mut watch = store.watch(vec![], 0).unwrap();
+    let big = "x".repeat(1_000_000);
+    store.commit(txn(&[], &[put("first", "1")])).await.unwrap();
+    let full = disk.0.lock().now.len() as u64;
+    disk.0.lock().space = Some(full);
+    let mut refused = 0;
+    for round in 0..20 {
+        match store.commit(txn(&[], &[put(&format!("p{round}"), &big)])).await {
+            Ok(_) => assert_eq!(refused, 0, "accepted again while the disk is full"),
+            Err(CommitError::Unavailable(_)) => refused += 1,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(refused != 0);
+    let before = store.snapshot();
+    assert_eq!(listed(&*before, &all_pods()).len(), 1 + 20 - refused, "nothing refused is seen");
+    disk.0.lock().space = None;
+    let healed = store.commit(txn(&[], &[put("last", "1")])).await.unwrap();
+    assert_eq!(healed.revision, before.revision() + 1);
+    let events = read_until(&mut watch, healed.revision).await;
+    assert!(events.iter().map(|event| event.revision).eq(1..=healed.revision));
+    drop((store, watch));
+    assert_eq!(open(&disk).snapshot().revision(), healed.revision);
+}
+
+#[tokio::test]
+async fn what_a_failed_sync_wrote_after_all_is_found() {
+    let disk = Simulated::default();
+    let store = open(&disk);
+    let mut watch = store.watch(vec![], 0).unwrap();
+    store.commit(txn(&[], &[put("a", "1")])).await.unwrap();
+    disk.0.lock().sync_lies = true;
+    let lost = store.commit(txn(&[], &[put("a", "2")])).await;
+    assert!(matches!(lost, Err(CommitError::Unavailable(_))));
+    assert_eq!(listed(&*store.snapshot(), &all_pods()), ["a=1"]);
+    // The first commit afterwards finds it and must not be built upon the state before it.
+    while store.commit(txn(&[], &[put("b", "3")])).await.is_err() {}
+    assert_eq!(listed(&*store.snapshot(), &all_pods()), ["a=2", "b=3"]);
+    let told = read_until(&mut watch, 3).await;
+    assert_eq!(
+        told.iter().map(promises::kit::told).collect::<Vec<_>>(),
+        ["1 >a=1", "2 a=1>a=2", "3 >b=3"]
+    );
+    let before = listed(&*store.snapshot(), &all_pods());
+    drop((store, watch));
+    assert_eq!(listed(&*open(&disk).snapshot(), &all_pods()), before);
+}
