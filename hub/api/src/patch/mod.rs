@@ -1,24 +1,59 @@
 //! The three patches: RFC 6902, RFC 7386, and Kubernetes' strategic merge.
 //!
 //! Each takes the document and the request's body, and gives the patched document, which is not yet
-//! canonical: run [`crate::schema::canonicalise`] on it.
+//! canonical: run [`crate::schema::canonicalise`] on it, and tell its error through [`does_not_fit`].
+//!
+//! ```text
+//! strategic   merging maps and lists by the table's merge keys, with the $ directives
+//! order       the order of a merged list
+//! ```
+//!
+//! Guarantees: a small patch cannot make a large document: operations are counted, and what copies add
+//! is bounded.
 
+mod order;
+mod strategic;
+#[cfg(test)]
+mod tests;
+
+use json_patch::PatchOperation;
 use serde_json::Value;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, Cause, Details};
+use crate::schema::table::find;
+
+/// As kube-apiserver has it.
+pub const MAX_OPERATIONS: usize = 10_000;
+
+/// How many bytes the copies of one JSON patch may add: as much as a request may hold.
+const MAX_COPIED: usize = 3 << 20;
 
 /// Applies a JSON patch (`application/json-patch+json`).
 ///
 /// # Errors
 /// 400 when the body is no patch, 413 for too many operations, 422 when it does not apply.
 pub fn json(document: &Value, patch: &[u8]) -> Result<Value, ApiError> {
-    let patch: json_patch::Patch =
-        serde_json::from_slice(patch).map_err(|e| ApiError::bad_request(e.to_string()))?;
+    let operations: Vec<PatchOperation> = serde_json::from_slice(patch)
+        .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
+    if MAX_OPERATIONS < operations.len() {
+        let text = format!(
+            "Request entity too large: The allowed maximum operations in a JSON patch is \
+             {MAX_OPERATIONS}, got {}",
+            operations.len()
+        );
+        return Err(ApiError::new(413, "RequestEntityTooLarge", text));
+    }
     let mut out = document.clone();
-    json_patch::patch(&mut out, &patch).map_err(|_| {
-        let text = "the server rejected our request due to an error in our request";
-        ApiError::new(422, "Invalid", text)
-    })?;
+    let mut copied = 0;
+    for operation in &operations {
+        if let PatchOperation::Copy(copy) = operation {
+            copied += copy.from.resolve(&out).map_or(0, size);
+            if MAX_COPIED < copied {
+                return Err(rejected());
+            }
+        }
+        json_patch::patch(&mut out, std::slice::from_ref(operation)).map_err(|_| rejected())?;
+    }
     Ok(out)
 }
 
@@ -27,8 +62,7 @@ pub fn json(document: &Value, patch: &[u8]) -> Result<Value, ApiError> {
 /// # Errors
 /// 400 when the body is no JSON object.
 pub fn merge(document: &Value, patch: &[u8]) -> Result<Value, ApiError> {
-    let patch: Value =
-        serde_json::from_slice(patch).map_err(|e| ApiError::bad_request(e.to_string()))?;
+    let patch = object(patch)?;
     let mut out = document.clone();
     json_patch::merge(&mut out, &patch);
     Ok(out)
@@ -37,13 +71,66 @@ pub fn merge(document: &Value, patch: &[u8]) -> Result<Value, ApiError> {
 /// Applies a strategic merge patch (`application/strategic-merge-patch+json`) to a built-in kind.
 ///
 /// # Errors
-/// 400 when the body is no JSON object or uses a directive wrongly, 415 for a kind without a table entry.
+/// 400 when the body is no JSON object or uses a directive wrongly, 415 for a kind without merge keys
+/// (those from CRDs).
 pub fn strategic(
     document: &Value,
     patch: &[u8],
-    _group: &str,
-    _version: &str,
-    _kind: &str,
+    group: &str,
+    version: &str,
+    kind: &str,
 ) -> Result<Value, ApiError> {
-    merge(document, patch)
+    let Some(one) = find(group, version, kind).filter(|one| !one.crd) else {
+        let text = "the body of the request was in an unknown format - accepted media types include: \
+                    application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+        return Err(ApiError::new(415, "UnsupportedMediaType", text));
+    };
+    let (Value::Object(document), Value::Object(patch)) = (document, object(patch)?) else {
+        return Err(ApiError::bad_request("invalid JSON document"));
+    };
+    let merged = strategic::merge(document.clone(), patch, one).map_err(ApiError::bad_request)?;
+    Ok(Value::Object(merged))
+}
+
+/// The answer when the patched document has a value of the wrong type: `error` is what
+/// [`crate::schema::canonicalise`] said about `patched`.
+#[must_use]
+pub fn does_not_fit(patched: &Value, error: &ApiError) -> ApiError {
+    let shown = Value::String(patched.to_string());
+    let cause = Cause {
+        reason: "FieldValueInvalid".to_owned(),
+        message: format!("Invalid value: {shown}: {}", error.message),
+        field: "patch".to_owned(),
+    };
+    let mut out = ApiError::new(422, "Invalid", format!(" \"\" is invalid: patch: {}", cause.message));
+    out.details = Some(Box::new(Details { causes: vec![cause], ..Details::default() }));
+    out
+}
+
+fn rejected() -> ApiError {
+    let mut error = ApiError::new(
+        422,
+        "Invalid",
+        "the server rejected our request due to an error in our request",
+    );
+    error.details = Some(Box::default());
+    error
+}
+
+fn object(patch: &[u8]) -> Result<Value, ApiError> {
+    let bad = |why: &dyn std::fmt::Display| {
+        ApiError::bad_request(format!("error decoding patch: {why}"))
+    };
+    let value: Value = serde_json::from_slice(patch).map_err(|error| bad(&error))?;
+    if value.is_object() { Ok(value) } else { Err(bad(&"a patch is a JSON object")) }
+}
+
+/// About how many bytes a value takes.
+fn size(value: &Value) -> usize {
+    8 + match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(size).sum(),
+        Value::Object(map) => map.iter().map(|(key, value)| key.len() + size(value)).sum(),
+        _ => 0,
+    }
 }

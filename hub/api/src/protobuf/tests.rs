@@ -17,7 +17,7 @@ fn fixtures(ending: &str) -> Vec<(PathBuf, Vec<u8>)> {
         .map(|path| (path.clone(), std::fs::read(path).unwrap()))
         .collect();
     out.sort();
-    assert!(10 <= out.len(), "{} fixtures end with {ending}", out.len());
+    assert!(!out.is_empty(), "no fixture ends with {ending}");
     out
 }
 
@@ -82,10 +82,8 @@ fn json_in_is_what_go_makes_of_it() {
 
 #[test]
 fn hostile_bytes_are_refused_without_a_panic() {
-    let pod = fixtures("filled.core.v1.Pod.pb").pop();
-    let (_, bytes) = pod.unwrap_or_else(|| fixtures(".pb").remove(0));
-    let random = fastrand_like();
-    for (round, seed) in random.take(3000).enumerate() {
+    let (_, bytes) = fixtures("filled.core.v1.Pod.pb").remove(0);
+    for (round, seed) in fixed_random().take(3000).enumerate() {
         let mut broken = bytes.clone();
         let place = usize::try_from(seed).unwrap() % broken.len();
         match round % 4 {
@@ -104,7 +102,7 @@ fn hostile_bytes_are_refused_without_a_panic() {
 }
 
 /// A fixed sequence, so that a failure is found again.
-fn fastrand_like() -> impl Iterator<Item = u64> {
+fn fixed_random() -> impl Iterator<Item = u64> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     std::iter::repeat_with(move || {
         state ^= state << 13;

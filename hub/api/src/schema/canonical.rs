@@ -21,7 +21,8 @@ pub struct Unknown {
 /// scalars take their canonical form. Of a kind that the table does not know, only the metadata is
 /// touched.
 ///
-/// Beyond Go: what Go would write as null is left out, and so is a 0 for a port that was not given.
+/// Beyond Go: where Go writes null, a list or map is empty and anything else left out; a 0 for a port
+/// that was not given is left out too.
 ///
 /// # Errors
 /// 400 when a value has the wrong type, in the words of Go's decoder.

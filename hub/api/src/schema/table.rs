@@ -386,9 +386,15 @@ impl Field {
         match self.shape {
             // omitempty does not reach structs.
             Shape::Object(_) | Shape::Quantity => true,
-            Shape::String | Shape::Bool | Shape::Int32 | Shape::Int64 | Shape::Float => {
-                !self.omit_empty
-            }
+            // Of lists and maps Go writes null, which some clients refuse; ours are empty.
+            Shape::String
+            | Shape::Bool
+            | Shape::Int32
+            | Shape::Int64
+            | Shape::Float
+            | Shape::List(_)
+            | Shape::Map(_)
+            | Shape::Strings => !self.omit_empty,
             _ => false,
         }
     }

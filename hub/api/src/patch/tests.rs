@@ -1,0 +1,80 @@
+//! Strategic merges are checked against what apimachinery makes of the same patches.
+
+use serde_json::{Value, json};
+
+use super::{does_not_fit, json, merge, strategic};
+use crate::schema::canonicalise;
+use crate::schema::table::split_api_version;
+
+#[test]
+fn strategic_patches_give_what_go_gives() {
+    let cases: Vec<Value> =
+        serde_json::from_str(include_str!("fixtures/strategic.in.json")).unwrap();
+    let answers: Vec<Value> =
+        serde_json::from_str(include_str!("fixtures/strategic.json")).unwrap();
+    assert_eq!(cases.len(), answers.len());
+    for (case, answer) in cases.iter().zip(&answers) {
+        let name = &case["case"];
+        assert_eq!(name, &answer["case"]);
+        let (group, version) = split_api_version(case["apiVersion"].as_str().unwrap());
+        let kind = case["kind"].as_str().unwrap();
+        let patch = case["patch"].to_string();
+        let result = strategic(&case["original"], patch.as_bytes(), group, version, kind);
+        match answer.get("result") {
+            Some(expected) => assert_eq!(&result.unwrap(), expected, "{name}"),
+            None => assert_eq!(result.unwrap_err().code, 400, "{name}"),
+        }
+    }
+}
+
+#[test]
+fn kinds_without_merge_keys_refuse_strategic_patches() {
+    let error = strategic(&json!({}), b"{}", "cluster.open-cluster-management.io", "v1", "ManagedCluster");
+    assert_eq!(error.unwrap_err().code, 415);
+}
+
+#[test]
+fn a_json_patch_that_does_not_apply_is_rejected() {
+    let document = json!({"data": {"a": "1"}});
+    let patch = br#"[{"op": "test", "path": "/data/a", "value": "b"}]"#;
+    let error = json(&document, patch).unwrap_err();
+    assert_eq!((error.code, error.reason), (422, "Invalid"));
+    assert_eq!(error.message, "the server rejected our request due to an error in our request");
+    let patch = br#"[{"op": "replace", "path": "/data/a", "value": "b"}, {"op": "add", "path": "/data/c", "value": "d"}]"#;
+    assert_eq!(json(&document, patch).unwrap(), json!({"data": {"a": "b", "c": "d"}}));
+    assert_eq!(json(&document, b"{}").unwrap_err().code, 400);
+}
+
+#[test]
+fn a_json_patch_is_bounded_in_operations_and_copies() {
+    let operation = json!({"op": "test", "path": "", "value": {}});
+    let many = Value::Array(vec![operation; 10_001]).to_string();
+    assert_eq!(json(&json!({}), many.as_bytes()).unwrap_err().code, 413);
+    // Each copy doubles the document.
+    let doubling: Vec<Value> = (0..64)
+        .map(|n| json!({"op": "copy", "from": "", "path": format!("/n{n}")}))
+        .collect();
+    let doubling = Value::Array(doubling).to_string();
+    assert_eq!(json(&json!({"a": "b"}), doubling.as_bytes()).unwrap_err().code, 422);
+}
+
+#[test]
+fn a_merge_patch_removes_with_null() {
+    let document = json!({"data": {"a": "1", "b": "2"}});
+    let patch = br#"{"data": {"a": null, "c": "3"}}"#;
+    assert_eq!(merge(&document, patch).unwrap(), json!({"data": {"b": "2", "c": "3"}}));
+    assert_eq!(merge(&document, b"[]").unwrap_err().code, 400);
+    assert_eq!(merge(&document, b"{").unwrap_err().code, 400);
+}
+
+#[test]
+fn a_patched_value_of_the_wrong_type_is_invalid() {
+    let mut patched = json!({"data": {"a": 1}});
+    let error = canonicalise(&mut patched, "", "v1", "ConfigMap").unwrap_err();
+    let answer = does_not_fit(&patched, &error);
+    assert_eq!(answer.code, 422);
+    assert_eq!(
+        answer.message,
+        r#" "" is invalid: patch: Invalid value: "{\"data\":{\"a\":1}}": json: cannot unmarshal number into Go struct field ConfigMap.data of type string"#
+    );
+}
