@@ -116,6 +116,17 @@ pub trait Strategy: Send + Sync {
         &[]
     }
 
+    /// The field that a selector means by another name: an older or a group's own spelling.
+    fn selectable_field_alias(&self, _field: &str) -> Option<&'static str> {
+        None
+    }
+
+    /// From this version's form to the stored one; differs only where [`Kind::stored_as`] is set.
+    fn to_stored(&self, _object: &mut Value) {}
+
+    /// From the stored form to this version's.
+    fn from_stored(&self, _object: &mut Value) {}
+
     /// Columns of the Table, the first being Name.
     fn columns(&self) -> &'static [Column];
 
@@ -146,7 +157,8 @@ pub enum NameRule {
     PathSegment,
 }
 
-fn drop_status(object: &mut Value) {
+/// Removes `status`.
+pub fn drop_status(object: &mut Value) {
     if let Some(map) = object.as_object_mut() {
         map.remove("status");
     }
@@ -154,7 +166,7 @@ fn drop_status(object: &mut Value) {
 
 /// The main door keeps the old status; the `status` door keeps everything but status (and the
 /// metadata that kube-apiserver lets a status update change, which is none but resourceVersion).
-fn keep_other_half(subresource: Option<&str>, new: &mut Value, old: &Value) {
+pub fn keep_other_half(subresource: Option<&str>, new: &mut Value, old: &Value) {
     let Some(map) = new.as_object_mut() else { return };
     let take = |map: &mut serde_json::Map<String, Value>, key: &str| match old.get(key) {
         Some(value) => {

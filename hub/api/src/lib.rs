@@ -19,10 +19,16 @@
 pub mod error;
 pub mod images;
 pub mod kind;
+pub mod kinds;
+pub mod metadata;
+pub mod name;
 pub mod object;
 pub mod openapi;
 pub mod patch;
 pub mod plan;
 pub mod protobuf;
+pub mod quantity;
 pub mod schema;
+pub mod selector;
 pub mod streams;
+pub mod time;

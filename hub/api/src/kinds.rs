@@ -1,0 +1,95 @@
+//! Every kind that the API serves: one file per kind, found here by group, version and plural.
+//!
+//! ```text
+//! pod_spec/     defaults, validation and field classes that pods and templates share
+//! template      what workloads with a pod template share
+//! look          reading JSON for the strategies
+//! ```
+//!
+//! Guarantees: [`all`] is sorted by group, version and plural and names nothing twice.
+
+pub mod certificate_signing_request;
+pub mod config_map;
+pub mod deployment;
+pub mod endpoint_slice;
+pub mod endpoints;
+pub mod event;
+pub mod lease;
+mod look;
+pub mod managed_cluster;
+pub mod namespace;
+pub mod node;
+pub mod pod;
+pub mod pod_spec;
+pub mod replica_set;
+pub mod secret;
+pub mod service;
+pub mod service_account;
+mod template;
+
+use crate::kind::Kind;
+
+static ALL: &[&Kind] = &[
+    &config_map::KIND,
+    &endpoints::KIND,
+    &event::CORE,
+    &namespace::KIND,
+    &node::KIND,
+    &pod::KIND,
+    &secret::KIND,
+    &service_account::KIND,
+    &service::KIND,
+    &deployment::KIND,
+    &replica_set::KIND,
+    &certificate_signing_request::KIND,
+    &managed_cluster::KIND,
+    &lease::KIND,
+    &endpoint_slice::KIND,
+    &event::EVENTS,
+];
+
+/// All kinds, sorted by group, version and plural.
+#[must_use]
+pub fn all() -> &'static [&'static Kind] {
+    ALL
+}
+
+/// The kind behind a path of the API.
+#[must_use]
+pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
+    let is = |kind: &&&'static Kind| {
+        kind.plural == plural && kind.group == group && kind.version == version
+    };
+    ALL.iter().find(is).copied()
+}
+
+/// The kind that an object says it is: `apiVersion` and `kind`.
+#[must_use]
+pub fn by_kind(api_version: &str, kind: &str) -> Option<&'static Kind> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    ALL.iter().find(|k| k.kind == kind && k.group == group && k.version == version).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_sorted_and_named_once() {
+        let keys: Vec<_> = all().iter().map(|k| (k.group, k.version, k.plural)).collect();
+        let mut sorted = keys.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(keys, sorted);
+    }
+
+    #[test]
+    fn a_kind_is_found_by_path_and_by_type() {
+        for kind in all() {
+            assert_eq!(find(kind.group, kind.version, kind.plural).unwrap().kind, kind.kind);
+            assert_eq!(by_kind(&kind.api_version(), kind.kind).unwrap().plural, kind.plural);
+        }
+        assert!(find("", "v2", "pods").is_none());
+        assert!(by_kind("apps/v1", "Pod").is_none());
+    }
+}

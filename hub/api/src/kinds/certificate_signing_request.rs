@@ -1,0 +1,320 @@
+//! CertificateSigningRequest: a spoke's request for its identity.
+//!
+//! Guarantees: the spec never changes; Approved and Denied go through the door `approval` alone, and
+//! the certificate through `status` alone.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::look::{
+    AGE, ALL_VERBS, NAME, READ_WRITE, age, child, column, int, list, name, set_default, text,
+};
+use crate::error::FieldError;
+use crate::kind::{Column, Kind, NameRule, Strategy, Subresource, keep_other_half};
+use crate::{name as names, time};
+
+const USAGES: &[&str] = &[
+    "any",
+    "cert sign",
+    "client auth",
+    "code signing",
+    "content commitment",
+    "crl sign",
+    "data encipherment",
+    "decipher only",
+    "digital signature",
+    "email protection",
+    "encipher only",
+    "ipsec end system",
+    "ipsec tunnel",
+    "ipsec user",
+    "key agreement",
+    "key encipherment",
+    "microsoft sgc",
+    "netscape sgc",
+    "ocsp signing",
+    "s/mime",
+    "server auth",
+    "signing",
+    "timestamping",
+];
+const COLUMNS: &[Column] = &[
+    NAME,
+    AGE,
+    column("SignerName", "string", "Who is asked to sign."),
+    column("Requestor", "string", "Who asks."),
+    column("RequestedDuration", "string", "For how long."),
+    column("Condition", "string", "What was decided."),
+];
+
+/// CertificateSigningRequest of certificates.k8s.io/v1.
+pub static KIND: Kind = Kind {
+    group: "certificates.k8s.io",
+    version: "v1",
+    kind: "CertificateSigningRequest",
+    plural: "certificatesigningrequests",
+    singular: "certificatesigningrequest",
+    short_names: &["csr"],
+    categories: &[],
+    namespaced: false,
+    verbs: ALL_VERBS,
+    subresources: &[
+        Subresource {
+            name: "approval",
+            kind: "CertificateSigningRequest",
+            group_version: None,
+            verbs: READ_WRITE,
+        },
+        Subresource {
+            name: "status",
+            kind: "CertificateSigningRequest",
+            group_version: None,
+            verbs: READ_WRITE,
+        },
+    ],
+    stored_as: None,
+    strategy: &Rules,
+};
+
+struct Rules;
+
+impl Strategy for Rules {
+    fn prepare_update(&self, subresource: Option<&str>, new: &mut Value, old: &Value) {
+        if subresource == Some("approval") {
+            let decided = conditions(new, is_decision);
+            let others = conditions(old, |kind| !is_decision(kind));
+            replace(new, old, "spec");
+            replace(new, old, "status");
+            put_conditions(new, decided, others);
+            return;
+        }
+        if subresource == Some("status") {
+            let others = conditions(new, |kind| !is_decision(kind));
+            let decided = conditions(old, is_decision);
+            keep_other_half(subresource, new, old);
+            put_conditions(new, decided, others);
+            return;
+        }
+        keep_other_half(subresource, new, old);
+        replace(new, old, "spec");
+    }
+
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        errors.extend(check_request(text(object, "/spec/request")));
+        let signer = text(object, "/spec/signerName");
+        if signer.is_empty() {
+            errors.push(FieldError::required("spec.signerName", ""));
+        } else if let Some(wrong) = check_signer(signer) {
+            errors.push(FieldError::invalid("spec.signerName", &json!(signer), &wrong));
+        }
+        let usages = list(object, "/spec/usages");
+        if usages.is_empty() {
+            errors.push(FieldError::required("spec.usages", ""));
+        }
+        for (i, usage) in usages.iter().enumerate() {
+            let at = format!("spec.usages[{i}]");
+            if !USAGES.iter().any(|u| usage == u) {
+                errors.push(FieldError::not_supported(at, usage, USAGES));
+            } else if usages.iter().take(i).any(|other| other == usage) {
+                errors.push(FieldError::duplicate(at, usage));
+            }
+        }
+        if let Some(seconds) = object.pointer("/spec/expirationSeconds")
+            && int(object, "/spec/expirationSeconds") < 600
+        {
+            let text = "may not specify a duration less than 600 seconds (10 minutes)";
+            errors.push(FieldError::invalid("spec.expirationSeconds", seconds, text));
+        }
+        let has =
+            |kind| list(object, "/status/conditions").iter().any(|c| text(c, "/type") == kind);
+        if has("Approved") && has("Denied") {
+            let text = "Approved and Denied conditions are mutually exclusive";
+            errors.push(FieldError::invalid("status.conditions", &json!("Denied"), text));
+        }
+        errors
+    }
+
+    fn validate_update(
+        &self,
+        subresource: Option<&str>,
+        new: &Value,
+        old: &Value,
+    ) -> Vec<FieldError> {
+        if subresource != Some("approval") {
+            return Vec::new();
+        }
+        let kept =
+            |kind: &str| list(new, "/status/conditions").iter().any(|c| text(c, "/type") == kind);
+        conditions(old, is_decision)
+            .iter()
+            .map(|c| text(c, "/type").to_owned())
+            .filter(|kind| !kept(kind))
+            .map(|kind| {
+                let text = format!("updates may not remove a condition of type {kind:?}");
+                FieldError::forbidden("status.conditions", &text)
+            })
+            .collect()
+    }
+
+    fn name_rule(&self) -> NameRule {
+        NameRule::PathSegment
+    }
+
+    fn selectable_fields(&self, object: &Value) -> BTreeMap<String, String> {
+        let signer = text(object, "/spec/signerName").to_owned();
+        BTreeMap::from([("spec.signerName".to_owned(), signer)])
+    }
+
+    fn selectable_field_names(&self) -> &'static [&'static str] {
+        &["spec.signerName"]
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn row(&self, object: &Value, now: i64) -> Vec<Value> {
+        let signer = text(object, "/spec/signerName");
+        let duration = object.pointer("/spec/expirationSeconds").and_then(Value::as_i64);
+        vec![
+            name(object),
+            age(object, now),
+            if signer.is_empty() { "<none>" } else { signer }.into(),
+            text(object, "/spec/username").into(),
+            duration.map_or_else(|| "<none>".to_owned(), time::human).into(),
+            decision(object).into(),
+        ]
+    }
+
+    fn counts_generation(&self) -> bool {
+        false
+    }
+}
+
+fn is_decision(kind: &str) -> bool {
+    matches!(kind, "Approved" | "Denied")
+}
+
+fn conditions(object: &Value, wanted: impl Fn(&str) -> bool) -> Vec<Value> {
+    let all = list(object, "/status/conditions").iter();
+    all.filter(|c| wanted(text(c, "/type"))).cloned().collect()
+}
+
+fn replace(new: &mut Value, old: &Value, key: &str) {
+    let Some(map) = new.as_object_mut() else { return };
+    match old.get(key) {
+        Some(value) => map.insert(key.to_owned(), value.clone()),
+        None => map.remove(key),
+    };
+}
+
+fn put_conditions(object: &mut Value, decided: Vec<Value>, others: Vec<Value>) {
+    let all: Vec<_> = decided.into_iter().chain(others).collect();
+    let Some(status) = child(object, "status") else { return };
+    if all.is_empty() {
+        status.remove("conditions");
+    } else {
+        status.insert("conditions".to_owned(), all.into());
+    }
+    if let Some(Value::Array(all)) = status.get_mut("conditions") {
+        for condition in all.iter_mut().filter_map(Value::as_object_mut) {
+            set_default(condition, "status", "True");
+        }
+    }
+}
+
+fn check_request(encoded: &str) -> Option<FieldError> {
+    let bytes = STANDARD.decode(encoded).unwrap_or_default();
+    let pem = String::from_utf8(bytes).unwrap_or_default();
+    if pem.trim_start().starts_with("-----BEGIN CERTIFICATE REQUEST-----") {
+        return None;
+    }
+    let text = "PEM block type must be CERTIFICATE REQUEST";
+    Some(FieldError::invalid("spec.request", &json!(encoded), text))
+}
+
+fn check_signer(signer: &str) -> Option<String> {
+    let Some((domain, path)) = signer.split_once('/') else {
+        return Some(
+            "must be a fully qualified domain and path of the form 'example.com/signer-name'"
+                .to_owned(),
+        );
+    };
+    if path.is_empty() || !domain.contains('.') {
+        return Some(
+            "should be a domain with at least two segments separated by dots, then '/' and a path"
+                .to_owned(),
+        );
+    }
+    names::dns_subdomain(domain).into_iter().next()
+}
+
+fn decision(object: &Value) -> String {
+    let has = |kind| list(object, "/status/conditions").iter().any(|c| text(c, "/type") == kind);
+    let mut decision = match () {
+        () if has("Denied") => "Denied",
+        () if has("Approved") => "Approved",
+        () => "Pending",
+    }
+    .to_owned();
+    if has("Failed") {
+        decision.push_str(",Failed");
+    }
+    if !text(object, "/status/certificate").is_empty() {
+        decision.push_str(",Issued");
+    }
+    decision
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> Value {
+        let pem = STANDARD.encode("-----BEGIN CERTIFICATE REQUEST-----\n");
+        json!({"metadata": {"name": "pi-7"}, "spec": {
+            "request": pem, "signerName": "kubernetes.io/kube-apiserver-client", "usages": ["client auth"],
+        }})
+    }
+
+    #[test]
+    fn each_door_changes_its_own() {
+        let old = request();
+        let approved = json!([{"type": "Approved", "status": "True"}]);
+
+        let mut new = old.clone();
+        new["spec"]["signerName"] = json!("other.io/x");
+        new["status"] = json!({"conditions": approved, "certificate": "eA=="});
+        let mut through = new.clone();
+        Rules.prepare_update(None, &mut through, &old);
+        assert_eq!(through, old);
+
+        let mut through = new.clone();
+        Rules.prepare_update(Some("approval"), &mut through, &old);
+        assert_eq!(through["spec"], old["spec"]);
+        assert_eq!(through["status"], json!({"conditions": approved}));
+        assert_eq!(decision(&through), "Approved");
+
+        let mut issued = new.clone();
+        issued["status"]["conditions"] = json!([]);
+        let old = through;
+        Rules.prepare_update(Some("status"), &mut issued, &old);
+        assert_eq!(issued["status"], json!({"conditions": approved, "certificate": "eA=="}));
+        assert_eq!(decision(&issued), "Approved,Issued");
+
+        let taken_back = json!({"status": {}});
+        assert_eq!(Rules.validate_update(Some("approval"), &taken_back, &old).len(), 1);
+    }
+
+    #[test]
+    fn requests_are_checked() {
+        assert_eq!(Rules.validate(&request()), []);
+        let errors = Rules.validate(&json!({"spec": {"request": "eA==", "usages": ["x"]}}));
+        let fields: Vec<_> = errors.into_iter().map(|e| e.field).collect();
+        assert_eq!(fields, ["spec.request", "spec.signerName", "spec.usages[0]"]);
+    }
+}

@@ -1,0 +1,109 @@
+//! ConfigMap: text and bytes by key, mounted or read as environment by pods.
+
+use base64::Engine as _;
+use serde_json::{Value, json};
+
+use super::look::{AGE, ALL_VERBS, NAME, age, column, flag, map, map_len, name};
+use crate::error::FieldError;
+use crate::kind::{Column, Kind, Strategy};
+use crate::name as names;
+
+/// Most bytes of all values together.
+pub const MAX_DATA: usize = 1024 * 1024;
+
+const COLUMNS: &[Column] = &[NAME, column("Data", "string", "How many keys it holds."), AGE];
+
+/// ConfigMap of core/v1.
+pub static KIND: Kind = Kind {
+    group: "",
+    version: "v1",
+    kind: "ConfigMap",
+    plural: "configmaps",
+    singular: "configmap",
+    short_names: &["cm"],
+    categories: &[],
+    namespaced: true,
+    verbs: ALL_VERBS,
+    subresources: &[],
+    stored_as: None,
+    strategy: &Rules,
+};
+
+struct Rules;
+
+impl Strategy for Rules {
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let mut total = 0;
+        for (key, value) in map(object, "/data") {
+            errors.extend(check_key("data", key));
+            if object.pointer("/binaryData").and_then(|b| b.get(key)).is_some() {
+                let text = "duplicate of key present in binaryData";
+                errors.push(FieldError::invalid(format!("data[{key}]"), &json!(key), text));
+            }
+            total += value.as_str().map_or(0, str::len);
+        }
+        for (key, value) in map(object, "/binaryData") {
+            errors.extend(check_key("binaryData", key));
+            total += decoded_len(value);
+        }
+        if total > MAX_DATA {
+            errors.push(too_long("", MAX_DATA));
+        }
+        errors
+    }
+
+    fn validate_update(&self, _: Option<&str>, new: &Value, old: &Value) -> Vec<FieldError> {
+        immutable(new, old, &["data", "binaryData"])
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn row(&self, object: &Value, now: i64) -> Vec<Value> {
+        let keys = map_len(object, "/data") + map_len(object, "/binaryData");
+        vec![name(object), keys.into(), age(object, now)]
+    }
+
+    fn counts_generation(&self) -> bool {
+        false
+    }
+}
+
+/// Mistakes in one key of `data`.
+pub(super) fn check_key(field: &str, key: &str) -> Vec<FieldError> {
+    let path = format!("{field}[{key}]");
+    let text = names::config_key(key);
+    text.iter().map(|text| FieldError::invalid(path.clone(), &json!(key), text)).collect()
+}
+
+/// What an object with `immutable: true` may not change.
+pub(super) fn immutable(new: &Value, old: &Value, fields: &[&str]) -> Vec<FieldError> {
+    const TEXT: &str = "field is immutable when `immutable` is set";
+    if !flag(old, "/immutable") {
+        return Vec::new();
+    }
+    let mut errors = Vec::new();
+    if !flag(new, "/immutable") {
+        errors.push(FieldError::forbidden("immutable", TEXT));
+    }
+    let changed = fields.iter().filter(|field| new.get(**field) != old.get(**field));
+    errors.extend(changed.map(|field| FieldError::forbidden(*field, TEXT)));
+    errors
+}
+
+/// Bytes behind a base64 value.
+pub(super) fn decoded_len(value: &Value) -> usize {
+    let text = value.as_str().unwrap_or_default();
+    base64::engine::general_purpose::STANDARD.decode(text).map_or(text.len(), |b| b.len())
+}
+
+/// More bytes than allowed.
+pub(super) fn too_long(field: &str, max: usize) -> FieldError {
+    FieldError {
+        reason: "FieldValueTooLong",
+        field: field.to_owned(),
+        message: format!("Too long: may not be more than {max} bytes"),
+    }
+}

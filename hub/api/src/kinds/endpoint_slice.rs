@@ -1,0 +1,157 @@
+//! EndpointSlice: the addresses behind a Service with their conditions.
+
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+
+use super::endpoints::shorten;
+use super::look::{AGE, ALL_VERBS, NAME, age, column, items, list, name, set_default, text};
+use crate::error::FieldError;
+use crate::kind::{Column, Kind, Strategy};
+use crate::name as names;
+
+/// Most endpoints in one slice.
+pub const MAX_ENDPOINTS: usize = 1000;
+/// Most addresses or ports in a cell of a table.
+const SHOWN: usize = 3;
+const FAMILIES: &[&str] = &["FQDN", "IPv4", "IPv6"];
+const COLUMNS: &[Column] = &[
+    NAME,
+    column("AddressType", "string", "Family of its addresses."),
+    column("Ports", "string", "Ports of every endpoint."),
+    column("Endpoints", "string", "Addresses."),
+    AGE,
+];
+
+/// EndpointSlice of discovery.k8s.io/v1.
+pub static KIND: Kind = Kind {
+    group: "discovery.k8s.io",
+    version: "v1",
+    kind: "EndpointSlice",
+    plural: "endpointslices",
+    singular: "endpointslice",
+    short_names: &[],
+    categories: &[],
+    namespaced: true,
+    verbs: ALL_VERBS,
+    subresources: &[],
+    stored_as: None,
+    strategy: &Rules,
+};
+
+struct Rules;
+
+impl Strategy for Rules {
+    fn default(&self, object: &mut Value) {
+        let Some(object) = object.as_object_mut() else { return };
+        for port in items(object, "ports") {
+            set_default(port, "name", "");
+            set_default(port, "protocol", "TCP");
+        }
+    }
+
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let family = text(object, "/addressType");
+        if family.is_empty() {
+            errors.push(FieldError::required("addressType", ""));
+        } else if !FAMILIES.contains(&family) {
+            errors.push(FieldError::not_supported("addressType", &json!(family), FAMILIES));
+        }
+        let endpoints = list(object, "/endpoints");
+        if endpoints.len() > MAX_ENDPOINTS {
+            errors.push(FieldError {
+                reason: "FieldValueTooMany",
+                field: "endpoints".to_owned(),
+                message: format!(
+                    "Too many: {}: must have at most {MAX_ENDPOINTS} items",
+                    endpoints.len()
+                ),
+            });
+        }
+        for (i, endpoint) in endpoints.iter().enumerate() {
+            errors.extend(check_endpoint(&format!("endpoints[{i}]"), endpoint, family));
+        }
+        errors.extend(check_ports(list(object, "/ports")));
+        errors
+    }
+
+    fn validate_update(&self, _: Option<&str>, new: &Value, old: &Value) -> Vec<FieldError> {
+        if new.get("addressType") == old.get("addressType") {
+            return Vec::new();
+        }
+        let family = json!(text(new, "/addressType"));
+        vec![FieldError::invalid("addressType", &family, "field is immutable")]
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn row(&self, object: &Value, now: i64) -> Vec<Value> {
+        let family = text(object, "/addressType");
+        let ports: Vec<_> = list(object, "/ports").iter().map(port_text).collect();
+        let addresses: Vec<_> = list(object, "/endpoints")
+            .iter()
+            .flat_map(|e| list(e, "/addresses"))
+            .filter_map(|a| a.as_str().map(str::to_owned))
+            .collect();
+        let cell = |all: &[String]| match all {
+            [] => "<unset>".to_owned(),
+            all => shorten(all, SHOWN),
+        };
+        vec![
+            name(object),
+            family.into(),
+            cell(&ports).into(),
+            cell(&addresses).into(),
+            age(object, now),
+        ]
+    }
+}
+
+fn port_text(port: &Value) -> String {
+    port.get("port").and_then(Value::as_i64).map_or_else(|| "*".to_owned(), |p| p.to_string())
+}
+
+fn check_endpoint(path: &str, endpoint: &Value, family: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let addresses = list(endpoint, "/addresses");
+    if addresses.is_empty() {
+        let text = "must contain at least 1 address";
+        errors.push(FieldError::required(format!("{path}.addresses"), text));
+    }
+    for (i, address) in addresses.iter().enumerate() {
+        let raw = address.as_str().unwrap_or_default();
+        let parsed = raw.parse::<IpAddr>().ok();
+        let wrong = match family {
+            "IPv4" if !parsed.is_some_and(|ip| ip.is_ipv4()) => "must be an IPv4 address",
+            "IPv6" if !parsed.is_some_and(|ip| ip.is_ipv6()) => "must be an IPv6 address",
+            "FQDN" if !names::dns_subdomain(raw).is_empty() => "must be a fully qualified name",
+            _ => continue,
+        };
+        errors.push(FieldError::invalid(format!("{path}.addresses[{i}]"), address, wrong));
+    }
+    errors
+}
+
+fn check_ports(ports: &[Value]) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (i, port) in ports.iter().enumerate() {
+        let port_name = text(port, "/name");
+        let at = format!("ports[{i}].name");
+        if ports.iter().take(i).any(|p| text(p, "/name") == port_name) {
+            errors.push(FieldError::duplicate(at, &json!(port_name)));
+        } else if !port_name.is_empty() {
+            let wrong = names::dns_label(port_name);
+            let error = |text: &String| FieldError::invalid(at.clone(), &json!(port_name), text);
+            errors.extend(wrong.iter().map(error));
+        }
+        let protocol = text(port, "/protocol");
+        if !["TCP", "UDP", "SCTP"].contains(&protocol) {
+            let at = format!("ports[{i}].protocol");
+            errors.push(FieldError::not_supported(at, &json!(protocol), &["SCTP", "TCP", "UDP"]));
+        }
+    }
+    errors
+}

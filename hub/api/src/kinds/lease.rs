@@ -1,0 +1,57 @@
+//! Lease: who holds what, and since when nobody renewed it.
+
+use serde_json::{Value, json};
+
+use super::look::{AGE, ALL_VERBS, NAME, age, column, int, name, text};
+use crate::error::FieldError;
+use crate::kind::{Column, Kind, Strategy};
+
+const COLUMNS: &[Column] = &[NAME, column("Holder", "string", "Who holds it."), AGE];
+
+/// Lease of coordination.k8s.io/v1.
+pub static KIND: Kind = Kind {
+    group: "coordination.k8s.io",
+    version: "v1",
+    kind: "Lease",
+    plural: "leases",
+    singular: "lease",
+    short_names: &[],
+    categories: &[],
+    namespaced: true,
+    verbs: ALL_VERBS,
+    subresources: &[],
+    stored_as: None,
+    strategy: &Rules,
+};
+
+struct Rules;
+
+impl Strategy for Rules {
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        if let Some(seconds) = object.pointer("/spec/leaseDurationSeconds")
+            && int(object, "/spec/leaseDurationSeconds") <= 0
+        {
+            let text = "must be greater than 0";
+            errors.push(FieldError::invalid("spec.leaseDurationSeconds", seconds, text));
+        }
+        if int(object, "/spec/leaseTransitions") < 0 {
+            let value = json!(int(object, "/spec/leaseTransitions"));
+            let text = "must be greater than or equal to 0";
+            errors.push(FieldError::invalid("spec.leaseTransitions", &value, text));
+        }
+        errors
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn row(&self, object: &Value, now: i64) -> Vec<Value> {
+        vec![name(object), text(object, "/spec/holderIdentity").into(), age(object, now)]
+    }
+
+    fn counts_generation(&self) -> bool {
+        false
+    }
+}

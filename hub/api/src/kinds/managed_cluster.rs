@@ -1,0 +1,147 @@
+//! ManagedCluster: a spoke, in Open Cluster Management's form.
+//!
+//! Guarantees: its name is a DNS label and never `root`, which is the hub's own cluster.
+
+use serde_json::{Value, json};
+
+use super::look::{
+    AGE, ALL_VERBS, NAME, READ_WRITE, age, child, column, condition, flag, int, list, name,
+    set_default, text,
+};
+use crate::error::FieldError;
+use crate::kind::{Column, Kind, NameRule, Strategy, Subresource};
+use crate::name as names;
+
+/// Seconds between two signs of life when the spec does not say.
+pub const DEFAULT_LEASE_SECONDS: i64 = 60;
+
+const EFFECTS: &[&str] = &["NoSelect", "PreferNoSelect", "NoSelectIfNew"];
+const COLUMNS: &[Column] = &[
+    NAME,
+    column("Hub Accepted", "boolean", "Whether the hub lets it in."),
+    column("Managed Cluster URLs", "string", "Where its own API is served."),
+    column("Joined", "string", "Whether it ever joined."),
+    column("Available", "string", "Whether it is heard of."),
+    AGE,
+];
+
+/// ManagedCluster of cluster.open-cluster-management.io/v1.
+pub static KIND: Kind = Kind {
+    group: "cluster.open-cluster-management.io",
+    version: "v1",
+    kind: "ManagedCluster",
+    plural: "managedclusters",
+    singular: "managedcluster",
+    short_names: &["mcl", "mcls"],
+    categories: &[],
+    namespaced: false,
+    verbs: ALL_VERBS,
+    subresources: &[Subresource {
+        name: "status",
+        kind: "ManagedCluster",
+        group_version: None,
+        verbs: READ_WRITE,
+    }],
+    stored_as: None,
+    strategy: &Rules,
+};
+
+struct Rules;
+
+impl Strategy for Rules {
+    fn default(&self, object: &mut Value) {
+        let Some(spec) = child(object, "spec") else { return };
+        set_default(spec, "hubAcceptsClient", false);
+        if spec.get("leaseDurationSeconds").and_then(Value::as_i64).unwrap_or_default() == 0 {
+            spec.insert("leaseDurationSeconds".to_owned(), DEFAULT_LEASE_SECONDS.into());
+        }
+    }
+
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let own = text(object, "/metadata/name");
+        if own == "root" {
+            let text = "is the hub's own cluster";
+            errors.push(FieldError::invalid("metadata.name", &json!(own), text));
+        }
+        let lease = int(object, "/spec/leaseDurationSeconds");
+        if lease < 0 {
+            let text = "must be greater than or equal to 0";
+            errors.push(FieldError::invalid("spec.leaseDurationSeconds", &json!(lease), text));
+        }
+        for (i, taint) in list(object, "/spec/taints").iter().enumerate() {
+            errors.extend(check_taint(&format!("spec.taints[{i}]"), taint));
+        }
+        errors
+    }
+
+    fn name_rule(&self) -> NameRule {
+        NameRule::DnsLabel
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn row(&self, object: &Value, now: i64) -> Vec<Value> {
+        let urls: Vec<_> = list(object, "/spec/managedClusterClientConfigs")
+            .iter()
+            .map(|c| text(c, "/url"))
+            .collect();
+        let status = |kind| condition(object, kind).map_or("", |c| text(c, "/status")).into();
+        vec![
+            name(object),
+            flag(object, "/spec/hubAcceptsClient").into(),
+            urls.join(",").into(),
+            status("ManagedClusterJoined"),
+            status("ManagedClusterConditionAvailable"),
+            age(object, now),
+        ]
+    }
+}
+
+fn check_taint(path: &str, taint: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let (key, effect) = (text(taint, "/key"), text(taint, "/effect"));
+    if key.is_empty() {
+        errors.push(FieldError::required(format!("{path}.key"), ""));
+    } else {
+        for complaint in names::qualified_name(key) {
+            errors.push(FieldError::invalid(format!("{path}.key"), &json!(key), &complaint));
+        }
+    }
+    if !EFFECTS.contains(&effect) {
+        let at = format!("{path}.effect");
+        errors.push(FieldError::not_supported(at, &json!(effect), EFFECTS));
+    }
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_taken() {
+        let mut object = json!({"metadata": {"name": "root"}});
+        Rules.default(&mut object);
+        assert_eq!(object["spec"], json!({"hubAcceptsClient": false, "leaseDurationSeconds": 60}));
+        assert_eq!(Rules.validate(&object)[0].field, "metadata.name");
+        object["metadata"]["name"] = json!("pi-7");
+        assert_eq!(Rules.validate(&object), []);
+    }
+
+    #[test]
+    fn a_row_shows_both_opt_ins_and_its_life() {
+        let object = json!({
+            "metadata": {"name": "pi-7"},
+            "spec": {"hubAcceptsClient": true, "managedClusterClientConfigs": [{"url": "https://h/clusters/pi-7"}]},
+            "status": {"conditions": [{"type": "ManagedClusterJoined", "status": "True"}]},
+        });
+        let row = Rules.row(&object, 0);
+        assert_eq!(
+            row[1..5],
+            [json!(true), json!("https://h/clusters/pi-7"), json!("True"), json!("")]
+        );
+    }
+}

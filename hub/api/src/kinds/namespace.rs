@@ -1,0 +1,161 @@
+//! Namespace: the room that names are unique in.
+//!
+//! Guarantees: carries its own name as a label, and the finalizer that keeps it until it is empty.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::look::{AGE, NAME, READ_WRITE, age, child, column, list, name, text};
+use crate::error::FieldError;
+use crate::kind::{Column, Kind, NameRule, Strategy, Subresource, keep_other_half};
+
+/// Label that every namespace carries with its own name.
+pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+/// The finalizer in spec.finalizers that keeps a namespace until its content is gone.
+pub const FINALIZER: &str = "kubernetes";
+
+const COLUMNS: &[Column] = &[NAME, column("Status", "string", "Active or Terminating."), AGE];
+
+/// Namespace of core/v1.
+pub static KIND: Kind = Kind {
+    group: "",
+    version: "v1",
+    kind: "Namespace",
+    plural: "namespaces",
+    singular: "namespace",
+    short_names: &["ns"],
+    categories: &[],
+    namespaced: false,
+    verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
+    subresources: &[
+        Subresource {
+            name: "finalize",
+            kind: "Namespace",
+            group_version: None,
+            verbs: &["update"],
+        },
+        Subresource { name: "status", kind: "Namespace", group_version: None, verbs: READ_WRITE },
+    ],
+    stored_as: None,
+    strategy: &Rules,
+};
+
+struct Rules;
+
+impl Strategy for Rules {
+    fn default(&self, object: &mut Value) {
+        let own = text(object, "/metadata/name").to_owned();
+        if own.is_empty() {
+            return;
+        }
+        let Some(meta) = object.get_mut("metadata") else { return };
+        if let Some(labels) = child(meta, "labels") {
+            labels.insert(NAME_LABEL.to_owned(), own.into());
+        }
+    }
+
+    fn prepare_create(&self, object: &mut Value) {
+        if let Some(map) = object.as_object_mut() {
+            map.insert("status".to_owned(), json!({"phase": "Active"}));
+        }
+        let kept = list(object, "/spec/finalizers").iter().any(|f| f == FINALIZER);
+        if let Some(spec) = child(object, "spec")
+            && !kept
+        {
+            let mut all =
+                spec.get("finalizers").and_then(Value::as_array).cloned().unwrap_or_default();
+            all.push(FINALIZER.into());
+            spec.insert("finalizers".to_owned(), all.into());
+        }
+    }
+
+    fn prepare_update(&self, subresource: Option<&str>, new: &mut Value, old: &Value) {
+        keep_other_half(subresource, new, old);
+        // spec.finalizers go through the door `finalize` alone.
+        if subresource.is_none()
+            && let (Some(map), Some(spec)) = (new.as_object_mut(), old.get("spec"))
+        {
+            map.insert("spec".to_owned(), spec.clone());
+        }
+    }
+
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        let finalizers = list(object, "/spec/finalizers").iter().enumerate();
+        let wrong = finalizers.flat_map(|(i, value)| {
+            let text = value.as_str().unwrap_or_default();
+            let complaints = if text == FINALIZER || text.contains('/') {
+                crate::name::qualified_name(text)
+            } else {
+                vec![
+                    "name is neither a standard finalizer name nor is it fully qualified"
+                        .to_owned(),
+                ]
+            };
+            let at = format!("spec.finalizers[{i}]");
+            complaints.into_iter().map(move |c| FieldError::invalid(at.clone(), value, &c))
+        });
+        wrong.collect()
+    }
+
+    fn name_rule(&self) -> NameRule {
+        NameRule::DnsLabel
+    }
+
+    fn selectable_fields(&self, object: &Value) -> BTreeMap<String, String> {
+        BTreeMap::from([("status.phase".to_owned(), text(object, "/status/phase").to_owned())])
+    }
+
+    fn selectable_field_names(&self) -> &'static [&'static str] {
+        &["status.phase"]
+    }
+
+    fn selectable_field_alias(&self, field: &str) -> Option<&'static str> {
+        (field == "name").then_some("metadata.name")
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn row(&self, object: &Value, now: i64) -> Vec<Value> {
+        vec![name(object), text(object, "/status/phase").into(), age(object, now)]
+    }
+
+    fn counts_generation(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_namespace_is_active_labelled_and_held_by_its_finalizer() {
+        let mut object = json!({"metadata": {"name": "attic"}});
+        Rules.default(&mut object);
+        Rules.prepare_create(&mut object);
+        assert_eq!(
+            object,
+            json!({
+                "metadata": {"name": "attic", "labels": {NAME_LABEL: "attic"}},
+                "spec": {"finalizers": ["kubernetes"]},
+                "status": {"phase": "Active"},
+            })
+        );
+        assert_eq!(Rules.validate(&object), []);
+    }
+
+    #[test]
+    fn only_finalize_takes_finalizers_away() {
+        let old = json!({"metadata": {"name": "a"}, "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}});
+        let mut new = json!({"metadata": {"name": "a"}, "spec": {}});
+        Rules.prepare_update(None, &mut new, &old);
+        assert_eq!(new, old);
+        let mut new = json!({"metadata": {"name": "a"}, "spec": {}});
+        Rules.prepare_update(Some("finalize"), &mut new, &old);
+        assert_eq!(new["spec"], json!({}));
+        assert_eq!(new["status"], json!({"phase": "Active"}));
+    }
+}

@@ -1,0 +1,214 @@
+//! Node: what a spoke offers to pods, and how it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::look::{
+    AGE, ALL_VERBS, NAME, READ_WRITE, age, column, condition, flag, list, map, name, text, text_or,
+    wide,
+};
+use crate::error::FieldError;
+use crate::kind::{Column, Kind, Strategy, Subresource};
+use crate::name as names;
+
+const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
+const ROLE_LABEL: &str = "kubernetes.io/role";
+const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
+const COLUMNS: &[Column] = &[
+    NAME,
+    column("Status", "string", "Ready or not, and whether pods may be scheduled to it."),
+    column("Roles", "string", "From its node-role labels."),
+    AGE,
+    column("Version", "string", "Version of its agent."),
+    wide("Internal-IP", "string", "Address inside of its site."),
+    wide("External-IP", "string", "Address from outside."),
+    wide("OS-Image", "string", "Operating system."),
+    wide("Kernel-Version", "string", "Kernel."),
+    wide("Container-Runtime", "string", "What runs its containers."),
+];
+
+/// Node of core/v1.
+pub static KIND: Kind = Kind {
+    group: "",
+    version: "v1",
+    kind: "Node",
+    plural: "nodes",
+    singular: "node",
+    short_names: &["no"],
+    categories: &[],
+    namespaced: false,
+    verbs: ALL_VERBS,
+    subresources: &[Subresource {
+        name: "status",
+        kind: "Node",
+        group_version: None,
+        verbs: READ_WRITE,
+    }],
+    stored_as: None,
+    strategy: &Rules,
+};
+
+struct Rules;
+
+impl Strategy for Rules {
+    /// A node registers itself together with its status.
+    fn prepare_create(&self, _: &mut Value) {}
+
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        let taints = list(object, "/spec/taints");
+        let mut errors = Vec::new();
+        for (i, taint) in taints.iter().enumerate() {
+            let same = |other: &&Value| {
+                other.get("key") == taint.get("key") && other.get("effect") == taint.get("effect")
+            };
+            let path = format!("metadata.taints[{i}]");
+            errors.extend(check_taint(&path, taint));
+            if taints.iter().take(i).any(|other| same(&other)) {
+                errors.push(FieldError::duplicate(path, taint));
+            }
+        }
+        errors
+    }
+
+    fn validate_update(&self, _: Option<&str>, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        if !text(old, "/spec/podCIDR").is_empty()
+            && text(old, "/spec/podCIDR") != text(new, "/spec/podCIDR")
+        {
+            let text = "node updates may not change podCIDR except from \"\" to valid";
+            errors.push(FieldError::forbidden("spec.podCIDRs", text));
+        }
+        if !text(old, "/spec/providerID").is_empty()
+            && text(old, "/spec/providerID") != text(new, "/spec/providerID")
+        {
+            let text = "node updates may not change providerID except from \"\" to valid";
+            errors.push(FieldError::forbidden("spec.providerID", text));
+        }
+        errors
+    }
+
+    fn selectable_fields(&self, object: &Value) -> BTreeMap<String, String> {
+        let cordoned = flag(object, "/spec/unschedulable").to_string();
+        BTreeMap::from([("spec.unschedulable".to_owned(), cordoned)])
+    }
+
+    fn selectable_field_names(&self) -> &'static [&'static str] {
+        &["spec.unschedulable"]
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn row(&self, object: &Value, now: i64) -> Vec<Value> {
+        let info =
+            |key: &str| text_or(object, &format!("/status/nodeInfo/{key}"), "<unknown>").into();
+        vec![
+            name(object),
+            status(object).into(),
+            roles(object).into(),
+            age(object, now),
+            text(object, "/status/nodeInfo/kubeletVersion").into(),
+            address(object, "InternalIP").into(),
+            address(object, "ExternalIP").into(),
+            info("osImage"),
+            info("kernelVersion"),
+            info("containerRuntimeVersion"),
+        ]
+    }
+
+    fn counts_generation(&self) -> bool {
+        false
+    }
+}
+
+fn check_taint(path: &str, taint: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let (key, value, effect) = (text(taint, "/key"), text(taint, "/value"), text(taint, "/effect"));
+    for complaint in names::qualified_name(key) {
+        errors.push(FieldError::invalid(format!("{path}.key"), &json!(key), &complaint));
+    }
+    for complaint in names::label_value(value) {
+        errors.push(FieldError::invalid(format!("{path}.value"), &json!(value), &complaint));
+    }
+    if effect.is_empty() {
+        errors.push(FieldError::required(format!("{path}.effect"), ""));
+    } else if !EFFECTS.contains(&effect) {
+        let at = format!("{path}.effect");
+        errors.push(FieldError::not_supported(at, &json!(effect), EFFECTS));
+    }
+    errors
+}
+
+fn status(object: &Value) -> String {
+    let ready = match condition(object, "Ready").map(|c| text(c, "/status")) {
+        Some("True") => "Ready",
+        Some(_) => "NotReady",
+        None => "Unknown",
+    };
+    if flag(object, "/spec/unschedulable") {
+        format!("{ready},SchedulingDisabled")
+    } else {
+        ready.to_owned()
+    }
+}
+
+fn roles(object: &Value) -> String {
+    let mut roles = BTreeSet::new();
+    for (key, value) in map(object, "/metadata/labels") {
+        let named = value.as_str().filter(|v| key == ROLE_LABEL && !v.is_empty());
+        let prefixed = key.strip_prefix(ROLE_PREFIX).filter(|role| !role.is_empty());
+        roles.extend(prefixed.or(named));
+    }
+    if roles.is_empty() {
+        return "<none>".to_owned();
+    }
+    roles.into_iter().collect::<Vec<_>>().join(",")
+}
+
+fn address<'a>(object: &'a Value, kind: &str) -> &'a str {
+    let all = list(object, "/status/addresses");
+    let found = all.iter().find(|a| text(a, "/type") == kind);
+    found.map_or("<none>", |a| text(a, "/address"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_says_how_the_node_is() {
+        let mut node = json!({
+            "metadata": {"name": "pi-7", "labels": {"node-role.kubernetes.io/spoke": ""}},
+            "spec": {"unschedulable": true},
+            "status": {
+                "conditions": [{"type": "Ready", "status": "Unknown"}],
+                "addresses": [{"type": "InternalIP", "address": "127.0.0.11"}],
+                "nodeInfo": {"kubeletVersion": "v0.1.0"},
+            },
+        });
+        let row = Rules.row(&node, 0);
+        assert_eq!(row[1], "NotReady,SchedulingDisabled");
+        assert_eq!(row[2], "spoke");
+        assert_eq!(row[5], "127.0.0.11");
+        assert_eq!(row[6], "<none>");
+        assert_eq!(row[7], "<unknown>");
+        node["status"] = json!({});
+        assert_eq!(status(&node), "Unknown,SchedulingDisabled");
+    }
+
+    #[test]
+    fn taints_are_checked() {
+        let node = json!({"spec": {"taints": [{"key": "a", "effect": "No"}]}});
+        let errors = Rules.validate(&node);
+        assert_eq!(errors[0].field, "metadata.taints[0].effect");
+        assert_eq!(
+            errors[0].message,
+            "Unsupported value: \"No\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\""
+        );
+        let twice = json!({"key": "a", "effect": "NoExecute"});
+        let node = json!({"spec": {"taints": [twice, twice]}});
+        assert_eq!(Rules.validate(&node)[0].reason, "FieldValueDuplicate");
+    }
+}

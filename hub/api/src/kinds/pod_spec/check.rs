@@ -1,0 +1,294 @@
+//! What a valid pod spec is, container by container.
+
+use serde_json::{Value, json};
+
+use super::super::look::{list, text};
+use super::{classes, container, volume};
+use crate::error::FieldError;
+use crate::metadata::check_label_map;
+use crate::name as names;
+
+const RESTART: &[&str] = &["Always", "OnFailure", "Never"];
+const DNS: &[&str] = &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
+const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
+const NEGATIVE: &str = "must be greater than or equal to 0";
+
+/// Every mistake of the spec, which stands at `path`.
+pub(in super::super) fn check(spec: &Value, path: &str) -> Vec<FieldError> {
+    let mut errors = volume::check_all(spec, path);
+    let containers = list(spec, "/containers");
+    if containers.is_empty() {
+        errors.push(FieldError::required(format!("{path}.containers"), ""));
+    }
+    errors.extend(container::check_all(spec, path));
+    errors.extend(one_of(spec, path, "restartPolicy", RESTART));
+    errors.extend(one_of(spec, path, "dnsPolicy", DNS));
+    errors.extend(check_label_map(spec.get("nodeSelector"), &format!("{path}.nodeSelector")));
+    errors.extend(check_names(spec, path));
+    errors.extend(check_numbers(spec, path));
+    for (i, toleration) in list(spec, "/tolerations").iter().enumerate() {
+        errors.extend(check_toleration(&format!("{path}.tolerations[{i}]"), toleration));
+    }
+    for (i, gate) in list(spec, "/readinessGates").iter().enumerate() {
+        let kind = text(gate, "/conditionType");
+        let at = format!("{path}.readinessGates[{i}].conditionType");
+        let wrong = names::qualified_name(kind);
+        errors.extend(wrong.iter().map(|t| FieldError::invalid(at.clone(), &json!(kind), t)));
+    }
+    errors.extend(classes::refusals(classes::POD, spec, path));
+    errors
+}
+
+/// An enum field that must be set.
+pub(super) fn one_of(
+    value: &Value,
+    path: &str,
+    key: &str,
+    supported: &[&str],
+) -> Option<FieldError> {
+    let at = format!("{path}.{key}");
+    match value.get(key).and_then(Value::as_str).unwrap_or_default() {
+        "" => Some(FieldError::required(at, "")),
+        found if supported.contains(&found) => None,
+        found => Some(FieldError::not_supported(at, &json!(found), supported)),
+    }
+}
+
+fn check_names(spec: &Value, path: &str) -> Vec<FieldError> {
+    let rules: [(&str, fn(&str) -> Vec<String>); 6] = [
+        ("serviceAccountName", names::dns_subdomain),
+        ("nodeName", names::dns_subdomain),
+        ("hostname", names::dns_label),
+        ("subdomain", names::dns_label),
+        ("schedulerName", names::qualified_name),
+        ("priorityClassName", names::dns_subdomain),
+    ];
+    let mut errors = Vec::new();
+    for (key, rule) in rules {
+        let value = spec.get(key).and_then(Value::as_str).unwrap_or_default();
+        if value.is_empty() {
+            continue;
+        }
+        let at = format!("{path}.{key}");
+        errors
+            .extend(rule(value).iter().map(|t| FieldError::invalid(at.clone(), &json!(value), t)));
+    }
+    errors
+}
+
+fn check_numbers(spec: &Value, path: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let number = |key: &str| spec.get(key).and_then(Value::as_i64);
+    if let Some(seconds) = number("terminationGracePeriodSeconds").filter(|s| *s < 0) {
+        let at = format!("{path}.terminationGracePeriodSeconds");
+        errors.push(FieldError::invalid(at, &json!(seconds), NEGATIVE));
+    }
+    if let Some(seconds) = number("activeDeadlineSeconds")
+        && !(1..=i64::from(i32::MAX)).contains(&seconds)
+    {
+        let at = format!("{path}.activeDeadlineSeconds");
+        let text = "must be between 1 and 2147483647, inclusive";
+        errors.push(FieldError::invalid(at, &json!(seconds), text));
+    }
+    errors
+}
+
+fn check_toleration(path: &str, toleration: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let (key, value) = (text(toleration, "/key"), text(toleration, "/value"));
+    let (operator, effect) = (text(toleration, "/operator"), text(toleration, "/effect"));
+    let at = |key: &str| format!("{path}.{key}");
+    if !key.is_empty() {
+        let wrong = names::qualified_name(key);
+        errors.extend(wrong.iter().map(|t| FieldError::invalid(at("key"), &json!(key), t)));
+    }
+    if key.is_empty() && operator != "Exists" {
+        let text = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
+        errors.push(FieldError::invalid(at("operator"), &json!(operator), text));
+    }
+    if toleration.get("tolerationSeconds").is_some() && effect != "NoExecute" {
+        let text = "effect must be 'NoExecute' when `tolerationSeconds` is set";
+        errors.push(FieldError::invalid(at("effect"), &json!(effect), text));
+    }
+    match operator {
+        "" | "Equal" => {
+            let wrong = names::label_value(value);
+            errors.extend(
+                wrong.iter().map(|t| FieldError::invalid(at("operator"), &json!(value), t)),
+            );
+        }
+        "Exists" if value.is_empty() => {}
+        "Exists" => {
+            let shown = toleration.clone();
+            let text = "value must be empty when `operator` is 'Exists'";
+            errors.push(FieldError::invalid(at("operator"), &shown, text));
+        }
+        other => {
+            let supported = &["Equal", "Exists"];
+            errors.push(FieldError::not_supported(at("operator"), &json!(other), supported));
+        }
+    }
+    if !effect.is_empty() && !EFFECTS.contains(&effect) {
+        errors.push(FieldError::not_supported(at("effect"), &json!(effect), EFFECTS));
+    }
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Mistakes of a spec after defaults.
+    #[track_caller]
+    fn wrong(mut spec: Value, expected: &[&str]) {
+        if let Some(map) = spec.as_object_mut() {
+            super::super::default(map);
+        }
+        let errors = check(&spec, "spec");
+        let texts: Vec<_> = errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
+        assert_eq!(texts, expected);
+    }
+
+    fn with(key: &str, value: Value) -> Value {
+        let mut spec = json!({"containers": [{"name": "c", "image": "i"}]});
+        spec[key] = value;
+        spec
+    }
+
+    #[test]
+    fn containers_are_needed_and_named_once() {
+        wrong(json!({}), &["spec.containers: Required value"]);
+        wrong(
+            json!({"containers": [{"name": "c"}]}),
+            &["spec.containers[0].image: Required value"],
+        );
+        wrong(
+            json!({"containers": [{"name": "c", "image": "i"}, {"name": "c", "image": "i"}]}),
+            &["spec.containers[1].name: Duplicate value: \"c\""],
+        );
+        wrong(
+            json!({"containers": [{"name": "C_", "image": "i", "ports": [{"containerPort": 99999}]}]}),
+            &[
+                "spec.containers[0].name: Invalid value: \"C_\": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
+                "spec.containers[0].ports[0].containerPort: Invalid value: 99999: must be between 1 and 65535, inclusive",
+            ],
+        );
+    }
+
+    #[test]
+    fn policies_are_from_closed_lists() {
+        wrong(
+            with("restartPolicy", json!("Sometimes")),
+            &[
+                "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\"",
+            ],
+        );
+        wrong(
+            with("tolerations", json!([{"key": "a", "operator": "Exists", "value": "b"}])),
+            &[
+                "spec.tolerations[0].operator: Invalid value: {\"key\":\"a\",\"operator\":\"Exists\",\"value\":\"b\"}: value must be empty when `operator` is 'Exists'",
+            ],
+        );
+        wrong(with("tolerations", json!([{"operator": "Exists"}])), &[]);
+    }
+
+    #[test]
+    fn requests_stay_below_limits() {
+        let container = json!([{"name": "c", "image": "i", "resources": {
+            "limits": {"memory": "1Mi"}, "requests": {"memory": "2Mi"}}}]);
+        wrong(
+            with("containers", container),
+            &[
+                "spec.containers[0].resources.requests: Invalid value: \"2Mi\": must be less than or equal to memory limit of 1Mi",
+            ],
+        );
+    }
+
+    #[test]
+    fn mounts_name_volumes_that_are_there() {
+        let container = json!([{"name": "c", "image": "i", "volumeMounts": [{"name": "v", "mountPath": "/x"}]}]);
+        wrong(
+            with("containers", container),
+            &["spec.containers[0].volumeMounts[0].name: Not found: \"v\""],
+        );
+        let twice = json!([{"name": "v"}, {"name": "v"}]);
+        wrong(with("volumes", twice), &["spec.volumes[1].name: Duplicate value: \"v\""]);
+        let foreign = json!([{"name": "v", "hostPath": {"path": "/"}}]);
+        wrong(
+            with("volumes", foreign),
+            &[
+                "spec.volumes[0].hostPath: Forbidden: use emptyDir, configMap, secret, projected or downwardAPI; a spoke mounts nothing else",
+            ],
+        );
+        let both = json!([{"name": "v", "emptyDir": {}, "secret": {"secretName": "s"}}]);
+        wrong(
+            with("volumes", both),
+            &["spec.volumes[0].secret: Forbidden: may not specify more than 1 volume type"],
+        );
+    }
+
+    #[test]
+    fn environment_is_checked() {
+        let container = |env: Value| json!([{"name": "c", "image": "i", "env": env}]);
+        wrong(
+            with("containers", container(json!([{"name": "A=B", "value": "x"}]))),
+            &[
+                "spec.containers[0].env[0].name: Invalid value: \"A=B\": a valid environment variable name must consist only of printable ASCII characters other than '='",
+            ],
+        );
+        wrong(
+            with(
+                "containers",
+                container(
+                    json!([{"name": "A", "value": "x", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]),
+                ),
+            ),
+            &[
+                "spec.containers[0].env[0].valueFrom: Invalid value: \"\": may not be specified when `value` is not empty",
+            ],
+        );
+        wrong(
+            with(
+                "containers",
+                container(
+                    json!([{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "spec.x"}}}]),
+                ),
+            ),
+            &[
+                "spec.containers[0].env[0].valueFrom.fieldRef.fieldPath: Unsupported value: \"spec.x\": supported values: \"metadata.name\", \"metadata.namespace\", \"metadata.uid\", \"spec.nodeName\", \"spec.serviceAccountName\", \"status.hostIP\", \"status.hostIPs\", \"status.podIP\", \"status.podIPs\"",
+            ],
+        );
+    }
+
+    #[test]
+    fn probes_have_one_handler() {
+        let container = |probe: Value| json!([{"name": "c", "image": "i", "livenessProbe": probe}]);
+        wrong(
+            with("containers", container(json!({"periodSeconds": 5}))),
+            &["spec.containers[0].livenessProbe: Required value: must specify a handler type"],
+        );
+        wrong(
+            with(
+                "containers",
+                container(json!({"tcpSocket": {"port": 80}, "successThreshold": 2})),
+            ),
+            &["spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1"],
+        );
+    }
+
+    #[test]
+    fn what_no_spoke_can_do_is_refused() {
+        let claims = with("resourceClaims", json!([{"name": "gpu"}]));
+        wrong(
+            claims,
+            &[
+                "spec.resourceClaims: Forbidden: devices are not claimed; grant host interfaces instead",
+            ],
+        );
+        let debug = with("ephemeralContainers", json!([{"name": "d", "image": "i"}]));
+        wrong(
+            debug,
+            &["spec.ephemeralContainers: Forbidden: a running pod takes no further containers"],
+        );
+    }
+}

@@ -1,0 +1,290 @@
+//! The class of every field: *works*, *kept* with a Warning, or *refused* with a reason.
+//!
+//! Guarantees: a test walks the schema and fails when a field has no class; a field that is kept says
+//! so to whoever sets it; one that is refused never reaches the store. To change a class, change the
+//! one word in front of the field.
+
+use serde_json::Value;
+
+use super::super::look::text;
+use crate::error::FieldError;
+
+/// One field and what becomes of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// Its name.
+    pub name: &'static str,
+    /// Its class.
+    pub class: Class,
+    /// A value that asks for nothing, beside empty ones: its default.
+    usual: &'static [&'static str],
+}
+
+/// What becomes of a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Does what Kubernetes says.
+    Works,
+    /// Stored and given back, without effect; the text says why.
+    Kept(&'static str),
+    /// Not taken; the text says why.
+    Refused(&'static str),
+}
+
+const fn works(name: &'static str) -> Field {
+    Field { name, class: Class::Works, usual: &[] }
+}
+
+const fn kept(name: &'static str, why: &'static str) -> Field {
+    Field { name, class: Class::Kept(why), usual: &[] }
+}
+
+const fn refused(name: &'static str, why: &'static str) -> Field {
+    Field { name, class: Class::Refused(why), usual: &[] }
+}
+
+impl Field {
+    const fn unless(mut self, usual: &'static [&'static str]) -> Self {
+        self.usual = usual;
+        self
+    }
+}
+
+const NO_KERNEL: &str = "containers are Wasm modules without a host process of their own";
+const NO_USERS: &str = "a Wasm module has no user, no capabilities and no system calls; it sees only what the pod spec grants";
+const OWN_NETWORK: &str = "every pod keeps its own address in the user-space network";
+const NO_PRIORITY: &str = "the scheduler does not pre-empt";
+const NOT_SCHEDULED_BY: &str =
+    "the scheduler goes by resources, nodeSelector, taints and spreading alone";
+const NO_TERMINAL: &str = "guests have no terminal";
+const NO_SUCH_VOLUME: &str =
+    "use emptyDir, configMap, secret, projected or downwardAPI; a spoke mounts nothing else";
+const PROBES: &str = "the spoke does not run probes yet; a started container counts as ready";
+const HOOKS: &str = "the spoke does not run hooks yet";
+
+/// PodSpec.
+pub const POD: &[Field] = &[
+    works("activeDeadlineSeconds"),
+    kept("affinity", NOT_SCHEDULED_BY),
+    kept("automountServiceAccountToken", "no token is mounted either way").unless(&["false"]),
+    works("containers"),
+    kept("dnsConfig", "names are resolved by the spoke itself"),
+    kept("dnsPolicy", "names are resolved by the spoke itself").unless(&[
+        "ClusterFirst",
+        "ClusterFirstWithHostNet",
+        "Default",
+    ]),
+    kept("enableServiceLinks", "Services are found by name; no variables are set")
+        .unless(&["true"]),
+    refused("ephemeralContainers", "a running pod takes no further containers"),
+    kept("hostAliases", "names are resolved by the spoke itself"),
+    kept("hostIPC", NO_KERNEL),
+    kept("hostNetwork", OWN_NETWORK),
+    kept("hostPID", NO_KERNEL),
+    kept("hostUsers", NO_USERS).unless(&["true"]),
+    works("hostname"),
+    kept("hostnameOverride", "a pod is called by its name or its hostname"),
+    kept("imagePullSecrets", "the hub pulls with its own credentials"),
+    works("initContainers"),
+    works("nodeName"),
+    works("nodeSelector"),
+    kept("os", "containers are Wasm modules on any system"),
+    kept("overhead", "what a pod costs beside its containers is not accounted for"),
+    kept("preemptionPolicy", NO_PRIORITY).unless(&["PreemptLowerPriority"]),
+    kept("priority", NO_PRIORITY).unless(&["0"]),
+    kept("priorityClassName", NO_PRIORITY),
+    works("readinessGates"),
+    refused("resourceClaims", "devices are not claimed; grant host interfaces instead"),
+    kept("resources", "resources are counted per container"),
+    works("restartPolicy"),
+    kept("runtimeClassName", "there is one runtime"),
+    works("schedulerName"),
+    kept("schedulingGates", "the scheduler does not wait for gates"),
+    kept("schedulingGroup", "pods are scheduled one by one"),
+    kept("securityContext", NO_USERS),
+    works("serviceAccount"),
+    works("serviceAccountName"),
+    kept("setHostnameAsFQDN", "a pod is called by its name or its hostname"),
+    kept("shareProcessNamespace", NO_KERNEL),
+    works("subdomain"),
+    works("terminationGracePeriodSeconds"),
+    works("tolerations"),
+    kept("topologySpreadConstraints", NOT_SCHEDULED_BY),
+    works("volumes"),
+];
+
+/// Container, also as init container.
+pub const CONTAINER: &[Field] = &[
+    works("args"),
+    works("command"),
+    works("env"),
+    works("envFrom"),
+    works("image"),
+    works("imagePullPolicy"),
+    kept("lifecycle", HOOKS),
+    kept("livenessProbe", PROBES),
+    works("name"),
+    works("ports"),
+    kept("readinessProbe", PROBES),
+    kept("resizePolicy", "a running container keeps its limits"),
+    works("resources"),
+    works("restartPolicy"),
+    kept("restartPolicyRules", "the pod's restartPolicy decides alone"),
+    kept("securityContext", NO_USERS),
+    kept("startupProbe", PROBES),
+    kept("stdin", NO_TERMINAL),
+    kept("stdinOnce", NO_TERMINAL),
+    kept("terminationMessagePath", "an exit is told by its code and its log")
+        .unless(&["/dev/termination-log"]),
+    kept("terminationMessagePolicy", "an exit is told by its code and its log").unless(&["File"]),
+    kept("tty", NO_TERMINAL),
+    refused("volumeDevices", "there are no block devices"),
+    works("volumeMounts"),
+    works("workingDir"),
+];
+
+/// ContainerPort.
+pub const PORT: &[Field] = &[
+    works("containerPort"),
+    kept("hostIP", "host ports are not opened; use a NodePort Service"),
+    kept("hostPort", "host ports are not opened; use a NodePort Service"),
+    works("name"),
+    works("protocol"),
+];
+
+/// VolumeMount.
+pub const MOUNT: &[Field] = &[
+    works("mountPath"),
+    kept("mountPropagation", NO_KERNEL),
+    works("name"),
+    works("readOnly"),
+    kept("recursiveReadOnly", NO_KERNEL),
+    works("subPath"),
+    refused("subPathExpr", "use subPath; variables are not expanded in paths"),
+];
+
+/// EnvVarSource.
+pub const ENV_SOURCE: &[Field] = &[
+    works("configMapKeyRef"),
+    works("fieldRef"),
+    refused("fileKeyRef", "use configMapKeyRef or secretKeyRef"),
+    works("resourceFieldRef"),
+    works("secretKeyRef"),
+];
+
+/// Volume: all but its name are sources.
+pub const VOLUME: &[Field] = &[
+    refused("awsElasticBlockStore", NO_SUCH_VOLUME),
+    refused("azureDisk", NO_SUCH_VOLUME),
+    refused("azureFile", NO_SUCH_VOLUME),
+    refused("cephfs", NO_SUCH_VOLUME),
+    refused("cinder", NO_SUCH_VOLUME),
+    works("configMap"),
+    refused("csi", NO_SUCH_VOLUME),
+    works("downwardAPI"),
+    works("emptyDir"),
+    refused("ephemeral", NO_SUCH_VOLUME),
+    refused("fc", NO_SUCH_VOLUME),
+    refused("flexVolume", NO_SUCH_VOLUME),
+    refused("flocker", NO_SUCH_VOLUME),
+    refused("gcePersistentDisk", NO_SUCH_VOLUME),
+    refused("gitRepo", NO_SUCH_VOLUME),
+    refused("glusterfs", NO_SUCH_VOLUME),
+    refused("hostPath", NO_SUCH_VOLUME),
+    refused("image", NO_SUCH_VOLUME),
+    refused("iscsi", NO_SUCH_VOLUME),
+    works("name"),
+    refused("nfs", NO_SUCH_VOLUME),
+    refused("persistentVolumeClaim", NO_SUCH_VOLUME),
+    refused("photonPersistentDisk", NO_SUCH_VOLUME),
+    refused("portworxVolume", NO_SUCH_VOLUME),
+    works("projected"),
+    refused("quobyte", NO_SUCH_VOLUME),
+    refused("rbd", NO_SUCH_VOLUME),
+    refused("scaleIO", NO_SUCH_VOLUME),
+    works("secret"),
+    refused("storageos", NO_SUCH_VOLUME),
+    refused("vsphereVolume", NO_SUCH_VOLUME),
+];
+
+const OUTSIDE: &str = "addresses outside of the cluster are not announced; use a NodePort";
+
+/// ServiceSpec.
+pub const SERVICE: &[Field] = &[
+    kept("allocateLoadBalancerNodePorts", OUTSIDE).unless(&["true", "false"]),
+    works("clusterIP"),
+    works("clusterIPs"),
+    kept("externalIPs", OUTSIDE),
+    works("externalName"),
+    kept("externalTrafficPolicy", "connections are spread over all pods").unless(&["Cluster"]),
+    kept("healthCheckNodePort", OUTSIDE),
+    kept("internalTrafficPolicy", "connections are spread over all pods").unless(&["Cluster"]),
+    works("ipFamilies"),
+    kept("ipFamilyPolicy", "the pod network is IPv4").unless(&["SingleStack", "PreferDualStack"]),
+    kept("loadBalancerClass", OUTSIDE),
+    kept("loadBalancerIP", OUTSIDE),
+    kept("loadBalancerSourceRanges", OUTSIDE),
+    works("ports"),
+    works("publishNotReadyAddresses"),
+    works("selector"),
+    kept("sessionAffinity", "every connection may go to another pod").unless(&["None"]),
+    kept("sessionAffinityConfig", "every connection may go to another pod"),
+    kept("trafficDistribution", "connections are spread over all pods"),
+    works("type"),
+];
+
+/// Every table with the schema type that it covers.
+pub const TABLES: &[(&str, &[Field])] = &[
+    ("PodSpec", POD),
+    ("Container", CONTAINER),
+    ("ContainerPort", PORT),
+    ("VolumeMount", MOUNT),
+    ("EnvVarSource", ENV_SOURCE),
+    ("Volume", VOLUME),
+    ("ServiceSpec", SERVICE),
+];
+
+/// A Warning for every kept field that asks for something.
+#[must_use]
+pub fn warnings(table: &[Field], value: &Value, path: &str) -> Vec<String> {
+    set_fields(table, value)
+        .filter_map(|field| match field.class {
+            Class::Kept(why) => Some(format!("{path}.{}: kept without effect: {why}", field.name)),
+            Class::Works | Class::Refused(_) => None,
+        })
+        .collect()
+}
+
+/// An error for every refused field that asks for something.
+#[must_use]
+pub fn refusals(table: &[Field], value: &Value, path: &str) -> Vec<FieldError> {
+    set_fields(table, value)
+        .filter_map(|field| match field.class {
+            Class::Refused(why) => {
+                Some(FieldError::forbidden(format!("{path}.{}", field.name), why))
+            }
+            Class::Works | Class::Kept(_) => None,
+        })
+        .collect()
+}
+
+fn set_fields<'a>(table: &'a [Field], value: &'a Value) -> impl Iterator<Item = &'a Field> {
+    table.iter().filter(|field| {
+        value.get(field.name).is_some_and(|value| match value {
+            Value::Null => false,
+            Value::Array(items) => !items.is_empty(),
+            // An empty source still names its volume: only maps of settings ask for nothing.
+            Value::Object(map) => !map.is_empty() || matches!(field.class, Class::Refused(_)),
+            Value::String(text) => !text.is_empty() && !field.usual.contains(&text.as_str()),
+            Value::Bool(flag) if field.usual.is_empty() => *flag,
+            other => !field.usual.contains(&other.to_string().as_str()),
+        })
+    })
+}
+
+/// Warnings about LoadBalancer Services, which stay pending.
+#[must_use]
+pub fn load_balancer(spec: &Value) -> Option<String> {
+    (text(spec, "/type") == "LoadBalancer")
+        .then(|| format!("spec.type: LoadBalancer works like NodePort here: {OUTSIDE}"))
+}

@@ -1,0 +1,92 @@
+//! ReplicaSet: a number of pods of one template.
+
+use serde_json::{Value, json};
+
+use super::look::{
+    AGE, ALL_VERBS, NAME, READ_WRITE, age, child, column, int, name, set_default, wide,
+};
+use super::template;
+use crate::error::FieldError;
+use crate::kind::{Column, Kind, Strategy, Subresource};
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    column("Desired", "integer", "Pods wanted."),
+    column("Current", "integer", "Pods there are."),
+    column("Ready", "integer", "Pods that are ready."),
+    AGE,
+    wide("Containers", "string", "Names of the template's containers."),
+    wide("Images", "string", "Images of the template's containers."),
+    wide("Selector", "string", "Which pods are its own."),
+];
+
+/// ReplicaSet of apps/v1.
+pub static KIND: Kind = Kind {
+    group: "apps",
+    version: "v1",
+    kind: "ReplicaSet",
+    plural: "replicasets",
+    singular: "replicaset",
+    short_names: &["rs"],
+    categories: &["all"],
+    namespaced: true,
+    verbs: ALL_VERBS,
+    subresources: &[
+        Subresource {
+            name: "scale",
+            kind: "Scale",
+            group_version: Some(("autoscaling", "v1")),
+            verbs: READ_WRITE,
+        },
+        Subresource { name: "status", kind: "ReplicaSet", group_version: None, verbs: READ_WRITE },
+    ],
+    stored_as: None,
+    strategy: &Rules,
+};
+
+struct Rules;
+
+impl Strategy for Rules {
+    fn default(&self, object: &mut Value) {
+        let Some(spec) = child(object, "spec") else { return };
+        set_default(spec, "replicas", 1);
+        template::default(spec);
+    }
+
+    fn prepare_create(&self, object: &mut Value) {
+        if let Some(map) = object.as_object_mut() {
+            map.insert("status".to_owned(), json!({"replicas": 0}));
+        }
+    }
+
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = template::check_counts(object, &["replicas", "minReadySeconds"]);
+        errors.extend(template::check_selector(object, "replicaset"));
+        errors.extend(template::check(object, "ReplicaSet"));
+        errors
+    }
+
+    fn validate_update(&self, _: Option<&str>, new: &Value, old: &Value) -> Vec<FieldError> {
+        template::selector_stays(new, old)
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        template::warnings(object)
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn row(&self, object: &Value, now: i64) -> Vec<Value> {
+        let mut row = vec![
+            name(object),
+            int(object, "/spec/replicas").into(),
+            int(object, "/status/replicas").into(),
+            int(object, "/status/readyReplicas").into(),
+            age(object, now),
+        ];
+        row.extend(template::wide_cells(object));
+        row
+    }
+}

@@ -1,0 +1,378 @@
+//! Service: one address for several pods.
+//!
+//! ```text
+//! service           defaults, doors, columns
+//! service/check     what a valid Service is
+//! ```
+//!
+//! Guarantees: addresses and node ports that an update leaves out stay as they were, and go when the
+//! type no longer has them. Allocating them is the pipeline's.
+
+mod check;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::look::{
+    AGE, ALL_VERBS, NAME, READ_WRITE, age, child, column, int, items, list, name, set_default,
+    strings, text, wide,
+};
+use super::pod_spec::classes;
+use crate::error::FieldError;
+use crate::kind::{Column, Kind, NameRule, Strategy, Subresource, keep_other_half};
+
+pub use check::{CLUSTER_IPS, NODE_PORTS};
+
+/// Seconds that a client stays with its pod under session affinity.
+const AFFINITY_SECONDS: i64 = 10_800;
+const COLUMNS: &[Column] = &[
+    NAME,
+    column("Type", "string", "How it can be reached."),
+    column("Cluster-IP", "string", "Its address inside of the cluster."),
+    column("External-IP", "string", "Its addresses from outside."),
+    column("Port(s)", "string", "Ports, and node ports behind the colon."),
+    AGE,
+    wide("Selector", "string", "Which pods are behind it."),
+];
+
+/// Service of core/v1.
+pub static KIND: Kind = Kind {
+    group: "",
+    version: "v1",
+    kind: "Service",
+    plural: "services",
+    singular: "service",
+    short_names: &["svc"],
+    categories: &["all"],
+    namespaced: true,
+    verbs: ALL_VERBS,
+    subresources: &[Subresource {
+        name: "status",
+        kind: "Service",
+        group_version: None,
+        verbs: READ_WRITE,
+    }],
+    stored_as: None,
+    strategy: &Rules,
+};
+
+struct Rules;
+
+impl Strategy for Rules {
+    fn default(&self, object: &mut Value) {
+        if let Some(spec) = child(object, "spec") {
+            default_spec(spec);
+        }
+    }
+
+    fn prepare_create(&self, object: &mut Value) {
+        if let Some(map) = object.as_object_mut() {
+            map.insert("status".to_owned(), json!({"loadBalancer": {}}));
+        }
+    }
+
+    fn prepare_update(&self, subresource: Option<&str>, new: &mut Value, old: &Value) {
+        keep_other_half(subresource, new, old);
+        if subresource.is_none()
+            && let (Some(spec), Some(old)) = (child(new, "spec"), old.get("spec"))
+        {
+            keep_allocated(spec, old);
+            drop_what_the_type_has_not(spec, old);
+        }
+    }
+
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        check::service(object)
+    }
+
+    fn validate_update(&self, _: Option<&str>, new: &Value, old: &Value) -> Vec<FieldError> {
+        check::update(new, old)
+    }
+
+    fn name_rule(&self) -> NameRule {
+        NameRule::Dns1035Label
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let spec = object.get("spec").unwrap_or(&Value::Null);
+        classes::warnings(classes::SERVICE, spec, "spec")
+    }
+
+    fn selectable_fields(&self, object: &Value) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            ("spec.clusterIP".to_owned(), text(object, "/spec/clusterIP").to_owned()),
+            ("spec.type".to_owned(), text(object, "/spec/type").to_owned()),
+        ])
+    }
+
+    fn selectable_field_names(&self) -> &'static [&'static str] {
+        &["spec.clusterIP", "spec.type"]
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn row(&self, object: &Value, now: i64) -> Vec<Value> {
+        let cluster_ip = match list(object, "/spec/clusterIPs").first().and_then(Value::as_str) {
+            Some(ip) => ip,
+            None => text(object, "/spec/clusterIP"),
+        };
+        let selector: Vec<_> = strings(object, "/spec/selector")
+            .into_iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        let or_none = |text: String| if text.is_empty() { "<none>".to_owned() } else { text };
+        vec![
+            name(object),
+            text(object, "/spec/type").into(),
+            or_none(cluster_ip.to_owned()).into(),
+            external_ip(object).into(),
+            or_none(ports(object)).into(),
+            age(object, now),
+            or_none(selector.join(",")).into(),
+        ]
+    }
+
+    fn counts_generation(&self) -> bool {
+        false
+    }
+}
+
+fn default_spec(spec: &mut Map<String, Value>) {
+    set_default(spec, "type", "ClusterIP");
+    set_default(spec, "sessionAffinity", "None");
+    if spec.get("sessionAffinity").and_then(Value::as_str) == Some("ClientIP") {
+        set_default(spec, "sessionAffinityConfig", json!({}));
+        let config = spec.get_mut("sessionAffinityConfig").and_then(Value::as_object_mut);
+        if let Some(config) = config {
+            set_default(config, "clientIP", json!({}));
+            if let Some(ip) = config.get_mut("clientIP").and_then(Value::as_object_mut) {
+                set_default(ip, "timeoutSeconds", AFFINITY_SECONDS);
+            }
+        }
+    } else {
+        spec.remove("sessionAffinityConfig");
+    }
+    for port in items(spec, "ports") {
+        set_default(port, "protocol", "TCP");
+        let unset = match port.get("targetPort") {
+            None => true,
+            Some(value) => value == &json!(0) || value == &json!(""),
+        };
+        if unset && let Some(number) = port.get("port").cloned() {
+            port.insert("targetPort".to_owned(), number);
+        }
+    }
+    let kind = spec.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+    if has_cluster_ip(&kind) {
+        set_default(spec, "internalTrafficPolicy", "Cluster");
+        set_default(spec, "ipFamilies", json!(["IPv4"]));
+        set_default(spec, "ipFamilyPolicy", "SingleStack");
+        mirror_addresses(spec);
+    }
+    if has_node_port(&kind) {
+        set_default(spec, "externalTrafficPolicy", "Cluster");
+    }
+    if kind == "LoadBalancer" {
+        set_default(spec, "allocateLoadBalancerNodePorts", true);
+    }
+}
+
+/// `clusterIP` and `clusterIPs` say the same in two forms.
+fn mirror_addresses(spec: &mut Map<String, Value>) {
+    let one = spec.get("clusterIP").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let first = spec.get("clusterIPs").and_then(|ips| ips.get(0)).and_then(Value::as_str);
+    match (one.as_str(), first.map(str::to_owned)) {
+        ("", Some(first)) => {
+            spec.insert("clusterIP".to_owned(), first.into());
+        }
+        ("", None) => {}
+        (one, None) => {
+            spec.insert("clusterIPs".to_owned(), json!([one]));
+        }
+        _ => {}
+    }
+}
+
+fn has_cluster_ip(kind: &str) -> bool {
+    matches!(kind, "ClusterIP" | "NodePort" | "LoadBalancer")
+}
+
+fn has_node_port(kind: &str) -> bool {
+    matches!(kind, "NodePort" | "LoadBalancer")
+}
+
+fn type_of(spec: &Map<String, Value>) -> String {
+    spec.get("type").and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn keep_allocated(spec: &mut Map<String, Value>, old: &Value) {
+    let (now, before) = (type_of(spec), text(old, "/type"));
+    if has_cluster_ip(&now) && has_cluster_ip(before) {
+        let unset = |spec: &Map<String, Value>, key: &str| {
+            spec.get(key).is_none_or(|v| v == &json!("") || v == &json!([]))
+        };
+        if unset(spec, "clusterIP") && unset(spec, "clusterIPs") {
+            for key in ["clusterIP", "clusterIPs"] {
+                if let Some(value) = old.get(key) {
+                    spec.insert(key.to_owned(), value.clone());
+                }
+            }
+        }
+    }
+    if has_node_port(&now) && has_node_port(before) {
+        let mut free: Vec<&Value> = list(old, "/ports").iter().collect();
+        for port in items(spec, "ports") {
+            let same = |other: &&Value| {
+                other.get("port") == port.get("port")
+                    && other.get("protocol") == port.get("protocol")
+            };
+            let Some(at) = free.iter().position(same) else { continue };
+            let was = free.remove(at);
+            let unset = port.get("nodePort").and_then(Value::as_i64).unwrap_or_default() == 0;
+            if unset && int(was, "/nodePort") != 0 {
+                port.insert("nodePort".to_owned(), int(was, "/nodePort").into());
+            }
+        }
+    }
+    if now == "LoadBalancer" && before == "LoadBalancer" && int(old, "/healthCheckNodePort") != 0 {
+        set_default(spec, "healthCheckNodePort", int(old, "/healthCheckNodePort"));
+    }
+}
+
+/// A change of type takes away what only the old type had, unless the writer set it anew.
+fn drop_what_the_type_has_not(spec: &mut Map<String, Value>, old: &Value) {
+    let (now, before) = (type_of(spec), text(old, "/type"));
+    let lost_ip = has_cluster_ip(before) && !has_cluster_ip(&now);
+    if lost_ip && spec.get("clusterIP") == old.get("clusterIP") {
+        for key in
+            ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"]
+        {
+            spec.remove(key);
+        }
+    }
+    if has_node_port(before) && !has_node_port(&now) {
+        if spec.get("externalTrafficPolicy") == old.get("externalTrafficPolicy") {
+            spec.remove("externalTrafficPolicy");
+        }
+        let were: Vec<i64> = list(old, "/ports").iter().map(|p| int(p, "/nodePort")).collect();
+        for port in items(spec, "ports") {
+            if port.get("nodePort").and_then(Value::as_i64).is_some_and(|p| were.contains(&p)) {
+                port.remove("nodePort");
+            }
+        }
+    }
+    if before == "LoadBalancer" && now != "LoadBalancer" {
+        for key in ["allocateLoadBalancerNodePorts", "healthCheckNodePort", "loadBalancerClass"] {
+            if spec.get(key) == old.get(key) {
+                spec.remove(key);
+            }
+        }
+    }
+}
+
+fn external_ip(object: &Value) -> String {
+    let external: Vec<_> =
+        list(object, "/spec/externalIPs").iter().filter_map(Value::as_str).collect();
+    match text(object, "/spec/type") {
+        "ExternalName" => text(object, "/spec/externalName").to_owned(),
+        "LoadBalancer" => {
+            let ingress = list(object, "/status/loadBalancer/ingress").iter();
+            let mut all: Vec<_> =
+                ingress
+                    .map(|i| {
+                        if text(i, "/ip").is_empty() {
+                            text(i, "/hostname")
+                        } else {
+                            text(i, "/ip")
+                        }
+                    })
+                    .filter(|address| !address.is_empty())
+                    .collect();
+            all.extend(external);
+            if all.is_empty() { "<pending>".to_owned() } else { all.join(",") }
+        }
+        _ if external.is_empty() => "<none>".to_owned(),
+        _ => external.join(","),
+    }
+}
+
+fn ports(object: &Value) -> String {
+    let port = |port: &Value| {
+        let (number, node_port) = (int(port, "/port"), int(port, "/nodePort"));
+        let protocol = text(port, "/protocol");
+        if node_port > 0 {
+            format!("{number}:{node_port}/{protocol}")
+        } else {
+            format!("{number}/{protocol}")
+        }
+    };
+    list(object, "/spec/ports").iter().map(port).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(spec: Value) -> Value {
+        let mut object = json!({"metadata": {"name": "s"}, "spec": spec});
+        Rules.default(&mut object);
+        object
+    }
+
+    #[test]
+    fn defaults_are_those_of_kubernetes() {
+        assert_eq!(
+            service(json!({"ports": [{"port": 80}], "selector": {"a": "b"}}))["spec"],
+            json!({
+                "internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+                "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}], "selector": {"a": "b"},
+                "sessionAffinity": "None", "type": "ClusterIP",
+            })
+        );
+        let headless = service(json!({"clusterIP": "None"}));
+        assert_eq!(headless["spec"]["clusterIPs"], json!(["None"]));
+        let sticky = service(json!({"sessionAffinity": "ClientIP"}));
+        assert_eq!(sticky["spec"]["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"], 10_800);
+    }
+
+    #[test]
+    fn an_update_keeps_addresses_it_does_not_name() {
+        let mut old = service(json!({"type": "NodePort", "ports": [{"port": 80}]}));
+        old["spec"]["clusterIP"] = json!("10.128.0.9");
+        old["spec"]["clusterIPs"] = json!(["10.128.0.9"]);
+        old["spec"]["ports"][0]["nodePort"] = json!(30_080);
+
+        let mut new = service(json!({"type": "NodePort", "ports": [{"port": 80}, {"port": 81}]}));
+        Rules.prepare_update(None, &mut new, &old);
+        assert_eq!(new["spec"]["clusterIP"], "10.128.0.9");
+        assert_eq!(new["spec"]["ports"][0]["nodePort"], 30_080);
+        assert_eq!(new["spec"]["ports"][1].get("nodePort"), None);
+
+        let mut plain = old.clone();
+        plain["spec"]["type"] = json!("ClusterIP");
+        Rules.prepare_update(None, &mut plain, &old);
+        assert_eq!(plain["spec"]["ports"][0].get("nodePort"), None);
+        assert_eq!(plain["spec"].get("externalTrafficPolicy"), None);
+        assert_eq!(plain["spec"]["clusterIP"], "10.128.0.9");
+    }
+
+    #[test]
+    fn a_row_shows_addresses_and_ports() {
+        let mut object = service(
+            json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30_080}, {"port": 53, "protocol": "UDP"}]}),
+        );
+        object["spec"]["clusterIPs"] = json!(["10.128.0.9"]);
+        let row = Rules.row(&object, 0);
+        assert_eq!(
+            row[1..5],
+            [json!("NodePort"), json!("10.128.0.9"), json!("<none>"), json!("80:30080/TCP,53/UDP")]
+        );
+        let row = Rules.row(&service(json!({"type": "LoadBalancer"})), 0);
+        assert_eq!(row[3], "<pending>");
+        let row = Rules.row(&service(json!({"type": "ExternalName", "externalName": "a.b"})), 0);
+        assert_eq!(row[2..4], [json!("<none>"), json!("a.b")]);
+    }
+}
