@@ -1,0 +1,44 @@
+//! One HTTP/1.1 request over plain TCP, as simple as a user's curl.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// Status code and body of `GET path`.
+///
+/// # Errors
+/// When there is no whole answer within five seconds.
+pub fn get(address: SocketAddr, path: &str) -> Result<(u16, String), String> {
+    let limit = Duration::from_secs(5);
+    let lost = |e: std::io::Error| e.to_string();
+    let mut stream = TcpStream::connect_timeout(&address, limit).map_err(lost)?;
+    stream.set_read_timeout(Some(limit)).map_err(lost)?;
+    stream
+        .write_all(
+            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")
+                .as_bytes(),
+        )
+        .map_err(lost)?;
+    let mut raw = Vec::new();
+    stream.read_to_end(&mut raw).map_err(lost)?;
+    let text = String::from_utf8_lossy(&raw);
+    let (head, body) =
+        text.split_once("\r\n\r\n").ok_or_else(|| format!("no whole answer: {text:?}"))?;
+    let code = head.split_whitespace().nth(1).and_then(|code| code.parse().ok());
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    let body = if chunked { unchunk(body) } else { body.to_owned() };
+    code.map(|code| (code, body)).ok_or_else(|| format!("no status line: {head:?}"))
+}
+
+fn unchunk(mut rest: &str) -> String {
+    let mut out = String::new();
+    while let Some((size, tail)) = rest.split_once("\r\n") {
+        let Ok(size) = usize::from_str_radix(size.trim(), 16) else { break };
+        if size == 0 || tail.len() < size {
+            break;
+        }
+        out.push_str(&tail[..size]);
+        rest = tail[size..].trim_start_matches("\r\n");
+    }
+    out
+}
