@@ -31,4 +31,5 @@ pub mod quantity;
 pub mod schema;
 pub mod selector;
 pub mod streams;
+pub mod table;
 pub mod time;

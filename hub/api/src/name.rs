@@ -40,7 +40,9 @@ pub fn check(rule: NameRule, name: &str) -> Vec<String> {
 /// RFC 1123 label.
 #[must_use]
 pub fn dns_label(name: &str) -> Vec<String> {
-    complaints(name, LABEL_MAX, is_dns_label(name), LABEL_TEXT)
+    let dots = name.contains('.') && name.split('.').all(is_dns_label);
+    let rule = if dots { "must not contain dots" } else { LABEL_TEXT };
+    complaints(name, LABEL_MAX, is_dns_label(name), rule)
 }
 
 /// RFC 1123 subdomain.
@@ -97,7 +99,7 @@ pub fn qualified_name(key: &str) -> Vec<String> {
     if name.is_empty() {
         found.push("name part must be non-empty".to_owned());
     } else if name.len() > LABEL_MAX {
-        found.push(format!("name part {}", too_long(LABEL_MAX)));
+        found.push(format!("name part must be no more than {LABEL_MAX} bytes"));
     }
     if !is_qualified(name) {
         found.push(format!("name part {QUALIFIED_SHAPE}"));
@@ -108,7 +110,14 @@ pub fn qualified_name(key: &str) -> Vec<String> {
 /// A label's value; empty is valid.
 #[must_use]
 pub fn label_value(value: &str) -> Vec<String> {
-    complaints(value, LABEL_MAX, value.is_empty() || is_qualified(value), LABEL_VALUE_TEXT)
+    let mut found = Vec::new();
+    if value.len() > LABEL_MAX {
+        found.push(format!("must be no more than {LABEL_MAX} bytes"));
+    }
+    if !value.is_empty() && !is_qualified(value) {
+        found.push(LABEL_VALUE_TEXT.to_owned());
+    }
+    found
 }
 
 /// The name of an environment variable.
@@ -233,6 +242,7 @@ mod tests {
         valid(dns_label, "1-a", true);
         valid(dns_label, "a.b", false);
         valid(dns_label, "", false);
+        assert_eq!(dns_label("a.b"), ["must not contain dots"]);
         valid(dns1035_label, "a-1", true);
         valid(dns1035_label, "1-a", false);
         valid(path_segment, "system:node:x", true);
@@ -274,7 +284,7 @@ mod tests {
     fn generated_names_fit_a_label_and_use_the_alphabet() {
         let name = generate(&"x".repeat(80), [0, 1, 26, 27, 255]);
         assert_eq!(name.len(), LABEL_MAX);
-        assert!(name.ends_with("bc9bm"), "{name}");
+        assert!(name.ends_with("bc9bq"), "{name}");
         assert!(generate_random("web-").starts_with("web-"));
     }
 }

@@ -1,0 +1,290 @@
+//! Server-side tables (meta.k8s.io/v1 Table): what `kubectl get` prints.
+//!
+//! Guarantees: every row has one cell per column; columns are those of the kind, in its order.
+
+use serde_json::{Map, Value, json};
+
+use crate::kind::Kind;
+
+/// What each row carries of its object beside the cells (`includeObject` of the request).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Include {
+    /// Nothing.
+    None,
+    /// Its metadata, as PartialObjectMetadata.
+    #[default]
+    Metadata,
+    /// All of it.
+    Object,
+}
+
+impl Include {
+    /// From the query's text; `None` when it is none of the three.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "" | "Metadata" => Some(Self::Metadata),
+            "None" => Some(Self::None),
+            "Object" => Some(Self::Object),
+            _ => None,
+        }
+    }
+}
+
+/// A table of these objects, with empty list metadata. `now` is in Unix seconds.
+#[must_use]
+pub fn render(kind: &Kind, items: &[Value], include: Include, now: i64) -> Value {
+    let rows: Vec<Value> = items.iter().map(|item| row(kind, item, include, now)).collect();
+    json!({
+        "kind": "Table",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": {},
+        "columnDefinitions": columns(kind),
+        "rows": rows,
+    })
+}
+
+/// Takes the columns out: in a watch they come with the first event alone.
+pub fn without_columns(table: &mut Value) {
+    if let Some(map) = table.as_object_mut() {
+        map.insert("columnDefinitions".to_owned(), Value::Null);
+    }
+}
+
+/// An object without anything but its metadata.
+#[must_use]
+pub fn partial_metadata(object: &Value) -> Value {
+    json!({
+        "kind": "PartialObjectMetadata",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": object.get("metadata").cloned().unwrap_or_else(|| json!({})),
+    })
+}
+
+fn columns(kind: &Kind) -> Vec<Value> {
+    let column = |column: &crate::kind::Column| {
+        json!({
+            "name": column.name,
+            "type": column.kind,
+            "format": column.format,
+            "description": column.description,
+            "priority": column.priority,
+        })
+    };
+    kind.strategy.columns().iter().map(column).collect()
+}
+
+fn row(kind: &Kind, item: &Value, include: Include, now: i64) -> Value {
+    let mut row = Map::new();
+    row.insert("cells".to_owned(), kind.strategy.row(item, now).into());
+    if let Some(condition) = completed(kind, item) {
+        row.insert("conditions".to_owned(), json!([condition]));
+    }
+    match include {
+        Include::None => {}
+        Include::Metadata => {
+            row.insert("object".to_owned(), partial_metadata(item));
+        }
+        Include::Object => {
+            row.insert("object".to_owned(), item.clone());
+        }
+    }
+    Value::Object(row)
+}
+
+/// Rows of pods that are over say so, and clients may hide them.
+fn completed(kind: &Kind, item: &Value) -> Option<Value> {
+    if kind.kind != "Pod" || !kind.group.is_empty() {
+        return None;
+    }
+    let (reason, message) = match item.pointer("/status/phase")?.as_str()? {
+        "Succeeded" => ("Succeeded", "The pod has completed successfully."),
+        "Failed" => ("Failed", "The pod failed."),
+        _ => return None,
+    };
+    Some(json!({"type": "Completed", "status": "True", "reason": reason, "message": message}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds;
+
+    /// Columns as kube-apiserver 1.36 names them: name, type, format, priority.
+    const RECORDED: &[(&str, &[(&str, &str, &str, u8)])] = &[
+        (
+            "v1/pods",
+            &[
+                ("Name", "string", "name", 0),
+                ("Ready", "string", "", 0),
+                ("Status", "string", "", 0),
+                ("Restarts", "string", "", 0),
+                ("Age", "string", "", 0),
+                ("IP", "string", "", 1),
+                ("Node", "string", "", 1),
+                ("Nominated Node", "string", "", 1),
+                ("Readiness Gates", "string", "", 1),
+            ],
+        ),
+        (
+            "v1/nodes",
+            &[
+                ("Name", "string", "name", 0),
+                ("Status", "string", "", 0),
+                ("Roles", "string", "", 0),
+                ("Age", "string", "", 0),
+                ("Version", "string", "", 0),
+                ("Internal-IP", "string", "", 1),
+                ("External-IP", "string", "", 1),
+                ("OS-Image", "string", "", 1),
+                ("Kernel-Version", "string", "", 1),
+                ("Container-Runtime", "string", "", 1),
+            ],
+        ),
+        (
+            "v1/services",
+            &[
+                ("Name", "string", "name", 0),
+                ("Type", "string", "", 0),
+                ("Cluster-IP", "string", "", 0),
+                ("External-IP", "string", "", 0),
+                ("Port(s)", "string", "", 0),
+                ("Age", "string", "", 0),
+                ("Selector", "string", "", 1),
+            ],
+        ),
+        ("v1/events", EVENTS),
+        ("events.k8s.io/v1/events", EVENTS),
+        (
+            "v1/configmaps",
+            &[("Name", "string", "name", 0), ("Data", "string", "", 0), ("Age", "string", "", 0)],
+        ),
+        (
+            "v1/secrets",
+            &[
+                ("Name", "string", "name", 0),
+                ("Type", "string", "", 0),
+                ("Data", "string", "", 0),
+                ("Age", "string", "", 0),
+            ],
+        ),
+        ("v1/serviceaccounts", &[("Name", "string", "name", 0), ("Age", "string", "", 0)]),
+        (
+            "v1/namespaces",
+            &[("Name", "string", "name", 0), ("Status", "string", "", 0), ("Age", "string", "", 0)],
+        ),
+        (
+            "v1/endpoints",
+            &[
+                ("Name", "string", "name", 0),
+                ("Endpoints", "string", "", 0),
+                ("Age", "string", "", 0),
+            ],
+        ),
+        (
+            "discovery.k8s.io/v1/endpointslices",
+            &[
+                ("Name", "string", "name", 0),
+                ("AddressType", "string", "", 0),
+                ("Ports", "string", "", 0),
+                ("Endpoints", "string", "", 0),
+                ("Age", "string", "", 0),
+            ],
+        ),
+        (
+            "coordination.k8s.io/v1/leases",
+            &[("Name", "string", "name", 0), ("Holder", "string", "", 0), ("Age", "string", "", 0)],
+        ),
+        (
+            "apps/v1/deployments",
+            &[
+                ("Name", "string", "name", 0),
+                ("Ready", "string", "", 0),
+                ("Up-to-date", "string", "", 0),
+                ("Available", "string", "", 0),
+                ("Age", "string", "", 0),
+                ("Containers", "string", "", 1),
+                ("Images", "string", "", 1),
+                ("Selector", "string", "", 1),
+            ],
+        ),
+        (
+            "apps/v1/replicasets",
+            &[
+                ("Name", "string", "name", 0),
+                ("Desired", "integer", "", 0),
+                ("Current", "integer", "", 0),
+                ("Ready", "integer", "", 0),
+                ("Age", "string", "", 0),
+                ("Containers", "string", "", 1),
+                ("Images", "string", "", 1),
+                ("Selector", "string", "", 1),
+            ],
+        ),
+        (
+            "certificates.k8s.io/v1/certificatesigningrequests",
+            &[
+                ("Name", "string", "name", 0),
+                ("Age", "string", "", 0),
+                ("SignerName", "string", "", 0),
+                ("Requestor", "string", "", 0),
+                ("RequestedDuration", "string", "", 0),
+                ("Condition", "string", "", 0),
+            ],
+        ),
+    ];
+    const EVENTS: &[(&str, &str, &str, u8)] = &[
+        ("Last Seen", "string", "", 0),
+        ("Type", "string", "", 0),
+        ("Reason", "string", "", 0),
+        ("Object", "string", "", 0),
+        ("Subobject", "string", "", 1),
+        ("Source", "string", "", 1),
+        ("Message", "string", "", 0),
+        ("First Seen", "string", "", 1),
+        ("Count", "string", "", 1),
+        ("Name", "string", "name", 1),
+    ];
+
+    #[test]
+    fn columns_are_those_of_kube_apiserver() {
+        for (path, expected) in RECORDED {
+            let (group_version, plural) = path.rsplit_once('/').unwrap();
+            let (group, version) = group_version.split_once('/').unwrap_or(("", group_version));
+            let kind = kinds::find(group, version, plural).unwrap();
+            let found: Vec<_> = kind
+                .strategy
+                .columns()
+                .iter()
+                .map(|c| (c.name, c.kind, c.format, c.priority))
+                .collect();
+            assert_eq!(found, *expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn every_row_fits_its_columns_even_of_an_empty_object() {
+        for kind in kinds::all() {
+            let row = kind.strategy.row(&json!({}), 0);
+            assert_eq!(row.len(), kind.strategy.columns().len(), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn rows_carry_what_was_asked_for() {
+        let pods = kinds::find("", "v1", "pods").unwrap();
+        let pod =
+            json!({"kind": "Pod", "metadata": {"name": "web"}, "status": {"phase": "Failed"}});
+        let table = render(pods, std::slice::from_ref(&pod), Include::Metadata, 0);
+        assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+        assert_eq!(table["rows"][0]["object"]["metadata"]["name"], "web");
+        assert_eq!(table["rows"][0]["conditions"][0]["reason"], "Failed");
+        let table = render(pods, std::slice::from_ref(&pod), Include::Object, 0);
+        assert_eq!(table["rows"][0]["object"], pod);
+        let mut table = render(pods, &[pod], Include::None, 0);
+        assert_eq!(table["rows"][0].get("object"), None);
+        without_columns(&mut table);
+        assert_eq!(table["columnDefinitions"], Value::Null);
+        assert_eq!(Include::parse("Everything"), None);
+    }
+}
