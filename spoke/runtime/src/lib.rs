@@ -1,1 +1,37 @@
-//! Being written.
+//! Runs containers: Wasm components, each with its limits, its log and its place in the pod network.
+//!
+//! ```text
+//! Runtime     the agent's port `Containers`          container    one start: world, run, end
+//! module      artifacts, loaded once                 linker       what a module may import
+//! lanes, metered, ticker, memory                     CPU and memory: who runs where, how long, how much
+//! life, exit  how it is stopped, how its end reads   log          from stdout to `kubectl logs`
+//! sockets, http                                      the pod network as guests see it
+//! native      the only unsafe code                   probe        which engine profile fits this machine
+//! ```
+//!
+//! Guarantees: a guest that spins, eats memory, floods its log or never ends disturbs no other; every start
+//! ends with exactly one `Exited`, and its log is complete by then.
+//! Assumes: artifacts were verified by the caller, and their files never change.
+
+mod container;
+mod exit;
+mod http;
+mod lanes;
+mod life;
+mod linker;
+pub mod log;
+mod memory;
+mod metered;
+mod module;
+mod native;
+mod probe;
+mod runtime;
+mod sockets;
+mod state;
+mod ticker;
+
+pub use lanes::{Lane, Runtimes};
+pub use log::LogOptions;
+pub use metered::Usage;
+pub use probe::choose_profile;
+pub use runtime::{CannotStart, Runtime, RuntimeOptions};

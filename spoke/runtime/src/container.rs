@@ -1,0 +1,136 @@
+//! One start of a container: its world, its run, its end.
+
+use std::sync::Arc;
+
+use freewheel_spoke_agent::ports::{Exit, StartContainer};
+use freewheel_spoke_net::PodNet;
+use tokio::sync::oneshot;
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::p2::bindings::CommandPre;
+use wasmtime_wasi::{FsPerms, WasiCtx};
+
+use crate::exit;
+use crate::http::{DEFAULT_PORT, Pool, serve};
+use crate::lanes::{Lane, Runtimes};
+use crate::life::{Cause, Life};
+use crate::log::{LogSink, Source};
+use crate::memory::Memory;
+use crate::metered::{self, Meter};
+use crate::module::Module;
+use crate::state::State;
+
+/// Most random bytes of one call.
+const MAX_RANDOM: u64 = 1 << 20;
+
+/// One start of a container.
+pub(crate) struct Container {
+    pub(crate) start: StartContainer,
+    pub(crate) pod: Arc<PodNet>,
+    pub(crate) engine: Engine,
+    pub(crate) life: Arc<Life>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) log: LogSink,
+    pub(crate) runtimes: Arc<Runtimes>,
+}
+
+impl Container {
+    /// A store for one instance, with the world that the pod's spec gives and nothing else.
+    pub(crate) fn store(&self) -> wasmtime::Result<Store<State>> {
+        let wasi = self.wasi()?;
+        let (pod, life, memory) = (self.pod.clone(), self.life.clone(), self.memory.clone());
+        Ok(State::store(&self.engine, wasi, pod, life, memory))
+    }
+
+    fn wasi(&self) -> wasmtime::Result<WasiCtx> {
+        let mut wasi = WasiCtx::builder();
+        wasi.args(&self.start.args)
+            .envs(&self.start.env)
+            .stdout(self.log.stream(Source::Stdout))
+            .stderr(self.log.stream(Source::Stderr))
+            .max_random_size(MAX_RANDOM);
+        for (host, guest, read_only) in &self.start.mounts {
+            let perms = if *read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
+            wasi.preopened_dir(host, guest, perms)
+                .map_err(|error| error.context(format!("cannot mount {guest}")))?;
+        }
+        Ok(wasi.build())
+    }
+
+    /// Runs it to its end; `started` is called once it is up.
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        module: &Module,
+        started: impl FnOnce() + Send + 'static,
+    ) -> Exit {
+        match module {
+            Module::Command(pre) => self.run_command(pre.clone(), started).await,
+            Module::Http(pre) => {
+                self.life.hears();
+                let port = self.start.ports.first().copied().unwrap_or(DEFAULT_PORT);
+                let any = std::net::SocketAddr::from(([0, 0, 0, 0], port));
+                let listener = match self.pod.listen(any, freewheel_spoke_net::MAX_BACKLOG) {
+                    Ok(listener) => listener,
+                    Err(error) => {
+                        let text = format!("cannot listen on the pod's port {port}: {error}");
+                        return exit::host_error(text);
+                    }
+                };
+                let pool = Pool::new(self.clone(), pre.clone(), self.start.http_reuse);
+                started();
+                self.serve(&pool, listener).await
+            }
+        }
+    }
+
+    async fn run_command(
+        self: Arc<Self>,
+        pre: CommandPre<State>,
+        started: impl FnOnce() + Send + 'static,
+    ) -> Exit {
+        let (tell, ended) = oneshot::channel();
+        let container = self.clone();
+        let guest = async move {
+            let mut store = match container.store() {
+                Ok(store) => store,
+                Err(error) => return exit::start_error(format!("{error:#}")),
+            };
+            let command = match pre.instantiate_async(&mut store).await {
+                Ok(command) => command,
+                Err(error) => return exit::of_error(&error, container.memory.take_refused()),
+            };
+            started();
+            let result = command.wasi_cli_run().call_run(&mut store).await;
+            exit::of_run(result, container.memory.take_refused())
+        };
+        metered::run(self.runtimes.clone(), self.meter.clone(), guest, |outcome| {
+            // Nobody waits any more only when the whole runtime goes.
+            let _ = tell.send(outcome);
+        });
+        ended.await.ok().flatten().unwrap_or_else(|| self.killed())
+    }
+
+    async fn serve(
+        &self,
+        pool: &Arc<Pool>,
+        listener: Arc<freewheel_spoke_net::Listener>,
+    ) -> Exit {
+        let serving = serve(pool.clone(), listener, self.life.stopping().clone());
+        let mut serving = tokio_util::task::AbortOnDropHandle::new(
+            self.runtimes.lane(Lane::Guests).spawn(serving),
+        );
+        tokio::select! {
+            _ = &mut serving => exit::completed(),
+            () = pool.oom.cancelled() => {
+                self.life.kill(Cause::Kill);
+                let text = "memory limit reached by an instance of the HTTP handler";
+                Exit { code: 137, reason: "OOMKilled".to_owned(), message: text.to_owned() }
+            }
+            () = self.life.killed().cancelled() => self.killed(),
+        }
+    }
+
+    fn killed(&self) -> Exit {
+        exit::killed(self.life.cause().unwrap_or(Cause::Kill))
+    }
+}

@@ -1,0 +1,109 @@
+//! How an end of a guest reads in Kubernetes.
+//!
+//! | guest                          | code        | reason     |
+//! |--------------------------------|-------------|------------|
+//! | `main` returned, `exit(0)`     | 0           | Completed  |
+//! | `main` failed, `exit(n)`       | 1, n        | Error      |
+//! | trap, panic, abort             | 134         | Error      |
+//! | memory limit                   | 137         | OOMKilled  |
+//! | stopped, could not hear it     | 143         | Error      |
+//! | killed after the grace period  | 137         | Error      |
+//! | cannot be loaded or linked     | 128         | StartError |
+
+use freewheel_spoke_agent::ports::Exit;
+use wasmtime::Trap;
+use wasmtime_wasi::I32Exit;
+
+use crate::life::Cause;
+use crate::memory::OomKilled;
+
+/// Longest message: it is stored in the pod's status.
+const MAX_MESSAGE: usize = 1024;
+
+fn exit(code: i32, reason: &str, message: impl Into<String>) -> Exit {
+    let mut message: String = message.into();
+    if MAX_MESSAGE < message.len() {
+        let end = (0..=MAX_MESSAGE).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
+        message.truncate(end);
+    }
+    Exit { code, reason: reason.to_owned(), message }
+}
+
+/// It never ran.
+pub(crate) fn start_error(message: impl Into<String>) -> Exit {
+    exit(128, "StartError", message)
+}
+
+/// Something of the node's failed under it.
+pub(crate) fn host_error(message: impl Into<String>) -> Exit {
+    exit(1, "Error", message)
+}
+
+/// It ended by itself, well.
+pub(crate) fn completed() -> Exit {
+    exit(0, "Completed", "")
+}
+
+/// It was ended.
+pub(crate) fn killed(cause: Cause) -> Exit {
+    match cause {
+        Cause::Term => exit(143, "Error", "stopped"),
+        Cause::Kill => exit(137, "Error", "killed: it did not end within its grace period"),
+    }
+}
+
+/// What `wasi:cli/run` came back with. `refused`: memory was refused while it ran.
+pub(crate) fn of_run(result: wasmtime::Result<Result<(), ()>>, refused: bool) -> Exit {
+    match result {
+        Ok(Ok(())) => completed(),
+        Ok(Err(())) => exit(1, "Error", ""),
+        Err(error) => of_error(&error, refused),
+    }
+}
+
+/// The error that a guest ended with.
+pub(crate) fn of_error(error: &wasmtime::Error, refused: bool) -> Exit {
+    if let Some(I32Exit(code)) = error.downcast_ref() {
+        return if *code == 0 { completed() } else { exit(*code, "Error", "") };
+    }
+    if let Some(oom) = error.downcast_ref::<OomKilled>() {
+        return exit(137, "OOMKilled", oom.to_string());
+    }
+    match error.downcast_ref::<Trap>() {
+        // Allocators that are refused memory abort.
+        Some(Trap::UnreachableCodeReached) if refused => exit(137, "OOMKilled", "out of memory"),
+        Some(trap) => exit(134, "Error", trap.to_string()),
+        None => exit(134, "Error", format!("{error:#}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(error: impl Into<wasmtime::Error>, refused: bool, code: i32, reason: &str) {
+        let exit = of_error(&error.into(), refused);
+        assert_eq!((exit.code, exit.reason.as_str()), (code, reason));
+    }
+
+    #[test]
+    fn ends_of_guests() {
+        assert_eq!(of_run(Ok(Ok(())), false).reason, "Completed");
+        assert_eq!(of_run(Ok(Err(())), false).code, 1);
+        check(wasmtime::format_err!(I32Exit(0)), false, 0, "Completed");
+        check(wasmtime::format_err!(I32Exit(42)), false, 42, "Error");
+        check(OomKilled { limit: 1, wanted: 2 }, false, 137, "OOMKilled");
+        check(Trap::UnreachableCodeReached, false, 134, "Error");
+        check(Trap::UnreachableCodeReached, true, 137, "OOMKilled");
+        check(Trap::StackOverflow, true, 134, "Error");
+        assert_eq!(killed(Cause::Term).code, 143);
+        assert_eq!(killed(Cause::Kill).code, 137);
+        assert_eq!(start_error("x").reason, "StartError");
+    }
+
+    #[test]
+    fn messages_are_bounded() {
+        assert!(start_error("ü".repeat(5000)).message.len() <= MAX_MESSAGE);
+    }
+}

@@ -1,0 +1,96 @@
+//! Requests that a guest makes: to pods and Services of its realm, over the pod's own network.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_spoke_net::{NetError, PodNet};
+use http::uri::{PathAndQuery, Scheme, Uri};
+use http::{HeaderValue, Request, Response, header};
+use http_body_util::BodyExt as _;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+use wasmtime_wasi_http::io::TokioIo;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+
+/// Waits when the guest sets no limits of its own; the same as wasmtime's.
+const DEFAULT_WAIT: Duration = Duration::from_secs(600);
+
+/// Carries the requests of one store.
+pub(crate) struct Outgoing {
+    pod: Arc<PodNet>,
+}
+
+type Done = Box<dyn Future<Output = Result<(), Error>> + Send>;
+type Answer = Result<(Response<WasiBody>, Done), Error>;
+
+impl Outgoing {
+    pub(crate) const fn new(pod: Arc<PodNet>) -> Self {
+        Self { pod }
+    }
+}
+
+impl WasiHttpHooks for Outgoing {
+    fn default_scheme(&mut self) -> Option<Scheme> {
+        // Inside of the cluster nothing speaks TLS unless it says so.
+        Some(Scheme::HTTP)
+    }
+
+    fn is_supported_scheme(&mut self, scheme: &Scheme) -> bool {
+        *scheme == Scheme::HTTP
+    }
+
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _sent: Done,
+    ) -> Box<dyn Future<Output = Answer> + Send> {
+        Box::new(send(self.pod.clone(), request, options.unwrap_or_default()))
+    }
+}
+
+async fn send(pod: Arc<PodNet>, mut request: Request<WasiBody>, options: RequestOptions) -> Answer {
+    let authority = request.uri().authority().cloned().ok_or(Error::HttpRequestUriInvalid)?;
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let addresses = pod.resolve(host).map_err(to_http)?;
+    let ip = addresses.first().ok_or(Error::DestinationNotFound)?;
+    let to = SocketAddr::new(*ip, authority.port_u16().unwrap_or(80));
+    let wait = options.connect_timeout.unwrap_or(DEFAULT_WAIT);
+    let conn = timeout(wait, pod.connect(None, to).done()).await;
+    let conn = conn.map_err(|_| Error::ConnectionTimeout)?.map_err(to_http)?;
+
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(conn.into_io())).await?;
+    let driving = AbortOnDropHandle::new(tokio::spawn(connection));
+    if !request.headers().contains_key(header::HOST) {
+        let host = HeaderValue::from_str(authority.as_str());
+        request.headers_mut().insert(header::HOST, host.map_err(|_| Error::HttpRequestUriInvalid)?);
+    }
+    // A server is asked for a path; the whole address is for proxies.
+    let path = request.uri().path_and_query().cloned();
+    *request.uri_mut() = Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
+
+    let wait = options.first_byte_timeout.unwrap_or(DEFAULT_WAIT);
+    let response = timeout(wait, sender.send_request(request)).await;
+    let response = response.map_err(|_| Error::ConnectionReadTimeout)??;
+    let done = async move {
+        match driving.await {
+            Ok(outcome) => outcome.map_err(Error::from),
+            Err(_) => Ok(()),
+        }
+    };
+    Ok((response.map(|body| body.map_err(Error::from).boxed_unsync()), Box::new(done)))
+}
+
+fn to_http(error: NetError) -> Error {
+    match error {
+        NetError::Refused | NetError::Reset => Error::ConnectionRefused,
+        NetError::NameUnknown => Error::DnsError { rcode: Some("NXDOMAIN".to_owned()), info_code: None },
+        NetError::Denied => Error::DestinationIpProhibited,
+        NetError::Unreachable => Error::DestinationIpUnroutable,
+        NetError::TooMany => Error::ConnectionLimitReached,
+        NetError::Timeout => Error::ConnectionTimeout,
+        NetError::InUse | NetError::NotBindable | NetError::Invalid => Error::HttpRequestUriInvalid,
+    }
+}

@@ -1,0 +1,79 @@
+//! Where guests run: a lane for the well-behaved and one for those that spin.
+//!
+//! A guest that computes without end starves every task of its runtime for hundreds of milliseconds. So the
+//! agent's own work runs elsewhere (the caller's runtime), and guests that keep using up their slices move
+//! to threads of lower priority until they calm down.
+
+use std::io;
+
+use rustix::process::setpriority_process;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tracing::warn;
+
+/// Niceness of the hogs' threads: they get what the others leave.
+const HOG_NICE: i32 = 10;
+
+/// Threads for file operations of guests; tokio's default of 512 would be 512 stacks.
+const BLOCKING_THREADS: usize = 8;
+
+/// One of the two runtimes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Interactive guests.
+    Guests,
+    /// Guests that spin.
+    Hogs,
+}
+
+/// The runtimes that guests run on.
+pub struct Runtimes {
+    guests: Option<Runtime>,
+    hogs: Option<Runtime>,
+    handles: (Handle, Handle),
+}
+
+impl Runtimes {
+    /// Makes both, with as many workers each as there are cores.
+    ///
+    /// # Errors
+    /// When threads cannot be made.
+    pub fn new(cores: usize) -> io::Result<Self> {
+        let build = |name: &'static str, nice: i32| {
+            let lower = move || {
+                if nice != 0
+                    && let Err(error) = setpriority_process(None, nice)
+                {
+                    warn!(%error, "threads for busy guests keep their priority");
+                }
+            };
+            Builder::new_multi_thread()
+                .worker_threads(cores.max(1))
+                .max_blocking_threads(BLOCKING_THREADS)
+                .thread_name(name)
+                .on_thread_start(lower)
+                .enable_all()
+                .build()
+        };
+        let (guests, hogs) = (build("guest", 0)?, build("hog", HOG_NICE)?);
+        let handles = (guests.handle().clone(), hogs.handle().clone());
+        Ok(Self { guests: Some(guests), hogs: Some(hogs), handles })
+    }
+
+    /// The runtime of a lane.
+    #[must_use]
+    pub const fn lane(&self, lane: Lane) -> &Handle {
+        match lane {
+            Lane::Guests => &self.handles.0,
+            Lane::Hogs => &self.handles.1,
+        }
+    }
+}
+
+impl Drop for Runtimes {
+    fn drop(&mut self) {
+        // Waiting for guests here would block whoever drops; their stores go with their tasks.
+        for runtime in [self.guests.take(), self.hogs.take()].into_iter().flatten() {
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! How a running container is told to stop.
+//!
+//! ```text
+//! running ──stop──▶ stopping: its listeners are closed ──ends──▶ gone
+//!    │                     └──grace is over──▶ killed
+//!    └──stop, but nothing in it could hear──▶ ended at once, as SIGTERM ends a process that ignores nothing
+//! ```
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Weak};
+
+use freewheel_spoke_net::Listener;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+/// Why a container was ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// It was asked to stop and could not hear it.
+    Term,
+    /// It did not stop in time.
+    Kill,
+}
+
+/// A container's end, from outside.
+#[derive(Default)]
+pub(crate) struct Life {
+    stopping: CancellationToken,
+    kill: CancellationToken,
+    cause: Mutex<Option<Cause>>,
+    listeners: Mutex<Vec<Weak<Listener>>>,
+    hears: AtomicBool,
+}
+
+impl Life {
+    /// Cancelled when the container is to stop.
+    pub(crate) const fn stopping(&self) -> &CancellationToken {
+        &self.stopping
+    }
+
+    /// Cancelled when the container is to be gone.
+    pub(crate) const fn killed(&self) -> &CancellationToken {
+        &self.kill
+    }
+
+    /// Why it was killed, if it was.
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        *self.cause.lock()
+    }
+
+    /// The container listens: closing the port tells it to stop.
+    pub(crate) fn listens(&self, listener: &Arc<Listener>) {
+        let mut listeners = self.listeners.lock();
+        listeners.retain(|known| 0 < known.strong_count());
+        listeners.push(Arc::downgrade(listener));
+        if self.stopping.is_cancelled() {
+            listener.close();
+        }
+    }
+
+    /// The container waits for its stop in another way.
+    pub(crate) fn hears(&self) {
+        self.hears.store(true, SeqCst);
+    }
+
+    /// Asks it to stop. Whether anything in it can hear that.
+    pub(crate) fn stop(&self) -> bool {
+        self.stopping.cancel();
+        let listeners = std::mem::take(&mut *self.listeners.lock());
+        let live: Vec<_> = listeners.iter().filter_map(Weak::upgrade).collect();
+        for listener in &live {
+            listener.close();
+        }
+        !live.is_empty() || self.hears.load(SeqCst)
+    }
+
+    /// Ends it. The first cause stands.
+    pub(crate) fn kill(&self, cause: Cause) {
+        self.cause.lock().get_or_insert(cause);
+        self.kill.cancel();
+    }
+}

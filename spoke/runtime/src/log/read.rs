@@ -1,0 +1,324 @@
+//! Reads a container's log as `kubectl logs` wants it.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+
+use super::drain::older;
+use super::stamp::{self, stamp};
+
+/// Bytes of one piece of the answer.
+const PIECE: usize = 32 << 10;
+
+/// Pieces that wait for a slow reader; then reading waits.
+const PIECES: usize = 4;
+
+/// What to read.
+#[derive(Clone, Debug, Default)]
+pub struct LogOptions {
+    /// Goes on while the container runs.
+    pub follow: bool,
+    /// Only the last lines.
+    pub tail_lines: Option<u64>,
+    /// Only lines from then on.
+    pub since: Option<SystemTime>,
+    /// Each line begins with its time.
+    pub timestamps: bool,
+    /// Ends after so many bytes.
+    pub limit_bytes: Option<u64>,
+}
+
+/// Reads the log in this file; `live` comes from the container that writes it, if it runs.
+///
+/// The pieces end when everything was read and, when following, the container's log is complete. Dropping the
+/// receiver ends the reading. A log that does not exist is empty: its container has not written yet.
+pub fn read(
+    log: PathBuf,
+    options: LogOptions,
+    live: Option<watch::Receiver<u64>>,
+) -> mpsc::Receiver<io::Result<Bytes>> {
+    let (out, pieces) = mpsc::channel(PIECES);
+    tokio::spawn(async move {
+        if let Err(error) = pump(log, options, live, &out).await {
+            // The reader is gone, or is told why it gets no more.
+            let _ = out.send(Err(error)).await;
+        }
+    });
+    pieces
+}
+
+async fn pump(
+    log: PathBuf,
+    options: LogOptions,
+    mut live: Option<watch::Receiver<u64>>,
+    out: &mpsc::Sender<io::Result<Bytes>>,
+) -> io::Result<()> {
+    let follow = options.follow;
+    let mut reader = blocking(move || Reader::open(log, options)).await?;
+    loop {
+        // What is written after this mark wakes the wait below, so that nothing falls between.
+        let ended = live.as_mut().is_none_or(|live| {
+            live.borrow_and_update();
+            live.has_changed().is_err()
+        });
+        loop {
+            let (piece, back) = blocking(move || {
+                let piece = reader.piece()?;
+                Ok((piece, reader))
+            })
+            .await?;
+            reader = back;
+            let Some(piece) = piece else { break };
+            if !piece.is_empty() && out.send(Ok(piece)).await.is_err() {
+                return Ok(());
+            }
+        }
+        if !follow || ended || reader.left == Some(0) {
+            return Ok(());
+        }
+        if let Some(live) = &mut live {
+            tokio::select! {
+                // Its end is seen at the next turn, after a last look into the file.
+                _ = live.changed() => {}
+                () = out.closed() => return Ok(()),
+            }
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+/// The files of one log, oldest first, and how far they were read.
+struct Reader {
+    log: PathBuf,
+    files: VecDeque<BufReader<File>>,
+    newest: Option<u64>,
+    since: Option<String>,
+    timestamps: bool,
+    left: Option<u64>,
+    line: Vec<u8>,
+}
+
+impl Reader {
+    fn open(log: PathBuf, options: LogOptions) -> io::Result<Self> {
+        let mut reader = Self {
+            log,
+            files: VecDeque::new(),
+            newest: None,
+            since: options.since.map(stamp),
+            timestamps: options.timestamps,
+            left: options.limit_bytes,
+            line: Vec::new(),
+        };
+        let aside = older(&reader.log);
+        for path in [aside.as_path(), reader.log.clone().as_path()] {
+            reader.add(path)?;
+        }
+        if let Some(lines) = options.tail_lines {
+            reader.skip_to_tail(usize::try_from(lines).unwrap_or(usize::MAX))?;
+        }
+        Ok(reader)
+    }
+
+    fn add(&mut self, path: &Path) -> io::Result<()> {
+        match File::open(path) {
+            Ok(file) => {
+                self.newest = Some(file.metadata()?.ino());
+                self.files.push_back(BufReader::with_capacity(PIECE, file));
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Leaves the last lines unread. The files are bounded, so reading them whole is too.
+    fn skip_to_tail(&mut self, lines: usize) -> io::Result<()> {
+        let mut starts = VecDeque::new();
+        let mut begins = true;
+        for (index, file) in self.files.iter_mut().enumerate() {
+            let mut at = 0;
+            loop {
+                self.line.clear();
+                let count = file.read_until(b'\n', &mut self.line)?;
+                if count == 0 {
+                    break;
+                }
+                if begins {
+                    starts.push_back((index, at));
+                    if lines < starts.len() {
+                        starts.pop_front();
+                    }
+                }
+                // Only a full line ends the one that the user wrote.
+                begins = fields(&self.line).is_none_or(|(_, tag, _)| tag == b'F');
+                at += count as u64;
+            }
+        }
+        let end = (self.files.len().saturating_sub(1), u64::MAX);
+        let (index, at) = starts.front().copied().unwrap_or(end);
+        self.files.drain(..index.min(self.files.len()));
+        let mut files = self.files.iter_mut();
+        if let Some(first) = files.next() {
+            if at == u64::MAX {
+                first.seek(SeekFrom::End(0))?;
+            } else {
+                first.seek(SeekFrom::Start(at))?;
+            }
+        }
+        files.try_for_each(|file| file.rewind())
+    }
+
+    /// The next bytes for the user; `None`: there are none now.
+    fn piece(&mut self) -> io::Result<Option<Bytes>> {
+        let mut out = Vec::new();
+        while out.len() < PIECE && self.left != Some(0) {
+            let Some(file) = self.files.front_mut() else {
+                if self.turn()? { continue } else { break }
+            };
+            file.take(1 << 20).read_until(b'\n', &mut self.line)?;
+            if self.line.last() == Some(&b'\n') {
+                self.emit(&mut out);
+                self.line.clear();
+            } else if 1 < self.files.len() {
+                self.files.pop_front();
+            } else if !self.turn()? {
+                break;
+            }
+        }
+        Ok((!out.is_empty()).then(|| out.into()))
+    }
+
+    /// Whether a newer file has taken the place of the one that is being read.
+    fn turn(&mut self) -> io::Result<bool> {
+        let current = match std::fs::metadata(&self.log) {
+            Ok(found) => found.ino(),
+            Err(_) => return Ok(false),
+        };
+        if self.newest == Some(current) {
+            return Ok(false);
+        }
+        self.add(&self.log.clone())?;
+        Ok(true)
+    }
+
+    fn emit(&mut self, out: &mut Vec<u8>) {
+        let Some((time, tag, text)) = fields(&self.line) else { return };
+        if self.since.as_ref().is_some_and(|since| time < since.as_bytes()) {
+            return;
+        }
+        let start = out.len();
+        if self.timestamps {
+            out.extend_from_slice(time);
+            out.push(b' ');
+        }
+        out.extend_from_slice(text);
+        if tag == b'F' {
+            out.push(b'\n');
+        }
+        if let Some(left) = &mut self.left {
+            let length = (out.len() - start).min(usize::try_from(*left).unwrap_or(usize::MAX));
+            out.truncate(start + length);
+            *left -= length as u64;
+        }
+    }
+}
+
+/// Time, tag and text of a line; `None`: it is none of ours.
+fn fields(line: &[u8]) -> Option<(&[u8], u8, &[u8])> {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let (time, rest) = line.split_at_checked(stamp::LEN)?;
+    // ` stdout F ` and ` stderr F ` have one length.
+    let (head, text) = rest.split_at_checked(" stdout F ".len())?;
+    let tag = *head.get(head.len() - 2)?;
+    Some((time, tag, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{LogSink, Source, drain};
+    use std::time::Duration;
+    use wasmtime_wasi_io::streams::OutputStream as _;
+
+    fn write(sink: &LogSink, text: &str) {
+        let mut stream = sink.stream(Source::Stdout);
+        stream.write(Bytes::copy_from_slice(text.as_bytes())).unwrap();
+    }
+
+    async fn all(mut pieces: mpsc::Receiver<io::Result<Bytes>>) -> String {
+        let mut out = Vec::new();
+        while let Some(piece) = pieces.recv().await {
+            out.extend_from_slice(&piece.unwrap());
+        }
+        String::from_utf8(out).unwrap()
+    }
+
+    async fn log_of(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("0.log");
+        let sink = LogSink::new();
+        write(&sink, text);
+        sink.close();
+        drain(sink, log.clone()).await;
+        (dir, log)
+    }
+
+    #[tokio::test]
+    async fn lines_come_back_as_they_were_written() {
+        let (_dir, log) = log_of("one\ntwo\nthree").await;
+        let read = |options| all(read(log.clone(), options, None));
+        assert_eq!(read(LogOptions::default()).await, "one\ntwo\nthree\n");
+        let tail = |lines| LogOptions { tail_lines: Some(lines), ..LogOptions::default() };
+        assert_eq!(read(tail(2)).await, "two\nthree\n");
+        assert_eq!(read(tail(0)).await, "");
+        assert_eq!(read(tail(9)).await, "one\ntwo\nthree\n");
+        let limited = LogOptions { limit_bytes: Some(5), ..LogOptions::default() };
+        assert_eq!(read(limited).await, "one\nt");
+        let later = SystemTime::now() + Duration::from_secs(60);
+        let since = LogOptions { since: Some(later), ..LogOptions::default() };
+        assert_eq!(read(since).await, "");
+        let stamped = LogOptions { timestamps: true, ..LogOptions::default() };
+        assert!(read(stamped).await.lines().all(|line| line.as_bytes()[10] == b'T'));
+    }
+
+    #[tokio::test]
+    async fn a_tail_counts_the_users_lines_not_their_parts() {
+        let long = "x".repeat(40 << 10);
+        let (_dir, log) = log_of(&format!("first\n{long}\n")).await;
+        let tail = LogOptions { tail_lines: Some(1), ..LogOptions::default() };
+        assert_eq!(all(read(log, tail, None)).await, format!("{long}\n"));
+    }
+
+    #[tokio::test]
+    async fn following_ends_with_the_container_and_misses_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("0.log");
+        let sink = LogSink::new();
+        let draining = tokio::spawn(drain(sink.clone(), log.clone()));
+        let options = LogOptions { follow: true, ..LogOptions::default() };
+        let mut pieces = read(log, options, Some(sink.follow()));
+        write(&sink, "early\n");
+        assert_eq!(pieces.recv().await.unwrap().unwrap(), "early\n");
+        write(&sink, "late\n");
+        sink.close();
+        drop(sink);
+        draining.await.unwrap();
+        assert_eq!(all(pieces).await, "late\n");
+    }
+
+    #[tokio::test]
+    async fn a_log_that_does_not_exist_is_empty() {
+        assert_eq!(all(read("/nonexistent/0.log".into(), LogOptions::default(), None)).await, "");
+    }
+}

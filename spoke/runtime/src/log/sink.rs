@@ -1,0 +1,210 @@
+//! What a container has written and nobody has put on disk yet.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::io::AsyncWrite;
+use tokio::sync::watch;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi_io::poll::Pollable;
+use wasmtime_wasi_io::streams::{OutputStream, StreamResult};
+
+/// Bytes that wait for the disk, stdout and stderr of all instances together. Then the guest waits.
+const BOUND: usize = 64 << 10;
+
+/// Which stream a line was written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Stdout,
+    Stderr,
+}
+
+impl Source {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+}
+
+/// A piece of output: which stream, when, what.
+pub(super) type Piece = (Source, SystemTime, Bytes);
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Piece>,
+    bytes: usize,
+    writers: Vec<Waker>,
+    drain: Option<Waker>,
+    closed: bool,
+}
+
+struct Inner {
+    state: Mutex<State>,
+    /// Bytes on disk; its end tells followers that no more will come.
+    written: watch::Sender<u64>,
+}
+
+/// A container's output on its way to the disk.
+#[derive(Clone)]
+pub(crate) struct LogSink(Arc<Inner>);
+
+impl LogSink {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Inner { state: Mutex::default(), written: watch::channel(0).0 }))
+    }
+
+    /// One of the guest's streams.
+    pub(crate) fn stream(&self, source: Source) -> LogStream {
+        LogStream { sink: self.clone(), source }
+    }
+
+    /// A line by the spoke itself, where the user of the container will look for it.
+    pub(crate) fn note(&self, line: &str) {
+        self.push(Source::Stderr, Bytes::from(format!("{line}\n")));
+    }
+
+    /// Changes whenever lines have reached the file; ends when the container's log is complete.
+    pub(crate) fn follow(&self) -> watch::Receiver<u64> {
+        self.0.written.subscribe()
+    }
+
+    pub(super) fn wrote(&self, total: u64) {
+        self.0.written.send_replace(total);
+    }
+
+    /// No more output will come.
+    pub(crate) fn close(&self) {
+        let drain = {
+            let mut state = self.0.state.lock();
+            state.closed = true;
+            state.drain.take()
+        };
+        if let Some(drain) = drain {
+            drain.wake();
+        }
+    }
+
+    fn push(&self, source: Source, bytes: Bytes) {
+        let drain = {
+            let mut state = self.0.state.lock();
+            if bytes.is_empty() || state.closed {
+                return;
+            }
+            state.bytes += bytes.len();
+            state.queue.push_back((source, SystemTime::now(), bytes));
+            state.drain.take()
+        };
+        if let Some(drain) = drain {
+            drain.wake();
+        }
+    }
+
+    fn room(&self) -> usize {
+        BOUND.saturating_sub(self.0.state.lock().bytes)
+    }
+
+    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.0.state.lock();
+        if state.bytes < BOUND || state.closed {
+            return Poll::Ready(());
+        }
+        if !state.writers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            state.writers.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Takes everything that waits; `None`: it is closed and empty.
+    pub(super) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<VecDeque<Piece>>> {
+        let (pieces, writers) = {
+            let mut state = self.0.state.lock();
+            if state.queue.is_empty() {
+                if state.closed {
+                    return Poll::Ready(None);
+                }
+                state.drain = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            state.bytes = 0;
+            (std::mem::take(&mut state.queue), std::mem::take(&mut state.writers))
+        };
+        for writer in writers {
+            writer.wake();
+        }
+        Poll::Ready(Some(pieces))
+    }
+}
+
+/// One of a guest's output streams.
+#[derive(Clone)]
+pub(crate) struct LogStream {
+    sink: LogSink,
+    source: Source,
+}
+
+impl IsTerminal for LogStream {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for LogStream {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[async_trait::async_trait]
+impl Pollable for LogStream {
+    async fn ready(&mut self) {
+        std::future::poll_fn(|cx| self.sink.poll_room(cx)).await;
+    }
+}
+
+impl OutputStream for LogStream {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.sink.push(self.source, bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(self.sink.room())
+    }
+}
+
+impl AsyncWrite for LogStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        std::task::ready!(self.sink.poll_room(cx));
+        let count = buf.len().min(self.sink.room().max(1));
+        self.sink.push(self.source, Bytes::copy_from_slice(&buf[..count]));
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,258 @@
+//! The wrapper around every guest's future: what it uses, what it may use, where it runs, when it dies.
+//!
+//! ```text
+//! Guests --3 polls that last a whole tick--> Hogs --calm for a second--> Guests
+//!    └──────────── killed: the guest's future is dropped, wherever it is ──────┘
+//! ```
+//!
+//! Guarantees: a killed guest is gone at its next yield, at most one tick away; CPU time is counted to the
+//! poll; a guest with a quota gets no more than its share of each period, over all of its instances.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::time::Sleep;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use crate::lanes::{Lane, Runtimes};
+use crate::ticker::{TICK, Ticker};
+
+/// Period of CPU quotas, as in the kernel's CFS.
+const PERIOD: Duration = Duration::from_millis(100);
+
+/// A poll this long was ended by the epoch, not by the guest.
+const WHOLE_TICK: Duration = Duration::from_millis(TICK.as_millis() as u64 * 8 / 10);
+
+/// So many of them in a row, with at most [`CALM`] between, make a hog.
+const HOG_POLLS: u32 = 3;
+
+/// So long without one, and a hog is a guest again.
+const CALM: Duration = Duration::from_secs(1);
+
+/// Polls shorter than this are counted by the wall clock: the thread's CPU clock costs a system call, and
+/// so short a poll is rarely interrupted.
+const SHORT: Duration = Duration::from_millis(1);
+
+/// What one container has used.
+#[derive(Debug, Default)]
+pub struct Usage {
+    /// CPU time in nanoseconds.
+    pub cpu_ns: AtomicU64,
+    /// How often its quota made it wait.
+    pub throttled: AtomicU64,
+    /// How often it moved to the hogs' lane.
+    pub demoted: AtomicU64,
+}
+
+/// A CPU quota, shared by all instances of a container.
+pub(crate) struct Quota {
+    per_period: u64,
+    state: Mutex<Period>,
+}
+
+struct Period {
+    start: Instant,
+    used: u64,
+}
+
+impl Quota {
+    pub(crate) fn new(milli: u32) -> Self {
+        let per_period = u64::from(milli) * 100_000; // 100 ms × n/1000 in ns
+        Self { per_period, state: Mutex::new(Period { start: Instant::now(), used: 0 }) }
+    }
+
+    /// When the guest may go on, if it may not now. Debt is carried into the next period, credit is not.
+    fn wait(&self, now: Instant) -> Option<Instant> {
+        let mut state = self.state.lock();
+        let periods = now.duration_since(state.start).as_nanos() / PERIOD.as_nanos();
+        if let Ok(periods @ 1..) = u32::try_from(periods) {
+            state.used = state.used.saturating_sub(self.per_period * u64::from(periods));
+            state.start += PERIOD * periods;
+        }
+        (self.per_period <= state.used).then(|| state.start + PERIOD)
+    }
+
+    fn spend(&self, nanos: u64) {
+        self.state.lock().used += nanos;
+    }
+}
+
+/// What all instances of one container share.
+pub(crate) struct Meter {
+    pub(crate) usage: Arc<Usage>,
+    pub(crate) quota: Option<Quota>,
+    pub(crate) ticker: Arc<Ticker>,
+    pub(crate) kill: CancellationToken,
+}
+
+/// How a turn on a lane ended.
+enum Turn<T> {
+    Done(T),
+    Killed,
+    Move(Lane),
+}
+
+struct Metered<F: Future> {
+    guest: Option<Pin<Box<F>>>,
+    meter: Arc<Meter>,
+    killed: Pin<Box<WaitForCancellationFutureOwned>>,
+    pause: Option<Pin<Box<Sleep>>>,
+    lane: Lane,
+    whole_ticks: u32,
+    last_whole_tick: Instant,
+    precise: bool,
+}
+
+/// Runs a guest to its end and tells it to `done`; `None`: it was killed.
+pub(crate) fn run<F>(
+    runtimes: Arc<Runtimes>,
+    meter: Arc<Meter>,
+    guest: F,
+    done: impl FnOnce(Option<F::Output>) + Send + 'static,
+) where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    let killed = Box::pin(meter.kill.clone().cancelled_owned());
+    let metered = Metered {
+        guest: Some(Box::pin(guest)),
+        meter,
+        killed,
+        pause: None,
+        lane: Lane::Guests,
+        whole_ticks: 0,
+        last_whole_tick: Instant::now(),
+        precise: false,
+    };
+    go(runtimes, metered, done);
+}
+
+fn go<F>(
+    runtimes: Arc<Runtimes>,
+    mut metered: Metered<F>,
+    done: impl FnOnce(Option<F::Output>) + Send + 'static,
+) where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    let lane = runtimes.lane(metered.lane).clone();
+    lane.spawn(async move {
+        match std::future::poll_fn(|cx| metered.poll(cx)).await {
+            Turn::Done(output) => done(Some(output)),
+            Turn::Killed => done(None),
+            Turn::Move(lane) => {
+                metered.lane = lane;
+                go(runtimes, metered, done);
+            }
+        }
+    });
+}
+
+impl<F: Future> Metered<F> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Turn<F::Output>> {
+        if self.killed.as_mut().poll(cx).is_ready() {
+            // The guest's stack is unwound here and now; its store and sockets go with it.
+            self.guest = None;
+            return Poll::Ready(Turn::Killed);
+        }
+        if self.throttled(cx) {
+            return Poll::Pending;
+        }
+        let Some(guest) = &mut self.guest else { return Poll::Ready(Turn::Killed) };
+        let meter = self.meter.clone();
+        let begin = Instant::now();
+        let cpu = self.precise.then(thread_cpu);
+        let running = meter.ticker.enter();
+        let polled = guest.as_mut().poll(cx);
+        drop(running);
+        let now = Instant::now();
+        let wall = now.duration_since(begin);
+        self.charge(wall, cpu);
+        match polled {
+            Poll::Ready(output) => {
+                self.guest = None;
+                Poll::Ready(Turn::Done(output))
+            }
+            Poll::Pending => self.choose_lane(now, wall),
+        }
+    }
+
+    fn throttled(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(quota) = &self.meter.quota else { return false };
+        if let Some(pause) = &mut self.pause {
+            if pause.as_mut().poll(cx).is_pending() {
+                return true;
+            }
+            self.pause = None;
+        }
+        while let Some(until) = quota.wait(Instant::now()) {
+            self.meter.usage.throttled.fetch_add(1, Relaxed);
+            let mut pause = Box::pin(tokio::time::sleep_until(until.into()));
+            if pause.as_mut().poll(cx).is_pending() {
+                self.pause = Some(pause);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn charge(&mut self, wall: Duration, cpu: Option<u64>) {
+        let wall = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);
+        let used = cpu.map_or(wall, |before| thread_cpu().saturating_sub(before));
+        // Whoever polls long is measured exactly from the next poll on.
+        self.precise = SHORT.as_nanos() < u128::from(wall) || (cpu.is_some() && self.lane == Lane::Hogs);
+        self.meter.usage.cpu_ns.fetch_add(used, Relaxed);
+        if let Some(quota) = &self.meter.quota {
+            quota.spend(used);
+        }
+    }
+
+    fn choose_lane(&mut self, now: Instant, wall: Duration) -> Poll<Turn<F::Output>> {
+        let calm = CALM <= now.duration_since(self.last_whole_tick);
+        if WHOLE_TICK <= wall {
+            self.whole_ticks = if calm { 1 } else { self.whole_ticks + 1 };
+            self.last_whole_tick = now;
+        } else if calm {
+            self.whole_ticks = 0;
+        }
+        match self.lane {
+            Lane::Guests if HOG_POLLS <= self.whole_ticks => {
+                self.meter.usage.demoted.fetch_add(1, Relaxed);
+                Poll::Ready(Turn::Move(Lane::Hogs))
+            }
+            Lane::Hogs if self.whole_ticks == 0 => Poll::Ready(Turn::Move(Lane::Guests)),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+/// CPU time of this thread in nanoseconds.
+fn thread_cpu() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_gives_its_share_of_each_period_and_takes_debt_along() {
+        let quota = Quota::new(500);
+        let start = quota.state.lock().start;
+        assert_eq!(quota.wait(start), None);
+        quota.spend(70_000_000);
+        assert_eq!(quota.wait(start), Some(start + PERIOD));
+        // 20 ms of debt are left of the second period's 50.
+        assert_eq!(quota.wait(start + PERIOD), None);
+        quota.spend(30_000_000);
+        assert_eq!(quota.wait(start + PERIOD), Some(start + PERIOD * 2));
+        assert_eq!(quota.wait(start + PERIOD * 100), None);
+    }
+}

@@ -1,0 +1,29 @@
+//! Chooses the engine profile that this machine can hold.
+
+use freewheel_spoke_engine::{GUARDED_RESERVATION, Memory, Profile};
+
+use crate::native;
+
+/// The best profile for this many pods, or `None` on a machine that wasmtime cannot run on.
+///
+/// Many Raspberry Pi kernels give a process 512 GiB of address space: guarded memories would end at about
+/// 125 pods there, so the space is tried out instead of assumed.
+#[must_use]
+pub fn choose_profile(max_pods: u32) -> Option<Profile> {
+    let needed = usize::try_from(u64::from(max_pods.max(1)) * GUARDED_RESERVATION);
+    let guarded = needed.is_ok_and(native::can_reserve);
+    let mut candidates = Profile::candidates().into_iter();
+    candidates.find(|profile| guarded || profile.memory == Memory::Bounded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_without_room_for_guards_gets_bounds_checks() {
+        assert_eq!(choose_profile(1).unwrap().memory, Memory::Guard4g);
+        // 4 PiB and more is beyond the 47 bits that any of our machines give.
+        assert_eq!(choose_profile(2_000_000).unwrap().memory, Memory::Bounded);
+    }
+}

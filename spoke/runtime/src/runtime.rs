@@ -1,0 +1,260 @@
+//! All containers of the node.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use freewheel_spoke_agent::ports::{ContainerId, Containers, Exit, Input, StartContainer};
+use freewheel_spoke_engine::{Profile, config};
+use freewheel_spoke_net::Fabric;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tracing::{Instrument as _, info, info_span};
+use wasmtime::Engine;
+
+use crate::container::Container;
+use crate::exit;
+use crate::lanes::Runtimes;
+use crate::life::{Cause, Life};
+use crate::linker::linker;
+use crate::log::{self, LogOptions, LogSink};
+use crate::memory::Memory;
+use crate::metered::{Meter, Quota, Usage};
+use crate::module::Modules;
+use crate::ticker::Ticker;
+
+/// How long the end of a container waits for its log to reach the disk.
+const LOG_WAIT: Duration = Duration::from_secs(5);
+
+/// What a runtime is made with.
+pub struct RuntimeOptions {
+    /// The engine profile, from [`crate::choose_profile`].
+    pub profile: Profile,
+    /// Where the pods' networks are.
+    pub fabric: Arc<Fabric>,
+    /// Runs what is not a guest: ends, logs, timers.
+    pub control: Handle,
+    /// Where guests run.
+    pub runtimes: Runtimes,
+    /// Takes `Input::Started` and `Input::Exited`; must not block.
+    pub deliver: Arc<dyn Fn(Input) + Send + Sync>,
+}
+
+/// Why a runtime cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotStart {
+    /// The engine does not come up on this machine.
+    #[error("wasmtime does not start: {0:#}")]
+    Engine(wasmtime::Error),
+    /// No thread for the epoch.
+    #[error("cannot start the epoch thread")]
+    Thread(#[source] io::Error),
+}
+
+struct Running {
+    life: Arc<Life>,
+    usage: Arc<Usage>,
+    memory: Arc<Memory>,
+    log: PathBuf,
+    sink: LogSink,
+}
+
+/// All containers of the node.
+pub struct Runtime {
+    engine: Engine,
+    modules: Modules,
+    ticker: Arc<Ticker>,
+    fabric: Arc<Fabric>,
+    control: Handle,
+    runtimes: Arc<Runtimes>,
+    deliver: Arc<dyn Fn(Input) + Send + Sync>,
+    running: Mutex<HashMap<ContainerId, Running>>,
+    /// Log files by pod, to be removed with it.
+    logs: Mutex<HashMap<String, Vec<PathBuf>>>,
+    this: std::sync::Weak<Self>,
+}
+
+impl Runtime {
+    /// Makes the engine and starts its clock.
+    ///
+    /// # Errors
+    /// When the engine does not come up or a thread cannot be made.
+    pub fn new(options: RuntimeOptions) -> Result<Arc<Self>, CannotStart> {
+        let config = config(&options.profile).map_err(CannotStart::Engine)?;
+        let engine = Engine::new(&config).map_err(CannotStart::Engine)?;
+        let linker = linker(&engine).map_err(CannotStart::Engine)?;
+        let ticker = Ticker::start(&engine).map_err(CannotStart::Thread)?;
+        let RuntimeOptions { fabric, control, runtimes, deliver, .. } = options;
+        Ok(Arc::new_cyclic(|this| Self {
+            modules: Modules::new(engine.clone(), linker),
+            engine,
+            ticker,
+            fabric,
+            control,
+            runtimes: Arc::new(runtimes),
+            deliver,
+            running: Mutex::default(),
+            logs: Mutex::default(),
+            this: this.clone(),
+        }))
+    }
+
+    /// Reads a container's log file; follows it while its container runs. Call within a tokio runtime.
+    #[must_use]
+    pub fn logs(&self, file: &Path, options: LogOptions) -> mpsc::Receiver<io::Result<Bytes>> {
+        let running = self.running.lock();
+        let live = running.values().find(|running| running.log == file);
+        log::read(file.to_owned(), options, live.map(|running| running.sink.follow()))
+    }
+
+    /// CPU use and bytes of memory of a running container.
+    #[must_use]
+    pub fn usage(&self, id: &ContainerId) -> Option<(Arc<Usage>, usize)> {
+        let running = self.running.lock();
+        running.get(id).map(|running| (running.usage.clone(), running.memory.used()))
+    }
+
+    /// How often guests were interrupted since the start: it stands still while none runs.
+    #[must_use]
+    pub fn ticks(&self) -> u64 {
+        self.ticker.ticks()
+    }
+
+    /// Runs one start from its request to its `Exited`.
+    async fn supervise(self: Arc<Self>, start: StartContainer, life: Arc<Life>, sink: LogSink) {
+        let id = start.id.clone();
+        let draining = self.control.spawn(log::drain(sink.clone(), start.log.clone()));
+        let exit = self.clone().live(start, life.clone(), sink.clone()).await;
+        // What still runs of it (instances of an HTTP pod) has no container any more.
+        life.kill(Cause::Kill);
+        self.running.lock().remove(&id);
+        sink.close();
+        drop(sink);
+        let _ = tokio::time::timeout(LOG_WAIT, draining).await;
+        info!(code = exit.code, reason = exit.reason, "container ended");
+        (self.deliver)(Input::Exited(id, exit));
+    }
+
+    async fn live(self: Arc<Self>, start: StartContainer, life: Arc<Life>, log: LogSink) -> Exit {
+        let Some(pod) = self.fabric.pod(&start.id.pod) else {
+            return exit::start_error("the pod has no network");
+        };
+        let module = match self.modules.in_use(&start.artifact) {
+            Some(module) => Ok(module),
+            None => {
+                // Reads the disk, which may be a slow card.
+                let (runtime, artifact) = (self.clone(), start.artifact.clone());
+                let load = move || runtime.modules.load(&artifact);
+                match tokio::task::spawn_blocking(load).await {
+                    Ok(loaded) => loaded,
+                    Err(error) => return exit::start_error(format!("loading failed: {error}")),
+                }
+            }
+        };
+        let module = match module {
+            Ok(module) => module,
+            Err(error) => return exit::start_error(error.to_string()),
+        };
+        let Some((usage, memory)) = self.accounts(&start.id) else {
+            return exit::start_error("stopped before it started");
+        };
+        let meter = Meter {
+            usage,
+            quota: start.cpu_limit_milli.map(Quota::new),
+            ticker: self.ticker.clone(),
+            kill: life.killed().clone(),
+        };
+        let (deliver, id) = (self.deliver.clone(), start.id.clone());
+        let container = Arc::new(Container {
+            start,
+            pod,
+            engine: self.engine.clone(),
+            life,
+            memory,
+            meter: Arc::new(meter),
+            log,
+            runtimes: self.runtimes.clone(),
+        });
+        container.run(&module, move || deliver(Input::Started(id))).await
+    }
+
+    fn accounts(&self, id: &ContainerId) -> Option<(Arc<Usage>, Arc<Memory>)> {
+        let running = self.running.lock();
+        running.get(id).map(|running| (running.usage.clone(), running.memory.clone()))
+    }
+
+    fn kill(&self, life: &Life, cause: Cause) {
+        life.kill(cause);
+        self.ticker.interrupt();
+    }
+
+    /// Ends all containers at once and waits for none: the agent's process is going.
+    pub fn abandon(&self) {
+        for running in self.running.lock().values() {
+            running.life.kill(Cause::Kill);
+        }
+        self.ticker.interrupt();
+    }
+}
+
+impl Containers for Runtime {
+    fn start(&self, start: StartContainer) {
+        let Some(this) = self.this.upgrade() else { return };
+        let (life, sink) = (Arc::new(Life::default()), LogSink::new());
+        let running = Running {
+            life: life.clone(),
+            usage: Arc::default(),
+            memory: Memory::new(start.memory_limit),
+            log: start.log.clone(),
+            sink: sink.clone(),
+        };
+        self.running.lock().insert(start.id.clone(), running);
+        self.logs.lock().entry(start.id.pod.clone()).or_default().push(start.log.clone());
+        let span = info_span!(
+            "container",
+            cluster = %start.realm,
+            pod = start.pod_name,
+            namespace = start.namespace,
+            container = start.id.container,
+            attempt = start.id.attempt,
+        );
+        self.control.spawn(this.supervise(start, life, sink).instrument(span));
+    }
+
+    fn stop(&self, id: &ContainerId, grace: Duration) {
+        let life = self.running.lock().get(id).map(|running| running.life.clone());
+        let (Some(life), Some(this)) = (life, self.this.upgrade()) else { return };
+        if !life.stop() {
+            self.kill(&life, Cause::Term);
+            return;
+        }
+        self.control.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(grace) => this.kill(&life, Cause::Kill),
+                () = life.killed().cancelled() => {}
+            }
+        });
+    }
+
+    fn forget_pod(&self, pod_uid: &str) {
+        let Some(logs) = self.logs.lock().remove(pod_uid) else { return };
+        self.control.spawn_blocking(move || {
+            for log in logs {
+                // One that was never written, or is gone with its directory, is as good as removed.
+                let _ = std::fs::remove_file(log::older(&log));
+                let _ = std::fs::remove_file(&log);
+            }
+        });
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.abandon();
+        self.ticker.end();
+    }
+}
