@@ -226,11 +226,7 @@ impl ApiError {
                 }
             }
             if !details.causes.is_empty() {
-                let causes = details
-                    .causes
-                    .iter()
-                    .map(|c| json!({"reason": c.reason, "message": c.message, "field": c.field}));
-                out.insert("causes".to_owned(), causes.collect());
+                out.insert("causes".to_owned(), details.causes.iter().map(Cause::to_value).collect());
             }
             if let Some(seconds) = details.retry_after_seconds {
                 out.insert("retryAfterSeconds".to_owned(), json!(seconds));
@@ -238,6 +234,16 @@ impl ApiError {
             status["details"] = Value::Object(out);
         }
         status
+    }
+}
+
+impl Cause {
+    fn to_value(&self) -> Value {
+        let mut cause = json!({"reason": self.reason, "message": self.message});
+        if !self.field.is_empty() {
+            cause["field"] = json!(self.field);
+        }
+        cause
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::kind::Kind;
 
 /// What each row carries of its object beside the cells (`includeObject` of the request).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Include {
     /// Nothing.
     None,

@@ -1,1 +1,51 @@
-//! Being written.
+//! The Kubernetes API over HTTPS.
+//!
+//! ```text
+//! server     listener, TLS, HTTP/1.1 and HTTP/2, bounds, shutdown
+//! tls        certificates of ours and of clients
+//! dispatch   caller ▸ cluster ▸ path ▸ permission ▸ verb
+//!   path, query, media   what the URL and the headers say
+//!   authn, authz         who calls, what they may do
+//!   read, watch          get, list; watch          (encode, splice, resume)
+//!   write, remove        create, update, patch; delete   (decode)
+//!   scale, log, bind     subresources with a body of their own
+//!   discovery, openapi, health, review   what the hub says about itself and the caller
+//! view       the kind that is served over the kind that is stored
+//! ```
+//!
+//! Guarantees: everything a client can make grow has a bound; every refusal is a Status; a get or list
+//! in plain JSON parses nothing.
+
+pub mod authn;
+pub mod authz;
+mod bind;
+pub mod body;
+mod call;
+mod decode;
+mod discovery;
+mod dispatch;
+mod encode;
+pub mod health;
+mod log;
+mod media;
+mod openapi;
+mod path;
+mod query;
+mod read;
+mod remove;
+mod respond;
+mod resume;
+mod review;
+mod scale;
+mod server;
+mod splice;
+pub mod tls;
+mod view;
+mod watch;
+mod write;
+
+pub use authn::User;
+pub use body::{Body, BodyError};
+pub use health::Check;
+pub use server::{Extra, Limits, Server, serve};
+pub use tls::{Tls, TlsError};

@@ -1,0 +1,138 @@
+//! One request for a resource, after its path, caller and options were read.
+
+use std::sync::Arc;
+
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::selector::{FieldSelector, LabelSelector};
+use freewheel_hub_store::objects::{Actor, How, Place};
+use freewheel_hub_store::{Scope, Stored};
+use freewheel_link::names::ClusterName;
+use http::HeaderMap;
+use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
+
+use crate::authn::User;
+use crate::encode;
+use crate::media::{self, Shape, Wanted, Wire};
+use crate::query::Query;
+use crate::server::Hub;
+use crate::view::View;
+
+/// One request.
+pub(crate) struct Call {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) user: Arc<User>,
+    pub(crate) cluster: ClusterName,
+    pub(crate) view: View,
+    /// Empty for cluster-scoped resources and for all namespaces.
+    pub(crate) namespace: String,
+    /// Empty for collections.
+    pub(crate) name: String,
+    /// Empty for the object itself.
+    pub(crate) subresource: String,
+    pub(crate) query: Query,
+    pub(crate) raw_query: String,
+    pub(crate) headers: HeaderMap,
+}
+
+impl Call {
+    fn header(&self, name: &http::HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The format of the body.
+    pub(crate) fn body_wire(&self) -> Result<Wire, ApiError> {
+        media::body_wire(self.header(&CONTENT_TYPE))
+    }
+
+    /// The Content-Type without parameters.
+    pub(crate) fn content_type(&self) -> &str {
+        let media = self.header(&CONTENT_TYPE).unwrap_or_default();
+        media.split(';').next().unwrap_or_default().trim()
+    }
+
+    /// What the client wants to get.
+    pub(crate) fn wanted(&self) -> Result<Wanted, ApiError> {
+        let kind = self.view.served;
+        media::negotiate(self.header(&ACCEPT), |wanted| match (wanted.wire, wanted.shape) {
+            (Wire::Protobuf, Shape::Table { .. }) => false,
+            (Wire::Protobuf, Shape::Object) => encode::has_protobuf(kind),
+            _ => true,
+        })
+    }
+
+    /// Whether the client takes compressed answers.
+    pub(crate) fn gzip(&self) -> bool {
+        crate::respond::takes_gzip(&self.headers)
+    }
+
+    /// The object, as the pipeline names it.
+    pub(crate) fn place(&self) -> Place {
+        Place {
+            kind: self.view.stored,
+            cluster: self.cluster.clone(),
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        }
+    }
+
+    /// The collection.
+    pub(crate) fn scope(&self) -> Scope {
+        Scope {
+            resource: self.view.stored.storage(),
+            cluster: Some(self.cluster.clone()),
+            namespace: (!self.namespace.is_empty()).then(|| self.namespace.as_str().into()),
+        }
+    }
+
+    /// How to write; `options` is the kind named in errors, such as `CreateOptions`.
+    pub(crate) fn how(&self, options: &str) -> Result<How, ApiError> {
+        let agent = self.header(&USER_AGENT).unwrap_or_default();
+        Ok(How {
+            actor: Actor {
+                user: self.user.name.clone(),
+                field_manager: self.query.manager(agent, options)?,
+            },
+            dry_run: self.query.dry_run(options)?,
+            field_validation: self.query.field_validation(options)?,
+            // Bodies are made canonical where they are decoded.
+            canonical: true,
+        })
+    }
+
+    /// Which objects of the collection are meant.
+    pub(crate) fn filter(&self) -> Result<Filter, ApiError> {
+        let mut fields = FieldSelector::parse(&self.query.field_selector, self.view.served)?;
+        if !self.name.is_empty() {
+            // `/watch/` paths name one object.
+            let text = format!("metadata.name={}", self.name);
+            fields = FieldSelector::parse(&text, self.view.served)?;
+        }
+        Ok(Filter { labels: LabelSelector::parse(&self.query.label_selector)?, fields })
+    }
+}
+
+/// Label and field selector of a list or watch.
+#[derive(Clone, Debug)]
+pub(crate) struct Filter {
+    labels: LabelSelector,
+    fields: FieldSelector,
+}
+
+impl Filter {
+    /// Whether everything matches.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.labels.is_everything() && self.fields.is_everything()
+    }
+
+    /// Whether an object matches; reads its header only.
+    pub(crate) fn matches(&self, stored: &Stored) -> bool {
+        let header = &stored.object.header;
+        self.labels.matches(&header.labels)
+            && self.fields.matches(&stored.key.name, &stored.key.namespace, &header.fields)
+    }
+
+    /// The one name that can match.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.fields.exact("metadata.name")
+    }
+}

@@ -1,0 +1,286 @@
+//! From a request to its verb: caller, logical cluster, path, permission, body.
+
+use std::sync::Arc;
+
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::kinds;
+use freewheel_hub_api::object::Key;
+use freewheel_link::names::ClusterName;
+use http::header::{ACCEPT, CONTENT_TYPE, HOST};
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use serde_json::json;
+use tracing::debug;
+
+use crate::authn::{self, User};
+use crate::authz::{self, Attributes};
+use crate::body::{self, Body};
+use crate::call::Call;
+use crate::discovery::{self, Aggregated};
+use crate::path::{self, Route, Target};
+use crate::query::Query;
+use crate::server::Hub;
+use crate::view::View;
+use crate::{
+    bind, health, log, media, openapi, read, remove, respond, review, scale, watch, write,
+};
+
+/// The version that we speak as: kubectl compares it with its own.
+const VERSION: (&str, &str, &str) = ("1", "36", "v1.36.2");
+
+/// Answers a request, whatever it is.
+pub(crate) async fn handle(
+    hub: Arc<Hub>,
+    user: Option<Arc<User>>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let path = request.uri().path();
+    if path == "/v2" || path.starts_with("/v2/") {
+        if let Some(extra) = &hub.server.extra {
+            return extra(user.as_deref().cloned(), request).await;
+        }
+    }
+    let line = tracing::enabled!(tracing::Level::DEBUG)
+        .then(|| (request.method().clone(), request.uri().clone()));
+    let response = match answer(hub, user, request).await {
+        Ok(response) => response,
+        Err(error) => respond::failure(&error),
+    };
+    if let Some((method, uri)) = line {
+        debug!(%method, %uri, code = response.status().as_u16(), "answered");
+    }
+    response
+}
+
+async fn answer(
+    hub: Arc<Hub>,
+    user: Option<Arc<User>>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, ApiError> {
+    let uri = request.uri().clone();
+    let (cluster, path) = path::cluster(uri.path());
+    let query = uri.query().unwrap_or_default();
+    let route = path::route(path);
+    // What says nothing about anybody, everybody may read.
+    if request.method() == Method::GET && cluster.is_none() {
+        match route {
+            Route::Version => return Ok(version()),
+            Route::Health { probe, check } => {
+                return Ok(health::answer(probe, check, query, &hub.server.checks));
+            }
+            _ => {}
+        }
+    }
+    let user = user.ok_or_else(authn::unauthorized)?;
+    let cluster = find_cluster(&hub, cluster)?;
+    match route {
+        Route::Resource(target) => resource(hub, user, cluster, target, request).await,
+        route => {
+            let verb = request.method().as_str().to_ascii_lowercase();
+            authz::check_path(&user, &verb, path)?;
+            if !matches!(request.method(), &Method::GET | &Method::HEAD) {
+                return Err(respond::method_not_allowed());
+            }
+            describe(&hub, &cluster, route, &request).await
+        }
+    }
+}
+
+fn version() -> Response<Body> {
+    let (major, minor, git) = VERSION;
+    respond::json(
+        200,
+        &json!({
+            "major": major, "minor": minor, "emulationMajor": major, "emulationMinor": minor,
+            "minCompatibilityMajor": major, "minCompatibilityMinor": "35",
+            "gitVersion": format!("{git}+freewheel-{}", env!("CARGO_PKG_VERSION")),
+            "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
+            "goVersion": "none", "compiler": "rustc",
+            "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+        }),
+    )
+}
+
+/// The logical cluster of a request: the root, or a managed cluster that exists.
+fn find_cluster(hub: &Hub, name: Option<&str>) -> Result<ClusterName, ApiError> {
+    let Some(name) = name else { return Ok(ClusterName::root()) };
+    let unknown =
+        || ApiError::not_found("cluster.open-cluster-management.io", "managedclusters", name);
+    let cluster = ClusterName::try_from(name).map_err(|_| unknown())?;
+    if cluster.is_root() {
+        return Ok(cluster);
+    }
+    let kind = kinds::find("cluster.open-cluster-management.io", "v1", "managedclusters")
+        .ok_or_else(unknown)?;
+    let key = Key::new(&kind.storage(), &ClusterName::root(), "", name);
+    let known = hub.server.objects.store().snapshot().get(&key).is_some();
+    if known { Ok(cluster) } else { Err(unknown()) }
+}
+
+/// Discovery and schemas.
+async fn describe(
+    hub: &Hub,
+    cluster: &ClusterName,
+    route: Route<'_>,
+    request: &Request<Incoming>,
+) -> Result<Response<Body>, ApiError> {
+    let headers = request.headers();
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let query = request.uri().query().unwrap_or_default();
+    let aggregated = Aggregated::wanted(header(ACCEPT));
+    let found = |value: Option<serde_json::Value>| {
+        value.map(|value| respond::json(200, &value)).ok_or_else(respond::no_such_path)
+    };
+    let gzip = respond::takes_gzip(headers);
+    match (route, aggregated) {
+        (Route::CoreVersions | Route::Groups, Some(form)) => {
+            let core =
+                matches!(path::route(path::cluster(request.uri().path()).1), Route::CoreVersions);
+            let value = discovery::aggregated(cluster, core, form);
+            let bytes = serde_json::to_vec(&value).map_err(ApiError::internal)?;
+            Ok(respond::compressed(200, form.content_type(), bytes.into(), gzip).await)
+        }
+        (Route::Index, _) => found(Some(discovery::paths(cluster))),
+        (Route::CoreVersions, None) => {
+            let host = request.uri().authority().map(|a| a.as_str()).or_else(|| header(HOST));
+            found(Some(discovery::core_versions(host.unwrap_or_default())))
+        }
+        (Route::Groups, None) => found(Some(discovery::groups(cluster))),
+        (Route::Group(name), _) => found(discovery::group(cluster, name)),
+        (Route::Resources { group, version }, _) => {
+            found(discovery::resources(cluster, group, version))
+        }
+        (Route::OpenApiV3(document), _) => {
+            let prefix = path::cluster(request.uri().path()).0;
+            let prefix = prefix.map(|name| format!("/clusters/{name}")).unwrap_or_default();
+            openapi::answer(&prefix, document, query, gzip).await
+        }
+        (Route::Version, _) => Ok(version()),
+        (Route::Health { probe, check }, _) => {
+            Ok(health::answer(probe, check, query, &hub.server.checks))
+        }
+        (Route::OpenApiV2 | Route::Unknown | Route::Resource(_), _) => Err(respond::no_such_path()),
+    }
+}
+
+async fn resource(
+    hub: Arc<Hub>,
+    user: Arc<User>,
+    cluster: ClusterName,
+    target: Target<'_>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, ApiError> {
+    if review::is_review(target.group, target.version, target.plural) {
+        return self_review(&user, &target, request).await;
+    }
+    let view = View::find(target.group, target.version, target.plural)
+        .filter(|view| discovery::serves(&cluster, view.served.group))
+        .ok_or_else(respond::no_such_path)?;
+    let raw_query = request.uri().query().unwrap_or_default().to_owned();
+    let mut query = Query::parse(&raw_query)?;
+    query.watch |= target.watch;
+    let verb = verb(request.method(), &target, &query)?;
+    authz::check(
+        &user,
+        &Attributes {
+            verb,
+            group: target.group,
+            resource: target.plural,
+            subresource: target.subresource.unwrap_or_default(),
+            namespace: target.namespace.as_deref().unwrap_or_default(),
+            name: target.name.as_deref().unwrap_or_default(),
+        },
+    )?;
+    check_path_shape(view, &target, verb)?;
+    let (parts, incoming) = request.into_parts();
+    let call = Call {
+        hub,
+        user,
+        cluster,
+        view,
+        namespace: target.namespace.map(|ns| ns.into_owned()).unwrap_or_default(),
+        name: target.name.map(|name| name.into_owned()).unwrap_or_default(),
+        subresource: target.subresource.unwrap_or_default().to_owned(),
+        query,
+        raw_query,
+        headers: parts.headers,
+    };
+    let body = match verb {
+        "get" | "list" | "watch" => bytes::Bytes::new(),
+        _ => body::read(incoming).await?,
+    };
+    run(&call, verb, body).await.map_err(|error| call.view.error(error))
+}
+
+async fn self_review(
+    user: &User,
+    target: &Target<'_>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, ApiError> {
+    if request.method() != Method::POST || target.name.is_some() {
+        return Err(respond::method_not_allowed());
+    }
+    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let wire = media::body_wire(content_type)?;
+    let body = body::read(request.into_body()).await?;
+    review::answer(user, (target.group, target.version, target.plural), wire, body)
+        .unwrap_or_else(|| Err(respond::no_such_path()))
+}
+
+fn verb(method: &Method, target: &Target<'_>, query: &Query) -> Result<&'static str, ApiError> {
+    let named = target.name.is_some();
+    Ok(match *method {
+        Method::GET | Method::HEAD if named && !target.watch => "get",
+        Method::GET | Method::HEAD if query.watch => "watch",
+        Method::GET | Method::HEAD => "list",
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE if named => "delete",
+        Method::DELETE => "deletecollection",
+        _ => return Err(respond::method_not_allowed()),
+    })
+}
+
+/// Whether the kind has such a path, and the path such a verb.
+fn check_path_shape(view: View, target: &Target<'_>, verb: &str) -> Result<(), ApiError> {
+    let kind = view.served;
+    let in_namespace = target.namespace.is_some();
+    if in_namespace != kind.namespaced && (in_namespace || target.name.is_some()) {
+        return Err(respond::no_such_path());
+    }
+    let Some(subresource) = target.subresource else {
+        let collection = matches!(verb, "create" | "list" | "deletecollection");
+        let allowed = kind.verbs.contains(&verb)
+            && (verb == "watch" || collection != target.name.is_some())
+            && (in_namespace || !kind.namespaced || matches!(verb, "list" | "watch"));
+        return if allowed { Ok(()) } else { Err(respond::method_not_allowed()) };
+    };
+    if kind.plural == "pods" && matches!(subresource, "exec" | "attach" | "portforward" | "proxy") {
+        let message = format!("pods/{subresource} is not served yet: this hub serves pods/log");
+        return Err(respond::generic(501, "NotImplemented", &message));
+    }
+    let known = kind.subresources.iter().find(|sub| sub.name == subresource);
+    let known = known.ok_or_else(respond::no_such_path)?;
+    if known.verbs.contains(&verb) { Ok(()) } else { Err(respond::method_not_allowed()) }
+}
+
+async fn run(call: &Call, verb: &str, body: bytes::Bytes) -> Result<Response<Body>, ApiError> {
+    match (call.subresource.as_str(), verb) {
+        ("scale", "get") => scale::get(call),
+        ("scale", "update") => scale::update(call, body).await,
+        ("scale", "patch") => scale::patch(call, body).await,
+        ("log", "get") => log::log(call).await,
+        ("binding", "create") => bind::bind(call, body).await,
+        ("eviction", "create") => remove::evict(call, body).await,
+        (_, "get") => read::get(call).await,
+        ("", "list") => read::list(call).await,
+        ("", "watch") => watch::watch(call),
+        ("", "create") => write::create(call, body).await,
+        (_, "update") => write::update(call, body).await,
+        (_, "patch") => write::patch(call, body).await,
+        ("", "delete") => remove::delete(call, body).await,
+        ("", "deletecollection") => remove::collection(call, body).await,
+        _ => Err(respond::method_not_allowed()),
+    }
+}

@@ -1,0 +1,236 @@
+//! GET of `pods/NAME/log`: what `kubectl logs` reads.
+
+use freewheel_hub_api::error::{ApiError, FieldError};
+use freewheel_hub_api::streams::LogOptions;
+use freewheel_hub_api::time;
+use freewheel_link::names::ClusterName;
+use futures::StreamExt as _;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response};
+use serde_json::{Value, json};
+
+use crate::body::{Body, BodyError};
+use crate::call::Call;
+use crate::query::{flag, number, pairs};
+
+/// Streams a container's log from the pod's spoke.
+pub(crate) async fn log(call: &Call) -> Result<Response<Body>, ApiError> {
+    let mut options = parse(&call.raw_query)?;
+    let stored = call.hub.server.objects.get(&call.place())?;
+    let pod = stored.object.value()?;
+    options.container = container(&pod, &call.name, &options.container)?;
+    check_started(&pod, &call.name, &options)?;
+    let node = pod.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
+    let spoke = ClusterName::try_from(node)
+        .map_err(|_| ApiError::bad_request(format!("no spoke can be called {node:?}")))?;
+    let uid = &stored.object.header.uid;
+    let stream = call.hub.server.streams.logs(&spoke, uid, options).await?;
+    let stop = call.hub.stop.clone();
+    let chunks = stream
+        .map(|chunk| chunk.map_err(BodyError::from))
+        .take_until(async move { stop.cancelled().await });
+    let mut response = Response::new(Body::chunks(chunks));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    Ok(response)
+}
+
+fn parse(query: &str) -> Result<LogOptions, ApiError> {
+    let mut options = LogOptions::default();
+    let mut errors = Vec::new();
+    for (name, value) in pairs(query) {
+        match &*name {
+            "container" => options.container = value.into_owned(),
+            "follow" => options.follow = flag(&value),
+            "previous" => options.previous = flag(&value),
+            "timestamps" => options.timestamps = flag(&value),
+            "sinceSeconds" => {
+                let seconds = number(&value)?;
+                if seconds < 1 {
+                    errors.push(FieldError::invalid(
+                        "sinceSeconds",
+                        &json!(seconds),
+                        "must be greater than 0",
+                    ));
+                }
+                options.since_seconds = Some(seconds);
+            }
+            "sinceTime" => {
+                let moment = time::parse(&value).ok_or_else(|| {
+                    ApiError::bad_request(format!(
+                        "parsing time {value:?} as RFC 3339: cannot parse"
+                    ))
+                })?;
+                options.since_time = Some(moment.as_nanosecond());
+            }
+            "tailLines" => {
+                let lines = number(&value)?;
+                options.tail_lines = lines.try_into().ok();
+                if lines < 0 {
+                    errors.push(FieldError::invalid(
+                        "tailLines",
+                        &json!(lines),
+                        "must be greater than or equal to 0",
+                    ));
+                }
+            }
+            "limitBytes" => {
+                let bytes = number(&value)?;
+                options.limit_bytes = bytes.try_into().ok();
+                if bytes < 1 {
+                    errors.push(FieldError::invalid(
+                        "limitBytes",
+                        &json!(bytes),
+                        "must be greater than 0",
+                    ));
+                }
+            }
+            _ => {}
+        }
+    }
+    if options.since_seconds.is_some() && options.since_time.is_some() {
+        errors.push(FieldError::forbidden(
+            "",
+            "at most one of `sinceTime` or `sinceSeconds` may be specified",
+        ));
+    }
+    if errors.is_empty() {
+        Ok(options)
+    } else {
+        Err(ApiError::invalid("", "PodLogOptions", "", &errors))
+    }
+}
+
+fn names<'a>(pod: &'a Value, list: &str) -> Vec<&'a str> {
+    let containers = pod.pointer(&format!("/spec/{list}")).and_then(Value::as_array);
+    containers.into_iter().flatten().filter_map(|c| c.get("name")?.as_str()).collect()
+}
+
+/// The container that is meant.
+fn container(pod: &Value, name: &str, asked: &str) -> Result<String, ApiError> {
+    let main = names(pod, "containers");
+    let init = names(pod, "initContainers");
+    if !asked.is_empty() {
+        if main.contains(&asked) || init.contains(&asked) {
+            return Ok(asked.to_owned());
+        }
+        return Err(ApiError::bad_request(format!(
+            "container {asked} is not valid for pod {name}"
+        )));
+    }
+    if let [only] = main.as_slice() {
+        return Ok((*only).to_owned());
+    }
+    let default = pod
+        .pointer("/metadata/annotations/kubectl.kubernetes.io~1default-container")
+        .and_then(Value::as_str);
+    if let Some(default) = default.filter(|default| main.contains(default)) {
+        return Ok(default.to_owned());
+    }
+    let mut message = format!(
+        "a container name must be specified for pod {name}, choose one of: [{}]",
+        main.join(" ")
+    );
+    if !init.is_empty() {
+        message.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
+    }
+    Err(ApiError::bad_request(message))
+}
+
+/// Refuses what cannot have a log yet, in the kubelet's words.
+fn check_started(pod: &Value, name: &str, options: &LogOptions) -> Result<(), ApiError> {
+    let refuse = |why: String| Err(ApiError::bad_request(why));
+    let container = &options.container;
+    let node = pod.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
+    if node.is_empty() {
+        return refuse(format!("pod {name} does not have a host assigned"));
+    }
+    let status = ["containerStatuses", "initContainerStatuses"].iter().find_map(|list| {
+        let list = pod.pointer(&format!("/status/{list}"))?.as_array()?;
+        list.iter().find(|status| status["name"] == container.as_str())
+    });
+    let ended_before =
+        status.is_some_and(|status| status.pointer("/lastState/terminated").is_some());
+    if options.previous {
+        if ended_before {
+            return Ok(());
+        }
+        return refuse(format!(
+            "previous terminated container {container:?} in pod {name:?} not found"
+        ));
+    }
+    let waiting = match status {
+        None => Some("ContainerCreating"),
+        Some(status) => status.pointer("/state/waiting").map(|waiting| {
+            waiting.get("reason").and_then(Value::as_str).unwrap_or("ContainerCreating")
+        }),
+    };
+    match waiting {
+        None => Ok(()),
+        // Between two starts the last one's log is what is asked for.
+        Some(_) if ended_before => Ok(()),
+        Some("ErrImagePull" | "ImagePullBackOff") => refuse(format!(
+            "container {container:?} in pod {name:?} is waiting to start: trying and failing to pull image"
+        )),
+        Some(reason) => {
+            refuse(format!("container {container:?} in pod {name:?} is waiting to start: {reason}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(containers: &[&str]) -> Value {
+        let list: Vec<Value> = containers.iter().map(|name| json!({"name": name})).collect();
+        json!({"metadata": {"name": "web"}, "spec": {"nodeName": "pi-7", "containers": list}})
+    }
+
+    #[test]
+    fn the_container_is_the_only_one_or_must_be_named() {
+        assert_eq!(container(&pod(&["a"]), "web", "").unwrap(), "a");
+        assert_eq!(container(&pod(&["a", "b"]), "web", "b").unwrap(), "b");
+        assert_eq!(
+            container(&pod(&["a", "b"]), "web", "").unwrap_err().message,
+            "a container name must be specified for pod web, choose one of: [a b]"
+        );
+        let mut annotated = pod(&["a", "b"]);
+        annotated["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"] =
+            json!("b");
+        assert_eq!(container(&annotated, "web", "").unwrap(), "b");
+        assert_eq!(
+            container(&pod(&["a"]), "web", "x").unwrap_err().message,
+            "container x is not valid for pod web"
+        );
+    }
+
+    #[test]
+    fn what_has_not_started_has_no_log() {
+        let options = LogOptions { container: "a".to_owned(), ..LogOptions::default() };
+        let mut pod = pod(&["a"]);
+        assert_eq!(
+            check_started(&pod, "web", &options).unwrap_err().message,
+            r#"container "a" in pod "web" is waiting to start: ContainerCreating"#
+        );
+        pod["status"]["containerStatuses"] = json!([{"name": "a", "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                "lastState": {"terminated": {"exitCode": 1}}}]);
+        assert!(check_started(&pod, "web", &options).is_ok());
+        pod["status"]["containerStatuses"] = json!([{"name": "a", "state": {"running": {}}}]);
+        assert!(check_started(&pod, "web", &options).is_ok());
+        let previous = LogOptions { previous: true, ..options };
+        assert_eq!(
+            check_started(&pod, "web", &previous).unwrap_err().message,
+            r#"previous terminated container "a" in pod "web" not found"#
+        );
+    }
+
+    #[test]
+    fn log_options_are_parsed_and_checked() {
+        let options = parse("follow=true&tailLines=5&sinceTime=2026-11-20T12:00:00Z").unwrap();
+        assert!(options.follow);
+        assert_eq!(options.tail_lines, Some(5));
+        assert_eq!(options.since_time, Some(1_795_176_000_000_000_000));
+        assert_eq!(parse("tailLines=-1").unwrap_err().code, 422);
+        assert_eq!(parse("tailLines=x").unwrap_err().code, 400);
+    }
+}

@@ -1,0 +1,196 @@
+//! URL paths: which logical cluster, and what of it.
+//!
+//! ```text
+//! [/clusters/NAME] /api/v1/namespaces/NS/pods/NAME/log
+//! [/clusters/NAME] /apis/GROUP/VERSION/PLURAL/NAME/status
+//! ```
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
+/// Where a path leads.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Route<'a> {
+    /// `/`
+    Index,
+    /// `/version`
+    Version,
+    /// `/healthz`, `/livez`, `/readyz`, and one check of it.
+    Health {
+        /// Which of the three.
+        probe: &'a str,
+        /// The part after it, empty for all checks.
+        check: &'a str,
+    },
+    /// `/api`
+    CoreVersions,
+    /// `/apis`
+    Groups,
+    /// `/apis/GROUP`
+    Group(&'a str),
+    /// `/api/v1`, `/apis/GROUP/VERSION`
+    Resources {
+        /// Group, empty for core.
+        group: &'a str,
+        /// Version.
+        version: &'a str,
+    },
+    /// `/openapi/v2`
+    OpenApiV2,
+    /// `/openapi/v3`, and what follows it.
+    OpenApiV3(&'a str),
+    /// An object or a collection.
+    Resource(Target<'a>),
+    /// Nothing of ours.
+    Unknown,
+}
+
+/// An object, a collection or a subresource.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// Group, empty for core.
+    pub group: &'a str,
+    /// Version.
+    pub version: &'a str,
+    /// Namespace, when the path has one.
+    pub namespace: Option<Cow<'a, str>>,
+    /// Plural resource.
+    pub plural: &'a str,
+    /// Object's name.
+    pub name: Option<Cow<'a, str>>,
+    /// Subresource and what may follow it.
+    pub subresource: Option<&'a str>,
+    /// The old `/watch/` prefix.
+    pub watch: bool,
+}
+
+/// Takes `/clusters/NAME` off; `None` for the root.
+#[must_use]
+pub fn cluster(path: &str) -> (Option<&str>, &str) {
+    let Some(rest) = path.strip_prefix("/clusters/") else { return (None, path) };
+    let end = rest.find('/').unwrap_or(rest.len());
+    let (name, rest) = rest.split_at(end);
+    (Some(name), if rest.is_empty() { "/" } else { rest })
+}
+
+/// Where a path (without the cluster's prefix) leads.
+#[must_use]
+pub fn route(path: &str) -> Route<'_> {
+    let trimmed = path.trim_matches('/');
+    let (head, rest) = trimmed.split_once('/').unwrap_or((trimmed, ""));
+    match head {
+        "" => Route::Index,
+        "version" if rest.is_empty() => Route::Version,
+        "healthz" | "livez" | "readyz" => Route::Health { probe: head, check: rest },
+        "openapi" => match rest.split_once('/').unwrap_or((rest, "")) {
+            ("v2", "") => Route::OpenApiV2,
+            ("v3", path) => Route::OpenApiV3(path),
+            _ => Route::Unknown,
+        },
+        "api" => match rest.split_once('/') {
+            None if rest.is_empty() => Route::CoreVersions,
+            None => Route::Resources { group: "", version: rest },
+            Some((version, rest)) => target("", version, rest),
+        },
+        "apis" => {
+            let mut parts = rest.splitn(3, '/');
+            match (parts.next().unwrap_or_default(), parts.next(), parts.next()) {
+                ("", ..) => Route::Groups,
+                (group, None, _) => Route::Group(group),
+                (group, Some(version), None) => Route::Resources { group, version },
+                (group, Some(version), Some(rest)) => target(group, version, rest),
+            }
+        }
+        _ => Route::Unknown,
+    }
+}
+
+fn target<'a>(group: &'a str, version: &'a str, rest: &'a str) -> Route<'a> {
+    let (watch, rest) = match rest.strip_prefix("watch/") {
+        Some(rest) => (true, rest),
+        None => (false, rest),
+    };
+    let mut parts = rest.splitn(5, '/');
+    let mut next = || parts.next().filter(|part| !part.is_empty());
+    let Some(first) = next() else { return Route::Unknown };
+    let (namespace, plural, name, subresource) = match (first, next()) {
+        ("namespaces", None) => (None, first, None, None),
+        ("namespaces", Some(namespace)) => match next() {
+            // The namespace itself, or a subresource of it: the only ones there are.
+            None => (None, first, Some(namespace), None),
+            Some(sub @ ("status" | "finalize")) if group.is_empty() => {
+                (None, first, Some(namespace), Some(sub))
+            }
+            Some(plural) => (Some(namespace), plural, next(), next()),
+        },
+        (plural, name) => (None, plural, name, next()),
+    };
+    let (Ok(namespace), Ok(name)) = (decode(namespace), decode(name)) else {
+        return Route::Unknown;
+    };
+    Route::Resource(Target { group, version, namespace, plural, name, subresource, watch })
+}
+
+fn decode(segment: Option<&str>) -> Result<Option<Cow<'_, str>>, std::str::Utf8Error> {
+    segment.map(|segment| percent_decode_str(segment).decode_utf8()).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clusters_are_a_prefix() {
+        assert_eq!(cluster("/clusters/pi-7/api/v1"), (Some("pi-7"), "/api/v1"));
+        assert_eq!(cluster("/clusters/pi-7"), (Some("pi-7"), "/"));
+        assert_eq!(cluster("/api/v1"), (None, "/api/v1"));
+    }
+
+    #[track_caller]
+    fn check(
+        path: &str,
+        (namespace, plural, name, sub): (Option<&str>, &str, Option<&str>, Option<&str>),
+    ) {
+        let Route::Resource(target) = route(path) else { panic!("{path}: {:?}", route(path)) };
+        let got = (
+            target.namespace.as_deref(),
+            target.plural,
+            target.name.as_deref(),
+            target.subresource,
+        );
+        assert_eq!(got, (namespace, plural, name, sub), "{path}");
+    }
+
+    #[test]
+    fn resource_paths() {
+        check("/api/v1/pods", (None, "pods", None, None));
+        check("/api/v1/nodes/a", (None, "nodes", Some("a"), None));
+        check("/api/v1/nodes/a/status", (None, "nodes", Some("a"), Some("status")));
+        check("/api/v1/namespaces", (None, "namespaces", None, None));
+        check("/api/v1/namespaces/a", (None, "namespaces", Some("a"), None));
+        check("/api/v1/namespaces/a/finalize", (None, "namespaces", Some("a"), Some("finalize")));
+        check("/api/v1/namespaces/a/pods", (Some("a"), "pods", None, None));
+        check("/api/v1/namespaces/a/pods/p/log", (Some("a"), "pods", Some("p"), Some("log")));
+        check(
+            "/apis/apps/v1/namespaces/a/deployments/d",
+            (Some("a"), "deployments", Some("d"), None),
+        );
+        check(
+            "/api/v1/namespaces/a/configmaps/x%3Ay",
+            (Some("a"), "configmaps", Some("x:y"), None),
+        );
+    }
+
+    #[test]
+    fn other_paths() {
+        assert_eq!(route("/"), Route::Index);
+        assert_eq!(route("/api"), Route::CoreVersions);
+        assert_eq!(route("/apis/"), Route::Groups);
+        assert_eq!(route("/apis/apps"), Route::Group("apps"));
+        assert_eq!(route("/apis/apps/v1"), Route::Resources { group: "apps", version: "v1" });
+        assert_eq!(route("/readyz/ping"), Route::Health { probe: "readyz", check: "ping" });
+        assert_eq!(route("/openapi/v3/apis/apps/v1"), Route::OpenApiV3("apis/apps/v1"));
+        assert_eq!(route("/nonsense"), Route::Unknown);
+    }
+}

@@ -1,0 +1,210 @@
+//! Get and list.
+//!
+//! Guarantees: all chunks of one list show the same revision, or the client is told that it is gone.
+
+use std::sync::Arc;
+
+use freewheel_hub_api::error::{ApiError, Cause, Details, FieldError};
+use freewheel_hub_api::object::Key;
+use freewheel_hub_store::{Snapshot, Stored};
+use http::Response;
+use serde_json::json;
+
+use crate::body::Body;
+use crate::call::{Call, Filter};
+use crate::encode::{Encoder, ListMeta};
+use crate::query::Query;
+use crate::respond;
+use crate::resume::Resume;
+
+/// One object.
+pub(crate) async fn get(call: &Call) -> Result<Response<Body>, ApiError> {
+    let encoder = Encoder::of(call)?;
+    let stored = call.hub.server.objects.get(&call.place())?;
+    if let Some(asked) = call.query.revision()? {
+        let current = call.hub.server.objects.store().snapshot().revision();
+        check_not_ahead(asked, current)?;
+    }
+    let bytes = encoder.object(&stored)?;
+    Ok(respond::compressed(200, encoder.wanted.content_type(), bytes, call.gzip()).await)
+}
+
+/// A collection, or a chunk of it.
+pub(crate) async fn list(call: &Call) -> Result<Response<Body>, ApiError> {
+    let encoder = Encoder::of(call)?;
+    let filter = call.filter()?;
+    validate(&call.query, false)?;
+    let resume = match call.query.resume.as_str() {
+        "" => None,
+        text => Some(Resume::decode(text)?),
+    };
+    let snapshot = match &resume {
+        Some(token) if token.revision != 0 => {
+            match call.hub.server.objects.store().snapshot_at(token.revision) {
+                Ok(snapshot) => snapshot,
+                Err(_) => return Ok(expired(token.clone())),
+            }
+        }
+        _ => snapshot(call)?,
+    };
+    let after = resume.map(|token| token.key(&call.scope().resource, &call.cluster));
+    let (items, meta) = collect(call, snapshot.as_ref(), &filter, after.as_ref());
+    let bytes = encoder.list(&items, &meta)?;
+    Ok(respond::compressed(200, encoder.wanted.content_type(), bytes, call.gzip()).await)
+}
+
+fn collect(
+    call: &Call,
+    snapshot: &dyn Snapshot,
+    filter: &Filter,
+    after: Option<&Key>,
+) -> (Vec<Arc<Stored>>, ListMeta) {
+    let scope = call.scope();
+    let mut meta = ListMeta { revision: snapshot.revision(), ..ListMeta::default() };
+    if let Some(name) = filter.name()
+        && (!call.view.stored.namespaced || !call.namespace.is_empty())
+    {
+        // A list of one name is a get.
+        let key = Key::new(&scope.resource, &call.cluster, &call.namespace, name);
+        let found = snapshot.get(&key).filter(|stored| filter.matches(stored));
+        let found = found.filter(|_| after.is_none_or(|after| *after < key));
+        return (found.into_iter().collect(), meta);
+    }
+    let mut matching = snapshot.range(&scope, after).filter(|stored| filter.matches(stored));
+    if call.query.limit == 0 {
+        return (matching.collect(), meta);
+    }
+    let items: Vec<_> = matching.by_ref().take(call.query.limit).collect();
+    let more = matching.next();
+    if let (Some(last), Some(_)) = (items.last(), more) {
+        meta.resume = Some(Resume::after(&last.key, meta.revision).encode());
+        // With a selector the rest would have to be searched; kube-apiserver does not say it either.
+        meta.remaining = filter.is_everything().then(|| 1 + matching.count());
+    }
+    (items, meta)
+}
+
+/// The snapshot that `resourceVersion` and `resourceVersionMatch` ask for.
+fn snapshot(call: &Call) -> Result<Arc<dyn Snapshot>, ApiError> {
+    let store = call.hub.server.objects.store();
+    let newest = store.snapshot();
+    let asked = match call.query.revision()? {
+        None | Some(0) => return Ok(newest),
+        Some(asked) => asked,
+    };
+    check_not_ahead(asked, newest.revision())?;
+    // An unset match with a limit means Exact, for the sake of clients that chunk by hand.
+    let exact = match call.query.version_match.as_str() {
+        "Exact" => true,
+        "NotOlderThan" => false,
+        _ => call.query.limit != 0,
+    };
+    if !exact {
+        return Ok(newest);
+    }
+    store
+        .snapshot_at(asked)
+        .map_err(|_| ApiError::expired("The resourceVersion for the provided list is too old."))
+}
+
+/// 504 when a client has seen a newer revision than there is.
+pub(crate) fn check_not_ahead(asked: u64, current: u64) -> Result<(), ApiError> {
+    if asked <= current {
+        return Ok(());
+    }
+    let mut error = ApiError::new(
+        504,
+        "Timeout",
+        format!("Timeout: Too large resource version: {asked}, current: {current}"),
+    );
+    error.details = Some(Box::new(Details {
+        causes: vec![Cause {
+            reason: "ResourceVersionTooLarge".to_owned(),
+            message: "Too large resource version".to_owned(),
+            field: String::new(),
+        }],
+        retry_after_seconds: Some(1),
+        ..Details::default()
+    }));
+    Err(error)
+}
+
+/// 410 with a token that goes on from there in what is newest.
+fn expired(token: Resume) -> Response<Body> {
+    let message = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
+    let mut status = ApiError::expired(message).to_status();
+    status["metadata"]["continue"] = json!(token.in_newest().encode());
+    respond::json(410, &status)
+}
+
+/// apimachinery's ValidateListOptions.
+pub(crate) fn validate(query: &Query, watch: bool) -> Result<(), ApiError> {
+    const FIELD: &str = "resourceVersionMatch";
+    let chosen = query.version_match.as_str();
+    let mut errors = Vec::new();
+    let mut forbid = |field: &str, why: &str| errors.push(FieldError::forbidden(field, why));
+    if query.send_initial_events.is_some() {
+        if !watch {
+            forbid("sendInitialEvents", "sendInitialEvents is forbidden for list");
+        } else if chosen != "NotOlderThan" {
+            forbid(
+                FIELD,
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            );
+        }
+    } else if watch && !chosen.is_empty() {
+        forbid(
+            FIELD,
+            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        );
+    } else if !chosen.is_empty() {
+        if query.resource_version.is_empty() {
+            forbid(FIELD, "resourceVersionMatch is forbidden unless resourceVersion is provided");
+        }
+        if !query.resume.is_empty() {
+            forbid(FIELD, "resourceVersionMatch is forbidden when continue is provided");
+        }
+        if chosen == "Exact" && query.resource_version == "0" {
+            forbid(FIELD, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+        }
+    }
+    if !matches!(chosen, "" | "Exact" | "NotOlderThan") {
+        let supported = ["Exact", "NotOlderThan", ""];
+        errors.push(FieldError::not_supported(FIELD, &json!(chosen), &supported));
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::invalid("meta.k8s.io", "ListOptions", "", &errors))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(query: &str, watch: bool, valid: bool) {
+        let query = Query::parse(query).unwrap();
+        assert_eq!(validate(&query, watch).is_ok(), valid, "{query:?}");
+    }
+
+    #[test]
+    fn version_matches_are_checked_as_in_apimachinery() {
+        check("", false, true);
+        check("resourceVersion=5&resourceVersionMatch=Exact", false, true);
+        check("resourceVersionMatch=Exact", false, false);
+        check("resourceVersion=0&resourceVersionMatch=Exact", false, false);
+        check("resourceVersion=5&resourceVersionMatch=Newest", false, false);
+        check("sendInitialEvents=true", false, false);
+        check("sendInitialEvents=true", true, false);
+        check("sendInitialEvents=true&resourceVersionMatch=NotOlderThan", true, true);
+        check("resourceVersionMatch=NotOlderThan", true, false);
+    }
+
+    #[test]
+    fn a_client_from_the_future_is_told_so() {
+        let error = check_not_ahead(9, 4).unwrap_err();
+        assert_eq!(error.message, "Timeout: Too large resource version: 9, current: 4");
+        assert_eq!(error.to_status()["details"]["retryAfterSeconds"], 1);
+    }
+}

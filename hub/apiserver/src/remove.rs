@@ -1,0 +1,161 @@
+//! Delete, deletecollection and eviction.
+
+use bytes::Bytes;
+use freewheel_hub_api::error::{ApiError, FieldError};
+use freewheel_hub_api::protobuf;
+use freewheel_hub_store::Stored;
+use freewheel_hub_store::objects::{DeleteOptions, Deleted, How, Propagation};
+use http::Response;
+use serde_json::{Value, json};
+
+use crate::body::Body;
+use crate::call::Call;
+use crate::decode;
+use crate::encode::{Encoder, ListMeta};
+use crate::media::Wire;
+use crate::query::{check_dry_run, parse_revision};
+use crate::read;
+use crate::respond;
+
+/// DELETE of one object.
+pub(crate) async fn delete(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
+    let encoder = Encoder::of(call)?;
+    let (how, options) = options(call, body)?;
+    match call.hub.server.objects.delete(&how, &call.place(), &options).await? {
+        Deleted::Gone(stored) if immediate(&stored) => {
+            let uid = &stored.object.header.uid;
+            Ok(respond::json(200, &respond::success(call.view.served, &stored.key.name, uid)))
+        }
+        Deleted::Gone(stored) | Deleted::Going(stored) => {
+            let bytes = encoder.object(&stored)?;
+            Ok(respond::whole(200, encoder.wanted.content_type(), bytes))
+        }
+    }
+}
+
+/// kube-apiserver answers a delete with the object where somebody waits for its end: pods.
+fn immediate(stored: &Stored) -> bool {
+    stored.key.resource.as_str() != "pods"
+}
+
+/// DELETE of a collection: every object that matches, one after the other.
+pub(crate) async fn collection(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
+    let encoder = Encoder::of(call)?;
+    let (how, options) = options(call, body)?;
+    let filter = call.filter()?;
+    read::validate(&call.query, false)?;
+    let objects = &call.hub.server.objects;
+    let wanted = |stored: &Stored| filter.matches(stored);
+    let deleted = objects.delete_collection(&how, &call.place(), &options, wanted).await?;
+    let removed: Vec<_> = deleted
+        .into_iter()
+        .map(|deleted| match deleted {
+            Deleted::Gone(stored) | Deleted::Going(stored) => stored,
+        })
+        .collect();
+    let revision = objects.store().snapshot().revision();
+    let bytes = encoder.list(&removed, &ListMeta { revision, ..ListMeta::default() })?;
+    Ok(respond::compressed(200, encoder.wanted.content_type(), bytes, call.gzip()).await)
+}
+
+/// POST to `pods/NAME/eviction`: a delete that a disruption budget could refuse.
+pub(crate) async fn evict(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
+    let wire = call.body_wire()?;
+    let eviction: Value = match wire {
+        Wire::Protobuf => protobuf::decode(&body)?,
+        _ => parse(&decode::json_bytes(wire, body)?)?,
+    };
+    let given = eviction.get("deleteOptions").cloned().unwrap_or_else(|| json!({}));
+    let (dry_run, options) = read_options(&given)?;
+    let mut how = call.how("CreateOptions")?;
+    how.dry_run |= dry_run;
+    call.hub.server.objects.delete(&how, &call.place(), &options).await?;
+    Ok(respond::created_status())
+}
+
+/// Options from the body and the query; the body wins where both speak.
+fn options(call: &Call, body: Bytes) -> Result<(How, DeleteOptions), ApiError> {
+    let mut how = call.how("DeleteOptions")?;
+    let given: Value = match call.body_wire()? {
+        _ if body.is_empty() => json!({}),
+        Wire::Protobuf => protobuf::decode(&body)?,
+        wire => parse(&decode::json_bytes(wire, body)?)?,
+    };
+    let (dry_run, mut options) = read_options(&given)?;
+    how.dry_run |= dry_run;
+    options.grace_period_seconds = options.grace_period_seconds.or(call.query.grace_period_seconds);
+    if options.propagation.is_none() && !call.query.propagation_policy.is_empty() {
+        options.propagation = Some(propagation(&call.query.propagation_policy)?);
+    }
+    Ok((how, options))
+}
+
+fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        ApiError::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
+    })
+}
+
+fn read_options(given: &Value) -> Result<(bool, DeleteOptions), ApiError> {
+    let dry_run: Vec<String> = given
+        .get("dryRun")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|value| value.as_str().map(str::to_owned))
+        .collect();
+    let precondition = |key: &str| given.get("preconditions")?.get(key)?.as_str();
+    let policy = match given.get("propagationPolicy").and_then(Value::as_str) {
+        Some(policy) => Some(propagation(policy)?),
+        None if given.get("orphanDependents") == Some(&json!(true)) => Some(Propagation::Orphan),
+        None => None,
+    };
+    let options = DeleteOptions {
+        grace_period_seconds: given.get("gracePeriodSeconds").and_then(Value::as_i64),
+        uid: precondition("uid").map(str::to_owned),
+        revision: precondition("resourceVersion").map(parse_revision).transpose()?,
+        propagation: policy,
+    };
+    Ok((check_dry_run(&dry_run, "DeleteOptions")?, options))
+}
+
+fn propagation(policy: &str) -> Result<Propagation, ApiError> {
+    match policy {
+        "Orphan" => Ok(Propagation::Orphan),
+        "Background" => Ok(Propagation::Background),
+        "Foreground" => Ok(Propagation::Foreground),
+        other => {
+            let error = FieldError::not_supported(
+                "propagationPolicy",
+                &json!(other),
+                &["Background", "Foreground", "Orphan"],
+            );
+            Err(ApiError::invalid("meta.k8s.io", "DeleteOptions", "", &[error]))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delete_options_are_read() {
+        let (dry_run, options) = read_options(&json!({
+            "gracePeriodSeconds": 0, "propagationPolicy": "Foreground", "dryRun": ["All"],
+            "preconditions": {"uid": "u", "resourceVersion": "7"},
+        }))
+        .unwrap();
+        assert!(dry_run);
+        assert_eq!(
+            options,
+            DeleteOptions {
+                grace_period_seconds: Some(0),
+                uid: Some("u".to_owned()),
+                revision: Some(7),
+                propagation: Some(Propagation::Foreground),
+            }
+        );
+        assert_eq!(read_options(&json!({"propagationPolicy": "Maybe"})).unwrap_err().code, 422);
+    }
+}

@@ -1,0 +1,78 @@
+//! Questions that a caller may ask about itself: who am I, what may I do.
+
+use bytes::Bytes;
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::time;
+use http::Response;
+use serde_json::{Value, json};
+
+use crate::authn::User;
+use crate::authz::{self, Attributes};
+use crate::body::Body;
+use crate::decode;
+use crate::media::Wire;
+use crate::respond;
+
+/// Answers a POST to a review; `None` when the path is none.
+pub(crate) fn answer(
+    user: &User,
+    (group, version, plural): (&str, &str, &str),
+    wire: Wire,
+    body: Bytes,
+) -> Option<Result<Response<Body>, ApiError>> {
+    match (group, version, plural) {
+        ("authentication.k8s.io", "v1", "selfsubjectreviews") => Some(Ok(who(user))),
+        ("authorization.k8s.io", "v1", "selfsubjectaccessreviews") => Some(may(user, wire, body)),
+        _ => None,
+    }
+}
+
+/// Whether a path is a review's.
+pub(crate) fn is_review(group: &str, version: &str, plural: &str) -> bool {
+    matches!(
+        (group, version, plural),
+        ("authentication.k8s.io", "v1", "selfsubjectreviews")
+            | ("authorization.k8s.io", "v1", "selfsubjectaccessreviews")
+    )
+}
+
+fn who(user: &User) -> Response<Body> {
+    respond::json(
+        201,
+        &json!({
+            "kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1",
+            "metadata": {"creationTimestamp": time::now()},
+            "status": {"userInfo": {"username": user.name, "groups": user.groups}},
+        }),
+    )
+}
+
+fn may(user: &User, wire: Wire, body: Bytes) -> Result<Response<Body>, ApiError> {
+    let bytes = decode::json_bytes(wire, body)?;
+    let review: Value =
+        serde_json::from_slice(&bytes).map_err(|error| ApiError::bad_request(error.to_string()))?;
+    let spec = review.get("spec").cloned().unwrap_or_else(|| json!({}));
+    let text = |path: &str| spec.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    let allowed = if spec.get("nonResourceAttributes").is_some() {
+        let (verb, path) =
+            (text("/nonResourceAttributes/verb"), text("/nonResourceAttributes/path"));
+        authz::check_path(user, verb, path).is_ok()
+    } else {
+        let attributes = Attributes {
+            verb: text("/resourceAttributes/verb"),
+            group: text("/resourceAttributes/group"),
+            resource: text("/resourceAttributes/resource"),
+            subresource: text("/resourceAttributes/subresource"),
+            namespace: text("/resourceAttributes/namespace"),
+            name: text("/resourceAttributes/name"),
+        };
+        authz::allows(user, &attributes)
+    };
+    Ok(respond::json(
+        201,
+        &json!({
+            "kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1",
+            "metadata": {}, "spec": spec, "status": {"allowed": allowed},
+        }),
+    ))
+}

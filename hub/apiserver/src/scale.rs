@@ -1,0 +1,161 @@
+//! autoscaling/v1 Scale: the replica count of a Deployment or ReplicaSet, and nothing else of it.
+
+use bytes::Bytes;
+use freewheel_hub_api::error::{ApiError, FieldError};
+use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::selector::LabelSelector;
+use freewheel_hub_store::Stored;
+use http::Response;
+use serde_json::{Value, json};
+
+use crate::body::Body;
+use crate::call::Call;
+use crate::decode;
+use crate::encode::to_wire;
+use crate::media::{Shape, Wanted, negotiate};
+use crate::respond;
+use crate::write::Patch;
+
+const SCALE: (&str, &str, &str) = ("autoscaling", "v1", "Scale");
+
+/// GET
+pub(crate) fn get(call: &Call) -> Result<Response<Body>, ApiError> {
+    let stored = call.hub.server.objects.get(&call.place())?;
+    answer(call, &stored, &[])
+}
+
+/// PUT
+pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
+    let how = call.how("UpdateOptions")?;
+    let (scale, warnings) = decode::object(call.body_wire()?, body, SCALE, how.field_validation)?;
+    let name = scale.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    if name != call.name {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            call.name
+        )));
+    }
+    let kind = call.view.stored;
+    let change = |object: Value| with_scale(kind, object, &scale);
+    let written = call.hub.server.objects.modify(&how, &call.place(), None, change).await?;
+    answer(call, &written.stored, &warnings)
+}
+
+/// PATCH
+pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
+    let how = call.how("PatchOptions")?;
+    let patch = Patch::read(call, body)?;
+    let kind = call.view.stored;
+    let change = |object: Value| {
+        let before = scale_of(&object);
+        let after = patch.apply(&before, SCALE)?;
+        with_scale(kind, object, &after)
+    };
+    let written = call.hub.server.objects.modify(&how, &call.place(), None, change).await?;
+    answer(call, &written.stored, &[])
+}
+
+fn answer(call: &Call, stored: &Stored, warnings: &[String]) -> Result<Response<Body>, ApiError> {
+    let accept = call.headers.get(http::header::ACCEPT).and_then(|value| value.to_str().ok());
+    let wanted = negotiate(accept, |wanted: Wanted| wanted.shape == Shape::Object)?;
+    let object = freewheel_hub_store::objects::stored_value(stored)?;
+    let bytes = to_wire(wanted.wire, &scale_of(&object))?;
+    let mut response = respond::whole(200, wanted.content_type(), bytes);
+    respond::warn(&mut response, warnings);
+    Ok(response)
+}
+
+fn scale_of(object: &Value) -> Value {
+    let mut meta = serde_json::Map::new();
+    for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = object.get("metadata").and_then(|meta| meta.get(key)) {
+            meta.insert(key.to_owned(), value.clone());
+        }
+    }
+    let number = |path: &str| object.pointer(path).and_then(Value::as_i64).unwrap_or_default();
+    let mut spec = json!({});
+    if number("/spec/replicas") != 0 {
+        spec["replicas"] = json!(number("/spec/replicas"));
+    }
+    let mut status = json!({"replicas": number("/status/replicas")});
+    if let Ok(selector) =
+        LabelSelector::from_json(object.pointer("/spec/selector"), "spec.selector")
+    {
+        status["selector"] = json!(selector.to_string());
+    }
+    json!({
+        "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": meta, "spec": spec,
+        "status": status,
+    })
+}
+
+fn with_scale(kind: &Kind, mut object: Value, scale: &Value) -> Result<Value, ApiError> {
+    let invalid = |value: &Value, why: &str| {
+        let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+        let error = FieldError::invalid("spec.replicas", value, why);
+        ApiError::invalid("autoscaling", "Scale", name, &[error])
+    };
+    let replicas = match scale.pointer("/spec/replicas") {
+        None | Some(Value::Null) => 0,
+        Some(value) => value
+            .as_i64()
+            .filter(|replicas| i32::try_from(*replicas).is_ok())
+            .ok_or_else(|| invalid(value, "must be a 32-bit integer"))?,
+    };
+    if replicas < 0 {
+        return Err(invalid(&json!(replicas), "must be greater than or equal to 0"));
+    }
+    let uid = scale.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+    let own = object.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+    if !uid.is_empty() && uid != own {
+        let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+        let why =
+            format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {own}");
+        return Err(ApiError::conflict(kind.group, kind.plural, name, &why));
+    }
+    object["spec"]["replicas"] = json!(replicas);
+    // What the client saw must still hold, if it says what it saw.
+    if let Some(version) = scale.pointer("/metadata/resourceVersion").filter(|v| v.is_string()) {
+        object["metadata"]["resourceVersion"] = version.clone();
+    }
+    Ok(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deployment() -> Value {
+        json!({
+            "metadata": {"name": "d", "namespace": "default", "uid": "u", "resourceVersion": "5",
+                "labels": {"x": "y"}},
+            "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": {}},
+            "status": {"replicas": 1},
+        })
+    }
+
+    #[test]
+    fn a_scale_shows_the_replicas() {
+        assert_eq!(
+            scale_of(&deployment()),
+            json!({
+                "kind": "Scale", "apiVersion": "autoscaling/v1",
+                "metadata": {"name": "d", "namespace": "default", "uid": "u", "resourceVersion": "5"},
+                "spec": {"replicas": 2}, "status": {"replicas": 1, "selector": "app=web"},
+            })
+        );
+    }
+
+    #[test]
+    fn a_scale_changes_the_replicas_only() {
+        let kind = freewheel_hub_api::kinds::find("apps", "v1", "deployments").unwrap();
+        let scaled = with_scale(kind, deployment(), &json!({"spec": {"replicas": 7}})).unwrap();
+        let mut want = deployment();
+        want["spec"]["replicas"] = json!(7);
+        assert_eq!(scaled, want);
+        let error = with_scale(kind, deployment(), &json!({"spec": {"replicas": -1}})).unwrap_err();
+        assert_eq!(error.code, 422);
+        let other = json!({"metadata": {"uid": "v"}, "spec": {"replicas": 1}});
+        assert_eq!(with_scale(kind, deployment(), &other).unwrap_err().code, 409);
+    }
+}

@@ -1,0 +1,100 @@
+//! The kind that is served and the kind that is stored: the same, but for events.
+//!
+//! events.k8s.io/v1 Events are a view of core/v1 Events: other names for the same facts. They are
+//! converted on the way in and out; patches apply to what the client sees.
+
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::kinds;
+use serde_json::Value;
+
+/// How a resource is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    /// The kind in the path.
+    pub served: &'static Kind,
+    /// The kind in the store.
+    pub stored: &'static Kind,
+}
+
+impl View {
+    /// The view behind a path; `None` when nothing is served there.
+    #[must_use]
+    pub fn find(group: &str, version: &str, plural: &str) -> Option<Self> {
+        let served = kinds::find(group, version, plural)?;
+        let stored = match served.stored_as {
+            None => served,
+            Some((group, plural)) => kinds::find(group, "v1", plural)?,
+        };
+        Some(Self { served, stored })
+    }
+
+    /// Whether stored bytes can go out as they are.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.served.stored_as.is_none() || std::ptr::eq(self.served, self.stored)
+    }
+
+    /// From the stored form to the served one.
+    #[must_use]
+    pub fn outward(&self, mut value: Value) -> Value {
+        if !self.is_plain() {
+            self.served.strategy.from_stored(&mut value);
+        }
+        value
+    }
+
+    /// From the served form to the stored one.
+    #[must_use]
+    pub fn inward(&self, mut value: Value) -> Value {
+        if !self.is_plain() {
+            self.served.strategy.to_stored(&mut value);
+        }
+        value
+    }
+
+    /// An error that names the stored kind, in the words of the served one.
+    #[must_use]
+    pub fn error(&self, mut error: ApiError) -> ApiError {
+        if !self.is_plain() {
+            if let Some(details) = &mut error.details {
+                details.group = self.served.group.to_owned();
+            }
+            let (from, to) = (self.stored, self.served);
+            error.message = error
+                .message
+                .replace(&format!("{} \"", from.plural), &format!("{}.{} \"", to.plural, to.group));
+        }
+        error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn events_have_two_faces() {
+        let view = View::find("events.k8s.io", "v1", "events").unwrap();
+        assert!(!view.is_plain());
+        let core = json!({
+            "apiVersion": "v1", "kind": "Event", "metadata": {"name": "e", "namespace": "default"},
+            "involvedObject": {"kind": "Pod", "name": "p"}, "message": "hello", "reason": "Started",
+            "source": {"component": "kubelet"}, "count": 3, "reportingComponent": "kubelet",
+        });
+        let new = view.outward(core.clone());
+        assert_eq!(
+            new,
+            json!({
+                "apiVersion": "events.k8s.io/v1", "kind": "Event",
+                "metadata": {"name": "e", "namespace": "default"},
+                "regarding": {"kind": "Pod", "name": "p"}, "note": "hello", "reason": "Started",
+                "deprecatedSource": {"component": "kubelet"}, "deprecatedCount": 3,
+                "reportingController": "kubelet",
+            })
+        );
+        assert_eq!(view.inward(new), core);
+    }
+}

@@ -1,0 +1,358 @@
+//! Watches: events as they come, in the encoding that each client wants.
+//!
+//! ```text
+//! store ─▶ Event ─▶ filter: was in, is in ─▶ ADDED | MODIFIED | DELETED ─▶ frame ─▶ many watchers
+//! ```
+//!
+//! Guarantees: a frame is made once per (event, encoding) while it is recent and shared by all
+//! watchers; a watcher that is too slow gets 410 and costs no memory meanwhile; a revision's events
+//! arrive together.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::object::Key;
+use freewheel_hub_api::protobuf;
+use freewheel_hub_api::table::Include;
+use freewheel_hub_store::{Event, Revision, Scope, Snapshot, Stored, Watch};
+use http::HeaderValue;
+use http::Response;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::body::{Body, BodyError};
+use crate::call::{Call, Filter};
+use crate::encode::Encoder;
+use crate::media::{Wanted, Wire};
+use crate::read;
+use crate::server::Hub;
+use crate::splice;
+
+/// How often an idle watch says how far it has come.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// A watch without `timeoutSeconds` ends after this long and up to as long again, so that the
+/// watches of a restarted hub do not end together.
+const MIN_LIFE: Duration = Duration::from_secs(30 * 60);
+/// Initial objects go out in pieces of this many.
+const INITIAL_CHUNK: usize = 500;
+/// Bytes of frames that are kept for watchers to come.
+const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
+
+/// Answers a watch.
+pub(crate) fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
+    read::validate(&call.query, true)?;
+    let encoder = Encoder::of(call)?;
+    let filter = call.filter()?;
+    let store = call.hub.server.objects.store();
+    let newest = store.snapshot();
+    let asked = call.query.revision()?;
+    if let Some(asked) = asked {
+        read::check_not_ahead(asked, newest.revision())?;
+    }
+    let initial = match call.query.send_initial_events {
+        Some(send) => send,
+        None => matches!(asked, None | Some(0)),
+    };
+    let from = match asked {
+        Some(asked) if !initial && asked != 0 => asked,
+        _ => newest.revision(),
+    };
+    let scope = call.scope();
+    let opened = store.watch(vec![scope.clone()], from);
+    let end_mark = call.query.send_initial_events == Some(true) && call.query.bookmarks;
+    let mut feed = Feed {
+        hub: call.hub.clone(),
+        stop: call.hub.stop.clone(),
+        encoder,
+        filter,
+        scope,
+        initial: initial.then_some(Initial { snapshot: newest, after: None, end_mark }),
+        watch: None,
+        closing: None,
+        bookmarks: call.query.bookmarks,
+        next_mark: Instant::now() + BOOKMARK_EVERY,
+        deadline: Instant::now() + life(call.query.timeout_seconds),
+    };
+    match opened {
+        Ok(watch) => feed.watch = Some(watch),
+        Err(gone) => feed.closing = Some(feed.error(&ApiError::expired(gone.to_string()))?),
+    }
+    let chunks = futures::stream::unfold(feed, |mut feed| async move {
+        let chunk = feed.next().await?;
+        Some((chunk, feed))
+    });
+    let mut response = Response::new(Body::chunks(chunks));
+    let headers = response.headers_mut();
+    let content_type = encoder.wanted.watch_content_type();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    Ok(response)
+}
+
+fn life(seconds: Option<u64>) -> Duration {
+    match seconds {
+        // A day bounds what a client can ask for; it comes back by itself.
+        Some(seconds) if seconds != 0 => Duration::from_secs(seconds.min(24 * 60 * 60)),
+        _ => MIN_LIFE + MIN_LIFE.mul_f64(fastrand::f64()),
+    }
+}
+
+struct Initial {
+    snapshot: Arc<dyn Snapshot>,
+    after: Option<Key>,
+    end_mark: bool,
+}
+
+/// One watcher.
+struct Feed {
+    hub: Arc<Hub>,
+    stop: CancellationToken,
+    encoder: Encoder,
+    filter: Filter,
+    scope: Scope,
+    initial: Option<Initial>,
+    watch: Option<Box<dyn Watch>>,
+    /// The last frame, when there is nothing to watch.
+    closing: Option<Bytes>,
+    bookmarks: bool,
+    next_mark: Instant,
+    deadline: Instant,
+}
+
+enum Turn {
+    Events(Vec<Event>),
+    Gone(String),
+    Mark,
+    End,
+}
+
+impl Feed {
+    async fn next(&mut self) -> Option<Result<Bytes, BodyError>> {
+        loop {
+            if let Some(last) = self.closing.take() {
+                self.watch = None;
+                return Some(Ok(last));
+            }
+            if let Some(initial) = self.initial.take() {
+                match self.initial_chunk(initial) {
+                    Ok(chunk) if chunk.is_empty() => continue,
+                    Ok(chunk) => return Some(Ok(chunk)),
+                    Err(error) => return Some(Err(error.into())),
+                }
+            }
+            let turn = self.turn().await?;
+            let chunk = match turn {
+                Turn::Events(events) => self.frames(&events),
+                Turn::Gone(why) => {
+                    self.closing = self.error(&ApiError::expired(why)).ok();
+                    continue;
+                }
+                Turn::Mark => self.bookmark(false),
+                Turn::End => {
+                    let last = self.bookmark(false);
+                    self.watch = None;
+                    if self.bookmarks { last } else { return None }
+                }
+            };
+            match chunk {
+                Ok(chunk) if chunk.is_empty() => {}
+                Ok(chunk) => return Some(Ok(chunk)),
+                Err(error) => return Some(Err(error.into())),
+            }
+        }
+    }
+
+    async fn turn(&mut self) -> Option<Turn> {
+        let watch = self.watch.as_mut()?;
+        let bookmarks = self.bookmarks;
+        Some(tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Turn::End,
+            events = watch.next() => match events {
+                Ok(events) => Turn::Events(events),
+                Err(gone) => Turn::Gone(gone.to_string()),
+            },
+            () = tokio::time::sleep_until(self.deadline) => Turn::End,
+            () = tokio::time::sleep_until(self.next_mark), if bookmarks => {
+                self.next_mark = Instant::now() + BOOKMARK_EVERY;
+                Turn::Mark
+            }
+        })
+    }
+
+    fn initial_chunk(&mut self, mut initial: Initial) -> Result<Bytes, ApiError> {
+        let page: Vec<Arc<Stored>> = initial
+            .snapshot
+            .range(&self.scope, initial.after.as_ref())
+            .take(INITIAL_CHUNK)
+            .collect();
+        let mut out = Vec::new();
+        for stored in page.iter().filter(|stored| self.filter.matches(stored)) {
+            out.extend_from_slice(&self.encoder.frame(Type::Added, stored, stored.revision)?);
+        }
+        match page.last() {
+            Some(last) => {
+                initial.after = Some(last.key.clone());
+                self.initial = Some(initial);
+            }
+            None if initial.end_mark => out.extend_from_slice(&self.bookmark(true)?),
+            None => {}
+        }
+        Ok(out.into())
+    }
+
+    /// The frames of these events, as one chunk; shared when it is only one.
+    fn frames(&self, events: &[Event]) -> Result<Bytes, ApiError> {
+        let mut single: Option<Bytes> = None;
+        let mut many = Vec::new();
+        for event in events {
+            let Some((kind, stored)) = seen(event, &self.filter) else { continue };
+            let frame = self.hub.frames.get(&self.encoder, kind, stored, event.revision)?;
+            match single.take() {
+                None if many.is_empty() => single = Some(frame),
+                None => many.extend_from_slice(&frame),
+                Some(first) => {
+                    many.extend_from_slice(&first);
+                    many.extend_from_slice(&frame);
+                }
+            }
+        }
+        Ok(single.unwrap_or_else(|| many.into()))
+    }
+
+    fn bookmark(&self, end_of_initial: bool) -> Result<Bytes, ApiError> {
+        let Some(watch) = &self.watch else { return Ok(Bytes::new()) };
+        let kind = self.encoder.view.served;
+        let mut object = json!({
+            "kind": kind.kind, "apiVersion": kind.api_version(),
+            "metadata": {"resourceVersion": watch.progress().to_string()},
+        });
+        if end_of_initial {
+            object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        self.encoder.event("BOOKMARK", self.encoder.shape(object))
+    }
+
+    fn error(&self, error: &ApiError) -> Result<Bytes, ApiError> {
+        self.encoder.event("ERROR", error.to_status())
+    }
+}
+
+/// What an event is to a watcher with this filter.
+fn seen<'a>(event: &'a Event, filter: &Filter) -> Option<(Type, &'a Stored)> {
+    let before = event.before.as_deref().filter(|stored| filter.matches(stored));
+    let now = event.now.as_deref().filter(|stored| filter.matches(stored));
+    match (before, now) {
+        (None, None) => None,
+        (None, Some(now)) => Some((Type::Added, now)),
+        (Some(_), Some(now)) => Some((Type::Modified, now)),
+        // It left the selection or is gone: the last that the watcher knew, at the new revision.
+        (Some(before), None) => Some((Type::Deleted, before)),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Type {
+    Added,
+    Modified,
+    Deleted,
+}
+
+impl Type {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Added => "ADDED",
+            Self::Modified => "MODIFIED",
+            Self::Deleted => "DELETED",
+        }
+    }
+}
+
+impl Encoder {
+    fn frame(&self, kind: Type, stored: &Stored, revision: Revision) -> Result<Bytes, ApiError> {
+        if !self.is_plain() {
+            return self.event(kind.name(), self.shape(self.value(stored, revision)?));
+        }
+        let mut out = Vec::with_capacity(stored.object.body.len() + 96);
+        out.extend_from_slice(b"{\"type\":\"");
+        out.extend_from_slice(kind.name().as_bytes());
+        out.extend_from_slice(b"\",\"object\":");
+        splice::append(&mut out, &stored.object.body, revision);
+        out.extend_from_slice(b"}\n");
+        Ok(out.into())
+    }
+
+    fn event(&self, kind: &str, object: Value) -> Result<Bytes, ApiError> {
+        if self.wanted.wire == Wire::Protobuf {
+            return protobuf::watch_frame(kind, &object).map(Bytes::from);
+        }
+        let event = json!({"type": kind, "object": object});
+        let mut out = serde_json::to_vec(&event).map_err(ApiError::internal)?;
+        out.push(b'\n');
+        Ok(out.into())
+    }
+}
+
+/// Recent frames, shared by all watchers.
+#[derive(Default)]
+pub(crate) struct Frames(Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    frames: HashMap<FrameKey, Bytes>,
+    order: VecDeque<FrameKey>,
+    bytes: usize,
+}
+
+/// What a frame's bytes depend on. One revision may hold several keys, so the key is a part.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct FrameKey {
+    key: Key,
+    revision: Revision,
+    kind: Type,
+    wanted: Wanted,
+    include: Include,
+    /// The served kind's address: two views of one stored object differ.
+    served: usize,
+}
+
+impl Frames {
+    fn get(
+        &self,
+        encoder: &Encoder,
+        kind: Type,
+        stored: &Stored,
+        revision: Revision,
+    ) -> Result<Bytes, ApiError> {
+        let key = FrameKey {
+            key: stored.key.clone(),
+            revision,
+            kind,
+            wanted: encoder.wanted,
+            include: encoder.include,
+            served: std::ptr::from_ref::<Kind>(encoder.view.served).addr(),
+        };
+        // Made under the lock: a thousand watchers wake for the same event at once.
+        let mut kept = self.0.lock();
+        if let Some(frame) = kept.frames.get(&key) {
+            return Ok(frame.clone());
+        }
+        let frame = encoder.frame(kind, stored, revision)?;
+        kept.bytes += frame.len();
+        kept.order.push_back(key.clone());
+        kept.frames.insert(key, frame.clone());
+        while MAX_FRAME_BYTES < kept.bytes {
+            let Some(oldest) = kept.order.pop_front() else { break };
+            let length = kept.frames.remove(&oldest).map_or(0, |frame| frame.len());
+            kept.bytes = kept.bytes.saturating_sub(length);
+        }
+        Ok(frame)
+    }
+}

@@ -1,0 +1,193 @@
+//! Create, update and patch.
+
+use bytes::Bytes;
+use freewheel_hub_api::error::{ApiError, FieldError};
+use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::{patch, schema};
+use freewheel_hub_store::objects::{FieldValidation, How, Written};
+use http::Response;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::body::Body;
+use crate::call::Call;
+use crate::decode;
+use crate::encode::Encoder;
+use crate::respond;
+
+/// POST to a collection.
+pub(crate) async fn create(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
+    let encoder = Encoder::of(call)?;
+    let how = call.how("CreateOptions")?;
+    let (value, mut warnings) = read_object(call, body, &how)?;
+    let written = call.hub.server.objects.create(&how, &call.place(), value).await?;
+    warnings.extend(written.warnings.iter().cloned());
+    answer(201, &encoder, &written, &warnings)
+}
+
+/// PUT of an object or a subresource that has its kind.
+pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
+    let encoder = Encoder::of(call)?;
+    let how = call.how("UpdateOptions")?;
+    let (value, mut warnings) = read_object(call, body, &how)?;
+    check_name(call, &value)?;
+    let door = door(call);
+    let written = call.hub.server.objects.update(&how, &call.place(), door, value).await?;
+    warnings.extend(written.warnings.iter().cloned());
+    answer(200, &encoder, &written, &warnings)
+}
+
+/// PATCH of an object or a subresource that has its kind.
+pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
+    let encoder = Encoder::of(call)?;
+    let how = call.how("PatchOptions")?;
+    let patch = Patch::read(call, body)?;
+    let view = call.view;
+    // The change may run again after a conflict; the last run counts.
+    let unknown = Mutex::new(Vec::new());
+    let change = |stored: Value| {
+        let document = view.outward(stored);
+        let mut patched = patch.apply(&document, decode::gvk(view.served))?;
+        check_name(call, &patched)?;
+        *unknown.lock() = settle(&mut patched, &patch, view.served, how.field_validation)?;
+        Ok(view.inward(patched))
+    };
+    let place = call.place();
+    let written = call.hub.server.objects.modify(&how, &place, door(call), change).await?;
+    let mut warnings = unknown.into_inner();
+    warnings.extend(written.warnings.iter().cloned());
+    answer(200, &encoder, &written, &warnings)
+}
+
+fn door(call: &Call) -> Option<&str> {
+    (!call.subresource.is_empty()).then_some(call.subresource.as_str())
+}
+
+/// The object as it is after a write.
+pub(crate) fn answer(
+    code: u16,
+    encoder: &Encoder,
+    written: &Written,
+    warnings: &[String],
+) -> Result<Response<Body>, ApiError> {
+    let bytes = encoder.object(&written.stored)?;
+    let mut response = respond::whole(code, encoder.wanted.content_type(), bytes);
+    respond::warn(&mut response, warnings);
+    Ok(response)
+}
+
+fn read_object(call: &Call, body: Bytes, how: &How) -> Result<(Value, Vec<String>), ApiError> {
+    let kind = call.view.served;
+    let (mut value, warnings) =
+        decode::object(call.body_wire()?, body, decode::gvk(kind), how.field_validation)?;
+    if kind.namespaced {
+        let own = value.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
+        if own.is_empty() {
+            set_namespace(&mut value, &call.namespace);
+        } else if own != call.namespace {
+            return Err(ApiError::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+    }
+    Ok((call.view.inward(value), warnings))
+}
+
+fn set_namespace(value: &mut Value, namespace: &str) {
+    let Some(object) = value.as_object_mut() else { return };
+    let meta = object.entry("metadata").or_insert_with(|| json!({}));
+    if let Some(meta) = meta.as_object_mut() {
+        meta.insert("namespace".to_owned(), json!(namespace));
+    }
+}
+
+fn check_name(call: &Call, value: &Value) -> Result<(), ApiError> {
+    let name = value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    if name == call.name {
+        return Ok(());
+    }
+    if name.is_empty() {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    Err(ApiError::bad_request(format!(
+        "the name of the object ({name}) does not match the name on the URL ({})",
+        call.name
+    )))
+}
+
+/// Makes a patched document canonical; a document that is none is the patch's mistake.
+fn settle(
+    patched: &mut Value,
+    patch: &Patch,
+    kind: &'static Kind,
+    validation: FieldValidation,
+) -> Result<Vec<String>, ApiError> {
+    let (group, version, name) = decode::gvk(kind);
+    let invalid = |shown: &str, why: &str| {
+        let mistake = FieldError::invalid("patch", &json!(shown), why);
+        ApiError::invalid("", "", "", &[mistake])
+    };
+    let before = patched.clone();
+    let unknown = schema::canonicalise(patched, group, version, name).map_err(|error| {
+        let prefix = format!("{name} in version {version:?} cannot be handled as a {name}: ");
+        let why = error.message.strip_prefix(&prefix).unwrap_or(&error.message);
+        invalid(&before.to_string(), why)
+    })?;
+    let texts: Vec<String> =
+        unknown.unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
+    match validation {
+        FieldValidation::Strict if !texts.is_empty() => {
+            let shown = String::from_utf8_lossy(patch.body());
+            Err(invalid(&shown, &format!("strict decoding error: {}", texts.join(", "))))
+        }
+        FieldValidation::Ignore => Ok(Vec::new()),
+        FieldValidation::Strict | FieldValidation::Warn => Ok(texts),
+    }
+}
+
+/// A patch of any kind.
+pub(crate) enum Patch {
+    Json(Bytes),
+    Merge(Bytes),
+    Strategic(Bytes),
+}
+
+impl Patch {
+    fn body(&self) -> &[u8] {
+        match self {
+            Self::Json(body) | Self::Merge(body) | Self::Strategic(body) => body,
+        }
+    }
+
+    /// From the body, by its content type.
+    pub(crate) fn read(call: &Call, body: Bytes) -> Result<Self, ApiError> {
+        match call.content_type() {
+            "application/json-patch+json" => Ok(Self::Json(body)),
+            "application/merge-patch+json" => Ok(Self::Merge(body)),
+            "application/strategic-merge-patch+json" => Ok(Self::Strategic(body)),
+            "application/apply-patch+yaml" | "application/apply-patch+cbor" => {
+                Err(respond::generic(
+                    415,
+                    "UnsupportedMediaType",
+                    "server-side apply is not served yet: use client-side apply (kubectl apply --server-side=false)",
+                ))
+            }
+            _ => Err(respond::generic(415, "UnsupportedMediaType", "415: Unsupported Media Type")),
+        }
+    }
+
+    /// The document after the patch.
+    pub(crate) fn apply(
+        &self,
+        document: &Value,
+        (group, version, kind): (&str, &str, &str),
+    ) -> Result<Value, ApiError> {
+        match self {
+            Self::Json(body) => patch::json(document, body),
+            Self::Merge(body) => patch::merge(document, body),
+            Self::Strategic(body) => patch::strategic(document, body, group, version, kind),
+        }
+    }
+}

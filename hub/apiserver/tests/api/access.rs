@@ -1,0 +1,125 @@
+//! Who gets in, and what nobody may do.
+
+use crate::support::{Authority, Hub};
+use bytes::Bytes;
+use serde_json::json;
+
+#[tokio::test]
+async fn strangers_read_the_version_and_health_and_nothing_else() {
+    let hub = Hub::start().await;
+    let foreign = Authority::new().client("admin", "system:masters");
+    for nobody in [hub.client(None), hub.client(Some(&foreign))] {
+        assert_eq!(nobody.get("/version").await.code, 200);
+        assert_eq!(nobody.get("/readyz").await.text(), "ok");
+        for path in ["/api", "/apis", "/api/v1/namespaces", "/openapi/v3", "/nonsense"] {
+            let answer = nobody.get(path).await;
+            assert_eq!(answer.code, 401, "{path}");
+            assert_eq!(answer.json()["reason"], "Unauthorized");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_known_caller_without_the_group_is_forbidden() {
+    let hub = Hub::start().await;
+    let someone = hub.client(Some(&hub.authority.client("x", "people")));
+    let answer = someone.get("/api/v1/namespaces/default/pods").await;
+    assert_eq!(answer.code, 403);
+    assert_eq!(
+        answer.json()["message"],
+        r#"pods is forbidden: User "x" cannot list resource "pods" in API group "" in the namespace "default""#
+    );
+    assert_eq!(someone.get("/apis").await.code, 200);
+    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+    let answer = someone.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", &review).await;
+    assert_eq!(answer.code, 201);
+    assert_eq!(answer.json()["status"]["userInfo"]["username"], "x");
+    let review = json!({"spec": {"resourceAttributes": {"verb": "list", "resource": "pods"}}});
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    assert_eq!(someone.post(path, &review).await.json()["status"]["allowed"], false);
+    assert_eq!(hub.admin().post(path, &review).await.json()["status"]["allowed"], true);
+}
+
+#[tokio::test]
+async fn a_hundred_megabytes_are_refused_before_they_are_read() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    // The length alone is announced: had the server waited for the body, this would never end.
+    let headers = [("content-type", "application/json"), ("content-length", "104857600")];
+    let path = "/api/v1/namespaces/default/configmaps";
+    let stream = futures::stream::pending::<Result<http_body::Frame<Bytes>, std::io::Error>>();
+    let answer = admin.send_stream("POST", path, &headers, stream).await;
+    assert_eq!(answer.code, 413);
+    assert_eq!(answer.json()["reason"], "RequestEntityTooLarge");
+    assert_eq!(admin.get("/api/v1/namespaces/default").await.code, 200);
+}
+
+#[tokio::test]
+async fn paths_and_methods_that_do_not_exist_say_so() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    for path in [
+        "/api/v1/nonsense",
+        "/apis/apps/v9/deployments",
+        "/apis/nonsense",
+        "/nonsense",
+        "/api/v1/pods/x",
+        "/api/v1/namespaces/default/nodes",
+        "/api/v1/namespaces/default/pods/x/nonsense",
+        "/apis/internal/v1/clusterips",
+    ] {
+        let answer = admin.get(path).await;
+        assert_eq!(answer.code, 404, "{path}");
+        assert_eq!(answer.json()["message"], "the server could not find the requested resource");
+    }
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}});
+    for path in ["/api/v1/pods", "/api/v1/namespaces/default/pods/x", "/apis"] {
+        let answer = admin.post(path, &pod).await;
+        assert_eq!(
+            (answer.code, &answer.json()["reason"]),
+            (405, &json!("MethodNotAllowed")),
+            "{path}"
+        );
+    }
+    let answer = admin.post("/api/v1/namespaces/default/pods/x/exec", &json!({})).await;
+    assert_eq!(answer.code, 501);
+}
+
+#[tokio::test]
+async fn each_accepted_cluster_is_served_under_its_name() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    let answer = admin.get("/clusters/pi-7/api/v1/namespaces").await;
+    assert_eq!(answer.code, 404);
+    assert_eq!(
+        answer.json()["message"],
+        r#"managedclusters.cluster.open-cluster-management.io "pi-7" not found"#
+    );
+    let group = "cluster.open-cluster-management.io/v1";
+    crate::support::create(
+        &hub.objects,
+        group,
+        "ManagedCluster",
+        json!({"metadata": {"name": "pi-7"}}),
+    )
+    .await;
+    let namespace = json!({"metadata": {"name": "default"}});
+    let answer = admin.post("/clusters/pi-7/api/v1/namespaces", &namespace).await;
+    assert_eq!(answer.code, 201, "{}", answer.text());
+    let map = json!({"metadata": {"name": "same"}, "data": {"where": "pi-7"}});
+    let path = "/clusters/pi-7/api/v1/namespaces/default/configmaps";
+    assert_eq!(admin.post(path, &map).await.code, 201);
+    assert_eq!(admin.get("/api/v1/namespaces/default/configmaps/same").await.code, 404);
+    assert_eq!(admin.get(&format!("{path}/same")).await.json()["data"]["where"], "pi-7");
+    assert_eq!(admin.get("/clusters/pi-7/apis").await.code, 200);
+    let clusters = format!("/clusters/pi-7/apis/{group}/managedclusters");
+    assert_eq!(admin.get(&clusters).await.code, 404);
+}
+
+#[tokio::test]
+async fn http_2_is_spoken() {
+    let hub = Hub::start().await;
+    let answer = hub.admin().get_over_h2("/api/v1/namespaces/default").await;
+    assert_eq!(answer.code, 200);
+    assert_eq!(answer.json()["kind"], "Namespace");
+}

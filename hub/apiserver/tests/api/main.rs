@@ -1,0 +1,7 @@
+//! The API as its clients see it: over TLS, on a server in this process.
+
+mod access;
+mod answers;
+mod support;
+mod verbs;
+mod watches;

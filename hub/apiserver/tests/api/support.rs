@@ -1,0 +1,335 @@
+//! A hub's API in this process, and a client for it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::kinds;
+use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
+use freewheel_hub_apiserver::{Check, Limits, Server, Tls, serve};
+use freewheel_hub_store::memory::MemoryStore;
+use freewheel_hub_store::objects::{How, Objects, Place};
+use freewheel_link::names::ClusterName;
+use http::{HeaderMap, Method, Request};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+};
+use rustls::RootCertStore;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Logs that say what they were asked for.
+struct Echo;
+
+#[async_trait]
+impl SpokeStreams for Echo {
+    async fn logs(
+        &self,
+        spoke: &ClusterName,
+        _pod_uid: &str,
+        options: LogOptions,
+    ) -> Result<ByteStream, ApiError> {
+        let lines = [format!("{spoke} "), format!("{}\n", options.container)];
+        Ok(Box::pin(futures::stream::iter(lines.map(|line| Ok(Bytes::from(line))))))
+    }
+}
+
+/// A certificate and its key.
+pub struct Identity {
+    pub certificate: CertificateDer<'static>,
+    pub key: PrivateKeyDer<'static>,
+}
+
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pub certificate: CertificateDer<'static>,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "test-ca");
+        let certificate = params.self_signed(&key).unwrap();
+        let der = certificate.der().clone();
+        Self { issuer: Issuer::new(params, key), certificate: der }
+    }
+
+    fn sign(&self, mut params: CertificateParams, usage: ExtendedKeyUsagePurpose) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        params.extended_key_usages = vec![usage];
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Identity {
+            certificate: certificate.der().clone(),
+            key: PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        }
+    }
+
+    pub fn serving(&self) -> Identity {
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let params = CertificateParams::new(names).unwrap();
+        self.sign(params, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    pub fn client(&self, name: &str, group: &str) -> Identity {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.distinguished_name.push(DnType::OrganizationName, group);
+        self.sign(params, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+}
+
+/// A running API server over memory.
+pub struct Hub {
+    pub address: SocketAddr,
+    pub authority: Authority,
+    pub objects: Objects,
+    _stop: DropGuard,
+}
+
+impl Hub {
+    pub async fn start() -> Self {
+        let authority = Authority::new();
+        let serving = authority.serving();
+        let tls =
+            Tls::new(vec![serving.certificate], serving.key, &[authority.certificate.clone()])
+                .unwrap();
+        let objects = Objects::new(Arc::new(MemoryStore::new()));
+        for name in ["default", "kube-system"] {
+            create(&objects, "v1", "Namespace", json!({"metadata": {"name": name}})).await;
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let server = Server {
+            objects: objects.clone(),
+            streams: Arc::new(Echo),
+            extra: None,
+            checks: vec![Check { name: "store", run: Arc::new(|| Ok(())) }],
+        };
+        tokio::spawn(serve(listener, tls, Limits::default(), server, stop.clone()));
+        Self { address, authority, objects, _stop: stop.drop_guard() }
+    }
+
+    /// Somebody who may do everything.
+    pub fn admin(&self) -> Client {
+        self.client(Some(&self.authority.client("admin", "system:masters")))
+    }
+
+    pub fn client(&self, identity: Option<&Identity>) -> Client {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.authority.certificate.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => builder
+                .with_client_auth_cert(vec![identity.certificate.clone()], identity.key.clone_key())
+                .unwrap(),
+        };
+        Client { address: self.address, config: Arc::new(config) }
+    }
+}
+
+/// Puts an object into the store without the API.
+pub async fn create(objects: &Objects, api_version: &str, kind: &str, mut value: Value) -> Value {
+    let kind = kinds::by_kind(api_version, kind).unwrap();
+    value["apiVersion"] = json!(api_version);
+    value["kind"] = json!(kind.kind);
+    let namespace = value["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+    let place = Place { kind, cluster: ClusterName::root(), namespace, name: String::new() };
+    let written = objects.create(&How::default(), &place, value).await.unwrap();
+    freewheel_hub_store::objects::stored_value(&written.stored).unwrap()
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub code: u16,
+    pub headers: HeaderMap,
+    pub bytes: Bytes,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes)
+            .unwrap_or_else(|_| panic!("no JSON: {}", String::from_utf8_lossy(&self.bytes)))
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+}
+
+/// Makes requests, one connection each.
+#[derive(Clone)]
+pub struct Client {
+    address: SocketAddr,
+    config: Arc<rustls::ClientConfig>,
+}
+
+impl Client {
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let response = self.open(method, path, headers, body.into()).await;
+        let (parts, body) = response.into_parts();
+        let bytes = tokio::time::timeout(Duration::from_secs(20), body.collect())
+            .await
+            .expect("the answer ends")
+            .unwrap()
+            .to_bytes();
+        Answer { code: parts.status.as_u16(), headers: parts.headers, bytes }
+    }
+
+    /// Sends a body that comes as the stream does.
+    pub async fn send_stream<S>(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        stream: S,
+    ) -> Answer
+    where
+        S: futures::Stream<Item = Result<Frame<Bytes>, std::io::Error>> + Send + 'static,
+    {
+        let body = StreamBody::new(stream).boxed_unsync();
+        let (parts, body) = self.request(method, path, headers, body).await.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        Answer { code: parts.status.as_u16(), headers: parts.headers, bytes }
+    }
+
+    pub async fn open(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> http::Response<Incoming> {
+        let body = Full::new(body).map_err(|never| match never {}).boxed_unsync();
+        self.request(method, path, headers, body).await
+    }
+
+    async fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: UnsyncBoxBody<Bytes, std::io::Error>,
+    ) -> http::Response<Incoming> {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(self.config.clone());
+        let stream =
+            connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let method: Method = method.parse().unwrap();
+        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        sender.send_request(request.body(body).unwrap()).await.unwrap()
+    }
+
+    /// The same over HTTP/2.
+    pub async fn get_over_h2(&self, path: &str) -> Answer {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let mut config = (*self.config).clone();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let stream =
+            connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        let uri = format!("https://localhost{path}");
+        let request = Request::builder().uri(uri).body(Full::new(Bytes::new())).unwrap();
+        let (parts, body) = sender.send_request(request).await.unwrap().into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        Answer { code: parts.status.as_u16(), headers: parts.headers, bytes }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], Bytes::new()).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        let headers = [("content-type", "application/json")];
+        self.send("POST", path, &headers, serde_json::to_vec(body).unwrap()).await
+    }
+
+    pub async fn put(&self, path: &str, body: &Value) -> Answer {
+        let headers = [("content-type", "application/json")];
+        self.send("PUT", path, &headers, serde_json::to_vec(body).unwrap()).await
+    }
+
+    pub async fn patch(&self, path: &str, form: &str, body: &Value) -> Answer {
+        let content_type = format!("application/{form}");
+        let headers = [("content-type", content_type.as_str())];
+        self.send("PATCH", path, &headers, serde_json::to_vec(body).unwrap()).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send("DELETE", path, &[], Bytes::new()).await
+    }
+
+    pub async fn watch(&self, path: &str) -> Watcher {
+        self.watch_as(path, "application/json").await
+    }
+
+    pub async fn watch_as(&self, path: &str, accept: &str) -> Watcher {
+        let response = self.open("GET", path, &[("accept", accept)], Bytes::new()).await;
+        assert_eq!(response.status(), 200);
+        Watcher { body: response.into_body(), buffer: Vec::new() }
+    }
+}
+
+/// A watch's events, line by line.
+pub struct Watcher {
+    body: Incoming,
+    buffer: Vec<u8>,
+}
+
+impl Watcher {
+    /// The next event; `None` at the end.
+    pub async fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                return Some(serde_json::from_slice(&line).unwrap());
+            }
+            let frame = tokio::time::timeout(Duration::from_secs(10), self.body.frame())
+                .await
+                .expect("an event comes in time")?;
+            self.buffer.extend_from_slice(&frame.unwrap().into_data().unwrap_or_default());
+        }
+    }
+
+    /// The next event's type and object's name.
+    pub async fn brief(&mut self) -> (String, String) {
+        let event = self.next().await.expect("an event");
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        (text(&event["type"]), text(&event["object"]["metadata"]["name"]))
+    }
+}

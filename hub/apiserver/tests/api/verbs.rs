@@ -1,0 +1,218 @@
+//! Get, list, create, update, patch, delete, and what they answer.
+
+use crate::support::{Client, Hub};
+use serde_json::{Value, json};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+async fn map(client: &Client, name: &str, labels: Value) -> Value {
+    let map = json!({"metadata": {"name": name, "labels": labels}, "data": {"a": "b"}});
+    let answer = client.post(MAPS, &map).await;
+    assert_eq!(answer.code, 201, "{}", answer.text());
+    answer.json()
+}
+
+fn names(list: &Value) -> Vec<&str> {
+    let items = list["items"].as_array().unwrap();
+    items.iter().map(|item| item["metadata"]["name"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn an_object_lives_through_all_verbs() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    let created = map(&admin, "one", json!({})).await;
+    assert_eq!((&created["kind"], &created["apiVersion"]), (&json!("ConfigMap"), &json!("v1")));
+    let path = format!("{MAPS}/one");
+    assert_eq!(admin.get(&path).await.json(), created);
+
+    let mut changed = created.clone();
+    changed["data"]["a"] = json!("c");
+    let answer = admin.put(&path, &changed).await;
+    assert_eq!(answer.code, 200, "{}", answer.text());
+    assert_ne!(
+        answer.json()["metadata"]["resourceVersion"],
+        created["metadata"]["resourceVersion"]
+    );
+    let answer = admin.put(&path, &changed).await;
+    assert_eq!((answer.code, &answer.json()["reason"]), (409, &json!("Conflict")));
+
+    let patch = json!({"data": {"x": "y"}});
+    let answer = admin.patch(&path, "merge-patch+json", &patch).await;
+    assert_eq!(answer.json()["data"], json!({"a": "c", "x": "y"}));
+    let again = admin.patch(&path, "strategic-merge-patch+json", &patch).await;
+    assert_eq!(again.json(), answer.json(), "a no-op keeps its revision");
+    let patch = json!([{"op": "remove", "path": "/data/a"}]);
+    let answer = admin.patch(&path, "json-patch+json", &patch).await;
+    assert_eq!(answer.json()["data"], json!({"x": "y"}));
+
+    let answer = admin.delete(&path).await;
+    assert_eq!(answer.code, 200);
+    assert_eq!(answer.json()["status"], "Success");
+    assert_eq!(answer.json()["details"]["uid"], created["metadata"]["uid"]);
+    assert_eq!(admin.get(&path).await.code, 404);
+}
+
+#[tokio::test]
+async fn names_and_namespaces_must_fit_the_path() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    map(&admin, "one", json!({})).await;
+    let other = json!({"metadata": {"name": "two"}});
+    let answer = admin.put(&format!("{MAPS}/one"), &other).await;
+    assert_eq!(
+        answer.json()["message"],
+        "the name of the object (two) does not match the name on the URL (one)"
+    );
+    let elsewhere = json!({"metadata": {"name": "two", "namespace": "kube-system"}});
+    let answer = admin.post(MAPS, &elsewhere).await;
+    assert_eq!(answer.code, 400);
+    let answer = admin.post("/api/v1/namespaces/nowhere/configmaps", &other).await;
+    assert_eq!(answer.json()["message"], r#"namespaces "nowhere" not found"#);
+}
+
+#[tokio::test]
+async fn a_dry_run_writes_nothing() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    let body = json!({"metadata": {"name": "dry"}});
+    let answer = admin.post(&format!("{MAPS}?dryRun=All"), &body).await;
+    assert_eq!(answer.code, 201);
+    assert!(answer.json()["metadata"].get("resourceVersion").is_none());
+    assert_eq!(admin.get(&format!("{MAPS}/dry")).await.code, 404);
+    assert_eq!(admin.post(&format!("{MAPS}?dryRun=Some"), &body).await.code, 422);
+}
+
+#[tokio::test]
+async fn unknown_fields_warn_or_are_refused() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    let body = json!({"metadata": {"name": "x"}, "dota": {}});
+    let answer = admin.post(&format!("{MAPS}?fieldValidation=Strict"), &body).await;
+    assert_eq!(answer.code, 400);
+    assert!(answer.text().contains(r#"unknown field \"dota\""#), "{}", answer.text());
+    let answer = admin.post(MAPS, &body).await;
+    assert_eq!(answer.code, 201);
+    assert_eq!(answer.headers["warning"], r#"299 - "unknown field \"dota\"""#);
+    assert!(answer.json().get("dota").is_none());
+    let patch = json!({"dota": {"a": "b"}});
+    let answer = admin.patch(&format!("{MAPS}/x"), "merge-patch+json", &patch).await;
+    assert_eq!(answer.headers["warning"], r#"299 - "unknown field \"dota\"""#);
+    let strict = format!("{MAPS}/x?fieldValidation=Strict");
+    assert_eq!(admin.patch(&strict, "merge-patch+json", &patch).await.code, 422);
+}
+
+#[tokio::test]
+async fn yaml_is_read_and_written() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    let body = "metadata:\n  name: why\ndata:\n  a: |\n    two\n    lines\n";
+    let headers = [("content-type", "application/yaml"), ("accept", "application/yaml")];
+    let answer = admin.send("POST", MAPS, &headers, body).await;
+    assert_eq!(answer.code, 201, "{}", answer.text());
+    assert!(answer.text().contains("name: why"), "{}", answer.text());
+    assert_eq!(admin.get(&format!("{MAPS}/why")).await.json()["data"]["a"], "two\nlines\n");
+    let answer = admin.send("POST", MAPS, &[("content-type", "application/cbor")], "x").await;
+    assert_eq!((answer.code, &answer.json()["reason"]), (415, &json!("UnsupportedMediaType")));
+    let answer = admin.send("GET", MAPS, &[("accept", "application/cbor")], "").await;
+    assert_eq!((answer.code, &answer.json()["reason"]), (406, &json!("NotAcceptable")));
+}
+
+#[tokio::test]
+async fn a_list_in_chunks_shows_one_revision() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    for name in ["a", "b", "c", "d", "e"] {
+        map(&admin, name, json!({})).await;
+    }
+    let first = admin.get(&format!("{MAPS}?limit=2")).await.json();
+    assert_eq!(names(&first), ["a", "b"]);
+    assert_eq!(first["metadata"]["remainingItemCount"], 3);
+    map(&admin, "bb", json!({})).await;
+    admin.delete(&format!("{MAPS}/d")).await;
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let rest = admin.get(&format!("{MAPS}?limit=500&continue={token}")).await.json();
+    assert_eq!(names(&rest), ["c", "d", "e"]);
+    assert_eq!(rest["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+    assert!(rest["metadata"].get("continue").is_none());
+    let version = first["metadata"]["resourceVersion"].as_str().unwrap();
+    let exact = format!("{MAPS}?resourceVersion={version}&resourceVersionMatch=Exact");
+    assert_eq!(names(&admin.get(&exact).await.json()), ["a", "b", "c", "d", "e"]);
+    let newer = format!("{MAPS}?resourceVersion={version}");
+    assert_eq!(names(&admin.get(&newer).await.json()), ["a", "b", "bb", "c", "e"]);
+}
+
+#[tokio::test]
+async fn selectors_choose() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    map(&admin, "a", json!({"app": "web"})).await;
+    map(&admin, "b", json!({"app": "db"})).await;
+    let list = admin.get(&format!("{MAPS}?labelSelector=app%3Dweb")).await.json();
+    assert_eq!(names(&list), ["a"]);
+    let list = admin.get(&format!("{MAPS}?fieldSelector=metadata.name%3Db")).await.json();
+    assert_eq!(names(&list), ["b"]);
+    let answer = admin.delete(&format!("{MAPS}?labelSelector=app%3Ddb")).await;
+    assert_eq!(names(&answer.json()), ["b"]);
+    assert_eq!(names(&admin.get("/api/v1/configmaps").await.json()), ["a"]);
+}
+
+#[tokio::test]
+async fn tables_and_metadata_are_served() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    map(&admin, "a", json!({"app": "web"})).await;
+    let accept = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json")];
+    let table = admin.send("GET", MAPS, &accept, "").await.json();
+    assert_eq!((&table["kind"], &table["apiVersion"]), (&json!("Table"), &json!("meta.k8s.io/v1")));
+    assert_eq!(table["rows"][0]["cells"][0], "a");
+    assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+    assert!(table["metadata"]["resourceVersion"].is_string());
+    let one =
+        admin.send("GET", &format!("{MAPS}/a?includeObject=Object"), &accept, "").await.json();
+    assert_eq!(one["rows"][0]["object"]["kind"], "ConfigMap");
+    let accept = [("accept", "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io")];
+    let list = admin.send("GET", MAPS, &accept, "").await.json();
+    assert_eq!(list["kind"], "PartialObjectMetadataList");
+    assert_eq!(list["items"][0]["metadata"]["labels"]["app"], "web");
+    assert!(list["items"][0].get("data").is_none());
+}
+
+#[tokio::test]
+async fn a_large_list_is_compressed_when_asked() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    let body = json!({"metadata": {"name": "big"}, "data": {"a": "x".repeat(200_000)}});
+    assert_eq!(admin.post(MAPS, &body).await.code, 201);
+    let packed = admin.send("GET", MAPS, &[("accept-encoding", "gzip")], "").await;
+    assert_eq!(packed.headers["content-encoding"], "gzip");
+    assert!(packed.bytes.len() < 10_000);
+    assert!(200_000 < admin.get(MAPS).await.bytes.len());
+}
+
+#[tokio::test]
+async fn events_are_one_store_with_two_faces() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    let event = json!({
+        "metadata": {"name": "e1", "namespace": "default"}, "reason": "Started", "type": "Normal",
+        "message": "hello", "involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"},
+        "source": {"component": "spoke"}, "count": 2,
+    });
+    let answer = admin.post("/api/v1/namespaces/default/events", &event).await;
+    assert_eq!(answer.code, 201, "{}", answer.text());
+    let view = "/apis/events.k8s.io/v1/namespaces/default/events";
+    let seen = admin.get(&format!("{view}/e1")).await.json();
+    assert_eq!(seen["apiVersion"], "events.k8s.io/v1");
+    assert_eq!((&seen["note"], &seen["deprecatedCount"]), (&json!("hello"), &json!(2)));
+    assert_eq!(seen["regarding"]["name"], "p");
+    let list = admin.get(&format!("{view}?fieldSelector=regarding.name%3Dp")).await.json();
+    assert_eq!((names(&list), &list["kind"]), (vec!["e1"], &json!("EventList")));
+    let answer =
+        admin.patch(&format!("{view}/e1"), "merge-patch+json", &json!({"note": "bye"})).await;
+    assert_eq!(answer.json()["note"], "bye", "{}", answer.text());
+    let core = admin.get("/api/v1/namespaces/default/events/e1").await.json();
+    assert_eq!(core["message"], "bye");
+    let missing = admin.get(&format!("{view}/none")).await.json();
+    assert_eq!(missing["message"], r#"events.events.k8s.io "none" not found"#);
+}

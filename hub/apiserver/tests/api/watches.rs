@@ -1,0 +1,108 @@
+//! Watches, as informers and kubectl use them.
+
+use crate::support::{Client, Hub};
+use serde_json::{Value, json};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+async fn map(client: &Client, name: &str, app: &str) -> Value {
+    let map = json!({"metadata": {"name": name, "labels": {"app": app}}});
+    client.post(MAPS, &map).await.json()
+}
+
+async fn relabel(client: &Client, name: &str, app: &str) {
+    let patch = json!({"metadata": {"labels": {"app": app}}});
+    let answer = client.patch(&format!("{MAPS}/{name}"), "merge-patch+json", &patch).await;
+    assert_eq!(answer.code, 200, "{}", answer.text());
+}
+
+fn event(kind: &str, name: &str) -> (String, String) {
+    (kind.to_owned(), name.to_owned())
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_where_a_list_ended() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    map(&admin, "before", "web").await;
+    let list = admin.get(MAPS).await.json();
+    let version = list["metadata"]["resourceVersion"].as_str().unwrap();
+    let path = format!("{MAPS}?watch=true&resourceVersion={version}&timeoutSeconds=60");
+    let mut watch = admin.watch(&path).await;
+    map(&admin, "after", "web").await;
+    relabel(&admin, "after", "db").await;
+    admin.delete(&format!("{MAPS}/after")).await;
+    assert_eq!(watch.brief().await, event("ADDED", "after"));
+    assert_eq!(watch.brief().await, event("MODIFIED", "after"));
+    let deleted = watch.next().await.unwrap();
+    assert_eq!(deleted["type"], "DELETED");
+    let newest = admin.get(MAPS).await.json()["metadata"]["resourceVersion"].clone();
+    assert_eq!(deleted["object"]["metadata"]["resourceVersion"], newest);
+}
+
+#[tokio::test]
+async fn without_a_version_a_watch_starts_with_what_is_there() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    map(&admin, "one", "web").await;
+    let mut watch = admin.watch(&format!("{MAPS}?watch=1")).await;
+    assert_eq!(watch.brief().await, event("ADDED", "one"));
+    map(&admin, "two", "web").await;
+    assert_eq!(watch.brief().await, event("ADDED", "two"));
+}
+
+#[tokio::test]
+async fn objects_enter_and_leave_a_selection() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    let mut watch = admin.watch(&format!("{MAPS}?watch=1&labelSelector=app%3Dweb")).await;
+    map(&admin, "a", "db").await;
+    relabel(&admin, "a", "web").await;
+    assert_eq!(watch.brief().await, event("ADDED", "a"));
+    relabel(&admin, "a", "db").await;
+    let left = watch.next().await.unwrap();
+    assert_eq!(left["type"], "DELETED");
+    assert_eq!(left["object"]["metadata"]["labels"]["app"], "web");
+}
+
+#[tokio::test]
+async fn initial_events_end_with_a_bookmark() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    map(&admin, "one", "web").await;
+    let path = format!(
+        "{MAPS}?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=1"
+    );
+    let mut watch = admin.watch(&path).await;
+    assert_eq!(watch.brief().await, event("ADDED", "one"));
+    let mark = watch.next().await.unwrap();
+    assert_eq!(mark["type"], "BOOKMARK");
+    assert_eq!(mark["object"]["kind"], "ConfigMap");
+    assert_eq!(mark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+    // At its timeout it says once more how far it has come, and ends.
+    assert_eq!(watch.next().await.unwrap()["type"], "BOOKMARK");
+    assert_eq!(watch.next().await, None);
+}
+
+#[tokio::test]
+async fn columns_and_metadata_can_be_watched() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    map(&admin, "one", "web").await;
+    let path = format!("{MAPS}?watch=true");
+    let accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+    let mut watch = admin.watch_as(&path, accept).await;
+    let added = watch.next().await.unwrap();
+    assert_eq!(added["object"]["kind"], "Table");
+    assert_eq!(added["object"]["rows"][0]["cells"][0], "one");
+    let accept = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+    let mut watch = admin.watch_as(&path, accept).await;
+    assert_eq!(watch.next().await.unwrap()["object"]["kind"], "PartialObjectMetadata");
+}
+
+#[tokio::test]
+async fn a_version_from_the_future_is_refused() {
+    let hub = Hub::start().await;
+    let answer = hub.admin().get(&format!("{MAPS}?watch=true&resourceVersion=99999999")).await;
+    assert_eq!((answer.code, &answer.json()["reason"]), (504, &json!("Timeout")));
+}
