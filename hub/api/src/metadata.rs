@@ -71,10 +71,12 @@ pub fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
         let list =
             |object: &Value| read(object, "finalizers").as_array().cloned().unwrap_or_default();
         let before = list(old);
-        let added: Vec<Value> = list(new).into_iter().filter(|f| !before.contains(f)).collect();
+        let added = list(new).into_iter().filter(|f| !before.contains(f));
+        let added: Vec<String> = added.map(|finalizer| finalizer.to_string()).collect();
         if !added.is_empty() {
             let text = format!(
-                "no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"
+                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                added.join(", ")
             );
             errors.push(FieldError::forbidden("metadata.finalizers", &text));
         }

@@ -19,10 +19,9 @@ pub(super) async fn create(
 ) -> Result<Written, ApiError> {
     let kind = place.kind;
     meta::settle(&mut value, place)?;
-    let mut warnings = shape::shape(&mut value, how, kind)?;
+    let mut warnings = shape::shape(&mut value, how.canonical, how, kind)?;
     let generated = meta::text(&value, "name").is_empty();
     kind.strategy.prepare_create(&mut value);
-    namespace::open(&mut value, kind);
     warnings.extend(kind.strategy.warnings(&value));
     let mut tries = 0;
     loop {
@@ -66,7 +65,11 @@ async fn attempt(
     mut value: Value,
 ) -> Result<Written, Refused> {
     let kind = place.kind;
-    meta::stamp(&mut value, kind, &*objects.clock, &*objects.chance)?;
+    let generated = meta::stamp(&mut value, kind, &*objects.clock, &*objects.chance)?;
+    if generated {
+        // Some defaults follow from the name.
+        kind.strategy.default(&mut value);
+    }
     let place = Place { name: meta::text(&value, "name").to_owned(), ..place.clone() };
     let snapshot = objects.store.snapshot();
     let present = namespace::admit(&*snapshot, &place)?;
@@ -75,7 +78,7 @@ async fn attempt(
         return Err(Refused::Taken(refusal::already_exists(&place)));
     }
     let claims = service::claim(&*snapshot, &*objects.chance, &place, &mut value, None)?;
-    shape::check_new(&value, kind)?;
+    shape::check_new(&value, &place)?;
     let object = shape::object(value, kind)?;
     let mut txn = Txn { expect: vec![Expect::Absent(key.clone())], operations: Vec::new() };
     txn.expect.extend(present);

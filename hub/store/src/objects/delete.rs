@@ -37,7 +37,7 @@ pub(super) async fn delete(
     for _ in 0..TRIES {
         let old = objects.get(place)?;
         check(place, options, &old)?;
-        let value = old.object.value()?;
+        let value = shape::value(&old, place.kind)?;
         let now = objects.clock.unix_seconds();
         let verdict = decide(place.kind, &value, options, now)?;
         if how.dry_run {

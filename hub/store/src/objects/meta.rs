@@ -99,13 +99,14 @@ pub(super) fn settle(value: &mut Value, place: &Place) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Metadata of a birth: generated name, UID, time, first generation.
+/// Metadata of a birth: generated name, UID, time, first generation. Answers whether it made up the
+/// name.
 pub(super) fn stamp(
     value: &mut Value,
     kind: &Kind,
     clock: &dyn Clock,
     chance: &dyn Chance,
-) -> Result<(), ApiError> {
+) -> Result<bool, ApiError> {
     let meta = of(value)?;
     if meta.get("resourceVersion").and_then(Value::as_str).is_some_and(|v| !v.is_empty()) {
         return Err(ApiError::bad_request(
@@ -116,7 +117,9 @@ pub(super) fn stamp(
     let random = chance.bytes();
     let named = meta.get("name").and_then(Value::as_str).is_some_and(|name| !name.is_empty());
     let base = meta.get("generateName").and_then(Value::as_str).filter(|base| !base.is_empty());
-    if let Some(base) = base.filter(|_| !named) {
+    let base = base.filter(|_| !named);
+    let generated = base.is_some();
+    if let Some(base) = base {
         let [.., a, b, c, d, e] = chance.bytes();
         let name = name::generate(base, [a, b, c, d, e]);
         meta.insert("name".to_owned(), Value::String(name));
@@ -128,7 +131,7 @@ pub(super) fn stamp(
     if kind.strategy.counts_generation() {
         meta.insert("generation".to_owned(), json!(1));
     }
-    Ok(())
+    Ok(generated)
 }
 
 /// Metadata of a change: everything the server owns stays as it is in `old`.

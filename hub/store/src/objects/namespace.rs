@@ -47,23 +47,6 @@ pub(super) fn has_content(object: &Value, kind: &Kind) -> bool {
     is_namespace(kind) && list.is_some_and(|list| !list.is_empty())
 }
 
-/// A new namespace is active and asks for its content to be taken out before it goes.
-pub(super) fn open(object: &mut Value, kind: &Kind) {
-    if !is_namespace(kind) {
-        return;
-    }
-    let Some(top) = object.as_object_mut() else { return };
-    let spec = top.entry("spec").or_insert_with(|| json!({}));
-    if let Some(spec) = spec.as_object_mut() {
-        let list = spec.entry("finalizers").or_insert_with(|| json!([]));
-        if let Some(list) = list.as_array_mut().filter(|list| !list.contains(&json!("kubernetes")))
-        {
-            list.push(json!("kubernetes"));
-        }
-    }
-    top.insert("status".to_owned(), json!({"phase": "Active"}));
-}
-
 /// A namespace that is told to go says so.
 pub(super) fn close(object: &mut Value, kind: &Kind) {
     if !is_namespace(kind) {

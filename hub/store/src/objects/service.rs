@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Guarantees: no address or port is held twice; what a Service gives up is free in the same
-//! revision; an update that leaves an address or port out keeps the one it had.
+//! revision. That an update keeps what it leaves out is the kind's own rule.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -14,6 +14,7 @@ use std::net::Ipv4Addr;
 use bytes::Bytes;
 use freewheel_hub_api::error::{ApiError, FieldError};
 use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::kinds::service::{CLUSTER_IPS, NODE_PORTS};
 use freewheel_hub_api::object::{Header, Key, Object, Resource};
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
@@ -22,13 +23,12 @@ use super::Place;
 use crate::clock::Chance;
 use crate::{Expect, Operation, Snapshot};
 
-/// 10.128.0.0/12.
-const FIRST_ADDRESS: u32 = 0x0a80_0000;
-const ADDRESSES: u32 = 1 << 20;
+const FIRST_ADDRESS: u32 = CLUSTER_IPS.0.to_bits();
+const ADDRESSES: u32 = 1 << (32 - CLUSTER_IPS.1);
 /// The first addresses are left to those who ask for one, as kube-apiserver does.
 const STATIC_BAND: u32 = 256;
-const FIRST_PORT: u32 = 30_000;
-const PORTS: u32 = 2_768;
+const FIRST_PORT: u32 = *NODE_PORTS.start() as u32;
+const PORTS: u32 = *NODE_PORTS.end() as u32 - FIRST_PORT + 1;
 /// How often chance is asked before the range is searched in order.
 const TRIES: u32 = 16;
 
@@ -43,11 +43,6 @@ pub(super) fn is_service(kind: &Kind) -> bool {
     kind.group.is_empty() && kind.plural == "services"
 }
 
-/// Whether the key is one of an address or port.
-pub(super) fn is_claim(key: &Key) -> bool {
-    matches!(key.resource.as_str(), "clusterips.internal" | "nodeports.internal")
-}
-
 /// Fills in addresses and ports of `new` and says what to write for them.
 pub(super) fn claim(
     snapshot: &dyn Snapshot,
@@ -58,9 +53,6 @@ pub(super) fn claim(
 ) -> Result<Claims, ApiError> {
     if !is_service(place.kind) {
         return Ok(Claims::default());
-    }
-    if let Some(old) = old {
-        keep_old(new, old);
     }
     let had = old.map(|old| held(old, place)).unwrap_or_default();
     let ledger = Ledger { snapshot, chance, place, had: &had };
@@ -139,48 +131,6 @@ fn wants_ports(service: &Value) -> bool {
     }
 }
 
-fn exposes_ports(service: &Value) -> bool {
-    matches!(kind_of(service), "NodePort" | "LoadBalancer")
-}
-
-/// What the update left out and the old Service had, it keeps; what its new type has no use for goes.
-fn keep_old(new: &mut Value, old: &Value) {
-    let (external, was_external) = (is_external_name(new), is_external_name(old));
-    let (exposes, exposed, wants) = (exposes_ports(new), exposes_ports(old), wants_ports(new));
-    let Some(spec) = new.get_mut("spec").and_then(Value::as_object_mut) else { return };
-    let set = |spec: &serde_json::Map<String, Value>, key: &str| {
-        spec.get(key)
-            .is_some_and(|v| v.as_str() != Some("") && v.as_array().is_none_or(|a| !a.is_empty()))
-    };
-    let old_spec = old.get("spec").and_then(Value::as_object);
-    for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-        let had = old_spec.and_then(|old| old.get(key));
-        if external {
-            if spec.get(key) == had {
-                spec.remove(key);
-            }
-        } else if let Some(had) = had.filter(|_| !was_external && !set(spec, key)) {
-            spec.insert(key.to_owned(), had.clone());
-        }
-    }
-    let Some(list) = spec.get_mut("ports").and_then(Value::as_array_mut) else { return };
-    let same = |a: &Value, b: &Value| {
-        let protocol =
-            |p: &Value| p.get("protocol").and_then(Value::as_str).unwrap_or("TCP").to_owned();
-        a.get("port") == b.get("port") && protocol(a) == protocol(b)
-    };
-    for port in list {
-        let had = ports(old).find(|had| same(had, port)).and_then(node_port);
-        let given = node_port(port);
-        let Some(map) = port.as_object_mut() else { continue };
-        if wants && given.is_none() {
-            had.into_iter().for_each(|had| drop(map.insert("nodePort".to_owned(), json!(had))));
-        } else if !exposes && exposed && given == had {
-            map.remove("nodePort");
-        }
-    }
-}
-
 struct Ledger<'a> {
     snapshot: &'a dyn Snapshot,
     chance: &'a dyn Chance,
@@ -242,9 +192,11 @@ impl Ledger<'_> {
         };
         let offset = u32::from(address).wrapping_sub(FIRST_ADDRESS);
         if offset == 0 || ADDRESSES - 1 <= offset {
-            let why = "the provided IP is not in the valid range. \
-                       The range of valid IPs is 10.128.0.0/12";
-            return Err(refused(why));
+            let (base, prefix) = CLUSTER_IPS;
+            return Err(refused(&format!(
+                "the provided IP is not in the valid range. \
+                 The range of valid IPs is {base}/{prefix}"
+            )));
         }
         if !self.is_free(&address_key(self.place, &wanted)) {
             return Err(refused("provided IP is already allocated"));

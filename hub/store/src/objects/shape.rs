@@ -3,31 +3,31 @@
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::Object;
-use freewheel_hub_api::schema;
+use freewheel_hub_api::{metadata, schema};
 use serde_json::Value;
 
-use super::{FieldValidation, How, meta};
+use super::{FieldValidation, How, Place, meta};
+use crate::Stored;
 
-/// Canonicalises and fills in defaults; answers the warnings about unknown fields.
-pub(super) fn shape(value: &mut Value, how: &How, kind: &Kind) -> Result<Vec<String>, ApiError> {
+/// Canonicalises, unless that is done, and fills in defaults; answers the warnings about unknown
+/// fields.
+pub(super) fn shape(
+    value: &mut Value,
+    canonical: bool,
+    how: &How,
+    kind: &Kind,
+) -> Result<Vec<String>, ApiError> {
     let mut warnings = Vec::new();
-    if !how.canonical {
+    if !canonical {
         let found = schema::canonicalise(value, kind.group, kind.version, kind.kind)?;
-        let unknown = found.unknown.iter().map(|path| format!("unknown field {path:?}"));
+        let unknown: Vec<String> =
+            found.unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
         match how.field_validation {
-            FieldValidation::Ignore => {}
-            FieldValidation::Warn => warnings.extend(unknown),
-            FieldValidation::Strict if found.unknown.is_empty() => {}
-            FieldValidation::Strict => {
-                let all: Vec<String> = unknown.collect();
-                return Err(ApiError::bad_request(format!(
-                    "{} in version {:?} cannot be handled as a {}: strict decoding error: {}",
-                    kind.kind,
-                    kind.version,
-                    kind.kind,
-                    all.join(", ")
-                )));
+            FieldValidation::Strict if !unknown.is_empty() => {
+                return Err(schema::strict_error(kind.version, kind.kind, &unknown));
             }
+            FieldValidation::Warn => warnings = unknown,
+            FieldValidation::Strict | FieldValidation::Ignore => {}
         }
     }
     schema::apply_defaults(value, kind.group, kind.version, kind.kind);
@@ -35,15 +35,24 @@ pub(super) fn shape(value: &mut Value, how: &How, kind: &Kind) -> Result<Vec<Str
     Ok(warnings)
 }
 
-/// Takes the finished value apart for the store.
-pub(super) fn object(value: Value, kind: &Kind) -> Result<Object, ApiError> {
+/// Takes the finished value apart for the store, in the stored version.
+pub(super) fn object(mut value: Value, kind: &Kind) -> Result<Object, ApiError> {
     let fields = kind.strategy.selectable_fields(&value);
+    kind.strategy.to_stored(&mut value);
     Object::from_value(value, fields)
 }
 
+/// What is stored, in the kind's own version.
+pub(super) fn value(stored: &Stored, kind: &Kind) -> Result<Value, ApiError> {
+    let mut value = stored.object.value()?;
+    kind.strategy.from_stored(&mut value);
+    Ok(value)
+}
+
 /// Refuses a new object with every mistake it has.
-pub(super) fn check_new(value: &Value, kind: &Kind) -> Result<(), ApiError> {
-    let mut errors = Vec::new();
+pub(super) fn check_new(value: &Value, place: &Place) -> Result<(), ApiError> {
+    let kind = place.kind;
+    let mut errors = metadata::validate(kind, value, &place.namespace);
     errors.extend(kind.strategy.validate(value));
     if errors.is_empty() {
         return Ok(());
@@ -56,9 +65,11 @@ pub(super) fn check_change(
     subresource: Option<&str>,
     new: &Value,
     old: &Value,
-    kind: &Kind,
+    place: &Place,
 ) -> Result<(), ApiError> {
-    let mut errors = Vec::new();
+    let kind = place.kind;
+    let mut errors = metadata::validate(kind, new, &place.namespace);
+    errors.extend(metadata::validate_update(new, old));
     errors.extend(kind.strategy.validate(new));
     errors.extend(kind.strategy.validate_update(subresource, new, old));
     if errors.is_empty() {

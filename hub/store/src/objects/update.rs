@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_api::error::{ApiError, FieldError};
+use freewheel_hub_api::error::ApiError;
 use serde_json::{Value, json};
 
 use super::{How, Objects, Place, Verb, Written, meta, namespace, refusal, service, shape};
@@ -18,6 +18,8 @@ pub(super) struct Attempt<'a> {
     pub(super) how: &'a How,
     pub(super) place: &'a Place,
     pub(super) subresource: Option<&'a str>,
+    /// The new value is in canonical form.
+    pub(super) canonical: bool,
 }
 
 pub(super) enum Refused {
@@ -38,16 +40,17 @@ pub(super) async fn update(
     how: &How,
     place: &Place,
     subresource: Option<&str>,
-    value: Value,
+    mut value: Value,
 ) -> Result<Written, ApiError> {
-    let attempt = Attempt { objects, how, place, subresource };
+    meta::settle(&mut value, place)?;
+    let attempt = Attempt { objects, how, place, subresource, canonical: how.canonical };
     let pinned = meta::wanted_revision(&value)?.is_some();
     let mut value = Some(value);
     for round in 1..=TRIES {
         let last = pinned || round == TRIES;
         let new = if last { value.take() } else { value.clone() };
         let old = objects.get(place)?;
-        let old_value = old.object.value()?;
+        let old_value = shape::value(&old, place.kind)?;
         match attempt.run(&old, &old_value, new.unwrap_or_default()).await {
             Ok(written) => return Ok(written),
             Err(Refused::Final(error)) => return Err(error),
@@ -69,11 +72,15 @@ pub(super) async fn modify<F>(
 where
     F: Fn(Value) -> Result<Value, ApiError> + Send + Sync,
 {
-    let attempt = Attempt { objects, how, place, subresource };
+    // What `change` makes of it need not be canonical.
+    let attempt = Attempt { objects, how, place, subresource, canonical: false };
     for _ in 0..TRIES {
         let old = objects.get(place)?;
-        let old_value = old.object.value()?;
-        let new = change(super::stored_value(&old)?)?;
+        let old_value = shape::value(&old, place.kind)?;
+        let mut given = old_value.clone();
+        let revision = Value::String(old.revision.to_string());
+        meta::of(&mut given)?.insert("resourceVersion".to_owned(), revision);
+        let new = change(given)?;
         let pinned = meta::wanted_revision(&new)?.is_some_and(|wanted| wanted != old.revision);
         match attempt.run(&old, &old_value, new).await {
             Ok(written) => return Ok(written),
@@ -102,7 +109,7 @@ impl Attempt<'_> {
         } else {
             service::Claims::default()
         };
-        self.check(&new, old_value)?;
+        shape::check_change(self.subresource, &new, old_value, self.place)?;
         meta::count_generation(&mut new, old_value, kind)?;
         let key = old.key.clone();
         let mut txn = Txn {
@@ -148,7 +155,7 @@ impl Attempt<'_> {
             return Err(refusal::other_uid(self.place, uid, &old.object.header.uid));
         }
         self.check_revision(&new, old.revision)?;
-        let warnings = shape::shape(&mut new, self.how, kind)?;
+        let warnings = shape::shape(&mut new, self.canonical, self.how, kind)?;
         if self.subresource == Some("finalize") && namespace::is_namespace(kind) {
             new = namespace::finalize(&new, old_value);
         } else {
@@ -163,28 +170,6 @@ impl Attempt<'_> {
             Some(wanted) if wanted != revision => Err(refusal::modified(self.place)),
             _ => Ok(()),
         }
-    }
-
-    fn check(&self, new: &Value, old: &Value) -> Result<(), ApiError> {
-        shape::check_change(self.subresource, new, old, self.place.kind)?;
-        if meta::text(old, "deletionTimestamp").is_empty() {
-            return Ok(());
-        }
-        let had = meta::finalizers(old);
-        let added: Vec<String> =
-            meta::finalizers(new).into_iter().filter(|name| !had.contains(name)).collect();
-        if added.is_empty() {
-            return Ok(());
-        }
-        let list: Vec<String> = added.iter().map(|name| format!("{name:?}")).collect();
-        let why = format!(
-            "no new finalizers can be added if the object is being deleted, \
-             found new finalizers []string{{{}}}",
-            list.join(", ")
-        );
-        let kind = self.place.kind;
-        let error = FieldError::forbidden("metadata.finalizers", &why);
-        Err(ApiError::invalid(kind.group, kind.kind, &self.place.name, &[error]))
     }
 }
 

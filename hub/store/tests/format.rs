@@ -1,0 +1,180 @@
+//! The format on disk: what an older build wrote is read, what a newer one wrote is left alone.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod promises {
+    #[allow(dead_code, reason = "shared with the promises")]
+    pub(crate) mod kit;
+}
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use freewheel_hub_api::object::{Header, Object, Owner};
+use freewheel_hub_store::redb::{OpenError, RedbStore};
+use freewheel_hub_store::{Operation, Store, Stored};
+use promises::kit::{all_pods, key, listed, put, read_until, remove, txn};
+
+fn fixture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/store-v1.redb.gz")
+}
+
+/// An object with everything that a header can hold.
+fn full() -> Object {
+    let owner = |name: &str, flag| Owner {
+        api_version: "apps/v1".to_owned(),
+        kind: "ReplicaSet".to_owned(),
+        name: name.to_owned(),
+        uid: format!("uid of {name}"),
+        controller: flag,
+        block_deletion: !flag,
+    };
+    let pairs = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    };
+    let header = Header {
+        uid: "9f0c1d1e-0000-4000-8000-000000000001".to_owned(),
+        generation: -3,
+        labels: pairs(&[("app", "web"), ("tier", "")]),
+        owners: vec![owner("a", true), owner("b", false)],
+        finalizers: vec!["orphan".to_owned(), "example.com/hold".to_owned()],
+        deleting: true,
+        fields: pairs(&[("spec.nodeName", "pi-7"), ("status.phase", "Running")]),
+    };
+    Object { header, body: r#"{"metadata":{"annotations":{"is":"full"}}}"#.into() }
+}
+
+/// What the fixture was written with, and what it must read as for ever.
+async fn write_history(store: &dyn Store) {
+    let first = Operation::Put(key("pods|pi-7|default|full"), full());
+    store.commit(txn(&[], &[first, put("a", "1"), put("nodes|root||n", "1")])).await.unwrap();
+    store
+        .commit(txn(&[], &[put("a", "2"), put("deployments.apps|root|web|d", "1")]))
+        .await
+        .unwrap();
+    store.commit(txn(&[], &[remove("nodes|root||n")])).await.unwrap();
+}
+
+fn everything(store: &dyn Store) -> Vec<Stored> {
+    let snapshot = store.snapshot();
+    let paths = ["pods|pi-7|default|full", "a", "nodes|root||n", "deployments.apps|root|web|d"];
+    let found = paths.iter().filter_map(|path| snapshot.get(&key(path)));
+    found
+        .map(|s| Stored {
+            key: s.key.clone(),
+            object: s.object.clone(),
+            revision: s.revision,
+            created: s.created,
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_store_of_format_1_opens_and_goes_on() {
+    if std::env::var_os("FREEWHEEL_WRITE_FIXTURE").is_some() {
+        write_fixture().await;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut packed = flate2::read::GzDecoder::new(std::fs::File::open(fixture()).unwrap());
+    let mut bytes = Vec::new();
+    packed.read_to_end(&mut bytes).unwrap();
+    std::fs::write(directory.path().join("store.redb"), bytes).unwrap();
+    let store = RedbStore::open(directory.path()).unwrap();
+    assert_eq!(store.incarnation(), 0x0bad_cafe_f00d_0001);
+    assert_eq!(store.snapshot().revision(), 3);
+    let reference = freewheel_hub_store::memory::MemoryStore::new();
+    write_history(&reference).await;
+    assert_eq!(everything(&store), everything(&reference));
+    let next = store.commit(txn(&[], &[put("a", "3")])).await.unwrap();
+    assert_eq!(next.revision, 4);
+}
+
+/// Writes the fixture anew, when it is asked for; only ever before a format is released.
+async fn write_fixture() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = RedbStore::open(directory.path()).unwrap();
+    write_history(&store).await;
+    drop(store);
+    let path = directory.path().join("store.redb");
+    set_meta(&path, "incarnation", 0x0bad_cafe_f00d_0001);
+    let file = std::fs::File::create(fixture()).unwrap();
+    let mut packed = flate2::write::GzEncoder::new(file, flate2::Compression::best());
+    packed.write_all(&std::fs::read(path).unwrap()).unwrap();
+    packed.finish().unwrap();
+}
+
+fn set_meta(path: &Path, name: &str, value: u64) {
+    let database = redb::Database::open(path).unwrap();
+    let txn = database.begin_write().unwrap();
+    let meta: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("meta");
+    txn.open_table(meta).unwrap().insert(name, value).unwrap();
+    txn.commit().unwrap();
+}
+
+#[tokio::test]
+async fn a_newer_format_is_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(RedbStore::open(directory.path()).unwrap());
+    let path = directory.path().join("store.redb");
+    set_meta(&path, "format", 2);
+    let error = RedbStore::open(directory.path()).err().unwrap();
+    assert!(matches!(error, OpenError::Newer { found: 2, known: 1 }));
+    assert_eq!(
+        error.to_string(),
+        "the store has format 2, this build knows up to 1: use a newer hub"
+    );
+    set_meta(&path, "format", 1);
+    assert!(RedbStore::open(directory.path()).is_ok());
+}
+
+#[test]
+fn a_file_that_is_no_store_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    std::fs::write(&path, vec![7; 100_000]).unwrap();
+    assert!(RedbStore::open(directory.path()).is_err());
+    assert_eq!(std::fs::read(&path).unwrap(), vec![7; 100_000]);
+}
+
+#[cfg(unix)]
+#[test]
+fn nobody_else_may_read_the_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    drop(RedbStore::open(directory.path()).unwrap());
+    let mode = std::fs::metadata(directory.path().join("store.redb")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0);
+}
+
+#[tokio::test]
+async fn a_store_opened_again_is_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = RedbStore::open(directory.path()).unwrap();
+    write_history(&store).await;
+    for round in 0..50 {
+        store
+            .commit(txn(&[], &[put(&format!("p{}", round % 9), &round.to_string())]))
+            .await
+            .unwrap();
+    }
+    let (incarnation, revision) = (store.incarnation(), store.snapshot().revision());
+    let (all, listing) = (everything(&store), listed(&*store.snapshot(), &all_pods()));
+    drop(store);
+    let store = RedbStore::open(directory.path()).unwrap();
+    assert_eq!((store.incarnation(), store.snapshot().revision()), (incarnation, revision));
+    assert_eq!((everything(&store), listed(&*store.snapshot(), &all_pods())), (all, listing));
+    // Events from before are gone; those to come are not.
+    assert!(store.watch(vec![], revision - 1).is_err());
+    let mut watch = store.watch(vec![], revision).unwrap();
+    store.commit(txn(&[], &[put("next", "1")])).await.unwrap();
+    assert_eq!(read_until(&mut watch, revision + 1).await.len(), 1);
+    assert!(store.snapshot_at(revision).is_ok());
+}
+
+#[test]
+fn two_hubs_cannot_open_one_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let _first = RedbStore::open(directory.path()).unwrap();
+    assert!(RedbStore::open(directory.path()).is_err());
+}

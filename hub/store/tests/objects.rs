@@ -1,0 +1,11 @@
+//! What whoever writes objects may rely on: births, changes, ends, and what Services hold.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod objects {
+    pub(crate) mod births;
+    pub(crate) mod changes;
+    pub(crate) mod ends;
+    pub(crate) mod kit;
+    pub(crate) mod services;
+}

@@ -1,0 +1,191 @@
+//! Creates.
+
+use freewheel_hub_store::objects::{FieldValidation, How};
+use serde_json::{Value, json};
+
+use super::kit::{World, config, deployment, of, place, pod, refused, value};
+
+#[tokio::test]
+async fn a_new_object_gets_what_the_server_owns() {
+    let world = World::new().await;
+    let sent = json!({
+        "metadata": {
+            "name": "a", "uid": "mine", "generation": 9, "creationTimestamp": "2001-01-01T00:00:00Z",
+            "deletionTimestamp": "2001-01-01T00:00:00Z", "deletionGracePeriodSeconds": 3,
+            "managedFields": [{"manager": "me"}], "labels": {"x": "y"},
+        },
+        "status": {"replicas": 3},
+    });
+    let mut whole = deployment("a");
+    whole["metadata"] = sent["metadata"].clone();
+    whole["status"] = sent["status"].clone();
+    let written = world.create("deployments", whole).await.unwrap();
+    assert!(written.changed);
+    let made = value(&written.stored);
+    let meta = &made["metadata"];
+    assert_eq!(made["apiVersion"], "apps/v1");
+    assert_eq!(made["kind"], "Deployment");
+    assert_eq!(meta["namespace"], "default");
+    assert_eq!(meta["generation"], 1);
+    assert_eq!(meta["creationTimestamp"], "2026-01-01T00:00:00Z");
+    assert_eq!(meta["labels"], json!({"x": "y"}));
+    assert_eq!(meta["resourceVersion"], written.stored.revision.to_string());
+    let uid = meta["uid"].as_str().unwrap();
+    assert_eq!((uid.len(), &uid[14..15]), (36, "4"));
+    for gone in ["deletionTimestamp", "deletionGracePeriodSeconds", "managedFields"] {
+        assert_eq!(meta.get(gone), None, "{gone}");
+    }
+    assert_ne!(made["status"]["replicas"], 3);
+    assert_eq!(written.stored.object.header.uid, uid);
+}
+
+#[tokio::test]
+async fn the_same_seed_makes_the_same_objects() {
+    let mut uids = Vec::new();
+    for seed in [7, 7, 8] {
+        let world = World::seeded(seed);
+        let made = world.create("namespaces", json!({"metadata": {"generateName": "n-"}})).await;
+        let made = value(&made.unwrap().stored);
+        uids.push((made["metadata"]["uid"].to_string(), made["metadata"]["name"].to_string()));
+    }
+    assert_eq!(uids[0], uids[1]);
+    assert_ne!(uids[0], uids[2]);
+}
+
+#[tokio::test]
+async fn generated_names_differ_and_namespaces_are_labelled_with_them() {
+    let world = World::new().await;
+    let mut names = std::collections::BTreeSet::new();
+    for _ in 0..50 {
+        let mut value = pod("");
+        value["metadata"] = json!({"generateName": "web-"});
+        let written = world.create("pods", value).await.unwrap();
+        let name = written.stored.key.name.to_string();
+        assert!(name.starts_with("web-") && name.len() == 9, "{name}");
+        names.insert(name);
+    }
+    assert_eq!(names.len(), 50);
+    let made = world.create("namespaces", json!({"metadata": {"generateName": "n-"}})).await;
+    let made = value(&made.unwrap().stored);
+    let label = &made["metadata"]["labels"]["kubernetes.io/metadata.name"];
+    assert_eq!(label, &made["metadata"]["name"]);
+}
+
+#[tokio::test]
+async fn a_taken_name_is_refused() {
+    let world = World::new().await;
+    world.create("configmaps", config("a", "1")).await.unwrap();
+    let again = world.create("configmaps", config("a", "2")).await;
+    let error = refused(again, 409, r#"configmaps "a" already exists"#);
+    assert_eq!(error.reason, "AlreadyExists");
+    let other = place("configmaps", "pi-7", "default", "a");
+    world.objects.create(&How::default(), &other, config("a", "2")).await.unwrap();
+    assert_eq!(world.read("configmaps", "a").unwrap()["data"]["is"], "1");
+}
+
+#[tokio::test]
+async fn content_needs_a_namespace_that_stays() {
+    let world = World::new().await;
+    let elsewhere = place("configmaps", "root", "nowhere", "a");
+    let missing = world.objects.create(&How::default(), &elsewhere, config("a", "1")).await;
+    refused(missing, 404, r#"namespaces "nowhere" not found"#);
+    world.create("namespaces", json!({"metadata": {"name": "attic"}})).await.unwrap();
+    world.delete("namespaces", "attic").await.unwrap();
+    let closing = place("configmaps", "root", "attic", "a");
+    let late = world.objects.create(&How::default(), &closing, config("a", "1")).await;
+    let message = "configmaps \"a\" is forbidden: unable to create new content in namespace attic because it is being terminated";
+    let error = refused(late, 403, message);
+    assert_eq!(error.details.unwrap().causes[0].reason, "NamespaceTerminating");
+}
+
+#[tokio::test]
+async fn what_contradicts_the_path_is_refused() {
+    let world = World::new().await;
+    let mut value = config("a", "1");
+    value["metadata"]["namespace"] = json!("other");
+    let message =
+        "the namespace of the provided object does not match the namespace sent on the request";
+    refused(world.create("configmaps", value).await, 400, message);
+    let mut value = config("a", "1");
+    value["metadata"]["resourceVersion"] = json!("3");
+    let message = "resourceVersion should not be set on objects to be created";
+    refused(world.create("configmaps", value).await, 400, message);
+    let at = of("configmaps", "a");
+    let named = world.objects.update(&How::default(), &at, None, config("b", "1")).await;
+    let message = "the name of the object (b) does not match the name on the URL (a)";
+    refused(named, 400, message);
+    assert_eq!(world.create("configmaps", json!([])).await.unwrap_err().code, 400);
+    assert_eq!(world.create("configmaps", Value::Null).await.unwrap_err().code, 400);
+}
+
+#[tokio::test]
+async fn every_mistake_is_named() {
+    let world = World::new().await;
+    let error = world.create("pods", json!({"metadata": {"name": "Bad_"}, "spec": {}})).await;
+    let error = error.unwrap_err();
+    assert_eq!((error.code, error.reason), (422, "Invalid"));
+    let fields: Vec<_> = error.details.unwrap().causes.into_iter().map(|c| c.field).collect();
+    assert_eq!(fields, ["metadata.name", "spec.containers"]);
+    let nameless = world.create("pods", json!({"metadata": {}, "spec": pod("x")["spec"]})).await;
+    let message =
+        r#"Pod "" is invalid: metadata.name: Required value: name or generateName is required"#;
+    refused(nameless, 422, message);
+}
+
+#[tokio::test]
+async fn unknown_fields_are_refused_told_or_dropped() {
+    let world = World::new().await;
+    let mut value = pod("a");
+    value["spec"]["contaniers"] = json!([]);
+    let how = |field_validation| How { dry_run: true, field_validation, ..How::default() };
+    let at = of("pods", "");
+    let strict = how(FieldValidation::Strict);
+    let message = r#"Pod in version "v1" cannot be handled as a Pod: strict decoding error: unknown field "spec.contaniers""#;
+    refused(world.objects.create(&strict, &at, value.clone()).await, 400, message);
+    let warned =
+        world.objects.create(&how(FieldValidation::Warn), &at, value.clone()).await.unwrap();
+    assert_eq!(warned.warnings, [r#"unknown field "spec.contaniers""#]);
+    let ignored = world.objects.create(&how(FieldValidation::Ignore), &at, value).await.unwrap();
+    assert!(ignored.warnings.is_empty());
+    assert!(ignored.stored.object.value().unwrap()["spec"].get("contaniers").is_none());
+}
+
+#[tokio::test]
+async fn a_dry_run_says_everything_and_writes_nothing() {
+    let world = World::new().await;
+    let how = How { dry_run: true, ..How::default() };
+    let before = world.objects.store().snapshot().revision();
+    let made = world.objects.create(&how, &of("pods", ""), pod("a")).await.unwrap();
+    assert!(made.changed);
+    assert_eq!(made.stored.revision, 0);
+    assert!(value(&made.stored)["metadata"]["uid"].is_string());
+    assert!(value(&made.stored)["metadata"].get("resourceVersion").is_none());
+    world.create("configmaps", config("a", "1")).await.unwrap();
+    let taken = world.objects.create(&how, &of("configmaps", ""), config("a", "1")).await;
+    assert_eq!(taken.unwrap_err().reason, "AlreadyExists");
+    let at = of("configmaps", "a");
+    let changed = world.objects.update(&how, &at, None, config("a", "2")).await.unwrap();
+    assert_eq!((changed.changed, changed.stored.revision), (true, before + 1));
+    world.objects.delete(&how, &at, &Default::default()).await.unwrap();
+    assert_eq!(world.read("configmaps", "a").unwrap()["data"]["is"], "1");
+    assert_eq!(world.objects.store().snapshot().revision(), before + 1);
+}
+
+#[tokio::test]
+async fn too_large_an_object_is_refused() {
+    let world = World::new().await;
+    let mut value = pod("a");
+    value["spec"]["containers"][0]["args"] = json!(["x".repeat(2_000_000)]);
+    let error = world.create("pods", value).await.unwrap_err();
+    assert_eq!((error.code, error.reason), (413, "RequestEntityTooLarge"));
+}
+
+#[tokio::test]
+async fn written_text_of_a_secret_is_stored_encoded() {
+    let world = World::new().await;
+    let sent =
+        json!({"metadata": {"name": "s"}, "stringData": {"a": "text"}, "data": {"b": "eA=="}});
+    let made = value(&world.create("secrets", sent).await.unwrap().stored);
+    assert_eq!(made["data"], json!({"a": "dGV4dA==", "b": "eA=="}));
+    assert!(made.get("stringData").is_none());
+}

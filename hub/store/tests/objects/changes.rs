@@ -1,0 +1,232 @@
+//! Updates.
+
+use std::sync::Arc;
+
+use freewheel_hub_api::kinds;
+use freewheel_hub_store::objects::{How, Place, Written};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::kit::{World, config, deployment, of, pod, refused, value};
+
+const MODIFIED: &str = r#"Operation cannot be fulfilled on configmaps "a": the object has been modified; please apply your changes to the latest version and try again"#;
+
+fn revision(written: &Written) -> u64 {
+    written.stored.revision
+}
+
+#[tokio::test]
+async fn a_stale_resource_version_is_a_conflict() {
+    let world = World::new().await;
+    world.create("configmaps", config("a", "1")).await.unwrap();
+    let stale = world.read("configmaps", "a").unwrap();
+    world.update("configmaps", config("a", "2")).await.unwrap();
+    let error = refused(world.update("configmaps", stale).await, 409, MODIFIED);
+    assert_eq!(error.reason, "Conflict");
+    let mut fresh = world.read("configmaps", "a").unwrap();
+    fresh["data"]["is"] = json!("3");
+    world.update("configmaps", fresh).await.unwrap();
+    assert_eq!(world.read("configmaps", "a").unwrap()["data"]["is"], "3");
+    let mut odd = config("a", "1");
+    odd["metadata"]["resourceVersion"] = json!("abc");
+    assert_eq!(world.update("configmaps", odd).await.unwrap_err().code, 400);
+}
+
+#[tokio::test]
+async fn another_objects_uid_is_a_conflict() {
+    let world = World::new().await;
+    world.create("configmaps", config("a", "1")).await.unwrap();
+    let mut value = config("a", "2");
+    value["metadata"]["uid"] = json!("other");
+    let error = world.update("configmaps", value).await.unwrap_err();
+    assert_eq!(error.code, 409);
+    assert!(error.message.contains("Precondition failed: UID in precondition: other"));
+}
+
+#[tokio::test]
+async fn what_is_absent_cannot_be_updated() {
+    let world = World::new().await;
+    refused(world.update("configmaps", config("a", "1")).await, 404, r#"configmaps "a" not found"#);
+}
+
+#[tokio::test]
+async fn an_update_that_changes_nothing_keeps_the_revision() {
+    let world = World::new().await;
+    let made = world.create("deployments", deployment("a")).await.unwrap();
+    let same = world.update("deployments", value(&made.stored)).await.unwrap();
+    assert_eq!((same.changed, revision(&same)), (false, revision(&made)));
+    // The same thing said in other words, and without what the server filled in.
+    let again = world.update("deployments", deployment("a")).await.unwrap();
+    assert_eq!((again.changed, revision(&again)), (false, revision(&made)));
+    let unchanged = world.objects.modify(&How::default(), &of("deployments", "a"), None, Ok).await;
+    assert!(!unchanged.unwrap().changed);
+    assert_eq!(world.objects.store().snapshot().revision(), revision(&made));
+}
+
+#[tokio::test]
+async fn the_server_keeps_what_it_owns() {
+    let world = World::new().await;
+    let made = value(&world.create("configmaps", config("a", "1")).await.unwrap().stored);
+    world.clock.pass(100);
+    let mut sent = config("a", "2");
+    sent["metadata"]["creationTimestamp"] = json!("2001-01-01T00:00:00Z");
+    sent["metadata"]["generation"] = json!(7);
+    sent["metadata"]["deletionTimestamp"] = json!("2001-01-01T00:00:00Z");
+    let now = value(&world.update("configmaps", sent).await.unwrap().stored);
+    for key in ["uid", "creationTimestamp", "generation", "deletionTimestamp", "name"] {
+        assert_eq!(now["metadata"].get(key), made["metadata"].get(key), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn the_generation_counts_changes_of_what_is_asked_for() {
+    let world = World::new().await;
+    world.create("deployments", deployment("a")).await.unwrap();
+    let generation =
+        |world: &World| world.read("deployments", "a").unwrap()["metadata"]["generation"].clone();
+    world.set("deployments", "a", "/metadata/labels", json!({"x": "y"})).await.unwrap();
+    assert_eq!(generation(&world), 1);
+    world.set("deployments", "a", "/spec/replicas", json!(3)).await.unwrap();
+    assert_eq!(generation(&world), 2);
+    let status = |mut value: Value| {
+        value["status"] = json!({"observedGeneration": 2});
+        value["spec"]["replicas"] = json!(9);
+        Ok(value)
+    };
+    let at = of("deployments", "a");
+    world.objects.modify(&How::default(), &at, Some("status"), status).await.unwrap();
+    assert_eq!(generation(&world), 2);
+    world.create("configmaps", config("c", "1")).await.unwrap();
+    assert!(world.read("configmaps", "c").unwrap()["metadata"].get("generation").is_none());
+}
+
+#[tokio::test]
+async fn the_main_door_and_the_status_door_open_their_own_half() {
+    let world = World::new().await;
+    world.create("deployments", deployment("a")).await.unwrap();
+    let both = |mut value: Value| {
+        value["spec"]["replicas"] = json!(5);
+        value["status"] = json!({"replicas": 4});
+        value["metadata"]["labels"] = json!({"x": "y"});
+        Ok(value)
+    };
+    let at = of("deployments", "a");
+    world.objects.modify(&How::default(), &at, Some("status"), both).await.unwrap();
+    let now = world.read("deployments", "a").unwrap();
+    assert_eq!((&now["spec"]["replicas"], &now["status"]["replicas"]), (&json!(1), &json!(4)));
+    assert!(now["metadata"].get("labels").is_none());
+    let main = |mut value: Value| {
+        value["spec"]["replicas"] = json!(5);
+        value["status"] = json!({});
+        Ok(value)
+    };
+    world.objects.modify(&How::default(), &at, None, main).await.unwrap();
+    let now = world.read("deployments", "a").unwrap();
+    assert_eq!((&now["spec"]["replicas"], &now["status"]["replicas"]), (&json!(5), &json!(4)));
+}
+
+#[tokio::test]
+async fn a_change_is_validated() {
+    let world = World::new().await;
+    world.pod("a", "").await;
+    let error = world.set("pods", "a", "/spec/containers/0/name", json!("B_")).await.unwrap_err();
+    assert_eq!((error.code, error.reason), (422, "Invalid"));
+    let error = world.set("pods", "a", "/metadata/labels", json!({"a b": "c"})).await.unwrap_err();
+    assert_eq!(error.code, 422);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn modify_loses_no_change() {
+    let world = Arc::new(World::new().await);
+    world.create("configmaps", config("a", "0")).await.unwrap();
+    let mut writers = JoinSet::new();
+    for writer in 0..16 {
+        let world = Arc::clone(&world);
+        writers.spawn(async move {
+            for round in 0..10 {
+                let key = format!("k{writer}-{round}");
+                let pointer = format!("/data/{key}");
+                world.set("configmaps", "a", &pointer, json!("1")).await.unwrap();
+            }
+        });
+    }
+    writers.join_all().await;
+    let data = world.read("configmaps", "a").unwrap()["data"].clone();
+    assert_eq!(data.as_object().unwrap().len(), 161);
+}
+
+#[tokio::test]
+async fn modify_gives_up_on_a_foreign_resource_version() {
+    let world = World::new().await;
+    world.create("configmaps", config("a", "1")).await.unwrap();
+    let runs = Mutex::new(0);
+    let change = |mut value: Value| {
+        *runs.lock() += 1;
+        value["metadata"]["resourceVersion"] = json!("1");
+        value["data"]["is"] = json!("2");
+        Ok(value)
+    };
+    let outcome = world.objects.modify(&How::default(), &of("configmaps", "a"), None, change).await;
+    refused(outcome, 409, MODIFIED);
+    assert_eq!(*runs.lock(), 1);
+}
+
+#[tokio::test]
+async fn events_of_both_groups_are_one() {
+    let world = World::new().await;
+    let core = kinds::find("", "v1", "events").unwrap();
+    let new = kinds::find("events.k8s.io", "v1", "events").unwrap();
+    let at = |kind, name: &str| Place { kind, ..of("events", name) };
+    let sent = json!({
+        "metadata": {"name": "e"}, "eventTime": "2026-01-01T00:00:00.000000Z", "note": "hello",
+        "reason": "Tested", "action": "Test", "type": "Normal", "reportingController": "test",
+        "reportingInstance": "test-1",
+        "regarding": {"kind": "Pod", "name": "p", "namespace": "default"},
+    });
+    world.objects.create(&How::default(), &at(new, ""), sent).await.unwrap();
+    let stored = value(&world.objects.get(&at(core, "e")).unwrap());
+    assert_eq!((&stored["apiVersion"], &stored["message"]), (&json!("v1"), &json!("hello")));
+    assert_eq!(stored["involvedObject"]["name"], "p");
+    let change = |mut value: Value| {
+        assert_eq!(value["note"], "hello");
+        value["series"] = json!({"count": 2, "lastObservedTime": "2026-01-01T00:00:01.000000Z"});
+        Ok(value)
+    };
+    let written = world.objects.modify(&How::default(), &at(new, "e"), None, change).await.unwrap();
+    assert_eq!(value(&written.stored)["message"], "hello");
+    assert_eq!(value(&written.stored)["series"]["count"], 2);
+}
+
+#[tokio::test]
+async fn who_wrote_is_told_to_the_audit() {
+    use freewheel_hub_store::objects::{Actor, Audit, Verb};
+    #[derive(Default)]
+    struct Notes(Mutex<Vec<String>>);
+    impl Audit for Notes {
+        fn committed(
+            &self,
+            actor: &Actor,
+            verb: Verb,
+            revision: u64,
+            stored: &freewheel_hub_store::Stored,
+        ) {
+            let line = format!("{revision} {} {} {}", actor.user, verb.as_str(), stored.key.name);
+            self.0.lock().push(line);
+        }
+    }
+    let world = World::new().await;
+    let notes = Arc::new(Notes::default());
+    let objects = world.objects.clone().audited(notes.clone());
+    let how = How { actor: Actor { user: "ada".into(), ..Actor::default() }, ..How::default() };
+    let at = of("pods", "a");
+    objects.create(&how, &at, pod("a")).await.unwrap();
+    objects.modify(&how, &at, None, Ok).await.unwrap();
+    let label = |mut value: Value| {
+        value["metadata"]["labels"] = json!({"x": "y"});
+        Ok(value)
+    };
+    objects.modify(&how, &at, None, label).await.unwrap();
+    objects.delete(&how, &at, &Default::default()).await.unwrap();
+    assert_eq!(*notes.0.lock(), ["3 ada create a", "4 ada update a", "5 ada delete a"]);
+}

@@ -1,0 +1,179 @@
+//! Deletes.
+
+use freewheel_hub_store::objects::{DeleteOptions, Deleted, How, Propagation};
+use serde_json::{Value, json};
+
+use super::kit::{World, config, deployment, of, place, refused, value};
+
+fn going(deleted: Deleted) -> Value {
+    match deleted {
+        Deleted::Going(stored) => value(&stored),
+        Deleted::Gone(_) => panic!("it is gone at once"),
+    }
+}
+
+fn gone(deleted: Deleted) -> Value {
+    match deleted {
+        Deleted::Gone(stored) => value(&stored),
+        Deleted::Going(_) => panic!("it is still there"),
+    }
+}
+
+fn grace(seconds: i64) -> DeleteOptions {
+    DeleteOptions { grace_period_seconds: Some(seconds), ..DeleteOptions::default() }
+}
+
+#[tokio::test]
+async fn what_nobody_holds_goes_at_once() {
+    let world = World::new().await;
+    world.create("configmaps", config("a", "1")).await.unwrap();
+    assert_eq!(gone(world.delete("configmaps", "a").await.unwrap())["data"]["is"], "1");
+    assert!(world.read("configmaps", "a").is_none());
+    refused(world.delete("configmaps", "a").await, 404, r#"configmaps "a" not found"#);
+}
+
+#[tokio::test]
+async fn preconditions_of_a_delete_are_kept() {
+    let world = World::new().await;
+    let made = world.create("configmaps", config("a", "1")).await.unwrap();
+    let uid = DeleteOptions { uid: Some("other".into()), ..DeleteOptions::default() };
+    assert_eq!(world.delete_with("configmaps", "a", uid).await.unwrap_err().reason, "Conflict");
+    let revision = DeleteOptions { revision: Some(1), ..DeleteOptions::default() };
+    assert_eq!(world.delete_with("configmaps", "a", revision).await.unwrap_err().code, 409);
+    let right = DeleteOptions {
+        uid: Some(made.stored.object.header.uid.clone()),
+        revision: Some(made.stored.revision),
+        ..DeleteOptions::default()
+    };
+    gone(world.delete_with("configmaps", "a", right).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_finalizer_holds_until_it_is_taken_off() {
+    let world = World::new().await;
+    let mut held = deployment("a");
+    held["metadata"]["finalizers"] = json!(["example.com/one", "example.com/two"]);
+    world.create("deployments", held).await.unwrap();
+    let marked = going(world.delete("deployments", "a").await.unwrap());
+    assert_eq!(marked["metadata"]["deletionTimestamp"], "2026-01-01T00:00:00Z");
+    assert_eq!(marked["metadata"]["deletionGracePeriodSeconds"], 0);
+    assert_eq!(marked["metadata"]["generation"], 2);
+    world.clock.pass(60);
+    let again = going(world.delete("deployments", "a").await.unwrap());
+    assert_eq!(again, marked, "a second delete changes nothing");
+    let added = world
+        .set(
+            "deployments",
+            "a",
+            "/metadata/finalizers",
+            json!(["example.com/one", "example.com/two", "example.com/x"]),
+        )
+        .await;
+    let error = added.unwrap_err();
+    assert_eq!(error.code, 422);
+    assert!(error.message.contains(r#"found new finalizers []string{"example.com/x"}"#), "{error}");
+    world
+        .set("deployments", "a", "/metadata/finalizers", json!(["example.com/two"]))
+        .await
+        .unwrap();
+    assert!(world.read("deployments", "a").is_some());
+    world.set("deployments", "a", "/metadata/finalizers", json!([])).await.unwrap();
+    assert!(world.read("deployments", "a").is_none());
+}
+
+#[tokio::test]
+async fn propagation_becomes_a_finalizer() {
+    let world = World::new().await;
+    let with = |propagation| DeleteOptions { propagation, ..DeleteOptions::default() };
+    for (name, propagation, finalizer) in [
+        ("orphan", Propagation::Orphan, "orphan"),
+        ("foreground", Propagation::Foreground, "foregroundDeletion"),
+    ] {
+        world.create("deployments", deployment(name)).await.unwrap();
+        let marked = world.delete_with("deployments", name, with(Some(propagation))).await.unwrap();
+        assert_eq!(going(marked)["metadata"]["finalizers"], json!([finalizer]));
+    }
+    // Who no longer wants to wait for the dependents may say so.
+    let background = with(Some(Propagation::Background));
+    gone(world.delete_with("deployments", "foreground", background).await.unwrap());
+    world.create("deployments", deployment("background")).await.unwrap();
+    gone(world.delete_with("deployments", "background", with(None)).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_bound_pod_waits_for_its_spoke() {
+    let world = World::new().await;
+    world.pod("bound", "pi-7").await;
+    world.pod("unbound", "").await;
+    gone(world.delete("pods", "unbound").await.unwrap());
+    let marked = going(world.delete("pods", "bound").await.unwrap());
+    assert_eq!(marked["metadata"]["deletionTimestamp"], "2026-01-01T00:00:30Z");
+    assert_eq!(marked["metadata"]["deletionGracePeriodSeconds"], 30);
+    // No finalizer is left, and yet an update must not remove it.
+    world.set("pods", "bound", "/metadata/labels", json!({"x": "y"})).await.unwrap();
+    let longer = going(world.delete_with("pods", "bound", grace(90)).await.unwrap());
+    assert_eq!(longer["metadata"]["deletionTimestamp"], "2026-01-01T00:00:30Z");
+    let shorter = going(world.delete_with("pods", "bound", grace(5)).await.unwrap());
+    assert_eq!(shorter["metadata"]["deletionTimestamp"], "2026-01-01T00:00:05Z");
+    gone(world.delete_with("pods", "bound", grace(0)).await.unwrap());
+    assert!(world.read("pods", "bound").is_none());
+}
+
+#[tokio::test]
+async fn a_forced_delete_does_not_wait_but_for_finalizers() {
+    let world = World::new().await;
+    world.pod("a", "pi-7").await;
+    gone(world.delete_with("pods", "a", grace(0)).await.unwrap());
+    world.pod("b", "pi-7").await;
+    world.set("pods", "b", "/metadata/finalizers", json!(["example.com/hold"])).await.unwrap();
+    going(world.delete_with("pods", "b", grace(0)).await.unwrap());
+    world.set("pods", "b", "/metadata/finalizers", json!([])).await.unwrap();
+    assert!(world.read("pods", "b").is_none());
+}
+
+#[tokio::test]
+async fn a_namespace_goes_when_it_is_finalized() {
+    let world = World::new().await;
+    world.create("namespaces", json!({"metadata": {"name": "attic"}})).await.unwrap();
+    let made = world.read("namespaces", "attic").unwrap();
+    assert_eq!(made["spec"]["finalizers"], json!(["kubernetes"]));
+    assert_eq!(made["status"]["phase"], "Active");
+    let marked = going(world.delete("namespaces", "attic").await.unwrap());
+    assert_eq!(marked["status"]["phase"], "Terminating");
+    world.set("namespaces", "attic", "/spec/finalizers", json!([])).await.unwrap();
+    assert!(world.read("namespaces", "attic").is_some(), "spec goes through its own door");
+    let finalize = |mut value: Value| {
+        value["spec"] = json!({});
+        Ok(value)
+    };
+    let at = of("namespaces", "attic");
+    world.objects.modify(&How::default(), &at, Some("finalize"), finalize).await.unwrap();
+    assert!(world.read("namespaces", "attic").is_none());
+}
+
+#[tokio::test]
+async fn some_namespaces_stay() {
+    let world = World::new().await;
+    let message = r#"namespaces "default" is forbidden: this namespace may not be deleted"#;
+    refused(world.delete("namespaces", "default").await, 403, message);
+}
+
+#[tokio::test]
+async fn a_collection_is_deleted_within_its_scope() {
+    let world = World::new().await;
+    for name in ["a", "b", "c"] {
+        world.create("configmaps", config(name, "1")).await.unwrap();
+    }
+    let other = place("configmaps", "pi-7", "default", "a");
+    world.objects.create(&How::default(), &other, config("a", "1")).await.unwrap();
+    let wanted = |stored: &freewheel_hub_store::Stored| &*stored.key.name != "b";
+    let all = of("configmaps", "");
+    let deleted = world
+        .objects
+        .delete_collection(&How::default(), &all, &DeleteOptions::default(), wanted)
+        .await;
+    assert_eq!(deleted.unwrap().len(), 2);
+    assert!(world.read("configmaps", "a").is_none());
+    assert!(world.read("configmaps", "b").is_some());
+    assert!(world.objects.get(&other).is_ok());
+}

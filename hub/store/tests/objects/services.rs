@@ -1,0 +1,188 @@
+//! Addresses and node ports.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use freewheel_hub_api::object::Resource;
+use freewheel_hub_store::Scope;
+use freewheel_hub_store::objects::How;
+use serde_json::{Value, json};
+
+use super::kit::{World, of, place, refused, value};
+
+fn service(name: &str, kind: &str) -> Value {
+    let spec = json!({"type": kind, "ports": [{"port": 80}], "selector": {"app": name}});
+    json!({"metadata": {"name": name}, "spec": spec})
+}
+
+/// Everything that is held, as `cluster/name=owner`.
+fn held(world: &World, plural: &str) -> Vec<String> {
+    let scope =
+        Scope { resource: Resource::new("internal", plural), cluster: None, namespace: None };
+    let snapshot = world.objects.store().snapshot();
+    let all = snapshot.range(&scope, None);
+    all.map(|stored| {
+        let owner: Value = serde_json::from_slice(&stored.object.body).unwrap();
+        assert_eq!(owner["namespace"], "default");
+        let (realm, name) = (owner["realm"].as_str().unwrap(), owner["name"].as_str().unwrap());
+        format!("{}/{}={realm}:{name}", stored.key.cluster, stored.key.name)
+    })
+    .collect()
+}
+
+async fn create(world: &World, value: Value) -> Value {
+    super::kit::value(&world.create("services", value).await.unwrap().stored)
+}
+
+#[tokio::test]
+async fn a_service_gets_an_address_of_its_own() {
+    let world = World::new().await;
+    let mut seen = BTreeSet::new();
+    for index in 0..20 {
+        let made = create(&world, service(&format!("s{index}"), "ClusterIP")).await;
+        let address: Ipv4Addr = made["spec"]["clusterIP"].as_str().unwrap().parse().unwrap();
+        assert_eq!(address.octets()[0], 10);
+        assert_eq!(address.octets()[1] & 0xf0, 128);
+        assert_eq!(made["spec"]["clusterIPs"], json!([address.to_string()]));
+        assert!(seen.insert(address));
+    }
+    assert_eq!(held(&world, "clusterips").len(), 20);
+    assert!(held(&world, "nodeports").is_empty());
+}
+
+#[tokio::test]
+async fn an_address_may_be_asked_for_once() {
+    let world = World::new().await;
+    let mut wanted = service("kubernetes", "ClusterIP");
+    wanted["spec"]["clusterIP"] = json!("10.128.0.1");
+    create(&world, wanted.clone()).await;
+    assert_eq!(held(&world, "clusterips"), ["root/10.128.0.1=root:kubernetes"]);
+    wanted["metadata"]["name"] = json!("b");
+    let error = world.create("services", wanted.clone()).await.unwrap_err();
+    assert_eq!(error.code, 422);
+    assert!(error.message.contains("provided IP is already allocated"), "{error}");
+    assert_eq!(error.details.unwrap().causes[0].field, "spec.clusterIPs");
+    // Another realm has addresses of its own.
+    let other = place("services", "pi-7", "default", "");
+    world.objects.create(&How::default(), &other, wanted.clone()).await.unwrap();
+    wanted["spec"]["clusterIP"] = json!("10.127.0.1");
+    let error = world.create("services", wanted).await.unwrap_err();
+    assert!(error.message.contains("not in the valid range"), "{error}");
+}
+
+#[tokio::test]
+async fn headless_and_external_services_hold_nothing() {
+    let world = World::new().await;
+    let mut headless = service("h", "ClusterIP");
+    headless["spec"]["clusterIP"] = json!("None");
+    assert_eq!(create(&world, headless).await["spec"]["clusterIPs"], json!(["None"]));
+    let external =
+        json!({"metadata": {"name": "e"}, "spec": {"type": "ExternalName", "externalName": "a.b"}});
+    assert!(create(&world, external).await["spec"].get("clusterIP").is_none());
+    assert!(held(&world, "clusterips").is_empty());
+}
+
+#[tokio::test]
+async fn node_ports_are_one_ledger_for_all_clusters() {
+    let world = World::new().await;
+    let made = create(&world, service("a", "NodePort")).await;
+    let port = made["spec"]["ports"][0]["nodePort"].as_u64().unwrap();
+    assert!((30_000..=32_767).contains(&port));
+    assert_eq!(held(&world, "nodeports"), [format!("root/{port}=root:a")]);
+    let mut wanted = service("b", "NodePort");
+    wanted["spec"]["ports"][0]["nodePort"] = json!(port);
+    let other = place("services", "pi-7", "default", "");
+    let taken = world.objects.create(&How::default(), &other, wanted.clone()).await;
+    let message = format!(
+        r#"Service "b" is invalid: spec.ports[0].nodePort: Invalid value: {port}: provided port is already allocated"#
+    );
+    refused(taken, 422, &message);
+    wanted["spec"]["ports"][0]["nodePort"] = json!(99);
+    let error = world.create("services", wanted).await.unwrap_err();
+    assert!(error.message.contains("The range of valid ports is 30000-32767"), "{error}");
+}
+
+#[tokio::test]
+async fn the_same_node_port_serves_two_protocols_of_one_service() {
+    let world = World::new().await;
+    let mut both = service("dns", "NodePort");
+    both["spec"]["ports"] = json!([
+        {"name": "udp", "port": 53, "protocol": "UDP", "nodePort": 30_053},
+        {"name": "tcp", "port": 53, "protocol": "TCP", "nodePort": 30_053},
+    ]);
+    create(&world, both).await;
+    assert_eq!(held(&world, "nodeports"), ["root/30053=root:dns"]);
+}
+
+#[tokio::test]
+async fn an_update_keeps_what_it_does_not_name() {
+    let world = World::new().await;
+    let made = create(&world, service("a", "NodePort")).await;
+    let mut again = service("a", "NodePort");
+    again["spec"]["ports"] = json!([{"name": "x", "port": 80}, {"name": "y", "port": 81}]);
+    let written = world.update("services", again).await.unwrap();
+    let now = value(&written.stored);
+    assert_eq!(now["spec"]["clusterIP"], made["spec"]["clusterIP"]);
+    assert_eq!(now["spec"]["ports"][0]["nodePort"], made["spec"]["ports"][0]["nodePort"]);
+    assert_eq!(held(&world, "nodeports").len(), 2);
+    assert_eq!(held(&world, "clusterips").len(), 1);
+}
+
+#[tokio::test]
+async fn a_change_of_type_gives_back_what_it_held() {
+    let world = World::new().await;
+    create(&world, service("a", "NodePort")).await;
+    world.set("services", "a", "/spec/type", json!("ClusterIP")).await.unwrap();
+    assert!(held(&world, "nodeports").is_empty());
+    assert_eq!(held(&world, "clusterips").len(), 1);
+    let external = |mut value: Value| {
+        value["spec"] = json!({"type": "ExternalName", "externalName": "a.b"});
+        Ok(value)
+    };
+    world.objects.modify(&How::default(), &of("services", "a"), None, external).await.unwrap();
+    assert!(held(&world, "clusterips").is_empty());
+    world.update("services", service("a", "NodePort")).await.unwrap();
+    assert_eq!((held(&world, "clusterips").len(), held(&world, "nodeports").len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_deleted_service_gives_back_everything() {
+    let world = World::new().await;
+    create(&world, service("a", "NodePort")).await;
+    world.delete("services", "a").await.unwrap();
+    let mut finalized = service("b", "NodePort");
+    finalized["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    create(&world, finalized).await;
+    world.delete("services", "b").await.unwrap();
+    assert_eq!(held(&world, "nodeports").len(), 1, "it holds them until it is gone");
+    world.set("services", "b", "/metadata/finalizers", json!([])).await.unwrap();
+    assert!(held(&world, "clusterips").is_empty());
+    assert!(held(&world, "nodeports").is_empty());
+}
+
+#[tokio::test]
+async fn a_dry_run_holds_nothing() {
+    let world = World::new().await;
+    let how = How { dry_run: true, ..How::default() };
+    let made = world.objects.create(&how, &of("services", ""), service("a", "NodePort")).await;
+    assert!(value(&made.unwrap().stored)["spec"]["clusterIP"].is_string());
+    assert!(held(&world, "clusterips").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_at_once_never_share() {
+    let world = std::sync::Arc::new(World::new().await);
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..8 {
+        let world = std::sync::Arc::clone(&world);
+        writers.spawn(async move {
+            for round in 0..40 {
+                let name = format!("s{writer}-{round}");
+                world.create("services", service(&name, "NodePort")).await.unwrap();
+            }
+        });
+    }
+    writers.join_all().await;
+    assert_eq!(held(&world, "clusterips").len(), 320);
+    assert_eq!(held(&world, "nodeports").len(), 320);
+}
