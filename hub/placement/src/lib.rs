@@ -1,1 +1,30 @@
-//! Being written.
+//! Who runs what: pure. No I/O, no clock; chance comes in as a seed.
+//!
+//! ```text
+//! resources  what a pod asks for and a device has
+//! ask        a pod, read once for many decisions
+//! affinity   node selectors with operators
+//! taint      taints and tolerations
+//! node       a Node, with its labels as numbers
+//! fleet      all nodes of all realms, and the one ledger of each device
+//! decide     filter and score
+//! refusal    why nothing fits, in Kubernetes' words
+//! ```
+//!
+//! Guarantees: the root's Node `pi-7` and the Node of cluster `pi-7` are one device with one ledger;
+//! the same fleet, pod and seed give the same decision; a decision that succeeds allocates nothing
+//! per node.
+
+pub mod affinity;
+pub mod ask;
+pub mod decide;
+pub mod fleet;
+pub mod node;
+pub mod refusal;
+pub mod resources;
+pub mod taint;
+
+pub use ask::Ask;
+pub use decide::{Pick, decide};
+pub use fleet::Fleet;
+pub use refusal::{Reason, Refusal};

@@ -1,0 +1,171 @@
+//! All nodes of all realms and the one ledger of each device, kept up to date by events.
+
+use std::collections::{BTreeMap, HashMap};
+
+use freewheel_link::names::ClusterName;
+
+use crate::ask::{Ask, HostPort};
+use crate::node::{Node, Pairs};
+use crate::resources::Resources;
+
+/// What a device has and what of it is taken, by pods of every realm.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ledger {
+    pub(crate) allocatable: Resources,
+    pub(crate) used: Resources,
+    /// What is taken as scores count it.
+    pub(crate) weight: Resources,
+    pub(crate) ports: Vec<HostPort>,
+    /// Pods per spreading group.
+    pub(crate) groups: Vec<(u64, u32)>,
+}
+
+impl Ledger {
+    pub(crate) fn in_group(&self, group: u64) -> u32 {
+        self.groups.iter().find(|(g, _)| *g == group).map_or(0, |(_, n)| *n)
+    }
+}
+
+/// A Node in its realm's list.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) node: Node,
+    /// Its labels as sorted numbers.
+    pub(crate) pairs: Box<[u32]>,
+    pub(crate) device: usize,
+}
+
+/// The Nodes of one realm.
+#[derive(Debug, Default)]
+pub(crate) struct Realm {
+    pub(crate) seats: Vec<Seat>,
+    by_name: HashMap<String, usize>,
+}
+
+/// What a placed pod took.
+#[derive(Clone, Debug)]
+struct Placed {
+    device: usize,
+    requests: Resources,
+    weight: Resources,
+    ports: Vec<HostPort>,
+    group: u64,
+}
+
+/// The incremental snapshot that decisions are made on.
+#[derive(Debug, Default)]
+pub struct Fleet {
+    pub(crate) pairs: Pairs,
+    pub(crate) ledgers: Vec<Ledger>,
+    pub(crate) realms: BTreeMap<ClusterName, Realm>,
+    device_of: HashMap<String, usize>,
+    placed: HashMap<String, Placed>,
+}
+
+impl Fleet {
+    /// Without nodes.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a Node of a realm, or takes over what changed of it; true when anything did.
+    pub fn set_node(&mut self, realm: &ClusterName, node: Node) -> bool {
+        let known = self.realms.get(realm).and_then(|r| Some(&r.seats[*r.by_name.get(&*node.name)?]));
+        if known.is_some_and(|seat| seat.node == node) {
+            return false;
+        }
+        let device = self.device(&node.name);
+        // Both Nodes of a device say the same; the one that knows something wins over an empty one.
+        if node.allocatable != Resources::default() {
+            self.ledgers[device].allocatable = node.allocatable;
+        }
+        let pairs = self.pairs.number(&node.labels);
+        let name = node.name.to_string();
+        let seat = Seat { node, pairs, device };
+        let realm = self.realms.entry(realm.clone()).or_default();
+        match realm.by_name.get(&name) {
+            Some(at) => realm.seats[*at] = seat,
+            None => {
+                realm.by_name.insert(name, realm.seats.len());
+                realm.seats.push(seat);
+            }
+        }
+        true
+    }
+
+    /// Forgets a Node of a realm. What its pods took stays booked until they go.
+    pub fn remove_node(&mut self, realm: &ClusterName, name: &str) {
+        let Some(list) = self.realms.get_mut(realm) else { return };
+        let Some(at) = list.by_name.remove(name) else { return };
+        list.seats.swap_remove(at);
+        if let Some(moved) = list.seats.get(at) {
+            list.by_name.insert(moved.node.name.to_string(), at);
+        }
+        if list.seats.is_empty() {
+            self.realms.remove(realm);
+        }
+    }
+
+    /// How many Nodes a realm has.
+    #[must_use]
+    pub fn nodes(&self, realm: &ClusterName) -> usize {
+        self.realms.get(realm).map_or(0, |r| r.seats.len())
+    }
+
+    /// Books a pod on a device, whether or not a Node of it is known.
+    pub fn place(&mut self, uid: &str, node: &str, ask: &Ask) {
+        let device = self.device(node);
+        if self.placed.get(uid).is_some_and(|p| p.device == device && p.requests == ask.requests) {
+            return;
+        }
+        self.remove(uid);
+        let ledger = &mut self.ledgers[device];
+        ledger.used.add(ask.requests);
+        ledger.weight.add(ask.weight);
+        ledger.ports.extend(&ask.ports);
+        if ask.group != 0 {
+            match ledger.groups.iter_mut().find(|(g, _)| *g == ask.group) {
+                Some((_, count)) => *count += 1,
+                None => ledger.groups.push((ask.group, 1)),
+            }
+        }
+        let placed = Placed {
+            device,
+            requests: ask.requests,
+            weight: ask.weight,
+            ports: ask.ports.clone(),
+            group: ask.group,
+        };
+        self.placed.insert(uid.to_owned(), placed);
+    }
+
+    /// Frees what a pod took; true when it had taken something.
+    pub fn remove(&mut self, uid: &str) -> bool {
+        let Some(placed) = self.placed.remove(uid) else { return false };
+        let ledger = &mut self.ledgers[placed.device];
+        ledger.used.take(placed.requests);
+        ledger.weight.take(placed.weight);
+        for port in &placed.ports {
+            if let Some(at) = ledger.ports.iter().position(|p| p == port) {
+                ledger.ports.swap_remove(at);
+            }
+        }
+        if let Some(at) = ledger.groups.iter().position(|(g, _)| *g == placed.group) {
+            ledger.groups[at].1 -= 1;
+            if ledger.groups[at].1 == 0 {
+                ledger.groups.swap_remove(at);
+            }
+        }
+        true
+    }
+
+    fn device(&mut self, name: &str) -> usize {
+        if let Some(device) = self.device_of.get(name) {
+            return *device;
+        }
+        self.ledgers.push(Ledger::default());
+        self.device_of.insert(name.to_owned(), self.ledgers.len() - 1);
+        self.ledgers.len() - 1
+    }
+}
