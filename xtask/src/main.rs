@@ -4,6 +4,7 @@ mod command;
 mod guests;
 mod kubectl;
 mod long;
+mod schema;
 mod test;
 mod tidy;
 mod up;
@@ -35,6 +36,12 @@ enum Chore {
     Tidy,
     /// Build the example modules into target/guests
     Guests,
+    /// Write the schema table and its fixtures from the pinned Go modules
+    Schema {
+        /// Only compare with what is committed
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 fn main() -> std::process::ExitCode {
@@ -43,6 +50,7 @@ fn main() -> std::process::ExitCode {
         Chore::Test { all } => test::all(all),
         Chore::Ci => test::all(false).and_then(|()| long::doc()).and_then(|()| long::deny()),
         Chore::Tidy => tidy::run(),
+        Chore::Schema { check } => schema::run(check),
         Chore::Guests => {
             guests::build().map(|folder| println!("guests are in {}", folder.display()))
         }

@@ -102,7 +102,8 @@ pub fn does_not_fit(patched: &Value, error: &ApiError) -> ApiError {
         message: format!("Invalid value: {shown}: {}", error.message),
         field: "patch".to_owned(),
     };
-    let mut out = ApiError::new(422, "Invalid", format!(" \"\" is invalid: patch: {}", cause.message));
+    let mut out =
+        ApiError::new(422, "Invalid", format!(" \"\" is invalid: patch: {}", cause.message));
     out.details = Some(Box::new(Details { causes: vec![cause], ..Details::default() }));
     out
 }
@@ -118,9 +119,8 @@ fn rejected() -> ApiError {
 }
 
 fn object(patch: &[u8]) -> Result<Value, ApiError> {
-    let bad = |why: &dyn std::fmt::Display| {
-        ApiError::bad_request(format!("error decoding patch: {why}"))
-    };
+    let bad =
+        |why: &dyn std::fmt::Display| ApiError::bad_request(format!("error decoding patch: {why}"));
     let value: Value = serde_json::from_slice(patch).map_err(|error| bad(&error))?;
     if value.is_object() { Ok(value) } else { Err(bad(&"a patch is a JSON object")) }
 }

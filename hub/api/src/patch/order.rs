@@ -16,10 +16,7 @@ pub(super) fn identity(item: &Value, key: Option<&str>) -> Result<String, String
 }
 
 /// First place of each element.
-pub(super) fn places(
-    items: &[Value],
-    key: Option<&str>,
-) -> Result<HashMap<String, usize>, String> {
+pub(super) fn places(items: &[Value], key: Option<&str>) -> Result<HashMap<String, usize>, String> {
     let mut out = HashMap::with_capacity(items.len());
     for (place, item) in items.iter().enumerate() {
         out.entry(identity(item, key)?).or_insert(place);
@@ -49,8 +46,7 @@ pub(super) fn arrange(
     named.sort_by_key(|(place, _, _)| *place);
     others.sort_by_key(|(before, _)| before.unwrap_or(usize::MAX));
     let mut out = Vec::with_capacity(named.len() + others.len());
-    let (mut named, mut others) =
-        (named.into_iter().peekable(), others.into_iter().peekable());
+    let (mut named, mut others) = (named.into_iter().peekable(), others.into_iter().peekable());
     loop {
         let other_first = match (others.peek(), named.peek()) {
             (None, None) => return Ok(out),

@@ -39,7 +39,10 @@ impl Place {
             Self::Free => Ok(None),
             Self::Struct(one) => one.field(name).map(Some).ok_or_else(|| {
                 let name = format!("{name:?}");
-                format!("unable to find api field in struct {} for the json field {name}", one.short_name())
+                format!(
+                    "unable to find api field in struct {} for the json field {name}",
+                    one.short_name()
+                )
             }),
         }
     }
@@ -61,11 +64,7 @@ fn inside(field: Option<&'static Field>) -> Place {
 }
 
 /// Merges a patch into a document of the given type.
-pub(super) fn merge(
-    original: Object,
-    patch: Object,
-    one: &'static Type,
-) -> Result<Object, String> {
+pub(super) fn merge(original: Object, patch: Object, one: &'static Type) -> Result<Object, String> {
     merge_map(original, patch, Place::Struct(one))
 }
 
@@ -121,7 +120,9 @@ fn merge_list_field(
     field: Option<&'static Field>,
 ) -> Result<Vec<Value>, String> {
     match field {
-        Some(field) if field.merge.merge => merge_list(old, new, field.merge.key, inside(Some(field))),
+        Some(field) if field.merge.merge => {
+            merge_list(old, new, field.merge.key, inside(Some(field)))
+        }
         _ => Ok(new),
     }
 }

@@ -29,7 +29,8 @@ fn strategic_patches_give_what_go_gives() {
 
 #[test]
 fn kinds_without_merge_keys_refuse_strategic_patches() {
-    let error = strategic(&json!({}), b"{}", "cluster.open-cluster-management.io", "v1", "ManagedCluster");
+    let error =
+        strategic(&json!({}), b"{}", "cluster.open-cluster-management.io", "v1", "ManagedCluster");
     assert_eq!(error.unwrap_err().code, 415);
 }
 
@@ -51,9 +52,8 @@ fn a_json_patch_is_bounded_in_operations_and_copies() {
     let many = Value::Array(vec![operation; 10_001]).to_string();
     assert_eq!(json(&json!({}), many.as_bytes()).unwrap_err().code, 413);
     // Each copy doubles the document.
-    let doubling: Vec<Value> = (0..64)
-        .map(|n| json!({"op": "copy", "from": "", "path": format!("/n{n}")}))
-        .collect();
+    let doubling: Vec<Value> =
+        (0..64).map(|n| json!({"op": "copy", "from": "", "path": format!("/n{n}")})).collect();
     let doubling = Value::Array(doubling).to_string();
     assert_eq!(json(&json!({"a": "b"}), doubling.as_bytes()).unwrap_err().code, 422);
 }

@@ -64,7 +64,8 @@ pub fn encode(value: &Value) -> Result<Vec<u8>, ApiError> {
     let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     let one = proto_type(api_version, kind).ok_or_else(|| {
-        let text = format!("{kind} of {api_version} has no protobuf form; ask for application/json");
+        let text =
+            format!("{kind} of {api_version} has no protobuf form; ask for application/json");
         ApiError::new(406, "NotAcceptable", text)
     })?;
     let mut raw = Vec::new();

@@ -131,7 +131,8 @@ fn a_message_of_empty_structs_does_not_eat_the_memory() {
 
 #[test]
 fn kinds_without_protobuf_say_so() {
-    let cluster = json!({"apiVersion": "cluster.open-cluster-management.io/v1", "kind": "ManagedCluster"});
+    let cluster =
+        json!({"apiVersion": "cluster.open-cluster-management.io/v1", "kind": "ManagedCluster"});
     assert_eq!(encode(&cluster).unwrap_err().code, 406);
     let table = json!({"apiVersion": "meta.k8s.io/v1", "kind": "Table"});
     assert_eq!(encode(&table).unwrap_err().code, 406);

@@ -89,7 +89,9 @@ fn single(
                 Ok(())
             })?;
         }
-        (Shape::IntOrString, value) => nested(out, number, |out| int_or_string(out, value).ok_or_else(wrong))?,
+        (Shape::IntOrString, value) => {
+            nested(out, number, |out| int_or_string(out, value).ok_or_else(wrong))?
+        }
         (Shape::Raw | Shape::Fields, value) => nested(out, number, |out| {
             if let Some(value) = value {
                 put_bytes(out, 1, &serde_json::to_vec(value).map_err(|_| wrong())?);

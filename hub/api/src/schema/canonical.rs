@@ -35,7 +35,8 @@ pub fn canonicalise(
     let mut walk = Walk::default();
     if let Some(one) = find(group, version, kind) {
         let Value::Object(map) = value else {
-            let text = format!("json: cannot unmarshal {} into Go value of type {kind}", word(value));
+            let text =
+                format!("json: cannot unmarshal {} into Go value of type {kind}", word(value));
             return Err(ApiError::bad_request(text));
         };
         walk.object(map, one, &Path::ROOT).map_err(ApiError::bad_request)?;

@@ -46,8 +46,9 @@ pub fn decode_json(
         return Err(unrecognised("json: cannot unmarshal into Go value of type runtime.TypeMeta"));
     };
     claim(map, group, version, kind)?;
-    let unknown = canonicalise(&mut value, group, version, kind)
-        .map_err(|error| cannot_be_handled(kind, &api_version(group, version), kind, &error.message))?;
+    let unknown = canonicalise(&mut value, group, version, kind).map_err(|error| {
+        cannot_be_handled(kind, &api_version(group, version), kind, &error.message)
+    })?;
     let mut strict: Vec<String> =
         unknown.unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
     strict.extend(duplicates.iter().map(|path| format!("duplicate field {path:?}")));
@@ -84,8 +85,7 @@ fn claim(
     let (found_version, found_kind) = (text("apiVersion"), text("kind"));
     let other_kind = !found_kind.is_empty() && found_kind != kind;
     let is_meta = find(group, version, kind).is_some_and(super::table::Type::is_meta);
-    let other_version =
-        !is_meta && !found_version.is_empty() && found_version != expected;
+    let other_version = !is_meta && !found_version.is_empty() && found_version != expected;
     if other_kind || other_version {
         let found_kind = if found_kind.is_empty() { kind } else { &found_kind };
         let (found_group, bare) = split_api_version(&found_version);
@@ -189,7 +189,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
             let value = {
                 let path = self.path.then(Step::Field(&key));
                 if out.contains_key(&key) {
-                    let mut duplicates = self.duplicates.try_borrow_mut().map_err(A::Error::custom)?;
+                    let mut duplicates =
+                        self.duplicates.try_borrow_mut().map_err(A::Error::custom)?;
                     if duplicates.len() < MAX_DUPLICATES {
                         duplicates.push(path.strict());
                     }

@@ -41,7 +41,10 @@ fn wrong_bodies_are_refused_in_the_words_of_kube_apiserver() {
         r#"Pod in version "v1" cannot be handled as a Pod: json: cannot unmarshal string into Go struct field PodSpec.spec.containers of type []v1.Container"#
     );
     assert_eq!(
-        refused("Pod", r#"{"spec":{"containers":[{"name":"c","image":"i","resources":{"limits":{"memory":"lots"}}}]}}"#),
+        refused(
+            "Pod",
+            r#"{"spec":{"containers":[{"name":"c","image":"i","resources":{"limits":{"memory":"lots"}}}]}}"#
+        ),
         r#"Pod in version "v1" cannot be handled as a Pod: quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"#
     );
     assert_eq!(
@@ -130,7 +133,8 @@ fn defaults_of_the_table_fill_what_is_absent() {
 
 #[test]
 fn integers_that_do_not_fit_are_named() {
-    let value = |n: Value| canonicalise(&mut json!({"spec": {"replicas": n}}), "apps", "v1", "Deployment");
+    let value =
+        |n: Value| canonicalise(&mut json!({"spec": {"replicas": n}}), "apps", "v1", "Deployment");
     assert!(value(json!(3)).is_ok());
     assert_eq!(
         value(json!(3_000_000_000_u64)).unwrap_err().message,

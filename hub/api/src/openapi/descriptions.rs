@@ -1,0 +1,132 @@
+//! Prose for `explain`: what the k8s-openapi crate says of types and fields, and for kinds that it does
+//! not have, our own words.
+
+use std::collections::HashMap;
+
+use k8s_openapi::api::{
+    apps, authentication, autoscaling, certificates, coordination, core, discovery, events, policy,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta;
+use k8s_openapi::schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::Value;
+
+/// Descriptions by OpenAPI name and field; the empty field is the type itself.
+#[derive(Debug, Default)]
+pub(super) struct Prose(HashMap<String, HashMap<String, String>>);
+
+impl Prose {
+    /// What is said of a type (empty field) or of one of its fields.
+    pub(super) fn of(&self, name: &str, field: &str) -> Option<&str> {
+        self.0.get(name)?.get(field).map(String::as_str)
+    }
+
+    fn take(&mut self, name: &str, schema: &Value) {
+        let said = self.0.entry(name.to_owned()).or_default();
+        let text = |value: &Value| value.get("description")?.as_str().map(str::to_owned);
+        if let Some(text) = text(schema) {
+            said.insert(String::new(), text);
+        }
+        let fields = schema.get("properties").and_then(Value::as_object);
+        for (field, schema) in fields.into_iter().flatten() {
+            if let Some(text) = text(schema) {
+                said.insert(field.clone(), text);
+            }
+        }
+    }
+}
+
+/// Reads all that is there; costs some milliseconds and a few hundred KB for as long as it is held.
+pub(super) fn read() -> Prose {
+    let mut generator = SchemaSettings::openapi3().into_generator();
+    core_kinds(&mut generator);
+    other_kinds(&mut generator);
+    let mut prose = Prose::default();
+    for (name, schema) in generator.definitions() {
+        prose.take(name, schema);
+    }
+    for (name, field, text) in OURS {
+        let said = prose.0.entry(format!("{OCM}{name}")).or_default();
+        said.insert((*field).to_owned(), (*text).to_owned());
+    }
+    prose
+}
+
+fn reach<T: JsonSchema>(generator: &mut SchemaGenerator) {
+    generator.subschema_for::<T>();
+}
+
+fn core_kinds(generator: &mut SchemaGenerator) {
+    reach::<core::v1::Binding>(generator);
+    reach::<core::v1::ConfigMap>(generator);
+    reach::<core::v1::Endpoints>(generator);
+    reach::<core::v1::Event>(generator);
+    reach::<core::v1::Namespace>(generator);
+    reach::<core::v1::Node>(generator);
+    reach::<core::v1::Pod>(generator);
+    reach::<core::v1::Secret>(generator);
+    reach::<core::v1::Service>(generator);
+    reach::<core::v1::ServiceAccount>(generator);
+}
+
+fn other_kinds(generator: &mut SchemaGenerator) {
+    reach::<apps::v1::Deployment>(generator);
+    reach::<apps::v1::ReplicaSet>(generator);
+    reach::<authentication::v1::TokenRequest>(generator);
+    reach::<autoscaling::v1::Scale>(generator);
+    reach::<certificates::v1::CertificateSigningRequest>(generator);
+    reach::<coordination::v1::Lease>(generator);
+    reach::<discovery::v1::EndpointSlice>(generator);
+    reach::<events::v1::Event>(generator);
+    reach::<policy::v1::Eviction>(generator);
+    reach::<meta::v1::APIResourceList>(generator);
+    reach::<meta::v1::DeleteOptions>(generator);
+    reach::<meta::v1::ListMeta>(generator);
+    reach::<meta::v1::Status>(generator);
+}
+
+const OCM: &str = "io.open-cluster-management.cluster.v1.";
+
+/// Type, field, and what is said of it.
+const OURS: &[(&str, &str, &str)] = &[
+    (
+        "ManagedCluster",
+        "",
+        "A device with its own Kubernetes API. Its agent asks to join; the hub's administrator accepts it \
+         by approving its certificate request and setting spec.hubAcceptsClient.",
+    ),
+    ("ManagedCluster", "spec", "What is wanted of the cluster."),
+    ("ManagedCluster", "status", "What was last seen of the cluster."),
+    ("ManagedClusterSpec", "", "What is wanted of a managed cluster."),
+    (
+        "ManagedClusterSpec",
+        "hubAcceptsClient",
+        "Whether the hub lets the cluster's agent in. Taking it back closes the agent's link.",
+    ),
+    (
+        "ManagedClusterSpec",
+        "leaseDurationSeconds",
+        "How long the agent may be silent, in units of its heartbeat, before the cluster counts as unknown.",
+    ),
+    (
+        "ManagedClusterSpec",
+        "managedClusterClientConfigs",
+        "Addresses at which the cluster's API can be reached.",
+    ),
+    ("ManagedClusterSpec", "taints", "Keep placements away that do not tolerate them."),
+    ("ManagedClusterStatus", "", "What was last seen of a managed cluster."),
+    ("ManagedClusterStatus", "allocatable", "What workloads may use of the cluster's resources."),
+    ("ManagedClusterStatus", "capacity", "What the cluster's resources are in all."),
+    ("ManagedClusterStatus", "clusterClaims", "Facts that the agent reports, such as its version."),
+    ("ManagedClusterStatus", "conditions", "Accepted, joined and available, each with its reason."),
+    ("ManagedClusterStatus", "version", "The version that the cluster reports."),
+    ("ManagedClusterClaim", "", "A fact that the agent reports."),
+    ("ManagedClusterVersion", "", "Versions that the cluster reports."),
+    ("ClientConfig", "", "An address of the cluster's API and the authority that vouches for it."),
+    ("ClientConfig", "url", "Where the API answers."),
+    ("ClientConfig", "caBundle", "Certificates of the authority, in PEM."),
+    ("Taint", "", "Keeps placements away that do not tolerate it."),
+    ("Taint", "key", "Name of the taint."),
+    ("Taint", "value", "Value of the taint."),
+    ("Taint", "effect", "What it does to placements that do not tolerate it."),
+    ("Taint", "timeAdded", "When it was added."),
+];
