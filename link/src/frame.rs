@@ -7,10 +7,13 @@
 //! Guarantees: a declared length is checked before anything is allocated for it, memory grows only
 //! with bytes that have come, and a message that leaves bytes over is refused.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::{Buf as _, Bytes, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 /// Longest message: four times the largest part of a plan, and any object fits.
 pub const MAX_FRAME: usize = 1 << 20;
@@ -112,12 +115,6 @@ impl Decoder {
     pub fn pending(&self) -> usize {
         self.buffer.len()
     }
-
-    /// What was read beyond the last frame: the start of a raw stream.
-    #[must_use]
-    pub fn into_rest(self) -> Bytes {
-        self.buffer.freeze()
-    }
 }
 
 /// The declared length and the bytes that it took, once they are all there.
@@ -174,9 +171,22 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
-    /// The stream again, with the bytes that were read beyond the last message.
-    pub fn into_parts(self) -> (R, Bytes) {
-        (self.stream, self.decoder.into_rest())
+}
+
+/// What follows the last message, as raw bytes.
+impl<R: AsyncRead + Unpin> AsyncRead for FrameReader<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let rest = &mut self.decoder.buffer;
+        if rest.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, out);
+        }
+        let some = rest.split_to(rest.len().min(out.remaining()));
+        out.put_slice(&some);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -239,6 +249,16 @@ mod tests {
     fn bytes_after_the_message_are_refused() {
         assert!(matches!(decode::<u8>(&[1, 2]), Err(FrameError::LeftOver(1))));
         assert!(matches!(decode::<u16>(&[]), Err(FrameError::Body(_))));
+    }
+
+    #[tokio::test]
+    async fn raw_bytes_after_the_last_message_are_kept() {
+        let bytes = [&encode(&7_u8).unwrap()[..], b"raw"].concat();
+        let mut reader = FrameReader::new(&bytes[..]);
+        assert_eq!(reader.next::<u8>().await.unwrap(), Some(7));
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).await.unwrap();
+        assert_eq!(rest, "raw");
     }
 
     #[tokio::test]

@@ -256,6 +256,22 @@ impl RefusalV1 {
     }
 }
 
+impl LogsV1 {
+    /// Whether its texts are of a size that names have.
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        self.pod_uid.len() <= 128 && self.container.len() <= 253
+    }
+}
+
+impl ModuleRequestV1 {
+    /// Whether the profile is of a size that profiles have.
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        self.profile.len() <= 256
+    }
+}
+
 /// Cuts text that goes on the wire to a length, at a character.
 #[must_use]
 pub fn bounded(mut text: String, most: usize) -> String {

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Guarantees: a plan is handed on only when its last part has come and all parts agree; what waits to
-//! be sent is bounded: one report per pod, the newest, and [`MAX_EVENTS`] events.
+//! be sent is bounded: one report per pod, the newest, and [`MAX_EVENTS`] events; a plan that builds on
+//! something else than what is held is answered by asking for everything.
 //! Assumes: `now` comes from one monotonic clock. No I/O, no clock of its own.
 
 use std::collections::BTreeMap;
@@ -83,11 +84,6 @@ impl SpokeSession {
     pub fn took(&mut self, generation: Generation, digest: SetDigest) {
         self.holds = (generation, digest);
         self.took = true;
-    }
-
-    /// The agent cannot use the plan that it was handed: its base is not what is held.
-    pub fn resync(&mut self) {
-        self.resync = true;
     }
 
     /// Takes what the hub says.
@@ -176,6 +172,11 @@ impl SpokeSession {
         }
         if plan.more {
             self.gathered = Some((plan, size));
+            return Ok(None);
+        }
+        if !plan.snapshot && plan.base != self.holds.0 {
+            // The hub is mistaken about what is held: only everything helps.
+            self.resync = true;
             return Ok(None);
         }
         Ok(Some(Effect::Plan(Box::new(plan))))

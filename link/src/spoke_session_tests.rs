@@ -122,3 +122,13 @@ fn nothing_is_taken_before_the_welcome() {
     assert!(matches!(session.hear(HubToSpoke::Welcome(welcome)), Err(Reason::Violation(_))));
     assert_eq!(waiting().hear(HubToSpoke::Welcome(welcome)), Err(Reason::Protocol(2)));
 }
+
+#[test]
+fn a_plan_on_a_foreign_base_is_answered_by_asking_for_everything() {
+    let mut session = up();
+    session.took(generation(3), SetDigest::default());
+    session.poll(SECOND).unwrap();
+    assert_eq!(session.hear(part(5, "a", false)), Ok(None));
+    let resync = SpokeToHub::Resync { generation: generation(3) };
+    assert_eq!(session.poll(SECOND), Ok(Some(resync)));
+}

@@ -1,11 +1,28 @@
 //! What the spoke does with its plan: pure decisions around ports that others implement.
 //!
 //! ```text
-//! ports     traits: containers, pod network, modules, disk, clock, uplink
-//! ledger    what survives `kill -9`: plan records, pod states, identity, acked generation
-//! pods/     one pod's life: decide() from (record, observed) to actions
-//! env, volumes   what a container sees
-//! agent     the loop: one input after another, no locks
+//! ports      traits: containers, pod network, modules, disk, clock, uplink
+//! ledger     what survives `kill -9`: plan records, pod states, acked generation, boot epoch
+//! admission  what a spoke takes on at all
+//! pods/      one pod's life: decide() from (record, observed) to actions, status() to words
+//! addresses  pod IPs out of leased ranges
+//! env, volumes, files   what a container sees
+//! outbox     reports until the hub has them
+//! uplink/    the session with the hub: dial, greet, report, fetch
+//! agent      the loop: one input after another, no locks
+//! fake       ports for simulations (feature `fake`)
 //! ```
 
+pub mod addresses;
+pub mod admission;
+pub mod agent;
+pub mod env;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
+pub mod files;
+pub mod ledger;
+pub mod outbox;
+pub mod pods;
 pub mod ports;
+pub mod uplink;
+pub mod volumes;

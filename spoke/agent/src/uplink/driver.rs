@@ -1,0 +1,284 @@
+//! One session after another: dial, greet, listen, beat, and wait with jitter before the next try.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_link::backoff::Backoff;
+use freewheel_link::frame::{self, FrameError, FrameReader};
+use freewheel_link::message::{HelloV1, HubToSpoke, Open, PROTOCOL, Reason, SpokeToHub};
+use freewheel_link::spoke_session::{Effect, SpokeSession};
+use freewheel_link::transport::{Closed, Dial, DialError, Priority, SendHalf, Transport, code};
+use tokio::io::{AsyncRead, AsyncWriteExt as _};
+use tokio::select;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::streams::serve_stream;
+use super::{Me, Serve, Shared};
+use crate::ports::{Input, PlanPart};
+
+/// A session that held this long shows that the way is good: the next wait starts small again.
+const STEADY: Duration = Duration::from_secs(10);
+/// Streams of the hub that are served at the same time; more wait.
+const MAX_STREAMS: usize = 64;
+/// How long a goodbye may take before the connection is cut.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub enum End {
+    /// No connection.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// The connection ended.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+    /// The hub said something that cannot be read.
+    #[error("the hub's message cannot be read")]
+    Frame(#[from] FrameError),
+    /// One of the two has said goodbye.
+    #[error("{0}")]
+    Left(Reason),
+    /// The spoke stops.
+    #[error("the spoke stops")]
+    Stopped,
+    /// Nobody takes what the hub says any more.
+    #[error("the agent is gone")]
+    NoAgent,
+}
+
+/// Keeps a [`super::Handle`] connected.
+pub struct Driver {
+    shared: Arc<Shared>,
+    me: Me,
+    dial: Arc<dyn Dial>,
+    rng: fastrand::Rng,
+}
+
+impl Driver {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        me: Me,
+        dial: Arc<dyn Dial>,
+        rng: fastrand::Rng,
+    ) -> Self {
+        Self { shared, me, dial, rng }
+    }
+
+    /// Until `stop`, or until nobody listens to `inputs`.
+    pub async fn run(
+        mut self,
+        inputs: mpsc::Sender<Input>,
+        serve: Arc<dyn Serve>,
+        stop: CancellationToken,
+    ) {
+        let mut backoff = Backoff::uplink();
+        loop {
+            let began = Instant::now();
+            let end = self.once(&inputs, &serve, &stop).await;
+            if STEADY <= began.elapsed() {
+                backoff.reset();
+            }
+            match &end {
+                End::Stopped | End::NoAgent => return,
+                End::Left(Reason::NotAccepted | Reason::Unknown | Reason::NotYou(_)) => {
+                    warn!(error = %end, "the hub turns this spoke away; pods go on");
+                }
+                _ => info!(error = %end, "no session with the hub; pods go on"),
+            }
+            let wait = backoff.wait(&mut self.rng);
+            debug!(seconds = wait.as_secs_f32(), "next try");
+            select! {
+                () = stop.cancelled() => return,
+                () = sleep(wait) => {}
+            }
+        }
+    }
+
+    /// One session, from dialling to its end.
+    async fn once(
+        &mut self,
+        inputs: &mpsc::Sender<Input>,
+        serve: &Arc<dyn Serve>,
+        stop: &CancellationToken,
+    ) -> End {
+        let link = select! {
+            () = stop.cancelled() => return End::Stopped,
+            dialled = self.dial.dial() => match dialled {
+                Ok(link) => link,
+                Err(error) => return error.into(),
+            },
+        };
+        let end = match self.talk(&link, inputs, serve, stop).await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        };
+        // What the agent reports from here on is dropped; it says it again to the next session.
+        self.shared.state.lock().session = None;
+        let was_up = self.shared.link.send_replace(None).is_some();
+        let code = match &end {
+            End::Left(Reason::Violation(_)) | End::Frame(_) => code::VIOLATION,
+            _ => code::STOPPING,
+        };
+        link.close(code, &end.to_string());
+        if was_up && inputs.send(Input::Connected(false)).await.is_err() {
+            return End::NoAgent;
+        }
+        end
+    }
+
+    async fn talk(
+        &mut self,
+        link: &Arc<dyn Transport>,
+        inputs: &mpsc::Sender<Input>,
+        serve: &Arc<dyn Serve>,
+        stop: &CancellationToken,
+    ) -> Result<std::convert::Infallible, End> {
+        let stream = link.open(Priority::Session).await?;
+        let mut send = stream.send;
+        let started = Instant::now();
+        let hello = self.hello();
+        self.shared.state.lock().session = Some(SpokeSession::new(&hello, Duration::ZERO));
+        frame::write(&mut send, &Open::Session).await?;
+        frame::write(&mut send, &SpokeToHub::Hello(Box::new(hello))).await?;
+        let ended = select! {
+            () = stop.cancelled() => Err(End::Stopped),
+            ended = self.listen(FrameReader::new(stream.recv), link, inputs) => ended,
+            ended = self.speak(&mut send, started) => ended,
+            ended = self.beat(link, started) => ended,
+            ended = accept(link, serve) => ended,
+            closed = link.closed() => Err(End::Closed(closed)),
+        };
+        let goodbye = match &ended {
+            Err(End::Stopped) => Some(Reason::Stopping),
+            Err(End::Left(reason @ Reason::Violation(_))) => Some(reason.clone()),
+            _ => None,
+        };
+        if let Some(reason) = goodbye {
+            let last = async {
+                let _ = frame::write(&mut send, &SpokeToHub::Goodbye(reason)).await;
+                let _ = send.shutdown().await;
+                link.closed().await
+            };
+            let _ = timeout(GOODBYE, last).await;
+        }
+        ended
+    }
+
+    fn hello(&mut self) -> HelloV1 {
+        let state = self.shared.state.lock();
+        if let Some((held, digest)) = state.holds {
+            (self.me.held, self.me.digest) = (held, digest);
+        }
+        if let Some(node) = &state.node {
+            self.me.node = node.clone();
+        }
+        HelloV1 {
+            protocol: PROTOCOL,
+            cluster: self.me.cluster.clone(),
+            boot_epoch: self.me.boot_epoch,
+            held: self.me.held,
+            digest: self.me.digest,
+            node: self.me.node.clone(),
+        }
+    }
+
+    /// What the hub says, on its way to the agent.
+    async fn listen<R: AsyncRead + Unpin>(
+        &self,
+        mut reader: FrameReader<R>,
+        link: &Arc<dyn Transport>,
+        inputs: &mpsc::Sender<Input>,
+    ) -> Result<std::convert::Infallible, End> {
+        loop {
+            let Some(message) = reader.next::<HubToSpoke>().await? else {
+                return Err(End::Closed(link.closed().await));
+            };
+            let heard = match &mut self.shared.state.lock().session {
+                Some(session) => session.hear(message),
+                None => return Err(End::Stopped),
+            };
+            // Hearing may give something to say: a resync.
+            self.shared.news.notify_one();
+            let input = match heard.map_err(End::Left)? {
+                None => continue,
+                Some(Effect::Left(reason)) => return Err(End::Left(reason)),
+                Some(Effect::Welcome(welcome)) => {
+                    info!(epoch = welcome.epoch, "in session with the hub");
+                    self.shared.link.send_replace(Some(link.clone()));
+                    Input::Connected(true)
+                }
+                Some(Effect::ReportsTaken(stamp)) => Input::ReportsTaken(stamp),
+                Some(Effect::Plan(plan)) => Input::Plan(PlanPart {
+                    base: plan.base,
+                    to: plan.to,
+                    snapshot: plan.snapshot,
+                    put: plan.put,
+                    remove: plan.remove,
+                }),
+            };
+            inputs.send(input).await.map_err(|_| End::NoAgent)?;
+        }
+    }
+
+    /// What the agent says, on its way to the hub.
+    async fn speak(
+        &self,
+        send: &mut Box<dyn SendHalf>,
+        started: Instant,
+    ) -> Result<std::convert::Infallible, End> {
+        loop {
+            let (next, wake) = match &mut self.shared.state.lock().session {
+                Some(session) => (session.poll(started.elapsed()), session.wake()),
+                None => return Err(End::Stopped),
+            };
+            match next.map_err(End::Left)? {
+                Some(message) => frame::write(send, &message).await?,
+                None => select! {
+                    () = self.shared.news.notified() => {}
+                    () = sleep_until(started + wake) => {}
+                },
+            }
+        }
+    }
+
+    /// The heartbeat, whatever else is being sent.
+    async fn beat(
+        &self,
+        link: &Arc<dyn Transport>,
+        started: Instant,
+    ) -> Result<std::convert::Infallible, End> {
+        loop {
+            let (beat, wake) = match &mut self.shared.state.lock().session {
+                Some(session) => (session.beat(started.elapsed()), session.wake()),
+                None => return Err(End::Stopped),
+            };
+            if let Some(message) = beat {
+                let bytes = postcard::to_stdvec(&message).unwrap_or_default();
+                link.send_datagram(bytes.into());
+            }
+            // Before the welcome there is nothing to beat; look again soon.
+            let next = (started + wake).max(Instant::now() + Duration::from_millis(100));
+            sleep_until(next).await;
+        }
+    }
+}
+
+/// Streams that the hub opens, a bounded number at a time.
+async fn accept(
+    link: &Arc<dyn Transport>,
+    serve: &Arc<dyn Serve>,
+) -> Result<std::convert::Infallible, End> {
+    let mut serving = JoinSet::new();
+    loop {
+        if MAX_STREAMS <= serving.len() {
+            serving.join_next().await;
+        }
+        let stream = link.accept().await?;
+        serving.spawn(serve_stream(stream, serve.clone()));
+        while serving.try_join_next().is_some() {}
+    }
+}

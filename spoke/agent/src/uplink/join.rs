@@ -1,0 +1,84 @@
+//! From a token to an identity. Writes nothing: the binary keeps what comes out.
+//!
+//! Guarantees: the key is made here and never sent; what the hub answers is used only when its CA is the
+//! pinned one.
+
+use freewheel_link::digest::Digest;
+use freewheel_link::join::{self, JoinError, JoinRequestV1, Token};
+use freewheel_link::names::ClusterName;
+use freewheel_link::tls;
+use freewheel_link::transport::Transport;
+
+/// What a spoke keeps of its joining.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Its name.
+    pub cluster: ClusterName,
+    /// Its certificate, DER.
+    pub certificate: Vec<u8>,
+    /// The fleet's CA, DER.
+    pub ca: Vec<u8>,
+    /// Root of trust for compiled modules.
+    pub fleet_root: [u8; 32],
+}
+
+/// What to ask for.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// The token.
+    pub token: Token,
+    /// Name to have.
+    pub name: ClusterName,
+    /// Certificate signing request, DER, made with the device's key.
+    pub csr: Vec<u8>,
+    /// Hash of the CA's key that the device was given.
+    pub ca_hash: Digest,
+    /// Labels, sorted.
+    pub labels: Vec<(String, String)>,
+    /// Version of the agent.
+    pub version: String,
+}
+
+/// Why there is no identity.
+#[derive(Debug, thiserror::Error)]
+pub enum NoIdentity {
+    /// The hub did not give one.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// What it gave does not fit together.
+    #[error("the hub's answer does not fit: {0}")]
+    Odd(String),
+}
+
+/// Joins over a connection made with [`tls::join_client`]; `pending` hears what the hub waits for.
+///
+/// # Errors
+/// When the hub refuses or goes away, or answers with something that cannot be trusted.
+pub async fn join(
+    link: &dyn Transport,
+    ask: &Ask,
+    pending: impl FnMut(&str) + Send,
+) -> Result<Identity, NoIdentity> {
+    let request = JoinRequestV1 {
+        token: ask.token.clone().into(),
+        name: ask.name.to_string(),
+        csr: ask.csr.clone(),
+        labels: ask.labels.clone(),
+        version: ask.version.clone(),
+    };
+    let accepted = join::ask(link, &request, pending).await?;
+    let hash = tls::key_hash(&accepted.ca.as_slice().into())
+        .map_err(|error| NoIdentity::Odd(error.to_string()))?;
+    if hash != ask.ca_hash {
+        return Err(NoIdentity::Odd(format!("its CA is {hash}, pinned is {}", ask.ca_hash)));
+    }
+    if accepted.cluster != ask.name {
+        return Err(NoIdentity::Odd(format!("it is for {}", accepted.cluster)));
+    }
+    Ok(Identity {
+        cluster: accepted.cluster,
+        certificate: accepted.certificate,
+        ca: accepted.ca,
+        fleet_root: accepted.fleet_root,
+    })
+}

@@ -1,0 +1,143 @@
+//! The spoke's side of the link: keeps a session with the hub and carries everything over it.
+//!
+//! ```text
+//! driver    dial, greet, listen, beat; wait with jitter and dial again
+//! streams   what the hub opens: logs and tunnels, handed to [`Serve`]
+//! fetch     what the spoke opens: modules with resume, tunnels to other spokes
+//! join      a key of its own and a token become an identity
+//! ```
+//!
+//! Guarantees: nothing here blocks the agent; without a session reports are dropped, because the agent
+//! sends all that is not taken after the next [`Input::Connected`](crate::ports::Input::Connected).
+//! Everything runs over [`Transport`] and [`Dial`]: no quinn, no clock but tokio's, no chance but the given seed.
+
+mod driver;
+mod fetch;
+pub mod join;
+mod streams;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use freewheel_link::digest::SetDigest;
+use freewheel_link::generation::Generation;
+use freewheel_link::message::{LogsV1, RefusalV1, TunnelV1};
+use freewheel_link::names::ClusterName;
+use freewheel_link::report::{NodeStatusV1, Report, ReportStamp};
+use freewheel_link::spoke_session::SpokeSession;
+use freewheel_link::transport::{Dial, Transport};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Notify, watch};
+
+pub use driver::{Driver, End};
+pub use fetch::{FetchError, Fetched, Sink};
+
+use crate::ports;
+
+/// Who greets.
+#[derive(Clone, Debug)]
+pub struct Me {
+    /// Name that the certificate is for.
+    pub cluster: ClusterName,
+    /// Counts the agent's starts: the ledger's epoch.
+    pub boot_epoch: u64,
+    /// What the ledger holds.
+    pub held: Generation,
+    /// Fingerprint of its records.
+    pub digest: SetDigest,
+    /// The device.
+    pub node: NodeStatusV1,
+}
+
+/// A connection between two pods, as bytes both ways.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Duplex for T {}
+
+/// A log, as bytes until its end.
+pub type LogStream = Box<dyn AsyncRead + Send + Unpin>;
+
+/// What the hub may ask of a spoke.
+#[async_trait]
+pub trait Serve: Send + Sync + 'static {
+    /// The log of a container. Dropped when the reader goes away.
+    async fn logs(&self, request: LogsV1) -> Result<LogStream, RefusalV1>;
+    /// A connection to a pod here, from a pod elsewhere.
+    async fn tunnel(&self, request: TunnelV1) -> Result<Box<dyn Duplex>, RefusalV1>;
+}
+
+/// The uplink as the rest of the spoke holds it. Cheap to clone; works, without effect, while offline.
+#[derive(Clone, Default)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Something is to be sent.
+    news: Notify,
+    /// The connection of the session that is up.
+    link: watch::Sender<Option<Arc<dyn Transport>>>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        let link = watch::Sender::new(None);
+        Self { state: Mutex::new(State::default()), news: Notify::new(), link }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    session: Option<SpokeSession>,
+    holds: Option<(Generation, SetDigest)>,
+    node: Option<NodeStatusV1>,
+}
+
+impl Handle {
+    /// Not connected yet: see [`Handle::driver`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What keeps this handle connected.
+    #[must_use]
+    pub fn driver(&self, me: Me, dial: Arc<dyn Dial>, rng: fastrand::Rng) -> Driver {
+        Driver::new(self.shared.clone(), me, dial, rng)
+    }
+
+    /// Whether a session is up, now and whenever that changes.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.shared.link.borrow().is_some()
+    }
+}
+
+impl ports::Uplink for Handle {
+    fn report(&self, stamp: ReportStamp, report: Report) {
+        let mut state = self.shared.state.lock();
+        if let Report::Node(node) = &report {
+            state.node = Some(node.clone());
+        }
+        if let Some(session) = &mut state.session {
+            session.report(stamp, report);
+            drop(state);
+            self.shared.news.notify_one();
+        }
+    }
+
+    fn took(&self, generation: Generation, digest: SetDigest) {
+        let mut state = self.shared.state.lock();
+        state.holds = Some((generation, digest));
+        if let Some(session) = &mut state.session {
+            session.took(generation, digest);
+            drop(state);
+            self.shared.news.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

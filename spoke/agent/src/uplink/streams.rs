@@ -1,0 +1,78 @@
+//! What the hub opens: a log or a tunnel, each answered before its bytes flow.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_link::frame::{self, FrameReader};
+use freewheel_link::message::{Answer, Open, RefusalV1};
+use freewheel_link::transport::{Priority, SendHalf, Stream};
+use tokio::io::{AsyncRead, AsyncWriteExt as _, copy, copy_bidirectional};
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::{Duplex, Serve};
+
+/// The opener is the first thing on a stream; one that does not come is not waited for.
+const OPENER: Duration = Duration::from_secs(10);
+
+type Reader = FrameReader<Box<dyn AsyncRead + Send + Sync + Unpin>>;
+
+/// Serves one stream to its end.
+pub(super) async fn serve_stream(stream: Stream, serve: Arc<dyn Serve>) {
+    let mut send = stream.send;
+    let mut recv = FrameReader::new(stream.recv);
+    let opened = match timeout(OPENER, recv.next::<Open>()).await {
+        Ok(Ok(Some(open))) => open,
+        Ok(Ok(None)) | Err(_) => return,
+        Ok(Err(error)) => {
+            debug!(%error, "a stream of the hub begins with something unknown");
+            refuse(&mut send, RefusalV1::new("BadRequest", error.to_string())).await;
+            return;
+        }
+    };
+    match opened {
+        Open::Logs(request) if request.is_bounded() => match serve.logs(request).await {
+            Ok(log) => send_log(send, recv, log).await,
+            Err(refusal) => refuse(&mut send, refusal).await,
+        },
+        Open::Tunnel(request) => match serve.tunnel(request).await {
+            Ok(pod) => connect(send, recv, pod).await,
+            Err(refusal) => refuse(&mut send, refusal).await,
+        },
+        Open::Logs(_) | Open::Session | Open::Module(_) => {
+            refuse(&mut send, RefusalV1::new("BadRequest", "a spoke does not serve that")).await;
+        }
+    }
+}
+
+async fn refuse(send: &mut Box<dyn SendHalf>, refusal: RefusalV1) {
+    // Whoever went away meanwhile does not need the answer.
+    if frame::write(send, &Answer::Refused(refusal)).await.is_ok() {
+        let _ = send.shutdown().await;
+    }
+}
+
+/// A log flows until its end or until nobody reads it any more.
+async fn send_log(mut send: Box<dyn SendHalf>, mut recv: Reader, mut log: super::LogStream) {
+    send.set_priority(Priority::Logs);
+    if frame::write(&mut send, &Answer::Ready).await.is_err() {
+        return;
+    }
+    let mut nothing = tokio::io::sink();
+    tokio::select! {
+        _ = copy(&mut log, &mut send) => {}
+        // The reader's half ends when it goes away.
+        _ = copy(&mut recv, &mut nothing) => {}
+    }
+    let _ = send.shutdown().await;
+}
+
+async fn connect(mut send: Box<dyn SendHalf>, recv: Reader, mut pod: Box<dyn Duplex>) {
+    send.set_priority(Priority::Interactive);
+    if frame::write(&mut send, &Answer::Ready).await.is_err() {
+        return;
+    }
+    let mut stream = Stream { send, recv: Box::new(recv) };
+    // Either end may break off; the other one sees its stream end.
+    let _ = copy_bidirectional(&mut stream, &mut pod).await;
+}

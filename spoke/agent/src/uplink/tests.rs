@@ -1,0 +1,322 @@
+//! The uplink against a scripted hub, over a connection in memory, with paused time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freewheel_link::digest::{Digest, SetDigest};
+use freewheel_link::frame::{self, FrameReader};
+use freewheel_link::generation::Generation;
+use freewheel_link::memory::{self, Memory};
+use freewheel_link::message::{
+    Answer, HubToSpoke, LogsV1, Open, PROTOCOL, PlanV1, RefusalV1, SpokeToHub, TunnelV1, WelcomeV1,
+};
+use freewheel_link::names::ClusterName;
+use freewheel_link::report::{NodeStatusV1, Report, ReportStamp};
+use freewheel_link::transport::{Dial, DialError, Priority, SendHalf, Transport};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{Duplex, Handle, LogStream, Me, Serve};
+use crate::ports::{Input, Uplink as _};
+
+struct Dials(Mutex<Vec<Arc<Memory>>>);
+
+#[async_trait]
+impl Dial for Dials {
+    async fn dial(&self) -> Result<Arc<dyn Transport>, DialError> {
+        let closed = freewheel_link::transport::Closed::TimedOut;
+        match self.0.lock().pop() {
+            Some(link) => Ok(link),
+            None => Err(DialError::Connect { host: "hub".into(), closed }),
+        }
+    }
+}
+
+struct Echo;
+
+#[async_trait]
+impl Serve for Echo {
+    async fn logs(&self, request: LogsV1) -> Result<LogStream, RefusalV1> {
+        match &*request.container {
+            "web" => Ok(Box::new(&b"line\n"[..])),
+            other => Err(RefusalV1::new("NotFound", format!("no container {other:?}"))),
+        }
+    }
+
+    async fn tunnel(&self, _request: TunnelV1) -> Result<Box<dyn Duplex>, RefusalV1> {
+        let (here, there) = tokio::io::duplex(1024);
+        tokio::spawn(async move {
+            let (mut read, mut write) = tokio::io::split(there);
+            tokio::io::copy(&mut read, &mut write).await
+        });
+        Ok(Box::new(here))
+    }
+}
+
+fn node() -> NodeStatusV1 {
+    NodeStatusV1 {
+        address: std::net::Ipv4Addr::LOCALHOST,
+        hostname: "pi-7".into(),
+        architecture: "arm64".into(),
+        kernel: String::new(),
+        os_image: String::new(),
+        machine_id: String::new(),
+        boot_id: String::new(),
+        version: "0.1.0".into(),
+        profile: "p".into(),
+        features: 3,
+        cpu_milli: 1000,
+        memory: 1 << 30,
+        storage: 1 << 30,
+        pods: 110,
+        labels: Vec::new(),
+        pressure: Vec::new(),
+    }
+}
+
+struct Bench {
+    handle: Handle,
+    inputs: mpsc::Receiver<Input>,
+    stop: CancellationToken,
+    running: tokio::task::JoinHandle<()>,
+}
+
+/// A running uplink, whose next connections are these, the last first.
+fn start(links: Vec<Arc<Memory>>) -> Bench {
+    let handle = Handle::new();
+    let me = Me {
+        cluster: ClusterName::try_from("pi-7").unwrap(),
+        boot_epoch: 1,
+        held: Generation::NONE,
+        digest: SetDigest::default(),
+        node: node(),
+    };
+    let driver =
+        handle.driver(me, Arc::new(Dials(Mutex::new(links))), fastrand::Rng::with_seed(1));
+    let (send, inputs) = mpsc::channel(16);
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(driver.run(send, Arc::new(Echo), stop.clone()));
+    Bench { handle, inputs, stop, running }
+}
+
+type Reader = FrameReader<Box<dyn AsyncRead + Send + Sync + Unpin>>;
+
+/// The hub's side of the greeting.
+async fn welcome(hub: &Memory) -> (Box<dyn SendHalf>, Reader) {
+    let stream = hub.accept().await.unwrap();
+    let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
+    assert_eq!(recv.next::<Open>().await.unwrap(), Some(Open::Session));
+    assert!(matches!(recv.next::<SpokeToHub>().await.unwrap(), Some(SpokeToHub::Hello(_))));
+    let welcome = WelcomeV1 {
+        protocol: PROTOCOL,
+        incarnation: 9,
+        epoch: 1,
+        heartbeat_seconds: 10,
+        now: 0,
+    };
+    frame::write(&mut send, &HubToSpoke::Welcome(welcome)).await.unwrap();
+    (send, recv)
+}
+
+async fn input(bench: &mut Bench) -> Input {
+    timeout(Duration::from_secs(300), bench.inputs.recv()).await.unwrap().unwrap()
+}
+
+fn stamp(sequence: u64) -> ReportStamp {
+    ReportStamp { boot_epoch: 1, sequence }
+}
+
+#[tokio::test(start_paused = true)]
+async fn plans_reach_the_agent_and_answers_reach_the_hub() {
+    let (hub, spoke) = memory::pair();
+    let mut bench = start(vec![spoke]);
+    let (mut send, mut recv) = welcome(&hub).await;
+    assert!(matches!(input(&mut bench).await, Input::Connected(true)));
+    let to = Generation { incarnation: 9, revision: 5 };
+    let part = PlanV1 {
+        base: Generation::NONE,
+        to,
+        snapshot: true,
+        more: false,
+        put: Vec::new(),
+        remove: Vec::new(),
+    };
+    frame::write(&mut send, &HubToSpoke::Plan(part)).await.unwrap();
+    assert!(matches!(input(&mut bench).await, Input::Plan(plan) if plan.to == to));
+    bench.handle.took(to, SetDigest::default());
+    bench.handle.report(stamp(1), Report::Node(node()));
+    let heard: SpokeToHub = recv.next().await.unwrap().unwrap();
+    assert_eq!(heard, SpokeToHub::Took { generation: to, digest: SetDigest::default() });
+    let heard: SpokeToHub = recv.next().await.unwrap().unwrap();
+    assert!(matches!(heard, SpokeToHub::Report { .. }));
+    frame::write(&mut send, &HubToSpoke::ReportsTaken(stamp(1))).await.unwrap();
+    assert!(matches!(input(&mut bench).await, Input::ReportsTaken(taken) if taken == stamp(1)));
+
+    let beat = frame::decode::<SpokeToHub>(&hub.datagram().await.unwrap()).unwrap();
+    assert_eq!(beat, SpokeToHub::Heartbeat { generation: to, digest: SetDigest::default() });
+    bench.stop.cancel();
+    let heard: Option<SpokeToHub> = recv.next().await.unwrap();
+    assert!(matches!(heard, Some(SpokeToHub::Goodbye(_))), "{heard:?}");
+    bench.running.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_session_is_made_again_and_offline_reports_are_the_agents_to_repeat() {
+    let (first_hub, first) = memory::pair();
+    let (second_hub, second) = memory::pair();
+    let mut bench = start(vec![second, first]);
+    drop(welcome(&first_hub).await);
+    assert!(matches!(input(&mut bench).await, Input::Connected(true)));
+    first_hub.close(0, "gone");
+    assert!(matches!(input(&mut bench).await, Input::Connected(false)));
+    bench.handle.report(stamp(1), Report::Node(node()));
+    let (_send, mut recv) = welcome(&second_hub).await;
+    assert!(matches!(input(&mut bench).await, Input::Connected(true)));
+    bench.handle.report(stamp(2), Report::Node(node()));
+    let heard: SpokeToHub = recv.next().await.unwrap().unwrap();
+    assert!(matches!(heard, SpokeToHub::Report { stamp: s, .. } if s == stamp(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tries_are_spread_between_nothing_and_a_minute() {
+    let (hub, spoke) = memory::pair();
+    let began = Instant::now();
+    let mut bench = start(vec![spoke]);
+    let served = welcome(&hub).await;
+    input(&mut bench).await;
+    drop(served);
+    hub.close(0, "gone");
+    input(&mut bench).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(Duration::from_secs(600) <= began.elapsed());
+    assert!(!bench.handle.is_up());
+    assert!(!bench.running.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_breaks_the_protocol_is_left() {
+    let (hub, spoke) = memory::pair();
+    let mut bench = start(vec![spoke]);
+    let (mut send, _recv) = welcome(&hub).await;
+    input(&mut bench).await;
+    send.write_all(&[0xff, 0xff, 0xff, 0xff, 0x7f]).await.unwrap();
+    assert!(matches!(input(&mut bench).await, Input::Connected(false)));
+    let closed = hub.closed().await.to_string();
+    assert!(closed.contains("(2)"), "{closed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn logs_and_tunnels_are_served_or_refused() {
+    let (hub, spoke) = memory::pair();
+    let mut bench = start(vec![spoke]);
+    let _session = welcome(&hub).await;
+    input(&mut bench).await;
+    let open = async |open: Open| {
+        let mut stream = hub.open(Priority::Logs).await.unwrap();
+        frame::write(&mut stream.send, &open).await.unwrap();
+        let mut recv = FrameReader::new(stream.recv);
+        let answer: Answer = recv.next().await.unwrap().unwrap();
+        (answer, stream.send, recv)
+    };
+    let logs = |container: &str| {
+        Open::Logs(LogsV1 { container: container.into(), ..LogsV1::default() })
+    };
+    let (answer, _send, mut recv) = open(logs("web")).await;
+    assert_eq!(answer, Answer::Ready);
+    let mut text = String::new();
+    recv.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "line\n");
+    let (answer, ..) = open(logs("nope")).await;
+    assert_eq!(answer, Answer::Refused(RefusalV1::new("NotFound", "no container \"nope\"")));
+
+    let address = "10.64.0.2:80".parse().unwrap();
+    let tunnel = TunnelV1 { realm: ClusterName::root(), from: address, to: address };
+    let (answer, mut send, mut recv) = open(Open::Tunnel(tunnel)).await;
+    assert_eq!(answer, Answer::Ready);
+    send.write_all(b"ping").await.unwrap();
+    send.flush().await.unwrap();
+    let mut echo = [0; 4];
+    recv.read_exact(&mut echo).await.unwrap();
+    assert_eq!(&echo, b"ping");
+    let (answer, ..) = open(Open::Session).await;
+    assert!(matches!(answer, Answer::Refused(_)));
+}
+
+struct Kept {
+    bytes: Vec<u8>,
+    artifact: Option<Digest>,
+}
+
+#[async_trait]
+impl super::Sink for Kept {
+    fn have(&self) -> Option<(u64, Digest)> {
+        self.artifact.map(|artifact| (self.bytes.len() as u64, artifact))
+    }
+
+    async fn begin(
+        &mut self,
+        header: &freewheel_link::message::ModuleHeaderV1,
+    ) -> std::io::Result<()> {
+        self.bytes.truncate(usize::try_from(header.offset).unwrap());
+        self.artifact = Some(header.envelope.artifact);
+        Ok(())
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_transfer_goes_on_where_it_was_cut() {
+    use freewheel_link::artifact::{Envelope, SignerCert};
+    let (hub, spoke) = memory::pair();
+    let mut bench = start(vec![spoke]);
+    let _session = welcome(&hub).await;
+    input(&mut bench).await;
+    let signer = SignerCert { key: [0; 32], not_after: 0, signature: Vec::new() };
+    let envelope = Envelope {
+        component: Digest([1; 32]),
+        profile: "p".into(),
+        build: 1,
+        artifact: Digest([2; 32]),
+        size: 10,
+        signer,
+        signature: Vec::new(),
+    };
+    let module = b"0123456789";
+    let hub_side = async {
+        let mut offsets = Vec::new();
+        for sent in [4, 6] {
+            let stream = hub.accept().await.unwrap();
+            let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
+            let Some(Open::Module(request)) = recv.next::<Open>().await.unwrap() else {
+                panic!("not a module request")
+            };
+            offsets.push(request.offset);
+            let header = freewheel_link::message::ModuleHeaderV1 {
+                envelope: envelope.clone(),
+                compressed: 10,
+                offset: request.offset,
+            };
+            frame::write(&mut send, &Answer::Ready).await.unwrap();
+            frame::write(&mut send, &header).await.unwrap();
+            let from = usize::try_from(request.offset).unwrap();
+            send.write_all(&module[from..from + sent]).await.unwrap();
+            send.shutdown().await.unwrap();
+        }
+        offsets
+    };
+    let mut kept = Kept { bytes: Vec::new(), artifact: None };
+    let mut rng = fastrand::Rng::with_seed(1);
+    let fetch = bench.handle.fetch(Digest([1; 32]), "p", &mut kept, &mut rng);
+    let (fetched, offsets) = tokio::join!(fetch, hub_side);
+    assert_eq!(fetched.unwrap().envelope, envelope);
+    assert_eq!(kept.bytes, module);
+    assert_eq!(offsets, [0, 4]);
+}
