@@ -27,6 +27,8 @@ pub(super) use update::check_update;
 /// A Warning text for each field that is kept without effect.
 pub(super) fn warnings(spec: &Value, path: &str) -> Vec<String> {
     let mut found = classes::warnings(classes::POD, spec, path);
+    let affinity = spec.get("affinity").unwrap_or(&Value::Null);
+    found.extend(classes::warnings(classes::AFFINITY, affinity, &format!("{path}.affinity")));
     for (list, i, container) in containers(spec) {
         let path = format!("{path}.{list}[{i}]");
         found.extend(classes::warnings(classes::CONTAINER, container, &path));
@@ -46,6 +48,13 @@ pub(super) fn warnings(spec: &Value, path: &str) -> Vec<String> {
     for (i, volume) in list(spec, "/volumes").iter().enumerate() {
         let path = format!("{path}.volumes[{i}]");
         found.extend(classes::warnings(classes::VOLUME, volume, &path));
+        let dir = volume.get("emptyDir").unwrap_or(&Value::Null);
+        found.extend(classes::warnings(classes::EMPTY_DIR, dir, &format!("{path}.emptyDir")));
+        let downward = volume.get("downwardAPI").unwrap_or(&Value::Null);
+        for (i, file) in items_of(downward, "items") {
+            let path = format!("{path}.downwardAPI.items[{i}]");
+            found.extend(classes::warnings(classes::DOWNWARD, file, &path));
+        }
     }
     found
 }

@@ -6,7 +6,6 @@
 
 use serde_json::Value;
 
-use super::super::look::text;
 use crate::error::FieldError;
 
 /// One field and what becomes of it.
@@ -55,7 +54,7 @@ const NO_USERS: &str = "a Wasm module has no user, no capabilities and no system
 const OWN_NETWORK: &str = "every pod keeps its own address in the user-space network";
 const NO_PRIORITY: &str = "the scheduler does not pre-empt";
 const NOT_SCHEDULED_BY: &str =
-    "the scheduler goes by resources, nodeSelector, taints and spreading alone";
+    "the scheduler goes by resources, nodeSelector, nodeAffinity, taints and even spreading";
 const NO_TERMINAL: &str = "guests have no terminal";
 const NO_SUCH_VOLUME: &str =
     "use emptyDir, configMap, secret, projected or downwardAPI; a spoke mounts nothing else";
@@ -65,7 +64,7 @@ const HOOKS: &str = "the spoke does not run hooks yet";
 /// PodSpec.
 pub const POD: &[Field] = &[
     works("activeDeadlineSeconds"),
-    kept("affinity", NOT_SCHEDULED_BY),
+    works("affinity"),
     kept("automountServiceAccountToken", "no token is mounted either way").unless(&["false"]),
     works("containers"),
     kept("dnsConfig", "names are resolved by the spoke itself"),
@@ -77,7 +76,7 @@ pub const POD: &[Field] = &[
     kept("enableServiceLinks", "Services are found by name; no variables are set")
         .unless(&["true"]),
     refused("ephemeralContainers", "a running pod takes no further containers"),
-    kept("hostAliases", "names are resolved by the spoke itself"),
+    works("hostAliases"),
     kept("hostIPC", NO_KERNEL),
     kept("hostNetwork", OWN_NETWORK),
     kept("hostPID", NO_KERNEL),
@@ -93,7 +92,7 @@ pub const POD: &[Field] = &[
     kept("preemptionPolicy", NO_PRIORITY).unless(&["PreemptLowerPriority"]),
     kept("priority", NO_PRIORITY).unless(&["0"]),
     kept("priorityClassName", NO_PRIORITY),
-    works("readinessGates"),
+    kept("readinessGates", "readiness follows from the containers alone"),
     refused("resourceClaims", "devices are not claimed; grant host interfaces instead"),
     kept("resources", "resources are counted per container"),
     works("restartPolicy"),
@@ -140,14 +139,14 @@ pub const CONTAINER: &[Field] = &[
     kept("tty", NO_TERMINAL),
     refused("volumeDevices", "there are no block devices"),
     works("volumeMounts"),
-    works("workingDir"),
+    kept("workingDir", "guests start at the root of their mounts"),
 ];
 
 /// ContainerPort.
 pub const PORT: &[Field] = &[
     works("containerPort"),
-    kept("hostIP", "host ports are not opened; use a NodePort Service"),
-    kept("hostPort", "host ports are not opened; use a NodePort Service"),
+    kept("hostIP", "host ports are opened at the node's address"),
+    works("hostPort"),
     works("name"),
     works("protocol"),
 ];
@@ -207,6 +206,39 @@ pub const VOLUME: &[Field] = &[
     refused("vsphereVolume", NO_SUCH_VOLUME),
 ];
 
+const NO_PROJECTION: &str = "use configMap and secret sources";
+
+/// VolumeProjection: one source of a projected volume.
+pub const PROJECTION: &[Field] = &[
+    refused("clusterTrustBundle", NO_PROJECTION),
+    works("configMap"),
+    refused("downwardAPI", NO_PROJECTION),
+    refused("podCertificate", NO_PROJECTION),
+    works("secret"),
+    refused("serviceAccountToken", NO_PROJECTION),
+];
+
+/// DownwardAPIVolumeFile.
+pub const DOWNWARD: &[Field] = &[
+    works("fieldRef"),
+    kept("mode", "files of the downward API are readable by their pod alone"),
+    works("path"),
+    refused("resourceFieldRef", "use an environment variable with resourceFieldRef"),
+];
+
+/// EmptyDirVolumeSource.
+pub const EMPTY_DIR: &[Field] = &[
+    kept("medium", "directories are on the spoke's disk"),
+    kept("sizeLimit", "the size of directories is not limited yet"),
+];
+
+/// Affinity.
+pub const AFFINITY: &[Field] = &[
+    works("nodeAffinity"),
+    kept("podAffinity", NOT_SCHEDULED_BY),
+    kept("podAntiAffinity", NOT_SCHEDULED_BY),
+];
+
 const OUTSIDE: &str = "addresses outside of the cluster are not announced; use a NodePort";
 
 /// ServiceSpec.
@@ -227,14 +259,29 @@ pub const SERVICE: &[Field] = &[
     works("ports"),
     works("publishNotReadyAddresses"),
     works("selector"),
-    kept("sessionAffinity", "every connection may go to another pod").unless(&["None"]),
-    kept("sessionAffinityConfig", "every connection may go to another pod"),
+    works("sessionAffinity"),
+    works("sessionAffinityConfig"),
     kept("trafficDistribution", "connections are spread over all pods"),
     works("type"),
 ];
 
-/// Every table with the schema type that it covers.
+/// ServicePort.
+pub const SERVICE_PORT: &[Field] = &[
+    works("appProtocol"),
+    works("name"),
+    works("nodePort"),
+    works("port"),
+    works("protocol"),
+    works("targetPort"),
+];
+
+/// Every table with the type of core/v1 that it covers.
 pub const TABLES: &[(&str, &[Field])] = &[
+    ("Affinity", AFFINITY),
+    ("DownwardAPIVolumeFile", DOWNWARD),
+    ("EmptyDirVolumeSource", EMPTY_DIR),
+    ("ServicePort", SERVICE_PORT),
+    ("VolumeProjection", PROJECTION),
     ("PodSpec", POD),
     ("Container", CONTAINER),
     ("ContainerPort", PORT),
@@ -282,9 +329,46 @@ fn set_fields<'a>(table: &'a [Field], value: &'a Value) -> impl Iterator<Item = 
     })
 }
 
-/// Warnings about LoadBalancer Services, which stay pending.
-#[must_use]
-pub fn load_balancer(spec: &Value) -> Option<String> {
-    (text(spec, "/type") == "LoadBalancer")
-        .then(|| format!("spec.type: LoadBalancer works like NodePort here: {OUTSIDE}"))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::table::table;
+    use serde_json::json;
+
+    #[test]
+    fn every_field_of_the_schema_has_one_class() {
+        for (name, fields) in TABLES {
+            let full = format!("io.k8s.api.core.v1.{name}");
+            let known = table().by_name(&full).unwrap_or_else(|| panic!("no {full}"));
+            let schema: Vec<&str> = known.fields.iter().map(|field| field.name).collect();
+            let classed: Vec<&str> = fields.iter().map(|field| field.name).collect();
+            assert_eq!(classed, schema, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_kept_field_warns_when_it_asks_for_something() {
+        let quiet = json!({
+            "securityContext": {}, "dnsPolicy": "ClusterFirst", "priority": 0, "hostNetwork": false,
+            "preemptionPolicy": "PreemptLowerPriority", "restartPolicy": "Always",
+        });
+        assert_eq!(warnings(POD, &quiet, "spec"), Vec::<String>::new());
+        let loud =
+            json!({"securityContext": {"runAsUser": 1000}, "hostNetwork": true, "priority": 5});
+        let fields: Vec<_> = warnings(POD, &loud, "spec")
+            .into_iter()
+            .map(|text| text.split(':').next().unwrap_or_default().to_owned())
+            .collect();
+        assert_eq!(fields, ["spec.hostNetwork", "spec.priority", "spec.securityContext"]);
+    }
+
+    #[test]
+    fn a_refused_field_is_an_error_even_when_it_is_empty() {
+        let volume = json!({"name": "v", "ephemeral": {}});
+        assert_eq!(
+            refusals(VOLUME, &volume, "spec.volumes[0]")[0].field,
+            "spec.volumes[0].ephemeral"
+        );
+        assert_eq!(refusals(POD, &json!({"resourceClaims": []}), "spec"), []);
+    }
 }

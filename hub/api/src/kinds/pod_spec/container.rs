@@ -11,7 +11,8 @@ use crate::error::FieldError;
 use crate::name as names;
 
 const PULL: &[&str] = &["Always", "IfNotPresent", "Never"];
-const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
+/// The pod network speaks no SCTP.
+const PROTOCOLS: &[&str] = &["TCP", "UDP"];
 const MESSAGES: &[&str] = &["FallbackToLogsOnError", "File"];
 /// What environment variables may show of their pod, beside labels and annotations.
 const ENV_FIELDS: &[&str] = &[

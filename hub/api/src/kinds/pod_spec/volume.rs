@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::super::look::{int, items_of, list, map, text};
+use super::super::look::{items_of, list, map, text};
 use super::container::{check_field, check_resource_field};
 use super::{classes, sources};
 use crate::error::FieldError;
@@ -78,7 +78,7 @@ fn check_source(volume: &Value, path: &str) -> Vec<FieldError> {
 }
 
 fn check_projection(projection: &Value, path: &str) -> Vec<FieldError> {
-    let mut errors = Vec::new();
+    let mut errors = classes::refusals(classes::PROJECTION, projection, path);
     for (i, (kind, source)) in map(projection, "").enumerate() {
         let path = format!("{path}.{kind}");
         if i > 0 {
@@ -92,23 +92,7 @@ fn check_projection(projection: &Value, path: &str) -> Vec<FieldError> {
                 }
                 errors.extend(check_items(source, &path));
             }
-            "downwardAPI" => errors.extend(check_downward(source, &path)),
-            "serviceAccountToken" => {
-                if text(source, "/path").is_empty() {
-                    errors.push(FieldError::required(format!("{path}.path"), ""));
-                }
-                let seconds = int(source, "/expirationSeconds");
-                if seconds < 600 {
-                    let at = format!("{path}.expirationSeconds");
-                    let text = "may not specify a duration less than 10 minutes";
-                    errors.push(FieldError::invalid(at, &json!(seconds), text));
-                }
-            }
-            other => {
-                let text =
-                    format!("{other} is not projected; use configMap, secret or downwardAPI");
-                errors.push(FieldError::forbidden(path, &text));
-            }
+            _ => {}
         }
     }
     errors
@@ -140,6 +124,7 @@ fn check_downward(source: &Value, path: &str) -> Vec<FieldError> {
     for (i, item) in items_of(source, "items") {
         let path = format!("{path}.items[{i}]");
         errors.extend(check_path(text(item, "/path"), &format!("{path}.path")));
+        errors.extend(classes::refusals(classes::DOWNWARD, item, &path));
         match (item.get("fieldRef"), item.get("resourceFieldRef")) {
             (Some(field), None) => {
                 let at = format!("{path}.fieldRef");

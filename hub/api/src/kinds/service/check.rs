@@ -17,7 +17,8 @@ pub const CLUSTER_IPS: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 128, 0, 0), 12);
 pub const NODE_PORTS: RangeInclusive<u16> = 30_000..=32_767;
 
 const TYPES: &[&str] = &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
-const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
+/// The pod network speaks no SCTP.
+const PROTOCOLS: &[&str] = &["TCP", "UDP"];
 const POLICIES: &[&str] = &["Cluster", "Local"];
 
 /// Every mistake of a Service.
