@@ -1,1 +1,87 @@
-//! Being written.
+//! Controllers: each observes, decides and applies, over and over, until the world is as asked.
+//!
+//! ```text
+//! engine      informer, queue, workers, the desk that controllers read and write at
+//! deployment, replicaset    templates to pods
+//! endpoints   Services to EndpointSlices and Endpoints
+//! scheduler   pods to nodes
+//! node        accepted spokes to Nodes; Ready and Unknown
+//! namespace   what namespaces and clusters have from the start, and how they end
+//! gc, pod_gc  what nobody owns, and pods without a node
+//! events      what happened, for `kubectl describe`
+//! ```
+//!
+//! Guarantees: every decision is a pure function of what was read at one revision; every run works
+//! after a restart, when nobody remembers what changed.
+
+pub mod deployment;
+pub mod endpoints;
+pub mod engine;
+pub mod events;
+pub mod gc;
+pub mod namespace;
+pub mod node;
+pub mod pod_gc;
+pub mod pods;
+pub mod replicaset;
+pub mod scheduler;
+pub mod selector;
+
+#[cfg(test)]
+mod testing;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use freewheel_hub_store::objects::Objects;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use engine::{Controller, Desk, Error};
+use events::{Recorder, Writer};
+
+/// What controllers have to know of their hub.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where guests and site admins reach the hub's API: behind Service `default/kubernetes`.
+    pub advertise: SocketAddr,
+    /// The hub's CA, for ConfigMap `kube-root-ca.crt`.
+    pub ca_pem: String,
+    /// Breaks the scheduler's ties: the same seed and the same history give the same placements.
+    pub seed: u64,
+}
+
+/// Starts every controller and the scheduler. They run until `stop` is cancelled; the caller waits
+/// for the set.
+///
+/// # Errors
+/// When the hub does not serve a kind that a controller needs.
+pub fn start(
+    objects: &Objects,
+    config: &Config,
+    stop: &CancellationToken,
+) -> Result<JoinSet<()>, Error> {
+    let (recorder, said) = Recorder::channel();
+    let desk = |name| Desk::new(objects.clone(), name, recorder.clone());
+    let controllers: Vec<Arc<dyn Controller>> = vec![
+        Arc::new(namespace::Furniture::new(desk("bootstrap"), config.advertise)?),
+        Arc::new(namespace::Welcome::new(desk("namespace-welcome"), config.ca_pem.clone())?),
+        Arc::new(namespace::Ending::new(desk("namespace-controller"))?),
+        Arc::new(node::Nodes::new(desk("node-controller"))?),
+        Arc::new(deployment::Deployments::new(desk("deployment-controller"))?),
+        Arc::new(replicaset::ReplicaSets::new(desk("replicaset-controller"))?),
+        Arc::new(endpoints::EndpointsOfServices::new(desk("endpoint-controller"))?),
+        Arc::new(gc::Garbage::new(desk("generic-garbage-collector"))),
+        Arc::new(pod_gc::PodGarbage::new(desk("pod-garbage-collector"))?),
+        Arc::new(events::Expiry::new(desk("event-expiry"))?),
+    ];
+    let scheduler = scheduler::Scheduler::new(desk("kube-scheduler"), config.seed)?;
+    let writer = Writer::new(objects.clone(), said)?;
+    let mut tasks = JoinSet::new();
+    for controller in controllers {
+        tasks.spawn(engine::run(objects.store().clone(), controller, stop.clone()));
+    }
+    tasks.spawn(scheduler.run(stop.clone()));
+    tasks.spawn(writer.run(stop.clone()));
+    Ok(tasks)
+}

@@ -1,0 +1,83 @@
+//! `subsets` of core/v1 Endpoints, for `kubectl get endpoints` and older clients: pure.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Service;
+use serde_json::{Map, Value, json};
+
+use super::facts::{Facts, Port};
+
+/// Most addresses that one Endpoints object holds, as kube-controller-manager has it.
+const MOST: usize = 1000;
+
+/// Addresses grouped by their ports.
+pub(super) fn subsets(service: &Service, pods: &[Facts]) -> Value {
+    let anyway = service.spec.as_ref().and_then(|s| s.publish_not_ready_addresses);
+    let anyway = anyway.unwrap_or_default();
+    let mut sorted: Vec<&Facts> = pods.iter().filter(|f| anyway || !f.terminating).collect();
+    sorted.sort_by(|a, b| b.ready.cmp(&a.ready).then_with(|| a.ip.cmp(&b.ip)));
+    let mut groups: BTreeMap<&[Port], (Vec<Value>, Vec<Value>)> = BTreeMap::new();
+    for facts in sorted.into_iter().take(MOST) {
+        // Without ports there would be nothing to connect to but for headless Services.
+        let (ready, not_ready) = groups.entry(&facts.ports).or_default();
+        if facts.ready { ready } else { not_ready }.push(address(facts));
+    }
+    let subset = |(ports, (ready, not_ready)): (&[Port], (Vec<Value>, Vec<Value>))| {
+        let mut subset = Map::new();
+        if !ready.is_empty() {
+            subset.insert("addresses".into(), json!(ready));
+        }
+        if !not_ready.is_empty() {
+            subset.insert("notReadyAddresses".into(), json!(not_ready));
+        }
+        if !ports.is_empty() {
+            subset.insert("ports".into(), ports.iter().map(port).collect());
+        }
+        Value::Object(subset)
+    };
+    groups.into_iter().map(subset).collect()
+}
+
+fn address(facts: &Facts) -> Value {
+    let mut address = json!({"ip": facts.ip, "targetRef": {
+        "kind": "Pod", "namespace": facts.namespace, "name": facts.pod, "uid": facts.uid}});
+    if !facts.node.is_empty() {
+        address["nodeName"] = json!(facts.node);
+    }
+    if let Some(hostname) = &facts.hostname {
+        address["hostname"] = json!(hostname);
+    }
+    address
+}
+
+fn port(port: &Port) -> Value {
+    let mut out = json!({"port": port.port, "protocol": port.protocol});
+    if !port.name.is_empty() {
+        out["name"] = json!(port.name);
+    }
+    if let Some(app) = &port.app {
+        out["appProtocol"] = json!(app);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{facts, service};
+
+    #[test]
+    fn ready_and_not_ready_are_apart_and_who_leaves_is_gone() {
+        let (ready, mut unready, mut leaving) = (facts("a"), facts("b"), facts("c"));
+        unready.ready = false;
+        leaving.ready = false;
+        leaving.terminating = true;
+        let subsets = subsets(&service("web", json!({})), &[ready, unready, leaving]);
+        assert_eq!(subsets.as_array().unwrap().len(), 1);
+        let names = |list: &Value| -> Vec<Value> {
+            list.as_array().unwrap().iter().map(|a| a["targetRef"]["name"].clone()).collect()
+        };
+        assert_eq!(names(&subsets[0]["addresses"]), ["a"]);
+        assert_eq!(names(&subsets[0]["notReadyAddresses"]), ["b"]);
+    }
+}

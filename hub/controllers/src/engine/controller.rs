@@ -1,0 +1,146 @@
+//! One controller: its informer and its workers.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freewheel_hub_api::object::Key;
+use freewheel_hub_store::{Event, Scope, Snapshot, Store};
+use futures::FutureExt;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::{Error, Queue};
+
+/// How long the informer waits before it reads the store anew after it fell behind.
+const RELIST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Observes, decides and applies for one key at a time.
+#[async_trait]
+pub trait Controller: Send + Sync + 'static {
+    /// `replicaset-controller`: in logs, events and as the writer's name.
+    fn name(&self) -> &'static str;
+
+    /// What it watches; empty: everything.
+    fn scopes(&self) -> Vec<Scope>;
+
+    /// The keys that a change of one object touches. Called for every event in order, and at start
+    /// (and after falling behind) once per object as if it had just been created.
+    fn keys(&self, event: &Event, now: &dyn Snapshot) -> Vec<Key>;
+
+    /// Brings the world closer to what the key's object asks for. `Some`: look again after that.
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error>;
+
+    /// Keys that are looked at once at start though nothing may be stored for them yet.
+    fn first(&self) -> Vec<Key> {
+        Vec::new()
+    }
+
+    /// How many keys are worked on at the same time.
+    fn workers(&self) -> usize {
+        2
+    }
+}
+
+/// Runs a controller until `stop`.
+pub async fn run(store: Arc<dyn Store>, controller: Arc<dyn Controller>, stop: CancellationToken) {
+    let queue = Arc::new(Queue::default());
+    let mut tasks = JoinSet::new();
+    for _ in 0..controller.workers().max(1) {
+        tasks.spawn(work(controller.clone(), queue.clone(), stop.clone()));
+    }
+    tasks.spawn(inform(store, controller, queue, stop));
+    while tasks.join_next().await.is_some() {}
+}
+
+async fn inform(
+    store: Arc<dyn Store>,
+    controller: Arc<dyn Controller>,
+    queue: Arc<Queue>,
+    stop: CancellationToken,
+) {
+    controller.first().into_iter().for_each(|key| queue.add(key));
+    while !stop.is_cancelled() {
+        let snapshot = store.snapshot();
+        list(&*controller, &*snapshot, &queue);
+        match store.watch(controller.scopes(), snapshot.revision()) {
+            Ok(mut watch) => {
+                drop(snapshot);
+                loop {
+                    let events = tokio::select! {
+                        () = stop.cancelled() => return,
+                        events = watch.next() => events,
+                    };
+                    let Ok(events) = events else { break };
+                    let now = store.snapshot();
+                    for event in &events {
+                        enqueue(&*controller, event, &*now, &queue);
+                    }
+                    tokio::task::yield_now().await;
+                }
+            }
+            Err(behind) => debug!(controller = controller.name(), error = %behind, "cannot watch"),
+        }
+        info!(controller = controller.name(), "fell behind the store and reads it anew");
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(RELIST_PAUSE) => {}
+        }
+    }
+}
+
+fn list(controller: &dyn Controller, snapshot: &dyn Snapshot, queue: &Queue) {
+    for scope in controller.scopes() {
+        for stored in snapshot.range(&scope, None) {
+            let event = Event { revision: stored.revision, now: Some(stored), before: None };
+            enqueue(controller, &event, snapshot, queue);
+        }
+    }
+}
+
+fn enqueue(controller: &dyn Controller, event: &Event, now: &dyn Snapshot, queue: &Queue) {
+    // A mistake in one controller's mapping must not end its informer.
+    match std::panic::catch_unwind(AssertUnwindSafe(|| controller.keys(event, now))) {
+        Ok(keys) => keys.into_iter().for_each(|key| queue.add(key)),
+        Err(_) => error!(controller = controller.name(), "panicked over an event"),
+    }
+}
+
+async fn work(controller: Arc<dyn Controller>, queue: Arc<Queue>, stop: CancellationToken) {
+    loop {
+        let key = tokio::select! {
+            () = stop.cancelled() => return,
+            key = queue.next() => key,
+        };
+        let outcome = AssertUnwindSafe(controller.reconcile(&key)).catch_unwind().await;
+        match outcome {
+            Ok(Ok(again)) => {
+                queue.forget(&key);
+                if let Some(delay) = again {
+                    queue.add_after(key.clone(), delay);
+                }
+            }
+            Ok(Err(Error::Refused(why))) => {
+                queue.forget(&key);
+                debug!(controller = controller.name(), ?key, error = %why, "cannot act on it");
+            }
+            Ok(Err(failed)) => {
+                let race = failed.is_race();
+                let delay = queue.add_failed(key.clone());
+                if race {
+                    debug!(controller = controller.name(), ?key, error = %failed.chain(), "tries again");
+                } else {
+                    warn!(controller = controller.name(), cluster = %key.cluster, name = %key.name,
+                        namespace = %key.namespace, ?delay, error = %failed.chain(), "will try again");
+                }
+            }
+            Err(_) => {
+                queue.add_failed(key.clone());
+                error!(controller = controller.name(), ?key, "panicked");
+            }
+        }
+        queue.done(&key);
+    }
+}

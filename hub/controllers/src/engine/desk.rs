@@ -1,0 +1,188 @@
+//! One controller's way to read and write: the pipeline, under the controller's own name.
+
+use std::sync::Arc;
+
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::kinds;
+use freewheel_hub_api::object::Key;
+use freewheel_hub_store::objects::{
+    Actor, DeleteOptions, Deleted, FieldValidation, How, Objects, Place, Propagation, Written,
+};
+use freewheel_hub_store::{Scope, Snapshot, Stored};
+use freewheel_link::names::ClusterName;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{Clock, Error};
+use crate::events::Recorder;
+
+/// Reads from the store, writes through the pipeline.
+#[derive(Clone)]
+pub struct Desk {
+    objects: Objects,
+    how: How,
+    name: &'static str,
+    /// The wall clock.
+    pub clock: Clock,
+    /// Where events go.
+    pub recorder: Recorder,
+}
+
+impl Desk {
+    /// The desk of the controller called `name` (`deployment-controller`).
+    #[must_use]
+    pub fn new(objects: Objects, name: &'static str, recorder: Recorder) -> Self {
+        let actor = Actor {
+            user: format!("system:controller:{name}"),
+            field_manager: "freewheel-hub".to_owned(),
+        };
+        let field_validation = FieldValidation::Ignore;
+        let how = How { actor, field_validation, ..How::default() };
+        let clock = Clock::new(objects.clock().clone());
+        Self { objects, how, name, clock, recorder }
+    }
+
+    /// The controller's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The pipeline beneath.
+    #[must_use]
+    pub fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    /// How this controller writes.
+    #[must_use]
+    pub fn how(&self) -> &How {
+        &self.how
+    }
+
+    /// The newest state, this controller's own writes included.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<dyn Snapshot> {
+        self.objects.store().snapshot()
+    }
+
+    /// Creates an object.
+    pub async fn create<T: Serialize + Sync>(
+        &self,
+        kind: &'static Kind,
+        cluster: &ClusterName,
+        namespace: &str,
+        object: &T,
+    ) -> Result<Arc<Stored>, ApiError> {
+        let mut value = serde_json::to_value(object).map_err(ApiError::internal)?;
+        value["apiVersion"] = kind.api_version().into();
+        value["kind"] = kind.kind.into();
+        let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let place =
+            Place { kind, cluster: cluster.clone(), namespace: namespace.to_owned(), name };
+        Ok(self.objects.create(&self.how, &place, value).await?.stored)
+    }
+
+    /// Changes an object, again when somebody else was faster.
+    pub async fn modify<F>(
+        &self,
+        kind: &'static Kind,
+        key: &Key,
+        subresource: Option<&str>,
+        change: F,
+    ) -> Result<Written, ApiError>
+    where
+        F: Fn(Value) -> Result<Value, ApiError> + Send + Sync,
+    {
+        self.objects.modify(&self.how, &place(kind, key), subresource, change).await
+    }
+
+    /// Changes an object only as it was read: 409 when it has changed since.
+    pub async fn modify_at<F>(
+        &self,
+        kind: &'static Kind,
+        stored: &Stored,
+        subresource: Option<&str>,
+        change: F,
+    ) -> Result<Written, ApiError>
+    where
+        F: Fn(Value) -> Result<Value, ApiError> + Send + Sync,
+    {
+        let version = stored.revision.to_string();
+        let mut value = stored.object.value()?;
+        value["metadata"]["resourceVersion"] = version.into();
+        let value = change(value)?;
+        self.objects.update(&self.how, &place(kind, &stored.key), subresource, value).await
+    }
+
+    /// Deletes the object with this UID; that it is gone already is fine.
+    pub async fn delete(
+        &self,
+        kind: &'static Kind,
+        key: &Key,
+        uid: &str,
+        propagation: Propagation,
+    ) -> Result<Option<Deleted>, ApiError> {
+        let options = DeleteOptions {
+            uid: (!uid.is_empty()).then(|| uid.to_owned()),
+            propagation: Some(propagation),
+            ..DeleteOptions::default()
+        };
+        match self.objects.delete(&self.how, &place(kind, key), &options).await {
+            Ok(deleted) => Ok(Some(deleted)),
+            Err(gone) if gone.code == 404 => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+}
+
+/// The place that a key names.
+#[must_use]
+pub fn place(kind: &'static Kind, key: &Key) -> Place {
+    Place {
+        kind,
+        cluster: key.cluster.clone(),
+        namespace: key.namespace.to_string(),
+        name: key.name.to_string(),
+    }
+}
+
+/// A kind that the hub has to serve for its controllers to work.
+pub fn kind(group: &str, version: &str, plural: &'static str) -> Result<&'static Kind, Error> {
+    kinds::find(group, version, plural).ok_or(Error::NoSuchKind(plural))
+}
+
+/// All objects of a kind, everywhere.
+#[must_use]
+pub fn everywhere(kind: &Kind) -> Scope {
+    Scope { resource: kind.storage(), cluster: None, namespace: None }
+}
+
+/// All objects of a kind in one cluster.
+#[must_use]
+pub fn in_cluster(kind: &Kind, cluster: &ClusterName) -> Scope {
+    Scope { resource: kind.storage(), cluster: Some(cluster.clone()), namespace: None }
+}
+
+/// All objects of a kind in one namespace.
+#[must_use]
+pub fn in_namespace(kind: &Kind, cluster: &ClusterName, namespace: &str) -> Scope {
+    Scope {
+        resource: kind.storage(),
+        cluster: Some(cluster.clone()),
+        namespace: Some(namespace.into()),
+    }
+}
+
+/// The key of an object of this kind.
+#[must_use]
+pub fn key(kind: &Kind, cluster: &ClusterName, namespace: &str, name: &str) -> Key {
+    Key::new(&kind.storage(), cluster, namespace, name)
+}
+
+/// Reads an object as a typed struct.
+pub fn typed<T: DeserializeOwned>(stored: &Stored) -> Result<T, Error> {
+    stored.object.typed().map_err(Error::api("read a stored object"))
+}

@@ -1,0 +1,74 @@
+//! Why a reconcile did not come to its end.
+
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_store::CommitError;
+
+/// A failed step. The engine logs it and tries the key again with back-off.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The commit pipeline refused.
+    #[error("{doing}")]
+    Api {
+        /// What was tried.
+        doing: &'static str,
+        /// Its answer.
+        #[source]
+        source: ApiError,
+    },
+    /// The store refused a direct transaction.
+    #[error("{doing}")]
+    Commit {
+        /// What was tried.
+        doing: &'static str,
+        /// Its answer.
+        #[source]
+        source: CommitError,
+    },
+    /// The hub does not serve a kind that the controller needs.
+    #[error("the hub serves no {0}")]
+    NoSuchKind(&'static str),
+    /// The object says something that cannot be acted on; a change of it enqueues it again.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Error {
+    /// Wraps an answer of the pipeline.
+    pub(crate) fn api(doing: &'static str) -> impl FnOnce(ApiError) -> Self {
+        move |source| Self::Api { doing, source }
+    }
+
+    /// Somebody else was faster: normal under concurrency, tried again without a warning.
+    #[must_use]
+    pub fn is_race(&self) -> bool {
+        match self {
+            Self::Api { source, .. } => {
+                source.code == 404 || (source.code == 409 && source.reason == "Conflict")
+            }
+            Self::Commit { source, .. } => matches!(source, CommitError::Unmet { .. }),
+            Self::NoSuchKind(_) | Self::Refused(_) => false,
+        }
+    }
+
+    /// The HTTP code behind it, when there is one.
+    #[must_use]
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::Api { source, .. } => Some(source.code),
+            _ => None,
+        }
+    }
+
+    /// The whole chain in one line, for the log.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut next = std::error::Error::source(self);
+        while let Some(cause) = next {
+            text.push_str(": ");
+            text.push_str(&cause.to_string());
+            next = cause.source();
+        }
+        text
+    }
+}

@@ -1,0 +1,223 @@
+//! Keys waiting for a worker.
+//!
+//! Guarantees: a key waits at most once; a key added while it is worked on is worked on again
+//! afterwards, never at the same time by two workers; delays end with the earliest one asked for.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use freewheel_hub_api::object::Key;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// First delay after a failure (client-go's `DefaultControllerRateLimiter`).
+pub const BACKOFF_FIRST: Duration = Duration::from_millis(5);
+/// Longest delay after failures.
+pub const BACKOFF_LAST: Duration = Duration::from_secs(1000);
+
+/// A queue of keys with delays and a back-off per key.
+#[derive(Default)]
+pub struct Queue {
+    state: Mutex<State>,
+    wake: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    ready: VecDeque<Key>,
+    /// In `ready`, or added while being worked on.
+    dirty: HashSet<Key>,
+    working: HashSet<Key>,
+    later: BTreeSet<(Instant, Key)>,
+    later_of: BTreeMap<Key, Instant>,
+    failures: HashMap<Key, u32>,
+}
+
+impl Queue {
+    /// To be worked on as soon as a worker is free.
+    pub fn add(&self, key: Key) {
+        self.state.lock().add(key);
+        self.wake.notify_one();
+    }
+
+    /// To be worked on after a while, or sooner when that was asked for already.
+    pub fn add_after(&self, key: Key, delay: Duration) {
+        if delay.is_zero() {
+            return self.add(key);
+        }
+        let at = Instant::now() + delay;
+        let mut state = self.state.lock();
+        match state.later_of.get(&key).copied() {
+            Some(sooner) if sooner <= at => return,
+            Some(old) => {
+                state.later.remove(&(old, key.clone()));
+            }
+            None => {}
+        }
+        state.later_of.insert(key.clone(), at);
+        state.later.insert((at, key));
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// To be worked on after this key's back-off, which doubles.
+    pub fn add_failed(&self, key: Key) -> Duration {
+        let delay = {
+            let mut state = self.state.lock();
+            let count = state.failures.entry(key.clone()).or_default();
+            let delay = backoff(*count);
+            *count = count.saturating_add(1);
+            delay
+        };
+        self.add_after(key, delay);
+        delay
+    }
+
+    /// Ends a key's back-off.
+    pub fn forget(&self, key: &Key) {
+        self.state.lock().failures.remove(key);
+    }
+
+    /// The next key, which stays this worker's until [`Queue::done`]. Cancel safe.
+    pub async fn next(&self) -> Key {
+        loop {
+            let due = {
+                let mut state = self.state.lock();
+                let due = state.promote(Instant::now());
+                if let Some(key) = state.take() {
+                    let more = !state.ready.is_empty();
+                    drop(state);
+                    if more {
+                        self.wake.notify_one();
+                    }
+                    return key;
+                }
+                due
+            };
+            match due {
+                Some(at) => {
+                    tokio::select! {
+                        () = self.wake.notified() => {}
+                        () = tokio::time::sleep_until(at) => {}
+                    }
+                }
+                None => self.wake.notified().await,
+            }
+        }
+    }
+
+    /// This worker is done with the key.
+    pub fn done(&self, key: &Key) {
+        let mut state = self.state.lock();
+        state.working.remove(key);
+        if state.dirty.contains(key) {
+            state.ready.push_back(key.clone());
+            drop(state);
+            self.wake.notify_one();
+        } else {
+            let waiting = !state.ready.is_empty() || !state.later.is_empty();
+            drop(state);
+            if waiting {
+                self.wake.notify_one();
+            }
+        }
+    }
+
+    /// Keys that are ready or being worked on.
+    #[must_use]
+    pub fn busy(&self) -> usize {
+        let state = self.state.lock();
+        state.ready.len() + state.working.len()
+    }
+}
+
+impl State {
+    fn add(&mut self, key: Key) {
+        if let Some(at) = self.later_of.remove(&key) {
+            self.later.remove(&(at, key.clone()));
+        }
+        if !self.dirty.insert(key.clone()) {
+            return;
+        }
+        if !self.working.contains(&key) {
+            self.ready.push_back(key);
+        }
+    }
+
+    /// Makes ready what is due; when the next delay ends.
+    fn promote(&mut self, now: Instant) -> Option<Instant> {
+        loop {
+            let at = self.later.first().map(|(at, _)| *at)?;
+            if now < at {
+                return Some(at);
+            }
+            if let Some((_, key)) = self.later.pop_first() {
+                self.later_of.remove(&key);
+                self.add(key);
+            }
+        }
+    }
+
+    fn take(&mut self) -> Option<Key> {
+        let key = self.ready.pop_front()?;
+        self.dirty.remove(&key);
+        self.working.insert(key.clone());
+        Some(key)
+    }
+}
+
+fn backoff(failures: u32) -> Duration {
+    BACKOFF_FIRST.checked_mul(1 << failures.min(20)).map_or(BACKOFF_LAST, |d| d.min(BACKOFF_LAST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use freewheel_hub_api::object::Resource;
+    use freewheel_link::names::ClusterName;
+
+    fn key(name: &str) -> Key {
+        Key::new(&Resource::new("", "pods"), &ClusterName::root(), "default", name)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_waits_once_and_is_worked_on_by_one() {
+        let queue = Queue::default();
+        queue.add(key("a"));
+        queue.add(key("a"));
+        assert_eq!(queue.next().await, key("a"));
+        queue.add(key("a"));
+        let second = tokio::time::timeout(Duration::from_secs(1), queue.next()).await;
+        assert!(second.is_err(), "it is still being worked on");
+        queue.done(&key("a"));
+        assert_eq!(queue.next().await, key("a"));
+        queue.done(&key("a"));
+        assert_eq!(queue.busy(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn delays_end_with_the_earliest() {
+        let queue = Queue::default();
+        let start = Instant::now();
+        queue.add_after(key("a"), Duration::from_secs(10));
+        queue.add_after(key("a"), Duration::from_secs(3));
+        queue.add_after(key("a"), Duration::from_secs(7));
+        assert_eq!(queue.next().await, key("a"));
+        assert_eq!(start.elapsed().as_secs(), 3);
+        queue.done(&key("a"));
+        assert!(tokio::time::timeout(Duration::from_secs(60), queue.next()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_double_the_delay_up_to_the_limit() {
+        let queue = Queue::default();
+        let delays: Vec<u64> = (0..20)
+            .map(|_| u64::try_from(queue.add_failed(key("a")).as_millis()).unwrap())
+            .collect();
+        assert_eq!(delays[..4], [5, 10, 20, 40]);
+        assert_eq!(delays[19], 1_000_000);
+        queue.forget(&key("a"));
+        assert_eq!(queue.add_failed(key("a")), BACKOFF_FIRST);
+    }
+}

@@ -1,0 +1,94 @@
+//! Forgets Events after an hour.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::object::Key;
+use freewheel_hub_store::objects::Propagation;
+use freewheel_hub_store::{Event, Scope, Snapshot};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::engine::desk::{everywhere, kind};
+use crate::engine::{Controller, Desk, Error};
+
+/// How long an Event is kept after it last happened (kube-apiserver's `--event-ttl`).
+pub const EVENT_LIFE: Duration = Duration::from_secs(3600);
+
+/// The controller.
+pub struct Expiry {
+    desk: Desk,
+    events: &'static Kind,
+}
+
+impl Expiry {
+    /// Deletes through this desk.
+    pub fn new(desk: Desk) -> Result<Self, Error> {
+        Ok(Self { desk, events: kind("", "v1", "events")? })
+    }
+}
+
+/// How much life an Event has left. What carries no time that can be read dies at once: it would stay
+/// for ever.
+fn life_left(event: &Value, now: Timestamp) -> Duration {
+    let times = [
+        &event["lastTimestamp"],
+        &event["series"]["lastObservedTime"],
+        &event["eventTime"],
+        &event["metadata"]["creationTimestamp"],
+    ];
+    let last = times.iter().filter_map(|t| t.as_str()?.parse::<Timestamp>().ok()).max();
+    let Some(last) = last else { return Duration::ZERO };
+    let age = Duration::try_from(now.duration_since(last)).unwrap_or_default();
+    EVENT_LIFE.saturating_sub(age)
+}
+
+#[async_trait]
+impl Controller for Expiry {
+    fn name(&self) -> &'static str {
+        self.desk.name()
+    }
+
+    fn scopes(&self) -> Vec<Scope> {
+        vec![everywhere(self.events)]
+    }
+
+    fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
+        // A later count only moves the end: the run at the old end sees that.
+        let created = event.now.iter().filter(|_| event.before.is_none());
+        created.map(|e| e.key.clone()).collect()
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
+        let Some(stored) = self.desk.snapshot().get(key) else { return Ok(None) };
+        let value = stored.object.value().map_err(Error::api("read an Event"))?;
+        let left = life_left(&value, self.desk.clock.now());
+        if !left.is_zero() {
+            return Ok(Some(left + Duration::from_secs(1)));
+        }
+        let uid = &stored.object.header.uid;
+        self.desk
+            .delete(self.events, key, uid, Propagation::Background)
+            .await
+            .map_err(Error::api("delete an old Event"))?;
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_last_time_counts() {
+        let now: Timestamp = "2026-01-01T02:00:00Z".parse().unwrap();
+        let event = json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"},
+            "lastTimestamp": "2026-01-01T01:30:00Z"});
+        assert_eq!(life_left(&event, now), Duration::from_secs(1800));
+        let old = json!({"metadata": {"creationTimestamp": "2026-01-01T00:59:00Z"}});
+        assert_eq!(life_left(&old, now), Duration::ZERO);
+        assert_eq!(life_left(&json!({}), now), Duration::ZERO);
+    }
+}

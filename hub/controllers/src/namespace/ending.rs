@@ -1,0 +1,262 @@
+//! Empties a namespace that is being deleted, then lets it go.
+//!
+//! Guarantees: the namespace goes only when nothing of any namespaced kind is left in it; what stands
+//! in the way is written in its conditions.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::kinds;
+use freewheel_hub_api::object::Key;
+use freewheel_hub_store::objects::Propagation;
+use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use crate::engine::clock::rfc3339;
+use crate::engine::desk::{in_namespace, key as key_of, kind};
+use crate::engine::{Controller, Desk, Error};
+
+/// Deleted at the same time.
+const BATCH: usize = 64;
+/// Looked at again even when no event says that something went.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The controller.
+pub struct Ending {
+    desk: Desk,
+    namespaces: &'static Kind,
+    content: Vec<&'static Kind>,
+}
+
+/// What is left in a namespace.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Objects by `plural.group`.
+    pub objects: BTreeMap<String, usize>,
+    /// Objects by finalizer.
+    pub finalizers: BTreeMap<String, usize>,
+    /// What could not be deleted, and why.
+    pub failures: Vec<String>,
+}
+
+/// The five conditions of a namespace that goes, in Kubernetes' words.
+#[must_use]
+pub fn conditions(left: &Left) -> Vec<Value> {
+    let say = |kind: &str, bad: bool, reasons: (&str, &str), texts: (String, &str)| {
+        let (status, reason, message) = if bad {
+            ("True", reasons.0, texts.0)
+        } else {
+            ("False", reasons.1, texts.1.to_owned())
+        };
+        json!({"type": kind, "status": status, "reason": reason, "message": message})
+    };
+    let list = |counts: &BTreeMap<String, usize>, what: &dyn Fn(&str, usize) -> String| {
+        let parts: Vec<String> = counts.iter().map(|(name, n)| what(name, *n)).collect();
+        parts.join(", ")
+    };
+    let resources = list(&left.objects, &|name, n| format!("{name} has {n} resource instances"));
+    let finalizers = list(&left.finalizers, &|name, n| format!("{name} in {n} resource instances"));
+    vec![
+        say(
+            "NamespaceDeletionDiscoveryFailure",
+            false,
+            ("DiscoveryFailed", "ResourcesDiscovered"),
+            (String::new(), "All resources successfully discovered"),
+        ),
+        say(
+            "NamespaceDeletionGroupVersionParsingFailure",
+            false,
+            ("GroupVersionParsingFailed", "ParsedGroupVersions"),
+            (String::new(), "All legacy kube types successfully parsed"),
+        ),
+        say(
+            "NamespaceDeletionContentFailure",
+            !left.failures.is_empty(),
+            ("ContentDeletionFailed", "ContentDeleted"),
+            (
+                format!("Failed to delete all resource types, {}", left.failures.join(", ")),
+                "All content successfully deleted, may be waiting on finalization",
+            ),
+        ),
+        say(
+            "NamespaceContentRemaining",
+            !left.objects.is_empty(),
+            ("SomeResourcesRemain", "ContentRemoved"),
+            (
+                format!("Some resources are remaining: {resources}"),
+                "All content successfully removed",
+            ),
+        ),
+        say(
+            "NamespaceFinalizersRemaining",
+            !left.finalizers.is_empty(),
+            ("SomeFinalizersRemain", "ContentHasNoFinalizers"),
+            (
+                format!(
+                    "Some content in the namespace has finalizers remaining: {finalizers}"
+                ),
+                "All content-preserving finalizers finished",
+            ),
+        ),
+    ]
+}
+
+/// Puts conditions into a list; what says the same keeps its time.
+fn merge(list: &mut Value, new: &[Value], now: &str) {
+    let old = list.as_array().cloned().unwrap_or_default();
+    let merged = new.iter().map(|condition| {
+        let before = old.iter().find(|o| o["type"] == condition["type"]);
+        let mut merged = condition.clone();
+        merged["lastTransitionTime"] = match before {
+            Some(b) if b["status"] == condition["status"] => b["lastTransitionTime"].clone(),
+            _ => json!(now),
+        };
+        merged
+    });
+    *list = merged.collect();
+}
+
+impl Ending {
+    /// Deletes through this desk.
+    pub fn new(desk: Desk) -> Result<Self, Error> {
+        let mut content: Vec<&'static Kind> =
+            kinds::all().iter().copied().filter(|k| k.namespaced).collect();
+        content.sort_by_key(|k| k.storage());
+        content.dedup_by_key(|k| k.storage());
+        Ok(Self { desk, namespaces: kind("", "v1", "namespaces")?, content })
+    }
+
+    fn content_of(&self, namespace: &Key) -> Vec<(&'static Kind, std::sync::Arc<Stored>)> {
+        let snapshot = self.desk.snapshot();
+        let mut all = Vec::new();
+        for kind in &self.content {
+            let scope = in_namespace(kind, &namespace.cluster, &namespace.name);
+            all.extend(snapshot.range(&scope, None).map(|stored| (*kind, stored)));
+        }
+        all
+    }
+
+    async fn empty(&self, namespace: &Key) -> Left {
+        let content = self.content_of(namespace);
+        let mut left = Left::default();
+        for batch in content.chunks(BATCH) {
+            let deletions = batch
+                .iter()
+                .filter(|(_, stored)| !stored.object.header.deleting)
+                .map(|(kind, stored)| async {
+                    let uid = &stored.object.header.uid;
+                    self.desk.delete(kind, &stored.key, uid, Propagation::Background).await
+                });
+            let outcomes: Vec<Result<_, ApiError>> = join_all(deletions).await;
+            let failures = outcomes.into_iter().filter_map(Result::err);
+            left.failures.extend(failures.map(|error| error.to_string()));
+        }
+        for (kind, stored) in self.content_of(namespace) {
+            *left.objects.entry(format!("{}.{}", kind.plural, kind.group)).or_default() += 1;
+            for finalizer in &stored.object.header.finalizers {
+                *left.finalizers.entry(finalizer.clone()).or_default() += 1;
+            }
+        }
+        left
+    }
+
+    async fn say(&self, key: &Key, left: &Left) -> Result<(), Error> {
+        let said = conditions(left);
+        let now = rfc3339(self.desk.clock.now());
+        self.desk
+            .modify(self.namespaces, key, Some("status"), |mut value| {
+                merge(&mut value["status"]["conditions"], &said, &now);
+                Ok(value)
+            })
+            .await
+            .map_err(Error::api("write the status of a namespace"))?;
+        Ok(())
+    }
+
+    async fn finalize(&self, key: &Key) -> Result<(), Error> {
+        let finalized = self
+            .desk
+            .modify(self.namespaces, key, Some("finalize"), |mut value| {
+                if let Some(list) = value["spec"]["finalizers"].as_array_mut() {
+                    list.retain(|f| f != "kubernetes");
+                }
+                Ok(value)
+            })
+            .await;
+        match finalized {
+            Err(error) if error.code != 404 => Err(Error::api("finalize a namespace")(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Controller for Ending {
+    fn name(&self) -> &'static str {
+        self.desk.name()
+    }
+
+    fn scopes(&self) -> Vec<Scope> {
+        let all = std::iter::once(&self.namespaces).chain(&self.content);
+        all.map(|kind| crate::engine::desk::everywhere(kind)).collect()
+    }
+
+    fn keys(&self, event: &Event, now: &dyn Snapshot) -> Vec<Key> {
+        let Some(key) = event.key() else { return Vec::new() };
+        let namespace = if key.namespace.is_empty() {
+            key.clone()
+        } else if event.before.is_none() || event.now.is_none() {
+            key_of(self.namespaces, &key.cluster, "", &key.namespace)
+        } else {
+            return Vec::new();
+        };
+        let going = now.get(&namespace).is_some_and(|n| n.object.header.deleting);
+        if going { vec![namespace] } else { Vec::new() }
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
+        let Some(namespace) = self.desk.snapshot().get(key) else { return Ok(None) };
+        if !namespace.object.header.deleting {
+            return Ok(None);
+        }
+        let left = self.empty(key).await;
+        if left.objects.is_empty() {
+            self.finalize(key).await?;
+            return Ok(None);
+        }
+        match self.say(key, &left).await {
+            Err(race) if race.code() == Some(404) => Ok(None),
+            other => other.map(|()| Some(PATIENCE)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_remains_is_said() {
+        let left = Left {
+            objects: BTreeMap::from([("pods.".to_owned(), 2)]),
+            finalizers: BTreeMap::from([("a.io/hold".to_owned(), 1)]),
+            failures: Vec::new(),
+        };
+        let said = conditions(&left);
+        assert_eq!(said[2]["status"], "False");
+        assert_eq!(
+            said[3]["message"],
+            "Some resources are remaining: pods. has 2 resource instances"
+        );
+        assert_eq!(said[4]["reason"], "SomeFinalizersRemain");
+        let mut list = json!([]);
+        merge(&mut list, &said, "t1");
+        merge(&mut list, &conditions(&Left::default()), "t2");
+        assert_eq!(list[2]["lastTransitionTime"], "t1");
+        assert_eq!(list[3]["lastTransitionTime"], "t2");
+    }
+}

@@ -1,0 +1,170 @@
+//! What every cluster has from the start: four namespaces and the Service `kubernetes`, by which guests
+//! find the API of their own cluster.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::object::Key;
+use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
+use freewheel_link::names::ClusterName;
+use serde_json::{Value, json};
+
+use crate::engine::desk::{everywhere, key as key_of, kind};
+use crate::engine::{Controller, Desk, Error};
+use crate::node::is_accepted;
+
+/// Namespaces of every cluster.
+pub const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+/// clusterIP of `default/kubernetes`.
+pub const API_ADDRESS: &str = "10.128.0.1";
+const API: &str = "kubernetes";
+
+/// The controller.
+pub struct Furniture {
+    desk: Desk,
+    clusters: &'static Kind,
+    namespaces: &'static Kind,
+    services: &'static Kind,
+    slices: &'static Kind,
+    endpoints: &'static Kind,
+    hub: SocketAddr,
+}
+
+impl Furniture {
+    /// The hub's API answers at `hub`.
+    pub fn new(desk: Desk, hub: SocketAddr) -> Result<Self, Error> {
+        Ok(Self {
+            desk,
+            clusters: kind("cluster.open-cluster-management.io", "v1", "managedclusters")?,
+            namespaces: kind("", "v1", "namespaces")?,
+            services: kind("", "v1", "services")?,
+            slices: kind("discovery.k8s.io", "v1", "endpointslices")?,
+            endpoints: kind("", "v1", "endpoints")?,
+            hub,
+        })
+    }
+
+    fn key_for(&self, cluster: &str) -> Key {
+        key_of(self.clusters, &ClusterName::root(), "", cluster)
+    }
+
+    /// Writes an object of `default` as it has to be, where `parts` are what matters.
+    async fn keep(
+        &self,
+        cluster: &ClusterName,
+        kind: &'static Kind,
+        wanted: &Value,
+        parts: &[&str],
+    ) -> Result<(), Error> {
+        let key = key_of(kind, cluster, "default", API);
+        let differs = |stored: &Stored| {
+            stored.object.value().is_ok_and(|v| parts.iter().any(|p| v[*p] != wanted[*p]))
+        };
+        match self.desk.snapshot().get(&key) {
+            None => match self.desk.create(kind, cluster, "default", wanted).await {
+                Err(taken) if taken.reason == "AlreadyExists" => Ok(()),
+                other => other.map(|_| ()).map_err(Error::api("create default/kubernetes")),
+            },
+            Some(stored) if differs(&stored) => self
+                .desk
+                .modify(kind, &key, None, |mut value| {
+                    for part in parts {
+                        value[*part] = wanted[*part].clone();
+                    }
+                    Ok(value)
+                })
+                .await
+                .map(|_| ())
+                .map_err(Error::api("write default/kubernetes")),
+            Some(_) => Ok(()),
+        }
+    }
+
+    async fn api_service(&self, cluster: &ClusterName) -> Result<(), Error> {
+        let labels = json!({"component": "apiserver", "provider": "kubernetes"});
+        let port = json!({"name": "https", "port": 443, "protocol": "TCP",
+            "targetPort": self.hub.port()});
+        let service = json!({
+            "metadata": {"name": API, "namespace": "default", "labels": labels},
+            "spec": {"type": "ClusterIP", "clusterIP": API_ADDRESS, "clusterIPs": [API_ADDRESS],
+                "ports": [port], "sessionAffinity": "None"},
+        });
+        // Nothing of the spec is put back: it is made once, and its address cannot change.
+        self.keep(cluster, self.services, &service, &[]).await?;
+        let address = self.hub.ip().to_string();
+        let port = json!({"name": "https", "port": self.hub.port(), "protocol": "TCP"});
+        let slice = json!({
+            "metadata": {"name": API, "namespace": "default",
+                "labels": {"kubernetes.io/service-name": API}},
+            "addressType": if self.hub.is_ipv4() { "IPv4" } else { "IPv6" },
+            "endpoints": [{"addresses": [address], "conditions": {"ready": true}}],
+            "ports": [port.clone()],
+        });
+        self.keep(cluster, self.slices, &slice, &["endpoints", "ports"]).await?;
+        let endpoints = json!({
+            "metadata": {"name": API, "namespace": "default",
+                "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+            "subsets": [{"addresses": [{"ip": address}], "ports": [port]}],
+        });
+        self.keep(cluster, self.endpoints, &endpoints, &["subsets"]).await
+    }
+}
+
+#[async_trait]
+impl Controller for Furniture {
+    fn name(&self) -> &'static str {
+        self.desk.name()
+    }
+
+    fn scopes(&self) -> Vec<Scope> {
+        let kinds =
+            [self.clusters, self.namespaces, self.services, self.slices, self.endpoints];
+        kinds.into_iter().map(everywhere).collect()
+    }
+
+    fn first(&self) -> Vec<Key> {
+        vec![self.key_for("root")]
+    }
+
+    fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
+        let Some(key) = event.key() else { return Vec::new() };
+        let cluster = if key.resource == self.clusters.storage() {
+            &key.name
+        } else if key.resource == self.namespaces.storage() {
+            if event.now.is_some() || !NAMESPACES.contains(&&*key.name) {
+                return Vec::new();
+            }
+            key.cluster.as_str()
+        } else if &*key.namespace == "default" && &*key.name == API {
+            key.cluster.as_str()
+        } else {
+            return Vec::new();
+        };
+        vec![self.key_for(cluster)]
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
+        let cluster = ClusterName::try_from(&*key.name)
+            .map_err(|error| Error::Refused(error.to_string()))?;
+        let snapshot = self.desk.snapshot();
+        if !cluster.is_root() && !snapshot.get(key).is_some_and(|c| is_accepted(&c)) {
+            return Ok(None);
+        }
+        for name in NAMESPACES {
+            if snapshot.get(&key_of(self.namespaces, &cluster, "", name)).is_some() {
+                continue;
+            }
+            let namespace = json!({"metadata": {"name": name}});
+            match self.desk.create(self.namespaces, &cluster, "", &namespace).await {
+                Err(error) if error.reason != "AlreadyExists" => {
+                    return Err(Error::api("create a namespace")(error));
+                }
+                _ => {}
+            }
+        }
+        self.api_service(&cluster).await?;
+        Ok(None)
+    }
+}

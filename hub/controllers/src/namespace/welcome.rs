@@ -1,0 +1,112 @@
+//! Gives every namespace of every cluster its ServiceAccount `default` and its copy of the hub's CA.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::object::Key;
+use freewheel_hub_store::{Event, Scope, Snapshot};
+use serde_json::json;
+
+use crate::engine::desk::{everywhere, key as key_of, kind};
+use crate::engine::{Controller, Desk, Error};
+
+/// ConfigMap with the CA that guests verify the hub by.
+pub const ROOT_CA: &str = "kube-root-ca.crt";
+const ACCOUNT: &str = "default";
+const EXPLAINED: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal \
+                         endpoints such as the internal service IP or kubernetes.default.svc. No other usage is \
+                         guaranteed across distributions of Kubernetes clusters.";
+
+/// The controller.
+pub struct Welcome {
+    desk: Desk,
+    namespaces: &'static Kind,
+    accounts: &'static Kind,
+    configs: &'static Kind,
+    ca_pem: String,
+}
+
+impl Welcome {
+    /// Hands out this CA.
+    pub fn new(desk: Desk, ca_pem: String) -> Result<Self, Error> {
+        Ok(Self {
+            desk,
+            namespaces: kind("", "v1", "namespaces")?,
+            accounts: kind("", "v1", "serviceaccounts")?,
+            configs: kind("", "v1", "configmaps")?,
+            ca_pem,
+        })
+    }
+}
+
+#[async_trait]
+impl Controller for Welcome {
+    fn name(&self) -> &'static str {
+        self.desk.name()
+    }
+
+    fn scopes(&self) -> Vec<Scope> {
+        vec![everywhere(self.namespaces), everywhere(self.accounts), everywhere(self.configs)]
+    }
+
+    fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
+        let Some(key) = event.key() else { return Vec::new() };
+        let namespace = if key.resource == self.namespaces.storage() {
+            if event.before.is_some() {
+                return Vec::new();
+            }
+            &key.name
+        } else if *key.name == *ACCOUNT && key.resource == self.accounts.storage()
+            || *key.name == *ROOT_CA && key.resource == self.configs.storage()
+        {
+            &key.namespace
+        } else {
+            return Vec::new();
+        };
+        vec![key_of(self.namespaces, &key.cluster, "", namespace)]
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
+        let snapshot = self.desk.snapshot();
+        let Some(namespace) = snapshot.get(key) else { return Ok(None) };
+        if namespace.object.header.deleting {
+            return Ok(None);
+        }
+        let (cluster, name) = (&key.cluster, &*key.name);
+        if snapshot.get(&key_of(self.accounts, cluster, name, ACCOUNT)).is_none() {
+            let account = json!({"metadata": {"name": ACCOUNT, "namespace": name}});
+            let made = self.desk.create(self.accounts, cluster, name, &account).await;
+            if let Err(error) = made
+                && error.reason != "AlreadyExists"
+            {
+                return Err(Error::api("create the default ServiceAccount")(error));
+            }
+        }
+        let config = key_of(self.configs, cluster, name, ROOT_CA);
+        let Some(present) = snapshot.get(&config) else {
+            let new = json!({
+                "metadata": {"name": ROOT_CA, "namespace": name,
+                    "annotations": {"kubernetes.io/description": EXPLAINED}},
+                "data": {"ca.crt": self.ca_pem},
+            });
+            return match self.desk.create(self.configs, cluster, name, &new).await {
+                Err(error) if error.reason != "AlreadyExists" => {
+                    Err(Error::api("create the root CA's ConfigMap")(error))
+                }
+                _ => Ok(None),
+            };
+        };
+        let value = present.object.value().map_err(Error::api("read the root CA's ConfigMap"))?;
+        if value["data"] != json!({"ca.crt": self.ca_pem}) {
+            self.desk
+                .modify(self.configs, &config, None, |mut value| {
+                    value["data"] = json!({"ca.crt": self.ca_pem});
+                    Ok(value)
+                })
+                .await
+                .map_err(Error::api("write the root CA's ConfigMap"))?;
+        }
+        Ok(None)
+    }
+}

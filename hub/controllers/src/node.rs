@@ -1,0 +1,408 @@
+//! Gives every accepted spoke its Nodes and keeps them, and its ManagedCluster, true to its session.
+//!
+//! ```text
+//! accepted ─▶ Node in the root and in its own cluster
+//! connected ─▶ Ready=True, Available=True      silent ─▶ Ready=Unknown, Available=Unknown, tainted
+//! ```
+//!
+//! Guarantees: silence never evicts: pods of a silent spoke stay as they are; a condition that says
+//! the same is not written again; a ManagedCluster's labels are on its Nodes.
+//! Assumes: the gateway writes `sessions.internal` on each transition and calls a spoke disconnected
+//! after 40 s of silence.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::object::{Key, Resource};
+use freewheel_hub_store::objects::Propagation;
+use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
+use freewheel_link::names::ClusterName;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::engine::clock::rfc3339;
+use crate::engine::desk::{everywhere, key as key_of, kind};
+use crate::engine::{Controller, Desk, Error};
+
+/// Taint of a spoke that is silent.
+pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+/// Names the labels that a Node has from its ManagedCluster, so that they can be taken off again.
+const COPIED: &str = "freewheel.dev/labels-of-cluster";
+
+/// The controller.
+pub struct Nodes {
+    desk: Desk,
+    clusters: &'static Kind,
+    nodes: &'static Kind,
+}
+
+/// What is known of a spoke's session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It was never here.
+    Never,
+    /// It is here.
+    Connected,
+    /// It was here.
+    Silent,
+}
+
+/// A condition without its times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Says {
+    /// type
+    pub kind: &'static str,
+    /// status
+    pub status: &'static str,
+    /// reason
+    pub reason: &'static str,
+    /// message
+    pub message: &'static str,
+}
+
+/// A Node's Ready.
+#[must_use]
+pub fn ready(presence: Presence) -> Says {
+    let (status, reason, message) = match presence {
+        Presence::Never => {
+            ("Unknown", "NodeStatusNeverUpdated", "The spoke has not connected yet.")
+        }
+        Presence::Connected => ("True", "KubeletReady", "The spoke is connected."),
+        Presence::Silent => (
+            "Unknown",
+            "NodeStatusUnknown",
+            "The spoke is silent; its pods are left running.",
+        ),
+    };
+    Says { kind: "Ready", status, reason, message }
+}
+
+/// A ManagedCluster's conditions.
+#[must_use]
+pub fn cluster_conditions(accepted: bool, presence: Presence) -> Vec<Says> {
+    let say = |kind, status, reason, message| Says { kind, status, reason, message };
+    let mut all = Vec::new();
+    all.push(if accepted {
+        let text = "Accepted by hub cluster admin";
+        say("HubAcceptedManagedCluster", "True", "HubClusterAdminAccepted", text)
+    } else {
+        let text = "Denied by hub cluster admin";
+        say("HubAcceptedManagedCluster", "False", "HubClusterAdminDenied", text)
+    });
+    if presence != Presence::Never {
+        let text = "Managed cluster joined";
+        all.push(say("ManagedClusterJoined", "True", "ManagedClusterJoined", text));
+        all.push(if presence == Presence::Connected && accepted {
+            let text = "Managed cluster is available";
+            say("ManagedClusterConditionAvailable", "True", "ManagedClusterAvailable", text)
+        } else {
+            let text = "The spoke is silent.";
+            let reason = "ManagedClusterLeaseUpdateStopped";
+            say("ManagedClusterConditionAvailable", "Unknown", reason, text)
+        });
+    }
+    all
+}
+
+/// Puts a condition into a list; true when it changed. `beat` is the field that tells when it was
+/// last looked at, for kinds that have one.
+pub fn put_condition(list: &mut Value, says: Says, now: &str, beat: Option<&str>) -> bool {
+    if !list.is_array() {
+        *list = json!([]);
+    }
+    let Some(all) = list.as_array_mut() else { return false };
+    let old = all.iter_mut().find(|c| c["type"] == says.kind);
+    let mut new = json!({
+        "type": says.kind, "status": says.status, "reason": says.reason,
+        "message": says.message, "lastTransitionTime": now,
+    });
+    if let Some(beat) = beat {
+        new[beat] = json!(now);
+    }
+    match old {
+        None => {
+            all.push(new);
+            true
+        }
+        Some(old) => {
+            let same = old["status"] == says.status && old["reason"] == says.reason;
+            if same {
+                return false;
+            }
+            if old["status"] == says.status {
+                new["lastTransitionTime"] = old["lastTransitionTime"].clone();
+            }
+            *old = new;
+            true
+        }
+    }
+}
+
+/// Puts the unreachable taint on or takes it off.
+pub fn put_taint(node: &mut Value, wanted: bool, now: &str) {
+    let list = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
+    let has = list.iter().any(|t| t["key"] == UNREACHABLE && t["effect"] == "NoSchedule");
+    if has == wanted {
+        return;
+    }
+    let mut list: Vec<Value> = list
+        .into_iter()
+        .filter(|t| !(t["key"] == UNREACHABLE && t["effect"] == "NoSchedule"))
+        .collect();
+    if wanted {
+        list.push(json!({"key": UNREACHABLE, "effect": "NoSchedule", "timeAdded": now}));
+    }
+    node["spec"]["taints"] = json!(list);
+}
+
+/// Puts the ManagedCluster's labels on a Node and takes those off that it no longer has.
+pub fn put_labels(node: &mut Value, name: &str, of_cluster: &BTreeMap<String, String>) {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let copied = text(&node["metadata"]["annotations"][COPIED]);
+    let info = &node["status"]["nodeInfo"];
+    let (arch, os) = (text(&info["architecture"]), text(&info["operatingSystem"]));
+    let mut labels = node["metadata"]["labels"].as_object().cloned().unwrap_or_default();
+    for key in copied.split(',').filter(|key| !of_cluster.contains_key(*key)) {
+        labels.remove(key);
+    }
+    labels.insert("kubernetes.io/hostname".into(), json!(name));
+    for (key, value) in [("kubernetes.io/arch", arch), ("kubernetes.io/os", os)] {
+        if !value.is_empty() {
+            labels.insert(key.into(), json!(value));
+        }
+    }
+    for (key, value) in of_cluster {
+        labels.insert(key.clone(), json!(value));
+    }
+    node["metadata"]["labels"] = Value::Object(labels);
+    let keys: Vec<&str> = of_cluster.keys().map(String::as_str).collect();
+    if keys.is_empty() && copied.is_empty() {
+        return;
+    }
+    if !node["metadata"]["annotations"].is_object() {
+        node["metadata"]["annotations"] = json!({});
+    }
+    node["metadata"]["annotations"][COPIED] = json!(keys.join(","));
+}
+
+/// Body of `sessions.internal`.
+#[derive(Deserialize)]
+struct Session {
+    connected: bool,
+}
+
+impl Nodes {
+    /// Writes through this desk.
+    pub fn new(desk: Desk) -> Result<Self, Error> {
+        let clusters = kind("cluster.open-cluster-management.io", "v1", "managedclusters")?;
+        Ok(Self { desk, clusters, nodes: kind("", "v1", "nodes")? })
+    }
+
+    fn sessions() -> Resource {
+        Resource::new("internal", "sessions")
+    }
+
+    fn presence(&self, snapshot: &dyn Snapshot, name: &str) -> Presence {
+        let key = Key::new(&Self::sessions(), &ClusterName::root(), "", name);
+        let session = snapshot.get(&key);
+        match session.and_then(|s| serde_json::from_slice::<Session>(&s.object.body).ok()) {
+            None => Presence::Never,
+            Some(Session { connected: true }) => Presence::Connected,
+            Some(Session { connected: false }) => Presence::Silent,
+        }
+    }
+
+    async fn write_cluster(
+        &self,
+        stored: &Stored,
+        accepted: bool,
+        presence: Presence,
+    ) -> Result<(), Error> {
+        let now = rfc3339(self.desk.clock.now());
+        let says = cluster_conditions(accepted, presence);
+        self.desk
+            .modify(self.clusters, &stored.key, Some("status"), |mut value| {
+                let before = value["status"]["conditions"].as_array().map_or(0, Vec::len);
+                for says in &says {
+                    // Nobody was denied who was not accepted before.
+                    if !(before == 0 && says.status == "False") {
+                        put_condition(&mut value["status"]["conditions"], *says, &now, None);
+                    }
+                }
+                Ok(value)
+            })
+            .await
+            .map_err(Error::api("write the status of a ManagedCluster"))?;
+        Ok(())
+    }
+
+    /// One of the two Nodes of a spoke.
+    async fn write_node(
+        &self,
+        realm: &ClusterName,
+        cluster: &Stored,
+        presence: Presence,
+    ) -> Result<(), Error> {
+        let key = key_of(self.nodes, realm, "", &cluster.key.name);
+        let now = rfc3339(self.desk.clock.now());
+        let labels = &cluster.object.header.labels;
+        if self.desk.snapshot().get(&key).is_none() {
+            let mut node = json!({"metadata": {"name": &*key.name}, "spec": {}});
+            put_labels(&mut node, &key.name, labels);
+            match self.desk.create(self.nodes, realm, "", &node).await {
+                Err(taken) if taken.reason == "AlreadyExists" => {}
+                other => drop(other.map_err(Error::api("create a Node"))?),
+            }
+        }
+        let silent = presence != Presence::Connected;
+        let change = |mut value: Value| -> Result<Value, ApiError> {
+            put_labels(&mut value, &key.name, labels);
+            put_taint(&mut value, silent, &now);
+            Ok(value)
+        };
+        let written = self.desk.modify(self.nodes, &key, None, change).await;
+        written.map_err(Error::api("write a Node"))?;
+        let change = |mut value: Value| -> Result<Value, ApiError> {
+            let list = &mut value["status"]["conditions"];
+            put_condition(list, ready(presence), &now, Some("lastHeartbeatTime"));
+            Ok(value)
+        };
+        let written = self.desk.modify(self.nodes, &key, Some("status"), change).await;
+        let written = written.map_err(Error::api("write the status of a Node"))?;
+        if written.changed {
+            self.tell(&written.stored, presence);
+        }
+        Ok(())
+    }
+
+    fn tell(&self, node: &Stored, presence: Presence) {
+        let name = &node.key.name;
+        let (reason, what) = match presence {
+            Presence::Connected => ("NodeReady", "NodeReady"),
+            Presence::Silent => ("NodeNotReady", "NodeNotReady"),
+            Presence::Never => ("RegisteredNode", "registered"),
+        };
+        let text = format!("Node {name} status is now: {what}");
+        self.desk.recorder.normal(self.nodes, node, self.desk.name(), reason, text);
+    }
+
+    async fn remove(&self, snapshot: &dyn Snapshot, name: &str) -> Result<(), Error> {
+        for realm in [Some(ClusterName::root()), ClusterName::try_from(name).ok()] {
+            let Some(realm) = realm else { continue };
+            let key = key_of(self.nodes, &realm, "", name);
+            if let Some(node) = snapshot.get(&key) {
+                self.desk
+                    .delete(self.nodes, &key, &node.object.header.uid, Propagation::Background)
+                    .await
+                    .map_err(Error::api("delete the Node of a removed cluster"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// spec.hubAcceptsClient
+pub(crate) fn is_accepted(cluster: &Stored) -> bool {
+    cluster.object.value().is_ok_and(|value| value["spec"]["hubAcceptsClient"] == json!(true))
+}
+
+#[async_trait]
+impl Controller for Nodes {
+    fn name(&self) -> &'static str {
+        self.desk.name()
+    }
+
+    fn scopes(&self) -> Vec<Scope> {
+        let sessions = Scope {
+            resource: Self::sessions(),
+            cluster: Some(ClusterName::root()),
+            namespace: None,
+        };
+        vec![everywhere(self.clusters), everywhere(self.nodes), sessions]
+    }
+
+    fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
+        let Some(key) = event.key() else { return Vec::new() };
+        vec![key_of(self.clusters, &ClusterName::root(), "", &key.name)]
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
+        let snapshot = self.desk.snapshot();
+        let Some(cluster) = snapshot.get(key) else {
+            self.remove(&*snapshot, &key.name).await?;
+            return Ok(None);
+        };
+        let accepted = is_accepted(&cluster);
+        let presence = self.presence(&*snapshot, &key.name);
+        self.write_cluster(&cluster, accepted, presence).await?;
+        let own = ClusterName::try_from(&*key.name)
+            .map_err(|error| Error::Refused(error.to_string()))?;
+        for realm in [ClusterName::root(), own] {
+            let there = snapshot.get(&key_of(self.nodes, &realm, "", &key.name)).is_some();
+            // What was accepted once keeps its Nodes: taking it back only ends the session.
+            if accepted || there {
+                self.write_node(&realm, &cluster, presence).await?;
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_follow_the_session() {
+        assert_eq!(ready(Presence::Connected).status, "True");
+        assert_eq!(ready(Presence::Silent).reason, "NodeStatusUnknown");
+        let kinds = |accepted, presence| -> Vec<(&str, &str)> {
+            cluster_conditions(accepted, presence).iter().map(|s| (s.kind, s.status)).collect()
+        };
+        assert_eq!(kinds(true, Presence::Never), [("HubAcceptedManagedCluster", "True")]);
+        assert_eq!(
+            kinds(true, Presence::Silent),
+            [
+                ("HubAcceptedManagedCluster", "True"),
+                ("ManagedClusterJoined", "True"),
+                ("ManagedClusterConditionAvailable", "Unknown")
+            ]
+        );
+    }
+
+    #[test]
+    fn a_condition_that_says_the_same_keeps_its_time() {
+        let mut list = Value::Null;
+        assert!(put_condition(&mut list, ready(Presence::Never), "t1", None));
+        assert!(!put_condition(&mut list, ready(Presence::Never), "t2", None));
+        assert!(put_condition(&mut list, ready(Presence::Silent), "t3", None));
+        assert_eq!(list[0]["lastTransitionTime"], "t1", "Unknown as before");
+        assert!(put_condition(&mut list, ready(Presence::Connected), "t4", None));
+        assert_eq!(list[0]["lastTransitionTime"], "t4");
+    }
+
+    #[test]
+    fn labels_come_and_go_with_the_cluster() {
+        let mut node = json!({"metadata": {"labels": {"mine": "1"}}});
+        let site = BTreeMap::from([("site".to_owned(), "attic".to_owned())]);
+        put_labels(&mut node, "pi-1", &site);
+        assert_eq!(node["metadata"]["labels"]["site"], "attic");
+        put_labels(&mut node, "pi-1", &BTreeMap::new());
+        assert_eq!(
+            node["metadata"]["labels"],
+            json!({"mine": "1", "kubernetes.io/hostname": "pi-1"})
+        );
+    }
+
+    #[test]
+    fn the_taint_goes_alone() {
+        let mut node = json!({"spec": {"taints": [{"key": "mine", "effect": "NoSchedule"}]}});
+        put_taint(&mut node, true, "t");
+        assert_eq!(node["spec"]["taints"].as_array().unwrap().len(), 2);
+        put_taint(&mut node, false, "t");
+        assert_eq!(node["spec"]["taints"], json!([{"key": "mine", "effect": "NoSchedule"}]));
+    }
+}

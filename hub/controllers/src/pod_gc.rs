@@ -1,0 +1,116 @@
+//! Removes pods whose Node is gone for good: no spoke will ever confirm their end.
+//!
+//! Guarantees: a pod is removed only after its Node was missing for a while, so that a Node that is
+//! made anew (or not yet made after a start) costs no pod.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::object::Key;
+use freewheel_hub_store::objects::DeleteOptions;
+use freewheel_hub_store::{Event, Scope, Snapshot};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tracing::info;
+
+use crate::engine::desk::{everywhere, in_cluster, key as key_of, kind, place};
+use crate::engine::{Controller, Desk, Error};
+use crate::pods::PodFacts;
+
+/// How long a Node has to be missing (kube-controller-manager's quarantine).
+pub const QUARANTINE: Duration = Duration::from_secs(40);
+
+/// The controller.
+pub struct PodGarbage {
+    desk: Desk,
+    pods: &'static Kind,
+    nodes: &'static Kind,
+    missing: Mutex<HashMap<Key, Instant>>,
+}
+
+impl PodGarbage {
+    /// Deletes through this desk.
+    pub fn new(desk: Desk) -> Result<Self, Error> {
+        let (pods, nodes) = (kind("", "v1", "pods")?, kind("", "v1", "nodes")?);
+        Ok(Self { desk, pods, nodes, missing: Mutex::default() })
+    }
+
+    /// How much longer this Node has to be missing; `None` when it is there.
+    fn wait(&self, node: &Key, snapshot: &dyn Snapshot) -> Option<Duration> {
+        let mut missing = self.missing.lock();
+        if snapshot.get(node).is_some() {
+            missing.remove(node);
+            return None;
+        }
+        let since = *missing.entry(node.clone()).or_insert_with(Instant::now);
+        Some(QUARANTINE.saturating_sub(since.elapsed()))
+    }
+}
+
+#[async_trait]
+impl Controller for PodGarbage {
+    fn name(&self) -> &'static str {
+        self.desk.name()
+    }
+
+    fn scopes(&self) -> Vec<Scope> {
+        vec![everywhere(self.pods), everywhere(self.nodes)]
+    }
+
+    fn keys(&self, event: &Event, now: &dyn Snapshot) -> Vec<Key> {
+        match (&event.now, &event.before) {
+            (Some(pod), before) if pod.key.resource == self.pods.storage() => {
+                let node = |fields: &std::collections::BTreeMap<String, String>| {
+                    fields.get("spec.nodeName").cloned().unwrap_or_default()
+                };
+                let bound = node(&pod.object.header.fields);
+                let news =
+                    before.as_ref().is_none_or(|b| node(&b.object.header.fields) != bound);
+                if news && !bound.is_empty() { vec![pod.key.clone()] } else { Vec::new() }
+            }
+            (None, Some(node)) if node.key.resource == self.nodes.storage() => now
+                .range(&in_cluster(self.pods, &node.key.cluster), None)
+                .filter(|pod| {
+                    let bound = pod.object.header.fields.get("spec.nodeName");
+                    bound.is_some_and(|n| **n == *node.key.name)
+                })
+                .map(|pod| pod.key.clone())
+                .collect(),
+            (Some(node), _) => {
+                self.missing.lock().remove(&node.key);
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
+        let snapshot = self.desk.snapshot();
+        let Some(stored) = snapshot.get(key) else { return Ok(None) };
+        let pod = PodFacts::read(stored)?;
+        if pod.node().is_empty() {
+            return Ok(None);
+        }
+        let node = key_of(self.nodes, &key.cluster, "", pod.node());
+        match self.wait(&node, &*snapshot) {
+            None => return Ok(None),
+            Some(Duration::ZERO) => {}
+            Some(rest) => return Ok(Some(rest)),
+        }
+        info!(cluster = %key.cluster, pod = %key.name, node = pod.node(), "removes a pod without a node");
+        let options = DeleteOptions {
+            grace_period_seconds: Some(0),
+            uid: Some(pod.uid().to_owned()),
+            ..DeleteOptions::default()
+        };
+        let place = place(self.pods, key);
+        match self.desk.objects().delete(self.desk.how(), &place, &options).await {
+            Err(error) if error.code != 404 => {
+                Err(Error::api("delete a pod whose node is gone")(error))
+            }
+            _ => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What a ReplicaSet does about the pods it sees: pure.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::HashMap;
+
+use freewheel_hub_api::error::ApiError;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::{Value, json};
+
+use crate::pods::PodFacts;
+
+/// What to do about a pod of the namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It is the set's own.
+    Mine,
+    /// It matches and nobody controls it.
+    Adopt,
+    /// It is the set's own but does not match any more.
+    Release,
+    /// None of the set's business.
+    Ignore,
+}
+
+/// Whose pod is it?
+#[must_use]
+pub fn claim(
+    controller: Option<&str>,
+    pod_deleting: bool,
+    matches: bool,
+    uid: &str,
+    set_deleting: bool,
+) -> Claim {
+    match controller {
+        Some(owner) if owner != uid => Claim::Ignore,
+        Some(_) if matches => Claim::Mine,
+        Some(_) if set_deleting || pod_deleting => Claim::Ignore,
+        Some(_) => Claim::Release,
+        None if matches && !set_deleting && !pod_deleting => Claim::Adopt,
+        None => Claim::Ignore,
+    }
+}
+
+/// What is missing or too many.
+#[derive(Clone, Debug)]
+pub enum Need {
+    /// As many as asked for.
+    Nothing,
+    /// So many more.
+    Create(usize),
+    /// These less.
+    Delete(Vec<PodFacts>),
+}
+
+/// Compares what is active with what is wanted.
+#[must_use]
+pub fn need(mine: &[PodFacts], wanted: usize) -> Need {
+    let active: Vec<&PodFacts> = mine.iter().filter(|p| p.is_active()).collect();
+    match active.len().cmp(&wanted) {
+        Ordering::Equal => Need::Nothing,
+        Ordering::Less => Need::Create(wanted - active.len()),
+        Ordering::Greater => {
+            let mut on_node: HashMap<&str, usize> = HashMap::new();
+            for pod in &active {
+                *on_node.entry(pod.node()).or_default() += 1;
+            }
+            let rank = |pod: &PodFacts| on_node.get(pod.node()).copied().unwrap_or_default();
+            let mut ranked = active.clone();
+            ranked.sort_by(|a, b| first_to_go((a, rank(a)), (b, rank(b))));
+            let excess = active.len() - wanted;
+            Need::Delete(ranked.into_iter().take(excess).cloned().collect())
+        }
+    }
+}
+
+/// The order of deletion as kube-controller-manager has it: unassigned, pending, not ready, cheap,
+/// crowded on one node, ready for a shorter time, restarted more often, newer.
+fn first_to_go(a: (&PodFacts, usize), b: (&PodFacts, usize)) -> Ordering {
+    let ((a, a_crowd), (b, b_crowd)) = (a, b);
+    let coarse = |p: &PodFacts| (!p.node().is_empty(), phase_order(p), p.is_ready(), cost(p));
+    coarse(a)
+        .cmp(&coarse(b))
+        .then_with(|| b_crowd.cmp(&a_crowd))
+        .then_with(|| Reverse(a.ready_since()).cmp(&Reverse(b.ready_since())))
+        .then_with(|| b.restarts().cmp(&a.restarts()))
+        .then_with(|| b.created().cmp(&a.created()))
+        .then_with(|| a.key().name.cmp(&b.key().name))
+}
+
+fn phase_order(pod: &PodFacts) -> u8 {
+    match pod.phase() {
+        "Running" => 2,
+        "Unknown" => 1,
+        _ => 0,
+    }
+}
+
+/// `controller.kubernetes.io/pod-deletion-cost`; what is no number costs nothing.
+fn cost(pod: &PodFacts) -> i32 {
+    let annotations = pod.pod.metadata.annotations.as_ref();
+    annotations
+        .and_then(|a| a.get("controller.kubernetes.io/pod-deletion-cost"))
+        .and_then(|c| c.parse().ok())
+        .unwrap_or_default()
+}
+
+/// The pod that the set's template describes.
+pub fn pod_from(set: &ReplicaSet, owner: Value) -> Result<Pod, ApiError> {
+    let template = set.spec.as_ref().and_then(|s| s.template.as_ref());
+    let template = serde_json::to_value(template).map_err(ApiError::internal)?;
+    let meta = &template["metadata"];
+    let name = set.metadata.name.as_deref().unwrap_or_default();
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "generateName": format!("{name}-"), "labels": meta["labels"],
+            "annotations": meta["annotations"], "finalizers": meta["finalizers"],
+            "ownerReferences": [owner],
+        },
+        "spec": template["spec"],
+    });
+    serde_json::from_value(pod).map_err(ApiError::internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::pod;
+
+    #[test]
+    fn claims() {
+        assert_eq!(claim(None, false, true, "u", false), Claim::Adopt);
+        assert_eq!(claim(None, false, true, "u", true), Claim::Ignore, "a dying set adopts nothing");
+        assert_eq!(claim(None, true, true, "u", false), Claim::Ignore, "a dying pod is not adopted");
+        assert_eq!(claim(None, false, false, "u", false), Claim::Ignore);
+        assert_eq!(claim(Some("u"), false, true, "u", false), Claim::Mine);
+        assert_eq!(claim(Some("u"), false, false, "u", false), Claim::Release);
+        assert_eq!(claim(Some("v"), false, true, "u", false), Claim::Ignore);
+    }
+
+    #[test]
+    fn finished_and_dying_pods_do_not_count() {
+        let pods = [
+            pod("a").phase("Succeeded").facts(),
+            pod("b").deleting().facts(),
+            pod("c").on("n").running().facts(),
+        ];
+        assert!(matches!(need(&pods, 1), Need::Nothing));
+        assert!(matches!(need(&pods, 3), Need::Create(2)));
+    }
+
+    #[track_caller]
+    fn first(pods: Vec<PodFacts>, expected: &str) {
+        let wanted = pods.len() - 1;
+        let Need::Delete(victims) = need(&pods, wanted) else { panic!("nothing to delete") };
+        assert_eq!(&*victims[0].key().name, expected);
+    }
+
+    #[test]
+    fn the_least_useful_pod_goes_first() {
+        let ready = |name: &str, node: &str| pod(name).on(node).running().ready_at(100);
+        first(vec![ready("a", "n").facts(), pod("b").facts()], "b");
+        first(vec![ready("a", "n").facts(), pod("b").on("m").phase("Pending").facts()], "b");
+        first(vec![pod("a").on("n").running().facts(), ready("b", "m").facts()], "a");
+        first(vec![ready("a", "n").cost(5).facts(), ready("b", "m").cost(-1).facts()], "b");
+        first(
+            vec![ready("a", "n").facts(), ready("b", "m").facts(), ready("c", "m").facts()],
+            "b",
+        );
+        first(vec![ready("a", "n").facts(), ready("b", "m").ready_at(200).facts()], "b");
+        first(vec![ready("a", "n").restarts(3).facts(), ready("b", "m").facts()], "a");
+        first(vec![ready("a", "n").created(5).facts(), ready("b", "m").created(9).facts()], "b");
+    }
+}

@@ -1,0 +1,178 @@
+//! status of a ReplicaSet.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::object::Key;
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use serde_json::{Map, Value, json};
+
+use super::ReplicaSets;
+use crate::engine::Error;
+use crate::engine::clock::rfc3339;
+use crate::engine::desk::in_namespace;
+use crate::pods::{Availability, PodFacts, controller_of};
+
+/// What was counted.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    replicas: i32,
+    labeled: i32,
+    ready: i32,
+    available: i32,
+    /// When the next ready pod becomes available.
+    next: Option<Duration>,
+}
+
+/// Counts the set's active pods.
+pub(super) fn count<'a>(
+    pods: impl Iterator<Item = &'a PodFacts>,
+    template: &BTreeMap<String, String>,
+    min_ready: Duration,
+    now: Timestamp,
+) -> Counts {
+    let mut counts = Counts::default();
+    for pod in pods.filter(|p| p.is_active()) {
+        counts.replicas += 1;
+        let labels = pod.labels();
+        counts.labeled += i32::from(template.iter().all(|(k, v)| labels.get(k) == Some(v)));
+        counts.ready += i32::from(pod.is_ready());
+        match pod.availability(min_ready, now) {
+            Availability::Yes => counts.available += 1,
+            Availability::No => {}
+            Availability::In(rest) => {
+                counts.next = Some(counts.next.map_or(rest, |next| next.min(rest)));
+            }
+        }
+    }
+    counts
+}
+
+/// The status object; `old` gives conditions that are kept.
+pub(super) fn status(
+    counts: &Counts,
+    generation: i64,
+    old: &Value,
+    failure: Option<&str>,
+    now: &str,
+) -> Value {
+    let mut status = Map::new();
+    status.insert("replicas".into(), json!(counts.replicas));
+    for (name, number) in [
+        ("fullyLabeledReplicas", counts.labeled),
+        ("readyReplicas", counts.ready),
+        ("availableReplicas", counts.available),
+    ] {
+        if number != 0 {
+            status.insert(name.into(), json!(number));
+        }
+    }
+    if generation != 0 {
+        status.insert("observedGeneration".into(), json!(generation));
+    }
+    let kept = old["conditions"].as_array().into_iter().flatten();
+    let mut conditions: Vec<Value> =
+        kept.filter(|c| c["type"] != "ReplicaFailure").cloned().collect();
+    if let Some(message) = failure {
+        let before = old["conditions"].as_array().into_iter().flatten();
+        let since = before
+            .filter(|c| c["type"] == "ReplicaFailure" && c["status"] == "True")
+            .find_map(|c| c["lastTransitionTime"].as_str())
+            .unwrap_or(now);
+        conditions.push(json!({
+            "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate",
+            "message": message, "lastTransitionTime": since,
+        }));
+    }
+    if !conditions.is_empty() {
+        status.insert("conditions".into(), json!(conditions));
+    }
+    Value::Object(status)
+}
+
+impl ReplicaSets {
+    /// Counts what is there now and writes it down; when to count again.
+    pub(super) async fn report(
+        &self,
+        key: &Key,
+        set: &ReplicaSet,
+        failure: Option<&ApiError>,
+    ) -> Result<Option<Duration>, Error> {
+        let snapshot = self.desk.snapshot();
+        let Some(stored) = snapshot.get(key) else { return Ok(None) };
+        let uid = &stored.object.header.uid;
+        let scope = in_namespace(self.pods, &key.cluster, &key.namespace);
+        let mine: Vec<PodFacts> = snapshot
+            .range(&scope, None)
+            .filter(|pod| controller_of(pod) == Some(uid))
+            .map(PodFacts::read)
+            .collect::<Result<_, _>>()?;
+        let spec = set.spec.clone().unwrap_or_default();
+        let template = spec.template.and_then(|t| t.metadata).and_then(|m| m.labels);
+        let seconds = u64::try_from(spec.min_ready_seconds.unwrap_or_default());
+        let min_ready = Duration::from_secs(seconds.unwrap_or_default());
+        let now = self.desk.clock.now();
+        let counts = count(mine.iter(), &template.unwrap_or_default(), min_ready, now);
+        let failure = failure.map(ToString::to_string);
+        // The generation that this run acted on, not the newest: a change since brings a new run.
+        let generation = set.metadata.generation.unwrap_or_default();
+        let now = rfc3339(now);
+        let written = self
+            .desk
+            .modify(self.sets, key, Some("status"), |mut value| {
+                value["status"] =
+                    status(&counts, generation, &value["status"], failure.as_deref(), &now);
+                Ok(value)
+            })
+            .await;
+        match written {
+            Ok(_) => Ok(counts.next),
+            Err(gone) if gone.code == 404 => Ok(None),
+            Err(error) => Err(Error::api("write the status of a ReplicaSet")(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::pod;
+
+    #[test]
+    fn a_pod_is_available_after_min_ready_seconds() {
+        let now = Timestamp::from_second(1000).unwrap();
+        let pods = [
+            pod("a").on("n").running().ready_at(900).label("app", "web").facts(),
+            pod("b").on("n").running().ready_at(980).facts(),
+            pod("c").on("n").running().facts(),
+        ];
+        let template = BTreeMap::from([("app".to_owned(), "web".to_owned())]);
+        let counts = count(pods.iter(), &template, Duration::from_secs(30), now);
+        assert_eq!(
+            counts,
+            Counts {
+                replicas: 3,
+                labeled: 1,
+                ready: 2,
+                available: 1,
+                next: Some(Duration::from_secs(10)),
+            }
+        );
+    }
+
+    #[test]
+    fn zeros_are_left_out_and_a_failure_keeps_its_time() {
+        let old = json!({"conditions": [{"type": "ReplicaFailure", "status": "True",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
+        let made = status(&Counts::default(), 3, &old, Some("no"), "2026-02-02T00:00:00Z");
+        assert_eq!(
+            made,
+            json!({"replicas": 0, "observedGeneration": 3, "conditions": [{
+                "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate",
+                "message": "no", "lastTransitionTime": "2026-01-01T00:00:00Z"}]})
+        );
+        assert_eq!(status(&Counts::default(), 0, &old, None, "x"), json!({"replicas": 0}));
+    }
+}

@@ -1,0 +1,117 @@
+//! What the scheduler writes.
+
+use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::object::{Key, Object};
+use freewheel_hub_placement::Refusal;
+use freewheel_hub_store::{CommitError, Expect, Operation, Stored, Txn};
+use serde_json::{Value, json};
+
+use crate::engine::clock::rfc3339;
+use crate::engine::desk::key as key_of;
+use crate::engine::{Desk, Error};
+
+/// How often a binding is tried again because the pod changed otherwise.
+const TRIES: usize = 8;
+
+pub(super) struct Hand {
+    pub(super) desk: Desk,
+    pub(super) pods: &'static Kind,
+    pub(super) nodes: &'static Kind,
+}
+
+impl Hand {
+    /// Writes the binding; false when the pod is gone, bound already, or its Node is gone.
+    pub(super) async fn bind(&self, pod: &Key, uid: &str, node: &str) -> Result<bool, Error> {
+        let place = key_of(self.nodes, &pod.cluster, "", node);
+        for _ in 0..TRIES {
+            let snapshot = self.desk.snapshot();
+            let Some(stored) = snapshot.get(pod).filter(|s| self.is_open(s, uid)) else {
+                return Ok(false);
+            };
+            let object = self.bound(&stored, node)?;
+            let txn = Txn {
+                expect: vec![
+                    Expect::Revision(pod.clone(), stored.revision),
+                    Expect::Present(place.clone()),
+                ],
+                operations: vec![Operation::Put(pod.clone(), object)],
+            };
+            match self.desk.objects().store().commit(txn).await {
+                Ok(_) => {
+                    let name = format!("{}/{}", pod.namespace, pod.name);
+                    let text = format!("Successfully assigned {name} to {node}");
+                    self.desk.recorder.normal(self.pods, &stored, "default-scheduler", "Scheduled", text);
+                    return Ok(true);
+                }
+                Err(CommitError::Unmet { index: 0, .. }) => {}
+                Err(CommitError::Unmet { .. }) => return Ok(false),
+                Err(source) => return Err(Error::Commit { doing: "bind a pod", source }),
+            }
+        }
+        Ok(false)
+    }
+
+    fn is_open(&self, stored: &Stored, uid: &str) -> bool {
+        let header = &stored.object.header;
+        let bound = header.fields.get("spec.nodeName").is_some_and(|n| !n.is_empty());
+        header.uid == uid && !header.deleting && !bound
+    }
+
+    fn bound(&self, stored: &Stored, node: &str) -> Result<Object, Error> {
+        let mut value = stored.object.value().map_err(Error::api("read a pod"))?;
+        value["spec"]["nodeName"] = json!(node);
+        let now = rfc3339(self.desk.clock.now());
+        put_scheduled(&mut value, "True", None, &now);
+        let fields = self.pods.strategy.selectable_fields(&value);
+        Object::from_value(value, fields).map_err(Error::api("bind a pod"))
+    }
+
+    /// Says on the pod why it has no node.
+    pub(super) async fn refuse(&self, pod: &Key, uid: &str, why: &Refusal) -> Result<(), Error> {
+        let Some(stored) = self.desk.snapshot().get(pod).filter(|s| self.is_open(s, uid)) else {
+            return Ok(());
+        };
+        let message = why.to_string();
+        let now = rfc3339(self.desk.clock.now());
+        let written = self
+            .desk
+            .modify(self.pods, pod, Some("status"), |mut value| {
+                if value["metadata"]["uid"] == uid && value["spec"]["nodeName"].is_null() {
+                    put_scheduled(&mut value, "False", Some(&message), &now);
+                }
+                Ok(value)
+            })
+            .await;
+        match written {
+            Err(error) if error.code != 404 => {
+                return Err(Error::api("say why a pod has no node")(error));
+            }
+            _ => {}
+        }
+        self.desk.recorder.warning(self.pods, &stored, "default-scheduler", "FailedScheduling", message);
+        Ok(())
+    }
+}
+
+/// Sets condition PodScheduled; its time moves only with its status.
+fn put_scheduled(pod: &mut Value, status: &str, unschedulable: Option<&str>, now: &str) {
+    let list = &mut pod["status"]["conditions"];
+    if !list.is_array() {
+        *list = json!([]);
+    }
+    let Some(conditions) = list.as_array_mut() else { return };
+    let old = conditions.iter().find(|c| c["type"] == "PodScheduled");
+    let since = old
+        .filter(|c| c["status"] == status)
+        .and_then(|c| c["lastTransitionTime"].as_str())
+        .unwrap_or(now);
+    let mut new = json!({"type": "PodScheduled", "status": status, "lastTransitionTime": since});
+    if let Some(message) = unschedulable {
+        new["reason"] = json!("Unschedulable");
+        new["message"] = json!(message);
+    }
+    match conditions.iter_mut().find(|c| c["type"] == "PodScheduled") {
+        Some(old) => *old = new,
+        None => conditions.push(new),
+    }
+}

@@ -1,0 +1,174 @@
+//! Gives every pod a node.
+//!
+//! ```text
+//! watch pods, nodes ─▶ State: fleet and waiting pods ─decide─▶ bind transaction (many at once)
+//!                        ▲                                            │ refused: free, wait, again
+//!                        └────────────────────────────────────────────┘
+//! ```
+//!
+//! Root pods go to any Node of the root; pods of a cluster to its one Node. There is one scheduler for
+//! all realms of a hub, and it books a pod before the binding is written, so two pods never take the
+//! same room. The binding itself is one direct transaction (`spec.nodeName` with condition
+//! PodScheduled) that holds only if the pod is as it was decided over and the Node still exists: the
+//! pipeline's main door refuses such a change, and there is nothing in it to validate. Several hubs
+//! will need the ledger's revision as one more precondition.
+//!
+//! Guarantees: a pod is bound at most once; a pod that fits nowhere says why in a condition and an
+//! event, and is tried again when a Node changes or a pod ends.
+
+mod bind;
+mod state;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::object::Key;
+use freewheel_hub_store::Event;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, warn};
+
+use crate::engine::desk::{everywhere, kind};
+use crate::engine::{Desk, Error};
+use bind::Hand;
+use state::{State, Verdict};
+
+/// Writes under way at the same time: enough for the store to make many durable with one sync.
+const WRITES: usize = 512;
+/// Decisions before events are looked at again.
+const ROUND: usize = 256;
+/// How long to wait before everything is read anew.
+const RELIST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The scheduler.
+pub struct Scheduler {
+    hand: Arc<Hand>,
+    pods: &'static Kind,
+    nodes: &'static Kind,
+    seed: u64,
+}
+
+/// A write that ended.
+struct Ended {
+    pod: Key,
+    uid: String,
+    /// Whether it was a binding, and if so whether it is written.
+    bound: Option<bool>,
+}
+
+impl Scheduler {
+    /// Writes through this desk; `seed` breaks ties.
+    pub fn new(desk: Desk, seed: u64) -> Result<Self, Error> {
+        let (pods, nodes) = (kind("", "v1", "pods")?, kind("", "v1", "nodes")?);
+        Ok(Self { hand: Arc::new(Hand { desk, pods, nodes }), pods, nodes, seed })
+    }
+
+    /// Schedules until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            // Whatever is under way when the scheduler falls behind is waited for, so that what is
+            // read anew has it.
+            let mut writes = JoinSet::new();
+            self.follow(&mut writes, &stop).await;
+            while writes.join_next().await.is_some() {}
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(RELIST_PAUSE) => {}
+            }
+        }
+    }
+
+    /// Reads everything and follows the store until it is cancelled or falls behind.
+    async fn follow(&self, writes: &mut JoinSet<Ended>, stop: &CancellationToken) {
+        let mut state = State::new(self.seed);
+        let store = self.hand.desk.objects().store().clone();
+        let snapshot = store.snapshot();
+        for kind in [self.nodes, self.pods] {
+            for stored in snapshot.range(&everywhere(kind), None) {
+                let event = Event { revision: stored.revision, now: Some(stored), before: None };
+                self.take_in(&mut state, &event);
+            }
+        }
+        let scopes = vec![everywhere(self.nodes), everywhere(self.pods)];
+        let Ok(mut watch) = store.watch(scopes, snapshot.revision()) else { return };
+        drop(snapshot);
+        loop {
+            self.decide(&mut state, writes);
+            let due = state.due();
+            let busy = state.has_work() && writes.len() < WRITES;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                events = watch.next() => {
+                    let Ok(events) = events else {
+                        debug!("the scheduler fell behind and reads the store anew");
+                        return;
+                    };
+                    events.iter().for_each(|event| self.take_in(&mut state, event));
+                }
+                Some(ended) = writes.join_next(), if !writes.is_empty() => self.settle(&mut state, ended),
+                () = until(due), if due.is_some() => {}
+                () = tokio::task::yield_now(), if busy => {}
+            }
+        }
+    }
+
+    fn take_in(&self, state: &mut State, event: &Event) {
+        let Some(key) = event.key() else { return };
+        let taken = if key.resource == self.pods.storage() {
+            state.pod(event)
+        } else {
+            state.node(event)
+        };
+        if let Err(unreadable) = taken {
+            error!(cluster = %key.cluster, pod = %key.name, error = %unreadable.chain(),
+                "the scheduler cannot read an object");
+        }
+    }
+
+    fn decide(&self, state: &mut State, writes: &mut JoinSet<Ended>) {
+        let now = Instant::now();
+        for _ in 0..ROUND {
+            if WRITES <= writes.len() {
+                return;
+            }
+            let Some(verdict) = state.next(now) else { return };
+            let hand = self.hand.clone();
+            match verdict {
+                Verdict::Bind { pod, uid, node } => writes.spawn(async move {
+                    let bound = hand.bind(&pod, &uid, &node).await;
+                    if let Err(failed) = &bound {
+                        warn!(cluster = %pod.cluster, pod = %pod.name, error = %failed.chain(),
+                            "a binding was not written");
+                    }
+                    Ended { pod, uid, bound: Some(matches!(bound, Ok(true))) }
+                }),
+                Verdict::Refuse { pod, uid, why } => writes.spawn(async move {
+                    if let Err(failed) = hand.refuse(&pod, &uid, &why).await {
+                        debug!(cluster = %pod.cluster, pod = %pod.name, error = %failed.chain(),
+                            "a refusal was not written");
+                    }
+                    Ended { pod, uid, bound: None }
+                }),
+            };
+        }
+    }
+
+    fn settle(&self, state: &mut State, ended: Result<Ended, tokio::task::JoinError>) {
+        match ended {
+            Ok(Ended { pod, uid, bound: Some(false) }) => {
+                state.not_bound(&pod, &uid, Instant::now());
+            }
+            Ok(_) => {}
+            Err(panicked) => error!(error = %panicked, "a write of the scheduler panicked"),
+        }
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    if let Some(due) = due {
+        tokio::time::sleep_until(due).await;
+    }
+}

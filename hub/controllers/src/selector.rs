@@ -1,0 +1,66 @@
+//! Label selectors of workload specs, compiled once and matched against a header's labels.
+
+use std::collections::BTreeMap;
+
+use freewheel_hub_api::selector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+/// A selector that is known to be well formed and not to match everything.
+#[derive(Clone, Debug)]
+pub struct Selector(selector::LabelSelector);
+
+impl Selector {
+    /// From a workload's `spec.selector`; `None` when it is empty (it would match everything) or
+    /// malformed.
+    #[must_use]
+    pub fn of_workload(selector: &LabelSelector) -> Option<Self> {
+        let value = serde_json::to_value(selector).ok()?;
+        let parsed = selector::LabelSelector::from_json(Some(&value), "spec.selector").ok()?;
+        (!parsed.is_everything()).then_some(Self(parsed))
+    }
+
+    /// From a Service's `spec.selector`; `None` when it has none.
+    #[must_use]
+    pub fn of_service(selector: Option<&BTreeMap<String, String>>) -> Option<Self> {
+        let labels = selector.filter(|s| !s.is_empty())?;
+        let pairs = labels.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+        Some(Self(selector::LabelSelector::from_map(pairs)))
+    }
+
+    /// Whether these labels match.
+    #[must_use]
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.0.matches(labels)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[track_caller]
+    fn check(selector: Value, labels: Value, expected: Option<bool>) {
+        let selector: LabelSelector = serde_json::from_value(selector).unwrap();
+        let labels: BTreeMap<String, String> = serde_json::from_value(labels).unwrap();
+        let got = Selector::of_workload(&selector).map(|s| s.matches(&labels));
+        assert_eq!(got, expected, "{selector:?}");
+    }
+
+    #[test]
+    fn workload_selectors() {
+        let labels = json!({"app": "web", "tier": "a"});
+        check(json!({}), labels.clone(), None);
+        check(json!({"matchLabels": {"app": "web"}}), labels.clone(), Some(true));
+        check(json!({"matchLabels": {"app": "db"}}), labels.clone(), Some(false));
+        let expression = |operator: &str, values: Value| {
+            json!({"matchExpressions": [{"key": "tier", "operator": operator, "values": values}]})
+        };
+        check(expression("In", json!(["a", "b"])), labels.clone(), Some(true));
+        check(expression("NotIn", json!(["a"])), labels.clone(), Some(false));
+        check(expression("NotIn", json!(["a"])), json!({}), Some(true));
+        check(expression("Exists", json!([])), labels.clone(), Some(true));
+        check(expression("DoesNotExist", json!([])), labels.clone(), Some(false));
+        check(expression("Near", json!([])), labels, None);
+    }
+}

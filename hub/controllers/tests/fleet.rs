@@ -1,0 +1,198 @@
+//! Nodes, scheduling, services and namespaces, with every controller running.
+
+#[expect(dead_code, reason = "each test file uses its part of the played hub")]
+mod hub;
+
+use freewheel_hub_store::objects::Propagation;
+use hub::{Hub, condition, deployment, get, is_rolled_out, list, reason};
+use serde_json::{Value, json};
+
+fn pod(name: &str, cpu: &str) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "a:1",
+        "resources": {"requests": {"cpu": cpu}}}]}})
+}
+
+fn node_of(s: &dyn freewheel_hub_store::Snapshot, realm: &str, name: &str) -> String {
+    let pod = get(s, realm, "pods", "default", name).unwrap_or_default();
+    pod["spec"]["nodeName"].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_cluster_has_its_furniture() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    hub.eventually("both clusters are furnished", |s| {
+        ["root", "pi-1"].iter().all(|realm| {
+            list(s, realm, "namespaces", "").len() == 4
+                && list(s, realm, "serviceaccounts", "").len() == 4
+                && list(s, realm, "configmaps", "").len() == 4
+                && get(s, realm, "services", "default", "kubernetes")
+                    .is_some_and(|svc| svc["spec"]["clusterIP"] == "10.128.0.1")
+                && get(s, realm, "endpointslices", "default", "kubernetes")
+                    .is_some_and(|e| e["endpoints"][0]["addresses"][0] == "10.0.0.1")
+                && get(s, realm, "endpoints", "default", "kubernetes")
+                    .is_some_and(|e| e["subsets"][0]["ports"][0]["port"] == 6443)
+        })
+    })
+    .await;
+    hub.delete("configmaps", "default", "kube-root-ca.crt", Propagation::Background).await;
+    hub.eventually("it is put back", |s| {
+        get(s, "root", "configmaps", "default", "kube-root-ca.crt").is_some()
+    })
+    .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_spoke_is_unknown_and_keeps_its_pods() {
+    let hub = Hub::with_spokes(&["pi-1", "pi-2"]).await;
+    hub.create("root", "deployments", "default", deployment("web", 2, "a:1")).await;
+    hub.eventually("rolled out", |s| is_rolled_out(s, "web", "a:1", 2)).await;
+    let before = list(&*hub.snapshot(), "root", "pods", "default");
+    hub.connect("pi-1", false).await;
+    hub.eventually("unknown everywhere", |s| {
+        let cluster = get(s, "root", "managedclusters", "", "pi-1").unwrap();
+        condition(&cluster, "ManagedClusterConditionAvailable") == "Unknown"
+            && ["root", "pi-1"].iter().all(|realm| {
+                let node = get(s, realm, "nodes", "", "pi-1").unwrap();
+                condition(&node, "Ready") == "Unknown"
+                    && node["spec"]["taints"][0]["key"] == "node.kubernetes.io/unreachable"
+            })
+    })
+    .await;
+    hub.create("root", "pods", "default", pod("late", "100m")).await;
+    hub.eventually("new pods go elsewhere", |s| node_of(s, "root", "late") == "pi-2").await;
+    let after = list(&*hub.snapshot(), "root", "pods", "default");
+    assert!(before.iter().all(|b| after.iter().any(|a| a["metadata"]["uid"] == b["metadata"]["uid"])));
+    hub.connect("pi-1", true).await;
+    hub.eventually("back", |s| {
+        let node = get(s, "root", "nodes", "", "pi-1").unwrap();
+        condition(&node, "Ready") == "True" && node["spec"]["taints"].is_null()
+    })
+    .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_fits_nowhere_says_why_and_waits_for_room() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    hub.create("root", "pods", "default", pod("big", "3")).await;
+    hub.eventually("bound", |s| node_of(s, "root", "big") == "pi-1").await;
+    hub.create("root", "pods", "default", pod("more", "2")).await;
+    hub.eventually("it says why", |s| {
+        let more = get(s, "root", "pods", "default", "more").unwrap();
+        let text = "0/1 nodes are available: 1 Insufficient cpu.";
+        let events = list(s, "root", "events", "default");
+        reason(&more, "PodScheduled") == "Unschedulable"
+            && events.iter().any(|e| e["reason"] == "FailedScheduling" && e["message"] == text)
+    })
+    .await;
+    hub.join("pi-2").await;
+    hub.eventually("a new spoke takes it", |s| {
+        node_of(s, "root", "more") == "pi-2"
+            && condition(&get(s, "root", "pods", "default", "more").unwrap(), "PodScheduled") == "True"
+    })
+    .await;
+    hub.create("root", "pods", "default", pod("third", "3")).await;
+    hub.eventually("full again", |s| {
+        let third = get(s, "root", "pods", "default", "third").unwrap();
+        reason(&third, "PodScheduled") == "Unschedulable"
+    })
+    .await;
+    hub.delete("pods", "default", "big", Propagation::Background).await;
+    hub.eventually("room was made", |s| node_of(s, "root", "third") == "pi-1").await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_realms_share_a_device_and_never_overcommit_it() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    hub.eventually("its namespaces stand", |s| get(s, "pi-1", "namespaces", "", "default").is_some()).await;
+    for n in 0..6 {
+        hub.create("root", "pods", "default", pod(&format!("r{n}"), "700m")).await;
+        hub.create("pi-1", "pods", "default", pod(&format!("c{n}"), "700m")).await;
+    }
+    hub.eventually("all were looked at", |s| {
+        let pods: Vec<Value> =
+            ["root", "pi-1"].iter().flat_map(|r| list(s, r, "pods", "default")).collect();
+        pods.len() == 12 && pods.iter().all(|p| !condition(p, "PodScheduled").is_empty())
+    })
+    .await;
+    let snapshot = hub.snapshot();
+    let bound = |realm: &str| {
+        let pods = list(&*snapshot, realm, "pods", "default");
+        pods.iter().filter(|p| p["spec"]["nodeName"] == "pi-1").count()
+    };
+    assert_eq!(bound("root") + bound("pi-1"), 5, "5 × 700m fit in 4 cores");
+    assert!(bound("root") > 0 && bound("pi-1") > 0);
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn endpoints_follow_pods() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    let service = json!({"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"},
+        "ports": [{"port": 80, "targetPort": 8080}]}});
+    hub.create("root", "services", "default", service).await;
+    let slice = |s: &dyn freewheel_hub_store::Snapshot| {
+        let slices = list(s, "root", "endpointslices", "default");
+        slices.into_iter().find(|x| x["metadata"]["labels"]["kubernetes.io/service-name"] == "web")
+    };
+    hub.eventually("an empty slice", |s| slice(s).is_some()).await;
+    hub.create("root", "deployments", "default", deployment("web", 3, "a:1")).await;
+    hub.eventually("three ready endpoints", |s| {
+        let slice = slice(s).unwrap();
+        let ready = slice["endpoints"].as_array().into_iter().flatten();
+        let endpoints = get(s, "root", "endpoints", "default", "web").unwrap_or_default();
+        ready.filter(|e| e["conditions"]["ready"] == true).count() == 3
+            && slice["ports"][0]["port"] == 8080
+            && endpoints["subsets"][0]["addresses"].as_array().is_some_and(|a| a.len() == 3)
+    })
+    .await;
+    hub.change("root", "deployments", "default", "web", |d| d["spec"]["replicas"] = json!(1)).await;
+    hub.eventually("two left", |s| {
+        slice(s).is_some_and(|x| x["endpoints"].as_array().is_some_and(|e| e.len() == 1))
+    })
+    .await;
+    hub.delete("services", "default", "web", Propagation::Background).await;
+    hub.eventually("nothing is left of it", |s| {
+        slice(s).is_none() && get(s, "root", "endpoints", "default", "web").is_none()
+    })
+    .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_goes_with_everything_in_it() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    hub.create("root", "namespaces", "", json!({"metadata": {"name": "site"}})).await;
+    hub.create("root", "deployments", "site", deployment("web", 3, "a:1")).await;
+    let held = json!({"metadata": {"name": "held", "finalizers": ["example.com/hold"]}});
+    hub.create("root", "configmaps", "site", held).await;
+    hub.eventually("pods run", |s| {
+        list(s, "root", "pods", "site").iter().filter(|p| hub::serves(p)).count() == 3
+    })
+    .await;
+    hub.delete("namespaces", "", "site", Propagation::Background).await;
+    hub.eventually("only what is held is left, and it is said", |s| {
+        let site = get(s, "root", "namespaces", "", "site").unwrap();
+        condition(&site, "NamespaceContentRemaining") == "True"
+            && condition(&site, "NamespaceFinalizersRemaining") == "True"
+            && list(s, "root", "pods", "site").is_empty()
+            && list(s, "root", "configmaps", "site").len() == 1
+    })
+    .await;
+    hub.change("root", "configmaps", "site", "held", |c| c["metadata"]["finalizers"] = json!([])).await;
+    hub.eventually("gone", |s| get(s, "root", "namespaces", "", "site").is_none()).await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_cluster_takes_its_node_and_then_its_pods() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    hub.create("root", "pods", "default", pod("a", "1")).await;
+    hub.eventually("bound", |s| node_of(s, "root", "a") == "pi-1").await;
+    hub.delete("managedclusters", "", "pi-1", Propagation::Background).await;
+    hub.eventually("node gone", |s| get(s, "root", "nodes", "", "pi-1").is_none()).await;
+    hub.eventually("pod gone", |s| get(s, "root", "pods", "default", "a").is_none()).await;
+    hub.stop().await;
+}

@@ -1,0 +1,349 @@
+//! A hub in memory with all controllers, and spokes that are played: what is bound becomes ready, what
+//! is deleted ends. Time is paused; it jumps when everybody waits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::kinds;
+use freewheel_hub_api::object::{Header, Key, Object, Resource};
+use freewheel_hub_controllers::engine::clock::SimulatedClock;
+use freewheel_hub_controllers::{Config, start};
+use freewheel_hub_store::clock::SeededChance;
+use freewheel_hub_store::memory::MemoryStore;
+use freewheel_hub_store::objects::{DeleteOptions, How, Objects, Place, Propagation};
+use freewheel_hub_store::{Operation, Scope, Snapshot, Stored, Txn};
+use freewheel_link::names::ClusterName;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Simulated time that no state takes longer to reach.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+pub struct Hub {
+    pub objects: Objects,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+    background: JoinSet<()>,
+}
+
+pub fn cluster(name: &str) -> ClusterName {
+    ClusterName::try_from(name).unwrap()
+}
+
+pub fn kind(plural: &str) -> &'static Kind {
+    kinds::all().iter().copied().find(|k| k.plural == plural).unwrap()
+}
+
+fn place(realm: &str, plural: &str, namespace: &str, name: &str) -> Place {
+    let (namespace, name) = (namespace.to_owned(), name.to_owned());
+    Place { kind: kind(plural), cluster: cluster(realm), namespace, name }
+}
+
+impl Hub {
+    /// A hub with these spokes, accepted and connected, each with 4 cores and 110 pods.
+    pub async fn with_spokes(spokes: &[&str]) -> Self {
+        let clock = SimulatedClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
+        let store = Arc::new(MemoryStore::with_incarnation(1));
+        let objects = Objects::with(store, Arc::new(clock), Arc::new(SeededChance::new(7)));
+        let stop = CancellationToken::new();
+        let config = Config {
+            advertise: "10.0.0.1:6443".parse().unwrap(),
+            ca_pem: "-----BEGIN CERTIFICATE-----".to_owned(),
+            seed: 7,
+        };
+        let tasks = start(&objects, &config, &stop).unwrap();
+        let mut background = JoinSet::new();
+        background.spawn(play_spokes(objects.clone()));
+        let hub = Self { objects, stop, tasks, background };
+        for spoke in spokes {
+            hub.join(spoke).await;
+        }
+        hub.eventually("namespaces stand", |s| {
+            get(s, "root", "serviceaccounts", "default", "default").is_some()
+        })
+        .await;
+        hub
+    }
+
+    /// Accepts and connects a spoke.
+    pub async fn join(&self, spoke: &str) {
+        let body = json!({"metadata": {"name": spoke}, "spec": {"hubAcceptsClient": true}});
+        self.create("root", "managedclusters", "", body).await;
+        self.connect(spoke, true).await;
+        self.eventually("both nodes are ready", |s| {
+            ["root", spoke].iter().all(|realm| {
+                get(s, realm, "nodes", "", spoke).is_some_and(|n| {
+                    condition(&n, "Ready") == "True" && n["status"]["allocatable"].is_object()
+                })
+            })
+        })
+        .await;
+    }
+
+    /// What the gateway writes when a session begins or ends.
+    pub async fn connect(&self, spoke: &str, connected: bool) {
+        let resource = Resource::new("internal", "sessions");
+        let key = Key::new(&resource, &ClusterName::root(), "", spoke);
+        let body = json!({"hub": "h", "epoch": 1, "connected": connected, "since": 0});
+        let body = serde_json::to_vec(&body).unwrap().into();
+        let object = Object { header: Header::default(), body };
+        let operations = vec![Operation::Put(key, object)];
+        self.objects.store().commit(Txn { expect: Vec::new(), operations }).await.unwrap();
+    }
+
+    pub async fn create(&self, realm: &str, plural: &str, namespace: &str, mut body: Value) -> Value {
+        let kind = kind(plural);
+        body["apiVersion"] = json!(kind.api_version());
+        body["kind"] = json!(kind.kind);
+        let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let place = place(realm, plural, namespace, &name);
+        let written = self.objects.create(&How::default(), &place, body).await.unwrap();
+        written.stored.object.value().unwrap()
+    }
+
+    pub async fn change(
+        &self,
+        realm: &str,
+        plural: &str,
+        namespace: &str,
+        name: &str,
+        change: impl Fn(&mut Value) + Send + Sync,
+    ) {
+        let place = place(realm, plural, namespace, name);
+        let changed = self.objects.modify(&How::default(), &place, None, |mut value| {
+            change(&mut value);
+            Ok(value)
+        });
+        changed.await.unwrap();
+    }
+
+    pub async fn delete(
+        &self,
+        plural: &str,
+        namespace: &str,
+        name: &str,
+        propagation: Propagation,
+    ) {
+        let options =
+            DeleteOptions { propagation: Some(propagation), ..DeleteOptions::default() };
+        let place = place("root", plural, namespace, name);
+        self.objects.delete(&How::default(), &place, &options).await.unwrap();
+    }
+
+    /// Waits for a state.
+    #[track_caller]
+    pub fn eventually(
+        &self,
+        what: &'static str,
+        holds: impl Fn(&dyn Snapshot) -> bool,
+    ) -> impl Future<Output = ()> {
+        let store = self.objects.store().clone();
+        async move {
+            let wait = async {
+                let first = store.snapshot();
+                let mut watch = store.watch(Vec::new(), first.revision()).unwrap();
+                if holds(&*first) {
+                    return;
+                }
+                loop {
+                    watch.next().await.unwrap();
+                    if holds(&*store.snapshot()) {
+                        return;
+                    }
+                }
+            };
+            if tokio::time::timeout(PATIENCE, wait).await.is_err() {
+                panic!("never: {what}\n{}", dump(&*store.snapshot()));
+            }
+        }
+    }
+
+    /// Checks a rule at every revision from now on.
+    pub fn always(&mut self, rule: impl Fn(&dyn Snapshot) + Send + 'static) {
+        let store = self.objects.store().clone();
+        let mut watch = store.watch(Vec::new(), store.snapshot().revision()).unwrap();
+        self.background.spawn(async move {
+            loop {
+                let events = watch.next().await.unwrap();
+                for event in events {
+                    if let Ok(snapshot) = store.snapshot_at(event.revision) {
+                        rule(&*snapshot);
+                    }
+                }
+            }
+        });
+    }
+
+    pub fn snapshot(&self) -> Arc<dyn Snapshot> {
+        self.objects.store().snapshot()
+    }
+
+    /// Stops everything; a rule that was broken is heard of here.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.unwrap();
+        }
+        // Whoever watches has seen everything once nothing moves any more.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        while let Some(ended) = self.background.try_join_next() {
+            ended.unwrap();
+        }
+    }
+}
+
+pub fn get(s: &dyn Snapshot, realm: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+    let key = place(realm, plural, namespace, name).key();
+    s.get(&key).map(|stored| stored.object.value().unwrap())
+}
+
+pub fn list(s: &dyn Snapshot, realm: &str, plural: &str, namespace: &str) -> Vec<Value> {
+    let scope = Scope {
+        resource: kind(plural).storage(),
+        cluster: Some(cluster(realm)),
+        namespace: (!namespace.is_empty()).then(|| namespace.into()),
+    };
+    s.range(&scope, None).map(|stored| stored.object.value().unwrap()).collect()
+}
+
+pub fn condition<'a>(object: &'a Value, kind: &str) -> &'a str {
+    let all = object["status"]["conditions"].as_array().into_iter().flatten();
+    all.into_iter().find(|c| c["type"] == kind).and_then(|c| c["status"].as_str()).unwrap_or("")
+}
+
+pub fn reason<'a>(object: &'a Value, kind: &str) -> &'a str {
+    let all = object["status"]["conditions"].as_array().into_iter().flatten();
+    all.into_iter().find(|c| c["type"] == kind).and_then(|c| c["reason"].as_str()).unwrap_or("")
+}
+
+/// Ready and not on its way out.
+pub fn serves(pod: &Value) -> bool {
+    condition(pod, "Ready") == "True" && pod["metadata"]["deletionTimestamp"].is_null()
+}
+
+/// A Deployment of one container.
+pub fn deployment(name: &str, replicas: u32, image: &str) -> Value {
+    json!({
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "strategy": {"type": "RollingUpdate",
+                "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"containers": [{"name": "c", "image": image,
+                    "resources": {"requests": {"cpu": "100m"}}}]},
+            },
+        },
+    })
+}
+
+/// The Deployment says that its rollout is through and it runs this image alone.
+pub fn is_rolled_out(s: &dyn Snapshot, name: &str, image: &str, replicas: usize) -> bool {
+    let Some(deployment) = get(s, "root", "deployments", "default", name) else { return false };
+    let status = &deployment["status"];
+    let pods = list(s, "root", "pods", "default");
+    let mine: Vec<&Value> =
+        pods.iter().filter(|p| p["metadata"]["labels"]["app"] == name).collect();
+    reason(&deployment, "Progressing") == "NewReplicaSetAvailable"
+        && status["observedGeneration"] == deployment["metadata"]["generation"]
+        && status["updatedReplicas"] == json!(replicas)
+        && status["availableReplicas"] == json!(replicas)
+        && mine.len() == replicas
+        && mine.iter().all(|p| p["spec"]["containers"][0]["image"] == image && serves(p))
+}
+
+fn dump(s: &dyn Snapshot) -> String {
+    let all = ["deployments", "replicasets", "pods", "nodes", "namespaces", "events"];
+    let lines = all.iter().flat_map(|plural| {
+        let scope = Scope { resource: kind(plural).storage(), cluster: None, namespace: None };
+        let line = move |stored: Arc<Stored>| {
+            let value = stored.object.value().unwrap();
+            format!(
+                "{plural} {} {} {} {} {}",
+                stored.key.cluster, stored.key.name, value["spec"], value["status"], value["message"]
+            )
+        };
+        s.range(&scope, None).map(line).collect::<Vec<_>>()
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Plays every spoke: gives nodes their capacity, runs what is bound, ends what is deleted.
+async fn play_spokes(objects: Objects) {
+    let store = objects.store().clone();
+    let scopes = ["pods", "nodes"].map(|plural| Scope {
+        resource: kind(plural).storage(),
+        cluster: None,
+        namespace: None,
+    });
+    let mut watch = store.watch(scopes.to_vec(), 0).unwrap();
+    let mut next = 1;
+    loop {
+        for event in watch.next().await.unwrap() {
+            let Some(stored) = event.now else { continue };
+            if stored.key.resource == kind("nodes").storage() {
+                play_node(&objects, &stored).await;
+            } else {
+                next += 1;
+                play_pod(&objects, &stored, next).await;
+            }
+        }
+    }
+}
+
+fn place_of(stored: &Stored, plural: &str) -> Place {
+    let key = &stored.key;
+    place(key.cluster.as_str(), plural, &key.namespace, &key.name)
+}
+
+async fn play_node(objects: &Objects, stored: &Stored) {
+    if stored.object.value().unwrap()["status"]["allocatable"].is_object() {
+        return;
+    }
+    let written = objects.modify(&How::default(), &place_of(stored, "nodes"), Some("status"), |mut value| {
+        value["status"]["allocatable"] = json!({"cpu": "4", "memory": "8Gi", "pods": "110"});
+        Ok(value)
+    });
+    let _ = written.await;
+}
+
+async fn play_pod(objects: &Objects, stored: &Stored, number: u32) {
+    let value = stored.object.value().unwrap();
+    if value["spec"]["nodeName"].as_str().unwrap_or_default().is_empty() {
+        return;
+    }
+    let place = place_of(stored, "pods");
+    if stored.object.header.deleting {
+        let options = DeleteOptions {
+            grace_period_seconds: Some(0),
+            uid: Some(stored.object.header.uid.clone()),
+            ..DeleteOptions::default()
+        };
+        // It takes a moment to end.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let _ = objects.delete(&How::default(), &place, &options).await;
+        return;
+    }
+    if value["status"]["phase"] == "Running" {
+        return;
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let _ = objects
+        .modify(&How::default(), &place, Some("status"), |mut value| {
+            let status = &mut value["status"];
+            status["phase"] = json!("Running");
+            status["podIP"] = json!(format!("10.64.0.{}", number % 250));
+            let ready = json!({"type": "Ready", "status": "True",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            match status["conditions"].as_array_mut() {
+                Some(list) => list.push(ready),
+                None => status["conditions"] = json!([ready]),
+            }
+            Ok(value)
+        })
+        .await;
+}

@@ -1,0 +1,174 @@
+//! Deployments from apply to undo, with every controller running.
+
+#[expect(dead_code, reason = "each test file uses its part of the played hub")]
+mod hub;
+
+use std::collections::BTreeSet;
+
+use freewheel_hub_store::objects::Propagation;
+use hub::{Hub, deployment, get, is_rolled_out, list, serves};
+use serde_json::json;
+
+const REVISION: &str = "deployment.kubernetes.io/revision";
+
+#[tokio::test(start_paused = true)]
+async fn a_rolling_update_never_falls_below_what_was_asked_and_can_be_undone() {
+    let mut hub = Hub::with_spokes(&["pi-1", "pi-2"]).await;
+    hub.create("root", "deployments", "default", deployment("web", 4, "a:1")).await;
+    hub.eventually("first rollout", |s| is_rolled_out(s, "web", "a:1", 4)).await;
+    let nodes: BTreeSet<String> = list(&*hub.snapshot(), "root", "pods", "default")
+        .iter()
+        .map(|p| p["spec"]["nodeName"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(nodes.len(), 2, "replicas are spread");
+
+    hub.always(|s| {
+        let pods = list(s, "root", "pods", "default");
+        assert!(4 <= pods.iter().filter(|p| serves(p)).count(), "fewer than four serve");
+        let there = pods.iter().filter(|p| p["metadata"]["deletionTimestamp"].is_null());
+        assert!(there.count() <= 5, "more than the surge");
+    });
+    let image = |image: &'static str| {
+        move |d: &mut serde_json::Value| {
+            d["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
+        }
+    };
+    hub.change("root", "deployments", "default", "web", image("a:2")).await;
+    hub.eventually("second rollout", |s| is_rolled_out(s, "web", "a:2", 4)).await;
+    let snapshot = hub.snapshot();
+    let web = get(&*snapshot, "root", "deployments", "default", "web").unwrap();
+    assert_eq!(web["metadata"]["annotations"][REVISION], "2");
+    assert_eq!(list(&*snapshot, "root", "replicasets", "default").len(), 2);
+
+    hub.change("root", "deployments", "default", "web", image("a:1")).await;
+    hub.eventually("undo", |s| is_rolled_out(s, "web", "a:1", 4)).await;
+    let sets = list(&*hub.snapshot(), "root", "replicasets", "default");
+    assert_eq!(sets.len(), 2, "undo uses the old set again");
+    let old = sets.iter().find(|s| s["spec"]["replicas"] == 4).unwrap();
+    assert_eq!(old["metadata"]["annotations"][REVISION], "3");
+    assert_eq!(old["metadata"]["annotations"]["deployment.kubernetes.io/revision-history"], "1");
+    hub.eventually("it is told about", |s| {
+        let events = list(s, "root", "events", "default");
+        ["ScalingReplicaSet", "SuccessfulCreate", "Scheduled", "SuccessfulDelete"]
+            .iter()
+            .all(|reason| events.iter().any(|e| e["reason"] == **reason))
+    })
+    .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn scaling_and_pausing() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    hub.create("root", "deployments", "default", deployment("web", 1, "a:1")).await;
+    hub.eventually("first rollout", |s| is_rolled_out(s, "web", "a:1", 1)).await;
+    hub.change("root", "deployments", "default", "web", |d| d["spec"]["replicas"] = json!(6)).await;
+    hub.eventually("grown", |s| is_rolled_out(s, "web", "a:1", 6)).await;
+    hub.change("root", "deployments", "default", "web", |d| {
+        d["spec"]["paused"] = json!(true);
+        d["spec"]["replicas"] = json!(2);
+        d["spec"]["template"]["spec"]["containers"][0]["image"] = json!("a:2");
+    })
+    .await;
+    hub.eventually("a paused one shrinks without rolling", |s| {
+        let pods = list(s, "root", "pods", "default");
+        pods.len() == 2 && pods.iter().all(|p| p["spec"]["containers"][0]["image"] == "a:1")
+    })
+    .await;
+    hub.change("root", "deployments", "default", "web", |d| d["spec"]["paused"] = json!(false)).await;
+    hub.eventually("resumed", |s| is_rolled_out(s, "web", "a:2", 2)).await;
+    hub.change("root", "deployments", "default", "web", |d| d["spec"]["replicas"] = json!(0)).await;
+    hub.eventually("none", |s| list(s, "root", "pods", "default").is_empty()).await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn recreate_never_runs_two_templates() {
+    let mut hub = Hub::with_spokes(&["pi-1"]).await;
+    let mut body = deployment("web", 3, "a:1");
+    body["spec"]["strategy"] = json!({"type": "Recreate"});
+    hub.create("root", "deployments", "default", body).await;
+    hub.eventually("first rollout", |s| is_rolled_out(s, "web", "a:1", 3)).await;
+    hub.always(|s| {
+        let pods = list(s, "root", "pods", "default");
+        let images: BTreeSet<String> =
+            pods.iter().map(|p| p["spec"]["containers"][0]["image"].to_string()).collect();
+        assert!(images.len() <= 1, "two templates at once");
+    });
+    hub.change("root", "deployments", "default", "web", |d| {
+        d["spec"]["template"]["spec"]["containers"][0]["image"] = json!("a:2");
+    })
+    .await;
+    hub.eventually("second rollout", |s| is_rolled_out(s, "web", "a:2", 3)).await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_sets_go_beyond_the_history_limit() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    let mut body = deployment("web", 1, "a:0");
+    body["spec"]["revisionHistoryLimit"] = json!(1);
+    hub.create("root", "deployments", "default", body).await;
+    for image in ["a:1", "a:2", "a:3"] {
+        hub.change("root", "deployments", "default", "web", |d| {
+            d["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
+        })
+        .await;
+        hub.eventually("rolled out", |s| is_rolled_out(s, "web", image, 1)).await;
+    }
+    hub.eventually("two sets are left", |s| list(s, "root", "replicasets", "default").len() == 2).await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn deleting_a_deployment_takes_its_pods_unless_they_are_orphaned() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    for (name, how) in [
+        ("back", Propagation::Background),
+        ("fore", Propagation::Foreground),
+        ("free", Propagation::Orphan),
+    ] {
+        hub.create("root", "deployments", "default", deployment(name, 2, "a:1")).await;
+        hub.eventually("rolled out", |s| is_rolled_out(s, name, "a:1", 2)).await;
+        hub.delete("deployments", "default", name, how).await;
+        hub.eventually("it is gone", |s| {
+            get(s, "root", "deployments", "default", name).is_none()
+        })
+        .await;
+    }
+    let is_free = |o: &serde_json::Value| o["metadata"]["labels"]["app"] == "free";
+    hub.eventually("only what was orphaned is left", |s| {
+        let (sets, pods) =
+            (list(s, "root", "replicasets", "default"), list(s, "root", "pods", "default"));
+        sets.len() == 1 && pods.len() == 2 && sets.iter().chain(&pods).all(is_free)
+    })
+    .await;
+    let sets = list(&*hub.snapshot(), "root", "replicasets", "default");
+    assert!(sets[0]["metadata"]["ownerReferences"].is_null());
+
+    // A Deployment with the same selector adopts the set again.
+    hub.create("root", "deployments", "default", deployment("free", 2, "a:1")).await;
+    hub.eventually("adopted", |s| {
+        let sets = list(s, "root", "replicasets", "default");
+        sets.len() == 1 && sets[0]["metadata"]["ownerReferences"][0]["name"] == "free"
+    })
+    .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_loses_its_label_is_replaced_and_left_alone() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    hub.create("root", "deployments", "default", deployment("web", 2, "a:1")).await;
+    hub.eventually("rolled out", |s| is_rolled_out(s, "web", "a:1", 2)).await;
+    let pods = list(&*hub.snapshot(), "root", "pods", "default");
+    let name = pods[0]["metadata"]["name"].as_str().unwrap().to_owned();
+    hub.change("root", "pods", "default", &name, |p| p["metadata"]["labels"]["app"] = json!("x")).await;
+    hub.eventually("three pods, one of them free", |s| {
+        let pods = list(s, "root", "pods", "default");
+        let free = pods.iter().filter(|p| p["metadata"]["ownerReferences"].is_null());
+        pods.len() == 3 && free.count() == 1
+    })
+    .await;
+    hub.stop().await;
+}
