@@ -110,6 +110,7 @@ func writeTable(m *modules) (string, error) {
 	if err := readCRD(m, w.types, openapi); err != nil {
 		return "", err
 	}
+	inherit(w.types, openapi, merge)
 	var out strings.Builder
 	out.WriteString("freewheel-schema 1\n")
 	for _, name := range moduleNames {
@@ -123,6 +124,25 @@ func writeTable(m *modules) (string, error) {
 		writeType(&out, t, openapi[name], merge[name], gvks[name])
 	}
 	return out.String(), nil
+}
+
+// A struct that is only ever laid flat into another has no schema of its own: what is known of its
+// fields is told under the owner's name.
+func inherit(types map[string]*goType, openapi map[string]*schemaFacts, merge map[string]*mergeType) {
+	for _, owner := range slices.Sorted(maps.Keys(types)) {
+		for _, field := range types[owner].fields {
+			inner, ok := strings.CutPrefix(field.typ, "@")
+			if field.name != "." || !ok {
+				continue
+			}
+			if openapi[inner] == nil {
+				openapi[inner] = openapi[owner]
+			}
+			if merge[inner] == nil {
+				merge[inner] = merge[owner]
+			}
+		}
+	}
 }
 
 func writeType(out *strings.Builder, t *goType, api *schemaFacts, merge *mergeType, gvks []string) {

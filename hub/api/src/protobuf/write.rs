@@ -90,7 +90,7 @@ fn single(
             })?;
         }
         (Shape::IntOrString, value) => {
-            nested(out, number, |out| int_or_string(out, value).ok_or_else(wrong))?
+            nested(out, number, |out| int_or_string(out, value).ok_or_else(wrong))?;
         }
         (Shape::Raw | Shape::Fields, value) => nested(out, number, |out| {
             if let Some(value) = value {
