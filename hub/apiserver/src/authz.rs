@@ -4,6 +4,10 @@ use freewheel_hub_api::error::{ApiError, Details};
 
 use crate::authn::User;
 
+/// Paths that everybody who is authenticated may read, with what is below them.
+pub const DISCOVERY: &[&str] =
+    &["/api", "/apis", "/openapi", "/version", "/healthz", "/livez", "/readyz"];
+
 /// What somebody wants to do to a resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attributes<'a> {
@@ -41,11 +45,10 @@ pub fn check(user: &User, attributes: &Attributes<'_>) -> Result<(), ApiError> {
 /// # Errors
 /// 403 Forbidden.
 pub fn check_path(user: &User, verb: &str, path: &str) -> Result<(), ApiError> {
-    let discovery = ["/api", "/apis", "/openapi", "/version", "/healthz", "/livez", "/readyz"];
     let within = |prefix: &str| {
         path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    if user.is_master() || (verb == "get" && discovery.iter().any(|prefix| within(prefix))) {
+    if user.is_master() || (verb == "get" && DISCOVERY.iter().any(|prefix| within(prefix))) {
         return Ok(());
     }
     let message = format!("forbidden: User {:?} cannot {verb} path {path:?}", user.name);

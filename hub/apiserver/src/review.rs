@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::time;
+use freewheel_hub_api::{protobuf, time};
 use http::Response;
 use serde_json::{Value, json};
 
@@ -22,7 +22,12 @@ pub(crate) fn answer(
 ) -> Option<Result<Response<Body>, ApiError>> {
     match (group, version, plural) {
         ("authentication.k8s.io", "v1", "selfsubjectreviews") => Some(Ok(who(user))),
-        ("authorization.k8s.io", "v1", "selfsubjectaccessreviews") => Some(may(user, wire, body)),
+        ("authorization.k8s.io", "v1", "selfsubjectaccessreviews") => {
+            Some(read(wire, body).map(|review| may(user, &review)))
+        }
+        ("authorization.k8s.io", "v1", "selfsubjectrulesreviews") => {
+            Some(read(wire, body).map(|review| rules(user, &review)))
+        }
         _ => None,
     }
 }
@@ -32,8 +37,20 @@ pub(crate) fn is_review(group: &str, version: &str, plural: &str) -> bool {
     matches!(
         (group, version, plural),
         ("authentication.k8s.io", "v1", "selfsubjectreviews")
-            | ("authorization.k8s.io", "v1", "selfsubjectaccessreviews")
+            | (
+                "authorization.k8s.io",
+                "v1",
+                "selfsubjectaccessreviews" | "selfsubjectrulesreviews"
+            )
     )
+}
+
+fn read(wire: Wire, body: Bytes) -> Result<Value, ApiError> {
+    if wire == Wire::Protobuf {
+        return protobuf::decode(&body);
+    }
+    let bytes = decode::json_bytes(wire, body)?;
+    serde_json::from_slice(&bytes).map_err(|error| ApiError::bad_request(error.to_string()))
 }
 
 fn who(user: &User) -> Response<Body> {
@@ -47,10 +64,7 @@ fn who(user: &User) -> Response<Body> {
     )
 }
 
-fn may(user: &User, wire: Wire, body: Bytes) -> Result<Response<Body>, ApiError> {
-    let bytes = decode::json_bytes(wire, body)?;
-    let review: Value =
-        serde_json::from_slice(&bytes).map_err(|error| ApiError::bad_request(error.to_string()))?;
+fn may(user: &User, review: &Value) -> Response<Body> {
     let spec = review.get("spec").cloned().unwrap_or_else(|| json!({}));
     let text = |path: &str| spec.pointer(path).and_then(Value::as_str).unwrap_or_default();
     let allowed = if spec.get("nonResourceAttributes").is_some() {
@@ -68,11 +82,35 @@ fn may(user: &User, wire: Wire, body: Bytes) -> Result<Response<Body>, ApiError>
         };
         authz::allows(user, &attributes)
     };
-    Ok(respond::json(
+    respond::json(
         201,
         &json!({
             "kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1",
             "metadata": {}, "spec": spec, "status": {"allowed": allowed},
         }),
-    ))
+    )
+}
+
+fn rules(user: &User, review: &Value) -> Response<Body> {
+    let mut resources = vec![json!({
+        "verbs": ["create"], "apiGroups": ["authorization.k8s.io", "authentication.k8s.io"],
+        "resources": ["selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"],
+    })];
+    let mut paths = vec![json!({
+        "verbs": ["get"],
+        "nonResourceURLs": authz::DISCOVERY.iter().flat_map(|path| [(*path).to_owned(), format!("{path}/*")])
+            .collect::<Vec<_>>(),
+    })];
+    if user.is_master() {
+        resources.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
+        paths.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
+    }
+    respond::json(
+        201,
+        &json!({
+            "kind": "SelfSubjectRulesReview", "apiVersion": "authorization.k8s.io/v1",
+            "metadata": {}, "spec": review.get("spec").cloned().unwrap_or_else(|| json!({})),
+            "status": {"resourceRules": resources, "nonResourceRules": paths, "incomplete": false},
+        }),
+    )
 }

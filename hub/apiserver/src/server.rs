@@ -32,8 +32,8 @@ use crate::health::Check;
 use crate::tls::Tls;
 use crate::watch::Frames;
 
-/// A handler for paths that are not the Kubernetes API's (`/v2/…` of the image registry): gets the
-/// caller, when there is one, and the request; `None` gives the request back as not its own.
+/// A handler for `/v2/…`, the image registry's paths. It gets the caller, when the certificate names
+/// one, and decides itself what strangers may do.
 pub type Extra = Arc<
     dyn Fn(Option<User>, Request<Incoming>) -> BoxFuture<'static, Response<Body>> + Send + Sync,
 >;

@@ -102,16 +102,17 @@ impl Strategy for Rules {
     }
 
     fn prepare_update(&self, subresource: Option<&str>, new: &mut Value, old: &Value) {
-        let owners = new.pointer("/metadata/ownerReferences").cloned();
+        // A binding writes its own condition together with spec.nodeName.
+        if subresource == Some("binding") {
+            return;
+        }
         keep_other_half(subresource, new, old);
         // The class follows from requests and limits, which do not change.
-        if subresource == Some("status") {
-            let _ = owners;
-            if let (Some(status), Some(class)) =
-                (child(new, "status"), old.pointer("/status/qosClass"))
-            {
-                status.insert("qosClass".to_owned(), class.clone());
-            }
+        let class = old.pointer("/status/qosClass").cloned();
+        if let (Some("status"), Some(class), Some(status)) =
+            (subresource, class, child(new, "status"))
+        {
+            status.insert("qosClass".to_owned(), class);
         }
     }
 
@@ -127,6 +128,7 @@ impl Strategy for Rules {
     ) -> Vec<FieldError> {
         match subresource {
             None => pod_spec::check_update(new, old),
+            Some("binding") => check_binding(new, old).into_iter().collect(),
             Some(_) => Vec::new(),
         }
     }
@@ -190,6 +192,22 @@ impl Strategy for Rules {
     }
 }
 
+/// The door `binding` names the node, once, and changes nothing else of the spec.
+fn check_binding(new: &Value, old: &Value) -> Option<FieldError> {
+    let bare = |object: &Value| {
+        let mut spec = object.get("spec").cloned().unwrap_or_default();
+        spec.as_object_mut().and_then(|spec| spec.remove("nodeName"));
+        spec
+    };
+    let before = text(old, "/spec/nodeName");
+    if !before.is_empty() && before != text(new, "/spec/nodeName") {
+        let shown = json!(text(new, "/spec/nodeName"));
+        return Some(FieldError::invalid("spec.nodeName", &shown, "may not change once set"));
+    }
+    let wrong = bare(new) != bare(old);
+    wrong.then(|| FieldError::forbidden("spec", "a binding may only set spec.nodeName"))
+}
+
 fn gates(object: &Value) -> String {
     let gates = list(object, "/spec/readinessGates");
     if gates.is_empty() {
@@ -200,4 +218,69 @@ fn gates(object: &Value) -> String {
             .is_some_and(|c| text(c, "/status") == "True")
     };
     format!("{}/{}", gates.iter().filter(met).count(), gates.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod() -> Value {
+        let mut object = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+        Rules.default(&mut object);
+        Rules.prepare_create(&mut object);
+        object
+    }
+
+    #[test]
+    fn a_binding_keeps_its_condition_and_moves_nothing_else() {
+        let old = pod();
+        let mut new = old.clone();
+        new["spec"]["nodeName"] = json!("pi-7");
+        new["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "True"}]);
+        let mut bound = new.clone();
+        Rules.prepare_update(Some("binding"), &mut bound, &old);
+        assert_eq!(bound, new);
+        assert_eq!(Rules.validate_update(Some("binding"), &new, &old), []);
+        let mut moved = new.clone();
+        moved["spec"]["nodeName"] = json!("pi-8");
+        assert_eq!(Rules.validate_update(Some("binding"), &moved, &new).len(), 1);
+        moved["spec"]["nodeName"] = json!("pi-7");
+        moved["spec"]["containers"] = json!([]);
+        assert_eq!(Rules.validate_update(Some("binding"), &moved, &new).len(), 1);
+    }
+
+    #[test]
+    fn each_door_writes_its_half() {
+        let old = pod();
+        let mut new = old.clone();
+        new["spec"]["containers"][0]["image"] = json!("j");
+        new["status"] = json!({"phase": "Running", "qosClass": "Guaranteed"});
+        let mut main = new.clone();
+        Rules.prepare_update(None, &mut main, &old);
+        assert_eq!((&main["spec"], &main["status"]), (&new["spec"], &old["status"]));
+        Rules.prepare_update(Some("status"), &mut new, &old);
+        assert_eq!(new["spec"], old["spec"]);
+        assert_eq!(new["status"], json!({"phase": "Running", "qosClass": "BestEffort"}));
+    }
+
+    #[test]
+    fn only_a_pod_that_somebody_runs_ends_gracefully() {
+        let mut object = pod();
+        assert_eq!(Rules.grace_period(&object), Some(0));
+        object["spec"]["nodeName"] = json!("pi-7");
+        assert_eq!(Rules.grace_period(&object), Some(30));
+        object["status"]["phase"] = json!("Succeeded");
+        assert_eq!(Rules.grace_period(&object), Some(0));
+    }
+
+    #[test]
+    fn selectable_fields_are_read() {
+        let mut object = pod();
+        object["spec"]["nodeName"] = json!("pi-7");
+        let fields = Rules.selectable_fields(&object);
+        assert_eq!(fields["spec.nodeName"], "pi-7");
+        assert_eq!(fields["status.phase"], "Pending");
+        assert_eq!(fields["spec.hostNetwork"], "false");
+        assert_eq!(fields.len(), FIELDS.len());
+    }
 }

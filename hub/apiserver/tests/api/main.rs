@@ -2,6 +2,9 @@
 
 mod access;
 mod answers;
+mod discovery;
+mod protobuf;
+mod subresources;
 mod support;
 mod verbs;
 mod watches;

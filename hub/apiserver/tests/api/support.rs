@@ -95,7 +95,9 @@ pub struct Hub {
     pub address: SocketAddr,
     pub authority: Authority,
     pub objects: Objects,
-    _stop: DropGuard,
+    /// Stops the server when dropped.
+    pub stop: DropGuard,
+    pub served: tokio::task::JoinHandle<std::io::Result<()>>,
 }
 
 impl Hub {
@@ -118,8 +120,8 @@ impl Hub {
             extra: None,
             checks: vec![Check { name: "store", run: Arc::new(|| Ok(())) }],
         };
-        tokio::spawn(serve(listener, tls, Limits::default(), server, stop.clone()));
-        Self { address, authority, objects, _stop: stop.drop_guard() }
+        let served = tokio::spawn(serve(listener, tls, Limits::default(), server, stop.clone()));
+        Self { address, authority, objects, stop: stop.drop_guard(), served }
     }
 
     /// Somebody who may do everything.
