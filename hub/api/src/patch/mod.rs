@@ -20,6 +20,7 @@ use json_patch::PatchOperation;
 use serde_json::Value;
 
 use crate::error::{ApiError, Cause, Details};
+use crate::schema::parse_json;
 use crate::schema::table::find;
 
 /// As kube-apiserver has it.
@@ -121,7 +122,7 @@ fn rejected() -> ApiError {
 fn object(patch: &[u8]) -> Result<Value, ApiError> {
     let bad =
         |why: &dyn std::fmt::Display| ApiError::bad_request(format!("error decoding patch: {why}"));
-    let value: Value = serde_json::from_slice(patch).map_err(|error| bad(&error))?;
+    let (value, _) = parse_json(patch).map_err(|error| bad(&error))?;
     if value.is_object() { Ok(value) } else { Err(bad(&"a patch is a JSON object")) }
 }
 

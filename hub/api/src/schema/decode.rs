@@ -10,6 +10,10 @@ use super::canonical::{Path, Step, canonicalise};
 use super::table::{find, split_api_version};
 use crate::error::ApiError;
 
+/// How many JSON objects a body may hold: `{}` is two bytes on the wire and hundreds in memory. What
+/// people apply has a few thousand.
+const MAX_OBJECTS: usize = 200_000;
+
 /// How many duplicates are named.
 const MAX_DUPLICATES: usize = 100;
 
@@ -106,25 +110,48 @@ fn claim(
     Ok(())
 }
 
-/// Any JSON text, and the paths of the fields that it names twice; the last one counts.
+/// Any JSON text, and the paths of the fields that it names twice; the last one counts. Nesting is
+/// bounded at 128, objects at 200,000.
 ///
 /// # Errors
 /// In Go's words where that is simple.
 pub fn parse_json(bytes: &[u8]) -> Result<(Value, Vec<String>), String> {
-    let duplicates = RefCell::new(Vec::new());
+    let seen = RefCell::new(Seen::default());
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let seed = Seed { path: &Path::ROOT, duplicates: &duplicates };
+    let seed = Seed { path: &Path::ROOT, seen: &seen };
     let value = seed.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
     match value {
-        Ok(value) => Ok((value, duplicates.into_inner())),
+        Ok(value) => Ok((value, seen.into_inner().duplicates)),
         Err(error) if error.is_eof() => Err("unexpected end of JSON input".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }
 
+#[derive(Default)]
+struct Seen {
+    duplicates: Vec<String>,
+    objects: usize,
+}
+
+impl Seen {
+    fn object<E: serde::de::Error>(&mut self) -> Result<(), E> {
+        self.objects += 1;
+        if MAX_OBJECTS < self.objects {
+            return Err(E::custom(format_args!("more than {MAX_OBJECTS} objects in one body")));
+        }
+        Ok(())
+    }
+
+    fn duplicate(&mut self, path: &Path<'_>) {
+        if self.duplicates.len() < MAX_DUPLICATES {
+            self.duplicates.push(path.strict());
+        }
+    }
+}
+
 struct Seed<'a> {
     path: &'a Path<'a>,
-    duplicates: &'a RefCell<Vec<String>>,
+    seen: &'a RefCell<Seen>,
 }
 
 impl<'de> DeserializeSeed<'de> for Seed<'_> {
@@ -175,7 +202,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let mut out = Vec::new();
         loop {
             let path = self.path.then(Step::Index(out.len()));
-            let seed = Seed { path: &path, duplicates: self.duplicates };
+            let seed = Seed { path: &path, seen: self.seen };
             match items.next_element_seed(seed)? {
                 Some(item) => out.push(item),
                 None => return Ok(Value::Array(out)),
@@ -184,18 +211,15 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        self.seen.try_borrow_mut().map_err(A::Error::custom)?.object()?;
         let mut out = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             let value = {
                 let path = self.path.then(Step::Field(&key));
                 if out.contains_key(&key) {
-                    let mut duplicates =
-                        self.duplicates.try_borrow_mut().map_err(A::Error::custom)?;
-                    if duplicates.len() < MAX_DUPLICATES {
-                        duplicates.push(path.strict());
-                    }
+                    self.seen.try_borrow_mut().map_err(A::Error::custom)?.duplicate(&path);
                 }
-                entries.next_value_seed(Seed { path: &path, duplicates: self.duplicates })?
+                entries.next_value_seed(Seed { path: &path, seen: self.seen })?
             };
             out.insert(key, value);
         }

@@ -96,6 +96,13 @@ fn deep_nesting_is_refused() {
 }
 
 #[test]
+fn a_body_of_empty_objects_does_not_eat_the_memory() {
+    let body = format!("{{\"spec\":{{\"containers\":[{}{{}}]}}}}", "{},".repeat(300_000));
+    let error = decode_json(body.as_bytes(), "", "v1", "Pod").unwrap_err();
+    assert!(error.message.contains("more than 200000 objects"), "{error}");
+}
+
+#[test]
 fn the_canonical_form_of_a_custom_kind_keeps_what_was_given() {
     let mut value = json!({
         "apiVersion": "cluster.open-cluster-management.io/v1", "kind": "ManagedCluster",
