@@ -139,7 +139,7 @@ impl Network for Fabric {
             let to = SocketAddr::new(who.ip.into(), port);
             (Door { protocol, port: host }, Target::Pod { realm: realm.clone(), to })
         });
-        self.doors.set(&format!("pod/{}", who.uid), doors.collect());
+        self.doors.set(&format!("pod/{}", who.uid), &doors.collect::<Vec<_>>());
         let pod = PodNet::new(who, realm.clone());
         realm.put_pod(pod.clone());
         self.pods.write().insert(pod.who().uid.clone(), pod);
@@ -147,7 +147,7 @@ impl Network for Fabric {
 
     fn remove_pod(&self, uid: &str) {
         let Some(pod) = self.pods.write().remove(uid) else { return };
-        self.doors.set(&format!("pod/{uid}"), Vec::new());
+        self.doors.set(&format!("pod/{uid}"), &[]);
         pod.realm().remove_pod(&pod);
         pod.close_listeners();
     }
@@ -171,7 +171,8 @@ impl Network for Fabric {
             };
             Some((door, target))
         });
-        self.doors.set(&format!("service/{realm}/{namespace}/{name}"), doors.collect());
+        let owner = format!("service/{realm}/{namespace}/{name}");
+        self.doors.set(&owner, &doors.collect::<Vec<_>>());
         network.set_service(namespace, name, service);
     }
 

@@ -138,9 +138,9 @@ impl NodePorts {
     }
 
     /// Replaces what one owner wants.
-    pub(crate) fn set(&self, owner: &str, doors: Vec<(Door, Target)>) {
+    pub(crate) fn set(&self, owner: &str, doors: &[(Door, Target)]) {
         let mut state = self.state.lock();
-        for (door, target) in &doors {
+        for (door, target) in doors {
             let claims = state.claims.entry(*door).or_default();
             match claims.iter_mut().find(|(holder, _)| holder == owner) {
                 Some((_, held)) => *held = target.clone(),
@@ -177,7 +177,7 @@ impl NodePorts {
             let holder = claims.get(door).and_then(|claims| claims.first());
             match holder {
                 Some((owner, target)) if *owner == way.owner => {
-                    *way.target.write() = target.clone()
+                    *way.target.write() = target.clone();
                 }
                 _ => way.closed.cancel(),
             }

@@ -1,6 +1,7 @@
 //! One start of a container: its world, its run, its end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use freewheel_spoke_agent::ports::{Exit, StartContainer};
 use freewheel_spoke_net::PodNet;
@@ -21,6 +22,9 @@ use crate::state::State;
 
 /// Most random bytes of one call.
 const MAX_RANDOM: u64 = 1 << 20;
+
+/// How long the clients of an HTTP container that ran out of memory have to take their answers.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// One start of a container.
 pub(crate) struct Container {
@@ -110,19 +114,22 @@ impl Container {
         ended.await.ok().flatten().unwrap_or_else(|| self.killed())
     }
 
-    async fn serve(
-        &self,
-        pool: &Arc<Pool>,
-        listener: Arc<freewheel_spoke_net::Listener>,
-    ) -> Exit {
-        let serving = serve(pool.clone(), listener, self.life.stopping().clone());
+    async fn serve(&self, pool: &Arc<Pool>, listener: Arc<freewheel_spoke_net::Listener>) -> Exit {
+        let serving = serve(pool.clone(), listener.clone(), self.life.stopping().clone());
         let mut serving = tokio_util::task::AbortOnDropHandle::new(
             self.runtimes.lane(Lane::Guests).spawn(serving),
         );
         tokio::select! {
-            _ = &mut serving => exit::completed(),
+            // Serving ends also because everything it served was killed.
+            _ = &mut serving => match self.life.cause() {
+                None => exit::completed(),
+                Some(cause) => exit::killed(cause),
+            },
             () = pool.oom.cancelled() => {
                 self.life.kill(Cause::Kill);
+                listener.close();
+                // Whoever asked still hears that it failed.
+                let _ = tokio::time::timeout(LAST_WORDS, &mut serving).await;
                 let text = "memory limit reached by an instance of the HTTP handler";
                 Exit { code: 137, reason: "OOMKilled".to_owned(), message: text.to_owned() }
             }

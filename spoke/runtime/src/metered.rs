@@ -26,7 +26,7 @@ use crate::ticker::{TICK, Ticker};
 const PERIOD: Duration = Duration::from_millis(100);
 
 /// A poll this long was ended by the epoch, not by the guest.
-const WHOLE_TICK: Duration = Duration::from_millis(TICK.as_millis() as u64 * 8 / 10);
+const WHOLE_TICK: Duration = TICK.saturating_sub(Duration::from_millis(2));
 
 /// So many of them in a row, with at most [`CALM`] between, make a hog.
 const HOG_POLLS: u32 = 3;
@@ -205,7 +205,8 @@ impl<F: Future> Metered<F> {
         let wall = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);
         let used = cpu.map_or(wall, |before| thread_cpu().saturating_sub(before));
         // Whoever polls long is measured exactly from the next poll on.
-        self.precise = SHORT.as_nanos() < u128::from(wall) || (cpu.is_some() && self.lane == Lane::Hogs);
+        self.precise =
+            SHORT.as_nanos() < u128::from(wall) || (cpu.is_some() && self.lane == Lane::Hogs);
         self.meter.usage.cpu_ns.fetch_add(used, Relaxed);
         if let Some(quota) = &self.meter.quota {
             quota.spend(used);

@@ -14,7 +14,8 @@ pub(crate) fn can_reserve(bytes: usize) -> bool {
     let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
     // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists, and without
     // access rights nothing can be read or written through it.
-    let Ok(start) = (unsafe { mmap_anonymous(std::ptr::null_mut(), bytes, ProtFlags::empty(), flags) })
+    let Ok(start) =
+        (unsafe { mmap_anonymous(std::ptr::null_mut(), bytes, ProtFlags::empty(), flags) })
     else {
         return false;
     };

@@ -86,7 +86,9 @@ async fn send(pod: Arc<PodNet>, mut request: Request<WasiBody>, options: Request
 fn to_http(error: NetError) -> Error {
     match error {
         NetError::Refused | NetError::Reset => Error::ConnectionRefused,
-        NetError::NameUnknown => Error::DnsError { rcode: Some("NXDOMAIN".to_owned()), info_code: None },
+        NetError::NameUnknown => {
+            Error::DnsError { rcode: Some("NXDOMAIN".to_owned()), info_code: None }
+        }
         NetError::Denied => Error::DestinationIpProhibited,
         NetError::Unreachable => Error::DestinationIpUnroutable,
         NetError::TooMany => Error::ConnectionLimitReached,

@@ -166,7 +166,7 @@ impl Pool {
         let proxy = match self.pre.instantiate_async(&mut store).await {
             Ok(proxy) => proxy,
             Err(error) => {
-                let _ = first.answer.send(Err(Failure::Trap(format!("{:#}", error))));
+                let _ = first.answer.send(Err(Failure::Trap(format!("{error:#}"))));
                 return Err(error);
             }
         };

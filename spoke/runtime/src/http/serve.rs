@@ -89,8 +89,10 @@ async fn connection(server: Arc<Server>, conn: Conn) {
         async move { Ok::<_, Infallible>(answer(&server, request).await) }
     });
     let io = TokioIo::new(conn.into_io());
-    let connection =
-        http1::Builder::new().pipeline_flush(true).max_buf_size(MAX_HEAD).serve_connection(io, service);
+    let connection = http1::Builder::new()
+        .pipeline_flush(true)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(io, service);
     tokio::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
@@ -128,7 +130,8 @@ fn failed(failure: &Failure) -> Response<HyperOutgoingBody> {
 
 fn text(status: StatusCode, text: &str) -> Response<HyperOutgoingBody> {
     let body = Full::new(Bytes::from(format!("{text}\n")));
-    let mut response = Response::new(body.map_err(|never: Infallible| match never {}).boxed_unsync());
+    let mut response =
+        Response::new(body.map_err(|never: Infallible| match never {}).boxed_unsync());
     *response.status_mut() = status;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, plain);

@@ -204,7 +204,7 @@ mod tests {
         let log = dir.path().join("log");
         let mut file = LogFile::new(log.clone());
         let line = format!("{}\n", "x".repeat(MAX_LINE));
-        for _ in 0..(3 * MAX_FILE as usize / MAX_LINE) {
+        for _ in 0..(3 * MAX_FILE / MAX_LINE as u64) {
             put(&mut file, Source::Stdout, &line);
             file.flush();
         }

@@ -60,7 +60,7 @@ async fn pump(
     out: &mpsc::Sender<io::Result<Bytes>>,
 ) -> io::Result<()> {
     let follow = options.follow;
-    let mut reader = blocking(move || Reader::open(log, options)).await?;
+    let mut reader = blocking(move || Reader::open(log, &options)).await?;
     loop {
         // What is written after this mark wakes the wait below, so that nothing falls between.
         let ended = live.as_mut().is_none_or(|live| {
@@ -110,7 +110,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn open(log: PathBuf, options: LogOptions) -> io::Result<Self> {
+    fn open(log: PathBuf, options: &LogOptions) -> io::Result<Self> {
         let mut reader = Self {
             log,
             files: VecDeque::new(),

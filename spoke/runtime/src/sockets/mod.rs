@@ -202,11 +202,8 @@ fn from_std(address: SocketAddr) -> IpSocketAddress {
     let port = address.port();
     match from_ip(address.ip()) {
         IpAddress::Ipv4(address) => IpSocketAddress::Ipv4(Ipv4SocketAddress { port, address }),
-        IpAddress::Ipv6(address) => IpSocketAddress::Ipv6(Ipv6SocketAddress {
-            port,
-            flow_info: 0,
-            address,
-            scope_id: 0,
-        }),
+        IpAddress::Ipv6(address) => {
+            IpSocketAddress::Ipv6(Ipv6SocketAddress { port, flow_info: 0, address, scope_id: 0 })
+        }
     }
 }

@@ -1,0 +1,228 @@
+//! What a container's start, run and end promise.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use freewheel_spoke_agent::ports::Containers as _;
+use freewheel_spoke_runtime::LogOptions;
+use support::{compile, node};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ends_are_told_as_kubernetes_tells_them() {
+    let node = node();
+    let check = async |words: &[&str], code: i32, reason: &str| {
+        let exit = node.run(node.kit(&words.join("-"), words)).await;
+        assert_eq!((exit.code, exit.reason.as_str()), (code, reason), "{words:?}: {exit:?}");
+    };
+    check(&["nop"], 0, "Completed").await;
+    check(&["fail"], 1, "Error").await;
+    check(&["exit", "0"], 0, "Completed").await;
+    check(&["exit", "1"], 1, "Error").await;
+    check(&["panic"], 134, "Error").await;
+    node.logged("panic", "panicked on purpose").await;
+    node.logged("fail", "failed on purpose").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_ends_at_the_limit() {
+    let node = node();
+    let mut eater = node.kit("eater", &["eat"]);
+    eater.0.memory_limit = Some(32 << 20);
+    let exit = node.run(eater).await;
+    assert_eq!((exit.code, exit.reason.as_str()), (137, "OOMKilled"), "{exit:?}");
+    let mut tiny = node.kit("tiny", &["nop"]);
+    tiny.0.memory_limit = Some(64 << 10);
+    assert_eq!(node.run(tiny).await.reason, "OOMKilled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_run_says_why() {
+    let node = node();
+    let run = async |name: &str, wat: &str| {
+        let artifact = node.dir.path().join(name);
+        compile(&wat::parse_str(wat).unwrap(), &artifact);
+        node.run(node.container(name, &artifact)).await
+    };
+    let exit = run("strange", r#"(component (import "wasi:foo/bar@0.1.0" (instance)))"#).await;
+    assert_eq!(exit.reason, "StartError");
+    assert_eq!(exit.message, "module imports wasi:foo/bar@0.1.0 which no pod is given");
+    let exit = run("empty", "(component)").await;
+    assert!(exit.message.contains("exports neither wasi:cli/run"), "{exit:?}");
+    let none = node.run(node.container("none", std::path::Path::new("/nonexistent"))).await;
+    assert_eq!(none.reason, "StartError");
+    let junk = node.dir.path().join("junk.cwasm");
+    std::fs::write(&junk, b"this is no artifact").unwrap();
+    let junk = node.run(node.container("junk", &junk)).await;
+    assert!(junk.message.contains("cannot be loaded"), "{junk:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn arguments_environment_and_files_are_what_the_pod_gives() {
+    let node = node();
+    let mut env = node.kit("env", &["env", "GREETING", "a b"]);
+    env.0.env = vec![("GREETING".to_owned(), "hi".to_owned())];
+    assert_eq!(node.run(env).await.code, 0);
+    assert_eq!(node.log("env"), "hi [\"GREETING\", \"a b\"]\n");
+
+    let shared = node.dir.path().join("shared");
+    std::fs::create_dir(&shared).unwrap();
+    let mounted = |pod: &str, words: &[&str], read_only| {
+        let mut start = node.kit(pod, words);
+        start.0.mounts = vec![(shared.clone(), "/data".to_owned(), read_only)];
+        start
+    };
+    assert_eq!(node.run(mounted("put", &["put", "/data/f", "kept"], false)).await.code, 0);
+    assert_eq!(node.run(mounted("cat", &["cat", "/data/f"], true)).await.code, 0);
+    assert_eq!(node.log("cat"), "kept\n");
+    assert_eq!(node.run(mounted("ro", &["put", "/data/g", "no"], true)).await.code, 1);
+    assert_eq!(node.run(mounted("out", &["cat", "/data/../../etc/passwd"], false)).await.code, 1);
+    assert_eq!(node.run(node.kit("other", &["cat", "/data/f"])).await.code, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spinning_guest_is_killed_at_once() {
+    let node = node();
+    let id = node.start(node.kit("spin", &["spin"]));
+    node.started(&id).await;
+    let asked = Instant::now();
+    node.runtime.stop(&id, Duration::from_secs(30));
+    let exit = node.exited(&id).await;
+    // One tick is 10 ms; the rest is for a busy machine.
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert_eq!(exit.code, 143, "it has no ears: no grace to wait for");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sleeping_guest_is_ended_at_once() {
+    let node = node();
+    let id = node.start(node.kit("sleep", &["sleep"]));
+    node.started(&id).await;
+    node.runtime.stop(&id, Duration::from_secs(30));
+    assert_eq!(node.exited(&id).await.code, 143);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_hears_the_stop_and_ends_by_itself() {
+    let node = node();
+    let id = node.start(node.kit("echo", &["echo", "0.0.0.0:7000"]));
+    node.logged("echo", "ready").await;
+    node.runtime.stop(&id, Duration::from_secs(30));
+    assert_eq!(node.exited(&id).await.code, 0);
+    assert!(node.log("echo").contains("leaving: ConnectionAborted"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_end_is_killed_after_its_grace() {
+    let node = node();
+    let id = node.start(node.kit("echo", &["echo", "0.0.0.0:7000"]));
+    node.logged("echo", "ready").await;
+    // The server sits in this connection and does not come back to accept.
+    let _held = node.dial("echo", 7000).unwrap();
+    let asked = Instant::now();
+    node.runtime.stop(&id, Duration::from_millis(300));
+    assert_eq!(node.exited(&id).await.code, 137);
+    assert!(Duration::from_millis(300) <= asked.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guests_talk_over_the_pod_network() {
+    let node = node();
+    node.start(node.kit("server", &["echo", "0.0.0.0:7000"]));
+    node.start(node.kit("udp", &["udp-echo", "0.0.0.0:7001"]));
+    node.logged("server", "ready").await;
+    node.logged("udp", "ready").await;
+    let (server, udp) = (node.ip("server"), node.ip("udp"));
+    let said = async |pod: &str, words: &[&str]| {
+        let exit = node.run(node.kit(pod, words)).await;
+        assert_eq!(exit.code, 0, "{exit:?} {}", node.log(pod));
+        node.log(pod)
+    };
+    assert_eq!(said("a", &["ask", &format!("{server}:7000"), "hello"]).await, "hello\n");
+    assert_eq!(said("b", &["udp-ask", &format!("{udp}:7001"), "hello"]).await, "hello\n");
+    assert_eq!(said("c", &["connect", &format!("{server}:9")]).await, "ConnectionRefused\n");
+    assert_eq!(said("d", &["connect", "10.64.9.9:80"]).await, "HostUnreachable\n");
+    assert_eq!(said("e", &["connect", "1.1.1.1:80"]).await, "PermissionDenied\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guests_that_spin_do_not_disturb_their_neighbours() {
+    let node = node();
+    for pod in ["hog-a", "hog-b", "hog-c", "hog-d"] {
+        let id = node.start(node.kit(pod, &["spin"]));
+        node.started(&id).await;
+        let demoted = async {
+            while node
+                .runtime
+                .usage(&id)
+                .unwrap()
+                .0
+                .demoted
+                .load(std::sync::atomic::Ordering::Relaxed)
+                == 0
+            {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(support::SOON, demoted).await.unwrap();
+    }
+    node.start(node.kit("server", &["echo", "0.0.0.0:7000"]));
+    node.logged("server", "ready").await;
+    let server = format!("{}:7000", node.ip("server"));
+    assert_eq!(node.run(node.kit("client", &["rounds", &server, "200"])).await.code, 0);
+    let median: u64 = node.log("client").trim().parse().unwrap();
+    // On one runtime with the hogs a round trip takes 20 000 µs and more; alone it takes 4.
+    assert!(median < 5_000, "{median} µs");
+    node.runtime.abandon();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_makes_a_guest_wait() {
+    let node = node();
+    let mut worker = node.kit("worker", &["spin"]);
+    worker.0.cpu_limit_milli = Some(200);
+    let id = node.start(worker);
+    node.started(&id).await;
+    let (usage, _) = node.runtime.usage(&id).unwrap();
+    let used = || usage.cpu_ns.load(std::sync::atomic::Ordering::Relaxed);
+    let (before, start) = (used(), Instant::now());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let share = (used() - before) as f64 / start.elapsed().as_nanos() as f64;
+    assert!((0.05..0.40).contains(&share), "{share}");
+    node.runtime.stop(&id, Duration::ZERO);
+    node.exited(&id).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clock_of_guests_stands_still_when_none_runs() {
+    let node = node();
+    let id = node.start(node.kit("sleep", &["sleep"]));
+    node.started(&id).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let before = node.runtime.ticks();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(node.runtime.ticks() <= before + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_lines_is_whole_in_the_log() {
+    let node = node();
+    let id = node.start(node.kit("lines", &["lines", "20000"]));
+    node.started(&id).await;
+    let options = LogOptions { follow: true, ..LogOptions::default() };
+    let mut pieces = node.runtime.logs(&node.dir.path().join("lines.log"), options);
+    assert_eq!(node.exited(&id).await.code, 0);
+    assert_eq!(node.log("lines").lines().count(), 20_000);
+    let mut followed = 0;
+    while let Some(piece) = pieces.recv().await {
+        followed += piece.unwrap().iter().filter(|byte| **byte == b'\n').count();
+    }
+    assert_eq!(followed, 20_000);
+    node.runtime.forget_pod("lines");
+    let gone = async {
+        while node.dir.path().join("lines.log").exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(support::SOON, gone).await.unwrap();
+}

@@ -1,0 +1,225 @@
+//! A node with nothing but a pod network and a runtime, and guests compiled for it.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
+#![expect(dead_code, reason = "each test file uses its part")]
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use freewheel_link::names::ClusterName;
+use freewheel_spoke_agent::ports::{
+    ContainerId, Containers as _, Exit, Input, Network as _, PodNetwork, StartContainer,
+};
+use freewheel_spoke_engine::{Profile, compiler_config};
+use freewheel_spoke_net::{ConnIo, Fabric};
+use freewheel_spoke_runtime::{Runtime, RuntimeOptions, Runtimes};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+/// Bound of every wait: generous, because the machine may be busy.
+pub const SOON: Duration = Duration::from_secs(20);
+
+fn profile() -> Profile {
+    freewheel_spoke_runtime::choose_profile(100).unwrap()
+}
+
+/// Compiles a component as the hub would.
+pub fn compile(component: &[u8], artifact: &Path) {
+    static ENGINE: OnceLock<wasmtime::Engine> = OnceLock::new();
+    let engine = ENGINE
+        .get_or_init(|| wasmtime::Engine::new(&compiler_config(&profile()).unwrap()).unwrap());
+    std::fs::write(artifact, engine.precompile_component(component).unwrap()).unwrap();
+}
+
+/// The artifact of one of the guests next to this file.
+pub fn guest(name: &str) -> PathBuf {
+    static BUILT: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
+    let mut built = BUILT.lock().unwrap();
+    let built = built.get_or_insert_with(build);
+    built[name].clone()
+}
+
+fn build() -> HashMap<String, PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--release", "--locked", "--target", "wasm32-wasip2"])
+        .arg("--manifest-path")
+        .arg(here.join("tests/guests/Cargo.toml"))
+        .arg("--target-dir")
+        .arg(&target)
+        // The flags of the build around this one are for another machine.
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("CARGO_TARGET_DIR")
+        .env_remove("CARGO_BUILD_TARGET")
+        .status()
+        .unwrap();
+    assert!(status.success(), "guests do not build");
+    let artifact = |name: &str| {
+        let wasm = target.join(format!("wasm32-wasip2/release/{name}.wasm"));
+        let artifact = target.join(format!("{name}-{}.cwasm", std::process::id()));
+        compile(&std::fs::read(wasm).unwrap(), &artifact);
+        (name.to_owned(), artifact)
+    };
+    ["kit", "web"].map(artifact).into()
+}
+
+/// A node in a test.
+pub struct Node {
+    pub runtime: Arc<Runtime>,
+    pub fabric: Arc<Fabric>,
+    pub dir: tempfile::TempDir,
+    inputs: tokio::sync::Mutex<Inputs>,
+}
+
+struct Inputs {
+    new: mpsc::UnboundedReceiver<Input>,
+    started: Vec<ContainerId>,
+    exited: HashMap<ContainerId, Exit>,
+}
+
+/// A node with as many guest threads as the machine has cores.
+pub fn node() -> Node {
+    let fabric = Fabric::new(Handle::current());
+    let (tell, new) = mpsc::unbounded_channel();
+    let runtime = Runtime::new(RuntimeOptions {
+        profile: profile(),
+        fabric: fabric.clone(),
+        control: Handle::current(),
+        runtimes: Runtimes::new(2).unwrap(),
+        deliver: Arc::new(move |input| drop(tell.send(input))),
+    });
+    let inputs = Inputs { new, started: Vec::new(), exited: HashMap::new() };
+    let dir = tempfile::tempdir().unwrap();
+    Node { runtime: runtime.unwrap(), fabric, dir, inputs: tokio::sync::Mutex::new(inputs) }
+}
+
+/// A container in the making.
+pub struct Start(pub StartContainer);
+
+impl Node {
+    /// A container that runs this artifact in a pod of its own, unless the pod is there already.
+    pub fn container(&self, pod: &str, artifact: &Path) -> Start {
+        let uid = pod.to_owned();
+        if self.fabric.pod(&uid).is_none() {
+            let last = pod.bytes().fold(7_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
+            self.fabric.add_pod(PodNetwork {
+                uid: uid.clone(),
+                realm: ClusterName::root(),
+                namespace: "default".to_owned(),
+                ip: std::net::Ipv4Addr::new(10, 64, 0, last),
+                hostname: pod.to_owned(),
+                aliases: Vec::new(),
+                host_ports: Vec::new(),
+            });
+        }
+        Start(StartContainer {
+            id: ContainerId { pod: uid, container: "main".to_owned(), attempt: 0 },
+            realm: ClusterName::root(),
+            namespace: "default".to_owned(),
+            pod_name: pod.to_owned(),
+            artifact: artifact.to_owned(),
+            args: vec!["guest".to_owned()],
+            env: Vec::new(),
+            mounts: Vec::new(),
+            memory_limit: None,
+            cpu_limit_milli: None,
+            ports: Vec::new(),
+            http_reuse: 128,
+            log: self.dir.path().join(format!("{pod}.log")),
+        })
+    }
+
+    /// The program `kit` with these words, in a pod of its own.
+    pub fn kit(&self, pod: &str, words: &[&str]) -> Start {
+        let mut start = self.container(pod, &guest("kit"));
+        start.0.args.extend(words.iter().map(ToString::to_string));
+        start
+    }
+
+    pub fn ip(&self, pod: &str) -> String {
+        self.fabric.pod(pod).unwrap().ip().to_string()
+    }
+
+    pub fn start(&self, start: Start) -> ContainerId {
+        let id = start.0.id.clone();
+        self.runtime.start(start.0);
+        id
+    }
+
+    /// Runs it and waits for its end.
+    pub async fn run(&self, start: Start) -> Exit {
+        let id = self.start(start);
+        self.exited(&id).await
+    }
+
+    pub async fn started(&self, id: &ContainerId) {
+        self.input(|inputs| inputs.started.contains(id).then_some(())).await;
+    }
+
+    pub async fn exited(&self, id: &ContainerId) -> Exit {
+        self.input(|inputs| inputs.exited.get(id).cloned()).await
+    }
+
+    async fn input<T>(&self, seek: impl Fn(&Inputs) -> Option<T>) -> T {
+        let mut inputs = self.inputs.lock().await;
+        loop {
+            if let Some(found) = seek(&inputs) {
+                return found;
+            }
+            match tokio::time::timeout(SOON, inputs.new.recv()).await.unwrap().unwrap() {
+                Input::Started(id) => inputs.started.push(id),
+                Input::Exited(id, exit) => drop(inputs.exited.insert(id, exit)),
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+    }
+
+    /// The words of the pod's log without times.
+    pub fn log(&self, pod: &str) -> String {
+        let text = std::fs::read_to_string(self.dir.path().join(format!("{pod}.log")));
+        let text = text.unwrap_or_default();
+        text.lines().map(|line| format!("{}\n", line.splitn(4, ' ').nth(3).unwrap_or(""))).collect()
+    }
+
+    /// Waits until the pod's log holds this.
+    pub async fn logged(&self, pod: &str, text: &str) {
+        let found = async {
+            while !self.log(pod).contains(text) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(SOON, found).await.unwrap();
+    }
+
+    pub fn dial(&self, pod: &str, port: u16) -> Option<ConnIo> {
+        self.fabric.dial_pod(pod, port).ok()
+    }
+
+    /// The status and text of an answer to GET.
+    pub async fn get(&self, pod: &str, port: u16, path: &str) -> (u16, String) {
+        let mut conn = self.dial(pod, port).expect("nobody listens");
+        let head = format!("GET {path} HTTP/1.1\r\nhost: {pod}\r\nconnection: close\r\n\r\n");
+        conn.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        tokio::time::timeout(SOON, conn.read_to_string(&mut answer)).await.unwrap().unwrap();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        // Answers of unknown length come in chunks; ours are one chunk.
+        let body = match body.split_once("\r\n") {
+            Some((_, chunk)) => chunk.split("\r\n").next().unwrap_or("").to_owned(),
+            None => body.to_owned(),
+        };
+        (status, body)
+    }
+}
