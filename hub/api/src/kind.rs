@@ -125,6 +125,7 @@ pub trait Strategy: Send + Sync {
     fn to_stored(&self, _object: &mut Value) {}
 
     /// From the stored form to this version's.
+    #[expect(clippy::wrong_self_convention, reason = "it is the object that comes from there")]
     fn from_stored(&self, _object: &mut Value) {}
 
     /// Columns of the Table, the first being Name.

@@ -204,7 +204,9 @@ mod tests {
 
     fn check(meta: Value) -> Vec<String> {
         let kind = kinds::find("", "v1", "pods").unwrap();
-        let errors = validate(kind, &json!({"metadata": meta}), "default");
+        let mut object = json!({});
+        object["metadata"] = meta;
+        let errors = validate(kind, &object, "default");
         errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect()
     }
 

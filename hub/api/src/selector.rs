@@ -6,6 +6,7 @@
 mod field;
 mod label;
 mod lexer;
+mod parse;
 
 pub use field::FieldSelector;
 pub use label::{LabelSelector, Operator, Requirement};

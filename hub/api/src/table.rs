@@ -110,8 +110,11 @@ mod tests {
     use super::*;
     use crate::kinds;
 
-    /// Columns as kube-apiserver 1.36 names them: name, type, format, priority.
-    const RECORDED: &[(&str, &[(&str, &str, &str, u8)])] = &[
+    /// Name, type, format, priority.
+    type Recorded = (&'static str, &'static str, &'static str, u8);
+
+    /// Columns as kube-apiserver 1.36 names them.
+    const RECORDED: &[(&str, &[Recorded])] = &[
         (
             "v1/pods",
             &[
@@ -233,7 +236,7 @@ mod tests {
             ],
         ),
     ];
-    const EVENTS: &[(&str, &str, &str, u8)] = &[
+    const EVENTS: &[Recorded] = &[
         ("Last Seen", "string", "", 0),
         ("Type", "string", "", 0),
         ("Reason", "string", "", 0),

@@ -135,7 +135,8 @@ fn check_strategy(object: &Value) -> Vec<FieldError> {
         }
         "RollingUpdate" => match rolling {
             None => {
-                errors.push(FieldError::required(path, "this should be defaulted and never be nil"))
+                errors
+                    .push(FieldError::required(path, "this should be defaulted and never be nil"));
             }
             Some(rolling) => errors.extend(check_rolling(path, rolling)),
         },

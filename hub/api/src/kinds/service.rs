@@ -96,7 +96,14 @@ impl Strategy for Rules {
 
     fn warnings(&self, object: &Value) -> Vec<String> {
         let spec = object.get("spec").unwrap_or(&Value::Null);
-        classes::warnings(classes::SERVICE, spec, "spec")
+        let mut found = classes::warnings(classes::SERVICE, spec, "spec");
+        if text(spec, "/type") == "LoadBalancer" {
+            found.push(
+                "spec.type: a LoadBalancer gets node ports here and stays without an address of its own"
+                    .to_owned(),
+            );
+        }
+        found
     }
 
     fn selectable_fields(&self, object: &Value) -> BTreeMap<String, String> {
@@ -317,7 +324,8 @@ mod tests {
     use super::*;
 
     fn service(spec: Value) -> Value {
-        let mut object = json!({"metadata": {"name": "s"}, "spec": spec});
+        let mut object = json!({"metadata": {"name": "s"}});
+        object["spec"] = spec;
         Rules.default(&mut object);
         object
     }

@@ -162,10 +162,9 @@ mod tests {
 
     /// One container in this state, in a pod of this phase.
     fn pod(phase: &str, status: Value) -> Value {
-        json!({
-            "spec": {"containers": [{"name": "a"}]},
-            "status": {"phase": phase, "containerStatuses": [status]},
-        })
+        let mut pod = json!({"spec": {"containers": [{"name": "a"}]}, "status": {"phase": phase}});
+        pod["status"]["containerStatuses"] = Value::Array(vec![status]);
+        pod
     }
 
     #[track_caller]

@@ -11,6 +11,9 @@ use crate::name as names;
 const RESTART: &[&str] = &["Always", "OnFailure", "Never"];
 const DNS: &[&str] = &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
 const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
+/// Complaints about a name.
+type Rule = fn(&str) -> Vec<String>;
+
 const NEGATIVE: &str = "must be greater than or equal to 0";
 
 /// Every mistake of the spec, which stands at `path`.
@@ -55,7 +58,7 @@ pub(super) fn one_of(
 }
 
 fn check_names(spec: &Value, path: &str) -> Vec<FieldError> {
-    let rules: [(&str, fn(&str) -> Vec<String>); 6] = [
+    let rules: [(&str, Rule); 6] = [
         ("serviceAccountName", names::dns_subdomain),
         ("nodeName", names::dns_subdomain),
         ("hostname", names::dns_label),

@@ -176,7 +176,7 @@ fn check_variable(path: &str, variable: &Value) -> Vec<FieldError> {
     let sources = map(from, "").count();
     if !text(variable, "/value").is_empty() {
         let text = "may not be specified when `value` is not empty";
-        errors.push(FieldError::invalid(path.clone(), &json!(""), text));
+        errors.push(FieldError::invalid(path, &json!(""), text));
         return errors;
     }
     if sources == 0 {

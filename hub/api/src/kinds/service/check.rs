@@ -265,7 +265,8 @@ mod tests {
     use crate::kinds::service::KIND;
 
     fn check(spec: Value) -> Vec<String> {
-        let mut object = json!({"metadata": {"name": "s"}, "spec": spec});
+        let mut object = json!({"metadata": {"name": "s"}});
+        object["spec"] = spec;
         KIND.strategy.default(&mut object);
         let errors = KIND.strategy.validate(&object);
         errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect()
