@@ -1,0 +1,118 @@
+//! Pod addresses out of the ranges that the hub has leased to this spoke.
+//!
+//! Guarantees: no two pods of a realm have one address; the first address of a range (`.0`), `.1`, which is
+//! the realm's own on this spoke, and the last are never given; a released one comes
+//! back last, because peers remember it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use freewheel_link::names::ClusterName;
+
+/// Addresses of all realms.
+#[derive(Debug, Default)]
+pub struct Addresses(BTreeMap<ClusterName, Realm>);
+
+#[derive(Debug, Default)]
+struct Realm {
+    ranges: BTreeSet<(Ipv4Addr, u8)>,
+    used: BTreeSet<Ipv4Addr>,
+    last: Option<Ipv4Addr>,
+}
+
+impl Addresses {
+    /// A range may be used. One that is no range of pods (`/8` to `/30`) is ignored.
+    pub fn lease(&mut self, realm: &ClusterName, base: Ipv4Addr, prefix: u8) {
+        if (8..=30).contains(&prefix) {
+            self.0.entry(realm.clone()).or_default().ranges.insert((base, prefix));
+        }
+    }
+
+    /// Forgets all ranges of a realm; the addresses in use stay.
+    pub fn revoke_all(&mut self, realm: &ClusterName) {
+        if let Some(realm) = self.0.get_mut(realm) {
+            realm.ranges.clear();
+        }
+    }
+
+    /// Marks an address as used: a pod kept it over the agent's restart.
+    pub fn hold(&mut self, realm: &ClusterName, ip: Ipv4Addr) {
+        let realm = self.0.entry(realm.clone()).or_default();
+        realm.used.insert(ip);
+        realm.last = realm.last.max(Some(ip));
+    }
+
+    /// Gives an address back.
+    pub fn release(&mut self, realm: &ClusterName, ip: Ipv4Addr) {
+        if let Some(realm) = self.0.get_mut(realm) {
+            realm.used.remove(&ip);
+        }
+    }
+
+    /// Takes the next free address, or `None` when all leased ones are in use.
+    pub fn take(&mut self, realm: &ClusterName) -> Option<Ipv4Addr> {
+        let realm = self.0.get_mut(realm)?;
+        let free = |ip: &Ipv4Addr| !realm.used.contains(ip);
+        let after = |ip: &Ipv4Addr| realm.last.is_none_or(|last| last < *ip);
+        let ip = addresses(&realm.ranges)
+            .find(|ip| after(ip) && free(ip))
+            .or_else(|| addresses(&realm.ranges).find(free))?;
+        realm.used.insert(ip);
+        realm.last = Some(ip);
+        Some(ip)
+    }
+}
+
+fn addresses(ranges: &BTreeSet<(Ipv4Addr, u8)>) -> impl Iterator<Item = Ipv4Addr> {
+    ranges.iter().flat_map(|(base, prefix)| {
+        let first = u32::from(*base);
+        let size = 1_u32 << (32 - u32::from(*prefix));
+        (2..size - 1).filter_map(move |offset| first.checked_add(offset)).map(Ipv4Addr::from)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leased(prefix: u8) -> (Addresses, ClusterName) {
+        let mut addresses = Addresses::default();
+        let realm = ClusterName::root();
+        addresses.lease(&realm, Ipv4Addr::new(10, 64, 3, 0), prefix);
+        (addresses, realm)
+    }
+
+    #[test]
+    fn addresses_are_given_in_turn_and_come_back_last() {
+        let (mut all, realm) = leased(29);
+        let mut take = || all.take(&realm).map(|ip| ip.octets()[3]);
+        assert_eq!([take(), take(), take()], [Some(2), Some(3), Some(4)]);
+        all.release(&realm, Ipv4Addr::new(10, 64, 3, 2));
+        let mut take = || all.take(&realm).map(|ip| ip.octets()[3]);
+        assert_eq!([take(), take(), take(), take()], [Some(5), Some(6), Some(2), None]);
+    }
+
+    #[test]
+    fn a_kept_address_is_not_given_twice() {
+        let (mut all, realm) = leased(24);
+        all.hold(&realm, Ipv4Addr::new(10, 64, 3, 9));
+        assert_eq!(all.take(&realm), Some(Ipv4Addr::new(10, 64, 3, 10)));
+    }
+
+    #[test]
+    fn realms_do_not_meet() {
+        let (mut all, realm) = leased(24);
+        let other = ClusterName::try_from("pi-7").unwrap();
+        assert_eq!(all.take(&other), None);
+        all.lease(&other, Ipv4Addr::new(10, 64, 3, 0), 24);
+        assert_eq!(all.take(&other), all.take(&realm));
+    }
+
+    #[test]
+    fn a_hostile_range_is_ignored() {
+        for prefix in [0, 7, 31, 32, 255] {
+            let (mut all, realm) = leased(prefix);
+            assert_eq!(all.take(&realm), None, "/{prefix}");
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! One decided action → the ports. Each answers whether it changed something, so that the pod is decided anew.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use freewheel_link::digest::Digest;
+use freewheel_link::names::ClusterName;
+use freewheel_link::plan::{Kind, ModuleV1, Protocol};
+use tracing::{info, warn};
+
+use super::Agent;
+use crate::env::{Around, arguments, environment};
+use crate::pods::decide::Action;
+use crate::pods::{Done, Module, Pod, Volumes, Which, events};
+use crate::ports::{ContainerId, PodNetwork, StartContainer};
+use crate::volumes;
+
+/// The containers of a pod that run this component, with their images.
+pub(super) fn users(pod: &Pod, digest: &Digest) -> Vec<(Which, String)> {
+    let init = (0..pod.init.len()).map(Which::Init);
+    init.chain((0..pod.containers.len()).map(Which::Main))
+        .filter_map(|which| {
+            let (_, spec) = pod.at(which)?;
+            (spec.module == ModuleV1::Component(*digest)).then(|| (which, spec.image.clone()))
+        })
+        .collect()
+}
+
+impl Agent {
+    /// Does it; whether anything changed.
+    pub(super) fn act(&mut self, uid: &str, action: Action) -> bool {
+        match action {
+            Action::AddNetwork => self.add_network(uid),
+            Action::MakeVolumes => self.add_volumes(uid),
+            Action::Want(which, digest) => self.want(uid, which, digest),
+            Action::Start(which, digest) => self.start(uid, which, &digest),
+            Action::Stop(which, grace) => self.stop(uid, which, grace, false),
+            Action::Replace(which, grace) => self.stop(uid, which, grace, true),
+            Action::Risen => self.change(uid, |pod| pod.rising = false),
+            Action::Finish(done) => self.finish(uid, done),
+            Action::RemoveNetwork => self.remove_network(uid),
+            Action::Clean => self.leave(uid),
+        }
+    }
+
+    fn change(&mut self, uid: &str, change: impl FnOnce(&mut Pod)) -> bool {
+        self.pods.get_mut(uid).map(change).is_some()
+    }
+
+    fn event(&mut self, uid: &str, which: Option<Which>, warning: bool, what: &str, text: String) {
+        let unix = self.ports.clock.unix_ms();
+        let Some(pod) = self.pods.get(uid) else { return };
+        let event = match which {
+            Some(which) => events::of_container(pod, which, unix, warning, what, text),
+            None => events::about(pod, unix, warning, what, text),
+        };
+        self.tell(event);
+    }
+
+    fn add_network(&mut self, uid: &str) -> bool {
+        let Some(pod) = self.pods.get(uid) else { return false };
+        let (realm, kept) = (pod.realm.clone(), pod.ip);
+        let Some(ip) = kept.or_else(|| self.addresses.take(&realm)) else {
+            if pod.said.is_none() {
+                let text = "Failed to create pod sandbox: no pod address is free on this node";
+                self.event(uid, None, true, "FailedCreatePodSandBox", text.to_owned());
+            }
+            return false;
+        };
+        let Some(pod) = self.pods.get_mut(uid) else { return false };
+        pod.ip = Some(ip);
+        pod.network = true;
+        let ports = pod.spec.containers.iter().chain(&pod.spec.init).flat_map(|c| &c.ports);
+        self.ports.network.add_pod(PodNetwork {
+            uid: uid.to_owned(),
+            realm,
+            namespace: pod.spec.namespace.clone(),
+            ip,
+            hostname: pod.spec.hostname.clone(),
+            aliases: pod.spec.host_aliases.clone(),
+            host_ports: ports
+                .filter_map(|p| Some((p.host_port?, p.port, p.protocol == Protocol::Udp)))
+                .collect(),
+        });
+        true
+    }
+
+    /// Calls with everything that a pod's values are taken from.
+    fn with_around<T>(&self, pod: &Pod, then: impl FnOnce(&Around<'_>) -> T) -> T {
+        let config = |kind: Kind, name: &str| {
+            self.config_data(&pod.realm, &pod.spec.namespace, kind, name)
+        };
+        let services = self.services_for(pod);
+        then(&Around {
+            pod: &pod.spec,
+            ip: pod.ip.unwrap_or(Ipv4Addr::UNSPECIFIED),
+            host_ip: self.config.node.address,
+            allocatable: (self.config.node.memory, self.config.node.cpu_milli),
+            config: &config,
+            services: &services,
+        })
+    }
+
+    pub(super) fn make_volumes(&self, pod: &Pod) -> Result<(), String> {
+        let (files, data) = (&*self.config.files, &self.config.data);
+        self.with_around(pod, |around| volumes::make(files, data, around))
+    }
+
+    fn add_volumes(&mut self, uid: &str) -> bool {
+        let at = self.ports.clock.now();
+        let Some(pod) = self.pods.get(uid) else { return false };
+        match self.make_volumes(pod) {
+            Ok(()) => self.change(uid, |pod| pod.volumes = Volumes::Made),
+            Err(message) => {
+                self.event(uid, None, true, "FailedMount", message.clone());
+                self.change(uid, |pod| pod.volumes = Volumes::Failed { message, at })
+            }
+        }
+    }
+
+    fn want(&mut self, uid: &str, which: Which, digest: Digest) -> bool {
+        let module = match self.ports.modules.want(digest) {
+            Some(path) => Module::Ready { path, fetched: false },
+            None => {
+                let image = self.image(uid, which);
+                let text = format!("Pulling image {image:?}");
+                self.event(uid, Some(which), false, "Pulling", text);
+                Module::Fetching
+            }
+        };
+        self.modules.insert(digest, module);
+        true
+    }
+
+    fn image(&self, uid: &str, which: Which) -> String {
+        let spec = self.pods.get(uid).and_then(|pod| pod.at(which));
+        spec.map(|(_, spec)| spec.image.clone()).unwrap_or_default()
+    }
+
+    fn start(&mut self, uid: &str, which: Which, digest: &Digest) -> bool {
+        let Some(Module::Ready { path, fetched }) = self.modules.get(digest).cloned() else {
+            return false;
+        };
+        let start = match self.prepare(uid, which, path) {
+            Ok(Some(start)) => start,
+            Ok(None) => return false,
+            Err(message) => {
+                self.event(uid, Some(which), true, "Failed", format!("Error: {message}"));
+                let failure = ("CreateContainerConfigError".to_owned(), message);
+                return self.change(uid, |pod| {
+                    if let Some(container) = pod.at_mut(which) {
+                        container.failure = Some(failure);
+                    }
+                });
+            }
+        };
+        let image = self.image(uid, which);
+        let pulled = if fetched && start.id.attempt == 0 {
+            format!("Successfully pulled image {image:?}")
+        } else {
+            format!("Container image {image:?} already present on machine")
+        };
+        self.event(uid, Some(which), false, "Pulled", pulled);
+        let created = format!("Created container: {}", start.id.container);
+        self.event(uid, Some(which), false, "Created", created);
+        info!(
+            pod = %format_args!("{}/{}", start.namespace, start.pod_name),
+            container = start.id.container, attempt = start.id.attempt, "container starts"
+        );
+        if let Some(container) = self.pods.get_mut(uid).and_then(|pod| pod.at_mut(which)) {
+            container.begin(&image, digest.to_string());
+        }
+        self.ports.containers.start(start);
+        true
+    }
+
+    /// Resolves everything that a start needs.
+    fn prepare(
+        &self,
+        uid: &str,
+        which: Which,
+        artifact: std::path::PathBuf,
+    ) -> Result<Option<StartContainer>, String> {
+        let Some(pod) = self.pods.get(uid) else { return Ok(None) };
+        let Some((container, spec)) = pod.at(which) else { return Ok(None) };
+        let (files, data) = (&*self.config.files, &self.config.data);
+        let env = self.with_around(pod, |around| environment(spec, around))?;
+        let mounts = volumes::mounts(files, data, &pod.spec, spec)?;
+        let attempt = container.next_attempt();
+        let log = volumes::log_path(data, uid, &container.name, attempt);
+        if let Some(dir) = log.parent() {
+            files.make_dir(dir).map_err(|error| format!("cannot make the log's directory: {error}"))?;
+        }
+        // `kubectl logs -p` reads the start before this one; older ones go.
+        if let Some(old) = attempt.checked_sub(2) {
+            let old = volumes::log_path(data, uid, &container.name, old);
+            if let Err(error) = files.remove_file(&old) {
+                warn!(pod = uid, %error, "an old log stays");
+            }
+        }
+        let tcp = spec.ports.iter().filter(|port| port.protocol == Protocol::Tcp);
+        Ok(Some(StartContainer {
+            id: ContainerId { pod: uid.to_owned(), container: container.name.clone(), attempt },
+            realm: pod.realm.clone(),
+            namespace: pod.spec.namespace.clone(),
+            pod_name: pod.spec.name.clone(),
+            artifact,
+            args: arguments(spec, &env),
+            env,
+            mounts,
+            memory_limit: spec.memory_limit,
+            cpu_limit_milli: spec.cpu_limit_milli,
+            ports: tcp.map(|port| port.port).collect(),
+            http_reuse: spec.http_reuse.max(1),
+            log,
+        }))
+    }
+
+    fn stop(&mut self, uid: &str, which: Which, grace: Duration, replace: bool) -> bool {
+        let now = self.ports.clock.now();
+        let Some(container) = self.pods.get_mut(uid).and_then(|pod| pod.at_mut(which)) else {
+            return false;
+        };
+        let asked = container.stop_by.replace(now + grace).is_some();
+        container.changed |= replace;
+        let (name, attempt) = (container.name.clone(), container.restarts);
+        if !asked {
+            let text = if replace {
+                format!("Container {name} definition changed, will be restarted")
+            } else {
+                format!("Stopping container {name}")
+            };
+            self.event(uid, Some(which), false, "Killing", text);
+        }
+        let id = ContainerId { pod: uid.to_owned(), container: name, attempt };
+        self.ports.containers.stop(&id, grace);
+        true
+    }
+
+    fn finish(&mut self, uid: &str, done: Done) -> bool {
+        if done.reason == "DeadlineExceeded" {
+            self.event(uid, None, false, "DeadlineExceeded", done.message.clone());
+        }
+        self.change(uid, |pod| pod.done = Some(done))
+    }
+
+    fn remove_network(&mut self, uid: &str) -> bool {
+        self.ports.network.remove_pod(uid);
+        let Some(pod) = self.pods.get_mut(uid) else { return false };
+        pod.network = false;
+        if let Some(ip) = pod.ip {
+            self.addresses.release(&pod.realm.clone(), ip);
+        }
+        true
+    }
+
+    fn leave(&mut self, uid: &str) -> bool {
+        let Some(pod) = self.pods.get_mut(uid) else { return false };
+        pod.gone = true;
+        let (realm, ip) = (pod.realm.clone(), pod.ip);
+        info!(pod = %format_args!("{}/{}", pod.spec.namespace, pod.spec.name), "pod is gone");
+        if let Some(wake) = pod.wake.take() {
+            self.timers.remove(&(wake, uid.to_owned()));
+        }
+        // While the plan still names it, its UID is remembered as gone, so that it is not taken on again.
+        let planned = self.ledger.records().iter().any(|record| {
+            record.key.kind == Kind::POD_V1 && record.key.key == uid && record.key.realm == realm
+        });
+        self.clean(&realm, uid, ip);
+        if !planned {
+            self.pods.remove(uid);
+        }
+        true
+    }
+
+    /// Removes what a pod left on this device, and tells the hub that nothing is left.
+    pub(super) fn clean(&mut self, realm: &ClusterName, uid: &str, ip: Option<Ipv4Addr>) {
+        if let Some(ip) = ip {
+            self.addresses.release(realm, ip);
+        }
+        self.ports.containers.forget_pod(uid);
+        if crate::admission::is_path_segment(uid) {
+            let dir = volumes::pod_dir(&self.config.data, uid);
+            if let Err(error) = self.config.files.remove_dir(&dir) {
+                warn!(pod = uid, %error, "remains of a pod stay on disk");
+            }
+        }
+        if let Err(error) = self.ledger.forget_pod(uid) {
+            warn!(error = &error as &dyn std::error::Error, pod = uid, "pod is not forgotten");
+        }
+        self.outbox.gone(realm, uid);
+    }
+}

@@ -1,0 +1,388 @@
+//! The loop: one input after another, then every pod that is concerned, then the ledger, then the hub.
+//!
+//! ```text
+//! inputs ─▶ take ─▶ dirty pods, due timers ─▶ decide ─▶ act ─▶ ledger ─▶ reports, Took
+//! plan      records of a plan part → pods, addresses, services
+//! act       one decided action → ports
+//! ```
+//!
+//! Guarantees: a plan is acknowledged after it is durable, never before; containers start without waiting for
+//! the disk. No locks, no waiting inside of a turn but for the disk: give the agent a thread of
+//! its own where a slow card must not hold up the rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_link::digest::{Digest, SetDigest};
+use freewheel_link::generation::Generation;
+use freewheel_link::report::{EventV1, NodeStatusV1};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::addresses::Addresses;
+use crate::files::Files;
+use crate::ledger::{Ledger, LedgerError};
+use crate::outbox::Outbox;
+use crate::pods::{Module, Pod, Sight, events, status};
+use crate::ports::{ContainerId, Exit, Input, Ports};
+
+mod act;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+/// Inputs taken in one turn at most, so that timers and acknowledgements get theirs.
+const TURN: usize = 256;
+/// Pod states reach the disk's platters within this: it bounds what a power cut forgets, and spares flash.
+const SYNC_WITHIN: Duration = Duration::from_secs(2);
+/// A full or failing disk is tried again this often.
+const DISK_RETRY: Duration = Duration::from_secs(5);
+/// Rounds of decisions for one pod in one turn: more than any pod needs, fewer than for ever.
+const ROUNDS: usize = 64;
+
+/// What the agent is told once.
+#[derive(Clone)]
+pub struct Config {
+    /// The data directory.
+    pub data: PathBuf,
+    /// The device.
+    pub node: NodeStatusV1,
+    /// Where volumes are made.
+    pub files: Arc<dyn Files>,
+}
+
+/// The agent.
+pub struct Agent {
+    ports: Ports,
+    config: Config,
+    domain: String,
+    ledger: Ledger,
+    pods: BTreeMap<String, Pod>,
+    modules: BTreeMap<Digest, Module>,
+    addresses: Addresses,
+    outbox: Outbox,
+    dirty: BTreeSet<String>,
+    timers: BTreeSet<(Duration, String)>,
+    unacknowledged: bool,
+    sync_at: Option<Duration>,
+    disk_failed: bool,
+}
+
+impl Agent {
+    /// Opens the ledger and takes up what it holds. Nothing runs before [`Agent::run`].
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub fn open(ports: Ports, config: Config) -> Result<Self, LedgerError> {
+        let ledger = Ledger::open(ports.disk.clone())?;
+        let outbox = Outbox::new(ports.uplink.clone(), ledger.epoch());
+        let mut agent = Self {
+            domain: "cluster.local".to_owned(),
+            pods: BTreeMap::new(),
+            modules: BTreeMap::new(),
+            addresses: Addresses::default(),
+            dirty: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            unacknowledged: true,
+            sync_at: None,
+            disk_failed: false,
+            ports,
+            config,
+            ledger,
+            outbox,
+        };
+        agent.outbox.node(agent.config.node.clone());
+        agent.take_up();
+        Ok(agent)
+    }
+
+    /// How often the agent has started on this ledger.
+    #[must_use]
+    pub const fn boot_epoch(&self) -> u64 {
+        self.ledger.epoch()
+    }
+
+    /// The plan that is held, for the greeting.
+    #[must_use]
+    pub const fn held(&self) -> (Generation, SetDigest) {
+        (self.ledger.generation(), self.ledger.digest())
+    }
+
+    /// Runs until `stop`, [`Input::Shutdown`] or the end of `inputs`. The ledger is flushed; pods are left as
+    /// they are, and come back at the next start.
+    pub async fn run(mut self, mut inputs: mpsc::Receiver<Input>, stop: CancellationToken) {
+        let (generation, pods) = (self.ledger.generation().revision, self.pods.len());
+        info!(generation, pods, epoch = self.ledger.epoch(), "agent started");
+        self.settle();
+        loop {
+            let wake = self.wake();
+            let timer = async {
+                match wake {
+                    Some(wait) => tokio::time::sleep(wait).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                input = inputs.recv() => {
+                    let Some(input) = input else { break };
+                    if !self.take_all(input, &mut inputs) {
+                        break;
+                    }
+                }
+                () = timer => {}
+            }
+            self.settle();
+        }
+        if let Err(error) = self.ledger.flush() {
+            error!(error = &error as &dyn std::error::Error, "the last states are not on disk");
+        }
+        info!("agent stopped");
+    }
+
+    /// Takes an input and what else has come meanwhile; whether to go on.
+    fn take_all(&mut self, first: Input, inputs: &mut mpsc::Receiver<Input>) -> bool {
+        let mut next = Some(first);
+        for _ in 0..TURN {
+            match next {
+                None => break,
+                Some(Input::Shutdown) => return false,
+                Some(input) => self.take(input),
+            }
+            next = inputs.try_recv().ok();
+        }
+        if let Some(left) = next {
+            if matches!(left, Input::Shutdown) {
+                return false;
+            }
+            self.take(left);
+        }
+        true
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Plan(part) => self.take_plan(part),
+            Input::Started(id) => self.take_started(&id),
+            Input::Exited(id, exit) => self.take_exited(&id, exit),
+            Input::Module(digest, outcome) => self.take_module(digest, outcome),
+            Input::Connected(up) => {
+                info!(up, "link to the hub");
+                self.outbox.connected(up);
+                if up {
+                    self.acknowledge();
+                }
+            }
+            Input::ReportsTaken(stamp) => self.outbox.taken(stamp),
+            Input::Node(node) => {
+                if self.config.node.address != node.address {
+                    self.ports.network.set_node(node.address, &self.domain);
+                }
+                self.config.node = node.clone();
+                self.outbox.node(node);
+            }
+            Input::Shutdown => {}
+        }
+    }
+
+    fn take_started(&mut self, id: &ContainerId) {
+        let (now, unix) = self.time();
+        let Some(pod) = self.pods.get_mut(&id.pod) else { return };
+        let Some(which) = pod.find(&id.container) else { return };
+        let news = pod.at_mut(which).is_some_and(|c| c.started(id.attempt, now, unix));
+        if news {
+            let text = format!("Started container {}", id.container);
+            let event = events::of_container(pod, which, unix, false, "Started", text);
+            self.outbox.event(event);
+            self.dirty.insert(id.pod.clone());
+        }
+    }
+
+    fn take_exited(&mut self, id: &ContainerId, exit: Exit) {
+        let (now, unix) = self.time();
+        let Some(pod) = self.pods.get_mut(&id.pod) else { return };
+        let Some(which) = pod.find(&id.container) else { return };
+        let news = pod.at_mut(which).is_some_and(|c| c.exited(id.attempt, exit.clone(), now, unix));
+        if !news {
+            return;
+        }
+        info!(
+            pod = %format_args!("{}/{}", pod.spec.namespace, pod.spec.name),
+            container = id.container, code = exit.code, reason = exit.reason, "container ended"
+        );
+        if let Some((container, spec)) = pod.at(which) {
+            for event in events::of_exit(pod, which, container, &exit, unix) {
+                self.outbox.event(event);
+            }
+            // What cannot be loaded may have been damaged on disk: ask for it again.
+            if exit.reason == "StartError"
+                && let freewheel_link::plan::ModuleV1::Component(digest) = &spec.module
+            {
+                self.modules.remove(digest);
+            }
+        }
+        self.dirty.insert(id.pod.clone());
+    }
+
+    fn take_module(&mut self, digest: Digest, outcome: Result<PathBuf, (String, String)>) {
+        let (now, _) = self.time();
+        let waiting = self.pods_with_module(&digest);
+        let module = match outcome {
+            Ok(path) => Module::Ready { path, fetched: true },
+            Err((reason, message)) => {
+                self.note_pull_failure(&waiting, &digest, &reason, &message);
+                let since = match self.modules.get(&digest) {
+                    Some(Module::Problem { since, .. }) => *since,
+                    _ => now,
+                };
+                Module::Problem { reason, message, since }
+            }
+        };
+        self.modules.insert(digest, module);
+        self.dirty.extend(waiting);
+    }
+
+    fn note_pull_failure(&mut self, pods: &[String], digest: &Digest, reason: &str, why: &str) {
+        let (_, unix) = self.time();
+        for pod in pods.iter().filter_map(|uid| self.pods.get(uid)) {
+            for (which, image) in act::users(pod, digest) {
+                let text = format!("Failed to pull image {image:?}: {why}");
+                let mut tell = |message| {
+                    let event = events::of_container(pod, which, unix, true, "Failed", message);
+                    self.outbox.event(event);
+                };
+                tell(text);
+                tell(format!("Error: {reason}"));
+            }
+        }
+    }
+
+    fn pods_with_module(&self, digest: &Digest) -> Vec<String> {
+        let uses = |pod: &&Pod| !act::users(pod, digest).is_empty();
+        self.pods.values().filter(uses).map(|pod| pod.spec.uid.clone()).collect()
+    }
+
+    fn time(&self) -> (Duration, u64) {
+        (self.ports.clock.now(), self.ports.clock.unix_ms())
+    }
+
+    fn tell(&mut self, event: EventV1) {
+        self.outbox.event(event);
+    }
+
+    /// Until the next timer; `None`: only an input changes anything.
+    fn wake(&self) -> Option<Duration> {
+        let pod = self.timers.first().map(|(at, _)| *at);
+        let next = [pod, self.sync_at].into_iter().flatten().min()?;
+        Some(next.saturating_sub(self.ports.clock.now()))
+    }
+
+    /// Brings everything that is concerned to rest.
+    fn settle(&mut self) {
+        let now = self.ports.clock.now();
+        while let Some((at, uid)) = self.timers.first()
+            && *at <= now
+        {
+            self.dirty.insert(uid.clone());
+            self.timers.pop_first();
+        }
+        for uid in std::mem::take(&mut self.dirty) {
+            self.drive(&uid);
+        }
+        self.store();
+    }
+
+    /// One pod: decide and act until there is nothing to do, then tell.
+    fn drive(&mut self, uid: &str) {
+        for _ in 0..ROUNDS {
+            let now = self.ports.clock.now();
+            let Some(pod) = self.pods.get(uid) else { return };
+            let decision =
+                crate::pods::decide::decide(pod, Sight { now, modules: &self.modules });
+            if decision.actions.is_empty() {
+                self.set_timer(uid, decision.wake);
+                break;
+            }
+            let mut progress = false;
+            for action in decision.actions {
+                progress |= self.act(uid, action);
+            }
+            if !progress {
+                self.set_timer(uid, decision.wake);
+                break;
+            }
+        }
+        self.say(uid);
+    }
+
+    fn set_timer(&mut self, uid: &str, wake: Option<Duration>) {
+        let Some(pod) = self.pods.get_mut(uid) else { return };
+        if let Some(old) = std::mem::replace(&mut pod.wake, wake) {
+            self.timers.remove(&(old, uid.to_owned()));
+        }
+        if let Some(at) = wake {
+            self.timers.insert((at, uid.to_owned()));
+        }
+    }
+
+    /// Remembers a pod's state and tells the hub when it has changed.
+    fn say(&mut self, uid: &str) {
+        let (now, unix) = self.time();
+        let Some(pod) = self.pods.get_mut(uid) else { return };
+        if pod.gone {
+            return;
+        }
+        let status = status::status(pod, Sight { now, modules: &self.modules }, unix);
+        if pod.said.as_ref() != Some(&status) {
+            pod.said = Some(status.clone());
+            self.outbox.pod(status);
+        }
+        let state = pod.state();
+        if let Err(error) = self.ledger.keep_pod(state) {
+            warn!(error = &error as &dyn std::error::Error, pod = uid, "state is not kept");
+        }
+    }
+
+    /// The ledger's part of a turn: a plan at once and acknowledged, the rest within [`SYNC_WITHIN`].
+    fn store(&mut self) {
+        let now = self.ports.clock.now();
+        let due = self.sync_at.is_some_and(|at| at <= now);
+        if self.disk_failed && !due {
+            return;
+        }
+        let outcome = if self.unacknowledged || due {
+            self.ledger.flush()
+        } else {
+            self.ledger.write()
+        };
+        match outcome {
+            Ok(()) => {
+                if std::mem::take(&mut self.disk_failed) {
+                    info!("the ledger can be written again");
+                }
+                if std::mem::take(&mut self.unacknowledged) {
+                    self.acknowledge();
+                }
+                let next = self.sync_at.filter(|_| !due).unwrap_or(now + SYNC_WITHIN);
+                self.sync_at = self.ledger.dirty().then_some(next);
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.disk_failed, true) {
+                    error!(error = &error as &dyn std::error::Error, "the ledger cannot be written");
+                }
+                self.sync_at = Some(now + DISK_RETRY);
+            }
+        }
+    }
+
+    /// Tells the hub what is durable. Not before it is.
+    fn acknowledge(&mut self) {
+        if !self.unacknowledged {
+            self.ports.uplink.took(self.ledger.generation(), self.ledger.digest());
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! What a container finds in its environment, resolved on the spoke: configuration, the pod's own fields, and
+//! the Services of its namespace, with `$(NAME)` filled in.
+
+use std::net::Ipv4Addr;
+
+use freewheel_link::plan::{
+    ConfigV1, ContainerV1, EnvSourceV1, Kind, PodV1, Protocol, ServiceV1,
+};
+
+/// Everything that values are taken from.
+pub struct Around<'a> {
+    /// The pod's record.
+    pub pod: &'a PodV1,
+    /// Its address.
+    pub ip: Ipv4Addr,
+    /// The node's own address.
+    pub host_ip: Ipv4Addr,
+    /// What the node has: (memory in bytes, CPU in thousandths), for containers without limits.
+    pub allocatable: (u64, u32),
+    /// A ConfigMap or Secret of the pod's namespace.
+    pub config: &'a dyn Fn(Kind, &str) -> Option<ConfigV1>,
+    /// Services of its namespace, and `default/kubernetes`.
+    pub services: &'a [ServiceV1],
+}
+
+/// The environment of one container, in the order of its declaration.
+///
+/// # Errors
+/// With kubelet's text when something that is not optional is missing.
+pub fn environment(
+    container: &ContainerV1,
+    around: &Around<'_>,
+) -> Result<Vec<(String, String)>, String> {
+    let services = service_variables(around);
+    let mut out = Variables::default();
+    out.set("HOSTNAME", around.pod.hostname.clone());
+    for from in &container.env_from {
+        match (around.config)(from.kind, &from.name) {
+            Some(config) => {
+                for (key, value) in config.data {
+                    out.set(
+                        &format!("{}{key}", from.prefix),
+                        String::from_utf8_lossy(&value).into_owned(),
+                    );
+                }
+            }
+            None if from.optional => {}
+            None => return Err(not_found(from.kind, &from.name)),
+        }
+    }
+    for variable in &container.env {
+        let value = match &variable.source {
+            EnvSourceV1::Value(text) => Some(expand(text, |name| {
+                out.get(name).or_else(|| find(&services, name)).map(str::to_owned)
+            })),
+            EnvSourceV1::Key { kind, name, key, optional } => {
+                key_value(around, *kind, name, key, *optional)?
+            }
+            EnvSourceV1::Field(path) => Some(field(around, path)?),
+            EnvSourceV1::Resource(of, resource, divisor) => {
+                Some(resource_value(container, around, of, resource, divisor)?)
+            }
+        };
+        if let Some(value) = value {
+            out.set(&variable.name, value);
+        }
+    }
+    for (name, value) in services {
+        if out.get(&name).is_none() {
+            out.set(&name, value);
+        }
+    }
+    Ok(out.0)
+}
+
+/// `command` and `args` with `$(NAME)` filled in from the container's environment.
+#[must_use]
+pub fn arguments(container: &ContainerV1, env: &[(String, String)]) -> Vec<String> {
+    if container.args.is_empty() {
+        let path = container.image.split('@').next().unwrap_or_default();
+        let last = path.rsplit('/').next().unwrap_or_default();
+        return vec![last.split(':').next().unwrap_or_default().to_owned()];
+    }
+    let value = |name: &str| find(env, name).map(str::to_owned);
+    container.args.iter().map(|text| expand(text, value)).collect()
+}
+
+#[derive(Default)]
+struct Variables(Vec<(String, String)>);
+
+impl Variables {
+    fn get(&self, name: &str) -> Option<&str> {
+        find(&self.0, name)
+    }
+
+    fn set(&mut self, name: &str, value: String) {
+        match self.0.iter_mut().find(|(have, _)| have == name) {
+            Some((_, old)) => *old = value,
+            None => self.0.push((name.to_owned(), value)),
+        }
+    }
+}
+
+fn find<'a>(list: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    list.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
+}
+
+/// kubelet's text for configuration that is not there.
+#[must_use]
+pub fn not_found(kind: Kind, name: &str) -> String {
+    let what = if kind == Kind::SECRET_V1 { "secret" } else { "configmap" };
+    format!("{what} {name:?} not found")
+}
+
+fn key_value(
+    around: &Around<'_>,
+    kind: Kind,
+    name: &str,
+    key: &str,
+    optional: bool,
+) -> Result<Option<String>, String> {
+    let Some(config) = (around.config)(kind, name) else {
+        return if optional { Ok(None) } else { Err(not_found(kind, name)) };
+    };
+    match config.data.iter().find(|(have, _)| have == key) {
+        Some((_, value)) => Ok(Some(String::from_utf8_lossy(value).into_owned())),
+        None if optional => Ok(None),
+        None => {
+            let what = if kind == Kind::SECRET_V1 { "Secret" } else { "ConfigMap" };
+            Err(format!("couldn't find key {key} in {what} {}/{name}", around.pod.namespace))
+        }
+    }
+}
+
+/// A field of the pod as the downward API spells it.
+///
+/// # Errors
+/// When there is no such field.
+pub fn field(around: &Around<'_>, path: &str) -> Result<String, String> {
+    let pod = around.pod;
+    if let Some(key) = subscript(path, "metadata.labels") {
+        return Ok(find(&pod.labels, key).unwrap_or_default().to_owned());
+    }
+    if let Some(key) = subscript(path, "metadata.annotations") {
+        return Ok(find(&pod.annotations, key).unwrap_or_default().to_owned());
+    }
+    Ok(match path {
+        "metadata.name" => pod.name.clone(),
+        "metadata.namespace" => pod.namespace.clone(),
+        "metadata.uid" => pod.uid.clone(),
+        "metadata.labels" => lines(&pod.labels),
+        "metadata.annotations" => lines(&pod.annotations),
+        "spec.nodeName" => pod.node.clone(),
+        "spec.serviceAccountName" => pod.service_account.clone(),
+        "status.hostIP" | "status.hostIPs" => around.host_ip.to_string(),
+        "status.podIP" | "status.podIPs" => around.ip.to_string(),
+        other => return Err(format!("unsupported fieldPath: {other}")),
+    })
+}
+
+fn subscript<'a>(path: &'a str, of: &str) -> Option<&'a str> {
+    path.strip_prefix(of)?.strip_prefix("['")?.strip_suffix("']")
+}
+
+/// All labels or annotations in one file, as the downward API formats them.
+fn lines(list: &[(String, String)]) -> String {
+    list.iter().map(|(key, value)| format!("{key}={value:?}")).collect::<Vec<_>>().join("\n")
+}
+
+fn resource_value(
+    own: &ContainerV1,
+    around: &Around<'_>,
+    of: &str,
+    resource: &str,
+    divisor: &str,
+) -> Result<String, String> {
+    let mut all = around.pod.init.iter().chain(&around.pod.containers);
+    let container = if of.is_empty() {
+        own
+    } else {
+        all.find(|c| c.name == of).ok_or_else(|| format!("container {of} not found"))?
+    };
+    let memory_limit = container.memory_limit.unwrap_or(around.allocatable.0);
+    let cpu_limit = container.cpu_limit_milli.unwrap_or(around.allocatable.1);
+    // In thousandths, as the smallest divisor is 1m.
+    let thousandths = match resource {
+        "limits.memory" => u128::from(memory_limit) * 1000,
+        "requests.memory" => u128::from(container.requests.0.unwrap_or(0)) * 1000,
+        "limits.cpu" => u128::from(cpu_limit),
+        "requests.cpu" => u128::from(container.requests.1.unwrap_or(0)),
+        other => return Err(format!("unsupported container resource: {other}")),
+    };
+    let unit = divisor_thousandths(divisor).ok_or_else(|| format!("bad divisor {divisor:?}"))?;
+    Ok(thousandths.div_ceil(unit).to_string())
+}
+
+/// The divisors that Kubernetes allows.
+fn divisor_thousandths(divisor: &str) -> Option<u128> {
+    let power = |base: u128, exponent: u32| 1000 * base.pow(exponent);
+    Some(match divisor {
+        "1m" => 1,
+        "" | "0" | "1" => 1000,
+        "1k" => power(1000, 1),
+        "1M" => power(1000, 2),
+        "1G" => power(1000, 3),
+        "1T" => power(1000, 4),
+        "1P" => power(1000, 5),
+        "1E" => power(1000, 6),
+        "1Ki" => power(1024, 1),
+        "1Mi" => power(1024, 2),
+        "1Gi" => power(1024, 3),
+        "1Ti" => power(1024, 4),
+        "1Pi" => power(1024, 5),
+        "1Ei" => power(1024, 6),
+        _ => return None,
+    })
+}
+
+/// `$(NAME)` becomes the value, `$$` a dollar; an unknown name stays as it is written.
+fn expand(text: &str, value: impl Fn(&str) -> Option<String>) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        let (before, from) = rest.split_at(at);
+        out.push_str(before);
+        let after = &from[1..];
+        if let Some(tail) = after.strip_prefix('$') {
+            out.push('$');
+            rest = tail;
+        } else if let Some((name, tail)) =
+            after.strip_prefix('(').and_then(|inner| inner.split_once(')'))
+        {
+            match value(name) {
+                Some(found) => out.push_str(&found),
+                None => {
+                    out.push_str("$(");
+                    out.push_str(name);
+                    out.push(')');
+                }
+            }
+            rest = tail;
+        } else {
+            out.push('$');
+            rest = after;
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// `<NAME>_SERVICE_HOST` and its kin, as kubelet and docker links spell them.
+fn service_variables(around: &Around<'_>) -> Vec<(String, String)> {
+    let mut out = Vec::new();
+    for service in around.services {
+        let api = service.namespace == "default" && service.name == "kubernetes";
+        let linked = around.pod.service_links && service.namespace == around.pod.namespace;
+        let (Some(ip), Some(first)) = (service.cluster_ip, service.ports.first()) else { continue };
+        if !api && !linked {
+            continue;
+        }
+        let name = service.name.to_uppercase().replace('-', "_");
+        let mut set = |key: String, value: String| out.push((format!("{name}_{key}"), value));
+        set("SERVICE_HOST".to_owned(), ip.to_string());
+        set("SERVICE_PORT".to_owned(), first.port.to_string());
+        for port in service.ports.iter().filter(|port| !port.name.is_empty()) {
+            let port_name = port.name.to_uppercase().replace('-', "_");
+            set(format!("SERVICE_PORT_{port_name}"), port.port.to_string());
+        }
+        for (index, port) in service.ports.iter().enumerate() {
+            let protocol = match port.protocol {
+                Protocol::Tcp => "tcp",
+                Protocol::Udp => "udp",
+            };
+            let url = format!("{protocol}://{ip}:{}", port.port);
+            if index == 0 {
+                set("PORT".to_owned(), url.clone());
+            }
+            let prefix = format!("PORT_{}_{}", port.port, protocol.to_uppercase());
+            set(prefix.clone(), url);
+            set(format!("{prefix}_PROTO"), protocol.to_owned());
+            set(format!("{prefix}_PORT"), port.port.to_string());
+            set(format!("{prefix}_ADDR"), ip.to_string());
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,363 @@
+//! Ports for simulations and tests: an engine that runs nothing, a network without packets, a disk that
+//! loses what was not synced.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_link::digest::{Digest, SetDigest};
+use freewheel_link::generation::Generation;
+use freewheel_link::names::ClusterName;
+use freewheel_link::plan::ServiceV1;
+use freewheel_link::report::{NodeStatusV1, Report, ReportStamp, UnixMillis};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use crate::files::{Entered, File, Files};
+use crate::ports::{
+    Clock, ContainerId, Containers, Disk, Exit, Input, Modules, Network, PodNetwork, Ports,
+    StartContainer, Uplink,
+};
+
+/// Tokio's clock, which a simulation can pause and turn.
+pub struct TokioClock {
+    start: tokio::time::Instant,
+    unix_ms: UnixMillis,
+}
+
+impl TokioClock {
+    /// Starts now, at this wall clock time.
+    #[must_use]
+    pub fn new(unix_ms: UnixMillis) -> Self {
+        Self { start: tokio::time::Instant::now(), unix_ms }
+    }
+}
+
+impl Clock for TokioClock {
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn unix_ms(&self) -> UnixMillis {
+        self.unix_ms + u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Containers that start at once, run until they are stopped (143) or [`Engine::end`] ends them.
+pub struct Engine {
+    inputs: mpsc::Sender<Input>,
+    running: Mutex<BTreeMap<ContainerId, StartContainer>>,
+    log: Mutex<Vec<String>>,
+}
+
+impl Engine {
+    /// Reports to this queue, which must have room.
+    #[must_use]
+    pub fn new(inputs: mpsc::Sender<Input>) -> Self {
+        Self { inputs, running: Mutex::default(), log: Mutex::default() }
+    }
+
+    /// What runs now, in order.
+    #[must_use]
+    pub fn running(&self) -> Vec<StartContainer> {
+        self.running.lock().values().cloned().collect()
+    }
+
+    /// Everything asked so far: `start web/0`, `stop web/0 30s`, `forget uid`.
+    #[must_use]
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().clone()
+    }
+
+    /// Ends a running container by name.
+    pub fn end(&self, container: &str, code: i32) {
+        let found = self.running.lock().keys().find(|id| id.container == container).cloned();
+        if let Some(id) = found {
+            let reason = if code == 0 { "Completed" } else { "Error" };
+            self.exit(&id, code, reason);
+        }
+    }
+
+    fn exit(&self, id: &ContainerId, code: i32, reason: &str) {
+        if self.running.lock().remove(id).is_some() {
+            let exit = Exit { code, reason: reason.to_owned(), message: String::new() };
+            let _ = self.inputs.try_send(Input::Exited(id.clone(), exit));
+        }
+    }
+}
+
+impl Containers for Engine {
+    fn start(&self, start: StartContainer) {
+        let id = start.id.clone();
+        self.log.lock().push(format!("start {}/{}", id.container, id.attempt));
+        self.running.lock().insert(id.clone(), start);
+        let _ = self.inputs.try_send(Input::Started(id));
+    }
+
+    fn stop(&self, id: &ContainerId, grace: Duration) {
+        let line = format!("stop {}/{} {}s", id.container, id.attempt, grace.as_secs());
+        self.log.lock().push(line);
+        self.exit(id, 143, "Error");
+    }
+
+    fn forget_pod(&self, pod_uid: &str) {
+        self.log.lock().push(format!("forget {pod_uid}"));
+    }
+}
+
+/// A network that remembers who is in it.
+#[derive(Default)]
+pub struct Fabric {
+    /// Pods by UID.
+    pub pods: Mutex<BTreeMap<String, PodNetwork>>,
+    /// Services by (realm, namespace, name).
+    pub services: Mutex<BTreeMap<(ClusterName, String, String), ServiceV1>>,
+}
+
+impl Network for Fabric {
+    fn add_pod(&self, pod: PodNetwork) {
+        self.pods.lock().insert(pod.uid.clone(), pod);
+    }
+
+    fn remove_pod(&self, uid: &str) {
+        self.pods.lock().remove(uid);
+    }
+
+    fn set_service(
+        &self,
+        realm: &ClusterName,
+        namespace: &str,
+        name: &str,
+        service: Option<ServiceV1>,
+    ) {
+        let key = (realm.clone(), namespace.to_owned(), name.to_owned());
+        match service {
+            Some(service) => self.services.lock().insert(key, service),
+            None => self.services.lock().remove(&key),
+        };
+    }
+
+    fn set_node(&self, _: std::net::Ipv4Addr, _: &str) {}
+}
+
+/// Modules that are all there, but those named as broken.
+#[derive(Default)]
+pub struct Shelf {
+    /// Those that are fetched for ever, until somebody sends [`Input::Module`].
+    pub slow: Mutex<BTreeSet<Digest>>,
+    /// The last answer to [`Modules::keep`].
+    pub kept: Mutex<Vec<Digest>>,
+}
+
+impl Modules for Shelf {
+    fn want(&self, component: Digest) -> Option<PathBuf> {
+        let slow = self.slow.lock().contains(&component);
+        (!slow).then(|| PathBuf::from(format!("/modules/{}.cwasm", component.hex())))
+    }
+
+    fn keep(&self, components: &[Digest]) {
+        *self.kept.lock() = components.to_vec();
+    }
+}
+
+/// An uplink that keeps what it is told.
+#[derive(Default)]
+pub struct Ear {
+    /// Reports in order.
+    pub reports: Mutex<Vec<(ReportStamp, Report)>>,
+    /// What was acknowledged, in order.
+    pub took: Mutex<Vec<(Generation, SetDigest)>>,
+}
+
+impl Uplink for Ear {
+    fn report(&self, stamp: ReportStamp, report: Report) {
+        self.reports.lock().push((stamp, report));
+    }
+
+    fn took(&self, generation: Generation, digest: SetDigest) {
+        self.took.lock().push((generation, digest));
+    }
+}
+
+/// A disk in memory with a volatile cache.
+#[derive(Clone, Default)]
+pub struct SimDisk(Arc<Mutex<SimFile>>);
+
+#[derive(Default)]
+struct SimFile {
+    bytes: Vec<u8>,
+    synced: usize,
+    full: bool,
+}
+
+impl SimDisk {
+    /// Cuts the power: what was not synced is there in part, torn, or not at all.
+    pub fn cut_power(&self, random: &mut fastrand::Rng) {
+        let mut file = self.0.lock();
+        let kept = random.usize(file.synced..=file.bytes.len());
+        file.bytes.truncate(kept);
+        let torn = kept - random.usize(file.synced..=kept);
+        for byte in file.bytes.iter_mut().rev().take(torn) {
+            if random.bool() {
+                *byte = random.u8(..);
+            }
+        }
+        file.synced = kept;
+    }
+
+    /// From now on every write fails (or works again).
+    pub fn set_full(&self, full: bool) {
+        self.0.lock().full = full;
+    }
+
+    /// Length of the file.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.lock().bytes.len()
+    }
+
+    /// Whether there is no file.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn write(&self, change: impl FnOnce(&mut SimFile)) -> io::Result<()> {
+        let mut file = self.0.lock();
+        if file.full {
+            // Half of it may have been written: the worst case.
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on device"));
+        }
+        change(&mut file);
+        Ok(())
+    }
+}
+
+impl Disk for SimDisk {
+    fn read(&self) -> io::Result<Vec<u8>> {
+        Ok(self.0.lock().bytes.clone())
+    }
+
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        if self.0.lock().full {
+            let half = &bytes[..bytes.len() / 2];
+            self.0.lock().bytes.extend_from_slice(half);
+        }
+        self.write(|file| file.bytes.extend_from_slice(bytes))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.write(|file| file.synced = file.bytes.len())
+    }
+
+    fn replace(&self, bytes: &[u8]) -> io::Result<()> {
+        self.write(|file| {
+            file.bytes = bytes.to_vec();
+            file.synced = bytes.len();
+        })
+    }
+}
+
+/// Directories that exist by being named.
+#[derive(Default)]
+pub struct MemoryFiles {
+    /// Sets by directory.
+    pub sets: Mutex<BTreeMap<PathBuf, Vec<File>>>,
+}
+
+impl Files for MemoryFiles {
+    fn make_dir(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write_set(&self, dir: &Path, files: &[File]) -> io::Result<()> {
+        self.sets.lock().insert(dir.to_owned(), files.to_vec());
+        Ok(())
+    }
+
+    fn enter(&self, dir: &Path, inside: &str, _: bool) -> io::Result<Entered> {
+        Ok(Entered::Dir(dir.join(inside)))
+    }
+
+    fn copy(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.sets.lock().retain(|path, _| !path.starts_with(dir));
+        Ok(())
+    }
+
+    fn remove_file(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// All of the above, wired.
+pub struct World {
+    /// Containers.
+    pub engine: Arc<Engine>,
+    /// Network.
+    pub fabric: Arc<Fabric>,
+    /// Modules.
+    pub shelf: Arc<Shelf>,
+    /// What the hub hears, unless the uplink is replaced.
+    pub ear: Arc<Ear>,
+    /// The ledger's disk, to be kept over restarts.
+    pub disk: SimDisk,
+    /// Directories.
+    pub files: Arc<MemoryFiles>,
+    /// The agent's queue.
+    pub inputs: mpsc::Sender<Input>,
+}
+
+impl World {
+    /// Ports for one start of an agent, and the queue it reads from.
+    #[must_use]
+    pub fn new(disk: SimDisk, unix_ms: UnixMillis) -> (Self, Ports, mpsc::Receiver<Input>) {
+        let (inputs, queue) = mpsc::channel(4096);
+        let world = Self {
+            engine: Arc::new(Engine::new(inputs.clone())),
+            fabric: Arc::default(),
+            shelf: Arc::default(),
+            ear: Arc::default(),
+            disk: disk.clone(),
+            files: Arc::default(),
+            inputs,
+        };
+        let ports = Ports {
+            clock: Arc::new(TokioClock::new(unix_ms)),
+            containers: world.engine.clone(),
+            network: world.fabric.clone(),
+            modules: world.shelf.clone(),
+            disk: Arc::new(disk),
+            uplink: world.ear.clone(),
+        };
+        (world, ports, queue)
+    }
+}
+
+/// A device for tests.
+#[must_use]
+pub fn node() -> NodeStatusV1 {
+    NodeStatusV1 {
+        address: std::net::Ipv4Addr::new(192, 168, 1, 7),
+        hostname: "pi-7".to_owned(),
+        architecture: "arm64".to_owned(),
+        kernel: "6.12".to_owned(),
+        os_image: "Debian".to_owned(),
+        machine_id: "m".to_owned(),
+        boot_id: "b".to_owned(),
+        version: "0.1.0".to_owned(),
+        profile: "48-aarch64-small-1".to_owned(),
+        features: crate::admission::FEATURES,
+        cpu_milli: 4000,
+        memory: 1 << 30,
+        storage: 8 << 30,
+        pods: 110,
+        labels: Vec::new(),
+        pressure: Vec::new(),
+    }
+}

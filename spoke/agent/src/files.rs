@@ -1,0 +1,289 @@
+//! The directories of pods, as a trait so that a simulation needs no disk.
+//!
+//! ```text
+//! DATA/pods/<uid>/volumes/<volume>/                     what containers mount
+//! DATA/pods/<uid>/subpaths/<container>/<n>/             single files out of volumes
+//! DATA/pods/<uid>/logs/<container>/<attempt>.log        written by the runtime
+//! ```
+//!
+//! A set of files changes at once, as with kubelet: `..data` is a relative symlink to the current
+//! version, `key` one to `..data/key`. A guest follows them inside its own directory only.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+/// One file of a set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Relative to the volume, without `..`.
+    pub path: String,
+    /// Contents.
+    pub bytes: Vec<u8>,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+/// What stands at a path inside of a volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entered {
+    /// A file.
+    File(PathBuf),
+    /// A directory, made when there was nothing.
+    Dir(PathBuf),
+}
+
+/// Directories and files.
+pub trait Files: Send + Sync {
+    /// Makes a directory and those above it.
+    fn make_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Makes `dir` show exactly these files, all at once. The same files again cost nothing.
+    fn write_set(&self, dir: &Path, files: &[File]) -> io::Result<()>;
+    /// Finds `inside` under `dir` without ever leaving `dir`. With `ours`, symlinks that the agent made
+    /// itself are followed; else any symlink is refused, because a guest may have made it.
+    fn enter(&self, dir: &Path, inside: &str, ours: bool) -> io::Result<Entered>;
+    /// Copies one file; the directory of `to` exists.
+    fn copy(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a directory and all in it; nothing there is fine.
+    fn remove_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Removes a file; nothing there is fine.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+}
+
+/// Whether a path stays below where it starts, and does not meet the names of sets.
+#[must_use]
+pub fn stays_inside(path: &str) -> bool {
+    let mut parts = Path::new(path).components();
+    !path.is_empty()
+        && !path.starts_with("..")
+        && !path.contains('\0')
+        && parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+}
+
+/// The disk.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DiskFiles;
+
+const CURRENT: &str = "..data";
+
+impl Files for DiskFiles {
+    fn make_dir(&self, dir: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(dir)
+    }
+
+    fn write_set(&self, dir: &Path, files: &[File]) -> io::Result<()> {
+        if files.iter().any(|file| !stays_inside(&file.path)) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a file's path leaves its volume"));
+        }
+        std::fs::create_dir_all(dir)?;
+        let old = std::fs::read_link(dir.join(CURRENT)).ok();
+        if old.is_some() && shows(dir, files) {
+            return Ok(());
+        }
+        let version = free_name(dir)?;
+        let home = dir.join(&version);
+        for file in files {
+            write_file(&home.join(&file.path), file)?;
+        }
+        // Also an empty set has a version to point to.
+        std::fs::create_dir_all(&home)?;
+        let next = dir.join("..data_tmp");
+        remove_if_there(std::fs::remove_file(&next))?;
+        std::os::unix::fs::symlink(&version, &next)?;
+        std::fs::rename(&next, dir.join(CURRENT))?;
+        link_names(dir, files)?;
+        match old {
+            Some(old) if old.components().count() == 1 => {
+                remove_if_there(std::fs::remove_dir_all(dir.join(old)))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn enter(&self, dir: &Path, inside: &str, ours: bool) -> io::Result<Entered> {
+        let refuse = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{inside:?}: {why}"));
+        if !stays_inside(inside) {
+            return Err(refuse("leaves the volume"));
+        }
+        if ours {
+            let base = dir.canonicalize()?;
+            let path = dir.join(inside).canonicalize()?;
+            if !path.starts_with(&base) {
+                return Err(refuse("leaves the volume"));
+            }
+            return Ok(if path.is_file() { Entered::File(path) } else { Entered::Dir(path) });
+        }
+        let mut path = dir.to_owned();
+        for part in Path::new(inside).components() {
+            path.push(part);
+            match std::fs::symlink_metadata(&path) {
+                Ok(found) if found.is_symlink() => return Err(refuse("is a symlink")),
+                Ok(found) if found.is_file() => return Ok(Entered::File(path)),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::create_dir(&path)?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Entered::Dir(path))
+    }
+
+    fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
+        remove_if_there(std::fs::remove_file(to))?;
+        std::fs::copy(from, to).map(|_| ())
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        remove_if_there(std::fs::remove_dir_all(dir))
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        remove_if_there(std::fs::remove_file(path))
+    }
+}
+
+fn remove_if_there(outcome: io::Result<()>) -> io::Result<()> {
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// A directory name that no version has yet. The clock plays no part, as it may stand still.
+fn free_name(dir: &Path) -> io::Result<OsString> {
+    for number in 0_u32.. {
+        let name = OsString::from(format!("..{number}"));
+        match std::fs::create_dir(dir.join(&name)) {
+            Ok(()) => return Ok(name),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::other("no name left for a version"))
+}
+
+fn write_file(path: &Path, file: &File) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    std::fs::write(path, &file.bytes)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(file.mode & 0o777))
+}
+
+fn top(file: &File) -> Option<OsString> {
+    Path::new(&file.path).components().find_map(|part| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        _ => None,
+    })
+}
+
+/// Points each top-level name at the current version, and removes names that are no more.
+fn link_names(dir: &Path, files: &[File]) -> io::Result<()> {
+    let names: BTreeSet<OsString> = files.iter().filter_map(top).collect();
+    for entry in std::fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let own = name.to_string_lossy().starts_with("..");
+        if !own && !names.contains(&name) {
+            std::fs::remove_file(dir.join(name))?;
+        }
+    }
+    for name in names {
+        let link = dir.join(&name);
+        if std::fs::symlink_metadata(&link).is_err() {
+            std::os::unix::fs::symlink(Path::new(CURRENT).join(&name), link)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the current version holds exactly these files already.
+fn shows(dir: &Path, files: &[File]) -> bool {
+    let mut found = 0;
+    let mut open = vec![dir.join(CURRENT)];
+    while let Some(next) = open.pop() {
+        let Ok(entries) = std::fs::read_dir(next) else { return false };
+        for entry in entries.flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => open.push(entry.path()),
+                _ => found += 1,
+            }
+        }
+    }
+    found == files.len()
+        && files.iter().all(|file| {
+            std::fs::read(dir.join(CURRENT).join(&file.path)).is_ok_and(|have| have == file.bytes)
+                && top(file).is_some_and(|name| dir.join(name).exists())
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, bytes: &str) -> File {
+        File { path: path.to_owned(), bytes: bytes.as_bytes().to_vec(), mode: 0o644 }
+    }
+
+    fn read(dir: &Path, path: &str) -> Option<String> {
+        std::fs::read_to_string(dir.join(path)).ok()
+    }
+
+    #[test]
+    fn a_set_of_files_changes_at_once_and_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = dir.path().join("v");
+        let files = [file("a", "1"), file("deep/b", "2")];
+        DiskFiles.write_set(&volume, &files).unwrap();
+        assert_eq!(read(&volume, "a").as_deref(), Some("1"));
+        assert_eq!(read(&volume, "deep/b").as_deref(), Some("2"));
+        let version = std::fs::read_link(volume.join("..data")).unwrap();
+        DiskFiles.write_set(&volume, &files).unwrap();
+        assert_eq!(std::fs::read_link(volume.join("..data")).unwrap(), version, "no rewrite");
+        DiskFiles.write_set(&volume, &[file("a", "3"), file("c", "4")]).unwrap();
+        assert_eq!(read(&volume, "a").as_deref(), Some("3"));
+        assert_eq!(read(&volume, "c").as_deref(), Some("4"));
+        assert_eq!(read(&volume, "deep/b"), None);
+        let mut names: Vec<_> = std::fs::read_dir(&volume)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names.len(), 4, "{names:?}");
+        DiskFiles.write_set(&volume, &[]).unwrap();
+        assert_eq!(read(&volume, "a"), None);
+    }
+
+    #[test]
+    fn links_are_relative_so_that_a_guest_can_follow_them() {
+        let dir = tempfile::tempdir().unwrap();
+        DiskFiles.write_set(dir.path(), &[file("a", "1")]).unwrap();
+        for link in ["a", "..data"] {
+            assert!(std::fs::read_link(dir.path().join(link)).unwrap().is_relative());
+        }
+    }
+
+    #[test]
+    fn nothing_leaves_its_volume() {
+        for path in ["../x", "/etc/passwd", "a/../../x", "", "..data/x", "..", "a\0"] {
+            assert!(!stays_inside(path), "{path:?}");
+            let dir = tempfile::tempdir().unwrap();
+            assert!(DiskFiles.write_set(dir.path(), &[file(path, "")]).is_err());
+            assert!(DiskFiles.enter(dir.path(), path, true).is_err());
+        }
+    }
+
+    #[test]
+    fn a_link_that_a_guest_made_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = dir.path().join("v");
+        std::fs::create_dir(&volume).unwrap();
+        std::os::unix::fs::symlink("..", volume.join("out")).unwrap();
+        assert!(DiskFiles.enter(&volume, "out", false).is_err());
+        assert!(DiskFiles.enter(&volume, "out/other", false).is_err());
+        assert!(DiskFiles.enter(&volume, "out", true).is_err());
+        let made = DiskFiles.enter(&volume, "new/dir", false).unwrap();
+        assert_eq!(made, Entered::Dir(volume.join("new/dir")));
+        assert!(volume.join("new/dir").is_dir());
+    }
+}

@@ -1,0 +1,228 @@
+//! One container of a pod, and the facts that move it.
+
+use std::time::Duration;
+
+use freewheel_link::report::{TerminatedV1, UnixMillis};
+
+use super::backoff;
+use crate::ledger::{ContainerStateV1, DoingV1};
+use crate::ports::Exit;
+
+/// Exit code of what died together with the agent.
+const KILLED: i32 = 137;
+
+/// What a container is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Never started.
+    Fresh,
+    /// Start was asked for.
+    Starting,
+    /// Runs.
+    Running {
+        /// Since, by the wall clock.
+        since: UnixMillis,
+        /// Since, monotonic.
+        at: Duration,
+    },
+    /// Ended.
+    Ended {
+        /// How.
+        how: TerminatedV1,
+        /// When, monotonic.
+        at: Duration,
+        /// Not by its own doing: the next start does not wait.
+        blameless: bool,
+    },
+}
+
+/// One container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// name
+    pub name: String,
+    /// restartCount: the attempt of the current start.
+    pub restarts: u32,
+    /// What it is doing.
+    pub state: State,
+    /// How the start before the current one ended.
+    pub last: Option<TerminatedV1>,
+    /// Starts in a row that ended too soon.
+    pub streak: u32,
+    /// Image of the current start, else empty.
+    pub image: String,
+    /// What the image stood for, else empty.
+    pub image_id: String,
+    /// Why it could not be started: (reason, message).
+    pub failure: Option<(String, String)>,
+    /// Was told to stop, and will be killed then.
+    pub stop_by: Option<Duration>,
+    /// Was told to stop because its record changed.
+    pub changed: bool,
+}
+
+impl Container {
+    /// A container as the ledger knows it, or a fresh one.
+    pub(super) fn new(
+        name: &str,
+        known: &[ContainerStateV1],
+        now: Duration,
+        unix: UnixMillis,
+    ) -> Self {
+        let kept = known.iter().find(|state| state.name == name);
+        let state = match kept.map(|kept| &kept.doing) {
+            None | Some(DoingV1::Nothing) => State::Fresh,
+            Some(DoingV1::Running(since)) => State::Ended {
+                how: TerminatedV1 {
+                    code: KILLED,
+                    signal: 9,
+                    reason: "Error".to_owned(),
+                    message: "the agent was stopped while the container ran".to_owned(),
+                    started: *since,
+                    finished: unix,
+                },
+                at: now,
+                blameless: true,
+            },
+            Some(DoingV1::Ended(how)) => {
+                State::Ended { how: how.clone(), at: now, blameless: true }
+            }
+        };
+        Self {
+            name: name.to_owned(),
+            restarts: kept.map_or(0, |kept| kept.restarts),
+            state,
+            last: kept.and_then(|kept| kept.last.clone()),
+            streak: 0,
+            image: kept.map(|kept| kept.image.clone()).unwrap_or_default(),
+            image_id: String::new(),
+            failure: None,
+            stop_by: None,
+            changed: false,
+        }
+    }
+
+    /// Whether something of it may run.
+    #[must_use]
+    pub const fn alive(&self) -> bool {
+        matches!(self.state, State::Starting | State::Running { .. })
+    }
+
+    /// Whether it runs.
+    #[must_use]
+    pub const fn running(&self) -> bool {
+        matches!(self.state, State::Running { .. })
+    }
+
+    /// Exit code, once it has ended.
+    #[must_use]
+    pub const fn code(&self) -> Option<i32> {
+        match &self.state {
+            State::Ended { how, .. } => Some(how.code),
+            State::Fresh | State::Starting | State::Running { .. } => None,
+        }
+    }
+
+    /// Whether it has never run at all.
+    #[must_use]
+    pub const fn unborn(&self) -> bool {
+        match self.state {
+            State::Fresh => true,
+            State::Starting => self.last.is_none(),
+            State::Running { .. } | State::Ended { .. } => false,
+        }
+    }
+
+    /// The attempt that a start now would be.
+    #[must_use]
+    pub const fn next_attempt(&self) -> u32 {
+        match self.state {
+            State::Ended { .. } => self.restarts.saturating_add(1),
+            State::Fresh | State::Starting | State::Running { .. } => self.restarts,
+        }
+    }
+
+    /// When the next start is due after an end; `None` while it has not ended.
+    #[must_use]
+    pub fn due(&self) -> Option<Duration> {
+        match &self.state {
+            State::Ended { blameless: true, at, .. } => Some(*at),
+            State::Ended { at, .. } => Some(*at + backoff::delay(self.streak)),
+            State::Fresh | State::Starting | State::Running { .. } => None,
+        }
+    }
+
+    /// A start was asked for.
+    pub fn begin(&mut self, image: &str, image_id: String) {
+        let attempt = self.next_attempt();
+        if let State::Ended { how, blameless, .. } = &self.state {
+            self.last = Some(how.clone());
+            if !blameless {
+                self.streak = self.streak.saturating_add(1);
+            }
+        }
+        self.restarts = attempt;
+        self.state = State::Starting;
+        image.clone_into(&mut self.image);
+        self.image_id = image_id;
+        self.failure = None;
+        self.stop_by = None;
+        self.changed = false;
+    }
+
+    /// The start with this attempt runs. Whether that was news.
+    pub fn started(&mut self, attempt: u32, now: Duration, unix: UnixMillis) -> bool {
+        if attempt != self.restarts || self.state != State::Starting {
+            return false;
+        }
+        self.state = State::Running { since: unix, at: now };
+        true
+    }
+
+    /// The start with this attempt ended. Whether that was news.
+    pub fn exited(&mut self, attempt: u32, exit: Exit, now: Duration, unix: UnixMillis) -> bool {
+        if attempt != self.restarts || !self.alive() {
+            return false;
+        }
+        let started = match self.state {
+            State::Running { since, at } => {
+                if backoff::FORGIVEN_AFTER <= now.saturating_sub(at) {
+                    self.streak = 0;
+                }
+                since
+            }
+            State::Fresh | State::Starting | State::Ended { .. } => unix,
+        };
+        let how = TerminatedV1 {
+            code: exit.code,
+            signal: 0,
+            reason: exit.reason,
+            message: exit.message,
+            started,
+            finished: unix,
+        };
+        self.state = State::Ended { how, at: now, blameless: self.changed };
+        true
+    }
+
+    /// What outlives the agent. A start that has not come up counts as none.
+    pub(super) fn state(&self) -> ContainerStateV1 {
+        let (doing, last) = match &self.state {
+            State::Fresh => (DoingV1::Nothing, self.last.clone()),
+            State::Running { since, .. } => (DoingV1::Running(*since), self.last.clone()),
+            State::Ended { how, .. } => (DoingV1::Ended(how.clone()), self.last.clone()),
+            // `restarts` is the attempt under way already: what ended before it is what stands.
+            State::Starting => (
+                self.last.clone().map_or(DoingV1::Nothing, DoingV1::Ended),
+                self.last.clone(),
+            ),
+        };
+        ContainerStateV1 {
+            name: self.name.clone(),
+            restarts: self.restarts,
+            image: self.image.clone(),
+            doing,
+            last,
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! What to do next for one pod. Pure: the same pod seen the same way gives the same actions.
+//!
+//! ```text
+//! network ─▶ volumes ─▶ init containers in order, sidecars stay ─▶ containers together ─▶ restarts
+//! deletion, deadline, all done: containers stop ─▶ sidecars stop, last first ─▶ clean ─▶ gone
+//! ```
+//!
+//! Guarantees: an action that has been taken is not asked for again while its outcome is open.
+
+use std::time::Duration;
+
+use freewheel_link::digest::Digest;
+use freewheel_link::plan::{ContainerV1, ModuleV1, RestartPolicy};
+use freewheel_link::report::PhaseV1;
+
+use super::{Container, Done, Module, Pod, Sight, State, Volumes, Which};
+
+/// A volume that could not be made is tried again after this, even when nothing it names has changed.
+const VOLUME_RETRY: Duration = Duration::from_secs(10);
+/// Sidecars get at least this to end in, as kubelet gives them, when the others used up the grace period.
+const SIDECAR_GRACE: Duration = Duration::from_secs(2);
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Give it an address and make its network.
+    AddNetwork,
+    /// Make its volumes.
+    MakeVolumes,
+    /// Ask for the module of a container.
+    Want(Which, Digest),
+    /// Start a container.
+    Start(Which, Digest),
+    /// Stop a container: killed after the grace period.
+    Stop(Which, Duration),
+    /// Stop a container because its image changed; it starts again.
+    Replace(Which, Duration),
+    /// Init containers and sidecars are up.
+    Risen,
+    /// It has ended for good.
+    Finish(Done),
+    /// Take its network away.
+    RemoveNetwork,
+    /// Remove what it leaves on disk, forget it, and tell the hub.
+    Clean,
+}
+
+/// What to do, and when to ask again if nothing happens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// In this order.
+    pub actions: Vec<Action>,
+    /// Monotonic time.
+    pub wake: Option<Duration>,
+}
+
+impl Decision {
+    fn act(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    fn wake_at(&mut self, at: Duration) {
+        self.wake = Some(self.wake.map_or(at, |old| old.min(at)));
+    }
+}
+
+/// Decides.
+#[must_use]
+pub fn decide(pod: &Pod, see: Sight<'_>) -> Decision {
+    let mut out = Decision::default();
+    if pod.gone {
+        return out;
+    }
+    if let Some(ending) = &pod.ending {
+        if stop_all(pod, ending.until, see.now, &mut out) {
+            leave(pod, &mut out);
+        }
+    } else if pod.done.is_some() {
+        if pod.network {
+            out.act(Action::RemoveNetwork);
+        }
+    } else if pod.refused.is_none() {
+        live(pod, see, &mut out);
+    }
+    out
+}
+
+fn leave(pod: &Pod, out: &mut Decision) {
+    if pod.network {
+        out.act(Action::RemoveNetwork);
+    }
+    out.act(Action::Clean);
+}
+
+fn live(pod: &Pod, see: Sight<'_>, out: &mut Decision) {
+    if let Some(deadline) = pod.spec.deadline_seconds.map(|s| Duration::from_secs(s.into())) {
+        let age = pod.age(see.now);
+        if deadline <= age {
+            let late = age.saturating_sub(deadline);
+            let until = (see.now + grace(pod)).saturating_sub(late);
+            if stop_all(pod, until, see.now, out) {
+                out.act(Action::Finish(Done {
+                    phase: PhaseV1::Failed,
+                    reason: "DeadlineExceeded".to_owned(),
+                    message: "Pod was active on the node longer than the specified deadline"
+                        .to_owned(),
+                }));
+            }
+            return;
+        }
+        out.wake_at(see.now + (deadline - age));
+    }
+    if let Some(phase) = outcome(pod) {
+        if stop_all(pod, see.now + grace(pod), see.now, out) {
+            out.act(Action::Finish(Done { phase, reason: String::new(), message: String::new() }));
+        }
+        return;
+    }
+    if !prepared(pod, see, out) || !risen(pod, see, out) {
+        return;
+    }
+    if pod.rising {
+        out.act(Action::Risen);
+    }
+    for (index, container) in pod.containers.iter().enumerate() {
+        let spec = &pod.spec.containers[index];
+        tend(pod, Which::Main(index), container, spec, pod.spec.restart, see, out);
+    }
+}
+
+fn grace(pod: &Pod) -> Duration {
+    Duration::from_secs(pod.spec.grace_seconds.into())
+}
+
+/// The phase that the pod has come to, when no container of it will be started again.
+fn outcome(pod: &Pod) -> Option<PhaseV1> {
+    let init_failed = pod.spec.restart == RestartPolicy::Never
+        && pod.init.iter().zip(&pod.spec.init).any(|(container, spec)| {
+            !spec.sidecar && container.code().is_some_and(|code| code != 0)
+        });
+    if init_failed {
+        return Some(PhaseV1::Failed);
+    }
+    let mut phase = PhaseV1::Succeeded;
+    for container in &pod.containers {
+        let code = container.code()?;
+        if restarts(pod.spec.restart, code) || container.changed {
+            return None;
+        }
+        if code != 0 {
+            phase = PhaseV1::Failed;
+        }
+    }
+    Some(phase)
+}
+
+/// Whether the policy starts it again after this exit code.
+#[must_use]
+pub const fn restarts(policy: RestartPolicy, code: i32) -> bool {
+    match policy {
+        RestartPolicy::Always => true,
+        RestartPolicy::OnFailure => code != 0,
+        RestartPolicy::Never => false,
+    }
+}
+
+/// Network and volumes.
+fn prepared(pod: &Pod, see: Sight<'_>, out: &mut Decision) -> bool {
+    if !pod.network {
+        out.act(Action::AddNetwork);
+        return false;
+    }
+    match &pod.volumes {
+        Volumes::Made => true,
+        Volumes::Failed { at, .. } if see.now < *at + VOLUME_RETRY => {
+            out.wake_at(*at + VOLUME_RETRY);
+            false
+        }
+        Volumes::Absent | Volumes::Failed { .. } => {
+            out.act(Action::MakeVolumes);
+            false
+        }
+    }
+}
+
+/// Walks the init containers; whether the containers proper may run.
+fn risen(pod: &Pod, see: Sight<'_>, out: &mut Decision) -> bool {
+    for (index, container) in pod.init.iter().enumerate() {
+        let spec = &pod.spec.init[index];
+        let which = Which::Init(index);
+        if spec.sidecar {
+            tend(pod, which, container, spec, RestartPolicy::Always, see, out);
+            if pod.rising && !container.running() {
+                return false;
+            }
+        } else if pod.rising && container.code() != Some(0) {
+            // A failure under `Never` is an outcome, so what is left here is started again.
+            tend(pod, which, container, spec, RestartPolicy::OnFailure, see, out);
+            return false;
+        }
+    }
+    true
+}
+
+/// Starts a container, starts it again when its policy says so, replaces it when its image changed.
+fn tend(
+    pod: &Pod,
+    which: Which,
+    container: &Container,
+    spec: &ContainerV1,
+    policy: RestartPolicy,
+    see: Sight<'_>,
+    out: &mut Decision,
+) {
+    let changed = !container.image.is_empty() && container.image != spec.image;
+    match &container.state {
+        State::Fresh => start(which, container, spec, see, out),
+        State::Starting => {}
+        State::Running { .. } => {
+            if changed && container.stop_by.is_none() {
+                out.act(Action::Replace(which, grace(pod)));
+            }
+        }
+        State::Ended { how, .. } => {
+            if !restarts(policy, how.code) && !container.changed {
+                return;
+            }
+            match container.due() {
+                Some(due) if see.now < due && !changed => out.wake_at(due),
+                _ => start(which, container, spec, see, out),
+            }
+        }
+    }
+}
+
+/// Starts a container once its module is there. A failed preparation waits for news.
+fn start(
+    which: Which,
+    container: &Container,
+    spec: &ContainerV1,
+    see: Sight<'_>,
+    out: &mut Decision,
+) {
+    let ModuleV1::Component(digest) = &spec.module else { return };
+    if container.failure.is_some() {
+        return;
+    }
+    match see.modules.get(digest) {
+        None => out.act(Action::Want(which, *digest)),
+        Some(Module::Ready { .. }) => out.act(Action::Start(which, *digest)),
+        // Its waiting reason changes from the failed pull to the back-off.
+        Some(Module::Problem { since, .. }) => {
+            let turns = *since + super::status::PULL_ERROR_SHOWN;
+            if see.now < turns {
+                out.wake_at(turns);
+            }
+        }
+        Some(Module::Fetching) => {}
+    }
+}
+
+/// Stops everything that runs: containers together, then sidecars from the last to the first. Whether nothing runs any more.
+fn stop_all(pod: &Pod, until: Duration, now: Duration, out: &mut Decision) -> bool {
+    let mut quiet = true;
+    let plain = |index: &usize| !pod.spec.init[*index].sidecar;
+    let init = (0..pod.init.len()).filter(plain).map(Which::Init);
+    for which in (0..pod.containers.len()).map(Which::Main).chain(init) {
+        quiet &= stop(pod, which, until, now, out);
+    }
+    if !quiet {
+        return false;
+    }
+    let sidecar_until = until.max(now + SIDECAR_GRACE);
+    for index in (0..pod.init.len()).rev().filter(|index| pod.spec.init[*index].sidecar) {
+        if !stop(pod, Which::Init(index), sidecar_until, now, out) {
+            return false;
+        }
+    }
+    true
+}
+
+/// Stops one container; whether it is down already.
+fn stop(pod: &Pod, which: Which, until: Duration, now: Duration, out: &mut Decision) -> bool {
+    let Some((container, _)) = pod.at(which) else { return true };
+    if !container.alive() {
+        return true;
+    }
+    // Asked already, unless it is now to go sooner.
+    if container.stop_by.is_none_or(|by| now.max(until) < by) {
+        out.act(Action::Stop(which, until.saturating_sub(now)));
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+//! Events about pods, in kubelet's words, because people and tools search for them.
+
+use freewheel_link::report::{EventV1, UnixMillis};
+
+use super::backoff;
+use super::{Container, Pod, Which};
+use crate::ports::Exit;
+
+/// An event about the pod as a whole.
+#[must_use]
+pub fn about(pod: &Pod, unix: UnixMillis, warning: bool, reason: &str, message: String) -> EventV1 {
+    EventV1 {
+        realm: pod.realm.clone(),
+        namespace: pod.spec.namespace.clone(),
+        pod: pod.spec.name.clone(),
+        uid: pod.spec.uid.clone(),
+        field_path: String::new(),
+        warning,
+        reason: reason.to_owned(),
+        message,
+        at: unix,
+    }
+}
+
+/// An event about one container.
+#[must_use]
+pub fn of_container(
+    pod: &Pod,
+    which: Which,
+    unix: UnixMillis,
+    warning: bool,
+    reason: &str,
+    message: String,
+) -> EventV1 {
+    let mut event = about(pod, unix, warning, reason, message);
+    if let Some((container, _)) = pod.at(which) {
+        let list = match which {
+            Which::Init(_) => "initContainers",
+            Which::Main(_) => "containers",
+        };
+        event.field_path = format!("spec.{list}{{{}}}", container.name);
+    }
+    event
+}
+
+/// What an exit is worth: memory and start errors by name, then the crash loop that follows.
+#[must_use]
+pub fn of_exit(
+    pod: &Pod,
+    which: Which,
+    container: &Container,
+    exit: &Exit,
+    unix: UnixMillis,
+) -> Vec<EventV1> {
+    let mut out = Vec::new();
+    let mut warn = |reason: &str, message: String| {
+        out.push(of_container(pod, which, unix, true, reason, message));
+    };
+    match exit.reason.as_str() {
+        "OOMKilled" => {
+            warn("OOMKilling", format!("Memory limit reached, killed container {}", container.name));
+        }
+        "StartError" => warn("Failed", format!("Error: {}", exit.message)),
+        _ => {}
+    }
+    let waits = !backoff::delay(container.streak).is_zero() && !container.changed;
+    if waits && pod.ending.is_none() && super::decide::restarts(pod.spec.restart, exit.code) {
+        warn(
+            "BackOff",
+            format!(
+                "Back-off restarting failed container {} in pod {}_{}({})",
+                container.name, pod.spec.name, pod.spec.namespace, pod.spec.uid
+            ),
+        );
+    }
+    out
+}

@@ -1,0 +1,274 @@
+//! What the hub is told of one pod. Pure; in the words of Kubernetes' API and of kubelet.
+
+use std::time::Duration;
+
+use freewheel_link::digest::Digest;
+use freewheel_link::plan::{ContainerV1, ModuleV1, RestartPolicy};
+use freewheel_link::report::{
+    ConditionV1, ContainerStateV1, ContainerStatusV1, PhaseV1, PodStatusV1, UnixMillis,
+};
+
+use super::backoff::{delay, go_text};
+use super::decide::restarts;
+use super::{Container, Module, Pod, Sight, State, Volumes, Which};
+
+/// How long a failed pull reads `ErrImagePull` before it reads `ImagePullBackOff`.
+pub const PULL_ERROR_SHOWN: Duration = Duration::from_secs(10);
+
+/// The pod's status now. `unix` dates what has just changed.
+#[must_use]
+pub fn status(pod: &Pod, see: Sight<'_>, unix: UnixMillis) -> PodStatusV1 {
+    let init: Vec<_> =
+        (0..pod.init.len()).filter_map(|i| container_status(pod, Which::Init(i), see)).collect();
+    let containers: Vec<_> = (0..pod.containers.len())
+        .filter_map(|i| container_status(pod, Which::Main(i), see))
+        .collect();
+    let (reason, message) = match (&pod.done, &pod.refused, &pod.volumes) {
+        (Some(done), _, _) => (done.reason.clone(), done.message.clone()),
+        (None, Some((reason, message)), _) => (reason.clone(), message.clone()),
+        (None, None, _) => (String::new(), String::new()),
+    };
+    PodStatusV1 {
+        realm: pod.realm.clone(),
+        namespace: pod.spec.namespace.clone(),
+        name: pod.spec.name.clone(),
+        uid: pod.spec.uid.clone(),
+        phase: phase(pod),
+        ip: pod.ip,
+        started: Some(pod.started),
+        reason,
+        message,
+        conditions: conditions(pod, &init, &containers, unix),
+        init,
+        containers,
+    }
+}
+
+fn phase(pod: &Pod) -> PhaseV1 {
+    match &pod.done {
+        Some(done) => done.phase,
+        None if pod.containers.iter().any(Container::unborn) => PhaseV1::Pending,
+        None => PhaseV1::Running,
+    }
+}
+
+fn conditions(
+    pod: &Pod,
+    init: &[ContainerStatusV1],
+    containers: &[ContainerStatusV1],
+    unix: UnixMillis,
+) -> Vec<ConditionV1> {
+    let completed = matches!(&pod.done, Some(done) if done.phase == PhaseV1::Succeeded);
+    let sidecars = init.iter().zip(&pod.spec.init).filter(|(_, spec)| spec.sidecar);
+    let unready: Vec<&str> = sidecars
+        .map(|(status, _)| status)
+        .chain(containers)
+        .filter(|status| !status.ready)
+        .map(|status| status.name.as_str())
+        .collect();
+    let waiting: Vec<&str> = init
+        .iter()
+        .zip(&pod.spec.init)
+        .filter(|(status, spec)| if spec.sidecar { !status.begun } else { !status.ready })
+        .map(|(status, _)| status.name.as_str())
+        .collect();
+    let done = pod.done.is_some();
+    let not_ready = if completed {
+        ("PodCompleted".to_owned(), String::new())
+    } else if done {
+        ("PodFailed".to_owned(), String::new())
+    } else {
+        (
+            "ContainersNotReady".to_owned(),
+            format!("containers with unready status: [{}]", unready.join(" ")),
+        )
+    };
+    let ready = unready.is_empty() && !done;
+    let initialized = !pod.rising || completed;
+    let not_initialized = (
+        "ContainersNotInitialized".to_owned(),
+        format!("containers with incomplete status: [{}]", waiting.join(" ")),
+    );
+    let prepared = pod.network && pod.volumes == Volumes::Made;
+    let not_prepared = match &pod.volumes {
+        Volumes::Failed { message, .. } => ("FailedMount".to_owned(), message.clone()),
+        Volumes::Absent | Volumes::Made => (String::new(), String::new()),
+    };
+    let mut initialized_reason = String::new();
+    if completed {
+        "PodCompleted".clone_into(&mut initialized_reason);
+    }
+    [
+        ("PodReadyToStartContainers", prepared, String::new(), not_prepared),
+        ("Initialized", initialized, initialized_reason, not_initialized),
+        ("Ready", ready, String::new(), not_ready.clone()),
+        ("ContainersReady", ready, String::new(), not_ready),
+    ]
+    .into_iter()
+    .map(|(kind, holds, held, (reason, message))| {
+        let (reason, message) = if holds { (held, String::new()) } else { (reason, message) };
+        let since = since(pod, kind, holds).unwrap_or(unix);
+        ConditionV1 { kind: kind.to_owned(), status: holds, since, reason, message }
+    })
+    .collect()
+}
+
+/// Since when the hub has been told so already.
+fn since(pod: &Pod, kind: &str, status: bool) -> Option<UnixMillis> {
+    let said = pod.said.as_ref()?.conditions.iter().find(|c| c.kind == kind)?;
+    (said.status == status).then_some(said.since)
+}
+
+fn container_status(pod: &Pod, which: Which, see: Sight<'_>) -> Option<ContainerStatusV1> {
+    let (container, spec) = pod.at(which)?;
+    let plain_init = matches!(which, Which::Init(_)) && !spec.sidecar;
+    let ready = if plain_init { container.code() == Some(0) } else { container.running() };
+    let (state, last) = state(pod, which, container, spec, see);
+    let image = if container.image.is_empty() { &spec.image } else { &container.image };
+    let image_id = match (&spec.module, container.image_id.is_empty()) {
+        (_, false) => container.image_id.clone(),
+        (ModuleV1::Component(digest), true) if !container.unborn() => digest.to_string(),
+        _ => String::new(),
+    };
+    Some(ContainerStatusV1 {
+        name: container.name.clone(),
+        ready,
+        begun: container.running() || (plain_init && ready),
+        restarts: container.restarts,
+        image: image.clone(),
+        image_id,
+        container_id: if container.unborn() {
+            String::new()
+        } else {
+            container_id(pod, container)
+        },
+        state,
+        last,
+    })
+}
+
+/// An ID per start, derived: the same after a restart of the agent.
+fn container_id(pod: &Pod, container: &Container) -> String {
+    let start = format!("{}/{}/{}", pod.spec.uid, container.name, container.restarts);
+    format!("freewheel://{}", Digest::of(start.as_bytes()).hex())
+}
+
+type Shown = (ContainerStateV1, Option<freewheel_link::report::TerminatedV1>);
+
+fn state(
+    pod: &Pod,
+    which: Which,
+    container: &Container,
+    spec: &ContainerV1,
+    see: Sight<'_>,
+) -> Shown {
+    let waiting = |(reason, message): (String, String)| ContainerStateV1::Waiting(reason, message);
+    match &container.state {
+        State::Fresh => (waiting(why_waiting(pod, which, container, spec, see)), None),
+        State::Starting => {
+            let reason = "ContainerCreating".to_owned();
+            (waiting((reason, String::new())), container.last.clone())
+        }
+        State::Running { since, .. } => {
+            (ContainerStateV1::Running(*since), container.last.clone())
+        }
+        State::Ended { how, .. } => {
+            let over = pod.ending.is_some() || pod.done.is_some();
+            let wait = if over || !again(pod, which, container, spec, how.code) {
+                None
+            } else {
+                why_not_again(pod, container, spec, see)
+            };
+            match wait {
+                Some(reason) => (waiting(reason), Some(how.clone())),
+                None => (ContainerStateV1::Terminated(how.clone()), container.last.clone()),
+            }
+        }
+    }
+}
+
+/// Whether an ended container will be started again.
+fn again(pod: &Pod, which: Which, container: &Container, spec: &ContainerV1, code: i32) -> bool {
+    let policy = match which {
+        Which::Init(_) if spec.sidecar => RestartPolicy::Always,
+        Which::Init(_) if pod.spec.restart == RestartPolicy::Never => RestartPolicy::Never,
+        Which::Init(_) => RestartPolicy::OnFailure,
+        Which::Main(_) => pod.spec.restart,
+    };
+    container.changed || restarts(policy, code)
+}
+
+fn why_waiting(
+    pod: &Pod,
+    which: Which,
+    container: &Container,
+    spec: &ContainerV1,
+    see: Sight<'_>,
+) -> (String, String) {
+    if let Some(refused) = &pod.refused {
+        return refused.clone();
+    }
+    let initializing = match which {
+        Which::Main(_) => pod.rising && !pod.init.is_empty(),
+        Which::Init(index) => pod.rising && !its_turn(pod, index),
+    };
+    if initializing {
+        return ("PodInitializing".to_owned(), String::new());
+    }
+    blocked(container, spec, see)
+        .filter(|_| pod.network && pod.volumes == Volumes::Made)
+        .unwrap_or_else(|| ("ContainerCreating".to_owned(), String::new()))
+}
+
+/// Whether every init container before this one is through.
+fn its_turn(pod: &Pod, index: usize) -> bool {
+    pod.init.iter().zip(&pod.spec.init).take(index).all(|(before, spec)| {
+        if spec.sidecar { before.running() } else { before.code() == Some(0) }
+    })
+}
+
+fn why_not_again(
+    pod: &Pod,
+    container: &Container,
+    spec: &ContainerV1,
+    see: Sight<'_>,
+) -> Option<(String, String)> {
+    if let Some(due) = container.due()
+        && see.now < due
+    {
+        return Some(("CrashLoopBackOff".to_owned(), crash_loop(pod, container)));
+    }
+    blocked(container, spec, see)
+}
+
+/// kubelet's text of a crash loop.
+fn crash_loop(pod: &Pod, container: &Container) -> String {
+    format!(
+        "back-off {} restarting failed container={} pod={}_{}({})",
+        go_text(delay(container.streak)),
+        container.name,
+        pod.spec.name,
+        pod.spec.namespace,
+        pod.spec.uid
+    )
+}
+
+/// What stands between a container and its start.
+fn blocked(container: &Container, spec: &ContainerV1, see: Sight<'_>) -> Option<(String, String)> {
+    if let Some(failure) = &container.failure {
+        return Some(failure.clone());
+    }
+    match &spec.module {
+        ModuleV1::Missing(reason, message) => Some((reason.clone(), message.clone())),
+        ModuleV1::Component(digest) => match see.modules.get(digest)? {
+            Module::Problem { reason, since, message }
+                if reason == "ErrImagePull" && *since + PULL_ERROR_SHOWN <= see.now =>
+            {
+                let text = format!("Back-off pulling image {:?}: {message}", spec.image);
+                Some(("ImagePullBackOff".to_owned(), text))
+            }
+            Module::Problem { reason, message, .. } => Some((reason.clone(), message.clone())),
+            Module::Fetching | Module::Ready { .. } => None,
+        },
+    }
+}

@@ -1,0 +1,198 @@
+//! A pod's volumes: made before its first container, kept in step with configuration, mounted per container.
+//!
+//! Guarantees: a path out of a record never leaves the pod's directory. A mounted ConfigMap or Secret is
+//! read-only and changes at once; a single file mounted by `subPath` keeps what it was at the start, as with Kubernetes.
+
+use std::path::{Path, PathBuf};
+
+use freewheel_link::plan::{
+    ContainerV1, Kind, MountV1, PodV1, ProjectedV1, VolumeSourceV1, VolumeV1,
+};
+
+use crate::env::{Around, field, not_found};
+use crate::files::{Entered, File, Files, stays_inside};
+
+/// Permission bits of downward API files.
+const DOWNWARD_MODE: u32 = 0o644;
+
+/// A directory that a guest sees: (host path, guest path, read only).
+pub type Mount = (PathBuf, String, bool);
+
+/// Everything of one pod on this spoke's disk. The UID was checked on admission.
+#[must_use]
+pub fn pod_dir(data: &Path, uid: &str) -> PathBuf {
+    data.join("pods").join(uid)
+}
+
+/// The log of one start of a container.
+#[must_use]
+pub fn log_path(data: &Path, uid: &str, container: &str, attempt: u32) -> PathBuf {
+    pod_dir(data, uid).join("logs").join(container).join(format!("{attempt}.log"))
+}
+
+fn volume_dir(data: &Path, uid: &str, volume: &str) -> PathBuf {
+    pod_dir(data, uid).join("volumes").join(volume)
+}
+
+/// Makes all volumes of a pod, or brings those with configuration up to date.
+///
+/// # Errors
+/// With kubelet's text for the first volume that cannot be made.
+pub fn make(files: &dyn Files, data: &Path, around: &Around<'_>) -> Result<(), String> {
+    for volume in &around.pod.volumes {
+        make_one(files, data, around, volume).map_err(|error| {
+            format!("MountVolume.SetUp failed for volume {:?} : {error}", volume.name)
+        })?;
+    }
+    Ok(())
+}
+
+fn make_one(
+    files: &dyn Files,
+    data: &Path,
+    around: &Around<'_>,
+    volume: &VolumeV1,
+) -> Result<(), String> {
+    let dir = volume_dir(data, &around.pod.uid, &volume.name);
+    let outcome = match contents(volume, around)? {
+        None => files.make_dir(&dir),
+        Some(set) => files.write_set(&dir, &set),
+    };
+    outcome.map_err(|error| error.to_string())
+}
+
+/// The files of a volume; `None` when it is the pod's own to fill.
+fn contents(volume: &VolumeV1, around: &Around<'_>) -> Result<Option<Vec<File>>, String> {
+    let mut out = Vec::new();
+    match &volume.source {
+        VolumeSourceV1::EmptyDir(_) => return Ok(None),
+        VolumeSourceV1::Config(one) => project(one, around, &mut out)?,
+        VolumeSourceV1::Projected(many) => {
+            for one in many {
+                project(one, around, &mut out)?;
+            }
+        }
+        VolumeSourceV1::Downward(list) => {
+            for (path, from) in list {
+                let bytes = field(around, from)?.into_bytes();
+                add(&mut out, File { path: path.clone(), bytes, mode: DOWNWARD_MODE })?;
+            }
+        }
+    }
+    Ok(Some(out))
+}
+
+fn project(from: &ProjectedV1, around: &Around<'_>, out: &mut Vec<File>) -> Result<(), String> {
+    let Some(config) = (around.config)(from.kind, &from.name) else {
+        return if from.optional { Ok(()) } else { Err(not_found(from.kind, &from.name)) };
+    };
+    if from.items.is_empty() {
+        for (key, bytes) in config.data {
+            add(out, File { path: key, bytes, mode: from.mode })?;
+        }
+        return Ok(());
+    }
+    for (key, path, mode) in &from.items {
+        match config.data.iter().find(|(have, _)| have == key) {
+            Some((_, bytes)) => add(
+                out,
+                File {
+                    path: path.clone(),
+                    bytes: bytes.clone(),
+                    mode: mode.unwrap_or(from.mode),
+                },
+            )?,
+            None if from.optional => {}
+            None => {
+                let what = if from.kind == Kind::SECRET_V1 { "secret" } else { "configmap" };
+                return Err(format!("{what} references non-existent config key: {key}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The later of two files with one path wins, as in a projected volume.
+fn add(out: &mut Vec<File>, file: File) -> Result<(), String> {
+    if !stays_inside(&file.path) {
+        return Err(format!("path {:?} leaves the volume", file.path));
+    }
+    out.retain(|have| have.path != file.path);
+    out.push(file);
+    Ok(())
+}
+
+/// Whether a volume shows configuration of this name.
+#[must_use]
+pub fn shows_config(pod: &PodV1) -> bool {
+    pod.volumes.iter().any(|volume| !matches!(volume.source, VolumeSourceV1::EmptyDir(_)))
+}
+
+/// The directories that one container sees, in the order of its mounts. WASI mounts directories only: a single file shows up
+/// in a directory of its own, in place of the one above its mount path.
+///
+/// # Errors
+/// With the cause when a mount names no volume or a path that leaves it.
+pub fn mounts(
+    files: &dyn Files,
+    data: &Path,
+    pod: &PodV1,
+    container: &ContainerV1,
+) -> Result<Vec<Mount>, String> {
+    let mut out: Vec<Mount> = Vec::new();
+    for mount in &container.mounts {
+        let volume = pod
+            .volumes
+            .iter()
+            .find(|volume| volume.name == mount.volume)
+            .ok_or_else(|| format!("volume {:?} is not in the pod", mount.volume))?;
+        let ours = !matches!(volume.source, VolumeSourceV1::EmptyDir(_));
+        let dir = volume_dir(data, &pod.uid, &volume.name);
+        let read_only = mount.read_only || ours;
+        if mount.sub_path.is_empty() {
+            out.push((dir, mount.path.clone(), read_only));
+            continue;
+        }
+        let failed =
+            |error: std::io::Error| format!("failed to prepare subPath for volumeMount {:?}: {error}", mount.volume);
+        match files.enter(&dir, &mount.sub_path, ours).map_err(failed)? {
+            Entered::Dir(path) => out.push((path, mount.path.clone(), read_only)),
+            Entered::File(path) => {
+                let home = pod_dir(data, &pod.uid).join("subpaths").join(&container.name);
+                let shown = show_file(files, &home, mount, &path, &mut out);
+                shown.map_err(failed)?;
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Puts a single file into the directory that stands for the parent of its mount path.
+fn show_file(
+    files: &dyn Files,
+    home: &Path,
+    mount: &MountV1,
+    file: &Path,
+    out: &mut Vec<Mount>,
+) -> std::io::Result<()> {
+    let trimmed = mount.path.trim_end_matches('/');
+    let (parent, name) = trimmed.rsplit_once('/').unwrap_or(("", trimmed));
+    let parent = if parent.is_empty() { "/" } else { parent };
+    if !crate::admission::is_path_segment(name) {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "bad mountPath"));
+    }
+    let known = out.iter().find(|(host, guest, _)| guest == parent && host.starts_with(home));
+    let dir = match known {
+        Some((host, ..)) => host.clone(),
+        None => {
+            let dir = home.join(out.len().to_string());
+            files.make_dir(&dir)?;
+            out.push((dir.clone(), parent.to_owned(), true));
+            dir
+        }
+    };
+    files.copy(file, &dir.join(name))
+}
+
+#[cfg(test)]
+mod tests;
