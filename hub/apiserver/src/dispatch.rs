@@ -35,10 +35,10 @@ pub(crate) async fn handle(
     request: Request<Incoming>,
 ) -> Response<Body> {
     let path = request.uri().path();
-    if path == "/v2" || path.starts_with("/v2/") {
-        if let Some(extra) = &hub.server.extra {
-            return extra(user.as_deref().cloned(), request).await;
-        }
+    if (path == "/v2" || path.starts_with("/v2/"))
+        && let Some(extra) = &hub.server.extra
+    {
+        return extra(user.as_deref().cloned(), request).await;
     }
     let line = tracing::enabled!(tracing::Level::DEBUG)
         .then(|| (request.method().clone(), request.uri().clone()));

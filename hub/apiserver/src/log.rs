@@ -37,67 +37,46 @@ pub(crate) async fn log(call: &Call) -> Result<Response<Body>, ApiError> {
 fn parse(query: &str) -> Result<LogOptions, ApiError> {
     let mut options = LogOptions::default();
     let mut errors = Vec::new();
+    let mut at_least = |field: &str, least: i64, text: &str| -> Result<i64, ApiError> {
+        let value = number(text)?;
+        if value < least {
+            let why = match least {
+                0 => "must be greater than or equal to 0",
+                _ => "must be greater than 0",
+            };
+            errors.push(FieldError::invalid(field, &json!(value), why));
+        }
+        Ok(value)
+    };
     for (name, value) in pairs(query) {
         match &*name {
             "container" => options.container = value.into_owned(),
             "follow" => options.follow = flag(&value),
             "previous" => options.previous = flag(&value),
             "timestamps" => options.timestamps = flag(&value),
-            "sinceSeconds" => {
-                let seconds = number(&value)?;
-                if seconds < 1 {
-                    errors.push(FieldError::invalid(
-                        "sinceSeconds",
-                        &json!(seconds),
-                        "must be greater than 0",
-                    ));
-                }
-                options.since_seconds = Some(seconds);
-            }
-            "sinceTime" => {
-                let moment = time::parse(&value).ok_or_else(|| {
-                    ApiError::bad_request(format!(
-                        "parsing time {value:?} as RFC 3339: cannot parse"
-                    ))
-                })?;
-                options.since_time = Some(moment.as_nanosecond());
-            }
-            "tailLines" => {
-                let lines = number(&value)?;
-                options.tail_lines = lines.try_into().ok();
-                if lines < 0 {
-                    errors.push(FieldError::invalid(
-                        "tailLines",
-                        &json!(lines),
-                        "must be greater than or equal to 0",
-                    ));
-                }
-            }
-            "limitBytes" => {
-                let bytes = number(&value)?;
-                options.limit_bytes = bytes.try_into().ok();
-                if bytes < 1 {
-                    errors.push(FieldError::invalid(
-                        "limitBytes",
-                        &json!(bytes),
-                        "must be greater than 0",
-                    ));
-                }
-            }
+            "sinceSeconds" => options.since_seconds = Some(at_least(&name, 1, &value)?),
+            "sinceTime" => options.since_time = Some(moment(&value)?),
+            "tailLines" => options.tail_lines = at_least(&name, 0, &value)?.try_into().ok(),
+            "limitBytes" => options.limit_bytes = at_least(&name, 1, &value)?.try_into().ok(),
             _ => {}
         }
     }
     if options.since_seconds.is_some() && options.since_time.is_some() {
-        errors.push(FieldError::forbidden(
-            "",
-            "at most one of `sinceTime` or `sinceSeconds` may be specified",
-        ));
+        let why = "at most one of `sinceTime` or `sinceSeconds` may be specified";
+        errors.push(FieldError::forbidden("", why));
     }
     if errors.is_empty() {
         Ok(options)
     } else {
         Err(ApiError::invalid("", "PodLogOptions", "", &errors))
     }
+}
+
+fn moment(text: &str) -> Result<i128, ApiError> {
+    let moment = time::parse(text).ok_or_else(|| {
+        ApiError::bad_request(format!("parsing time {text:?} as RFC 3339: cannot parse"))
+    })?;
+    Ok(moment.as_nanosecond())
 }
 
 fn names<'a>(pod: &'a Value, list: &str) -> Vec<&'a str> {

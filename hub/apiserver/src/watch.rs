@@ -9,6 +9,7 @@
 //! arrive together.
 
 use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,8 +25,8 @@ use http::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::body::{Body, BodyError};
 use crate::call::{Call, Filter};
@@ -67,9 +68,12 @@ pub(crate) fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
     let scope = call.scope();
     let opened = store.watch(vec![scope.clone()], from);
     let end_mark = call.query.send_initial_events == Some(true) && call.query.bookmarks;
+    let deadline = Instant::now() + life(call.query.timeout_seconds);
+    let first = if call.query.bookmarks { Instant::now() + BOOKMARK_EVERY } else { deadline };
+    let first = first.min(deadline);
     let mut feed = Feed {
         hub: call.hub.clone(),
-        stop: call.hub.stop.clone(),
+        stopped: Box::pin(call.hub.stop.clone().cancelled_owned()),
         encoder,
         filter,
         scope,
@@ -77,8 +81,8 @@ pub(crate) fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
         watch: None,
         closing: None,
         bookmarks: call.query.bookmarks,
-        next_mark: Instant::now() + BOOKMARK_EVERY,
-        deadline: Instant::now() + life(call.query.timeout_seconds),
+        timer: Box::pin(tokio::time::sleep_until(first)),
+        deadline,
     };
     match opened {
         Ok(watch) => feed.watch = Some(watch),
@@ -113,7 +117,7 @@ struct Initial {
 /// One watcher.
 struct Feed {
     hub: Arc<Hub>,
-    stop: CancellationToken,
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     encoder: Encoder,
     filter: Filter,
     scope: Scope,
@@ -122,7 +126,7 @@ struct Feed {
     /// The last frame, when there is nothing to watch.
     closing: Option<Bytes>,
     bookmarks: bool,
-    next_mark: Instant,
+    timer: Pin<Box<Sleep>>,
     deadline: Instant,
 }
 
@@ -169,21 +173,25 @@ impl Feed {
         }
     }
 
+    /// Waits. Timer and stop signal live as long as the feed, so that an event costs no registration.
     async fn turn(&mut self) -> Option<Turn> {
         let watch = self.watch.as_mut()?;
-        let bookmarks = self.bookmarks;
         Some(tokio::select! {
             biased;
-            () = self.stop.cancelled() => Turn::End,
+            () = self.stopped.as_mut() => Turn::End,
+            () = self.timer.as_mut() => {
+                let now = Instant::now();
+                if self.deadline <= now {
+                    return Some(Turn::End);
+                }
+                let next = (now + BOOKMARK_EVERY).min(self.deadline);
+                self.timer.as_mut().reset(next);
+                Turn::Mark
+            }
             events = watch.next() => match events {
                 Ok(events) => Turn::Events(events),
                 Err(gone) => Turn::Gone(gone.to_string()),
             },
-            () = tokio::time::sleep_until(self.deadline) => Turn::End,
-            () = tokio::time::sleep_until(self.next_mark), if bookmarks => {
-                self.next_mark = Instant::now() + BOOKMARK_EVERY;
-                Turn::Mark
-            }
         })
     }
 
@@ -237,11 +245,11 @@ impl Feed {
         if end_of_initial {
             object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        self.encoder.event("BOOKMARK", self.encoder.shape(object))
+        self.encoder.event("BOOKMARK", &self.encoder.shape(object))
     }
 
     fn error(&self, error: &ApiError) -> Result<Bytes, ApiError> {
-        self.encoder.event("ERROR", error.to_status())
+        self.encoder.event("ERROR", &error.to_status())
     }
 }
 
@@ -278,7 +286,7 @@ impl Type {
 impl Encoder {
     fn frame(&self, kind: Type, stored: &Stored, revision: Revision) -> Result<Bytes, ApiError> {
         if !self.is_plain() {
-            return self.event(kind.name(), self.shape(self.value(stored, revision)?));
+            return self.event(kind.name(), &self.shape(self.value(stored, revision)?));
         }
         let mut out = Vec::with_capacity(stored.object.body.len() + 96);
         out.extend_from_slice(b"{\"type\":\"");
@@ -289,9 +297,9 @@ impl Encoder {
         Ok(out.into())
     }
 
-    fn event(&self, kind: &str, object: Value) -> Result<Bytes, ApiError> {
+    fn event(&self, kind: &str, object: &Value) -> Result<Bytes, ApiError> {
         if self.wanted.wire == Wire::Protobuf {
-            return protobuf::watch_frame(kind, &object).map(Bytes::from);
+            return protobuf::watch_frame(kind, object).map(Bytes::from);
         }
         let event = json!({"type": kind, "object": object});
         let mut out = serde_json::to_vec(&event).map_err(ApiError::internal)?;

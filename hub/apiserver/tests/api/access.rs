@@ -123,3 +123,11 @@ async fn http_2_is_spoken() {
     assert_eq!(answer.code, 200);
     assert_eq!(answer.json()["kind"], "Namespace");
 }
+
+#[tokio::test]
+async fn headers_have_a_bound() {
+    let hub = Hub::start().await;
+    let long = "x".repeat(100 * 1024);
+    let answer = hub.admin().send("GET", "/version", &[("x-long", long.as_str())], "").await;
+    assert_eq!(answer.code, 431);
+}

@@ -1,10 +1,18 @@
 //! The API as its clients see it: over TLS, on a server in this process.
 
+#[cfg(test)]
 mod access;
+#[cfg(test)]
 mod answers;
+#[cfg(test)]
 mod discovery;
+#[cfg(test)]
 mod protobuf;
+#[cfg(test)]
 mod subresources;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
 mod verbs;
+#[cfg(test)]
 mod watches;

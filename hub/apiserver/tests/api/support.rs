@@ -18,6 +18,7 @@ use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Incoming;
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -104,9 +105,12 @@ impl Hub {
     pub async fn start() -> Self {
         let authority = Authority::new();
         let serving = authority.serving();
-        let tls =
-            Tls::new(vec![serving.certificate], serving.key, &[authority.certificate.clone()])
-                .unwrap();
+        let tls = Tls::new(
+            vec![serving.certificate],
+            serving.key,
+            std::slice::from_ref(&authority.certificate),
+        )
+        .unwrap();
         let objects = Objects::new(Arc::new(MemoryStore::new()));
         for name in ["default", "kube-system"] {
             create(&objects, "v1", "Namespace", json!({"metadata": {"name": name}})).await;
@@ -252,19 +256,22 @@ impl Client {
         sender.send_request(request.body(body).unwrap()).await.unwrap()
     }
 
-    /// The same over HTTP/2.
-    pub async fn get_over_h2(&self, path: &str) -> Answer {
+    async fn connect_h2(&self) -> http2::SendRequest<Full<Bytes>> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let mut config = (*self.config).clone();
         config.alpn_protocols = vec![b"h2".to_vec()];
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
         let stream =
             connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
-        let (mut sender, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-                .await
-                .unwrap();
+        let (sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
+        sender
+    }
+
+    /// The same over HTTP/2.
+    pub async fn get_over_h2(&self, path: &str) -> Answer {
+        let mut sender = self.connect_h2().await;
         let uri = format!("https://localhost{path}");
         let request = Request::builder().uri(uri).body(Full::new(Bytes::new())).unwrap();
         let (parts, body) = sender.send_request(request).await.unwrap().into_parts();
@@ -298,6 +305,20 @@ impl Client {
 
     pub async fn watch(&self, path: &str) -> Watcher {
         self.watch_as(path, "application/json").await
+    }
+
+    /// Many watches over one HTTP/2 connection, as client-go has them.
+    pub async fn watch_many(&self, path: &str, count: usize) -> Vec<Watcher> {
+        let sender = self.connect_h2().await;
+        let mut watchers = Vec::with_capacity(count);
+        for _ in 0..count {
+            let uri = format!("https://localhost{path}");
+            let request = Request::builder().uri(uri).body(Full::new(Bytes::new())).unwrap();
+            let response = sender.clone().send_request(request).await.unwrap();
+            assert_eq!(response.status(), 200);
+            watchers.push(Watcher { body: response.into_body(), buffer: Vec::new() });
+        }
+        watchers
     }
 
     pub async fn watch_as(&self, path: &str, accept: &str) -> Watcher {

@@ -106,3 +106,21 @@ async fn a_version_from_the_future_is_refused() {
     let answer = hub.admin().get(&format!("{MAPS}?watch=true&resourceVersion=99999999")).await;
     assert_eq!((answer.code, &answer.json()["reason"]), (504, &json!("Timeout")));
 }
+
+#[tokio::test]
+async fn a_thousand_watchers_see_every_event_in_order() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    let version = admin.get(MAPS).await.json()["metadata"]["resourceVersion"].clone();
+    let path = format!("{MAPS}?watch=true&resourceVersion={}", version.as_str().unwrap());
+    let watchers = admin.watch_many(&path, 1_000).await;
+    let names: Vec<String> = (0..5).map(|i| format!("m{i}")).collect();
+    for name in &names {
+        map(&admin, name, "web").await;
+    }
+    for mut watcher in watchers {
+        for name in &names {
+            assert_eq!(watcher.brief().await, event("ADDED", name));
+        }
+    }
+}
