@@ -163,7 +163,9 @@ impl Object {
             deleting: meta.contains_key("deletionTimestamp"),
             fields,
         };
-        let body = serde_json::to_vec(&value).map_err(ApiError::internal)?;
+        let mut body = serde_json::to_vec(&value).map_err(ApiError::internal)?;
+        // Bodies stay in memory: what the writer's growth left over would stay with them.
+        body.shrink_to_fit();
         Ok(Self { header, body: body.into() })
     }
 

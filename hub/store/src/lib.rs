@@ -210,7 +210,7 @@ pub struct Compacted {
 pub trait Store: Send + Sync + 'static {
     /// Random and constant for the life of this data; a restore makes a new one.
     fn incarnation(&self) -> u64;
-    /// Commits, durably, before it returns.
+    /// Commits, durably, before it returns. Who drops the future does not take the transaction back.
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError>;
     /// The newest durable state.
     fn snapshot(&self) -> Arc<dyn Snapshot>;

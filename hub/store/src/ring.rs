@@ -30,7 +30,7 @@ impl Default for Limits {
     /// A list in pages survives some ten thousand writes; the bodies are those of old objects, so
     /// this bounds what the past costs in memory.
     fn default() -> Self {
-        Self { events: 65_536, bytes: 48 << 20 }
+        Self { events: 32_768, bytes: 32 << 20 }
     }
 }
 

@@ -1,9 +1,9 @@
 //! The format on disk: what an older build wrote is read, what a newer one wrote is left alone.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod promises {
-    #[allow(dead_code, reason = "shared with the promises")]
+    #[expect(dead_code, reason = "shared with the promises")]
     pub(crate) mod kit;
 }
 

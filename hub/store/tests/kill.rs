@@ -2,10 +2,10 @@
 //!
 //! The test runs itself again as the writer, reads its acknowledgements from a pipe and kills it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod promises {
-    #[allow(dead_code, reason = "shared with the promises")]
+    #[expect(dead_code, reason = "shared with the promises")]
     pub(crate) mod kit;
 }
 

@@ -1,6 +1,6 @@
 //! What whoever writes objects may rely on: births, changes, ends, and what Services hold.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod objects {
     pub(crate) mod births;

@@ -1,6 +1,6 @@
 //! What every backend promises, run on each of them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod promises {
     pub(crate) mod commits;

@@ -1,10 +1,10 @@
 //! redb on a disk that loses and tears what was not synced, or that is full: one seed, one fate.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-#![allow(clippy::cast_possible_truncation, reason = "a disk of a few megabytes")]
+#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::cast_possible_truncation, reason = "a disk of a few megabytes")]
 
 mod promises {
-    #[allow(dead_code, reason = "shared with the promises")]
+    #[expect(dead_code, reason = "shared with the promises")]
     pub(crate) mod kit;
 }
 

@@ -41,7 +41,7 @@ pub(super) async fn delete(
         let now = objects.clock.unix_seconds();
         let verdict = decide(place.kind, &value, options, now)?;
         if how.dry_run {
-            return Ok(pretend(verdict, old));
+            return Ok(pretend(&verdict, old));
         }
         let expect = vec![Expect::Revision(old.key.clone(), old.revision)];
         let (operations, going) = match verdict {
@@ -81,7 +81,7 @@ fn check(place: &Place, options: &DeleteOptions, old: &Stored) -> Result<(), Api
     }
 }
 
-fn pretend(verdict: Verdict, old: Arc<Stored>) -> Deleted {
+fn pretend(verdict: &Verdict, old: Arc<Stored>) -> Deleted {
     match verdict {
         Verdict::Remove => Deleted::Gone(old),
         Verdict::Mark(_) | Verdict::Nothing => Deleted::Going(old),

@@ -150,9 +150,16 @@ pub(super) fn keep_servers_own(new: &mut Value, old: &Value) -> Result<(), ApiEr
     Ok(())
 }
 
-/// Counts the generation up when what the user asks for has changed.
-pub(super) fn count_generation(new: &mut Value, old: &Value, kind: &Kind) -> Result<(), ApiError> {
-    if !kind.strategy.counts_generation() || !asks_for_else(new, old, kind) {
+/// Counts the generation up when what the user asks for has changed. A binding is the scheduler's
+/// answer to that, not another question.
+pub(super) fn count_generation(
+    subresource: Option<&str>,
+    new: &mut Value,
+    old: &Value,
+    kind: &Kind,
+) -> Result<(), ApiError> {
+    let answer = matches!(subresource, Some("binding" | "status" | "approval" | "finalize"));
+    if answer || !kind.strategy.counts_generation() || !asks_for_else(new, old, kind) {
         return Ok(());
     }
     let next = number(old, "generation").unwrap_or_default() + 1;

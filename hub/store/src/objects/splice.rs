@@ -2,32 +2,57 @@
 
 use bytes::Bytes;
 use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::kind::Kind;
 use serde_json::Value;
 
-use crate::Stored;
+use crate::{Revision, Stored};
 
-/// The object as JSON with its `metadata.resourceVersion` (none at revision 0: a dry run's).
+/// The object as JSON in its stored version with its `metadata.resourceVersion` (none at revision 0:
+/// a dry run's).
 ///
 /// # Errors
 /// When the store held something that is no JSON: an internal error.
 pub fn stored_value(stored: &Stored) -> Result<Value, ApiError> {
     let mut value = stored.object.value()?;
-    if stored.revision != 0
-        && let Some(meta) = value.get_mut("metadata").and_then(Value::as_object_mut)
-    {
-        meta.insert("resourceVersion".to_owned(), Value::String(stored.revision.to_string()));
+    put_version(&mut value, stored.revision);
+    Ok(value)
+}
+
+/// The same in the version of `kind`, which differs from the stored one for shared storage (events).
+///
+/// # Errors
+/// As [`stored_value`].
+pub fn shown_value(stored: &Stored, kind: &Kind) -> Result<Value, ApiError> {
+    let mut value = stored_value(stored)?;
+    if kind.stored_as.is_some() {
+        kind.strategy.from_stored(&mut value);
     }
     Ok(value)
 }
 
-/// The same as bytes, without parsing the body.
+fn put_version(value: &mut Value, revision: Revision) {
+    if revision != 0
+        && let Some(meta) = value.get_mut("metadata").and_then(Value::as_object_mut)
+    {
+        meta.insert("resourceVersion".to_owned(), Value::String(revision.to_string()));
+    }
+}
+
+/// As [`stored_value`], but as bytes and without parsing the body.
 #[must_use]
 pub fn stored_bytes(stored: &Stored) -> Bytes {
+    stored_bytes_at(stored, stored.revision)
+}
+
+/// As [`stored_bytes`] with another revision: a watch tells of a removed object at the revision of
+/// its removal.
+#[must_use]
+pub fn stored_bytes_at(stored: &Stored, revision: Revision) -> Bytes {
     let body = &stored.object.body;
-    let Some(at) = place_for_version(body).filter(|_| stored.revision != 0) else {
+    let Some(at) = place_for_version(body).filter(|_| revision != 0) else {
         return body.clone();
     };
-    let text = format!("\"resourceVersion\":\"{}\"", stored.revision);
+    let text = format!("\"resourceVersion\":\"{revision}\"");
     let (head, tail) = body.split_at(at);
     let mut out = Vec::with_capacity(body.len() + text.len() + 1);
     out.extend_from_slice(head);

@@ -110,7 +110,7 @@ impl Attempt<'_> {
             service::Claims::default()
         };
         shape::check_change(self.subresource, &new, old_value, self.place)?;
-        meta::count_generation(&mut new, old_value, kind)?;
+        meta::count_generation(self.subresource, &mut new, old_value, kind)?;
         let key = old.key.clone();
         let mut txn = Txn {
             expect: vec![Expect::Revision(key.clone(), old.revision)],

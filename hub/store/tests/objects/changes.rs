@@ -102,6 +102,25 @@ async fn the_generation_counts_changes_of_what_is_asked_for() {
 }
 
 #[tokio::test]
+async fn a_binding_is_no_new_generation() {
+    let world = World::new().await;
+    world.pod("a", "").await;
+    let bind = |mut value: Value| {
+        value["spec"]["nodeName"] = json!("pi-7");
+        Ok(value)
+    };
+    let at = of("pods", "a");
+    world.objects.modify(&How::default(), &at, Some("binding"), bind).await.unwrap();
+    let now = world.read("pods", "a").unwrap();
+    assert_eq!(
+        (&now["spec"]["nodeName"], &now["metadata"]["generation"]),
+        (&json!("pi-7"), &json!(1))
+    );
+    let found = world.objects.get(&at).unwrap();
+    assert_eq!(found.object.header.fields["spec.nodeName"], "pi-7");
+}
+
+#[tokio::test]
 async fn the_main_door_and_the_status_door_open_their_own_half() {
     let world = World::new().await;
     world.create("deployments", deployment("a")).await.unwrap();
