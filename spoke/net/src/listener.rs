@@ -102,13 +102,17 @@ impl Listener {
         }
     }
 
-    /// Graceful stop: what waits is still served, new connections are refused, then accepting fails.
+    /// Graceful stop: what waits is still served, new connections are refused, then accepting fails. The port
+    /// is free for the next one at once.
     pub fn close(&self) {
         let waker = {
             let mut state = self.state.lock();
             state.closed = true;
             state.waker.take()
         };
+        if let Some(pod) = self.pod.upgrade() {
+            pod.release_tcp(self.address.port(), self);
+        }
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -121,7 +125,7 @@ impl Drop for Listener {
             conn.reset();
         }
         if let Some(pod) = self.pod.upgrade() {
-            pod.release_tcp(self.address.port());
+            pod.release_tcp(self.address.port(), self);
         }
     }
 }

@@ -285,16 +285,18 @@ impl PodNet {
         ports.tcp.get(&port).is_some_and(|bound| 0 < bound.strong_count())
     }
 
-    pub(crate) fn release_tcp(&self, port: u16) {
+    /// Frees the port of this listener, unless another one has it by now.
+    pub(crate) fn release_tcp(&self, port: u16, of: &Listener) {
         let mut ports = self.ports.lock();
-        if ports.tcp.get(&port).is_some_and(|bound| bound.strong_count() == 0) {
+        if ports.tcp.get(&port).is_some_and(|bound| std::ptr::eq(bound.as_ptr(), of)) {
             ports.tcp.remove(&port);
         }
     }
 
-    pub(crate) fn release_udp(&self, port: u16) {
+    /// Frees the port of this socket, unless another one has it by now.
+    pub(crate) fn release_udp(&self, port: u16, of: &UdpPort) {
         let mut ports = self.ports.lock();
-        if ports.udp.get(&port).is_some_and(|bound| bound.strong_count() == 0) {
+        if ports.udp.get(&port).is_some_and(|bound| std::ptr::eq(bound.as_ptr(), of)) {
             ports.udp.remove(&port);
         }
     }

@@ -173,8 +173,11 @@ async fn a_graceful_stop_serves_what_waits_and_refuses_the_rest() {
     let _waiting = connect(&client, "10.64.0.1:80").unwrap();
     web.close_listeners();
     assert_eq!(connect(&client, "10.64.0.1:80").err(), Some(NetError::Refused));
+    let _next = web.listen(at("0.0.0.0:80"), 16).unwrap();
     assert!(listener.accept().await.is_ok());
     assert!(listener.accept().await.is_err());
+    drop(listener);
+    assert!(connect(&client, "10.64.0.1:80").is_ok());
 }
 
 #[tokio::test]

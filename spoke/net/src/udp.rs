@@ -121,7 +121,7 @@ impl UdpPort {
 impl Drop for UdpPort {
     fn drop(&mut self) {
         if let Some(pod) = self.pod.upgrade() {
-            pod.release_udp(self.address.port());
+            pod.release_udp(self.address.port(), self);
         }
     }
 }

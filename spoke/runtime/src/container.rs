@@ -23,7 +23,7 @@ use crate::state::State;
 /// Most random bytes of one call.
 const MAX_RANDOM: u64 = 1 << 20;
 
-/// How long the clients of an HTTP container that ran out of memory have to take their answers.
+/// How long the clients of an HTTP container that was killed have to take their answers.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// One start of a container.
@@ -119,22 +119,22 @@ impl Container {
         let mut serving = tokio_util::task::AbortOnDropHandle::new(
             self.runtimes.lane(Lane::Guests).spawn(serving),
         );
-        tokio::select! {
+        let exit = tokio::select! {
             // Serving ends also because everything it served was killed.
-            _ = &mut serving => match self.life.cause() {
+            _ = &mut serving => return match self.life.cause() {
                 None => exit::completed(),
                 Some(cause) => exit::killed(cause),
             },
             () = pool.oom.cancelled() => {
                 self.life.kill(Cause::Kill);
-                listener.close();
-                // Whoever asked still hears that it failed.
-                let _ = tokio::time::timeout(LAST_WORDS, &mut serving).await;
-                let text = "memory limit reached by an instance of the HTTP handler";
-                Exit { code: 137, reason: "OOMKilled".to_owned(), message: text.to_owned() }
+                exit::out_of_memory("an instance of the HTTP handler reached the memory limit")
             }
             () = self.life.killed().cancelled() => self.killed(),
-        }
+        };
+        listener.close();
+        // Whoever asked still hears that it failed.
+        let _ = tokio::time::timeout(LAST_WORDS, &mut serving).await;
+        exit
     }
 
     fn killed(&self) -> Exit {

@@ -44,6 +44,11 @@ pub(crate) fn completed() -> Exit {
     exit(0, "Completed", "")
 }
 
+/// It had as much memory as it may.
+pub(crate) fn out_of_memory(message: impl Into<String>) -> Exit {
+    exit(137, "OOMKilled", message)
+}
+
 /// It was ended.
 pub(crate) fn killed(cause: Cause) -> Exit {
     match cause {
@@ -67,11 +72,11 @@ pub(crate) fn of_error(error: &wasmtime::Error, refused: bool) -> Exit {
         return if *code == 0 { completed() } else { exit(*code, "Error", "") };
     }
     if let Some(oom) = error.downcast_ref::<OomKilled>() {
-        return exit(137, "OOMKilled", oom.to_string());
+        return out_of_memory(oom.to_string());
     }
     match error.downcast_ref::<Trap>() {
         // Allocators that are refused memory abort.
-        Some(Trap::UnreachableCodeReached) if refused => exit(137, "OOMKilled", "out of memory"),
+        Some(Trap::UnreachableCodeReached) if refused => out_of_memory("out of memory"),
         Some(trap) => exit(134, "Error", trap.to_string()),
         None => exit(134, "Error", format!("{error:#}")),
     }

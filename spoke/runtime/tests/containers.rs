@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use freewheel_spoke_agent::ports::Containers as _;
 use freewheel_spoke_runtime::LogOptions;
-use support::{compile, node};
+use support::{bounded, compile, compile_for, node, node_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ends_are_told_as_kubernetes_tells_them() {
@@ -143,6 +143,43 @@ async fn guests_talk_over_the_pod_network() {
     assert_eq!(said("c", &["connect", &format!("{server}:9")]).await, "ConnectionRefused\n");
     assert_eq!(said("d", &["connect", "10.64.9.9:80"]).await, "HostUnreachable\n");
     assert_eq!(said("e", &["connect", "1.1.1.1:80"]).await, "PermissionDenied\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_of_a_pod_share_its_loopback_and_its_ports() {
+    let node = node();
+    let server = node.start(node.kit("pod", &["echo", "127.0.0.1:7000"]));
+    node.logged("pod", "ready").await;
+    let side = node.sidecar("pod", "side", &["ask", "localhost:7000", "hello"]);
+    assert_eq!(node.run(side).await.code, 0);
+    assert_eq!(node.log("side"), "hello\n");
+    let late = node.sidecar("pod", "late", &["echo", "0.0.0.0:7000"]);
+    assert_eq!(node.run(late).await.code, 1);
+    assert!(node.log("late").contains("AddrInUse"), "{}", node.log("late"));
+    // One container stops; the other one of the pod goes on.
+    let other = node.start(node.sidecar("pod", "other", &["echo", "0.0.0.0:7001"]));
+    node.logged("other", "ready").await;
+    node.runtime.stop(&server, Duration::from_secs(30));
+    assert_eq!(node.exited(&server).await.code, 0);
+    let ask = node.sidecar("pod", "ask", &["ask", "127.0.0.1:7001", "still here"]);
+    assert_eq!(node.run(ask).await.code, 0);
+    node.runtime.stop(&other, Duration::from_secs(30));
+    assert_eq!(node.exited(&other).await.code, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_of_little_address_space_runs_the_same_guests() {
+    let node = node_of(bounded());
+    let artifact = node.dir.path().join("kit.cwasm");
+    compile_for(&bounded(), "kit", &artifact);
+    let mut eater = node.container("eater", &artifact);
+    eater.0.args.push("eat".to_owned());
+    eater.0.memory_limit = Some(32 << 20);
+    assert_eq!(node.run(eater).await.reason, "OOMKilled");
+    // Made for the other profile: refused, not run.
+    let other = node.run(node.kit("other", &["nop"])).await;
+    assert_eq!(other.reason, "StartError");
+    assert!(other.message.contains("cannot be loaded"), "{other:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

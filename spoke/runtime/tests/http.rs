@@ -136,3 +136,18 @@ async fn a_stop_answers_what_has_come() {
     assert_eq!(node.exited(&id).await.code, 0);
     assert!(node.dial("web", 8080).is_none());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_container_leaves_its_port_to_the_next() {
+    let node = node();
+    let first = up(&node, web(&node, "web")).await;
+    let mut stuck = node.dial("web", 8080).unwrap();
+    stuck.write_all(b"GET /spin HTTP/1.1\r\nhost: web\r\n\r\n").await.unwrap();
+    assert_eq!(node.get("web", 8080, "/hello").await.0, 200);
+    node.runtime.stop(&first, Duration::ZERO);
+    assert_eq!(node.exited(&first).await.code, 137);
+    let mut next = web(&node, "web");
+    next.0.id.attempt = 1;
+    up(&node, next).await;
+    assert_eq!(node.get("web", 8080, "/hello").await.0, 200);
+}

@@ -32,6 +32,24 @@ fn profile() -> Profile {
     freewheel_spoke_runtime::choose_profile(100).unwrap()
 }
 
+/// The other memory profile of this machine.
+pub fn bounded() -> Profile {
+    Profile { memory: freewheel_spoke_engine::Memory::Bounded, ..profile() }
+}
+
+/// Compiles a guest for another profile.
+pub fn compile_for(profile: &Profile, name: &str, artifact: &Path) {
+    guest(name);
+    let wasm = target().join(format!("wasm32-wasip2/release/{name}.wasm"));
+    let engine = wasmtime::Engine::new(&compiler_config(profile).unwrap()).unwrap();
+    let compiled = engine.precompile_component(&std::fs::read(wasm).unwrap());
+    std::fs::write(artifact, compiled.unwrap()).unwrap();
+}
+
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests")
+}
+
 /// Compiles a component as the hub would.
 pub fn compile(component: &[u8], artifact: &Path) {
     static ENGINE: OnceLock<wasmtime::Engine> = OnceLock::new();
@@ -50,7 +68,7 @@ pub fn guest(name: &str) -> PathBuf {
 
 fn build() -> HashMap<String, PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
+    let target = target();
     let status = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--release", "--locked", "--target", "wasm32-wasip2"])
         .arg("--manifest-path")
@@ -90,10 +108,15 @@ struct Inputs {
 
 /// A node with as many guest threads as the machine has cores.
 pub fn node() -> Node {
+    node_of(profile())
+}
+
+/// A node whose engine has this profile.
+pub fn node_of(profile: Profile) -> Node {
     let fabric = Fabric::new(Handle::current());
     let (tell, new) = mpsc::unbounded_channel();
     let runtime = Runtime::new(RuntimeOptions {
-        profile: profile(),
+        profile,
         fabric: fabric.clone(),
         control: Handle::current(),
         runtimes: Runtimes::new(2).unwrap(),
@@ -144,6 +167,14 @@ impl Node {
     pub fn kit(&self, pod: &str, words: &[&str]) -> Start {
         let mut start = self.container(pod, &guest("kit"));
         start.0.args.extend(words.iter().map(ToString::to_string));
+        start
+    }
+
+    /// Another container of the same pod.
+    pub fn sidecar(&self, pod: &str, name: &str, words: &[&str]) -> Start {
+        let mut start = self.kit(pod, words);
+        start.0.id.container = name.to_owned();
+        start.0.log = self.dir.path().join(format!("{name}.log"));
         start
     }
 
