@@ -64,6 +64,13 @@ pub fn write(name: &str, server: &str, access: (&str, &str, &str)) -> String {
     format!("{config:#}\n")
 }
 
+/// Whether two kubeconfigs reach the same server as the same user.
+#[must_use]
+pub fn same_access(old: &str, new: &str) -> bool {
+    let here = Path::new(".");
+    matches!((parse(old, here), parse(new, here)), (Ok(old), Ok(new)) if old == new)
+}
+
 #[derive(Deserialize)]
 struct File {
     #[serde(default)]

@@ -73,8 +73,9 @@ pub async fn run(options: PushOptions) -> Result<(), PushError> {
 /// Pushes a blob unless the hub has it.
 async fn blob(client: &Client, repository: &str, content: Bytes) -> Result<Digest, ClientError> {
     let digest = Digest::of(&content);
-    let there = client.send(Method::HEAD, &format!("/v2/{repository}/blobs/{digest}"), "application/octet-stream", Bytes::new());
-    if !there.await?.status.is_success() {
+    let path = format!("/v2/{repository}/blobs/{digest}");
+    let there = client.send(Method::HEAD, &path, "application/octet-stream", Bytes::new()).await?;
+    if !there.status.is_success() {
         let path = format!("/v2/{repository}/blobs/uploads/?digest={digest}");
         client.send(Method::POST, &path, "application/octet-stream", content).await?.success()?;
     }

@@ -25,7 +25,7 @@ pub async fn create(options: TokenOptions) -> Result<(), ClientError> {
     let info = client.get(&format!("/api/v1/namespaces/kube-public/configmaps/{HUB_INFO}")).await?;
     let link = info["data"]["link"].as_str().unwrap_or_default().to_owned();
     let ca = certificates(&String::from_utf8_lossy(&client.access().ca_pem), "certificate-authority".as_ref())?;
-    let ca_hash = ca.first().and_then(|ca| freewheel_link::tls::ca_hash(ca).ok()).ok_or_else(unreadable_ca)?;
+    let ca_hash = ca.first().and_then(|ca| freewheel_link::tls::key_hash(ca).ok()).ok_or_else(unreadable_ca)?;
     let (id, secret) = (letters(6)?, letters(16)?);
     let secret_object = body(&id, &secret, &options);
     client.json(Method::POST, "/api/v1/namespaces/kube-system/secrets", "application/json", &secret_object).await?;

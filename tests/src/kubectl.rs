@@ -71,7 +71,8 @@ impl Kubectl {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
         let mut stdin = child.stdin.take().expect("a pipe");
-        let input = input.to_owned();
+        // kubectl takes everything that starts with a brace for JSON; flow YAML needs a document mark.
+        let input = if input.starts_with('{') { format!("---\n{input}") } else { input.to_owned() };
         // kubectl may answer before it has read everything; a broken pipe is its right.
         let feeder = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
         let output = child.wait_with_output().expect("kubectl's end");

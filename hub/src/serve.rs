@@ -1,0 +1,270 @@
+//! `hub serve`: everything meets here.
+//!
+//! ```text
+//! lock ─▶ store ─▶ keys ─▶ modules ─▶ gateway (UDP) ─▶ API (TCP) ─▶ controllers ─▶ kubeconfig ─▶ until SIGTERM or Ctrl-C
+//! ```
+
+mod announce;
+mod http_v2;
+
+use std::fs::File;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_hub_api::images::Images;
+use freewheel_hub_apiserver::{Limits, Server, Tls, TlsError};
+use freewheel_hub_modules::{FleetRoot, Modules, OpenError, Options, compile};
+use freewheel_hub_store::Store;
+use freewheel_hub_store::objects::Objects;
+use freewheel_hub_store::redb::{self, RedbStore};
+use freewheel_link::artifact::PublicKey;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::cli::{KubeconfigOptions, ServeOptions};
+use crate::kubeconfig::{self, KubeconfigError};
+use crate::pki::{Identity, Pki, PkiError, certificates, write};
+
+/// First address of the Service range: `default/kubernetes`.
+const KUBERNETES_SERVICE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 128, 0, 1));
+
+/// How long connections may take to finish after the signal to stop.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// Why the hub does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The data folder.
+    #[error("cannot use the data folder {path}")]
+    Data {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Somebody else has it.
+    #[error("{0} is in use by another hub")]
+    InUse(PathBuf),
+    /// The store.
+    #[error("cannot open the store")]
+    Store(#[source] Box<redb::OpenError>),
+    /// Keys.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// TLS of the link.
+    #[error(transparent)]
+    LinkTls(#[from] freewheel_link::tls::TlsError),
+    /// Modules.
+    #[error(transparent)]
+    Modules(#[from] OpenError),
+    /// An address.
+    #[error("cannot listen on {address} ({what})")]
+    Listen {
+        /// For what.
+        what: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The name to advertise.
+    #[error("--advertise {0:?} is neither an address nor a DNS name: give HOST without a port")]
+    Advertise(String),
+    /// Bootstrap objects.
+    #[error("cannot write what clients need to find the hub: {0}")]
+    Announce(freewheel_hub_api::error::ApiError),
+    /// The listener or a signal.
+    #[error("the hub cannot go on")]
+    Run(#[from] io::Error),
+}
+
+/// Runs until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// When something it needs is not there.
+pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
+    let data = options.data.clone();
+    let unusable = |source| ServeError::Data { path: data.clone(), source };
+    std::fs::create_dir_all(&data).map_err(unusable)?;
+    let _lock = lock(&data)?;
+    let advertise = options.advertise.clone().unwrap_or_else(|| reachable(options.listen.ip()).to_string());
+    let names = Names::new(&advertise, &options)?;
+    let store = open_store(data.join("store")).await?;
+    let pki = Pki::open(&data, store.snapshot().revision() != 0)?;
+    let root = FleetRoot::open(&data.join("pki/fleet-root.key")).map_err(unusable)?;
+    let fleet_root = root.public();
+    let compiler = compile::this_program().map_err(unusable)?;
+    let modules = Modules::open(Options { dir: data.join("modules"), compiler, root })?;
+    let hub = Hub { objects: Objects::new(store), pki, modules, fleet_root, names };
+    hub.serve(&options).await
+}
+
+/// Under which names the hub is reached.
+struct Names {
+    advertise: String,
+    dns: Vec<String>,
+    addresses: Vec<IpAddr>,
+    api: String,
+    link: String,
+}
+
+impl Names {
+    fn new(advertise: &str, options: &ServeOptions) -> Result<Self, ServeError> {
+        let bad = || ServeError::Advertise(advertise.to_owned());
+        let kubernetes = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+        let mut dns: Vec<String> = kubernetes.map(str::to_owned).to_vec();
+        dns.extend(["localhost".to_owned(), freewheel_link::tls::HUB_NAME.to_owned()]);
+        let mut addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), KUBERNETES_SERVICE];
+        let host = match advertise.parse::<IpAddr>() {
+            Ok(address) => {
+                addresses.push(address);
+                if address.is_ipv6() { format!("[{address}]") } else { address.to_string() }
+            }
+            Err(_) => {
+                let label = |b: u8| b.is_ascii_alphanumeric() || b"-.".contains(&b);
+                if advertise.is_empty() || 253 < advertise.len() || !advertise.bytes().all(label) {
+                    return Err(bad());
+                }
+                dns.push(advertise.to_owned());
+                advertise.to_owned()
+            }
+        };
+        if !options.listen.ip().is_unspecified() {
+            addresses.push(options.listen.ip());
+        }
+        addresses.sort_unstable();
+        addresses.dedup();
+        let api = format!("https://{host}:{}", options.listen.port());
+        let link = format!("{host}:{}", options.link.port());
+        Ok(Self { advertise: advertise.to_owned(), dns, addresses, api, link })
+    }
+}
+
+/// `0.0.0.0` is no address to reach anybody under; without `--advertise`, loopback is the honest answer.
+fn reachable(listen: IpAddr) -> IpAddr {
+    if listen.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { listen }
+}
+
+/// Two hubs on one folder would ruin it; the lock goes with the process, however it ends.
+fn lock(data: &Path) -> Result<File, ServeError> {
+    let path = data.join("lock");
+    let file = File::create(&path).map_err(|source| ServeError::Data { path, source })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(ServeError::InUse(data.to_path_buf())),
+        Err(std::fs::TryLockError::Error(source)) => Err(ServeError::Data { path: data.to_path_buf(), source }),
+    }
+}
+
+async fn open_store(dir: PathBuf) -> Result<Arc<dyn Store>, ServeError> {
+    std::fs::create_dir_all(&dir).map_err(|source| ServeError::Data { path: dir.clone(), source })?;
+    let opened = tokio::task::spawn_blocking(move || RedbStore::open(&dir)).await;
+    let store = opened.map_err(|e| ServeError::Run(io::Error::other(e)))?;
+    Ok(Arc::new(store.map_err(|e| ServeError::Store(Box::new(e)))?))
+}
+
+/// Everything that is open before anything is served.
+struct Hub {
+    objects: Objects,
+    pki: Pki,
+    modules: Modules,
+    fleet_root: PublicKey,
+    names: Names,
+}
+
+impl Hub {
+    async fn serve(self, options: &ServeOptions) -> Result<(), ServeError> {
+        let stop = CancellationToken::new();
+        let listening = |what, address| move |source| ServeError::Listen { what, address, source };
+        let api = TcpListener::bind(options.listen).await.map_err(listening("the Kubernetes API", options.listen))?;
+        let streams: Arc<dyn freewheel_hub_api::streams::SpokeStreams> = Arc::new(NoStreams);
+        let Identity { chain, key } = self.pki.serving(&self.names.dns, &self.names.addresses)?;
+        let ca = certificates(&self.pki.ca_pem, "pki/ca.crt".as_ref())?;
+        let tls = Tls::new(chain, key, &ca)?;
+        let server = Server {
+            objects: self.objects.clone(),
+            streams,
+            extra: Some(http_v2::handler(self.modules.clone())),
+            checks: Vec::new(),
+        };
+        let limits = Limits { drain: DRAIN, ..Limits::default() };
+        let serving = tokio::spawn(freewheel_hub_apiserver::serve(api, tls, limits, server, stop.clone()));
+        let config = freewheel_hub_controllers::Config {
+            advertise: self.advertised(options).await,
+            ca_pem: self.pki.ca_pem.clone(),
+            seed: fastrand::u64(..),
+        };
+        let mut controllers = freewheel_hub_controllers::start(&self.objects, &config, &stop)
+            .map_err(|e| ServeError::Run(io::Error::other(e)))?;
+        announce::write(&self.objects, &self.names.link).await.map_err(ServeError::Announce)?;
+        self.write_kubeconfig(&options.data)?;
+        info!(api = self.names.api, link = self.names.link, "hub is ready");
+        until_signal().await?;
+        info!("hub is stopping");
+        stop.cancel();
+        while controllers.join_next().await.is_some() {}
+        serving.await.map_err(io::Error::other)??;
+        Ok(())
+    }
+
+    /// Behind Service `default/kubernetes` stands an address: of a name, the first it resolves to.
+    async fn advertised(&self, options: &ServeOptions) -> SocketAddr {
+        let port = options.listen.port();
+        let found = tokio::net::lookup_host((self.names.advertise.as_str(), port)).await;
+        let first = found.ok().and_then(|mut all| all.find(SocketAddr::is_ipv4));
+        first.unwrap_or_else(|| SocketAddr::new(reachable(options.listen.ip()), port))
+    }
+
+    fn write_kubeconfig(&self, data: &Path) -> Result<(), PkiError> {
+        let pki = &self.pki;
+        let text = kubeconfig::write("freewheel", &self.names.api, (&pki.ca_pem, &pki.admin_pem, &pki.admin_key_pem));
+        let path = data.join("admin.kubeconfig");
+        // A person may have set a namespace in it: only what is not ours to keep is written again.
+        match std::fs::read_to_string(&path) {
+            Ok(old) if kubeconfig::same_access(&old, &text) => Ok(()),
+            _ => write(&path, text.as_bytes(), 0o600),
+        }
+    }
+}
+
+async fn until_signal() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// `hub get kubeconfig`: the kubeconfig in use, for the root or for one spoke's own API.
+///
+/// # Errors
+/// When there is none.
+pub fn print_kubeconfig(options: &KubeconfigOptions) -> Result<(), KubeconfigError> {
+    let access = kubeconfig::read(options.kubeconfig.as_deref())?;
+    let root = access.server.split("/clusters/").next().unwrap_or_default();
+    let (name, server) = match &options.cluster {
+        Some(cluster) => (cluster.as_str(), format!("{root}/clusters/{cluster}")),
+        None => ("freewheel", root.to_owned()),
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (ca, cert, key) = (text(&access.ca_pem), text(&access.cert_pem), text(&access.key_pem));
+    print!("{}", kubeconfig::write(name, &server, (&ca, &cert, &key)));
+    Ok(())
+}
+struct NoStreams;
+#[async_trait::async_trait]
+impl freewheel_hub_api::streams::SpokeStreams for NoStreams {
+    async fn logs(&self, _: &freewheel_link::names::ClusterName, _: &str, _: freewheel_hub_api::streams::LogOptions) -> Result<freewheel_hub_api::streams::ByteStream, freewheel_hub_api::error::ApiError> { Err(freewheel_hub_api::error::ApiError::internal("x")) }
+}

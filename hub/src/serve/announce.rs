@@ -1,0 +1,51 @@
+//! Where clients find out how to reach this hub: ConfigMap `kube-public/freewheel-hub`.
+
+use std::time::Duration;
+
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::kinds;
+use freewheel_hub_store::objects::{Actor, How, Objects, Place};
+use freewheel_link::names::ClusterName;
+use serde_json::json;
+
+use crate::token::HUB_INFO;
+
+/// Namespaces are made by their controller, which has just been started.
+const PATIENCE: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// Writes the address of the link, once kube-public is there.
+///
+/// # Errors
+/// When it cannot be written in time.
+pub async fn write(objects: &Objects, link: &str) -> Result<(), ApiError> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match once(objects, link).await {
+            Err(error) if error.code == 404 && tokio::time::Instant::now() < deadline => tokio::time::sleep(AGAIN).await,
+            other => return other,
+        }
+    }
+}
+
+async fn once(objects: &Objects, link: &str) -> Result<(), ApiError> {
+    let kind = kinds::find("", "v1", "configmaps").ok_or_else(|| ApiError::internal("there are no ConfigMaps"))?;
+    let place = Place { kind, cluster: ClusterName::root(), namespace: "kube-public".into(), name: HUB_INFO.into() };
+    let actor = Actor { user: "system:freewheel:hub".into(), field_manager: "freewheel-hub".into() };
+    let how = How { actor, ..How::default() };
+    let object = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": HUB_INFO, "namespace": "kube-public"},
+        "data": {"link": link},
+    });
+    match objects.create(&how, &place, object).await {
+        Err(error) if error.reason == "AlreadyExists" => {
+            let change = |mut value: serde_json::Value| {
+                value["data"] = json!({"link": link});
+                Ok(value)
+            };
+            objects.modify(&how, &place, None, change).await.map(|_| ())
+        }
+        other => other.map(|_| ()),
+    }
+}
