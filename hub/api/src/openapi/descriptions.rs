@@ -105,7 +105,7 @@ const OURS: &[(&str, &str, &str)] = &[
     (
         "ManagedClusterSpec",
         "leaseDurationSeconds",
-        "How long the agent may be silent, in units of its heartbeat, before the cluster counts as unknown.",
+        "How often the agent renews its lease, in seconds.",
     ),
     (
         "ManagedClusterSpec",

@@ -154,8 +154,12 @@ impl Walk {
             (Shape::IntOrString, Value::String(_)) => Ok(()),
             (Shape::IntOrString, Value::Number(n)) if fits_int32(n) => Ok(()),
             (Shape::Bytes, Value::String(text)) => scalar::bytes(text),
-            (Shape::Time, Value::String(text)) => scalar::time(text, false),
-            (Shape::MicroTime, Value::String(text)) => scalar::time(text, true),
+            (Shape::Time | Shape::MicroTime, Value::String(text)) => {
+                if scalar::time(text, *shape == Shape::MicroTime)? {
+                    *value = Value::Null;
+                }
+                Ok(())
+            }
             (Shape::Quantity, _) => scalar::quantity(value),
             (Shape::Object(id), Value::Object(map)) => self.object(map, table().at(*id), path),
             (Shape::List(inner), Value::Array(items)) => {

@@ -26,15 +26,19 @@ pub(super) fn bytes(text: &mut String) -> Result<(), String> {
     }
 }
 
-/// RFC 3339 at any offset becomes UTC, at whole seconds or microseconds.
-pub(super) fn time(text: &mut String, micro: bool) -> Result<(), String> {
+/// Go's zero time, which it writes as null.
+const ZERO: i64 = -62_135_596_800;
+
+/// RFC 3339 at any offset becomes UTC, at whole seconds or microseconds. Says whether it is Go's zero
+/// time.
+pub(super) fn time(text: &mut String, micro: bool) -> Result<bool, String> {
     let layout =
         if micro { "2006-01-02T15:04:05.000000Z07:00" } else { "2006-01-02T15:04:05Z07:00" };
     let moment: Timestamp = text.parse().map_err(|_| {
         format!("parsing time {text:?} as {layout:?}: cannot parse {text:?} as RFC 3339")
     })?;
     *text = if micro { crate::time::micros(moment) } else { crate::time::seconds(moment) };
-    Ok(())
+    Ok(moment.as_second() == ZERO && moment.subsec_nanosecond() == 0)
 }
 
 /// A quantity may be text or a number.

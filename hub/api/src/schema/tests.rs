@@ -149,3 +149,57 @@ fn integers_that_do_not_fit_are_named() {
     );
     assert!(value(json!(1.5)).is_err());
 }
+
+/// Every place of a filled pod gets two values of other types: each is refused, or canonical.
+#[test]
+fn no_value_in_any_place_breaks_the_walk() {
+    let pod: Value =
+        serde_json::from_str(include_str!("../protobuf/fixtures/filled.core.v1.Pod.json")).unwrap();
+    let others = [
+        json!(null),
+        json!(true),
+        json!(0),
+        json!(-1.5),
+        json!(""),
+        json!("\u{0}"),
+        json!([]),
+        json!([null]),
+        json!({}),
+        json!({"": null}),
+    ];
+    let mut paths = Vec::new();
+    places(&pod, String::new(), &mut paths);
+    assert!(500 < paths.len());
+    for (turn, path) in paths.into_iter().enumerate() {
+        for other in others.iter().cycle().skip(turn % others.len()).take(2) {
+            let mut value = pod.clone();
+            *value.pointer_mut(&path).unwrap() = other.clone();
+            if canonicalise(&mut value, "", "v1", "Pod").is_ok() {
+                let mut again = value.clone();
+                canonicalise(&mut again, "", "v1", "Pod").unwrap();
+                assert_eq!(again, value, "{path} = {other}");
+                // What is canonical can be written.
+                let mut whole = value;
+                whole["apiVersion"] = "v1".into();
+                whole["kind"] = "Pod".into();
+                crate::protobuf::encode(&whole).unwrap();
+            }
+        }
+    }
+}
+
+/// First elements only: the others have the same type.
+fn places(value: &Value, path: String, out: &mut Vec<String>) {
+    if let Value::Object(map) = value {
+        for (key, value) in map {
+            let key = key.replace('~', "~0").replace('/', "~1");
+            places(value, format!("{path}/{key}"), out);
+        }
+    }
+    if let Some(first) = value.as_array().and_then(|items| items.first()) {
+        places(first, format!("{path}/0"), out);
+    }
+    if !path.is_empty() {
+        out.push(path);
+    }
+}
