@@ -75,7 +75,11 @@ pub fn fate(owners: &[(Standing, &Owner)], has_dependents: bool) -> Fate {
             .filter(|(s, _)| matches!(s, Standing::Absent | Standing::Waiting))
             .map(|(_, o)| o.uid.clone());
         let gone: Vec<String> = gone.collect();
-        return if gone.is_empty() || !stands(Standing::Solid) { Fate::Keep } else { Fate::Drop(gone) };
+        return if gone.is_empty() || !stands(Standing::Solid) {
+            Fate::Keep
+        } else {
+            Fate::Drop(gone)
+        };
     }
     if stands(Standing::Waiting) && has_dependents {
         return Fate::DeleteForeground;
@@ -110,7 +114,8 @@ impl Garbage {
     }
 
     fn dependents_of(&self, uid: &str, snapshot: &dyn Snapshot) -> Vec<Arc<Stored>> {
-        let keys: Vec<Key> = self.dependents.lock().get(uid).into_iter().flatten().cloned().collect();
+        let keys: Vec<Key> =
+            self.dependents.lock().get(uid).into_iter().flatten().cloned().collect();
         let stored = keys.iter().filter_map(|key| snapshot.get(key));
         stored.filter(|s| s.object.header.owners.iter().any(|o| o.uid == uid)).collect()
     }
@@ -118,9 +123,8 @@ impl Garbage {
     async fn before_owner(&self, owner: &Stored, snapshot: &dyn Snapshot) -> Result<(), Error> {
         let uid = &owner.object.header.uid;
         let dependents = self.dependents_of(uid, snapshot);
-        let blocks = |s: &Stored| {
-            s.object.header.owners.iter().any(|o| o.uid == *uid && o.block_deletion)
-        };
+        let blocks =
+            |s: &Stored| s.object.header.owners.iter().any(|o| o.uid == *uid && o.block_deletion);
         if !dependents.iter().any(|d| blocks(d)) {
             return self.drop_finalizer(owner, FOREGROUND).await;
         }

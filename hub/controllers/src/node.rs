@@ -8,7 +8,8 @@
 //! Guarantees: silence never evicts: pods of a silent spoke stay as they are; a condition that says
 //! the same is not written again; a ManagedCluster's labels are on its Nodes.
 //! Assumes: the gateway writes `sessions.internal` on each transition and calls a spoke disconnected
-//! after 40 s of silence.
+//! after 30 s of silence; with [`GRACE`] a spoke is silent after 40 s, and one that restarts in
+//! between was never away.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,6 +30,8 @@ use crate::engine::{Controller, Desk, Error};
 
 /// Taint of a spoke that is silent.
 pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+/// How long a session may be gone before the spoke counts as silent.
+pub const GRACE: Duration = Duration::from_secs(10);
 /// Names the labels that a Node has from its ManagedCluster, so that they can be taken off again.
 const COPIED: &str = "freewheel.dev/labels-of-cluster";
 
@@ -71,11 +74,9 @@ pub fn ready(presence: Presence) -> Says {
             ("Unknown", "NodeStatusNeverUpdated", "The spoke has not connected yet.")
         }
         Presence::Connected => ("True", "KubeletReady", "The spoke is connected."),
-        Presence::Silent => (
-            "Unknown",
-            "NodeStatusUnknown",
-            "The spoke is silent; its pods are left running.",
-        ),
+        Presence::Silent => {
+            ("Unknown", "NodeStatusUnknown", "The spoke is silent; its pods are left running.")
+        }
     };
     Says { kind: "Ready", status, reason, message }
 }
@@ -189,9 +190,27 @@ pub fn put_labels(node: &mut Value, name: &str, of_cluster: &BTreeMap<String, St
 }
 
 /// Body of `sessions.internal`.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Session {
     connected: bool,
+    /// Unix time in milliseconds of the last transition, by the hub's clock.
+    #[serde(default)]
+    since: i64,
+}
+
+/// How a spoke is, and when that changes by itself.
+fn presence(session: Option<&Session>, now_millis: i64) -> (Presence, Option<Duration>) {
+    match session {
+        None => (Presence::Never, None),
+        Some(Session { connected: true, .. }) => (Presence::Connected, None),
+        Some(Session { connected: false, since }) => {
+            let gone = u64::try_from(now_millis.saturating_sub(*since)).unwrap_or_default();
+            match GRACE.checked_sub(Duration::from_millis(gone)) {
+                None | Some(Duration::ZERO) => (Presence::Silent, None),
+                Some(rest) => (Presence::Connected, Some(rest)),
+            }
+        }
+    }
 }
 
 impl Nodes {
@@ -205,14 +224,11 @@ impl Nodes {
         Resource::new("internal", "sessions")
     }
 
-    fn presence(&self, snapshot: &dyn Snapshot, name: &str) -> Presence {
+    fn presence(&self, snapshot: &dyn Snapshot, name: &str) -> (Presence, Option<Duration>) {
         let key = Key::new(&Self::sessions(), &ClusterName::root(), "", name);
         let session = snapshot.get(&key);
-        match session.and_then(|s| serde_json::from_slice::<Session>(&s.object.body).ok()) {
-            None => Presence::Never,
-            Some(Session { connected: true }) => Presence::Connected,
-            Some(Session { connected: false }) => Presence::Silent,
-        }
+        let session = session.and_then(|s| serde_json::from_slice(&s.object.body).ok());
+        presence(session.as_ref(), self.desk.clock.now().as_millisecond())
     }
 
     async fn write_cluster(
@@ -336,10 +352,10 @@ impl Controller for Nodes {
             return Ok(None);
         };
         let accepted = is_accepted(&cluster);
-        let presence = self.presence(&*snapshot, &key.name);
+        let (presence, look_again) = self.presence(&*snapshot, &key.name);
         self.write_cluster(&cluster, accepted, presence).await?;
-        let own = ClusterName::try_from(&*key.name)
-            .map_err(|error| Error::Refused(error.to_string()))?;
+        let own =
+            ClusterName::try_from(&*key.name).map_err(|error| Error::Refused(error.to_string()))?;
         for realm in [ClusterName::root(), own] {
             let there = snapshot.get(&key_of(self.nodes, &realm, "", &key.name)).is_some();
             // What was accepted once keeps its Nodes: taking it back only ends the session.
@@ -347,7 +363,7 @@ impl Controller for Nodes {
                 self.write_node(&realm, &cluster, presence).await?;
             }
         }
-        Ok(None)
+        Ok(look_again)
     }
 }
 
@@ -371,6 +387,15 @@ mod tests {
                 ("ManagedClusterConditionAvailable", "Unknown")
             ]
         );
+    }
+
+    #[test]
+    fn a_short_absence_is_none() {
+        let gone = Session { connected: false, since: 5_000 };
+        let left = Some(Duration::from_secs(7));
+        assert_eq!(presence(Some(&gone), 8_000), (Presence::Connected, left));
+        assert_eq!(presence(Some(&gone), 15_000), (Presence::Silent, None));
+        assert_eq!(presence(None, 8_000), (Presence::Never, None));
     }
 
     #[test]

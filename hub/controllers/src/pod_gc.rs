@@ -66,8 +66,7 @@ impl Controller for PodGarbage {
                     fields.get("spec.nodeName").cloned().unwrap_or_default()
                 };
                 let bound = node(&pod.object.header.fields);
-                let news =
-                    before.as_ref().is_none_or(|b| node(&b.object.header.fields) != bound);
+                let news = before.as_ref().is_none_or(|b| node(&b.object.header.fields) != bound);
                 if news && !bound.is_empty() { vec![pod.key.clone()] } else { Vec::new() }
             }
             (None, Some(node)) if node.key.resource == self.nodes.storage() => now

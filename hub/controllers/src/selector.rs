@@ -53,9 +53,7 @@ mod tests {
         check(json!({}), labels.clone(), None);
         check(json!({"matchLabels": {"app": "web"}}), labels.clone(), Some(true));
         check(json!({"matchLabels": {"app": "db"}}), labels.clone(), Some(false));
-        let expression = |operator: &str, values: Value| {
-            json!({"matchExpressions": [{"key": "tier", "operator": operator, "values": values}]})
-        };
+        let expression = |operator: &str, values: Value| json!({"matchExpressions": [{"key": "tier", "operator": operator, "values": values}]});
         check(expression("In", json!(["a", "b"])), labels.clone(), Some(true));
         check(expression("NotIn", json!(["a"])), labels.clone(), Some(false));
         check(expression("NotIn", json!(["a"])), json!({}), Some(true));

@@ -178,7 +178,7 @@ impl Wanted {
 }
 
 /// A Service with this spec.
-pub(crate) fn service(name: &str, spec: Value) -> Service {
+pub(crate) fn service(name: &str, spec: &Value) -> Service {
     let value = json!({"metadata": {"name": name, "namespace": "default"}, "spec": spec});
     serde_json::from_value(value).unwrap()
 }

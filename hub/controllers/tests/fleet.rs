@@ -62,7 +62,9 @@ async fn a_silent_spoke_is_unknown_and_keeps_its_pods() {
     hub.create("root", "pods", "default", pod("late", "100m")).await;
     hub.eventually("new pods go elsewhere", |s| node_of(s, "root", "late") == "pi-2").await;
     let after = list(&*hub.snapshot(), "root", "pods", "default");
-    assert!(before.iter().all(|b| after.iter().any(|a| a["metadata"]["uid"] == b["metadata"]["uid"])));
+    assert!(
+        before.iter().all(|b| after.iter().any(|a| a["metadata"]["uid"] == b["metadata"]["uid"]))
+    );
     hub.connect("pi-1", true).await;
     hub.eventually("back", |s| {
         let node = get(s, "root", "nodes", "", "pi-1").unwrap();
@@ -89,7 +91,8 @@ async fn a_pod_that_fits_nowhere_says_why_and_waits_for_room() {
     hub.join("pi-2").await;
     hub.eventually("a new spoke takes it", |s| {
         node_of(s, "root", "more") == "pi-2"
-            && condition(&get(s, "root", "pods", "default", "more").unwrap(), "PodScheduled") == "True"
+            && condition(&get(s, "root", "pods", "default", "more").unwrap(), "PodScheduled")
+                == "True"
     })
     .await;
     hub.create("root", "pods", "default", pod("third", "3")).await;
@@ -106,7 +109,10 @@ async fn a_pod_that_fits_nowhere_says_why_and_waits_for_room() {
 #[tokio::test(start_paused = true)]
 async fn two_realms_share_a_device_and_never_overcommit_it() {
     let hub = Hub::with_spokes(&["pi-1"]).await;
-    hub.eventually("its namespaces stand", |s| get(s, "pi-1", "namespaces", "", "default").is_some()).await;
+    hub.eventually("its namespaces stand", |s| {
+        get(s, "pi-1", "namespaces", "", "default").is_some()
+    })
+    .await;
     for n in 0..6 {
         hub.create("root", "pods", "default", pod(&format!("r{n}"), "700m")).await;
         hub.create("pi-1", "pods", "default", pod(&format!("c{n}"), "700m")).await;
@@ -181,7 +187,8 @@ async fn a_namespace_goes_with_everything_in_it() {
             && list(s, "root", "configmaps", "site").len() == 1
     })
     .await;
-    hub.change("root", "configmaps", "site", "held", |c| c["metadata"]["finalizers"] = json!([])).await;
+    hub.change("root", "configmaps", "site", "held", |c| c["metadata"]["finalizers"] = json!([]))
+        .await;
     hub.eventually("gone", |s| get(s, "root", "namespaces", "", "site").is_none()).await;
     hub.stop().await;
 }

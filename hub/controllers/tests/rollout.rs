@@ -1,6 +1,5 @@
 //! Deployments from apply to undo, with every controller running.
 
-#[expect(dead_code, reason = "each test file uses its part of the played hub")]
 mod hub;
 
 use std::collections::BTreeSet;
@@ -75,7 +74,8 @@ async fn scaling_and_pausing() {
         pods.len() == 2 && pods.iter().all(|p| p["spec"]["containers"][0]["image"] == "a:1")
     })
     .await;
-    hub.change("root", "deployments", "default", "web", |d| d["spec"]["paused"] = json!(false)).await;
+    hub.change("root", "deployments", "default", "web", |d| d["spec"]["paused"] = json!(false))
+        .await;
     hub.eventually("resumed", |s| is_rolled_out(s, "web", "a:2", 2)).await;
     hub.change("root", "deployments", "default", "web", |d| d["spec"]["replicas"] = json!(0)).await;
     hub.eventually("none", |s| list(s, "root", "pods", "default").is_empty()).await;
@@ -116,7 +116,8 @@ async fn old_sets_go_beyond_the_history_limit() {
         .await;
         hub.eventually("rolled out", |s| is_rolled_out(s, "web", image, 1)).await;
     }
-    hub.eventually("two sets are left", |s| list(s, "root", "replicasets", "default").len() == 2).await;
+    hub.eventually("two sets are left", |s| list(s, "root", "replicasets", "default").len() == 2)
+        .await;
     hub.stop().await;
 }
 
@@ -131,10 +132,8 @@ async fn deleting_a_deployment_takes_its_pods_unless_they_are_orphaned() {
         hub.create("root", "deployments", "default", deployment(name, 2, "a:1")).await;
         hub.eventually("rolled out", |s| is_rolled_out(s, name, "a:1", 2)).await;
         hub.delete("deployments", "default", name, how).await;
-        hub.eventually("it is gone", |s| {
-            get(s, "root", "deployments", "default", name).is_none()
-        })
-        .await;
+        hub.eventually("it is gone", |s| get(s, "root", "deployments", "default", name).is_none())
+            .await;
     }
     let is_free = |o: &serde_json::Value| o["metadata"]["labels"]["app"] == "free";
     hub.eventually("only what was orphaned is left", |s| {
@@ -163,7 +162,8 @@ async fn a_pod_that_loses_its_label_is_replaced_and_left_alone() {
     hub.eventually("rolled out", |s| is_rolled_out(s, "web", "a:1", 2)).await;
     let pods = list(&*hub.snapshot(), "root", "pods", "default");
     let name = pods[0]["metadata"]["name"].as_str().unwrap().to_owned();
-    hub.change("root", "pods", "default", &name, |p| p["metadata"]["labels"]["app"] = json!("x")).await;
+    hub.change("root", "pods", "default", &name, |p| p["metadata"]["labels"]["app"] = json!("x"))
+        .await;
     hub.eventually("three pods, one of them free", |s| {
         let pods = list(s, "root", "pods", "default");
         let free = pods.iter().filter(|p| p["metadata"]["ownerReferences"].is_null());

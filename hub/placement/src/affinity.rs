@@ -86,8 +86,9 @@ mod tests {
     use serde_json::json;
 
     #[track_caller]
-    fn check(operator: &str, values: serde_json::Value, expected: bool) {
-        let term = json!({"matchExpressions": [{"key": "ram", "operator": operator, "values": values}]});
+    fn check(operator: &str, values: &serde_json::Value, expected: bool) {
+        let term =
+            json!({"matchExpressions": [{"key": "ram", "operator": operator, "values": values}]});
         let term = Term::read(&serde_json::from_value(term).unwrap());
         let labels = BTreeMap::from([("ram".to_owned(), "8".to_owned())]);
         assert_eq!(term.matches("pi", &labels), expected, "{operator}");
@@ -95,19 +96,20 @@ mod tests {
 
     #[test]
     fn operators() {
-        check("In", json!(["4", "8"]), true);
-        check("NotIn", json!(["4", "8"]), false);
-        check("Exists", json!([]), true);
-        check("DoesNotExist", json!([]), false);
-        check("Gt", json!(["4"]), true);
-        check("Lt", json!(["4"]), false);
-        check("Gt", json!(["x"]), false);
-        check("Near", json!(["8"]), false);
+        check("In", &json!(["4", "8"]), true);
+        check("NotIn", &json!(["4", "8"]), false);
+        check("Exists", &json!([]), true);
+        check("DoesNotExist", &json!([]), false);
+        check("Gt", &json!(["4"]), true);
+        check("Lt", &json!(["4"]), false);
+        check("Gt", &json!(["x"]), false);
+        check("Near", &json!(["8"]), false);
     }
 
     #[test]
     fn names_are_fields_and_no_rule_matches_nothing() {
-        let term = json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["pi"]}]});
+        let term =
+            json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["pi"]}]});
         let term = Term::read(&serde_json::from_value(term).unwrap());
         assert!(term.matches("pi", &BTreeMap::new()));
         assert!(!term.matches("po", &BTreeMap::new()));

@@ -53,8 +53,8 @@ impl Ask {
         let affinity = spec.affinity.as_ref().and_then(|a| a.node_affinity.as_ref());
         let required =
             affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
-        let preferred = affinity
-            .and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_ref());
+        let preferred =
+            affinity.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_ref());
         let requests = Resources::of_pod(spec);
         Self {
             realm,

@@ -53,7 +53,7 @@ pub fn decide(fleet: &Fleet, ask: &Ask, start: usize, seed: u64) -> Result<Pick,
             Some((top, _)) if score == top => {
                 // Every one of n equals wins with the same chance 1/n.
                 ties += 1;
-                if mix(seed ^ ties) % ties == 0 {
+                if mix(seed ^ ties).is_multiple_of(ties) {
                     best = Some((score, at));
                 }
             }
@@ -122,7 +122,8 @@ fn tolerates_cordon(ask: &Ask) -> bool {
 
 /// A spoke that is silent has the taint `unreachable`; who tolerates that may wait for it there.
 fn tolerates_unready(ask: &Ask) -> bool {
-    tolerates(ask, "node.kubernetes.io/unreachable") || tolerates(ask, "node.kubernetes.io/not-ready")
+    tolerates(ask, "node.kubernetes.io/unreachable")
+        || tolerates(ask, "node.kubernetes.io/not-ready")
 }
 
 fn matches_affinity(seat: &Seat, ask: &Ask) -> bool {

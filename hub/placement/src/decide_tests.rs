@@ -111,9 +111,8 @@ fn selectors_and_affinity_choose() {
     goes_to(&fleet, &ask(|p| p["spec"]["nodeSelector"] = json!({"disk": "ssd"})), "b");
     let none = "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector.";
     refused(&fleet, &ask(|p| p["spec"]["nodeSelector"] = json!({"disk": "tape"})), none);
-    let terms = |operator: &str| {
-        json!({"matchExpressions": [{"key": "disk", "operator": operator}]})
-    };
+    let terms =
+        |operator: &str| json!({"matchExpressions": [{"key": "disk", "operator": operator}]});
     let required = |operator: &str| {
         ask(|p| {
             p["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] =

@@ -71,7 +71,8 @@ impl Fleet {
 
     /// Adds a Node of a realm, or takes over what changed of it; true when anything did.
     pub fn set_node(&mut self, realm: &ClusterName, node: Node) -> bool {
-        let known = self.realms.get(realm).and_then(|r| Some(&r.seats[*r.by_name.get(&*node.name)?]));
+        let known =
+            self.realms.get(realm).and_then(|r| Some(&r.seats[*r.by_name.get(&*node.name)?]));
         if known.is_some_and(|seat| seat.node == node) {
             return false;
         }

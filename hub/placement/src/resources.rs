@@ -142,7 +142,11 @@ mod tests {
     #[test]
     fn a_pod_asks_for_its_peak() {
         check(json!({"containers": [asks("100m", "1Ki"), asks("1", "2Ki")]}), 1100, 3072);
-        check(json!({"containers": [asks("100m", "1Ki")], "initContainers": [asks("2", "1")]}), 2000, 1024);
+        check(
+            json!({"containers": [asks("100m", "1Ki")], "initContainers": [asks("2", "1")]}),
+            2000,
+            1024,
+        );
         let mut sidecar = asks("50m", "1Ki");
         sidecar["restartPolicy"] = json!("Always");
         check(
@@ -150,6 +154,10 @@ mod tests {
             170,
             2048,
         );
-        check(json!({"containers": [{"name": "c", "resources": {"limits": {"cpu": "2"}}}]}), 2000, 0);
+        check(
+            json!({"containers": [{"name": "c", "resources": {"limits": {"cpu": "2"}}}]}),
+            2000,
+            0,
+        );
     }
 }

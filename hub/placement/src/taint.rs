@@ -93,8 +93,7 @@ mod tests {
     #[track_caller]
     fn check(toleration: serde_json::Value, expected: bool) {
         let toleration: v1::Toleration = serde_json::from_value(toleration).unwrap();
-        let taint =
-            Taint { key: "gpu".into(), value: "yes".into(), effect: Effect::NoSchedule };
+        let taint = Taint { key: "gpu".into(), value: "yes".into(), effect: Effect::NoSchedule };
         let got = Toleration::read(&toleration).is_some_and(|t| t.tolerates(&taint));
         assert_eq!(got, expected, "{toleration:?}");
     }

@@ -117,7 +117,8 @@ impl Deployments {
                 Claim::Release => {
                     self.desk
                         .modify(self.sets, &set.key, None, |mut value| {
-                            if let Some(list) = value["metadata"]["ownerReferences"].as_array_mut() {
+                            if let Some(list) = value["metadata"]["ownerReferences"].as_array_mut()
+                            {
                                 list.retain(|o| o["uid"].as_str() != Some(uid));
                             }
                             Ok(value)
@@ -170,10 +171,17 @@ impl Deployments {
             Some(set) => {
                 let set = self.touch_set(run, set).await?;
                 if run.wanted.deadline.is_some()
-                    && run.wanted.typed.status.as_ref().and_then(|s| status::find(s, "Progressing")).is_none()
+                    && run
+                        .wanted
+                        .typed
+                        .status
+                        .as_ref()
+                        .and_then(|s| status::find(s, "Progressing"))
+                        .is_none()
                 {
                     let text = format!("Found new replica set {:?}", set.name);
-                    let found = status::condition("Progressing", "True", "FoundNewReplicaSet", text);
+                    let found =
+                        status::condition("Progressing", "True", "FoundNewReplicaSet", text);
                     self.write_condition(run, found).await?;
                 }
                 run.sets.new = Some(set);
@@ -188,8 +196,9 @@ impl Deployments {
         let revision = revision::next_revision(&run.sets);
         let annotations = revision::annotations(&run.wanted, Some(&set), revision);
         let min_ready = run.wanted.min_ready;
-        let same_ready = set.typed.spec.as_ref().and_then(|s| s.min_ready_seconds).unwrap_or_default()
-            == min_ready;
+        let same_ready =
+            set.typed.spec.as_ref().and_then(|s| s.min_ready_seconds).unwrap_or_default()
+                == min_ready;
         if same_ready && set.typed.metadata.annotations.as_ref() == Some(&annotations) {
             return Ok(set);
         }
@@ -220,7 +229,8 @@ impl Deployments {
                 run.sets.new = Some(Set::read(made)?);
                 if run.wanted.deadline.is_some() {
                     let text = format!("Created new replica set {name:?}");
-                    let made = status::condition("Progressing", "True", "NewReplicaSetCreated", text);
+                    let made =
+                        status::condition("Progressing", "True", "NewReplicaSetCreated", text);
                     self.write_condition(run, made).await?;
                 }
                 Ok(())
@@ -273,7 +283,8 @@ impl Deployments {
         let notes: BTreeMap<String, String> = revision::sizes(&run.wanted).into();
         let mut moved = false;
         for Scale { set: name, to } in scales {
-            let Some(set) = run.sets.new.iter().chain(&run.sets.old).find(|s| s.name == *name) else {
+            let Some(set) = run.sets.new.iter().chain(&run.sets.old).find(|s| s.name == *name)
+            else {
                 continue;
             };
             let (from, to) = (set.replicas, *to);

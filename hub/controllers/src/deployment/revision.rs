@@ -25,7 +25,8 @@ pub fn template_hash(template: &Value, collisions: i32) -> String {
     const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let text = template.to_string();
     let mut hash: u32 = 0x811c_9dc5;
-    for byte in text.bytes().chain(collisions.to_le_bytes().into_iter().filter(|_| collisions != 0)) {
+    for byte in text.bytes().chain(collisions.to_le_bytes().into_iter().filter(|_| collisions != 0))
+    {
         hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
     }
     hash.to_string().bytes().map(|b| char::from(LETTERS[usize::from(b) % LETTERS.len()])).collect()
@@ -90,11 +91,11 @@ pub fn annotations(
         }
     }
     let before = present.map_or(0, |s| s.revision);
-    if before < revision {
-        if let Some(was) = all.insert(REVISION.to_owned(), revision.to_string()) {
-            let history = all.get(REVISION_HISTORY).map(String::as_str).unwrap_or_default();
-            all.insert(REVISION_HISTORY.to_owned(), longer_history(history, &was));
-        }
+    if before < revision
+        && let Some(was) = all.insert(REVISION.to_owned(), revision.to_string())
+    {
+        let history = all.get(REVISION_HISTORY).map(String::as_str).unwrap_or_default();
+        all.insert(REVISION_HISTORY.to_owned(), longer_history(history, &was));
     }
     if present.is_none() {
         all.extend(sizes(wanted));

@@ -25,7 +25,8 @@ pub fn new_size(wanted: &Wanted, sets: &Sets) -> i32 {
 pub fn rolling(wanted: &Wanted, sets: &Sets) -> Vec<Scale> {
     let Some(new) = &sets.new else { return Vec::new() };
     if new.replicas != wanted.replicas {
-        let to = if new.replicas > wanted.replicas { wanted.replicas } else { new_size(wanted, sets) };
+        let to =
+            if new.replicas > wanted.replicas { wanted.replicas } else { new_size(wanted, sets) };
         if to != new.replicas {
             return vec![Scale { set: new.name.clone(), to }];
         }

@@ -180,8 +180,7 @@ fn pass_on_failure(sets: &Sets, status: &mut DeploymentStatus, now: Timestamp) {
 
 fn look_again(wanted: &Wanted, status: &DeploymentStatus, now: Timestamp) -> Option<Duration> {
     let progressing = find(status, "Progressing");
-    let over =
-        progressing.is_some_and(|c| c.reason.as_deref().is_some_and(|r| r == TIMED_OUT));
+    let over = progressing.is_some_and(|c| c.reason.as_deref().is_some_and(|r| r == TIMED_OUT));
     if over || is_complete(wanted, status) {
         return None;
     }

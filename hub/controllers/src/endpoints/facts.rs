@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn only_ready_pods_with_an_address_are_ready() {
-        let service = service("web", json!({"ports": [{"port": 80, "targetPort": 8080}]}));
+        let service = service("web", &json!({"ports": [{"port": 80, "targetPort": 8080}]}));
         assert_eq!(facts_of(&service, &pod("a").running().facts()), None, "no address");
         let unready = facts_of(&service, &pod("a").running().ip("10.64.0.2").facts()).unwrap();
         assert!(!unready.ready && !unready.serving);
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn not_ready_addresses_can_be_published() {
-        let service = service("web", json!({"publishNotReadyAddresses": true}));
+        let service = service("web", &json!({"publishNotReadyAddresses": true}));
         let facts = facts_of(&service, &pod("a").ip("10.64.0.2").facts()).unwrap();
         assert!(facts.ready && !facts.serving);
     }
@@ -136,7 +136,7 @@ mod tests {
     fn named_ports_are_the_pods_own() {
         let service = service(
             "web",
-            json!({"ports": [
+            &json!({"ports": [
                 {"name": "http", "port": 80, "targetPort": "web"},
                 {"name": "none", "port": 81, "targetPort": "absent"},
                 {"name": "same", "port": 82},

@@ -72,7 +72,7 @@ mod tests {
         unready.ready = false;
         leaving.ready = false;
         leaving.terminating = true;
-        let subsets = subsets(&service("web", json!({})), &[ready, unready, leaving]);
+        let subsets = subsets(&service("web", &json!({})), &[ready, unready, leaving]);
         assert_eq!(subsets.as_array().unwrap().len(), 1);
         let names = |list: &Value| -> Vec<Value> {
             list.as_array().unwrap().iter().map(|a| a["targetRef"]["name"].clone()).collect()

@@ -129,7 +129,8 @@ impl EndpointsOfServices {
         pods: &[Facts],
         snapshot: &dyn Snapshot,
     ) -> Result<(), Error> {
-        let key = key_of(self.endpoints, &stored.key.cluster, &stored.key.namespace, &stored.key.name);
+        let key =
+            key_of(self.endpoints, &stored.key.cluster, &stored.key.namespace, &stored.key.name);
         let subsets = legacy::subsets(service, pods);
         let mut labels = service.metadata.labels.clone().unwrap_or_default();
         labels.insert(ENDPOINTS_MANAGED_BY.to_owned(), ENDPOINTS_MANAGER.to_owned());

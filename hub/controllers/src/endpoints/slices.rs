@@ -105,12 +105,7 @@ fn ports_json(ports: &[Port]) -> Value {
 
 /// Compares what is there with what has to be.
 #[must_use]
-pub fn decide(
-    service: &Service,
-    owner: &Value,
-    pods: &[Facts],
-    present: &[Present],
-) -> Vec<Write> {
+pub fn decide(service: &Service, owner: &Value, pods: &[Facts], present: &[Present]) -> Vec<Write> {
     let mut by_ports: BTreeMap<&[Port], Vec<&Facts>> = BTreeMap::new();
     for facts in pods {
         by_ports.entry(&facts.ports).or_default().push(facts);
@@ -215,7 +210,7 @@ mod tests {
     use crate::testing::{facts, present_slice, service};
 
     fn web() -> Service {
-        service("web", json!({"ports": [{"port": 80}]}))
+        service("web", &json!({"ports": [{"port": 80}]}))
     }
 
     #[test]

@@ -80,8 +80,7 @@ impl Desk {
         value["apiVersion"] = kind.api_version().into();
         value["kind"] = kind.kind.into();
         let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let place =
-            Place { kind, cluster: cluster.clone(), namespace: namespace.to_owned(), name };
+        let place = Place { kind, cluster: cluster.clone(), namespace: namespace.to_owned(), name };
         Ok(self.objects.create(&self.how, &place, value).await?.stored)
     }
 

@@ -82,10 +82,7 @@ enum Write {
 }
 
 impl Writer {
-    pub(crate) fn new(
-        objects: Objects,
-        receiver: mpsc::Receiver<Said>,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(objects: Objects, receiver: mpsc::Receiver<Said>) -> Result<Self, Error> {
         let clock = Clock::new(objects.clock().clone());
         Ok(Self {
             objects,
@@ -145,8 +142,7 @@ impl Writer {
         let mut writes = Vec::new();
         for (same, said, count) in counts {
             let who = (said.component, format!("{}/{}", said.uid, said.key.name));
-            let bucket =
-                self.buckets.entry(who).or_insert(Bucket { left: BURST, filled: now });
+            let bucket = self.buckets.entry(who).or_insert(Bucket { left: BURST, filled: now });
             if !bucket.take(now) {
                 continue;
             }

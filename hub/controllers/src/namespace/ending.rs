@@ -96,9 +96,7 @@ pub fn conditions(left: &Left) -> Vec<Value> {
             !left.finalizers.is_empty(),
             ("SomeFinalizersRemain", "ContentHasNoFinalizers"),
             (
-                format!(
-                    "Some content in the namespace has finalizers remaining: {finalizers}"
-                ),
+                format!("Some content in the namespace has finalizers remaining: {finalizers}"),
                 "All content-preserving finalizers finished",
             ),
         ),
@@ -144,13 +142,12 @@ impl Ending {
         let content = self.content_of(namespace);
         let mut left = Left::default();
         for batch in content.chunks(BATCH) {
-            let deletions = batch
-                .iter()
-                .filter(|(_, stored)| !stored.object.header.deleting)
-                .map(|(kind, stored)| async {
+            let deletions = batch.iter().filter(|(_, stored)| !stored.object.header.deleting).map(
+                |(kind, stored)| async {
                     let uid = &stored.object.header.uid;
                     self.desk.delete(kind, &stored.key, uid, Propagation::Background).await
-                });
+                },
+            );
             let outcomes: Vec<Result<_, ApiError>> = join_all(deletions).await;
             let failures = outcomes.into_iter().filter_map(Result::err);
             left.failures.extend(failures.map(|error| error.to_string()));

@@ -119,8 +119,7 @@ impl Controller for Furniture {
     }
 
     fn scopes(&self) -> Vec<Scope> {
-        let kinds =
-            [self.clusters, self.namespaces, self.services, self.slices, self.endpoints];
+        let kinds = [self.clusters, self.namespaces, self.services, self.slices, self.endpoints];
         kinds.into_iter().map(everywhere).collect()
     }
 
@@ -146,8 +145,8 @@ impl Controller for Furniture {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
-        let cluster = ClusterName::try_from(&*key.name)
-            .map_err(|error| Error::Refused(error.to_string()))?;
+        let cluster =
+            ClusterName::try_from(&*key.name).map_err(|error| Error::Refused(error.to_string()))?;
         let snapshot = self.desk.snapshot();
         if !cluster.is_root() && !snapshot.get(key).is_some_and(|c| is_accepted(&c)) {
             return Ok(None);

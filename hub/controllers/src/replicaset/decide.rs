@@ -106,7 +106,7 @@ fn cost(pod: &PodFacts) -> i32 {
 }
 
 /// The pod that the set's template describes.
-pub fn pod_from(set: &ReplicaSet, owner: Value) -> Result<Pod, ApiError> {
+pub fn pod_from(set: &ReplicaSet, owner: &Value) -> Result<Pod, ApiError> {
     let template = set.spec.as_ref().and_then(|s| s.template.as_ref());
     let template = serde_json::to_value(template).map_err(ApiError::internal)?;
     let meta = &template["metadata"];
@@ -131,8 +131,16 @@ mod tests {
     #[test]
     fn claims() {
         assert_eq!(claim(None, false, true, "u", false), Claim::Adopt);
-        assert_eq!(claim(None, false, true, "u", true), Claim::Ignore, "a dying set adopts nothing");
-        assert_eq!(claim(None, true, true, "u", false), Claim::Ignore, "a dying pod is not adopted");
+        assert_eq!(
+            claim(None, false, true, "u", true),
+            Claim::Ignore,
+            "a dying set adopts nothing"
+        );
+        assert_eq!(
+            claim(None, true, true, "u", false),
+            Claim::Ignore,
+            "a dying pod is not adopted"
+        );
         assert_eq!(claim(None, false, false, "u", false), Claim::Ignore);
         assert_eq!(claim(Some("u"), false, true, "u", false), Claim::Mine);
         assert_eq!(claim(Some("u"), false, false, "u", false), Claim::Release);
@@ -151,25 +159,22 @@ mod tests {
     }
 
     #[track_caller]
-    fn first(pods: Vec<PodFacts>, expected: &str) {
+    fn first(pods: &[PodFacts], expected: &str) {
         let wanted = pods.len() - 1;
-        let Need::Delete(victims) = need(&pods, wanted) else { panic!("nothing to delete") };
+        let Need::Delete(victims) = need(pods, wanted) else { panic!("nothing to delete") };
         assert_eq!(&*victims[0].key().name, expected);
     }
 
     #[test]
     fn the_least_useful_pod_goes_first() {
         let ready = |name: &str, node: &str| pod(name).on(node).running().ready_at(100);
-        first(vec![ready("a", "n").facts(), pod("b").facts()], "b");
-        first(vec![ready("a", "n").facts(), pod("b").on("m").phase("Pending").facts()], "b");
-        first(vec![pod("a").on("n").running().facts(), ready("b", "m").facts()], "a");
-        first(vec![ready("a", "n").cost(5).facts(), ready("b", "m").cost(-1).facts()], "b");
-        first(
-            vec![ready("a", "n").facts(), ready("b", "m").facts(), ready("c", "m").facts()],
-            "b",
-        );
-        first(vec![ready("a", "n").facts(), ready("b", "m").ready_at(200).facts()], "b");
-        first(vec![ready("a", "n").restarts(3).facts(), ready("b", "m").facts()], "a");
-        first(vec![ready("a", "n").created(5).facts(), ready("b", "m").created(9).facts()], "b");
+        first(&[ready("a", "n").facts(), pod("b").facts()], "b");
+        first(&[ready("a", "n").facts(), pod("b").on("m").phase("Pending").facts()], "b");
+        first(&[pod("a").on("n").running().facts(), ready("b", "m").facts()], "a");
+        first(&[ready("a", "n").cost(5).facts(), ready("b", "m").cost(-1).facts()], "b");
+        first(&[ready("a", "n").facts(), ready("b", "m").facts(), ready("c", "m").facts()], "b");
+        first(&[ready("a", "n").facts(), ready("b", "m").ready_at(200).facts()], "b");
+        first(&[ready("a", "n").restarts(3).facts(), ready("b", "m").facts()], "a");
+        first(&[ready("a", "n").created(5).facts(), ready("b", "m").created(9).facts()], "b");
     }
 }

@@ -131,8 +131,13 @@ impl ReplicaSets {
     }
 
     /// Creates in bursts of 1, 2, 4, …: a set that is refused is refused once, not 500 times.
-    async fn create(&self, stored: &Stored, set: &ReplicaSet, count: usize) -> Result<(), ApiError> {
-        let pod = decide::pod_from(set, owner_reference(self.sets, stored))?;
+    async fn create(
+        &self,
+        stored: &Stored,
+        set: &ReplicaSet,
+        count: usize,
+    ) -> Result<(), ApiError> {
+        let pod = decide::pod_from(set, &owner_reference(self.sets, stored))?;
         let mut left = count.min(BURST);
         let mut batch = 1;
         while left > 0 {
@@ -152,13 +157,25 @@ impl ReplicaSets {
         match self.desk.create(self.pods, cluster, namespace, pod).await {
             Ok(made) => {
                 let text = format!("Created pod: {}", made.key.name);
-                self.desk.recorder.normal(self.sets, set, self.desk.name(), "SuccessfulCreate", text);
+                self.desk.recorder.normal(
+                    self.sets,
+                    set,
+                    self.desk.name(),
+                    "SuccessfulCreate",
+                    text,
+                );
                 Ok(())
             }
             Err(error) => {
                 if !ends_with_namespace(&error) {
                     let text = format!("Error creating: {error}");
-                    self.desk.recorder.warning(self.sets, set, self.desk.name(), "FailedCreate", text);
+                    self.desk.recorder.warning(
+                        self.sets,
+                        set,
+                        self.desk.name(),
+                        "FailedCreate",
+                        text,
+                    );
                 }
                 Err(error)
             }

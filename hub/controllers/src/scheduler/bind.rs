@@ -40,7 +40,13 @@ impl Hand {
                 Ok(_) => {
                     let name = format!("{}/{}", pod.namespace, pod.name);
                     let text = format!("Successfully assigned {name} to {node}");
-                    self.desk.recorder.normal(self.pods, &stored, "default-scheduler", "Scheduled", text);
+                    self.desk.recorder.normal(
+                        self.pods,
+                        &stored,
+                        "default-scheduler",
+                        "Scheduled",
+                        text,
+                    );
                     return Ok(true);
                 }
                 Err(CommitError::Unmet { index: 0, .. }) => {}
@@ -88,7 +94,13 @@ impl Hand {
             }
             _ => {}
         }
-        self.desk.recorder.warning(self.pods, &stored, "default-scheduler", "FailedScheduling", message);
+        self.desk.recorder.warning(
+            self.pods,
+            &stored,
+            "default-scheduler",
+            "FailedScheduling",
+            message,
+        );
         Ok(())
     }
 }

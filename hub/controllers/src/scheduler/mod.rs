@@ -117,11 +117,8 @@ impl Scheduler {
 
     fn take_in(&self, state: &mut State, event: &Event) {
         let Some(key) = event.key() else { return };
-        let taken = if key.resource == self.pods.storage() {
-            state.pod(event)
-        } else {
-            state.node(event)
-        };
+        let taken =
+            if key.resource == self.pods.storage() { state.pod(event) } else { state.node(event) };
         if let Err(unreadable) = taken {
             error!(cluster = %key.cluster, pod = %key.name, error = %unreadable.chain(),
                 "the scheduler cannot read an object");

@@ -1,6 +1,8 @@
 //! A hub in memory with all controllers, and spokes that are played: what is bound becomes ready, what
 //! is deleted ends. Time is paused; it jumps when everybody waits.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a broken fixture fails its test")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,14 +88,21 @@ impl Hub {
     pub async fn connect(&self, spoke: &str, connected: bool) {
         let resource = Resource::new("internal", "sessions");
         let key = Key::new(&resource, &ClusterName::root(), "", spoke);
-        let body = json!({"hub": "h", "epoch": 1, "connected": connected, "since": 0});
+        let since = self.objects.clock().unix_seconds() * 1000;
+        let body = json!({"hub": "h", "epoch": 1, "connected": connected, "since": since});
         let body = serde_json::to_vec(&body).unwrap().into();
         let object = Object { header: Header::default(), body };
         let operations = vec![Operation::Put(key, object)];
         self.objects.store().commit(Txn { expect: Vec::new(), operations }).await.unwrap();
     }
 
-    pub async fn create(&self, realm: &str, plural: &str, namespace: &str, mut body: Value) -> Value {
+    pub async fn create(
+        &self,
+        realm: &str,
+        plural: &str,
+        namespace: &str,
+        mut body: Value,
+    ) -> Value {
         let kind = kind(plural);
         body["apiVersion"] = json!(kind.api_version());
         body["kind"] = json!(kind.kind);
@@ -112,11 +121,11 @@ impl Hub {
         change: impl Fn(&mut Value) + Send + Sync,
     ) {
         let place = place(realm, plural, namespace, name);
-        let changed = self.objects.modify(&How::default(), &place, None, |mut value| {
+        let change = |mut value: Value| {
             change(&mut value);
             Ok(value)
-        });
-        changed.await.unwrap();
+        };
+        self.objects.modify(&How::default(), &place, None, change).await.unwrap();
     }
 
     pub async fn delete(
@@ -126,8 +135,7 @@ impl Hub {
         name: &str,
         propagation: Propagation,
     ) {
-        let options =
-            DeleteOptions { propagation: Some(propagation), ..DeleteOptions::default() };
+        let options = DeleteOptions { propagation: Some(propagation), ..DeleteOptions::default() };
         let place = place("root", plural, namespace, name);
         self.objects.delete(&How::default(), &place, &options).await.unwrap();
     }
@@ -194,7 +202,13 @@ impl Hub {
     }
 }
 
-pub fn get(s: &dyn Snapshot, realm: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+pub fn get(
+    s: &dyn Snapshot,
+    realm: &str,
+    plural: &str,
+    namespace: &str,
+    name: &str,
+) -> Option<Value> {
     let key = place(realm, plural, namespace, name).key();
     s.get(&key).map(|stored| stored.object.value().unwrap())
 }
@@ -264,7 +278,11 @@ fn dump(s: &dyn Snapshot) -> String {
             let value = stored.object.value().unwrap();
             format!(
                 "{plural} {} {} {} {} {}",
-                stored.key.cluster, stored.key.name, value["spec"], value["status"], value["message"]
+                stored.key.cluster,
+                stored.key.name,
+                value["spec"],
+                value["status"],
+                value["message"]
             )
         };
         s.range(&scope, None).map(line).collect::<Vec<_>>()
@@ -304,11 +322,12 @@ async fn play_node(objects: &Objects, stored: &Stored) {
     if stored.object.value().unwrap()["status"]["allocatable"].is_object() {
         return;
     }
-    let written = objects.modify(&How::default(), &place_of(stored, "nodes"), Some("status"), |mut value| {
+    let change = |mut value: Value| {
         value["status"]["allocatable"] = json!({"cpu": "4", "memory": "8Gi", "pods": "110"});
         Ok(value)
-    });
-    let _ = written.await;
+    };
+    let place = place_of(stored, "nodes");
+    let _ = objects.modify(&How::default(), &place, Some("status"), change).await;
 }
 
 async fn play_pod(objects: &Objects, stored: &Stored, number: u32) {
