@@ -15,3 +15,44 @@ pub use label::{LabelSelector, Operator, Requirement};
 pub const MAX_TEXT: usize = 64 * 1024;
 /// Most requirements in one selector.
 pub const MAX_REQUIREMENTS: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds;
+    use crate::quantity::Quantity;
+
+    /// Texts over an alphabet of signs, the same in every run.
+    fn texts() -> impl Iterator<Item = String> {
+        const SIGNS: &[u8] = b"ab/.-=!,() <>\\0159einKMim+\xc3\xa9";
+        let mut state = 1_u64;
+        let mut next = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            usize::try_from(state >> 33).unwrap()
+        };
+        (0..20_000).map(move |_| {
+            let length = next() % 24;
+            let bytes: Vec<u8> = (0..length).map(|_| SIGNS[next() % SIGNS.len()]).collect();
+            String::from_utf8_lossy(&bytes).into_owned()
+        })
+    }
+
+    #[test]
+    fn hostile_texts_are_answered_and_never_panic() {
+        let pods = kinds::find("", "v1", "pods").unwrap();
+        let mut read = 0;
+        for text in texts() {
+            if let Ok(selector) = LabelSelector::parse(&text) {
+                read += 1;
+                let again = LabelSelector::parse(&selector.to_string()).unwrap();
+                assert_eq!(again.to_string(), selector.to_string(), "{text:?}");
+            }
+            let _ = FieldSelector::parse(&text, pods);
+            if let Ok(quantity) = text.parse::<Quantity>() {
+                let again: Quantity = quantity.to_string().parse().unwrap();
+                assert_eq!(again, quantity, "{text:?}");
+            }
+        }
+        assert!(read > 100);
+    }
+}

@@ -3,7 +3,7 @@
 //! The fixture holds what one answered, without what another part decides: uid, times, revisions,
 //! managed fields, allocated addresses, and the token volume and tolerations that its admission adds.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::{kinds, metadata, schema};
@@ -45,5 +45,58 @@ fn recorded_bodies_have_recorded_answers() {
             Err(error) => error.to_status(),
         };
         assert_eq!(answer, case["answer"], "{}", case["case"]);
+    }
+}
+
+#[test]
+fn defaults_of_defaulted_objects_change_nothing() {
+    let full = json!([
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {
+            "hostNetwork": true,
+            "initContainers": [{"name": "i", "image": "i:1", "restartPolicy": "Always"}],
+            "containers": [{
+                "name": "c", "image": "i", "ports": [{"containerPort": 80}],
+                "env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                    {"name": "B", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}],
+                "readinessProbe": {"httpGet": {"port": "web"}},
+                "lifecycle": {"preStop": {"httpGet": {"port": 80}}},
+                "resources": {"limits": {"cpu": "0.0001", "memory": "0.5Gi"}, "requests": {"cpu": "0.0001"}},
+            }],
+            "volumes": [
+                {"name": "e"}, {"name": "s", "secret": {"secretName": "s"}},
+                {"name": "d", "downwardAPI": {"items": [{"path": "n", "fieldRef": {"fieldPath": "metadata.name"}}]}},
+                {"name": "p", "projected": {"sources": [{"configMap": {"name": "c"}}]}},
+            ],
+        }},
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {
+            "type": "LoadBalancer", "sessionAffinity": "ClientIP", "ports": [{"name": "a", "port": 80}, {"name": "b", "port": 81}]}},
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"clusterIP": "None"}},
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {
+            "type": "ExternalName", "externalName": "example.com"}},
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"a": "b"}},
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}},
+        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}, "status": {"capacity": {"cpu": "0.5"}}},
+        {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": "r"}, "spec": {
+            "selector": {"matchLabels": {"a": "b"}},
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}},
+        {"apiVersion": "cluster.open-cluster-management.io/v1", "kind": "ManagedCluster", "metadata": {"name": "pi-7"}},
+        {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": "e"},
+            "addressType": "IPv4", "endpoints": [{"addresses": ["10.64.0.1"]}], "ports": [{"port": 80}]},
+        {"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "e"},
+            "subsets": [{"addresses": [{"ip": "10.64.0.1"}], "ports": [{"port": 80}]}]},
+    ]);
+    for body in full.as_array().unwrap() {
+        let name = body["metadata"]["name"].as_str().unwrap();
+        let once =
+            create(body.clone()).unwrap_or_else(|error| panic!("{} {name}: {error}", body["kind"]));
+        let kind =
+            kinds::by_kind(body["apiVersion"].as_str().unwrap(), body["kind"].as_str().unwrap())
+                .unwrap();
+        let mut twice = once.clone();
+        schema::apply_defaults(&mut twice, kind.group, kind.version, kind.kind);
+        kind.strategy.default(&mut twice);
+        assert_eq!(twice, once, "{}", body["kind"]);
+        schema::canonicalise(&mut twice, kind.group, kind.version, kind.kind).unwrap();
+        assert_eq!(twice, once, "{}", body["kind"]);
     }
 }

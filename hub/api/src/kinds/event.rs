@@ -6,6 +6,7 @@
 //!
 //! Guarantees: there is one event in the store, in core's form, whichever version wrote it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
@@ -112,8 +113,7 @@ impl Strategy for Rules {
     }
 
     fn selectable_fields(&self, object: &Value) -> BTreeMap<String, String> {
-        let mut core = object.clone();
-        self.to_stored(&mut core);
+        let core = in_core_form(object);
         let mut fields = BTreeMap::new();
         for field in FIELDS {
             let value = match *field {
@@ -149,9 +149,7 @@ impl Strategy for Rules {
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
-        let mut core = object.clone();
-        self.to_stored(&mut core);
-        row(&core, now)
+        row(&in_core_form(object), now)
     }
 
     fn counts_generation(&self) -> bool {
@@ -202,6 +200,15 @@ impl Strategy for GroupRules {
     fn counts_generation(&self) -> bool {
         false
     }
+}
+
+fn in_core_form(object: &Value) -> Cow<'_, Value> {
+    if object.get("involvedObject").is_some() {
+        return Cow::Borrowed(object);
+    }
+    let mut core = object.clone();
+    Rules.to_stored(&mut core);
+    Cow::Owned(core)
 }
 
 fn rename(

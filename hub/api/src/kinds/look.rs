@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::kind::Column;
+use crate::quantity::Quantity;
 use crate::time;
 
 /// Verbs that most resources have.
@@ -134,4 +135,14 @@ pub(super) fn items_of<'a>(
     key: &str,
 ) -> impl Iterator<Item = (usize, &'a Value)> {
     value.get(key).and_then(Value::as_array).into_iter().flatten().enumerate()
+}
+
+/// Rounds the amounts of the resource list under `key` up to thousandths, as Go's defaults do.
+pub(super) fn round_amounts(map: &mut Map<String, Value>, key: &str) {
+    let amounts = map.get_mut(key).and_then(Value::as_object_mut);
+    for (_, amount) in amounts.into_iter().flatten() {
+        if let Some(parsed) = amount.as_str().and_then(|a| a.parse::<Quantity>().ok()) {
+            *amount = parsed.rounded_to_milli().to_string().into();
+        }
+    }
 }

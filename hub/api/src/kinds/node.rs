@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::look::{
-    AGE, ALL_VERBS, NAME, READ_WRITE, age, column, condition, flag, list, map, name, text, text_or,
-    wide,
+    AGE, ALL_VERBS, NAME, READ_WRITE, age, column, condition, flag, list, map, name, round_amounts,
+    set_default, text, text_or, wide,
 };
 use crate::error::FieldError;
 use crate::kind::{Column, Kind, Strategy, Subresource};
@@ -52,6 +52,16 @@ pub static KIND: Kind = Kind {
 struct Rules;
 
 impl Strategy for Rules {
+    fn default(&self, object: &mut Value) {
+        let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) else { return };
+        if let Some(capacity) = status.get("capacity").cloned() {
+            set_default(status, "allocatable", capacity);
+        }
+        for list in ["allocatable", "capacity"] {
+            round_amounts(status, list);
+        }
+    }
+
     /// A node registers itself together with its status.
     fn prepare_create(&self, _: &mut Value) {}
 
@@ -196,6 +206,13 @@ mod tests {
         assert_eq!(row[7], "<unknown>");
         node["status"] = json!({});
         assert_eq!(status(&node), "Unknown,SchedulingDisabled");
+    }
+
+    #[test]
+    fn all_of_a_node_is_allocatable_unless_it_says_less() {
+        let mut node = json!({"status": {"capacity": {"cpu": "0.5"}}});
+        Rules.default(&mut node);
+        assert_eq!(node["status"]["allocatable"], json!({"cpu": "500m"}));
     }
 
     #[test]

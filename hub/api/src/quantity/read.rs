@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::{BINARY, CAP, DECIMAL, Format, NANO, NotAQuantity, Quantity};
+use super::{BINARY, BINARY_CAP, CAP, DECIMAL, Format, NANO, NotAQuantity, Quantity};
 
 /// Longest text that is read.
 const MAX_TEXT: usize = 256;
@@ -23,15 +23,17 @@ impl FromStr for Quantity {
             unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
         let (number, suffix) = unsigned.split_at(end);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
-            return Err(if number.is_empty() { NotAQuantity::Shape } else { NotAQuantity::Number });
+        // A suffix alone is nothing of it.
+        if fraction.contains('.') || number == "." || unsigned.is_empty() {
+            return Err(NotAQuantity::Number);
         }
         let (scale, mut format) = read_suffix(suffix)?;
         let magnitude = match scale {
             Scale::Two(power) => nano_of(whole, fraction, 0, power),
             Scale::Ten(power) => nano_of(whole, fraction, power, 0),
         };
-        let magnitude = magnitude.min(CAP);
+        let cap = if format == Format::Binary { BINARY_CAP } else { CAP };
+        let magnitude = magnitude.min(cap);
         // A fraction of one reads better in thousandths than in Ki.
         if format == Format::Binary && 0 < magnitude && magnitude < NANO {
             format = Format::Decimal;
@@ -86,7 +88,7 @@ fn nano_of(whole: &str, fraction: &str, ten: i32, two: u32) -> i128 {
     let keep = keep.unwrap_or(0).min(digits.len());
     for digit in &digits[..keep] {
         match value.checked_mul(10).and_then(|v| v.checked_add(i128::from(*digit))) {
-            Some(next) if next <= CAP.saturating_mul(1_000_000) => value = next,
+            Some(next) if next <= CAP => value = next,
             // More than the cap however small the scale: only a long fraction gets here.
             _ => return long(&digits, shift, factor),
         }

@@ -2,8 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::look::{items, set_default};
-use crate::quantity::Quantity;
+use super::super::look::{items, round_amounts, set_default};
 
 /// Read for the owner, read for others.
 const FILE_MODE: i64 = 0o644;
@@ -24,6 +23,7 @@ pub(in super::super) fn default(spec: &mut Map<String, Value>) {
     if let Some(account) = spec.get("serviceAccountName").cloned() {
         set_default(spec, "serviceAccount", account);
     }
+    round_amounts(spec, "overhead");
     for volume in items(spec, "volumes") {
         default_volume(volume);
     }
@@ -89,12 +89,7 @@ fn pull_policy(image: &str) -> &'static str {
 /// Requests that are not made are the limits; amounts are whole thousandths.
 fn default_resources(resources: &mut Map<String, Value>) {
     for list in ["limits", "requests"] {
-        let amounts = resources.get_mut(list).and_then(Value::as_object_mut);
-        for (_, amount) in amounts.into_iter().flatten() {
-            if let Some(parsed) = amount.as_str().and_then(|a| a.parse::<Quantity>().ok()) {
-                *amount = parsed.rounded_to_milli().to_string().into();
-            }
-        }
+        round_amounts(resources, list);
     }
     let Some(Value::Object(limits)) = resources.get("limits").cloned() else { return };
     set_default(resources, "requests", json!({}));
