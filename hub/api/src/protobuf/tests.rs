@@ -80,6 +80,44 @@ fn json_in_is_what_go_makes_of_it() {
     }
 }
 
+/// Controllers read objects through k8s-openapi: what is canonical must fit its types.
+#[test]
+fn the_canonical_form_fits_the_types_of_k8s_openapi() {
+    use k8s_openapi::api::{apps, certificates, coordination, core, discovery};
+    fn fits<T: serde::de::DeserializeOwned>(mut value: Value) {
+        canonical(&mut value);
+        let kind = value["kind"].clone();
+        if let Err(error) = serde_json::from_value::<T>(value) {
+            panic!("{kind}: {error}");
+        }
+    }
+    let empty = |api_version: &str, kind: &str| json!({"apiVersion": api_version, "kind": kind});
+    fits::<core::v1::Pod>(empty("v1", "Pod"));
+    fits::<core::v1::Node>(empty("v1", "Node"));
+    fits::<core::v1::Service>(empty("v1", "Service"));
+    fits::<core::v1::Namespace>(empty("v1", "Namespace"));
+    fits::<core::v1::Endpoints>(empty("v1", "Endpoints"));
+    fits::<core::v1::Event>(empty("v1", "Event"));
+    fits::<core::v1::Secret>(empty("v1", "Secret"));
+    fits::<coordination::v1::Lease>(empty("coordination.k8s.io/v1", "Lease"));
+    fits::<discovery::v1::EndpointSlice>(empty("discovery.k8s.io/v1", "EndpointSlice"));
+    fits::<apps::v1::Deployment>(empty("apps/v1", "Deployment"));
+    fits::<apps::v1::ReplicaSet>(empty("apps/v1", "ReplicaSet"));
+    let csr = empty("certificates.k8s.io/v1", "CertificateSigningRequest");
+    fits::<certificates::v1::CertificateSigningRequest>(csr);
+    for (path, bytes) in fixtures(".pb") {
+        let value = decode(&bytes).unwrap();
+        match value["kind"].as_str().unwrap() {
+            "Pod" => fits::<core::v1::Pod>(value),
+            "Node" => fits::<core::v1::Node>(value),
+            "Service" => fits::<core::v1::Service>(value),
+            "Deployment" => fits::<apps::v1::Deployment>(value),
+            "EndpointSlice" => fits::<discovery::v1::EndpointSlice>(value),
+            _ => assert!(value.is_object(), "{}", path.display()),
+        }
+    }
+}
+
 #[test]
 fn hostile_bytes_are_refused_without_a_panic() {
     let (_, bytes) = fixtures("filled.core.v1.Pod.pb").remove(0);

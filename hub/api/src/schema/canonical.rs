@@ -249,7 +249,8 @@ fn is_omitted(field: &Field, value: &Value) -> bool {
     }
 }
 
-fn word(value: &Value) -> &'static str {
+/// Go's word for a JSON value in its errors.
+pub(super) fn word(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",

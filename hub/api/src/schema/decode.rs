@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::canonical::{Path, Step, canonicalise};
+use super::canonical::{Path, Step, canonicalise, word};
 use super::table::{find, split_api_version};
 use crate::error::ApiError;
 
@@ -47,7 +47,9 @@ pub fn decode_json(
     };
     let (mut value, duplicates) = parse_json(bytes).map_err(|why| unrecognised(&why))?;
     let Value::Object(map) = &mut value else {
-        return Err(unrecognised("json: cannot unmarshal into Go value of type runtime.TypeMeta"));
+        let what = word(&value);
+        let why = format!("json: cannot unmarshal {what} into Go value of type runtime.TypeMeta");
+        return Err(unrecognised(&why));
     };
     claim(map, group, version, kind)?;
     let unknown = canonicalise(&mut value, group, version, kind).map_err(|error| {

@@ -19,6 +19,25 @@ fn the_table_knows_the_kinds_and_their_keys() {
 }
 
 #[test]
+fn no_line_of_the_table_is_lost() {
+    let text = include_str!("table.txt");
+    assert!(text.starts_with("freewheel-schema 1\n"));
+    let lines = |mark: &str| text.lines().filter(|line| line.starts_with(mark)).count();
+    let types = table().types();
+    assert_eq!(types.len(), lines("T "));
+    assert_eq!(types.iter().map(|one| one.layout.len()).sum::<usize>(), lines("F "));
+    assert_eq!(types.iter().map(|one| one.kinds.len()).sum::<usize>(), lines("G "));
+    for one in types {
+        for pair in one.fields.windows(2) {
+            assert!(pair[0].name < pair[1].name, "{}: {}", one.name, pair[0].name);
+        }
+        for field in &one.fields {
+            assert!(field.default.is_none() || field.default_value().is_some(), "{}", field.name);
+        }
+    }
+}
+
+#[test]
 fn quantities_are_written_as_go_writes_them() {
     for line in include_str!("fixtures/quantities.txt").lines() {
         let (text, go) = line.split_once('=').unwrap();
@@ -55,6 +74,7 @@ fn wrong_bodies_are_refused_in_the_words_of_kube_apiserver() {
         refused("Pod", r#"{"apiVersion":"v1","kind":"#),
         r#"the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: unexpected end of JSON input ({"apiVersion":"v1","kind":)"#
     );
+    assert!(refused("Pod", "[]").contains("cannot unmarshal array into Go value"));
     assert!(refused("Pod", r#"{"apiVersion":"v1","kind":"Service"}"#).starts_with(
         r#"Service in version "v1" cannot be handled as a Pod: converting (v1.Service) to"#
     ));
