@@ -137,13 +137,16 @@ impl SpokeSession {
         Some(SpokeToHub::Heartbeat { generation, digest })
     }
 
-    /// When to look again without anything happening before.
+    /// When [`SpokeSession::poll`] has to be asked again though nothing has happened.
     #[must_use]
-    pub fn wake(&self) -> Duration {
-        match &self.welcome {
-            None => self.started + WELCOME_TIMEOUT,
-            Some(welcome) => self.last_beat + every(welcome),
-        }
+    pub fn wake(&self) -> Option<Duration> {
+        self.welcome.is_none().then(|| self.started + WELCOME_TIMEOUT)
+    }
+
+    /// When the next heartbeat is due, once the session is up.
+    #[must_use]
+    pub fn next_beat(&self) -> Option<Duration> {
+        self.welcome.as_ref().map(|welcome| self.last_beat + every(welcome))
     }
 
     fn gather(&mut self, part: PlanV1) -> Result<Option<Effect>, Reason> {

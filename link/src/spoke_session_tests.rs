@@ -55,7 +55,8 @@ fn heartbeats_come_every_ten_seconds_with_what_is_held() {
     let beat = SpokeToHub::Heartbeat { generation: generation(5), digest: SetDigest::default() };
     assert_eq!(session.beat(SECOND * 10), Some(beat));
     assert_eq!(session.beat(SECOND * 11), None);
-    assert_eq!(session.wake(), SECOND * 20);
+    assert_eq!(session.next_beat(), Some(SECOND * 20));
+    assert_eq!(session.wake(), None);
 }
 
 #[test]

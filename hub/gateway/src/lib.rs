@@ -1,1 +1,258 @@
-//! Being written.
+//! The hub's side of the link: who may connect, what they are told, what is made of what they say.
+//!
+//! ```text
+//! authority  the CA at work: link certificate, certificates of spokes
+//! door       (here) handshakes, admission, which protocol
+//! enrol      a token and a key become a certificate, after two yeses
+//! session    one connected spoke
+//! interest   which spokes look again after a change; what a plan reads
+//! reports, node   what spokes say, as objects
+//! records    sessions, acked revisions, pod ranges in the store
+//! streams    modules, logs, tunnels
+//! ```
+//!
+//! Guarantees: nobody is served before the handshake proves who they are; strangers cost bounded memory
+//! and time; one spoke cannot slow another.
+
+mod authority;
+mod enrol;
+mod interest;
+mod node;
+pub mod records;
+mod reports;
+mod session;
+mod streams;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_hub_api::images::Images;
+use freewheel_hub_api::streams::SpokeStreams;
+use freewheel_hub_store::objects::Objects;
+use freewheel_link::message::{ALPN_JOIN, ALPN_SESSION};
+use freewheel_link::names::ClusterName;
+use freewheel_link::quic::{Endpoint, Incoming};
+use freewheel_link::record_set::Held;
+use freewheel_link::tls::{Credentials, TimeProvider, TlsError, hub_server};
+use freewheel_link::transport::{Transport, code};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+pub use authority::{Authority, AuthorityError, Identity, SPOKE_LIFE, agent_group, agent_name, cluster_of};
+
+/// Handshakes at the same time; more wait, and are asked to prove their address first.
+const HANDSHAKES: usize = 256;
+/// Devices that wait to be accepted at the same time.
+const JOINS: usize = 256;
+/// Joins in a burst, and one more each `JOIN_EVERY` after it.
+const JOIN_BURST: u32 = 64;
+const JOIN_EVERY: Duration = Duration::from_millis(100);
+
+/// A spoke's connection that is in force.
+pub(crate) struct Link {
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) epoch: u64,
+}
+
+pub(crate) struct Inner {
+    pub(crate) objects: Objects,
+    pub(crate) images: Arc<dyn Images>,
+    pub(crate) authority: Authority,
+    pub(crate) hub: String,
+    pub(crate) interest: interest::Interest,
+    pub(crate) links: Mutex<BTreeMap<ClusterName, Link>>,
+    /// What spokes held when they were last seen.
+    pub(crate) known: Mutex<BTreeMap<ClusterName, Held>>,
+    joining: Semaphore,
+    joins: Mutex<(u32, Option<Instant>)>,
+}
+
+/// The gateway. Cheap to clone.
+#[derive(Clone)]
+pub struct Gateway {
+    inner: Arc<Inner>,
+}
+
+impl Gateway {
+    /// Over the store, with the hub's modules and identity; `hub` names this hub in sessions.
+    ///
+    /// # Errors
+    /// When the CA cannot be used.
+    pub fn new(
+        objects: Objects,
+        images: Arc<dyn Images>,
+        identity: Identity,
+        hub: &str,
+    ) -> Result<Self, AuthorityError> {
+        let inner = Inner {
+            objects,
+            images,
+            authority: Authority::new(identity)?,
+            hub: hub.to_owned(),
+            interest: interest::Interest::default(),
+            links: Mutex::default(),
+            known: Mutex::default(),
+            joining: Semaphore::new(JOINS),
+            joins: Mutex::new((JOIN_BURST, None)),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// TLS for the endpoint that [`Gateway::serve`] gets, with a new certificate of the fleet's CA.
+    ///
+    /// # Errors
+    /// When the CA cannot sign.
+    pub fn tls(&self, time: Arc<dyn TimeProvider>) -> Result<rustls::ServerConfig, SetupError> {
+        let now = self.inner.objects.clock().unix_seconds();
+        let own: Credentials = self.inner.authority.hub_credentials(now)?;
+        Ok(hub_server(self.inner.authority.ca(), own, time)?)
+    }
+
+    /// The way to connected spokes, for the API server.
+    #[must_use]
+    pub fn streams(&self) -> Arc<dyn SpokeStreams> {
+        Arc::new(streams::ToSpokes(Arc::downgrade(&self.inner)))
+    }
+
+    /// Spokes in session with this hub.
+    #[must_use]
+    pub fn connected(&self) -> Vec<ClusterName> {
+        self.inner.links.lock().keys().cloned().collect()
+    }
+
+    /// Takes connections until `stop`, then says goodbye to all.
+    pub async fn serve(&self, endpoint: Endpoint, stop: CancellationToken) {
+        self.inherit().await;
+        let inner = &self.inner;
+        let follow =
+            inner.interest.follow(inner.objects.store(), inner.images.changed(), &stop);
+        let door = self.door(&endpoint, &stop);
+        tokio::join!(follow, door);
+        endpoint.close(code::STOPPING, "the hub is stopping");
+        let _ = tokio::time::timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
+    }
+
+    /// Sessions of this hub's earlier life are over, whatever the store says.
+    async fn inherit(&self) {
+        let objects = &self.inner.objects;
+        let now = objects.clock().unix_seconds();
+        for (spoke, session) in records::connected(&*objects.store().snapshot()) {
+            if session.hub != self.inner.hub {
+                continue;
+            }
+            let closed = records::close_session(objects.store(), &spoke, session.epoch, now);
+            if let Err(error) = closed.await {
+                warn!(cluster = %spoke, %error, "cannot write that a session is over");
+            }
+        }
+    }
+
+    async fn door(&self, endpoint: &Endpoint, stop: &CancellationToken) {
+        let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+        let mut serving = JoinSet::new();
+        loop {
+            let incoming = tokio::select! {
+                () = stop.cancelled() => break,
+                Some(_) = serving.join_next() => continue,
+                incoming = endpoint.accept() => match incoming {
+                    Some(incoming) => incoming,
+                    None => break,
+                },
+            };
+            let Ok(permit) = handshakes.clone().try_acquire_owned() else {
+                // Under load an address has to be proven before it costs anything.
+                if incoming.is_validated() { incoming.refuse() } else { incoming.retry() }
+                continue;
+            };
+            let (gateway, stop) = (self.clone(), stop.clone());
+            serving.spawn(async move { Box::pin(gateway.take(incoming, permit, stop)).await });
+        }
+        let farewell = async { while serving.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(Duration::from_secs(3), farewell).await;
+    }
+
+    async fn take(
+        &self,
+        incoming: Incoming,
+        permit: tokio::sync::OwnedSemaphorePermit,
+        stop: CancellationToken,
+    ) {
+        let address = incoming.address();
+        let quic = match incoming.finish().await {
+            Ok(quic) => quic,
+            Err(error) => {
+                debug!(peer = %address, %error, "a handshake failed");
+                return;
+            }
+        };
+        drop(permit);
+        let protocol = quic.protocol();
+        self.serve_link(Arc::new(quic), protocol.as_deref(), &stop).await;
+    }
+
+    /// Serves one connection to its end: what [`Gateway::serve`] does with each, whatever carries it.
+    pub async fn serve_link(
+        &self,
+        link: Arc<dyn Transport>,
+        protocol: Option<&[u8]>,
+        stop: &CancellationToken,
+    ) {
+        let peer = link.peer();
+        match protocol {
+            Some(ALPN_JOIN) => {
+                let Ok(_place) = self.inner.joining.try_acquire() else {
+                    link.close(code::BUSY, "too many devices join at once; come back later");
+                    return;
+                };
+                if !self.may_join() {
+                    warn!(peer = %peer.address, "too many joins at once");
+                    link.close(code::BUSY, "too many devices join at once; come back later");
+                    return;
+                }
+                tokio::select! {
+                    () = stop.cancelled() => link.close(code::STOPPING, "the hub is stopping"),
+                    () = enrol::serve(&self.inner.objects, &self.inner.authority, link.clone()) => {}
+                }
+            }
+            Some(ALPN_SESSION) => match peer.certificate.as_ref().and_then(cluster_of) {
+                Some(cluster) => session::serve(&self.inner, link, cluster, stop).await,
+                None => {
+                    warn!(peer = %peer.address, "a session without a spoke's certificate is refused");
+                    link.close(code::REFUSED, "a session needs the certificate of a spoke");
+                }
+            },
+            _ => {
+                info!(peer = %peer.address, "an unknown protocol is refused");
+                link.close(code::VIOLATION, "unknown protocol");
+            }
+        }
+    }
+
+    fn may_join(&self) -> bool {
+        let mut joins = self.inner.joins.lock();
+        let now = Instant::now();
+        let (left, since) = *joins;
+        let passed = since.map_or(Duration::ZERO, |since| now - since);
+        let more = u32::try_from(passed.as_millis() / JOIN_EVERY.as_millis()).unwrap_or(u32::MAX);
+        let left = left.saturating_add(more).min(JOIN_BURST);
+        let since = if 0 < more || since.is_none() { Some(now) } else { since };
+        *joins = (left.saturating_sub(1), since);
+        0 < left
+    }
+}
+
+/// Why the gateway cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The CA cannot sign.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// TLS does not take what the CA made.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}

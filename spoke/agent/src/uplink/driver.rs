@@ -237,9 +237,12 @@ impl Driver {
             };
             match next.map_err(End::Left)? {
                 Some(message) => frame::write(send, &message).await?,
-                None => select! {
-                    () = self.shared.news.notified() => {}
-                    () = sleep_until(started + wake) => {}
+                None => match wake {
+                    Some(wake) => select! {
+                        () = self.shared.news.notified() => {}
+                        () = sleep_until(started + wake) => {}
+                    },
+                    None => self.shared.news.notified().await,
                 },
             }
         }
@@ -251,18 +254,19 @@ impl Driver {
         link: &Arc<dyn Transport>,
         started: Instant,
     ) -> Result<std::convert::Infallible, End> {
+        // The sender lives as long as `self`.
+        let _ = self.shared.link.subscribe().wait_for(Option::is_some).await;
         loop {
-            let (beat, wake) = match &mut self.shared.state.lock().session {
-                Some(session) => (session.beat(started.elapsed()), session.wake()),
+            let (beat, next) = match &mut self.shared.state.lock().session {
+                Some(session) => (session.beat(started.elapsed()), session.next_beat()),
                 None => return Err(End::Stopped),
             };
             if let Some(message) = beat {
                 let bytes = postcard::to_stdvec(&message).unwrap_or_default();
                 link.send_datagram(bytes.into());
             }
-            // Before the welcome there is nothing to beat; look again soon.
-            let next = (started + wake).max(Instant::now() + Duration::from_millis(100));
-            sleep_until(next).await;
+            let soon = started.elapsed() + Duration::from_secs(1);
+            sleep_until(started + next.unwrap_or(soon)).await;
         }
     }
 }

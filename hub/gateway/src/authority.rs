@@ -1,0 +1,189 @@
+//! The fleet's CA at work: the hub's own link certificate, and certificates for spokes.
+//!
+//! Guarantees: whatever a signing request says, the certificate speaks for one cluster only: subject,
+//! usages and time are the hub's decision, only the key is the device's.
+
+use freewheel_link::message::bounded;
+use freewheel_link::names::ClusterName;
+use freewheel_link::tls::{Credentials, HUB_NAME};
+use rcgen::{
+    CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _,
+    SerialNumber,
+};
+use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer};
+use time::OffsetDateTime;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+/// A device's clock may be behind by this much and still find its certificate valid.
+const SKEW: time::Duration = time::Duration::hours(24);
+/// Life of a spoke's certificate.
+pub const SPOKE_LIFE: time::Duration = time::Duration::days(365);
+
+/// What the hub is, cryptographically.
+pub struct Identity {
+    /// The fleet's CA.
+    pub ca: CertificateDer<'static>,
+    /// Its key.
+    pub ca_key: PrivateKeyDer<'static>,
+    /// Public half of the key that certifies signers of compiled modules.
+    pub fleet_root: [u8; 32],
+}
+
+/// Why something cannot be signed.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// The CA's certificate or key is of no use.
+    #[error("the CA cannot sign")]
+    Authority(#[source] rcgen::Error),
+    /// The request is malformed, or not signed by its own key.
+    #[error("the signing request is not valid: {0}")]
+    Request(String),
+}
+
+/// The CA.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    identity: Identity,
+}
+
+impl Authority {
+    /// From the hub's identity.
+    ///
+    /// # Errors
+    /// When certificate or key cannot be used.
+    pub fn new(identity: Identity) -> Result<Self, AuthorityError> {
+        let key = KeyPair::try_from(&identity.ca_key).map_err(AuthorityError::Authority)?;
+        let issuer =
+            Issuer::from_ca_cert_der(&identity.ca, key).map_err(AuthorityError::Authority)?;
+        Ok(Self { issuer, identity })
+    }
+
+    /// The CA's certificate.
+    #[must_use]
+    pub const fn ca(&self) -> &CertificateDer<'static> {
+        &self.identity.ca
+    }
+
+    /// Root of trust for compiled modules.
+    #[must_use]
+    pub const fn fleet_root(&self) -> [u8; 32] {
+        self.identity.fleet_root
+    }
+
+    /// A certificate for the hub's end of the link, with a new key of the CA's own kind. The chain
+    /// carries the CA, so that a joining device can compare its hash.
+    ///
+    /// # Errors
+    /// When the CA cannot sign.
+    pub fn hub_credentials(&self, now: i64) -> Result<Credentials, AuthorityError> {
+        let key = KeyPair::generate_for(self.issuer.key().algorithm())
+            .map_err(AuthorityError::Authority)?;
+        let mut params =
+            CertificateParams::new([HUB_NAME.to_owned()]).map_err(AuthorityError::Authority)?;
+        params.distinguished_name = subject("freewheel-hub", None);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        limit(&mut params, now);
+        let certificate =
+            params.signed_by(&key, &self.issuer).map_err(AuthorityError::Authority)?;
+        let key = PrivateKeyDer::try_from(key.serialize_der())
+            .map_err(|error| AuthorityError::Request(error.to_owned()))?;
+        Ok(Credentials { chain: vec![certificate.der().clone(), self.ca().clone()], key })
+    }
+
+    /// A certificate for the agent of this cluster, with the request's key.
+    ///
+    /// # Errors
+    /// When the request is malformed or not signed by its own key.
+    pub fn sign_agent(
+        &self,
+        csr: &[u8],
+        cluster: &ClusterName,
+        now: i64,
+    ) -> Result<CertificateDer<'static>, AuthorityError> {
+        let request = read(csr)?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name =
+            subject(&agent_name(cluster), Some(&agent_group(cluster)));
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        limit(&mut params, now);
+        let certificate = params
+            .signed_by(&request.public_key, &self.issuer)
+            .map_err(AuthorityError::Authority)?;
+        Ok(certificate.der().clone())
+    }
+}
+
+/// `system:open-cluster-management:<cluster>:agent`
+#[must_use]
+pub fn agent_name(cluster: &ClusterName) -> String {
+    format!("{}:agent", agent_group(cluster))
+}
+
+/// `system:open-cluster-management:<cluster>`
+#[must_use]
+pub fn agent_group(cluster: &ClusterName) -> String {
+    format!("system:open-cluster-management:{cluster}")
+}
+
+/// The public key of a signing request, once its own signature is checked.
+///
+/// # Errors
+/// When it is malformed or not signed by its own key.
+pub fn request_key(csr: &[u8]) -> Result<Vec<u8>, AuthorityError> {
+    Ok(read(csr)?.public_key.der_bytes().to_vec())
+}
+
+/// The public key of a certificate, in the same form as [`request_key`].
+#[must_use]
+pub fn certificate_key(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some(parsed.public_key().subject_public_key.data.to_vec())
+}
+
+/// The cluster that a certificate of this CA speaks for. The handshake has verified the certificate itself.
+#[must_use]
+pub fn cluster_of(certificate: &CertificateDer<'_>) -> Option<ClusterName> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let name = parsed.subject().iter_common_name().next()?.as_str().ok()?.to_owned();
+    let group = name.strip_suffix(":agent")?;
+    let cluster = group.strip_prefix("system:open-cluster-management:")?;
+    let in_group =
+        parsed.subject().iter_organization().any(|o| o.as_str().is_ok_and(|o| o == group));
+    let cluster = ClusterName::try_from(cluster).ok()?;
+    (in_group && !cluster.is_root()).then_some(cluster)
+}
+
+/// When a certificate's time is over, in Unix seconds.
+#[must_use]
+pub fn expires(certificate: &[u8]) -> Option<i64> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some(parsed.validity().not_after.timestamp())
+}
+
+fn read(csr: &[u8]) -> Result<CertificateSigningRequestParams, AuthorityError> {
+    CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(csr))
+        .map_err(|error| AuthorityError::Request(bounded(error.to_string(), 200)))
+}
+
+fn subject(name: &str, organization: Option<&str>) -> DistinguishedName {
+    let mut subject = DistinguishedName::new();
+    if let Some(organization) = organization {
+        subject.push(DnType::OrganizationName, organization);
+    }
+    subject.push(DnType::CommonName, name);
+    subject
+}
+
+fn limit(params: &mut CertificateParams, now: i64) {
+    let now = OffsetDateTime::from_unix_timestamp(now).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    params.not_before = now - SKEW;
+    params.not_after = now + SPOKE_LIFE;
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    let mut serial = uuid::Uuid::new_v4().into_bytes();
+    // Positive, and of the same length every time.
+    serial[0] = serial[0] & 0x7f | 0x40;
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    params.use_authority_key_identifier_extension = true;
+}

@@ -1,0 +1,393 @@
+//! From a stranger with a token to a spoke with a certificate: the double opt-in.
+//!
+//! ```text
+//! token ok ─▶ ManagedCluster + CertificateSigningRequest ─▶ approved and hubAcceptsClient ─▶ signed
+//! ```
+//!
+//! Guarantees: without a valid token nothing is written; a name belongs to the first key that asked for
+//! it; a device that comes again with the same key gets the same answer, not a second request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::object::Resource;
+use freewheel_hub_api::time;
+use freewheel_hub_store::objects::{Actor, How, Objects};
+use freewheel_hub_store::Scope;
+use freewheel_link::digest::Digest;
+use freewheel_link::frame::{self, FrameReader};
+use freewheel_link::join::{AcceptedV1, JoinAnswer, JoinRefusal, JoinRequestV1, PENDING_EVERY, Token};
+use freewheel_link::names::ClusterName;
+use freewheel_link::transport::{SendHalf, Transport, code};
+use rustls_pki_types::CertificateDer;
+use serde_json::{Map, Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use crate::authority::{Authority, agent_group, certificate_key, expires, request_key};
+use crate::node::CLUSTERS;
+use crate::reports::place;
+
+/// The request is the first thing a device says.
+const ASK: Duration = Duration::from_secs(10);
+/// A device is asked to come back after this long, so that forgotten ones hold nothing.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// A certificate with less time left is made anew for a device that joins again.
+const ENOUGH: i64 = 30 * 24 * 3600;
+/// Which key a cluster's name belongs to.
+const KEY_ANNOTATION: &str = "freewheel.dev/agent-key";
+/// A token with this accepts its clusters by itself.
+const AUTO_ACCEPT: &str = "freewheel-auto-accept";
+
+const SECRETS: (&str, &str, &str) = ("", "v1", "secrets");
+const REQUESTS: (&str, &str, &str) =
+    ("certificates.k8s.io", "v1", "certificatesigningrequests");
+
+/// Why a device is not taken.
+#[derive(Debug)]
+pub(crate) struct Refusal(pub(crate) JoinRefusal, pub(crate) String);
+
+impl From<ApiError> for Refusal {
+    fn from(error: ApiError) -> Self {
+        match error.code {
+            422 | 400 => Self(JoinRefusal::Request, error.message),
+            _ => Self(JoinRefusal::Internal, error.message),
+        }
+    }
+}
+
+/// Takes a device's request and stays with it until it is decided.
+pub(crate) async fn serve(objects: &Objects, authority: &Authority, link: Arc<dyn Transport>) {
+    let address = link.peer().address;
+    let Ok(Ok(stream)) = timeout(ASK, link.accept()).await else {
+        link.close(code::VIOLATION, "nothing was asked");
+        return;
+    };
+    let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
+    let request = match timeout(ASK, recv.next::<JoinRequestV1>()).await {
+        Ok(Ok(Some(request))) if request.is_bounded() => request,
+        Ok(Err(error)) => {
+            warn!(peer = %address, %error, "a join request cannot be read");
+            link.close(code::VIOLATION, "the join request cannot be read");
+            return;
+        }
+        _ => {
+            warn!(peer = %address, "no join request came, or one without bounds");
+            link.close(code::VIOLATION, "no usable join request came");
+            return;
+        }
+    };
+    let answer = tokio::select! {
+        answer = decide(objects, authority, &request, &mut send) => answer,
+        _ = link.closed() => return,
+    };
+    let answer = match answer {
+        Ok(accepted) => {
+            info!(cluster = %accepted.cluster, peer = %address, "a spoke has joined");
+            JoinAnswer::Accepted(accepted)
+        }
+        Err(Refusal(cause, message)) => {
+            warn!(cluster = %request.name, peer = %address, error = %message, "a join is refused");
+            JoinAnswer::refused(cause, message)
+        }
+    };
+    if frame::write(&mut send, &answer).await.is_ok() {
+        let _ = send.shutdown().await;
+        // The device closes once it has read the answer.
+        let _ = timeout(ASK, link.closed()).await;
+    }
+    link.close(code::STOPPING, "joining is done");
+}
+
+fn how() -> How {
+    let actor = Actor { user: "system:bootstrap".into(), field_manager: "freewheel-join".into() };
+    How { actor, ..How::default() }
+}
+
+async fn decide(
+    objects: &Objects,
+    authority: &Authority,
+    request: &JoinRequestV1,
+    send: &mut Box<dyn SendHalf>,
+) -> Result<AcceptedV1, Refusal> {
+    let auto = check_token(objects, &request.token)?;
+    let name = ClusterName::try_from(request.name.as_str())
+        .map_err(|error| Refusal(JoinRefusal::Name, error.to_string()))?;
+    if name.is_root() {
+        let text = "\"root\" is the hub's own cluster; choose another --name";
+        return Err(Refusal(JoinRefusal::Name, text.to_owned()));
+    }
+    let key = request_key(&request.csr)
+        .map_err(|error| Refusal(JoinRefusal::Request, error.to_string()))?;
+    let mark = Digest::of(&key);
+    register(objects, &name, &mark, request, auto).await?;
+    let csr_name = format!("{name}-{}", &mark.hex()[..10]);
+    request_certificate(objects, &name, &csr_name, &request.csr, auto).await?;
+    wait(objects, authority, &name, &csr_name, request, send).await
+}
+
+/// Checks a token against the bootstrap Secrets; answers whether it accepts by itself. Every failure looks
+/// the same from outside.
+fn check_token(objects: &Objects, raw: &str) -> Result<bool, Refusal> {
+    let refused = || {
+        let text = "the token is unknown, wrong or has expired; make a new one with `hub token create`";
+        Refusal(JoinRefusal::Token, text.to_owned())
+    };
+    let token: Token = raw.parse().map_err(|_| refused())?;
+    let name = format!("bootstrap-token-{}", token.id());
+    let place = place(SECRETS, &ClusterName::root(), "kube-system", &name)?;
+    let found = objects.get(&place).ok().and_then(|stored| stored.object.value().ok());
+    let data = |key: &str| {
+        let text = found.as_ref()?.pointer(&format!("/data/{key}"))?.as_str()?;
+        STANDARD.decode(text).ok()
+    };
+    // An unknown id is compared as well, so that it takes no less time.
+    let secret = data("token-secret").unwrap_or_else(|| vec![0; 16]);
+    let right = token.has_secret(&secret) && data("token-id").as_deref() == Some(token.id().as_bytes());
+    let kind = found.as_ref().and_then(|value| value.get("type")).and_then(Value::as_str);
+    let usable = kind == Some("bootstrap.kubernetes.io/token")
+        && data("usage-bootstrap-authentication").as_deref() == Some(b"true");
+    let alive = match data("expiration") {
+        None => true,
+        Some(text) => std::str::from_utf8(&text)
+            .ok()
+            .and_then(time::parse_unix)
+            .is_some_and(|end| objects.clock().unix_seconds() < end),
+    };
+    if right && usable && alive {
+        Ok(data(AUTO_ACCEPT).as_deref() == Some(b"true"))
+    } else {
+        Err(refused())
+    }
+}
+
+/// Makes the ManagedCluster, or finds that this key has made it before.
+async fn register(
+    objects: &Objects,
+    name: &ClusterName,
+    mark: &Digest,
+    request: &JoinRequestV1,
+    auto: bool,
+) -> Result<(), Refusal> {
+    let place = place(CLUSTERS, &ClusterName::root(), "", name.as_str())?;
+    if objects.get(&place).is_err() {
+        let labels: Map<String, Value> =
+            request.labels.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+        let value = json!({
+            "apiVersion": "cluster.open-cluster-management.io/v1", "kind": "ManagedCluster",
+            "metadata": {
+                "name": name.as_str(), "labels": labels,
+                "annotations": {KEY_ANNOTATION: mark.to_string()},
+            },
+            "spec": {"hubAcceptsClient": auto, "leaseDurationSeconds": 60},
+        });
+        match objects.create(&how(), &place, value).await {
+            Err(error) if error.reason == "AlreadyExists" => {}
+            Err(error) => return Err(error.into()),
+            Ok(_) => return Ok(()),
+        }
+    }
+    let taken = || {
+        let text = format!(
+            "the name {name:?} belongs to another device; choose another --name, or delete the \
+             ManagedCluster to make it free",
+            name = name.as_str()
+        );
+        Refusal(JoinRefusal::NameTaken, text)
+    };
+    let claim = |mut value: Value| {
+        let owner = value.pointer("/metadata/annotations/freewheel.dev~1agent-key");
+        match owner.and_then(Value::as_str) {
+            Some(owner) if owner == mark.to_string() => {}
+            Some(_) => return Err(ApiError::new(409, "Taken", "taken")),
+            // Made beforehand by its owner: the first key that comes with a valid token has it.
+            None => value["metadata"]["annotations"][KEY_ANNOTATION] = json!(mark.to_string()),
+        }
+        if auto {
+            value["spec"]["hubAcceptsClient"] = json!(true);
+        }
+        Ok(value)
+    };
+    match objects.modify(&how(), &place, None, claim).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.reason == "Taken" => Err(taken()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn request_certificate(
+    objects: &Objects,
+    name: &ClusterName,
+    csr_name: &str,
+    csr: &[u8],
+    auto: bool,
+) -> Result<(), Refusal> {
+    let place = place(REQUESTS, &ClusterName::root(), "", csr_name)?;
+    if objects.get(&place).is_err() {
+        let group = agent_group(name);
+        let value = json!({
+            "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
+            "metadata": {
+                "name": csr_name,
+                "labels": {"open-cluster-management.io/cluster-name": name.as_str()},
+            },
+            "spec": {
+                "request": STANDARD.encode(pem("CERTIFICATE REQUEST", csr)),
+                "signerName": "kubernetes.io/kube-apiserver-client",
+                "username": group, "groups": [group, "system:authenticated"],
+                "usages": ["digital signature", "client auth"],
+            },
+        });
+        match objects.create(&how(), &place, value).await {
+            Err(error) if error.reason != "AlreadyExists" => return Err(error.into()),
+            _ => {}
+        }
+    }
+    if !auto {
+        return Ok(());
+    }
+    let now = time::from_unix(objects.clock().unix_seconds());
+    let approve = |mut value: Value| {
+        if !has_condition(&value, "Approved") && !has_condition(&value, "Denied") {
+            let approved = json!({
+                "type": "Approved", "status": "True", "reason": "AutoApproved",
+                "message": "The join token accepts its clusters", "lastUpdateTime": now,
+                "lastTransitionTime": now,
+            });
+            let old = value.pointer("/status/conditions").cloned();
+            value["status"]["conditions"] = crate::reports::merge(old.as_ref(), vec![approved]);
+        }
+        Ok(value)
+    };
+    objects.modify(&how(), &place, Some("approval"), approve).await?;
+    Ok(())
+}
+
+fn has_condition(value: &Value, kind: &str) -> bool {
+    let list = value.pointer("/status/conditions").and_then(Value::as_array);
+    list.is_some_and(|list| list.iter().any(|c| c["type"] == kind && c["status"] != "False"))
+}
+
+/// Waits until both have said yes, and tells the device every now and then what is missing.
+async fn wait(
+    objects: &Objects,
+    authority: &Authority,
+    name: &ClusterName,
+    csr_name: &str,
+    request: &JoinRequestV1,
+    send: &mut Box<dyn SendHalf>,
+) -> Result<AcceptedV1, Refusal> {
+    let scopes = [CLUSTERS, REQUESTS].map(|(group, _, plural)| Scope {
+        resource: Resource::new(group, plural),
+        cluster: Some(ClusterName::root()),
+        namespace: None,
+    });
+    let began = tokio::time::Instant::now();
+    let mut told = None;
+    let busy = |text: &str| Refusal(JoinRefusal::Busy, text.to_owned());
+    let revision = objects.store().snapshot().revision();
+    let mut watch = objects
+        .store()
+        .watch(scopes.to_vec(), revision)
+        .map_err(|_| busy("the hub is busy; come back"))?;
+    loop {
+        if let Some(accepted) = look(objects, authority, name, csr_name, request).await? {
+            return Ok(accepted);
+        }
+        if PATIENCE <= began.elapsed() {
+            return Err(busy("the hub's owner has not accepted yet; the request is kept, come back"));
+        }
+        if told.is_none_or(|at: tokio::time::Instant| PENDING_EVERY <= at.elapsed()) {
+            let text = format!("waiting to be accepted: on the hub, run `hub accept {name}`");
+            told = Some(tokio::time::Instant::now());
+            frame::write(send, &JoinAnswer::Pending(text))
+                .await
+                .map_err(|_| busy("the device went away"))?;
+        }
+        match timeout(PENDING_EVERY, watch.next()).await {
+            Ok(Ok(_)) | Err(_) => {}
+            Ok(Err(_)) => return Err(busy("the hub is busy; come back")),
+        }
+    }
+}
+
+/// One look: `None` while somebody has still to say yes.
+async fn look(
+    objects: &Objects,
+    authority: &Authority,
+    name: &ClusterName,
+    csr_name: &str,
+    request: &JoinRequestV1,
+) -> Result<Option<AcceptedV1>, Refusal> {
+    let gone = |what: &str| {
+        let text = format!("the {what} was deleted while this device waited; join again");
+        Refusal(JoinRefusal::Denied, text)
+    };
+    let cluster = place(CLUSTERS, &ClusterName::root(), "", name.as_str())?;
+    let cluster = objects.get(&cluster).map_err(|_| gone("ManagedCluster"))?.object.value()?;
+    let csr_place = place(REQUESTS, &ClusterName::root(), "", csr_name)?;
+    let csr = objects.get(&csr_place).map_err(|_| gone("signing request"))?.object.value()?;
+    if has_condition(&csr, "Denied") {
+        let text = "the hub's owner has denied this device".to_owned();
+        return Err(Refusal(JoinRefusal::Denied, text));
+    }
+    let accepted = cluster.pointer("/spec/hubAcceptsClient") == Some(&Value::Bool(true));
+    if !accepted || !has_condition(&csr, "Approved") {
+        return Ok(None);
+    }
+    let certificate = match issued(objects, &csr, request) {
+        Some(certificate) => certificate,
+        None => sign(objects, authority, name, &csr_place, request).await?,
+    };
+    Ok(Some(AcceptedV1 {
+        cluster: name.clone(),
+        certificate: certificate.to_vec(),
+        ca: authority.ca().to_vec(),
+        fleet_root: authority.fleet_root(),
+    }))
+}
+
+/// The certificate that was issued before, if it is of this key and has time left.
+fn issued(objects: &Objects, csr: &Value, request: &JoinRequestV1) -> Option<CertificateDer<'static>> {
+    use rustls_pki_types::pem::PemObject as _;
+    let text = csr.pointer("/status/certificate")?.as_str()?;
+    let certificate = CertificateDer::from_pem_slice(&STANDARD.decode(text).ok()?).ok()?;
+    let enough = objects.clock().unix_seconds() + ENOUGH < expires(&certificate)?;
+    let same_key = certificate_key(&certificate)? == request_key(&request.csr).ok()?;
+    (enough && same_key).then_some(certificate)
+}
+
+async fn sign(
+    objects: &Objects,
+    authority: &Authority,
+    name: &ClusterName,
+    place: &freewheel_hub_store::objects::Place,
+    request: &JoinRequestV1,
+) -> Result<CertificateDer<'static>, Refusal> {
+    let now = objects.clock().unix_seconds();
+    let certificate = authority
+        .sign_agent(&request.csr, name, now)
+        .map_err(|error| Refusal(JoinRefusal::Request, error.to_string()))?;
+    let text = STANDARD.encode(pem("CERTIFICATE", &certificate));
+    let write = |mut value: Value| {
+        value["status"]["certificate"] = json!(text);
+        Ok(value)
+    };
+    objects.modify(&how(), place, Some("status"), write).await?;
+    Ok(certificate)
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let mut out = format!("-----BEGIN {label}-----\n");
+    for line in text.as_bytes().chunks(64) {
+        out.push_str(&String::from_utf8_lossy(line));
+        out.push('\n');
+    }
+    out.push_str(&format!("-----END {label}-----\n"));
+    out
+}

@@ -1,0 +1,202 @@
+//! A spoke as the API shows it: a Node in the root, a Node in its own cluster, and its ManagedCluster.
+//!
+//! Written when the spoke says something new of itself and on transitions, not with heartbeats.
+
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::time;
+use freewheel_hub_store::objects::Objects;
+use freewheel_link::names::ClusterName;
+use freewheel_link::report::NodeStatusV1;
+use serde_json::{Map, Value, json};
+
+use crate::reports::{how, merge, place};
+
+const NODES: (&str, &str, &str) = ("", "v1", "nodes");
+/// Kind of ManagedCluster.
+pub(crate) const CLUSTERS: (&str, &str, &str) =
+    ("cluster.open-cluster-management.io", "v1", "managedclusters");
+
+/// The node's own address, as its Node object has it.
+pub(crate) fn address(objects: &Objects, spoke: &ClusterName) -> Option<String> {
+    let stored = objects.get(&place(NODES, &ClusterName::root(), "", spoke.as_str()).ok()?).ok()?;
+    let value = stored.object.value().ok()?;
+    let addresses = value.pointer("/status/addresses")?.as_array()?;
+    let internal = addresses.iter().find(|a| a["type"] == "InternalIP")?;
+    internal["address"].as_str().map(str::to_owned)
+}
+
+/// Writes what a spoke says of itself to its Nodes and its ManagedCluster. It is connected, so it is Ready.
+///
+/// # Errors
+/// When the store cannot write.
+pub(crate) async fn write(
+    objects: &Objects,
+    spoke: &ClusterName,
+    status: &NodeStatusV1,
+) -> Result<(), ApiError> {
+    let now = time::from_unix(objects.clock().unix_seconds());
+    for realm in [&ClusterName::root(), spoke] {
+        write_node(objects, realm, spoke, status, &now).await?;
+    }
+    let place = place(CLUSTERS, &ClusterName::root(), "", spoke.as_str())?;
+    let change = |mut value: Value| {
+        let old = value.pointer("/status/conditions").cloned();
+        let conditions = [
+            ("HubAcceptedManagedCluster", "HubClusterAdminAccepted", "Accepted by hub cluster admin"),
+            ("ManagedClusterJoined", "ManagedClusterJoined", "Managed cluster joined"),
+            ("ManagedClusterConditionAvailable", "ManagedClusterAvailable", "Managed cluster is available"),
+        ];
+        let new = conditions.map(|(kind, reason, message)| {
+            condition(old.as_ref(), (kind, "True"), reason, message, &now)
+        });
+        value["status"]["conditions"] = merge(old.as_ref(), new.to_vec());
+        value["status"]["version"] = json!({"kubernetes": version(status)});
+        value["status"]["capacity"] = cluster_resources(status);
+        value["status"]["allocatable"] = cluster_resources(status);
+        Ok(value)
+    };
+    objects.modify(&how(spoke), &place, Some("status"), change).await.map(|_| ())
+}
+
+async fn write_node(
+    objects: &Objects,
+    realm: &ClusterName,
+    spoke: &ClusterName,
+    status: &NodeStatusV1,
+    now: &str,
+) -> Result<(), ApiError> {
+    let place = place(NODES, realm, "", spoke.as_str())?;
+    let how = how(spoke);
+    let labels = labels(spoke, status);
+    if objects.get(&place).is_err() {
+        let value = json!({
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": spoke.as_str(), "labels": labels},
+            "spec": {},
+            "status": node_status(&Value::Null, status, now),
+        });
+        match objects.create(&how, &place, value).await {
+            Err(error) if error.reason == "AlreadyExists" => {}
+            other => return other.map(|_| ()),
+        }
+    }
+    let relabel = |mut value: Value| {
+        // Labels of others stay; those that the device has are its own to say.
+        for (key, label) in &labels {
+            value["metadata"]["labels"][key.as_str()] = label.clone();
+        }
+        Ok(value)
+    };
+    objects.modify(&how, &place, None, relabel).await?;
+    let change = |mut value: Value| {
+        let old = value.get("status").cloned().unwrap_or_default();
+        value["status"] = node_status(&old, status, now);
+        Ok(value)
+    };
+    objects.modify(&how, &place, Some("status"), change).await.map(|_| ())
+}
+
+fn version(status: &NodeStatusV1) -> String {
+    format!("v1.36.0+freewheel-{}", status.version)
+}
+
+fn labels(spoke: &ClusterName, status: &NodeStatusV1) -> Map<String, Value> {
+    let mut labels = Map::new();
+    for (key, value) in &status.labels {
+        labels.insert(key.clone(), json!(value));
+    }
+    let own = [
+        ("kubernetes.io/hostname", spoke.as_str()),
+        ("kubernetes.io/arch", &*status.architecture),
+        ("kubernetes.io/os", "linux"),
+        ("beta.kubernetes.io/arch", &*status.architecture),
+        ("beta.kubernetes.io/os", "linux"),
+        ("node-role.kubernetes.io/spoke", ""),
+        ("freewheel.dev/engine-profile", &*status.profile),
+    ];
+    for (key, value) in own {
+        labels.insert(key.to_owned(), json!(value));
+    }
+    labels
+}
+
+fn resources(status: &NodeStatusV1) -> Value {
+    json!({
+        "cpu": format!("{}m", status.cpu_milli),
+        "memory": format!("{}Ki", status.memory / 1024),
+        "ephemeral-storage": format!("{}Ki", status.storage / 1024),
+        "pods": status.pods.to_string(),
+    })
+}
+
+fn cluster_resources(status: &NodeStatusV1) -> Value {
+    json!({
+        "cpu": format!("{}m", status.cpu_milli),
+        "memory": format!("{}Ki", status.memory / 1024),
+    })
+}
+
+fn node_status(old: &Value, status: &NodeStatusV1, now: &str) -> Value {
+    let conditions = old.get("conditions");
+    let pressures = [
+        ("MemoryPressure", "KubeletHasSufficientMemory", "the device has sufficient memory available"),
+        ("DiskPressure", "KubeletHasNoDiskPressure", "the device has no disk pressure"),
+        ("PIDPressure", "KubeletHasSufficientPID", "the device has sufficient PID available"),
+    ];
+    let mut new: Vec<Value> = pressures
+        .iter()
+        .map(|(kind, fine, message)| {
+            if status.pressure.iter().any(|held| held == kind) {
+                let reason = format!("KubeletHas{kind}");
+                condition(conditions, (kind, "True"), &reason, "the device reports pressure", now)
+            } else {
+                condition(conditions, (kind, "False"), fine, message, now)
+            }
+        })
+        .collect();
+    let ready = ("Ready", "True");
+    new.push(condition(conditions, ready, "KubeletReady", "the spoke agent is connected", now));
+    let mut out = old.as_object().cloned().unwrap_or_default();
+    out.insert("conditions".into(), merge(conditions, new));
+    out.insert("capacity".into(), resources(status));
+    out.insert("allocatable".into(), resources(status));
+    let addresses = json!([
+        {"type": "InternalIP", "address": status.address},
+        {"type": "Hostname", "address": status.hostname},
+    ]);
+    out.insert("addresses".into(), addresses);
+    let info = json!({
+        "architecture": status.architecture, "bootID": status.boot_id,
+        "containerRuntimeVersion": "wasmtime://48.0", "kernelVersion": status.kernel,
+        "kubeProxyVersion": "", "kubeletVersion": version(status),
+        "machineID": status.machine_id, "operatingSystem": "linux",
+        "osImage": status.os_image, "systemUUID": status.machine_id,
+    });
+    out.insert("nodeInfo".into(), info);
+    out.insert("daemonEndpoints".into(), json!({"kubeletEndpoint": {"Port": 0}}));
+    Value::Object(out)
+}
+
+/// A condition that keeps its times while nothing changes, so that the write is none.
+fn condition(
+    old: Option<&Value>,
+    (kind, status): (&str, &str),
+    reason: &str,
+    message: &str,
+    now: &str,
+) -> Value {
+    let list = old.and_then(Value::as_array);
+    let before = list.and_then(|list| list.iter().find(|c| c["type"] == kind));
+    let same = before.filter(|c| c["status"] == status);
+    let since = same.and_then(|c| c["lastTransitionTime"].as_str()).unwrap_or(now);
+    let mut out = json!({
+        "type": kind, "status": status, "reason": reason, "message": message,
+        "lastTransitionTime": since,
+    });
+    // Node conditions have a heartbeat time; it moves with transitions only.
+    if !kind.contains("ManagedCluster") {
+        let heard = same.and_then(|c| c["lastHeartbeatTime"].as_str()).unwrap_or(now);
+        out["lastHeartbeatTime"] = json!(heard);
+    }
+    out
+}

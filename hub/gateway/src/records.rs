@@ -1,0 +1,239 @@
+//! What the gateway keeps in the store beside API objects: sessions, acked revisions, leased pod ranges.
+//!
+//! ```text
+//! sessions.internal  root/<spoke>      {"hub","epoch","connected","since"}: transitions only
+//! acked.internal     root/<spoke>      {"incarnation","revision"}
+//! podcidrs.internal  <realm>/10.x.y.0  the spoke's name
+//! ```
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use freewheel_hub_api::object::{Header, Key, Object, Resource};
+use freewheel_hub_store::{CommitError, Expect, Operation, Scope, Snapshot, Store, Stored, Txn};
+use freewheel_link::generation::Generation;
+use freewheel_link::names::ClusterName;
+use serde::{Deserialize, Serialize};
+
+/// First address of the pod network, 10.64.0.0/10.
+const POD_NETWORK: u32 = 0x0a40_0000;
+/// /24 ranges in it.
+const RANGES: u32 = 1 << 14;
+/// Pods that a range serves before another one is leased.
+const PODS_PER_RANGE: usize = 240;
+/// Times that a write is tried against somebody else's.
+const TRIES: usize = 16;
+
+/// A spoke's session as others see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Which hub holds it.
+    pub hub: String,
+    /// Counts the spoke's sessions; the highest is in force.
+    pub epoch: u64,
+    /// Whether it is up.
+    pub connected: bool,
+    /// Since when that is so, Unix seconds.
+    pub since: i64,
+}
+
+/// `sessions.internal`
+#[must_use]
+pub fn sessions() -> Resource {
+    Resource::new("internal", "sessions")
+}
+
+/// `podcidrs.internal`
+#[must_use]
+pub fn pod_cidrs() -> Resource {
+    Resource::new("internal", "podcidrs")
+}
+
+fn acked() -> Resource {
+    Resource::new("internal", "acked")
+}
+
+fn raw(body: impl Into<Bytes>) -> Object {
+    Object { header: Header::default(), body: body.into() }
+}
+
+fn put(key: Key, found: Option<&Stored>, object: Object) -> Txn {
+    let expect = match found {
+        Some(stored) => Expect::Revision(key.clone(), stored.revision),
+        None => Expect::Absent(key.clone()),
+    };
+    Txn { expect: vec![expect], operations: vec![Operation::Put(key, object)] }
+}
+
+fn session_key(spoke: &ClusterName) -> Key {
+    Key::new(&sessions(), &ClusterName::root(), "", spoke.as_str())
+}
+
+/// The session that is in force, if there ever was one.
+#[must_use]
+pub fn session(snapshot: &dyn Snapshot, spoke: &ClusterName) -> Option<Session> {
+    read_session(&*snapshot.get(&session_key(spoke))?)
+}
+
+/// Reads a session's body.
+#[must_use]
+pub fn read_session(stored: &Stored) -> Option<Session> {
+    serde_json::from_slice(&stored.object.body).ok()
+}
+
+/// Opens a session with the next epoch.
+///
+/// # Errors
+/// When the store cannot write.
+pub async fn open_session(
+    store: &Arc<dyn Store>,
+    spoke: &ClusterName,
+    hub: &str,
+    now: i64,
+) -> Result<u64, CommitError> {
+    let mut last = CommitError::Unavailable("too many sessions of one spoke at once".into());
+    for _ in 0..TRIES {
+        let key = session_key(spoke);
+        let found = store.snapshot().get(&key);
+        let epoch = found.as_deref().and_then(read_session).map_or(0, |s| s.epoch) + 1;
+        let session = Session { hub: hub.to_owned(), epoch, connected: true, since: now };
+        let body = serde_json::to_vec(&session).unwrap_or_default();
+        match store.commit(put(key, found.as_deref(), raw(body))).await {
+            Ok(_) => return Ok(epoch),
+            Err(error @ CommitError::Unmet { .. }) => last = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last)
+}
+
+/// Says that a session is over, unless a newer one is in force.
+///
+/// # Errors
+/// When the store cannot write.
+pub async fn close_session(
+    store: &Arc<dyn Store>,
+    spoke: &ClusterName,
+    epoch: u64,
+    now: i64,
+) -> Result<(), CommitError> {
+    let key = session_key(spoke);
+    let found = store.snapshot().get(&key);
+    let Some(mut session) = found.as_deref().and_then(read_session) else { return Ok(()) };
+    if session.epoch != epoch || !session.connected {
+        return Ok(());
+    }
+    session.connected = false;
+    session.since = now;
+    let body = serde_json::to_vec(&session).unwrap_or_default();
+    match store.commit(put(key, found.as_deref(), raw(body))).await {
+        // Somebody was faster: a newer session.
+        Ok(_) | Err(CommitError::Unmet { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// All sessions that say they are up.
+#[must_use]
+pub fn connected(snapshot: &dyn Snapshot) -> Vec<(ClusterName, Session)> {
+    let scope = Scope { resource: sessions(), cluster: None, namespace: None };
+    let up = |stored: Arc<Stored>| {
+        let session = read_session(&stored).filter(|session| session.connected)?;
+        Some((ClusterName::try_from(&*stored.key.name).ok()?, session))
+    };
+    snapshot.range(&scope, None).filter_map(up).collect()
+}
+
+/// Remembers what a spoke holds durably. Lost races are fine: the next plan says more.
+///
+/// # Errors
+/// When the store cannot write.
+pub async fn write_acked(
+    store: &Arc<dyn Store>,
+    spoke: &ClusterName,
+    generation: Generation,
+) -> Result<(), CommitError> {
+    let key = Key::new(&acked(), &ClusterName::root(), "", spoke.as_str());
+    let body = serde_json::json!({
+        "incarnation": generation.incarnation, "revision": generation.revision,
+    });
+    let put = Operation::Put(key, raw(body.to_string()));
+    store.commit(Txn { expect: Vec::new(), operations: vec![put] }).await.map(|_| ())
+}
+
+/// What a spoke is known to hold durably.
+#[must_use]
+pub fn read_acked(snapshot: &dyn Snapshot, spoke: &ClusterName) -> Option<Generation> {
+    let key = Key::new(&acked(), &ClusterName::root(), "", spoke.as_str());
+    let body: serde_json::Value =
+        serde_json::from_slice(&snapshot.get(&key)?.object.body).ok()?;
+    let number = |name: &str| body.get(name)?.as_u64();
+    Some(Generation { incarnation: number("incarnation")?, revision: number("revision")? })
+}
+
+/// Ranges leased to a spoke in a realm, with their revisions.
+#[must_use]
+pub fn leases(
+    snapshot: &dyn Snapshot,
+    realm: &ClusterName,
+    spoke: &str,
+) -> Vec<(String, u64)> {
+    all_leases(snapshot, realm)
+        .filter(|stored| &*stored.object.body == spoke.as_bytes())
+        .map(|stored| (stored.key.name.to_string(), stored.revision))
+        .collect()
+}
+
+/// Who serves this pod address in a realm.
+#[must_use]
+pub fn owner_of(
+    snapshot: &dyn Snapshot,
+    realm: &ClusterName,
+    address: Ipv4Addr,
+) -> Option<ClusterName> {
+    let base = Ipv4Addr::from(u32::from(address) & 0xffff_ff00).to_string();
+    let found = snapshot.get(&Key::new(&pod_cidrs(), realm, "", &base))?;
+    ClusterName::try_from(std::str::from_utf8(&found.object.body).ok()?).ok()
+}
+
+fn all_leases<'a>(
+    snapshot: &'a dyn Snapshot,
+    realm: &ClusterName,
+) -> impl Iterator<Item = Arc<Stored>> + 'a {
+    let scope = Scope { resource: pod_cidrs(), cluster: Some(realm.clone()), namespace: None };
+    snapshot.range(&scope, None)
+}
+
+/// Leases as many ranges as this number of pods needs.
+///
+/// # Errors
+/// When the store cannot write or the realm's network is full.
+pub async fn lease(
+    store: &Arc<dyn Store>,
+    realm: &ClusterName,
+    spoke: &ClusterName,
+    pods: usize,
+) -> Result<(), CommitError> {
+    for _ in 0..TRIES {
+        let snapshot = store.snapshot();
+        let mine = leases(&*snapshot, realm, spoke.as_str()).len();
+        if pods.div_ceil(PODS_PER_RANGE) <= mine {
+            return Ok(());
+        }
+        let taken: BTreeSet<Arc<str>> =
+            all_leases(&*snapshot, realm).map(|stored| stored.key.name.clone()).collect();
+        let free = (0..RANGES)
+            .map(|index| Ipv4Addr::from(POD_NETWORK + (index << 8)).to_string())
+            .find(|base| !taken.contains(base.as_str()))
+            .ok_or_else(|| CommitError::Unavailable("no pod range is left".into()))?;
+        let key = Key::new(&pod_cidrs(), realm, "", &free);
+        let object = raw(spoke.as_str().to_owned());
+        match store.commit(put(key, None, object)).await {
+            Ok(_) | Err(CommitError::Unmet { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

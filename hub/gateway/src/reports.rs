@@ -1,0 +1,272 @@
+//! What a spoke says, as objects: pod status, events, the end of a pod.
+//!
+//! Guarantees: a report changes only objects of the spoke that sent it: pods bound to it by UID;
+//! conditions that the spoke does not own stay; what is answered as taken is durable.
+
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::kinds;
+use freewheel_hub_store::objects::{Actor, DeleteOptions, How, Objects, Place};
+use freewheel_hub_api::time;
+use freewheel_link::names::ClusterName;
+use freewheel_link::report::{
+    ContainerStateV1, ContainerStatusV1, EventV1, PhaseV1, PodStatusV1, Report, TerminatedV1,
+    UnixMillis,
+};
+use serde_json::{Map, Value, json};
+use tracing::{debug, warn};
+
+use crate::node;
+
+/// Writes as the node, as a kubelet does.
+pub(crate) fn how(spoke: &ClusterName) -> How {
+    let actor = Actor { user: format!("system:node:{spoke}"), field_manager: "freewheel".into() };
+    How { actor, ..How::default() }
+}
+
+/// The place of an object of a built-in kind.
+pub(crate) fn place(
+    (group, version, plural): (&str, &str, &str),
+    cluster: &ClusterName,
+    namespace: &str,
+    name: &str,
+) -> Result<Place, ApiError> {
+    let kind = kinds::find(group, version, plural)
+        .ok_or_else(|| ApiError::internal(format!("no kind {plural}.{group}")))?;
+    Ok(Place {
+        kind,
+        cluster: cluster.clone(),
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    })
+}
+
+/// Writes one report. What no longer fits (an object that is gone, or has another UID) is done with.
+///
+/// # Errors
+/// When the store cannot write: the report is not taken, and comes again.
+pub(crate) async fn take(
+    objects: &Objects,
+    spoke: &ClusterName,
+    report: &Report,
+) -> Result<(), ApiError> {
+    let outcome = match report {
+        Report::Pod(pod) => pod_status(objects, spoke, pod).await,
+        Report::PodGone { realm, uid } => pod_gone(objects, spoke, realm, uid).await,
+        Report::Node(status) => node::write(objects, spoke, status).await,
+        Report::Event(seen) => event(objects, spoke, seen).await,
+    };
+    match outcome {
+        Err(error) if error.code >= 500 => Err(error),
+        Err(error) => {
+            debug!(cluster = %spoke, %error, "a report has no place any more");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+/// A spoke speaks for the root's pods on it and for its own cluster, and for nothing else.
+fn may_speak(spoke: &ClusterName, realm: &ClusterName) -> Result<(), ApiError> {
+    if realm.is_root() || realm == spoke {
+        return Ok(());
+    }
+    warn!(cluster = %spoke, peer = %realm, "a spoke reports about another cluster; dropped");
+    Err(ApiError::new(403, "Forbidden", "a spoke may only report on itself"))
+}
+
+fn is_here(value: &Value, spoke: &ClusterName, uid: &str) -> Result<(), ApiError> {
+    let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    if text("/metadata/uid") == uid && text("/spec/nodeName") == spoke.as_str() {
+        return Ok(());
+    }
+    Err(ApiError::new(409, "Conflict", "the pod is another one, or runs elsewhere"))
+}
+
+async fn pod_status(
+    objects: &Objects,
+    spoke: &ClusterName,
+    pod: &PodStatusV1,
+) -> Result<(), ApiError> {
+    may_speak(spoke, &pod.realm)?;
+    let place = place(("", "v1", "pods"), &pod.realm, &pod.namespace, &pod.name)?;
+    let host = node::address(objects, spoke);
+    let change = |mut value: Value| {
+        is_here(&value, spoke, &pod.uid)?;
+        let old = value.get("status").cloned().unwrap_or_default();
+        value["status"] = status(&old, pod, host.as_deref());
+        Ok(value)
+    };
+    objects.modify(&how(spoke), &place, Some("status"), change).await.map(|_| ())
+}
+
+async fn pod_gone(
+    objects: &Objects,
+    spoke: &ClusterName,
+    realm: &ClusterName,
+    uid: &str,
+) -> Result<(), ApiError> {
+    may_speak(spoke, realm)?;
+    let scope = freewheel_hub_store::Scope {
+        resource: freewheel_hub_api::object::Resource::new("", "pods"),
+        cluster: Some(realm.clone()),
+        namespace: None,
+    };
+    let snapshot = objects.store().snapshot();
+    let Some(found) = snapshot.range(&scope, None).find(|s| s.object.header.uid == uid) else {
+        return Ok(());
+    };
+    let bound = found.object.header.fields.get("spec.nodeName");
+    // Without a wish to delete it the pod stays: it will be started again.
+    if bound.is_none_or(|node| node != spoke.as_str()) || !found.object.header.deleting {
+        return Ok(());
+    }
+    let place = place(("", "v1", "pods"), realm, &found.key.namespace, &found.key.name)?;
+    let options = DeleteOptions {
+        grace_period_seconds: Some(0),
+        uid: Some(uid.to_owned()),
+        ..DeleteOptions::default()
+    };
+    objects.delete(&how(spoke), &place, &options).await.map(|_| ())
+}
+
+async fn event(objects: &Objects, spoke: &ClusterName, seen: &EventV1) -> Result<(), ApiError> {
+    may_speak(spoke, &seen.realm)?;
+    // The same event told twice (after a lost answer) has the same name, and is one.
+    let mark = freewheel_link::digest::Digest::of(
+        format!("{}{}{}{}{}", seen.uid, seen.reason, seen.field_path, seen.at, seen.message)
+            .as_bytes(),
+    );
+    let name = format!("{}.{}", seen.pod, &mark.hex()[..16]);
+    let place = place(("", "v1", "events"), &seen.realm, &seen.namespace, &name)?;
+    let at = stamp(seen.at);
+    let mut about = json!({
+        "apiVersion": "v1", "kind": "Pod", "namespace": seen.namespace, "name": seen.pod,
+        "uid": seen.uid,
+    });
+    if !seen.field_path.is_empty() {
+        about["fieldPath"] = json!(seen.field_path);
+    }
+    let value = json!({
+        "apiVersion": "v1", "kind": "Event",
+        "metadata": {"name": name, "namespace": seen.namespace},
+        "involvedObject": about,
+        "reason": seen.reason, "message": seen.message,
+        "type": if seen.warning { "Warning" } else { "Normal" },
+        "source": {"component": "kubelet", "host": spoke.as_str()},
+        "reportingComponent": "kubelet", "reportingInstance": spoke.as_str(),
+        "firstTimestamp": at, "lastTimestamp": at, "count": 1,
+    });
+    objects.create(&how(spoke), &place, value).await.map(|_| ())
+}
+
+/// RFC 3339 of a device's time.
+pub(crate) fn stamp(at: UnixMillis) -> String {
+    time::from_unix(i64::try_from(at / 1000).unwrap_or_default())
+}
+
+/// The pod's status after the report: the spoke's conditions and states, everybody else's conditions.
+fn status(old: &Value, pod: &PodStatusV1, host: Option<&str>) -> Value {
+    let mut status = old.as_object().cloned().unwrap_or_default();
+    let phase = match pod.phase {
+        PhaseV1::Pending => "Pending",
+        PhaseV1::Running => "Running",
+        PhaseV1::Succeeded => "Succeeded",
+        PhaseV1::Failed => "Failed",
+    };
+    status.insert("phase".into(), json!(phase));
+    set(&mut status, "reason", &pod.reason);
+    set(&mut status, "message", &pod.message);
+    if let Some(ip) = pod.ip {
+        status.insert("podIP".into(), json!(ip));
+        status.insert("podIPs".into(), json!([{"ip": ip}]));
+    }
+    if let Some(host) = host {
+        status.insert("hostIP".into(), json!(host));
+        status.insert("hostIPs".into(), json!([{"ip": host}]));
+    }
+    if let Some(started) = pod.started {
+        status.insert("startTime".into(), json!(stamp(started)));
+    }
+    let own = pod.conditions.iter().map(|condition| {
+        let mut out = json!({
+            "type": condition.kind,
+            "status": if condition.status { "True" } else { "False" },
+            "lastTransitionTime": stamp(condition.since),
+        });
+        if let Some(map) = out.as_object_mut() {
+            set(map, "reason", &condition.reason);
+            set(map, "message", &condition.message);
+        }
+        out
+    });
+    let own: Vec<Value> = own.collect();
+    let merged = merge(status.get("conditions"), own);
+    status.insert("conditions".into(), merged);
+    let lists = [("initContainerStatuses", &pod.init), ("containerStatuses", &pod.containers)];
+    for (field, list) in lists {
+        if list.is_empty() {
+            status.remove(field);
+        } else {
+            status.insert(field.into(), list.iter().map(container).collect());
+        }
+    }
+    Value::Object(status)
+}
+
+/// Replaces conditions of the same type, in place; others stay.
+pub(crate) fn merge(old: Option<&Value>, new: Vec<Value>) -> Value {
+    let mut merged: Vec<Value> = old.and_then(Value::as_array).cloned().unwrap_or_default();
+    for condition in new {
+        match merged.iter_mut().find(|c| c.get("type") == condition.get("type")) {
+            Some(slot) => *slot = condition,
+            None => merged.push(condition),
+        }
+    }
+    Value::Array(merged)
+}
+
+fn set(map: &mut Map<String, Value>, key: &str, text: &str) {
+    if text.is_empty() {
+        map.remove(key);
+    } else {
+        map.insert(key.to_owned(), json!(text));
+    }
+}
+
+fn container(status: &ContainerStatusV1) -> Value {
+    let state = match &status.state {
+        ContainerStateV1::Waiting(reason, message) => {
+            let mut waiting = Map::new();
+            set(&mut waiting, "reason", reason);
+            set(&mut waiting, "message", message);
+            json!({"waiting": waiting})
+        }
+        ContainerStateV1::Running(since) => json!({"running": {"startedAt": stamp(*since)}}),
+        ContainerStateV1::Terminated(end) => terminated(end, &status.container_id),
+    };
+    let last = status.last.as_ref().map_or(json!({}), |end| terminated(end, ""));
+    let mut out = json!({
+        "name": status.name, "ready": status.ready, "started": status.begun,
+        "restartCount": status.restarts, "image": status.image, "imageID": status.image_id,
+        "state": state, "lastState": last,
+    });
+    if let Some(map) = out.as_object_mut() {
+        set(map, "containerID", &status.container_id);
+    }
+    out
+}
+
+fn terminated(end: &TerminatedV1, id: &str) -> Value {
+    let mut out = json!({
+        "exitCode": end.code, "reason": end.reason,
+        "startedAt": stamp(end.started), "finishedAt": stamp(end.finished),
+    });
+    if let Some(map) = out.as_object_mut() {
+        set(map, "message", &end.message);
+        set(map, "containerID", id);
+        if end.signal != 0 {
+            map.insert("signal".into(), json!(end.signal));
+        }
+    }
+    json!({"terminated": out})
+}

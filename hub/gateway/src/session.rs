@@ -1,0 +1,405 @@
+//! One spoke's session: greet, push the newest plan, take reports, serve its streams, end for a reason.
+//!
+//! Guarantees: a certificate speaks for its own cluster only; the newest session is the only one; what is
+//! answered with `ReportsTaken` is durable; a spoke that is no longer accepted is cut off at once; nothing
+//! here waits for another spoke.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_hub_api::plan::{self, NodeSettings};
+use freewheel_hub_store::CommitError;
+use freewheel_link::frame::{self, FrameError, FrameReader};
+use freewheel_link::generation::Generation;
+use freewheel_link::hub_session::{Effect, HubSession};
+use freewheel_link::message::{HelloV1, HubToSpoke, Open, PROTOCOL, Reason, SpokeToHub, WelcomeV1};
+use freewheel_link::names::ClusterName;
+use freewheel_link::record_set::RecordSet;
+use freewheel_link::report::{Report, ReportStamp};
+use freewheel_link::transport::{Closed, SendHalf, Transport, code};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWriteExt as _};
+use tokio::select;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::interest::Bell;
+use crate::{Inner, Link, node, records, reports, streams};
+
+/// The greeting is the first thing a spoke says.
+const GREETING: Duration = Duration::from_secs(10);
+/// Reports that wait to be written; the spoke waits when there are more.
+const REPORTS: usize = 256;
+/// Streams of one spoke that are served at the same time.
+const MAX_STREAMS: usize = 64;
+/// Rings within this time are answered by one look.
+const GATHER: Duration = Duration::from_millis(2);
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error(transparent)]
+    Closed(#[from] Closed),
+    #[error("the spoke's message cannot be read")]
+    Frame(#[from] FrameError),
+    #[error("{0}")]
+    Left(Reason),
+    #[error("the store cannot write")]
+    Store(#[from] CommitError),
+    #[error("a report cannot be written")]
+    Report(#[from] freewheel_hub_api::error::ApiError),
+}
+
+struct Talk<'a> {
+    inner: &'a Inner,
+    link: &'a Arc<dyn Transport>,
+    cluster: &'a ClusterName,
+    state: Mutex<HubSession>,
+    news: Notify,
+    taken: Mutex<Option<ReportStamp>>,
+    started: Instant,
+}
+
+/// Serves a connection whose certificate is of this cluster, until it ends.
+pub(crate) async fn serve(
+    inner: &Arc<Inner>,
+    link: Arc<dyn Transport>,
+    cluster: ClusterName,
+    stop: &CancellationToken,
+) {
+    let end = match greeted(inner, &link).await {
+        Ok((send, recv, hello)) => {
+            let end = session(inner, &link, &cluster, send, recv, hello, stop).await;
+            match end {
+                Ok(never) => match never {},
+                Err(end) => end,
+            }
+        }
+        Err(end) => end,
+    };
+    let close = match &end {
+        End::Frame(_) | End::Left(Reason::Violation(_) | Reason::Protocol(_)) => code::VIOLATION,
+        End::Left(Reason::Superseded) => code::SUPERSEDED,
+        End::Left(Reason::NotAccepted | Reason::Unknown | Reason::NotYou(_)) => code::REFUSED,
+        _ => code::STOPPING,
+    };
+    link.close(close, &end.to_string());
+    match end {
+        End::Frame(error) => {
+            let error = format!("{error}: {:?}", std::error::Error::source(&error));
+            warn!(%cluster, peer = %link.peer().address, error, "a spoke broke the protocol");
+        }
+        End::Left(Reason::Stopping | Reason::Superseded) | End::Closed(_) => {
+            info!(%cluster, error = %end, "a session ended");
+        }
+        end => warn!(%cluster, peer = %link.peer().address, error = %end, "a session was ended"),
+    }
+}
+
+type Recv = FrameReader<Box<dyn AsyncRead + Send + Sync + Unpin>>;
+
+async fn greeted(
+    inner: &Inner,
+    link: &Arc<dyn Transport>,
+) -> Result<(Box<dyn SendHalf>, Recv, HelloV1), End> {
+    let _ = inner;
+    let wait = async {
+        let stream = link.accept().await?;
+        let (send, mut recv) = (stream.send, FrameReader::new(stream.recv));
+        let odd = || End::Left(Reason::Violation("the first stream is no session".into()));
+        let Some(Open::Session) = recv.next::<Open>().await? else { return Err(odd()) };
+        let Some(SpokeToHub::Hello(hello)) = recv.next::<SpokeToHub>().await? else {
+            return Err(odd());
+        };
+        Ok((send, recv, *hello))
+    };
+    timeout(GREETING, wait).await.unwrap_or(Err(End::Left(Reason::Silent)))
+}
+
+/// Whether the hub's owner lets this cluster in, now.
+fn admitted(inner: &Inner, cluster: &ClusterName) -> Result<(), Reason> {
+    let place = reports::place(node::CLUSTERS, &ClusterName::root(), "", cluster.as_str())
+        .map_err(|_| Reason::Unknown)?;
+    let found = inner.objects.get(&place).map_err(|_| Reason::Unknown)?;
+    let value = found.object.value().map_err(|_| Reason::Unknown)?;
+    if value.pointer("/spec/hubAcceptsClient") == Some(&serde_json::Value::Bool(true)) {
+        Ok(())
+    } else {
+        Err(Reason::NotAccepted)
+    }
+}
+
+async fn session(
+    inner: &Arc<Inner>,
+    link: &Arc<dyn Transport>,
+    cluster: &ClusterName,
+    mut send: Box<dyn SendHalf>,
+    recv: Recv,
+    hello: HelloV1,
+    stop: &CancellationToken,
+) -> Result<Infallible, End> {
+    let opened = open(inner, cluster, &hello).await;
+    let (state, epoch) = match opened {
+        Ok(opened) => opened,
+        Err(End::Left(reason)) => {
+            part(&mut send, link, reason.clone()).await;
+            return Err(End::Left(reason));
+        }
+        Err(end) => return Err(end),
+    };
+    inner.images.note_profile(&hello.node.profile);
+    let bell = inner.interest.join(cluster);
+    let own = Link { transport: link.clone(), epoch };
+    inner.links.lock().insert(cluster.clone(), own);
+    info!(%cluster, epoch, peer = %link.peer().address, "a spoke is in session");
+    let talk = Talk {
+        inner,
+        link,
+        cluster,
+        state: Mutex::new(state),
+        news: Notify::new(),
+        taken: Mutex::new(None),
+        started: Instant::now(),
+    };
+    let (to_writer, from_listener) = mpsc::channel(REPORTS);
+    let own_node = Report::Node(hello.node.clone());
+    let ended = select! {
+        () = stop.cancelled() => Err(End::Left(Reason::Stopping)),
+        closed = link.closed() => Err(End::Closed(closed)),
+        ended = talk.listen(recv, &to_writer) => ended,
+        ended = talk.beats() => ended,
+        ended = talk.speak(&mut send) => ended,
+        ended = talk.plan(&bell) => ended,
+        ended = talk.write(from_listener, own_node) => ended,
+        ended = talk.streams(inner) => ended,
+    };
+    inner.interest.leave(cluster, &bell);
+    {
+        let mut links = inner.links.lock();
+        if links.get(cluster).is_some_and(|held| held.epoch == epoch) {
+            links.remove(cluster);
+        }
+    }
+    if let Some(held) = talk.state.into_inner().into_known() {
+        inner.known.lock().insert(cluster.clone(), held);
+    }
+    let now = inner.objects.clock().unix_seconds();
+    if let Err(error) = records::close_session(inner.objects.store(), cluster, epoch, now).await {
+        warn!(%cluster, %error, "cannot write that a session is over");
+    }
+    if let Err(End::Left(reason)) = &ended {
+        part(&mut send, link, reason.clone()).await;
+    }
+    ended
+}
+
+/// Says goodbye with the reason, and gives it a moment to arrive.
+async fn part(send: &mut Box<dyn SendHalf>, link: &Arc<dyn Transport>, reason: Reason) {
+    let last = async {
+        if frame::write(send, &HubToSpoke::Goodbye(reason)).await.is_ok() {
+            let _ = send.shutdown().await;
+            link.closed().await;
+        }
+    };
+    let _ = timeout(GOODBYE, last).await;
+}
+
+async fn open(
+    inner: &Inner,
+    cluster: &ClusterName,
+    hello: &HelloV1,
+) -> Result<(HubSession, u64), End> {
+    admitted(inner, cluster).map_err(End::Left)?;
+    let now = inner.objects.clock().unix_seconds();
+    let store = inner.objects.store();
+    let mut welcome = WelcomeV1 {
+        protocol: PROTOCOL,
+        incarnation: store.incarnation(),
+        epoch: 0,
+        heartbeat_seconds: NodeSettings::default().heartbeat_seconds,
+        now: u64::try_from(now).unwrap_or_default() * 1000,
+    };
+    // A greeting that will be refused opens no session.
+    HubSession::greet(hello, cluster, welcome, None, Duration::ZERO).map_err(End::Left)?;
+    welcome.epoch = records::open_session(store, cluster, &inner.hub, now).await?;
+    if let Some(older) = inner.links.lock().remove(cluster) {
+        older.transport.close(code::SUPERSEDED, "a newer session of this spoke is in force");
+    }
+    let known = inner.known.lock().remove(cluster);
+    let state = HubSession::greet(hello, cluster, welcome, known, Duration::ZERO)
+        .map_err(End::Left)?;
+    Ok((state, welcome.epoch))
+}
+
+impl Talk<'_> {
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    async fn hear(
+        &self,
+        message: SpokeToHub,
+        reports: Option<&mpsc::Sender<(ReportStamp, Report)>>,
+    ) -> Result<(), End> {
+        let effect = self.state.lock().hear(message, self.now()).map_err(End::Left)?;
+        self.news.notify_one();
+        match effect {
+            None => Ok(()),
+            Some(Effect::Left(reason)) => Err(End::Left(reason)),
+            Some(Effect::Acked(generation)) => {
+                debug!(cluster = %self.cluster, generation = generation.revision, "plan taken");
+                let store = self.inner.objects.store();
+                Ok(records::write_acked(store, self.cluster, generation).await?)
+            }
+            Some(Effect::Drifted) => {
+                warn!(cluster = %self.cluster, "the spoke holds something else; sending everything");
+                self.inner.interest.ring_one(self.cluster);
+                Ok(())
+            }
+            Some(Effect::Report(stamp, report)) => {
+                if let Some(reports) = reports {
+                    // A full queue makes the spoke wait, and nobody else.
+                    let _ = reports.send((stamp, *report)).await;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn listen(
+        &self,
+        mut recv: Recv,
+        reports: &mpsc::Sender<(ReportStamp, Report)>,
+    ) -> Result<Infallible, End> {
+        loop {
+            match recv.next::<SpokeToHub>().await? {
+                Some(message) => self.hear(message, Some(reports)).await?,
+                None => return Err(End::Closed(self.link.closed().await)),
+            }
+        }
+    }
+
+    async fn beats(&self) -> Result<Infallible, End> {
+        loop {
+            let bytes = self.link.datagram().await?;
+            match frame::decode(&bytes)? {
+                beat @ SpokeToHub::Heartbeat { .. } => self.hear(beat, None).await?,
+                _ => {
+                    let text = "only heartbeats come as datagrams";
+                    return Err(End::Left(Reason::Violation(text.into())));
+                }
+            }
+        }
+    }
+
+    async fn speak(&self, send: &mut Box<dyn SendHalf>) -> Result<Infallible, End> {
+        loop {
+            let taken = self.taken.lock().take();
+            if let Some(stamp) = taken {
+                frame::write(send, &HubToSpoke::ReportsTaken(stamp)).await?;
+                continue;
+            }
+            let (next, wake) = {
+                let mut state = self.state.lock();
+                (state.poll(self.now()), state.wake())
+            };
+            match (next, wake) {
+                (Some(message), _) => frame::write(send, &message).await?,
+                (None, None) => self.news.notified().await,
+                (None, Some(wake)) => select! {
+                    () = self.news.notified() => {}
+                    () = sleep_until(self.started + wake) => {}
+                },
+            }
+        }
+    }
+
+    /// Looks at the store after each ring and says what should be held.
+    async fn plan(&self, bell: &Bell) -> Result<Infallible, End> {
+        loop {
+            admitted(self.inner, self.cluster).map_err(End::Left)?;
+            let store = self.inner.objects.store();
+            let in_force = records::session(&*store.snapshot(), self.cluster);
+            if in_force.is_some_and(|s| self.state.lock().epoch() < s.epoch) {
+                return Err(End::Left(Reason::Superseded));
+            }
+            self.want().await?;
+            bell.notified().await;
+            sleep(GATHER).await;
+        }
+    }
+
+    async fn want(&self) -> Result<(), End> {
+        let store = self.inner.objects.store();
+        for realm in [&ClusterName::root(), self.cluster] {
+            let pods = self.inner.interest.source(self.cluster, &*store.snapshot()).count(realm);
+            records::lease(store, realm, self.cluster, pods).await?;
+        }
+        let snapshot = store.snapshot();
+        let source = self.inner.interest.source(self.cluster, &*snapshot);
+        let settings = NodeSettings::default();
+        let planned = plan::records(self.cluster, &source, &*self.inner.images, &settings);
+        for refused in &planned.refused {
+            debug!(cluster = %self.cluster, error = %refused, "left out of the plan");
+        }
+        let set: RecordSet = planned.records.into_values().collect();
+        let generation =
+            Generation { incarnation: store.incarnation(), revision: snapshot.revision() };
+        self.state.lock().want(generation, Arc::new(set));
+        self.news.notify_one();
+        Ok(())
+    }
+
+    /// Writes reports, many at a time, and answers when they are durable.
+    async fn write(
+        &self,
+        mut reports: mpsc::Receiver<(ReportStamp, Report)>,
+        own: Report,
+    ) -> Result<Infallible, End> {
+        reports::take(&self.inner.objects, self.cluster, &own).await?;
+        let mut batch = Vec::new();
+        loop {
+            if reports.recv_many(&mut batch, REPORTS).await == 0 {
+                return Err(End::Closed(self.link.closed().await));
+            }
+            let last = batch.iter().map(|(stamp, _)| *stamp).max();
+            // The newest of each thing says all that the older ones did; events are all kept.
+            let mut newest: BTreeMap<(String, u64), Report> = BTreeMap::new();
+            for (stamp, report) in batch.drain(..) {
+                let subject = match &report {
+                    Report::Pod(pod) => (pod.uid.clone(), 0),
+                    Report::PodGone { uid, .. } => (uid.clone(), 0),
+                    Report::Node(_) => (String::new(), 0),
+                    Report::Event(event) => (event.uid.clone(), stamp.sequence + 1),
+                };
+                newest.insert(subject, report);
+            }
+            // Written side by side, they share the store's group commit.
+            let writes =
+                newest.values().map(|r| reports::take(&self.inner.objects, self.cluster, r));
+            for outcome in futures::future::join_all(writes).await {
+                outcome?;
+            }
+            *self.taken.lock() = last;
+            self.news.notify_one();
+        }
+    }
+
+    async fn streams(&self, inner: &Arc<Inner>) -> Result<Infallible, End> {
+        let mut serving = JoinSet::new();
+        loop {
+            if MAX_STREAMS <= serving.len() {
+                serving.join_next().await;
+            }
+            let stream = self.link.accept().await?;
+            serving.spawn(streams::serve(inner.clone(), self.cluster.clone(), stream));
+            while serving.try_join_next().is_some() {}
+        }
+    }
+}

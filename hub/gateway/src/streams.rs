@@ -1,0 +1,199 @@
+//! Streams beside the session: modules to a spoke, logs from one, tunnels between two.
+//!
+//! Guarantees: a spoke gets a tunnel only within a realm that it takes part in, and only from an address
+//! that is leased to it; a transfer holds one piece in memory, whatever the module's size.
+
+use std::io::SeekFrom;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
+use freewheel_link::frame::{self, FrameReader};
+use freewheel_link::message::{
+    Answer, LogsV1, ModuleHeaderV1, ModuleRequestV1, Open, RefusalV1, TunnelV1, bounded,
+};
+use freewheel_link::names::ClusterName;
+use freewheel_link::transport::{Priority, Stream, Transport};
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::time::timeout;
+use tracing::debug;
+
+use crate::{Inner, records};
+
+/// The opener is the first thing on a stream.
+const OPENER: Duration = Duration::from_secs(10);
+/// How long a spoke may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Serves a stream that a spoke has opened.
+pub(crate) async fn serve(inner: Arc<Inner>, spoke: ClusterName, stream: Stream) {
+    let mut send = stream.send;
+    let mut recv = FrameReader::new(stream.recv);
+    let refusal = match timeout(OPENER, recv.next::<Open>()).await {
+        Ok(Ok(Some(Open::Module(request)))) if request.is_bounded() => {
+            send.set_priority(Priority::Modules);
+            match module(&inner, &request, &mut send).await {
+                Ok(()) => return,
+                Err(refusal) => refusal,
+            }
+        }
+        Ok(Ok(Some(Open::Tunnel(request)))) => {
+            send.set_priority(Priority::Interactive);
+            match tunnel(&inner, &spoke, &request).await {
+                Ok(mut far) => {
+                    let mut near = Stream { send, recv: Box::new(recv) };
+                    if frame::write(&mut near, &Answer::Ready).await.is_ok() {
+                        // Either end may break off; the other one sees its stream end.
+                        let _ = copy_bidirectional(&mut near, &mut far).await;
+                    }
+                    return;
+                }
+                Err(refusal) => refusal,
+            }
+        }
+        Ok(Ok(None)) | Err(_) => return,
+        Ok(Ok(Some(_))) => RefusalV1::new("BadRequest", "a hub does not serve that"),
+        Ok(Err(error)) => RefusalV1::new("BadRequest", error.to_string()),
+    };
+    debug!(cluster = %spoke, error = %refusal, "a stream is refused");
+    if frame::write(&mut send, &Answer::Refused(refusal)).await.is_ok() {
+        let _ = send.shutdown().await;
+    }
+}
+
+async fn module(
+    inner: &Inner,
+    request: &ModuleRequestV1,
+    send: &mut Box<dyn freewheel_link::transport::SendHalf>,
+) -> Result<(), RefusalV1> {
+    let artifact = inner
+        .images
+        .artifact(&request.component, &request.profile)
+        .await
+        .map_err(|problem| RefusalV1::new(problem.reason, problem.message))?;
+    let internal = |error: &dyn std::fmt::Display| {
+        RefusalV1::new("InternalError", format!("the hub cannot read the artifact: {error}"))
+    };
+    let mut file =
+        tokio::fs::File::open(&artifact.path).await.map_err(|error| internal(&error))?;
+    let fits = request.resume == Some(artifact.envelope.artifact)
+        && request.offset <= artifact.compressed;
+    let offset = if fits { request.offset } else { 0 };
+    file.seek(SeekFrom::Start(offset)).await.map_err(|error| internal(&error))?;
+    let header =
+        ModuleHeaderV1 { envelope: artifact.envelope, compressed: artifact.compressed, offset };
+    let sent = async {
+        frame::write(send, &Answer::Ready).await?;
+        frame::write(send, &header).await?;
+        tokio::io::copy(&mut file.take(artifact.compressed - offset), send)
+            .await
+            .map_err(frame::FrameError::Io)?;
+        send.shutdown().await.map_err(frame::FrameError::Io)
+    };
+    if let Err(error) = sent.await {
+        debug!(%error, "a transfer was cut; the spoke goes on from there");
+    }
+    Ok(())
+}
+
+/// Opens the far half of a tunnel.
+async fn tunnel(
+    inner: &Inner,
+    spoke: &ClusterName,
+    request: &TunnelV1,
+) -> Result<Stream, RefusalV1> {
+    let snapshot = inner.objects.store().snapshot();
+    let owner = |address| records::owner_of(&*snapshot, &request.realm, address);
+    if owner(*request.from.ip()).as_ref() != Some(spoke) {
+        let text = format!("{} is not leased to this spoke in {}", request.from, request.realm);
+        return Err(RefusalV1::new("Forbidden", text));
+    }
+    let nobody = || RefusalV1::new("NotFound", format!("nobody serves {}", request.to));
+    let target = owner(*request.to.ip()).ok_or_else(nobody)?;
+    open(inner, &target, &Open::Tunnel(request.clone()), Priority::Interactive).await
+}
+
+/// Opens a stream to a spoke and waits for its answer.
+async fn open(
+    inner: &Inner,
+    spoke: &ClusterName,
+    open: &Open,
+    priority: Priority,
+) -> Result<Stream, RefusalV1> {
+    let offline = || {
+        RefusalV1::new("ServiceUnavailable", format!("the spoke {spoke} is not connected to the hub"))
+    };
+    let link: Arc<dyn Transport> =
+        inner.links.lock().get(spoke).map(|link| link.transport.clone()).ok_or_else(offline)?;
+    let Stream { mut send, recv } = link.open(priority).await.map_err(|_| offline())?;
+    let mut recv = FrameReader::new(recv);
+    frame::write(&mut send, open).await.map_err(|_| offline())?;
+    match timeout(ANSWER, recv.next::<Answer>()).await {
+        Ok(Ok(Some(Answer::Ready))) => Ok(Stream { send, recv: Box::new(recv) }),
+        Ok(Ok(Some(Answer::Refused(refusal)))) => Err(RefusalV1 {
+            reason: bounded(refusal.reason, 64),
+            message: bounded(refusal.message, 1024),
+        }),
+        Ok(Ok(None) | Err(_)) => Err(offline()),
+        Err(_) => Err(RefusalV1::new("Timeout", format!("the spoke {spoke} does not answer"))),
+    }
+}
+
+/// What the API server reaches spokes through.
+pub(crate) struct ToSpokes(pub(crate) Weak<Inner>);
+
+#[async_trait]
+impl SpokeStreams for ToSpokes {
+    async fn logs(
+        &self,
+        spoke: &ClusterName,
+        pod_uid: &str,
+        options: LogOptions,
+    ) -> Result<ByteStream, ApiError> {
+        let inner = self.0.upgrade().ok_or_else(|| {
+            ApiError::new(503, "ServiceUnavailable", "the hub's link is not running")
+        })?;
+        let logs = LogsV1 {
+            pod_uid: pod_uid.to_owned(),
+            container: options.container,
+            follow: options.follow,
+            previous: options.previous,
+            timestamps: options.timestamps,
+            since_seconds: options.since_seconds.and_then(|s| u64::try_from(s).ok()),
+            since: options.since_time.and_then(|nanos| u64::try_from(nanos / 1_000_000).ok()),
+            tail_lines: options.tail_lines,
+            limit_bytes: options.limit_bytes,
+        };
+        let stream = open(&inner, spoke, &Open::Logs(logs), Priority::Logs)
+            .await
+            .map_err(|refusal| api_error(&refusal))?;
+        let next = |mut stream: Stream| async move {
+            let mut piece = vec![0; 16 * 1024];
+            match stream.read(&mut piece).await {
+                Ok(0) => None,
+                Ok(read) => {
+                    piece.truncate(read);
+                    Some((Ok(Bytes::from(piece)), stream))
+                }
+                // A cut link ends the log, as a kubelet that goes away does.
+                Err(_) => None,
+            }
+        };
+        Ok(Box::pin(futures::stream::unfold(stream, next)))
+    }
+}
+
+fn api_error(refusal: &RefusalV1) -> ApiError {
+    let (code, reason) = match refusal.reason.as_str() {
+        "NotFound" => (404, "NotFound"),
+        "BadRequest" => (400, "BadRequest"),
+        "Forbidden" => (403, "Forbidden"),
+        "Timeout" => (504, "Timeout"),
+        "ServiceUnavailable" => (503, "ServiceUnavailable"),
+        _ => (500, "InternalError"),
+    };
+    ApiError::new(code, reason, refusal.message.clone())
+}
