@@ -1,6 +1,6 @@
 //! redb on a disk that loses and tears what was not synced, or that is full: one seed, one fate.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 #![expect(clippy::cast_possible_truncation, reason = "a disk of a few megabytes")]
 
 mod promises {

@@ -19,7 +19,8 @@ pub(super) fn shape(
 ) -> Result<Vec<String>, ApiError> {
     let mut warnings = Vec::new();
     if !canonical {
-        let found = schema::canonicalise(value, kind.group, kind.version, kind.kind)?;
+        let found = schema::canonicalise(value, kind.group, kind.version, kind.kind)
+            .map_err(|error| cannot_be_handled(error, kind))?;
         let unknown: Vec<String> =
             found.unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
         match how.field_validation {
@@ -33,6 +34,17 @@ pub(super) fn shape(
     schema::apply_defaults(value, kind.group, kind.version, kind.kind);
     kind.strategy.default(value);
     Ok(warnings)
+}
+
+/// A value of the wrong type, in the words of a server that cannot decode it.
+fn cannot_be_handled(error: ApiError, kind: &Kind) -> ApiError {
+    if error.code != 400 {
+        return error;
+    }
+    let (name, version, why) = (kind.kind, kind.version, error.message);
+    ApiError::bad_request(format!(
+        "{name} in version {version:?} cannot be handled as a {name}: {why}"
+    ))
 }
 
 /// Takes the finished value apart for the store, in the stored version.

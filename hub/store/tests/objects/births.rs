@@ -133,6 +133,14 @@ async fn every_mistake_is_named() {
 }
 
 #[tokio::test]
+async fn a_value_of_the_wrong_type_is_refused() {
+    let world = World::new().await;
+    let message = r#"Secret in version "v1" cannot be handled as a Secret: illegal base64 data at input byte 3"#;
+    let sent = json!({"metadata": {"name": "s"}, "data": {"a": "not base64"}});
+    refused(world.create("secrets", sent).await, 400, message);
+}
+
+#[tokio::test]
 async fn unknown_fields_are_refused_told_or_dropped() {
     let world = World::new().await;
     let mut value = pod("a");
