@@ -131,6 +131,10 @@ fn outside(address: SocketAddr) -> Side {
 
 impl Network for Fabric {
     fn add_pod(&self, who: PodNetwork) {
+        if self.pod(&who.uid).is_some_and(|pod| *pod.who() == who) {
+            // Said twice: containers that run in it stay where they are.
+            return;
+        }
         debug!(pod = %who.uid, cluster = %who.realm, ip = %who.ip, "pod network made");
         self.remove_pod(&who.uid);
         let realm = self.realm(&who.realm);

@@ -112,9 +112,9 @@ impl Realm {
         let mut tables = self.tables.write();
         let key = (namespace.to_owned(), name.to_owned());
         let former = tables.services.remove(&key);
-        let address = former.as_ref().and_then(|former| former.spec().cluster_ip);
-        if let Some(ip) = address {
-            tables.addresses.remove(&ip);
+        if let Some(former) = &former {
+            // The address may be another Service's by now: records come in any order.
+            tables.addresses.retain(|_, service| !Arc::ptr_eq(service, former));
         }
         let Some(spec) = spec else { return };
         let service = Arc::new(Service::new(spec, former.as_deref()));

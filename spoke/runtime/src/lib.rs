@@ -5,7 +5,7 @@
 //! module      artifacts, loaded once                 linker       what a module may import
 //! lanes, metered, ticker, memory                     CPU and memory: who runs where, how long, how much
 //! life, exit  how it is stopped, how its end reads   log          from stdout to `kubectl logs`
-//! sockets, http                                      the pod network as guests see it
+//! sockets, http, lifecycle                           the pod network and its own life as guests see them
 //! native      the only unsafe code                   probe        which engine profile fits this machine
 //! ```
 //!
@@ -18,6 +18,7 @@ mod exit;
 mod http;
 mod lanes;
 mod life;
+mod lifecycle;
 mod linker;
 pub mod log;
 mod memory;

@@ -8,6 +8,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use freewheel_spoke_net::Listener;
 use parking_lot::Mutex;
@@ -30,6 +31,7 @@ pub(crate) struct Life {
     cause: Mutex<Option<Cause>>,
     listeners: Mutex<Vec<Weak<Listener>>>,
     hears: AtomicBool,
+    deadline: Mutex<Option<Instant>>,
 }
 
 impl Life {
@@ -63,8 +65,14 @@ impl Life {
         self.hears.store(true, SeqCst);
     }
 
-    /// Asks it to stop. Whether anything in it can hear that.
-    pub(crate) fn stop(&self) -> bool {
+    /// What is left of the grace period, once it was asked to stop.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        self.deadline.lock().map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Asks it to stop within `grace`. Whether anything in it can hear that.
+    pub(crate) fn stop(&self, grace: Duration) -> bool {
+        *self.deadline.lock() = Instant::now().checked_add(grace);
         self.stopping.cancel();
         let listeners = std::mem::take(&mut *self.listeners.lock());
         let live: Vec<_> = listeners.iter().filter_map(Weak::upgrade).collect();

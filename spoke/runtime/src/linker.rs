@@ -12,18 +12,20 @@ use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, random};
 use wasmtime_wasi::random::{WasiRandom, WasiRandomView as _};
 use wasmtime_wasi_io::bindings::wasi::io;
 
+use crate::lifecycle;
 use crate::sockets;
 use crate::state::State;
 
 /// Packages and interfaces in [`linker`], for a clear word about what is not.
-const GIVEN: [&str; 7] = [
-    "wasi:cli/",
-    "wasi:clocks/",
-    "wasi:filesystem/",
-    "wasi:http/",
-    "wasi:io/",
-    "wasi:random/",
-    "wasi:sockets/",
+const GIVEN: [(&str, &str); 8] = [
+    ("freewheel:lifecycle/", "0.1"),
+    ("wasi:cli/", "0.2"),
+    ("wasi:clocks/", "0.2"),
+    ("wasi:filesystem/", "0.2"),
+    ("wasi:http/", "0.2"),
+    ("wasi:io/", "0.2"),
+    ("wasi:random/", "0.2"),
+    ("wasi:sockets/", "0.2"),
 ];
 
 struct HasTable;
@@ -34,8 +36,8 @@ impl HasData for HasTable {
 
 /// Whether an import of this name is one that pods are given, in the version that they are given.
 pub(crate) fn is_given(import: &str) -> bool {
-    let (name, version) = import.split_once('@').unwrap_or((import, "0.2"));
-    GIVEN.iter().any(|package| name.starts_with(package)) && version.starts_with("0.2")
+    let (name, version) = import.split_once('@').unwrap_or((import, ""));
+    GIVEN.iter().any(|(package, given)| name.starts_with(package) && version.starts_with(given))
 }
 
 /// Everything that pods are given. Commands may make HTTP requests and handlers may open sockets, so both
@@ -64,6 +66,7 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<State>> {
     cli::terminal_stdout::add_to_linker::<State, WasiCli>(l, State::cli)?;
     cli::terminal_stderr::add_to_linker::<State, WasiCli>(l, State::cli)?;
     sockets::add_to_linker(l)?;
+    lifecycle::add_to_linker(l)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(l)?;
     Ok(linker)
 }

@@ -228,7 +228,7 @@ impl Containers for Runtime {
     fn stop(&self, id: &ContainerId, grace: Duration) {
         let life = self.running.lock().get(id).map(|running| running.life.clone());
         let (Some(life), Some(this)) = (life, self.this.upgrade()) else { return };
-        if !life.stop() {
+        if !life.stop(grace) {
             self.kill(&life, Cause::Term);
             return;
         }

@@ -10,6 +10,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::http::Outgoing;
 use crate::life::Life;
+use crate::lifecycle::{HasLife, LifeView};
 use crate::memory::{Limiter, Memory};
 use crate::sockets::{HasNet, NetView};
 
@@ -77,6 +78,12 @@ impl WasiView for State {
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outgoing }
+    }
+}
+
+impl HasLife for State {
+    fn life(&mut self) -> LifeView<'_> {
+        LifeView { table: &mut self.table, life: &self.life }
     }
 }
 

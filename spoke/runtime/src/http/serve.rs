@@ -52,6 +52,7 @@ pub(crate) async fn serve(pool: Arc<Pool>, listener: Arc<Listener>, stopping: Ca
     let mut connections = JoinSet::new();
     let linger = linger(&server);
     tokio::pin!(linger);
+    let mut lingering = true;
     loop {
         tokio::select! {
             conn = listener.accept() => match conn {
@@ -59,14 +60,17 @@ pub(crate) async fn serve(pool: Arc<Pool>, listener: Arc<Listener>, stopping: Ca
                 Err(freewheel_spoke_net::Closed) => break,
             },
             Some(_) = connections.join_next() => {}
-            () = &mut linger => listener.close(),
+            () = &mut linger, if lingering => {
+                lingering = false;
+                listener.close();
+            }
         }
     }
     server.draining.cancel();
     while connections.join_next().await.is_some() {}
 }
 
-/// Waits for the stop, and then until clients have found other pods. Never ends twice.
+/// Waits for the stop, and then until clients have found other pods.
 async fn linger(server: &Server) {
     server.stopping.cancelled().await;
     let quiet = async {

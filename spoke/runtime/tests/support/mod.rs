@@ -89,7 +89,7 @@ fn build() -> HashMap<String, PathBuf> {
         compile(&std::fs::read(wasm).unwrap(), &artifact);
         (name.to_owned(), artifact)
     };
-    ["kit", "web"].map(artifact).into()
+    ["kit", "life", "web"].map(artifact).into()
 }
 
 /// A node in a test.
