@@ -38,8 +38,18 @@ struct Platter {
     dead: bool,
     /// Largest length, when the disk is full beyond it.
     space: Option<u64>,
-    /// The next sync fails after it has done its work, as a lost answer of the disk would.
-    sync_lies: bool,
+    /// How the next sync fails, if it does.
+    sync: Option<Failing>,
+    /// Writes are refused, as on a file system that finds out late that it is full.
+    refuses_writes: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Failing {
+    /// It has done its work and the answer is lost.
+    AfterAll,
+    /// What was not synced is gone, also for readers.
+    ForGood,
 }
 
 impl Platter {
@@ -120,10 +130,17 @@ impl redb::StorageBackend for Simulated {
     fn sync_data(&self) -> io::Result<()> {
         let mut platter = self.0.lock();
         platter.spend()?;
-        platter.durable = platter.now.clone();
         platter.unsynced.clear();
-        if std::mem::take(&mut platter.sync_lies) {
-            return Err(io::Error::other("the answer was lost"));
+        match platter.sync.take() {
+            None => platter.durable = platter.now.clone(),
+            Some(Failing::AfterAll) => {
+                platter.durable = platter.now.clone();
+                return Err(io::Error::other("the answer was lost"));
+            }
+            Some(Failing::ForGood) => {
+                platter.now = platter.durable.clone();
+                return Err(io::Error::other("the disk failed"));
+            }
         }
         Ok(())
     }
@@ -131,6 +148,9 @@ impl redb::StorageBackend for Simulated {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut platter = self.0.lock();
         platter.spend()?;
+        if platter.refuses_writes {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         apply(&mut platter.now, offset as usize, data);
         platter.unsynced.push(Change::Write(offset, data.to_vec()));
         Ok(())
@@ -282,7 +302,7 @@ async fn what_a_failed_sync_wrote_after_all_is_found() {
     let store = open(&disk);
     let mut watch = store.watch(vec![], 0).unwrap();
     store.commit(txn(&[], &[put("a", "1")])).await.unwrap();
-    disk.0.lock().sync_lies = true;
+    disk.0.lock().sync = Some(Failing::AfterAll);
     let lost = store.commit(txn(&[], &[put("a", "2")])).await;
     assert!(matches!(lost, Err(CommitError::Unavailable(_))));
     assert_eq!(listed(&*store.snapshot(), &all_pods()), ["a=1"]);
@@ -297,4 +317,35 @@ async fn what_a_failed_sync_wrote_after_all_is_found() {
     let before = listed(&*store.snapshot(), &all_pods());
     drop((store, watch));
     assert_eq!(listed(&*open(&disk).snapshot(), &all_pods()), before);
+}
+
+#[tokio::test]
+async fn what_a_failed_sync_lost_stays_lost() {
+    let disk = Simulated::default();
+    let store = open(&disk);
+    let mut watch = store.watch(vec![], 0).unwrap();
+    store.commit(txn(&[], &[put("a", "1")])).await.unwrap();
+    disk.0.lock().sync = Some(Failing::ForGood);
+    assert!(store.commit(txn(&[], &[put("a", "2")])).await.is_err());
+    assert_eq!(store.commit(txn(&[], &[put("b", "3")])).await.unwrap().revision, 2);
+    assert_eq!(listed(&*store.snapshot(), &all_pods()), ["a=1", "b=3"]);
+    let told = read_until(&mut watch, 2).await;
+    assert_eq!(told.iter().map(promises::kit::told).collect::<Vec<_>>(), ["1 >a=1", "2 >b=3"]);
+    drop((store, watch));
+    assert_eq!(listed(&*open(&disk).snapshot(), &all_pods()), ["a=1", "b=3"]);
+}
+
+#[tokio::test]
+async fn a_disk_that_refuses_writes_heals() {
+    let disk = Simulated::default();
+    let store = open(&disk);
+    store.commit(txn(&[], &[put("a", "1")])).await.unwrap();
+    disk.0.lock().refuses_writes = true;
+    for _ in 0..3 {
+        let refused = store.commit(txn(&[], &[put("a", "2")])).await;
+        assert!(matches!(refused, Err(CommitError::Unavailable(_))));
+        assert_eq!(listed(&*store.snapshot(), &all_pods()), ["a=1"], "reads go on");
+    }
+    disk.0.lock().refuses_writes = false;
+    assert_eq!(store.commit(txn(&[], &[put("a", "2")])).await.unwrap().revision, 2);
 }

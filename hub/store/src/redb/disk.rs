@@ -45,8 +45,22 @@ impl Disk for FileDisk {
         let file = open_private(&path)?;
         // The file's name has to be as durable as what will be in it.
         File::open(&self.directory)?.sync_all()?;
+        forget_cached(&file);
         FileBackend::new(file).map_err(io::Error::other)
     }
+}
+
+/// Makes the reads that follow come from the disk.
+///
+/// After a failed sync the kernel keeps what it could not write in its cache and calls it clean: a
+/// database opened again would read, and build upon, what is not on disk.
+fn forget_cached(file: &File) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed) {
+        tracing::warn!(%error, "the store's file may be read from the cache");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = file;
 }
 
 /// Secrets are inside: nobody else may read it.
