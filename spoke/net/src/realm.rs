@@ -112,9 +112,12 @@ impl Realm {
         let mut tables = self.tables.write();
         let key = (namespace.to_owned(), name.to_owned());
         let former = tables.services.remove(&key);
-        if let Some(former) = &former {
+        if let Some(former) = &former
+            && let Some(ip) = former.spec().cluster_ip
             // The address may be another Service's by now: records come in any order.
-            tables.addresses.retain(|_, service| !Arc::ptr_eq(service, former));
+            && tables.addresses.get(&ip).is_some_and(|holder| Arc::ptr_eq(holder, former))
+        {
+            tables.addresses.remove(&ip);
         }
         let Some(spec) = spec else { return };
         let service = Arc::new(Service::new(spec, former.as_deref()));

@@ -201,6 +201,19 @@ async fn a_service_is_reached_by_its_address_and_by_its_names() {
 }
 
 #[tokio::test]
+async fn an_address_that_changed_hands_stays_with_its_new_service() {
+    let fabric = fabric();
+    let root = ClusterName::root();
+    let (web, client) = (add(&fabric, "web", "10.64.0.1"), add(&fabric, "client", "10.64.0.2"));
+    echo(&web, 8080);
+    let spec = |name: &str| service(name).at("10.128.0.9").port(80).to("10.64.0.1", 8080).0;
+    fabric.set_service(&root, "default", "old", Some(spec("old")));
+    fabric.set_service(&root, "default", "new", Some(spec("new")));
+    fabric.set_service(&root, "default", "old", None);
+    assert!(connect(&client, "10.128.0.9:80").is_ok());
+}
+
+#[tokio::test]
 async fn endpoints_change_in_one_step_and_connections_stay() {
     let fabric = fabric();
     let root = ClusterName::root();
