@@ -1,6 +1,11 @@
 //! A Kubernetes `Status` of kind Failure, made where the mistake is found.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
+
+/// Most mistakes that one answer names: a body of thousands must not make an answer of megabytes.
+pub const MAX_CAUSES: usize = 200;
 
 /// What went wrong, in the words of the Kubernetes API (meta/v1 Status).
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -99,6 +104,36 @@ impl FieldError {
         }
     }
 
+    /// A reference to something that is not there.
+    #[must_use]
+    pub fn not_found(field: impl Into<String>, value: &Value) -> Self {
+        Self {
+            reason: "FieldValueNotFound",
+            field: field.into(),
+            message: format!("Not found: {value}"),
+        }
+    }
+
+    /// More bytes than allowed.
+    #[must_use]
+    pub fn too_long(field: impl Into<String>, max: usize) -> Self {
+        Self {
+            reason: "FieldValueTooLong",
+            field: field.into(),
+            message: format!("Too long: may not be more than {max} bytes"),
+        }
+    }
+
+    /// More items than allowed.
+    #[must_use]
+    pub fn too_many(field: impl Into<String>, found: usize, max: usize) -> Self {
+        Self {
+            reason: "FieldValueTooMany",
+            field: field.into(),
+            message: format!("Too many: {found}: must have at most {max} items"),
+        }
+    }
+
     /// The same value twice in a list that is a set.
     #[must_use]
     pub fn duplicate(field: impl Into<String>, value: &Value) -> Self {
@@ -153,11 +188,19 @@ impl ApiError {
         Self::about(409, "Conflict", group, resource, name, &message)
     }
 
-    /// 422 with every mistake; `kind` is the Kind, as kube-apiserver prints it.
+    /// 422 with every mistake, as far as [`MAX_CAUSES`]; `kind` is the Kind, as kube-apiserver prints it.
     #[must_use]
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
-        let all: Vec<String> =
-            errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
+        let shown = errors.iter().take(MAX_CAUSES);
+        let mut seen = BTreeSet::new();
+        let mut all: Vec<String> = shown
+            .clone()
+            .map(|e| format!("{}: {}", e.field, e.message))
+            .filter(|text| seen.insert(text.clone()))
+            .collect();
+        if errors.len() > MAX_CAUSES {
+            all.push(format!("and {} more", errors.len() - MAX_CAUSES));
+        }
         let list = match all.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
@@ -165,8 +208,7 @@ impl ApiError {
         let message = format!("{} {name:?} is invalid: {list}", qualified(group, kind));
         let mut error = Self::about(422, "Invalid", group, kind, name, &message);
         if let Some(details) = &mut error.details {
-            details.causes = errors
-                .iter()
+            details.causes = shown
                 .map(|e| Cause {
                     reason: e.reason.to_owned(),
                     message: e.message.clone(),
@@ -226,7 +268,10 @@ impl ApiError {
                 }
             }
             if !details.causes.is_empty() {
-                out.insert("causes".to_owned(), details.causes.iter().map(Cause::to_value).collect());
+                out.insert(
+                    "causes".to_owned(),
+                    details.causes.iter().map(Cause::to_value).collect(),
+                );
             }
             if let Some(seconds) = details.retry_after_seconds {
                 out.insert("retryAfterSeconds".to_owned(), json!(seconds));
@@ -249,4 +294,34 @@ impl Cause {
 
 fn qualified(group: &str, what: &str) -> String {
     if group.is_empty() { what.to_owned() } else { format!("{what}.{group}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_names_each_mistake_once_and_not_endlessly() {
+        let twice = [FieldError::required("a", ""), FieldError::required("a", "")];
+        let error = ApiError::invalid("", "Pod", "p", &twice);
+        assert_eq!(error.message, "Pod \"p\" is invalid: a: Required value");
+        let many: Vec<_> =
+            (0..1000).map(|i| FieldError::duplicate(format!("a[{i}]"), &json!(i))).collect();
+        let error = ApiError::invalid("", "Pod", "p", &many);
+        assert!(error.message.ends_with(", and 800 more]"));
+        assert_eq!(error.details.map(|d| d.causes.len()), Some(MAX_CAUSES));
+    }
+
+    #[test]
+    fn a_status_leaves_out_what_is_empty() {
+        let status = ApiError::not_found("apps", "deployments", "web").to_status();
+        assert_eq!(
+            status,
+            json!({
+                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+                "message": "deployments.apps \"web\" not found", "reason": "NotFound", "code": 404,
+                "details": {"name": "web", "group": "apps", "kind": "deployments"},
+            })
+        );
+    }
 }

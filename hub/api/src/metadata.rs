@@ -3,6 +3,8 @@
 //! Guarantees: a label or annotation that passes here is safe as a key of the header index; all
 //! annotations together stay below [`MAX_ANNOTATIONS`].
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::error::FieldError;
@@ -70,9 +72,9 @@ pub fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
     if !read(old, "deletionTimestamp").is_null() {
         let list =
             |object: &Value| read(object, "finalizers").as_array().cloned().unwrap_or_default();
-        let before = list(old);
-        let added = list(new).into_iter().filter(|f| !before.contains(f));
-        let added: Vec<String> = added.map(|finalizer| finalizer.to_string()).collect();
+        let texts = |object: &Value| list(object).into_iter().map(|f| f.to_string());
+        let before: BTreeSet<String> = texts(old).collect();
+        let added: Vec<String> = texts(new).filter(|f| !before.contains(f)).collect();
         if !added.is_empty() {
             let text = format!(
                 "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
@@ -116,11 +118,7 @@ pub fn check_annotations(meta: &Value, path: &str) -> Vec<FieldError> {
         total += key.len() + value.as_str().map_or(0, str::len);
     }
     if total > MAX_ANNOTATIONS {
-        errors.push(FieldError {
-            reason: "FieldValueTooLong",
-            field: at,
-            message: format!("Too long: may not be more than {MAX_ANNOTATIONS} bytes"),
-        });
+        errors.push(FieldError::too_long(at, MAX_ANNOTATIONS));
     }
     errors
 }

@@ -3,7 +3,7 @@
 //! The fixture holds what one answered, without what another part decides: uid, times, revisions,
 //! managed fields, allocated addresses, and the token volume and tolerations that its admission adds.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::{kinds, metadata, schema};

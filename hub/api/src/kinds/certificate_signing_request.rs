@@ -3,7 +3,7 @@
 //! Guarantees: the spec never changes; Approved and Denied go through the door `approval` alone, and
 //! the certificate through `status` alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -115,11 +115,12 @@ impl Strategy for Rules {
         if usages.is_empty() {
             errors.push(FieldError::required("spec.usages", ""));
         }
+        let mut taken = BTreeSet::new();
         for (i, usage) in usages.iter().enumerate() {
             let at = format!("spec.usages[{i}]");
             if !USAGES.iter().any(|u| usage == u) {
                 errors.push(FieldError::not_supported(at, usage, USAGES));
-            } else if usages.iter().take(i).any(|other| other == usage) {
+            } else if !taken.insert(usage.as_str()) {
                 errors.push(FieldError::duplicate(at, usage));
             }
         }

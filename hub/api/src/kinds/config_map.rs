@@ -48,7 +48,7 @@ impl Strategy for Rules {
             total += decoded_len(value);
         }
         if total > MAX_DATA {
-            errors.push(too_long("", MAX_DATA));
+            errors.push(FieldError::too_long("", MAX_DATA));
         }
         errors
     }
@@ -97,13 +97,4 @@ pub(super) fn immutable(new: &Value, old: &Value, fields: &[&str]) -> Vec<FieldE
 pub(super) fn decoded_len(value: &Value) -> usize {
     let text = value.as_str().unwrap_or_default();
     base64::engine::general_purpose::STANDARD.decode(text).map_or(text.len(), |b| b.len())
-}
-
-/// More bytes than allowed.
-pub(super) fn too_long(field: &str, max: usize) -> FieldError {
-    FieldError {
-        reason: "FieldValueTooLong",
-        field: field.to_owned(),
-        message: format!("Too long: may not be more than {max} bytes"),
-    }
 }

@@ -1,5 +1,6 @@
 //! EndpointSlice: the addresses behind a Service with their conditions.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
@@ -12,6 +13,8 @@ use crate::name as names;
 
 /// Most endpoints in one slice.
 pub const MAX_ENDPOINTS: usize = 1000;
+/// Most ports of one slice.
+pub const MAX_PORTS: usize = 20_000;
 /// Most addresses or ports in a cell of a table.
 const SHOWN: usize = 3;
 const FAMILIES: &[&str] = &["FQDN", "IPv4", "IPv6"];
@@ -60,14 +63,7 @@ impl Strategy for Rules {
         }
         let endpoints = list(object, "/endpoints");
         if endpoints.len() > MAX_ENDPOINTS {
-            errors.push(FieldError {
-                reason: "FieldValueTooMany",
-                field: "endpoints".to_owned(),
-                message: format!(
-                    "Too many: {}: must have at most {MAX_ENDPOINTS} items",
-                    endpoints.len()
-                ),
-            });
+            errors.push(FieldError::too_many("endpoints", endpoints.len(), MAX_ENDPOINTS));
         }
         for (i, endpoint) in endpoints.iter().enumerate() {
             errors.extend(check_endpoint(&format!("endpoints[{i}]"), endpoint, family));
@@ -137,10 +133,14 @@ fn check_endpoint(path: &str, endpoint: &Value, family: &str) -> Vec<FieldError>
 
 fn check_ports(ports: &[Value]) -> Vec<FieldError> {
     let mut errors = Vec::new();
+    if ports.len() > MAX_PORTS {
+        return vec![FieldError::too_many("ports", ports.len(), MAX_PORTS)];
+    }
+    let mut taken = BTreeSet::new();
     for (i, port) in ports.iter().enumerate() {
         let port_name = text(port, "/name");
         let at = format!("ports[{i}].name");
-        if ports.iter().take(i).any(|p| text(p, "/name") == port_name) {
+        if !taken.insert(port_name) {
             errors.push(FieldError::duplicate(at, &json!(port_name)));
         } else if !port_name.is_empty() {
             let wrong = names::dns_label(port_name);

@@ -68,13 +68,11 @@ impl Strategy for Rules {
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let taints = list(object, "/spec/taints");
         let mut errors = Vec::new();
+        let mut taken = BTreeSet::new();
         for (i, taint) in taints.iter().enumerate() {
-            let same = |other: &&Value| {
-                other.get("key") == taint.get("key") && other.get("effect") == taint.get("effect")
-            };
             let path = format!("metadata.taints[{i}]");
             errors.extend(check_taint(&path, taint));
-            if taints.iter().take(i).any(|other| same(&other)) {
+            if !taken.insert((text(taint, "/key"), text(taint, "/effect"))) {
                 errors.push(FieldError::duplicate(path, taint));
             }
         }

@@ -16,6 +16,8 @@ mod resources;
 mod update;
 mod volume;
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::look::{items_of, list, map, text};
@@ -95,7 +97,7 @@ pub fn qos_class(spec: &Value) -> &'static str {
 }
 
 /// Names of the volumes.
-pub(super) fn volume_names(spec: &Value) -> Vec<&str> {
+pub(super) fn volume_names(spec: &Value) -> BTreeSet<&str> {
     list(spec, "/volumes").iter().map(|v| text(v, "/name")).collect()
 }
 

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::config_map::{MAX_DATA, check_key, decoded_len, immutable, too_long};
+use super::config_map::{MAX_DATA, check_key, decoded_len, immutable};
 use super::look::{
     AGE, ALL_VERBS, NAME, age, child, column, map, map_len, name, set_default, text,
 };
@@ -65,7 +65,7 @@ impl Strategy for Rules {
             total += decoded_len(value);
         }
         if total > MAX_DATA {
-            errors.push(too_long("data", MAX_DATA));
+            errors.push(FieldError::too_long("data", MAX_DATA));
         }
         errors.extend(check_type(object));
         errors

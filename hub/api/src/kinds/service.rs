@@ -10,7 +10,7 @@
 
 mod check;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -230,17 +230,19 @@ fn keep_allocated(spec: &mut Map<String, Value>, old: &Value) {
         }
     }
     if has_node_port(&now) && has_node_port(before) {
-        let mut free: Vec<&Value> = list(old, "/ports").iter().collect();
+        let mut free: BTreeMap<(i64, String), i64> = list(old, "/ports")
+            .iter()
+            .map(|port| {
+                ((int(port, "/port"), text(port, "/protocol").to_owned()), int(port, "/nodePort"))
+            })
+            .collect();
         for port in items(spec, "ports") {
-            let same = |other: &&Value| {
-                other.get("port") == port.get("port")
-                    && other.get("protocol") == port.get("protocol")
-            };
-            let Some(at) = free.iter().position(same) else { continue };
-            let was = free.remove(at);
+            let number = port.get("port").and_then(Value::as_i64).unwrap_or_default();
+            let protocol = port.get("protocol").and_then(Value::as_str).unwrap_or_default();
+            let Some(was) = free.remove(&(number, protocol.to_owned())) else { continue };
             let unset = port.get("nodePort").and_then(Value::as_i64).unwrap_or_default() == 0;
-            if unset && int(was, "/nodePort") != 0 {
-                port.insert("nodePort".to_owned(), int(was, "/nodePort").into());
+            if unset && was != 0 {
+                port.insert("nodePort".to_owned(), was.into());
             }
         }
     }
@@ -264,7 +266,7 @@ fn drop_what_the_type_has_not(spec: &mut Map<String, Value>, old: &Value) {
         if spec.get("externalTrafficPolicy") == old.get("externalTrafficPolicy") {
             spec.remove("externalTrafficPolicy");
         }
-        let were: Vec<i64> = list(old, "/ports").iter().map(|p| int(p, "/nodePort")).collect();
+        let were: BTreeSet<i64> = list(old, "/ports").iter().map(|p| int(p, "/nodePort")).collect();
         for port in items(spec, "ports") {
             if port.get("nodePort").and_then(Value::as_i64).is_some_and(|p| were.contains(&p)) {
                 port.remove("nodePort");

@@ -119,7 +119,8 @@ pub const CONTAINER: &[Field] = &[
     works("env"),
     works("envFrom"),
     works("image"),
-    works("imagePullPolicy"),
+    kept("imagePullPolicy", "the hub resolves tags, and a spoke keeps what it fetched")
+        .unless(&["Always", "IfNotPresent"]),
     kept("lifecycle", HOOKS),
     kept("livenessProbe", PROBES),
     works("name"),

@@ -60,7 +60,7 @@ fn wrong(at: &str, value: &str, complaints: &[String]) -> Vec<FieldError> {
     complaints.iter().map(|text| FieldError::invalid(at, &json!(value), text)).collect()
 }
 
-fn check(container: &Value, path: &str, volumes: &[&str], init: bool) -> Vec<FieldError> {
+fn check(container: &Value, path: &str, volumes: &BTreeSet<&str>, init: bool) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let image = text(container, "/image");
     if image.is_empty() {
@@ -280,7 +280,7 @@ fn check_env_from(path: &str, source: &Value) -> Vec<FieldError> {
     errors
 }
 
-fn check_mounts(container: &Value, path: &str, volumes: &[&str]) -> Vec<FieldError> {
+fn check_mounts(container: &Value, path: &str, volumes: &BTreeSet<&str>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut taken = BTreeSet::new();
     for (i, mount) in list(container, "/volumeMounts").iter().enumerate() {
@@ -288,12 +288,8 @@ fn check_mounts(container: &Value, path: &str, volumes: &[&str]) -> Vec<FieldErr
         let (name, place) = (text(mount, "/name"), text(mount, "/mountPath"));
         if name.is_empty() {
             errors.push(FieldError::required(format!("{path}.name"), ""));
-        } else if !volumes.contains(&name) {
-            errors.push(FieldError {
-                reason: "FieldValueNotFound",
-                field: format!("{path}.name"),
-                message: format!("Not found: {}", json!(name)),
-            });
+        } else if !volumes.contains(name) {
+            errors.push(FieldError::not_found(format!("{path}.name"), &json!(name)));
         }
         let at = format!("{path}.mountPath");
         if place.is_empty() {

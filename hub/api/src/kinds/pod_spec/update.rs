@@ -1,5 +1,7 @@
 //! What a pod may still change once it exists.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::super::look::list;
@@ -89,13 +91,13 @@ fn check_deadline(now: &Map<String, Value>, before: &Map<String, Value>) -> Opti
 }
 
 fn check_tolerations(new: &Value, old: &Value) -> Option<FieldError> {
-    let now = list(new, "/spec/tolerations");
-    let same_but_seconds = |a: &Value, b: &Value| {
-        ["key", "operator", "value", "effect"].iter().all(|key| a.get(key) == b.get(key))
+    let but_seconds = |toleration: &Value| {
+        let read =
+            |key: &str| toleration.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        (read("key"), read("operator"), read("value"), read("effect"))
     };
-    let gone = list(old, "/spec/tolerations")
-        .iter()
-        .any(|was| !now.iter().any(|is| same_but_seconds(is, was)));
+    let now: BTreeSet<_> = list(new, "/spec/tolerations").iter().map(but_seconds).collect();
+    let gone = list(old, "/spec/tolerations").iter().any(|was| !now.contains(&but_seconds(was)));
     let text = "existing toleration can not be modified except its tolerationSeconds";
     gone.then(|| FieldError::forbidden("spec.tolerations", text))
 }

@@ -1,5 +1,6 @@
 //! What a valid Service is.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 
@@ -121,22 +122,21 @@ fn check_ports(spec: &Value, kind: &str) -> Vec<FieldError> {
         errors.extend(check_port(&path, port, ports.len() > 1));
         errors.extend(check_node_port(&path, port, kind));
     }
+    let (mut numbers, mut names, mut node_ports) =
+        (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (i, port) in ports.iter().enumerate() {
-        let before = &ports[..i];
         let path = format!("spec.ports[{i}]");
         let (number, protocol) = (int(port, "/port"), text(port, "/protocol"));
-        let same = |p: &Value| int(p, "/port") == number && text(p, "/protocol") == protocol;
-        if before.iter().any(same) {
+        if !numbers.insert((number, protocol)) {
             let shown = json!({"port": number, "protocol": protocol});
             errors.push(FieldError::duplicate(path.clone(), &shown));
         }
         let name = text(port, "/name");
-        if !name.is_empty() && before.iter().any(|p| text(p, "/name") == name) {
+        if !name.is_empty() && !names.insert(name) {
             errors.push(FieldError::duplicate(format!("{path}.name"), &json!(name)));
         }
         let node_port = int(port, "/nodePort");
-        let same = |p: &Value| int(p, "/nodePort") == node_port && text(p, "/protocol") == protocol;
-        if node_port != 0 && before.iter().any(same) {
+        if node_port != 0 && !node_ports.insert((node_port, protocol)) {
             errors.push(FieldError::duplicate(format!("{path}.nodePort"), &json!(node_port)));
         }
     }
