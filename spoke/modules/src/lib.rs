@@ -1,1 +1,72 @@
-//! Being written.
+//! Compiled modules on the device: fetched by digest, verified, kept, dropped.
+//!
+//! ```text
+//! want ─▶ on disk? verify again ─────────────────────────▶ Input::Module(path)
+//!           └─ no ─▶ fetch ─▶ envelope holds? ─▶ unpack ─▶ bytes fit? ─▶ fsync, rename
+//! files   names and writes in DATA/modules
+//! unpack  zstd → artifact, bounded by what was signed
+//! part    compressed bytes as they come in
+//! fetch   where they come from
+//! ```
+//!
+//! Guarantees: a path is offered only after the artifact's bytes were checked against an envelope that
+//! descends from the pinned fleet root, in this life of the process; an artifact that has changed on disk
+//! is fetched again. A cut transfer goes on where it ended while the process lives.
+
+mod fetch;
+mod files;
+mod part;
+mod store;
+mod unpack;
+
+pub use fetch::Fetch;
+pub use store::{Setup, Store};
+
+/// Largest artifact that a device takes.
+pub const MAX_ARTIFACT: u64 = 256 << 20;
+/// Modules that no pod needs any more stay while they are together smaller than this: the next rollback
+/// finds them here.
+pub const SPARE: u64 = 128 << 20;
+
+/// Why a module is not here.
+#[derive(Debug, thiserror::Error)]
+pub enum ModuleError {
+    /// The hub has none, or says why not.
+    #[error("{message}")]
+    Refused {
+        /// The hub's reason.
+        reason: String,
+        /// The hub's words.
+        message: String,
+    },
+    /// The hub could not be asked, or broke off.
+    #[error("cannot fetch the module: {0}")]
+    Fetch(String),
+    /// What came is not what the fleet's hubs signed.
+    #[error("the module is refused: {0}")]
+    Untrusted(#[from] freewheel_link::artifact::Untrusted),
+    /// It says that it is too large for a device.
+    #[error("the module has {0} bytes, a device takes up to {MAX_ARTIFACT}")]
+    TooLarge(u64),
+    /// It cannot be unpacked.
+    #[error("the module cannot be unpacked: {0}")]
+    Packed(String),
+    /// The disk refuses.
+    #[error("cannot keep the module on disk: {0}")]
+    Disk(#[source] std::io::Error),
+}
+
+impl ModuleError {
+    /// Waiting reason that `kubectl get pods` shows.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Refused { reason, .. } if !reason.is_empty() => reason.clone(),
+            Self::Untrusted(_) => "ErrImageVerify".to_owned(),
+            _ => "ErrImagePull".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! Compressed bytes on their way in: to a file, under an envelope that was checked before the first of them.
+
+use std::io;
+
+use async_trait::async_trait;
+use freewheel_link::artifact::{Envelope, PublicKey};
+use freewheel_link::digest::Digest;
+use freewheel_link::message::ModuleHeaderV1;
+use freewheel_spoke_agent::uplink::Sink;
+use tokio::fs::{File, OpenOptions};
+use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
+
+use crate::files::Names;
+use crate::{MAX_ARTIFACT, ModuleError};
+
+/// zstd grows incompressible data by less than this.
+const SLACK: u64 = 64 << 10;
+
+/// The sink of one transfer.
+pub(crate) struct Part<'a> {
+    pub(crate) names: &'a Names,
+    pub(crate) root: &'a PublicKey,
+    pub(crate) component: Digest,
+    pub(crate) profile: &'a str,
+    /// Unix time, where the device's clock can be trusted.
+    pub(crate) now: Option<u64>,
+    pub(crate) file: Option<File>,
+    pub(crate) written: u64,
+    pub(crate) envelope: Option<Envelope>,
+    /// Why the sink refused, as io errors carry no types.
+    pub(crate) refused: Option<ModuleError>,
+}
+
+impl Part<'_> {
+    fn check(&self, header: &ModuleHeaderV1) -> Result<(), ModuleError> {
+        let envelope = &header.envelope;
+        envelope.verify(self.root, &self.component, self.profile, self.now)?;
+        if MAX_ARTIFACT < envelope.size {
+            return Err(ModuleError::TooLarge(envelope.size));
+        }
+        if envelope.size + SLACK < header.compressed {
+            return Err(ModuleError::Packed(format!(
+                "{} compressed bytes for an artifact of {}",
+                header.compressed, envelope.size
+            )));
+        }
+        Ok(())
+    }
+
+    async fn open(&mut self, offset: u64) -> io::Result<()> {
+        let go_on = 0 < offset && offset == self.written;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(!go_on)
+            .open(&self.names.part)
+            .await?;
+        file.seek(io::SeekFrom::Start(offset)).await?;
+        self.written = offset;
+        self.file = Some(file);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Sink for Part<'_> {
+    fn have(&self) -> Option<(u64, Digest)> {
+        let envelope = self.envelope.as_ref()?;
+        (0 < self.written).then_some((self.written, envelope.artifact))
+    }
+
+    async fn begin(&mut self, header: &ModuleHeaderV1) -> io::Result<()> {
+        if let Err(refused) = self.check(header) {
+            let text = refused.to_string();
+            self.refused = Some(refused);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        if header.offset != 0 && header.offset != self.written {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the transfer has a gap"));
+        }
+        self.envelope = Some(header.envelope.clone());
+        self.open(header.offset).await
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(file) = &mut self.file else {
+            return Err(io::Error::other("bytes before the header"));
+        };
+        file.write_all(bytes).await?;
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+}
