@@ -5,21 +5,32 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use freewheel_hub_api::error::ApiError;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use tokio::time::timeout;
 
 /// Largest request body, as kube-apiserver's `MaxRequestBodyBytes`.
 pub const MAX_BODY_BYTES: usize = 3 * 1024 * 1024;
+
+/// For a whole request body to arrive, as kube-apiserver's request timeout.
+pub const MAX_BODY_TIME: Duration = Duration::from_secs(60);
 
 /// Why a response body broke off.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A response body: one buffer, or chunks that come as they come.
-pub struct Body(Kind);
+pub struct Body {
+    kind: Kind,
+    /// The rest of a request that was answered before it was read. In HTTP/2, to let go of it before
+    /// the answer is on its way would reset the stream, and the client would never see the answer.
+    _unread: Option<Incoming>,
+}
 
 enum Kind {
     Whole(Option<Bytes>),
@@ -31,7 +42,7 @@ impl Body {
     /// Everything at once.
     #[must_use]
     pub fn whole(bytes: Bytes) -> Self {
-        Self(Kind::Whole((!bytes.is_empty()).then_some(bytes)))
+        Kind::Whole((!bytes.is_empty()).then_some(bytes)).into()
     }
 
     /// Chunks until the stream ends.
@@ -40,13 +51,25 @@ impl Body {
     where
         S: futures::Stream<Item = Result<Bytes, BodyError>> + Send + 'static,
     {
-        Self(Kind::Chunks(Box::pin(stream)))
+        Kind::Chunks(Box::pin(stream)).into()
     }
 
     /// Somebody else's body, for handlers outside of this crate.
     #[must_use]
     pub fn foreign(body: UnsyncBoxBody<Bytes, BodyError>) -> Self {
-        Self(Kind::Foreign(body))
+        Kind::Foreign(body).into()
+    }
+
+    /// The same, holding what was not read of the request until this body is sent.
+    #[must_use]
+    pub(crate) fn holding(self, unread: Incoming) -> Self {
+        Self { _unread: Some(unread), ..self }
+    }
+}
+
+impl From<Kind> for Body {
+    fn from(kind: Kind) -> Self {
+        Self { kind, _unread: None }
     }
 }
 
@@ -64,7 +87,7 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             Kind::Chunks(stream) => stream.as_mut().poll_next(cx).map_ok(Frame::data),
             Kind::Foreign(body) => Pin::new(body).poll_frame(cx),
@@ -72,7 +95,7 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Whole(bytes) => bytes.is_none(),
             Kind::Chunks(_) => false,
             Kind::Foreign(body) => body.is_end_stream(),
@@ -80,7 +103,7 @@ impl http_body::Body for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.kind {
             Kind::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
             }
@@ -93,8 +116,18 @@ impl http_body::Body for Body {
 /// Reads a request's body.
 ///
 /// # Errors
-/// 413 when it is, or says that it will be, larger than [`MAX_BODY_BYTES`]; 400 when it breaks off.
-pub async fn read<B>(body: B) -> Result<Bytes, ApiError>
+/// 413 when it is, or says that it will be, larger than [`MAX_BODY_BYTES`]; 400 when it breaks off;
+/// 504 when it takes longer than [`MAX_BODY_TIME`].
+pub async fn read<B>(body: &mut B) -> Result<Bytes, ApiError>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let late = || ApiError::new(504, "Timeout", "Timeout: the request's body did not come in time");
+    timeout(MAX_BODY_TIME, read_all(body)).await.map_err(|_| late())?
+}
+
+async fn read_all<B>(body: &mut B) -> Result<Bytes, ApiError>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -102,7 +135,6 @@ where
     if (MAX_BODY_BYTES as u64) < body.size_hint().lower() {
         return Err(too_large());
     }
-    let mut body = body;
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -142,8 +174,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_is_too_large_is_refused() {
-        let big = http_body_util::Full::new(Bytes::from(vec![b' '; MAX_BODY_BYTES + 1]));
-        let error = read(big).await.unwrap_err();
+        let mut big = http_body_util::Full::new(Bytes::from(vec![b' '; MAX_BODY_BYTES + 1]));
+        let error = read(&mut big).await.unwrap_err();
         assert_eq!((error.code, error.reason), (413, "RequestEntityTooLarge"));
     }
 
@@ -151,7 +183,7 @@ mod tests {
     async fn frames_are_joined() {
         let frames = ["a", "b", "c"]
             .map(|s| Ok::<_, Infallible>(Frame::data(Bytes::from_static(s.as_bytes()))));
-        let body = http_body_util::StreamBody::new(futures::stream::iter(frames));
-        assert_eq!(read(body).await.unwrap(), "abc");
+        let mut body = http_body_util::StreamBody::new(futures::stream::iter(frames));
+        assert_eq!(read(&mut body).await.unwrap(), "abc");
     }
 }

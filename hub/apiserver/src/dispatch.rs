@@ -7,7 +7,9 @@ use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::Key;
 use freewheel_link::names::ClusterName;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST};
-use http::{Method, Request, Response};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, Uri};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use serde_json::json;
 use tracing::debug;
@@ -42,27 +44,40 @@ pub(crate) async fn handle(
     }
     let line = tracing::enabled!(tracing::Level::DEBUG)
         .then(|| (request.method().clone(), request.uri().clone()));
-    let response = match answer(hub, user, request).await {
+    let (Parts { method, uri, headers, .. }, mut incoming) = request.into_parts();
+    let head = Head { method: &method, uri: &uri };
+    let mut response = match answer(hub, user, head, headers, &mut incoming).await {
         Ok(response) => response,
         Err(error) => respond::failure(&error),
     };
+    if !incoming.is_end_stream() {
+        response = response.map(|body| body.holding(incoming));
+    }
     if let Some((method, uri)) = line {
         debug!(%method, %uri, code = response.status().as_u16(), "answered");
     }
     response
 }
 
+/// The request's first line.
+#[derive(Clone, Copy)]
+struct Head<'a> {
+    method: &'a Method,
+    uri: &'a Uri,
+}
+
 async fn answer(
     hub: Arc<Hub>,
     user: Option<Arc<User>>,
-    request: Request<Incoming>,
+    request: Head<'_>,
+    headers: HeaderMap,
+    incoming: &mut Incoming,
 ) -> Result<Response<Body>, ApiError> {
-    let uri = request.uri().clone();
-    let (cluster, path) = path::cluster(uri.path());
-    let query = uri.query().unwrap_or_default();
+    let (cluster, path) = path::cluster(request.uri.path());
+    let query = request.uri.query().unwrap_or_default();
     let route = path::route(path);
     // What says nothing about anybody, everybody may read.
-    if request.method() == Method::GET && cluster.is_none() {
+    if *request.method == Method::GET && cluster.is_none() {
         match route {
             Route::Version => return Ok(version()),
             Route::Health { probe, check } => {
@@ -74,14 +89,16 @@ async fn answer(
     let user = user.ok_or_else(authn::unauthorized)?;
     let cluster = find_cluster(&hub, cluster)?;
     match route {
-        Route::Resource(target) => resource(hub, user, cluster, target, request).await,
+        Route::Resource(target) => {
+            resource(hub, user, cluster, target, (request, headers), incoming).await
+        }
         route => {
-            let verb = request.method().as_str().to_ascii_lowercase();
+            let verb = request.method.as_str().to_ascii_lowercase();
             authz::check_path(&user, &verb, path)?;
-            if !matches!(request.method(), &Method::GET | &Method::HEAD) {
+            if !matches!(*request.method, Method::GET | Method::HEAD) {
                 return Err(respond::method_not_allowed());
             }
-            describe(&hub, &cluster, route, &request).await
+            describe(&hub, &cluster, route, request, &headers).await
         }
     }
 }
@@ -122,11 +139,11 @@ async fn describe(
     hub: &Hub,
     cluster: &ClusterName,
     route: Route<'_>,
-    request: &Request<Incoming>,
+    request: Head<'_>,
+    headers: &HeaderMap,
 ) -> Result<Response<Body>, ApiError> {
-    let headers = request.headers();
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let query = request.uri().query().unwrap_or_default();
+    let query = request.uri.query().unwrap_or_default();
     let aggregated = Aggregated::wanted(header(ACCEPT));
     let found = |value: Option<serde_json::Value>| {
         value.map(|value| respond::json(200, &value)).ok_or_else(respond::no_such_path)
@@ -135,14 +152,14 @@ async fn describe(
     match (route, aggregated) {
         (Route::CoreVersions | Route::Groups, Some(form)) => {
             let core =
-                matches!(path::route(path::cluster(request.uri().path()).1), Route::CoreVersions);
+                matches!(path::route(path::cluster(request.uri.path()).1), Route::CoreVersions);
             let value = discovery::aggregated(cluster, core, form);
             let bytes = serde_json::to_vec(&value).map_err(ApiError::internal)?;
             Ok(respond::compressed(200, form.content_type(), bytes.into(), gzip).await)
         }
         (Route::Index, _) => found(Some(discovery::paths(cluster))),
         (Route::CoreVersions, None) => {
-            let host = request.uri().authority().map(|a| a.as_str()).or_else(|| header(HOST));
+            let host = request.uri.authority().map(|a| a.as_str()).or_else(|| header(HOST));
             found(Some(discovery::core_versions(host.unwrap_or_default())))
         }
         (Route::Groups, None) => found(Some(discovery::groups(cluster))),
@@ -151,15 +168,16 @@ async fn describe(
             found(discovery::resources(cluster, group, version))
         }
         (Route::OpenApiV3(document), _) => {
-            let prefix = path::cluster(request.uri().path()).0;
+            let prefix = path::cluster(request.uri.path()).0;
             let prefix = prefix.map(|name| format!("/clusters/{name}")).unwrap_or_default();
             openapi::answer(&prefix, document, query, gzip).await
         }
+        (Route::OpenApiV2, _) => openapi::answer_v2(header(ACCEPT), gzip).await,
         (Route::Version, _) => Ok(version()),
         (Route::Health { probe, check }, _) => {
             Ok(health::answer(probe, check, query, &hub.server.checks))
         }
-        (Route::OpenApiV2 | Route::Unknown | Route::Resource(_), _) => Err(respond::no_such_path()),
+        (Route::Unknown | Route::Resource(_), _) => Err(respond::no_such_path()),
     }
 }
 
@@ -168,18 +186,19 @@ async fn resource(
     user: Arc<User>,
     cluster: ClusterName,
     target: Target<'_>,
-    request: Request<Incoming>,
+    (request, headers): (Head<'_>, HeaderMap),
+    incoming: &mut Incoming,
 ) -> Result<Response<Body>, ApiError> {
     if review::is_review(target.group, target.version, target.plural) {
-        return self_review(&user, &target, request).await;
+        return self_review(&user, &target, request, &headers, incoming).await;
     }
     let view = View::find(target.group, target.version, target.plural)
         .filter(|view| discovery::serves(&cluster, view.served.group))
         .ok_or_else(respond::no_such_path)?;
-    let raw_query = request.uri().query().unwrap_or_default().to_owned();
+    let raw_query = request.uri.query().unwrap_or_default().to_owned();
     let mut query = Query::parse(&raw_query)?;
     query.watch |= target.watch;
-    let verb = verb(request.method(), &target, &query)?;
+    let verb = verb(request.method, &target, &query)?;
     authz::check(
         &user,
         &Attributes {
@@ -192,7 +211,6 @@ async fn resource(
         },
     )?;
     check_path_shape(view, &target, verb)?;
-    let (parts, incoming) = request.into_parts();
     let call = Call {
         hub,
         user,
@@ -203,7 +221,7 @@ async fn resource(
         subresource: target.subresource.unwrap_or_default().to_owned(),
         query,
         raw_query,
-        headers: parts.headers,
+        headers,
     };
     let body = match verb {
         "get" | "list" | "watch" => bytes::Bytes::new(),
@@ -215,14 +233,16 @@ async fn resource(
 async fn self_review(
     user: &User,
     target: &Target<'_>,
-    request: Request<Incoming>,
+    request: Head<'_>,
+    headers: &HeaderMap,
+    incoming: &mut Incoming,
 ) -> Result<Response<Body>, ApiError> {
-    if request.method() != Method::POST || target.name.is_some() {
+    if *request.method != Method::POST || target.name.is_some() {
         return Err(respond::method_not_allowed());
     }
-    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let wire = media::body_wire(content_type)?;
-    let body = body::read(request.into_body()).await?;
+    let body = body::read(incoming).await?;
     review::answer(user, (target.group, target.version, target.plural), wire, body)
         .unwrap_or_else(|| Err(respond::no_such_path()))
 }

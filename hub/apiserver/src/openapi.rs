@@ -1,12 +1,12 @@
-//! `/openapi/v3` and its documents, which hub-api makes.
+//! `/openapi/v3`, its documents and `/openapi/v2`, which hub-api makes.
 
 use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::openapi;
+use freewheel_hub_api::openapi::{self, Document};
 use http::header::{CACHE_CONTROL, ETAG};
 use http::{HeaderValue, Response};
 
 use crate::body::Body;
-use crate::media::JSON;
+use crate::media::{self, JSON, Wire};
 use crate::respond;
 
 /// The index (an empty path) or one document; `prefix` is the cluster's part of the URL.
@@ -22,12 +22,27 @@ pub async fn answer(
     if path.is_empty() {
         return Ok(respond::json(200, &openapi::index(prefix)));
     }
-    // The first call makes the document, which takes longer than a request may hold a thread.
     let owned = path.to_owned();
-    let document = tokio::task::spawn_blocking(move || openapi::document(&owned))
-        .await
-        .map_err(ApiError::internal)?
-        .ok_or_else(respond::no_such_path)?;
+    let document = made(move || openapi::document(&owned)).await?;
+    let document = document.ok_or_else(respond::no_such_path)?;
+    send(document, query, gzip).await
+}
+
+/// `/openapi/v2`, in JSON; its protobuf form is not served, and who takes nothing else hears that.
+///
+/// # Errors
+/// 406 when JSON is not taken.
+pub async fn answer_v2(accept: Option<&str>, gzip: bool) -> Result<Response<Body>, ApiError> {
+    media::negotiate(accept, |wanted| wanted.wire == Wire::Json)?;
+    send(made(openapi::v2).await?, "", gzip).await
+}
+
+/// The first call makes a document, which takes longer than a request may hold a thread.
+async fn made<T: Send + 'static>(make: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(make).await.map_err(ApiError::internal)
+}
+
+async fn send(document: Document, query: &str, gzip: bool) -> Result<Response<Body>, ApiError> {
     let mut response = respond::compressed(200, JSON, document.body, gzip).await;
     let headers = response.headers_mut();
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", document.hash)) {

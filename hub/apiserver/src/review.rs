@@ -92,10 +92,16 @@ fn may(user: &User, review: &Value) -> Response<Body> {
 }
 
 fn rules(user: &User, review: &Value) -> Response<Body> {
-    let mut resources = vec![json!({
-        "verbs": ["create"], "apiGroups": ["authorization.k8s.io", "authentication.k8s.io"],
-        "resources": ["selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"],
-    })];
+    let mut resources = vec![
+        json!({
+            "verbs": ["create"], "apiGroups": ["authorization.k8s.io"],
+            "resources": ["selfsubjectaccessreviews", "selfsubjectrulesreviews"],
+        }),
+        json!({
+            "verbs": ["create"], "apiGroups": ["authentication.k8s.io"],
+            "resources": ["selfsubjectreviews"],
+        }),
+    ];
     let mut paths = vec![json!({
         "verbs": ["get"],
         "nonResourceURLs": authz::DISCOVERY.iter().flat_map(|path| [(*path).to_owned(), format!("{path}/*")])

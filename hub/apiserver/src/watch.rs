@@ -364,3 +364,39 @@ impl Frames {
         Ok(frame)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use freewheel_hub_api::object::{Object, Resource};
+    use freewheel_link::names::ClusterName;
+
+    use super::*;
+    use crate::media::PLAIN;
+    use crate::view::View;
+
+    #[test]
+    fn watchers_of_the_same_encoding_share_a_frames_bytes() {
+        let body = json!({"metadata": {"name": "a"}});
+        let resource = Resource::new("", "configmaps");
+        let stored = Stored {
+            key: Key::new(&resource, &ClusterName::root(), "default", "a"),
+            object: Object::from_value(body, BTreeMap::new()).unwrap(),
+            revision: 7,
+            created: 7,
+        };
+        let view = View::find("", "v1", "configmaps").unwrap();
+        let encoder = Encoder { view, wanted: PLAIN, include: Include::Metadata };
+        let frames = Frames::default();
+        let one = frames.get(&encoder, Type::Added, &stored, 7).unwrap();
+        let two = frames.get(&encoder, Type::Added, &stored, 7).unwrap();
+        assert_eq!(one.as_ptr(), two.as_ptr());
+        assert_eq!(
+            one,
+            "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"resourceVersion\":\"7\",\"name\":\"a\"}}}\n"
+        );
+        let gone = frames.get(&encoder, Type::Deleted, &stored, 8).unwrap();
+        assert!(gone.starts_with(b"{\"type\":\"DELETED\""), "{gone:?}");
+    }
+}

@@ -19,7 +19,8 @@ use crate::respond;
 pub(crate) async fn create(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
     let encoder = Encoder::of(call)?;
     let how = call.how("CreateOptions")?;
-    let (value, mut warnings) = read_object(call, body, &how)?;
+    let (mut value, mut warnings) = read_object(call, body, &how)?;
+    name_requester(call, &mut value);
     let written = call.hub.server.objects.create(&how, &call.place(), value).await?;
     warnings.extend(written.warnings.iter().cloned());
     answer(201, &encoder, &written, &warnings)
@@ -91,6 +92,20 @@ fn read_object(call: &Call, body: Bytes, how: &How) -> Result<(Value, Vec<String
         }
     }
     Ok((call.view.inward(value), warnings))
+}
+
+/// Who asks for a certificate is what we know, not what the request says.
+fn name_requester(call: &Call, value: &mut Value) {
+    let kind = call.view.stored;
+    if (kind.group, kind.plural) != ("certificates.k8s.io", "certificatesigningrequests") {
+        return;
+    }
+    if let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.insert("username".to_owned(), json!(call.user.name));
+        spec.insert("groups".to_owned(), json!(call.user.groups));
+        spec.remove("uid");
+        spec.remove("extra");
+    }
 }
 
 fn set_namespace(value: &mut Value, namespace: &str) {

@@ -131,3 +131,32 @@ async fn headers_have_a_bound() {
     let answer = hub.admin().send("GET", "/version", &[("x-long", long.as_str())], "").await;
     assert_eq!(answer.code, 431);
 }
+
+#[tokio::test]
+async fn a_refusal_arrives_even_when_the_body_has_not() {
+    let hub = Hub::start().await;
+    let path = "/api/v1/namespaces/default/configmaps";
+    // More than a stream's window: the client still has to send when the answer comes.
+    let body = vec![b' '; 5 * 1024 * 1024];
+    assert_eq!(hub.client(None).post_over_h2(path, body.clone()).await.code, 401);
+    let someone = hub.client(Some(&hub.authority.client("x", "people")));
+    assert_eq!(someone.post_over_h2(path, body.clone()).await.code, 403);
+    assert_eq!(hub.admin().post_over_h2(path, body).await.code, 413);
+}
+
+#[tokio::test]
+async fn a_signing_request_names_who_really_asks() {
+    let hub = Hub::start().await;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let request = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    let request = request.serialize_request(&key).unwrap().pem().unwrap();
+    let body = json!({"metadata": {"name": "r"}, "spec": {
+        "request": base64::Engine::encode(&base64::engine::general_purpose::STANDARD, request),
+        "signerName": "kubernetes.io/kube-apiserver-client", "usages": ["client auth"],
+        "username": "somebody else",
+    }});
+    let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let answer = hub.admin().post(path, &body).await;
+    assert_eq!(answer.code, 201, "{}", answer.text());
+    assert_eq!(answer.json()["spec"]["username"], "admin");
+}

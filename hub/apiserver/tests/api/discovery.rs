@@ -56,6 +56,7 @@ async fn schemas_are_served_by_group_and_version() {
     assert!(answer.headers["cache-control"].to_str().unwrap().contains("immutable"));
     assert!(answer.json()["components"]["schemas"].get("io.k8s.api.apps.v1.Deployment").is_some());
     assert_eq!(admin.get("/openapi/v3/apis/nonsense/v1").await.code, 404);
+    assert_eq!(admin.get("/openapi/v2").await.json()["swagger"], "2.0");
 }
 
 #[tokio::test]

@@ -271,9 +271,17 @@ impl Client {
 
     /// The same over HTTP/2.
     pub async fn get_over_h2(&self, path: &str) -> Answer {
+        self.send_over_h2("GET", path, Bytes::new()).await
+    }
+
+    pub async fn post_over_h2(&self, path: &str, body: Vec<u8>) -> Answer {
+        self.send_over_h2("POST", path, body.into()).await
+    }
+
+    async fn send_over_h2(&self, method: &str, path: &str, body: Bytes) -> Answer {
         let mut sender = self.connect_h2().await;
         let uri = format!("https://localhost{path}");
-        let request = Request::builder().uri(uri).body(Full::new(Bytes::new())).unwrap();
+        let request = Request::builder().method(method).uri(uri).body(Full::new(body)).unwrap();
         let (parts, body) = sender.send_request(request).await.unwrap().into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         Answer { code: parts.status.as_u16(), headers: parts.headers, bytes }
