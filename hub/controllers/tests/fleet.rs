@@ -17,6 +17,15 @@ fn node_of(s: &dyn freewheel_hub_store::Snapshot, realm: &str, name: &str) -> St
     pod["spec"]["nodeName"].as_str().unwrap_or_default().to_owned()
 }
 
+/// Ready endpoints of a Service of the root.
+fn ready_endpoints(s: &dyn freewheel_hub_store::Snapshot, service: &str) -> usize {
+    let slices = list(s, "root", "endpointslices", "default");
+    let mine =
+        slices.iter().filter(|x| x["metadata"]["labels"]["kubernetes.io/service-name"] == service);
+    let endpoints = mine.flat_map(|x| x["endpoints"].as_array().into_iter().flatten());
+    endpoints.filter(|e| e["conditions"]["ready"] == true).count()
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_cluster_has_its_furniture() {
     let hub = Hub::with_spokes(&["pi-1"]).await;
@@ -47,6 +56,10 @@ async fn a_silent_spoke_is_unknown_and_keeps_its_pods() {
     let hub = Hub::with_spokes(&["pi-1", "pi-2"]).await;
     hub.create("root", "deployments", "default", deployment("web", 2, "a:1")).await;
     hub.eventually("rolled out", |s| is_rolled_out(s, "web", "a:1", 2)).await;
+    let service = json!({"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"},
+        "ports": [{"port": 80}]}});
+    hub.create("root", "services", "default", service).await;
+    hub.eventually("both serve", |s| ready_endpoints(s, "web") == 2).await;
     let before = list(&*hub.snapshot(), "root", "pods", "default");
     hub.connect("pi-1", false).await;
     hub.eventually("unknown everywhere", |s| {
@@ -59,6 +72,7 @@ async fn a_silent_spoke_is_unknown_and_keeps_its_pods() {
             })
     })
     .await;
+    hub.eventually("endpoints lose its pod", |s| ready_endpoints(s, "web") == 1).await;
     hub.create("root", "pods", "default", pod("late", "100m")).await;
     hub.eventually("new pods go elsewhere", |s| node_of(s, "root", "late") == "pi-2").await;
     let after = list(&*hub.snapshot(), "root", "pods", "default");
@@ -68,7 +82,9 @@ async fn a_silent_spoke_is_unknown_and_keeps_its_pods() {
     hub.connect("pi-1", true).await;
     hub.eventually("back", |s| {
         let node = get(s, "root", "nodes", "", "pi-1").unwrap();
-        condition(&node, "Ready") == "True" && node["spec"]["taints"].is_null()
+        condition(&node, "Ready") == "True"
+            && node["spec"]["taints"].is_null()
+            && ready_endpoints(s, "web") == 2
     })
     .await;
     hub.stop().await;

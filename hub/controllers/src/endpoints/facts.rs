@@ -43,15 +43,17 @@ pub struct Facts {
     pub ports: Vec<Port>,
 }
 
-/// What the pod contributes; `None` while it has no address and once it is finished.
+/// What the pod contributes; `None` while it has no address and once it is finished. `reachable` is
+/// whether its spoke is heard of: a pod of a silent spoke may run well and still serves nobody
+/// elsewhere.
 #[must_use]
-pub fn facts_of(service: &Service, pod: &PodFacts) -> Option<Facts> {
+pub fn facts_of(service: &Service, pod: &PodFacts, reachable: bool) -> Option<Facts> {
     if pod.ip().is_empty() || pod.is_finished() {
         return None;
     }
     let spec = service.spec.as_ref()?;
     let anyway = spec.publish_not_ready_addresses.unwrap_or_default();
-    let serving = pod.is_ready();
+    let serving = reachable && pod.is_ready();
     let terminating = pod.is_deleting();
     let mut ports: Vec<Port> =
         spec.ports.iter().flatten().filter_map(|port| resolve(port, &pod.pod)).collect();
@@ -113,6 +115,7 @@ mod tests {
     #[test]
     fn only_ready_pods_with_an_address_are_ready() {
         let service = service("web", &json!({"ports": [{"port": 80, "targetPort": 8080}]}));
+        let facts_of = |service: &Service, pod: &PodFacts| facts_of(service, pod, true);
         assert_eq!(facts_of(&service, &pod("a").running().facts()), None, "no address");
         let unready = facts_of(&service, &pod("a").running().ip("10.64.0.2").facts()).unwrap();
         assert!(!unready.ready && !unready.serving);
@@ -128,8 +131,16 @@ mod tests {
     #[test]
     fn not_ready_addresses_can_be_published() {
         let service = service("web", &json!({"publishNotReadyAddresses": true}));
-        let facts = facts_of(&service, &pod("a").ip("10.64.0.2").facts()).unwrap();
+        let facts = facts_of(&service, &pod("a").ip("10.64.0.2").facts(), true).unwrap();
         assert!(facts.ready && !facts.serving);
+    }
+
+    #[test]
+    fn a_pod_of_a_silent_spoke_is_not_ready() {
+        let service = service("web", &json!({}));
+        let pod = pod("a").running().ip("10.64.0.2").ready_at(1).facts();
+        assert!(facts_of(&service, &pod, true).unwrap().ready);
+        assert!(!facts_of(&service, &pod, false).unwrap().ready);
     }
 
     #[test]
@@ -143,7 +154,7 @@ mod tests {
             ]}),
         );
         let pod = pod("a").ip("10.64.0.2").port("web", 9000).facts();
-        let facts = facts_of(&service, &pod).unwrap();
+        let facts = facts_of(&service, &pod, true).unwrap();
         let ports: Vec<(&str, i32)> =
             facts.ports.iter().map(|p| (p.name.as_str(), p.port)).collect();
         assert_eq!(ports, [("http", 9000), ("same", 82)]);

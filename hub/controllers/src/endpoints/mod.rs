@@ -11,6 +11,7 @@ pub mod facts;
 mod legacy;
 pub mod slices;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,10 +20,10 @@ use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::Key;
 use freewheel_hub_store::objects::Propagation;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Node, Service};
 use serde_json::json;
 
-use crate::engine::desk::{everywhere, in_namespace, key as key_of, kind, typed};
+use crate::engine::desk::{everywhere, in_cluster, in_namespace, key as key_of, kind, typed};
 use crate::engine::{Controller, Desk, Error};
 use crate::pods::PodFacts;
 use crate::replicaset::owner_reference;
@@ -39,6 +40,7 @@ pub struct EndpointsOfServices {
     desk: Desk,
     services: &'static Kind,
     pods: &'static Kind,
+    nodes: &'static Kind,
     slices: &'static Kind,
     endpoints: &'static Kind,
 }
@@ -50,6 +52,7 @@ impl EndpointsOfServices {
             desk,
             services: kind("", "v1", "services")?,
             pods: kind("", "v1", "pods")?,
+            nodes: kind("", "v1", "nodes")?,
             slices: kind("discovery.k8s.io", "v1", "endpointslices")?,
             endpoints: kind("", "v1", "endpoints")?,
         })
@@ -65,6 +68,30 @@ impl EndpointsOfServices {
             })
             .map(|service| service.key.clone())
             .collect()
+    }
+
+    /// A spoke that falls silent or comes back touches the Services of its realm.
+    fn services_on(&self, event: &Event, now: &dyn Snapshot) -> Vec<Key> {
+        let (Some(node), Some(before)) = (&event.now, &event.before) else { return Vec::new() };
+        if is_silent(node) == is_silent(before) {
+            return Vec::new();
+        }
+        let scope = in_cluster(self.services, &node.key.cluster);
+        now.range(&scope, None).map(|service| service.key.clone()).collect()
+    }
+
+    /// Whether the pod's spoke is heard of; a Node that is not there says nothing either way.
+    fn is_reachable(
+        &self,
+        pod: &PodFacts,
+        silent: &mut HashMap<String, bool>,
+        snapshot: &dyn Snapshot,
+    ) -> bool {
+        let known = silent.entry(pod.node().to_owned()).or_insert_with(|| {
+            let key = key_of(self.nodes, &pod.key().cluster, "", pod.node());
+            snapshot.get(&key).is_some_and(|node| is_silent(&node))
+        });
+        !*known
     }
 
     fn present(&self, service: &Key, snapshot: &dyn Snapshot) -> Result<Vec<Present>, Error> {
@@ -175,6 +202,13 @@ impl EndpointsOfServices {
     }
 }
 
+/// Condition Ready is Unknown.
+fn is_silent(node: &Stored) -> bool {
+    let status = typed::<Node>(node).ok().and_then(|n| n.status);
+    let conditions = status.and_then(|s| s.conditions).unwrap_or_default();
+    conditions.iter().any(|c| c.type_ == "Ready" && c.status == "Unknown")
+}
+
 /// Nothing new can be made in a namespace that goes.
 fn is_ending(error: &Error) -> bool {
     let ends = |e: &ApiError| e.code == 403 && e.message.contains("being terminated");
@@ -188,7 +222,8 @@ impl Controller for EndpointsOfServices {
     }
 
     fn scopes(&self) -> Vec<Scope> {
-        [self.services, self.pods, self.slices, self.endpoints].map(everywhere).to_vec()
+        let kinds = [self.services, self.pods, self.nodes, self.slices, self.endpoints];
+        kinds.map(everywhere).to_vec()
     }
 
     fn workers(&self) -> usize {
@@ -200,6 +235,9 @@ impl Controller for EndpointsOfServices {
         let service = |name: &str| vec![key_of(self.services, &key.cluster, &key.namespace, name)];
         if key.resource == self.services.storage() || key.resource == self.endpoints.storage() {
             return service(&key.name);
+        }
+        if key.resource == self.nodes.storage() {
+            return self.services_on(event, now);
         }
         let sides = event.now.iter().chain(event.before.iter());
         let mut keys: Vec<Key> = if key.resource == self.slices.storage() {
@@ -231,9 +269,12 @@ impl Controller for EndpointsOfServices {
             return Ok(None);
         };
         let mut pods = Vec::new();
+        let mut silent = HashMap::new();
         for pod in snapshot.range(&in_namespace(self.pods, &key.cluster, &key.namespace), None) {
             if selector.matches(&pod.object.header.labels) {
-                pods.extend(facts_of(&service, &PodFacts::read(pod)?));
+                let pod = PodFacts::read(pod)?;
+                let reachable = self.is_reachable(&pod, &mut silent, &*snapshot);
+                pods.extend(facts_of(&service, &pod, reachable));
             }
         }
         let present = self.present(key, &*snapshot)?;

@@ -240,6 +240,14 @@ impl Controller for ReplicaSets {
         if key.resource == self.sets.storage() {
             return vec![key.clone()];
         }
+        // Which set could adopt a pod is asked only when that may have changed, not at every report.
+        if let (Some(pod), Some(before)) = (&event.now, &event.before)
+            && controller_of(pod).is_none()
+            && pod.object.header.labels == before.object.header.labels
+            && pod.object.header.owners == before.object.header.owners
+        {
+            return Vec::new();
+        }
         let sides = event.now.iter().chain(event.before.iter());
         let mut keys: Vec<Key> = sides.flat_map(|pod| self.sets_of(pod, now)).collect();
         keys.sort();

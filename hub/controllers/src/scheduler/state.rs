@@ -127,6 +127,7 @@ impl State {
         }
         if header.deleting || field(header, "spec.schedulerName") != NAME {
             self.forget(&stored.key);
+            self.free(&header.uid);
             return Ok(());
         }
         let known = self.waiting.get(&stored.key);
@@ -184,8 +185,9 @@ impl State {
 
     /// A binding was not written: what it took is free again, and the pod waits a little.
     pub(super) fn not_bound(&mut self, pod: &Key, uid: &str, now: Instant) {
-        self.fleet.remove(uid);
+        // Who waits no more was bound by somebody else or went, and is booked or freed by that event.
         if self.waiting.get(pod).is_some_and(|w| w.uid == uid && w.place == Place::Binding) {
+            self.fleet.remove(uid);
             self.park(pod, now, BACKOFF_FIRST);
         }
     }
@@ -257,3 +259,7 @@ fn field<'a>(header: &'a Header, name: &str) -> &'a str {
 fn is_over(header: &Header) -> bool {
     matches!(field(header, "status.phase"), "Succeeded" | "Failed")
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;
