@@ -80,10 +80,11 @@ pub struct Place {
 }
 
 impl Place {
-    /// Its key in the store.
+    /// Its key in the store; a namespace means nothing to a kind that lives in none.
     #[must_use]
     pub fn key(&self) -> Key {
-        Key::new(&self.kind.storage(), &self.cluster, &self.namespace, &self.name)
+        let namespace = if self.kind.namespaced { self.namespace.as_str() } else { "" };
+        Key::new(&self.kind.storage(), &self.cluster, namespace, &self.name)
     }
 }
 

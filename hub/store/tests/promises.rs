@@ -16,11 +16,17 @@ macro_rules! on_every_backend {
     ($($module:ident :: $promise:ident,)*) => {
         mod memory {
             use super::*;
-            $(#[tokio::test] async fn $promise() { $module::$promise(&Memory).await; })*
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+                async fn $promise() { $module::$promise(&Memory).await; }
+            )*
         }
         mod redb {
             use super::*;
-            $(#[tokio::test] async fn $promise() { $module::$promise(&Redb::new()).await; })*
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+                async fn $promise() { $module::$promise(&Redb::new()).await; }
+            )*
         }
     };
 }
@@ -53,4 +59,5 @@ on_every_backend! {
     watches::an_idle_watcher_is_not_behind,
     watches::a_cancelled_wait_loses_nothing,
     watches::what_a_watch_says_a_snapshot_shows,
+    watches::every_watcher_sees_every_revision_under_load,
 }

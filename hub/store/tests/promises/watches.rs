@@ -163,3 +163,29 @@ pub(crate) async fn what_a_watch_says_a_snapshot_shows(backend: &dyn Backend) {
     }
     writer.await.unwrap();
 }
+
+pub(crate) async fn every_watcher_sees_every_revision_under_load(backend: &dyn Backend) {
+    const WRITERS: u64 = 8;
+    const EACH: u64 = 60;
+    let store = backend.fresh();
+    let mut tasks = tokio::task::JoinSet::new();
+    for watcher in 0..6 {
+        let scopes = if watcher % 2 == 0 { vec![] } else { vec![all_pods()] };
+        let mut watch = store.watch(scopes, 0).unwrap();
+        tasks.spawn(async move {
+            let events = read_until(&mut watch, WRITERS * EACH).await;
+            let revisions = events.iter().map(|event| event.revision);
+            assert!(revisions.eq(1..=WRITERS * EACH));
+        });
+    }
+    for writer in 0..WRITERS {
+        let store = store.clone();
+        tasks.spawn(async move {
+            for round in 0..EACH {
+                let done = write(&store, &[put(&format!("p{writer}"), &round.to_string())]).await;
+                assert!(done.revision <= store.snapshot().revision());
+            }
+        });
+    }
+    tasks.join_all().await;
+}
