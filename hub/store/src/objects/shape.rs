@@ -72,7 +72,7 @@ pub(super) fn check_new(value: &Value, place: &Place) -> Result<(), ApiError> {
     Err(ApiError::invalid(kind.group, kind.kind, meta::text(value, "name"), &errors))
 }
 
-/// Refuses a change with every mistake it has.
+/// Refuses a change with every mistake it makes; those that were there before are nobody's fault.
 pub(super) fn check_change(
     subresource: Option<&str>,
     new: &Value,
@@ -80,9 +80,18 @@ pub(super) fn check_change(
     place: &Place,
 ) -> Result<(), ApiError> {
     let kind = place.kind;
-    let mut errors = metadata::validate(kind, new, &place.namespace);
+    let mistakes = |value: &Value| {
+        let mut errors = metadata::validate(kind, value, &place.namespace);
+        errors.extend(kind.strategy.validate(value));
+        errors
+    };
+    let mut errors = mistakes(new);
+    if !errors.is_empty() {
+        // A rule that came after the object keeps nobody from writing its status or letting it go.
+        let known = mistakes(old);
+        errors.retain(|error| !known.contains(error));
+    }
     errors.extend(metadata::validate_update(new, old));
-    errors.extend(kind.strategy.validate(new));
     errors.extend(kind.strategy.validate_update(subresource, new, old));
     if errors.is_empty() {
         return Ok(());

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use freewheel_hub_api::kinds;
+use freewheel_hub_api::object::Object;
 use freewheel_hub_store::objects::{How, Place, Written};
+use freewheel_hub_store::{Operation, Txn};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -248,4 +250,25 @@ async fn who_wrote_is_told_to_the_audit() {
     objects.modify(&how, &at, None, label).await.unwrap();
     objects.delete(&how, &at, &Default::default()).await.unwrap();
     assert_eq!(*notes.0.lock(), ["3 ada create a", "4 ada update a", "5 ada delete a"]);
+}
+
+#[tokio::test]
+async fn a_rule_that_came_later_does_not_hold_an_object_fast() {
+    let world = World::new().await;
+    let made = world.create("pods", pod("a")).await.unwrap();
+    let mut older = made.stored.object.value().unwrap();
+    older["spec"]["volumes"] = json!([{"name": "v", "hostPath": {"path": "/", "type": ""}}]);
+    let object = Object::from_value(older, made.stored.object.header.fields.clone()).unwrap();
+    let put = Operation::Put(made.stored.key.clone(), object);
+    world.objects.store().commit(Txn { expect: vec![], operations: vec![put] }).await.unwrap();
+
+    let running = |mut value: Value| {
+        value["status"]["phase"] = json!("Running");
+        Ok(value)
+    };
+    let how = How::default();
+    world.objects.modify(&how, &of("pods", "a"), Some("status"), running).await.unwrap();
+    assert_eq!(world.read("pods", "a").unwrap()["status"]["phase"], "Running");
+    let worse = world.set("pods", "a", "/metadata/labels", json!({"a b": "c"})).await;
+    assert_eq!(worse.unwrap_err().code, 422);
 }
