@@ -50,6 +50,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let ca_key = KeyPair::generate()?;
     let mut params = CertificateParams::new(Vec::new())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, "memory-ca");
     let ca = params.self_signed(&ca_key)?;
     let issuer = Issuer::new(params, ca_key);
 

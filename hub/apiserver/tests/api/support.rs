@@ -103,6 +103,16 @@ pub struct Hub {
 
 impl Hub {
     pub async fn start() -> Self {
+        Self::over(MemoryStore::new()).await
+    }
+
+    /// One whose store forgets the past soon.
+    pub async fn forgetful() -> Self {
+        let limits = freewheel_hub_store::Limits { events: 4, bytes: 1 << 20 };
+        Self::over(MemoryStore::with_limits(1, limits)).await
+    }
+
+    async fn over(store: MemoryStore) -> Self {
         let authority = Authority::new();
         let serving = authority.serving();
         let tls = Tls::new(
@@ -111,7 +121,7 @@ impl Hub {
             std::slice::from_ref(&authority.certificate),
         )
         .unwrap();
-        let objects = Objects::new(Arc::new(MemoryStore::new()));
+        let objects = Objects::new(Arc::new(store));
         for name in ["default", "kube-system"] {
             create(&objects, "v1", "Namespace", json!({"metadata": {"name": name}})).await;
         }

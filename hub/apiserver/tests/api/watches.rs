@@ -124,3 +124,43 @@ async fn a_thousand_watchers_see_every_event_in_order() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_forgotten_version_is_an_error_event() {
+    let hub = Hub::forgetful().await;
+    let admin = hub.admin();
+    let first = map(&admin, "a", "web").await;
+    for name in ["b", "c", "d", "e", "f", "g"] {
+        map(&admin, name, "web").await;
+    }
+    let version = first["metadata"]["resourceVersion"].as_str().unwrap();
+    let mut watch = admin.watch(&format!("{MAPS}?watch=true&resourceVersion={version}")).await;
+    let error = watch.next().await.unwrap();
+    assert_eq!((&error["type"], &error["object"]["code"]), (&json!("ERROR"), &json!(410)));
+    assert_eq!(error["object"]["reason"], "Expired");
+    let message = error["object"]["message"].as_str().unwrap();
+    assert!(message.starts_with(&format!("too old resource version: {version} (")), "{message}");
+    assert_eq!(watch.next().await, None);
+}
+
+#[tokio::test]
+async fn a_forgotten_chunk_says_how_to_go_on() {
+    let hub = Hub::forgetful().await;
+    let admin = hub.admin();
+    for name in ["a", "b", "c"] {
+        map(&admin, name, "web").await;
+    }
+    let first = admin.get(&format!("{MAPS}?limit=1")).await.json();
+    let token = first["metadata"]["continue"].as_str().unwrap().to_owned();
+    for name in ["d", "e", "f", "g", "h", "i"] {
+        map(&admin, name, "web").await;
+    }
+    let expired = admin.get(&format!("{MAPS}?limit=1&continue={token}")).await;
+    assert_eq!((expired.code, &expired.json()["reason"]), (410, &json!("Expired")));
+    let token = expired.json()["metadata"]["continue"].as_str().unwrap().to_owned();
+    let rest = admin.get(&format!("{MAPS}?limit=2&continue={token}")).await.json();
+    assert_eq!(rest["items"][0]["metadata"]["name"], "b");
+    let version = first["metadata"]["resourceVersion"].as_str().unwrap();
+    let exact = format!("{MAPS}?resourceVersion={version}&resourceVersionMatch=Exact");
+    assert_eq!(admin.get(&exact).await.code, 410);
+}
