@@ -73,6 +73,7 @@ pub fn by_kind(api_version: &str, kind: &str) -> Option<&'static Kind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{Value, json};
 
     #[test]
     fn kinds_are_sorted_and_named_once() {
@@ -91,5 +92,44 @@ mod tests {
         }
         assert!(find("", "v2", "pods").is_none());
         assert!(by_kind("apps/v1", "Pod").is_none());
+    }
+
+    #[test]
+    fn no_shape_of_an_object_makes_a_strategy_panic() {
+        let odd = [json!(null), json!([]), json!("x"), json!({}), json!(7), json!([[{}], null])];
+        let keys =
+            ["metadata", "spec", "status", "data", "subsets", "ports", "endpoints", "series"];
+        let deep = ["containers", "template", "selector", "strategy", "ports", "taints", "volumes"];
+        let mut objects: Vec<Value> = odd.to_vec();
+        for value in &odd {
+            objects.extend(keys.iter().map(|key| json!({*key: value})));
+            objects.extend(deep.iter().map(|key| json!({"metadata": {}, "spec": {*key: value}})));
+            objects.push(json!({"spec": {"containers": [{"env": value, "resources": value, "ports": value}]}}));
+            objects.push(json!({"spec": {"template": {"spec": value, "metadata": value}}}));
+            objects.push(json!({"status": {"conditions": value, "containerStatuses": value}}));
+        }
+        for kind in all() {
+            for object in &objects {
+                let mut new = object.clone();
+                let strategy = kind.strategy;
+                strategy.to_stored(&mut new);
+                strategy.from_stored(&mut new);
+                strategy.default(&mut new);
+                strategy.prepare_create(&mut new);
+                for door in
+                    [None, Some("status"), Some("approval"), Some("binding"), Some("finalize")]
+                {
+                    let mut changed = new.clone();
+                    strategy.prepare_update(door, &mut changed, object);
+                    strategy.validate_update(door, &changed, object);
+                }
+                strategy.validate(&new);
+                let _ = crate::metadata::validate(kind, &new, "default");
+                strategy.warnings(&new);
+                strategy.selectable_fields(&new);
+                strategy.grace_period(&new);
+                assert_eq!(strategy.row(&new, 0).len(), strategy.columns().len());
+            }
+        }
     }
 }
