@@ -145,6 +145,14 @@ pub fn controller_of(stored: &Stored) -> Option<&str> {
     stored.object.header.owners.iter().find(|o| o.controller).map(|o| o.uid.as_str())
 }
 
+/// Neither finished nor being deleted, told from a stored pod's header alone.
+#[must_use]
+pub fn is_active(stored: &Stored) -> bool {
+    let header = &stored.object.header;
+    let phase = header.fields.get("status.phase").map(String::as_str);
+    !header.deleting && !matches!(phase, Some("Succeeded" | "Failed"))
+}
+
 /// Whether a pod counts as available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Availability {

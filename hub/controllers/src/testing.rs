@@ -22,7 +22,12 @@ fn at(second: i64) -> String {
 
 fn stored(resource: &Resource, name: &str, value: Value) -> Arc<Stored> {
     let key = Key::new(resource, &ClusterName::root(), "default", name);
-    let object = Object::from_value(value, std::collections::BTreeMap::new()).unwrap();
+    let field = |path: &str| value.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    let fields = std::collections::BTreeMap::from([
+        ("spec.nodeName".to_owned(), field("/spec/nodeName").to_owned()),
+        ("status.phase".to_owned(), field("/status/phase").to_owned()),
+    ]);
+    let object = Object::from_value(value, fields).unwrap();
     Arc::new(Stored { key, object, revision: 1, created: 1 })
 }
 

@@ -85,6 +85,9 @@ async fn write_node(
         for (key, label) in &labels {
             value["metadata"]["labels"][key.as_str()] = label.clone();
         }
+        // The scheduler refuses a pod that needs a feature its spoke lacks.
+        value["metadata"]["annotations"]["freewheel.dev/features"] =
+            json!(status.features.to_string());
         Ok(value)
     };
     objects.modify(&how, &place, None, relabel).await?;

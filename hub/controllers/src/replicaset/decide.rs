@@ -43,35 +43,37 @@ pub fn claim(
 }
 
 /// What is missing or too many.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// As many as asked for.
     Nothing,
     /// So many more.
     Create(usize),
-    /// These less.
-    Delete(Vec<PodFacts>),
+    /// So many less.
+    Delete(usize),
 }
 
 /// Compares what is active with what is wanted.
 #[must_use]
-pub fn need(mine: &[PodFacts], wanted: usize) -> Need {
-    let active: Vec<&PodFacts> = mine.iter().filter(|p| p.is_active()).collect();
-    match active.len().cmp(&wanted) {
+pub fn need(active: usize, wanted: usize) -> Need {
+    match active.cmp(&wanted) {
         Ordering::Equal => Need::Nothing,
-        Ordering::Less => Need::Create(wanted - active.len()),
-        Ordering::Greater => {
-            let mut on_node: HashMap<&str, usize> = HashMap::new();
-            for pod in &active {
-                *on_node.entry(pod.node()).or_default() += 1;
-            }
-            let rank = |pod: &PodFacts| on_node.get(pod.node()).copied().unwrap_or_default();
-            let mut ranked = active.clone();
-            ranked.sort_by(|a, b| first_to_go((a, rank(a)), (b, rank(b))));
-            let excess = active.len() - wanted;
-            Need::Delete(ranked.into_iter().take(excess).cloned().collect())
-        }
+        Ordering::Less => Need::Create(wanted - active),
+        Ordering::Greater => Need::Delete(active - wanted),
     }
+}
+
+/// The pods that go when there are so many too many.
+#[must_use]
+pub fn victims(mut active: Vec<PodFacts>, excess: usize) -> Vec<PodFacts> {
+    let mut on_node: HashMap<String, usize> = HashMap::new();
+    for pod in &active {
+        *on_node.entry(pod.node().to_owned()).or_default() += 1;
+    }
+    let crowd = |pod: &PodFacts| on_node.get(pod.node()).copied().unwrap_or_default();
+    active.sort_by(|a, b| first_to_go((a, crowd(a)), (b, crowd(b))));
+    active.truncate(excess);
+    active
 }
 
 /// The order of deletion as kube-controller-manager has it: unassigned, pending, not ready, cheap,
@@ -126,6 +128,7 @@ pub fn pod_from(set: &ReplicaSet, owner: &Value) -> Result<Pod, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pods::is_active;
     use crate::testing::pod;
 
     #[test]
@@ -154,14 +157,15 @@ mod tests {
             pod("b").deleting().facts(),
             pod("c").on("n").running().facts(),
         ];
-        assert!(matches!(need(&pods, 1), Need::Nothing));
-        assert!(matches!(need(&pods, 3), Need::Create(2)));
+        let active = pods.iter().filter(|p| is_active(&p.stored)).count();
+        assert_eq!(need(active, 1), Need::Nothing);
+        assert_eq!(need(active, 3), Need::Create(2));
+        assert_eq!(need(active, 0), Need::Delete(1));
     }
 
     #[track_caller]
     fn first(pods: &[PodFacts], expected: &str) {
-        let wanted = pods.len() - 1;
-        let Need::Delete(victims) = need(pods, wanted) else { panic!("nothing to delete") };
+        let victims = victims(pods.to_vec(), 1);
         assert_eq!(&*victims[0].key().name, expected);
     }
 

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 
 use crate::engine::desk::{everywhere, in_namespace, key as key_of, kind, typed};
 use crate::engine::{Controller, Desk, Error};
-use crate::pods::{PodFacts, controller_of};
+use crate::pods::{PodFacts, controller_of, is_active};
 use crate::selector::Selector;
 use decide::{Claim, Need};
 
@@ -72,7 +72,7 @@ impl ReplicaSets {
         stored: &Stored,
         selector: &Selector,
         snapshot: &dyn Snapshot,
-    ) -> Result<Vec<PodFacts>, Error> {
+    ) -> Result<Vec<Arc<Stored>>, Error> {
         let uid = &stored.object.header.uid;
         let deleting = stored.object.header.deleting;
         let mut mine = Vec::new();
@@ -81,12 +81,10 @@ impl ReplicaSets {
             let header = &pod.object.header;
             let matches = selector.matches(&header.labels);
             match decide::claim(controller_of(&pod), header.deleting, matches, uid, deleting) {
-                Claim::Mine => mine.push(PodFacts::read(pod)?),
+                Claim::Mine => mine.push(pod),
                 Claim::Ignore => {}
                 Claim::Adopt => {
-                    if let Some(adopted) = self.adopt(stored, &pod).await? {
-                        mine.push(PodFacts::read(adopted)?);
-                    }
+                    mine.extend(self.adopt(stored, &pod).await?);
                 }
                 Claim::Release => self.release(uid, &pod).await?,
             }
@@ -197,13 +195,20 @@ impl ReplicaSets {
         &self,
         stored: &Stored,
         set: &ReplicaSet,
-        mine: &[PodFacts],
+        mine: Vec<Arc<Stored>>,
     ) -> Result<(), ApiError> {
         let wanted = set.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
-        match decide::need(mine, usize::try_from(wanted).unwrap_or_default()) {
+        let wanted = usize::try_from(wanted).unwrap_or_default();
+        let active: Vec<Arc<Stored>> = mine.into_iter().filter(|pod| is_active(pod)).collect();
+        match decide::need(active.len(), wanted) {
             Need::Nothing => Ok(()),
             Need::Create(count) => self.create(stored, set, count).await,
-            Need::Delete(victims) => self.delete(stored, &victims).await,
+            Need::Delete(excess) => {
+                // Only now do their bodies matter.
+                let active = active.into_iter().map(PodFacts::read).collect::<Result<_, _>>();
+                let active = active.map_err(|error| ApiError::internal(error.chain()))?;
+                self.delete(stored, &decide::victims(active, excess)).await
+            }
         }
     }
 }
@@ -267,7 +272,7 @@ impl Controller for ReplicaSets {
         let managed = if stored.object.header.deleting {
             Ok(())
         } else {
-            self.manage(&stored, &set, &mine).await
+            self.manage(&stored, &set, mine).await
         };
         let again = self.report(key, &set, managed.as_ref().err()).await?;
         match managed {
