@@ -1,12 +1,15 @@
 //! What HTTP containers promise.
 
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{EndpointV1, Protocol, ServicePortV1, ServiceV1};
 use freewheel_spoke_agent::ports::{ContainerId, Containers as _, Network as _};
+use freewheel_spoke_net::Fabric;
 use support::{Node, Start, guest, node};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -18,6 +21,74 @@ async fn up(node: &Node, start: Start) -> ContainerId {
     let id = node.start(start);
     node.started(&id).await;
     id
+}
+
+/// Lets the Service `hello` lead to these pods.
+fn serve_by(node: &Node, pods: &[&str]) {
+    let port =
+        ServicePortV1 { name: String::new(), protocol: Protocol::Tcp, port: 80, node_port: None };
+    let endpoint = |pod: &&str| EndpointV1 {
+        ip: node.ip(pod).parse().unwrap(),
+        node: "pi".to_owned(),
+        hostname: String::new(),
+        ready: true,
+        ports: vec![8080],
+    };
+    let service = ServiceV1 {
+        namespace: "default".to_owned(),
+        name: "hello".to_owned(),
+        cluster_ip: Some("10.128.0.9".parse().unwrap()),
+        external_name: None,
+        ports: vec![port],
+        endpoints: pods.iter().map(endpoint).collect(),
+        affinity_seconds: None,
+    };
+    node.fabric.set_service(&ClusterName::root(), "default", "hello", Some(service));
+}
+
+/// Asks through the Service again and again, over connections that it keeps as long as they are kept.
+async fn load(fabric: std::sync::Arc<Fabric>, until: Instant) -> usize {
+    let (from, to) = ("10.0.0.1:1".parse().unwrap(), "10.128.0.9:80".parse().unwrap());
+    let mut answered = 0;
+    while Instant::now() < until {
+        let mut conn = fabric.dial(&ClusterName::root(), from, to).await.unwrap();
+        let mut leave = false;
+        while !leave {
+            conn.write_all(b"GET /hello HTTP/1.1\r\nhost: hello\r\n\r\n").await.unwrap();
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"0\r\n\r\n") {
+                assert_ne!(conn.read_buf(&mut answer).await.unwrap(), 0, "cut");
+            }
+            let answer = String::from_utf8(answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            answered += 1;
+            leave = answer.contains("connection: close") || answered % 50 == 0;
+        }
+    }
+    answered
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_are_replaced_under_load_without_a_lost_request() {
+    let node = node();
+    let mut former = up(&node, web(&node, "web-0")).await;
+    serve_by(&node, &["web-0"]);
+    let until = Instant::now() + Duration::from_secs(3);
+    let loads: Vec<_> = (0..8).map(|_| tokio::spawn(load(node.fabric.clone(), until))).collect();
+    for round in 1..4 {
+        let (old, new) = (format!("web-{}", round - 1), format!("web-{round}"));
+        let next = up(&node, web(&node, &new)).await;
+        serve_by(&node, &[&old, &new]);
+        // The worst order: the pod hears of its end before its clients do.
+        node.runtime.stop(&former, Duration::from_secs(30));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        serve_by(&node, &[&new]);
+        assert_eq!(node.exited(&former).await.code, 0);
+        former = next;
+    }
+    for load in loads {
+        assert!(0 < load.await.unwrap());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,25 +154,7 @@ async fn a_handler_calls_another_through_its_service() {
     let node = node();
     up(&node, web(&node, "back")).await;
     up(&node, web(&node, "front")).await;
-    let port =
-        ServicePortV1 { name: String::new(), protocol: Protocol::Tcp, port: 80, node_port: None };
-    let endpoint = EndpointV1 {
-        ip: node.ip("back").parse().unwrap(),
-        node: "pi".to_owned(),
-        hostname: String::new(),
-        ready: true,
-        ports: vec![8080],
-    };
-    let service = ServiceV1 {
-        namespace: "default".to_owned(),
-        name: "hello".to_owned(),
-        cluster_ip: Some("10.128.0.9".parse().unwrap()),
-        external_name: None,
-        ports: vec![port],
-        endpoints: vec![endpoint],
-        affinity_seconds: None,
-    };
-    node.fabric.set_service(&ClusterName::root(), "default", "hello", Some(service));
+    serve_by(&node, &["back"]);
     let (status, text) = node.get("front", 8080, "/via/hello.default.svc.cluster.local").await;
     assert_eq!((status, text.as_str()), (200, "upstream said Hello, world!\n"));
     let (_, text) = node.get("front", 8080, "/via/nobody").await;

@@ -85,8 +85,11 @@ fn build() -> HashMap<String, PathBuf> {
     assert!(status.success(), "guests do not build");
     let artifact = |name: &str| {
         let wasm = target.join(format!("wasm32-wasip2/release/{name}.wasm"));
-        let artifact = target.join(format!("{name}-{}.cwasm", std::process::id()));
-        compile(&std::fs::read(wasm).unwrap(), &artifact);
+        let artifact = target.join(format!("{name}.cwasm"));
+        // Another test file may be running the former one: a mapped file is never written to.
+        let fresh = artifact.with_extension(std::process::id().to_string());
+        compile(&std::fs::read(wasm).unwrap(), &fresh);
+        std::fs::rename(fresh, &artifact).unwrap();
         (name.to_owned(), artifact)
     };
     ["kit", "life", "web"].map(artifact).into()
