@@ -25,7 +25,7 @@ pub(crate) async fn bind(call: &Call, body: Bytes) -> Result<Response<Body>, Api
     let change = |pod: Value| bound(pod, &call.name, &node, &binding);
     let door = Some("binding");
     call.hub.server.objects.modify(&how, &call.place(), door, change).await?;
-    Ok(respond::created_status())
+    Ok(respond::created_status(call.status_wire()))
 }
 
 fn target(binding: &Value, name: &str) -> Result<String, ApiError> {

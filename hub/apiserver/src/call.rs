@@ -60,6 +60,11 @@ impl Call {
         })
     }
 
+    /// The format of a Status.
+    pub(crate) fn status_wire(&self) -> Wire {
+        media::status_wire(self.header(&ACCEPT))
+    }
+
     /// Whether the client takes compressed answers.
     pub(crate) fn gzip(&self) -> bool {
         crate::respond::takes_gzip(&self.headers)

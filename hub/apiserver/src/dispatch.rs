@@ -46,9 +46,13 @@ pub(crate) async fn handle(
         .then(|| (request.method().clone(), request.uri().clone()));
     let (Parts { method, uri, headers, .. }, mut incoming) = request.into_parts();
     let head = Head { method: &method, uri: &uri };
+    let accept = headers.get(ACCEPT).cloned();
     let mut response = match answer(hub, user, head, headers, &mut incoming).await {
         Ok(response) => response,
-        Err(error) => respond::failure(&error),
+        Err(error) => {
+            let accept = accept.as_ref().and_then(|accept| accept.to_str().ok());
+            respond::failure_in(media::status_wire(accept), &error)
+        }
     };
     if !incoming.is_end_stream() {
         response = response.map(|body| body.holding(incoming));

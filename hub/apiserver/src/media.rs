@@ -166,6 +166,12 @@ pub fn negotiate(accept: Option<&str>, can: impl Fn(Wanted) -> bool) -> Result<W
     Err(not_acceptable(can(Wanted { wire: Wire::Protobuf, shape: Shape::Object })))
 }
 
+/// The format of a Status for this Accept header; JSON when nothing else is clear.
+#[must_use]
+pub fn status_wire(accept: Option<&str>) -> Wire {
+    negotiate(accept, |_| true).map_or(Wire::Json, |wanted| wanted.wire)
+}
+
 fn not_acceptable(protobuf: bool) -> ApiError {
     let mut list = format!("{JSON}, {YAML}");
     if protobuf {

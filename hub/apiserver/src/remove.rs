@@ -24,7 +24,8 @@ pub(crate) async fn delete(call: &Call, body: Bytes) -> Result<Response<Body>, A
     match call.hub.server.objects.delete(&how, &call.place(), &options).await? {
         Deleted::Gone(stored) if immediate(&stored) => {
             let uid = &stored.object.header.uid;
-            Ok(respond::json(200, &respond::success(call.view.served, &stored.key.name, uid)))
+            let success = respond::success(call.view.served, &stored.key.name, uid);
+            Ok(respond::status(200, call.status_wire(), &success))
         }
         Deleted::Gone(stored) | Deleted::Going(stored) => {
             let bytes = encoder.object(&stored)?;
@@ -33,9 +34,10 @@ pub(crate) async fn delete(call: &Call, body: Bytes) -> Result<Response<Body>, A
     }
 }
 
-/// kube-apiserver answers a delete with the object where somebody waits for its end: pods.
+/// Whether a delete that is done answers with a Status; kube-apiserver answers with the object for
+/// kinds whose end somebody waits for.
 fn immediate(stored: &Stored) -> bool {
-    stored.key.resource.as_str() != "pods"
+    !matches!(stored.key.resource.as_str(), "pods" | "services" | "serviceaccounts")
 }
 
 /// DELETE of a collection: every object that matches, one after the other.
@@ -70,7 +72,7 @@ pub(crate) async fn evict(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
     let mut how = call.how("CreateOptions")?;
     how.dry_run |= dry_run;
     call.hub.server.objects.delete(&how, &call.place(), &options).await?;
-    Ok(respond::created_status())
+    Ok(respond::created_status(call.status_wire()))
 }
 
 /// Options from the body and the query; the body wins where both speak.

@@ -12,7 +12,8 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::body::Body;
-use crate::media::JSON;
+use crate::encode::to_wire;
+use crate::media::{JSON, Shape, Wanted, Wire};
 
 /// Bodies from here on are compressed when the client takes gzip, as kube-apiserver does.
 pub const COMPRESS_FROM: usize = 128 * 1024;
@@ -44,15 +45,31 @@ pub fn text(code: u16, text: String) -> Response<Body> {
     whole(code, "text/plain; charset=utf-8", text.into())
 }
 
-/// A Failure.
+/// A Failure, in JSON.
 #[must_use]
 pub fn failure(error: &ApiError) -> Response<Body> {
-    let mut response = json(error.code, &error.to_status());
+    failure_in(Wire::Json, error)
+}
+
+/// A Failure in the client's format.
+#[must_use]
+pub fn failure_in(wire: Wire, error: &ApiError) -> Response<Body> {
+    let mut response = status(error.code, wire, &error.to_status());
     let seconds = error.details.as_ref().and_then(|details| details.retry_after_seconds);
     if let Some(seconds) = seconds {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
+}
+
+/// A Status object in the client's format, or in JSON when it has no such form.
+#[must_use]
+pub fn status(code: u16, wire: Wire, status: &Value) -> Response<Body> {
+    let wanted = Wanted { wire, shape: Shape::Object };
+    match to_wire(wire, status) {
+        Ok(bytes) => whole(code, wanted.content_type(), bytes),
+        Err(_) => json(code, status),
+    }
 }
 
 /// A Success about one object.
@@ -72,11 +89,11 @@ pub fn success(kind: &Kind, name: &str, uid: &str) -> Value {
 
 /// A Success about nothing in particular.
 #[must_use]
-pub fn created_status() -> Response<Body> {
-    json(
-        201,
-        &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
-    )
+pub fn created_status(wire: Wire) -> Response<Body> {
+    let value = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
+    });
+    status(201, wire, &value)
 }
 
 /// 404: there is no such path.

@@ -32,9 +32,12 @@ async fn an_object_is_created_and_read_in_protobuf() {
 
     let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "dryRun": ["All"]});
     let options = protobuf::encode(&options).unwrap();
-    let answer = admin.send("DELETE", &format!("{MAPS}/p"), &headers[..1], options).await;
+    let answer = admin.send("DELETE", &format!("{MAPS}/p"), &headers, options).await;
+    assert_eq!(protobuf::decode(&answer.bytes).unwrap()["status"], "Success");
     assert_eq!(answer.code, 200, "{}", answer.text());
     assert_eq!(admin.get(&format!("{MAPS}/p")).await.code, 200, "it was a dry run");
+    let missing = admin.send("GET", &format!("{MAPS}/none"), &headers[1..], "").await;
+    assert_eq!(protobuf::decode(&missing.bytes).unwrap()["reason"], "NotFound");
 }
 
 #[tokio::test]
