@@ -1,2 +1,71 @@
-//! Being written.
-fn main() {}
+//! The `spoke` binary: the only place where the spoke's crates meet.
+//!
+//! ```text
+//! cli       what can be asked          doctor    what is wrong, and what to do
+//! data      DIR, its lock, the ledger's file     identity  key, certificate, pins; joining
+//! device    what this machine is       serve     what the hub may open here, and the way to other spokes
+//! run       everything wired, until a signal
+//! ```
+
+mod cli;
+mod data;
+mod device;
+mod doctor;
+mod identity;
+mod run;
+mod serve;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Verb};
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().verb {
+        Verb::Run(options) => {
+            logging();
+            run::run(options)
+        }
+        Verb::Doctor(options) => match doctor::run(&options) {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => Err(error),
+        },
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("spoke: {}", chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error with everything behind it, once, at the edge. A cause that says the same again is left out.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+fn logging() {
+    use std::io::IsTerminal as _;
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("FREEWHEEL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .init();
+}

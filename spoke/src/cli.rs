@@ -1,0 +1,129 @@
+//! The command line. Stable: tools and tests rely on it.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use freewheel_link::digest::Digest;
+use freewheel_link::join::Token;
+use freewheel_link::names::ClusterName;
+
+/// Runs pods of WebAssembly modules on this device, with or without its hub.
+#[derive(Debug, Parser)]
+#[command(name = "spoke", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run the agent. Joins a hub first when the data directory has no identity yet.
+    Run(Run),
+    /// Check clock, UDP, DNS, disk and certificate, and say what to do.
+    Doctor(Doctor),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Where identity, ledger, modules, volumes and logs are kept.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// The hub's link address. Needed to join; later it is remembered, and this replaces it.
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
+    pub(crate) hub: Option<String>,
+    /// Join token from `hub token create`.
+    #[arg(long, value_parser = token)]
+    pub(crate) token: Option<Token>,
+    /// Hash of the hub's CA, as `hub token create` prints it.
+    #[arg(long, value_name = "sha256:…")]
+    pub(crate) ca_hash: Option<Digest>,
+    /// Name of the cluster that this device becomes [default: its host name].
+    #[arg(long, value_parser = name)]
+    pub(crate) name: Option<ClusterName>,
+    /// The node's own address: node ports and host ports listen there [default: the one that reaches the hub].
+    #[arg(long, value_name = "IP")]
+    pub(crate) address: Option<Ipv4Addr>,
+    /// Labels of the node.
+    #[arg(long, value_name = "k=v,…", value_delimiter = ',', value_parser = label)]
+    pub(crate) labels: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// The data directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+}
+
+fn host_port(raw: &str) -> Result<String, String> {
+    let (host, port) = raw.rsplit_once(':').ok_or("an address looks like HOST:PORT")?;
+    let good = port.parse::<u16>().is_ok_and(|port| 0 < port);
+    if host.is_empty() || !good { Err("an address looks like HOST:PORT".to_owned()) } else { Ok(raw.to_owned()) }
+}
+
+fn token(raw: &str) -> Result<Token, String> {
+    Token::try_from(raw.to_owned()).map_err(|error| error.to_string())
+}
+
+fn name(raw: &str) -> Result<ClusterName, String> {
+    match ClusterName::try_from(raw) {
+        Ok(name) if name.is_root() => Err("`root` is the hub's own cluster".to_owned()),
+        Ok(name) => Ok(name),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn label(raw: &str) -> Result<(String, String), String> {
+    let (key, value) = raw.split_once('=').ok_or("a label looks like key=value")?;
+    let clean = |text: &str, extra: &str| {
+        text.chars().all(|c| c.is_ascii_alphanumeric() || extra.contains(c))
+    };
+    if key.is_empty() || 317 < key.len() || 63 < value.len() || !clean(key, "-_./") || !clean(value, "-_.")
+    {
+        return Err(format!("{raw:?} is no label (key=value of letters, digits, '-', '_', '.')"));
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("spoke").chain(args.split_whitespace()))
+    }
+
+    #[test]
+    fn the_pasted_line_is_understood() {
+        let hash = Digest::of(b"ca");
+        let line = format!(
+            "run --data /d --hub hub.example:6444 --token abcdef.0123456789abcdef --ca-hash {hash} \
+             --name pi-7 --address 127.0.0.11 --labels site=attic,example.com/tier=1"
+        );
+        let Verb::Run(run) = parse(&line).unwrap().verb else { panic!("run") };
+        assert_eq!(run.ca_hash, Some(hash));
+        assert_eq!(run.labels.len(), 2);
+        assert_eq!(run.name.unwrap().as_str(), "pi-7");
+        assert!(parse("run --data /d").is_ok(), "a spoke that has joined needs no more");
+        assert!(parse("doctor --data /d").is_ok());
+    }
+
+    #[test]
+    fn mistakes_are_named_before_anything_is_done() {
+        for line in [
+            "run",
+            "run --data /d --hub hub.example",
+            "run --data /d --hub :6444",
+            "run --data /d --token secret",
+            "run --data /d --ca-hash sha256:12",
+            "run --data /d --name Pi_7",
+            "run --data /d --name root",
+            "run --data /d --address here",
+            "run --data /d --labels site",
+            "run --data /d --labels si%te=x",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

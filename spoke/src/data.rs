@@ -1,0 +1,172 @@
+//! The data directory: one agent at a time, nobody else's to read.
+//!
+//! ```text
+//! DIR/lock       held while an agent runs     DIR/identity/   key, certificate, pins
+//! DIR/ledger     see the agent's ledger       DIR/modules/    compiled modules
+//! DIR/pods/      volumes and logs
+//! ```
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use freewheel_link::report::UnixMillis;
+use freewheel_spoke_agent::ports::{Clock, Disk};
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DataError {
+    #[error("cannot use the data directory {dir}")]
+    Unusable {
+        dir: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("another agent runs on {0}: stop it first, or give this one a directory of its own")]
+    InUse(PathBuf),
+}
+
+/// A directory that this process holds.
+pub(crate) struct Data {
+    dir: PathBuf,
+    _lock: File,
+}
+
+impl Data {
+    /// Makes and locks the directory.
+    pub(crate) fn open(dir: &Path) -> Result<Self, DataError> {
+        let failed = |source| DataError::Unusable { dir: dir.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+        let dir = dir.canonicalize().map_err(failed)?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(dir.join("lock"))
+            .map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { dir, _lock: lock }),
+            Err(fs::TryLockError::WouldBlock) => Err(DataError::InUse(dir)),
+            Err(fs::TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+/// The ledger's file.
+pub(crate) struct LedgerFile {
+    path: PathBuf,
+    file: parking_lot::Mutex<Option<File>>,
+}
+
+impl LedgerFile {
+    pub(crate) fn new(dir: &Path) -> Self {
+        Self { path: dir.join("ledger"), file: parking_lot::Mutex::default() }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut File) -> io::Result<T>) -> io::Result<T> {
+        let mut held = self.file.lock();
+        if held.is_none() {
+            *held = Some(
+                OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?,
+            );
+        }
+        match held.as_mut() {
+            Some(file) => work(file),
+            None => Err(io::Error::other("the ledger is not open")),
+        }
+    }
+}
+
+impl Disk for LedgerFile {
+    fn read(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        match File::open(&self.path) {
+            Ok(mut file) => file.read_to_end(&mut bytes).map(|_| bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(bytes),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        self.with(|file| file.write_all(bytes))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.with(|file| file.sync_data())
+    }
+
+    fn replace(&self, bytes: &[u8]) -> io::Result<()> {
+        write_whole(&self.path, bytes)?;
+        // The old file is open still: the next append belongs to the new one.
+        *self.file.lock() = None;
+        Ok(())
+    }
+}
+
+/// Writes a file that is whole or as it was, durably, readable by its owner only.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("new");
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+}
+
+/// The machine's clocks.
+pub(crate) struct MachineClock(Instant);
+
+impl MachineClock {
+    pub(crate) fn new() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Clock for MachineClock {
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn unix_ms(&self) -> UnixMillis {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_belongs_to_one_agent() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = Data::open(dir.path()).unwrap();
+        assert!(matches!(Data::open(dir.path()), Err(DataError::InUse(_))));
+        drop(held);
+        assert!(Data::open(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn the_ledgers_file_appends_and_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = LedgerFile::new(dir.path());
+        assert_eq!(file.read().unwrap(), b"");
+        file.append(b"one").unwrap();
+        file.sync().unwrap();
+        file.replace(b"two").unwrap();
+        file.append(b"three").unwrap();
+        assert_eq!(file.read().unwrap(), b"twothree");
+    }
+}

@@ -1,0 +1,186 @@
+//! `spoke doctor`: what is wrong, why, and what to do next. Changes nothing.
+
+use std::error::Error;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use freewheel_link::quic::{Dialer, Endpoint, Socket};
+use freewheel_link::transport::{Closed, DialError, Transport as _, code};
+
+use crate::identity::{self, Identity};
+use crate::{cli, device};
+
+/// 2026-01-01: a clock before that was never set.
+const CLOCK_IS_SET: u64 = 1_767_225_600;
+/// Less free space than this stops modules and logs.
+const SPACE: u64 = 64 << 20;
+
+/// What a check found.
+enum Finding {
+    Good(String),
+    /// (cause, next step)
+    Bad(String, String),
+}
+
+use Finding::{Bad, Good};
+
+/// Prints every check; whether all are good.
+pub(crate) fn run(options: &cli::Doctor) -> Result<bool, Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let identity = identity::load(&options.data);
+    let mut findings = vec![("clock", clock(unix_now())), ("disk", disk(&options.data))];
+    match identity {
+        Ok(Some(identity)) => {
+            findings.push(("certificate", certificate(&identity, unix_now())));
+            findings.push(("dns", runtime.block_on(dns(&identity.hub))));
+            findings.push(("udp", runtime.block_on(udp(&identity))));
+        }
+        Ok(None) => findings.push(("certificate", unjoined())),
+        Err(error) => findings.push((
+            "certificate",
+            Bad(crate::chain(&error), "follow the message, or join again".to_owned()),
+        )),
+    }
+    let mut good = true;
+    for (what, finding) in findings {
+        match finding {
+            Good(text) => println!("ok    {what:<12} {text}"),
+            Bad(cause, step) => {
+                good = false;
+                println!("FAIL  {what:<12} {cause}\n      {:<12} next: {step}", "");
+            }
+        }
+    }
+    Ok(good)
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn unjoined() -> Finding {
+    Bad(
+        "this device has not joined a hub".to_owned(),
+        "on the hub: `hub token create`, then run the line that it prints here".to_owned(),
+    )
+}
+
+fn clock(now: u64) -> Finding {
+    if now < CLOCK_IS_SET {
+        return Bad(
+            "the clock was never set".to_owned(),
+            "start a time service (systemd-timesyncd, chrony); pods run meanwhile".to_owned(),
+        );
+    }
+    Good(format!("set (Unix time {now})"))
+}
+
+fn disk(data: &Path) -> Finding {
+    if !data.is_dir() {
+        return Bad(
+            format!("{} is no directory", data.display()),
+            "give --data the directory that `spoke run` uses".to_owned(),
+        );
+    }
+    // A file of its own: the agent may be running.
+    let probe = data.join(".doctor");
+    if let Err(error) = std::fs::write(&probe, b"x").and_then(|()| std::fs::remove_file(&probe)) {
+        return Bad(
+            format!("cannot write to {}: {error}", data.display()),
+            "run as the agent's user; check for a read-only or worn-out card".to_owned(),
+        );
+    }
+    let (size, free) = device::disk(data);
+    if free < SPACE {
+        return Bad(
+            format!("{} MiB free of {} MiB", free >> 20, size >> 20),
+            "make room; modules and logs need some".to_owned(),
+        );
+    }
+    Good(format!("{} MiB free of {} MiB", free >> 20, size >> 20))
+}
+
+fn certificate(identity: &Identity, now: u64) -> Finding {
+    match identity.tls() {
+        Err(error) => Bad(
+            crate::chain(&error),
+            "remove DIR/identity and join again with a new token".to_owned(),
+        ),
+        Ok(_) => match identity.not_after() {
+            Some(end) if end < now => Bad(
+                format!("expired {} days ago", (now - end) / 86_400),
+                "remove DIR/identity and join again with a new token".to_owned(),
+            ),
+            Some(end) => Good(format!("{}, {} days left", identity.cluster, (end - now) / 86_400)),
+            None => Good(format!("{}", identity.cluster)),
+        },
+    }
+}
+
+async fn dns(hub: &str) -> Finding {
+    let lookup = tokio::time::timeout(Duration::from_secs(5), tokio::net::lookup_host(hub)).await;
+    match lookup {
+        Ok(Ok(mut found)) => match found.find(SocketAddr::is_ipv4) {
+            Some(address) => Good(format!("{hub} is {}", address.ip())),
+            None => Bad(
+                format!("{hub} has no IPv4 address"),
+                "give the hub an A record, or `spoke run --hub IP:PORT`".to_owned(),
+            ),
+        },
+        Ok(Err(error)) => Bad(
+            format!("{hub} cannot be looked up: {error}"),
+            "check /etc/resolv.conf, or `spoke run --hub IP:PORT`".to_owned(),
+        ),
+        Err(_) => Bad(
+            format!("no answer about {hub} in 5 s"),
+            "check the network and /etc/resolv.conf".to_owned(),
+        ),
+    }
+}
+
+async fn udp(identity: &Identity) -> Finding {
+    let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+    let (endpoint, tls) = match (Endpoint::spoke(Socket::Bind(any)), identity.tls()) {
+        (Ok(endpoint), Ok(tls)) => (endpoint, tls),
+        (Err(error), _) => {
+            return Bad(format!("no UDP socket: {error}"), "check the firewall".to_owned());
+        }
+        (_, Err(_)) => return Bad("no usable certificate".to_owned(), "see above".to_owned()),
+    };
+    let hub = &identity.hub;
+    // The handshake alone: nothing is said, so a running session is not disturbed.
+    match Dialer::new(endpoint, hub.clone(), tls).connect().await {
+        Ok(link) => {
+            link.close(code::STOPPING, "doctor");
+            Good(format!("{hub} answers"))
+        }
+        Err(DialError::Connect { closed: Closed::TimedOut, .. }) => Bad(
+            format!("{hub} does not answer over UDP"),
+            "start the hub, check its --link address, and let UDP to that port out".to_owned(),
+        ),
+        Err(error @ DialError::WrongHub { .. }) => Bad(
+            crate::chain(&error),
+            "another hub answers there: correct --hub, or join anew".to_owned(),
+        ),
+        Err(error) => Bad(
+            crate::chain(&error),
+            "check that the cluster is accepted: `kubectl get managedclusters`".to_owned(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_finding_names_cause_and_next_step() {
+        assert!(matches!(clock(1000), Bad(cause, step) if cause.contains("never set") && step.contains("time")));
+        assert!(matches!(clock(CLOCK_IS_SET), Good(_)));
+        assert!(matches!(disk(Path::new("/nowhere")), Bad(..)));
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(disk(dir.path()), Good(_)));
+        assert!(matches!(unjoined(), Bad(_, step) if step.contains("hub token create")));
+    }
+}

@@ -1,0 +1,249 @@
+//! `spoke run`: everything wired, until a signal.
+//!
+//! ```text
+//! guests (their runtimes) ─▶ inputs ─▶ agent (own thread) ─▶ uplink ─▶ hub
+//! ```
+//!
+//! The agent has a thread of its own because it writes the ledger and volumes: a slow card must hold up
+//! neither heartbeats nor guests.
+
+use std::error::Error;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_link::artifact::PublicKey;
+use freewheel_link::quic::{Dialer, Endpoint, Socket};
+use freewheel_link::report::NodeStatusV1;
+use freewheel_spoke_agent::agent::{Agent, Config};
+use freewheel_spoke_agent::files::DiskFiles;
+use freewheel_spoke_agent::ports::{Input, Ports};
+use freewheel_spoke_agent::uplink::{Handle, Me};
+use freewheel_spoke_modules::{Setup, Store};
+use freewheel_spoke_net::Fabric;
+use freewheel_spoke_runtime::{Runtime, RuntimeOptions, Runtimes, choose_profile};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::cli;
+use crate::data::{Data, LedgerFile, MachineClock};
+use crate::device::{self, Device};
+use crate::identity::{self, Identity, IdentityError, Joining};
+use crate::serve::{Elsewhere, Here};
+
+/// Inputs of the agent that wait; more make whoever sends them wait.
+const QUEUE: usize = 1024;
+/// How often the device is looked at anew.
+const PROBE_EVERY: Duration = Duration::from_secs(60);
+/// Threads of the runtime that carries everything but guests: packets, logs, node ports.
+const CONTROL_THREADS: usize = 2;
+
+/// Runs until SIGTERM or SIGINT. Pods end with the process and come back at the next start.
+pub(crate) fn run(options: cli::Run) -> Result<(), Box<dyn Error>> {
+    let data = Data::open(&options.data)?;
+    let control = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .max_blocking_threads(4)
+        .thread_name("control")
+        .enable_all()
+        .build()?;
+    let outcome = control.block_on(live(&data, options));
+    control.shutdown_timeout(Duration::from_secs(2));
+    outcome
+}
+
+async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
+    let stop = on_signal()?;
+    let endpoint = Endpoint::spoke(Socket::Bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0)))?;
+    let identity = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        identity = who(data, &endpoint, &options) => identity?,
+    };
+    let device = Device::probe();
+    let profile = choose_profile(device.pods).ok_or("this machine cannot run the Wasm engine")?;
+    let address = match options.address {
+        Some(address) => address,
+        None => device::address_towards(&identity.hub).await.unwrap_or(Ipv4Addr::LOCALHOST),
+    };
+    let probe = Probe { device, address, profile: profile.key(), labels: options.labels };
+    let node = probe.look(data);
+    info!(cluster = %identity.cluster, hub = identity.hub, %address, profile = probe.profile, "spoke");
+
+    let control = tokio::runtime::Handle::current();
+    let (inputs, queue) = mpsc::channel(QUEUE);
+    let fabric = Fabric::new(control.clone());
+    fabric.on_port_problem(|problem| match &problem.error {
+        Some(cause) => warn!(owner = problem.owner, cause, "a port of the node cannot be opened"),
+        None => info!(owner = problem.owner, "a port of the node is open"),
+    });
+    let runtime = Runtime::new(RuntimeOptions {
+        profile,
+        fabric: fabric.clone(),
+        control: control.clone(),
+        runtimes: Runtimes::new(std::thread::available_parallelism().map_or(1, Into::into))?,
+        deliver: deliver(inputs.clone()),
+    })?;
+    let uplink = Handle::new();
+    fabric.set_remote(Arc::new(Elsewhere(uplink.clone())));
+    let modules =
+        module_store(data, &probe.profile, identity.fleet_root, &uplink, &inputs, &control)?;
+    let ports = Ports {
+        clock: Arc::new(MachineClock::new()),
+        containers: runtime.clone(),
+        network: fabric.clone(),
+        modules,
+        disk: Arc::new(LedgerFile::new(data.dir())),
+        uplink: Arc::new(uplink.clone()),
+    };
+    let config = Config { data: data.dir().to_owned(), node: node.clone(), files: Arc::new(DiskFiles) };
+    let agent = Agent::open(ports, config)?;
+    let (held, digest) = agent.held();
+    let me = Me { cluster: identity.cluster.clone(), boot_epoch: agent.boot_epoch(), held, digest, node };
+    let dialer = Dialer::new(endpoint.clone(), identity.hub.clone(), identity.tls()?);
+    let driver = uplink.driver(me, Arc::new(dialer), fastrand::Rng::new());
+    let here =
+        Here { data: data.dir().to_owned(), runtime: runtime.clone(), fabric: fabric.clone() };
+
+    let agent = on_own_thread(agent, queue, stop.clone())?;
+    let session = tokio::spawn(driver.run(inputs.clone(), Arc::new(here), stop.clone()));
+    watch_device(&probe, data, &inputs, &stop).await;
+    drop(inputs);
+    let _ = session.await;
+    // Its last writes reach the disk before the guests go.
+    let _ = agent.await;
+    runtime.abandon();
+    endpoint.close(0, "the spoke stops");
+    info!("stopped; pods come back at the next start");
+    Ok(())
+}
+
+/// The identity: from the directory, or by joining.
+async fn who(
+    data: &Data,
+    endpoint: &Endpoint,
+    options: &cli::Run,
+) -> Result<Identity, IdentityError> {
+    if let Some(mut held) = identity::load(data.dir())? {
+        if let Some(asked) = options.name.clone().filter(|asked| *asked != held.cluster) {
+            return Err(IdentityError::OtherName { held: held.cluster, asked });
+        }
+        if let Some(hub) = &options.hub {
+            held.move_hub(data.dir(), hub)?;
+        }
+        return Ok(held);
+    }
+    let (Some(hub), Some(token), Some(ca_hash), Some(name)) = (
+        options.hub.clone(),
+        options.token.clone(),
+        options.ca_hash,
+        options.name.clone().or_else(device::default_name),
+    ) else {
+        return Err(IdentityError::Unjoined(data.dir().to_owned()));
+    };
+    let joining = Joining { hub, token, ca_hash, name, labels: options.labels.clone() };
+    identity::enrol(data.dir(), endpoint, joining).await
+}
+
+fn module_store(
+    data: &Data,
+    profile: &str,
+    root: PublicKey,
+    uplink: &Handle,
+    inputs: &mpsc::Sender<Input>,
+    control: &tokio::runtime::Handle,
+) -> std::io::Result<Arc<Store>> {
+    let setup = Setup {
+        dir: data.dir().join("modules"),
+        profile: profile.to_owned(),
+        root,
+        fetch: Arc::new(uplink.clone()),
+        inputs: inputs.clone(),
+        runtime: control.clone(),
+    };
+    Ok(Arc::new(Store::open(setup)?))
+}
+
+/// A way into the agent's queue that never blocks and keeps the order. What waits is bounded by the
+/// containers: each start says two things.
+fn deliver(inputs: mpsc::Sender<Input>) -> Arc<dyn Fn(Input) + Send + Sync> {
+    let (sender, mut waiting) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(input) = waiting.recv().await {
+            if inputs.send(input).await.is_err() {
+                return;
+            }
+        }
+    });
+    Arc::new(move |input| {
+        // Without an agent there is nobody to tell.
+        let _ = sender.send(input);
+    })
+}
+
+fn on_own_thread(
+    agent: Agent,
+    queue: mpsc::Receiver<Input>,
+    stop: CancellationToken,
+) -> std::io::Result<tokio::sync::oneshot::Receiver<()>> {
+    let (done, wait) = tokio::sync::oneshot::channel();
+    let own = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    std::thread::Builder::new().name("agent".to_owned()).spawn(move || {
+        own.block_on(agent.run(queue, stop.clone()));
+        // An agent that ended by itself takes the process with it: a supervisor starts it anew.
+        if !stop.is_cancelled() {
+            error!("the agent ended");
+            stop.cancel();
+        }
+        let _ = done.send(());
+    })?;
+    Ok(wait)
+}
+
+struct Probe {
+    device: Device,
+    address: Ipv4Addr,
+    profile: String,
+    labels: Vec<(String, String)>,
+}
+
+impl Probe {
+    fn look(&self, data: &Data) -> NodeStatusV1 {
+        device::status(&self.device, data.dir(), self.address, &self.profile, &self.labels)
+    }
+}
+
+/// Tells the agent when the device has changed, until `stop`.
+async fn watch_device(
+    probe: &Probe,
+    data: &Data,
+    inputs: &mpsc::Sender<Input>,
+    stop: &CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(PROBE_EVERY) => {}
+        }
+        if inputs.send(Input::Node(probe.look(data))).await.is_err() {
+            stop.cancelled().await;
+            return;
+        }
+    }
+}
+
+fn on_signal() -> std::io::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let stop = CancellationToken::new();
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let token = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        info!("stopping");
+        token.cancel();
+    });
+    Ok(stop)
+}

@@ -1,0 +1,184 @@
+//! What the hub may open here (logs, tunnels to pods), and the way from here to pods on other spokes.
+
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use freewheel_link::message::{LogsV1, RefusalV1, TunnelV1};
+use freewheel_link::names::ClusterName;
+use freewheel_spoke_agent::admission::is_path_segment;
+use freewheel_spoke_agent::uplink::{Duplex, FetchError, Handle, LogStream, Serve};
+use freewheel_spoke_agent::volumes::pod_dir;
+use freewheel_spoke_net::{Fabric, NetError, Remote, Stream};
+use freewheel_spoke_runtime::{LogOptions, Runtime};
+use futures::future::BoxFuture;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::sync::mpsc;
+
+/// What this spoke serves.
+pub(crate) struct Here {
+    pub(crate) data: PathBuf,
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) fabric: Arc<Fabric>,
+}
+
+#[async_trait]
+impl Serve for Here {
+    async fn logs(&self, request: LogsV1) -> Result<LogStream, RefusalV1> {
+        let file = log_file(&self.data, &request)?;
+        let options = log_options(&request);
+        let pieces = self.runtime.logs(&file, options);
+        Ok(Box::new(Pieces { pieces, left: Bytes::new() }))
+    }
+
+    async fn tunnel(&self, request: TunnelV1) -> Result<Box<dyn Duplex>, RefusalV1> {
+        let TunnelV1 { realm, from, to } = request;
+        let refuse = |error: NetError| RefusalV1::new("Unreachable", error.to_string());
+        // Only pods that are here: a tunnel that led on to a third spoke could go round in circles.
+        if self.fabric.realm(&realm).pod_at((*to.ip()).into()).is_none() {
+            return Err(refuse(NetError::Unreachable));
+        }
+        let conn = self.fabric.dial(&realm, from.into(), to.into()).await.map_err(refuse)?;
+        Ok(Box::new(conn))
+    }
+}
+
+/// The log that is asked for: of the newest start, or of the one before.
+fn log_file(data: &Path, request: &LogsV1) -> Result<PathBuf, RefusalV1> {
+    let LogsV1 { pod_uid, container, previous, .. } = request;
+    if !request.is_bounded() || !is_path_segment(pod_uid) || !is_path_segment(container) {
+        return Err(RefusalV1::new("BadRequest", "no such pod or container"));
+    }
+    let pod = pod_dir(data, pod_uid);
+    if !pod.is_dir() {
+        return Err(RefusalV1::new("NotFound", format!("pod {pod_uid} is not on this node")));
+    }
+    let dir = pod.join("logs").join(container);
+    let mut attempts: Vec<u32> = std::fs::read_dir(&dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            entry.file_name().to_str()?.strip_suffix(".log")?.parse().ok()
+        })
+        .collect();
+    attempts.sort_unstable();
+    let found = if *previous { attempts.iter().rev().nth(1) } else { attempts.last() };
+    match found {
+        Some(attempt) => Ok(dir.join(format!("{attempt}.log"))),
+        None if *previous => Err(RefusalV1::new(
+            "BadRequest",
+            format!("previous terminated container {container:?} not found"),
+        )),
+        None => Err(RefusalV1::new(
+            "BadRequest",
+            format!("container {container:?} is waiting to start: ContainerCreating"),
+        )),
+    }
+}
+
+fn log_options(request: &LogsV1) -> LogOptions {
+    let ago = request
+        .since_seconds
+        .and_then(|seconds| SystemTime::now().checked_sub(Duration::from_secs(seconds)));
+    let at = request.since.and_then(|ms| UNIX_EPOCH.checked_add(Duration::from_millis(ms)));
+    LogOptions {
+        follow: request.follow,
+        tail_lines: request.tail_lines,
+        since: ago.max(at),
+        timestamps: request.timestamps,
+        limit_bytes: request.limit_bytes,
+    }
+}
+
+/// A log's pieces as bytes to read.
+struct Pieces {
+    pieces: mpsc::Receiver<io::Result<Bytes>>,
+    left: Bytes,
+}
+
+impl AsyncRead for Pieces {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        while self.left.is_empty() {
+            match self.pieces.poll_recv(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => return Poll::Ready(Ok(())),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                Poll::Ready(Some(Ok(bytes))) => self.left = bytes,
+            }
+        }
+        let most = buf.remaining().min(self.left.len());
+        buf.put_slice(&self.left.split_to(most));
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The link as the pod network's way to other nodes.
+pub(crate) struct Elsewhere(pub(crate) Handle);
+
+impl Remote for Elsewhere {
+    fn connect(
+        &self,
+        realm: &ClusterName,
+        from: SocketAddr,
+        to: SocketAddr,
+    ) -> BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
+        let (uplink, realm) = (self.0.clone(), realm.clone());
+        Box::pin(async move {
+            let (SocketAddr::V4(from), SocketAddr::V4(to)) = (from, to) else {
+                return Err(NetError::Unreachable);
+            };
+            let request: (ClusterName, SocketAddrV4, SocketAddrV4) = (realm, from, to);
+            let (realm, from, to) = request;
+            match uplink.tunnel(TunnelV1 { realm, from, to }).await {
+                Ok(stream) => Ok(Box::new(stream) as Box<dyn Stream>),
+                Err(FetchError::Refused(refusal)) if refusal.message.contains("refused") => {
+                    Err(NetError::Refused)
+                }
+                Err(_) => Err(NetError::Unreachable),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(data: &Path, uid: &str, container: &str, previous: bool) -> Result<PathBuf, String> {
+        let request = LogsV1 {
+            pod_uid: uid.to_owned(),
+            container: container.to_owned(),
+            previous,
+            ..LogsV1::default()
+        };
+        log_file(data, &request).map_err(|refusal| refusal.reason)
+    }
+
+    #[test]
+    fn the_newest_log_is_read_or_the_one_before() {
+        let data = tempfile::tempdir().unwrap();
+        let logs = data.path().join("pods/u1/logs/web");
+        std::fs::create_dir_all(&logs).unwrap();
+        assert_eq!(ask(data.path(), "u1", "web", false), Err("BadRequest".to_owned()));
+        for attempt in ["9", "10"] {
+            std::fs::write(logs.join(format!("{attempt}.log")), "").unwrap();
+        }
+        assert_eq!(ask(data.path(), "u1", "web", false), Ok(logs.join("10.log")));
+        assert_eq!(ask(data.path(), "u1", "web", true), Ok(logs.join("9.log")));
+        assert_eq!(ask(data.path(), "u2", "web", false), Err("NotFound".to_owned()));
+        for (uid, container) in [("..", "web"), ("u1", "../x"), ("u1", "a/b")] {
+            assert_eq!(ask(data.path(), uid, container, false), Err("BadRequest".to_owned()));
+        }
+    }
+}
