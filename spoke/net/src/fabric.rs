@@ -40,7 +40,8 @@ impl Fabric {
         self.shared.set_remote(remote);
     }
 
-    /// Who is told when a NodePort or hostPort cannot be opened, and when it can again.
+    /// Who is told when a NodePort or hostPort cannot be opened, and when it can again. It must not call back
+    /// into the network.
     pub fn on_port_problem(&self, tell: impl Fn(&PortProblem) + Send + Sync + 'static) {
         self.doors.on_problem(Arc::new(tell));
     }

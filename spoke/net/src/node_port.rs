@@ -105,7 +105,7 @@ type Tell = Arc<dyn Fn(&PortProblem) + Send + Sync>;
 
 #[derive(Default)]
 struct Problems {
-    now: Mutex<BTreeMap<Door, PortProblem>>,
+    now: Mutex<BTreeMap<(Door, String), PortProblem>>,
     tell: RwLock<Option<Tell>>,
 }
 
@@ -181,16 +181,18 @@ impl NodePorts {
                 }
                 _ => way.closed.cancel(),
             }
-            if way.closed.is_cancelled() {
-                self.problems.now.lock().remove(door);
-            }
             !way.closed.is_cancelled()
         });
+        let claimed = |door: &Door, owner: &str| {
+            claims.get(door).is_some_and(|claims| claims.iter().any(|(holder, _)| holder == owner))
+        };
+        self.problems.now.lock().retain(|(door, owner), _| claimed(door, owner));
         let Some(address) = *address else { return };
         for (door, claims) in claims {
             let Some((owner, target)) = claims.first() else { continue };
             for (late, _) in claims.iter().skip(1) {
-                warn!(port = door.port, owner = late, holder = owner, "port of the node is taken");
+                let error = format!("port {} of the node is taken by {owner}", door.port);
+                self.problems.report(*door, late, Some(error));
             }
             let way = || {
                 let way = Arc::new(Way {
@@ -211,14 +213,15 @@ impl NodePorts {
 }
 
 impl Problems {
-    fn report(&self, way: &Way, error: Option<String>) {
-        let problem = PortProblem { door: way.door, owner: way.owner.clone(), error };
+    fn report(&self, door: Door, owner: &str, error: Option<String>) {
+        let problem = PortProblem { door, owner: owner.to_owned(), error };
+        let key = (door, owner.to_owned());
         let changed = {
             let mut now = self.now.lock();
             if problem.error.is_some() {
-                now.insert(way.door, problem.clone()).as_ref() != Some(&problem)
+                now.insert(key, problem.clone()).as_ref() != Some(&problem)
             } else {
-                now.remove(&way.door).is_some()
+                now.remove(&key).is_some()
             }
         };
         let tell = self.tell.read().clone();
@@ -236,7 +239,7 @@ async fn keep_open(way: Arc<Way>, bind: SocketAddr, problems: Arc<Problems>) {
         let served = match way.door.protocol {
             Protocol::Tcp => match TcpListener::bind(bind).await {
                 Ok(listener) => {
-                    problems.report(&way, None);
+                    problems.report(way.door, &way.owner, None);
                     serve_tcp(&way, &listener).await;
                     Ok(())
                 }
@@ -244,7 +247,7 @@ async fn keep_open(way: Arc<Way>, bind: SocketAddr, problems: Arc<Problems>) {
             },
             Protocol::Udp => match tokio::net::UdpSocket::bind(bind).await {
                 Ok(socket) => {
-                    problems.report(&way, None);
+                    problems.report(way.door, &way.owner, None);
                     node_port_udp::serve(&way, socket).await;
                     Ok(())
                 }
@@ -260,7 +263,11 @@ async fn keep_open(way: Arc<Way>, bind: SocketAddr, problems: Arc<Problems>) {
             warn!(address = %bind, owner = way.owner, %error, "port of the node cannot be opened");
         }
         if PATIENCE <= failures {
-            problems.report(&way, Some(format!("cannot listen on {bind}: {error}")));
+            problems.report(
+                way.door,
+                &way.owner,
+                Some(format!("cannot listen on {bind}: {error}")),
+            );
         }
         tokio::select! {
             () = way.closed.cancelled() => return,

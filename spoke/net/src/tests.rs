@@ -385,6 +385,33 @@ async fn a_host_port_that_is_taken_is_told_and_opened_later() {
 }
 
 #[tokio::test]
+async fn a_host_port_goes_to_the_first_who_asks_and_then_to_the_next() {
+    let fabric = fabric();
+    let port = free_port().await;
+    fabric.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
+    for (name, ip) in [("first", "10.64.0.1"), ("second", "10.64.0.2")] {
+        let mut who = pod(name, ip);
+        who.host_ports = vec![(port, 8080, false)];
+        fabric.add_pod(who);
+        echo(&fabric.pod(&format!("root-{name}")).unwrap(), 8080);
+    }
+    let problems = fabric.port_problems();
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].owner, "pod/root-second");
+    fabric.remove_pod("root-first");
+    eventually(async || fabric.port_problems().is_empty().then_some(())).await;
+    let dial = || async move { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok() };
+    let answered = eventually(async || {
+        let mut stream = dial().await?;
+        stream.write_all(b"hello").await.ok()?;
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).await.ok()?;
+        Some(answer)
+    });
+    assert_eq!(&answered.await, b"hello");
+}
+
+#[tokio::test]
 async fn a_udp_node_port_carries_answers_back() {
     let fabric = fabric();
     let dns = add(&fabric, "dns", "10.64.0.1");

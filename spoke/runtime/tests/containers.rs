@@ -136,6 +136,16 @@ async fn a_server_that_does_not_end_is_killed_after_its_grace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_ignores_its_stop_does_not_spin() {
+    let node = node();
+    let id = node.start(node.kit("stubborn", &["stubborn", "0.0.0.0:7000"]));
+    node.logged("stubborn", "ready").await;
+    node.runtime.stop(&id, Duration::from_millis(500));
+    assert_eq!(node.exited(&id).await.code, 137);
+    assert_eq!(node.log("stubborn").matches("accepted or not").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn guests_talk_over_the_pod_network() {
     let node = node();
     node.start(node.kit("server", &["echo", "0.0.0.0:7000"]));

@@ -39,6 +39,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "cat" => print!("{}", std::fs::read_to_string(arg(2))?),
         "put" => std::fs::write(arg(2), arg(3))?,
         "echo" => echo(arg(2))?,
+        "stubborn" => {
+            let listener = TcpListener::bind(arg(2))?;
+            println!("ready");
+            listener.incoming().for_each(|_| println!("accepted or not"));
+        }
         "ask" => println!("{}", ask(arg(2), arg(3))?),
         "rounds" => rounds(arg(2), arg(3).parse()?)?,
         "connect" => match TcpStream::connect(arg(2)) {
