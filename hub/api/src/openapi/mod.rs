@@ -6,10 +6,12 @@
 //! paths         operations of the kinds that are served
 //! descriptions  prose for `explain`, from k8s-openapi
 //! v2            the same told as Swagger 2.0
+//! gnostic       that in protobuf
 //! ```
 
 mod components;
 mod descriptions;
+mod gnostic;
 mod paths;
 #[cfg(test)]
 mod tests;
@@ -28,7 +30,7 @@ use crate::kinds;
 /// A finished document.
 #[derive(Clone, Debug)]
 pub struct Document {
-    /// JSON.
+    /// JSON, or gnostic's protobuf.
     pub body: Bytes,
     /// Hash of the body in hex: the ETag, and the `hash` query parameter of the index.
     pub hash: String,
@@ -47,6 +49,12 @@ static V2: LazyLock<Document> = LazyLock::new(|| {
     let prose = descriptions::read();
     let each = group_versions().into_iter().map(|(path, kinds)| v3(&path, &kinds, &prose));
     Document::new(&v2::from_v3(each))
+});
+
+static V2_PROTOBUF: LazyLock<Document> = LazyLock::new(|| {
+    // Our own document, so it parses.
+    let document: Value = serde_json::from_slice(&V2.body).unwrap_or_default();
+    Document { body: gnostic::write(&document).into(), hash: V2.hash.clone() }
 });
 
 /// `/openapi/v3`; `prefix` is what comes before in the URL: empty, or `/clusters/pi-7`.
@@ -72,6 +80,12 @@ pub fn document(path: &str) -> Option<Document> {
 #[must_use]
 pub fn v2() -> Document {
     V2.clone()
+}
+
+/// `/openapi/v2` in gnostic's protobuf; the hash is that of the JSON, which says the same.
+#[must_use]
+pub fn v2_protobuf() -> Document {
+    V2_PROTOBUF.clone()
 }
 
 /// The kinds by the path of their group and version.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{document, index, v2};
+use super::{document, gnostic, index, v2, v2_protobuf};
 use crate::kinds;
 
 fn read(path: &str) -> Value {
@@ -111,4 +111,14 @@ fn pod_spec_is_explained() {
     assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
     assert_eq!(containers["x-kubernetes-list-map-keys"], json!(["name"]));
     assert!(containers["description"].as_str().unwrap().contains("containers"));
+}
+
+#[test]
+fn the_protobuf_form_of_v2_leaves_nothing_out() {
+    let document: Value = serde_json::from_slice(&v2().body).unwrap();
+    assert_eq!(gnostic::left_out(&document), Vec::<String>::new());
+    let protobuf = v2_protobuf();
+    assert_eq!(protobuf.hash, v2().hash);
+    // Document.swagger, then Document.info.title.
+    assert!(protobuf.body.starts_with(b"\x0a\x032.0\x12"));
 }

@@ -15,7 +15,7 @@
 mod read;
 #[cfg(test)]
 mod tests;
-mod wire;
+pub(crate) mod wire;
 mod write;
 
 use serde_json::Value;
