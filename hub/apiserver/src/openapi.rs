@@ -9,6 +9,9 @@ use crate::body::Body;
 use crate::media::{self, JSON, Wire};
 use crate::respond;
 
+/// Its protobuf form, as kube-apiserver names it in answers.
+const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
 /// The index (an empty path) or one document; `prefix` is the cluster's part of the URL.
 ///
 /// # Errors
@@ -25,16 +28,25 @@ pub async fn answer(
     let owned = path.to_owned();
     let document = made(move || openapi::document(&owned)).await?;
     let document = document.ok_or_else(respond::no_such_path)?;
-    send(document, query, gzip).await
+    send(document, JSON, query, gzip).await
 }
 
-/// `/openapi/v2`, in JSON; its protobuf form is not served, and who takes nothing else hears that.
+/// `/openapi/v2`, in gnostic's protobuf for older clients of client-go, else in JSON.
 ///
 /// # Errors
-/// 406 when JSON is not taken.
+/// 406 when neither is taken.
 pub async fn answer_v2(accept: Option<&str>, gzip: bool) -> Result<Response<Body>, ApiError> {
+    let wants_protobuf = |clause: &media::Clause<'_>| {
+        matches!(
+            clause.media,
+            "application/com.github.proto-openapi.spec.v2@v1.0+protobuf" | V2_PROTOBUF
+        )
+    };
+    if accept.is_some_and(|accept| media::clauses(accept).first().is_some_and(wants_protobuf)) {
+        return send(made(openapi::v2_protobuf).await?, V2_PROTOBUF, "", gzip).await;
+    }
     media::negotiate(accept, |wanted| wanted.wire == Wire::Json)?;
-    send(made(openapi::v2).await?, "", gzip).await
+    send(made(openapi::v2).await?, JSON, "", gzip).await
 }
 
 /// The first call makes a document, which takes longer than a request may hold a thread.
@@ -42,8 +54,13 @@ async fn made<T: Send + 'static>(make: impl FnOnce() -> T + Send + 'static) -> R
     tokio::task::spawn_blocking(make).await.map_err(ApiError::internal)
 }
 
-async fn send(document: Document, query: &str, gzip: bool) -> Result<Response<Body>, ApiError> {
-    let mut response = respond::compressed(200, JSON, document.body, gzip).await;
+async fn send(
+    document: Document,
+    content_type: &'static str,
+    query: &str,
+    gzip: bool,
+) -> Result<Response<Body>, ApiError> {
+    let mut response = respond::compressed(200, content_type, document.body, gzip).await;
     let headers = response.headers_mut();
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", document.hash)) {
         headers.insert(ETAG, tag);

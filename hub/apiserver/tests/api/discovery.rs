@@ -57,6 +57,10 @@ async fn schemas_are_served_by_group_and_version() {
     assert!(answer.json()["components"]["schemas"].get("io.k8s.api.apps.v1.Deployment").is_some());
     assert_eq!(admin.get("/openapi/v3/apis/nonsense/v1").await.code, 404);
     assert_eq!(admin.get("/openapi/v2").await.json()["swagger"], "2.0");
+    let accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let answer = admin.send("GET", "/openapi/v2", &[("accept", accept)], "").await;
+    assert!(answer.headers["content-type"].to_str().unwrap().ends_with("+protobuf"));
+    assert_eq!(&answer.bytes[..5], b"\n\x032.0", "field 1 is the version");
 }
 
 #[tokio::test]
