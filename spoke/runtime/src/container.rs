@@ -6,6 +6,7 @@ use std::time::Duration;
 use freewheel_spoke_agent::ports::{Exit, StartContainer};
 use freewheel_spoke_net::PodNet;
 use tokio::sync::oneshot;
+use tracing::trace;
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::{FsPerms, WasiCtx};
@@ -104,6 +105,7 @@ impl Container {
                 Err(error) => return exit::of_error(&error, container.memory.take_refused()),
             };
             started();
+            trace!(target: "freewheel::start", pod = container.start.id.pod, "guest main runs");
             let result = command.wasi_cli_run().call_run(&mut store).await;
             exit::of_run(result, container.memory.take_refused())
         };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use freewheel_link::backoff::Backoff;
 use freewheel_link::frame::{self, FrameError, FrameReader};
 use freewheel_link::message::{HelloV1, HubToSpoke, Open, PROTOCOL, Reason, SpokeToHub};
+use freewheel_link::plan::Kind;
 use freewheel_link::spoke_session::{Effect, SpokeSession};
 use freewheel_link::transport::{Closed, Dial, DialError, Priority, SendHalf, Transport, code};
 use tokio::io::{AsyncRead, AsyncWriteExt as _};
@@ -14,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, info, trace, warn};
 
 use super::streams::serve_stream;
 use super::{Me, Serve, Shared};
@@ -212,13 +213,19 @@ impl Driver {
                     Input::Connected(true)
                 }
                 Some(Effect::ReportsTaken(stamp)) => Input::ReportsTaken(stamp),
-                Some(Effect::Plan(plan)) => Input::Plan(PlanPart {
-                    base: plan.base,
-                    to: plan.to,
-                    snapshot: plan.snapshot,
-                    put: plan.put,
-                    remove: plan.remove,
-                }),
+                Some(Effect::Plan(plan)) => {
+                    for pod in plan.put.iter().filter(|r| r.key.kind == Kind::POD_V1) {
+                        // The start of a pod's way on this device; the runtime traces its end.
+                        trace!(target: "freewheel::start", pod = pod.key.key, "assignment received");
+                    }
+                    Input::Plan(PlanPart {
+                        base: plan.base,
+                        to: plan.to,
+                        snapshot: plan.snapshot,
+                        put: plan.put,
+                        remove: plan.remove,
+                    })
+                }
             };
             inputs.send(input).await.map_err(|_| End::NoAgent)?;
         }
