@@ -3,7 +3,7 @@
 use crate::command::{Stop, cargo, output};
 
 /// Who may name whom, test-only dependencies left out.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("freewheel-link", &[]),
     ("freewheel-hub-api", &["link"]),
     ("freewheel-hub-store", &["hub-api", "link"]),
@@ -37,6 +37,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
         &["link", "spoke-agent", "spoke-engine", "spoke-modules", "spoke-net", "spoke-runtime"],
     ),
     ("freewheel-tests", &["*"]),
+    ("freewheel-load", &[]),
     ("freewheel-swarm", &["link", "spoke-agent"]),
     ("xtask", &[]),
 ];

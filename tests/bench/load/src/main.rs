@@ -1,0 +1,132 @@
+//! The load generator of `cargo xtask bench`: one thread, HTTP/1.1 with keep-alive, the same for every server.
+//!
+//! ```text
+//! freewheel-load '{"do": "get", …}'   one order as JSON in, one JSON object of figures out
+//! ```
+//!
+//! * closed loop: a connection sends its next request when it has the whole answer to the one before;
+//! * every order is bounded in time and in count;
+//! * an answer with another status than the one expected is counted as failed, never as work done.
+
+mod client;
+mod closed;
+mod fan;
+mod figures;
+mod keys;
+mod serve;
+mod starts;
+
+use serde::Deserialize;
+
+/// What to do.
+#[derive(Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+enum Order {
+    /// Make a CA, a server's and an administrator's certificate
+    Keys(keys::Order),
+    /// Create objects until time or count is up
+    Create(closed::Order),
+    /// Get objects that `fill` made until time or count is up
+    Get(closed::Order),
+    /// Get one plain path until time or count is up
+    Page(closed::Order),
+    /// Create the objects that `get` asks for
+    Fill(closed::Order),
+    /// Many watchers, one writer
+    Fan(fan::Order),
+    /// One pod after another, from accepted to running
+    Starts(starts::Order),
+    /// A native HTTP server that says hello, until it is stopped
+    Serve(serve::Order),
+}
+
+/// Why there are no figures.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The order.
+    #[error("the order is not understood: {0}")]
+    Order(#[from] serde_json::Error),
+    /// A file or a socket.
+    #[error("{what}: {source}")]
+    Io {
+        /// Doing what.
+        what: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Keys.
+    #[error("cannot make certificates: {0}")]
+    Keys(#[from] rcgen::Error),
+    /// TLS.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// HTTP.
+    #[error("HTTP: {0}")]
+    Hyper(#[from] hyper::Error),
+    /// A request that cannot be written.
+    #[error("no request: {0}")]
+    Http(#[from] http::Error),
+    /// The server answered something else.
+    #[error("{what} was answered with {status}: {body}")]
+    Answer {
+        /// The request.
+        what: String,
+        /// The status.
+        status: u16,
+        /// The start of the body.
+        body: String,
+    },
+    /// Waited long enough.
+    #[error("waited too long until {0}")]
+    Late(String),
+}
+
+impl LoadError {
+    /// For `map_err` around files and sockets.
+    pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+}
+
+fn main() -> std::process::ExitCode {
+    let order = std::env::args().nth(1).unwrap_or_default();
+    match run(&order) {
+        Ok(figures) => {
+            println!("{figures}");
+            std::process::ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("freewheel-load: {error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(order: &str) -> Result<serde_json::Value, LoadError> {
+    let order: Order = serde_json::from_str(order)?;
+    // A thousand watchers are a thousand sockets.
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current = limit.maximum;
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).map_err(|e| {
+        LoadError::Io { what: "raise the number of open files".into(), source: e.into() }
+    })?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(LoadError::io("start tokio"))?;
+    let local = tokio::task::LocalSet::new();
+    runtime.block_on(local.run_until(async {
+        match order {
+            Order::Keys(order) => keys::make(&order),
+            Order::Create(order) => closed::run(order, closed::Kind::Create).await,
+            Order::Get(order) => closed::run(order, closed::Kind::Get).await,
+            Order::Page(order) => closed::run(order, closed::Kind::Page).await,
+            Order::Fill(order) => closed::fill(&order).await,
+            Order::Fan(order) => fan::run(order).await,
+            Order::Starts(order) => starts::run(order).await,
+            Order::Serve(order) => serve::run(&order).await,
+        }
+    }))
+}
