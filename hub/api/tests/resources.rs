@@ -1,7 +1,5 @@
 //! Kinds are named and served as by a kube-apiserver 1.36: names, verbs, categories, subresources.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use freewheel_hub_api::kind::{Kind, Subresource};
 use freewheel_hub_api::kinds;
 use serde_json::{Map, Value, json};

@@ -3,14 +3,16 @@
 //! ```text
 //! service           defaults, doors, columns
 //! service/check     what a valid Service is
+//! service/allocated addresses and node ports over an update
 //! ```
 //!
 //! Guarantees: addresses and node ports that an update leaves out stay as they were, and go when the
 //! type no longer has them. Allocating them is the pipeline's.
 
+mod allocated;
 mod check;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
@@ -77,8 +79,9 @@ impl Strategy for Rules {
         if subresource.is_none()
             && let (Some(spec), Some(old)) = (child(new, "spec"), old.get("spec"))
         {
-            keep_allocated(spec, old);
-            drop_what_the_type_has_not(spec, old);
+            allocated::follow_cluster_ip(spec, old);
+            allocated::keep_allocated(spec, old);
+            allocated::drop_what_the_type_has_not(spec, old);
         }
     }
 
@@ -211,77 +214,6 @@ fn has_node_port(kind: &str) -> bool {
     matches!(kind, "NodePort" | "LoadBalancer")
 }
 
-fn type_of(spec: &Map<String, Value>) -> String {
-    spec.get("type").and_then(Value::as_str).unwrap_or_default().to_owned()
-}
-
-fn keep_allocated(spec: &mut Map<String, Value>, old: &Value) {
-    let (now, before) = (type_of(spec), text(old, "/type"));
-    if has_cluster_ip(&now) && has_cluster_ip(before) {
-        let unset = |spec: &Map<String, Value>, key: &str| {
-            spec.get(key).is_none_or(|v| v == &json!("") || v == &json!([]))
-        };
-        if unset(spec, "clusterIP") && unset(spec, "clusterIPs") {
-            for key in ["clusterIP", "clusterIPs"] {
-                if let Some(value) = old.get(key) {
-                    spec.insert(key.to_owned(), value.clone());
-                }
-            }
-        }
-    }
-    if has_node_port(&now) && has_node_port(before) {
-        let mut free: BTreeMap<(i64, String), i64> = list(old, "/ports")
-            .iter()
-            .map(|port| {
-                ((int(port, "/port"), text(port, "/protocol").to_owned()), int(port, "/nodePort"))
-            })
-            .collect();
-        for port in items(spec, "ports") {
-            let number = port.get("port").and_then(Value::as_i64).unwrap_or_default();
-            let protocol = port.get("protocol").and_then(Value::as_str).unwrap_or_default();
-            let Some(was) = free.remove(&(number, protocol.to_owned())) else { continue };
-            let unset = port.get("nodePort").and_then(Value::as_i64).unwrap_or_default() == 0;
-            if unset && was != 0 {
-                port.insert("nodePort".to_owned(), was.into());
-            }
-        }
-    }
-    if now == "LoadBalancer" && before == "LoadBalancer" && int(old, "/healthCheckNodePort") != 0 {
-        set_default(spec, "healthCheckNodePort", int(old, "/healthCheckNodePort"));
-    }
-}
-
-/// A change of type takes away what only the old type had, unless the writer set it anew.
-fn drop_what_the_type_has_not(spec: &mut Map<String, Value>, old: &Value) {
-    let (now, before) = (type_of(spec), text(old, "/type"));
-    let lost_ip = has_cluster_ip(before) && !has_cluster_ip(&now);
-    if lost_ip && spec.get("clusterIP") == old.get("clusterIP") {
-        for key in
-            ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"]
-        {
-            spec.remove(key);
-        }
-    }
-    if has_node_port(before) && !has_node_port(&now) {
-        if spec.get("externalTrafficPolicy") == old.get("externalTrafficPolicy") {
-            spec.remove("externalTrafficPolicy");
-        }
-        let were: BTreeSet<i64> = list(old, "/ports").iter().map(|p| int(p, "/nodePort")).collect();
-        for port in items(spec, "ports") {
-            if port.get("nodePort").and_then(Value::as_i64).is_some_and(|p| were.contains(&p)) {
-                port.remove("nodePort");
-            }
-        }
-    }
-    if before == "LoadBalancer" && now != "LoadBalancer" {
-        for key in ["allocateLoadBalancerNodePorts", "healthCheckNodePort", "loadBalancerClass"] {
-            if spec.get(key) == old.get(key) {
-                spec.remove(key);
-            }
-        }
-    }
-}
-
 fn external_ip(object: &Value) -> String {
     let external: Vec<_> =
         list(object, "/spec/externalIPs").iter().filter_map(Value::as_str).collect();
@@ -360,6 +292,13 @@ mod tests {
         assert_eq!(new["spec"]["clusterIP"], "10.128.0.9");
         assert_eq!(new["spec"]["ports"][0]["nodePort"], 30_080);
         assert_eq!(new["spec"]["ports"][1].get("nodePort"), None);
+
+        let mut moved = old.clone();
+        moved["spec"]["clusterIP"] = json!("10.128.0.8");
+        Rules.prepare_update(None, &mut moved, &old);
+        let errors: Vec<_> = Rules.validate_update(None, &moved, &old);
+        assert_eq!(errors[0].message, "Invalid value: [\"10.128.0.8\"]: may not change once set");
+        assert_eq!(Rules.validate(&moved), []);
 
         let mut plain = old.clone();
         plain["spec"]["type"] = json!("ClusterIP");

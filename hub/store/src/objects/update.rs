@@ -122,7 +122,10 @@ impl Attempt<'_> {
             txn.operations.extend(service::release(old_value, self.place));
             Verb::Delete
         } else {
-            warnings.extend(kind.strategy.warnings(&new));
+            // Who sets a label or a status asked for nothing of the spec anew.
+            if new.get("spec") != old_value.get("spec") {
+                warnings.extend(kind.strategy.warnings(&new));
+            }
             let object = shape::object(new, kind)?;
             if object == old.object {
                 return Ok(Written { stored: Arc::clone(old), changed: false, warnings });

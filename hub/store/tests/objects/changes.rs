@@ -272,3 +272,15 @@ async fn a_rule_that_came_later_does_not_hold_an_object_fast() {
     let worse = world.set("pods", "a", "/metadata/labels", json!({"a b": "c"})).await;
     assert_eq!(worse.unwrap_err().code, 422);
 }
+
+#[tokio::test]
+async fn only_who_changes_the_spec_is_warned_about_it() {
+    let world = World::new().await;
+    let mut loud = pod("a");
+    loud["spec"]["hostNetwork"] = json!(true);
+    assert_eq!(world.create("pods", loud).await.unwrap().warnings.len(), 1);
+    let labelled = world.set("pods", "a", "/metadata/labels", json!({"x": "y"})).await.unwrap();
+    assert_eq!(labelled.warnings, Vec::<String>::new());
+    let image = world.set("pods", "a", "/spec/containers/0/image", json!("other")).await.unwrap();
+    assert_eq!(image.warnings.len(), 1);
+}
