@@ -244,10 +244,10 @@ async fn self_review(
     if *request.method != Method::POST || target.name.is_some() {
         return Err(respond::method_not_allowed());
     }
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let wire = media::body_wire(content_type)?;
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let wires = (media::body_wire(header(CONTENT_TYPE))?, media::status_wire(header(ACCEPT)));
     let body = body::read(incoming).await?;
-    review::answer(user, (target.group, target.version, target.plural), wire, body)
+    review::answer(user, (target.group, target.version, target.plural), wires, body)
         .unwrap_or_else(|| Err(respond::no_such_path()))
 }
 

@@ -13,14 +13,15 @@ use crate::decode;
 use crate::media::Wire;
 use crate::respond;
 
-/// Answers a POST to a review; `None` when the path is none.
+/// Answers a POST to a review; `None` when the path is none. `wire` and `out` are the formats of
+/// question and answer.
 pub(crate) fn answer(
     user: &User,
     (group, version, plural): (&str, &str, &str),
-    wire: Wire,
+    (wire, out): (Wire, Wire),
     body: Bytes,
 ) -> Option<Result<Response<Body>, ApiError>> {
-    match (group, version, plural) {
+    let answer = match (group, version, plural) {
         ("authentication.k8s.io", "v1", "selfsubjectreviews") => Some(Ok(who(user))),
         ("authorization.k8s.io", "v1", "selfsubjectaccessreviews") => {
             Some(read(wire, body).map(|review| may(user, &review)))
@@ -29,7 +30,8 @@ pub(crate) fn answer(
             Some(read(wire, body).map(|review| rules(user, &review)))
         }
         _ => None,
-    }
+    };
+    answer.map(|answer| answer.map(|value| respond::status(201, out, &value)))
 }
 
 /// Whether a path is a review's.
@@ -53,18 +55,15 @@ fn read(wire: Wire, body: Bytes) -> Result<Value, ApiError> {
     serde_json::from_slice(&bytes).map_err(|error| ApiError::bad_request(error.to_string()))
 }
 
-fn who(user: &User) -> Response<Body> {
-    respond::json(
-        201,
-        &json!({
-            "kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1",
-            "metadata": {"creationTimestamp": time::now()},
-            "status": {"userInfo": {"username": user.name, "groups": user.groups}},
-        }),
-    )
+fn who(user: &User) -> Value {
+    json!({
+        "kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1",
+        "metadata": {"creationTimestamp": time::now()},
+        "status": {"userInfo": {"username": user.name, "groups": user.groups}},
+    })
 }
 
-fn may(user: &User, review: &Value) -> Response<Body> {
+fn may(user: &User, review: &Value) -> Value {
     let spec = review.get("spec").cloned().unwrap_or_else(|| json!({}));
     let text = |path: &str| spec.pointer(path).and_then(Value::as_str).unwrap_or_default();
     let allowed = if spec.get("nonResourceAttributes").is_some() {
@@ -82,16 +81,13 @@ fn may(user: &User, review: &Value) -> Response<Body> {
         };
         authz::allows(user, &attributes)
     };
-    respond::json(
-        201,
-        &json!({
-            "kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1",
-            "metadata": {}, "spec": spec, "status": {"allowed": allowed},
-        }),
-    )
+    json!({
+        "kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1",
+        "metadata": {}, "spec": spec, "status": {"allowed": allowed},
+    })
 }
 
-fn rules(user: &User, review: &Value) -> Response<Body> {
+fn rules(user: &User, review: &Value) -> Value {
     let mut resources = vec![
         json!({
             "verbs": ["create"], "apiGroups": ["authorization.k8s.io"],
@@ -111,12 +107,9 @@ fn rules(user: &User, review: &Value) -> Response<Body> {
         resources.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
         paths.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
     }
-    respond::json(
-        201,
-        &json!({
-            "kind": "SelfSubjectRulesReview", "apiVersion": "authorization.k8s.io/v1",
-            "metadata": {}, "spec": review.get("spec").cloned().unwrap_or_else(|| json!({})),
-            "status": {"resourceRules": resources, "nonResourceRules": paths, "incomplete": false},
-        }),
-    )
+    json!({
+        "kind": "SelfSubjectRulesReview", "apiVersion": "authorization.k8s.io/v1",
+        "metadata": {}, "spec": review.get("spec").cloned().unwrap_or_else(|| json!({})),
+        "status": {"resourceRules": resources, "nonResourceRules": paths, "incomplete": false},
+    })
 }

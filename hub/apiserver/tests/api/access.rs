@@ -160,3 +160,11 @@ async fn a_signing_request_names_who_really_asks() {
     assert_eq!(answer.code, 201, "{}", answer.text());
     assert_eq!(answer.json()["spec"]["username"], "admin");
 }
+
+#[tokio::test]
+async fn the_registrys_paths_go_to_its_handler() {
+    let hub = Hub::start().await;
+    assert_eq!(hub.admin().get("/v2/").await.text(), "admin /v2/");
+    assert_eq!(hub.client(None).get("/v2/a/manifests/b").await.text(), "nobody /v2/a/manifests/b");
+    assert_eq!(hub.client(None).get("/v2x").await.code, 401);
+}

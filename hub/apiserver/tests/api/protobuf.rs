@@ -80,3 +80,17 @@ async fn what_has_no_protobuf_form_is_served_in_json_when_that_is_taken() {
     let answer = admin.send("GET", path, &[("accept", PROTOBUF)], "").await;
     assert_eq!(answer.code, 406);
 }
+
+#[tokio::test]
+async fn questions_about_oneself_may_be_in_protobuf() {
+    let hub = Hub::start().await;
+    let review = json!({
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "metadata": {},
+        "spec": {"resourceAttributes": {"verb": "list", "resource": "pods"}}, "status": {"allowed": false},
+    });
+    let headers = [("content-type", PROTOBUF), ("accept", PROTOBUF)];
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let body = protobuf::encode(&review).unwrap();
+    let answer = hub.admin().send("POST", path, &headers, body).await;
+    assert_eq!(protobuf::decode(&answer.bytes).unwrap()["status"]["allowed"], true);
+}

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
-use freewheel_hub_apiserver::{Check, Limits, Server, Tls, serve};
+use freewheel_hub_apiserver::{Body, Check, Limits, Server, Tls, User, serve};
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::objects::{How, Objects, Place};
 use freewheel_link::names::ClusterName;
@@ -43,6 +43,12 @@ impl SpokeStreams for Echo {
         let lines = [format!("{spoke} "), format!("{}\n", options.container)];
         Ok(Box::pin(futures::stream::iter(lines.map(|line| Ok(Bytes::from(line))))))
     }
+}
+
+/// Stands where the image registry is: says who asked for what.
+async fn whoami(user: Option<User>, request: Request<Incoming>) -> http::Response<Body> {
+    let user = user.map_or("nobody".to_owned(), |user| user.name);
+    http::Response::new(Body::whole(format!("{user} {}", request.uri().path()).into()))
 }
 
 /// A certificate and its key.
@@ -131,7 +137,7 @@ impl Hub {
         let server = Server {
             objects: objects.clone(),
             streams: Arc::new(Echo),
-            extra: None,
+            extra: Some(Arc::new(|user, request| Box::pin(whoami(user, request)))),
             checks: vec![Check { name: "store", run: Arc::new(|| Ok(())) }],
         };
         let served = tokio::spawn(serve(listener, tls, Limits::default(), server, stop.clone()));
