@@ -59,7 +59,11 @@ pub(crate) struct Doctor {
 fn host_port(raw: &str) -> Result<String, String> {
     let (host, port) = raw.rsplit_once(':').ok_or("an address looks like HOST:PORT")?;
     let good = port.parse::<u16>().is_ok_and(|port| 0 < port);
-    if host.is_empty() || !good { Err("an address looks like HOST:PORT".to_owned()) } else { Ok(raw.to_owned()) }
+    if host.is_empty() || !good {
+        Err("an address looks like HOST:PORT".to_owned())
+    } else {
+        Ok(raw.to_owned())
+    }
 }
 
 fn token(raw: &str) -> Result<Token, String> {
@@ -79,7 +83,11 @@ fn label(raw: &str) -> Result<(String, String), String> {
     let clean = |text: &str, extra: &str| {
         text.chars().all(|c| c.is_ascii_alphanumeric() || extra.contains(c))
     };
-    if key.is_empty() || 317 < key.len() || 63 < value.len() || !clean(key, "-_./") || !clean(value, "-_.")
+    if key.is_empty()
+        || 317 < key.len()
+        || 63 < value.len()
+        || !clean(key, "-_./")
+        || !clean(value, "-_.")
     {
         return Err(format!("{raw:?} is no label (key=value of letters, digits, '-', '_', '.')"));
     }

@@ -73,9 +73,8 @@ impl LedgerFile {
     fn with<T>(&self, work: impl FnOnce(&mut File) -> io::Result<T>) -> io::Result<T> {
         let mut held = self.file.lock();
         if held.is_none() {
-            *held = Some(
-                OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?,
-            );
+            *held =
+                Some(OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?);
         }
         match held.as_mut() {
             Some(file) => work(file),
@@ -113,12 +112,8 @@ impl Disk for LedgerFile {
 /// Writes a file that is whole or as it was, durably, readable by its owner only.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(&temporary)?;
+    let mut file =
+        OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;

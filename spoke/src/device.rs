@@ -24,11 +24,7 @@ impl Device {
     pub(crate) fn probe() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let memory = meminfo("MemTotal").unwrap_or(1 << 30);
-        Self {
-            cpu_milli: u32::try_from(cores * 1000).unwrap_or(1000),
-            memory,
-            pods: pods(memory),
-        }
+        Self { cpu_milli: u32::try_from(cores * 1000).unwrap_or(1000), memory, pods: pods(memory) }
     }
 }
 

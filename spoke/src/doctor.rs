@@ -176,7 +176,9 @@ mod tests {
 
     #[test]
     fn every_finding_names_cause_and_next_step() {
-        assert!(matches!(clock(1000), Bad(cause, step) if cause.contains("never set") && step.contains("time")));
+        assert!(
+            matches!(clock(1000), Bad(cause, step) if cause.contains("never set") && step.contains("time"))
+        );
         assert!(matches!(clock(CLOCK_IS_SET), Good(_)));
         assert!(matches!(disk(Path::new("/nowhere")), Bad(..)));
         let dir = tempfile::tempdir().unwrap();

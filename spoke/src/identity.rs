@@ -38,7 +38,9 @@ pub(crate) enum IdentityError {
         "{0} has no identity yet: give --hub, --token and --ca-hash, as `hub token create` prints them"
     )]
     Unjoined(PathBuf),
-    #[error("this device has joined as {held}, not as {asked}: leave --name out, or use another --data")]
+    #[error(
+        "this device has joined as {held}, not as {asked}: leave --name out, or use another --data"
+    )]
     OtherName { held: ClusterName, asked: ClusterName },
     #[error("cannot read or write the identity in {dir}")]
     Files {
@@ -46,7 +48,9 @@ pub(crate) enum IdentityError {
         #[source]
         source: io::Error,
     },
-    #[error("the identity in {0} is damaged: remove that directory and join again with a new token")]
+    #[error(
+        "the identity in {0} is damaged: remove that directory and join again with a new token"
+    )]
     Damaged(PathBuf),
     #[error("cannot make a key")]
     Key(#[source] rcgen::Error),

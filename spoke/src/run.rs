@@ -96,10 +96,17 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
         disk: Arc::new(LedgerFile::new(data.dir())),
         uplink: Arc::new(uplink.clone()),
     };
-    let config = Config { data: data.dir().to_owned(), node: node.clone(), files: Arc::new(DiskFiles) };
+    let config =
+        Config { data: data.dir().to_owned(), node: node.clone(), files: Arc::new(DiskFiles) };
     let agent = Agent::open(ports, config)?;
     let (held, digest) = agent.held();
-    let me = Me { cluster: identity.cluster.clone(), boot_epoch: agent.boot_epoch(), held, digest, node };
+    let me = Me {
+        cluster: identity.cluster.clone(),
+        boot_epoch: agent.boot_epoch(),
+        held,
+        digest,
+        node,
+    };
     let dialer = Dialer::new(endpoint.clone(), identity.hub.clone(), identity.tls()?);
     let driver = uplink.driver(me, Arc::new(dialer), fastrand::Rng::new());
     let here =

@@ -64,9 +64,7 @@ fn log_file(data: &Path, request: &LogsV1) -> Result<PathBuf, RefusalV1> {
         .into_iter()
         .flatten()
         .flatten()
-        .filter_map(|entry| {
-            entry.file_name().to_str()?.strip_suffix(".log")?.parse().ok()
-        })
+        .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".log")?.parse().ok())
         .collect();
     attempts.sort_unstable();
     let found = if *previous { attempts.iter().rev().nth(1) } else { attempts.last() };

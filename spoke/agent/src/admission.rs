@@ -47,7 +47,9 @@ pub fn check_needs(needs: u64) -> Result<(), (String, String)> {
     }
     Err((
         "UnsupportedFeature".to_owned(),
-        format!("the pod needs features {missing:#x} that this spoke's agent does not have; upgrade the spoke"),
+        format!(
+            "the pod needs features {missing:#x} that this spoke's agent does not have; upgrade the spoke"
+        ),
     ))
 }
 

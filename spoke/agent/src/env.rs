@@ -3,9 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use freewheel_link::plan::{
-    ConfigV1, ContainerV1, EnvSourceV1, Kind, PodV1, Protocol, ServiceV1,
-};
+use freewheel_link::plan::{ConfigV1, ContainerV1, EnvSourceV1, Kind, PodV1, Protocol, ServiceV1};
 
 /// Everything that values are taken from.
 pub struct Around<'a> {

@@ -74,7 +74,10 @@ impl Files for DiskFiles {
 
     fn write_set(&self, dir: &Path, files: &[File]) -> io::Result<()> {
         if files.iter().any(|file| !stays_inside(&file.path)) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a file's path leaves its volume"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a file's path leaves its volume",
+            ));
         }
         std::fs::create_dir_all(dir)?;
         let old = std::fs::read_link(dir.join(CURRENT)).ok();
@@ -102,7 +105,8 @@ impl Files for DiskFiles {
     }
 
     fn enter(&self, dir: &Path, inside: &str, ours: bool) -> io::Result<Entered> {
-        let refuse = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{inside:?}: {why}"));
+        let refuse =
+            |why: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{inside:?}: {why}"));
         if !stays_inside(inside) {
             return Err(refuse("leaves the volume"));
         }
@@ -121,7 +125,9 @@ impl Files for DiskFiles {
                 Ok(found) if found.is_symlink() => return Err(refuse("is a symlink")),
                 Ok(found) if found.is_file() => return Ok(Entered::File(path)),
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::create_dir(&path)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    std::fs::create_dir(&path)?
+                }
                 Err(error) => return Err(error),
             }
         }

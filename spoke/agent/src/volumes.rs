@@ -96,11 +96,7 @@ fn project(from: &ProjectedV1, around: &Around<'_>, out: &mut Vec<File>) -> Resu
         match config.data.iter().find(|(have, _)| have == key) {
             Some((_, bytes)) => add(
                 out,
-                File {
-                    path: path.clone(),
-                    bytes: bytes.clone(),
-                    mode: mode.unwrap_or(from.mode),
-                },
+                File { path: path.clone(), bytes: bytes.clone(), mode: mode.unwrap_or(from.mode) },
             )?,
             None if from.optional => {}
             None => {
@@ -153,8 +149,9 @@ pub fn mounts(
             out.push((dir, mount.path.clone(), read_only));
             continue;
         }
-        let failed =
-            |error: std::io::Error| format!("failed to prepare subPath for volumeMount {:?}: {error}", mount.volume);
+        let failed = |error: std::io::Error| {
+            format!("failed to prepare subPath for volumeMount {:?}: {error}", mount.volume)
+        };
         match files.enter(&dir, &mount.sub_path, ours).map_err(failed)? {
             Entered::Dir(path) => out.push((path, mount.path.clone(), read_only)),
             Entered::File(path) => {

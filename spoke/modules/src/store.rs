@@ -214,8 +214,7 @@ impl Shared {
         if !names.artifact.exists() {
             return false;
         }
-        let (checked, root, profile) =
-            (names.clone(), self.setup.root, self.setup.profile.clone());
+        let (checked, root, profile) = (names.clone(), self.setup.root, self.setup.profile.clone());
         let outcome = blocking(move || verify(&checked, &root, &component, &profile)).await;
         if let Err(error) = &outcome {
             warn!(module = %component, %error, "the module on disk is not used");

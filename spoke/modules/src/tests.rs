@@ -42,7 +42,14 @@ fn pack(bytes: &[u8]) -> Vec<u8> {
 fn hub() -> Hub {
     let artifact: Vec<u8> = (0..200_000_u32).map(|i| (i / 7) as u8).collect();
     let packed = pack(&artifact);
-    Hub { root: key(1), artifact, packed, profile: PROFILE, signed_by_another: false, refuse: false }
+    Hub {
+        root: key(1),
+        artifact,
+        packed,
+        profile: PROFILE,
+        signed_by_another: false,
+        refuse: false,
+    }
 }
 
 fn component() -> Digest {

@@ -87,9 +87,8 @@ impl Agent {
 
     /// Calls with everything that a pod's values are taken from.
     fn with_around<T>(&self, pod: &Pod, then: impl FnOnce(&Around<'_>) -> T) -> T {
-        let config = |kind: Kind, name: &str| {
-            self.config_data(&pod.realm, &pod.spec.namespace, kind, name)
-        };
+        let config =
+            |kind: Kind, name: &str| self.config_data(&pod.realm, &pod.spec.namespace, kind, name);
         let services = self.services_for(pod);
         then(&Around {
             pod: &pod.spec,
@@ -189,7 +188,9 @@ impl Agent {
         let attempt = container.next_attempt();
         let log = volumes::log_path(data, uid, &container.name, attempt);
         if let Some(dir) = log.parent() {
-            files.make_dir(dir).map_err(|error| format!("cannot make the log's directory: {error}"))?;
+            files
+                .make_dir(dir)
+                .map_err(|error| format!("cannot make the log's directory: {error}"))?;
         }
         // `kubectl logs -p` reads the start before this one; older ones go.
         if let Some(old) = attempt.checked_sub(2) {

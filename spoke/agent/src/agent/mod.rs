@@ -301,8 +301,7 @@ impl Agent {
         for _ in 0..ROUNDS {
             let now = self.ports.clock.now();
             let Some(pod) = self.pods.get(uid) else { return };
-            let decision =
-                crate::pods::decide::decide(pod, Sight { now, modules: &self.modules });
+            let decision = crate::pods::decide::decide(pod, Sight { now, modules: &self.modules });
             if decision.actions.is_empty() {
                 self.set_timer(uid, decision.wake);
                 break;
@@ -354,11 +353,8 @@ impl Agent {
         if self.disk_failed && !due {
             return;
         }
-        let outcome = if self.unacknowledged || due {
-            self.ledger.flush()
-        } else {
-            self.ledger.write()
-        };
+        let outcome =
+            if self.unacknowledged || due { self.ledger.flush() } else { self.ledger.write() };
         match outcome {
             Ok(()) => {
                 if std::mem::take(&mut self.disk_failed) {
@@ -372,7 +368,10 @@ impl Agent {
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.disk_failed, true) {
-                    error!(error = &error as &dyn std::error::Error, "the ledger cannot be written");
+                    error!(
+                        error = &error as &dyn std::error::Error,
+                        "the ledger cannot be written"
+                    );
                 }
                 self.sync_at = Some(now + DISK_RETRY);
             }

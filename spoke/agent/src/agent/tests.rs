@@ -296,7 +296,8 @@ async fn records_that_cannot_be_understood_disturb_nothing() {
     let mut run = run(&SimDisk::default());
     run.send(Input::Connected(true)).await;
     let key = |kind, key: &str| RecordKey { realm: ClusterName::root(), kind, key: key.to_owned() };
-    let odd = |kind, name: &str| Record { key: key(kind, name), revision: 1, needs: 0, body: vec![9] };
+    let odd =
+        |kind, name: &str| Record { key: key(kind, name), revision: 1, needs: 0, body: vec![9] };
     let mut needy = pod_record(&pod("needy"));
     needy.needs = 1 << 50;
     let mut escaping = pod("x");

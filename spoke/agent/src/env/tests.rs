@@ -172,8 +172,7 @@ fn resources_are_divided_and_rounded_up() {
         ("requests.cpu", "1m", "1500"),
         ("limits.cpu", "1", "4"),
     ] {
-        let source =
-            EnvSourceV1::Resource(String::new(), resource.to_owned(), divisor.to_owned());
+        let source = EnvSourceV1::Resource(String::new(), resource.to_owned(), divisor.to_owned());
         check(&container(vec![EnvV1 { name: "R".to_owned(), source }]), &[("R", expected)]);
     }
 }

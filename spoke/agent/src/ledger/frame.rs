@@ -122,7 +122,9 @@ mod tests {
         let first = file.len();
         push(&mut file, b"two");
         for cut in 20..=file.len() {
-            let Opening::Version(1, mut rest) = open(&file[..cut]) else { panic!("header at {cut}") };
+            let Opening::Version(1, mut rest) = open(&file[..cut]) else {
+                panic!("header at {cut}")
+            };
             let mut seen = 0;
             while next(&mut rest).is_some() {
                 seen += 1;

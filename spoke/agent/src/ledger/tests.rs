@@ -138,10 +138,7 @@ fn a_plan_part_on_another_base_changes_nothing() {
 fn a_newer_ledger_is_left_alone_and_a_foreign_file_is_started_anew() {
     let disk = SimDisk::default();
     disk.replace(b"freewheel ledger\x02\0\0\0whatever").unwrap();
-    assert!(matches!(
-        Ledger::open(Arc::new(disk.clone())),
-        Err(LedgerError::TooNew { found: 2 })
-    ));
+    assert!(matches!(Ledger::open(Arc::new(disk.clone())), Err(LedgerError::TooNew { found: 2 })));
     disk.replace(b"something else entirely").unwrap();
     assert_eq!(open(&disk).epoch(), 1);
     assert_eq!(open(&disk).epoch(), 2);
@@ -211,7 +208,10 @@ fn power_cuts_lose_only_what_was_not_flushed() {
             assert!(epochs < ledger.epoch(), "seed {seed}: an epoch came twice");
             epochs = ledger.epoch();
             let found = ledger.generation().revision;
-            assert!((flushed..=revision).contains(&found), "seed {seed}: {flushed} {found} {revision}");
+            assert!(
+                (flushed..=revision).contains(&found),
+                "seed {seed}: {flushed} {found} {revision}"
+            );
             check_world(&ledger, found, seed);
             revision = found;
             flushed = found;

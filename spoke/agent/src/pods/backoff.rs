@@ -32,10 +32,7 @@ mod tests {
     #[test]
     fn the_wait_doubles_up_to_five_minutes() {
         let waits: Vec<String> = (0..9).map(|streak| go_text(delay(streak))).collect();
-        assert_eq!(
-            waits,
-            ["0s", "10s", "20s", "40s", "1m20s", "2m40s", "5m0s", "5m0s", "5m0s"]
-        );
+        assert_eq!(waits, ["0s", "10s", "20s", "40s", "1m20s", "2m40s", "5m0s", "5m0s", "5m0s"]);
         assert_eq!(delay(u32::MAX), LONGEST);
     }
 }

@@ -212,10 +212,9 @@ impl Container {
             State::Running { since, .. } => (DoingV1::Running(*since), self.last.clone()),
             State::Ended { how, .. } => (DoingV1::Ended(how.clone()), self.last.clone()),
             // `restarts` is the attempt under way already: what ended before it is what stands.
-            State::Starting => (
-                self.last.clone().map_or(DoingV1::Nothing, DoingV1::Ended),
-                self.last.clone(),
-            ),
+            State::Starting => {
+                (self.last.clone().map_or(DoingV1::Nothing, DoingV1::Ended), self.last.clone())
+            }
         };
         ContainerStateV1 {
             name: self.name.clone(),

@@ -58,7 +58,10 @@ pub fn of_exit(
     };
     match exit.reason.as_str() {
         "OOMKilled" => {
-            warn("OOMKilling", format!("Memory limit reached, killed container {}", container.name));
+            warn(
+                "OOMKilling",
+                format!("Memory limit reached, killed container {}", container.name),
+            );
         }
         "StartError" => warn("Failed", format!("Error: {}", exit.message)),
         _ => {}

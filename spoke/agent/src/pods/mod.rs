@@ -164,30 +164,29 @@ impl Pod {
             let known = kept.map(|state| state.containers.as_slice()).unwrap_or_default();
             list.iter().map(|c| Container::new(&c.name, known, now, unix)).collect()
         };
-        let mut pod = Self {
-            realm,
-            refused: crate::admission::check(&spec).err(),
-            ip: kept.and_then(|state| state.ip),
-            network: false,
-            volumes: Volumes::Absent,
-            started,
-            born: now,
-            // A clock that went backwards makes the pod young, never older than it is.
-            age_at_birth: Duration::from_millis(unix.saturating_sub(started)),
-            rising: true,
-            ending: None,
-            done: kept.and_then(|state| state.done.clone()).map(|(phase, reason, message)| Done {
-                phase,
-                reason,
-                message,
-            }),
-            gone: false,
-            init: of(&spec.init),
-            containers: of(&spec.containers),
-            said: None,
-            wake: None,
-            spec,
-        };
+        let mut pod =
+            Self {
+                realm,
+                refused: crate::admission::check(&spec).err(),
+                ip: kept.and_then(|state| state.ip),
+                network: false,
+                volumes: Volumes::Absent,
+                started,
+                born: now,
+                // A clock that went backwards makes the pod young, never older than it is.
+                age_at_birth: Duration::from_millis(unix.saturating_sub(started)),
+                rising: true,
+                ending: None,
+                done: kept
+                    .and_then(|state| state.done.clone())
+                    .map(|(phase, reason, message)| Done { phase, reason, message }),
+                gone: false,
+                init: of(&spec.init),
+                containers: of(&spec.containers),
+                said: None,
+                wake: None,
+                spec,
+            };
         pod.note_deletion(now);
         pod
     }

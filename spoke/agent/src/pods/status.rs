@@ -137,11 +137,7 @@ fn container_status(pod: &Pod, which: Which, see: Sight<'_>) -> Option<Container
         restarts: container.restarts,
         image: image.clone(),
         image_id,
-        container_id: if container.unborn() {
-            String::new()
-        } else {
-            container_id(pod, container)
-        },
+        container_id: if container.unborn() { String::new() } else { container_id(pod, container) },
         state,
         last,
     })
@@ -169,9 +165,7 @@ fn state(
             let reason = "ContainerCreating".to_owned();
             (waiting((reason, String::new())), container.last.clone())
         }
-        State::Running { since, .. } => {
-            (ContainerStateV1::Running(*since), container.last.clone())
-        }
+        State::Running { since, .. } => (ContainerStateV1::Running(*since), container.last.clone()),
         State::Ended { how, .. } => {
             let over = pod.ending.is_some() || pod.done.is_some();
             let wait = if over || !again(pod, which, container, spec, how.code) {

@@ -66,9 +66,11 @@ fn spec(init: &[ContainerV1], names: &[&str], restart: RestartPolicy) -> PodV1 {
 }
 
 fn life(spec: PodV1) -> Life {
-    let modules = spec.init.iter().chain(&spec.containers).map(|c| {
-        (digest(&c.name), Module::Ready { path: "/m".into(), fetched: false })
-    });
+    let modules = spec
+        .init
+        .iter()
+        .chain(&spec.containers)
+        .map(|c| (digest(&c.name), Module::Ready { path: "/m".into(), fetched: false }));
     let modules = modules.collect();
     let now = SECOND * 1000;
     Life { pod: Pod::new(ClusterName::root(), spec, None, now, 1_000_000), modules, now }
@@ -245,7 +247,8 @@ fn an_image_the_hub_does_not_know_waits_in_its_words() {
 #[test]
 fn crashes_wait_longer_each_time_and_are_forgiven() {
     let mut life = running(&["web"]);
-    for (wait, attempt) in [(0, 1), (10, 2), (20, 3), (40, 4), (80, 5), (160, 6), (300, 7), (300, 8)]
+    for (wait, attempt) in
+        [(0, 1), (10, 2), (20, 3), (40, 4), (80, 5), (160, 6), (300, 7), (300, 8)]
     {
         life.exited("web", 1);
         if 0 < wait {
