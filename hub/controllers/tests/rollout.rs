@@ -4,6 +4,8 @@ mod hub;
 
 use std::collections::BTreeSet;
 
+use freewheel_hub_store::Limits;
+use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::objects::Propagation;
 use hub::{Hub, deployment, get, is_rolled_out, list, serves};
 use serde_json::json;
@@ -170,5 +172,38 @@ async fn a_pod_that_loses_its_label_is_replaced_and_left_alone() {
         pods.len() == 3 && free.count() == 1
     })
     .await;
+    hub.stop().await;
+}
+
+/// Everybody who follows the store falls behind all the time here and has to read it anew.
+#[tokio::test(start_paused = true)]
+async fn controllers_that_fall_behind_still_get_there() {
+    let limits = Limits { events: 8, bytes: 1 << 20 };
+    let hub = Hub::over(MemoryStore::with_limits(1, limits), &["pi-1", "pi-2"]).await;
+    hub.create("root", "deployments", "default", deployment("web", 40, "a:1")).await;
+    hub.eventually("first rollout", |s| is_rolled_out(s, "web", "a:1", 40)).await;
+    hub.change("root", "deployments", "default", "web", |d| d["spec"]["replicas"] = json!(3)).await;
+    hub.eventually("shrunk", |s| is_rolled_out(s, "web", "a:1", 3)).await;
+    hub.delete("deployments", "default", "web", Propagation::Background).await;
+    hub.eventually("gone", |s| list(s, "root", "pods", "default").is_empty()).await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn hundreds_of_replicas() {
+    let spokes = ["pi-1", "pi-2", "pi-3", "pi-4", "pi-5", "pi-6"];
+    let hub = Hub::with_spokes(&spokes).await;
+    let mut body = deployment("web", 150, "a:1");
+    body["spec"]["template"]["spec"]["containers"][0]["resources"] = json!({});
+    hub.create("root", "deployments", "default", body).await;
+    hub.eventually("first rollout", |s| {
+        let web = get(s, "root", "deployments", "default", "web").unwrap();
+        web["status"]["availableReplicas"] == 150
+    })
+    .await;
+    let pods = list(&*hub.snapshot(), "root", "pods", "default");
+    for spoke in spokes {
+        assert_eq!(pods.iter().filter(|p| p["spec"]["nodeName"] == spoke).count(), 25, "{spoke}");
+    }
     hub.stop().await;
 }

@@ -13,7 +13,7 @@ use super::ReplicaSets;
 use crate::engine::Error;
 use crate::engine::clock::rfc3339;
 use crate::engine::desk::in_namespace;
-use crate::pods::{Availability, PodFacts, controller_of};
+use crate::pods::{Availability, Readiness, controller_of, is_active};
 
 /// What was counted.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -28,15 +28,15 @@ pub(super) struct Counts {
 
 /// Counts the set's active pods.
 pub(super) fn count<'a>(
-    pods: impl Iterator<Item = &'a PodFacts>,
+    pods: impl Iterator<Item = &'a Readiness>,
     template: &BTreeMap<String, String>,
     min_ready: Duration,
     now: Timestamp,
 ) -> Counts {
     let mut counts = Counts::default();
-    for pod in pods.filter(|p| p.is_active()) {
+    for pod in pods.filter(|p| is_active(&p.stored)) {
         counts.replicas += 1;
-        let labels = pod.labels();
+        let labels = &pod.stored.object.header.labels;
         counts.labeled += i32::from(template.iter().all(|(k, v)| labels.get(k) == Some(v)));
         counts.ready += i32::from(pod.is_ready());
         match pod.availability(min_ready, now) {
@@ -104,10 +104,10 @@ impl ReplicaSets {
         let Some(stored) = snapshot.get(key) else { return Ok(None) };
         let uid = &stored.object.header.uid;
         let scope = in_namespace(self.pods, &key.cluster, &key.namespace);
-        let mine: Vec<PodFacts> = snapshot
+        let mine: Vec<Readiness> = snapshot
             .range(&scope, None)
             .filter(|pod| controller_of(pod) == Some(uid))
-            .map(PodFacts::read)
+            .map(Readiness::read)
             .collect::<Result<_, _>>()?;
         let spec = set.spec.clone().unwrap_or_default();
         let template = spec.template.and_then(|t| t.metadata).and_then(|m| m.labels);
@@ -148,6 +148,7 @@ mod tests {
             pod("b").on("n").running().ready_at(980).facts(),
             pod("c").on("n").running().facts(),
         ];
+        let pods = pods.map(|p| Readiness::read(p.stored).unwrap());
         let template = BTreeMap::from([("app".to_owned(), "web".to_owned())]);
         let counts = count(pods.iter(), &template, Duration::from_secs(30), now);
         assert_eq!(

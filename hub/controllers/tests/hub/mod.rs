@@ -46,9 +46,14 @@ fn place(realm: &str, plural: &str, namespace: &str, name: &str) -> Place {
 impl Hub {
     /// A hub with these spokes, accepted and connected, each with 4 cores and 110 pods.
     pub async fn with_spokes(spokes: &[&str]) -> Self {
+        Self::over(MemoryStore::with_incarnation(1), spokes).await
+    }
+
+    /// The same over a store of one's own.
+    pub async fn over(store: MemoryStore, spokes: &[&str]) -> Self {
         let clock = SimulatedClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
-        let store = Arc::new(MemoryStore::with_incarnation(1));
-        let objects = Objects::with(store, Arc::new(clock), Arc::new(SeededChance::new(7)));
+        let objects =
+            Objects::with(Arc::new(store), Arc::new(clock), Arc::new(SeededChance::new(7)));
         let stop = CancellationToken::new();
         let config = Config {
             advertise: "10.0.0.1:6443".parse().unwrap(),
@@ -156,7 +161,9 @@ impl Hub {
                     return;
                 }
                 loop {
-                    watch.next().await.unwrap();
+                    if watch.next().await.is_err() {
+                        watch = store.watch(Vec::new(), store.snapshot().revision()).unwrap();
+                    }
                     if holds(&*store.snapshot()) {
                         return;
                     }
@@ -298,17 +305,23 @@ async fn play_spokes(objects: Objects) {
         cluster: None,
         namespace: None,
     });
-    let mut watch = store.watch(scopes.to_vec(), 0).unwrap();
     let mut next = 1;
     loop {
-        for event in watch.next().await.unwrap() {
-            let Some(stored) = event.now else { continue };
-            if stored.key.resource == kind("nodes").storage() {
-                play_node(&objects, &stored).await;
-            } else {
+        let snapshot = store.snapshot();
+        let mut watch = store.watch(scopes.to_vec(), snapshot.revision()).unwrap();
+        let mut todo: Vec<Arc<Stored>> =
+            scopes.iter().flat_map(|scope| snapshot.range(scope, None)).collect();
+        loop {
+            for stored in todo.drain(..) {
                 next += 1;
-                play_pod(&objects, &stored, next).await;
+                if stored.key.resource == kind("nodes").storage() {
+                    play_node(&objects, &stored).await;
+                } else {
+                    play_pod(&objects, &stored, next).await;
+                }
             }
+            let Ok(events) = watch.next().await else { break };
+            todo.extend(events.into_iter().filter_map(|event| event.now));
         }
     }
 }
