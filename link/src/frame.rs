@@ -170,7 +170,6 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             }
         }
     }
-
 }
 
 /// What follows the last message, as raw bytes.

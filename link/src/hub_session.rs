@@ -61,6 +61,8 @@ pub struct HubSession {
     parts: VecDeque<HubToSpoke>,
     last_heard: Duration,
     last_stamp: Option<ReportStamp>,
+    /// Held already, but perhaps never acknowledged: the answer may have been lost with a session.
+    confirmed: Option<Generation>,
 }
 
 impl HubSession {
@@ -96,6 +98,7 @@ impl HubSession {
             parts: VecDeque::from([HubToSpoke::Welcome(welcome)]),
             last_heard: now,
             last_stamp: None,
+            confirmed: None,
         })
     }
 
@@ -165,6 +168,11 @@ impl HubSession {
         self.parts.pop_front()
     }
 
+    /// A generation that turned out to be held, once: to be remembered like an acknowledged one.
+    pub fn confirmed(&mut self) -> Option<Generation> {
+        self.confirmed.take()
+    }
+
     /// When [`HubSession::poll`] has something to say without anything happening before.
     #[must_use]
     pub fn wake(&self) -> Option<Duration> {
@@ -226,7 +234,10 @@ impl HubSession {
         let same_life = generation.incarnation == wanted.generation.incarnation;
         // A number alone is not worth a write to the device's flash.
         if same_life && digest == wanted.set.digest() {
-            self.held.get_or_insert_with(|| Held::of(generation, &wanted.set));
+            if self.held.is_none() {
+                self.held = Some(Held::of(generation, &wanted.set));
+                self.confirmed = Some(generation);
+            }
             return;
         }
         let (snapshot, put, remove) = match &self.held {

@@ -85,6 +85,8 @@ fn a_returning_spoke_without_change_gets_nothing_and_can_go_on_from_there() {
     let mut session = session(generation(5), same.digest(), None);
     session.want(generation(9), same.clone());
     assert_eq!(session.poll(SECOND), None);
+    assert_eq!(session.confirmed(), Some(generation(5)), "its answer may have been lost");
+    assert_eq!(session.confirmed(), None);
     session.want(generation(10), set(&[("a", 1), ("b", 1)]));
     let plan = plan(&mut session, SECOND);
     assert_eq!((plan.snapshot, plan.base, plan.put.len()), (false, generation(5), 1));

@@ -103,8 +103,7 @@ impl Authority {
     ) -> Result<CertificateDer<'static>, AuthorityError> {
         let request = read(csr)?;
         let mut params = CertificateParams::default();
-        params.distinguished_name =
-            subject(&agent_name(cluster), Some(&agent_group(cluster)));
+        params.distinguished_name = subject(&agent_name(cluster), Some(&agent_group(cluster)));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         limit(&mut params, now);
         let certificate = params

@@ -15,11 +15,13 @@ use base64::engine::general_purpose::STANDARD;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::object::Resource;
 use freewheel_hub_api::time;
-use freewheel_hub_store::objects::{Actor, How, Objects};
 use freewheel_hub_store::Scope;
+use freewheel_hub_store::objects::{Actor, How, Objects};
 use freewheel_link::digest::Digest;
 use freewheel_link::frame::{self, FrameReader};
-use freewheel_link::join::{AcceptedV1, JoinAnswer, JoinRefusal, JoinRequestV1, PENDING_EVERY, Token};
+use freewheel_link::join::{
+    AcceptedV1, JoinAnswer, JoinRefusal, JoinRequestV1, PENDING_EVERY, Token,
+};
 use freewheel_link::names::ClusterName;
 use freewheel_link::transport::{SendHalf, Transport, code};
 use rustls_pki_types::CertificateDer;
@@ -44,8 +46,7 @@ const KEY_ANNOTATION: &str = "freewheel.dev/agent-key";
 const AUTO_ACCEPT: &str = "freewheel-auto-accept";
 
 const SECRETS: (&str, &str, &str) = ("", "v1", "secrets");
-const REQUESTS: (&str, &str, &str) =
-    ("certificates.k8s.io", "v1", "certificatesigningrequests");
+const REQUESTS: (&str, &str, &str) = ("certificates.k8s.io", "v1", "certificatesigningrequests");
 
 /// Why a device is not taken.
 #[derive(Debug)]
@@ -134,7 +135,8 @@ async fn decide(
 /// the same from outside.
 fn check_token(objects: &Objects, raw: &str) -> Result<bool, Refusal> {
     let refused = || {
-        let text = "the token is unknown, wrong or has expired; make a new one with `hub token create`";
+        let text =
+            "the token is unknown, wrong or has expired; make a new one with `hub token create`";
         Refusal(JoinRefusal::Token, text.to_owned())
     };
     let token: Token = raw.parse().map_err(|_| refused())?;
@@ -147,7 +149,8 @@ fn check_token(objects: &Objects, raw: &str) -> Result<bool, Refusal> {
     };
     // An unknown id is compared as well, so that it takes no less time.
     let secret = data("token-secret").unwrap_or_else(|| vec![0; 16]);
-    let right = token.has_secret(&secret) && data("token-id").as_deref() == Some(token.id().as_bytes());
+    let right =
+        token.has_secret(&secret) && data("token-id").as_deref() == Some(token.id().as_bytes());
     let kind = found.as_ref().and_then(|value| value.get("type")).and_then(Value::as_str);
     let usable = kind == Some("bootstrap.kubernetes.io/token")
         && data("usage-bootstrap-authentication").as_deref() == Some(b"true");
@@ -299,7 +302,9 @@ async fn wait(
             return Ok(accepted);
         }
         if PATIENCE <= began.elapsed() {
-            return Err(busy("the hub's owner has not accepted yet; the request is kept, come back"));
+            return Err(busy(
+                "the hub's owner has not accepted yet; the request is kept, come back",
+            ));
         }
         if told.is_none_or(|at: tokio::time::Instant| PENDING_EVERY <= at.elapsed()) {
             let text = format!("waiting to be accepted: on the hub, run `hub accept {name}`");
@@ -352,7 +357,11 @@ async fn look(
 }
 
 /// The certificate that was issued before, if it is of this key and has time left.
-fn issued(objects: &Objects, csr: &Value, request: &JoinRequestV1) -> Option<CertificateDer<'static>> {
+fn issued(
+    objects: &Objects,
+    csr: &Value,
+    request: &JoinRequestV1,
+) -> Option<CertificateDer<'static>> {
     use rustls_pki_types::pem::PemObject as _;
     let text = csr.pointer("/status/certificate")?.as_str()?;
     let certificate = CertificateDer::from_pem_slice(&STANDARD.decode(text).ok()?).ok()?;

@@ -43,7 +43,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-pub use authority::{Authority, AuthorityError, Identity, SPOKE_LIFE, agent_group, agent_name, cluster_of};
+pub use authority::{
+    Authority, AuthorityError, Identity, SPOKE_LIFE, agent_group, agent_name, cluster_of,
+};
 
 /// Handshakes at the same time; more wait, and are asked to prove their address first.
 const HANDSHAKES: usize = 256;
@@ -129,8 +131,7 @@ impl Gateway {
     pub async fn serve(&self, endpoint: Endpoint, stop: CancellationToken) {
         self.inherit().await;
         let inner = &self.inner;
-        let follow =
-            inner.interest.follow(inner.objects.store(), inner.images.changed(), &stop);
+        let follow = inner.interest.follow(inner.objects.store(), inner.images.changed(), &stop);
         let door = self.door(&endpoint, &stop);
         tokio::join!(follow, door);
         endpoint.close(code::STOPPING, "the hub is stopping");
@@ -166,7 +167,11 @@ impl Gateway {
             };
             let Ok(permit) = handshakes.clone().try_acquire_owned() else {
                 // Under load an address has to be proven before it costs anything.
-                if incoming.is_validated() { incoming.refuse() } else { incoming.retry() }
+                if incoming.is_validated() {
+                    incoming.refuse()
+                } else {
+                    incoming.retry()
+                }
                 continue;
             };
             let (gateway, stop) = (self.clone(), stop.clone());

@@ -42,9 +42,17 @@ pub(crate) async fn write(
     let change = |mut value: Value| {
         let old = value.pointer("/status/conditions").cloned();
         let conditions = [
-            ("HubAcceptedManagedCluster", "HubClusterAdminAccepted", "Accepted by hub cluster admin"),
+            (
+                "HubAcceptedManagedCluster",
+                "HubClusterAdminAccepted",
+                "Accepted by hub cluster admin",
+            ),
             ("ManagedClusterJoined", "ManagedClusterJoined", "Managed cluster joined"),
-            ("ManagedClusterConditionAvailable", "ManagedClusterAvailable", "Managed cluster is available"),
+            (
+                "ManagedClusterConditionAvailable",
+                "ManagedClusterAvailable",
+                "Managed cluster is available",
+            ),
         ];
         let new = conditions.map(|(kind, reason, message)| {
             condition(old.as_ref(), (kind, "True"), reason, message, &now)
@@ -142,7 +150,11 @@ fn cluster_resources(status: &NodeStatusV1) -> Value {
 fn node_status(old: &Value, status: &NodeStatusV1, now: &str) -> Value {
     let conditions = old.get("conditions");
     let pressures = [
-        ("MemoryPressure", "KubeletHasSufficientMemory", "the device has sufficient memory available"),
+        (
+            "MemoryPressure",
+            "KubeletHasSufficientMemory",
+            "the device has sufficient memory available",
+        ),
         ("DiskPressure", "KubeletHasNoDiskPressure", "the device has no disk pressure"),
         ("PIDPressure", "KubeletHasSufficientPID", "the device has sufficient PID available"),
     ];

@@ -167,19 +167,14 @@ pub async fn write_acked(
 #[must_use]
 pub fn read_acked(snapshot: &dyn Snapshot, spoke: &ClusterName) -> Option<Generation> {
     let key = Key::new(&acked(), &ClusterName::root(), "", spoke.as_str());
-    let body: serde_json::Value =
-        serde_json::from_slice(&snapshot.get(&key)?.object.body).ok()?;
+    let body: serde_json::Value = serde_json::from_slice(&snapshot.get(&key)?.object.body).ok()?;
     let number = |name: &str| body.get(name)?.as_u64();
     Some(Generation { incarnation: number("incarnation")?, revision: number("revision")? })
 }
 
 /// Ranges leased to a spoke in a realm, with their revisions.
 #[must_use]
-pub fn leases(
-    snapshot: &dyn Snapshot,
-    realm: &ClusterName,
-    spoke: &str,
-) -> Vec<(String, u64)> {
+pub fn leases(snapshot: &dyn Snapshot, realm: &ClusterName, spoke: &str) -> Vec<(String, u64)> {
     all_leases(snapshot, realm)
         .filter(|stored| &*stored.object.body == spoke.as_bytes())
         .map(|stored| (stored.key.name.to_string(), stored.revision))

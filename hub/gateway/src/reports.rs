@@ -5,8 +5,8 @@
 
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
-use freewheel_hub_store::objects::{Actor, DeleteOptions, How, Objects, Place};
 use freewheel_hub_api::time;
+use freewheel_hub_store::objects::{Actor, DeleteOptions, How, Objects, Place};
 use freewheel_link::names::ClusterName;
 use freewheel_link::report::{
     ContainerStateV1, ContainerStatusV1, EventV1, PhaseV1, PodStatusV1, Report, TerminatedV1,

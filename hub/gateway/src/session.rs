@@ -73,7 +73,7 @@ pub(crate) async fn serve(
     cluster: ClusterName,
     stop: &CancellationToken,
 ) {
-    let end = match greeted(inner, &link).await {
+    let end = match greeted(&link).await {
         Ok((send, recv, hello)) => {
             let end = session(inner, &link, &cluster, send, recv, hello, stop).await;
             match end {
@@ -104,11 +104,7 @@ pub(crate) async fn serve(
 
 type Recv = FrameReader<Box<dyn AsyncRead + Send + Sync + Unpin>>;
 
-async fn greeted(
-    inner: &Inner,
-    link: &Arc<dyn Transport>,
-) -> Result<(Box<dyn SendHalf>, Recv, HelloV1), End> {
-    let _ = inner;
+async fn greeted(link: &Arc<dyn Transport>) -> Result<(Box<dyn SendHalf>, Recv, HelloV1), End> {
     let wait = async {
         let stream = link.accept().await?;
         let (send, mut recv) = (stream.send, FrameReader::new(stream.recv));
@@ -232,8 +228,8 @@ async fn open(
         older.transport.close(code::SUPERSEDED, "a newer session of this spoke is in force");
     }
     let known = inner.known.lock().remove(cluster);
-    let state = HubSession::greet(hello, cluster, welcome, known, Duration::ZERO)
-        .map_err(End::Left)?;
+    let state =
+        HubSession::greet(hello, cluster, welcome, known, Duration::ZERO).map_err(End::Left)?;
     Ok((state, welcome.epoch))
 }
 
@@ -305,10 +301,13 @@ impl Talk<'_> {
                 frame::write(send, &HubToSpoke::ReportsTaken(stamp)).await?;
                 continue;
             }
-            let (next, wake) = {
+            let (next, wake, confirmed) = {
                 let mut state = self.state.lock();
-                (state.poll(self.now()), state.wake())
+                (state.poll(self.now()), state.wake(), state.confirmed())
             };
+            if let Some(generation) = confirmed {
+                records::write_acked(self.inner.objects.store(), self.cluster, generation).await?;
+            }
             match (next, wake) {
                 (Some(message), _) => frame::write(send, &message).await?,
                 (None, None) => self.news.notified().await,

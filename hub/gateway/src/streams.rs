@@ -77,10 +77,9 @@ async fn module(
     let internal = |error: &dyn std::fmt::Display| {
         RefusalV1::new("InternalError", format!("the hub cannot read the artifact: {error}"))
     };
-    let mut file =
-        tokio::fs::File::open(&artifact.path).await.map_err(|error| internal(&error))?;
-    let fits = request.resume == Some(artifact.envelope.artifact)
-        && request.offset <= artifact.compressed;
+    let mut file = tokio::fs::File::open(&artifact.path).await.map_err(|error| internal(&error))?;
+    let fits =
+        request.resume == Some(artifact.envelope.artifact) && request.offset <= artifact.compressed;
     let offset = if fits { request.offset } else { 0 };
     file.seek(SeekFrom::Start(offset)).await.map_err(|error| internal(&error))?;
     let header =
@@ -124,7 +123,10 @@ async fn open(
     priority: Priority,
 ) -> Result<Stream, RefusalV1> {
     let offline = || {
-        RefusalV1::new("ServiceUnavailable", format!("the spoke {spoke} is not connected to the hub"))
+        RefusalV1::new(
+            "ServiceUnavailable",
+            format!("the spoke {spoke} is not connected to the hub"),
+        )
     };
     let link: Arc<dyn Transport> =
         inner.links.lock().get(spoke).map(|link| link.transport.clone()).ok_or_else(offline)?;

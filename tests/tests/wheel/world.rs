@@ -15,10 +15,10 @@ use freewheel_hub_api::images::{Artifact, ImageProblem, Images};
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::Resource;
 use freewheel_hub_gateway::{Gateway, Identity, records};
+use freewheel_hub_store::Scope;
 use freewheel_hub_store::clock::{Clock, SeededChance};
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::objects::{DeleteOptions, How, Objects, Place};
-use freewheel_hub_store::Scope;
 use freewheel_link::backoff::Backoff;
 use freewheel_link::digest::Digest;
 use freewheel_link::generation::Generation;
@@ -57,7 +57,8 @@ impl Clock for SimClock {
 
 impl TimeProvider for SimClock {
     fn current_time(&self) -> Option<UnixTime> {
-        let since = Duration::from_secs(START) + Duration::from_nanos(self.0.load(Ordering::Relaxed));
+        let since =
+            Duration::from_secs(START) + Duration::from_nanos(self.0.load(Ordering::Relaxed));
         Some(UnixTime::since_unix_epoch(since))
     }
 }
@@ -442,7 +443,8 @@ impl World {
     fn look(&self) -> Result<(), String> {
         let mut wanted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for (name, pod) in self.pods() {
-            if pod["status"]["phase"] != "Running" || pod["metadata"].get("deletionTimestamp").is_some()
+            if pod["status"]["phase"] != "Running"
+                || pod["metadata"].get("deletionTimestamp").is_some()
             {
                 return Err(format!("pod {name} is {}", pod["status"]));
             }
@@ -522,8 +524,7 @@ fn host_hub(
     let (ca, ca_key, boots) = (ca, Arc::new(ca_key), Arc::new(AtomicU64::new(0)));
     sim.host("hub", move || {
         let (objects, clock, trace) = (objects.clone(), clock.clone(), trace.clone());
-        let identity =
-            Identity { ca: ca.clone(), ca_key: ca_key.clone_key(), fleet_root: [0; 32] };
+        let identity = Identity { ca: ca.clone(), ca_key: ca_key.clone_key(), fleet_root: [0; 32] };
         let mut rng = fastrand::Rng::with_seed(seed ^ boots.fetch_add(1, Ordering::Relaxed));
         async move {
             let images = Arc::new(AllImages(watch::Sender::new(0)));

@@ -7,9 +7,7 @@ use async_trait::async_trait;
 use freewheel_link::backoff::Backoff;
 use freewheel_link::digest::Digest;
 use freewheel_link::frame::{self, FrameError, FrameReader};
-use freewheel_link::message::{
-    Answer, ModuleHeaderV1, ModuleRequestV1, Open, RefusalV1, TunnelV1,
-};
+use freewheel_link::message::{Answer, ModuleHeaderV1, ModuleRequestV1, Open, RefusalV1, TunnelV1};
 use freewheel_link::transport::{Closed, Priority, Stream, Transport};
 use tokio::io::AsyncReadExt as _;
 use tokio::time::{sleep, timeout};

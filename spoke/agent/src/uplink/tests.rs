@@ -95,8 +95,7 @@ fn start(links: Vec<Arc<Memory>>) -> Bench {
         digest: SetDigest::default(),
         node: node(),
     };
-    let driver =
-        handle.driver(me, Arc::new(Dials(Mutex::new(links))), fastrand::Rng::with_seed(1));
+    let driver = handle.driver(me, Arc::new(Dials(Mutex::new(links))), fastrand::Rng::with_seed(1));
     let (send, inputs) = mpsc::channel(16);
     let stop = CancellationToken::new();
     let running = tokio::spawn(driver.run(send, Arc::new(Echo), stop.clone()));
@@ -111,13 +110,8 @@ async fn welcome(hub: &Memory) -> (Box<dyn SendHalf>, Reader) {
     let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
     assert_eq!(recv.next::<Open>().await.unwrap(), Some(Open::Session));
     assert!(matches!(recv.next::<SpokeToHub>().await.unwrap(), Some(SpokeToHub::Hello(_))));
-    let welcome = WelcomeV1 {
-        protocol: PROTOCOL,
-        incarnation: 9,
-        epoch: 1,
-        heartbeat_seconds: 10,
-        now: 0,
-    };
+    let welcome =
+        WelcomeV1 { protocol: PROTOCOL, incarnation: 9, epoch: 1, heartbeat_seconds: 10, now: 0 };
     frame::write(&mut send, &HubToSpoke::Welcome(welcome)).await.unwrap();
     (send, recv)
 }
@@ -222,9 +216,8 @@ async fn logs_and_tunnels_are_served_or_refused() {
         let answer: Answer = recv.next().await.unwrap().unwrap();
         (answer, stream.send, recv)
     };
-    let logs = |container: &str| {
-        Open::Logs(LogsV1 { container: container.into(), ..LogsV1::default() })
-    };
+    let logs =
+        |container: &str| Open::Logs(LogsV1 { container: container.into(), ..LogsV1::default() });
     let (answer, _send, mut recv) = open(logs("web")).await;
     assert_eq!(answer, Answer::Ready);
     let mut text = String::new();
