@@ -224,13 +224,14 @@ fn resident(id: u32) -> u64 {
     line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
 }
 
-/// Without a client certificate there is nothing but health and version.
+/// Without a certificate of ours there is nothing but health and version.
 fn strangers(fleet: &Fleet) {
     let nobody = fleet.path("nobody.kubeconfig");
     let mut config: serde_json::Value =
         serde_json::from_slice(&std::fs::read(fleet.kubeconfig()).expect("the kubeconfig"))
             .expect("JSON");
-    config["users"][0]["user"] = serde_json::json!({});
+    // With nothing at all kubectl would ask for a name and password on the terminal.
+    config["users"][0]["user"] = serde_json::json!({"token": "nobody"});
     std::fs::write(&nobody, config.to_string()).expect("a file");
     let said = Kubectl::new(&nobody).fails(&["get", "--raw", "/api/v1/pods"]);
     assert!(said.contains("Unauthorized") || said.contains("must be logged in"), "{said}");
