@@ -20,7 +20,14 @@ pub async fn run(options: AcceptOptions) -> Result<(), ClientError> {
         let approved = approve(&client, name).await?;
         if cluster["spec"]["hubAcceptsClient"] != true {
             let patch = json!({"spec": {"hubAcceptsClient": true}});
-            client.json(Method::PATCH, &format!("{CLUSTERS}/{name}"), "application/merge-patch+json", &patch).await?;
+            client
+                .json(
+                    Method::PATCH,
+                    &format!("{CLUSTERS}/{name}"),
+                    "application/merge-patch+json",
+                    &patch,
+                )
+                .await?;
         }
         println!("{name} accepted, {approved} certificate request(s) approved");
     }
@@ -41,7 +48,9 @@ async fn approve(client: &Client, name: &str) -> Result<usize, ClientError> {
             "type": "Approved", "status": "True", "reason": "HubAccept",
             "message": "approved by hub accept",
         }]);
-        client.json(Method::PUT, &format!("{CSRS}/{csr_name}/approval"), "application/json", &csr).await?;
+        client
+            .json(Method::PUT, &format!("{CSRS}/{csr_name}/approval"), "application/json", &csr)
+            .await?;
         approved += 1;
     }
     Ok(approved)

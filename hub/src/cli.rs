@@ -137,7 +137,8 @@ pub struct PushOptions {
 /// `90s`, `30m`, `24h`, `7d`.
 fn duration(text: &str) -> Result<Duration, String> {
     let bad = || format!("{text:?} is no duration such as 90s, 30m, 24h or 7d");
-    let split = text.len().checked_sub(1).filter(|at| text.is_char_boundary(*at)).ok_or_else(bad)?;
+    let split =
+        text.len().checked_sub(1).filter(|at| text.is_char_boundary(*at)).ok_or_else(bad)?;
     let (number, unit) = text.split_at(split);
     let number: u64 = number.parse().map_err(|_| bad())?;
     let seconds = match unit {
@@ -148,7 +149,10 @@ fn duration(text: &str) -> Result<Duration, String> {
         _ => None,
     };
     // A century is more than any token should live, and keeps dates within four digits.
-    seconds.filter(|s| (1..=100 * 365 * 86_400).contains(s)).map(Duration::from_secs).ok_or_else(bad)
+    seconds
+        .filter(|s| (1..=100 * 365 * 86_400).contains(s))
+        .map(Duration::from_secs)
+        .ok_or_else(bad)
 }
 
 #[cfg(test)]

@@ -69,12 +69,10 @@ pub struct Client {
     tls: TlsConnector,
 }
 
-/// An answer's code, headers and body.
+/// An answer's code and body.
 pub struct Answer {
     /// HTTP code.
     pub status: StatusCode,
-    /// `Location`, for uploads.
-    pub location: Option<String>,
     /// Body.
     pub body: Bytes,
 }
@@ -105,13 +103,20 @@ impl Client {
     ///
     /// # Errors
     /// When there is no answer; an answer of any code is none.
-    pub async fn send(&self, method: Method, path: &str, kind: &str, body: Bytes) -> Result<Answer, ClientError> {
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: Bytes,
+    ) -> Result<Answer, ClientError> {
         let lost = |source| ClientError::Connect { server: self.access.server.clone(), source };
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(lost)?;
         let name = ServerName::try_from(self.host.trim_matches(['[', ']']).to_owned())
             .map_err(|_| ClientError::Server(self.access.server.clone()))?;
         let stream = self.tls.connect(name, stream).await.map_err(lost)?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
@@ -124,17 +129,25 @@ impl Client {
             .map_err(|e| ClientError::Answer(e.to_string()))?;
         let response = sender.send_request(request).await?;
         let status = response.status();
-        let location = response.headers().get(header::LOCATION).and_then(|v| v.to_str().ok()).map(str::to_owned);
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(|e| ClientError::Answer(e.to_string()))?;
+        let body = Limited::new(response.into_body(), MAX_ANSWER)
+            .collect()
+            .await
+            .map_err(|e| ClientError::Answer(e.to_string()))?;
         driver.abort();
-        Ok(Answer { status, location, body: body.to_bytes() })
+        Ok(Answer { status, body: body.to_bytes() })
     }
 
     /// A JSON request whose answer must be a success.
     ///
     /// # Errors
     /// Also when the hub refuses.
-    pub async fn json(&self, method: Method, path: &str, kind: &str, body: &Value) -> Result<Value, ClientError> {
+    pub async fn json(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: &Value,
+    ) -> Result<Value, ClientError> {
         let answer = self.send(method, path, kind, body.to_string().into()).await?;
         answer.success()?.value()
     }
@@ -181,7 +194,8 @@ fn tls(access: &Access) -> Result<rustls::ClientConfig, ClientError> {
         roots.add(cert)?;
     }
     let chain = certificates(&String::from_utf8_lossy(&access.cert_pem), here)?;
-    let key = PrivateKeyDer::from_pem_slice(&access.key_pem).map_err(|_| PkiError::Malformed(here.to_path_buf()))?;
+    let key = PrivateKeyDer::from_pem_slice(&access.key_pem)
+        .map_err(|_| PkiError::Malformed(here.to_path_buf()))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

@@ -24,7 +24,9 @@ pub struct Access {
 #[derive(Debug, thiserror::Error)]
 pub enum KubeconfigError {
     /// None was named.
-    #[error("no kubeconfig: give --kubeconfig FILE or set KUBECONFIG (the hub wrote DIR/admin.kubeconfig at its first start)")]
+    #[error(
+        "no kubeconfig: give --kubeconfig FILE or set KUBECONFIG (the hub wrote DIR/admin.kubeconfig at its first start)"
+    )]
     None,
     /// It cannot be read.
     #[error("cannot read the kubeconfig {path}")]
@@ -95,14 +97,18 @@ struct Named {
 /// # Errors
 /// When there is none or it lacks what a client certificate login needs.
 pub fn read(named: Option<&Path>) -> Result<Access, KubeconfigError> {
-    let from_env = || std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let from_env =
+        || std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty()).map(PathBuf::from);
     let path = named.map(Path::to_path_buf).or_else(from_env).ok_or(KubeconfigError::None)?;
-    let text = std::fs::read_to_string(&path).map_err(|source| KubeconfigError::Read { path: path.clone(), source })?;
-    parse(&text, path.parent().unwrap_or(Path::new("."))).map_err(|why| KubeconfigError::Unusable { path, why })
+    let text = std::fs::read_to_string(&path)
+        .map_err(|source| KubeconfigError::Read { path: path.clone(), source })?;
+    parse(&text, path.parent().unwrap_or(Path::new(".")))
+        .map_err(|why| KubeconfigError::Unusable { path, why })
 }
 
 fn parse(text: &str, folder: &Path) -> Result<Access, String> {
-    let file: File = serde_saphyr::from_str(text).map_err(|e| format!("it is no kubeconfig: {e}"))?;
+    let file: File =
+        serde_saphyr::from_str(text).map_err(|e| format!("it is no kubeconfig: {e}"))?;
     let find = |list: &[Named], name: &str, what: &str| -> Result<Value, String> {
         let found = list.iter().find(|entry| entry.name == name);
         found.map(|entry| entry.cluster.clone()).ok_or_else(|| format!("it has no {what} {name:?}"))
@@ -110,7 +116,11 @@ fn parse(text: &str, folder: &Path) -> Result<Access, String> {
     let context = find(&file.contexts, &file.current, "context")?;
     let cluster = find(&file.clusters, context["cluster"].as_str().unwrap_or_default(), "cluster")?;
     let user = find(&file.users, context["user"].as_str().unwrap_or_default(), "user")?;
-    let server = cluster["server"].as_str().ok_or("its cluster has no server")?.trim_end_matches('/').to_owned();
+    let server = cluster["server"]
+        .as_str()
+        .ok_or("its cluster has no server")?
+        .trim_end_matches('/')
+        .to_owned();
     Ok(Access {
         server,
         ca_pem: data(&cluster, "certificate-authority", folder)?,
@@ -124,7 +134,9 @@ fn data(entry: &Value, key: &str, folder: &Path) -> Result<Vec<u8>, String> {
     if let Some(text) = entry[format!("{key}-data")].as_str() {
         return STANDARD.decode(text.trim()).map_err(|e| format!("{key}-data is no base64: {e}"));
     }
-    let file = entry[key].as_str().ok_or_else(|| format!("it has no {key}; the hub knows client certificates only"))?;
+    let file = entry[key]
+        .as_str()
+        .ok_or_else(|| format!("it has no {key}; the hub knows client certificates only"))?;
     let path = folder.join(file);
     std::fs::read(&path).map_err(|e| format!("{key} {}: {e}", path.display()))
 }
@@ -138,7 +150,10 @@ mod tests {
         let text = write("freewheel", "https://127.0.0.1:6443", ("CA", "CERT", "KEY"));
         let access = parse(&text, Path::new(".")).unwrap();
         assert_eq!(access.server, "https://127.0.0.1:6443");
-        assert_eq!((access.ca_pem, access.cert_pem, access.key_pem), (b"CA".into(), b"CERT".into(), b"KEY".into()));
+        assert_eq!(
+            (access.ca_pem, access.cert_pem, access.key_pem),
+            (b"CA".into(), b"CERT".into(), b"KEY".into())
+        );
     }
 
     #[test]

@@ -62,12 +62,16 @@ fn run(verb: Verb) -> Result<(), Box<dyn Error>> {
         }
         Verb::Token { verb: cli::TokenVerb::Create(options) } => client(token::create(options)),
         Verb::Accept(options) => client(accept::run(options)),
-        Verb::Get { verb: cli::GetVerb::Kubeconfig(options) } => Ok(serve::print_kubeconfig(&options)?),
+        Verb::Get { verb: cli::GetVerb::Kubeconfig(options) } => {
+            Ok(serve::print_kubeconfig(&options)?)
+        }
         Verb::Push(options) => client(push::run(options)),
     }
 }
 
-fn client<E: Error + 'static>(work: impl Future<Output = Result<(), E>>) -> Result<(), Box<dyn Error>> {
+fn client<E: Error + 'static>(
+    work: impl Future<Output = Result<(), E>>,
+) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(work)?)
 }
@@ -77,5 +81,9 @@ fn logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(std::io::stderr)
+        .init();
 }

@@ -15,8 +15,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -87,7 +87,8 @@ impl Pki {
     /// When files cannot be read or written, or the CA was lost.
     pub fn open(dir: &Path, store_has_data: bool) -> Result<Self, PkiError> {
         let pki = dir.join("pki");
-        std::fs::create_dir_all(&pki).map_err(|source| PkiError::File { path: pki.clone(), source })?;
+        std::fs::create_dir_all(&pki)
+            .map_err(|source| PkiError::File { path: pki.clone(), source })?;
         let (cert, key) = (pki.join("ca.crt"), pki.join("ca.key"));
         if !key.exists() || !cert.exists() {
             if store_has_data {
@@ -109,13 +110,19 @@ impl Pki {
     /// When the CA cannot sign.
     pub fn serving(&self, names: &[String], addresses: &[IpAddr]) -> Result<Identity, PkiError> {
         let failed = |source| PkiError::Certificate { what: "the API", source };
-        let mut params = leaf("freewheel-hub", &[], ExtendedKeyUsagePurpose::ServerAuth, SERVING_DAYS);
+        let mut params =
+            leaf("freewheel-hub", &[], ExtendedKeyUsagePurpose::ServerAuth, SERVING_DAYS);
         for name in names {
-            params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into().map_err(failed)?));
+            params
+                .subject_alt_names
+                .push(SanType::DnsName(name.as_str().try_into().map_err(failed)?));
         }
-        params.subject_alt_names.extend(addresses.iter().map(|address| SanType::IpAddress(*address)));
+        params
+            .subject_alt_names
+            .extend(addresses.iter().map(|address| SanType::IpAddress(*address)));
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
-        let cert = params.signed_by(&key, &issuer(&self.ca_pem, &self.ca_key_pem)?).map_err(failed)?;
+        let cert =
+            params.signed_by(&key, &issuer(&self.ca_pem, &self.ca_key_pem)?).map_err(failed)?;
         let key_der = PrivateKeyDer::try_from(key.serialize_der());
         let key = key_der.map_err(|_| failed(rcgen::Error::CouldNotParseKeyPair))?;
         Ok(Identity { chain: vec![cert.der().clone()], key })
@@ -133,14 +140,23 @@ fn make_ca() -> Result<(String, String), PkiError> {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "freewheel-ca");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+    params.key_usages = vec![
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::CrlSign,
+        KeyUsagePurpose::DigitalSignature,
+    ];
     valid(&mut params, CA_DAYS);
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
     let cert = params.self_signed(&key).map_err(failed)?;
     Ok((cert.pem(), key.serialize_pem()))
 }
 
-fn leaf(name: &str, groups: &[&str], usage: ExtendedKeyUsagePurpose, days: i64) -> CertificateParams {
+fn leaf(
+    name: &str,
+    groups: &[&str],
+    usage: ExtendedKeyUsagePurpose,
+    days: i64,
+) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     for group in groups {
@@ -163,11 +179,20 @@ fn valid(params: &mut CertificateParams, days: i64) {
 fn admin(pki: &Path, ca_pem: &str, ca_key_pem: &str) -> Result<(String, String), PkiError> {
     let (cert, key) = (pki.join("admin.crt"), pki.join("admin.key"));
     // How long a certificate is valid is known from when its file was written: it is made here alone.
-    let age = std::fs::metadata(&cert).and_then(|meta| meta.modified()).ok().and_then(|at| at.elapsed().ok());
-    let fresh = age.is_some_and(|age| age.as_secs() < (ADMIN_DAYS - RENEW_DAYS).unsigned_abs() * 86_400);
+    let age = std::fs::metadata(&cert)
+        .and_then(|meta| meta.modified())
+        .ok()
+        .and_then(|at| at.elapsed().ok());
+    let fresh =
+        age.is_some_and(|age| age.as_secs() < (ADMIN_DAYS - RENEW_DAYS).unsigned_abs() * 86_400);
     if !fresh || !key.exists() {
         let failed = |source| PkiError::Certificate { what: "the administrator", source };
-        let params = leaf("kubernetes-admin", &["system:masters"], ExtendedKeyUsagePurpose::ClientAuth, ADMIN_DAYS);
+        let params = leaf(
+            "kubernetes-admin",
+            &["system:masters"],
+            ExtendedKeyUsagePurpose::ClientAuth,
+            ADMIN_DAYS,
+        );
         let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
         let made = params.signed_by(&pair, &issuer(ca_pem, ca_key_pem)?).map_err(failed)?;
         write(&key, pair.serialize_pem().as_bytes(), 0o600)?;
@@ -189,7 +214,8 @@ pub fn certificates(pem: &str, path: &Path) -> Result<Vec<CertificateDer<'static
 }
 
 fn read(path: &Path) -> Result<String, PkiError> {
-    std::fs::read_to_string(path).map_err(|source| PkiError::File { path: path.to_path_buf(), source })
+    std::fs::read_to_string(path)
+        .map_err(|source| PkiError::File { path: path.to_path_buf(), source })
 }
 
 /// Writes a file whole or not at all, with its mode from the first byte.
@@ -203,7 +229,8 @@ pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), PkiError> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&fresh)?;
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&fresh)?;
         file.write_all(content)?;
         file.sync_all()?;
         std::fs::rename(&fresh, path)?;
@@ -226,7 +253,8 @@ mod tests {
         assert_eq!(first.ca_pem, second.ca_pem);
         assert_eq!(first.admin_pem, second.admin_pem);
         for name in ["ca.key", "admin.key"] {
-            let mode = std::fs::metadata(dir.path().join("pki").join(name)).unwrap().permissions().mode();
+            let mode =
+                std::fs::metadata(dir.path().join("pki").join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
         }
         first.serving(&["localhost".into()], &["127.0.0.1".parse().unwrap()]).unwrap();

@@ -27,7 +27,9 @@ pub enum PushError {
     #[error(transparent)]
     Name(#[from] BadReference),
     /// The name is somebody else's.
-    #[error("{0:?} names another registry; `hub push` pushes into the hub's own: leave the host away")]
+    #[error(
+        "{0:?} names another registry; `hub push` pushes into the hub's own: leave the host away"
+    )]
     Foreign(String),
     /// A digest is computed, not given.
     #[error("{0:?} holds a digest; give a name and a tag")]
@@ -49,7 +51,8 @@ pub async fn run(options: PushOptions) -> Result<(), PushError> {
     if reference.digest.is_some() {
         return Err(PushError::Digest(options.name));
     }
-    let bytes = std::fs::read(&options.file).map_err(|source| PushError::File { path: options.file, source })?;
+    let bytes = std::fs::read(&options.file)
+        .map_err(|source| PushError::File { path: options.file, source })?;
     let client = Client::new(options.kubeconfig.as_deref())?;
     let (repository, tag) = (reference.repository, reference.tag);
     let config = Bytes::from_static(br#"{"architecture":"wasm","os":"wasip2","layerDigests":[]}"#);

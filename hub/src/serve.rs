@@ -16,11 +16,16 @@ use std::time::Duration;
 
 use freewheel_hub_api::images::Images;
 use freewheel_hub_apiserver::{Limits, Server, Tls, TlsError};
+use freewheel_hub_gateway::{Gateway, SetupError};
 use freewheel_hub_modules::{FleetRoot, Modules, OpenError, Options, compile};
 use freewheel_hub_store::Store;
 use freewheel_hub_store::objects::Objects;
 use freewheel_hub_store::redb::{self, RedbStore};
 use freewheel_link::artifact::PublicKey;
+use freewheel_link::quic::{Endpoint, Socket};
+use freewheel_link::tls::FloorClock;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -60,9 +65,9 @@ pub enum ServeError {
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// TLS of the link.
+    /// The gateway.
     #[error(transparent)]
-    LinkTls(#[from] freewheel_link::tls::TlsError),
+    Gateway(#[from] SetupError),
     /// Modules.
     #[error(transparent)]
     Modules(#[from] OpenError),
@@ -97,7 +102,8 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let unusable = |source| ServeError::Data { path: data.clone(), source };
     std::fs::create_dir_all(&data).map_err(unusable)?;
     let _lock = lock(&data)?;
-    let advertise = options.advertise.clone().unwrap_or_else(|| reachable(options.listen.ip()).to_string());
+    let advertise =
+        options.advertise.clone().unwrap_or_else(|| reachable(options.listen.ip()).to_string());
     let names = Names::new(&advertise, &options)?;
     let store = open_store(data.join("store")).await?;
     let pki = Pki::open(&data, store.snapshot().revision() != 0)?;
@@ -121,7 +127,12 @@ struct Names {
 impl Names {
     fn new(advertise: &str, options: &ServeOptions) -> Result<Self, ServeError> {
         let bad = || ServeError::Advertise(advertise.to_owned());
-        let kubernetes = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+        let kubernetes = [
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            "kubernetes.default.svc.cluster.local",
+        ];
         let mut dns: Vec<String> = kubernetes.map(str::to_owned).to_vec();
         dns.extend(["localhost".to_owned(), freewheel_link::tls::HUB_NAME.to_owned()]);
         let mut addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), KUBERNETES_SERVICE];
@@ -162,12 +173,15 @@ fn lock(data: &Path) -> Result<File, ServeError> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(ServeError::InUse(data.to_path_buf())),
-        Err(std::fs::TryLockError::Error(source)) => Err(ServeError::Data { path: data.to_path_buf(), source }),
+        Err(std::fs::TryLockError::Error(source)) => {
+            Err(ServeError::Data { path: data.to_path_buf(), source })
+        }
     }
 }
 
 async fn open_store(dir: PathBuf) -> Result<Arc<dyn Store>, ServeError> {
-    std::fs::create_dir_all(&dir).map_err(|source| ServeError::Data { path: dir.clone(), source })?;
+    std::fs::create_dir_all(&dir)
+        .map_err(|source| ServeError::Data { path: dir.clone(), source })?;
     let opened = tokio::task::spawn_blocking(move || RedbStore::open(&dir)).await;
     let store = opened.map_err(|e| ServeError::Run(io::Error::other(e)))?;
     Ok(Arc::new(store.map_err(|e| ServeError::Store(Box::new(e)))?))
@@ -186,19 +200,25 @@ impl Hub {
     async fn serve(self, options: &ServeOptions) -> Result<(), ServeError> {
         let stop = CancellationToken::new();
         let listening = |what, address| move |source| ServeError::Listen { what, address, source };
-        let api = TcpListener::bind(options.listen).await.map_err(listening("the Kubernetes API", options.listen))?;
-        let streams: Arc<dyn freewheel_hub_api::streams::SpokeStreams> = Arc::new(NoStreams);
-        let Identity { chain, key } = self.pki.serving(&self.names.dns, &self.names.addresses)?;
+        let api = TcpListener::bind(options.listen)
+            .await
+            .map_err(listening("the Kubernetes API", options.listen))?;
         let ca = certificates(&self.pki.ca_pem, "pki/ca.crt".as_ref())?;
+        let gateway = self.gateway(&ca)?;
+        let clock = Arc::new(FloorClock { floor: 0 });
+        let endpoint = Endpoint::hub(Socket::Bind(options.link), gateway.tls(clock)?)
+            .map_err(listening("the link to the spokes, UDP", options.link))?;
+        let Identity { chain, key } = self.pki.serving(&self.names.dns, &self.names.addresses)?;
         let tls = Tls::new(chain, key, &ca)?;
         let server = Server {
             objects: self.objects.clone(),
-            streams,
+            streams: gateway.streams(),
             extra: Some(http_v2::handler(self.modules.clone())),
             checks: Vec::new(),
         };
         let limits = Limits { drain: DRAIN, ..Limits::default() };
-        let serving = tokio::spawn(freewheel_hub_apiserver::serve(api, tls, limits, server, stop.clone()));
+        let serving =
+            tokio::spawn(freewheel_hub_apiserver::serve(api, tls, limits, server, stop.clone()));
         let config = freewheel_hub_controllers::Config {
             advertise: self.advertised(options).await,
             ca_pem: self.pki.ca_pem.clone(),
@@ -206,6 +226,8 @@ impl Hub {
         };
         let mut controllers = freewheel_hub_controllers::start(&self.objects, &config, &stop)
             .map_err(|e| ServeError::Run(io::Error::other(e)))?;
+        let (linking, ended) = (gateway.clone(), stop.clone());
+        let linking = tokio::spawn(async move { linking.serve(endpoint, ended).await });
         announce::write(&self.objects, &self.names.link).await.map_err(ServeError::Announce)?;
         self.write_kubeconfig(&options.data)?;
         info!(api = self.names.api, link = self.names.link, "hub is ready");
@@ -213,8 +235,20 @@ impl Hub {
         info!("hub is stopping");
         stop.cancel();
         while controllers.join_next().await.is_some() {}
+        linking.await.map_err(io::Error::other)?;
         serving.await.map_err(io::Error::other)??;
         Ok(())
+    }
+
+    fn gateway(&self, ca: &[CertificateDer<'static>]) -> Result<Gateway, ServeError> {
+        let path = || PathBuf::from("pki");
+        let ca = ca.first().cloned().ok_or_else(|| PkiError::Malformed(path()))?;
+        let ca_key = PrivateKeyDer::from_pem_slice(self.pki.ca_key_pem.as_bytes())
+            .map_err(|_| PkiError::Malformed(path()))?;
+        let identity = freewheel_hub_gateway::Identity { ca, ca_key, fleet_root: self.fleet_root };
+        let images: Arc<dyn Images> = Arc::new(self.modules.clone());
+        // One hub per store: its name tells its own sessions from those of another in the same fleet.
+        Ok(Gateway::new(self.objects.clone(), images, identity, "hub").map_err(SetupError::from)?)
     }
 
     /// Behind Service `default/kubernetes` stands an address: of a name, the first it resolves to.
@@ -227,7 +261,11 @@ impl Hub {
 
     fn write_kubeconfig(&self, data: &Path) -> Result<(), PkiError> {
         let pki = &self.pki;
-        let text = kubeconfig::write("freewheel", &self.names.api, (&pki.ca_pem, &pki.admin_pem, &pki.admin_key_pem));
+        let text = kubeconfig::write(
+            "freewheel",
+            &self.names.api,
+            (&pki.ca_pem, &pki.admin_pem, &pki.admin_key_pem),
+        );
         let path = data.join("admin.kubeconfig");
         // A person may have set a namespace in it: only what is not ours to keep is written again.
         match std::fs::read_to_string(&path) {
@@ -262,9 +300,4 @@ pub fn print_kubeconfig(options: &KubeconfigOptions) -> Result<(), KubeconfigErr
     let (ca, cert, key) = (text(&access.ca_pem), text(&access.cert_pem), text(&access.key_pem));
     print!("{}", kubeconfig::write(name, &server, (&ca, &cert, &key)));
     Ok(())
-}
-struct NoStreams;
-#[async_trait::async_trait]
-impl freewheel_hub_api::streams::SpokeStreams for NoStreams {
-    async fn logs(&self, _: &freewheel_link::names::ClusterName, _: &str, _: freewheel_hub_api::streams::LogOptions) -> Result<freewheel_hub_api::streams::ByteStream, freewheel_hub_api::error::ApiError> { Err(freewheel_hub_api::error::ApiError::internal("x")) }
 }

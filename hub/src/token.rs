@@ -24,12 +24,27 @@ pub async fn create(options: TokenOptions) -> Result<(), ClientError> {
     let client = Client::new(options.kubeconfig.as_deref())?;
     let info = client.get(&format!("/api/v1/namespaces/kube-public/configmaps/{HUB_INFO}")).await?;
     let link = info["data"]["link"].as_str().unwrap_or_default().to_owned();
-    let ca = certificates(&String::from_utf8_lossy(&client.access().ca_pem), "certificate-authority".as_ref())?;
-    let ca_hash = ca.first().and_then(|ca| freewheel_link::tls::key_hash(ca).ok()).ok_or_else(unreadable_ca)?;
+    let ca = certificates(
+        &String::from_utf8_lossy(&client.access().ca_pem),
+        "certificate-authority".as_ref(),
+    )?;
+    let ca_hash = ca
+        .first()
+        .and_then(|ca| freewheel_link::tls::key_hash(ca).ok())
+        .ok_or_else(unreadable_ca)?;
     let (id, secret) = (letters(6)?, letters(16)?);
     let secret_object = body(&id, &secret, &options);
-    client.json(Method::POST, "/api/v1/namespaces/kube-system/secrets", "application/json", &secret_object).await?;
-    println!("spoke run --data /var/lib/freewheel --hub {link} --token {id}.{secret} --ca-hash {ca_hash}");
+    client
+        .json(
+            Method::POST,
+            "/api/v1/namespaces/kube-system/secrets",
+            "application/json",
+            &secret_object,
+        )
+        .await?;
+    println!(
+        "spoke run --data /var/lib/freewheel --hub {link} --token {id}.{secret} --ca-hash {ca_hash}"
+    );
     Ok(())
 }
 
@@ -38,8 +53,10 @@ fn unreadable_ca() -> ClientError {
 }
 
 fn body(id: &str, secret: &str, options: &TokenOptions) -> Value {
-    let expiration = jiff::Timestamp::now().saturating_add(jiff::SignedDuration::try_from(options.ttl).unwrap_or_default());
-    let expiration = expiration.map(|at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).unwrap_or_default();
+    let expiration = jiff::Timestamp::now()
+        .saturating_add(jiff::SignedDuration::try_from(options.ttl).unwrap_or_default());
+    let expiration =
+        expiration.map(|at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).unwrap_or_default();
     let encode = |text: &str| json!(STANDARD.encode(text));
     let mut data = json!({
         "token-id": encode(id),
@@ -64,7 +81,9 @@ fn letters(count: usize) -> Result<String, ClientError> {
     let mut out = String::with_capacity(count);
     while out.len() < count {
         let mut byte = [0];
-        random.fill(&mut byte).map_err(|_| ClientError::Answer("the system's randomness failed".into()))?;
+        random
+            .fill(&mut byte)
+            .map_err(|_| ClientError::Answer("the system's randomness failed".into()))?;
         if usize::from(byte[0]) < ALPHABET.len() * 7 {
             out.push(char::from(ALPHABET[usize::from(byte[0]) % ALPHABET.len()]));
         }

@@ -22,16 +22,25 @@ pub async fn write(objects: &Objects, link: &str) -> Result<(), ApiError> {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         match once(objects, link).await {
-            Err(error) if error.code == 404 && tokio::time::Instant::now() < deadline => tokio::time::sleep(AGAIN).await,
+            Err(error) if error.code == 404 && tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(AGAIN).await
+            }
             other => return other,
         }
     }
 }
 
 async fn once(objects: &Objects, link: &str) -> Result<(), ApiError> {
-    let kind = kinds::find("", "v1", "configmaps").ok_or_else(|| ApiError::internal("there are no ConfigMaps"))?;
-    let place = Place { kind, cluster: ClusterName::root(), namespace: "kube-public".into(), name: HUB_INFO.into() };
-    let actor = Actor { user: "system:freewheel:hub".into(), field_manager: "freewheel-hub".into() };
+    let kind = kinds::find("", "v1", "configmaps")
+        .ok_or_else(|| ApiError::internal("there are no ConfigMaps"))?;
+    let place = Place {
+        kind,
+        cluster: ClusterName::root(),
+        namespace: "kube-public".into(),
+        name: HUB_INFO.into(),
+    };
+    let actor =
+        Actor { user: "system:freewheel:hub".into(), field_manager: "freewheel-hub".into() };
     let how = How { actor, ..How::default() };
     let object = json!({
         "apiVersion": "v1", "kind": "ConfigMap",

@@ -17,17 +17,24 @@ pub fn handler(modules: Modules) -> Extra {
         let modules = modules.clone();
         Box::pin(async move {
             let refused = match user {
-                None => Some((StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "show a client certificate of this hub")),
-                Some(user) if !user.groups.iter().any(|group| group == ADMINISTRATORS) => {
-                    Some((StatusCode::FORBIDDEN, "DENIED", "modules are pushed and pulled by administrators"))
-                }
+                None => Some((
+                    StatusCode::UNAUTHORIZED,
+                    "UNAUTHORIZED",
+                    "show a client certificate of this hub",
+                )),
+                Some(user) if !user.groups.iter().any(|group| group == ADMINISTRATORS) => Some((
+                    StatusCode::FORBIDDEN,
+                    "DENIED",
+                    "modules are pushed and pulled by administrators",
+                )),
                 Some(_) => None,
             };
             match refused {
                 Some((status, code, message)) => refuse(status, code, message),
-                None => modules.serve(request).await.map(|body| {
-                    Body::foreign(body.map_err(|never| match never {}).boxed_unsync())
-                }),
+                None => modules
+                    .serve(request)
+                    .await
+                    .map(|body| Body::foreign(body.map_err(|never| match never {}).boxed_unsync())),
             }
         })
     })
@@ -37,6 +44,8 @@ fn refuse(status: StatusCode, code: &str, message: &str) -> Response<Body> {
     let body = serde_json::json!({"errors": [{"code": code, "message": message}]});
     let mut response = Response::new(Body::whole(body.to_string().into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     response
 }
