@@ -19,6 +19,7 @@ use freewheel_spoke_agent::agent::{Agent, Config};
 use freewheel_spoke_agent::files::DiskFiles;
 use freewheel_spoke_agent::ports::{Input, Ports};
 use freewheel_spoke_agent::uplink::{Handle, Me};
+use freewheel_spoke_engine::Profile;
 use freewheel_spoke_modules::{Setup, Store};
 use freewheel_spoke_net::Fabric;
 use freewheel_spoke_runtime::{Runtime, RuntimeOptions, Runtimes, choose_profile};
@@ -62,28 +63,15 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
     };
     let device = Device::probe();
     let profile = choose_profile(device.pods).ok_or("this machine cannot run the Wasm engine")?;
-    let address = match options.address {
-        Some(address) => address,
-        None => device::address_towards(&identity.hub).await.unwrap_or(Ipv4Addr::LOCALHOST),
-    };
+    let address = own_address(options.address, &identity.hub).await;
     let probe = Probe { device, address, profile: profile.key(), labels: options.labels };
     let node = probe.look(data);
     info!(cluster = %identity.cluster, hub = identity.hub, %address, profile = probe.profile, "spoke");
 
     let control = tokio::runtime::Handle::current();
     let (inputs, queue) = mpsc::channel(QUEUE);
-    let fabric = Fabric::new(control.clone());
-    fabric.on_port_problem(|problem| match &problem.error {
-        Some(cause) => warn!(owner = problem.owner, cause, "a port of the node cannot be opened"),
-        None => info!(owner = problem.owner, "a port of the node is open"),
-    });
-    let runtime = Runtime::new(RuntimeOptions {
-        profile,
-        fabric: fabric.clone(),
-        control: control.clone(),
-        runtimes: Runtimes::new(std::thread::available_parallelism().map_or(1, Into::into))?,
-        deliver: deliver(inputs.clone()),
-    })?;
+    let fabric = pod_network(&control);
+    let runtime = guests(profile, &fabric, &control, inputs.clone())?;
     let uplink = Handle::new();
     fabric.set_remote(Arc::new(Elsewhere(uplink.clone())));
     let modules =
@@ -123,6 +111,39 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
     endpoint.close(0, "the spoke stops");
     info!("stopped; pods come back at the next start");
     Ok(())
+}
+
+/// What runs containers, on runtimes of its own.
+fn guests(
+    profile: Profile,
+    fabric: &Arc<Fabric>,
+    control: &tokio::runtime::Handle,
+    inputs: mpsc::Sender<Input>,
+) -> Result<Arc<Runtime>, Box<dyn Error>> {
+    let cores = std::thread::available_parallelism().map_or(1, Into::into);
+    Ok(Runtime::new(RuntimeOptions {
+        profile,
+        fabric: fabric.clone(),
+        control: control.clone(),
+        runtimes: Runtimes::new(cores)?,
+        deliver: deliver(inputs),
+    })?)
+}
+
+async fn own_address(given: Option<Ipv4Addr>, hub: &str) -> Ipv4Addr {
+    match given {
+        Some(address) => address,
+        None => device::address_towards(hub).await.unwrap_or(Ipv4Addr::LOCALHOST),
+    }
+}
+
+fn pod_network(control: &tokio::runtime::Handle) -> Arc<Fabric> {
+    let fabric = Fabric::new(control.clone());
+    fabric.on_port_problem(|problem| match &problem.error {
+        Some(cause) => warn!(owner = problem.owner, cause, "a port of the node cannot be opened"),
+        None => info!(owner = problem.owner, "a port of the node is open"),
+    });
+    fabric
 }
 
 /// The identity: from the directory, or by joining.

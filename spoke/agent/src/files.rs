@@ -126,7 +126,7 @@ impl Files for DiskFiles {
                 Ok(found) if found.is_file() => return Ok(Entered::File(path)),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    std::fs::create_dir(&path)?
+                    std::fs::create_dir(&path)?;
                 }
                 Err(error) => return Err(error),
             }

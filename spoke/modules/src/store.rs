@@ -1,5 +1,6 @@
 //! Who is wanted, who is here, and one task per module on its way.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
@@ -101,9 +102,8 @@ impl Modules for Store {
             }
             state.ready.remove(&component);
         }
-        if !state.coming.contains_key(&component) {
-            let stop = self.stop.child_token();
-            state.coming.insert(component, stop.clone());
+        if let Entry::Vacant(place) = state.coming.entry(component) {
+            let stop = place.insert(self.stop.child_token()).clone();
             let shared = self.shared.clone();
             self.shared.setup.runtime.spawn(async move {
                 tokio::select! {

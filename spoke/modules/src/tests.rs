@@ -40,7 +40,7 @@ fn pack(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn hub() -> Hub {
-    let artifact: Vec<u8> = (0..200_000_u32).map(|i| (i / 7) as u8).collect();
+    let artifact: Vec<u8> = (0..200_000_u32).map(|i| (i / 7).to_le_bytes()[0]).collect();
     let packed = pack(&artifact);
     Hub {
         root: key(1),

@@ -168,7 +168,7 @@ impl Agent {
         match input {
             Input::Plan(part) => self.take_plan(part),
             Input::Started(id) => self.take_started(&id),
-            Input::Exited(id, exit) => self.take_exited(&id, exit),
+            Input::Exited(id, exit) => self.take_exited(&id, &exit),
             Input::Module(digest, outcome) => self.take_module(digest, outcome),
             Input::Connected(up) => {
                 info!(up, "link to the hub");
@@ -202,7 +202,7 @@ impl Agent {
         }
     }
 
-    fn take_exited(&mut self, id: &ContainerId, exit: Exit) {
+    fn take_exited(&mut self, id: &ContainerId, exit: &Exit) {
         let (now, unix) = self.time();
         let Some(pod) = self.pods.get_mut(&id.pod) else { return };
         let Some(which) = pod.find(&id.container) else { return };
@@ -215,7 +215,7 @@ impl Agent {
             container = id.container, code = exit.code, reason = exit.reason, "container ended"
         );
         if let Some((container, spec)) = pod.at(which) {
-            for event in events::of_exit(pod, which, container, &exit, unix) {
+            for event in events::of_exit(pod, which, container, exit, unix) {
                 self.outbox.event(event);
             }
             // What cannot be loaded may have been damaged on disk: ask for it again.

@@ -1,1 +1,164 @@
-//! Tests.
+//! Volumes on a real disk.
+
+use std::net::Ipv4Addr;
+
+use freewheel_link::plan::{ConfigV1, ModuleV1, RestartPolicy};
+
+use super::*;
+use crate::files::DiskFiles;
+
+fn projected(name: &str, items: &[(&str, &str)], optional: bool) -> ProjectedV1 {
+    ProjectedV1 {
+        kind: Kind::CONFIG_MAP_V1,
+        name: name.to_owned(),
+        items: items.iter().map(|(k, p)| ((*k).to_owned(), (*p).to_owned(), None)).collect(),
+        mode: 0o644,
+        optional,
+    }
+}
+
+fn mount(volume: &str, path: &str, sub_path: &str) -> MountV1 {
+    MountV1 {
+        volume: volume.to_owned(),
+        path: path.to_owned(),
+        sub_path: sub_path.to_owned(),
+        read_only: false,
+    }
+}
+
+fn pod(volumes: Vec<(&str, VolumeSourceV1)>, mounts: Vec<MountV1>) -> PodV1 {
+    let container = ContainerV1 {
+        name: "web".to_owned(),
+        image: "hello".to_owned(),
+        module: ModuleV1::Missing(String::new(), String::new()),
+        args: vec![],
+        env_from: vec![],
+        env: vec![],
+        ports: vec![],
+        mounts,
+        memory_limit: None,
+        cpu_limit_milli: None,
+        requests: (None, None),
+        sidecar: false,
+        working_dir: String::new(),
+        http_reuse: 1,
+    };
+    PodV1 {
+        uid: "u1".to_owned(),
+        namespace: "default".to_owned(),
+        name: "web".to_owned(),
+        node: "pi-7".to_owned(),
+        labels: vec![("app".to_owned(), "web".to_owned())],
+        annotations: vec![],
+        service_account: "default".to_owned(),
+        hostname: "web".to_owned(),
+        subdomain: String::new(),
+        restart: RestartPolicy::Always,
+        grace_seconds: 30,
+        deadline_seconds: None,
+        deleting: None,
+        service_links: true,
+        host_aliases: vec![],
+        init: vec![],
+        containers: vec![container],
+        volumes: volumes
+            .into_iter()
+            .map(|(name, source)| VolumeV1 { name: name.to_owned(), source })
+            .collect(),
+    }
+}
+
+/// Makes the pod's volumes from a ConfigMap `conf` with this value under `k` and `l`.
+fn make_with(data: &Path, pod: &PodV1, value: &str) -> Result<(), String> {
+    let config = |_: Kind, name: &str| {
+        let entry = |key: &str| (key.to_owned(), value.as_bytes().to_vec());
+        (name == "conf").then(|| ConfigV1 { data: vec![entry("k"), entry("l")] })
+    };
+    let around = Around {
+        pod,
+        ip: Ipv4Addr::new(10, 64, 0, 5),
+        host_ip: Ipv4Addr::LOCALHOST,
+        allocatable: (0, 0),
+        config: &config,
+        services: &[],
+    };
+    make(&DiskFiles, data, &around)
+}
+
+fn read(dir: &Path, path: &str) -> String {
+    std::fs::read_to_string(dir.join(path)).unwrap_or_default()
+}
+
+#[test]
+fn configuration_is_mounted_and_follows_changes() {
+    let data = tempfile::tempdir().unwrap();
+    let pod = pod(
+        vec![
+            ("c", VolumeSourceV1::Config(projected("conf", &[], false))),
+            ("p", VolumeSourceV1::Projected(vec![projected("conf", &[("k", "deep/x")], false)])),
+            ("d", VolumeSourceV1::Downward(vec![("ip".to_owned(), "status.podIP".to_owned())])),
+            ("e", VolumeSourceV1::EmptyDir(None)),
+        ],
+        vec![
+            mount("c", "/c", ""),
+            mount("p", "/p", ""),
+            mount("d", "/d", ""),
+            mount("e", "/e", ""),
+        ],
+    );
+    make_with(data.path(), &pod, "1").unwrap();
+    let seen = mounts(&DiskFiles, data.path(), &pod, &pod.containers[0]).unwrap();
+    let at = |guest: &str| seen.iter().find(|(_, path, _)| path == guest).unwrap().clone();
+    assert_eq!(read(&at("/c").0, "k"), "1");
+    assert_eq!(read(&at("/p").0, "deep/x"), "1");
+    assert_eq!(read(&at("/d").0, "ip"), "10.64.0.5");
+    assert!(at("/c").2 && !at("/e").2, "configuration is read-only");
+    std::fs::write(at("/e").0.join("own"), "data").unwrap();
+    make_with(data.path(), &pod, "2").unwrap();
+    assert_eq!(read(&at("/c").0, "k"), "2");
+    assert_eq!(read(&at("/e").0, "own"), "data", "what the pod wrote stays");
+}
+
+#[test]
+fn single_files_come_in_a_directory_of_their_own() {
+    let data = tempfile::tempdir().unwrap();
+    let pod = pod(
+        vec![
+            ("c", VolumeSourceV1::Config(projected("conf", &[], false))),
+            ("e", VolumeSourceV1::EmptyDir(None)),
+        ],
+        vec![mount("c", "/etc/app/a", "k"), mount("c", "/etc/app/b", "l"), mount("e", "/w", "sub")],
+    );
+    make_with(data.path(), &pod, "1").unwrap();
+    let seen = mounts(&DiskFiles, data.path(), &pod, &pod.containers[0]).unwrap();
+    assert_eq!(seen.len(), 2, "two files share their parent: {seen:?}");
+    assert_eq!((seen[0].1.as_str(), seen[0].2), ("/etc/app", true));
+    assert_eq!(read(&seen[0].0, "a") + &read(&seen[0].0, "b"), "11");
+    make_with(data.path(), &pod, "2").unwrap();
+    assert_eq!(read(&seen[0].0, "a"), "1", "a single file stays what it was");
+    assert!(seen[1].0.ends_with("volumes/e/sub") && seen[1].0.is_dir());
+}
+
+#[test]
+fn what_cannot_be_mounted_is_said_in_kubelets_words() {
+    let data = tempfile::tempdir().unwrap();
+    let of = |source| make_with(data.path(), &pod(vec![("v", source)], vec![]), "1");
+    let config = |name, items: &[(&str, &str)], optional| {
+        VolumeSourceV1::Config(projected(name, items, optional))
+    };
+    assert_eq!(
+        of(config("none", &[], false)).unwrap_err(),
+        "MountVolume.SetUp failed for volume \"v\" : configmap \"none\" not found"
+    );
+    assert!(
+        of(config("conf", &[("zz", "x")], false))
+            .unwrap_err()
+            .contains("non-existent config key: zz")
+    );
+    assert!(
+        of(config("conf", &[("k", "../../x")], false)).unwrap_err().contains("leaves the volume")
+    );
+    assert_eq!(of(config("none", &[], true)), Ok(()));
+    let lost = pod(vec![], vec![mount("nowhere", "/x", "")]);
+    assert!(mounts(&DiskFiles, data.path(), &lost, &lost.containers[0]).is_err());
+}
