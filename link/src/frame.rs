@@ -55,17 +55,17 @@ pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>, FrameError> {
     }
     let mut out = Vec::with_capacity(body.len() + 3);
     let mut left = body.len();
-    loop {
-        let low = (left & 0x7f) as u8;
+    while 0x7f < left {
+        out.push(low_bits(left) | 0x80);
         left >>= 7;
-        if left == 0 {
-            out.push(low);
-            break;
-        }
-        out.push(low | 0x80);
     }
+    out.push(low_bits(left));
     out.extend_from_slice(&body);
     Ok(out)
+}
+
+const fn low_bits(value: usize) -> u8 {
+    value.to_le_bytes()[0] & 0x7f
 }
 
 /// Reads a whole message, as a datagram carries it.

@@ -58,7 +58,7 @@ fn a_new_spoke_gets_everything_and_then_only_what_changes() {
     assert_eq!(took(&mut session, 5, &first), Some(Effect::Acked(generation(5))));
 
     let second = set(&[("a", 1), ("c", 1)]);
-    session.want(generation(6), second.clone());
+    session.want(generation(6), second);
     let plan_2 = plan(&mut session, SECOND);
     assert_eq!((plan_2.snapshot, plan_2.base, plan_2.to), (false, generation(5), generation(6)));
     assert_eq!((plan_2.put.len(), plan_2.remove.len()), (1, 1));
@@ -83,7 +83,7 @@ fn a_slow_spoke_gets_the_newest_plan_and_no_queue() {
 fn a_returning_spoke_without_change_gets_nothing_and_can_go_on_from_there() {
     let same = set(&[("a", 1)]);
     let mut session = session(generation(5), same.digest(), None);
-    session.want(generation(9), same.clone());
+    session.want(generation(9), same);
     assert_eq!(session.poll(SECOND), None);
     assert_eq!(session.confirmed(), Some(generation(5)), "its answer may have been lost");
     assert_eq!(session.confirmed(), None);

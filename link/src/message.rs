@@ -33,6 +33,10 @@ pub const HEARTBEAT_SECONDS: u16 = 10;
 pub const MAX_PART: usize = 256 * 1024;
 
 /// Spoke to hub, on the session's stream; `Heartbeat` also as a datagram.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one message lives at a time, on its way to a stream"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SpokeToHub {
     /// The first message.

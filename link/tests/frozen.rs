@@ -2,6 +2,8 @@
 //! fails here means: older peers and devices in the field no longer understand this build. Add a new
 //! kind or variant instead of changing one.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use freewheel_link::artifact::{Envelope, SignerCert};

@@ -3,6 +3,8 @@
 //! The same property as in `fuzz/`, made repeatable for every change: no panic, a typed error or a message that
 //! encodes to what was read, and memory that grows with the input only.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 use freewheel_link::frame::{self, Decoder, FrameError, FrameReader, MAX_FRAME};
 use freewheel_link::join::{JoinAnswer, JoinRequestV1};
 use freewheel_link::message::{Answer, HubToSpoke, ModuleHeaderV1, Open, SpokeToHub};

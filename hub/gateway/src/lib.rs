@@ -168,9 +168,9 @@ impl Gateway {
             let Ok(permit) = handshakes.clone().try_acquire_owned() else {
                 // Under load an address has to be proven before it costs anything.
                 if incoming.is_validated() {
-                    incoming.refuse()
+                    incoming.refuse();
                 } else {
-                    incoming.retry()
+                    incoming.retry();
                 }
                 continue;
             };

@@ -10,6 +10,8 @@
 //! does; and one seed gives one trace, packet for packet.
 //! `FREEWHEEL_SEEDS=100..200` runs other seeds.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
+
 mod world;
 
 use std::collections::BTreeMap;

@@ -1,289 +1,11 @@
 //! Who gets in, who does not, and what they are told: over real QUIC on loopback where the handshake
 //! matters, over memory where it does not.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::time::Duration;
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
-use async_trait::async_trait;
-use base64::Engine as _;
-use freewheel_hub_api::images::{Artifact, ImageProblem, Images};
-use freewheel_hub_api::kinds;
-use freewheel_hub_api::streams::LogOptions;
-use freewheel_hub_gateway::{Gateway, Identity, records};
-use freewheel_hub_store::memory::MemoryStore;
-use freewheel_hub_store::objects::{How, Objects, Place};
-use freewheel_link::digest::{Digest, SetDigest};
-use freewheel_link::frame::{self, FrameReader};
-use freewheel_link::generation::Generation;
-use freewheel_link::join::{self, JoinAnswer, JoinError, JoinRefusal, JoinRequestV1};
-use freewheel_link::memory;
-use freewheel_link::message::{
-    ALPN_JOIN, ALPN_SESSION, Answer, HelloV1, HubToSpoke, Open, PROTOCOL, Reason, SpokeToHub,
-};
-use freewheel_link::names::ClusterName;
-use freewheel_link::quic::{ClientTls, Dialer, Endpoint, Socket, any_port};
-use freewheel_link::report::{NodeStatusV1, PhaseV1, PodStatusV1, Report, ReportStamp};
-use freewheel_link::tls::{self, Credentials, DefaultTimeProvider};
-use freewheel_link::transport::{Closed, DialError, Priority, SendHalf, Transport, code};
-use futures::StreamExt as _;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncWriteExt as _};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+mod support;
 
-const TOKEN: &str = "abcdef.0123456789abcdef";
-
-struct NoImages;
-
-#[async_trait]
-impl Images for NoImages {
-    fn resolve(&self, reference: &str) -> Result<Digest, ImageProblem> {
-        Ok(Digest::of(reference.as_bytes()))
-    }
-
-    fn changed(&self) -> watch::Receiver<u64> {
-        watch::Sender::new(0).subscribe()
-    }
-
-    async fn artifact(&self, _: &Digest, _: &str) -> Result<Artifact, ImageProblem> {
-        Err(ImageProblem { reason: "ErrImagePull", message: "there are no images here".into() })
-    }
-
-    fn note_profile(&self, _: &str) {}
-}
-
-/// A hub with a token, its CA, and the pieces that a test takes hold of.
-struct Hub {
-    objects: Objects,
-    gateway: Gateway,
-    ca: CertificateDer<'static>,
-    stop: CancellationToken,
-}
-
-impl Hub {
-    async fn new(auto: bool) -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let ca = params.self_signed(&key).unwrap().der().clone();
-        let ca_key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let objects = Objects::new(Arc::new(MemoryStore::with_incarnation(7)));
-        let identity = Identity { ca: ca.clone(), ca_key, fleet_root: [3; 32] };
-        let gateway = Gateway::new(objects.clone(), Arc::new(NoImages), identity, "hub").unwrap();
-        let hub = Self { objects, gateway, ca, stop: CancellationToken::new() };
-        for namespace in ["kube-system", "default"] {
-            let value = json!({
-                "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace},
-            });
-            hub.create(("", "v1", "namespaces"), "", namespace, value).await;
-        }
-        let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
-        let mut secret = json!({
-            "apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token",
-            "metadata": {"name": "bootstrap-token-abcdef", "namespace": "kube-system"},
-            "data": {
-                "token-id": encode("abcdef"), "token-secret": encode("0123456789abcdef"),
-                "usage-bootstrap-authentication": encode("true"),
-            },
-        });
-        if auto {
-            secret["data"]["freewheel-auto-accept"] = json!(encode("true"));
-        }
-        let mut old = secret.clone();
-        old["metadata"]["name"] = json!("bootstrap-token-oldold");
-        old["data"]["token-id"] = json!(encode("oldold"));
-        old["data"]["expiration"] = json!(encode("2020-01-01T00:00:00Z"));
-        for (name, value) in [("bootstrap-token-abcdef", secret), ("bootstrap-token-oldold", old)] {
-            hub.create(("", "v1", "secrets"), "kube-system", name, value).await;
-        }
-        hub
-    }
-
-    async fn create(&self, kind: (&str, &str, &str), namespace: &str, name: &str, value: Value) {
-        let place = place(kind, namespace, name);
-        self.objects.create(&How::default(), &place, value).await.unwrap();
-    }
-
-    async fn get(&self, kind: (&str, &str, &str), namespace: &str, name: &str) -> Value {
-        self.objects.get(&place(kind, namespace, name)).unwrap().object.value().unwrap()
-    }
-
-    /// What `hub accept` does.
-    async fn accept(&self, name: &str, yes: bool) {
-        let accept = |mut value: Value| {
-            value["spec"]["hubAcceptsClient"] = json!(yes);
-            Ok(value)
-        };
-        let cluster = place(CLUSTERS, "", name);
-        self.objects.modify(&How::default(), &cluster, None, accept).await.unwrap();
-    }
-
-    async fn decide(&self, csr: &str, kind: &str) {
-        let decide = |mut value: Value| {
-            value["status"]["conditions"] =
-                json!([{"type": kind, "status": "True", "reason": "Test", "message": "m"}]);
-            Ok(value)
-        };
-        let csr = place(REQUESTS, "", csr);
-        self.objects.modify(&How::default(), &csr, Some("approval"), decide).await.unwrap();
-    }
-
-    fn requests(&self) -> Vec<String> {
-        let scope = freewheel_hub_store::Scope {
-            resource: freewheel_hub_api::object::Resource::new(REQUESTS.0, REQUESTS.2),
-            cluster: None,
-            namespace: None,
-        };
-        let snapshot = self.objects.store().snapshot();
-        snapshot.range(&scope, None).map(|stored| stored.key.name.to_string()).collect()
-    }
-
-    /// A connection in memory, served by the gateway.
-    fn connect(
-        &self,
-        protocol: &'static [u8],
-        certificate: Option<CertificateDer<'static>>,
-    ) -> Arc<memory::Memory> {
-        let (near, far) = memory::pair();
-        if let Some(certificate) = certificate {
-            far.show_certificate(certificate);
-        }
-        let (gateway, stop) = (self.gateway.clone(), self.stop.clone());
-        tokio::spawn(async move { gateway.serve_link(far, Some(protocol), &stop).await });
-        near
-    }
-
-    async fn join(
-        &self,
-        device: &Device,
-        name: &str,
-        token: &str,
-    ) -> Result<join::AcceptedV1, JoinError> {
-        let link = self.connect(ALPN_JOIN, None);
-        join::ask(&*link, &device.ask(name, token), |_| {}).await
-    }
-
-    /// The gateway on a UDP port of this machine.
-    async fn listen(&self) -> SocketAddr {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let tls = self.gateway.tls(Arc::new(DefaultTimeProvider)).unwrap();
-        let endpoint = Endpoint::hub(Socket::Bind(address), tls).unwrap();
-        let address = endpoint.local_addr().unwrap();
-        let (gateway, stop) = (self.gateway.clone(), self.stop.clone());
-        tokio::spawn(async move { gateway.serve(endpoint, stop).await });
-        address
-    }
-}
-
-const CLUSTERS: (&str, &str, &str) =
-    ("cluster.open-cluster-management.io", "v1", "managedclusters");
-const REQUESTS: (&str, &str, &str) = ("certificates.k8s.io", "v1", "certificatesigningrequests");
-
-fn place(kind: (&str, &str, &str), namespace: &str, name: &str) -> Place {
-    Place {
-        kind: kinds::find(kind.0, kind.1, kind.2).unwrap(),
-        cluster: ClusterName::root(),
-        namespace: namespace.into(),
-        name: name.into(),
-    }
-}
-
-/// A device with its key.
-struct Device(KeyPair);
-
-impl Device {
-    fn new() -> Self {
-        Self(KeyPair::generate().unwrap())
-    }
-
-    fn ask(&self, name: &str, token: &str) -> JoinRequestV1 {
-        let csr = CertificateParams::default().serialize_request(&self.0).unwrap();
-        JoinRequestV1 {
-            token: token.into(),
-            name: name.into(),
-            csr: csr.der().to_vec(),
-            labels: vec![("site".into(), "attic".into())],
-            version: "0.1.0".into(),
-        }
-    }
-
-    fn credentials(&self, certificate: &[u8]) -> Credentials {
-        let key = PrivateKeyDer::try_from(self.0.serialize_der()).unwrap();
-        Credentials { chain: vec![CertificateDer::from(certificate.to_vec())], key }
-    }
-}
-
-fn node() -> NodeStatusV1 {
-    NodeStatusV1 {
-        address: Ipv4Addr::new(127, 0, 0, 11),
-        hostname: "pi-7".into(),
-        architecture: "arm64".into(),
-        kernel: "6.18".into(),
-        os_image: "Debian".into(),
-        machine_id: "m".into(),
-        boot_id: "b".into(),
-        version: "0.1.0".into(),
-        profile: "p".into(),
-        features: 3,
-        cpu_milli: 4000,
-        memory: 1 << 30,
-        storage: 1 << 33,
-        pods: 110,
-        labels: vec![("site".into(), "attic".into())],
-        pressure: Vec::new(),
-    }
-}
-
-fn hello(name: &str) -> HelloV1 {
-    HelloV1 {
-        protocol: PROTOCOL,
-        cluster: ClusterName::try_from(name).unwrap(),
-        boot_epoch: 1,
-        held: Generation::NONE,
-        digest: SetDigest::default(),
-        node: node(),
-    }
-}
-
-type Session = (Box<dyn SendHalf>, FrameReader<Box<dyn AsyncRead + Send + Sync + Unpin>>);
-
-async fn greet(link: &dyn Transport, hello: HelloV1) -> Session {
-    let stream = link.open(Priority::Session).await.unwrap();
-    let (mut send, recv) = (stream.send, FrameReader::new(stream.recv));
-    frame::write(&mut send, &Open::Session).await.unwrap();
-    frame::write(&mut send, &SpokeToHub::Hello(Box::new(hello))).await.unwrap();
-    (send, recv)
-}
-
-async fn heard(session: &mut Session) -> HubToSpoke {
-    let next = session.1.next::<HubToSpoke>();
-    tokio::time::timeout(Duration::from_secs(20), next).await.unwrap().unwrap().unwrap()
-}
-
-async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..1000 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("not in 10 s: {what}");
-}
-
-#[track_caller]
-fn refused(outcome: Result<join::AcceptedV1, JoinError>, cause: JoinRefusal, word: &str) {
-    match outcome {
-        Err(JoinError::Refused(refused)) => {
-            assert_eq!(refused.cause, cause, "{}", refused.message);
-            assert!(refused.message.contains(word), "{}", refused.message);
-        }
-        other => panic!("{other:?}"),
-    }
-}
+use support::*;
 
 #[tokio::test]
 async fn a_wrong_token_writes_nothing_and_says_what_to_do() {
@@ -569,7 +291,7 @@ async fn over_quic_a_device_joins_once_the_pinned_ca_is_right() {
     let wrong = dial(tls::join_client(Digest::of(b"another CA"), time()).unwrap());
     match wrong.connect().await {
         Err(DialError::WrongHub { detail, .. }) => {
-            assert!(detail.contains("--ca-hash"), "{detail}")
+            assert!(detail.contains("--ca-hash"), "{detail}");
         }
         other => panic!("{other:?}"),
     }
@@ -598,6 +320,101 @@ async fn over_quic_a_device_joins_once_the_pinned_ca_is_right() {
     };
     assert!(matches!(refused, Closed::Failed(_)), "{refused:?}");
     hub.stop.cancel();
+}
+
+/// Opens a stream as a spoke does, and reads the answer.
+async fn open(link: &dyn Transport, what: Open) -> (Answer, Session) {
+    let stream = link.open(Priority::Modules).await.unwrap();
+    let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
+    frame::write(&mut send, &what).await.unwrap();
+    let answer = recv.next::<Answer>().await.unwrap().unwrap();
+    (answer, (send, recv))
+}
+
+#[tokio::test]
+async fn a_module_is_sent_from_where_it_was_cut_unless_it_is_another_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("artifact");
+    std::fs::write(&path, b"0123456789").unwrap();
+    let component = Digest::of(b"component");
+    let envelope = Envelope {
+        component,
+        profile: "p".into(),
+        build: 1,
+        artifact: Digest::of(b"artifact"),
+        size: 10,
+        signer: SignerCert { key: [0; 32], not_after: 0, signature: Vec::new() },
+        signature: Vec::new(),
+    };
+    let artifact = Artifact { envelope: envelope.clone(), path, compressed: 10 };
+    let hub = Hub::with(true, Some(artifact)).await;
+    let accepted = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap();
+    let link = hub.connect(ALPN_SESSION, Some(CertificateDer::from(accepted.certificate)));
+    let mut session = greet(&*link, hello("pi-7")).await;
+    assert!(matches!(heard(&mut session).await, HubToSpoke::Welcome(_)));
+    let ask = |component, offset, resume| {
+        Open::Module(ModuleRequestV1 { component, profile: "p".into(), offset, resume })
+    };
+    for (resume, offset, rest) in [
+        (Some(envelope.artifact), 4, "456789"),
+        (Some(Digest::of(b"older")), 0, "0123456789"),
+        (None, 0, "0123456789"),
+    ] {
+        let (answer, (_send, mut recv)) = open(&*link, ask(component, 4, resume)).await;
+        assert_eq!(answer, Answer::Ready);
+        let header: ModuleHeaderV1 = recv.next().await.unwrap().unwrap();
+        assert_eq!((header.offset, &header.envelope), (offset, &envelope));
+        let mut text = String::new();
+        recv.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, rest);
+    }
+    let (answer, _) = open(&*link, ask(Digest::of(b"unknown"), 0, None)).await;
+    assert!(matches!(answer, Answer::Refused(refusal) if refusal.reason == "ErrImagePull"));
+}
+
+#[tokio::test]
+async fn a_tunnel_is_relayed_between_leased_addresses_only() {
+    let hub = Hub::new(true).await;
+    let mut links = Vec::new();
+    for name in ["pi-7", "pi-8"] {
+        let accepted = hub.join(&Device::new(), name, TOKEN).await.unwrap();
+        records::lease(hub.objects.store(), &ClusterName::root(), &accepted.cluster, 1)
+            .await
+            .unwrap();
+        let link = hub.connect(ALPN_SESSION, Some(CertificateDer::from(accepted.certificate)));
+        let mut session = greet(&*link, hello(name)).await;
+        assert!(matches!(heard(&mut session).await, HubToSpoke::Welcome(_)));
+        links.push((link, session));
+    }
+    let far = links[1].0.clone();
+    tokio::spawn(async move {
+        let stream = far.accept().await.unwrap();
+        let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
+        assert!(matches!(recv.next::<Open>().await.unwrap(), Some(Open::Tunnel(_))));
+        frame::write(&mut send, &Answer::Ready).await.unwrap();
+        tokio::io::copy(&mut recv, &mut send).await.unwrap();
+        send.shutdown().await.unwrap();
+    });
+    let tunnel = |from: &str, to: &str| {
+        let (from, to) = (from.parse().unwrap(), to.parse().unwrap());
+        Open::Tunnel(TunnelV1 { realm: ClusterName::root(), from, to })
+    };
+    let (answer, (mut send, mut recv)) =
+        open(&*links[0].0, tunnel("10.64.0.2:4000", "10.64.1.2:80")).await;
+    assert_eq!(answer, Answer::Ready);
+    send.write_all(b"ping").await.unwrap();
+    send.shutdown().await.unwrap();
+    let mut text = String::new();
+    recv.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "ping");
+
+    for (from, to, reason) in [
+        ("10.64.1.2:4000", "10.64.1.3:80", "Forbidden"),
+        ("10.64.0.2:4000", "10.64.9.2:80", "NotFound"),
+    ] {
+        let (answer, _) = open(&*links[0].0, tunnel(from, to)).await;
+        assert!(matches!(answer, Answer::Refused(refusal) if refusal.reason == reason));
+    }
 }
 
 #[tokio::test]

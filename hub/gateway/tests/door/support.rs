@@ -1,0 +1,310 @@
+//! A hub with a CA and a token, devices with keys, and the spoke's half of the conversation.
+
+pub(crate) use std::net::{Ipv4Addr, SocketAddr};
+pub(crate) use std::sync::Arc;
+pub(crate) use std::time::Duration;
+
+pub(crate) use async_trait::async_trait;
+pub(crate) use base64::Engine as _;
+pub(crate) use freewheel_hub_api::images::{Artifact, ImageProblem, Images};
+pub(crate) use freewheel_hub_api::kinds;
+pub(crate) use freewheel_hub_api::streams::LogOptions;
+pub(crate) use freewheel_hub_gateway::{Gateway, Identity, records};
+pub(crate) use freewheel_hub_store::memory::MemoryStore;
+pub(crate) use freewheel_hub_store::objects::{How, Objects, Place};
+pub(crate) use freewheel_link::artifact::{Envelope, SignerCert};
+pub(crate) use freewheel_link::digest::{Digest, SetDigest};
+pub(crate) use freewheel_link::frame::{self, FrameReader};
+pub(crate) use freewheel_link::generation::Generation;
+pub(crate) use freewheel_link::join::{self, JoinAnswer, JoinError, JoinRefusal, JoinRequestV1};
+pub(crate) use freewheel_link::memory;
+pub(crate) use freewheel_link::message::{
+    ALPN_JOIN, ALPN_SESSION, Answer, HelloV1, HubToSpoke, ModuleHeaderV1, ModuleRequestV1, Open,
+    PROTOCOL, Reason, SpokeToHub, TunnelV1,
+};
+pub(crate) use freewheel_link::names::ClusterName;
+pub(crate) use freewheel_link::quic::{ClientTls, Dialer, Endpoint, Socket, any_port};
+pub(crate) use freewheel_link::report::{NodeStatusV1, PhaseV1, PodStatusV1, Report, ReportStamp};
+pub(crate) use freewheel_link::tls::{self, Credentials, DefaultTimeProvider};
+pub(crate) use freewheel_link::transport::{
+    Closed, DialError, Priority, SendHalf, Transport, code,
+};
+pub(crate) use futures::StreamExt as _;
+pub(crate) use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose};
+pub(crate) use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+pub(crate) use serde_json::{Value, json};
+pub(crate) use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+pub(crate) use tokio::sync::watch;
+pub(crate) use tokio_util::sync::CancellationToken;
+
+pub(crate) const TOKEN: &str = "abcdef.0123456789abcdef";
+
+/// One image, whose artifact is the file given.
+pub(crate) struct OneImage(Option<Artifact>);
+
+#[async_trait]
+impl Images for OneImage {
+    fn resolve(&self, reference: &str) -> Result<Digest, ImageProblem> {
+        Ok(Digest::of(reference.as_bytes()))
+    }
+
+    fn changed(&self) -> watch::Receiver<u64> {
+        watch::Sender::new(0).subscribe()
+    }
+
+    async fn artifact(&self, component: &Digest, _: &str) -> Result<Artifact, ImageProblem> {
+        if let Some(artifact) = self.0.as_ref().filter(|a| a.envelope.component == *component) {
+            return Ok(artifact.clone());
+        }
+        Err(ImageProblem { reason: "ErrImagePull", message: "there are no images here".into() })
+    }
+
+    fn note_profile(&self, _: &str) {}
+}
+
+/// A hub with a token, its CA, and the pieces that a test takes hold of.
+pub(crate) struct Hub {
+    pub(crate) objects: Objects,
+    pub(crate) gateway: Gateway,
+    pub(crate) ca: CertificateDer<'static>,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Hub {
+    pub(crate) async fn new(auto: bool) -> Self {
+        Self::with(auto, None).await
+    }
+
+    pub(crate) async fn with(auto: bool, image: Option<Artifact>) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let ca = params.self_signed(&key).unwrap().der().clone();
+        let ca_key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let objects = Objects::new(Arc::new(MemoryStore::with_incarnation(7)));
+        let identity = Identity { ca: ca.clone(), ca_key, fleet_root: [3; 32] };
+        let gateway =
+            Gateway::new(objects.clone(), Arc::new(OneImage(image)), identity, "hub").unwrap();
+        let hub = Self { objects, gateway, ca, stop: CancellationToken::new() };
+        for namespace in ["kube-system", "default"] {
+            let value = json!({
+                "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace},
+            });
+            hub.create(("", "v1", "namespaces"), "", namespace, value).await;
+        }
+        let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+        let mut secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token",
+            "metadata": {"name": "bootstrap-token-abcdef", "namespace": "kube-system"},
+            "data": {
+                "token-id": encode("abcdef"), "token-secret": encode("0123456789abcdef"),
+                "usage-bootstrap-authentication": encode("true"),
+            },
+        });
+        if auto {
+            secret["data"]["freewheel-auto-accept"] = json!(encode("true"));
+        }
+        let mut old = secret.clone();
+        old["metadata"]["name"] = json!("bootstrap-token-oldold");
+        old["data"]["token-id"] = json!(encode("oldold"));
+        old["data"]["expiration"] = json!(encode("2020-01-01T00:00:00Z"));
+        for (name, value) in [("bootstrap-token-abcdef", secret), ("bootstrap-token-oldold", old)] {
+            hub.create(("", "v1", "secrets"), "kube-system", name, value).await;
+        }
+        hub
+    }
+
+    pub(crate) async fn create(
+        &self,
+        kind: (&str, &str, &str),
+        namespace: &str,
+        name: &str,
+        value: Value,
+    ) {
+        let place = place(kind, namespace, name);
+        self.objects.create(&How::default(), &place, value).await.unwrap();
+    }
+
+    pub(crate) async fn get(&self, kind: (&str, &str, &str), namespace: &str, name: &str) -> Value {
+        self.objects.get(&place(kind, namespace, name)).unwrap().object.value().unwrap()
+    }
+
+    /// What `hub accept` does.
+    pub(crate) async fn accept(&self, name: &str, yes: bool) {
+        let accept = |mut value: Value| {
+            value["spec"]["hubAcceptsClient"] = json!(yes);
+            Ok(value)
+        };
+        let cluster = place(CLUSTERS, "", name);
+        self.objects.modify(&How::default(), &cluster, None, accept).await.unwrap();
+    }
+
+    pub(crate) async fn decide(&self, csr: &str, kind: &str) {
+        let decide = |mut value: Value| {
+            value["status"]["conditions"] =
+                json!([{"type": kind, "status": "True", "reason": "Test", "message": "m"}]);
+            Ok(value)
+        };
+        let csr = place(REQUESTS, "", csr);
+        self.objects.modify(&How::default(), &csr, Some("approval"), decide).await.unwrap();
+    }
+
+    pub(crate) fn requests(&self) -> Vec<String> {
+        let scope = freewheel_hub_store::Scope {
+            resource: freewheel_hub_api::object::Resource::new(REQUESTS.0, REQUESTS.2),
+            cluster: None,
+            namespace: None,
+        };
+        let snapshot = self.objects.store().snapshot();
+        snapshot.range(&scope, None).map(|stored| stored.key.name.to_string()).collect()
+    }
+
+    /// A connection in memory, served by the gateway.
+    pub(crate) fn connect(
+        &self,
+        protocol: &'static [u8],
+        certificate: Option<CertificateDer<'static>>,
+    ) -> Arc<memory::Memory> {
+        let (near, far) = memory::pair();
+        if let Some(certificate) = certificate {
+            far.show_certificate(certificate);
+        }
+        let (gateway, stop) = (self.gateway.clone(), self.stop.clone());
+        tokio::spawn(async move { gateway.serve_link(far, Some(protocol), &stop).await });
+        near
+    }
+
+    pub(crate) async fn join(
+        &self,
+        device: &Device,
+        name: &str,
+        token: &str,
+    ) -> Result<join::AcceptedV1, JoinError> {
+        let link = self.connect(ALPN_JOIN, None);
+        join::ask(&*link, &device.ask(name, token), |_| {}).await
+    }
+
+    /// The gateway on a UDP port of this machine.
+    pub(crate) async fn listen(&self) -> SocketAddr {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let tls = self.gateway.tls(Arc::new(DefaultTimeProvider)).unwrap();
+        let endpoint = Endpoint::hub(Socket::Bind(address), tls).unwrap();
+        let address = endpoint.local_addr().unwrap();
+        let (gateway, stop) = (self.gateway.clone(), self.stop.clone());
+        tokio::spawn(async move { gateway.serve(endpoint, stop).await });
+        address
+    }
+}
+
+pub(crate) const CLUSTERS: (&str, &str, &str) =
+    ("cluster.open-cluster-management.io", "v1", "managedclusters");
+pub(crate) const REQUESTS: (&str, &str, &str) =
+    ("certificates.k8s.io", "v1", "certificatesigningrequests");
+
+pub(crate) fn place(kind: (&str, &str, &str), namespace: &str, name: &str) -> Place {
+    Place {
+        kind: kinds::find(kind.0, kind.1, kind.2).unwrap(),
+        cluster: ClusterName::root(),
+        namespace: namespace.into(),
+        name: name.into(),
+    }
+}
+
+/// A device with its key.
+pub(crate) struct Device(KeyPair);
+
+impl Device {
+    pub(crate) fn new() -> Self {
+        Self(KeyPair::generate().unwrap())
+    }
+
+    pub(crate) fn ask(&self, name: &str, token: &str) -> JoinRequestV1 {
+        let csr = CertificateParams::default().serialize_request(&self.0).unwrap();
+        JoinRequestV1 {
+            token: token.into(),
+            name: name.into(),
+            csr: csr.der().to_vec(),
+            labels: vec![("site".into(), "attic".into())],
+            version: "0.1.0".into(),
+        }
+    }
+
+    pub(crate) fn credentials(&self, certificate: &[u8]) -> Credentials {
+        let key = PrivateKeyDer::try_from(self.0.serialize_der()).unwrap();
+        Credentials { chain: vec![CertificateDer::from(certificate.to_vec())], key }
+    }
+}
+
+pub(crate) fn node() -> NodeStatusV1 {
+    NodeStatusV1 {
+        address: Ipv4Addr::new(127, 0, 0, 11),
+        hostname: "pi-7".into(),
+        architecture: "arm64".into(),
+        kernel: "6.18".into(),
+        os_image: "Debian".into(),
+        machine_id: "m".into(),
+        boot_id: "b".into(),
+        version: "0.1.0".into(),
+        profile: "p".into(),
+        features: 3,
+        cpu_milli: 4000,
+        memory: 1 << 30,
+        storage: 1 << 33,
+        pods: 110,
+        labels: vec![("site".into(), "attic".into())],
+        pressure: Vec::new(),
+    }
+}
+
+pub(crate) fn hello(name: &str) -> HelloV1 {
+    HelloV1 {
+        protocol: PROTOCOL,
+        cluster: ClusterName::try_from(name).unwrap(),
+        boot_epoch: 1,
+        held: Generation::NONE,
+        digest: SetDigest::default(),
+        node: node(),
+    }
+}
+
+pub(crate) type Session =
+    (Box<dyn SendHalf>, FrameReader<Box<dyn AsyncRead + Send + Sync + Unpin>>);
+
+pub(crate) async fn greet(link: &dyn Transport, hello: HelloV1) -> Session {
+    let stream = link.open(Priority::Session).await.unwrap();
+    let (mut send, recv) = (stream.send, FrameReader::new(stream.recv));
+    frame::write(&mut send, &Open::Session).await.unwrap();
+    frame::write(&mut send, &SpokeToHub::Hello(Box::new(hello))).await.unwrap();
+    (send, recv)
+}
+
+pub(crate) async fn heard(session: &mut Session) -> HubToSpoke {
+    let next = session.1.next::<HubToSpoke>();
+    tokio::time::timeout(Duration::from_secs(20), next).await.unwrap().unwrap().unwrap()
+}
+
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not in 10 s: {what}");
+}
+
+#[track_caller]
+pub(crate) fn refused(
+    outcome: Result<join::AcceptedV1, JoinError>,
+    cause: JoinRefusal,
+    word: &str,
+) {
+    match outcome {
+        Err(JoinError::Refused(refused)) => {
+            assert_eq!(refused.cause, cause, "{}", refused.message);
+            assert!(refused.message.contains(word), "{}", refused.message);
+        }
+        other => panic!("{other:?}"),
+    }
+}
