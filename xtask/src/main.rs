@@ -1,5 +1,6 @@
 //! Every chore of the project: `cargo xtask NAME`.
 
+mod bench;
 mod command;
 mod guests;
 mod kubectl;
@@ -32,6 +33,8 @@ enum Chore {
     },
     /// fmt, clippy, tidy, test, doc, deny: what the server runs
     Ci,
+    /// Measure the performance gates beside their peers
+    Bench(bench::Options),
     /// Check layers, file sizes and names
     Tidy,
     /// Build the example modules into target/guests
@@ -49,6 +52,7 @@ fn main() -> std::process::ExitCode {
         Chore::Up(options) => up::run(&options),
         Chore::Test { all } => test::all(all),
         Chore::Ci => test::all(false).and_then(|()| long::doc()).and_then(|()| long::deny()),
+        Chore::Bench(options) => bench::run(&options),
         Chore::Tidy => tidy::run(),
         Chore::Schema { check } => schema::run(check),
         Chore::Guests => {

@@ -8,6 +8,7 @@
 //! * every order is bounded in time and in count;
 //! * an answer with another status than the one expected is counted as failed, never as work done.
 
+mod ask;
 mod client;
 mod closed;
 mod fan;
@@ -32,6 +33,8 @@ enum Order {
     Page(closed::Order),
     /// Create the objects that `get` asks for
     Fill(closed::Order),
+    /// One request
+    Ask(ask::Order),
     /// Many watchers, one writer
     Fan(fan::Order),
     /// One pod after another, from accepted to running
@@ -124,6 +127,7 @@ fn run(order: &str) -> Result<serde_json::Value, LoadError> {
             Order::Get(order) => closed::run(order, closed::Kind::Get).await,
             Order::Page(order) => closed::run(order, closed::Kind::Page).await,
             Order::Fill(order) => closed::fill(&order).await,
+            Order::Ask(order) => ask::run(&order).await,
             Order::Fan(order) => fan::run(order).await,
             Order::Starts(order) => starts::run(order).await,
             Order::Serve(order) => serve::run(&order).await,

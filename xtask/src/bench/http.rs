@@ -1,0 +1,142 @@
+//! P13: a Wasm HTTP handler behind a NodePort, beside `wasmtime serve` and a native server.
+//!
+//! All three answer the same text to the same driver on 32 connections. `wasmtime serve` is asked directly; ours goes
+//! through the service proxy. The native server is asked directly too, without a proxy, which is harder for us than
+//! the gate asks.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::child::{self, Child};
+use super::figures::{Ratios, column, median, spread};
+use super::hub::{Hub, NODE, answers, free_tcp};
+use super::row::{Row, Verdict};
+use super::{Plan, load, tools};
+use crate::command::{Stop, target};
+
+const VERSION: &str = "48.0.8";
+const NODE_PORT: u16 = 31313;
+const CONNECTIONS: u32 = 32;
+const BUILD: Duration = Duration::from_secs(3600);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub fn run(plan: Plan) -> Result<Vec<Row>, Stop> {
+    load::program()?;
+    let wasmtime = wasmtime();
+    let hub = Hub::start("http")?;
+    let module = hub.push("hello-http")?;
+    let mut spoke = hub.spoke("warn")?;
+    apply(&hub)?;
+    let ours = json!({"address": format!("{NODE}:{NODE_PORT}")});
+    spoke.until("the NodePort answers", PATIENCE, || answers(&ours, "/"))?;
+    let (native, _native) = native(&hub)?;
+    let peer = wasmtime.and_then(|program| serve(&hub, &program, &module));
+    let (mut us, mut them, mut raw) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 1..=plan.rounds {
+        us.push(turn("ours (NodePort)", round, &ours, plan)?);
+        if let Ok((server, _)) = &peer {
+            them.push(turn("wasmtime serve", round, server, plan)?);
+        }
+        raw.push(turn("native", round, &native, plan)?);
+    }
+    let rate = |rounds: &[Value]| column(rounds, "per_second");
+    let (to_serve, to_native) = (Ratios::of(&rate(&us), &rate(&them)), Ratios::of(&rate(&us), &rate(&raw)));
+    let line = |name: &str, rounds: &[Value]| format!("{name} {:>6.0}/s, {}", median(&rate(rounds)), spread(rounds, ""));
+    let mut measured = vec![line("ours, through the NodePort:", &us)];
+    if peer.is_ok() {
+        measured.push(line("wasmtime serve, direct:    ", &them));
+    }
+    measured.push(line("native hyper, direct:      ", &raw));
+    measured.push(format!("ratio to wasmtime serve {to_serve}, to native {to_native}"));
+    let verdict = |holds: bool| match &peer {
+        Err(stop) => Verdict::None(stop.0.clone()),
+        Ok(_) => Verdict::of(plan, holds),
+    };
+    Ok(vec![Row {
+        id: "P13",
+        what: "a Wasm HTTP handler (wasi:http) through the service proxy, 32 connections",
+        measured,
+        gate: (
+            "≥ 0.9 × wasmtime serve direct; ≥ 0.4 × native hyper (direct here)",
+            verdict(0.9 <= to_serve.median() && 0.4 <= to_native.median()),
+        ),
+        stretch: ("≥ 1.1 × wasmtime serve", verdict(1.1 <= to_serve.median())),
+        raw: json!({"ours": us, "wasmtime_serve": them, "native": raw}),
+    }])
+}
+
+fn turn(name: &str, round: u32, server: &Value, plan: Plan) -> Result<Value, Stop> {
+    let figures = load::steady(&json!({
+        "do": "page", "server": server, "path": "/", "connections": CONNECTIONS, "count": 5_000_000,
+        "seconds": if plan.quick { 2.0 } else { 5.0 },
+    }))?;
+    let rate = figures["per_second"].as_f64().unwrap_or_default();
+    println!("http, round {round}: {name} {rate:.0}/s, {}", spread(std::slice::from_ref(&figures), ""));
+    Ok(figures)
+}
+
+fn apply(hub: &Hub) -> Result<(), Stop> {
+    let labels = json!({"app": "hello"});
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "hello"},
+        "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": {
+            "metadata": {"labels": labels},
+            "spec": {"containers": [{
+                "name": "hello", "image": "hello-http:v1", "ports": [{"containerPort": 8080}],
+                "env": [{"name": "GREETING", "value": "hello"}],
+            }]},
+        }},
+    });
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "hello"},
+        "spec": {"type": "NodePort", "selector": labels, "ports": [{"port": 80, "targetPort": 8080, "nodePort": NODE_PORT}]},
+    });
+    let server = hub.server();
+    load::request(&server, "POST", "/apis/apps/v1/namespaces/default/deployments", &deployment)?;
+    load::request(&server, "POST", "/api/v1/namespaces/default/services", &service)?;
+    Ok(())
+}
+
+/// A native server in the same words.
+fn native(hub: &Hub) -> Result<(Value, Child), Stop> {
+    let server = json!({"address": format!("127.0.0.1:{}", free_tcp()?)});
+    let mut command = Command::new(target().join("release/freewheel-load"));
+    command.arg(json!({"do": "serve", "address": server["address"], "body": "hello from native\n"}).to_string());
+    let mut child = Child::start("the native server", &command, &hub.dir.join("native.log"))?;
+    child.until("it answers", PATIENCE, || answers(&server, "/"))?;
+    Ok((server, child))
+}
+
+/// `wasmtime serve` of the same component.
+fn serve(hub: &Hub, program: &Path, module: &Path) -> Result<(Value, Child), Stop> {
+    let address = format!("127.0.0.1:{}", free_tcp()?);
+    let server = json!({"address": address});
+    let mut command = Command::new(program);
+    command.args(["serve", "-Scli", "-Wepoch-interruption=y", "--env", "GREETING=hello", "--addr", &address]).arg(module);
+    let mut child = Child::start("wasmtime serve", &command, &hub.dir.join("wasmtime.log"))?;
+    child.until("it answers", PATIENCE, || answers(&server, "/"))?;
+    Ok((server, child))
+}
+
+/// wasmtime's own command line, built once.
+fn wasmtime() -> Result<PathBuf, Stop> {
+    let root = tools().join(format!("wasmtime-{VERSION}"));
+    let program = root.join("bin/wasmtime");
+    if program.exists() {
+        return Ok(program);
+    }
+    println!("building wasmtime {VERSION} with cargo (some minutes, once) …");
+    let mut command = Command::new("nice");
+    command.args(["cargo", "install", "--quiet", "--locked", "--no-default-features", "--root"]).arg(&root);
+    command.args(["--features", FEATURES, "--version", VERSION, "wasmtime-cli"]);
+    command.env("CARGO_TARGET_DIR", root.join("build"));
+    child::finish(&mut command, BUILD).map_err(|stop| Stop(format!("peer not available: {stop}")))?;
+    // Only the program is kept; if the rest stays, it merely takes room.
+    let _ = std::fs::remove_dir_all(root.join("build"));
+    Ok(program)
+}
+
+const FEATURES: &str = "serve,cranelift,component-model,component-model-async,pooling-allocator,parallel-compilation";

@@ -1,0 +1,122 @@
+//! Our side: a hub as a release, and a spoke as it ships.
+
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::child::{self, Child};
+use super::{fresh, load};
+use crate::command::{Stop, cargo, run, target};
+use crate::{guests, long};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where NodePorts of the spoke listen.
+pub const NODE: Ipv4Addr = Ipv4Addr::new(127, 0, 9, 11);
+
+/// A running hub.
+pub struct Hub {
+    pub process: Child,
+    pub dir: PathBuf,
+    pub api: u16,
+    link: u16,
+}
+
+/// A port that nobody has.
+pub fn free_tcp() -> Result<u16, Stop> {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr());
+    port.map(|address| address.port()).map_err(|e| Stop(format!("no free port: {e}")))
+}
+
+fn free_udp() -> Result<u16, Stop> {
+    let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|s| s.local_addr());
+    port.map(|address| address.port()).map_err(|e| Stop(format!("no free port: {e}")))
+}
+
+/// How the load generator reaches a server on loopback with client certificates in `keys`.
+pub fn server(port: u16, keys: &Path) -> Value {
+    json!({
+        "address": format!("127.0.0.1:{port}"),
+        "tls": {"ca": keys.join("ca.crt"), "cert": keys.join("admin.crt"), "key": keys.join("admin.key")},
+    })
+}
+
+impl Hub {
+    /// Builds and starts one with empty data.
+    pub fn start(name: &str) -> Result<Self, Stop> {
+        println!("building the hub (release) …");
+        run(cargo().args(["build", "--quiet", "--release", "--locked", "--package", "freewheel-hub"]))?;
+        let dir = fresh(name)?;
+        let (api, link) = (free_tcp()?, free_udp()?);
+        let mut command = Command::new(target().join("release/hub"));
+        command.args(["serve", "--data"]).arg(dir.join("hub"));
+        command.args(["--listen", &format!("127.0.0.1:{api}"), "--link", &format!("127.0.0.1:{link}")]);
+        command.env("FREEWHEEL_LOG", "warn").env("RUST_LOG", "warn");
+        let process = Child::start("the hub", &command, &dir.join("hub.log"))?;
+        let mut hub = Self { process, dir, api, link };
+        let (server, keys) = (hub.server(), hub.dir.join("hub/pki/admin.key"));
+        hub.process.until("the hub answers", PATIENCE, || keys.exists() && answers(&server, "/readyz"))?;
+        Ok(hub)
+    }
+
+    /// How it is reached.
+    pub fn server(&self) -> Value {
+        server(self.api, &self.dir.join("hub/pki"))
+    }
+
+    /// A verb of its command line.
+    pub fn cli(&self, arguments: &[&str]) -> Result<String, Stop> {
+        let mut command = Command::new(target().join("release/hub"));
+        command.args(arguments).env("KUBECONFIG", self.dir.join("hub/admin.kubeconfig"));
+        child::finish(&mut command, PATIENCE)
+    }
+
+    /// A spoke as it ships, joined and Ready.
+    pub fn spoke(&self, log: &str) -> Result<Child, Stop> {
+        println!("building the spoke (dist) …");
+        let program = long::dist_spoke()?;
+        let line = self.cli(&["token", "create", "--accept", "--ttl", "1h"])?;
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let flag = |flag: &str| -> Result<&str, Stop> {
+            let at = words.iter().position(|word| *word == flag);
+            let value = at.and_then(|at| words.get(at + 1));
+            value.copied().ok_or_else(|| Stop(format!("no {flag} in {line:?}")))
+        };
+        let mut command = Command::new(program);
+        command.args(["run", "--data"]).arg(self.dir.join("spoke"));
+        command.args(["--hub", &format!("127.0.0.1:{}", self.link), "--name", "bench"]);
+        command.args(["--token", flag("--token")?, "--ca-hash", flag("--ca-hash")?]);
+        command.args(["--address", &NODE.to_string()]).env("FREEWHEEL_LOG", log);
+        let mut spoke = Child::start("the spoke", &command, &self.dir.join("spoke.log"))?;
+        let server = self.server();
+        spoke.until("its node is Ready", PATIENCE, || {
+            let node = load::request(&server, "GET", "/api/v1/nodes/bench", &Value::Null);
+            node.is_ok_and(|node| condition(&node, "Ready"))
+        })?;
+        Ok(spoke)
+    }
+
+    /// Pushes one of our guests as `NAME:v1`.
+    pub fn push(&self, name: &str) -> Result<PathBuf, Stop> {
+        let file = guests::build()?.join(format!("{name}.wasm"));
+        self.cli(&["push", &file.to_string_lossy(), &format!("{name}:v1")])?;
+        Ok(file)
+    }
+}
+
+/// Whether a page is answered with 200.
+pub fn answers(server: &Value, path: &str) -> bool {
+    let order = json!({
+        "do": "page", "server": server, "path": path, "connections": 1, "count": 1, "seconds": 5.0,
+    });
+    load::steady(&order).is_ok_and(|figures| figures["count"] == 1)
+}
+
+/// Whether an object has this condition.
+pub fn condition(object: &Value, kind: &str) -> bool {
+    let conditions = object["status"]["conditions"].as_array();
+    conditions.into_iter().flatten().any(|c| c["type"] == kind && c["status"] == "True")
+}

@@ -1,0 +1,40 @@
+//! The load generator: built once, asked with JSON, answers with JSON.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::child;
+use crate::command::{Stop, cargo, run, target};
+
+/// Longest time of one order.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Path of the program; built when needed.
+pub fn program() -> Result<PathBuf, Stop> {
+    run(cargo().args(["build", "--quiet", "--release", "--locked", "--package", "freewheel-load"]))?;
+    Ok(target().join("release/freewheel-load"))
+}
+
+/// One order.
+pub fn ask(order: &Value) -> Result<Value, Stop> {
+    let program = target().join("release/freewheel-load");
+    let text = child::finish(Command::new(program).arg(order.to_string()), PATIENCE)?;
+    serde_json::from_str(&text).map_err(|e| Stop(format!("the load generator said {text:?}: {e}")))
+}
+
+/// One request; its JSON answer.
+pub fn request(server: &Value, method: &str, path: &str, body: &Value) -> Result<Value, Stop> {
+    ask(&json!({"do": "ask", "server": server, "method": method, "path": path, "body": body}))
+}
+
+/// An order of the closed loop that must not have failed.
+pub fn steady(order: &Value) -> Result<Value, Stop> {
+    let figures = ask(order)?;
+    match figures["failed"].as_u64() {
+        Some(0) => Ok(figures),
+        _ => Err(Stop(format!("requests failed: {} ({})", figures["failed"], figures["first_failure"]))),
+    }
+}

@@ -1,0 +1,150 @@
+//! `cargo xtask bench [NAME…]`: the performance gates, measured on this machine beside their peers.
+//!
+//! ```text
+//! mod      names, rounds, the table, target/bench/latest.json
+//! row      one gate: what was measured, whether it holds      figures  medians and ranges
+//! child    processes that end with us                         proc     what /proc tells of them
+//! load     the load generator (tests/bench/load)              hub      our hub and a spoke      peer  kube-apiserver + etcd
+//! api      P25 P26 P28      device  P01 P02      start  P07 P40      http  P13
+//! ```
+//!
+//! * Both sides run at the same time on the same disk and are driven in turns, A B A B, by the same one-threaded driver.
+//! * A verdict is the median of the rounds' ratios; fewer than five rounds give none.
+//! * What cannot be had on a machine is named and gets no verdict.
+
+mod api;
+mod child;
+mod device;
+mod figures;
+mod hub;
+mod http;
+mod load;
+mod peer;
+mod proc;
+mod row;
+mod start;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::command::{Stop, output, target};
+use row::Row;
+
+/// What `bench` can be told.
+#[derive(Args)]
+pub struct Options {
+    /// Which of P01 P02 P07 P13 P25 P26 P28 P40; all when none is named
+    names: Vec<String>,
+    /// Turns of each side; below five there is no verdict
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Shorter turns and rests, for trying things out
+    #[arg(long)]
+    quick: bool,
+}
+
+/// How long and how often.
+#[derive(Clone, Copy)]
+struct Plan {
+    rounds: u32,
+    quick: bool,
+}
+
+/// A bench: the gates it measures, and how.
+type Bench = (&'static [&'static str], fn(Plan) -> Result<Vec<Row>, Stop>);
+
+const BENCHES: [Bench; 5] = [
+    (&["P02"], device::size),
+    (&["P25", "P26", "P28"], api::run),
+    (&["P01"], device::memory),
+    (&["P07", "P40"], start::run),
+    (&["P13"], http::run),
+];
+
+/// Measures and prints.
+pub fn run(options: &Options) -> Result<(), Stop> {
+    let known: Vec<&str> = BENCHES.iter().flat_map(|(ids, _)| *ids).copied().collect();
+    let names: Vec<String> = options.names.iter().map(|name| name.to_uppercase()).collect();
+    if let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        return Err(Stop(format!("there is no bench {name}; there are {}", known.join(" "))));
+    }
+    let wanted = |id: &str| names.is_empty() || names.iter().any(|name| name == id);
+    child::listen()?;
+    let plan = Plan { rounds: options.rounds, quick: options.quick };
+    let mut rows = Vec::new();
+    for (ids, bench) in BENCHES {
+        if !ids.iter().any(|id| wanted(id)) {
+            continue;
+        }
+        println!("\n== {}", ids.join(" "));
+        match bench(plan) {
+            Ok(made) => rows.extend(made.into_iter().filter(|row| wanted(row.id))),
+            Err(stop) => {
+                child::go_on()?;
+                rows.extend(ids.iter().filter(|id| wanted(id)).map(|id| Row::missing(id, &stop.0)));
+            }
+        }
+    }
+    rows.sort_by_key(|row| row.id);
+    println!("\n{}", machine());
+    println!("{} rounds{}\n", plan.rounds, if plan.quick { ", QUICK: not the gates' own durations" } else { "" });
+    for row in &rows {
+        println!("{row}");
+    }
+    keep(plan, &rows)
+}
+
+/// The folder for everything that a bench keeps.
+fn folder() -> PathBuf {
+    target().join("bench")
+}
+
+/// Programs that were built or fetched once.
+fn tools() -> PathBuf {
+    target().join("tools")
+}
+
+/// An empty folder of this name.
+fn fresh(name: &str) -> Result<PathBuf, Stop> {
+    let path = folder().join(name);
+    let failed = |e: std::io::Error| Stop(format!("cannot empty {}: {e}", path.display()));
+    match std::fs::remove_dir_all(&path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e)),
+        _ => {}
+    }
+    std::fs::create_dir_all(&path).map_err(failed)?;
+    Ok(path)
+}
+
+/// What this was measured on.
+fn machine() -> String {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load: Vec<&str> = load.split(' ').take(3).collect();
+    format!(
+        "{cores} cores ({}), load {} at the end; driver and servers share them; not a Raspberry Pi",
+        model.unwrap_or("unknown"),
+        load.join(" ")
+    )
+}
+
+fn keep(plan: Plan, rows: &[Row]) -> Result<(), Stop> {
+    let commit = output(std::process::Command::new("git").args(["rev-parse", "HEAD"])).unwrap_or_default();
+    let all = json!({
+        "machine": machine(),
+        "commit": commit.trim(),
+        "rounds": plan.rounds,
+        "quick": plan.quick,
+        "gates": rows.iter().map(Row::json).collect::<Vec<_>>(),
+    });
+    let path = folder().join("latest.json");
+    std::fs::create_dir_all(folder())
+        .and_then(|()| std::fs::write(&path, format!("{all:#}\n")))
+        .map_err(|e| Stop(format!("cannot write {}: {e}", path.display())))?;
+    println!("All figures: {}", path.display());
+    Ok(())
+}
