@@ -35,7 +35,7 @@ pub struct Session {
     pub epoch: u64,
     /// Whether it is up.
     pub connected: bool,
-    /// Since when that is so, Unix seconds.
+    /// Since when that is so, Unix milliseconds.
     pub since: i64,
 }
 
@@ -98,7 +98,7 @@ pub async fn open_session(
         let key = session_key(spoke);
         let found = store.snapshot().get(&key);
         let epoch = found.as_deref().and_then(read_session).map_or(0, |s| s.epoch) + 1;
-        let session = Session { hub: hub.to_owned(), epoch, connected: true, since: now };
+        let session = Session { hub: hub.to_owned(), epoch, connected: true, since: now * 1000 };
         let body = serde_json::to_vec(&session).unwrap_or_default();
         match store.commit(put(key, found.as_deref(), raw(body))).await {
             Ok(_) => return Ok(epoch),
@@ -126,7 +126,7 @@ pub async fn close_session(
         return Ok(());
     }
     session.connected = false;
-    session.since = now;
+    session.since = now * 1000;
     let body = serde_json::to_vec(&session).unwrap_or_default();
     match store.commit(put(key, found.as_deref(), raw(body))).await {
         // Somebody was faster: a newer session.
@@ -179,6 +179,12 @@ pub fn leases(snapshot: &dyn Snapshot, realm: &ClusterName, spoke: &str) -> Vec<
         .filter(|stored| &*stored.object.body == spoke.as_bytes())
         .map(|stored| (stored.key.name.to_string(), stored.revision))
         .collect()
+}
+
+/// Whether an address is one that pods have.
+#[must_use]
+pub fn is_pod_address(address: Ipv4Addr) -> bool {
+    u32::from(address).checked_sub(POD_NETWORK).is_some_and(|offset| offset / 256 < RANGES)
 }
 
 /// Who serves this pod address in a realm.

@@ -106,8 +106,12 @@ async fn tunnel(
 ) -> Result<Stream, RefusalV1> {
     let snapshot = inner.objects.store().snapshot();
     let owner = |address| records::owner_of(&*snapshot, &request.realm, address);
-    if owner(*request.from.ip()).as_ref() != Some(spoke) {
-        let text = format!("{} is not leased to this spoke in {}", request.from, request.realm);
+    // A spoke speaks for its own pods, and for whoever came in through its NodePorts: never for pods
+    // of another spoke, and never in another spoke's own cluster.
+    let its_realm = request.realm.is_root() || request.realm == *spoke;
+    let from_pod = records::is_pod_address(*request.from.ip());
+    if !its_realm || (from_pod && owner(*request.from.ip()).as_ref() != Some(spoke)) {
+        let text = format!("{} in {} is not this spoke's to speak for", request.from, request.realm);
         return Err(RefusalV1::new("Forbidden", text));
     }
     let nobody = || RefusalV1::new("NotFound", format!("nobody serves {}", request.to));
