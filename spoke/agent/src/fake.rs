@@ -285,6 +285,10 @@ impl Files for MemoryFiles {
         Ok(())
     }
 
+    fn touch(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
     fn remove_dir(&self, dir: &Path) -> io::Result<()> {
         self.sets.lock().retain(|path, _| !path.starts_with(dir));
         Ok(())

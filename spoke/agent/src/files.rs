@@ -45,6 +45,8 @@ pub trait Files: Send + Sync {
     fn enter(&self, dir: &Path, inside: &str, ours: bool) -> io::Result<Entered>;
     /// Copies one file; the directory of `to` exists.
     fn copy(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes an empty file unless there is one.
+    fn touch(&self, path: &Path) -> io::Result<()>;
     /// Removes a directory and all in it; nothing there is fine.
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
     /// Removes a file; nothing there is fine.
@@ -137,6 +139,10 @@ impl Files for DiskFiles {
     fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
         remove_if_there(std::fs::remove_file(to))?;
         std::fs::copy(from, to).map(|_| ())
+    }
+
+    fn touch(&self, path: &Path) -> io::Result<()> {
+        std::fs::OpenOptions::new().create(true).append(true).open(path).map(|_| ())
     }
 
     fn remove_dir(&self, dir: &Path) -> io::Result<()> {

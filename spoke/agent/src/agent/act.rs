@@ -187,11 +187,10 @@ impl Agent {
         let mounts = volumes::mounts(files, data, &pod.spec, spec)?;
         let attempt = container.next_attempt();
         let log = volumes::log_path(data, uid, &container.name, attempt);
-        if let Some(dir) = log.parent() {
-            files
-                .make_dir(dir)
-                .map_err(|error| format!("cannot make the log's directory: {error}"))?;
-        }
+        // An empty log says that this start is the newest, also before it has written anything.
+        let made = log.parent().map_or(Ok(()), |dir| files.make_dir(dir));
+        made.and_then(|()| files.touch(&log))
+            .map_err(|error| format!("cannot make the log: {error}"))?;
         // `kubectl logs -p` reads the start before this one; older ones go.
         if let Some(old) = attempt.checked_sub(2) {
             let old = volumes::log_path(data, uid, &container.name, old);
