@@ -74,6 +74,8 @@ fn nodes_and_clusters(kubectl: &Kubectl) {
     );
     let described = kubectl.run(&["describe", "node", "pi-1"]);
     has(&described, &["Capacity:", "Allocatable:", "Ready", "Addresses:", "System Info:"]);
+    kubectl.does(&["label", "node", "pi-1", "disk=ssd"]);
+    assert_eq!(kubectl.run(&["get", "nodes", "-l", "disk=ssd", "-o", "name"]), "node/pi-1\n");
 }
 
 fn discovery(kubectl: &Kubectl) {
@@ -401,11 +403,18 @@ fn run_and_delete(fleet: &Fleet, kubectl: &Kubectl) {
     });
     assert_eq!(kubectl.run(&["logs", "job"]), "hello world\n");
     has(&kubectl.run(&["delete", "pod", "job"]), &["pod \"job\" deleted"]);
-    let rs = kubectl.run(&["get", "rs", "-l", "app=web", "-o", "name"]);
-    kubectl.does(&["delete", rs.lines().next().expect("a replica set"), "--wait=false"]);
+    let active = "jsonpath={.items[?(@.spec.replicas==2)].metadata.name}";
+    let rs = kubectl.run(&["get", "rs", "-l", "app=web", "-o", active]);
+    let uids = |kubectl: &Kubectl| {
+        kubectl.run(&["get", "rs", "-l", "app=web", "-o", "jsonpath={.items[*].metadata.uid}"])
+    };
+    let before = uids(kubectl);
+    kubectl.does(&["delete", "rs", &rs, "--wait=false"]);
     eventually("the deployment makes its replica set again", Duration::from_secs(30), || {
         let now = kubectl.run(&["get", "deploy", "web", "-o", "jsonpath={.status.readyReplicas}"]);
-        if now == "2" { Ok(()) } else { Err(now) }
+        let sets = uids(kubectl);
+        let is_new = sets.split(' ').any(|uid| !uid.is_empty() && !before.contains(uid));
+        if now == "2" && is_new { Ok(()) } else { Err(format!("{now} ready, sets {sets}")) }
     });
     kubectl.does(&["delete", "deployment", "web"]);
     eventually("everything under the deployment is gone", Duration::from_secs(60), || {

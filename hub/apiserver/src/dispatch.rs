@@ -196,6 +196,9 @@ async fn resource(
     if review::is_review(target.group, target.version, target.plural) {
         return self_review(&user, &target, request, &headers, incoming).await;
     }
+    if is_list_of_definitions(request, &target) {
+        return no_definitions(&hub, &user);
+    }
     let view = View::find(target.group, target.version, target.plural)
         .filter(|view| discovery::serves(&cluster, view.served.group))
         .ok_or_else(respond::no_such_path)?;
@@ -232,6 +235,35 @@ async fn resource(
         _ => body::read(incoming).await?,
     };
     run(&call, verb, body).await.map_err(|error| call.view.error(error))
+}
+
+/// Whether somebody asks which custom resources there are: kubectl does when it meets a kind that no
+/// schema knows, and gives up on any other answer than a list.
+fn is_list_of_definitions(request: Head<'_>, target: &Target<'_>) -> bool {
+    let mut query = crate::query::pairs(request.uri.query().unwrap_or_default());
+    *request.method == Method::GET
+        && (target.group, target.version) == ("apiextensions.k8s.io", "v1")
+        && target.plural == "customresourcedefinitions"
+        && target.namespace.is_none()
+        && target.name.is_none()
+        && !target.watch
+        && !query.any(|(name, _)| name == "watch")
+}
+
+/// None: custom resources are not served.
+fn no_definitions(hub: &Hub, user: &User) -> Result<Response<Body>, ApiError> {
+    let (group, resource) = ("apiextensions.k8s.io", "customresourcedefinitions");
+    let list =
+        Attributes { verb: "list", group, resource, subresource: "", namespace: "", name: "" };
+    authz::check(user, &list)?;
+    let revision = hub.server.objects.store().snapshot().revision().to_string();
+    Ok(respond::json(
+        200,
+        &json!({
+            "kind": "CustomResourceDefinitionList", "apiVersion": "apiextensions.k8s.io/v1",
+            "metadata": {"resourceVersion": revision}, "items": [],
+        }),
+    ))
 }
 
 async fn self_review(
