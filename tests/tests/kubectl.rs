@@ -116,7 +116,7 @@ fn create_and_look(fleet: &Fleet, kubectl: &Kubectl) {
     ]);
     assert_eq!(created.trim(), "deployment.apps/web created");
     let repeated = kubectl.fails(&["create", "deployment", "web", "--image=hello-http:v1"]);
-    has(&repeated, &["AlreadyExists", "deployments.apps \"web\" already exists"]);
+    has(&repeated, &["deployments.apps \"web\" already exists"]);
     fleet.pods_ready(kubectl, "app=web", 2);
     kubectl.does(&["rollout", "status", "deployment/web", "--timeout=60s"]);
     let all = kubectl.run(&["get", "deploy,rs,po,svc,ep"]);
