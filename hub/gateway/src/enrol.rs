@@ -83,6 +83,7 @@ pub(crate) async fn serve(objects: &Objects, authority: &Authority, link: Arc<dy
         }
     };
     let answer = tokio::select! {
+        biased;
         answer = decide(objects, authority, &request, &mut send) => answer,
         _ = link.closed() => return,
     };

@@ -75,6 +75,7 @@ impl Interest {
             };
             loop {
                 tokio::select! {
+                    biased;
                     () = stop.cancelled() => return,
                     Ok(()) = images.changed() => self.ring_all(),
                     events = watch.next() => match events {

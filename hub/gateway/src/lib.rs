@@ -158,6 +158,7 @@ impl Gateway {
         let mut serving = JoinSet::new();
         loop {
             let incoming = tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
                 Some(_) = serving.join_next() => continue,
                 incoming = endpoint.accept() => match incoming {
@@ -220,6 +221,7 @@ impl Gateway {
                     return;
                 }
                 tokio::select! {
+                    biased;
                     () = stop.cancelled() => link.close(code::STOPPING, "the hub is stopping"),
                     () = enrol::serve(&self.inner.objects, &self.inner.authority, link.clone()) => {}
                 }

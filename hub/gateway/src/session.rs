@@ -166,6 +166,7 @@ async fn session(
     let (to_writer, from_listener) = mpsc::channel(REPORTS);
     let own_node = Report::Node(hello.node.clone());
     let ended = select! {
+        biased;
         () = stop.cancelled() => Err(End::Left(Reason::Stopping)),
         closed = link.closed() => Err(End::Closed(closed)),
         ended = talk.listen(recv, &to_writer) => ended,
@@ -312,6 +313,7 @@ impl Talk<'_> {
                 (Some(message), _) => frame::write(send, &message).await?,
                 (None, None) => self.news.notified().await,
                 (None, Some(wake)) => select! {
+                    biased;
                     () = self.news.notified() => {}
                     () = sleep_until(self.started + wake) => {}
                 },

@@ -111,7 +111,8 @@ async fn tunnel(
     let its_realm = request.realm.is_root() || request.realm == *spoke;
     let from_pod = records::is_pod_address(*request.from.ip());
     if !its_realm || (from_pod && owner(*request.from.ip()).as_ref() != Some(spoke)) {
-        let text = format!("{} in {} is not this spoke's to speak for", request.from, request.realm);
+        let text =
+            format!("{} in {} is not this spoke's to speak for", request.from, request.realm);
         return Err(RefusalV1::new("Forbidden", text));
     }
     let nobody = || RefusalV1::new("NotFound", format!("nobody serves {}", request.to));

@@ -93,6 +93,7 @@ impl Driver {
             let wait = backoff.wait(&mut self.rng);
             debug!(seconds = wait.as_secs_f32(), "next try");
             select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = sleep(wait) => {}
             }
@@ -107,6 +108,7 @@ impl Driver {
         stop: &CancellationToken,
     ) -> End {
         let link = select! {
+            biased;
             () = stop.cancelled() => return End::Stopped,
             dialled = self.dial.dial() => match dialled {
                 Ok(link) => link,
@@ -146,6 +148,7 @@ impl Driver {
         frame::write(&mut send, &Open::Session).await?;
         frame::write(&mut send, &SpokeToHub::Hello(Box::new(hello))).await?;
         let ended = select! {
+            biased;
             () = stop.cancelled() => Err(End::Stopped),
             ended = self.listen(FrameReader::new(stream.recv), link, inputs) => ended,
             ended = self.speak(&mut send, started) => ended,
@@ -246,6 +249,7 @@ impl Driver {
                 Some(message) => frame::write(send, &message).await?,
                 None => match wake {
                     Some(wake) => select! {
+                        biased;
                         () = self.shared.news.notified() => {}
                         () = sleep_until(started + wake) => {}
                     },

@@ -60,6 +60,7 @@ async fn send_log(mut send: Box<dyn SendHalf>, mut recv: Reader, mut log: super:
     }
     let mut nothing = tokio::io::sink();
     tokio::select! {
+        biased;
         _ = copy(&mut log, &mut send) => {}
         // The reader's half ends when it goes away.
         _ = copy(&mut recv, &mut nothing) => {}
