@@ -23,7 +23,7 @@ pub async fn write(objects: &Objects, link: &str) -> Result<(), ApiError> {
     loop {
         match once(objects, link).await {
             Err(error) if error.code == 404 && tokio::time::Instant::now() < deadline => {
-                tokio::time::sleep(AGAIN).await
+                tokio::time::sleep(AGAIN).await;
             }
             other => return other,
         }
