@@ -1,18 +1,20 @@
 //! What the hub has yet to be told: the newest state of each pod, the pods that are gone, and some events.
 //!
-//! Guarantees: reports carry rising stamps; what was not taken is said again after a reconnect; what waits
+//! Guarantees: reports carry rising stamps; no two events have one time, so that they sort as they happened; what was not taken is said again after a reconnect; what waits
 //! is bounded by the number of pods and [`MAX_EVENTS`], however long the hub is away.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use freewheel_link::names::ClusterName;
-use freewheel_link::report::{EventV1, NodeStatusV1, PodStatusV1, Report, ReportStamp};
+use freewheel_link::report::{EventV1, NodeStatusV1, PodStatusV1, Report, ReportStamp, UnixMillis};
 
 use crate::ports::Uplink;
 
 /// Events that wait for a hub; the oldest go first.
 pub const MAX_EVENTS: usize = 256;
+/// Milliseconds by which events of one moment are told apart at most.
+const AHEAD: UnixMillis = 10_000;
 /// Farewells that wait for a hub. Each is one pod that was deleted while it was away, which is rare: only
 /// a hub deletes pods.
 const MAX_GONE: usize = 4096;
@@ -26,6 +28,7 @@ pub struct Outbox {
     pods: BTreeMap<String, PodStatusV1>,
     gone: BTreeMap<String, (u64, ClusterName)>,
     events: VecDeque<(u64, EventV1)>,
+    last_event: UnixMillis,
 }
 
 impl Outbox {
@@ -40,6 +43,7 @@ impl Outbox {
             pods: BTreeMap::new(),
             gone: BTreeMap::new(),
             events: VecDeque::new(),
+            last_event: 0,
         }
     }
 
@@ -76,7 +80,16 @@ impl Outbox {
     }
 
     /// Something a user should read.
-    pub fn event(&mut self, event: EventV1) {
+    pub fn event(&mut self, mut event: EventV1) {
+        // Some milliseconds ahead of the clock at worst. A clock that was set back by more starts anew.
+        if event.at <= self.last_event && self.last_event - event.at < AHEAD {
+            event.at = self.last_event + 1;
+        }
+        self.last_event = event.at;
+        self.keep_event(event);
+    }
+
+    fn keep_event(&mut self, event: EventV1) {
         let sequence = self.send(Report::Event(event.clone()));
         if self.events.len() == MAX_EVENTS {
             self.events.pop_front();
@@ -109,7 +122,7 @@ impl Outbox {
             self.gone(&realm, &uid);
         }
         for (_, event) in std::mem::take(&mut self.events) {
-            self.event(event);
+            self.keep_event(event);
         }
     }
 }

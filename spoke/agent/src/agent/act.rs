@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::Agent;
 use crate::env::{Around, arguments, environment};
 use crate::pods::decide::Action;
-use crate::pods::{Done, Module, Pod, Volumes, Which, events};
+use crate::pods::{Done, Module, Pod, Pull, Volumes, Which, events, status};
 use crate::ports::{ContainerId, PodNetwork, StartContainer};
 use crate::volumes;
 
@@ -33,6 +33,8 @@ impl Agent {
             Action::AddNetwork => self.add_network(uid),
             Action::MakeVolumes => self.add_volumes(uid),
             Action::Want(which, digest) => self.want(uid, which, digest),
+            Action::Blame(which, reason, message) => self.blame(uid, which, reason, message),
+            Action::BackOff(which) => self.back_off(uid, which),
             Action::Start(which, digest) => self.start(uid, which, &digest),
             Action::Stop(which, grace) => self.stop(uid, which, grace, false),
             Action::Replace(which, grace) => self.stop(uid, which, grace, true),
@@ -47,7 +49,14 @@ impl Agent {
         self.pods.get_mut(uid).map(change).is_some()
     }
 
-    fn event(&mut self, uid: &str, which: Option<Which>, warning: bool, what: &str, text: String) {
+    pub(super) fn event(
+        &mut self,
+        uid: &str,
+        which: Option<Which>,
+        warning: bool,
+        what: &str,
+        text: String,
+    ) {
         let unix = self.ports.clock.unix_ms();
         let Some(pod) = self.pods.get(uid) else { return };
         let event = match which {
@@ -128,6 +137,40 @@ impl Agent {
             }
         };
         self.modules.insert(digest, module);
+        true
+    }
+
+    /// Tells why a module cannot be had, in kubelet's words.
+    fn blame(&mut self, uid: &str, which: Which, reason: String, message: String) -> bool {
+        let since = self.ports.clock.now();
+        let image = self.image(uid, which);
+        let text = match reason.as_str() {
+            "InvalidImageName" => format!("Failed to inspect image {image:?}: {message}"),
+            _ => format!("Failed to pull image {image:?}: {message}"),
+        };
+        let what = if reason == "InvalidImageName" { "InspectFailed" } else { "Failed" };
+        self.event(uid, Some(which), true, what, text);
+        self.event(uid, Some(which), true, "Failed", format!("Error: {reason}"));
+        self.change(uid, |pod| {
+            if let Some(container) = pod.at_mut(which) {
+                container.pull = Some(Pull { reason, message, since, backing: false });
+            }
+        })
+    }
+
+    fn back_off(&mut self, uid: &str, which: Which) -> bool {
+        let image = self.image(uid, which);
+        let Some(pull) = self
+            .pods
+            .get_mut(uid)
+            .and_then(|pod| pod.at_mut(which))
+            .and_then(|container| container.pull.as_mut())
+        else {
+            return false;
+        };
+        pull.backing = true;
+        let text = status::back_off(&image, &pull.message);
+        self.event(uid, Some(which), false, "BackOff", text);
         true
     }
 

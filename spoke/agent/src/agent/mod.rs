@@ -229,36 +229,13 @@ impl Agent {
     }
 
     fn take_module(&mut self, digest: Digest, outcome: Result<PathBuf, (String, String)>) {
-        let (now, _) = self.time();
         let waiting = self.pods_with_module(&digest);
         let module = match outcome {
             Ok(path) => Module::Ready { path, fetched: true },
-            Err((reason, message)) => {
-                self.note_pull_failure(&waiting, &digest, &reason, &message);
-                let since = match self.modules.get(&digest) {
-                    Some(Module::Problem { since, .. }) => *since,
-                    _ => now,
-                };
-                Module::Problem { reason, message, since }
-            }
+            Err((reason, message)) => Module::Problem { reason, message },
         };
         self.modules.insert(digest, module);
         self.dirty.extend(waiting);
-    }
-
-    fn note_pull_failure(&mut self, pods: &[String], digest: &Digest, reason: &str, why: &str) {
-        let (_, unix) = self.time();
-        for pod in pods.iter().filter_map(|uid| self.pods.get(uid)) {
-            for (which, image) in act::users(pod, digest) {
-                let text = format!("Failed to pull image {image:?}: {why}");
-                let mut tell = |message| {
-                    let event = events::of_container(pod, which, unix, true, "Failed", message);
-                    self.outbox.event(event);
-                };
-                tell(text);
-                tell(format!("Error: {reason}"));
-            }
-        }
     }
 
     fn pods_with_module(&self, digest: &Digest) -> Vec<String> {

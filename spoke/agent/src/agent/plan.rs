@@ -101,6 +101,7 @@ impl Agent {
             return;
         }
         let needs = admission::check_needs(record.needs).err();
+        let before = self.pods.get(uid).and_then(|pod| pod.refused.clone());
         match self.pods.get_mut(uid) {
             Some(pod) => pod.update(spec, now),
             None => {
@@ -109,8 +110,14 @@ impl Agent {
                 self.pods.insert(uid.to_owned(), pod);
             }
         }
-        if let (Some(pod), Some(needs)) = (self.pods.get_mut(uid), needs) {
+        let Some(pod) = self.pods.get_mut(uid) else { return };
+        if let Some(needs) = needs {
             pod.refused = Some(needs);
+        }
+        if pod.refused != before
+            && let Some((reason, message)) = pod.refused.clone()
+        {
+            self.event(uid, None, true, &reason, message);
         }
         self.refresh_volumes(uid);
         self.dirty.insert(uid.to_owned());

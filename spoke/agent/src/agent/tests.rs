@@ -129,6 +129,19 @@ impl Run {
         reports.iter().filter_map(|(_, report)| reason(report)).collect()
     }
 
+    /// Events as (type, reason, message).
+    fn events(&self) -> Vec<String> {
+        let reports = self.world.ear.reports.lock();
+        let text = |report: &Report| match report {
+            Report::Event(event) => {
+                let severity = if event.warning { "Warning" } else { "Normal" };
+                Some(format!("{severity} {}: {}", event.reason, event.message))
+            }
+            _ => None,
+        };
+        reports.iter().filter_map(|(_, report)| text(report)).collect()
+    }
+
     async fn end(self) {
         self.stop.cancel();
         self.task.await.unwrap();
@@ -318,6 +331,9 @@ async fn records_that_cannot_be_understood_disturb_nothing() {
     assert_eq!(run.running(), ["a web/0"]);
     assert_eq!(run.said("needy").unwrap().reason, "UnsupportedFeature");
     assert_eq!(run.said("x").unwrap().reason, "InvalidPod");
+    let told = run.events();
+    assert!(told.iter().any(|event| event.starts_with("Warning InvalidPod: ")), "{told:?}");
+    assert!(told.iter().any(|event| event.starts_with("Warning UnsupportedFeature: ")), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -336,4 +352,47 @@ async fn crash_loops_are_timed_by_the_agent_itself() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     run.rest().await;
     assert_eq!(run.running(), ["a web/2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_image_is_told_once_and_starts_when_it_is_pushed() {
+    let mut run = run(&SimDisk::default());
+    run.send(Input::Connected(true)).await;
+    let mut missing = pod("a");
+    missing.containers[0].module = ModuleV1::Missing("ErrImagePull".into(), "not there".into());
+    run.plan(vec![range(), pod_record(&missing)], vec![]).await;
+    let failed = [
+        "Warning Failed: Failed to pull image \"hello:1\": not there",
+        "Warning Failed: Error: ErrImagePull",
+    ];
+    assert_eq!(run.events(), failed);
+    // The same record again says nothing new, and the back-off comes once.
+    missing.labels = vec![("a".into(), "b".into())];
+    run.plan(vec![pod_record(&missing)], vec![]).await;
+    assert_eq!(run.events(), failed);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    run.rest().await;
+    assert_eq!(
+        run.events()[2..],
+        ["Normal BackOff: Back-off pulling image \"hello:1\": not there"]
+    );
+    run.plan(vec![pod_record(&pod("a"))], vec![]).await;
+    assert_eq!(run.running(), ["a web/0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_two_events_have_one_time() {
+    let mut run = run(&SimDisk::default());
+    run.send(Input::Connected(true)).await;
+    run.plan(vec![range(), pod_record(&pod("a"))], vec![]).await;
+    let reports = run.world.ear.reports.lock().clone();
+    let times: Vec<u64> = reports
+        .iter()
+        .filter_map(|(_, report)| match report {
+            Report::Event(event) => Some(event.at),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(times.len(), 3);
+    assert!(times.is_sorted_by(|a, b| a < b), "{times:?}");
 }

@@ -36,6 +36,19 @@ pub enum State {
     },
 }
 
+/// Why the module of a container cannot be had, as its user was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pull {
+    /// Waiting reason such as `ErrImagePull`.
+    pub reason: String,
+    /// For the user.
+    pub message: String,
+    /// When it was told.
+    pub since: Duration,
+    /// The failure was shown for long enough: what is shown now is the waiting.
+    pub backing: bool,
+}
+
 /// One container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
@@ -55,6 +68,8 @@ pub struct Container {
     pub image_id: String,
     /// Why it could not be started: (reason, message).
     pub failure: Option<(String, String)>,
+    /// Why its module cannot be had.
+    pub pull: Option<Pull>,
     /// Was told to stop, and will be killed then.
     pub stop_by: Option<Duration>,
     /// Was told to stop because its record changed.
@@ -97,6 +112,7 @@ impl Container {
             image: kept.map(|kept| kept.image.clone()).unwrap_or_default(),
             image_id: String::new(),
             failure: None,
+            pull: None,
             stop_by: None,
             changed: false,
         }
@@ -166,6 +182,7 @@ impl Container {
         image.clone_into(&mut self.image);
         self.image_id = image_id;
         self.failure = None;
+        self.pull = None;
         self.stop_by = None;
         self.changed = false;
     }

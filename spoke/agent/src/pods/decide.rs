@@ -17,6 +17,8 @@ use super::{Container, Done, Module, Pod, Sight, State, Volumes, Which};
 
 /// A volume that could not be made is tried again after this, even when nothing it names has changed.
 const VOLUME_RETRY: Duration = Duration::from_secs(10);
+/// The reason that turns into `ImagePullBackOff`. Others (a bad name, a module that cannot be compiled) tell more as they are.
+pub const PULL_FAILED: &str = "ErrImagePull";
 /// Sidecars get at least this to end in, as kubelet gives them, when the others used up the grace period.
 const SIDECAR_GRACE: Duration = Duration::from_secs(2);
 
@@ -29,6 +31,10 @@ pub enum Action {
     MakeVolumes,
     /// Ask for the module of a container.
     Want(Which, Digest),
+    /// Tell that the module of a container cannot be had: (reason, message).
+    Blame(Which, String, String),
+    /// Tell that a container waits for its module to be tried again.
+    BackOff(Which),
     /// Start a container.
     Start(Which, Digest),
     /// Stop a container: killed after the grace period.
@@ -241,21 +247,52 @@ fn start(
     see: Sight<'_>,
     out: &mut Decision,
 ) {
-    let ModuleV1::Component(digest) = &spec.module else { return };
     if container.failure.is_some() {
         return;
     }
+    if let Some((reason, message)) = problem(spec, see) {
+        return complain(which, container, (reason, message), see.now, out);
+    }
+    let ModuleV1::Component(digest) = &spec.module else { return };
     match see.modules.get(digest) {
         None => out.act(Action::Want(which, *digest)),
         Some(Module::Ready { .. }) => out.act(Action::Start(which, *digest)),
-        // Its waiting reason changes from the failed pull to the back-off.
-        Some(Module::Problem { since, .. }) => {
-            let turns = *since + super::status::PULL_ERROR_SHOWN;
-            if see.now < turns {
+        Some(Module::Fetching | Module::Problem { .. }) => {}
+    }
+}
+
+/// Why the module of a container cannot be had: (reason, message).
+#[must_use]
+pub fn problem<'a>(spec: &'a ContainerV1, see: Sight<'a>) -> Option<(&'a str, &'a str)> {
+    match &spec.module {
+        ModuleV1::Missing(reason, message) => Some((reason, message)),
+        ModuleV1::Component(digest) => match see.modules.get(digest)? {
+            Module::Problem { reason, message } => Some((reason, message)),
+            Module::Fetching | Module::Ready { .. } => None,
+        },
+    }
+}
+
+/// Tells what is wrong once, and after a while that it is being waited for.
+fn complain(
+    which: Which,
+    container: &Container,
+    (reason, message): (&str, &str),
+    now: Duration,
+    out: &mut Decision,
+) {
+    match &container.pull {
+        Some(pull) if pull.reason == reason && pull.message == message => {
+            let turns = pull.since + super::status::PULL_ERROR_SHOWN;
+            if pull.backing || reason != PULL_FAILED {
+                // Said; only news changes anything.
+            } else if turns <= now {
+                out.act(Action::BackOff(which));
+            } else {
                 out.wake_at(turns);
             }
         }
-        Some(Module::Fetching) => {}
+        _ => out.act(Action::Blame(which, reason.to_owned(), message.to_owned())),
     }
 }
 

@@ -33,7 +33,7 @@ pub mod decide;
 pub mod events;
 pub mod status;
 
-pub use container::{Container, State};
+pub use container::{Container, Pull, State};
 
 /// A module as far as the agent knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,8 +53,6 @@ pub enum Module {
         reason: String,
         /// For the user.
         message: String,
-        /// When it was found.
-        since: Duration,
     },
 }
 

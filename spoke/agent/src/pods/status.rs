@@ -9,8 +9,8 @@ use freewheel_link::report::{
 };
 
 use super::backoff::{delay, go_text};
-use super::decide::restarts;
-use super::{Container, Module, Pod, Sight, State, Volumes, Which};
+use super::decide::{PULL_FAILED, problem, restarts};
+use super::{Container, Pod, Sight, State, Volumes, Which};
 
 /// How long a failed pull reads `ErrImagePull` before it reads `ImagePullBackOff`.
 pub const PULL_ERROR_SHOWN: Duration = Duration::from_secs(10);
@@ -252,17 +252,16 @@ fn blocked(container: &Container, spec: &ContainerV1, see: Sight<'_>) -> Option<
     if let Some(failure) = &container.failure {
         return Some(failure.clone());
     }
-    match &spec.module {
-        ModuleV1::Missing(reason, message) => Some((reason.clone(), message.clone())),
-        ModuleV1::Component(digest) => match see.modules.get(digest)? {
-            Module::Problem { reason, since, message }
-                if reason == "ErrImagePull" && *since + PULL_ERROR_SHOWN <= see.now =>
-            {
-                let text = format!("Back-off pulling image {:?}: {message}", spec.image);
-                Some(("ImagePullBackOff".to_owned(), text))
-            }
-            Module::Problem { reason, message, .. } => Some((reason.clone(), message.clone())),
-            Module::Fetching | Module::Ready { .. } => None,
-        },
+    let (reason, message) = problem(spec, see)?;
+    let backing = container.pull.as_ref().is_some_and(|pull| pull.backing);
+    if backing && reason == PULL_FAILED {
+        return Some(("ImagePullBackOff".to_owned(), back_off(&spec.image, message)));
     }
+    Some((reason.to_owned(), message.to_owned()))
+}
+
+/// kubelet's text of waiting for an image.
+#[must_use]
+pub fn back_off(image: &str, message: &str) -> String {
+    format!("Back-off pulling image {image:?}: {message}")
 }

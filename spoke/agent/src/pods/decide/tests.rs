@@ -7,6 +7,7 @@ use freewheel_link::plan::PodV1;
 use freewheel_link::report::{ContainerStateV1, PodStatusV1};
 
 use super::*;
+use crate::pods::Pull;
 use crate::pods::status::status;
 use crate::ports::Exit;
 
@@ -107,6 +108,17 @@ impl Life {
             Action::Want(which, digest) => {
                 self.modules.insert(digest, Module::Fetching);
                 format!("want {}", name(&self.pod, which))
+            }
+            Action::Blame(which, reason, message) => {
+                let words = format!("blame {reason}");
+                let since = self.now;
+                let pull = Some(Pull { reason, message, since, backing: false });
+                self.pod.at_mut(which).unwrap().pull = pull;
+                words
+            }
+            Action::BackOff(which) => {
+                self.pod.at_mut(which).unwrap().pull.as_mut().unwrap().backing = true;
+                "back off".to_owned()
             }
             Action::Start(which, _) => {
                 let image = self.pod.at(which).unwrap().1.image.clone();
@@ -221,15 +233,18 @@ fn a_module_is_wanted_before_its_container_starts() {
     life.modules.clear();
     assert_eq!(life.go(), ["network", "volumes", "risen", "want web"]);
     assert_eq!(life.go(), [""; 0]);
-    let problem = Module::Problem {
-        reason: "ErrImagePull".to_owned(),
-        message: "nobody has it".to_owned(),
-        since: life.now,
-    };
-    life.modules.insert(digest("web"), problem);
+    let problem =
+        Module::Problem { reason: "ErrImagePull".to_owned(), message: "nobody has it".to_owned() };
+    life.modules.insert(digest("web"), problem.clone());
+    assert_eq!(life.go(), ["blame ErrImagePull"]);
     assert_eq!(life.said(), "Pending web=ErrImagePull");
+    // Tried again in vain: told already.
+    life.modules.insert(digest("web"), problem);
+    assert_eq!(life.go(), [""; 0]);
     life.after(10);
+    assert_eq!(life.go(), ["back off"]);
     assert_eq!(life.said(), "Pending web=ImagePullBackOff");
+    assert_eq!(life.go(), [""; 0]);
     let ready = Module::Ready { path: "/m".into(), fetched: true };
     life.modules.insert(digest("web"), ready);
     assert_eq!(life.go(), ["start web/0"]);
@@ -240,7 +255,9 @@ fn an_image_the_hub_does_not_know_waits_in_its_words() {
     let mut spec = spec(&[], &["web"], RestartPolicy::Always);
     spec.containers[0].module = ModuleV1::Missing("InvalidImageName".to_owned(), "no".to_owned());
     let mut life = life(spec);
-    life.go();
+    assert_eq!(life.go(), ["network", "volumes", "risen", "blame InvalidImageName"]);
+    life.after(60);
+    assert_eq!(life.go(), [""; 0]);
     assert_eq!(life.said(), "Pending web=InvalidImageName");
 }
 
