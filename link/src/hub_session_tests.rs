@@ -1,3 +1,5 @@
+//! What the hub says, and when.
+
 use super::*;
 use crate::plan::Kind;
 use crate::report::testing::node;

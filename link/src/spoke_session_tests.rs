@@ -1,3 +1,5 @@
+//! What the spoke says, and when.
+
 use super::*;
 use crate::names::ClusterName;
 use crate::plan::{Kind, Record, RecordKey};
