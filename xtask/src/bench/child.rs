@@ -46,7 +46,9 @@ impl Child {
         let file = File::create(log).map_err(failed)?;
         // A thousand watches are a thousand sockets; each side gets the same bound.
         let mut shell = Command::new("sh");
-        shell.args(["-c", "ulimit -n $(ulimit -Hn); exec \"$0\" \"$@\""]).arg(command.get_program());
+        shell
+            .args(["-c", "ulimit -n $(ulimit -Hn); exec \"$0\" \"$@\""])
+            .arg(command.get_program());
         shell.args(command.get_args());
         for (key, value) in command.get_envs() {
             match value {
@@ -74,14 +76,27 @@ impl Child {
     }
 
     /// Waits for a state with a bound.
-    pub fn until(&mut self, what: &str, patience: Duration, mut reached: impl FnMut() -> bool) -> Result<(), Stop> {
+    pub fn until(
+        &mut self,
+        what: &str,
+        patience: Duration,
+        mut reached: impl FnMut() -> bool,
+    ) -> Result<(), Stop> {
         let start = Instant::now();
         while !reached() {
             if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(Stop(format!("{} ended with {status} before {what}: {}", self.name, self.last_words())));
+                return Err(Stop(format!(
+                    "{} ended with {status} before {what}: {}",
+                    self.name,
+                    self.last_words()
+                )));
             }
             if patience < start.elapsed() {
-                return Err(Stop(format!("waited {patience:?} until {what}; {} says: {}", self.name, self.last_words())));
+                return Err(Stop(format!(
+                    "waited {patience:?} until {what}; {} says: {}",
+                    self.name,
+                    self.last_words()
+                )));
             }
             rest(Duration::from_millis(100))?;
         }
@@ -150,5 +165,9 @@ pub fn finish(command: &mut Command, patience: Duration) -> Result<String, Stop>
         }
     };
     let (out, err) = (out.join().unwrap_or_default(), err.join().unwrap_or_default());
-    if status.success() { Ok(out) } else { Err(Stop(format!("{name} ended with {status}: {}", err.trim()))) }
+    if status.success() {
+        Ok(out)
+    } else {
+        Err(Stop(format!("{name} ended with {status}: {}", err.trim())))
+    }
 }

@@ -5,28 +5,33 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::hub::Hub;
+use super::hub::{Hub, spoke_program};
 use super::row::{Row, Verdict};
 use super::{Plan, child, load, proc};
 use crate::command::{Stop, cargo, output};
-use crate::long;
 
 /// Words that only a compiler brings along; panics name their crate's path.
-const COMPILER: [&str; 4] = ["cranelift_codegen", "cranelift-codegen", "regalloc2", "wasmtime_cranelift"];
+const COMPILER: [&str; 4] =
+    ["cranelift_codegen", "cranelift-codegen", "regalloc2", "wasmtime_cranelift"];
 
 /// P01: proportional set size and private dirty memory, connected, no pods, after a rest.
 pub fn memory(plan: Plan) -> Result<Vec<Row>, Stop> {
-    load::program()?;
-    let hub = Hub::start("memory")?;
-    let spoke = hub.spoke("info")?;
+    load::program(plan)?;
+    let hub = Hub::start(plan, "memory")?;
+    let spoke = hub.spoke(plan, "info")?;
     let rest = Duration::from_secs(if plan.quick { 15 } else { 60 });
     println!("resting {} s …", rest.as_secs());
     child::rest(rest)?;
-    let (pss, dirty) = proc::memory(spoke.id()).ok_or_else(|| Stop("the spoke has no smaps_rollup".into()))?;
+    let (pss, dirty) =
+        proc::memory(spoke.id()).ok_or_else(|| Stop("the spoke has no smaps_rollup".into()))?;
     let mib = |kib: u64| f64::from(u32::try_from(kib).unwrap_or(u32::MAX)) / 1024.0;
     // One spoke at rest is one figure; rounds would say nothing more.
     let verdict = |holds: bool| {
-        if plan.quick { Verdict::None("the rest was 15 s, not 60 s".into()) } else { Verdict::once(holds) }
+        if plan.quick {
+            Verdict::None("the rest was 15 s, not 60 s".into())
+        } else {
+            Verdict::once(holds)
+        }
     };
     Ok(vec![Row {
         id: "P01",
@@ -44,14 +49,25 @@ pub fn memory(plan: Plan) -> Result<Vec<Row>, Stop> {
 }
 
 /// P02: bytes of the stripped binary, and whether a compiler is inside.
-pub fn size(_: Plan) -> Result<Vec<Row>, Stop> {
-    println!("building the spoke (dist) …");
-    let built = long::dist_spoke()?;
+pub fn size(plan: Plan) -> Result<Vec<Row>, Stop> {
+    let built = spoke_program(plan)?;
     let bytes = std::fs::read(&built).map_err(|e| Stop(format!("{}: {e}", built.display())))?;
     let found: Vec<&str> = COMPILER.into_iter().filter(|word| holds_word(&bytes, word)).collect();
-    let tree = output(cargo().args(["tree", "--package", "freewheel-spoke", "--edges", "normal", "--prefix", "none"]))?;
-    let linked: Vec<&str> = tree.lines().filter(|line| line.starts_with("cranelift") || line.starts_with("regalloc2")).collect();
-    let stripped = !output(Command::new("nm").arg(&built)).is_ok_and(|symbols| !symbols.trim().is_empty());
+    let tree = output(cargo().args([
+        "tree",
+        "--package",
+        "freewheel-spoke",
+        "--edges",
+        "normal",
+        "--prefix",
+        "none",
+    ]))?;
+    let linked: Vec<&str> = tree
+        .lines()
+        .filter(|line| line.starts_with("cranelift") || line.starts_with("regalloc2"))
+        .collect();
+    let stripped =
+        !output(Command::new("nm").arg(&built)).is_ok_and(|symbols| !symbols.trim().is_empty());
     let size = bytes.len();
     let clean = found.is_empty() && linked.is_empty();
     let inside = if clean {
@@ -63,7 +79,11 @@ pub fn size(_: Plan) -> Result<Vec<Row>, Stop> {
         id: "P02",
         what: "size of the spoke that ships (profile dist)",
         measured: vec![
-            format!("{} {size} bytes, {}; {inside}", std::env::consts::ARCH, if stripped { "stripped" } else { "NOT stripped" }),
+            format!(
+                "{} {size} bytes, {}; {inside}",
+                std::env::consts::ARCH,
+                if stripped { "stripped" } else { "NOT stripped" }
+            ),
             "aarch64: not built here".to_owned(),
         ],
         gate: ("≤ 8 MB, no Cranelift", Verdict::once(size <= 8_000_000 && clean && stripped)),

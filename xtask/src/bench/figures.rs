@@ -63,12 +63,7 @@ pub fn time(micros: f64) -> String {
 pub fn spread(rounds: &[Value], prefix: &str) -> String {
     let at = |name: &str| column(rounds, &format!("{prefix}{name}"));
     let max = at("max").into_iter().fold(f64::NAN, f64::max);
-    format!(
-        "p50 {}, p99 {}, max {}",
-        time(median(&at("p50"))),
-        time(median(&at("p99"))),
-        time(max)
-    )
+    format!("p50 {}, p99 {}, max {}", time(median(&at("p50"))), time(median(&at("p99"))), time(max))
 }
 
 /// p50, p99 and max of times in microseconds.

@@ -15,7 +15,7 @@ use super::figures::{Ratios, column, median, spread};
 use super::hub::{Hub, NODE, answers, free_tcp};
 use super::row::{Row, Verdict};
 use super::{Plan, load, tools};
-use crate::command::{Stop, target};
+use crate::command::Stop;
 
 const VERSION: &str = "48.0.8";
 const NODE_PORT: u16 = 31313;
@@ -24,11 +24,11 @@ const BUILD: Duration = Duration::from_secs(3600);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn run(plan: Plan) -> Result<Vec<Row>, Stop> {
-    load::program()?;
+    load::program(plan)?;
     let wasmtime = wasmtime();
-    let hub = Hub::start("http")?;
+    let hub = Hub::start(plan, "http")?;
     let module = hub.push("hello-http")?;
-    let mut spoke = hub.spoke("warn")?;
+    let mut spoke = hub.spoke(plan, "warn")?;
     apply(&hub)?;
     let ours = json!({"address": format!("{NODE}:{NODE_PORT}")});
     spoke.until("the NodePort answers", PATIENCE, || answers(&ours, "/"))?;
@@ -43,8 +43,11 @@ pub fn run(plan: Plan) -> Result<Vec<Row>, Stop> {
         raw.push(turn("native", round, &native, plan)?);
     }
     let rate = |rounds: &[Value]| column(rounds, "per_second");
-    let (to_serve, to_native) = (Ratios::of(&rate(&us), &rate(&them)), Ratios::of(&rate(&us), &rate(&raw)));
-    let line = |name: &str, rounds: &[Value]| format!("{name} {:>6.0}/s, {}", median(&rate(rounds)), spread(rounds, ""));
+    let (to_serve, to_native) =
+        (Ratios::of(&rate(&us), &rate(&them)), Ratios::of(&rate(&us), &rate(&raw)));
+    let line = |name: &str, rounds: &[Value]| {
+        format!("{name} {:>6.0}/s, {}", median(&rate(rounds)), spread(rounds, ""))
+    };
     let mut measured = vec![line("ours, through the NodePort:", &us)];
     if peer.is_ok() {
         measured.push(line("wasmtime serve, direct:    ", &them));
@@ -74,7 +77,10 @@ fn turn(name: &str, round: u32, server: &Value, plan: Plan) -> Result<Value, Sto
         "seconds": if plan.quick { 2.0 } else { 5.0 },
     }))?;
     let rate = figures["per_second"].as_f64().unwrap_or_default();
-    println!("http, round {round}: {name} {rate:.0}/s, {}", spread(std::slice::from_ref(&figures), ""));
+    println!(
+        "http, round {round}: {name} {rate:.0}/s, {}",
+        spread(std::slice::from_ref(&figures), "")
+    );
     Ok(figures)
 }
 
@@ -103,8 +109,11 @@ fn apply(hub: &Hub) -> Result<(), Stop> {
 /// A native server in the same words.
 fn native(hub: &Hub) -> Result<(Value, Child), Stop> {
     let server = json!({"address": format!("127.0.0.1:{}", free_tcp()?)});
-    let mut command = Command::new(target().join("release/freewheel-load"));
-    command.arg(json!({"do": "serve", "address": server["address"], "body": "hello from native\n"}).to_string());
+    let mut command = Command::new(load::path());
+    command.arg(
+        json!({"do": "serve", "address": server["address"], "body": "hello from native\n"})
+            .to_string(),
+    );
     let mut child = Child::start("the native server", &command, &hub.dir.join("native.log"))?;
     child.until("it answers", PATIENCE, || answers(&server, "/"))?;
     Ok((server, child))
@@ -115,7 +124,17 @@ fn serve(hub: &Hub, program: &Path, module: &Path) -> Result<(Value, Child), Sto
     let address = format!("127.0.0.1:{}", free_tcp()?);
     let server = json!({"address": address});
     let mut command = Command::new(program);
-    command.args(["serve", "-Scli", "-Wepoch-interruption=y", "--env", "GREETING=hello", "--addr", &address]).arg(module);
+    command
+        .args([
+            "serve",
+            "-Scli",
+            "-Wepoch-interruption=y",
+            "--env",
+            "GREETING=hello",
+            "--addr",
+            &address,
+        ])
+        .arg(module);
     let mut child = Child::start("wasmtime serve", &command, &hub.dir.join("wasmtime.log"))?;
     child.until("it answers", PATIENCE, || answers(&server, "/"))?;
     Ok((server, child))
@@ -130,13 +149,17 @@ fn wasmtime() -> Result<PathBuf, Stop> {
     }
     println!("building wasmtime {VERSION} with cargo (some minutes, once) …");
     let mut command = Command::new("nice");
-    command.args(["cargo", "install", "--quiet", "--locked", "--no-default-features", "--root"]).arg(&root);
+    command
+        .args(["cargo", "install", "--quiet", "--locked", "--no-default-features", "--root"])
+        .arg(&root);
     command.args(["--features", FEATURES, "--version", VERSION, "wasmtime-cli"]);
     command.env("CARGO_TARGET_DIR", root.join("build"));
-    child::finish(&mut command, BUILD).map_err(|stop| Stop(format!("peer not available: {stop}")))?;
+    child::finish(&mut command, BUILD)
+        .map_err(|stop| Stop(format!("peer not available: {stop}")))?;
     // Only the program is kept; if the rest stays, it merely takes room.
     let _ = std::fs::remove_dir_all(root.join("build"));
     Ok(program)
 }
 
-const FEATURES: &str = "serve,cranelift,component-model,component-model-async,pooling-allocator,parallel-compilation";
+const FEATURES: &str =
+    "serve,cranelift,component-model,component-model-async,pooling-allocator,parallel-compilation";

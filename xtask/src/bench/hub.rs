@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::child::{self, Child};
-use super::{fresh, load};
+use super::{Plan, fresh, load};
 use crate::command::{Stop, cargo, run, target};
 use crate::{guests, long};
 
@@ -46,19 +46,34 @@ pub fn server(port: u16, keys: &Path) -> Value {
 
 impl Hub {
     /// Builds and starts one with empty data.
-    pub fn start(name: &str) -> Result<Self, Stop> {
-        println!("building the hub (release) …");
-        run(cargo().args(["build", "--quiet", "--release", "--locked", "--package", "freewheel-hub"]))?;
+    pub fn start(plan: Plan, name: &str) -> Result<Self, Stop> {
+        if !plan.built {
+            println!("building the hub (release) …");
+            run(cargo().args([
+                "build",
+                "--quiet",
+                "--release",
+                "--locked",
+                "--package",
+                "freewheel-hub",
+            ]))?;
+        }
         let dir = fresh(name)?;
         let (api, link) = (free_tcp()?, free_udp()?);
         let mut command = Command::new(target().join("release/hub"));
         command.args(["serve", "--data"]).arg(dir.join("hub"));
-        command.args(["--listen", &format!("127.0.0.1:{api}"), "--link", &format!("127.0.0.1:{link}")]);
+        command.args([
+            "--listen",
+            &format!("127.0.0.1:{api}"),
+            "--link",
+            &format!("127.0.0.1:{link}"),
+        ]);
         command.env("FREEWHEEL_LOG", "warn").env("RUST_LOG", "warn");
         let process = Child::start("the hub", &command, &dir.join("hub.log"))?;
         let mut hub = Self { process, dir, api, link };
         let (server, keys) = (hub.server(), hub.dir.join("hub/pki/admin.key"));
-        hub.process.until("the hub answers", PATIENCE, || keys.exists() && answers(&server, "/readyz"))?;
+        hub.process
+            .until("the hub answers", PATIENCE, || keys.exists() && answers(&server, "/readyz"))?;
         Ok(hub)
     }
 
@@ -75,9 +90,8 @@ impl Hub {
     }
 
     /// A spoke as it ships, joined and Ready.
-    pub fn spoke(&self, log: &str) -> Result<Child, Stop> {
-        println!("building the spoke (dist) …");
-        let program = long::dist_spoke()?;
+    pub fn spoke(&self, plan: Plan, log: &str) -> Result<Child, Stop> {
+        let program = spoke_program(plan)?;
         let line = self.cli(&["token", "create", "--accept", "--ttl", "1h"])?;
         let words: Vec<&str> = line.split_whitespace().collect();
         let flag = |flag: &str| -> Result<&str, Stop> {
@@ -105,6 +119,15 @@ impl Hub {
         self.cli(&["push", &file.to_string_lossy(), &format!("{name}:v1")])?;
         Ok(file)
     }
+}
+
+/// The spoke as it ships.
+pub fn spoke_program(plan: Plan) -> Result<PathBuf, Stop> {
+    if plan.built {
+        return Ok(target().join("dist/spoke"));
+    }
+    println!("building the spoke (dist) …");
+    long::dist_spoke()
 }
 
 /// Whether a page is answered with 200.

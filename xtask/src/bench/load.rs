@@ -6,22 +6,28 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::child;
+use super::{Plan, child};
 use crate::command::{Stop, cargo, run, target};
 
 /// Longest time of one order.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Path of the program; built when needed.
-pub fn program() -> Result<PathBuf, Stop> {
-    run(cargo().args(["build", "--quiet", "--release", "--locked", "--package", "freewheel-load"]))?;
-    Ok(target().join("release/freewheel-load"))
+/// Where it is.
+pub fn path() -> PathBuf {
+    target().join("release/freewheel-load")
+}
+
+/// Makes sure that it is there.
+pub fn program(plan: Plan) -> Result<(), Stop> {
+    if plan.built {
+        return Ok(());
+    }
+    run(cargo().args(["build", "--quiet", "--release", "--locked", "--package", "freewheel-load"]))
 }
 
 /// One order.
 pub fn ask(order: &Value) -> Result<Value, Stop> {
-    let program = target().join("release/freewheel-load");
-    let text = child::finish(Command::new(program).arg(order.to_string()), PATIENCE)?;
+    let text = child::finish(Command::new(path()).arg(order.to_string()), PATIENCE)?;
     serde_json::from_str(&text).map_err(|e| Stop(format!("the load generator said {text:?}: {e}")))
 }
 
@@ -35,6 +41,9 @@ pub fn steady(order: &Value) -> Result<Value, Stop> {
     let figures = ask(order)?;
     match figures["failed"].as_u64() {
         Some(0) => Ok(figures),
-        _ => Err(Stop(format!("requests failed: {} ({})", figures["failed"], figures["first_failure"]))),
+        _ => Err(Stop(format!(
+            "requests failed: {} ({})",
+            figures["failed"], figures["first_failure"]
+        ))),
     }
 }

@@ -16,8 +16,8 @@ mod api;
 mod child;
 mod device;
 mod figures;
-mod hub;
 mod http;
+mod hub;
 mod load;
 mod peer;
 mod proc;
@@ -40,6 +40,9 @@ pub struct Options {
     /// Turns of each side; below five there is no verdict
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
+    /// Measure the programs that are there instead of building what the checkout holds now
+    #[arg(long)]
+    built: bool,
     /// Shorter turns and rests, for trying things out
     #[arg(long)]
     quick: bool,
@@ -50,6 +53,8 @@ pub struct Options {
 struct Plan {
     rounds: u32,
     quick: bool,
+    /// Build nothing of ours.
+    built: bool,
 }
 
 /// A bench: the gates it measures, and how.
@@ -72,7 +77,7 @@ pub fn run(options: &Options) -> Result<(), Stop> {
     }
     let wanted = |id: &str| names.is_empty() || names.iter().any(|name| name == id);
     child::listen()?;
-    let plan = Plan { rounds: options.rounds, quick: options.quick };
+    let plan = Plan { rounds: options.rounds, quick: options.quick, built: options.built };
     let mut rows = Vec::new();
     for (ids, bench) in BENCHES {
         if !ids.iter().any(|id| wanted(id)) {
@@ -89,7 +94,11 @@ pub fn run(options: &Options) -> Result<(), Stop> {
     }
     rows.sort_by_key(|row| row.id);
     println!("\n{}", machine());
-    println!("{} rounds{}\n", plan.rounds, if plan.quick { ", QUICK: not the gates' own durations" } else { "" });
+    println!(
+        "{} rounds{}\n",
+        plan.rounds,
+        if plan.quick { ", QUICK: not the gates' own durations" } else { "" }
+    );
     for row in &rows {
         println!("{row}");
     }
@@ -133,7 +142,8 @@ fn machine() -> String {
 }
 
 fn keep(plan: Plan, rows: &[Row]) -> Result<(), Stop> {
-    let commit = output(std::process::Command::new("git").args(["rev-parse", "HEAD"])).unwrap_or_default();
+    let commit =
+        output(std::process::Command::new("git").args(["rev-parse", "HEAD"])).unwrap_or_default();
     let all = json!({
         "machine": machine(),
         "commit": commit.trim(),

@@ -34,7 +34,8 @@ fn build(name: &str) -> Result<PathBuf, Stop> {
         return Ok(path);
     }
     println!("building {name} with Go (some minutes, once) …");
-    std::fs::create_dir_all(tools()).map_err(|e| Stop(format!("cannot make {}: {e}", tools().display())))?;
+    std::fs::create_dir_all(tools())
+        .map_err(|e| Stop(format!("cannot make {}: {e}", tools().display())))?;
     let part = path.with_extension("part");
     let version = "k8s.io/component-base/version";
     let flags = format!(
@@ -42,9 +43,14 @@ fn build(name: &str) -> Result<PathBuf, Stop> {
     );
     let mut command = Command::new("nice");
     command.current_dir(root().join("tests/bench/peers"));
-    command.args(["go", "build", "-trimpath", "-ldflags", &flags, "-o"]).arg(&part).arg(format!("./{name}"));
-    child::finish(&mut command, BUILD).map_err(|stop| Stop(format!("peer not available: {stop}")))?;
-    std::fs::rename(&part, &path).map_err(|e| Stop(format!("cannot keep {}: {e}", path.display())))?;
+    command
+        .args(["go", "build", "-trimpath", "-ldflags", &flags, "-o"])
+        .arg(&part)
+        .arg(format!("./{name}"));
+    child::finish(&mut command, BUILD)
+        .map_err(|stop| Stop(format!("peer not available: {stop}")))?;
+    std::fs::rename(&part, &path)
+        .map_err(|e| Stop(format!("cannot keep {}: {e}", path.display())))?;
     Ok(path)
 }
 
@@ -83,7 +89,8 @@ impl Peer {
             &file("tls-private-key-file", "serving.key"),
             &file("cert-dir", "generated"),
         ]);
-        let mut apiserver = Child::start("kube-apiserver", &command, &dir.join("kube-apiserver.log"))?;
+        let mut apiserver =
+            Child::start("kube-apiserver", &command, &dir.join("kube-apiserver.log"))?;
         let server = server(port, &dir);
         apiserver.until("kube-apiserver answers", PATIENCE, || answers(&server, "/readyz"))?;
         Ok(Self { apiserver, etcd, server })

@@ -6,7 +6,12 @@ use serde_json::{Value, json};
 pub fn memory(process: u32) -> Option<(u64, u64)> {
     let text = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
     let field = |name: &str| -> Option<u64> {
-        text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
+        text.lines()
+            .find_map(|line| line.strip_prefix(name))?
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()
     };
     Some((field("Pss:")?, field("Private_Dirty:")?))
 }
@@ -22,6 +27,7 @@ pub fn rollup(process: u32) -> Value {
             all[name] = json!(size);
         }
     }
-    all["threads"] = json!(std::fs::read_dir(format!("/proc/{process}/task")).map_or(0, Iterator::count));
+    all["threads"] =
+        json!(std::fs::read_dir(format!("/proc/{process}/task")).map_or(0, Iterator::count));
     all
 }

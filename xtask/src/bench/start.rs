@@ -36,11 +36,11 @@ struct Times {
 }
 
 pub fn run(plan: Plan) -> Result<Vec<Row>, Stop> {
-    load::program()?;
+    load::program(plan)?;
     let runc = Runc::find();
-    let hub = Hub::start("start")?;
+    let hub = Hub::start(plan, "start")?;
     hub.push("kit")?;
-    let spoke = hub.spoke("info,freewheel::start=trace")?;
+    let spoke = hub.spoke(plan, "info,freewheel::start=trace")?;
     // The first start brings the module to the spoke; it is not counted.
     starts(&hub, "warm", 3)?;
     let (mut all, mut rounds, mut seen) = (Times::default(), Vec::new(), Vec::new());
@@ -121,7 +121,10 @@ fn whole(plan: Plan, all: &Times, seen: &[Value]) -> Row {
             format!("create answered → guest main runs: {}", told(&all.after_answer)),
             format!("create sent → a watch shows the pod Running: p50 {}", time(median(&seen))),
         ],
-        gate: ("p50 ≤ 20 ms, p99 ≤ 100 ms (from sent)", Verdict::of(plan, p50 <= 20_000.0 && p99 <= 100_000.0)),
+        gate: (
+            "p50 ≤ 20 ms, p99 ≤ 100 ms (from sent)",
+            Verdict::of(plan, p50 <= 20_000.0 && p99 <= 100_000.0),
+        ),
         stretch: ("p50 ≤ 5 ms", Verdict::of(plan, p50 <= 5_000.0)),
         raw: Value::Null,
     }
@@ -163,11 +166,12 @@ fn read(answer: &Value, spoke: &Child) -> Result<Times, Stop> {
 
 /// Unix time, 0 for the assignment or 1 for main, the pod's UID.
 fn trace_point(line: &str) -> Option<(f64, usize, &str)> {
-    let (which, rest) = match (line.split_once("assignment received"), line.split_once("guest main runs")) {
-        (Some((_, rest)), _) => (0, rest),
-        (_, Some((_, rest))) => (1, rest),
-        _ => return None,
-    };
+    let (which, rest) =
+        match (line.split_once("assignment received"), line.split_once("guest main runs")) {
+            (Some((_, rest)), _) => (0, rest),
+            (_, Some((_, rest))) => (1, rest),
+            _ => return None,
+        };
     let uid = rest.split_once("pod=")?.1.split_whitespace().next()?.trim_matches('"');
     Some((unix(line.split_whitespace().next()?)?, which, uid))
 }
@@ -185,7 +189,9 @@ fn unix(stamp: &str) -> Option<f64> {
     let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
     let mut parts = clock.split(':').map(|part| part.parse::<f64>().ok());
     let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
-    Some(f64::from(i32::try_from(days).ok()?) * 86_400.0 + hours * 3600.0 + minutes * 60.0 + seconds)
+    Some(
+        f64::from(i32::try_from(days).ok()?) * 86_400.0 + hours * 3600.0 + minutes * 60.0 + seconds,
+    )
 }
 
 /// Debian's runc and a bundle that says true.
@@ -207,7 +213,8 @@ impl Runc {
         child::finish(Command::new(&program).args(["spec", "--bundle"]).arg(&bundle), PATIENCE)?;
         let path = bundle.join("config.json");
         let text = std::fs::read_to_string(&path).map_err(failed)?;
-        let mut spec: Value = serde_json::from_str(&text).map_err(|e| Stop(format!("runc's spec: {e}")))?;
+        let mut spec: Value =
+            serde_json::from_str(&text).map_err(|e| Stop(format!("runc's spec: {e}")))?;
         spec["process"]["args"] = json!(["/bin/true"]);
         spec["process"]["terminal"] = json!(false);
         std::fs::write(&path, spec.to_string()).map_err(failed)?;
@@ -230,7 +237,10 @@ impl Runc {
         if status.status.success() {
             Ok(took)
         } else {
-            Err(Stop(format!("runc cannot run here: {}", String::from_utf8_lossy(&status.stderr).trim())))
+            Err(Stop(format!(
+                "runc cannot run here: {}",
+                String::from_utf8_lossy(&status.stderr).trim()
+            )))
         }
     }
 
@@ -253,16 +263,22 @@ fn debian(package: &str, places: &[&str]) -> Result<PathBuf, Stop> {
     if let Some(found) = look(Path::new("/")).or_else(|| look(&dir)) {
         return Ok(found);
     }
-    let failed = |stop: Stop| Stop(format!("peer not available: {package} is not installed, and {stop}"));
-    std::fs::create_dir_all(&dir).map_err(|e| Stop(format!("cannot make {}: {e}", dir.display())))?;
-    child::finish(Command::new("apt-get").current_dir(&dir).args(["download", package]), PATIENCE).map_err(failed)?;
+    let failed =
+        |stop: Stop| Stop(format!("peer not available: {package} is not installed, and {stop}"));
+    std::fs::create_dir_all(&dir)
+        .map_err(|e| Stop(format!("cannot make {}: {e}", dir.display())))?;
+    child::finish(Command::new("apt-get").current_dir(&dir).args(["download", package]), PATIENCE)
+        .map_err(failed)?;
     let files = std::fs::read_dir(&dir).map_err(|e| Stop(format!("{}: {e}", dir.display())))?;
     for file in files.flatten().map(|entry| entry.path()) {
         if file.extension().is_some_and(|ext| ext == "deb") {
-            child::finish(Command::new("dpkg").arg("-x").arg(&file).arg(&dir), PATIENCE).map_err(failed)?;
+            child::finish(Command::new("dpkg").arg("-x").arg(&file).arg(&dir), PATIENCE)
+                .map_err(failed)?;
         }
     }
-    look(&dir).ok_or_else(|| Stop(format!("peer not available: {package} has no {}", places.join(" or "))))
+    look(&dir).ok_or_else(|| {
+        Stop(format!("peer not available: {package} has no {}", places.join(" or ")))
+    })
 }
 
 #[cfg(test)]
@@ -271,7 +287,8 @@ mod tests {
 
     #[test]
     fn a_log_line_is_a_point_in_time() {
-        let line = "2026-11-20T16:00:46.250000Z TRACE container{pod=web-1}: guest main runs pod=\"u-1\"";
+        let line =
+            "2026-11-20T16:00:46.250000Z TRACE container{pod=web-1}: guest main runs pod=\"u-1\"";
         let (at, which, uid) = trace_point(line).unwrap();
         assert_eq!((which, uid), (1, "u-1"));
         assert!((at - 1_795_190_446.25).abs() < 1e-6, "{at}");

@@ -113,10 +113,12 @@ async fn one(shared: Rc<Shared>, mut connection: Connection) -> Times {
         // Making the request is the driver's work, not the server's.
         let started = Instant::now();
         match connection.must(method, &path, body, &[expected]).await {
+            Ok(body) if shared.kind == Kind::Get && body.len() < PAYLOAD => {
+                shared.fail(format!("{path} was answered with {} bytes", body.len()));
+            }
             Ok(_) => times.push(started.elapsed()),
             Err(error) => {
-                shared.failed.set(shared.failed.get() + 1);
-                shared.first_failure.borrow_mut().get_or_insert(error.to_string());
+                shared.fail(error.to_string());
                 // A connection that broke cannot be asked again; the others go on.
                 if !matches!(error, LoadError::Answer { .. }) {
                     return times;
@@ -127,6 +129,11 @@ async fn one(shared: Rc<Shared>, mut connection: Connection) -> Times {
 }
 
 impl Shared {
+    fn fail(&self, why: String) {
+        self.failed.set(self.failed.get() + 1);
+        self.first_failure.borrow_mut().get_or_insert(why);
+    }
+
     fn request(&self, number: u64) -> (Method, String, Bytes, u16) {
         let Order { path, prefix, count, .. } = &self.order;
         match self.kind {
