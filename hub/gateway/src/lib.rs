@@ -6,7 +6,8 @@
 //! enrol      a token and a key become a certificate, after two yeses
 //! session    one connected spoke
 //! interest   which spokes look again after a change; what a plan reads
-//! reports, node   what spokes say, as objects
+//! reports, events, node  what spokes say, as objects
+//! refusals   what cannot be planned, where its user looks
 //! records    sessions, acked revisions, pod ranges in the store
 //! streams    modules, logs, tunnels
 //! ```
@@ -16,9 +17,11 @@
 
 mod authority;
 mod enrol;
+mod events;
 mod interest;
 mod node;
 pub mod records;
+mod refusals;
 mod reports;
 mod session;
 mod streams;

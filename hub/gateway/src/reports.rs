@@ -1,4 +1,4 @@
-//! What a spoke says, as objects: pod status, events, the end of a pod.
+//! What a spoke says, as objects: pod status, the end of a pod.
 //!
 //! Guarantees: a report changes only objects of the spoke that sent it: pods bound to it by UID;
 //! conditions that the spoke does not own stay; what is answered as taken is durable.
@@ -9,13 +9,12 @@ use freewheel_hub_api::time;
 use freewheel_hub_store::objects::{Actor, DeleteOptions, How, Objects, Place};
 use freewheel_link::names::ClusterName;
 use freewheel_link::report::{
-    ContainerStateV1, ContainerStatusV1, EventV1, PhaseV1, PodStatusV1, Report, TerminatedV1,
-    UnixMillis,
+    ContainerStateV1, ContainerStatusV1, PhaseV1, PodStatusV1, Report, TerminatedV1, UnixMillis,
 };
 use serde_json::{Map, Value, json};
 use tracing::{debug, warn};
 
-use crate::node;
+use crate::{events, node};
 
 /// Writes as the node, as a kubelet does.
 pub(crate) fn how(spoke: &ClusterName) -> How {
@@ -53,7 +52,7 @@ pub(crate) async fn take(
         Report::Pod(pod) => pod_status(objects, spoke, pod).await,
         Report::PodGone { realm, uid } => pod_gone(objects, spoke, realm, uid).await,
         Report::Node(status) => node::write(objects, spoke, status).await,
-        Report::Event(seen) => event(objects, spoke, seen).await,
+        Report::Event(seen) => events::take(objects, spoke, seen).await,
     };
     match outcome {
         Err(error) if error.code >= 500 => Err(error),
@@ -66,7 +65,7 @@ pub(crate) async fn take(
 }
 
 /// A spoke speaks for the root's pods on it and for its own cluster, and for nothing else.
-fn may_speak(spoke: &ClusterName, realm: &ClusterName) -> Result<(), ApiError> {
+pub(crate) fn may_speak(spoke: &ClusterName, realm: &ClusterName) -> Result<(), ApiError> {
     if realm.is_root() || realm == spoke {
         return Ok(());
     }
@@ -74,7 +73,7 @@ fn may_speak(spoke: &ClusterName, realm: &ClusterName) -> Result<(), ApiError> {
     Err(ApiError::new(403, "Forbidden", "a spoke may only report on itself"))
 }
 
-fn is_here(value: &Value, spoke: &ClusterName, uid: &str) -> Result<(), ApiError> {
+pub(crate) fn is_here(value: &Value, spoke: &ClusterName, uid: &str) -> Result<(), ApiError> {
     let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     if text("/metadata/uid") == uid && text("/spec/nodeName") == spoke.as_str() {
         return Ok(());
@@ -99,7 +98,7 @@ async fn pod_status(
     objects.modify(&how(spoke), &place, Some("status"), change).await.map(|_| ())
 }
 
-async fn pod_gone(
+pub(crate) async fn pod_gone(
     objects: &Objects,
     spoke: &ClusterName,
     realm: &ClusterName,
@@ -127,36 +126,6 @@ async fn pod_gone(
         ..DeleteOptions::default()
     };
     objects.delete(&how(spoke), &place, &options).await.map(|_| ())
-}
-
-async fn event(objects: &Objects, spoke: &ClusterName, seen: &EventV1) -> Result<(), ApiError> {
-    may_speak(spoke, &seen.realm)?;
-    // The same event told twice (after a lost answer) has the same name, and is one.
-    let mark = freewheel_link::digest::Digest::of(
-        format!("{}{}{}{}{}", seen.uid, seen.reason, seen.field_path, seen.at, seen.message)
-            .as_bytes(),
-    );
-    let name = format!("{}.{}", seen.pod, &mark.hex()[..16]);
-    let place = place(("", "v1", "events"), &seen.realm, &seen.namespace, &name)?;
-    let at = stamp(seen.at);
-    let mut about = json!({
-        "apiVersion": "v1", "kind": "Pod", "namespace": seen.namespace, "name": seen.pod,
-        "uid": seen.uid,
-    });
-    if !seen.field_path.is_empty() {
-        about["fieldPath"] = json!(seen.field_path);
-    }
-    let value = json!({
-        "apiVersion": "v1", "kind": "Event",
-        "metadata": {"name": name, "namespace": seen.namespace},
-        "involvedObject": about,
-        "reason": seen.reason, "message": seen.message,
-        "type": if seen.warning { "Warning" } else { "Normal" },
-        "source": {"component": "kubelet", "host": spoke.as_str()},
-        "reportingComponent": "kubelet", "reportingInstance": spoke.as_str(),
-        "firstTimestamp": at, "lastTimestamp": at, "count": 1,
-    });
-    objects.create(&how(spoke), &place, value).await.map(|_| ())
 }
 
 /// RFC 3339 of a device's time.

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::interest::Bell;
-use crate::{Inner, Link, node, records, reports, streams};
+use crate::{Inner, Link, node, records, refusals, reports, streams};
 
 /// The greeting is the first thing a spoke says.
 const GREETING: Duration = Duration::from_secs(10);
@@ -354,6 +354,9 @@ impl Talk<'_> {
             Generation { incarnation: store.incarnation(), revision: snapshot.revision() };
         self.state.lock().want(generation, Arc::new(set));
         self.news.notify_one();
+        for refused in &planned.refused {
+            refusals::tell(&self.inner.objects, self.cluster, refused).await?;
+        }
         Ok(())
     }
 

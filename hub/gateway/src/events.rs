@@ -1,0 +1,139 @@
+//! What a spoke saw happen to a pod, as Events.
+//!
+//! Guarantees: names sort as things happened; what is told twice (after a lost answer) counts once; what
+//! repeats counts up in one Event, at most once a second; one pod has at most [`MAX_EVENTS`] that a
+//! spoke told.
+
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::object::{Key, Resource};
+use freewheel_hub_store::Scope;
+use freewheel_hub_store::objects::Objects;
+use freewheel_link::digest::Digest;
+use freewheel_link::names::ClusterName;
+use freewheel_link::report::EventV1;
+use serde_json::{Value, json};
+use tracing::debug;
+
+use crate::reports::{how, may_speak, place, stamp};
+
+/// Different events of one pod that are kept; they make room when they are an hour old.
+const MAX_EVENTS: usize = 64;
+const EVENTS: (&str, &str, &str) = ("", "v1", "events");
+
+/// Writes one event, or counts it.
+pub(crate) async fn take(
+    objects: &Objects,
+    spoke: &ClusterName,
+    seen: &EventV1,
+) -> Result<(), ApiError> {
+    may_speak(spoke, &seen.realm)?;
+    let at = stamp(seen.at);
+    let value = value(spoke, seen, &at);
+    let known = events_of(objects, seen);
+    let Some(name) = known.iter().find(|(_, old)| same(old, &value)).map(|(name, _)| name) else {
+        if MAX_EVENTS <= known.len() {
+            debug!(cluster = %spoke, pod = seen.pod, "too many events about one pod; one is dropped");
+            return Ok(());
+        }
+        let place = place(EVENTS, &seen.realm, &seen.namespace, &name(seen))?;
+        return objects.create(&how(spoke), &place, value).await.map(|_| ());
+    };
+    let place = place(EVENTS, &seen.realm, &seen.namespace, name)?;
+    let count = |mut old: Value| {
+        // Both are RFC 3339 in UTC with seconds, so they compare as text.
+        if old["lastTimestamp"].as_str().unwrap_or_default() < at.as_str() {
+            old["count"] = json!(old["count"].as_i64().unwrap_or(1).saturating_add(1));
+            old["lastTimestamp"] = json!(at);
+        }
+        Ok(old)
+    };
+    objects.modify(&how(spoke), &place, None, count).await.map(|_| ())
+}
+
+/// `<pod>.<nanoseconds in hex>` as other writers of Events do it. A spoke gives no two events one
+/// millisecond; the digest keeps those of two lives of it apart.
+fn name(seen: &EventV1) -> String {
+    let text = format!("{}{}{}{}", seen.uid, seen.reason, seen.field_path, seen.message);
+    let mark = Digest::of(text.as_bytes()).0;
+    let below = u64::from(u16::from_le_bytes([mark[0], mark[1]]));
+    format!("{}.{:016x}", seen.pod, seen.at.saturating_mul(1_000_000).saturating_add(below))
+}
+
+/// Events whose names begin with the pod's, in order. An Event about `web.a` is none of `web`.
+fn events_of(objects: &Objects, seen: &EventV1) -> Vec<(String, Value)> {
+    let prefix = format!("{}.", seen.pod);
+    let resource = Resource::new("", "events");
+    let scope = Scope {
+        resource: resource.clone(),
+        cluster: Some(seen.realm.clone()),
+        namespace: Some(seen.namespace.as_str().into()),
+    };
+    let after = Key::new(&resource, &seen.realm, &seen.namespace, &prefix);
+    let snapshot = objects.store().snapshot();
+    snapshot
+        .range(&scope, Some(&after))
+        .take_while(|stored| stored.key.name.starts_with(&prefix))
+        .filter_map(|stored| Some((stored.key.name.to_string(), stored.object.value().ok()?)))
+        .filter(|(_, event)| event["involvedObject"]["uid"] == seen.uid.as_str())
+        .filter(|(_, event)| event["source"]["component"] == "kubelet")
+        .collect()
+}
+
+fn same(old: &Value, new: &Value) -> bool {
+    let path = "/involvedObject/fieldPath";
+    ["reason", "message", "type"].iter().all(|field| old.get(field) == new.get(field))
+        && old.pointer(path) == new.pointer(path)
+}
+
+fn value(spoke: &ClusterName, seen: &EventV1, at: &str) -> Value {
+    let mut about = json!({
+        "apiVersion": "v1", "kind": "Pod", "namespace": seen.namespace, "name": seen.pod,
+        "uid": seen.uid,
+    });
+    if !seen.field_path.is_empty() {
+        about["fieldPath"] = json!(seen.field_path);
+    }
+    json!({
+        "apiVersion": "v1", "kind": "Event",
+        "metadata": {"name": name(seen), "namespace": seen.namespace},
+        "involvedObject": about,
+        "reason": seen.reason, "message": seen.message,
+        "type": if seen.warning { "Warning" } else { "Normal" },
+        "source": {"component": "kubelet", "host": spoke.as_str()},
+        "reportingComponent": "kubelet", "reportingInstance": spoke.as_str(),
+        "firstTimestamp": at, "lastTimestamp": at, "count": 1,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(at: u64, reason: &str) -> EventV1 {
+        EventV1 {
+            realm: ClusterName::root(),
+            namespace: "default".into(),
+            pod: "web".into(),
+            uid: "u".into(),
+            field_path: String::new(),
+            warning: false,
+            reason: reason.into(),
+            message: "m".into(),
+            at,
+        }
+    }
+
+    #[test]
+    fn names_sort_as_things_happened() {
+        let at = 1_795_176_000_000;
+        let names: Vec<String> = ["Pulling", "Pulled", "Created", "Started"]
+            .iter()
+            .zip(at..)
+            .map(|(reason, at)| name(&event(at, reason)))
+            .collect();
+        assert!(names.is_sorted(), "{names:?}");
+        assert_eq!(names[0].len(), "web.".len() + 16);
+        assert_eq!(name(&event(at, "Pulled")), name(&event(at, "Pulled")));
+        assert_ne!(name(&event(at, "Pulled")), name(&event(at, "Started")));
+    }
+}

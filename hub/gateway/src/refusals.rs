@@ -1,0 +1,75 @@
+//! Pods that cannot be translated for a spoke: their user reads why.
+//!
+//! Guarantees: the same refusal is told once; a refused pod that was deleted goes, because no spoke will
+//! ever say that it is gone.
+
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::plan::Refused;
+use freewheel_hub_store::objects::Objects;
+use freewheel_link::names::ClusterName;
+use freewheel_link::report::EventV1;
+use serde_json::{Value, json};
+
+use crate::events;
+use crate::reports::{how, is_here, merge, place, pod_gone, stamp};
+
+/// Shows a refusal at its pod; other objects have no place for it.
+///
+/// # Errors
+/// When the store cannot write.
+pub(crate) async fn tell(
+    objects: &Objects,
+    spoke: &ClusterName,
+    refused: &Refused,
+) -> Result<(), ApiError> {
+    if refused.resource != "pods" {
+        return Ok(());
+    }
+    match show(objects, spoke, refused).await {
+        // Gone or changed meanwhile: the next plan knows.
+        Err(error) if error.code < 500 => Ok(()),
+        other => other,
+    }
+}
+
+async fn show(objects: &Objects, spoke: &ClusterName, refused: &Refused) -> Result<(), ApiError> {
+    let place = place(("", "v1", "pods"), &refused.realm, &refused.namespace, &refused.name)?;
+    let pod = objects.get(&place)?.object.value()?;
+    is_here(&pod, spoke, &refused.uid)?;
+    if pod.pointer("/metadata/deletionTimestamp").is_some() {
+        return pod_gone(objects, spoke, &refused.realm, &refused.uid).await;
+    }
+    let status = &pod["status"];
+    if status["reason"] == refused.reason && status["message"] == *refused.message {
+        return Ok(());
+    }
+    let now = u64::try_from(objects.clock().unix_seconds()).unwrap_or_default() * 1000;
+    let change = |mut value: Value| {
+        is_here(&value, spoke, &refused.uid)?;
+        let conditions = ["Ready", "ContainersReady"].map(|kind| {
+            json!({
+                "type": kind, "status": "False", "lastTransitionTime": stamp(now),
+                "reason": refused.reason, "message": &*refused.message,
+            })
+        });
+        let merged = merge(value.pointer("/status/conditions"), conditions.into());
+        value["status"]["conditions"] = merged;
+        value["status"]["phase"] = json!("Pending");
+        value["status"]["reason"] = json!(refused.reason);
+        value["status"]["message"] = json!(&*refused.message);
+        Ok(value)
+    };
+    objects.modify(&how(spoke), &place, Some("status"), change).await?;
+    let event = EventV1 {
+        realm: refused.realm.clone(),
+        namespace: refused.namespace.to_string(),
+        pod: refused.name.to_string(),
+        uid: refused.uid.to_string(),
+        field_path: String::new(),
+        warning: true,
+        reason: refused.reason.to_owned(),
+        message: refused.message.to_string(),
+        at: now,
+    };
+    events::take(objects, spoke, &event).await
+}
