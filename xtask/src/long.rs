@@ -14,6 +14,8 @@ pub fn run(tally: &mut Tally) {
     tally.check("doc", doc);
     tally.check("deny", deny);
     tally.check("spoke size and symbols", spoke);
+    tally.check("up, first start", up);
+    tally.check("up, from the kept data", up);
     tally.harness(
         "simulation and crash tests, many seeds",
         cargo()
@@ -58,6 +60,11 @@ pub fn deny() -> Result<(), Stop> {
         "licenses",
         "sources",
     ]))
+}
+
+/// What the README promises of `cargo xtask up`, on ports that a running demo does not have.
+fn up() -> Result<(), Stop> {
+    crate::command::run(cargo().args(["xtask", "up", "--once", "--port", "16443"]))
 }
 
 /// The shipped spoke is small and has no compiler inside.

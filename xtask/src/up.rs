@@ -111,9 +111,11 @@ pub fn run(options: &Options) -> Result<(), Stop> {
         stop,
     };
     let mut fleet = Fleet { children: Vec::new() };
-    demo.hub(&mut fleet, options.port)?;
+    let no_room = || Stop("--port must leave room for the port after it".into());
+    let link = options.port.checked_add(1).ok_or_else(no_room)?;
+    demo.hub(&mut fleet, options.port, link)?;
     for index in 1..=options.spokes {
-        demo.spoke(&mut fleet, index)?;
+        demo.spoke(&mut fleet, index, link)?;
     }
     demo.nodes_ready(&mut fleet, options.spokes)?;
     demo.examples(&mut fleet, &modules)?;
@@ -143,11 +145,8 @@ fn free(port: u16) -> Result<(), Stop> {
 }
 
 impl Demo {
-    fn hub(&self, fleet: &mut Fleet, port: u16) -> Result<(), Stop> {
+    fn hub(&self, fleet: &mut Fleet, port: u16, link: u16) -> Result<(), Stop> {
         println!("Starting the hub on https://127.0.0.1:{port} …");
-        let link = port
-            .checked_add(1)
-            .ok_or_else(|| Stop("--port must leave room for the port after it".into()))?;
         let mut command = Command::new(self.bin.join("hub"));
         command.args(["serve", "--data"]).arg(self.data.join("hub"));
         command.args([
@@ -163,14 +162,18 @@ impl Demo {
         })
     }
 
-    fn spoke(&self, fleet: &mut Fleet, index: u8) -> Result<(), Stop> {
+    fn spoke(&self, fleet: &mut Fleet, index: u8, link: u16) -> Result<(), Stop> {
         let name = format!("pi-{index}");
         let data = self.data.join(&name);
         let address = format!("127.0.0.{}", 10 + u16::from(index));
         println!("Starting spoke {name} on {address} …");
         let mut command = Command::new(self.bin.join("spoke"));
-        if data.join("identity").exists() {
-            command.args(["run", "--data"]).arg(&data);
+        if data.join("identity/cert.der").exists() {
+            // It has joined before; the hub may listen on another port today.
+            command
+                .args(["run", "--data"])
+                .arg(&data)
+                .args(["--hub", &format!("127.0.0.1:{link}")]);
         } else {
             let line = self.hub_cli(&["token", "create", "--accept", "--ttl", "1h"])?;
             let words = line.lines().rfind(|line| line.contains("spoke run")).unwrap_or_default();
