@@ -42,7 +42,7 @@ fn bad_modules_tell_their_user_and_leave_the_neighbours_alone() {
     kubectl.apply(NEIGHBOUR);
     neighbour_answers(&fleet);
     let before = restarts(&kubectl);
-    unknown_image(&kubectl);
+    unknown_image(&fleet, &kubectl);
     not_a_module(&fleet);
     missing_import(&fleet, &kubectl);
     trap(&kubectl);
@@ -86,12 +86,16 @@ fn described(kubectl: &Kubectl, name: &str, parts: &[&str]) {
     });
 }
 
-fn unknown_image(kubectl: &Kubectl) {
-    kubectl.apply(&pod("unknown", "nobody-pushed-this:v1", "a", ""));
+fn unknown_image(fleet: &Fleet, kubectl: &Kubectl) {
+    kubectl.apply(&pod("unknown", "pushed-late:v1", "say, here, I, am", ""));
     described(
         kubectl,
         "unknown",
-        &["nobody-pushed-this:v1", "not in the hub's registry", "hub push"],
+        &[
+            "Failed to pull image \"pushed-late:v1\": module \"pushed-late:v1\" is not in the hub's registry",
+            "hub push",
+            "Error: ErrImagePull",
+        ],
     );
     eventually("the table tells too", PATIENCE, || {
         let table = kubectl.run(&["get", "pod", "unknown"]);
@@ -101,6 +105,18 @@ fn unknown_image(kubectl: &Kubectl) {
             Err(table)
         }
     });
+    has(&kubectl.fails(&["logs", "unknown"]), &["waiting to start", "pull image"]);
+    described(
+        kubectl,
+        "unknown",
+        &["Back-off pulling image \"pushed-late:v1\"", "ImagePullBackOff"],
+    );
+    // It waits for nothing but the module.
+    fleet.push("kit", "pushed-late:v1");
+    described(kubectl, "unknown", &["Succeeded", "Completed"]);
+    has(&kubectl.run(&["logs", "unknown"]), &["here I am"]);
+    kubectl.apply(&pod("misnamed", "'Not A Name'", "a", "").replace("''", "'"));
+    described(kubectl, "misnamed", &["InvalidImageName", "not an image reference"]);
 }
 
 fn not_a_module(fleet: &Fleet) {

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::interest::Bell;
-use crate::{Inner, Link, node, records, refusals, reports, streams};
+use crate::{Inner, Link, events, node, records, refusals, reports, streams};
 
 /// The greeting is the first thing a spoke says.
 const GREETING: Duration = Duration::from_secs(10);
@@ -373,14 +373,14 @@ impl Talk<'_> {
                 return Err(End::Closed(self.link.closed().await));
             }
             let last = batch.iter().map(|(stamp, _)| *stamp).max();
-            // The newest of each thing says all that the older ones did; events are all kept.
+            // The newest of each thing says all that the older ones did, and an event that repeats is one.
             let mut newest: BTreeMap<(String, u64), Report> = BTreeMap::new();
-            for (stamp, report) in batch.drain(..) {
+            for (_, report) in batch.drain(..) {
                 let subject = match &report {
                     Report::Pod(pod) => (pod.uid.clone(), 0),
                     Report::PodGone { uid, .. } => (uid.clone(), 0),
                     Report::Node(_) => (String::new(), 0),
-                    Report::Event(event) => (event.uid.clone(), stamp.sequence + 1),
+                    Report::Event(event) => (event.uid.clone(), events::mark(event)),
                 };
                 newest.insert(subject, report);
             }

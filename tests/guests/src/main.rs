@@ -1,9 +1,9 @@
 //! One module that does whatever a test asks for: `kit VERB ARGUMENTS…`, std only.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream, ToSocketAddrs as _};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -25,6 +25,10 @@ fn main() -> ExitCode {
         ["cat", file] => std::fs::read_to_string(file).map(|text| print!("{text}")),
         ["write", file, text] => std::fs::write(file, text),
         ["ls", folder] => ls(folder),
+        ["wait", file] => wait(file),
+        ["watch", file] => watch(file),
+        ["keep", file, text] => keep(file, text),
+        ["count", file, code] => return count(file, code),
         ["tick"] => tick(),
         ["sleep", seconds] => {
             std::thread::sleep(Duration::from_secs(seconds.parse().unwrap_or(1)));
@@ -33,6 +37,9 @@ fn main() -> ExitCode {
         ["greet", address, text] => greet(address, text),
         ["ask", address, text] => ask(address, text),
         ["ask-until", address, text] => ask_until(address, text),
+        ["ask-each", addresses @ ..] => ask_each(addresses),
+        ["try", address] => try_once(address),
+        ["lookup-until", count, name] => lookup_until(count, name),
         other => Err(std::io::Error::other(format!("no such verb: {other:?}"))),
     };
     match done {
@@ -79,6 +86,52 @@ fn ls(folder: &str) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Prints a file as soon as it is there.
+fn wait(file: &str) -> std::io::Result<()> {
+    loop {
+        match std::fs::read_to_string(file) {
+            Ok(text) if !text.is_empty() => {
+                println!("{text}");
+                return Ok(());
+            }
+            _ => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
+}
+
+/// Prints a file, and again whenever it has changed.
+fn watch(file: &str) -> std::io::Result<()> {
+    let mut seen = String::new();
+    loop {
+        let text = std::fs::read_to_string(file)?;
+        if text != seen {
+            println!("{text}");
+            seen = text;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Writes a file and stays.
+fn keep(file: &str, text: &str) -> std::io::Result<()> {
+    std::fs::write(file, text)?;
+    println!("wrote {text}");
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// Counts its runs in a file, says which one this is, and ends with the code.
+fn count(file: &str, code: &str) -> ExitCode {
+    let before = std::fs::read_to_string(file).ok().and_then(|text| text.parse::<u32>().ok());
+    let run = before.unwrap_or(0) + 1;
+    if let Err(error) = std::fs::write(file, run.to_string()) {
+        eprintln!("{error}");
+    }
+    println!("run {run}");
+    ExitCode::from(code.parse().unwrap_or(2))
+}
+
 fn tick() -> std::io::Result<()> {
     for count in 1u64.. {
         println!("tick {count}");
@@ -116,6 +169,58 @@ fn ask_until(address: &str, text: &str) -> std::io::Result<()> {
         match ask(address, text) {
             Ok(()) => return Ok(()),
             Err(error) => println!("not yet: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Asks each address until it answers, and tells who said what.
+fn ask_each(addresses: &[&str]) -> std::io::Result<()> {
+    for address in addresses {
+        loop {
+            match hear(address) {
+                Ok(text) => break println!("{address} says {text}"),
+                Err(error) => println!("{address}: not yet: {error}"),
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+    println!("end of answers");
+    Ok(())
+}
+
+fn hear(address: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    if answer.is_empty() { Err(std::io::Error::other("no words")) } else { Ok(answer) }
+}
+
+/// Connects once and tells how that ended, and after how long.
+fn try_once(address: &str) -> std::io::Result<()> {
+    let start = Instant::now();
+    let told = match TcpStream::connect(address) {
+        Ok(_) => "connected".to_owned(),
+        Err(error) => format!("{:?}: {error}", error.kind()),
+    };
+    println!("{address} after {} ms: {told}", start.elapsed().as_millis());
+    Ok(())
+}
+
+/// Looks a name up until it has that many addresses, and prints them.
+fn lookup_until(count: &str, name: &str) -> std::io::Result<()> {
+    let count: usize = count.parse().map_err(std::io::Error::other)?;
+    loop {
+        match (name, 0).to_socket_addrs() {
+            Ok(found) => {
+                let mut found: Vec<IpAddr> = found.map(|address| address.ip()).collect();
+                found.sort();
+                println!("{name} is {found:?}");
+                if found.len() == count {
+                    return Ok(());
+                }
+            }
+            Err(error) => println!("{name}: not yet: {error}"),
         }
         std::thread::sleep(Duration::from_millis(200));
     }

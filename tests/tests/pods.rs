@@ -1,0 +1,223 @@
+//! A pod's life as `kubectl` shows it: crashes, init containers, configuration, sidecars, refusals.
+
+use std::time::Duration;
+
+use freewheel_tests::fleet::PATIENCE;
+use freewheel_tests::kubectl::Kubectl;
+use freewheel_tests::{Fleet, eventually};
+
+const CONFIG: &str = "
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: conf}
+data: {greeting: one, PLAIN: from-all}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: keys}
+stringData: {token: s3cret}
+";
+
+const PODS: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: crash}
+spec:
+  containers: [{name: c, image: 'kit:v1', args: [exit, '3']}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: init-crash}
+spec:
+  initContainers: [{name: i, image: 'kit:v1', args: [exit, '4']}]
+  containers: [{name: c, image: 'kit:v1', args: [tick]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: init-fails}
+spec:
+  restartPolicy: Never
+  initContainers: [{name: i, image: 'kit:v1', args: [exit, '4']}]
+  containers: [{name: c, image: 'kit:v1', args: [tick]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: env, labels: {tier: front}, annotations: {note: hi}}
+spec:
+  restartPolicy: Never
+  containers:
+    - name: c
+      image: 'kit:v1'
+      args: [env]
+      envFrom: [{configMapRef: {name: conf}, prefix: C_}]
+      env:
+        - {name: GREETING, valueFrom: {configMapKeyRef: {name: conf, key: greeting}}}
+        - {name: TOKEN, valueFrom: {secretKeyRef: {name: keys, key: token}}}
+        - {name: NONE, valueFrom: {configMapKeyRef: {name: absent, key: a, optional: true}}}
+        - {name: POD, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+        - {name: NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
+        - {name: POD_IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
+        - {name: TIER, valueFrom: {fieldRef: {fieldPath: 'metadata.labels[''tier'']'}}}
+        - {name: LIMIT, valueFrom: {resourceFieldRef: {resource: limits.memory, divisor: 1Mi}}}
+        - {name: ALL, value: '$(GREETING) $(POD) $$(POD) $(UNKNOWN)'}
+      resources: {limits: {memory: 64Mi}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: live}
+spec:
+  terminationGracePeriodSeconds: 1
+  volumes: [{name: v, configMap: {name: conf}}]
+  containers:
+    - {name: c, image: 'kit:v1', args: [watch, /conf/greeting], volumeMounts: [{name: v, mountPath: /conf}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: shared}
+spec:
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 1
+  volumes: [{name: v, emptyDir: {}}]
+  initContainers:
+    - name: side
+      image: 'kit:v1'
+      args: [keep, /out/word, from-the-sidecar]
+      restartPolicy: Always
+      volumeMounts: [{name: v, mountPath: /out}]
+  containers:
+    - {name: c, image: 'kit:v1', args: [wait, /in/word], volumeMounts: [{name: v, mountPath: /in}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: refused, annotations: {freewheel.dev/http-instance-reuse: many}}
+spec:
+  containers: [{name: c, image: 'kit:v1', args: [tick]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: lacks-config}
+spec:
+  restartPolicy: Never
+  containers: [{name: c, image: 'kit:v1', args: [env], envFrom: [{configMapRef: {name: late}}]}]
+";
+
+#[test]
+fn pods_live_as_kubectl_users_know_it() {
+    let fleet = Fleet::with(&["pi-1"]);
+    fleet.push("kit", "kit:v1");
+    let kubectl = fleet.kubectl();
+    kubectl.apply(CONFIG);
+    kubectl.apply(PODS);
+    environment(&kubectl);
+    happened_in_order(&kubectl);
+    live_configuration(&kubectl);
+    shared_folder(&kubectl);
+    refusal(&kubectl);
+    missing_configuration(&kubectl);
+    crash_loop(&kubectl);
+    init_containers(&kubectl);
+}
+
+/// Waits until a command's output has all these parts.
+#[track_caller]
+fn shows(kubectl: &Kubectl, arguments: &[&str], parts: &[&str]) -> String {
+    eventually(&format!("{arguments:?} shows {parts:?}"), PATIENCE, || {
+        let said = kubectl.try_run(arguments);
+        if said.ok && parts.iter().all(|part| said.out.contains(part)) {
+            Ok(said.out)
+        } else {
+            Err(format!("{}{}", said.out, said.err))
+        }
+    })
+}
+
+fn environment(kubectl: &Kubectl) {
+    let _ = shows(kubectl, &["get", "pod", "env"], &["Completed"]);
+    let env = kubectl.run(&["logs", "env"]);
+    let ip = kubectl.run(&["get", "pod", "env", "-o", "jsonpath={.status.podIP}"]);
+    for line in [
+        "C_PLAIN=from-all",
+        "C_greeting=one",
+        "GREETING=one",
+        "TOKEN=s3cret",
+        "POD=env",
+        "NODE=pi-1",
+        "TIER=front",
+        "LIMIT=64",
+        "ALL=one env $(POD) $(UNKNOWN)",
+        "KUBERNETES_SERVICE_HOST=10.128.0.1",
+        &format!("POD_IP={ip}"),
+    ] {
+        assert!(env.lines().any(|l| l == line), "{line} is missing in:\n{env}");
+    }
+    assert!(!env.contains("NONE="), "{env}");
+}
+
+/// Events of one moment stand in the order in which they happened.
+fn happened_in_order(kubectl: &Kubectl) {
+    let text =
+        shows(kubectl, &["describe", "pod", "env"], &["Scheduled", "Pulled", "Created", "Started"]);
+    let events = text.split("Events:").nth(1).expect("events");
+    let places: Vec<usize> = ["Scheduled", "Pulled", "Created", "Started"]
+        .iter()
+        .map(|reason| events.find(reason).expect("the event"))
+        .collect();
+    assert!(places.is_sorted(), "{events}");
+}
+
+fn live_configuration(kubectl: &Kubectl) {
+    let _ = shows(kubectl, &["logs", "live"], &["one"]);
+    kubectl.does(&["patch", "configmap", "conf", "-p", "{\"data\":{\"greeting\":\"two\"}}"]);
+    let said = shows(kubectl, &["logs", "live"], &["two"]);
+    assert_eq!(said, "one\ntwo\n");
+    let restarts = "jsonpath={.status.containerStatuses[0].restartCount}";
+    assert_eq!(kubectl.run(&["get", "pod", "live", "-o", restarts]), "0");
+}
+
+fn shared_folder(kubectl: &Kubectl) {
+    // The container ends by itself; then the sidecar is stopped, and the pod has succeeded.
+    let _ = shows(kubectl, &["get", "pod", "shared"], &["Completed", "0/2"]);
+    assert_eq!(kubectl.run(&["logs", "shared", "-c", "c"]), "from-the-sidecar\n");
+}
+
+fn refusal(kubectl: &Kubectl) {
+    let parts = ["InvalidField", "freewheel.dev/http-instance-reuse", "Warning"];
+    let _ = shows(kubectl, &["describe", "pod", "refused"], &parts);
+    let _ = shows(kubectl, &["get", "pod", "refused"], &["InvalidField"]);
+    kubectl.does(&["delete", "pod", "refused", "--timeout=20s"]);
+}
+
+fn missing_configuration(kubectl: &Kubectl) {
+    let parts = ["CreateContainerConfigError", "configmap \"late\" not found"];
+    let _ = shows(kubectl, &["describe", "pod", "lacks-config"], &parts);
+    kubectl.does(&["create", "configmap", "late", "--from-literal=LATE=better"]);
+    let _ = shows(kubectl, &["get", "pod", "lacks-config"], &["Completed"]);
+    assert!(kubectl.run(&["logs", "lacks-config"]).contains("LATE=better"));
+}
+
+fn crash_loop(kubectl: &Kubectl) {
+    let _ = shows(kubectl, &["get", "pod", "crash"], &["CrashLoopBackOff"]);
+    // WASI 0.2 knows failure, and no number of it.
+    let parts =
+        ["Back-off restarting failed container c", "Reason:       Error", "Exit Code:    1"];
+    let _ = shows(kubectl, &["describe", "pod", "crash"], &parts);
+    let why = "jsonpath={.status.containerStatuses[0].state.waiting.message}";
+    let _ = shows(kubectl, &["get", "pod", "crash", "-o", why], &["restarting failed container=c"]);
+    // It goes on: after 10 s the next start, after 20 s more the one after that.
+    let path = "jsonpath={.status.containerStatuses[0].restartCount}";
+    eventually("restarts are counted", Duration::from_secs(30), || {
+        let count = kubectl.run(&["get", "pod", "crash", "-o", path]);
+        if count.parse::<u32>().is_ok_and(|count| 2 <= count) { Ok(()) } else { Err(count) }
+    });
+    // What repeats is one event that counts.
+    let text = shows(kubectl, &["describe", "pod", "crash"], &["x2 over"]);
+    assert_eq!(text.matches("Started container c").count(), 1, "{text}");
+}
+
+fn init_containers(kubectl: &Kubectl) {
+    let _ = shows(kubectl, &["get", "pod", "init-crash"], &["Init:CrashLoopBackOff", "0/1"]);
+    let _ = shows(kubectl, &["get", "pod", "init-fails"], &["Init:Error", "0/1"]);
+    let phase = kubectl.run(&["get", "pod", "init-fails", "-o", "jsonpath={.status.phase}"]);
+    assert_eq!(phase, "Failed");
+    assert!(kubectl.fails(&["logs", "init-fails"]).contains("PodInitializing"));
+}
