@@ -96,8 +96,17 @@ impl Strategy for Rules {
 
     fn prepare_create(&self, object: &mut Value) {
         let class = qos_class(object.get("spec").unwrap_or(&Value::Null));
+        let gated = !list(object, "/spec/schedulingGates").is_empty();
+        let mut status = json!({"phase": "Pending", "qosClass": class});
+        if gated {
+            // kubectl shows the reason; who binds the pod replaces the condition.
+            status["conditions"] = json!([{
+                "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
+                "message": "Scheduling is blocked due to non-empty scheduling gates",
+            }]);
+        }
         if let Some(map) = object.as_object_mut() {
-            map.insert("status".to_owned(), json!({"phase": "Pending", "qosClass": class}));
+            map.insert("status".to_owned(), status);
         }
     }
 
@@ -271,6 +280,15 @@ mod tests {
         assert_eq!(Rules.grace_period(&object), Some(30));
         object["status"]["phase"] = json!("Succeeded");
         assert_eq!(Rules.grace_period(&object), Some(0));
+    }
+
+    #[test]
+    fn a_gated_pod_says_so_from_its_birth() {
+        let mut object = pod();
+        assert_eq!(object.pointer("/status/conditions"), None);
+        object["spec"]["schedulingGates"] = json!([{"name": "a/b"}]);
+        Rules.prepare_create(&mut object);
+        assert_eq!(status::shown(&object, 0).reason, "SchedulingGated");
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub(super) fn warnings(spec: &Value, path: &str) -> Vec<String> {
         let dir = volume.get("emptyDir").unwrap_or(&Value::Null);
         found.extend(classes::warnings(classes::EMPTY_DIR, dir, &format!("{path}.emptyDir")));
         let downward = volume.get("downwardAPI").unwrap_or(&Value::Null);
+        let at = format!("{path}.downwardAPI");
+        found.extend(classes::warnings(classes::DOWNWARD_VOLUME, downward, &at));
         for (i, file) in items_of(downward, "items") {
             let path = format!("{path}.downwardAPI.items[{i}]");
             found.extend(classes::warnings(classes::DOWNWARD, file, &path));

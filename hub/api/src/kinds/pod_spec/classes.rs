@@ -73,8 +73,7 @@ pub const POD: &[Field] = &[
         "ClusterFirstWithHostNet",
         "Default",
     ]),
-    kept("enableServiceLinks", "Services are found by name; no variables are set")
-        .unless(&["true"]),
+    works("enableServiceLinks"),
     refused("ephemeralContainers", "a running pod takes no further containers"),
     works("hostAliases"),
     kept("hostIPC", NO_KERNEL),
@@ -83,7 +82,7 @@ pub const POD: &[Field] = &[
     kept("hostUsers", NO_USERS).unless(&["true"]),
     works("hostname"),
     kept("hostnameOverride", "a pod is called by its name or its hostname"),
-    kept("imagePullSecrets", "the hub pulls with its own credentials"),
+    kept("imagePullSecrets", "modules come from the hub's own registry alone"),
     works("initContainers"),
     works("nodeName"),
     works("nodeSelector"),
@@ -98,7 +97,7 @@ pub const POD: &[Field] = &[
     works("restartPolicy"),
     kept("runtimeClassName", "there is one runtime"),
     works("schedulerName"),
-    kept("schedulingGates", "the scheduler does not wait for gates"),
+    works("schedulingGates"),
     kept("schedulingGroup", "pods are scheduled one by one"),
     kept("securityContext", NO_USERS),
     works("serviceAccount"),
@@ -222,10 +221,16 @@ pub const PROJECTION: &[Field] = &[
 /// DownwardAPIVolumeFile.
 pub const DOWNWARD: &[Field] = &[
     works("fieldRef"),
-    kept("mode", "files of the downward API are readable by their pod alone"),
+    kept("mode", DOWNWARD_MODE).unless(&["420"]),
     works("path"),
     refused("resourceFieldRef", "use an environment variable with resourceFieldRef"),
 ];
+
+const DOWNWARD_MODE: &str = "files of the downward API have the mode 0644";
+
+/// DownwardAPIVolumeSource.
+pub const DOWNWARD_VOLUME: &[Field] =
+    &[kept("defaultMode", DOWNWARD_MODE).unless(&["420"]), works("items")];
 
 /// EmptyDirVolumeSource.
 pub const EMPTY_DIR: &[Field] = &[
@@ -280,6 +285,7 @@ pub const SERVICE_PORT: &[Field] = &[
 pub const TABLES: &[(&str, &[Field])] = &[
     ("Affinity", AFFINITY),
     ("DownwardAPIVolumeFile", DOWNWARD),
+    ("DownwardAPIVolumeSource", DOWNWARD_VOLUME),
     ("EmptyDirVolumeSource", EMPTY_DIR),
     ("ServicePort", SERVICE_PORT),
     ("VolumeProjection", PROJECTION),
@@ -361,6 +367,15 @@ mod tests {
             .map(|text| text.split(':').next().unwrap_or_default().to_owned())
             .collect();
         assert_eq!(fields, ["spec.hostNetwork", "spec.priority", "spec.securityContext"]);
+    }
+
+    #[test]
+    fn what_the_spoke_honours_does_not_warn() {
+        let spec = json!({"enableServiceLinks": false, "schedulingGates": [{"name": "a/b"}]});
+        assert_eq!(warnings(POD, &spec, "spec"), Vec::<String>::new());
+        let quiet = json!({"defaultMode": 420, "items": [{"path": "a"}]});
+        assert_eq!(warnings(DOWNWARD_VOLUME, &quiet, "v"), Vec::<String>::new());
+        assert_eq!(warnings(DOWNWARD_VOLUME, &json!({"defaultMode": 256}), "v").len(), 1);
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub(in super::super) fn check_update(new: &Value, old: &Value) -> Vec<FieldError
     }
     errors.extend(check_deadline(now, before));
     errors.extend(check_tolerations(new, old));
+    errors.extend(check_gates(new, old));
     let (masked_now, masked_before) = (masked(now, before), before.clone());
     if masked_now != masked_before {
         let differs = |key: &&String| masked_now.get(*key) != masked_before.get(*key);
@@ -60,7 +61,7 @@ fn masked(now: &Map<String, Value>, before: &Map<String, Value>) -> Map<String, 
     let grace = |spec: &Map<String, Value>| {
         spec.get("terminationGracePeriodSeconds").and_then(Value::as_i64).unwrap_or_default()
     };
-    let mut keep = vec!["activeDeadlineSeconds", "tolerations"];
+    let mut keep = vec!["activeDeadlineSeconds", "schedulingGates", "tolerations"];
     if grace(before) < 0 && grace(now) == 1 {
         keep.push("terminationGracePeriodSeconds");
     }
@@ -102,6 +103,14 @@ fn check_tolerations(new: &Value, old: &Value) -> Option<FieldError> {
     gone.then(|| FieldError::forbidden("spec.tolerations", text))
 }
 
+/// Gates go one by one, until the scheduler may look at the pod; none comes back.
+fn check_gates(new: &Value, old: &Value) -> Option<FieldError> {
+    let before = list(old, "/spec/schedulingGates");
+    let added = list(new, "/spec/schedulingGates").iter().any(|gate| !before.contains(gate));
+    let text = "only deletion is allowed, but found new scheduling gate";
+    added.then(|| FieldError::forbidden("spec.schedulingGates", text))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +119,7 @@ mod tests {
         json!({"spec": {
             "containers": [{"name": "c", "image": "i"}], "activeDeadlineSeconds": 10,
             "tolerations": [{"key": "a", "operator": "Exists"}], "nodeName": "pi-7",
+            "schedulingGates": [{"name": "a/b"}, {"name": "a/c"}],
         }})
     }
 
@@ -129,6 +139,12 @@ mod tests {
         check(
             |spec| spec["tolerations"] = json!([{"key": "b"}, {"key": "a", "operator": "Exists"}]),
             None,
+        );
+        check(|spec| spec["schedulingGates"] = json!([{"name": "a/c"}]), None);
+        check(|spec| drop(spec.as_object_mut().unwrap().remove("schedulingGates")), None);
+        check(
+            |spec| spec["schedulingGates"] = json!([{"name": "a/d"}]),
+            Some("spec.schedulingGates"),
         );
         check(|spec| spec["activeDeadlineSeconds"] = json!(50), Some("spec.activeDeadlineSeconds"));
         check(|spec| spec["tolerations"] = json!([]), Some("spec.tolerations"));
