@@ -1,15 +1,21 @@
 //! How long to wait before the next try: exponential with full jitter.
 //!
 //! Full jitter (anything between nothing and the bound) spreads a fleet that lost its hub at one moment
-//! evenly over the bound; a fixed part would bring all of it back in one wave.
+//! evenly over the bound; a fixed part would bring all of it back in one wave. The first bound is wide
+//! enough for 10,000 spokes whose hub was restarted, and a hub that was there a moment ago is looked for
+//! more often than one that has been away for long.
 
 use std::time::Duration;
+
+/// The hub is looked for eagerly for this long after it was there.
+pub const RECENT: Duration = Duration::from_secs(600);
 
 /// Waits between 0 and a bound that doubles from `first` to `most` with each failure.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     first: Duration,
-    most: Duration,
+    /// While the other side was there recently, and else.
+    most: [Duration; 2],
     failures: u32,
 }
 
@@ -17,13 +23,14 @@ impl Backoff {
     /// Back-off with these bounds.
     #[must_use]
     pub const fn new(first: Duration, most: Duration) -> Self {
-        Self { first, most, failures: 0 }
+        Self { first, most: [most; 2], failures: 0 }
     }
 
     /// What a spoke waits between tries to reach its hub.
     #[must_use]
     pub const fn uplink() -> Self {
-        Self::new(Duration::from_secs(1), Duration::from_secs(60))
+        let most = [Duration::from_secs(15), Duration::from_secs(60)];
+        Self { first: Duration::from_secs(2), most, failures: 0 }
     }
 
     /// It worked.
@@ -31,9 +38,11 @@ impl Backoff {
         self.failures = 0;
     }
 
-    /// It failed: how long to wait.
-    pub fn wait(&mut self, rng: &mut fastrand::Rng) -> Duration {
-        let bound = self.first.saturating_mul(1 << self.failures.min(16)).min(self.most);
+    /// It failed, and last worked `since` ago, if ever: how long to wait.
+    pub fn wait(&mut self, since: Option<Duration>, rng: &mut fastrand::Rng) -> Duration {
+        let [recent, most] = self.most;
+        let most = if since.is_some_and(|since| since < RECENT) { recent } else { most };
+        let bound = self.first.saturating_mul(1 << self.failures.min(16)).min(most);
         self.failures = self.failures.saturating_add(1);
         bound.mul_f64(rng.f64())
     }
@@ -43,14 +52,28 @@ impl Backoff {
 mod tests {
     use super::*;
 
+    fn longest(backoff: &mut Backoff, since: Option<Duration>) -> Duration {
+        let mut rng = fastrand::Rng::with_seed(7);
+        (0..1000).map(|_| backoff.wait(since, &mut rng)).max().unwrap()
+    }
+
     #[test]
     fn waits_grow_to_the_bound_and_start_small_again() {
         let mut rng = fastrand::Rng::with_seed(7);
         let mut backoff = Backoff::uplink();
-        assert!(backoff.wait(&mut rng) <= Duration::from_secs(1));
-        let longest = (0..1000).map(|_| backoff.wait(&mut rng)).max().unwrap();
+        assert!(backoff.wait(None, &mut rng) <= Duration::from_secs(2));
+        let longest = longest(&mut backoff, None);
         assert!(Duration::from_secs(50) < longest && longest <= Duration::from_secs(60));
         backoff.reset();
-        assert!(backoff.wait(&mut rng) <= Duration::from_secs(1));
+        assert!(backoff.wait(None, &mut rng) <= Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_hub_that_was_there_a_moment_ago_is_looked_for_more_often() {
+        let mut backoff = Backoff::uplink();
+        let recently = longest(&mut backoff, Some(Duration::from_secs(60)));
+        assert!(Duration::from_secs(12) < recently && recently <= Duration::from_secs(15));
+        let long_ago = longest(&mut backoff, Some(RECENT));
+        assert!(Duration::from_secs(50) < long_ago && long_ago <= Duration::from_secs(60));
     }
 }

@@ -7,10 +7,13 @@
 //! The transport profile is a fleet's: small windows (28 KiB per idle spoke), few streams, an idle
 //! timeout below the 40 s after which a silent node is Unknown, address changes allowed.
 //! The socket may be somebody else's ([`Datagrams`]), so that a simulation can own the network.
+//! A hub that was killed and is back resets the connections of its earlier life ([`HubTls`]).
 
-use std::fmt::Debug;
-use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+mod reset;
+mod socket;
+
+use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,51 +22,24 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
-use quinn::udp::{RecvMeta, Transmit};
-use quinn::{
-    AsyncUdpSocket, ConnectionError, EndpointConfig, IdleTimeout, TransportConfig, UdpPoller,
-    VarInt,
-};
+use quinn::{ConnectionError, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
 use rustls_pki_types::CertificateDer;
 use tokio::io::AsyncWrite;
-use tracing::warn;
+
+pub use socket::{Datagrams, Socket, any_port};
 
 use crate::tls::{HUB_NAME, TlsError};
 use crate::transport::{Closed, Dial, DialError, Peer, Priority, SendHalf, Stream, Transport};
 
 /// A node is Unknown after 40 s of silence; the connection is given up before that.
 pub const IDLE: Duration = Duration::from_secs(30);
-/// A handshake takes a few round trips; one that takes longer holds memory for nobody.
+/// A handshake takes a few round trips: one that takes longer holds memory for nobody, and a spoke whose
+/// hub is down tries again soon.
 pub const HANDSHAKE: Duration = Duration::from_secs(5);
-/// What a hub asks of the kernel: with its default, 200 spokes on one socket already lose packets.
-const RECEIVE_BUFFER: usize = 4 << 20;
 /// Handshakes that wait to be taken; more are dropped and come again.
 const MAX_PENDING: usize = 8192;
 /// Bytes that wait with them.
 const MAX_PENDING_BYTES: u64 = 16 << 20;
-
-/// A UDP socket of somebody else's network.
-pub trait Datagrams: Debug + Send + Sync + 'static {
-    /// Sends one, at once or never.
-    fn send(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<()>;
-    /// Receives one into the buffer: its length and sender.
-    fn poll_recv(
-        &self,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<(usize, SocketAddr)>>;
-    /// Its own address.
-    fn local_addr(&self) -> io::Result<SocketAddr>;
-}
-
-/// Where an endpoint's packets come from.
-#[derive(Clone, Debug)]
-pub enum Socket {
-    /// A UDP socket of this machine, bound to the address.
-    Bind(SocketAddr),
-    /// A simulated one, with the seed that makes the endpoint repeat itself.
-    Simulated(Arc<dyn Datagrams>, [u8; 32]),
-}
 
 /// A UDP port that connections come to or start from.
 #[derive(Clone, Debug)]
@@ -76,16 +52,15 @@ impl Endpoint {
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub fn hub(socket: Socket, tls: rustls::ServerConfig) -> io::Result<Self> {
-        let crypto = QuicServerConfig::try_from(tls).map_err(io::Error::other)?;
-        let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    pub fn hub(socket: Socket, tls: HubTls) -> io::Result<Self> {
+        let mut server = quinn::ServerConfig::with_crypto(tls.crypto);
         server
             .transport_config(Arc::new(fleet_transport()))
             .migration(true)
             .max_incoming(MAX_PENDING)
             .incoming_buffer_size(64 << 10)
             .incoming_buffer_size_total(MAX_PENDING_BYTES);
-        Ok(Self { inner: bind(socket, Some(server))? })
+        Ok(Self { inner: socket::bind(socket, tls.resets, Some(server))? })
     }
 
     /// A spoke's: starts connections.
@@ -93,7 +68,7 @@ impl Endpoint {
     /// # Errors
     /// When there is no socket to be had.
     pub fn spoke(socket: Socket) -> io::Result<Self> {
-        Ok(Self { inner: bind(socket, None)? })
+        Ok(Self { inner: socket::bind(socket, EndpointConfig::default(), None)? })
     }
 
     /// Connects.
@@ -105,7 +80,7 @@ impl Endpoint {
             .inner
             .connect_with(tls.0.clone(), to, HUB_NAME)
             .map_err(|error| Closed::Failed(error.to_string()))?;
-        match tokio::time::timeout(HANDSHAKE * 2, connecting).await {
+        match tokio::time::timeout(HANDSHAKE, connecting).await {
             Ok(Ok(connection)) => Ok(Quic(connection)),
             Ok(Err(error)) => Err(closed(error)),
             Err(_) => Err(Closed::TimedOut),
@@ -139,6 +114,28 @@ impl Endpoint {
     /// Resolves when the last connection has said goodbye.
     pub async fn wait_idle(&self) {
         self.inner.wait_idle().await;
+    }
+}
+
+/// A hub's TLS configuration, ready for QUIC, with what makes a restarted hub know its earlier self's
+/// connections for lost: see [`HubTls::new`].
+#[derive(Clone)]
+pub struct HubTls {
+    crypto: Arc<QuicServerConfig>,
+    resets: EndpointConfig,
+}
+
+impl HubTls {
+    /// From [`crate::tls::hub_server`]. Hubs with the same `secret` are the same hub: after a restart it
+    /// answers a packet of an earlier life's connection with a stateless reset, and the spoke comes
+    /// back at once. The secret is used through a MAC only.
+    ///
+    /// # Errors
+    /// When the provider lacks QUIC's initial cipher suite, which ring does not.
+    pub fn new(tls: rustls::ServerConfig, secret: &[u8]) -> Result<Self, TlsError> {
+        let crypto = QuicServerConfig::try_from(tls)
+            .map_err(|error| TlsError::Authority(error.to_string()))?;
+        Ok(Self { crypto: Arc::new(crypto), resets: reset::config(secret) })
     }
 }
 
@@ -207,6 +204,23 @@ impl Incoming {
     }
 }
 
+/// UDP in both directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traffic {
+    /// Datagrams.
+    pub packets: u64,
+    /// Their payload.
+    pub bytes: u64,
+}
+
+impl Traffic {
+    /// Bytes on the wire, with the headers of IPv4 and UDP.
+    #[must_use]
+    pub const fn on_the_wire(&self) -> u64 {
+        self.bytes + 28 * self.packets
+    }
+}
+
 /// A QUIC connection.
 #[derive(Clone, Debug)]
 pub struct Quic(quinn::Connection);
@@ -218,11 +232,14 @@ impl Quic {
         self.0.handshake_data()?.downcast::<HandshakeData>().ok()?.protocol
     }
 
-    /// Bytes of UDP payload sent and received so far.
+    /// What was sent and received so far.
     #[must_use]
-    pub fn bytes(&self) -> (u64, u64) {
+    pub fn traffic(&self) -> Traffic {
         let stats = self.0.stats();
-        (stats.udp_tx.bytes, stats.udp_rx.bytes)
+        Traffic {
+            packets: stats.udp_tx.datagrams + stats.udp_rx.datagrams,
+            bytes: stats.udp_tx.bytes + stats.udp_rx.bytes,
+        }
     }
 }
 
@@ -333,46 +350,6 @@ fn fleet_transport() -> TransportConfig {
     transport
 }
 
-fn bind(socket: Socket, server: Option<quinn::ServerConfig>) -> io::Result<quinn::Endpoint> {
-    let runtime = Arc::new(quinn::TokioRuntime);
-    match socket {
-        Socket::Bind(address) => {
-            let big = server.is_some();
-            let socket = socket2::Socket::new(
-                socket2::Domain::for_address(address),
-                socket2::Type::DGRAM,
-                Some(socket2::Protocol::UDP),
-            )?;
-            if big {
-                grow(&socket)?;
-            }
-            socket.set_nonblocking(true)?;
-            socket.bind(&address.into())?;
-            quinn::Endpoint::new(EndpointConfig::default(), server, socket.into(), runtime)
-        }
-        Socket::Simulated(datagrams, seed) => {
-            let mut config = EndpointConfig::default();
-            config.rng_seed(Some(seed));
-            let socket = Arc::new(Simulated(datagrams));
-            quinn::Endpoint::new_with_abstract_socket(config, server, socket, runtime)
-        }
-    }
-}
-
-/// Asks for [`RECEIVE_BUFFER`]; a kernel that gives less makes storms lose packets.
-fn grow(socket: &socket2::Socket) -> io::Result<()> {
-    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
-    let got = socket.recv_buffer_size()?;
-    if got < RECEIVE_BUFFER {
-        warn!(
-            wanted = RECEIVE_BUFFER,
-            got,
-            "the kernel caps the UDP receive buffer: raise net.core.rmem_max, or many spokes at once will lose packets"
-        );
-    }
-    Ok(())
-}
-
 fn closed(error: ConnectionError) -> Closed {
     match error {
         ConnectionError::ApplicationClosed(close) => Closed::ByPeer {
@@ -381,6 +358,7 @@ fn closed(error: ConnectionError) -> Closed {
         },
         ConnectionError::LocallyClosed => Closed::Here,
         ConnectionError::TimedOut => Closed::TimedOut,
+        ConnectionError::Reset => Closed::Restarted,
         other => Closed::Failed(other.to_string()),
     }
 }
@@ -414,60 +392,4 @@ impl SendHalf for Half {
     fn reset(&mut self) {
         let _ = self.0.reset(VarInt::from_u32(0));
     }
-}
-
-/// Somebody else's network as quinn sees one.
-#[derive(Debug)]
-struct Simulated(Arc<dyn Datagrams>);
-
-impl AsyncUdpSocket for Simulated {
-    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Box::pin(AlwaysWritable)
-    }
-
-    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.0.send(transmit.destination, transmit.contents)
-    }
-
-    fn poll_recv(
-        &self,
-        cx: &mut Context<'_>,
-        bufs: &mut [IoSliceMut<'_>],
-        meta: &mut [RecvMeta],
-    ) -> Poll<io::Result<usize>> {
-        let (Some(buffer), Some(meta)) = (bufs.first_mut(), meta.first_mut()) else {
-            return Poll::Ready(Ok(0));
-        };
-        match self.0.poll_recv(cx, buffer) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Ready(Ok((len, addr))) => {
-                *meta = RecvMeta { addr, len, stride: len, ecn: None, dst_ip: None };
-                Poll::Ready(Ok(1))
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
-    }
-
-    fn may_fragment(&self) -> bool {
-        false
-    }
-}
-
-#[derive(Debug)]
-struct AlwaysWritable;
-
-impl UdpPoller for AlwaysWritable {
-    fn poll_writable(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// Any port of any address, for spokes.
-#[must_use]
-pub const fn any_port() -> Socket {
-    Socket::Bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0))
 }

@@ -43,6 +43,9 @@ pub enum Closed {
     /// Nothing was heard for the idle timeout.
     #[error("the connection timed out")]
     TimedOut,
+    /// The other side was restarted and knows nothing of this connection.
+    #[error("the peer was restarted")]
+    Restarted,
     /// The handshake was refused or the connection broke.
     #[error("the connection failed: {0}")]
     Failed(String),

@@ -65,6 +65,12 @@ impl Authority {
         &self.identity.ca
     }
 
+    /// What only this fleet's hub knows, and knows again after a restart: the CA's key.
+    #[must_use]
+    pub(crate) fn secret(&self) -> &[u8] {
+        self.identity.ca_key.secret_der()
+    }
+
     /// Root of trust for compiled modules.
     #[must_use]
     pub const fn fleet_root(&self) -> [u8; 32] {

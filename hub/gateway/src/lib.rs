@@ -35,7 +35,7 @@ use freewheel_hub_api::streams::SpokeStreams;
 use freewheel_hub_store::objects::Objects;
 use freewheel_link::message::{ALPN_JOIN, ALPN_SESSION};
 use freewheel_link::names::ClusterName;
-use freewheel_link::quic::{Endpoint, Incoming};
+use freewheel_link::quic::{Endpoint, HubTls, Incoming};
 use freewheel_link::record_set::Held;
 use freewheel_link::tls::{Credentials, TimeProvider, TlsError, hub_server};
 use freewheel_link::transport::{Transport, code};
@@ -112,10 +112,11 @@ impl Gateway {
     ///
     /// # Errors
     /// When the CA cannot sign.
-    pub fn tls(&self, time: Arc<dyn TimeProvider>) -> Result<rustls::ServerConfig, SetupError> {
+    pub fn tls(&self, time: Arc<dyn TimeProvider>) -> Result<HubTls, SetupError> {
         let now = self.inner.objects.clock().unix_seconds();
         let own: Credentials = self.inner.authority.hub_credentials(now)?;
-        Ok(hub_server(self.inner.authority.ca(), own, time)?)
+        let config = hub_server(self.inner.authority.ca(), own, time)?;
+        Ok(HubTls::new(config, self.inner.authority.secret())?)
     }
 
     /// The way to connected spokes, for the API server.

@@ -243,7 +243,7 @@ impl Device {
                 *self.identity.lock() = Some(identity.clone());
                 return Ok(identity);
             }
-            tokio::time::sleep(backoff.wait(rng)).await;
+            tokio::time::sleep(backoff.wait(None, rng)).await;
         }
     }
 }

@@ -77,11 +77,14 @@ impl Driver {
         stop: CancellationToken,
     ) {
         let mut backoff = Backoff::uplink();
+        let mut last_up: Option<Instant> = None;
         loop {
-            let began = Instant::now();
             let end = self.once(&inputs, &serve, &stop).await;
-            if STEADY <= began.elapsed() {
-                backoff.reset();
+            if let Some(up) = self.shared.state.lock().up.take() {
+                if STEADY <= up.elapsed() {
+                    backoff.reset();
+                }
+                last_up = Some(Instant::now());
             }
             match &end {
                 End::Stopped | End::NoAgent => return,
@@ -90,7 +93,7 @@ impl Driver {
                 }
                 _ => info!(error = %end, "no session with the hub; pods go on"),
             }
-            let wait = backoff.wait(&mut self.rng);
+            let wait = backoff.wait(last_up.map(|up| up.elapsed()), &mut self.rng);
             debug!(seconds = wait.as_secs_f32(), "next try");
             select! {
                 biased;
@@ -212,6 +215,7 @@ impl Driver {
                 Some(Effect::Left(reason)) => return Err(End::Left(reason)),
                 Some(Effect::Welcome(welcome)) => {
                     info!(epoch = welcome.epoch, "in session with the hub");
+                    self.shared.state.lock().up = Some(Instant::now());
                     self.shared.link.send_replace(Some(link.clone()));
                     Input::Connected(true)
                 }

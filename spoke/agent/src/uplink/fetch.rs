@@ -112,7 +112,7 @@ impl Handle {
             match attempt {
                 Ok(header) => return Ok(header),
                 Err(error @ (FetchError::Refused(_) | FetchError::Sink(_))) => return Err(error),
-                Err(_) => sleep(backoff.wait(rng)).await,
+                Err(_) => sleep(backoff.wait(Some(Duration::ZERO), rng)).await,
             }
         }
     }

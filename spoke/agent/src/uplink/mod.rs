@@ -29,6 +29,7 @@ use freewheel_link::transport::{Dial, Transport};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 pub use driver::{Driver, End};
 pub use fetch::{FetchError, Fetched, Sink};
@@ -93,6 +94,8 @@ struct State {
     session: Option<SpokeSession>,
     holds: Option<(Generation, SetDigest)>,
     node: Option<NodeStatusV1>,
+    /// When the newest session came up.
+    up: Option<Instant>,
 }
 
 impl Handle {

@@ -23,13 +23,18 @@ use tokio_util::sync::CancellationToken;
 use super::{Duplex, Handle, LogStream, Me, Serve};
 use crate::ports::{Input, Uplink as _};
 
-struct Dials(Mutex<Vec<Arc<Memory>>>);
+/// Connections to give out, and when somebody asked for one.
+struct Dials {
+    links: Mutex<Vec<Arc<Memory>>>,
+    times: Mutex<Vec<Instant>>,
+}
 
 #[async_trait]
 impl Dial for Dials {
     async fn dial(&self) -> Result<Arc<dyn Transport>, DialError> {
         let closed = freewheel_link::transport::Closed::TimedOut;
-        match self.0.lock().pop() {
+        self.times.lock().push(Instant::now());
+        match self.links.lock().pop() {
             Some(link) => Ok(link),
             None => Err(DialError::Connect { host: "hub".into(), closed }),
         }
@@ -81,6 +86,7 @@ fn node() -> NodeStatusV1 {
 struct Bench {
     handle: Handle,
     inputs: mpsc::Receiver<Input>,
+    dials: Arc<Dials>,
     stop: CancellationToken,
     running: tokio::task::JoinHandle<()>,
 }
@@ -95,11 +101,12 @@ fn start(links: Vec<Arc<Memory>>) -> Bench {
         digest: SetDigest::default(),
         node: node(),
     };
-    let driver = handle.driver(me, Arc::new(Dials(Mutex::new(links))), fastrand::Rng::with_seed(1));
+    let dials = Arc::new(Dials { links: Mutex::new(links), times: Mutex::default() });
+    let driver = handle.driver(me, dials.clone(), fastrand::Rng::with_seed(1));
     let (send, inputs) = mpsc::channel(16);
     let stop = CancellationToken::new();
     let running = tokio::spawn(driver.run(send, Arc::new(Echo), stop.clone()));
-    Bench { handle, inputs, stop, running }
+    Bench { handle, inputs, dials, stop, running }
 }
 
 type Reader = FrameReader<Box<dyn AsyncRead + Send + Sync + Unpin>>;
@@ -175,20 +182,36 @@ async fn a_lost_session_is_made_again_and_offline_reports_are_the_agents_to_repe
     assert!(matches!(heard, SpokeToHub::Report { stamp: s, .. } if s == stamp(2)));
 }
 
-#[tokio::test(start_paused = true)]
-async fn tries_are_spread_between_nothing_and_a_minute() {
+/// How long it was until each of the tries of this many seconds after a lost session.
+async fn tries(seconds: u64) -> Vec<Duration> {
     let (hub, spoke) = memory::pair();
-    let began = Instant::now();
     let mut bench = start(vec![spoke]);
     let served = welcome(&hub).await;
     input(&mut bench).await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
     drop(served);
     hub.close(0, "gone");
     input(&mut bench).await;
-    tokio::time::sleep(Duration::from_secs(600)).await;
-    assert!(Duration::from_secs(600) <= began.elapsed());
+    bench.dials.times.lock().clear();
+    let lost = Instant::now();
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
     assert!(!bench.handle.is_up());
     assert!(!bench.running.is_finished());
+    bench.dials.times.lock().iter().map(|at| *at - lost).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_was_there_a_moment_ago_is_looked_for_often_and_later_once_a_minute() {
+    let tries = tries(3600).await;
+    assert!(tries[0] <= Duration::from_secs(2), "{tries:?}");
+    let longest = |from: u64, to: u64| {
+        let gap = |pair: &[Duration]| (pair[0], pair[1] - pair[0]);
+        let within = Duration::from_secs(from)..Duration::from_secs(to);
+        tries.windows(2).map(gap).filter(|(at, _)| within.contains(at)).map(|(_, gap)| gap).max()
+    };
+    assert!(longest(0, 580) <= Some(Duration::from_secs(16)), "{tries:?}");
+    assert!(Some(Duration::from_secs(20)) < longest(700, 3600), "{tries:?}");
+    assert!(longest(700, 3600) <= Some(Duration::from_secs(61)), "{tries:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,157 @@
+//! What happens on the wire when a hub is killed and started again, and what a heartbeat costs there.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use freewheel_link::digest::SetDigest;
+use freewheel_link::generation::Generation;
+use freewheel_link::message::SpokeToHub;
+use freewheel_link::quic::{ClientTls, Endpoint, HubTls, Quic, Socket, any_port};
+use freewheel_link::tls::{self, Credentials, DefaultTimeProvider, HUB_NAME};
+use freewheel_link::transport::{Closed, Transport as _};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::runtime::Runtime;
+
+/// A fleet's CA.
+struct Fleet {
+    ca: CertificateDer<'static>,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Fleet {
+    fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let ca = params.self_signed(&key).unwrap().der().clone();
+        Self { ca, issuer: Issuer::new(params, key) }
+    }
+
+    fn credentials(&self, name: &str) -> Credentials {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().der().clone();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        Credentials { chain: vec![certificate, self.ca.clone()], key }
+    }
+
+    /// A hub's endpoint with a certificate of its own, as each start makes one.
+    fn hub(&self, at: SocketAddr, secret: &[u8]) -> Endpoint {
+        let time = Arc::new(DefaultTimeProvider);
+        let config = tls::hub_server(&self.ca, self.credentials(HUB_NAME), time).unwrap();
+        Endpoint::hub(Socket::Bind(at), HubTls::new(config, secret).unwrap()).unwrap()
+    }
+
+    fn spoke(&self) -> ClientTls {
+        let time = Arc::new(DefaultTimeProvider);
+        let config = tls::session_client(&self.ca, self.credentials("pi-7"), time).unwrap();
+        ClientTls::new(config).unwrap()
+    }
+}
+
+/// A hub with one connection, both ends of it.
+async fn connected(fleet: &Fleet, hub: &Endpoint) -> (Endpoint, Quic, Quic) {
+    let spoke = Endpoint::spoke(any_port()).unwrap();
+    let tls = fleet.spoke();
+    let take = async { hub.accept().await.unwrap().finish().await.unwrap() };
+    let (near, far) = tokio::join!(spoke.connect(hub.local_addr().unwrap(), &tls), take);
+    (spoke, near.unwrap(), far)
+}
+
+const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Kills a hub without a word to its spoke and starts it again; answers what the spoke's connection
+/// says within two seconds of its next packet.
+fn after_a_kill(secret: &[u8], next_secret: &[u8]) -> Option<Closed> {
+    let fleet = Fleet::new();
+    let (device, first_life) = (Runtime::new().unwrap(), Runtime::new().unwrap());
+    let hub = {
+        let _in = first_life.enter();
+        fleet.hub(ANYWHERE, secret)
+    };
+    let address = hub.local_addr().unwrap();
+    let (endpoint, near) = {
+        let tls = fleet.spoke();
+        let dial = async move {
+            let endpoint = Endpoint::spoke(any_port()).unwrap();
+            let near = endpoint.connect(address, &tls).await.unwrap();
+            (endpoint, near)
+        };
+        let dialling = device.spawn(dial);
+        let far =
+            first_life.block_on(async { hub.accept().await.unwrap().finish().await.unwrap() });
+        let dialled = device.block_on(dialling).unwrap();
+        // With its runtime gone nothing of the hub can say goodbye any more.
+        first_life.shutdown_timeout(Duration::from_secs(5));
+        drop((far, hub));
+        dialled
+    };
+    let second_life = Runtime::new().unwrap();
+    let _hub = {
+        let _in = second_life.enter();
+        fleet.hub(address, next_secret)
+    };
+    device.block_on(async {
+        near.send_datagram(Bytes::from_static(b"are you there, after all this time?"));
+        let closed = tokio::time::timeout(Duration::from_secs(2), near.closed()).await.ok();
+        drop(endpoint);
+        closed
+    })
+}
+
+#[test]
+fn a_hub_that_was_killed_and_is_back_resets_what_it_does_not_know_any_more() {
+    assert_eq!(after_a_kill(b"the CA's key", b"the CA's key"), Some(Closed::Restarted));
+}
+
+#[test]
+fn another_hub_at_the_same_address_cannot_reset_connections_of_the_first() {
+    assert_eq!(after_a_kill(b"the CA's key", b"a stranger's"), None);
+}
+
+#[tokio::test]
+async fn a_dial_to_nobody_is_given_up_in_seconds() {
+    let fleet = Fleet::new();
+    let nobody = std::net::UdpSocket::bind(ANYWHERE).unwrap();
+    let spoke = Endpoint::spoke(any_port()).unwrap();
+    let began = Instant::now();
+    let outcome = spoke.connect(nobody.local_addr().unwrap(), &fleet.spoke()).await;
+    assert_eq!(outcome.err(), Some(Closed::TimedOut));
+    assert!(began.elapsed() < Duration::from_secs(7), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn an_acknowledged_heartbeat_costs_at_most_200_bytes_on_the_wire() {
+    const BEATS: u32 = 20;
+    let fleet = Fleet::new();
+    let hub = fleet.hub(ANYWHERE, b"secret");
+    let (_spoke, near, far) = connected(&fleet, &hub).await;
+    // What follows a handshake is over: path MTU discovery, new connection IDs.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut digest = SetDigest::default();
+    digest.add(b"a record");
+    let mut costs = Vec::new();
+    for revision in 0..BEATS {
+        let before = near.traffic();
+        // Numbers as large as they become: a random incarnation, a revision of years.
+        let revision = (1 << 33) + u64::from(revision);
+        let generation = Generation { incarnation: u64::MAX, revision };
+        let beat = SpokeToHub::Heartbeat { generation, digest };
+        near.send_datagram(postcard::to_stdvec(&beat).unwrap().into());
+        far.datagram().await.unwrap();
+        // Beats come one by one: the acknowledgement goes out before the next.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        costs.push(near.traffic().on_the_wire() - before.on_the_wire());
+    }
+    // The middle one: on a busy machine some acknowledgements are late and asked for again.
+    costs.sort_unstable();
+    let cost = costs[costs.len() / 2];
+    println!("{cost} B per acknowledged heartbeat, IPv4 and UDP headers included");
+    assert!(cost <= 200, "{cost}");
+}
