@@ -74,6 +74,7 @@ fn nodes_and_clusters(kubectl: &Kubectl) {
     );
     let described = kubectl.run(&["describe", "node", "pi-1"]);
     has(&described, &["Capacity:", "Allocatable:", "Ready", "Addresses:", "System Info:"]);
+    has(&described, &["HolderIdentity:  pi-1", "RenewTime:       "]);
     kubectl.does(&["label", "node", "pi-1", "disk=ssd"]);
     assert_eq!(kubectl.run(&["get", "nodes", "-l", "disk=ssd", "-o", "name"]), "node/pi-1\n");
 }

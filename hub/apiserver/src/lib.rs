@@ -26,6 +26,7 @@ mod discovery;
 mod dispatch;
 mod encode;
 pub mod health;
+mod lease;
 mod log;
 mod media;
 mod openapi;

@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::body::Body;
 use crate::call::{Call, Filter};
 use crate::encode::{Encoder, ListMeta};
+use crate::lease::Renewal;
 use crate::query::Query;
 use crate::respond;
 use crate::resume::Resume;
@@ -20,7 +21,7 @@ use crate::resume::Resume;
 /// One object.
 pub(crate) async fn get(call: &Call) -> Result<Response<Body>, ApiError> {
     let encoder = Encoder::of(call)?;
-    let stored = call.hub.server.objects.get(&call.place())?;
+    let stored = Renewal::of(call).renew(call.hub.server.objects.get(&call.place())?)?;
     if let Some(asked) = call.query.revision()? {
         let current = call.hub.server.objects.store().snapshot().revision();
         check_not_ahead(asked, current)?;
@@ -49,6 +50,7 @@ pub(crate) async fn list(call: &Call) -> Result<Response<Body>, ApiError> {
     };
     let after = resume.map(|token| token.key(&call.scope().resource, &call.cluster));
     let (items, meta) = collect(call, snapshot.as_ref(), &filter, after.as_ref());
+    let items = Renewal::of(call).renew_all(items)?;
     let bytes = encoder.list(&items, &meta)?;
     Ok(respond::compressed(200, encoder.wanted.content_type(), bytes, call.gzip()).await)
 }

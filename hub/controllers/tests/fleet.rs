@@ -219,3 +219,68 @@ async fn a_removed_cluster_takes_its_node_and_then_its_pods() {
     hub.eventually("pod gone", |s| get(s, "root", "pods", "default", "a").is_none()).await;
     hub.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn every_node_has_a_lease_that_is_written_per_transition() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    let lease = |s: &dyn freewheel_hub_store::Snapshot, realm: &str| {
+        get(s, realm, "leases", "kube-node-lease", "pi-1")
+    };
+    let renewed = |s: &dyn freewheel_hub_store::Snapshot| {
+        ["root", "pi-1"]
+            .map(|realm| lease(s, realm).unwrap_or_default()["spec"]["renewTime"].take())
+    };
+    hub.eventually("both Nodes have one", |s| renewed(s).iter().all(Value::is_string)).await;
+    let snapshot = hub.snapshot();
+    for realm in ["root", "pi-1"] {
+        let (lease, node) = (
+            lease(&*snapshot, realm).unwrap(),
+            get(&*snapshot, realm, "nodes", "", "pi-1").unwrap(),
+        );
+        assert_eq!(lease["spec"]["holderIdentity"], "pi-1");
+        assert_eq!(lease["spec"]["leaseDurationSeconds"], 40);
+        assert_eq!(lease["metadata"]["ownerReferences"][0]["uid"], node["metadata"]["uid"]);
+    }
+    let connected = renewed(&*snapshot);
+    tokio::time::sleep(std::time::Duration::from_secs(300)).await;
+    assert_eq!(renewed(&*hub.snapshot()), connected, "nothing is written while nothing changes");
+    hub.connect("pi-1", false).await;
+    hub.eventually("the end is noted", |s| {
+        renewed(s).iter().zip(&connected).all(|(now, before)| now != before)
+    })
+    .await;
+    hub.delete("leases", "kube-node-lease", "pi-1", Propagation::Background).await;
+    hub.eventually("it is put back", |s| lease(s, "root").is_some()).await;
+    hub.delete("managedclusters", "", "pi-1", Propagation::Background).await;
+    hub.eventually("it goes with its Node", |s| lease(s, "root").is_none()).await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_here_before_its_cluster_is_taken_over_as_it_is() {
+    let hub = Hub::with_spokes(&[]).await;
+    let last = "kubectl.kubernetes.io/last-applied-configuration";
+    let early = json!({"metadata": {"name": "pi-1", "labels": {"disk": "ssd"},
+        "annotations": {last: "{}"}}, "spec": {"unschedulable": true}});
+    let made = hub.create("root", "nodes", "", early).await;
+    hub.join("pi-2").await;
+    hub.join("pi-1").await;
+    hub.connect("pi-1", false).await;
+    hub.eventually("it is silent", |s| {
+        condition(&get(s, "root", "nodes", "", "pi-1").unwrap(), "Ready") == "Unknown"
+    })
+    .await;
+    let node = get(&*hub.snapshot(), "root", "nodes", "", "pi-1").unwrap();
+    assert_eq!(node["metadata"]["uid"], made["metadata"]["uid"], "it was not made anew");
+    assert_eq!(node["metadata"]["annotations"][last], "{}");
+    assert_eq!(node["metadata"]["labels"]["disk"], "ssd");
+    assert_eq!(node["metadata"]["labels"]["kubernetes.io/hostname"], "pi-1");
+    assert_eq!(node["spec"]["unschedulable"], true);
+    assert!(node["status"]["allocatable"].is_object(), "what the spoke reported stays");
+    hub.delete("managedclusters", "", "pi-1", Propagation::Background).await;
+    hub.eventually("from then on it goes with its cluster", |s| {
+        get(s, "root", "nodes", "", "pi-1").is_none()
+    })
+    .await;
+    hub.stop().await;
+}

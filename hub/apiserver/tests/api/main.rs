@@ -6,6 +6,7 @@ mod access;
 mod answers;
 #[cfg(test)]
 mod discovery;
+mod leases;
 #[cfg(test)]
 mod protobuf;
 #[cfg(test)]

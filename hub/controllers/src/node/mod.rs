@@ -1,18 +1,21 @@
 //! Gives every accepted spoke its Nodes and keeps them, and its ManagedCluster, true to its session.
 //!
 //! ```text
-//! accepted ─▶ Node in the root and in its own cluster
+//! accepted ─▶ Node in the root and in its own cluster, each with its Lease
 //! connected ─▶ Ready=True, Available=True      silent ─▶ Ready=Unknown, Available=Unknown, tainted
 //! ```
 //!
 //! Guarantees: silence never evicts: pods of a silent spoke stay as they are; a condition that says
-//! the same is not written again; a ManagedCluster's labels are on its Nodes.
+//! the same is not written again; a ManagedCluster's labels are on its Nodes; what others put on a
+//! Node stays, and a Node that was here before its ManagedCluster is taken over as it is.
 //! Assumes: the gateway writes `sessions.internal` on each transition and calls a spoke disconnected
 //! after 30 s of silence; with [`GRACE`] a spoke is silent after 40 s, and one that restarts in
 //! between was never away.
 
+mod lease;
 pub mod says;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,37 +25,43 @@ use freewheel_hub_api::object::{Key, Resource};
 use freewheel_hub_store::objects::Propagation;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use freewheel_link::names::ClusterName;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::engine::clock::rfc3339;
 use crate::engine::desk::{everywhere, key as key_of, kind};
 use crate::engine::{Controller, Desk, Error};
 pub use says::{GRACE, Presence, UNREACHABLE};
-use says::{cluster_conditions, presence, put_condition, put_labels, put_taint, ready};
+use says::{
+    Session, cluster_conditions, is_ours, presence, put_condition, put_labels, put_taint, ready,
+};
+
+/// How soon a Lease is tried again whose namespace is not there.
+const LEASE_RETRY: Duration = Duration::from_secs(1);
 
 /// The controller.
 pub struct Nodes {
     desk: Desk,
     clusters: &'static Kind,
     nodes: &'static Kind,
+    leases: &'static Kind,
 }
 
 impl Nodes {
     /// Writes through this desk.
     pub fn new(desk: Desk) -> Result<Self, Error> {
         let clusters = kind("cluster.open-cluster-management.io", "v1", "managedclusters")?;
-        Ok(Self { desk, clusters, nodes: kind("", "v1", "nodes")? })
+        let leases = kind("coordination.k8s.io", "v1", "leases")?;
+        Ok(Self { desk, clusters, nodes: kind("", "v1", "nodes")?, leases })
     }
 
     fn sessions() -> Resource {
         Resource::new("internal", "sessions")
     }
 
-    fn presence(&self, snapshot: &dyn Snapshot, name: &str) -> (Presence, Option<Duration>) {
+    fn session(snapshot: &dyn Snapshot, name: &str) -> Option<Session> {
         let key = Key::new(&Self::sessions(), &ClusterName::root(), "", name);
-        let session = snapshot.get(&key);
-        let session = session.and_then(|s| serde_json::from_slice(&s.object.body).ok());
-        presence(session.as_ref(), self.desk.clock.now().as_millisecond())
+        serde_json::from_slice(&snapshot.get(&key)?.object.body).ok()
     }
 
     async fn write_cluster(
@@ -85,7 +94,7 @@ impl Nodes {
         realm: &ClusterName,
         cluster: &Stored,
         presence: Presence,
-    ) -> Result<(), Error> {
+    ) -> Result<Arc<Stored>, Error> {
         let key = key_of(self.nodes, realm, "", &cluster.key.name);
         let now = rfc3339(self.desk.clock.now());
         let labels = &cluster.object.header.labels;
@@ -115,7 +124,32 @@ impl Nodes {
         if written.changed {
             self.tell(&written.stored, presence);
         }
-        Ok(())
+        Ok(written.stored)
+    }
+
+    /// The Lease of one Node; says when to try again.
+    async fn write_lease(
+        &self,
+        node: &Stored,
+        session: Option<&Session>,
+    ) -> Result<Option<Duration>, Error> {
+        let realm = &node.key.cluster;
+        let renewed = session.and_then(|s| Timestamp::from_millisecond(s.since).ok());
+        let key = key_of(self.leases, realm, lease::NAMESPACE, &node.key.name);
+        let written = if self.desk.snapshot().get(&key).is_some() {
+            let change = |mut value: Value| -> Result<Value, ApiError> {
+                lease::put_holder(&mut value, self.nodes, node, renewed);
+                Ok(value)
+            };
+            self.desk.modify(self.leases, &key, None, change).await.map(drop)
+        } else {
+            let new = lease::lease(self.nodes, node, renewed);
+            self.desk.create(self.leases, realm, lease::NAMESPACE, &new).await.map(drop)
+        };
+        match written {
+            Err(error) if lease::has_no_room(&error) => Ok(Some(LEASE_RETRY)),
+            other => other.map(|()| None).map_err(Error::api("write the Lease of a Node")),
+        }
     }
 
     fn tell(&self, node: &Stored, presence: Presence) {
@@ -133,7 +167,8 @@ impl Nodes {
         for realm in [Some(ClusterName::root()), ClusterName::try_from(name).ok()] {
             let Some(realm) = realm else { continue };
             let key = key_of(self.nodes, &realm, "", name);
-            if let Some(node) = snapshot.get(&key) {
+            // What somebody made for a cluster that is still to come is not ours to delete.
+            if let Some(node) = snapshot.get(&key).filter(|node| is_ours(node)) {
                 self.desk
                     .delete(self.nodes, &key, &node.object.header.uid, Propagation::Background)
                     .await
@@ -161,11 +196,14 @@ impl Controller for Nodes {
             cluster: Some(ClusterName::root()),
             namespace: None,
         };
-        vec![everywhere(self.clusters), everywhere(self.nodes), sessions]
+        vec![everywhere(self.clusters), everywhere(self.nodes), everywhere(self.leases), sessions]
     }
 
     fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
         let Some(key) = event.key() else { return Vec::new() };
+        if key.resource == self.leases.storage() && &*key.namespace != lease::NAMESPACE {
+            return Vec::new();
+        }
         vec![key_of(self.clusters, &ClusterName::root(), "", &key.name)]
     }
 
@@ -176,7 +214,9 @@ impl Controller for Nodes {
             return Ok(None);
         };
         let accepted = is_accepted(&cluster);
-        let (presence, look_again) = self.presence(&*snapshot, &key.name);
+        let session = Self::session(&*snapshot, &key.name);
+        let now = self.desk.clock.now().as_millisecond();
+        let (presence, mut look_again) = presence(session.as_ref(), now);
         self.write_cluster(&cluster, accepted, presence).await?;
         let own =
             ClusterName::try_from(&*key.name).map_err(|error| Error::Refused(error.to_string()))?;
@@ -184,7 +224,9 @@ impl Controller for Nodes {
             let there = snapshot.get(&key_of(self.nodes, &realm, "", &key.name)).is_some();
             // What was accepted once keeps its Nodes: taking it back only ends the session.
             if accepted || there {
-                self.write_node(&realm, &cluster, presence).await?;
+                let node = self.write_node(&realm, &cluster, presence).await?;
+                let retry = self.write_lease(&node, session.as_ref()).await?;
+                look_again = retry.into_iter().chain(look_again).min();
             }
         }
         Ok(look_again)

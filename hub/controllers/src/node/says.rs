@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use freewheel_hub_store::Stored;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -10,7 +11,8 @@ use serde_json::{Value, json};
 pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 /// How long a session may be gone before the spoke counts as silent.
 pub const GRACE: Duration = Duration::from_secs(10);
-/// Names the labels that a Node has from its ManagedCluster, so that they can be taken off again.
+/// Names the labels that a Node has from its ManagedCluster, so that they can be taken off again. A Node
+/// without it was never a spoke's.
 const COPIED: &str = "freewheel.dev/labels-of-cluster";
 
 /// What is known of a spoke's session.
@@ -151,13 +153,16 @@ pub fn put_labels(node: &mut Value, name: &str, of_cluster: &BTreeMap<String, St
     }
     node["metadata"]["labels"] = Value::Object(labels);
     let keys: Vec<&str> = of_cluster.keys().map(String::as_str).collect();
-    if keys.is_empty() && copied.is_empty() {
-        return;
-    }
     if !node["metadata"]["annotations"].is_object() {
         node["metadata"]["annotations"] = json!({});
     }
     node["metadata"]["annotations"][COPIED] = json!(keys.join(","));
+}
+
+/// Whether this Node was ever written for a spoke.
+pub(super) fn is_ours(node: &Stored) -> bool {
+    let value = node.object.value().unwrap_or_default();
+    value["metadata"]["annotations"][COPIED].is_string()
 }
 
 /// Body of `sessions.internal`.

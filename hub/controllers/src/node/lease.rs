@@ -1,0 +1,47 @@
+//! The Lease of a Node, where clients look for its last sign of life.
+//!
+//! Guarantees: it is written when the Node comes and when its session begins or ends, never per heartbeat.
+//! The API server shows the present as the time of renewal while the session is up.
+
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::{kind::Kind, time};
+use freewheel_hub_store::Stored;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// Where the Leases of Nodes are.
+pub const NAMESPACE: &str = "kube-node-lease";
+/// How long a spoke may be silent until its Node is not Ready, in seconds.
+const DURATION: u32 = 40;
+
+/// A new Lease of this Node.
+pub(super) fn lease(nodes: &Kind, node: &Stored, renewed: Option<Timestamp>) -> Value {
+    let name = &*node.key.name;
+    let mut lease = json!({"metadata": {"name": name, "namespace": NAMESPACE}});
+    put_holder(&mut lease, nodes, node, renewed);
+    lease
+}
+
+/// Makes a Lease say what is known; all else in it stays.
+pub(super) fn put_holder(
+    lease: &mut Value,
+    nodes: &Kind,
+    node: &Stored,
+    renewed: Option<Timestamp>,
+) {
+    let name = &*node.key.name;
+    lease["metadata"]["ownerReferences"] = json!([{
+        "apiVersion": nodes.api_version(), "kind": nodes.kind, "name": name,
+        "uid": node.object.header.uid,
+    }]);
+    lease["spec"]["holderIdentity"] = json!(name);
+    lease["spec"]["leaseDurationSeconds"] = json!(DURATION);
+    if let Some(renewed) = renewed {
+        lease["spec"]["renewTime"] = json!(time::micros(renewed));
+    }
+}
+
+/// Whether nothing can be made there yet, or any more: its namespace comes and goes on its own.
+pub(super) fn has_no_room(error: &ApiError) -> bool {
+    error.code == 404 || (error.code == 403 && error.message.contains("being terminated"))
+}
