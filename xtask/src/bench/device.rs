@@ -14,6 +14,10 @@ use crate::command::{Stop, cargo, output};
 const COMPILER: [&str; 4] =
     ["cranelift_codegen", "cranelift-codegen", "regalloc2", "wasmtime_cranelift"];
 
+/// Crates of the compiler. Others whose names begin with cranelift are data structures that the loader shares.
+const COMPILER_CRATES: [&str; 4] =
+    ["cranelift-codegen", "cranelift-frontend", "regalloc2", "wasmtime-internal-cranelift"];
+
 /// P01: proportional set size and private dirty memory, connected, no pods, after a rest.
 pub fn memory(plan: Plan) -> Result<Vec<Row>, Stop> {
     load::program(plan)?;
@@ -64,7 +68,7 @@ pub fn size(plan: Plan) -> Result<Vec<Row>, Stop> {
     ]))?;
     let linked: Vec<&str> = tree
         .lines()
-        .filter(|line| line.starts_with("cranelift") || line.starts_with("regalloc2"))
+        .filter(|line| COMPILER_CRATES.iter().any(|name| line.split(' ').next() == Some(name)))
         .collect();
     let stripped =
         !output(Command::new("nm").arg(&built)).is_ok_and(|symbols| !symbols.trim().is_empty());

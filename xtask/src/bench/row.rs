@@ -20,6 +20,8 @@ impl Verdict {
     pub fn of(plan: Plan, holds: bool) -> Self {
         if plan.rounds < 5 {
             Self::None(format!("{} rounds are too few", plan.rounds))
+        } else if plan.quick {
+            Self::None("turns were cut short by --quick".to_owned())
         } else {
             Self::once(holds)
         }

@@ -77,23 +77,11 @@ pub async fn run(order: Order) -> Result<Value, LoadError> {
         let start = Instant::now();
         writer.must(Method::POST, &order.path, body, &[201]).await?;
         let written = start.elapsed();
-        let (mut latest, mut earliest) = (start, None);
-        for _ in 0..order.watchers {
-            let late = || LoadError::Late(format!("all watchers saw write {number}"));
-            let (which, when) =
-                timeout(PATIENCE, hear.recv()).await.map_err(|_| late())?.ok_or_else(late)?;
-            if which != number {
-                return Err(LoadError::Late(format!(
-                    "write {number} came, but {which} came in its place"
-                )));
-            }
-            latest = latest.max(when);
-            earliest = Some(earliest.map_or(when, |e: Instant| e.min(when)));
-        }
+        let (earliest, latest) = all_saw(&mut hear, order.watchers, number).await?;
         if 2 <= number {
             last.push(latest - start);
             answered.push(written);
-            first.push(earliest.unwrap_or(start) - start);
+            first.push(earliest - start);
         }
     }
     let used = order.cpu_of.iter().copied().map(cpu_of).sum::<f64>() - cpu;
@@ -103,6 +91,28 @@ pub async fn run(order: Order) -> Result<Value, LoadError> {
         "pss_before": before, "pss_with_watches": memory,
         "events": u64::from(order.writes) * open.len() as u64,
     }))
+}
+
+/// When the first and the last watcher saw this write.
+async fn all_saw(
+    hear: &mut mpsc::UnboundedReceiver<Seen>,
+    watchers: usize,
+    number: u32,
+) -> Result<(Instant, Instant), LoadError> {
+    let mut span: Option<(Instant, Instant)> = None;
+    let late = || LoadError::Late(format!("all watchers saw write {number}"));
+    for _ in 0..watchers {
+        let (which, when) =
+            timeout(PATIENCE, hear.recv()).await.map_err(|_| late())?.ok_or_else(late)?;
+        if which != number {
+            return Err(LoadError::Late(format!(
+                "write {number} came, but {which} came in its place"
+            )));
+        }
+        let (first, last) = span.unwrap_or((when, when));
+        span = Some((first.min(when), last.max(when)));
+    }
+    span.ok_or_else(late)
 }
 
 /// Tells of every event that carries a mark.

@@ -38,7 +38,7 @@ pub async fn run(order: &Order) -> Result<Value, LoadError> {
         });
         // A client that goes away is the end of its connection and of nothing else.
         tokio::task::spawn_local(async move {
-            drop(http1::Builder::new().serve_connection(TokioIo::new(stream), hello).await)
+            drop(http1::Builder::new().serve_connection(TokioIo::new(stream), hello).await);
         });
     }
 }
