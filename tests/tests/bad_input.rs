@@ -275,7 +275,11 @@ fn a_spoke_with_wrong_papers_is_told_what_is_wrong() {
         process.kill();
     };
     let bad = "abcdef.0123456789abcdef";
-    tells(run(&fleet, "wrong-token", &["--token", bad, "--ca-hash", &ca_hash]), &["token"]);
+    // Not a word of what the spoke says before it is refused.
+    tells(
+        run(&fleet, "stranger", &["--token", bad, "--ca-hash", &ca_hash]),
+        &["the hub refuses", "the token is unknown, wrong or has expired"],
+    );
     let other = format!("sha256:{}", "0".repeat(64));
     tells(
         run(&fleet, "wrong-hash", &["--token", &token, "--ca-hash", &other]),
@@ -284,24 +288,14 @@ fn a_spoke_with_wrong_papers_is_told_what_is_wrong() {
     // A name that another device holds: its certificate is not handed out again.
     fleet.join("taken");
     fleet.node_ready("taken");
-    let thief =
-        run(&fleet, "thief", &["--token", &token, "--ca-hash", &ca_hash, "--name", "taken"]);
-    drop(thief);
     let mut command = Command::new(guests::binary("spoke"));
-    command.args(["run", "--data"]).arg(fleet.path("thief-2"));
-    command.args([
-        "--name",
-        "taken",
-        "--hub",
-        &hub,
-        "--token",
-        &token,
-        "--ca-hash",
-        &ca_hash,
-        "--address",
-        "127.0.0.78",
-    ]);
-    tells(Process::start(&mut command, &fleet.path("thief-2.log")), &["taken"]);
+    command.args(["run", "--data"]).arg(fleet.path("thief"));
+    command.args(["--name", "taken", "--hub", &hub, "--address", "127.0.0.78"]);
+    command.args(["--token", &token, "--ca-hash", &ca_hash]);
+    tells(
+        Process::start(&mut command, &fleet.path("thief.log")),
+        &["the hub refuses", "\"taken\" belongs to another device"],
+    );
     fleet.node_ready("taken");
 }
 
