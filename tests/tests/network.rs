@@ -21,7 +21,10 @@ metadata: {{name: {name}, namespace: shop, labels: {{app: {name}, tier: server}}
 spec:
   nodeSelector: {{kubernetes.io/hostname: {node}}}
   containers:
-    - {{name: kit, image: 'kit:v1', args: [greet, '0.0.0.0:7000', {name}]}}
+    - name: kit
+      image: kit:v1
+      args: [greet, '0.0.0.0:7000', {name}]
+      ports: [{{name: words, containerPort: 7000}}]
 ---
 apiVersion: v1
 kind: Service
@@ -29,7 +32,7 @@ metadata: {{name: {name}, namespace: shop}}
 spec:
   type: {kind}
   selector: {{app: {name}}}
-  ports: [{{port: 70, targetPort: 7000}}]
+  ports: [{{port: 70, targetPort: words}}]
 "
     )
 }
@@ -59,6 +62,14 @@ metadata: {name: nickname, namespace: shop}
 spec:
   type: ExternalName
   externalName: two.shop.svc.cluster.local
+---
+apiVersion: v1
+kind: Service
+metadata: {name: myself, namespace: shop}
+spec:
+  publishNotReadyAddresses: true
+  selector: {app: first}
+  ports: [{port: 72}]
 ";
 
 /// A pod whose containers each do one thing; none is started again.
@@ -72,7 +83,7 @@ fn asker(name: &str, namespace: &str, node: &str, containers: &[(&str, &[&str])]
 ---
 apiVersion: v1
 kind: Pod
-metadata: {{name: {name}, namespace: {namespace}}}
+metadata: {{name: {name}, namespace: {namespace}, labels: {{app: {name}}}}}
 spec:
   restartPolicy: Never
   nodeSelector: {{kubernetes.io/hostname: {node}}}
@@ -102,13 +113,13 @@ fn pods_find_each_other_by_address_and_by_name_on_one_spoke_and_across() {
     ]);
 
     let [one, two] = ["one", "two"].map(|name| Server::of(&kubectl, name));
-    node_ports(&fleet, &kubectl);
     kubectl.apply(&questions(&one, &two));
     names_and_addresses(&kubectl, &one, &two);
     inside_one_pod(&kubectl);
     headless(&kubectl, &one, &two);
     what_is_not_there(&kubectl);
     environment(&kubectl, &one, &two);
+    node_ports(&fleet, &kubectl);
 }
 
 /// Where a server is.
@@ -149,6 +160,8 @@ fn questions(one: &Server, two: &Server) -> String {
         ("looks", &["lookup-until", "2", "both"]),
         ("inside", &["greet", "127.0.0.1:7001", "only-in-here"]),
         ("beside", &["ask-each", "127.0.0.1:7001", "localhost:7001"]),
+        ("outside", &["greet", "0.0.0.0:72", "me"]),
+        ("hairpin", &["ask-each", "myself:72"]),
         ("env", &["env"]),
         ("nobody", &["try", "nobody:70"]),
         ("nowhere", &["try", "nowhere:70"]),
@@ -190,6 +203,8 @@ fn inside_one_pod(kubectl: &Kubectl) {
     let log = told(kubectl, "shop", "first", "beside", "end of answers");
     assert!(log.contains("127.0.0.1:7001 says only-in-here"), "{log}");
     assert!(log.contains("localhost:7001 says only-in-here"), "{log}");
+    // A pod behind a Service may be the one who asks it.
+    told(kubectl, "shop", "first", "hairpin", "myself:72 says me");
 }
 
 fn headless(kubectl: &Kubectl, one: &Server, two: &Server) {
@@ -230,19 +245,33 @@ fn environment(kubectl: &Kubectl, one: &Server, two: &Server) {
     assert!(!log.contains("BOTH_SERVICE_HOST"), "a headless Service has none:\n{log}");
 }
 
-/// A NodePort answers on the node that runs the pod and on the one that does not.
+/// A NodePort answers on the node that runs the pod and on the one that does not, as long as there is a pod.
 fn node_ports(fleet: &Fleet, kubectl: &Kubectl) {
     let path = "jsonpath={.spec.ports[0].nodePort}";
     let port = kubectl.run(&["get", "service", "two", "-n", "shop", "-o", path]);
     let port = port.parse().unwrap_or_else(|_| panic!("no node port: {port:?}"));
-    for node in ["pi-1", "pi-2"] {
-        eventually(&format!("the NodePort answers on {node}"), PATIENCE, || {
-            match hear(fleet.node_port(node, port)) {
-                Ok(said) if said == "two" => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
-        });
-    }
+    let on_both = |what: &str, is_so: fn(std::io::Result<String>) -> bool| {
+        for node in ["pi-1", "pi-2"] {
+            eventually(&format!("the NodePort {what} on {node}"), PATIENCE, || {
+                let heard = hear(fleet.node_port(node, port));
+                let text = format!("{heard:?}");
+                if is_so(heard) { Ok(()) } else { Err(text) }
+            });
+        }
+    };
+    let answers = |heard: std::io::Result<String>| heard.is_ok_and(|said| said == "two");
+    on_both("answers", answers);
+    let label = |app| {
+        kubectl.does(&["label", "pod", "two", "-n", "shop", "--overwrite", &format!("app={app}")]);
+    };
+    label("away");
+    on_both("has nobody behind it", |heard| !heard.is_ok_and(|said| !said.is_empty()));
+    label("two");
+    on_both("answers again", answers);
+    kubectl.does(&["delete", "service", "two", "-n", "shop"]);
+    on_both("is closed", |heard| {
+        heard.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+    });
 }
 
 /// What a server says to a client outside of the fleet.
