@@ -13,6 +13,9 @@ const DISK_PRESSURE_SHARE: u64 = 10;
 /// Free memory below this is pressure, as kubelet's default of 100 MiB; small devices get a twentieth.
 const MEMORY_PRESSURE: u64 = 100 << 20;
 
+/// Memory that guests never get: the agent, the system and what the kernel needs to find a way out.
+const RESERVED: u64 = 64 << 20;
+
 /// What is known of the machine before its profile is.
 pub(crate) struct Device {
     pub(crate) cpu_milli: u32,
@@ -25,6 +28,11 @@ impl Device {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let memory = meminfo("MemTotal").unwrap_or(1 << 30);
         Self { cpu_milli: u32::try_from(cores * 1000).unwrap_or(1000), memory, pods: pods(memory) }
+    }
+
+    /// Memory that all guests may have together: an eighth stays with the system.
+    pub(crate) fn for_guests(&self) -> u64 {
+        self.memory.saturating_sub(RESERVED.max(self.memory / 8))
     }
 }
 
@@ -169,6 +177,14 @@ mod tests {
         {
             assert_eq!(name_from(host).as_ref().map(ClusterName::as_str), name, "{host:?}");
         }
+    }
+
+    #[test]
+    fn guests_leave_memory_to_the_system() {
+        let guests = |memory| Device { cpu_milli: 0, memory, pods: 0 }.for_guests();
+        assert_eq!(guests(256 << 20), 192 << 20);
+        assert_eq!(guests(8 << 30), 7 << 30);
+        assert_eq!(guests(1 << 20), 0);
     }
 
     #[test]

@@ -71,7 +71,7 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
     let control = tokio::runtime::Handle::current();
     let (inputs, queue) = mpsc::channel(QUEUE);
     let fabric = pod_network(&control);
-    let runtime = guests(profile, &fabric, &control, inputs.clone())?;
+    let runtime = guests(profile, probe.device.for_guests(), &fabric, &control, inputs.clone())?;
     let uplink = Handle::new();
     fabric.set_remote(Arc::new(Elsewhere(uplink.clone())));
     let modules =
@@ -101,10 +101,18 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
         Here { data: data.dir().to_owned(), runtime: runtime.clone(), fabric: fabric.clone() };
 
     let agent = on_own_thread(agent, queue, stop.clone())?;
-    let session = tokio::spawn(driver.run(inputs.clone(), Arc::new(here), stop.clone()));
-    watch_device(&probe, data, &inputs, &stop).await;
-    drop(inputs);
-    let _ = session.await;
+    let mut session = tokio::spawn(driver.run(inputs.clone(), Arc::new(here), stop.clone()));
+    tokio::select! {
+        () = watch_device(&probe, data, &inputs, &stop) => {
+            drop(inputs);
+            let _ = session.await;
+        }
+        // A link that ended by itself would leave the device silent for ever: a supervisor starts it anew.
+        _ = &mut session => if !stop.is_cancelled() {
+            error!("the link to the hub ended");
+            stop.cancel();
+        }
+    }
     // Its last writes reach the disk before the guests go.
     let _ = agent.await;
     runtime.abandon();
@@ -116,6 +124,7 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
 /// What runs containers, on runtimes of its own.
 fn guests(
     profile: Profile,
+    memory: u64,
     fabric: &Arc<Fabric>,
     control: &tokio::runtime::Handle,
     inputs: mpsc::Sender<Input>,
@@ -123,6 +132,7 @@ fn guests(
     let cores = std::thread::available_parallelism().map_or(1, Into::into);
     Ok(Runtime::new(RuntimeOptions {
         profile,
+        memory,
         fabric: fabric.clone(),
         control: control.clone(),
         runtimes: Runtimes::new(cores)?,

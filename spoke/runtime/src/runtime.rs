@@ -22,7 +22,7 @@ use crate::lanes::Runtimes;
 use crate::life::{Cause, Life};
 use crate::linker::linker;
 use crate::log::{self, LogOptions, LogSink};
-use crate::memory::Memory;
+use crate::memory::{Memory, NodeMemory};
 use crate::metered::{Meter, Quota, Usage};
 use crate::module::Modules;
 use crate::ticker::Ticker;
@@ -34,6 +34,9 @@ const LOG_WAIT: Duration = Duration::from_secs(5);
 pub struct RuntimeOptions {
     /// The engine profile, from [`crate::choose_profile`].
     pub profile: Profile,
+    /// Bytes of linear memory that all guests may have together. What is refused beyond ends its guest as
+    /// OOMKilled, instead of the whole process.
+    pub memory: u64,
     /// Where the pods' networks are.
     pub fabric: Arc<Fabric>,
     /// Runs what is not a guest: ends, logs, timers.
@@ -67,6 +70,7 @@ struct Running {
 pub struct Runtime {
     engine: Engine,
     modules: Modules,
+    memory: Arc<NodeMemory>,
     ticker: Arc<Ticker>,
     fabric: Arc<Fabric>,
     control: Handle,
@@ -88,9 +92,10 @@ impl Runtime {
         let engine = Engine::new(&config).map_err(CannotStart::Engine)?;
         let linker = linker(&engine).map_err(CannotStart::Engine)?;
         let ticker = Ticker::start(&engine).map_err(CannotStart::Thread)?;
-        let RuntimeOptions { fabric, control, runtimes, deliver, .. } = options;
+        let RuntimeOptions { memory, fabric, control, runtimes, deliver, .. } = options;
         Ok(Arc::new_cyclic(|this| Self {
             modules: Modules::new(engine.clone(), linker),
+            memory: NodeMemory::new(memory),
             engine,
             ticker,
             fabric,
@@ -208,7 +213,7 @@ impl Containers for Runtime {
         let running = Running {
             life: life.clone(),
             usage: Arc::default(),
-            memory: Memory::new(start.memory_limit),
+            memory: Memory::new(start.memory_limit, self.memory.clone()),
             log: start.log.clone(),
             sink: sink.clone(),
         };

@@ -15,6 +15,10 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi_io::poll::Pollable;
 use wasmtime_wasi_io::streams::{OutputStream, StreamResult};
 
+/// What a piece costs beside its bytes: a guest that writes byte by byte must not make the node hold
+/// many times the bound.
+const PIECE: usize = 64;
+
 /// Bytes that wait for the disk, stdout and stderr of all instances together. Then the guest waits.
 const BOUND: usize = 64 << 10;
 
@@ -98,7 +102,7 @@ impl LogSink {
             if bytes.is_empty() || state.closed {
                 return;
             }
-            state.bytes += bytes.len();
+            state.bytes += bytes.len() + PIECE;
             state.queue.push_back((source, SystemTime::now(), bytes));
             state.drain.take()
         };

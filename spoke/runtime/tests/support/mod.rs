@@ -120,6 +120,7 @@ pub fn node_of(profile: Profile) -> Node {
     let (tell, new) = mpsc::unbounded_channel();
     let runtime = Runtime::new(RuntimeOptions {
         profile,
+        memory: 8 << 30,
         fabric: fabric.clone(),
         control: Handle::current(),
         runtimes: Runtimes::new(2).unwrap(),
