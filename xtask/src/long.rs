@@ -16,23 +16,21 @@ pub fn run(tally: &mut Tally) {
     tally.check("spoke size and symbols", spoke);
     tally.check("up, first start", up);
     tally.check("up, from the kept data", up);
+    // Seeds that the short tier does not have.
     tally.harness(
-        "simulation and crash tests, many seeds",
+        "simulation of the fleet, more seeds",
         cargo()
-            .args([
-                "test",
-                "--quiet",
-                "--locked",
-                "--package",
-                "freewheel-tests",
-                "--package",
-                "freewheel-hub-store",
-                "--package",
-                "freewheel-spoke-agent",
-            ])
-            .env("FREEWHEEL_LONG", "1")
-            .env("FREEWHEEL_BIN", target().join("debug"))
-            .env("FREEWHEEL_GUESTS", target().join("guests")),
+            .args(["test", "--quiet", "--locked", "--package", "freewheel-tests"])
+            .args(["--test", "wheel"])
+            .env("FREEWHEEL_SEEDS", "200..1200"),
+    );
+    tally.harness(
+        "crash tests of the store, more seeds and rounds",
+        cargo()
+            .args(["test", "--quiet", "--locked", "--package", "freewheel-hub-store"])
+            .args(["--test", "kill", "--test", "simulated_disk"])
+            .env("FREEWHEEL_SEEDS", "150..1500")
+            .env("FREEWHEEL_ROUNDS", "100"),
     );
 }
 

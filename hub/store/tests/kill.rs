@@ -1,6 +1,7 @@
 //! `kill -9` at any moment: what was acknowledged is there, and nothing by half.
 //!
 //! The test runs itself again as the writer, reads its acknowledgements from a pipe and kills it.
+//! `FREEWHEEL_ROUNDS=100` kills more often.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -22,6 +23,7 @@ use promises::kit::{all_pods, cluster, put, said, txn};
 
 const DIRECTORY: &str = "FREEWHEEL_TEST_WRITER";
 const ROUNDS: u64 = 12;
+const MORE_ROUNDS: &str = "FREEWHEEL_ROUNDS";
 const WRITERS: usize = 8;
 
 #[test]
@@ -66,7 +68,8 @@ fn survive() {
     let directory = tempfile::tempdir().unwrap();
     let mut random = fastrand::Rng::with_seed(9);
     let mut acknowledged: BTreeMap<String, (Revision, String)> = BTreeMap::new();
-    for round in 0..ROUNDS {
+    let rounds = std::env::var(MORE_ROUNDS).map_or(ROUNDS, |text| text.parse().unwrap());
+    for round in 0..rounds {
         let (lines, after) = (random.usize(..400), random.u64(..3_000));
         let told = run_and_kill(directory.path(), lines, Duration::from_micros(after));
         for line in told {
