@@ -114,10 +114,17 @@ impl HubSession {
         self.welcome.epoch
     }
 
-    /// What to remember of the spoke for its next session.
+    /// What to remember of the spoke for its next session; this one is over.
     #[must_use]
-    pub fn into_known(self) -> Option<Held> {
-        self.held
+    pub const fn take_known(&mut self) -> Option<Held> {
+        self.held.take()
+    }
+
+    /// What both sides agree on: the spoke holds it, and nothing newer is wanted or on its way.
+    #[must_use]
+    pub fn agreed(&self) -> Option<(Generation, SetDigest)> {
+        let quiet = self.wanted.is_none() && self.in_flight.is_none();
+        self.held.as_ref().filter(|_| quiet).map(|held| (held.generation, held.digest))
     }
 
     /// The newest set that the spoke should hold. Replaces what was wanted before and is not yet sent.

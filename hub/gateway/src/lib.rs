@@ -33,6 +33,9 @@ use std::time::Duration;
 use freewheel_hub_api::images::Images;
 use freewheel_hub_api::streams::SpokeStreams;
 use freewheel_hub_store::objects::Objects;
+use freewheel_link::digest::SetDigest;
+use freewheel_link::generation::Generation;
+use freewheel_link::hub_session::HubSession;
 use freewheel_link::message::{ALPN_JOIN, ALPN_SESSION};
 use freewheel_link::names::ClusterName;
 use freewheel_link::quic::{Endpoint, HubTls, Incoming};
@@ -62,6 +65,7 @@ const JOIN_EVERY: Duration = Duration::from_millis(100);
 pub(crate) struct Link {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) epoch: u64,
+    pub(crate) state: Arc<Mutex<HubSession>>,
 }
 
 pub(crate) struct Inner {
@@ -129,6 +133,14 @@ impl Gateway {
     #[must_use]
     pub fn connected(&self) -> Vec<ClusterName> {
         self.inner.links.lock().keys().cloned().collect()
+    }
+
+    /// The plan that a connected spoke holds, where nothing newer is wanted or on its way to it.
+    #[must_use]
+    pub fn agreed(&self, spoke: &ClusterName) -> Option<(Generation, SetDigest)> {
+        let state = self.inner.links.lock().get(spoke)?.state.clone();
+        let agreed = state.lock().agreed();
+        agreed
     }
 
     /// Takes connections until `stop`, then says goodbye to all.

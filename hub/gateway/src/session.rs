@@ -60,7 +60,7 @@ struct Talk<'a> {
     inner: &'a Inner,
     link: &'a Arc<dyn Transport>,
     cluster: &'a ClusterName,
-    state: Mutex<HubSession>,
+    state: Arc<Mutex<HubSession>>,
     news: Notify,
     taken: Mutex<Option<ReportStamp>>,
     started: Instant,
@@ -151,14 +151,15 @@ async fn session(
     };
     inner.images.note_profile(&hello.node.profile);
     let bell = inner.interest.join(cluster);
-    let own = Link { transport: link.clone(), epoch };
+    let state = Arc::new(Mutex::new(state));
+    let own = Link { transport: link.clone(), epoch, state: state.clone() };
     inner.links.lock().insert(cluster.clone(), own);
     info!(%cluster, epoch, peer = %link.peer().address, "a spoke is in session");
     let talk = Talk {
         inner,
         link,
         cluster,
-        state: Mutex::new(state),
+        state,
         news: Notify::new(),
         taken: Mutex::new(None),
         started: Instant::now(),
@@ -183,7 +184,8 @@ async fn session(
             links.remove(cluster);
         }
     }
-    if let Some(held) = talk.state.into_inner().into_known() {
+    let known = talk.state.lock().take_known();
+    if let Some(held) = known {
         inner.known.lock().insert(cluster.clone(), held);
     }
     let now = inner.objects.clock().unix_seconds();

@@ -20,7 +20,7 @@ use freewheel_hub_store::clock::{Clock, SeededChance};
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::objects::{DeleteOptions, How, Objects, Place};
 use freewheel_link::backoff::Backoff;
-use freewheel_link::digest::Digest;
+use freewheel_link::digest::{Digest, SetDigest};
 use freewheel_link::generation::Generation;
 use freewheel_link::message::{LogsV1, RefusalV1, TunnelV1};
 use freewheel_link::names::ClusterName;
@@ -42,6 +42,9 @@ use turmoil::Sim;
 const START: u64 = 1_790_000_000;
 const PORT: u16 = 6444;
 const TOKEN: &str = "abcdef.0123456789abcdef";
+
+/// Packets arrive at its beats; timers are exact.
+const TICK: Duration = Duration::from_millis(20);
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -261,9 +264,15 @@ pub struct World {
     clock: SimClock,
     trace: Trace,
     objects: Objects,
+    agreed: Agreed,
     devices: BTreeMap<String, Device>,
     rng: fastrand::Rng,
+    /// Newest revision at which acknowledgements were looked at.
+    looked: u64,
 }
+
+/// The plan that hub and spoke agree on, as the hub says.
+type Agreed = Arc<Mutex<BTreeMap<ClusterName, Option<(Generation, SetDigest)>>>>;
 
 impl World {
     /// A hub and these spokes, all switched on, with a token that accepts by itself.
@@ -272,7 +281,7 @@ impl World {
         let mut sim = turmoil::Builder::new()
             .rng_seed(seed)
             .simulation_duration(Duration::from_secs(3600))
-            .tick_duration(Duration::from_millis(5))
+            .tick_duration(TICK)
             .min_message_latency(Duration::from_millis(2))
             .max_message_latency(Duration::from_millis(60))
             .fail_rate(0.02)
@@ -286,7 +295,19 @@ impl World {
         let objects = Objects::with(store, Arc::new(clock.clone()), chance);
         let (ca, ca_key) = authority();
         let ca_hash = tls::key_hash(&ca).unwrap();
-        host_hub(&mut sim, &objects, &clock, &trace, (ca, ca_key), rng.u64(..));
+        let agreed = Agreed::default();
+        let hub = Hub {
+            objects: objects.clone(),
+            clock: clock.clone(),
+            trace: trace.clone(),
+            agreed: agreed.clone(),
+            ca,
+            ca_key: Arc::new(ca_key),
+            spokes: names.iter().map(|name| ClusterName::try_from(*name).unwrap()).collect(),
+            boots: Arc::default(),
+            seed: rng.u64(..),
+        };
+        sim.host("hub", move || hub.clone().run());
         let mut devices = BTreeMap::new();
         for name in names {
             let device = Device {
@@ -305,7 +326,7 @@ impl World {
             sim.host(*name, move || boot.clone().run());
             devices.insert((*name).to_owned(), device);
         }
-        let world = Self { seed, sim, clock, trace, objects, devices, rng };
+        let world = Self { seed, sim, clock, trace, objects, agreed, devices, rng, looked: 0 };
         world.furnish(names);
         world
     }
@@ -412,7 +433,7 @@ impl World {
         let end = self.sim.elapsed() + within;
         let mut wrong = String::from("nothing was looked at");
         while self.sim.elapsed() < end {
-            for _ in 0..20 {
+            for _ in 0..10 {
                 self.step();
             }
             match self.look() {
@@ -474,22 +495,42 @@ impl World {
     }
 
     /// The hub never believes in a revision that it has not made.
-    fn check_acked(&self) {
+    fn check_acked(&mut self) {
         let newest = self.objects.store().snapshot().revision();
+        if newest == std::mem::replace(&mut self.looked, newest) {
+            return;
+        }
         for device in self.devices.values() {
             let acked = self.acked(device).revision;
             assert!(acked <= newest, "seed {}: {acked} of {newest} acked", self.seed);
         }
     }
 
-    /// What is acknowledged is what is on the devices' disks.
+    /// Until hub and spokes agree on a plan, and nothing newer is on its way, for some seconds.
+    pub fn agree(&mut self, within: Duration) {
+        let end = self.sim.elapsed() + within;
+        let mut agreed = self.agreed.lock().clone();
+        loop {
+            self.pass(5);
+            let before = std::mem::replace(&mut agreed, self.agreed.lock().clone());
+            if before == agreed && agreed.values().all(Option::is_some) {
+                return;
+            }
+            assert!(self.sim.elapsed() < end, "seed {}: no agreement on {agreed:?}", self.seed);
+        }
+    }
+
+    /// What is acknowledged, and what the hub believes to be held, is what is on the devices' disks.
     pub fn check_ledgers(&mut self) {
         let names: Vec<String> = self.devices.keys().cloned().collect();
         for name in names {
+            let believed = self.agreed.lock()[&self.devices[&name].name];
             self.crash(&name);
             let device = &self.devices[&name];
             let ledger = Ledger::open(Arc::new(device.disk.clone())).unwrap();
             assert_eq!(self.acked(device), ledger.generation(), "seed {}: {name}", self.seed);
+            let held = Some((ledger.generation(), ledger.digest()));
+            assert_eq!(believed, held, "seed {}: {name} holds something else", self.seed);
             let held: BTreeSet<String> = ledger
                 .records()
                 .iter()
@@ -512,30 +553,44 @@ impl World {
     }
 }
 
-fn host_hub(
-    sim: &mut Sim<'static>,
-    objects: &Objects,
-    clock: &SimClock,
-    trace: &Trace,
-    (ca, ca_key): (CertificateDer<'static>, PrivateKeyDer<'static>),
+/// What a hub keeps on its disk, and what the harness sees of it.
+#[derive(Clone)]
+struct Hub {
+    objects: Objects,
+    clock: SimClock,
+    trace: Trace,
+    agreed: Agreed,
+    ca: CertificateDer<'static>,
+    ca_key: Arc<PrivateKeyDer<'static>>,
+    spokes: Vec<ClusterName>,
+    boots: Arc<AtomicU64>,
     seed: u64,
-) {
-    let (objects, clock, trace) = (objects.clone(), clock.clone(), trace.clone());
-    let (ca, ca_key, boots) = (ca, Arc::new(ca_key), Arc::new(AtomicU64::new(0)));
-    sim.host("hub", move || {
-        let (objects, clock, trace) = (objects.clone(), clock.clone(), trace.clone());
-        let identity = Identity { ca: ca.clone(), ca_key: ca_key.clone_key(), fleet_root: [0; 32] };
-        let mut rng = fastrand::Rng::with_seed(seed ^ boots.fetch_add(1, Ordering::Relaxed));
-        async move {
-            let images = Arc::new(AllImages(watch::Sender::new(0)));
-            let gateway = Gateway::new(objects, images, identity, "hub")?;
-            let net = Net::bind(PORT, trace).await?;
-            let tls = gateway.tls(Arc::new(clock))?;
-            let endpoint = Endpoint::hub(Socket::Simulated(net, seed_bytes(&mut rng)), tls)?;
-            gateway.serve(endpoint, CancellationToken::new()).await;
-            Ok(())
+}
+
+impl Hub {
+    async fn run(self) -> Outcome {
+        let boot = self.boots.fetch_add(1, Ordering::Relaxed);
+        let mut rng = fastrand::Rng::with_seed(self.seed ^ boot);
+        let images = Arc::new(AllImages(watch::Sender::new(0)));
+        let ca_key = self.ca_key.clone_key();
+        let identity = Identity { ca: self.ca.clone(), ca_key, fleet_root: [0; 32] };
+        let gateway = Gateway::new(self.objects.clone(), images, identity, "hub")?;
+        let net = Net::bind(PORT, self.trace.clone()).await?;
+        let tls = gateway.tls(Arc::new(self.clock.clone()))?;
+        let endpoint = Endpoint::hub(Socket::Simulated(net, seed_bytes(&mut rng)), tls)?;
+        let say = async {
+            loop {
+                for spoke in &self.spokes {
+                    self.agreed.lock().insert(spoke.clone(), gateway.agreed(spoke));
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::select! {
+            () = gateway.serve(endpoint, CancellationToken::new()) => Ok(()),
+            () = say => Ok(()),
         }
-    });
+    }
 }
 
 /// A fleet's CA whose certificates and signatures have the same length every time.
