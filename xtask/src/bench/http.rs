@@ -161,5 +161,4 @@ fn wasmtime() -> Result<PathBuf, Stop> {
     Ok(program)
 }
 
-const FEATURES: &str =
-    "serve,cranelift,component-model,component-model-async,pooling-allocator,parallel-compilation";
+const FEATURES: &str = "run,serve,cranelift,component-model,component-model-async,pooling-allocator,parallel-compilation";
