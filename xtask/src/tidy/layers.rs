@@ -11,7 +11,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ("freewheel-hub-controllers", &["hub-api", "hub-store", "hub-placement", "link"]),
     ("freewheel-hub-apiserver", &["hub-api", "hub-store", "link"]),
     ("freewheel-hub-gateway", &["hub-api", "hub-store", "link"]),
-    ("freewheel-hub-modules", &["hub-api", "hub-store", "link", "spoke-engine"]),
+    ("freewheel-hub-modules", &["hub-api", "link", "spoke-engine"]),
     (
         "freewheel-hub",
         &[
