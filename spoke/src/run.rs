@@ -101,18 +101,10 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
         Here { data: data.dir().to_owned(), runtime: runtime.clone(), fabric: fabric.clone() };
 
     let agent = on_own_thread(agent, queue, stop.clone())?;
-    let mut session = tokio::spawn(driver.run(inputs.clone(), Arc::new(here), stop.clone()));
-    tokio::select! {
-        () = watch_device(&probe, data, &inputs, &stop) => {
-            drop(inputs);
-            let _ = session.await;
-        }
-        // A link that ended by itself would leave the device silent for ever: a supervisor starts it anew.
-        _ = &mut session => if !stop.is_cancelled() {
-            error!("the link to the hub ended");
-            stop.cancel();
-        }
-    }
+    let session = tokio::spawn(driver.run(inputs.clone(), Arc::new(here), stop.clone()));
+    let session = end_with(session, &stop);
+    tokio::join!(watch_device(&probe, data, &inputs, &stop), session);
+    drop(inputs);
     // Its last writes reach the disk before the guests go.
     let _ = agent.await;
     runtime.abandon();
@@ -236,6 +228,15 @@ fn on_own_thread(
         let _ = done.send(());
     })?;
     Ok(wait)
+}
+
+/// A link that ended by itself would leave the device silent for ever: a supervisor starts it anew.
+async fn end_with(session: tokio::task::JoinHandle<()>, stop: &CancellationToken) {
+    let _ = session.await;
+    if !stop.is_cancelled() {
+        error!("the link to the hub ended");
+        stop.cancel();
+    }
 }
 
 struct Probe {
