@@ -139,8 +139,7 @@ impl Gateway {
     #[must_use]
     pub fn agreed(&self, spoke: &ClusterName) -> Option<(Generation, SetDigest)> {
         let state = self.inner.links.lock().get(spoke)?.state.clone();
-        let agreed = state.lock().agreed();
-        agreed
+        state.lock().agreed()
     }
 
     /// Takes connections until `stop`, then says goodbye to all.
