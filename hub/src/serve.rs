@@ -28,6 +28,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -88,6 +89,9 @@ pub enum ServeError {
     /// Bootstrap objects.
     #[error("cannot write what clients need to find the hub: {0}")]
     Announce(freewheel_hub_api::error::ApiError),
+    /// A part ended by itself.
+    #[error("{0} of the hub ended by itself; a hub without it is none")]
+    Lost(&'static str, #[source] Option<io::Error>),
     /// The listener or a signal.
     #[error("the hub cannot go on")]
     Run(#[from] io::Error),
@@ -217,8 +221,9 @@ impl Hub {
             checks: Vec::new(),
         };
         let limits = Limits { drain: DRAIN, ..Limits::default() };
-        let serving =
-            tokio::spawn(freewheel_hub_apiserver::serve(api, tls, limits, server, stop.clone()));
+        let mut parts = Parts::default();
+        let serving = freewheel_hub_apiserver::serve(api, tls, limits, server, stop.clone());
+        parts.start("API server", serving);
         let config = freewheel_hub_controllers::Config {
             advertise: self.advertised(options).await,
             ca_pem: self.pki.ca_pem.clone(),
@@ -226,18 +231,25 @@ impl Hub {
         };
         let mut controllers = freewheel_hub_controllers::start(&self.objects, &config, &stop)
             .map_err(|e| ServeError::Run(io::Error::other(e)))?;
-        let (linking, ended) = (gateway.clone(), stop.clone());
-        let linking = tokio::spawn(async move { linking.serve(endpoint, ended).await });
+        let ended = stop.clone();
+        parts.start("gateway", async move {
+            gateway.serve(endpoint, ended).await;
+            Ok(())
+        });
         announce::write(&self.objects, &self.names.link).await.map_err(ServeError::Announce)?;
         self.write_kubeconfig(&options.data)?;
         info!(api = self.names.api, link = self.names.link, "hub is ready");
-        until_signal().await?;
+        // Half a hub would look alive and do half its work: whoever watches the process starts a whole one.
+        let outcome = tokio::select! {
+            signal = until_signal() => signal.map_err(ServeError::Run),
+            lost = parts.first() => Err(lost),
+            Some(_) = controllers.join_next() => Err(ServeError::Lost("a controller", None)),
+        };
         info!("hub is stopping");
         stop.cancel();
         while controllers.join_next().await.is_some() {}
-        linking.await.map_err(io::Error::other)?;
-        serving.await.map_err(io::Error::other)??;
-        Ok(())
+        parts.rest().await;
+        outcome
     }
 
     fn gateway(&self, ca: &[CertificateDer<'static>]) -> Result<Gateway, ServeError> {
@@ -272,6 +284,33 @@ impl Hub {
             Ok(old) if kubeconfig::same_access(&old, &text) => Ok(()),
             _ => write(&path, text.as_bytes(), 0o600),
         }
+    }
+}
+
+/// What runs as long as the hub does.
+#[derive(Default)]
+struct Parts(JoinSet<(&'static str, io::Result<()>)>);
+
+impl Parts {
+    fn start(
+        &mut self,
+        name: &'static str,
+        part: impl Future<Output = io::Result<()>> + Send + 'static,
+    ) {
+        self.0.spawn(async move { (name, part.await) });
+    }
+
+    /// The first that ends by itself.
+    async fn first(&mut self) -> ServeError {
+        match self.0.join_next().await {
+            Some(Ok((name, ended))) => ServeError::Lost(name, ended.err()),
+            Some(Err(died)) => ServeError::Lost("a part", Some(io::Error::other(died))),
+            None => ServeError::Lost("every part", None),
+        }
+    }
+
+    async fn rest(&mut self) {
+        while self.0.join_next().await.is_some() {}
     }
 }
 
