@@ -113,18 +113,24 @@ type Reader = FrameReader<Box<dyn AsyncRead + Send + Sync + Unpin>>;
 
 /// The hub's side of the greeting.
 async fn welcome(hub: &Memory) -> (Box<dyn SendHalf>, Reader) {
-    let stream = hub.accept().await.unwrap();
+    let stream = soon(hub.accept()).await.unwrap();
     let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
-    assert_eq!(recv.next::<Open>().await.unwrap(), Some(Open::Session));
-    assert!(matches!(recv.next::<SpokeToHub>().await.unwrap(), Some(SpokeToHub::Hello(_))));
+    assert_eq!(soon(recv.next::<Open>()).await.unwrap(), Some(Open::Session));
+    assert!(matches!(soon(recv.next::<SpokeToHub>()).await.unwrap(), Some(SpokeToHub::Hello(_))));
     let welcome =
         WelcomeV1 { protocol: PROTOCOL, incarnation: 9, epoch: 1, heartbeat_seconds: 10, now: 0 };
     frame::write(&mut send, &HubToSpoke::Welcome(welcome)).await.unwrap();
     (send, recv)
 }
 
+/// A bound in paused time. Heartbeats and tries keep that going for ever: without a bound a test that
+/// waits in vain would not hang but spin.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(300), what).await.unwrap()
+}
+
 async fn input(bench: &mut Bench) -> Input {
-    timeout(Duration::from_secs(300), bench.inputs.recv()).await.unwrap().unwrap()
+    soon(bench.inputs.recv()).await.unwrap()
 }
 
 fn stamp(sequence: u64) -> ReportStamp {
@@ -150,19 +156,19 @@ async fn plans_reach_the_agent_and_answers_reach_the_hub() {
     assert!(matches!(input(&mut bench).await, Input::Plan(plan) if plan.to == to));
     bench.handle.took(to, SetDigest::default());
     bench.handle.report(stamp(1), Report::Node(node()));
-    let heard: SpokeToHub = recv.next().await.unwrap().unwrap();
+    let heard: SpokeToHub = soon(recv.next()).await.unwrap().unwrap();
     assert_eq!(heard, SpokeToHub::Took { generation: to, digest: SetDigest::default() });
-    let heard: SpokeToHub = recv.next().await.unwrap().unwrap();
+    let heard: SpokeToHub = soon(recv.next()).await.unwrap().unwrap();
     assert!(matches!(heard, SpokeToHub::Report { .. }));
     frame::write(&mut send, &HubToSpoke::ReportsTaken(stamp(1))).await.unwrap();
     assert!(matches!(input(&mut bench).await, Input::ReportsTaken(taken) if taken == stamp(1)));
 
-    let beat = frame::decode::<SpokeToHub>(&hub.datagram().await.unwrap()).unwrap();
+    let beat = frame::decode::<SpokeToHub>(&soon(hub.datagram()).await.unwrap()).unwrap();
     assert_eq!(beat, SpokeToHub::Heartbeat { generation: to, digest: SetDigest::default() });
     bench.stop.cancel();
-    let heard: Option<SpokeToHub> = recv.next().await.unwrap();
+    let heard: Option<SpokeToHub> = soon(recv.next()).await.unwrap();
     assert!(matches!(heard, Some(SpokeToHub::Goodbye(_))), "{heard:?}");
-    bench.running.await.unwrap();
+    soon(bench.running).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -178,7 +184,7 @@ async fn a_lost_session_is_made_again_and_offline_reports_are_the_agents_to_repe
     let (_send, mut recv) = welcome(&second_hub).await;
     assert!(matches!(input(&mut bench).await, Input::Connected(true)));
     bench.handle.report(stamp(2), Report::Node(node()));
-    let heard: SpokeToHub = recv.next().await.unwrap().unwrap();
+    let heard: SpokeToHub = soon(recv.next()).await.unwrap().unwrap();
     assert!(matches!(heard, SpokeToHub::Report { stamp: s, .. } if s == stamp(2)));
 }
 
@@ -222,7 +228,7 @@ async fn a_hub_that_breaks_the_protocol_is_left() {
     input(&mut bench).await;
     send.write_all(&[0xff, 0xff, 0xff, 0xff, 0x7f]).await.unwrap();
     assert!(matches!(input(&mut bench).await, Input::Connected(false)));
-    let closed = hub.closed().await.to_string();
+    let closed = soon(hub.closed()).await.to_string();
     assert!(closed.contains("(2)"), "{closed}");
 }
 
@@ -236,7 +242,7 @@ async fn logs_and_tunnels_are_served_or_refused() {
         let mut stream = hub.open(Priority::Logs).await.unwrap();
         frame::write(&mut stream.send, &open).await.unwrap();
         let mut recv = FrameReader::new(stream.recv);
-        let answer: Answer = recv.next().await.unwrap().unwrap();
+        let answer: Answer = soon(recv.next()).await.unwrap().unwrap();
         (answer, stream.send, recv)
     };
     let logs =
@@ -244,7 +250,7 @@ async fn logs_and_tunnels_are_served_or_refused() {
     let (answer, _send, mut recv) = open(logs("web")).await;
     assert_eq!(answer, Answer::Ready);
     let mut text = String::new();
-    recv.read_to_string(&mut text).await.unwrap();
+    soon(recv.read_to_string(&mut text)).await.unwrap();
     assert_eq!(text, "line\n");
     let (answer, ..) = open(logs("nope")).await;
     assert_eq!(answer, Answer::Refused(RefusalV1::new("NotFound", "no container \"nope\"")));
@@ -256,7 +262,7 @@ async fn logs_and_tunnels_are_served_or_refused() {
     send.write_all(b"ping").await.unwrap();
     send.flush().await.unwrap();
     let mut echo = [0; 4];
-    recv.read_exact(&mut echo).await.unwrap();
+    soon(recv.read_exact(&mut echo)).await.unwrap();
     assert_eq!(&echo, b"ping");
     let (answer, ..) = open(Open::Session).await;
     assert!(matches!(answer, Answer::Refused(_)));
@@ -309,9 +315,9 @@ async fn a_cut_transfer_goes_on_where_it_was_cut() {
     let hub_side = async {
         let mut offsets = Vec::new();
         for sent in [4, 6] {
-            let stream = hub.accept().await.unwrap();
+            let stream = soon(hub.accept()).await.unwrap();
             let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
-            let Some(Open::Module(request)) = recv.next::<Open>().await.unwrap() else {
+            let Some(Open::Module(request)) = soon(recv.next::<Open>()).await.unwrap() else {
                 panic!("not a module request")
             };
             offsets.push(request.offset);
@@ -331,7 +337,7 @@ async fn a_cut_transfer_goes_on_where_it_was_cut() {
     let mut kept = Kept { bytes: Vec::new(), artifact: None };
     let mut rng = fastrand::Rng::with_seed(1);
     let fetch = bench.handle.fetch(Digest([1; 32]), "p", &mut kept, &mut rng);
-    let (fetched, offsets) = tokio::join!(fetch, hub_side);
+    let (fetched, offsets) = soon(async { tokio::join!(fetch, hub_side) }).await;
     assert_eq!(fetched.unwrap().envelope, envelope);
     assert_eq!(kept.bytes, module);
     assert_eq!(offsets, [0, 4]);
