@@ -12,6 +12,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
+mod net;
 mod world;
 
 use std::collections::BTreeMap;

@@ -1,12 +1,9 @@
 //! The simulated fleet: what outlives a crash, and what the harness can do to it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,7 +22,7 @@ use freewheel_link::generation::Generation;
 use freewheel_link::message::{LogsV1, RefusalV1, TunnelV1};
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::Kind;
-use freewheel_link::quic::{ClientTls, Datagrams, Dialer, Endpoint, Socket};
+use freewheel_link::quic::{ClientTls, Dialer, Endpoint, Socket};
 use freewheel_link::tls::{self, Credentials, TimeProvider};
 use freewheel_spoke_agent::agent::{Agent, Config};
 use freewheel_spoke_agent::fake::{self, Engine, SimDisk};
@@ -35,9 +32,11 @@ use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose, PKCS_ED25519};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use turmoil::Sim;
+
+use crate::net::{Net, Trace};
 
 const START: u64 = 1_790_000_000;
 const PORT: u16 = 6444;
@@ -63,67 +62,6 @@ impl TimeProvider for SimClock {
         let since =
             Duration::from_secs(START) + Duration::from_nanos(self.0.load(Ordering::Relaxed));
         Some(UnixTime::since_unix_epoch(since))
-    }
-}
-
-/// Hash of everything that was sent.
-#[derive(Clone, Default)]
-struct Trace(Arc<Mutex<DefaultHasher>>);
-
-/// A UDP socket of the simulated network.
-struct Net {
-    socket: Arc<turmoil::net::UdpSocket>,
-    queue: Mutex<mpsc::Receiver<(Vec<u8>, SocketAddr)>>,
-    trace: Trace,
-}
-
-impl std::fmt::Debug for Net {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Net")
-    }
-}
-
-impl Net {
-    async fn bind(port: u16, trace: Trace) -> io::Result<Arc<Self>> {
-        let socket = Arc::new(turmoil::net::UdpSocket::bind(("0.0.0.0", port)).await?);
-        let (send, queue) = mpsc::channel(4096);
-        let from = socket.clone();
-        tokio::spawn(async move {
-            let mut buffer = vec![0; 65_536];
-            while let Ok((length, sender)) = from.recv_from(&mut buffer).await {
-                // A full queue drops packets, as a kernel does.
-                let _ = send.try_send((buffer[..length].to_vec(), sender));
-            }
-        });
-        Ok(Arc::new(Self { socket, queue: Mutex::new(queue), trace }))
-    }
-}
-
-impl Datagrams for Net {
-    fn send(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
-        let now = turmoil::sim_elapsed().unwrap_or_default();
-        (now, to, bytes.len()).hash(&mut *self.trace.0.lock());
-        // A network that is away loses packets; it does not fail.
-        let _ = self.socket.try_send_to(bytes, to);
-        Ok(())
-    }
-
-    fn poll_recv(
-        &self,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<(usize, SocketAddr)>> {
-        self.queue.lock().poll_recv(cx).map(|received| {
-            let (bytes, from) =
-                received.ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))?;
-            let length = bytes.len().min(buffer.len());
-            buffer[..length].copy_from_slice(&bytes[..length]);
-            Ok((length, from))
-        })
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
     }
 }
 
@@ -549,7 +487,7 @@ impl World {
 
     /// The hash of everything that was sent.
     pub fn trace(&self) -> u64 {
-        self.trace.0.lock().finish()
+        self.trace.hash()
     }
 }
 
