@@ -16,7 +16,8 @@ async fn session(hub: &Hub, spoke: &str, connected: bool) {
     let body = json!({"hub": "h", "epoch": 1, "connected": connected, "since": 0}).to_string();
     let object = Object { header: Header::default(), body: Bytes::from(body) };
     let operations = vec![Operation::Put(key, object)];
-    hub.objects.store().commit(Txn { expect: Vec::new(), operations }).await.unwrap();
+    let written = hub.objects.store().commit(Txn { expect: Vec::new(), operations }).await;
+    assert!(written.is_ok(), "{written:?}");
 }
 
 async fn lease(hub: &Hub, namespace: &str, name: &str) {
