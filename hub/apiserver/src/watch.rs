@@ -8,22 +8,20 @@
 //! watchers; a watcher that is too slow gets 410 and costs no memory meanwhile; a revision's events
 //! arrive together.
 
-use std::collections::{HashMap, VecDeque};
+mod frames;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::Key;
 use freewheel_hub_api::protobuf;
-use freewheel_hub_api::table::Include;
 use freewheel_hub_store::{Event, Revision, Scope, Snapshot, Stored, Watch};
 use http::HeaderValue;
 use http::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -31,10 +29,12 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use crate::body::{Body, BodyError};
 use crate::call::{Call, Filter};
 use crate::encode::Encoder;
-use crate::media::{Wanted, Wire};
+use crate::media::Wire;
 use crate::read;
 use crate::server::Hub;
 use crate::splice;
+
+pub(crate) use frames::Frames;
 
 /// How often an idle watch says how far it has come.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
@@ -43,8 +43,6 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 const MIN_LIFE: Duration = Duration::from_secs(30 * 60);
 /// Initial objects go out in pieces of this many.
 const INITIAL_CHUNK: usize = 500;
-/// Bytes of frames that are kept for watchers to come.
-const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
 
 /// Answers a watch.
 pub(crate) fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
@@ -305,98 +303,5 @@ impl Encoder {
         let mut out = serde_json::to_vec(&event).map_err(ApiError::internal)?;
         out.push(b'\n');
         Ok(out.into())
-    }
-}
-
-/// Recent frames, shared by all watchers.
-#[derive(Default)]
-pub(crate) struct Frames(Mutex<Kept>);
-
-#[derive(Default)]
-struct Kept {
-    frames: HashMap<FrameKey, Bytes>,
-    order: VecDeque<FrameKey>,
-    bytes: usize,
-}
-
-/// What a frame's bytes depend on. One revision may hold several keys, so the key is a part.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct FrameKey {
-    key: Key,
-    revision: Revision,
-    kind: Type,
-    wanted: Wanted,
-    include: Include,
-    /// The served kind's address: two views of one stored object differ.
-    served: usize,
-}
-
-impl Frames {
-    fn get(
-        &self,
-        encoder: &Encoder,
-        kind: Type,
-        stored: &Stored,
-        revision: Revision,
-    ) -> Result<Bytes, ApiError> {
-        let key = FrameKey {
-            key: stored.key.clone(),
-            revision,
-            kind,
-            wanted: encoder.wanted,
-            include: encoder.include,
-            served: std::ptr::from_ref::<Kind>(encoder.view.served).addr(),
-        };
-        // Made under the lock: a thousand watchers wake for the same event at once.
-        let mut kept = self.0.lock();
-        if let Some(frame) = kept.frames.get(&key) {
-            return Ok(frame.clone());
-        }
-        let frame = encoder.frame(kind, stored, revision)?;
-        kept.bytes += frame.len();
-        kept.order.push_back(key.clone());
-        kept.frames.insert(key, frame.clone());
-        while MAX_FRAME_BYTES < kept.bytes {
-            let Some(oldest) = kept.order.pop_front() else { break };
-            let length = kept.frames.remove(&oldest).map_or(0, |frame| frame.len());
-            kept.bytes = kept.bytes.saturating_sub(length);
-        }
-        Ok(frame)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use freewheel_hub_api::object::{Object, Resource};
-    use freewheel_link::names::ClusterName;
-
-    use super::*;
-    use crate::media::PLAIN;
-    use crate::view::View;
-
-    #[test]
-    fn watchers_of_the_same_encoding_share_a_frames_bytes() {
-        let body = json!({"metadata": {"name": "a"}});
-        let resource = Resource::new("", "configmaps");
-        let stored = Stored {
-            key: Key::new(&resource, &ClusterName::root(), "default", "a"),
-            object: Object::from_value(body, BTreeMap::new()).unwrap(),
-            revision: 7,
-            created: 7,
-        };
-        let view = View::find("", "v1", "configmaps").unwrap();
-        let encoder = Encoder { view, wanted: PLAIN, include: Include::Metadata };
-        let frames = Frames::default();
-        let one = frames.get(&encoder, Type::Added, &stored, 7).unwrap();
-        let two = frames.get(&encoder, Type::Added, &stored, 7).unwrap();
-        assert_eq!(one.as_ptr(), two.as_ptr());
-        assert_eq!(
-            one,
-            "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"resourceVersion\":\"7\",\"name\":\"a\"}}}\n"
-        );
-        let gone = frames.get(&encoder, Type::Deleted, &stored, 8).unwrap();
-        assert!(gone.starts_with(b"{\"type\":\"DELETED\""), "{gone:?}");
     }
 }

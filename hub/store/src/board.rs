@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
-use crate::ring::{Limits, Reading, Ring};
+use crate::ring::{Calls, Limits, Reading, Ring};
 use crate::state::State;
 use crate::{Compacted, Event, Revision, Scope, Watch};
 
@@ -41,12 +41,13 @@ impl Board {
         self.state.load_full()
     }
 
-    /// Makes a state and the events that led to it visible at once.
-    pub(crate) fn publish(&self, state: State, events: &[Event]) {
+    /// Makes a state and the events that led to it visible at once; the watchers are still to be
+    /// called.
+    pub(crate) fn publish(&self, state: State, events: &[Event]) -> Calls {
         let revision = state.revision;
         let mut ring = self.ring.write();
         self.state.store(Arc::new(state));
-        ring.publish(revision, events);
+        ring.publish(revision, events)
     }
 
     /// The state at a revision that the ring still reaches.

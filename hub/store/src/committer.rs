@@ -4,7 +4,7 @@
 //! commit ─ check against pending ─▶ waiting ─┐            (while a batch is being written,
 //! commit ─ check against pending ─▶ waiting ─┤             the next one gathers)
 //!                                            ▼
-//!                 writer thread: one durable write ─▶ publish ─▶ answer all
+//!                 writer thread: one durable write ─▶ publish ─▶ answer all ─▶ call watchers
 //! ```
 //!
 //! Guarantees: nothing is seen or answered before it is durable, also not that an expectation was
@@ -14,9 +14,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 
 use crate::board::Board;
+use crate::ring::Calls;
 use crate::state::State;
 use crate::txn::prepare;
 use crate::{CommitError, Committed, Event, Revision, Txn};
@@ -49,6 +51,8 @@ struct Inbox {
     pending: State,
     events: Vec<Event>,
     waiting: Vec<Waiting>,
+    /// Where who committed last runs; see [`call`].
+    workers: Option<Handle>,
     closed: bool,
 }
 
@@ -71,6 +75,7 @@ impl Committer {
             pending: State::clone(&board.state()),
             events: Vec::new(),
             waiting: Vec::new(),
+            workers: None,
             closed: false,
         };
         let shared = Arc::new(Shared { board, inbox: Mutex::new(inbox), wake: Condvar::new() });
@@ -154,6 +159,7 @@ impl Shared {
     fn line_up(inbox: &mut Inbox, wake: &Condvar, answer: Answer) -> Entered {
         let (caller, receiver) = oneshot::channel();
         inbox.waiting.push(Waiting { caller, answer });
+        inbox.workers = workers();
         wake.notify_one();
         Entered::Waits(receiver)
     }
@@ -185,7 +191,7 @@ impl Shared {
 
     /// Writes what waits; false when there will be nothing more.
     fn write_one(&self, log: &mut impl Log) -> bool {
-        let (events, waiting, state) = {
+        let (events, waiting, state, workers) = {
             let mut inbox = self.inbox.lock();
             while inbox.waiting.is_empty() {
                 if inbox.closed {
@@ -194,18 +200,18 @@ impl Shared {
                 self.wake.wait(&mut inbox);
             }
             let events = std::mem::take(&mut inbox.events);
-            (events, std::mem::take(&mut inbox.waiting), inbox.pending.clone())
+            let waiting = std::mem::take(&mut inbox.waiting);
+            (events, waiting, inbox.pending.clone(), inbox.workers.take())
         };
         let written = if events.is_empty() { Ok(()) } else { log.write(&events, state.revision) };
         match written {
             Ok(()) => {
-                if !events.is_empty() {
-                    self.board.publish(state, &events);
-                }
+                let calls = (!events.is_empty()).then(|| self.board.publish(state, &events));
                 for Waiting { caller, answer } in waiting {
                     // Who asked may have gone meanwhile.
                     let _ = caller.send(answer);
                 }
+                call(calls, workers);
             }
             Err(failure) => self.fail(failure, waiting),
         }
@@ -221,7 +227,7 @@ impl Shared {
                 for event in &events {
                     state.apply(event);
                 }
-                self.board.publish(state, &events);
+                drop(self.board.publish(state, &events));
                 "the disk has just come back".to_owned()
             }
         };
@@ -235,6 +241,25 @@ impl Shared {
         for Waiting { caller, .. } in waiting {
             let _ = caller.send(Err(CommitError::Unavailable(why.clone())));
         }
+    }
+}
+
+/// The runtime that the caller runs in, when it has threads of its own: what is given to one that
+/// its owner drives would wait for the owner.
+fn workers() -> Option<Handle> {
+    let runtime = Handle::try_current().ok()?;
+    (runtime.runtime_flavor() == RuntimeFlavor::MultiThread).then_some(runtime)
+}
+
+/// Calls the watchers from inside the runtime if possible: a worker puts those whom it wakes into its
+/// own queue, everybody else goes through a lock and a system call for each of them.
+fn call(calls: Option<Calls>, workers: Option<Handle>) {
+    match (calls, workers) {
+        // A runtime that is shutting down drops the task, which calls them as well.
+        (Some(calls), Some(workers)) if !calls.is_empty() => {
+            drop(workers.spawn(async move { drop(calls) }));
+        }
+        (calls, _) => drop(calls),
     }
 }
 
@@ -335,6 +360,25 @@ mod tests {
         bench.tell.send(Ok(())).unwrap();
         assert_eq!(bench.committer.commit(create("a")).await.unwrap().revision, 1);
         assert!(bench.board.state().get(&key("b")).is_none());
+    }
+
+    #[test]
+    fn watchers_hear_also_when_the_runtime_that_wrote_has_ended() {
+        let Bench { board, committer, tell, begun } = bench();
+        let theirs = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let ours = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let mut watch = board.watch(Vec::new(), 0).unwrap();
+        let mut next = watch.next();
+        ours.block_on(async { assert!((&mut next).now_or_never().is_none()) });
+        let committer = Arc::new(committer);
+        let writer = Arc::clone(&committer);
+        drop(theirs.spawn(async move { writer.commit(create("a")).await }));
+        assert_eq!(begun.recv().unwrap(), 1);
+        theirs.shutdown_background();
+        tell.send(Ok(())).unwrap();
+        let bound = std::time::Duration::from_secs(10);
+        let events = ours.block_on(async { tokio::time::timeout(bound, next).await });
+        assert_eq!(events.unwrap().unwrap().len(), 1);
     }
 
     #[tokio::test]

@@ -58,7 +58,8 @@ impl Store for MemoryStore {
         let prepared = prepare(&self.board.state(), txn)?;
         let revision = prepared.state.revision;
         if !prepared.events.is_empty() {
-            self.board.publish(prepared.state, &prepared.events);
+            // Called here and now, in their order: the same calls make the same run.
+            drop(self.board.publish(prepared.state, &prepared.events));
         }
         Ok(Committed { revision, results: prepared.results })
     }

@@ -6,9 +6,10 @@
 //! ```
 //!
 //! Guarantees: a watcher wakes for events of its own shelves only; it misses nothing or learns that
-//! events it never saw were dropped; memory is bounded by [`Limits`] however slow a watcher is.
+//! events it never saw were dropped; memory is bounded by [`Limits`] however slow a watcher is. What
+//! publishing costs does not grow with the number of watchers: they are woken after it ([`Calls`]).
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use freewheel_hub_api::object::{Key, Resource};
@@ -49,10 +50,39 @@ struct Shelf {
     events: VecDeque<Numbered>,
     /// Revision of the newest event that was dropped from here.
     dropped: Revision,
-    watchers: BTreeMap<u64, Arc<Notify>>,
+    watchers: Waiters,
+}
+
+/// Watchers by ascending number. Shared with the calls that are under way, so that calling a
+/// thousand costs one count; who comes or goes meanwhile copies the list.
+type Waiters = Arc<Vec<(u64, Arc<Notify>)>>;
+
+/// Watchers that have something to read. Dropping it calls them, so that none waits on because
+/// whoever was to call them went away.
+#[must_use]
+pub(crate) struct Calls(Vec<Waiters>);
+
+impl Calls {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Drop for Calls {
+    fn drop(&mut self) {
+        for (_, wake) in self.0.iter().flat_map(|waiters| waiters.iter()) {
+            wake.notify_one();
+        }
+    }
 }
 
 impl Shelf {
+    fn call_into(&self, calls: &mut Vec<Waiters>) {
+        if !self.watchers.is_empty() {
+            calls.push(Arc::clone(&self.watchers));
+        }
+    }
+
     fn drop_oldest(&mut self) -> Option<Event> {
         let oldest = self.events.pop_front()?.event;
         self.dropped = oldest.revision;
@@ -74,7 +104,7 @@ impl Shelf {
 pub(crate) enum Reading {
     All,
     Resource(Resource),
-    Cluster { resource: Resource, cluster: ClusterName, namespace: Option<Arc<str>> },
+    Cluster { place: (Resource, ClusterName), namespace: Option<Arc<str>> },
 }
 
 impl From<Scope> for Reading {
@@ -82,7 +112,7 @@ impl From<Scope> for Reading {
         match scope.cluster {
             None => Self::Resource(scope.resource),
             Some(cluster) => {
-                Self::Cluster { resource: scope.resource, cluster, namespace: scope.namespace }
+                Self::Cluster { place: (scope.resource, cluster), namespace: scope.namespace }
             }
         }
     }
@@ -143,20 +173,26 @@ impl Ring {
         self.all.dropped
     }
 
-    /// Takes in the events of whole revisions, in order, and wakes those who want them.
-    pub(crate) fn publish(&mut self, revision: Revision, events: &[Event]) {
-        let mut touched: HashSet<(&Resource, &ClusterName)> = HashSet::new();
-        let mut woken: BTreeMap<u64, Arc<Notify>> = BTreeMap::new();
+    /// Takes in the events of whole revisions, in order. Who wants them is still to be called.
+    pub(crate) fn publish(&mut self, revision: Revision, events: &[Event]) -> Calls {
+        let mut resources: HashSet<&Resource> = HashSet::new();
+        let mut places: HashSet<(&Resource, &ClusterName)> = HashSet::new();
+        let mut calls = Vec::new();
         for event in events {
             let Some(key) = event.key() else { continue };
             self.numbers += 1;
             self.bytes += cost(event);
             let numbered = Numbered { number: self.numbers, event: event.clone() };
-            let first = touched.insert((&key.resource, &key.cluster));
-            for shelf in self.shelves_of(key) {
+            // Each shelf once per batch, however many of its events are in it.
+            let firsts = [
+                places.is_empty(),
+                resources.insert(&key.resource),
+                places.insert((&key.resource, &key.cluster)),
+            ];
+            for (shelf, first) in self.shelves_of(key).into_iter().zip(firsts) {
                 shelf.events.push_back(numbered.clone());
                 if first {
-                    woken.extend(shelf.watchers.iter().map(|(n, wake)| (*n, Arc::clone(wake))));
+                    shelf.call_into(&mut calls);
                 }
             }
         }
@@ -164,9 +200,7 @@ impl Ring {
         while self.limits.events < self.all.events.len() || self.limits.bytes < self.bytes {
             self.drop_oldest();
         }
-        for wake in woken.values() {
-            wake.notify_one();
-        }
+        Calls(calls)
     }
 
     fn shelves_of(&mut self, key: &Key) -> [&mut Shelf; 3] {
@@ -200,9 +234,7 @@ impl Ring {
         match reading {
             Reading::All => Some(&self.all),
             Reading::Resource(resource) => self.resources.get(resource),
-            Reading::Cluster { resource, cluster, .. } => {
-                self.clusters.get(&(resource.clone(), cluster.clone()))
-            }
+            Reading::Cluster { place, .. } => self.clusters.get(place),
         }
     }
 
@@ -210,9 +242,7 @@ impl Ring {
         match reading {
             Reading::All => &mut self.all,
             Reading::Resource(resource) => self.resources.entry(resource.clone()).or_default(),
-            Reading::Cluster { resource, cluster, .. } => {
-                self.clusters.entry((resource.clone(), cluster.clone())).or_default()
-            }
+            Reading::Cluster { place, .. } => self.clusters.entry(place.clone()).or_default(),
         }
     }
 
@@ -229,7 +259,11 @@ impl Ring {
         self.next_watcher += 1;
         let number = self.next_watcher;
         for reading in readings {
-            self.shelf_mut(reading).watchers.insert(number, Arc::clone(wake));
+            let waiters = Arc::make_mut(&mut self.shelf_mut(reading).watchers);
+            // Two readings may be of one shelf.
+            if waiters.last().is_none_or(|(last, _)| *last != number) {
+                waiters.push((number, Arc::clone(wake)));
+            }
         }
         Ok(number)
     }
@@ -238,14 +272,16 @@ impl Ring {
     pub(crate) fn leave(&mut self, readings: &[Reading], watcher: u64) {
         for reading in readings {
             let shelf = self.shelf_mut(reading);
-            shelf.watchers.remove(&watcher);
+            if let Ok(at) = shelf.watchers.binary_search_by_key(&watcher, |(number, _)| *number) {
+                Arc::make_mut(&mut shelf.watchers).remove(at);
+            }
             let idle = shelf.is_idle();
             match reading {
                 Reading::Resource(resource) if idle => {
                     self.resources.remove(resource);
                 }
-                Reading::Cluster { resource, cluster, .. } if idle => {
-                    self.clusters.remove(&(resource.clone(), cluster.clone()));
+                Reading::Cluster { place, .. } if idle => {
+                    self.clusters.remove(place);
                 }
                 _ => {}
             }

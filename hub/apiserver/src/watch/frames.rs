@@ -1,0 +1,158 @@
+//! Recent frames, shared by all watchers.
+//!
+//! ```text
+//! get ─▶ slot of the revision ─ another's ─▶ all that are kept ─ not there ─▶ made, kept, into the slot
+//! ```
+//!
+//! Guarantees: a frame is made once per (event, encoding) while it is kept; of the last revisions, the
+//! watchers of one encoding find it without waiting for each other.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::object::Key;
+use freewheel_hub_api::table::Include;
+use freewheel_hub_store::{Revision, Stored};
+use parking_lot::{Mutex, RwLock};
+
+use super::Type;
+use crate::encode::Encoder;
+use crate::media::Wanted;
+
+/// Bytes of frames that are kept for watchers to come.
+const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
+/// How many revisions' newest frames are at hand; a power of two up to 256.
+const SLOTS: usize = 16;
+
+/// The frames.
+#[derive(Default)]
+pub(crate) struct Frames {
+    slots: [RwLock<Option<(FrameKey, Bytes)>>; SLOTS],
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    frames: HashMap<FrameKey, Bytes>,
+    order: VecDeque<FrameKey>,
+    bytes: usize,
+}
+
+/// What a frame's bytes depend on. One revision may hold several keys, so the key is a part.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct FrameKey {
+    key: Key,
+    revision: Revision,
+    kind: Type,
+    wanted: Wanted,
+    include: Include,
+    /// The served kind's address: two views of one stored object differ.
+    served: usize,
+}
+
+impl FrameKey {
+    fn of(encoder: &Encoder, kind: Type, stored: &Stored, revision: Revision) -> Self {
+        Self {
+            key: stored.key.clone(),
+            revision,
+            kind,
+            wanted: encoder.wanted,
+            include: encoder.include,
+            served: served(encoder),
+        }
+    }
+
+    /// Whether [`FrameKey::of`] these would be equal, without making it.
+    fn is_of(&self, encoder: &Encoder, kind: Type, stored: &Stored, revision: Revision) -> bool {
+        self.revision == revision
+            && self.kind == kind
+            && self.wanted == encoder.wanted
+            && self.include == encoder.include
+            && self.served == served(encoder)
+            && self.key == stored.key
+    }
+}
+
+fn served(encoder: &Encoder) -> usize {
+    std::ptr::from_ref::<Kind>(encoder.view.served).addr()
+}
+
+impl Frames {
+    pub(super) fn get(
+        &self,
+        encoder: &Encoder,
+        kind: Type,
+        stored: &Stored,
+        revision: Revision,
+    ) -> Result<Bytes, ApiError> {
+        let [low, ..] = revision.to_le_bytes();
+        let slot = &self.slots[usize::from(low) % SLOTS];
+        if let Some((key, frame)) = &*slot.read()
+            && key.is_of(encoder, kind, stored, revision)
+        {
+            return Ok(frame.clone());
+        }
+        let key = FrameKey::of(encoder, kind, stored, revision);
+        // Made under the lock: a thousand watchers wake for the same event at once.
+        let mut kept = self.kept.lock();
+        if let Some(frame) = kept.frames.get(&key) {
+            return Ok(frame.clone());
+        }
+        let frame = encoder.frame(kind, stored, revision)?;
+        kept.bytes += frame.len();
+        kept.order.push_back(key.clone());
+        kept.frames.insert(key.clone(), frame.clone());
+        *slot.write() = Some((key, frame.clone()));
+        while MAX_FRAME_BYTES < kept.bytes {
+            let Some(oldest) = kept.order.pop_front() else { break };
+            let length = kept.frames.remove(&oldest).map_or(0, |frame| frame.len());
+            kept.bytes = kept.bytes.saturating_sub(length);
+        }
+        Ok(frame)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use freewheel_hub_api::object::{Object, Resource};
+    use freewheel_link::names::ClusterName;
+    use serde_json::json;
+
+    use super::*;
+    use crate::media::PLAIN;
+    use crate::view::View;
+
+    #[test]
+    fn watchers_of_the_same_encoding_share_a_frames_bytes() {
+        let body = json!({"metadata": {"name": "a"}});
+        let resource = Resource::new("", "configmaps");
+        let stored = Stored {
+            key: Key::new(&resource, &ClusterName::root(), "default", "a"),
+            object: Object::from_value(body, BTreeMap::new()).unwrap(),
+            revision: 7,
+            created: 7,
+        };
+        let view = View::find("", "v1", "configmaps").unwrap();
+        let encoder = Encoder { view, wanted: PLAIN, include: Include::Metadata };
+        let frames = Frames::default();
+        let one = frames.get(&encoder, Type::Added, &stored, 7).unwrap();
+        let two = frames.get(&encoder, Type::Added, &stored, 7).unwrap();
+        assert_eq!(one.as_ptr(), two.as_ptr());
+        assert_eq!(
+            one,
+            "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"resourceVersion\":\"7\",\"name\":\"a\"}}}\n"
+        );
+        let key = Key { name: "b".into(), ..stored.key.clone() };
+        let twin = Stored { key, object: stored.object.clone(), revision: 7, created: 7 };
+        let twin = frames.get(&encoder, Type::Added, &twin, 7).unwrap();
+        assert_ne!(one.as_ptr(), twin.as_ptr(), "another object of that revision");
+        let three = frames.get(&encoder, Type::Added, &stored, 7).unwrap();
+        assert_eq!(one.as_ptr(), three.as_ptr(), "also when the slot is another's");
+        let gone = frames.get(&encoder, Type::Deleted, &stored, 8).unwrap();
+        assert!(gone.starts_with(b"{\"type\":\"DELETED\""), "{gone:?}");
+    }
+}
