@@ -61,7 +61,7 @@ pub struct StartContainer {
     pub ports: Vec<u16>,
     /// Uses of one HTTP instance.
     pub http_reuse: u16,
-    /// Log file of this start; its directory exists.
+    /// Log file of this start; its directory may come later than the start.
     pub log: PathBuf,
 }
 

@@ -1,5 +1,6 @@
 //! One start of a container: its world, its run, its end.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tracing::trace;
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::{FsPerms, WasiCtx};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::exit;
 use crate::http::{DEFAULT_PORT, Pool, serve};
@@ -26,6 +28,9 @@ const MAX_RANDOM: u64 = 1 << 20;
 
 /// How long the clients of an HTTP container that was killed have to take their answers.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Ends with the container.
+pub(crate) type Run = Pin<Box<dyn Future<Output = Exit> + Send>>;
 
 /// One start of a container.
 pub(crate) struct Container {
@@ -62,37 +67,44 @@ impl Container {
         Ok(wasi.build())
     }
 
-    /// Runs it to its end; `started` is called once it is up.
-    pub(crate) async fn run(
+    /// Runs it; `started` is called once it is up. A program needs nothing that waits before it is on its lane,
+    /// so it is there already when this returns; all the rest happens in the future.
+    pub(crate) fn run(
         self: Arc<Self>,
         module: &Module,
         started: impl FnOnce() + Send + 'static,
-    ) -> Exit {
+    ) -> Run {
         match module {
-            Module::Command(pre) => self.run_command(pre.clone(), started).await,
-            Module::Http(pre) => {
-                self.life.hears();
-                let port = self.start.ports.first().copied().unwrap_or(DEFAULT_PORT);
-                let any = std::net::SocketAddr::from(([0, 0, 0, 0], port));
-                let listener = match self.pod.listen(any, freewheel_spoke_net::MAX_BACKLOG) {
-                    Ok(listener) => listener,
-                    Err(error) => {
-                        let text = format!("cannot listen on the pod's port {port}: {error}");
-                        return exit::host_error(text);
-                    }
-                };
-                let pool = Pool::new(self.clone(), pre.clone(), self.start.http_reuse);
-                started();
-                self.serve(&pool, listener).await
-            }
+            Module::Command(pre) => self.run_command(pre.clone(), started),
+            Module::Http(pre) => Box::pin(self.run_http(pre.clone(), started)),
         }
     }
 
-    async fn run_command(
+    async fn run_http(
+        self: Arc<Self>,
+        pre: ProxyPre<State>,
+        started: impl FnOnce() + Send + 'static,
+    ) -> Exit {
+        self.life.hears();
+        let port = self.start.ports.first().copied().unwrap_or(DEFAULT_PORT);
+        let any = std::net::SocketAddr::from(([0, 0, 0, 0], port));
+        let listener = match self.pod.listen(any, freewheel_spoke_net::MAX_BACKLOG) {
+            Ok(listener) => listener,
+            Err(error) => {
+                let text = format!("cannot listen on the pod's port {port}: {error}");
+                return exit::host_error(text);
+            }
+        };
+        let pool = Pool::new(self.clone(), pre, self.start.http_reuse);
+        started();
+        self.serve(&pool, listener).await
+    }
+
+    fn run_command(
         self: Arc<Self>,
         pre: CommandPre<State>,
         started: impl FnOnce() + Send + 'static,
-    ) -> Exit {
+    ) -> Run {
         let (tell, ended) = oneshot::channel();
         let container = self.clone();
         let guest = async move {
@@ -113,7 +125,7 @@ impl Container {
             // Nobody waits any more only when the whole runtime goes.
             let _ = tell.send(outcome);
         });
-        ended.await.ok().flatten().unwrap_or_else(|| self.killed())
+        Box::pin(async move { ended.await.ok().flatten().unwrap_or_else(|| self.killed()) })
     }
 
     async fn serve(&self, pool: &Arc<Pool>, listener: Arc<freewheel_spoke_net::Listener>) -> Exit {

@@ -1,6 +1,10 @@
 //! Artifacts, loaded once for all the containers that run them.
+//!
+//! Guarantees: the last [`KEPT`] modules stay loaded when nothing runs them, so that a pod that starts again
+//! finds its code linked; an artifact that was replaced is never run from memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
@@ -38,35 +42,90 @@ pub(crate) enum CannotRun {
     Export(String),
 }
 
-/// All modules in use. A module that no container runs is dropped.
+/// Modules that stay when no container runs them any more. Their code is pages of the mapped file, which the
+/// kernel takes back when it needs them.
+const KEPT: usize = 8;
+
+/// Device and inode. A loaded module maps its file, so no other file gets its inode meanwhile.
+type FileId = (u64, u64);
+
+fn file_id(artifact: &Path) -> Option<FileId> {
+    std::fs::metadata(artifact).ok().map(|file| (file.dev(), file.ino()))
+}
+
+#[derive(Default)]
+struct Shelf {
+    /// All that are alive, of containers or kept.
+    loaded: HashMap<PathBuf, (FileId, Weak<Module>)>,
+    /// The latest used last.
+    kept: VecDeque<Arc<Module>>,
+}
+
+impl Shelf {
+    /// Puts it last; whoever has to go for it is dropped by the caller, outside of the lock.
+    fn keep(&mut self, module: &Arc<Module>) -> Option<Arc<Module>> {
+        self.kept.retain(|kept| !Arc::ptr_eq(kept, module));
+        self.kept.push_back(module.clone());
+        if KEPT < self.kept.len() { self.kept.pop_front() } else { None }
+    }
+}
+
+/// All modules in use, and the last that were.
 pub(crate) struct Modules {
     engine: Engine,
     linker: Linker<State>,
-    loaded: Mutex<HashMap<PathBuf, Weak<Module>>>,
+    shelf: Mutex<Shelf>,
 }
 
 impl Modules {
     pub(crate) fn new(engine: Engine, linker: Linker<State>) -> Self {
-        Self { engine, linker, loaded: Mutex::default() }
+        Self { engine, linker, shelf: Mutex::default() }
     }
 
-    /// The module if some container runs it already.
-    pub(crate) fn in_use(&self, artifact: &Path) -> Option<Arc<Module>> {
-        self.loaded.lock().get(artifact).and_then(Weak::upgrade)
+    /// The module if it is loaded already.
+    pub(crate) fn ready(&self, artifact: &Path) -> Option<Arc<Module>> {
+        let file = file_id(artifact)?;
+        let mut shelf = self.shelf.lock();
+        let (_, module) = shelf.loaded.get(artifact).filter(|(loaded, _)| *loaded == file)?;
+        let module = module.upgrade()?;
+        let leaving = shelf.keep(&module);
+        drop(shelf);
+        drop(leaving);
+        Some(module)
     }
 
     /// Loads and links an artifact that was verified. Reads the disk.
     pub(crate) fn load(&self, artifact: &Path) -> Result<Arc<Module>, CannotRun> {
-        if let Some(module) = self.in_use(artifact) {
+        if let Some(module) = self.ready(artifact) {
             return Ok(module);
         }
+        // Taken before the file is opened: one that is replaced in between is loaded again the next time.
+        let file = file_id(artifact);
         let component = native::load(&self.engine, artifact);
         let component = component.map_err(|error| CannotRun::Load(format!("{error:#}")))?;
         let module = Arc::new(self.link(&component)?);
-        let mut loaded = self.loaded.lock();
-        loaded.retain(|_, module| 0 < module.strong_count());
-        loaded.insert(artifact.to_owned(), Arc::downgrade(&module));
+        if let Some(file) = file {
+            let mut shelf = self.shelf.lock();
+            shelf.loaded.insert(artifact.to_owned(), (file, Arc::downgrade(&module)));
+            let leaving = shelf.keep(&module);
+            drop(shelf);
+            drop(leaving);
+        }
+        self.drop_gone();
         Ok(module)
+    }
+
+    /// Lets go of modules whose artifacts were removed or replaced: a mapped file keeps its place on the disk.
+    pub(crate) fn drop_gone(&self) {
+        let mut shelf = self.shelf.lock();
+        shelf.loaded.retain(|_, (_, module)| 0 < module.strong_count());
+        let loaded = shelf.loaded.iter();
+        let stale = loaded.filter(|(path, (file, _))| file_id(path) != Some(*file));
+        let stale: Vec<Arc<Module>> =
+            stale.filter_map(|(_, (_, module))| module.upgrade()).collect();
+        shelf.kept.retain(|kept| !stale.iter().any(|gone| Arc::ptr_eq(kept, gone)));
+        drop(shelf);
+        drop(stale);
     }
 
     fn link(&self, component: &Component) -> Result<Module, CannotRun> {

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tracing::{Instrument as _, info, info_span};
 use wasmtime::Engine;
 
-use crate::container::Container;
+use crate::container::{Container, Run};
 use crate::exit;
 use crate::lanes::Runtimes;
 use crate::life::{Cause, Life};
@@ -24,7 +24,7 @@ use crate::linker::linker;
 use crate::log::{self, LogOptions, LogSink};
 use crate::memory::{Memory, NodeMemory};
 use crate::metered::{Meter, Quota, Usage};
-use crate::module::Modules;
+use crate::module::{Module, Modules};
 use crate::ticker::Ticker;
 
 /// How long the end of a container waits for its log to reach the disk.
@@ -63,6 +63,14 @@ struct Running {
     usage: Arc<Usage>,
     memory: Arc<Memory>,
     log: PathBuf,
+    sink: LogSink,
+}
+
+/// What the end of a container needs.
+struct Supervised {
+    id: ContainerId,
+    log: PathBuf,
+    life: Arc<Life>,
     sink: LogSink,
 }
 
@@ -129,11 +137,11 @@ impl Runtime {
         self.ticker.ticks()
     }
 
-    /// Runs one start from its request to its `Exited`.
-    async fn supervise(self: Arc<Self>, start: StartContainer, life: Arc<Life>, sink: LogSink) {
-        let id = start.id.clone();
-        let draining = self.control.spawn(log::drain(sink.clone(), start.log.clone()));
-        let exit = self.clone().live(start, life.clone(), sink.clone()).await;
+    /// Waits for the end of a container that runs, or is about to, and tells it.
+    async fn supervise(self: Arc<Self>, of: Supervised, run: Run) {
+        let Supervised { id, log, life, sink } = of;
+        let draining = self.control.spawn(log::drain(sink.clone(), log));
+        let exit = run.await;
         // What still runs of it (instances of an HTTP pod) has no container any more.
         life.kill(Cause::Kill);
         self.running.lock().remove(&id);
@@ -144,28 +152,25 @@ impl Runtime {
         (self.deliver)(Input::Exited(id, exit));
     }
 
-    async fn live(self: Arc<Self>, start: StartContainer, life: Arc<Life>, log: LogSink) -> Exit {
+    /// Reads the disk, which may be a slow card; then as [`Self::begin`].
+    async fn load(self: Arc<Self>, start: StartContainer, life: Arc<Life>, log: LogSink) -> Exit {
+        let (runtime, artifact) = (self.clone(), start.artifact.clone());
+        let load = move || runtime.modules.load(&artifact);
+        match tokio::task::spawn_blocking(load).await {
+            Ok(Ok(module)) => self.begin(start, life, log, &module).await,
+            Ok(Err(error)) => exit::start_error(error.to_string()),
+            Err(error) => exit::start_error(format!("loading failed: {error}")),
+        }
+    }
+
+    /// Starts a container: a program is on its way to its lane when this returns.
+    fn begin(&self, start: StartContainer, life: Arc<Life>, log: LogSink, module: &Module) -> Run {
+        let failed = |why: &str| -> Run { Box::pin(std::future::ready(exit::start_error(why))) };
         let Some(pod) = self.fabric.pod(&start.id.pod) else {
-            return exit::start_error("the pod has no network");
-        };
-        let module = match self.modules.in_use(&start.artifact) {
-            Some(module) => Ok(module),
-            None => {
-                // Reads the disk, which may be a slow card.
-                let (runtime, artifact) = (self.clone(), start.artifact.clone());
-                let load = move || runtime.modules.load(&artifact);
-                match tokio::task::spawn_blocking(load).await {
-                    Ok(loaded) => loaded,
-                    Err(error) => return exit::start_error(format!("loading failed: {error}")),
-                }
-            }
-        };
-        let module = match module {
-            Ok(module) => module,
-            Err(error) => return exit::start_error(error.to_string()),
+            return failed("the pod has no network");
         };
         let Some((usage, memory)) = self.accounts(&start.id) else {
-            return exit::start_error("stopped before it started");
+            return failed("stopped before it started");
         };
         let meter = Meter {
             usage,
@@ -184,7 +189,7 @@ impl Runtime {
             log,
             runtimes: self.runtimes.clone(),
         });
-        container.run(&module, move || deliver(Input::Started(id))).await
+        container.run(module, move || deliver(Input::Started(id)))
     }
 
     fn accounts(&self, id: &ContainerId) -> Option<(Arc<Usage>, Arc<Memory>)> {
@@ -227,7 +232,17 @@ impl Containers for Runtime {
             container = start.id.container,
             attempt = start.id.attempt,
         );
-        self.control.spawn(this.supervise(start, life, sink).instrument(span));
+        let of = Supervised {
+            id: start.id.clone(),
+            log: start.log.clone(),
+            life: life.clone(),
+            sink: sink.clone(),
+        };
+        let run = match self.modules.ready(&start.artifact) {
+            Some(module) => this.begin(start, life, sink, &module),
+            None => Box::pin(this.clone().load(start, life, sink)),
+        };
+        self.control.spawn(this.supervise(of, run).instrument(span));
     }
 
     fn stop(&self, id: &ContainerId, grace: Duration) {
@@ -247,7 +262,11 @@ impl Containers for Runtime {
 
     fn forget_pod(&self, pod_uid: &str) {
         let Some(logs) = self.logs.lock().remove(pod_uid) else { return };
+        let this = self.this.clone();
         self.control.spawn_blocking(move || {
+            if let Some(this) = this.upgrade() {
+                this.modules.drop_gone();
+            }
             for log in logs {
                 // One that was never written, or is gone with its directory, is as good as removed.
                 let _ = std::fs::remove_file(log::older(&log));

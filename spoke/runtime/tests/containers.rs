@@ -58,6 +58,36 @@ async fn what_cannot_run_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_module_that_stays_loaded_is_not_run_once_its_artifact_is_another_or_gone() {
+    let node = node();
+    let artifact = node.dir.path().join("a.cwasm");
+    std::fs::copy(guest("kit"), &artifact).unwrap();
+    let run = async |pod: &str| {
+        let mut start = node.container(pod, &artifact);
+        start.0.args.push("nop".to_owned());
+        node.run(start).await
+    };
+    assert_eq!(run("first").await.code, 0);
+    assert_eq!(run("again").await.code, 0);
+    let junk = node.dir.path().join("junk");
+    std::fs::write(&junk, b"this is no artifact").unwrap();
+    std::fs::rename(&junk, &artifact).unwrap();
+    assert!(run("replaced").await.message.contains("cannot be loaded"));
+    std::fs::remove_file(&artifact).unwrap();
+    assert_eq!(run("gone").await.reason, "StartError");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_is_kept_also_when_its_directory_comes_late() {
+    let node = node();
+    let mut start = node.kit("early", &["fail"]);
+    start.0.log = node.dir.path().join("not/there/yet.log");
+    let log = start.0.log.clone();
+    assert_eq!(node.run(start).await.code, 1);
+    assert!(std::fs::read_to_string(log).unwrap().contains("failed on purpose"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn arguments_environment_and_files_are_what_the_pod_gives() {
     let node = node();
     let mut env = node.kit("env", &["env", "GREETING", "a b"]);

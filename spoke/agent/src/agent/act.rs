@@ -1,6 +1,7 @@
 //! One decided action → the ports. Each answers whether it changed something, so that the pod is decided anew.
 
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::time::Duration;
 
 use freewheel_link::digest::Digest;
@@ -196,24 +197,41 @@ impl Agent {
                 });
             }
         };
+        let (id, log) = (start.id.clone(), start.log.clone());
+        let name = format!("{}/{}", start.namespace, start.pod_name);
+        // First of all: what follows happens beside it, before the agent hears of its start.
+        self.ports.containers.start(start);
         let image = self.image(uid, which);
-        let pulled = if fetched && start.id.attempt == 0 {
+        if let Some(container) = self.pods.get_mut(uid).and_then(|pod| pod.at_mut(which)) {
+            container.begin(&image, digest.to_string());
+        }
+        info!(pod = %name, container = id.container, attempt = id.attempt, "container starts");
+        let pulled = if fetched && id.attempt == 0 {
             format!("Successfully pulled image {image:?}")
         } else {
             format!("Container image {image:?} already present on machine")
         };
         self.event(uid, Some(which), false, "Pulled", pulled);
-        let created = format!("Created container: {}", start.id.container);
+        let created = format!("Created container: {}", id.container);
         self.event(uid, Some(which), false, "Created", created);
-        info!(
-            pod = %format_args!("{}/{}", start.namespace, start.pod_name),
-            container = start.id.container, attempt = start.id.attempt, "container starts"
-        );
-        if let Some(container) = self.pods.get_mut(uid).and_then(|pod| pod.at_mut(which)) {
-            container.begin(&image, digest.to_string());
-        }
-        self.ports.containers.start(start);
+        self.make_log(&id, &log);
         true
+    }
+
+    /// An empty log says that this start is the newest, also before it has written anything.
+    fn make_log(&self, id: &ContainerId, log: &Path) {
+        let files = &*self.config.files;
+        let made = log.parent().map_or(Ok(()), |dir| files.make_dir(dir));
+        if let Err(error) = made.and_then(|()| files.touch(log)) {
+            warn!(pod = id.pod, container = id.container, %error, "cannot make the log");
+        }
+        // `kubectl logs -p` reads the start before this one; older ones go.
+        if let Some(old) = id.attempt.checked_sub(2) {
+            let old = volumes::log_path(&self.config.data, &id.pod, &id.container, old);
+            if let Err(error) = files.remove_file(&old) {
+                warn!(pod = id.pod, %error, "an old log stays");
+            }
+        }
     }
 
     /// Resolves everything that a start needs.
@@ -230,17 +248,6 @@ impl Agent {
         let mounts = volumes::mounts(files, data, &pod.spec, spec)?;
         let attempt = container.next_attempt();
         let log = volumes::log_path(data, uid, &container.name, attempt);
-        // An empty log says that this start is the newest, also before it has written anything.
-        let made = log.parent().map_or(Ok(()), |dir| files.make_dir(dir));
-        made.and_then(|()| files.touch(&log))
-            .map_err(|error| format!("cannot make the log: {error}"))?;
-        // `kubectl logs -p` reads the start before this one; older ones go.
-        if let Some(old) = attempt.checked_sub(2) {
-            let old = volumes::log_path(data, uid, &container.name, old);
-            if let Err(error) = files.remove_file(&old) {
-                warn!(pod = uid, %error, "an old log stays");
-            }
-        }
         let tcp = spec.ports.iter().filter(|port| port.protocol == Protocol::Tcp);
         Ok(Some(StartContainer {
             id: ContainerId { pod: uid.to_owned(), container: container.name.clone(), attempt },

@@ -144,7 +144,7 @@ impl LogFile {
         let file = match &mut self.file {
             Some(file) => file,
             closed => {
-                let file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+                let file = open(&self.path)?;
                 self.size = file.metadata()?.len();
                 closed.insert(file)
             }
@@ -153,6 +153,18 @@ impl LogFile {
         self.size += bytes.len() as u64;
         self.total += bytes.len() as u64;
         Ok(())
+    }
+}
+
+/// A container starts before its log's directory is there for sure.
+fn open(log: &Path) -> io::Result<File> {
+    let open = || OpenOptions::new().create(true).append(true).open(log);
+    match (open(), log.parent()) {
+        (Err(error), Some(dir)) if error.kind() == io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(dir)?;
+            open()
+        }
+        (opened, _) => opened,
     }
 }
 
