@@ -31,6 +31,10 @@ pub(super) fn warnings(spec: &Value, path: &str) -> Vec<String> {
     let mut found = classes::warnings(classes::POD, spec, path);
     let affinity = spec.get("affinity").unwrap_or(&Value::Null);
     found.extend(classes::warnings(classes::AFFINITY, affinity, &format!("{path}.affinity")));
+    for (i, toleration) in list(spec, "/tolerations").iter().enumerate() {
+        let path = format!("{path}.tolerations[{i}]");
+        found.extend(classes::warnings(classes::TOLERATION, toleration, &path));
+    }
     for (list, i, container) in containers(spec) {
         let path = format!("{path}.{list}[{i}]");
         found.extend(classes::warnings(classes::CONTAINER, container, &path));

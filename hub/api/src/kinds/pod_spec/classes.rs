@@ -245,6 +245,15 @@ pub const AFFINITY: &[Field] = &[
     kept("podAntiAffinity", NOT_SCHEDULED_BY),
 ];
 
+/// Toleration.
+pub const TOLERATION: &[Field] = &[
+    works("effect"),
+    works("key"),
+    works("operator"),
+    kept("tolerationSeconds", "pods are not evicted from their node by taints"),
+    works("value"),
+];
+
 const OUTSIDE: &str = "addresses outside of the cluster are not announced; use a NodePort";
 
 /// ServiceSpec.
@@ -291,6 +300,7 @@ pub const TABLES: &[(&str, &[Field])] = &[
     ("VolumeProjection", PROJECTION),
     ("PodSpec", POD),
     ("Container", CONTAINER),
+    ("Toleration", TOLERATION),
     ("ContainerPort", PORT),
     ("VolumeMount", MOUNT),
     ("EnvVarSource", ENV_SOURCE),
@@ -360,6 +370,9 @@ mod tests {
             "preemptionPolicy": "PreemptLowerPriority", "restartPolicy": "Always",
         });
         assert_eq!(warnings(POD, &quiet, "spec"), Vec::<String>::new());
+        let evicted =
+            json!({"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300});
+        assert_eq!(warnings(TOLERATION, &evicted, "t").len(), 1);
         let loud =
             json!({"securityContext": {"runAsUser": 1000}, "hostNetwork": true, "priority": 5});
         let fields: Vec<_> = warnings(POD, &loud, "spec")
