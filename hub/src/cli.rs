@@ -127,7 +127,7 @@ pub struct KubeconfigOptions {
 pub struct PushOptions {
     /// A Wasm component
     pub file: PathBuf,
-    /// NAME[:TAG], as pods will write it in `image:`
+    /// NAME or NAME:TAG, as pods will write it in `image:`
     pub name: String,
     /// Else $KUBECONFIG
     #[arg(long)]
