@@ -127,7 +127,7 @@ pub struct ContainerV1 {
     pub image: String,
     /// What the hub found behind `image`.
     pub module: ModuleV1,
-    /// command then args; the first is argv[0]. Empty: the image's name.
+    /// command then args; the first is the name it runs under. Empty: the image's name.
     pub args: Vec<String>,
     /// envFrom, in order, before `env`.
     pub env_from: Vec<EnvFromV1>,
