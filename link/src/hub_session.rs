@@ -160,6 +160,9 @@ impl HubSession {
                 self.forget(generation);
                 Ok(Some(Effect::Drifted))
             }
+            SpokeToHub::Datagram(_) => {
+                Err(Reason::Violation("a pod's datagram on the session's stream".into()))
+            }
         }
     }
 

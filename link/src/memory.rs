@@ -112,6 +112,10 @@ impl Transport for Memory {
         let _ = self.datagrams_out.try_send(bytes);
     }
 
+    fn offer_datagram(&self, bytes: Bytes) -> bool {
+        1 < self.datagrams_out.capacity() && self.datagrams_out.try_send(bytes).is_ok()
+    }
+
     async fn datagram(&self) -> Result<Bytes, Closed> {
         self.unless_closed(async { self.datagrams_in.lock().await.recv().await }).await
     }

@@ -6,12 +6,14 @@
 //! spoke ──Open::Tunnel───▶ hub ──Open::Tunnel──▶ spoke      Answer, then raw bytes both ways
 //! hub ────Open::Logs─────▶ spoke    Answer, then the log's raw bytes
 //! heartbeat: SpokeToHub::Heartbeat as a datagram; the next one says the same, so one may be lost
+//! pods' UDP: Datagram as a datagram, spoke ──▶ hub ──▶ spoke; never on a stream
 //! ```
 //!
 //! A variant's position is its number on the wire: add at the end, never remove. Structs are frozen.
 
 use std::net::SocketAddrV4;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::Envelope;
@@ -32,7 +34,7 @@ pub const HEARTBEAT_SECONDS: u16 = 10;
 /// A part of a plan stops taking records at this size, so that heartbeats and logs get between.
 pub const MAX_PART: usize = 256 * 1024;
 
-/// Spoke to hub, on the session's stream; `Heartbeat` also as a datagram.
+/// Spoke to hub, on the session's stream; `Heartbeat` also, `Datagram` only as a datagram.
 #[expect(
     clippy::large_enum_variant,
     reason = "one message lives at a time, on its way to a stream"
@@ -69,6 +71,8 @@ pub enum SpokeToHub {
         /// What is held.
         generation: Generation,
     },
+    /// A pod's, for a pod on another spoke. Only as a datagram.
+    Datagram(DatagramV1),
 }
 
 /// How a spoke greets. Frozen bytes.
@@ -99,6 +103,8 @@ pub enum HubToSpoke {
     ReportsTaken(ReportStamp),
     /// The hub closes the session.
     Goodbye(Reason),
+    /// From a pod on another spoke. Only as a datagram.
+    Datagram(DatagramV1),
 }
 
 /// The hub's greeting. Frozen bytes.
@@ -231,6 +237,19 @@ pub struct TunnelV1 {
     pub from: SocketAddrV4,
     /// To whom.
     pub to: SocketAddrV4,
+}
+
+/// A UDP datagram between pods of one realm on different spokes. Frozen bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatagramV1 {
+    /// Realm of both.
+    pub realm: ClusterName,
+    /// Who sends.
+    pub from: SocketAddrV4,
+    /// To whom.
+    pub to: SocketAddrV4,
+    /// Its payload, as much of it as fits into one packet of the link.
+    pub payload: Bytes,
 }
 
 /// How the other side takes an [`Open`].

@@ -36,6 +36,8 @@ pub const IDLE: Duration = Duration::from_secs(30);
 /// A handshake takes a few round trips: one that takes longer holds memory for nobody, and a spoke whose
 /// hub is down tries again soon.
 pub const HANDSHAKE: Duration = Duration::from_secs(5);
+/// What pods' datagrams leave of the send buffer: a heartbeat and its bookkeeping take less.
+const HEARTBEAT_ROOM: usize = 1 << 10;
 /// Handshakes that wait to be taken; more are dropped and come again.
 const MAX_PENDING: usize = 8192;
 /// Bytes that wait with them.
@@ -260,6 +262,13 @@ impl Transport for Quic {
     fn send_datagram(&self, bytes: Bytes) {
         // Lost is lost: the next one says the same. A dead connection shows itself elsewhere.
         let _ = self.0.send_datagram(bytes);
+    }
+
+    fn offer_datagram(&self, bytes: Bytes) -> bool {
+        // A full buffer drops its oldest datagram: that must not be a heartbeat.
+        let fits = self.0.max_datagram_size().is_some_and(|most| bytes.len() <= most);
+        let room = bytes.len() + HEARTBEAT_ROOM <= self.0.datagram_send_buffer_space();
+        fits && room && self.0.send_datagram(bytes).is_ok()
     }
 
     async fn datagram(&self) -> Result<Bytes, Closed> {

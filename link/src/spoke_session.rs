@@ -104,6 +104,9 @@ impl SpokeSession {
             (_, false) => Err(Reason::Violation("something came before the welcome".into())),
             (HubToSpoke::Plan(part), true) => self.gather(part),
             (HubToSpoke::ReportsTaken(stamp), true) => Ok(Some(Effect::ReportsTaken(stamp))),
+            (HubToSpoke::Datagram(_), true) => {
+                Err(Reason::Violation("a pod's datagram on the session's stream".into()))
+            }
         }
     }
 

@@ -356,6 +356,15 @@ fn streams() {
         to: SocketAddrV4::new(Ipv4Addr::new(10, 64, 1, 2), 80),
     };
     frozen(&Open::Tunnel(tunnel), "0304726f6f740a400002a01f0a40010250");
+    let datagram = DatagramV1 {
+        realm: ClusterName::root(),
+        from: SocketAddrV4::new(Ipv4Addr::new(10, 64, 0, 2), 4000),
+        to: SocketAddrV4::new(Ipv4Addr::new(10, 64, 1, 2), 53),
+        payload: bytes::Bytes::from_static(b"who?"),
+    };
+    let body = "04726f6f740a400002a01f0a400102350477686f3f";
+    frozen(&SpokeToHub::Datagram(datagram.clone()), &format!("06{body}"));
+    frozen(&HubToSpoke::Datagram(datagram), &format!("04{body}"));
     frozen(&Answer::Ready, "00");
     frozen(&Answer::Refused(RefusalV1::new("NotFound", "m")), "01084e6f74466f756e64016d");
     let signer = SignerCert { key: [3; 32], not_after: 300, signature: vec![4; 64] };

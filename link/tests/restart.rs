@@ -1,4 +1,5 @@
-//! What happens on the wire when a hub is killed and started again, and what a heartbeat costs there.
+//! What happens on the wire when a hub is killed and started again, what a heartbeat costs there, and what
+//! pods leave of the link to it.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -154,4 +155,17 @@ async fn an_acknowledged_heartbeat_costs_at_most_200_bytes_on_the_wire() {
     let cost = costs[costs.len() / 2];
     println!("{cost} B per acknowledged heartbeat, IPv4 and UDP headers included");
     assert!(cost <= 200, "{cost}");
+}
+
+#[tokio::test]
+async fn pods_datagrams_leave_room_for_heartbeats_and_never_exceed_a_packet() {
+    let fleet = Fleet::new();
+    let hub = fleet.hub(ANYWHERE, b"secret");
+    let (_endpoint, near, far) = connected(&fleet, &hub).await;
+    assert!(!near.offer_datagram(Bytes::from(vec![0; 2000])), "larger than any packet");
+    // Nothing is sent between these lines: this runtime has one thread.
+    let taken = (0..64).take_while(|_| near.offer_datagram(Bytes::from(vec![1; 1000]))).count();
+    assert!((8..16).contains(&taken), "{taken}");
+    near.send_datagram(Bytes::from_static(b"beat"));
+    assert_eq!(far.datagram().await.unwrap(), vec![1; 1000], "the first one was not pushed out");
 }

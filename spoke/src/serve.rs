@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use freewheel_link::message::{LogsV1, RefusalV1, TunnelV1};
+use freewheel_link::message::{DatagramV1, LogsV1, RefusalV1, TunnelV1};
 use freewheel_link::names::ClusterName;
 use freewheel_spoke_agent::admission::is_path_segment;
 use freewheel_spoke_agent::uplink::{Duplex, FetchError, Handle, LogStream, Serve};
@@ -46,6 +46,11 @@ impl Serve for Here {
         }
         let conn = self.fabric.dial(&realm, from.into(), to.into()).await.map_err(refuse)?;
         Ok(Box::new(conn))
+    }
+
+    fn datagram(&self, datagram: DatagramV1) {
+        let DatagramV1 { realm, from, to, payload } = datagram;
+        self.fabric.accept_datagram(&realm, from, to, payload);
     }
 }
 
@@ -146,6 +151,16 @@ impl Remote for Elsewhere {
                 Err(_) => Err(NetError::Unreachable),
             }
         })
+    }
+
+    fn send_datagram(
+        &self,
+        realm: &ClusterName,
+        from: SocketAddrV4,
+        to: SocketAddrV4,
+        payload: Bytes,
+    ) {
+        self.0.send_datagram(DatagramV1 { realm: realm.clone(), from, to, payload });
     }
 }
 

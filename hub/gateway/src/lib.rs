@@ -10,12 +10,14 @@
 //! refusals   what cannot be planned, where its user looks
 //! records    sessions, acked revisions, pod ranges in the store
 //! streams    modules, logs, tunnels
+//! datagrams  UDP of pods between spokes
 //! ```
 //!
 //! Guarantees: nobody is served before the handshake proves who they are; strangers cost bounded memory
 //! and time; one spoke cannot slow another.
 
 mod authority;
+mod datagrams;
 mod enrol;
 mod events;
 mod interest;
@@ -28,6 +30,7 @@ mod streams;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use freewheel_hub_api::images::Images;
@@ -77,6 +80,8 @@ pub(crate) struct Inner {
     pub(crate) links: Mutex<BTreeMap<ClusterName, Link>>,
     /// What spokes held when they were last seen.
     pub(crate) known: Mutex<BTreeMap<ClusterName, Held>>,
+    /// Pods' datagrams that were not relayed.
+    pub(crate) lost: AtomicU64,
     joining: Semaphore,
     joins: Mutex<(u32, Option<Instant>)>,
 }
@@ -106,6 +111,7 @@ impl Gateway {
             interest: interest::Interest::default(),
             links: Mutex::default(),
             known: Mutex::default(),
+            lost: AtomicU64::new(0),
             joining: Semaphore::new(JOINS),
             joins: Mutex::new((JOIN_BURST, None)),
         };
@@ -133,6 +139,12 @@ impl Gateway {
     #[must_use]
     pub fn connected(&self) -> Vec<ClusterName> {
         self.inner.links.lock().keys().cloned().collect()
+    }
+
+    /// Datagrams of pods that were refused or dropped since the start.
+    #[must_use]
+    pub fn lost_datagrams(&self) -> u64 {
+        self.inner.lost.load(Ordering::Relaxed)
     }
 
     /// The plan that a connected spoke holds, where nothing newer is wanted or on its way to it.

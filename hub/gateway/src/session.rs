@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::interest::Bell;
-use crate::{Inner, Link, events, node, records, refusals, reports, streams};
+use crate::{Inner, Link, datagrams, events, node, records, refusals, reports, streams};
 
 /// The greeting is the first thing a spoke says.
 const GREETING: Duration = Duration::from_secs(10);
@@ -289,8 +289,9 @@ impl Talk<'_> {
             let bytes = self.link.datagram().await?;
             match frame::decode(&bytes)? {
                 beat @ SpokeToHub::Heartbeat { .. } => self.hear(beat, None).await?,
+                SpokeToHub::Datagram(sent) => datagrams::relay(self.inner, self.cluster, sent),
                 _ => {
-                    let text = "only heartbeats come as datagrams";
+                    let text = "only heartbeats and pods' datagrams come as datagrams";
                     return Err(End::Left(Reason::Violation(text.into())));
                 }
             }

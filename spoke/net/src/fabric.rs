@@ -1,9 +1,10 @@
 //! A node's whole pod network: realms side by side, and the doors in from the node's own address.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{Protocol, ServiceV1};
 use freewheel_spoke_agent::ports::{Network, PodNetwork};
@@ -15,7 +16,7 @@ use crate::conn::{ConnIo, Side};
 use crate::error::NetError;
 use crate::node_port::{Door, NodePorts, PortProblem, Target};
 use crate::pod::PodNet;
-use crate::realm::Realm;
+use crate::realm::{Realm, is_pod_address};
 use crate::remote::{Remote, Shared, Stream};
 
 /// A node's whole pod network.
@@ -115,6 +116,24 @@ impl Fabric {
         let conn = pod.take(outside(from), to, to)?;
         self.shared.bridge(conn, stream, ());
         Ok(())
+    }
+
+    /// Takes in a datagram from a pod on another node. It gets lost when its pod is not here, and never goes
+    /// on to a third node.
+    pub fn accept_datagram(
+        &self,
+        realm: &ClusterName,
+        from: SocketAddrV4,
+        to: SocketAddrV4,
+        bytes: Bytes,
+    ) {
+        if !is_pod_address(*from.ip()) || !is_pod_address(*to.ip()) {
+            return;
+        }
+        let known = self.realms.read().get(realm).cloned();
+        if let Some(pod) = known.and_then(|realm| realm.pod_at((*to.ip()).into())) {
+            pod.deliver_udp(from.into(), to.into(), bytes);
+        }
     }
 
     /// Closes all doors and waits until no task of the network runs any more.

@@ -26,7 +26,7 @@ use crate::service::Service;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// All pod addresses of every realm: 10.64.0.0/10.
-fn is_pod_address(ip: Ipv4Addr) -> bool {
+pub(crate) fn is_pod_address(ip: Ipv4Addr) -> bool {
     ip.octets()[0] == 10 && ip.octets()[1] & 0xc0 == 64
 }
 
@@ -204,8 +204,17 @@ impl Realm {
             pod.deliver_udp(from, to, bytes);
             return Ok(());
         }
+        if let (SocketAddr::V4(from), SocketAddr::V4(to), Some(remote)) =
+            (from, to, self.shared.remote())
+            // The node's own address is the same on every node: an answer to it would go astray.
+            && is_pod_address(*from.ip())
+            && is_pod_address(*to.ip())
+        {
+            remote.send_datagram(&self.name, from, to, bytes);
+            return Ok(());
+        }
         match self.nobody(to.ip()) {
-            // A datagram to a pod that is gone, or on another node, gets lost as datagrams do.
+            // A datagram to a pod that is gone gets lost as datagrams do.
             NetError::Unreachable => Ok(()),
             error => Err(error),
         }

@@ -1,8 +1,9 @@
 //! What all realms share: the way to other nodes, the DNS domain, and the tasks that carry bytes.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use freewheel_link::names::ClusterName;
 use futures::future::BoxFuture;
 use parking_lot::RwLock;
@@ -21,7 +22,8 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
 
-/// The way to pods on other nodes (the link). It gets every connection to a pod address that is not here.
+/// The way to pods on other nodes (the link). It gets every connection
+/// and every datagram of a pod to a pod address that is not here.
 pub trait Remote: Send + Sync {
     /// Opens a stream to a pod of this realm; the far side hands it to its own fabric.
     fn connect(
@@ -30,6 +32,9 @@ pub trait Remote: Send + Sync {
         from: SocketAddr,
         to: SocketAddr,
     ) -> BoxFuture<'static, Result<Box<dyn Stream>, NetError>>;
+
+    /// Sends a pod's datagram to a pod of this realm, or drops it. It must not wait.
+    fn send_datagram(&self, _: &ClusterName, _: SocketAddrV4, _: SocketAddrV4, _: Bytes) {}
 }
 
 /// What all realms of a node share.

@@ -418,6 +418,47 @@ async fn a_tunnel_is_relayed_between_leased_addresses_only() {
 }
 
 #[tokio::test]
+async fn a_pods_datagram_is_relayed_between_leased_addresses_only() {
+    let hub = Hub::new(true).await;
+    let mut links = Vec::new();
+    for name in ["pi-7", "pi-8"] {
+        let accepted = hub.join(&Device::new(), name, TOKEN).await.unwrap();
+        records::lease(hub.objects.store(), &ClusterName::root(), &accepted.cluster, 1)
+            .await
+            .unwrap();
+        let link = hub.connect(ALPN_SESSION, Some(CertificateDer::from(accepted.certificate)));
+        let mut session = greet(&*link, hello(name)).await;
+        assert!(matches!(heard(&mut session).await, HubToSpoke::Welcome(_)));
+        links.push((link, session));
+    }
+    let root = ClusterName::root();
+    let other = ClusterName::try_from("pi-8").unwrap();
+    let datagram = |realm: &ClusterName, from: &str, to: &str| DatagramV1 {
+        realm: realm.clone(),
+        from: from.parse().unwrap(),
+        to: to.parse().unwrap(),
+        payload: bytes::Bytes::from_static(b"who?"),
+    };
+    let good = datagram(&root, "10.64.0.2:4000", "10.64.1.2:53");
+    // Nothing overtakes on this link: what comes first is the first that was let through.
+    for sent in [
+        datagram(&root, "10.64.1.2:4000", "10.64.1.3:53"),
+        datagram(&root, "169.254.64.1:4000", "10.64.1.2:53"),
+        datagram(&root, "10.64.0.2:4000", "10.64.9.2:53"),
+        datagram(&other, "10.64.0.2:4000", "10.64.1.2:53"),
+        good.clone(),
+    ] {
+        let bytes = postcard::to_stdvec(&SpokeToHub::Datagram(sent)).unwrap();
+        assert!(links[0].0.offer_datagram(bytes.into()));
+    }
+    let next = links[1].0.datagram();
+    let heard = tokio::time::timeout(std::time::Duration::from_secs(10), next).await;
+    let heard = heard.unwrap().unwrap();
+    assert_eq!(frame::decode::<HubToSpoke>(&heard).unwrap(), HubToSpoke::Datagram(good));
+    assert_eq!(hub.gateway.lost_datagrams(), 4);
+}
+
+#[tokio::test]
 async fn join_answers_are_one_of_three() {
     // What a device reads from a hub is bounded as well.
     assert!(frame::decode::<JoinAnswer>(&[3]).is_err());

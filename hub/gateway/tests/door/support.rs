@@ -19,8 +19,8 @@ pub(crate) use freewheel_link::generation::Generation;
 pub(crate) use freewheel_link::join::{self, JoinAnswer, JoinError, JoinRefusal, JoinRequestV1};
 pub(crate) use freewheel_link::memory;
 pub(crate) use freewheel_link::message::{
-    ALPN_JOIN, ALPN_SESSION, Answer, HelloV1, HubToSpoke, ModuleHeaderV1, ModuleRequestV1, Open,
-    PROTOCOL, Reason, SpokeToHub, TunnelV1,
+    ALPN_JOIN, ALPN_SESSION, Answer, DatagramV1, HelloV1, HubToSpoke, ModuleHeaderV1,
+    ModuleRequestV1, Open, PROTOCOL, Reason, SpokeToHub, TunnelV1,
 };
 pub(crate) use freewheel_link::names::ClusterName;
 pub(crate) use freewheel_link::quic::{ClientTls, Dialer, Endpoint, Socket, any_port};

@@ -157,6 +157,7 @@ impl Driver {
             ended = self.speak(&mut send, started) => ended,
             ended = self.beat(link, started) => ended,
             ended = accept(link, serve) => ended,
+            ended = datagrams(link, serve) => ended,
             closed = link.closed() => Err(End::Closed(closed)),
         };
         let goodbye = match &ended {
@@ -282,6 +283,20 @@ impl Driver {
             }
             let soon = started.elapsed() + Duration::from_secs(1);
             sleep_until(started + next.unwrap_or(soon)).await;
+        }
+    }
+}
+
+/// Datagrams from pods elsewhere. One that cannot be read is lost like any other.
+async fn datagrams(
+    link: &Arc<dyn Transport>,
+    serve: &Arc<dyn Serve>,
+) -> Result<std::convert::Infallible, End> {
+    loop {
+        match frame::decode(&link.datagram().await?) {
+            Ok(HubToSpoke::Datagram(datagram)) => serve.datagram(datagram),
+            Ok(_) => debug!("the hub sent something else than a pod's datagram"),
+            Err(error) => debug!(%error, "a datagram of the hub cannot be read"),
         }
     }
 }

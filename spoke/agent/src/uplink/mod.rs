@@ -17,11 +17,12 @@ pub mod join;
 mod streams;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use freewheel_link::digest::SetDigest;
 use freewheel_link::generation::Generation;
-use freewheel_link::message::{LogsV1, RefusalV1, TunnelV1};
+use freewheel_link::message::{DatagramV1, LogsV1, RefusalV1, SpokeToHub, TunnelV1};
 use freewheel_link::names::ClusterName;
 use freewheel_link::report::{NodeStatusV1, Report, ReportStamp};
 use freewheel_link::spoke_session::SpokeSession;
@@ -66,6 +67,8 @@ pub trait Serve: Send + Sync + 'static {
     async fn logs(&self, request: LogsV1) -> Result<LogStream, RefusalV1>;
     /// A connection to a pod here, from a pod elsewhere.
     async fn tunnel(&self, request: TunnelV1) -> Result<Box<dyn Duplex>, RefusalV1>;
+    /// A datagram for a pod here, from a pod elsewhere. It must not wait.
+    fn datagram(&self, _datagram: DatagramV1) {}
 }
 
 /// The uplink as the rest of the spoke holds it. Cheap to clone; works, without effect, while offline.
@@ -80,12 +83,14 @@ struct Shared {
     news: Notify,
     /// The connection of the session that is up.
     link: watch::Sender<Option<Arc<dyn Transport>>>,
+    /// Datagrams of pods that the link did not take.
+    lost: AtomicU64,
 }
 
 impl Default for Shared {
     fn default() -> Self {
         let link = watch::Sender::new(None);
-        Self { state: Mutex::new(State::default()), news: Notify::new(), link }
+        Self { state: Mutex::default(), news: Notify::new(), link, lost: AtomicU64::new(0) }
     }
 }
 
@@ -115,6 +120,24 @@ impl Handle {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.shared.link.borrow().is_some()
+    }
+
+    /// Sends a pod's datagram to a pod elsewhere, or drops it: without a session, on a full link, and when
+    /// it is larger than a packet of the link.
+    pub fn send_datagram(&self, datagram: DatagramV1) {
+        let sent = self.shared.link.borrow().as_ref().is_some_and(|link| {
+            postcard::to_stdvec(&SpokeToHub::Datagram(datagram))
+                .is_ok_and(|bytes| link.offer_datagram(bytes.into()))
+        });
+        if !sent {
+            self.shared.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Datagrams that [`Handle::send_datagram`] has dropped.
+    #[must_use]
+    pub fn lost_datagrams(&self) -> u64 {
+        self.shared.lost.load(Ordering::Relaxed)
     }
 }
 

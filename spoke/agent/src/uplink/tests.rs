@@ -9,7 +9,8 @@ use freewheel_link::frame::{self, FrameReader};
 use freewheel_link::generation::Generation;
 use freewheel_link::memory::{self, Memory};
 use freewheel_link::message::{
-    Answer, HubToSpoke, LogsV1, Open, PROTOCOL, PlanV1, RefusalV1, SpokeToHub, TunnelV1, WelcomeV1,
+    Answer, DatagramV1, HubToSpoke, LogsV1, Open, PROTOCOL, PlanV1, RefusalV1, SpokeToHub,
+    TunnelV1, WelcomeV1,
 };
 use freewheel_link::names::ClusterName;
 use freewheel_link::report::{NodeStatusV1, Report, ReportStamp};
@@ -163,6 +164,15 @@ async fn plans_reach_the_agent_and_answers_reach_the_hub() {
     frame::write(&mut send, &HubToSpoke::ReportsTaken(stamp(1))).await.unwrap();
     assert!(matches!(input(&mut bench).await, Input::ReportsTaken(taken) if taken == stamp(1)));
 
+    let datagram = DatagramV1 {
+        realm: ClusterName::root(),
+        from: "10.64.0.2:4000".parse().unwrap(),
+        to: "10.64.1.2:53".parse().unwrap(),
+        payload: bytes::Bytes::from_static(b"who?"),
+    };
+    bench.handle.send_datagram(datagram.clone());
+    let sent = frame::decode::<SpokeToHub>(&soon(hub.datagram()).await.unwrap()).unwrap();
+    assert_eq!((sent, bench.handle.lost_datagrams()), (SpokeToHub::Datagram(datagram), 0));
     let beat = frame::decode::<SpokeToHub>(&soon(hub.datagram()).await.unwrap()).unwrap();
     assert_eq!(beat, SpokeToHub::Heartbeat { generation: to, digest: SetDigest::default() });
     bench.stop.cancel();

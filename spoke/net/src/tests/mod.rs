@@ -2,7 +2,7 @@
 
 mod doors;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -323,6 +323,57 @@ impl Remote for Wire {
         let accepted = self.0.accept_remote(realm, from, to, far);
         async move { accepted.map(|()| Box::new(near) as Box<dyn Stream>) }.boxed()
     }
+
+    fn send_datagram(
+        &self,
+        realm: &ClusterName,
+        from: SocketAddrV4,
+        to: SocketAddrV4,
+        bytes: Bytes,
+    ) {
+        self.0.accept_datagram(realm, from, to, bytes);
+    }
+}
+
+#[tokio::test]
+async fn datagrams_reach_pods_on_another_node_and_are_answered_from_the_services_address() {
+    let (here, there) = (fabric(), fabric());
+    here.set_remote(Arc::new(Wire(there.clone())));
+    there.set_remote(Arc::new(Wire(here.clone())));
+    let client = add(&here, "client", "10.64.0.2");
+    let dns = add(&there, "dns", "10.64.1.1");
+    let server = dns.bind_udp(at("0.0.0.0:5353")).unwrap();
+    let spec =
+        service("dns").at("10.128.0.9").any_port(53, Protocol::Udp, None).to("10.64.1.1", 5353);
+    here.set_service(&ClusterName::root(), "default", "dns", Some(spec.0));
+    for to in ["10.64.1.1:5353", "10.128.0.9:53"] {
+        let socket = client.bind_udp(at("0.0.0.0:0")).unwrap();
+        client.send_udp(&socket, at(to), Bytes::from_static(b"who?")).unwrap();
+        let (asked, from) = server.recv().await;
+        assert_eq!((&asked[..], from.ip()), (&b"who?"[..], client.ip().into()));
+        dns.send_udp(&server, from, Bytes::from_static(b"me")).unwrap();
+        assert_eq!(socket.recv().await, (Bytes::from_static(b"me"), at(to)));
+    }
+}
+
+#[tokio::test]
+async fn datagrams_from_another_node_stay_in_their_realm_and_go_no_further() {
+    let (here, third) = (fabric(), fabric());
+    here.set_remote(Arc::new(Wire(third.clone())));
+    let dns = add(&here, "dns", "10.64.1.1");
+    let server = dns.bind_udp(at("0.0.0.0:53")).unwrap();
+    let elsewhere = add(&third, "dns", "10.64.2.1").bind_udp(at("0.0.0.0:53")).unwrap();
+    let other = ClusterName::try_from("pi-7").unwrap();
+    let send = |realm: &ClusterName, from: &str, to: &str| {
+        let bytes = Bytes::from_static(b"who?");
+        here.accept_datagram(realm, from.parse().unwrap(), to.parse().unwrap(), bytes);
+    };
+    send(&other, "10.64.0.2:4000", "10.64.1.1:53");
+    send(&ClusterName::root(), "169.254.64.1:4000", "10.64.1.1:53");
+    send(&ClusterName::root(), "10.64.0.2:4000", "10.64.2.1:53");
+    assert_eq!((server.try_recv(), elsewhere.try_recv()), (None, None));
+    send(&ClusterName::root(), "10.64.0.2:4000", "10.64.1.1:53");
+    assert_eq!(server.try_recv(), Some((Bytes::from_static(b"who?"), at("10.64.0.2:4000"))));
 }
 
 #[tokio::test]
