@@ -283,3 +283,43 @@ fn hear(address: SocketAddr) -> std::io::Result<String> {
     stream.read_to_string(&mut said)?;
     Ok(said)
 }
+
+/// A UDP server on one spoke, asked by its Service's name and by its address from the other.
+const DATAGRAMS: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: echo, labels: {app: echo}}
+spec:
+  nodeSelector: {kubernetes.io/hostname: pi-2}
+  containers:
+    - name: kit
+      image: kit:v1
+      args: [udp-echo, '0.0.0.0:7000']
+      ports: [{containerPort: 7000, protocol: UDP}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: echo}
+spec:
+  selector: {app: echo}
+  ports: [{port: 70, targetPort: 7000, protocol: UDP}]
+";
+
+#[test]
+fn datagrams_reach_a_pod_on_another_spoke_and_come_back() {
+    let fleet = Fleet::with(&["pi-1", "pi-2"]);
+    fleet.push("kit", "kit:v1");
+    let kubectl = fleet.kubectl();
+    kubectl.apply(DATAGRAMS);
+    fleet.pods_ready(&kubectl, "app=echo", 1);
+    let ip = kubectl.run(&["get", "pod", "echo", "-o", "jsonpath={.status.podIP}"]);
+    for (name, address) in [("by-name", "echo:70".to_owned()), ("by-address", format!("{ip}:7000"))]
+    {
+        kubectl.apply(&asker(name, "default", "pi-1", &[("kit", &["udp-ask", &address, name])]));
+        eventually(&format!("a datagram came back {name}"), PATIENCE, || {
+            let said = kubectl.try_run(&["logs", name]);
+            let heard = said.out.contains(&format!("datagram: {name}"));
+            if heard { Ok(()) } else { Err(format!("{}{}", said.out, said.err)) }
+        });
+    }
+}

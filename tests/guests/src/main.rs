@@ -39,6 +39,8 @@ fn main() -> ExitCode {
         ["ask-until", address, text] => ask_until(address, text),
         ["ask-each", addresses @ ..] => ask_each(addresses),
         ["try", address] => try_once(address),
+        ["udp-echo", address] => udp_echo(address),
+        ["udp-ask", address, text] => udp_ask(address, text),
         ["lookup-until", count, name] => lookup_until(count, name),
         other => Err(std::io::Error::other(format!("no such verb: {other:?}"))),
     };
@@ -171,6 +173,36 @@ fn ask_until(address: &str, text: &str) -> std::io::Result<()> {
             Err(error) => println!("not yet: {error}"),
         }
         std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Sends every datagram back to where it came from.
+fn udp_echo(address: &str) -> std::io::Result<()> {
+    let socket = std::net::UdpSocket::bind(address)?;
+    println!("listening on {address}");
+    let mut buffer = [0; 2048];
+    loop {
+        let (read, from) = socket.recv_from(&mut buffer)?;
+        socket.send_to(&buffer[..read], from)?;
+    }
+}
+
+/// Sends a datagram every 200 ms until one comes back; datagrams may get lost.
+fn udp_ask(address: &str, text: &str) -> std::io::Result<()> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    socket.set_nonblocking(true)?;
+    socket.connect(address)?;
+    let mut buffer = [0; 2048];
+    loop {
+        match socket.send(text.as_bytes()) {
+            Ok(_) => {}
+            Err(error) => println!("not yet: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        if let Ok(read) = socket.recv(&mut buffer) {
+            println!("datagram: {}", String::from_utf8_lossy(&buffer[..read]));
+            return Ok(());
+        }
     }
 }
 
