@@ -9,15 +9,19 @@ use crate::command::{Stop, output, root};
 const WARN_LINES: usize = 400;
 const STOP_LINES: usize = 600;
 
-/// Words that speak of where the work was done instead of what it does.
-const FOREIGN: [&str; 3] = ["/work/main", "/work/shared", "/root/"];
+/// Paths that speak of where the work was done instead of what it does: of this checkout, of its user.
+fn foreign() -> Vec<String> {
+    let home = std::env::var("HOME").ok().filter(|home| 1 < home.len()).map(|home| home + "/");
+    [Some(root().display().to_string()), home].into_iter().flatten().collect()
+}
 
 /// Prints what is untidy and stops when it must be mended.
 pub fn run() -> Result<(), Stop> {
     let mut wrong = layers::check()?;
+    let foreign = foreign();
     for file in tracked()? {
         let Ok(text) = std::fs::read_to_string(root().join(&file)) else { continue };
-        wrong.extend(look_at(&file, &text));
+        wrong.extend(look_at(&file, &text, &foreign));
     }
     for line in &wrong {
         println!("tidy: {line}");
@@ -34,7 +38,7 @@ fn tracked() -> Result<Vec<PathBuf>, Stop> {
     Ok(list.lines().map(PathBuf::from).collect())
 }
 
-fn look_at(file: &Path, text: &str) -> Vec<String> {
+fn look_at(file: &Path, text: &str, foreign: &[String]) -> Vec<String> {
     let mut wrong = Vec::new();
     let shown = file.display();
     if file.extension().is_some_and(|ext| ext == "rs") {
@@ -53,11 +57,8 @@ fn look_at(file: &Path, text: &str) -> Vec<String> {
             wrong.push(format!("{shown}: the first lines of a file are its map (//!)"));
         }
     }
-    // This file has to name them.
-    if !file.ends_with("xtask/src/tidy/mod.rs") {
-        for word in FOREIGN.iter().filter(|word| text.contains(**word)) {
-            wrong.push(format!("{shown} speaks of a machine's path: {word}"));
-        }
+    for path in foreign.iter().filter(|path| text.contains(path.as_str())) {
+        wrong.push(format!("{shown} speaks of a machine's path: {path}"));
     }
     wrong
 }
