@@ -30,8 +30,8 @@ pub struct Artifact {
 /// The hub's modules (hub-modules), as gateway and plan see them.
 #[async_trait]
 pub trait Images: Send + Sync {
-    /// What a reference stands for now. Never waits for another registry: an outside image that was not pulled yet
-    /// answers `ErrImagePull` and is fetched meanwhile; [`Images::changed`] tells when to ask again.
+    /// What a reference stands for now in the hub's own registry. Images of other registries answer
+    /// `ErrImagePull` with what to do instead; [`Images::changed`] tells when to ask again.
     fn resolve(&self, reference: &str) -> Result<Digest, ImageProblem>;
     /// Counts up whenever an answer of `resolve` may have changed.
     fn changed(&self) -> tokio::sync::watch::Receiver<u64>;
