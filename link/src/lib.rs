@@ -5,6 +5,7 @@
 //! record_set                  the set of records, its digest, deltas
 //! plan                        records the hub pushes      (frozen bytes)
 //! report                      what a spoke tells back     (frozen bytes)
+//! allocatable                 what of a device is its guests'
 //! message                     envelopes on the streams    (append-only)
 //! frame                       length-delimited, bounded
 //! transport, memory           the session's view of a connection, and one without a network
@@ -14,6 +15,7 @@
 //! tls, quic                   the only rustls configurations; the only file that names quinn
 //! ```
 
+pub mod allocatable;
 pub mod artifact;
 pub mod backoff;
 pub mod digest;

@@ -1,39 +1,96 @@
 //! What this machine is, as its Node shows it.
+//!
+//! Guarantees: capacity is what this process can really use: the machine's memory or its control group's limit,
+//! the cores that it may run on or its quota, whichever is less. What of that is the guests' is said by
+//! [`freewheel_link::allocatable`], to the hub and to the runtime alike.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use freewheel_link::allocatable;
 use freewheel_link::names::ClusterName;
 use freewheel_link::report::NodeStatusV1;
 use freewheel_spoke_agent::admission::FEATURES;
 
-/// Free space below this share of a disk is pressure, as kubelet's default of 10 %.
-const DISK_PRESSURE_SHARE: u64 = 10;
+use crate::cgroup;
+
 /// Free memory below this is pressure, as kubelet's default of 100 MiB; small devices get a twentieth.
 const MEMORY_PRESSURE: u64 = 100 << 20;
 
-/// Memory that guests never get: the agent, the system and what the kernel needs to find a way out.
-const RESERVED: u64 = 64 << 20;
-
 /// What is known of the machine before its profile is.
 pub(crate) struct Device {
+    /// Where `/proc` and `/sys` are.
+    root: PathBuf,
     pub(crate) cpu_milli: u32,
     pub(crate) memory: u64,
     pub(crate) pods: u32,
 }
 
 impl Device {
+    /// Looks at this machine.
     pub(crate) fn probe() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let memory = meminfo("MemTotal").unwrap_or(1 << 30);
-        Self { cpu_milli: u32::try_from(cores * 1000).unwrap_or(1000), memory, pods: pods(memory) }
+        Self::at(Path::new("/"))
     }
 
-    /// Memory that all guests may have together: an eighth stays with the system.
-    pub(crate) fn for_guests(&self) -> u64 {
-        self.memory.saturating_sub(RESERVED.max(self.memory / 8))
+    fn at(root: &Path) -> Self {
+        let bounds = cgroup::bounds(root);
+        let cores = cores(root).saturating_mul(1000);
+        let memory = meminfo(root, "MemTotal").unwrap_or(1 << 30);
+        let memory = bounds.memory.map_or(memory, |limit| limit.min(memory));
+        Self {
+            root: root.to_owned(),
+            cpu_milli: bounds.cpu_milli.map_or(cores, |quota| quota.min(cores)),
+            memory,
+            pods: pods(memory),
+        }
     }
+
+    /// Memory that all guests may have together.
+    pub(crate) fn for_guests(&self) -> u64 {
+        allocatable::memory(self.memory)
+    }
+
+    /// Cores that are worth a thread each.
+    pub(crate) fn cores(&self) -> usize {
+        usize::try_from(self.cpu_milli.div_ceil(1000)).unwrap_or(1).max(1)
+    }
+
+    /// Memory that is left now: the machine's or the control group's, whichever is less.
+    fn memory_left(&self) -> Option<u64> {
+        let machine = meminfo(&self.root, "MemAvailable");
+        [machine, cgroup::bounds(&self.root).memory_left].into_iter().flatten().min()
+    }
+}
+
+/// Cores that are online and that this process may run on.
+fn cores(root: &Path) -> u32 {
+    let online = read(root, "sys/devices/system/cpu/online");
+    let status = read(root, "proc/self/status");
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let known = match (list(&online), list(allowed.unwrap_or_default())) {
+        (Some(online), Some(allowed)) => overlap(&online, &allowed),
+        (Some(one), None) | (None, Some(one)) => one.iter().map(|(from, to)| to - from + 1).sum(),
+        (None, None) => 0,
+    };
+    let fallback = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if known == 0 { u32::try_from(fallback()).unwrap_or(1) } else { known }
+}
+
+/// A list of the kernel's such as `0-3,8`, as ranges with both ends.
+fn list(text: &str) -> Option<Vec<(u32, u32)>> {
+    let range = |part: &str| {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        let (from, to): (u32, u32) = (from.parse().ok()?, to.parse().ok()?);
+        // More cores than the kernel knows are a mistake in the text.
+        (from <= to && to < 1 << 16).then_some((from, to))
+    };
+    text.trim().split(',').map(range).collect()
+}
+
+fn overlap(one: &[(u32, u32)], other: &[(u32, u32)]) -> u32 {
+    let pairs = one.iter().flat_map(|a| other.iter().map(move |b| (a, b)));
+    pairs.map(|(a, b)| (a.1.min(b.1) + 1).saturating_sub(a.0.max(b.0))).sum()
 }
 
 /// One pod per 512 KiB, four times what an idle one takes; never fewer than kubelet's 110.
@@ -69,13 +126,13 @@ pub(crate) fn status(
         storage,
         pods: device.pods,
         labels,
-        pressure: pressure(storage, free, device.memory, meminfo("MemAvailable")),
+        pressure: pressure(storage, free, device.memory, device.memory_left()),
     }
 }
 
 fn pressure(storage: u64, free: u64, memory: u64, available: Option<u64>) -> Vec<String> {
     let mut out = Vec::new();
-    if 0 < storage && free < storage / DISK_PRESSURE_SHARE {
+    if 0 < storage && free < allocatable::storage_reserve(storage) {
         out.push("DiskPressure".to_owned());
     }
     if available.is_some_and(|available| available < MEMORY_PRESSURE.min(memory / 20)) {
@@ -93,8 +150,12 @@ pub(crate) fn disk(path: &Path) -> (u64, u64) {
 }
 
 /// A value of /proc/meminfo in bytes.
-fn meminfo(key: &str) -> Option<u64> {
-    memory_value(&fs::read_to_string("/proc/meminfo").ok()?, key)
+fn meminfo(root: &Path, key: &str) -> Option<u64> {
+    memory_value(&read(root, "proc/meminfo"), key)
+}
+
+fn read(root: &Path, file: &str) -> String {
+    fs::read_to_string(root.join(file)).unwrap_or_default()
 }
 
 fn memory_value(text: &str, key: &str) -> Option<u64> {
@@ -179,12 +240,72 @@ mod tests {
         }
     }
 
+    /// A machine of 8 GiB and four cores in a control group, of which these files say more.
+    fn machine(more: &[(&str, &str)]) -> (tempfile::TempDir, Device) {
+        let dir = tempfile::tempdir().unwrap();
+        let usual = [
+            ("proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n"),
+            ("proc/self/cgroup", "0::/spoke\n"),
+            ("proc/self/status", "Name:\tspoke\nCpus_allowed_list:\t0-7\n"),
+            ("sys/devices/system/cpu/online", "0-3\n"),
+        ];
+        for (path, text) in usual.iter().chain(more) {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let device = Device::at(dir.path());
+        (dir, device)
+    }
+
     #[test]
-    fn guests_leave_memory_to_the_system() {
-        let guests = |memory| Device { cpu_milli: 0, memory, pods: 0 }.for_guests();
-        assert_eq!(guests(256 << 20), 192 << 20);
-        assert_eq!(guests(8 << 30), 7 << 30);
-        assert_eq!(guests(1 << 20), 0);
+    fn capacity_is_what_this_process_can_use() {
+        let (_dir, whole) = machine(&[]);
+        assert_eq!((whole.memory, whole.cpu_milli, whole.cores()), (8 << 30, 4000, 4));
+        let (_dir, bounded) = machine(&[
+            ("sys/fs/cgroup/spoke/memory.max", "1073741824\n"),
+            ("sys/fs/cgroup/spoke/cpu.max", "150000 100000\n"),
+        ]);
+        assert_eq!((bounded.memory, bounded.cpu_milli, bounded.cores()), (1 << 30, 1500, 2));
+        assert_eq!(bounded.pods, pods(1 << 30));
+        let (_dir, generous) = machine(&[
+            ("sys/fs/cgroup/spoke/memory.max", "99999999999999"),
+            ("sys/fs/cgroup/spoke/cpu.max", "9900000 100000"),
+        ]);
+        assert_eq!((generous.memory, generous.cpu_milli), (8 << 30, 4000));
+        let (_dir, pinned) = machine(&[("proc/self/status", "Cpus_allowed_list:\t1,3-9\n")]);
+        assert_eq!(pinned.cpu_milli, 2000);
+    }
+
+    #[test]
+    fn the_hub_counts_with_what_the_runtime_enforces() {
+        let (dir, device) = machine(&[("sys/fs/cgroup/spoke/memory.max", "1073741824")]);
+        let status = status(&device, dir.path(), Ipv4Addr::LOCALHOST, "p", &[]);
+        let guests = allocatable::of(&status);
+        assert_eq!(guests.memory, device.for_guests());
+        assert_eq!(guests.memory, (1 << 30) / 8 * 7);
+        assert!(guests.storage < status.storage && 0 < guests.storage);
+        assert_eq!(guests.pods, device.pods);
+    }
+
+    #[test]
+    fn a_full_control_group_is_memory_pressure() {
+        let (dir, device) = machine(&[
+            ("sys/fs/cgroup/spoke/memory.max", "1073741824"),
+            ("sys/fs/cgroup/spoke/memory.current", "1073000000"),
+        ]);
+        let status = status(&device, dir.path(), Ipv4Addr::LOCALHOST, "p", &[]);
+        assert!(status.pressure.contains(&"MemoryPressure".to_owned()), "{:?}", status.pressure);
+    }
+
+    #[test]
+    fn lists_of_cores_are_read() {
+        assert_eq!(list("0-3,8\n"), Some(vec![(0, 3), (8, 8)]));
+        for bad in ["", "x", "3-1", "0-99999999"] {
+            assert_eq!(list(bad), None, "{bad:?}");
+        }
+        assert_eq!(overlap(&[(0, 3)], &[(2, 9)]), 2);
+        assert_eq!(overlap(&[(0, 1)], &[(4, 9)]), 0);
     }
 
     #[test]

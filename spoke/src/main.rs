@@ -7,6 +7,7 @@
 //! run       everything wired, until a signal
 //! ```
 
+mod cgroup;
 mod cli;
 mod data;
 mod device;

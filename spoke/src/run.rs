@@ -71,7 +71,7 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
     let control = tokio::runtime::Handle::current();
     let (inputs, queue) = mpsc::channel(QUEUE);
     let fabric = pod_network(&control);
-    let runtime = guests(profile, probe.device.for_guests(), &fabric, &control, inputs.clone())?;
+    let runtime = guests(profile, &probe.device, &fabric, &control, inputs.clone())?;
     let uplink = Handle::new();
     fabric.set_remote(Arc::new(Elsewhere(uplink.clone())));
     let modules =
@@ -116,18 +116,17 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
 /// What runs containers, on runtimes of its own.
 fn guests(
     profile: Profile,
-    memory: u64,
+    device: &Device,
     fabric: &Arc<Fabric>,
     control: &tokio::runtime::Handle,
     inputs: mpsc::Sender<Input>,
 ) -> Result<Arc<Runtime>, Box<dyn Error>> {
-    let cores = std::thread::available_parallelism().map_or(1, Into::into);
     Ok(Runtime::new(RuntimeOptions {
         profile,
-        memory,
+        memory: device.for_guests(),
         fabric: fabric.clone(),
         control: control.clone(),
-        runtimes: Runtimes::new(cores)?,
+        runtimes: Runtimes::new(device.cores())?,
         deliver: deliver(inputs),
     })?)
 }

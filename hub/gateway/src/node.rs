@@ -5,6 +5,7 @@
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::time;
 use freewheel_hub_store::objects::Objects;
+use freewheel_link::allocatable;
 use freewheel_link::names::ClusterName;
 use freewheel_link::report::NodeStatusV1;
 use serde_json::{Map, Value, json};
@@ -60,7 +61,7 @@ pub(crate) async fn write(
         value["status"]["conditions"] = merge(old.as_ref(), new.to_vec());
         value["status"]["version"] = json!({"kubernetes": version(status)});
         value["status"]["capacity"] = cluster_resources(status);
-        value["status"]["allocatable"] = cluster_resources(status);
+        value["status"]["allocatable"] = cluster_resources(&allocatable::of(status));
         Ok(value)
     };
     objects.modify(&how(spoke), &place, Some("status"), change).await.map(|_| ())
@@ -174,7 +175,7 @@ fn node_status(old: &Value, status: &NodeStatusV1, now: &str) -> Value {
     let mut out = old.as_object().cloned().unwrap_or_default();
     out.insert("conditions".into(), merge(conditions, new));
     out.insert("capacity".into(), resources(status));
-    out.insert("allocatable".into(), resources(status));
+    out.insert("allocatable".into(), resources(&allocatable::of(status)));
     let addresses = json!([
         {"type": "InternalIP", "address": status.address},
         {"type": "Hostname", "address": status.hostname},

@@ -1,0 +1,62 @@
+//! What a device's guests may really have, out of what the device has.
+//!
+//! One place for hub and spoke: the number that the scheduler counts with and `kubectl describe node` shows is
+//! the number that the spoke's runtime enforces. It follows from the reported capacity, so it needs no word on
+//! the wire; the shares are part of the contract.
+
+use crate::report::NodeStatusV1;
+
+/// Memory that guests never get: the agent, the system and what the kernel needs to find a way out.
+const RESERVED: u64 = 64 << 20;
+
+/// The part of a file system that stays free, as kubelet's default for eviction: less is pressure.
+const STORAGE_RESERVED_SHARE: u64 = 10;
+
+/// Memory in bytes that all guests together may have on a device with this much: an eighth stays with the
+/// system.
+#[must_use]
+pub fn memory(capacity: u64) -> u64 {
+    capacity.saturating_sub(RESERVED.max(capacity / 8))
+}
+
+/// Bytes of a file system of this size that pods may fill before the device is under pressure.
+#[must_use]
+pub fn storage(capacity: u64) -> u64 {
+    capacity - storage_reserve(capacity)
+}
+
+/// Bytes of a file system of this size that stay free.
+#[must_use]
+pub const fn storage_reserve(capacity: u64) -> u64 {
+    capacity / STORAGE_RESERVED_SHARE
+}
+
+/// The device as its guests may use it: CPU and pods as they are, memory and storage without what is kept back.
+#[must_use]
+pub fn of(status: &NodeStatusV1) -> NodeStatusV1 {
+    NodeStatusV1 {
+        memory: memory(status.memory),
+        storage: storage(status.storage),
+        ..status.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guests_leave_memory_to_the_system() {
+        assert_eq!(memory(256 << 20), 192 << 20);
+        assert_eq!(memory(8 << 30), 7 << 30);
+        assert_eq!(memory(1 << 20), 0);
+    }
+
+    #[test]
+    fn a_device_keeps_memory_and_storage_back_and_nothing_else() {
+        let device = crate::report::testing::node();
+        let guests = of(&device);
+        assert_eq!((guests.memory, guests.storage), (memory(1 << 30), (1 << 33) - (1 << 33) / 10));
+        assert_eq!((guests.cpu_milli, guests.pods), (device.cpu_milli, device.pods));
+    }
+}
