@@ -1,10 +1,12 @@
 //! Who has to look at the store again after a change: one watch for all spokes.
 //!
 //! Guarantees: whoever is connected is told after each change that may concern its plan; being told once
-//! for many changes is normal. The index of pods by node makes a look cost what a spoke holds, not what
-//! the fleet holds.
+//! for many changes is normal. The indices of pods and of their addresses make a look and a report cost
+//! what one spoke holds, not what the fleet holds.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use freewheel_hub_api::object::{Key, Resource};
@@ -16,14 +18,62 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::ranges::Ranges;
 use crate::records;
 
 /// Told when there is something new.
 pub(crate) type Bell = Arc<Notify>;
 
+/// Pods that are bound to a node.
+#[derive(Default)]
+struct Pods {
+    nodes: BTreeMap<String, BTreeSet<Key>>,
+    uids: BTreeMap<String, Key>,
+    /// Namespaces of the root, with their nodes and how many pods those have of them.
+    namespaces: BTreeMap<Arc<str>, BTreeMap<String, usize>>,
+}
+
+impl Pods {
+    fn put(&mut self, node: &str, stored: &Stored) {
+        let Stored { key, object, .. } = stored;
+        self.uids.insert(object.header.uid.clone(), key.clone());
+        let new = self.nodes.entry(node.to_owned()).or_default().insert(key.clone());
+        if new && key.cluster.is_root() {
+            let nodes = self.namespaces.entry(key.namespace.clone()).or_default();
+            *nodes.entry(node.to_owned()).or_default() += 1;
+        }
+    }
+
+    fn remove(&mut self, node: &str, stored: &Stored) {
+        let Stored { key, object, .. } = stored;
+        self.uids.remove(&object.header.uid);
+        let Some(keys) = self.nodes.get_mut(node) else { return };
+        if !keys.remove(key) {
+            return;
+        }
+        if keys.is_empty() {
+            self.nodes.remove(node);
+        }
+        if !key.cluster.is_root() {
+            return;
+        }
+        let Some(nodes) = self.namespaces.get_mut(&key.namespace) else { return };
+        if let Some(count) = nodes.get_mut(node) {
+            *count -= 1;
+            if *count == 0 {
+                nodes.remove(node);
+            }
+        }
+        if nodes.is_empty() {
+            self.namespaces.remove(&key.namespace);
+        }
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Interest {
-    pods: Mutex<BTreeMap<String, BTreeSet<Key>>>,
+    pods: Mutex<Pods>,
+    pub(crate) ranges: Ranges,
     bells: Mutex<BTreeMap<ClusterName, Bell>>,
 }
 
@@ -92,28 +142,27 @@ impl Interest {
 
     fn rebuild(&self, snapshot: &dyn Snapshot) -> u64 {
         let mut pods = self.pods.lock();
-        pods.clear();
+        *pods = Pods::default();
         for stored in snapshot.range(&all(Resource::new("", "pods")), None) {
             if let Some(node) = node_of(&stored) {
-                pods.entry(node.to_owned()).or_default().insert(stored.key.clone());
+                pods.put(node, &stored);
             }
         }
+        self.ranges.rebuild(snapshot);
         snapshot.revision()
     }
 
     fn note(&self, event: &Event) {
         let Some(key) = event.key() else { return };
         match key.resource.as_str() {
-            "pods" => self.note_pod(key, event),
+            "pods" => self.note_pod(event),
             "configmaps" | "secrets" if key.cluster.is_root() => {
                 let pods = self.pods.lock();
-                let uses = |keys: &BTreeSet<Key>| {
-                    keys.iter().any(|k| k.cluster.is_root() && k.namespace == key.namespace)
-                };
-                let nodes = pods.iter().filter(|(_, keys)| uses(keys)).map(|(node, _)| node);
-                nodes.for_each(|node| self.ring(node));
+                let nodes = pods.namespaces.get(&key.namespace).into_iter().flatten();
+                nodes.for_each(|(node, _)| self.ring(node));
             }
             "podcidrs.internal" => {
+                self.ranges.note(event);
                 if let Some(stored) = event.now.as_ref().or(event.before.as_ref()) {
                     self.ring(&String::from_utf8_lossy(&stored.object.body));
                 }
@@ -131,28 +180,51 @@ impl Interest {
         }
     }
 
-    fn note_pod(&self, key: &Key, event: &Event) {
-        let before = event.before.as_deref().and_then(node_of);
-        let now = event.now.as_deref().and_then(node_of);
+    fn note_pod(&self, event: &Event) {
+        let place = |stored: Option<&Arc<Stored>>| {
+            let stored = stored?.clone();
+            Some((node_of(&stored)?.to_owned(), stored))
+        };
+        let (before, now) = (place(event.before.as_ref()), place(event.now.as_ref()));
         let mut pods = self.pods.lock();
-        if let Some(node) = before.filter(|node| now != Some(*node))
-            && let Some(keys) = pods.get_mut(node)
-        {
-            keys.remove(key);
+        if let Some((node, stored)) = &before {
+            pods.remove(node, stored);
         }
-        if let Some(node) = now {
-            pods.entry(node.to_owned()).or_default().insert(key.clone());
+        if let Some((node, stored)) = &now {
+            pods.put(node, stored);
         }
         drop(pods);
-        for node in [before, now].into_iter().flatten() {
-            self.ring(node);
+        let [before, now] = [before, now].map(|place| place.map(|(node, _)| node));
+        if before != now
+            && let Some(node) = before
+        {
+            self.ring(&node);
         }
+        if let Some(node) = now {
+            self.ring(&node);
+        }
+    }
+
+    /// Where the pod with this UID is, if it is bound to a node.
+    pub(crate) fn pod(&self, uid: &str) -> Option<Key> {
+        self.pods.lock().uids.get(uid).cloned()
+    }
+
+    /// How many pods a realm has on this spoke.
+    pub(crate) fn count(&self, spoke: &ClusterName, realm: &ClusterName) -> usize {
+        let pods = self.pods.lock();
+        let keys = pods.nodes.get(spoke.as_str()).into_iter().flatten();
+        keys.filter(|key| key.cluster == *realm).count()
     }
 
     /// What a plan reads, at one revision.
     pub(crate) fn source<'a>(&self, spoke: &ClusterName, at: &'a dyn Snapshot) -> View<'a> {
-        let pods = self.pods.lock().get(spoke.as_str()).cloned().unwrap_or_default();
-        View { at, pods }
+        let pods = self.pods.lock().nodes.get(spoke.as_str()).cloned().unwrap_or_default();
+        let realms = [ClusterName::root(), spoke.clone()].map(|realm| {
+            let ranges = self.ranges.of(&realm, spoke);
+            (realm, Realm { ranges, slices: OnceCell::new() })
+        });
+        View { at, pods, realms: realms.into() }
     }
 }
 
@@ -178,16 +250,36 @@ fn node_of(stored: &Stored) -> Option<&str> {
     stored.object.header.fields.get("spec.nodeName").map(String::as_str).filter(|n| !n.is_empty())
 }
 
-/// One snapshot, with the pods of one spoke.
+/// EndpointSlices by namespace and Service.
+type Slices = BTreeMap<(Arc<str>, String), Vec<Found>>;
+
+/// What is known of one of the spoke's realms.
+struct Realm {
+    ranges: Vec<Ipv4Addr>,
+    /// Sorted when the first Service asks: all of them do.
+    slices: OnceCell<Slices>,
+}
+
+/// One snapshot, with what one spoke has in it.
 pub(crate) struct View<'a> {
     at: &'a dyn Snapshot,
     pods: BTreeSet<Key>,
+    realms: BTreeMap<ClusterName, Realm>,
 }
 
 impl View<'_> {
-    /// How many pods a realm has on this spoke.
-    pub(crate) fn count(&self, realm: &ClusterName) -> usize {
-        self.pods.iter().filter(|key| key.cluster == *realm).count()
+    fn slices(&self, realm: &ClusterName) -> Slices {
+        let resource = Resource::new("discovery.k8s.io", "endpointslices");
+        let scope = Scope { resource, cluster: Some(realm.clone()), namespace: None };
+        let mut slices = Slices::new();
+        for stored in self.at.range(&scope, None) {
+            let service = stored.object.header.labels.get("kubernetes.io/service-name");
+            if let Some(service) = service {
+                let key = (stored.key.namespace.clone(), service.clone());
+                slices.entry(key).or_default().push(found(&stored));
+            }
+        }
+        slices
     }
 
     fn one(&self, plural: &str, realm: &ClusterName, namespace: &str, name: &str) -> Option<Found> {
@@ -222,19 +314,18 @@ impl Source for View<'_> {
     }
 
     fn endpoint_slices(&self, realm: &ClusterName, namespace: &str, service: &str) -> Vec<Found> {
-        let scope = Scope {
-            resource: Resource::new("discovery.k8s.io", "endpointslices"),
-            cluster: Some(realm.clone()),
-            namespace: Some(namespace.into()),
-        };
-        let of_service = |stored: &Arc<Stored>| {
-            let label = stored.object.header.labels.get("kubernetes.io/service-name");
-            label.is_some_and(|name| name == service)
-        };
-        self.at.range(&scope, None).filter(of_service).map(|stored| found(&stored)).collect()
+        let Some(known) = self.realms.get(realm) else { return Vec::new() };
+        let slices = known.slices.get_or_init(|| self.slices(realm));
+        slices.get(&(namespace.into(), service.to_owned())).cloned().unwrap_or_default()
     }
 
     fn pod_cidrs(&self, realm: &ClusterName, spoke: &str) -> Vec<(String, u64)> {
-        records::leases(self.at, realm, spoke)
+        let ranges = self.realms.get(realm).into_iter().flat_map(|known| &known.ranges);
+        let leased = ranges.filter_map(|base| {
+            let name = base.to_string();
+            let stored = self.at.get(&Key::new(&records::pod_cidrs(), realm, "", &name))?;
+            (*stored.object.body == *spoke.as_bytes()).then_some((name, stored.revision))
+        });
+        leased.collect()
     }
 }

@@ -6,9 +6,10 @@
 //! enrol      a token and a key become a certificate, after two yeses
 //! session    one connected spoke
 //! interest   which spokes look again after a change; what a plan reads
+//! ranges     which spoke has which pod addresses
 //! reports, events, node  what spokes say, as objects
 //! refusals   what cannot be planned, where its user looks
-//! records    sessions, acked revisions, pod ranges in the store
+//! records    sessions, acked revisions, leases of pod ranges in the store
 //! streams    modules, logs, tunnels
 //! datagrams  UDP of pods between spokes
 //! ```
@@ -22,6 +23,7 @@ mod enrol;
 mod events;
 mod interest;
 mod node;
+mod ranges;
 pub mod records;
 mod refusals;
 mod reports;

@@ -6,7 +6,6 @@
 //! podcidrs.internal  <realm>/10.x.y.0  the spoke's name
 //! ```
 
-use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -18,11 +17,9 @@ use freewheel_link::names::ClusterName;
 use serde::{Deserialize, Serialize};
 
 /// First address of the pod network, 10.64.0.0/10.
-const POD_NETWORK: u32 = 0x0a40_0000;
+pub(crate) const POD_NETWORK: u32 = 0x0a40_0000;
 /// /24 ranges in it.
-const RANGES: u32 = 1 << 14;
-/// Pods that a range serves before another one is leased.
-const PODS_PER_RANGE: usize = 240;
+pub(crate) const RANGES: u32 = 1 << 14;
 /// Times that a write is tried against somebody else's.
 const TRIES: usize = 16;
 
@@ -172,15 +169,6 @@ pub fn read_acked(snapshot: &dyn Snapshot, spoke: &ClusterName) -> Option<Genera
     Some(Generation { incarnation: number("incarnation")?, revision: number("revision")? })
 }
 
-/// Ranges leased to a spoke in a realm, with their revisions.
-#[must_use]
-pub fn leases(snapshot: &dyn Snapshot, realm: &ClusterName, spoke: &str) -> Vec<(String, u64)> {
-    all_leases(snapshot, realm)
-        .filter(|stored| &*stored.object.body == spoke.as_bytes())
-        .map(|stored| (stored.key.name.to_string(), stored.revision))
-        .collect()
-}
-
 /// Whether an address is one that pods have.
 #[must_use]
 pub fn is_pod_address(address: Ipv4Addr) -> bool {
@@ -195,46 +183,10 @@ pub fn owner_of(
     address: Ipv4Addr,
 ) -> Option<ClusterName> {
     let base = Ipv4Addr::from(u32::from(address) & 0xffff_ff00).to_string();
-    let found = snapshot.get(&Key::new(&pod_cidrs(), realm, "", &base))?;
-    ClusterName::try_from(std::str::from_utf8(&found.object.body).ok()?).ok()
+    lessee(&*snapshot.get(&Key::new(&pod_cidrs(), realm, "", &base))?)
 }
 
-fn all_leases<'a>(
-    snapshot: &'a dyn Snapshot,
-    realm: &ClusterName,
-) -> impl Iterator<Item = Arc<Stored>> + 'a {
-    let scope = Scope { resource: pod_cidrs(), cluster: Some(realm.clone()), namespace: None };
-    snapshot.range(&scope, None)
-}
-
-/// Leases as many ranges as this number of pods needs.
-///
-/// # Errors
-/// When the store cannot write or the realm's network is full.
-pub async fn lease(
-    store: &Arc<dyn Store>,
-    realm: &ClusterName,
-    spoke: &ClusterName,
-    pods: usize,
-) -> Result<(), CommitError> {
-    for _ in 0..TRIES {
-        let snapshot = store.snapshot();
-        let mine = leases(&*snapshot, realm, spoke.as_str()).len();
-        if pods.div_ceil(PODS_PER_RANGE) <= mine {
-            return Ok(());
-        }
-        let taken: BTreeSet<Arc<str>> =
-            all_leases(&*snapshot, realm).map(|stored| stored.key.name.clone()).collect();
-        let free = (0..RANGES)
-            .map(|index| Ipv4Addr::from(POD_NETWORK + (index << 8)).to_string())
-            .find(|base| !taken.contains(base.as_str()))
-            .ok_or_else(|| CommitError::Unavailable("no pod range is left".into()))?;
-        let key = Key::new(&pod_cidrs(), realm, "", &free);
-        let object = raw(spoke.as_str().to_owned());
-        match store.commit(put(key, None, object)).await {
-            Ok(_) | Err(CommitError::Unmet { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
+/// Whose a leased range is.
+pub(crate) fn lessee(lease: &Stored) -> Option<ClusterName> {
+    ClusterName::try_from(std::str::from_utf8(&lease.object.body).ok()?).ok()
 }

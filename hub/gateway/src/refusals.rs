@@ -11,7 +11,7 @@ use freewheel_link::report::EventV1;
 use serde_json::{Value, json};
 
 use crate::events;
-use crate::reports::{how, is_here, merge, place, pod_gone, stamp};
+use crate::reports::{how, is_here, merge, place, remove, stamp};
 
 /// Shows a refusal at its pod; other objects have no place for it.
 ///
@@ -37,7 +37,7 @@ async fn show(objects: &Objects, spoke: &ClusterName, refused: &Refused) -> Resu
     let pod = objects.get(&place)?.object.value()?;
     is_here(&pod, spoke, &refused.uid)?;
     if pod.pointer("/metadata/deletionTimestamp").is_some() {
-        return pod_gone(objects, spoke, &refused.realm, &refused.uid).await;
+        return remove(objects, spoke, &place, &refused.uid).await;
     }
     let status = &pod["status"];
     if status["reason"] == refused.reason && status["message"] == *refused.message {

@@ -14,7 +14,7 @@ use freewheel_link::report::{
 use serde_json::{Map, Value, json};
 use tracing::{debug, warn};
 
-use crate::{events, node};
+use crate::{Inner, events, node};
 
 /// Writes as the node, as a kubelet does.
 pub(crate) fn how(spoke: &ClusterName) -> How {
@@ -44,13 +44,14 @@ pub(crate) fn place(
 /// # Errors
 /// When the store cannot write: the report is not taken, and comes again.
 pub(crate) async fn take(
-    objects: &Objects,
+    inner: &Inner,
     spoke: &ClusterName,
     report: &Report,
 ) -> Result<(), ApiError> {
+    let objects = &inner.objects;
     let outcome = match report {
         Report::Pod(pod) => pod_status(objects, spoke, pod).await,
-        Report::PodGone { realm, uid } => pod_gone(objects, spoke, realm, uid).await,
+        Report::PodGone { realm, uid } => pod_gone(inner, spoke, realm, uid).await,
         Report::Node(status) => node::write(objects, spoke, status).await,
         Report::Event(seen) => events::take(objects, spoke, seen).await,
     };
@@ -98,34 +99,41 @@ async fn pod_status(
     objects.modify(&how(spoke), &place, Some("status"), change).await.map(|_| ())
 }
 
-pub(crate) async fn pod_gone(
-    objects: &Objects,
+async fn pod_gone(
+    inner: &Inner,
     spoke: &ClusterName,
     realm: &ClusterName,
     uid: &str,
 ) -> Result<(), ApiError> {
     may_speak(spoke, realm)?;
-    let scope = freewheel_hub_store::Scope {
-        resource: freewheel_hub_api::object::Resource::new("", "pods"),
-        cluster: Some(realm.clone()),
-        namespace: None,
-    };
-    let snapshot = objects.store().snapshot();
-    let Some(found) = snapshot.range(&scope, None).find(|s| s.object.header.uid == uid) else {
+    // What is in no index is bound to no node: the spoke never had it from here.
+    let Some(key) = inner.interest.pod(uid).filter(|key| key.cluster == *realm) else {
         return Ok(());
     };
-    let bound = found.object.header.fields.get("spec.nodeName");
+    let place = place(("", "v1", "pods"), realm, &key.namespace, &key.name)?;
+    remove(&inner.objects, spoke, &place, uid).await
+}
+
+/// Removes a pod that nothing of is left on its spoke, if that is wanted.
+pub(crate) async fn remove(
+    objects: &Objects,
+    spoke: &ClusterName,
+    place: &Place,
+    uid: &str,
+) -> Result<(), ApiError> {
+    let found = objects.get(place)?;
+    let header = &found.object.header;
+    let bound = header.fields.get("spec.nodeName");
     // Without a wish to delete it the pod stays: it will be started again.
-    if bound.is_none_or(|node| node != spoke.as_str()) || !found.object.header.deleting {
+    if header.uid != uid || bound.is_none_or(|node| node != spoke.as_str()) || !header.deleting {
         return Ok(());
     }
-    let place = place(("", "v1", "pods"), realm, &found.key.namespace, &found.key.name)?;
     let options = DeleteOptions {
         grace_period_seconds: Some(0),
         uid: Some(uid.to_owned()),
         ..DeleteOptions::default()
     };
-    objects.delete(&how(spoke), &place, &options).await.map(|_| ())
+    objects.delete(&how(spoke), place, &options).await.map(|_| ())
 }
 
 /// RFC 3339 of a device's time.

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::interest::Bell;
-use crate::{Inner, Link, datagrams, events, node, records, refusals, reports, streams};
+use crate::{Inner, Link, datagrams, events, node, ranges, records, refusals, reports, streams};
 
 /// The greeting is the first thing a spoke says.
 const GREETING: Duration = Duration::from_secs(10);
@@ -109,7 +109,9 @@ async fn greeted(link: &Arc<dyn Transport>) -> Result<(Box<dyn SendHalf>, Recv, 
         let stream = link.accept().await?;
         let (send, mut recv) = (stream.send, FrameReader::new(stream.recv));
         let odd = || End::Left(Reason::Violation("the first stream is no session".into()));
-        let Some(Open::Session) = recv.next::<Open>().await? else { return Err(odd()) };
+        let Some(Open::Session) = recv.next::<Open>().await? else {
+            return Err(odd());
+        };
         let Some(SpokeToHub::Hello(hello)) = recv.next::<SpokeToHub>().await? else {
             return Err(odd());
         };
@@ -341,14 +343,17 @@ impl Talk<'_> {
 
     async fn want(&self) -> Result<(), End> {
         let store = self.inner.objects.store();
+        let interest = &self.inner.interest;
         for realm in [&ClusterName::root(), self.cluster] {
-            let pods = self.inner.interest.source(self.cluster, &*store.snapshot()).count(realm);
-            records::lease(store, realm, self.cluster, pods).await?;
+            let needed = ranges::needed(interest.count(self.cluster, realm));
+            interest.ranges.lease(store, realm, self.cluster, needed).await?;
         }
         let snapshot = store.snapshot();
-        let source = self.inner.interest.source(self.cluster, &*snapshot);
-        let settings = NodeSettings::default();
-        let planned = plan::records(self.cluster, &source, &*self.inner.images, &settings);
+        let planned = {
+            let source = interest.source(self.cluster, &*snapshot);
+            let settings = NodeSettings::default();
+            plan::records(self.cluster, &source, &*self.inner.images, &settings)
+        };
         for refused in &planned.refused {
             debug!(cluster = %self.cluster, error = %refused, "left out of the plan");
         }
@@ -369,7 +374,7 @@ impl Talk<'_> {
         mut reports: mpsc::Receiver<(ReportStamp, Report)>,
         own: Report,
     ) -> Result<Infallible, End> {
-        reports::take(&self.inner.objects, self.cluster, &own).await?;
+        reports::take(self.inner, self.cluster, &own).await?;
         let mut batch = Vec::new();
         loop {
             if reports.recv_many(&mut batch, REPORTS).await == 0 {
@@ -388,8 +393,7 @@ impl Talk<'_> {
                 newest.insert(subject, report);
             }
             // Written side by side, they share the store's group commit.
-            let writes =
-                newest.values().map(|r| reports::take(&self.inner.objects, self.cluster, r));
+            let writes = newest.values().map(|r| reports::take(self.inner, self.cluster, r));
             for outcome in futures::future::join_all(writes).await {
                 outcome?;
             }

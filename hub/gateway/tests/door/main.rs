@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
+mod cost;
 mod support;
 
 use support::*;
@@ -194,13 +195,9 @@ fn running(realm: &str, uid: &str) -> Report {
 #[tokio::test]
 async fn a_spoke_reports_on_its_own_pods_and_on_nobody_elses() {
     let hub = Hub::new(true).await;
-    let pod = |node: &str| {
-        json!({
-            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "namespace": "default"},
-            "spec": {"nodeName": node, "containers": [{"name": "c", "image": "i"}]},
-        })
-    };
-    hub.create(("", "v1", "pods"), "default", "web", pod("pi-7")).await;
+    // The index of pods follows the store.
+    hub.listen().await;
+    hub.create(PODS, "default", "web", pod("web", "pi-7")).await;
     let uid = hub.get(("", "v1", "pods"), "default", "web").await["metadata"]["uid"].clone();
     let uid = uid.as_str().unwrap();
     let mut sessions = Vec::new();
@@ -233,7 +230,7 @@ async fn a_spoke_reports_on_its_own_pods_and_on_nobody_elses() {
     report(&mut sessions[0].1, running("root", uid)).await;
     assert_eq!(phase().await, "Running");
 
-    let delete = freewheel_hub_store::objects::DeleteOptions::default();
+    let delete = DeleteOptions::default();
     let web = place(("", "v1", "pods"), "default", "web");
     hub.objects.delete(&How::default(), &web, &delete).await.unwrap();
     assert!(hub.objects.get(&web).is_ok(), "it waits for the spoke");
@@ -375,17 +372,9 @@ async fn a_module_is_sent_from_where_it_was_cut_unless_it_is_another_one() {
 #[tokio::test]
 async fn a_tunnel_is_relayed_between_leased_addresses_only() {
     let hub = Hub::new(true).await;
-    let mut links = Vec::new();
-    for name in ["pi-7", "pi-8"] {
-        let accepted = hub.join(&Device::new(), name, TOKEN).await.unwrap();
-        records::lease(hub.objects.store(), &ClusterName::root(), &accepted.cluster, 1)
-            .await
-            .unwrap();
-        let link = hub.connect(ALPN_SESSION, Some(CertificateDer::from(accepted.certificate)));
-        let mut session = greet(&*link, hello(name)).await;
-        assert!(matches!(heard(&mut session).await, HubToSpoke::Welcome(_)));
-        links.push((link, session));
-    }
+    let links = [hub.spoke("pi-7").await, hub.spoke("pi-8").await];
+    hub.lease("10.64.0.0", "pi-7").await;
+    hub.lease("10.64.1.0", "pi-8").await;
     let far = links[1].0.clone();
     tokio::spawn(async move {
         let stream = far.accept().await.unwrap();
@@ -420,17 +409,9 @@ async fn a_tunnel_is_relayed_between_leased_addresses_only() {
 #[tokio::test]
 async fn a_pods_datagram_is_relayed_between_leased_addresses_only() {
     let hub = Hub::new(true).await;
-    let mut links = Vec::new();
-    for name in ["pi-7", "pi-8"] {
-        let accepted = hub.join(&Device::new(), name, TOKEN).await.unwrap();
-        records::lease(hub.objects.store(), &ClusterName::root(), &accepted.cluster, 1)
-            .await
-            .unwrap();
-        let link = hub.connect(ALPN_SESSION, Some(CertificateDer::from(accepted.certificate)));
-        let mut session = greet(&*link, hello(name)).await;
-        assert!(matches!(heard(&mut session).await, HubToSpoke::Welcome(_)));
-        links.push((link, session));
-    }
+    let links = [hub.spoke("pi-7").await, hub.spoke("pi-8").await];
+    hub.lease("10.64.0.0", "pi-7").await;
+    hub.lease("10.64.1.0", "pi-8").await;
     let root = ClusterName::root();
     let other = ClusterName::try_from("pi-8").unwrap();
     let datagram = |realm: &ClusterName, from: &str, to: &str| DatagramV1 {

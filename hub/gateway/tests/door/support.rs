@@ -8,10 +8,15 @@ pub(crate) use async_trait::async_trait;
 pub(crate) use base64::Engine as _;
 pub(crate) use freewheel_hub_api::images::{Artifact, ImageProblem, Images};
 pub(crate) use freewheel_hub_api::kinds;
+pub(crate) use freewheel_hub_api::object::{Header, Key, Object};
 pub(crate) use freewheel_hub_api::streams::LogOptions;
 pub(crate) use freewheel_hub_gateway::{Gateway, Identity, records};
 pub(crate) use freewheel_hub_store::memory::MemoryStore;
-pub(crate) use freewheel_hub_store::objects::{How, Objects, Place};
+pub(crate) use freewheel_hub_store::objects::{DeleteOptions, How, Objects, Place};
+pub(crate) use freewheel_hub_store::{
+    CommitError, Committed, Compacted, Operation, Revision, Scope, Snapshot, Store, Stored, Txn,
+    Watch,
+};
 pub(crate) use freewheel_link::artifact::{Envelope, SignerCert};
 pub(crate) use freewheel_link::digest::{Digest, SetDigest};
 pub(crate) use freewheel_link::frame::{self, FrameReader};
@@ -20,10 +25,12 @@ pub(crate) use freewheel_link::join::{self, JoinAnswer, JoinError, JoinRefusal, 
 pub(crate) use freewheel_link::memory;
 pub(crate) use freewheel_link::message::{
     ALPN_JOIN, ALPN_SESSION, Answer, DatagramV1, HelloV1, HubToSpoke, ModuleHeaderV1,
-    ModuleRequestV1, Open, PROTOCOL, Reason, SpokeToHub, TunnelV1,
+    ModuleRequestV1, Open, PROTOCOL, PlanV1, Reason, SpokeToHub, TunnelV1,
 };
 pub(crate) use freewheel_link::names::ClusterName;
+pub(crate) use freewheel_link::plan::{Kind, PodCidrV1};
 pub(crate) use freewheel_link::quic::{ClientTls, Dialer, Endpoint, Socket, any_port};
+pub(crate) use freewheel_link::record_set::RecordSet;
 pub(crate) use freewheel_link::report::{NodeStatusV1, PhaseV1, PodStatusV1, Report, ReportStamp};
 pub(crate) use freewheel_link::tls::{self, Credentials, DefaultTimeProvider};
 pub(crate) use freewheel_link::transport::{
@@ -76,13 +83,18 @@ impl Hub {
     }
 
     pub(crate) async fn with(auto: bool, image: Option<Artifact>) -> Self {
+        let store = Arc::new(MemoryStore::with_incarnation(7));
+        Self::over(store, auto, image).await
+    }
+
+    pub(crate) async fn over(store: Arc<dyn Store>, auto: bool, image: Option<Artifact>) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let ca = params.self_signed(&key).unwrap().der().clone();
         let ca_key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let objects = Objects::new(Arc::new(MemoryStore::with_incarnation(7)));
+        let objects = Objects::new(store);
         let identity = Identity { ca: ca.clone(), ca_key, fleet_root: [3; 32] };
         let gateway =
             Gateway::new(objects.clone(), Arc::new(OneImage(image)), identity, "hub").unwrap();
@@ -185,6 +197,23 @@ impl Hub {
         join::ask(&*link, &device.ask(name, token), |_| {}).await
     }
 
+    /// A spoke that has joined and is greeted.
+    pub(crate) async fn spoke(&self, name: &str) -> (Arc<memory::Memory>, Session) {
+        let accepted = self.join(&Device::new(), name, TOKEN).await.unwrap();
+        let link = self.connect(ALPN_SESSION, Some(CertificateDer::from(accepted.certificate)));
+        let mut session = greet(&*link, hello(name)).await;
+        assert!(matches!(heard(&mut session).await, HubToSpoke::Welcome(_)));
+        (link, session)
+    }
+
+    /// Leases a range of the root's addresses to a spoke.
+    pub(crate) async fn lease(&self, base: &str, spoke: &str) {
+        let key = Key::new(&records::pod_cidrs(), &ClusterName::root(), "", base);
+        let object = Object { header: Header::default(), body: spoke.to_owned().into() };
+        let operations = vec![Operation::Put(key, object)];
+        self.objects.store().commit(Txn { expect: Vec::new(), operations }).await.unwrap();
+    }
+
     /// The gateway on a UDP port of this machine.
     pub(crate) async fn listen(&self) -> SocketAddr {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -283,6 +312,61 @@ pub(crate) async fn heard(session: &mut Session) -> HubToSpoke {
     let next = session.1.next::<HubToSpoke>();
     tokio::time::timeout(Duration::from_secs(20), next).await.unwrap().unwrap().unwrap()
 }
+
+/// A spoke that holds what it is told, and acknowledges when the test says so.
+#[derive(Default)]
+pub(crate) struct Holder {
+    pub(crate) set: RecordSet,
+}
+
+impl Holder {
+    /// The next whole plan, which is held but not acknowledged.
+    pub(crate) async fn plan(&mut self, session: &mut Session) -> PlanV1 {
+        let mut whole: Option<PlanV1> = None;
+        loop {
+            let HubToSpoke::Plan(part) = heard(session).await else {
+                continue;
+            };
+            let last = !part.more;
+            if part.snapshot && whole.is_none() {
+                self.set = RecordSet::default();
+            }
+            part.remove.iter().for_each(|key| self.set.remove(key));
+            part.put.iter().for_each(|record| self.set.put(record.clone()));
+            match &mut whole {
+                Some(whole) => whole.put.extend(part.put),
+                None => whole = Some(part),
+            }
+            if let Some(whole) = whole.take_if(|_| last) {
+                return whole;
+            }
+        }
+    }
+
+    /// Says that all of a plan is durable.
+    pub(crate) async fn took(&self, session: &mut Session, plan: &PlanV1) {
+        let took = SpokeToHub::Took { generation: plan.to, digest: self.set.digest() };
+        frame::write(&mut session.0, &took).await.unwrap();
+    }
+
+    /// Takes plans until none comes any more.
+    pub(crate) async fn settle(&mut self, session: &mut Session) {
+        let quiet = Duration::from_millis(300);
+        while let Ok(plan) = tokio::time::timeout(quiet, self.plan(session)).await {
+            self.took(session, &plan).await;
+        }
+    }
+}
+
+/// A pod on a node.
+pub(crate) fn pod(name: &str, node: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"},
+        "spec": {"nodeName": node, "containers": [{"name": "c", "image": "i"}]},
+    })
+}
+
+pub(crate) const PODS: (&str, &str, &str) = ("", "v1", "pods");
 
 pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..1000 {
