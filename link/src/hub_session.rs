@@ -123,8 +123,14 @@ impl HubSession {
     /// What both sides agree on: the spoke holds it, and nothing newer is wanted or on its way.
     #[must_use]
     pub fn agreed(&self) -> Option<(Generation, SetDigest)> {
-        let quiet = self.wanted.is_none() && self.in_flight.is_none();
-        self.held.as_ref().filter(|_| quiet).map(|held| (held.generation, held.digest))
+        let held = self.held.as_ref().filter(|_| self.is_quiet());
+        held.map(|held| (held.generation, held.digest))
+    }
+
+    /// Whether no plan is on its way to the spoke, nor waits to be: what is wanted next goes out at once.
+    #[must_use]
+    pub const fn is_quiet(&self) -> bool {
+        self.wanted.is_none() && self.in_flight.is_none()
     }
 
     /// The newest set that the spoke should hold. Replaces what was wanted before and is not yet sent.

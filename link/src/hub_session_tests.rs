@@ -192,3 +192,19 @@ fn a_second_greeting_is_a_violation() {
     let heard = session.hear(SpokeToHub::Hello(Box::new(hello)), SECOND);
     assert!(matches!(heard, Err(Reason::Violation(_))));
 }
+
+#[test]
+fn a_session_is_quiet_until_something_is_wanted_and_again_when_it_is_taken() {
+    let mut session = session(Generation::NONE, SetDigest::default(), None);
+    assert!(session.is_quiet());
+    let wanted = set(&[("a", 1)]);
+    session.want(generation(5), wanted.clone());
+    assert!(!session.is_quiet(), "it waits to be sent");
+    plan(&mut session, SECOND);
+    assert!(!session.is_quiet(), "it is on its way");
+    took(&mut session, 5, &wanted);
+    assert!(session.is_quiet());
+    session.want(generation(6), wanted);
+    assert_eq!(session.poll(SECOND), None);
+    assert!(session.is_quiet(), "there was nothing new in it");
+}

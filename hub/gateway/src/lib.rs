@@ -4,7 +4,7 @@
 //! authority  the CA at work: link certificate, certificates of spokes
 //! door       (here) handshakes, admission, which protocol
 //! enrol      a token and a key become a certificate, after two yeses
-//! session    one connected spoke
+//! session    one connected spoke         look  when and how it is told what it should hold
 //! interest   which spokes look again after a change; what a plan reads
 //! ranges     which spoke has which pod addresses
 //! reports, events, node  what spokes say, as objects
@@ -22,6 +22,7 @@ mod datagrams;
 mod enrol;
 mod events;
 mod interest;
+mod look;
 mod node;
 mod ranges;
 pub mod records;

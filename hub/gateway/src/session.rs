@@ -9,14 +9,12 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_api::plan::{self, NodeSettings};
+use freewheel_hub_api::plan::NodeSettings;
 use freewheel_hub_store::CommitError;
 use freewheel_link::frame::{self, FrameError, FrameReader};
-use freewheel_link::generation::Generation;
 use freewheel_link::hub_session::{Effect, HubSession};
 use freewheel_link::message::{HelloV1, HubToSpoke, Open, PROTOCOL, Reason, SpokeToHub, WelcomeV1};
 use freewheel_link::names::ClusterName;
-use freewheel_link::record_set::RecordSet;
 use freewheel_link::report::{Report, ReportStamp};
 use freewheel_link::transport::{Closed, SendHalf, Transport, code};
 use parking_lot::Mutex;
@@ -24,12 +22,11 @@ use tokio::io::{AsyncRead, AsyncWriteExt as _};
 use tokio::select;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::interest::Bell;
-use crate::{Inner, Link, datagrams, events, node, ranges, records, refusals, reports, streams};
+use crate::{Inner, Link, datagrams, events, node, records, reports, streams};
 
 /// The greeting is the first thing a spoke says.
 const GREETING: Duration = Duration::from_secs(10);
@@ -37,13 +34,11 @@ const GREETING: Duration = Duration::from_secs(10);
 const REPORTS: usize = 256;
 /// Streams of one spoke that are served at the same time.
 const MAX_STREAMS: usize = 64;
-/// Rings within this time are answered by one look.
-const GATHER: Duration = Duration::from_millis(2);
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
-enum End {
+pub(crate) enum End {
     #[error(transparent)]
     Closed(#[from] Closed),
     #[error("the spoke's message cannot be read")]
@@ -56,12 +51,16 @@ enum End {
     Report(#[from] freewheel_hub_api::error::ApiError),
 }
 
-struct Talk<'a> {
-    inner: &'a Inner,
+/// A session at work.
+pub(crate) struct Talk<'a> {
+    pub(crate) inner: &'a Inner,
     link: &'a Arc<dyn Transport>,
-    cluster: &'a ClusterName,
-    state: Arc<Mutex<HubSession>>,
-    news: Notify,
+    pub(crate) cluster: &'a ClusterName,
+    pub(crate) state: Arc<Mutex<HubSession>>,
+    /// There may be something to say.
+    pub(crate) news: Notify,
+    /// No plan is on its way any more.
+    pub(crate) landed: Notify,
     taken: Mutex<Option<ReportStamp>>,
     started: Instant,
 }
@@ -109,9 +108,7 @@ async fn greeted(link: &Arc<dyn Transport>) -> Result<(Box<dyn SendHalf>, Recv, 
         let stream = link.accept().await?;
         let (send, mut recv) = (stream.send, FrameReader::new(stream.recv));
         let odd = || End::Left(Reason::Violation("the first stream is no session".into()));
-        let Some(Open::Session) = recv.next::<Open>().await? else {
-            return Err(odd());
-        };
+        let Some(Open::Session) = recv.next::<Open>().await? else { return Err(odd()) };
         let Some(SpokeToHub::Hello(hello)) = recv.next::<SpokeToHub>().await? else {
             return Err(odd());
         };
@@ -121,7 +118,7 @@ async fn greeted(link: &Arc<dyn Transport>) -> Result<(Box<dyn SendHalf>, Recv, 
 }
 
 /// Whether the hub's owner lets this cluster in, now.
-fn admitted(inner: &Inner, cluster: &ClusterName) -> Result<(), Reason> {
+pub(crate) fn admitted(inner: &Inner, cluster: &ClusterName) -> Result<(), Reason> {
     let place = reports::place(node::CLUSTERS, &ClusterName::root(), "", cluster.as_str())
         .map_err(|_| Reason::Unknown)?;
     let found = inner.objects.get(&place).map_err(|_| Reason::Unknown)?;
@@ -163,6 +160,7 @@ async fn session(
         cluster,
         state,
         news: Notify::new(),
+        landed: Notify::new(),
         taken: Mutex::new(None),
         started: Instant::now(),
     };
@@ -309,7 +307,11 @@ impl Talk<'_> {
             }
             let (next, wake, confirmed) = {
                 let mut state = self.state.lock();
-                (state.poll(self.now()), state.wake(), state.confirmed())
+                let next = state.poll(self.now());
+                if state.is_quiet() {
+                    self.landed.notify_one();
+                }
+                (next, state.wake(), state.confirmed())
             };
             if let Some(generation) = confirmed {
                 records::write_acked(self.inner.objects.store(), self.cluster, generation).await?;
@@ -324,48 +326,6 @@ impl Talk<'_> {
                 },
             }
         }
-    }
-
-    /// Looks at the store after each ring and says what should be held.
-    async fn plan(&self, bell: &Bell) -> Result<Infallible, End> {
-        loop {
-            admitted(self.inner, self.cluster).map_err(End::Left)?;
-            let store = self.inner.objects.store();
-            let in_force = records::session(&*store.snapshot(), self.cluster);
-            if in_force.is_some_and(|s| self.state.lock().epoch() < s.epoch) {
-                return Err(End::Left(Reason::Superseded));
-            }
-            self.want().await?;
-            bell.notified().await;
-            sleep(GATHER).await;
-        }
-    }
-
-    async fn want(&self) -> Result<(), End> {
-        let store = self.inner.objects.store();
-        let interest = &self.inner.interest;
-        for realm in [&ClusterName::root(), self.cluster] {
-            let needed = ranges::needed(interest.count(self.cluster, realm));
-            interest.ranges.lease(store, realm, self.cluster, needed).await?;
-        }
-        let snapshot = store.snapshot();
-        let planned = {
-            let source = interest.source(self.cluster, &*snapshot);
-            let settings = NodeSettings::default();
-            plan::records(self.cluster, &source, &*self.inner.images, &settings)
-        };
-        for refused in &planned.refused {
-            debug!(cluster = %self.cluster, error = %refused, "left out of the plan");
-        }
-        let set: RecordSet = planned.records.into_values().collect();
-        let generation =
-            Generation { incarnation: store.incarnation(), revision: snapshot.revision() };
-        self.state.lock().want(generation, Arc::new(set));
-        self.news.notify_one();
-        for refused in &planned.refused {
-            refusals::tell(&self.inner.objects, self.cluster, refused).await?;
-        }
-        Ok(())
     }
 
     /// Writes reports, many at a time, and answers when they are durable.

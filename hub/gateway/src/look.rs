@@ -1,0 +1,103 @@
+//! When a session looks at the store again, and what it says then should be held.
+//!
+//! ```text
+//! ring ─▶ quiet? ─yes─▶ look ─▶ plan out ─▶ Took ─▶ quiet
+//!           └──no──▶ gather until the plan has landed
+//! ```
+//!
+//! Guarantees: the first change after a quiet time waits for nothing; behind a plan that is on its way,
+//! changes gather and go out together, so a burst of them is a few plans, as Nagle has it; a spoke
+//! that is no longer accepted is cut off at once, whatever is on its way.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_hub_api::plan::{self, NodeSettings};
+use freewheel_link::generation::Generation;
+use freewheel_link::message::Reason;
+use freewheel_link::names::ClusterName;
+use freewheel_link::record_set::RecordSet;
+use tokio::select;
+use tokio::time::{Instant, sleep_until};
+use tracing::debug;
+
+use crate::interest::Bell;
+use crate::session::{End, Talk, admitted};
+use crate::{ranges, records, refusals};
+
+/// Least time between two looks of one session: changes come in a row, and each look is work.
+const PACE: Duration = Duration::from_millis(2);
+/// Longest time that changes gather behind a plan that does not land: what is sent when it is taken for lost
+/// should be new.
+const GATHER: Duration = Duration::from_secs(1);
+
+impl Talk<'_> {
+    /// Looks at the store after each ring and says what should be held.
+    pub(crate) async fn plan(&self, bell: &Bell) -> Result<Infallible, End> {
+        loop {
+            self.in_force()?;
+            self.want().await?;
+            let looked = Instant::now();
+            bell.notified().await;
+            self.gather(bell, looked).await?;
+        }
+    }
+
+    /// Waits until another look is worth it.
+    async fn gather(&self, bell: &Bell, looked: Instant) -> Result<(), End> {
+        if looked.elapsed() < PACE {
+            sleep_until(looked + PACE).await;
+        }
+        loop {
+            self.in_force()?;
+            if self.state.lock().is_quiet() || GATHER <= looked.elapsed() {
+                return Ok(());
+            }
+            select! {
+                biased;
+                () = self.landed.notified() => {}
+                // It may have been for the spoke's acceptance.
+                () = bell.notified() => {}
+                () = sleep_until(looked + GATHER) => {}
+            }
+        }
+    }
+
+    /// Whether this session may go on.
+    fn in_force(&self) -> Result<(), End> {
+        admitted(self.inner, self.cluster).map_err(End::Left)?;
+        let newest = records::session(&*self.inner.objects.store().snapshot(), self.cluster);
+        if newest.is_some_and(|newest| self.state.lock().epoch() < newest.epoch) {
+            return Err(End::Left(Reason::Superseded));
+        }
+        Ok(())
+    }
+
+    async fn want(&self) -> Result<(), End> {
+        let store = self.inner.objects.store();
+        let interest = &self.inner.interest;
+        for realm in [&ClusterName::root(), self.cluster] {
+            let needed = ranges::needed(interest.count(self.cluster, realm));
+            interest.ranges.lease(store, realm, self.cluster, needed).await?;
+        }
+        let snapshot = store.snapshot();
+        let planned = {
+            let source = interest.source(self.cluster, &*snapshot);
+            let settings = NodeSettings::default();
+            plan::records(self.cluster, &source, &*self.inner.images, &settings)
+        };
+        for refused in &planned.refused {
+            debug!(cluster = %self.cluster, error = %refused, "left out of the plan");
+        }
+        let set: RecordSet = planned.records.into_values().collect();
+        let generation =
+            Generation { incarnation: store.incarnation(), revision: snapshot.revision() };
+        self.state.lock().want(generation, Arc::new(set));
+        self.news.notify_one();
+        for refused in &planned.refused {
+            refusals::tell(&self.inner.objects, self.cluster, refused).await?;
+        }
+        Ok(())
+    }
+}
