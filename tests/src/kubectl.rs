@@ -1,10 +1,14 @@
 //! A stock kubectl and what it printed.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
+
+use crate::eventually::eventually;
+use crate::fleet::PATIENCE;
 
 /// kubectl with one kubeconfig.
 #[derive(Clone)]
@@ -136,6 +140,18 @@ impl Kubectl {
             .spawn()
             .expect("kubectl");
         Running { child, out: out.to_path_buf() }
+    }
+
+    /// `kubectl proxy`: the API over plain HTTP at this address, for as long as the second part lives.
+    #[must_use]
+    pub fn proxy(&self) -> (SocketAddr, Running) {
+        let running = self.start(&["proxy", "--port=0"], &self.home.join("proxy.out"));
+        let address = eventually("kubectl proxy serves", PATIENCE, || {
+            let out = running.out();
+            let address = out.trim().strip_prefix("Starting to serve on ");
+            address.and_then(|address| address.parse().ok()).ok_or(out)
+        });
+        (address, running)
     }
 }
 

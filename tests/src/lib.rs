@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! fleet     one hub and its spokes as processes, each killable and startable again
-//! kubectl   what a user types, and what it printed
+//! kubectl   what a user types, and how that went
+//! printed   what must be in an output, and tables
 //! eventually  waiting for a state with a bound
 //! guests    the modules under target/guests, built when they are missing
 //! http      one request over plain TCP
@@ -13,7 +14,9 @@ pub mod fleet;
 pub mod guests;
 pub mod http;
 pub mod kubectl;
+pub mod printed;
 pub mod process;
 
 pub use eventually::eventually;
 pub use fleet::Fleet;
+pub use printed::{Table, has};

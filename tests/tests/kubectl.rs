@@ -1,12 +1,13 @@
-//! A stock kubectl finds what its users expect, verb by verb.
+//! A stock kubectl finds what its users expect, verb by verb: what is done with pods and the devices they run on.
 //!
-//! One fleet serves all checks: a fleet costs seconds, a verb milliseconds.
+//! One fleet serves all checks: a fleet costs seconds, a verb milliseconds. `kubectl_output.rs` and `kubectl_hub.rs`
+//! hold what needs no device.
 
 use std::time::Duration;
 
 use freewheel_tests::fleet::PATIENCE;
 use freewheel_tests::kubectl::Kubectl;
-use freewheel_tests::{Fleet, eventually, http};
+use freewheel_tests::{Fleet, Table, eventually, has, http};
 
 #[test]
 fn the_verbs_of_kubectl_work() {
@@ -14,96 +15,58 @@ fn the_verbs_of_kubectl_work() {
     fleet.push("hello-http", "hello-http:v1");
     fleet.push("hello-http", "hello-http:v2");
     let kubectl = fleet.kubectl();
-    nodes_and_clusters(&kubectl);
-    discovery(&kubectl);
+    nodes_and_clusters(&fleet, &kubectl);
     create_and_look(&fleet, &kubectl);
     logs(&fleet, &kubectl);
     change(&fleet, &kubectl);
     rollouts(&fleet, &kubectl);
     expose(&fleet, &kubectl);
-    metadata(&kubectl);
-    without_effect(&kubectl);
     namespaces(&fleet, &kubectl);
     run_and_delete(&fleet, &kubectl);
 }
 
-/// Asserts that a table has these column heads in this order.
-#[track_caller]
-fn heads(table: &str, expected: &[&str]) {
-    let line = table.lines().next().unwrap_or_default();
-    let found: Vec<&str> =
-        line.split("   ").map(str::trim).filter(|head| !head.is_empty()).collect();
-    assert_eq!(found, expected, "{table}");
-}
+/// What `get nodes -o wide` has on top.
+const NODE_HEADS: [&str; 10] = [
+    "NAME",
+    "STATUS",
+    "ROLES",
+    "AGE",
+    "VERSION",
+    "INTERNAL-IP",
+    "EXTERNAL-IP",
+    "OS-IMAGE",
+    "KERNEL-VERSION",
+    "CONTAINER-RUNTIME",
+];
 
-#[track_caller]
-fn has(text: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(text.contains(part), "{part:?} is missing in:\n{text}");
-    }
-}
-
-fn nodes_and_clusters(kubectl: &Kubectl) {
+fn nodes_and_clusters(fleet: &Fleet, kubectl: &Kubectl) {
     let nodes = kubectl.run(&["get", "nodes", "-o", "wide"]);
-    has(
-        &nodes,
-        &[
-            "NAME",
-            "STATUS",
-            "ROLES",
-            "AGE",
-            "VERSION",
-            "INTERNAL-IP",
-            "CONTAINER-RUNTIME",
-            "pi-1",
-            "pi-2",
-            "Ready",
-            "wasmtime://",
-        ],
-    );
+    let table = Table::read(&nodes);
+    assert_eq!(table.heads(), NODE_HEADS);
+    assert_eq!(table.column("NAME"), ["pi-1", "pi-2"]);
+    for node in ["pi-1", "pi-2"] {
+        assert_eq!(table.cell(node, "STATUS"), "Ready", "{nodes}");
+        assert_eq!(table.cell(node, "ROLES"), "spoke", "{nodes}");
+        assert_eq!(table.cell(node, "INTERNAL-IP"), fleet.address(node).to_string(), "{nodes}");
+        assert!(table.cell(node, "VERSION").starts_with("v1."), "{nodes}");
+        assert!(table.cell(node, "CONTAINER-RUNTIME").starts_with("wasmtime://"), "{nodes}");
+    }
     let clusters = kubectl.run(&["get", "managedclusters"]);
-    heads(
-        &clusters,
-        &["NAME", "HUB ACCEPTED", "MANAGED CLUSTER URLS", "JOINED", "AVAILABLE", "AGE"],
-    );
-    let row = clusters.lines().find(|line| line.starts_with("pi-1")).expect("a row for pi-1");
+    let table = Table::read(&clusters);
     assert_eq!(
-        row.split_whitespace().filter(|word| *word == "true" || *word == "True").count(),
-        3,
-        "{clusters}"
+        table.heads(),
+        ["NAME", "HUB ACCEPTED", "MANAGED CLUSTER URLS", "JOINED", "AVAILABLE", "AGE"]
     );
+    for (head, cell) in [("HUB ACCEPTED", "true"), ("JOINED", "True"), ("AVAILABLE", "True")] {
+        assert_eq!(table.column(head), [cell, cell], "{clusters}");
+    }
     let described = kubectl.run(&["describe", "node", "pi-1"]);
     has(&described, &["Capacity:", "Allocatable:", "Ready", "Addresses:", "System Info:"]);
     has(&described, &["HolderIdentity:  pi-1", "RenewTime:       "]);
-    kubectl.does(&["label", "node", "pi-1", "disk=ssd"]);
+    has(&described, &["Roles:              spoke", "kubernetes.io/hostname=pi-1"]);
+    has(&described, &[&format!("InternalIP:  {}", fleet.address("pi-1"))]);
+    assert_eq!(kubectl.run(&["label", "node", "pi-1", "disk=ssd"]), "node/pi-1 labeled\n");
     assert_eq!(kubectl.run(&["get", "nodes", "-l", "disk=ssd", "-o", "name"]), "node/pi-1\n");
-}
-
-fn discovery(kubectl: &Kubectl) {
-    let resources = kubectl.run(&["api-resources"]);
-    has(
-        &resources,
-        &[
-            "deployments",
-            "deploy",
-            "apps/v1",
-            "pods",
-            "po",
-            "managedclusters",
-            "cluster.open-cluster-management.io/v1",
-            "endpointslices",
-        ],
-    );
-    let explained = kubectl.run(&["explain", "pod.spec"]);
-    has(&explained, &["KIND:", "Pod", "containers", "-required-", "restartPolicy"]);
-    assert!(explained.contains("DESCRIPTION"), "{explained}");
-    has(
-        &kubectl.run(&["explain", "deployment.spec.strategy.rollingUpdate.maxSurge"]),
-        &["maxSurge", "IntOrString"],
-    );
-    has(&kubectl.run(&["version"]), &["Server Version: v1."]);
-    let wrong = kubectl.fails(&["get", "scv"]);
-    has(&wrong, &["the server doesn't have a resource type \"scv\""]);
 }
 
 fn create_and_look(fleet: &Fleet, kubectl: &Kubectl) {
@@ -115,61 +78,118 @@ fn create_and_look(fleet: &Fleet, kubectl: &Kubectl) {
         "--replicas=2",
         "--port=8080",
     ]);
-    assert_eq!(created.trim(), "deployment.apps/web created");
+    assert_eq!(created, "deployment.apps/web created\n");
     let repeated = kubectl.fails(&["create", "deployment", "web", "--image=hello-http:v1"]);
     has(&repeated, &["deployments.apps \"web\" already exists"]);
+    assert_eq!(rolled_out(kubectl), "deployment \"web\" successfully rolled out\n");
     fleet.pods_ready(kubectl, "app=web", 2);
-    kubectl.does(&["rollout", "status", "deployment/web", "--timeout=60s"]);
+    every_kind(kubectl);
+    let names = kubectl.run(&["get", "pods", "-l", "app=web", "-o", "name"]);
+    let pods: Vec<&str> = names.lines().filter_map(|name| name.strip_prefix("pod/")).collect();
+    where_they_run(fleet, kubectl, &pods);
+    described(kubectl, pods[0]);
+    watched(fleet, kubectl, &pods);
+}
+
+/// Waits for the end of a roll-out and gives the last line about it.
+fn rolled_out(kubectl: &Kubectl) -> String {
+    let said = kubectl.run(&["rollout", "status", "deployment/web", "--timeout=60s"]);
+    said.lines().last().map(|line| format!("{line}\n")).unwrap_or_default()
+}
+
+fn every_kind(kubectl: &Kubectl) {
     let all = kubectl.run(&["get", "deploy,rs,po,svc,ep"]);
-    has(
-        &all,
-        &[
-            "deployment.apps/web",
-            "2/2",
-            "replicaset.apps/web-",
-            "pod/web-",
-            "1/1",
-            "Running",
-            "service/kubernetes",
-            "endpoints/kubernetes",
-        ],
-    );
+    let tables: Vec<Table> = all.split("\n\n").map(Table::read).collect();
+    let [deployments, sets, pods, services, endpoints] = &tables[..] else { panic!("{all}") };
+    assert_eq!(deployments.heads(), ["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"]);
+    for (head, cell) in [("READY", "2/2"), ("UP-TO-DATE", "2"), ("AVAILABLE", "2")] {
+        assert_eq!(deployments.cell("deployment.apps/web", head), cell, "{all}");
+    }
+    assert_eq!(sets.heads(), ["NAME", "DESIRED", "CURRENT", "READY", "AGE"]);
+    assert!(sets.column("NAME")[0].starts_with("replicaset.apps/web-"), "{all}");
+    for head in ["DESIRED", "CURRENT", "READY"] {
+        assert_eq!(sets.column(head), ["2"], "{all}");
+    }
+    assert_eq!(pods.heads(), ["NAME", "READY", "STATUS", "RESTARTS", "AGE"]);
+    for (head, cell) in [("READY", "1/1"), ("STATUS", "Running"), ("RESTARTS", "0")] {
+        assert_eq!(pods.column(head), [cell, cell], "{all}");
+    }
+    assert_eq!(services.heads(), ["NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "AGE"]);
+    assert_eq!(services.cell("service/kubernetes", "PORT(S)"), "443/TCP", "{all}");
+    assert_eq!(endpoints.heads(), ["NAME", "ENDPOINTS", "AGE"]);
+    let hub = endpoints.cell("endpoints/kubernetes", "ENDPOINTS");
+    assert!(hub.starts_with("127.0.0.1:"), "{all}");
+}
+
+/// One pod on each device, each with an address of the pod network.
+fn where_they_run(fleet: &Fleet, kubectl: &Kubectl, pods: &[&str]) {
     let wide = kubectl.run(&["get", "pods", "-o", "wide"]);
-    has(&wide, &["NOMINATED NODE", "READINESS GATES", "pi-1", "pi-2", "10."]);
-    let name = kubectl.run(&["get", "pods", "-l", "app=web", "-o", "name"]);
-    let pod = name.lines().next().expect("a pod");
-    let described = kubectl.run(&["describe", pod]);
+    let table = Table::read(&wide);
+    assert_eq!(table.heads()[5..], ["IP", "NODE", "NOMINATED NODE", "READINESS GATES"], "{wide}");
+    let mut nodes = table.column("NODE");
+    nodes.sort_unstable();
+    assert_eq!(nodes, ["pi-1", "pi-2"], "{wide}");
+    for pod in pods {
+        let node = table.cell(pod, "NODE");
+        assert!(table.cell(pod, "IP").starts_with("10."), "{wide}");
+        has(
+            &kubectl.run(&["describe", "pod", pod]),
+            &[&format!("Node:             {node}/{}", fleet.address(node))],
+        );
+    }
+}
+
+fn described(kubectl: &Kubectl, pod: &str) {
+    let ip = kubectl.run(&["get", "pod", pod, "-o", "jsonpath={.status.podIP}"]);
     has(
-        &described,
+        &kubectl.run(&["describe", "pod", pod]),
         &[
-            "Status:",
-            "Running",
-            "Image ID:",
-            "sha256:",
-            "Events:",
-            "Scheduled",
+            &format!("Name:             {pod}"),
+            "Namespace:        default",
+            "Labels:           app=web",
+            "Status:           Running",
+            &format!("IP:               {ip}"),
+            "Controlled By:  ReplicaSet/web-",
+            "Image:          hello-http:v1",
+            "Image ID:       sha256:",
+            "Port:           8080/TCP",
+            "State:          Running",
+            "Ready:          True",
+            "Restart Count:  0",
+            "BestEffort",
+            &format!("Successfully assigned default/{pod} to pi-"),
             "Pulled",
-            "Created",
-            "Started",
+            "Created container: hello-http",
+            "Started container hello-http",
         ],
     );
-    has(&kubectl.run(&["get", pod, "-o", "yaml"]), &["apiVersion: v1", "kind: Pod", "podIP:"]);
-    assert_eq!(kubectl.run(&["get", pod, "-o", "jsonpath={.status.phase}"]), "Running");
-    let sorted = kubectl.run(&["get", "pods", "--sort-by=.metadata.name", "-o", "name"]);
-    let mut names: Vec<&str> = sorted.lines().collect();
-    let as_printed = names.clone();
-    names.sort_unstable();
-    assert_eq!(names, as_printed);
+}
+
+fn watched(fleet: &Fleet, kubectl: &Kubectl, pods: &[&str]) {
     let watch = kubectl.start(&["get", "pods", "-o", "wide", "-w"], &fleet.path("watch.out"));
-    eventually("the watch shows the pods", PATIENCE, || {
+    eventually("the watch shows the pods and where they run", PATIENCE, || {
         let out = watch.out();
-        if out.matches("web-").count() >= 2 { Ok(()) } else { Err(out) }
+        let shown = Table::read(&out);
+        let there = shown.heads().contains(&"NODE") && pods.iter().all(|pod| out.contains(pod));
+        if there { Ok(()) } else { Err(out) }
     });
-    kubectl.does(&["delete", pod, "--wait=false"]);
-    eventually("the watch shows the replacement", PATIENCE, || {
+    let deleted = kubectl.run(&["delete", "pod", pods[0], "--wait=false"]);
+    assert_eq!(deleted, format!("pod \"{}\" deleted\n", pods[0]));
+    eventually("the watch shows the end and the replacement", PATIENCE, || {
         let out = watch.out();
-        if out.contains("Terminating") && out.contains("Pending") { Ok(()) } else { Err(out) }
+        let row = |name: &dyn Fn(&str) -> bool, state: &str| {
+            out.lines().any(|line| {
+                let mut words = line.split_whitespace();
+                words.next().is_some_and(name) && words.any(|word| word == state)
+            })
+        };
+        let new = |name: &str| name.starts_with("web-") && !pods.contains(&name);
+        let old = |name: &str| name == pods[0];
+        let told = row(&old, "Terminating") && row(&new, "Pending") && row(&new, "Running");
+        if told { Ok(()) } else { Err(out) }
     });
+    let heads = watch.out().lines().filter(|line| line.starts_with("NAME ")).count();
+    assert_eq!(heads, 1, "{}", watch.out());
     fleet.pods_ready(kubectl, "app=web", 2);
 }
 
@@ -205,37 +225,50 @@ fn logs(fleet: &Fleet, kubectl: &Kubectl) {
 
 fn change(fleet: &Fleet, kubectl: &Kubectl) {
     assert_eq!(
-        kubectl.run(&["scale", "deployment/web", "--replicas=3"]).trim(),
-        "deployment.apps/web scaled"
+        kubectl.run(&["scale", "deployment/web", "--replicas=3"]),
+        "deployment.apps/web scaled\n"
     );
     fleet.pods_ready(kubectl, "app=web", 3);
     kubectl.does(&["scale", "deployment/web", "--replicas=2"]);
     fleet.pods_ready(kubectl, "app=web", 2);
-    kubectl.does(&["set", "image", "deployment/web", "hello-http=hello-http:v2"]);
-    kubectl.does(&["rollout", "status", "deployment/web", "--timeout=60s"]);
-    kubectl.does(&["set", "env", "deployment/web", "GREETING=moin"]);
-    kubectl.does(&["rollout", "status", "deployment/web", "--timeout=60s"]);
+    let image = ["set", "image", "deployment/web", "hello-http=hello-http:v2"];
+    assert_eq!(kubectl.run(&image), "deployment.apps/web image updated\n");
+    rolled_out(kubectl);
+    let env = ["set", "env", "deployment/web", "GREETING=moin"];
+    assert_eq!(kubectl.run(&env), "deployment.apps/web env updated\n");
+    rolled_out(kubectl);
     fleet.pods_ready(kubectl, "app=web", 2);
+    let path = "jsonpath={range .items[*].spec.containers[0]}{.image} {.env[0].value} {end}";
+    let pods = kubectl.run(&["get", "pods", "-l", "app=web", "-o", path]);
+    assert_eq!(pods, "hello-http:v2 moin hello-http:v2 moin ");
+    has(
+        &kubectl.run(&["set", "env", "deployment/web", "--list"]),
+        &["# Deployment web, container hello-http", "GREETING=moin"],
+    );
+}
+
+/// The numbers in a roll-out's history.
+fn revisions(kubectl: &Kubectl) -> Vec<u32> {
+    let history = kubectl.run(&["rollout", "history", "deployment/web"]);
+    has(&history, &["deployment.apps/web", "REVISION  CHANGE-CAUSE"]);
+    history.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect()
 }
 
 fn rollouts(fleet: &Fleet, kubectl: &Kubectl) {
-    let history = kubectl.run(&["rollout", "history", "deployment/web"]);
-    has(&history, &["REVISION", "CHANGE-CAUSE"]);
-    assert_eq!(
-        history.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())).count(),
-        3,
-        "{history}"
+    assert_eq!(revisions(kubectl), [1, 2, 3]);
+    let third = kubectl.run(&["rollout", "history", "deployment/web", "--revision=3"]);
+    has(&third, &["revision #3", "Image:\thello-http:v2", "GREETING:\tmoin"]);
+    let undone = kubectl.run(&["rollout", "undo", "deployment/web", "--to-revision=1"]);
+    assert_eq!(undone, "deployment.apps/web rolled back\n");
+    rolled_out(kubectl);
+    assert_eq!(revisions(kubectl), [2, 3, 4]);
+    let path = "jsonpath={.spec.template.spec.containers[0].image} {.spec.template.spec.containers[0].env}";
+    let image = kubectl.run(&["get", "deployment", "web", "-o", path]);
+    assert_eq!(image, "hello-http:v1 ", "the first revision had no environment");
+    has(
+        &kubectl.fails(&["rollout", "undo", "deployment/web", "--to-revision=1"]),
+        &["unable to find specified revision 1 in history"],
     );
-    kubectl.does(&["rollout", "undo", "deployment/web", "--to-revision=1"]);
-    kubectl.does(&["rollout", "status", "deployment/web", "--timeout=60s"]);
-    let image = kubectl.run(&[
-        "get",
-        "deployment",
-        "web",
-        "-o",
-        "jsonpath={.spec.template.spec.containers[0].image}",
-    ]);
-    assert_eq!(image, "hello-http:v1");
     fleet.pods_ready(kubectl, "app=web", 2);
 }
 
@@ -246,7 +279,7 @@ fn node_port(kubectl: &Kubectl, service: &str) -> u16 {
 }
 
 fn expose(fleet: &Fleet, kubectl: &Kubectl) {
-    kubectl.does(&[
+    let exposed = kubectl.run(&[
         "expose",
         "deployment",
         "web",
@@ -254,6 +287,7 @@ fn expose(fleet: &Fleet, kubectl: &Kubectl) {
         "--port=8080",
         "--target-port=8080",
     ]);
+    assert_eq!(exposed, "service/web exposed\n");
     let port = node_port(kubectl, "web");
     assert!((30000..=32767).contains(&port), "{port}");
     for node in ["pi-1", "pi-2"] {
@@ -264,68 +298,23 @@ fn expose(fleet: &Fleet, kubectl: &Kubectl) {
             }
         });
     }
-    let endpoints =
-        kubectl.run(&["get", "endpoints", "web", "-o", "jsonpath={.subsets[0].addresses[*].ip}"]);
-    assert_eq!(endpoints.split_whitespace().count(), 2, "{endpoints}");
+    let path = "jsonpath={range .items[*]}{.status.podIP}:8080{\"\\n\"}{end}";
+    let pods = kubectl.run(&["get", "pods", "-l", "app=web", "-o", path]);
+    let mut pods: Vec<&str> = pods.lines().collect();
+    pods.sort_unstable();
+    let both = kubectl.run(&["get", "svc/web", "ep/web"]);
+    let tables: Vec<Table> = both.split("\n\n").map(Table::read).collect();
+    assert_eq!(tables[0].cell("service/web", "TYPE"), "NodePort", "{both}");
+    assert_eq!(tables[0].cell("service/web", "PORT(S)"), format!("8080:{port}/TCP"), "{both}");
+    let mut endpoints: Vec<&str> =
+        tables[1].cell("endpoints/web", "ENDPOINTS").split(',').collect();
+    endpoints.sort_unstable();
+    assert_eq!(endpoints, pods, "{both}");
+    let described = kubectl.run(&["describe", "service", "web"]);
     has(
-        &kubectl.run(&["describe", "service", "web"]),
-        &["Type:", "NodePort", "Endpoints:", ":8080"],
+        &described,
+        &["Type:                     NodePort", &format!("{port}/TCP"), pods[0], pods[1]],
     );
-}
-
-fn metadata(kubectl: &Kubectl) {
-    assert_eq!(
-        kubectl.run(&["label", "deployment", "web", "tier=front"]).trim(),
-        "deployment.apps/web labeled"
-    );
-    has(
-        &kubectl.fails(&["label", "deployment", "web", "tier=back"]),
-        &["already has a value (front), and --overwrite is false"],
-    );
-    kubectl.does(&["annotate", "deployment", "web", "note=a b c"]);
-    assert_eq!(
-        kubectl.run(&["get", "deploy", "-l", "tier in (front)", "-o", "name"]).trim(),
-        "deployment.apps/web"
-    );
-    assert_eq!(kubectl.run(&["get", "deploy", "-l", "tier!=front", "-o", "name"]), "");
-    has(&kubectl.run(&["get", "pods", "-A"]), &["NAMESPACE", "default"]);
-}
-
-fn without_effect(kubectl: &Kubectl) {
-    let yaml = "{apiVersion: v1, kind: ConfigMap, metadata: {name: only-looked-at}, data: {a: b}}";
-    let said = kubectl.try_apply(&["apply", "--dry-run=server", "-f", "-"], yaml);
-    assert_eq!(
-        said.out.trim(),
-        "configmap/only-looked-at created (server dry run)",
-        "{}",
-        said.err
-    );
-    has(
-        &kubectl.fails(&["get", "configmap", "only-looked-at"]),
-        &["NotFound", "configmaps \"only-looked-at\" not found"],
-    );
-    kubectl.apply(yaml);
-    let changed = yaml.replace("a: b", "a: c");
-    let diff = kubectl.try_apply(&["diff", "-f", "-"], &changed);
-    assert!(!diff.ok, "diff says 1 when there is a difference");
-    has(&diff.out, &["-  a: b", "+  a: c"]);
-    assert!(kubectl.try_apply(&["diff", "-f", "-"], yaml).ok);
-    let before = kubectl.run(&[
-        "get",
-        "configmap",
-        "only-looked-at",
-        "-o",
-        "jsonpath={.metadata.resourceVersion}",
-    ]);
-    kubectl.apply(yaml);
-    let after = kubectl.run(&[
-        "get",
-        "configmap",
-        "only-looked-at",
-        "-o",
-        "jsonpath={.metadata.resourceVersion}",
-    ]);
-    assert_eq!(before, after, "a write that changes nothing keeps its revision");
 }
 
 fn namespaces(fleet: &Fleet, kubectl: &Kubectl) {
@@ -366,11 +355,21 @@ fn namespaces(fleet: &Fleet, kubectl: &Kubectl) {
             Err(format!("{}{}", said.err, kubectl.run(&["-n", "team", "describe", "pods"])))
         }
     });
-    has(
-        &kubectl.run(&["get", "namespaces"]),
-        &["default", "kube-system", "kube-public", "kube-node-lease", "team", "Active"],
+    let here = kubectl.run(&["-n", "team", "get", "deploy"]);
+    assert_eq!(Table::read(&here).column("NAME"), ["web"]);
+    assert_eq!(Table::read(&here).cell("web", "READY"), "1/1", "{here}");
+    let everywhere = kubectl.run(&["get", "pods", "-A"]);
+    let everywhere = Table::read(&everywhere);
+    assert_eq!(everywhere.heads()[..2], ["NAMESPACE", "NAME"]);
+    assert_eq!(everywhere.column("NAMESPACE"), ["default", "default", "team"]);
+    let namespaces = kubectl.run(&["get", "namespaces"]);
+    assert_eq!(
+        Table::read(&namespaces).column("NAME"),
+        ["default", "kube-node-lease", "kube-public", "kube-system", "team"]
     );
-    kubectl.does(&["delete", "namespace", "team", "--timeout=60s"]);
+    assert_eq!(Table::read(&namespaces).column("STATUS"), ["Active"; 5]);
+    let deleted = kubectl.run(&["delete", "namespace", "team", "--timeout=60s"]);
+    assert_eq!(deleted, "namespace \"team\" deleted\n");
     has(&kubectl.fails(&["get", "namespace", "team"]), &["NotFound"]);
     assert_eq!(
         kubectl.run(&[
@@ -388,7 +387,7 @@ fn namespaces(fleet: &Fleet, kubectl: &Kubectl) {
 
 fn run_and_delete(fleet: &Fleet, kubectl: &Kubectl) {
     fleet.push("kit", "kit:v1");
-    kubectl.does(&[
+    let run = kubectl.run(&[
         "run",
         "job",
         "--image=kit:v1",
@@ -398,12 +397,14 @@ fn run_and_delete(fleet: &Fleet, kubectl: &Kubectl) {
         "hello",
         "world",
     ]);
+    assert_eq!(run, "pod/job created\n");
     eventually("the pod has completed", PATIENCE, || {
         let table = kubectl.run(&["get", "pod", "job"]);
         if table.contains("Completed") { Ok(()) } else { Err(table) }
     });
     assert_eq!(kubectl.run(&["logs", "job"]), "hello world\n");
-    has(&kubectl.run(&["delete", "pod", "job"]), &["pod \"job\" deleted"]);
+    assert_eq!(kubectl.run(&["delete", "pod", "job"]), "pod \"job\" deleted\n");
+    has(&kubectl.fails(&["get", "pod", "job"]), &["pods \"job\" not found"]);
     let active = "jsonpath={.items[?(@.spec.replicas==2)].metadata.name}";
     let rs = kubectl.run(&["get", "rs", "-l", "app=web", "-o", active]);
     let uids = |kubectl: &Kubectl| {
@@ -417,7 +418,8 @@ fn run_and_delete(fleet: &Fleet, kubectl: &Kubectl) {
         let is_new = sets.split(' ').any(|uid| !uid.is_empty() && !before.contains(uid));
         if now == "2" && is_new { Ok(()) } else { Err(format!("{now} ready, sets {sets}")) }
     });
-    kubectl.does(&["delete", "deployment", "web"]);
+    let deleted = kubectl.run(&["delete", "deployment", "web"]);
+    assert_eq!(deleted, "deployment.apps \"web\" deleted\n");
     eventually("everything under the deployment is gone", Duration::from_secs(60), || {
         let left = kubectl.run(&["get", "rs,pods", "-l", "app=web", "-o", "name"]);
         if left.is_empty() { Ok(()) } else { Err(left) }

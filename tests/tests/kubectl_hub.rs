@@ -2,15 +2,8 @@
 
 use std::path::Path;
 
-use freewheel_tests::Fleet;
 use freewheel_tests::kubectl::Kubectl;
-
-#[track_caller]
-fn has(text: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(text.contains(part), "{part:?} is missing in:\n{text}");
-    }
-}
+use freewheel_tests::{Fleet, has};
 
 #[test]
 fn kubectl_works_without_a_device() {
