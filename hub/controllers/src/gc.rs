@@ -5,10 +5,11 @@
 //!                                             owner deleting, orphan ─▶ references dropped, then it
 //! ```
 //!
-//! Guarantees: an object goes only when every owner it names is absent by UID in the same snapshot;
-//! an owner of a kind that the hub does not know is never taken for absent.
+//! Guarantees: an object goes only when every owner it names is absent by UID in the same snapshot,
+//! and only as it was then; an owner of a kind that the hub does not know, or of one that cannot be
+//! where the object is, is never taken for absent; owners that wait for each other do not wait for
+//! ever.
 
-use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,13 +18,13 @@ use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::{Key, Owner};
-use freewheel_hub_store::objects::Propagation;
+use freewheel_hub_store::objects::{DeleteOptions, Propagation};
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
-use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::engine::desk::everywhere;
+use crate::engine::desk::{everywhere, place};
 use crate::engine::{Controller, Desk, Error};
+use crate::index::{Indexes, Term, with_owners};
 
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
@@ -31,9 +32,7 @@ const ORPHAN: &str = "orphan";
 /// The controller.
 pub struct Garbage {
     desk: Desk,
-    /// Who names this UID as an owner. Filled from every event; it may name too many, for the store
-    /// has the last word.
-    dependents: Mutex<HashMap<String, BTreeSet<Key>>>,
+    indexes: Indexes,
 }
 
 /// What to do about one object.
@@ -60,6 +59,8 @@ pub enum Standing {
     Absent,
     /// Its kind is not known here.
     Unknown,
+    /// It lives in namespaces, and the object that names it in none: nothing says which is meant.
+    Elsewhere,
 }
 
 /// Decides over an object from how its owners stand.
@@ -69,7 +70,8 @@ pub fn fate(owners: &[(Standing, &Owner)], has_dependents: bool) -> Fate {
     if owners.is_empty() {
         return Fate::Keep;
     }
-    if stands(Standing::Solid) || stands(Standing::Unknown) {
+    let unclear = stands(Standing::Unknown) || stands(Standing::Elsewhere);
+    if stands(Standing::Solid) || unclear {
         let gone = owners
             .iter()
             .filter(|(s, _)| matches!(s, Standing::Absent | Standing::Waiting))
@@ -90,39 +92,25 @@ pub fn fate(owners: &[(Standing, &Owner)], has_dependents: bool) -> Fate {
 impl Garbage {
     /// Deletes through this desk.
     #[must_use]
-    pub fn new(desk: Desk) -> Self {
-        Self { desk, dependents: Mutex::default() }
+    pub fn new(desk: Desk, indexes: Indexes) -> Self {
+        Self { desk, indexes }
     }
 
-    fn note(&self, event: &Event) {
-        let mut index = self.dependents.lock();
-        for before in event.before.iter() {
-            for owner in &before.object.header.owners {
-                if let Some(set) = index.get_mut(&owner.uid) {
-                    set.remove(&before.key);
-                    if set.is_empty() {
-                        index.remove(&owner.uid);
-                    }
-                }
-            }
-        }
-        for now in event.now.iter() {
-            for owner in &now.object.header.owners {
-                index.entry(owner.uid.clone()).or_default().insert(now.key.clone());
-            }
-        }
-    }
-
-    fn dependents_of(&self, uid: &str, snapshot: &dyn Snapshot) -> Vec<Arc<Stored>> {
-        let keys: Vec<Key> =
-            self.dependents.lock().get(uid).into_iter().flatten().cloned().collect();
-        let stored = keys.iter().filter_map(|key| snapshot.get(key));
-        stored.filter(|s| s.object.header.owners.iter().any(|o| o.uid == uid)).collect()
+    /// Who names this object as an owner, from where it can be one.
+    fn dependents_of(&self, owner: &Stored) -> Vec<Arc<Stored>> {
+        let key = &owner.key;
+        let found = self.indexes.dependents.find(Term::Owner(&owner.object.header.uid));
+        let all = found.iter().map(|dependent| &dependent.stored);
+        let here = all.filter(|d| {
+            d.key.cluster == key.cluster
+                && (key.namespace.is_empty() || d.key.namespace == key.namespace)
+        });
+        here.cloned().collect()
     }
 
     async fn before_owner(&self, owner: &Stored, snapshot: &dyn Snapshot) -> Result<(), Error> {
         let uid = &owner.object.header.uid;
-        let dependents = self.dependents_of(uid, snapshot);
+        let dependents = self.dependents_of(owner);
         let blocks =
             |s: &Stored| s.object.header.owners.iter().any(|o| o.uid == *uid && o.block_deletion);
         if !dependents.iter().any(|d| blocks(d)) {
@@ -134,9 +122,9 @@ impl Garbage {
         Ok(())
     }
 
-    async fn orphan(&self, owner: &Stored, snapshot: &dyn Snapshot) -> Result<(), Error> {
+    async fn orphan(&self, owner: &Stored) -> Result<(), Error> {
         let uid = owner.object.header.uid.clone();
-        for dependent in self.dependents_of(&uid, snapshot) {
+        for dependent in self.dependents_of(owner) {
             self.drop_owners(&dependent, std::slice::from_ref(&uid)).await?;
         }
         self.drop_finalizer(owner, ORPHAN).await
@@ -146,23 +134,64 @@ impl Garbage {
         let header = &stored.object.header;
         let owners: Vec<(Standing, &Owner)> =
             header.owners.iter().map(|o| (standing(o, stored, snapshot), o)).collect();
-        let has_dependents = !self.dependents_of(&header.uid, snapshot).is_empty();
-        let how = match fate(&owners, has_dependents) {
+        for (_, owner) in owners.iter().filter(|(s, _)| *s == Standing::Elsewhere) {
+            self.complain(stored, owner);
+        }
+        let dependents = self.dependents_of(stored);
+        let how = match fate(&owners, !dependents.is_empty()) {
             Fate::Keep => return Ok(()),
             Fate::Drop(gone) => return self.drop_owners(stored, &gone).await,
-            Fate::DeleteForeground => Propagation::Foreground,
+            Fate::DeleteForeground => {
+                let circle = dependents.iter().any(|d| waits(d));
+                if circle && header.owners.iter().any(|o| o.block_deletion) {
+                    // Its owner may wait for it while it would wait for its owner; the change that
+                    // ends this brings it back here.
+                    return self.unblock(stored).await;
+                }
+                Propagation::Foreground
+            }
             Fate::Delete if header.finalizers.iter().any(|f| f == ORPHAN) => Propagation::Orphan,
             Fate::Delete if header.finalizers.iter().any(|f| f == FOREGROUND) => {
                 Propagation::Foreground
             }
             Fate::Delete => Propagation::Background,
         };
+        self.delete(stored, how).await
+    }
+
+    /// Deletes it as it was judged: who was adopted meanwhile is judged again.
+    async fn delete(&self, stored: &Stored, how: Propagation) -> Result<(), Error> {
         let Some(kind) = kind_of(stored) else { return Ok(()) };
-        self.desk
-            .delete(kind, &stored.key, &header.uid, how)
-            .await
-            .map_err(Error::api("delete what has no owner"))?;
-        Ok(())
+        let options = DeleteOptions {
+            uid: Some(stored.object.header.uid.clone()),
+            revision: Some(stored.revision),
+            propagation: Some(how),
+            ..DeleteOptions::default()
+        };
+        let place = place(kind, &stored.key);
+        match self.desk.objects().delete(self.desk.how(), &place, &options).await {
+            Err(error) if error.code != 404 => Err(Error::api("delete what has no owner")(error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn complain(&self, stored: &Stored, owner: &Owner) {
+        let Some(kind) = kind_of(stored) else { return };
+        let Owner { api_version, kind: owners_kind, name, uid, .. } = owner;
+        let namespace = &stored.key.namespace;
+        let text = format!(
+            "ownerRef [{api_version}/{owners_kind}, namespace: {namespace}, name: {name}, uid: {uid}] \
+             does not exist in namespace \"{namespace}\""
+        );
+        let (recorder, writer) = (&self.desk.recorder, self.desk.name());
+        recorder.warning(kind, stored, writer, "OwnerRefInvalidNamespace", text);
+    }
+
+    async fn unblock(&self, stored: &Stored) -> Result<(), Error> {
+        let open = |list: &mut Vec<Value>| {
+            list.iter_mut().for_each(|owner| owner["blockOwnerDeletion"] = json!(false));
+        };
+        self.edit(stored, "ownerReferences", open).await
     }
 
     async fn drop_owners(&self, stored: &Stored, gone: &[String]) -> Result<(), Error> {
@@ -213,12 +242,12 @@ fn standing(owner: &Owner, dependent: &Stored, snapshot: &dyn Snapshot) -> Stand
     let Some(kind) = kinds::by_kind(&owner.api_version, &owner.kind) else {
         return Standing::Unknown;
     };
-    let namespace = if kind.namespaced { &*dependent.key.namespace } else { "" };
-    let key = Key::new(&kind.storage(), &dependent.key.cluster, namespace, &owner.name);
-    match snapshot.get(&key) {
+    if kind.namespaced && dependent.key.namespace.is_empty() {
+        return Standing::Elsewhere;
+    }
+    match snapshot.get(&key_of_owner(kind, owner, dependent)) {
         Some(found) if found.object.header.uid == owner.uid => {
-            let header = &found.object.header;
-            if header.deleting && header.finalizers.iter().any(|f| f == FOREGROUND) {
+            if waits(&found) {
                 Standing::Waiting
             } else {
                 Standing::Solid
@@ -228,6 +257,31 @@ fn standing(owner: &Owner, dependent: &Stored, snapshot: &dyn Snapshot) -> Stand
     }
 }
 
+fn key_of_owner(kind: &Kind, owner: &Owner, dependent: &Stored) -> Key {
+    let namespace = if kind.namespaced { &*dependent.key.namespace } else { "" };
+    Key::new(&kind.storage(), &dependent.key.cluster, namespace, &owner.name)
+}
+
+/// Is deleted once its dependents are.
+fn waits(stored: &Stored) -> bool {
+    let header = &stored.object.header;
+    header.deleting && header.finalizers.iter().any(|f| f == FOREGROUND)
+}
+
+/// Owners that this version of an object held up, or may have: all, or those that `now` lets go.
+fn released(before: &Stored, now: Option<&Stored>) -> Vec<Key> {
+    let holds = |owner: &Owner| {
+        let owners = now.map(|now| now.object.header.owners.as_slice()).unwrap_or_default();
+        owners.iter().any(|o| o.uid == owner.uid && (o.block_deletion || !owner.block_deletion))
+    };
+    let gone = before.object.header.owners.iter().filter(|owner| !holds(owner));
+    gone.filter_map(|owner| {
+        let kind = kinds::by_kind(&owner.api_version, &owner.kind)?;
+        Some(key_of_owner(kind, owner, before))
+    })
+    .collect()
+}
+
 #[async_trait]
 impl Controller for Garbage {
     fn name(&self) -> &'static str {
@@ -235,11 +289,7 @@ impl Controller for Garbage {
     }
 
     fn scopes(&self) -> Vec<Scope> {
-        let mut kinds: Vec<&'static Kind> = kinds::all().to_vec();
-        kinds.sort_by_key(|k| k.storage());
-        kinds.dedup_by_key(|k| k.storage());
-        // Events own nothing and are owned by nothing; there are more of them than of all else.
-        kinds.into_iter().filter(|k| k.plural != "events").map(everywhere).collect()
+        with_owners().into_iter().map(everywhere).collect()
     }
 
     fn workers(&self) -> usize {
@@ -247,39 +297,27 @@ impl Controller for Garbage {
     }
 
     fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
-        self.note(event);
-        let mut keys = Vec::new();
-        match (&event.now, &event.before) {
-            (Some(now), before) => {
-                let header = &now.object.header;
-                let same = before.as_ref().is_some_and(|b| {
-                    let before = &b.object.header;
-                    before.owners == header.owners
-                        && before.deleting == header.deleting
-                        && before.finalizers == header.finalizers
-                });
-                let interesting = !header.owners.is_empty() || header.deleting;
-                if interesting && !same {
-                    keys.push(now.key.clone());
-                }
-                if header.deleting && before.as_ref().is_none_or(|b| !b.object.header.deleting) {
-                    let index = self.dependents.lock();
-                    keys.extend(index.get(&header.uid).into_iter().flatten().cloned());
-                }
-            }
-            (None, Some(gone)) => {
-                let index = self.dependents.lock();
-                keys.extend(index.get(&gone.object.header.uid).into_iter().flatten().cloned());
-                // An owner may have waited for this one.
-                for owner in &gone.object.header.owners {
-                    if let Some(kind) = kinds::by_kind(&owner.api_version, &owner.kind) {
-                        let namespace = if kind.namespaced { &*gone.key.namespace } else { "" };
-                        let cluster = &gone.key.cluster;
-                        keys.push(Key::new(&kind.storage(), cluster, namespace, &owner.name));
-                    }
-                }
-            }
-            (None, None) => {}
+        let (now, before) = (event.now.as_deref(), event.before.as_deref());
+        let mut keys = before.map(|before| released(before, now)).unwrap_or_default();
+        let dependents = |owner: &Stored| {
+            let all = self.dependents_of(owner).into_iter();
+            all.map(|dependent| dependent.key.clone()).collect::<Vec<_>>()
+        };
+        let Some(now) = now else {
+            keys.extend(before.map(dependents).unwrap_or_default());
+            return keys;
+        };
+        let header = &now.object.header;
+        let same = before.map(|b| &b.object.header).is_some_and(|before| {
+            before.owners == header.owners
+                && before.deleting == header.deleting
+                && before.finalizers == header.finalizers
+        });
+        if !same && (!header.owners.is_empty() || header.deleting) {
+            keys.push(now.key.clone());
+        }
+        if header.deleting && before.is_none_or(|before| !before.object.header.deleting) {
+            keys.extend(dependents(now));
         }
         keys
     }
@@ -290,7 +328,7 @@ impl Controller for Garbage {
         let header = &stored.object.header;
         if header.deleting {
             if header.finalizers.iter().any(|f| f == ORPHAN) {
-                self.orphan(&stored, &*snapshot).await?;
+                self.orphan(&stored).await?;
             } else if header.finalizers.iter().any(|f| f == FOREGROUND) {
                 self.before_owner(&stored, &*snapshot).await?;
             }
@@ -322,13 +360,14 @@ mod tests {
         let decide = |first: Standing, second: Standing, dependents: bool| {
             fate(&[(first, &a), (second, &b)], dependents)
         };
-        use Standing::{Absent, Solid, Unknown, Waiting};
+        use Standing::{Absent, Elsewhere, Solid, Unknown, Waiting};
         assert_eq!(fate(&[], true), Fate::Keep);
         assert_eq!(decide(Solid, Solid, false), Fate::Keep);
         assert_eq!(decide(Solid, Absent, false), Fate::Drop(vec!["b".into()]));
         assert_eq!(decide(Waiting, Solid, false), Fate::Drop(vec!["a".into()]));
         assert_eq!(decide(Absent, Absent, true), Fate::Delete);
         assert_eq!(decide(Absent, Unknown, false), Fate::Keep, "unknown is not absent");
+        assert_eq!(decide(Absent, Elsewhere, false), Fate::Keep, "nor is what may be anywhere");
         assert_eq!(decide(Waiting, Absent, true), Fate::DeleteForeground);
         assert_eq!(decide(Waiting, Absent, false), Fate::Delete);
     }

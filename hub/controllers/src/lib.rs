@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! engine      informer, queue, workers, the desk that controllers read and write at
+//! index       who belongs to whom, found without a walk over everything
 //! deployment, replicaset    templates to pods
 //! endpoints   Services to EndpointSlices and Endpoints
 //! scheduler   pods to nodes
@@ -19,6 +20,7 @@ pub mod endpoints;
 pub mod engine;
 pub mod events;
 pub mod gc;
+pub mod index;
 pub mod namespace;
 pub mod node;
 pub mod pod_gc;
@@ -39,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 use engine::{Controller, Desk, Error};
 use events::{Recorder, Writer};
+use index::Indexes;
 
 /// What controllers have to know of their hub.
 #[derive(Clone, Debug)]
@@ -61,6 +64,19 @@ pub fn start(
     config: &Config,
     stop: &CancellationToken,
 ) -> Result<JoinSet<()>, Error> {
+    start_over(objects, &Indexes::new(objects.store())?, config, stop)
+}
+
+/// The same over indexes of one's own, whose work can be told from outside.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_over(
+    objects: &Objects,
+    indexes: &Indexes,
+    config: &Config,
+    stop: &CancellationToken,
+) -> Result<JoinSet<()>, Error> {
     let (recorder, said) = Recorder::channel();
     let desk = |name| Desk::new(objects.clone(), name, recorder.clone());
     let controllers: Vec<Arc<dyn Controller>> = vec![
@@ -68,11 +84,14 @@ pub fn start(
         Arc::new(namespace::Welcome::new(desk("namespace-welcome"), config.ca_pem.clone())?),
         Arc::new(namespace::Ending::new(desk("namespace-controller"))?),
         Arc::new(node::Nodes::new(desk("node-controller"))?),
-        Arc::new(deployment::Deployments::new(desk("deployment-controller"))?),
-        Arc::new(replicaset::ReplicaSets::new(desk("replicaset-controller"))?),
-        Arc::new(endpoints::EndpointsOfServices::new(desk("endpoint-controller"))?),
-        Arc::new(gc::Garbage::new(desk("generic-garbage-collector"))),
-        Arc::new(pod_gc::PodGarbage::new(desk("pod-garbage-collector"))?),
+        Arc::new(deployment::Deployments::new(desk("deployment-controller"), indexes.clone())?),
+        Arc::new(replicaset::ReplicaSets::new(desk("replicaset-controller"), indexes.clone())?),
+        Arc::new(endpoints::EndpointsOfServices::new(
+            desk("endpoint-controller"),
+            indexes.clone(),
+        )?),
+        Arc::new(gc::Garbage::new(desk("generic-garbage-collector"), indexes.clone())),
+        Arc::new(pod_gc::PodGarbage::new(desk("pod-garbage-collector"), indexes.clone())?),
         Arc::new(events::Expiry::new(desk("event-expiry"))?),
     ];
     let scheduler = scheduler::Scheduler::new(desk("kube-scheduler"), config.seed)?;

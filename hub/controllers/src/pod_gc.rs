@@ -15,8 +15,9 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::info;
 
-use crate::engine::desk::{everywhere, in_cluster, key as key_of, kind, place};
+use crate::engine::desk::{everywhere, key as key_of, kind, place};
 use crate::engine::{Controller, Desk, Error};
+use crate::index::{Indexes, Term};
 use crate::pods::PodFacts;
 
 /// How long a Node has to be missing (kube-controller-manager's quarantine).
@@ -25,6 +26,7 @@ pub const QUARANTINE: Duration = Duration::from_secs(40);
 /// The controller.
 pub struct PodGarbage {
     desk: Desk,
+    indexes: Indexes,
     pods: &'static Kind,
     nodes: &'static Kind,
     missing: Mutex<HashMap<Key, Instant>>,
@@ -32,9 +34,9 @@ pub struct PodGarbage {
 
 impl PodGarbage {
     /// Deletes through this desk.
-    pub fn new(desk: Desk) -> Result<Self, Error> {
+    pub fn new(desk: Desk, indexes: Indexes) -> Result<Self, Error> {
         let (pods, nodes) = (kind("", "v1", "pods")?, kind("", "v1", "nodes")?);
-        Ok(Self { desk, pods, nodes, missing: Mutex::default() })
+        Ok(Self { desk, indexes, pods, nodes, missing: Mutex::default() })
     }
 
     /// How much longer this Node has to be missing; `None` when it is there.
@@ -59,7 +61,7 @@ impl Controller for PodGarbage {
         vec![everywhere(self.pods), everywhere(self.nodes)]
     }
 
-    fn keys(&self, event: &Event, now: &dyn Snapshot) -> Vec<Key> {
+    fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
         match (&event.now, &event.before) {
             (Some(pod), before) if pod.key.resource == self.pods.storage() => {
                 let node = |fields: &std::collections::BTreeMap<String, String>| {
@@ -69,14 +71,10 @@ impl Controller for PodGarbage {
                 let news = before.as_ref().is_none_or(|b| node(&b.object.header.fields) != bound);
                 if news && !bound.is_empty() { vec![pod.key.clone()] } else { Vec::new() }
             }
-            (None, Some(node)) if node.key.resource == self.nodes.storage() => now
-                .range(&in_cluster(self.pods, &node.key.cluster), None)
-                .filter(|pod| {
-                    let bound = pod.object.header.fields.get("spec.nodeName");
-                    bound.is_some_and(|n| **n == *node.key.name)
-                })
-                .map(|pod| pod.key.clone())
-                .collect(),
+            (None, Some(node)) if node.key.resource == self.nodes.storage() => {
+                let pods = self.indexes.pods.find(Term::Node(&node.key.cluster, &node.key.name));
+                pods.iter().map(|pod| pod.stored.key.clone()).collect()
+            }
             (Some(node), _) => {
                 self.missing.lock().remove(&node.key);
                 Vec::new()

@@ -8,7 +8,6 @@ use freewheel_hub_api::object::Key;
 use freewheel_hub_store::Stored;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
-use serde::Deserialize;
 
 use crate::engine::Error;
 use crate::engine::desk::typed;
@@ -120,59 +119,6 @@ impl PodFacts {
     #[must_use]
     pub fn controller(&self) -> Option<&str> {
         controller_of(&self.stored)
-    }
-}
-
-/// A pod of which only the readiness is read: a set counts all its pods at every change, and most of a
-/// pod's body is of no interest there.
-#[derive(Clone, Debug)]
-pub struct Readiness {
-    /// The stored object.
-    pub stored: Arc<Stored>,
-    /// Condition Ready is True: since when.
-    since: Option<Option<Timestamp>>,
-}
-
-#[derive(Deserialize)]
-struct Glance {
-    #[serde(default)]
-    status: GlanceStatus,
-}
-
-#[derive(Default, Deserialize)]
-struct GlanceStatus {
-    #[serde(default)]
-    conditions: Vec<PodCondition>,
-}
-
-impl Readiness {
-    /// Reads a stored pod.
-    pub fn read(stored: Arc<Stored>) -> Result<Self, Error> {
-        let glance: Glance = typed(&stored)?;
-        let mut conditions = glance.status.conditions.into_iter();
-        let ready = conditions.find(|c| c.type_ == "Ready" && c.status == "True");
-        Ok(Self { stored, since: ready.map(|c| c.last_transition_time.map(|t| t.0)) })
-    }
-
-    /// Condition Ready is True.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.since.is_some()
-    }
-
-    /// Whether it has been ready for `min_ready`; if it is ready but not yet long enough, the rest.
-    #[must_use]
-    pub fn availability(&self, min_ready: Duration, now: Timestamp) -> Availability {
-        let Some(since) = self.since else { return Availability::No };
-        if min_ready.is_zero() {
-            return Availability::Yes;
-        }
-        let Some(since) = since else { return Availability::No };
-        let ready_for = Duration::try_from(now.duration_since(since)).unwrap_or_default();
-        match min_ready.checked_sub(ready_for) {
-            None | Some(Duration::ZERO) => Availability::Yes,
-            Some(rest) => Availability::In(rest),
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use freewheel_hub_api::selector;
+use freewheel_hub_api::selector::{self, Operator};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 /// A selector that is known to be well formed and not to match everything.
@@ -25,6 +25,16 @@ impl Selector {
         let labels = selector.filter(|s| !s.is_empty())?;
         let pairs = labels.iter().map(|(k, v)| (k.as_str(), v.as_str()));
         Some(Self(selector::LabelSelector::from_map(pairs)))
+    }
+
+    /// The labels that it asks for with their one value: who matches has them all.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.requirements().iter().filter_map(|requirement| match &requirement.operator {
+            Operator::In(values) if values.len() == 1 => {
+                values.first().map(|value| (requirement.key.as_str(), value.as_str()))
+            }
+            _ => None,
+        })
     }
 
     /// Whether these labels match.

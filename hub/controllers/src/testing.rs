@@ -14,6 +14,7 @@ use crate::deployment::observe::{DESIRED, MAX, REVISION, Set, Strategy, Wanted};
 use crate::endpoints::facts::{Facts, Port};
 use crate::endpoints::slices::Present;
 use crate::engine::clock::rfc3339;
+use crate::index::{Card, PodCard};
 use crate::pods::PodFacts;
 
 fn at(second: i64) -> String {
@@ -103,6 +104,10 @@ impl PodBuilder {
     pub(crate) fn port(self, name: &str, number: i32) -> Self {
         let port = json!({"name": name, "containerPort": number});
         self.set("/spec/containers/0/ports", json!([port]))
+    }
+
+    pub(crate) fn card(self) -> PodCard {
+        PodCard::read(self.facts().stored)
     }
 
     pub(crate) fn facts(self) -> PodFacts {

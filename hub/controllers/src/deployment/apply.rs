@@ -9,7 +9,7 @@ use serde_json::json;
 use super::observe::{REVISION, Scale, Set};
 use super::{Deployments, Run, revision, rolling, status};
 use crate::engine::Error;
-use crate::replicaset::owner_reference;
+use crate::replicaset::{ends_with_namespace, owner_reference};
 
 impl Deployments {
     pub(super) async fn write_status(
@@ -115,10 +115,16 @@ impl Deployments {
                 Ok(())
             }
             Err(taken) if taken.reason == "AlreadyExists" => self.collide(run, taken).await,
+            Err(error) if ends_with_namespace(&error) => {
+                Err(Error::Refused("its namespace is being deleted".into()))
+            }
             Err(error) => {
+                let name = new["metadata"]["name"].as_str().unwrap_or_default();
+                let text = format!("Failed to create new replica set {name:?}: {error}");
+                let (recorder, writer) = (&self.desk.recorder, self.desk.name());
+                let (kind, reason) = (self.deployments, "ReplicaSetCreateError");
+                recorder.warning(kind, run.stored, writer, reason, text.clone());
                 if run.wanted.deadline.is_some() {
-                    let name = new["metadata"]["name"].as_str().unwrap_or_default();
-                    let text = format!("Failed to create new replica set {name:?}: {error}");
                     let failed =
                         status::condition("Progressing", "False", "ReplicaSetCreateError", text);
                     self.write_condition(run, failed).await?;

@@ -28,10 +28,11 @@ use freewheel_hub_api::object::Key;
 use freewheel_hub_store::objects::Propagation;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use k8s_openapi::api::apps::v1::Deployment;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::engine::desk::{everywhere, in_namespace, key as key_of, kind, typed};
+use crate::engine::desk::{everywhere, key as key_of, kind, typed};
 use crate::engine::{Controller, Desk, Error};
+use crate::index::{Indexes, Term, kin};
 use crate::pods::controller_of;
 use crate::replicaset::decide::{Claim, claim};
 use crate::replicaset::owner_reference;
@@ -41,6 +42,7 @@ use observe::{Scale, Set, Sets, Strategy, Wanted};
 /// The controller.
 pub struct Deployments {
     desk: Desk,
+    indexes: Indexes,
     deployments: &'static Kind,
     sets: &'static Kind,
     pods: &'static Kind,
@@ -55,30 +57,25 @@ struct Run<'a> {
 
 impl Deployments {
     /// Writes through this desk.
-    pub fn new(desk: Desk) -> Result<Self, Error> {
+    pub fn new(desk: Desk, indexes: Indexes) -> Result<Self, Error> {
         Ok(Self {
             desk,
+            indexes,
             deployments: kind("apps", "v1", "deployments")?,
             sets: kind("apps", "v1", "replicasets")?,
             pods: kind("", "v1", "pods")?,
         })
     }
 
-    fn owners_of_set(&self, set: &Stored, now: &dyn Snapshot) -> Vec<Key> {
-        let (cluster, namespace) = (&set.key.cluster, &set.key.namespace);
+    fn owners_of_set(&self, set: &Stored) -> Vec<Key> {
         if let Some(owner) = set.object.header.owners.iter().find(|o| o.controller) {
-            if owner.kind != self.deployments.kind {
+            if owner.kind != self.deployments.kind || !owner.api_version.starts_with("apps/") {
                 return Vec::new();
             }
+            let (cluster, namespace) = (&set.key.cluster, &set.key.namespace);
             return vec![key_of(self.deployments, cluster, namespace, &owner.name)];
         }
-        let labels = &set.object.header.labels;
-        now.range(&in_namespace(self.deployments, cluster, namespace), None)
-            .filter(|deployment| {
-                selector(deployment).is_ok_and(|s| s.is_some_and(|s| s.matches(labels)))
-            })
-            .map(|deployment| deployment.key.clone())
-            .collect()
+        self.indexes.choosers_of(self.deployments, set)
     }
 
     /// A pod that goes may let a Recreate rollout go on.
@@ -87,48 +84,56 @@ impl Deployments {
             return Vec::new();
         };
         let key = key_of(self.sets, &pod.key.cluster, &pod.key.namespace, &owner.name);
-        now.get(&key).map(|set| self.owners_of_set(&set, now)).unwrap_or_default()
+        now.get(&key).map(|set| self.owners_of_set(&set)).unwrap_or_default()
     }
 
+    /// The Deployment's own sets, after adopting and releasing.
     async fn claimed(&self, stored: &Stored, selector: &Selector) -> Result<Vec<Set>, Error> {
-        let snapshot = self.desk.snapshot();
         let uid = &stored.object.header.uid;
-        let scope = in_namespace(self.sets, &stored.key.cluster, &stored.key.namespace);
+        let deleting = stored.object.header.deleting;
         let mut mine = Vec::new();
-        for set in snapshot.range(&scope, None) {
-            let header = &set.object.header;
+        for set in kin(&self.indexes.sets, &stored.key, uid, selector) {
+            let header = &set.stored.object.header;
             let matches = selector.matches(&header.labels);
-            let deleting = stored.object.header.deleting;
-            match claim(controller_of(&set), header.deleting, matches, uid, deleting) {
-                Claim::Mine => mine.push(Set::read(set)?),
+            match claim(controller_of(&set.stored), header.deleting, matches, uid, deleting) {
+                Claim::Mine => mine.push(Set::read(set.stored.clone())?),
                 Claim::Ignore => {}
-                Claim::Adopt => {
-                    let reference = owner_reference(self.deployments, stored);
-                    let adopted = self
-                        .desk
-                        .modify_at(self.sets, &set, None, |mut value| {
-                            value["metadata"]["ownerReferences"] = json!([reference.clone()]);
-                            Ok(value)
-                        })
-                        .await;
-                    let adopted = adopted.map_err(Error::api("adopt a ReplicaSet"))?;
-                    mine.push(Set::read(adopted.stored)?);
-                }
-                Claim::Release => {
-                    self.desk
-                        .modify(self.sets, &set.key, None, |mut value| {
-                            if let Some(list) = value["metadata"]["ownerReferences"].as_array_mut()
-                            {
-                                list.retain(|o| o["uid"].as_str() != Some(uid));
-                            }
-                            Ok(value)
-                        })
-                        .await
-                        .map_err(Error::api("release a ReplicaSet"))?;
-                }
+                Claim::Adopt => mine.push(self.adopt(stored, &set.stored).await?),
+                Claim::Release => self.release(uid, &set.stored).await?,
             }
         }
         Ok(mine)
+    }
+
+    async fn adopt(&self, deployment: &Stored, set: &Stored) -> Result<Set, Error> {
+        let reference = owner_reference(self.deployments, deployment);
+        let adopted = self
+            .desk
+            .modify_at(self.sets, set, None, |mut value| {
+                match &mut value["metadata"]["ownerReferences"] {
+                    Value::Array(list) => list.push(reference.clone()),
+                    other => *other = json!([reference.clone()]),
+                }
+                Ok(value)
+            })
+            .await;
+        Set::read(adopted.map_err(Error::api("adopt a ReplicaSet"))?.stored)
+    }
+
+    async fn release(&self, uid: &str, set: &Stored) -> Result<(), Error> {
+        let released = self
+            .desk
+            .modify(self.sets, &set.key, None, |mut value| {
+                if let Some(list) = value["metadata"]["ownerReferences"].as_array_mut() {
+                    list.retain(|o| o["uid"].as_str() != Some(uid));
+                }
+                Ok(value)
+            })
+            .await;
+        match released {
+            Err(gone) if gone.code == 404 => Ok(()),
+            other => other.map(|_| ()).map_err(Error::api("release a ReplicaSet")),
+        }
     }
 
     async fn read<'a>(&self, stored: &'a Stored, selector: &Selector) -> Result<Run<'a>, Error> {
@@ -141,7 +146,7 @@ impl Deployments {
         if run.wanted.strategy == Strategy::Recreate {
             self.sync_revision(run, false).await?;
             let stops = rolling::stop_old(&run.sets);
-            if self.scale(run, &stops).await? || self.old_pods_run(run)? {
+            if self.scale(run, &stops).await? || self.old_pods_run(run) {
                 return self.finish(run, false).await;
             }
         }
@@ -179,19 +184,10 @@ impl Deployments {
         Ok(())
     }
 
-    fn old_pods_run(&self, run: &Run<'_>) -> Result<bool, Error> {
-        let snapshot = self.desk.snapshot();
-        let old: Vec<&str> =
-            run.sets.old.iter().map(|s| s.stored.object.header.uid.as_str()).collect();
-        let scope = in_namespace(self.pods, &run.stored.key.cluster, &run.stored.key.namespace);
-        for pod in snapshot.range(&scope, None) {
-            if controller_of(&pod).is_some_and(|uid| old.contains(&uid))
-                && !crate::pods::PodFacts::read(pod)?.is_finished()
-            {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    fn old_pods_run(&self, run: &Run<'_>) -> bool {
+        let old = run.sets.old.iter().map(|set| set.stored.object.header.uid.as_str());
+        let mut pods = old.flat_map(|uid| self.indexes.pods.find(Term::Controller(uid)));
+        pods.any(|pod| !matches!(pod.phase(), "Succeeded" | "Failed"))
     }
 
     /// Scaling and pausing: sizes and status, no new template.
@@ -237,7 +233,7 @@ impl Controller for Deployments {
             return gone.map(|pod| self.owner_of_pod(pod, now)).unwrap_or_default();
         }
         let sides = event.now.iter().chain(event.before.iter());
-        let mut keys: Vec<Key> = sides.flat_map(|set| self.owners_of_set(set, now)).collect();
+        let mut keys: Vec<Key> = sides.flat_map(|set| self.owners_of_set(set)).collect();
         keys.sort();
         keys.dedup();
         keys

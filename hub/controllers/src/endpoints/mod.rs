@@ -4,14 +4,17 @@
 //! Service + pods ─▶ facts (one per pod that has an address) ─▶ slices (≤ 100 each), Endpoints
 //! ```
 //!
-//! Guarantees: an endpoint that stays keeps its slice; a pod that is being deleted is never ready; a
+//! Guarantees: a change of a pod costs what its Services select, not what the namespace holds; the
+//! endpoints of a large Service are written every now and then while they change, not for each pod;
+//! an endpoint that stays keeps its slice; a pod that is being deleted is never ready; a
 //! Service without a selector is left to whoever wrote its endpoints.
 
 pub mod facts;
 mod legacy;
 pub mod slices;
 
-use std::collections::HashMap;
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,12 +23,12 @@ use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::Key;
 use freewheel_hub_store::objects::Propagation;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
-use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::core::v1::Service;
 use serde_json::json;
 
-use crate::engine::desk::{everywhere, in_cluster, in_namespace, key as key_of, kind, typed};
-use crate::engine::{Controller, Desk, Error};
-use crate::pods::PodFacts;
+use crate::engine::desk::{everywhere, key as key_of, kind, typed};
+use crate::engine::{Controller, Desk, Error, Pace};
+use crate::index::{Card, Hearing, Indexes, PodCard, Term};
 use crate::replicaset::owner_reference;
 use crate::selector::Selector;
 use facts::{Facts, facts_of};
@@ -38,73 +41,89 @@ const ENDPOINTS_MANAGER: &str = "endpoint-controller";
 /// The controller.
 pub struct EndpointsOfServices {
     desk: Desk,
+    indexes: Indexes,
     services: &'static Kind,
     pods: &'static Kind,
     nodes: &'static Kind,
     slices: &'static Kind,
     endpoints: &'static Kind,
+    /// When the endpoints of each Service were last written.
+    pace: Pace,
 }
 
 impl EndpointsOfServices {
     /// Writes through this desk.
-    pub fn new(desk: Desk) -> Result<Self, Error> {
+    pub fn new(desk: Desk, indexes: Indexes) -> Result<Self, Error> {
         Ok(Self {
             desk,
+            indexes,
             services: kind("", "v1", "services")?,
             pods: kind("", "v1", "pods")?,
             nodes: kind("", "v1", "nodes")?,
             slices: kind("discovery.k8s.io", "v1", "endpointslices")?,
             endpoints: kind("", "v1", "endpoints")?,
+            pace: Pace::default(),
         })
     }
 
-    fn services_of(&self, pod: &Stored, now: &dyn Snapshot) -> Vec<Key> {
-        let labels = &pod.object.header.labels;
-        now.range(&in_namespace(self.services, &pod.key.cluster, &pod.key.namespace), None)
-            .filter(|stored| {
-                let spec = typed::<Service>(stored).ok().and_then(|s| s.spec);
-                let selector = spec.and_then(|s| Selector::of_service(s.selector.as_ref()));
-                selector.is_some_and(|s| s.matches(labels))
-            })
-            .map(|service| service.key.clone())
-            .collect()
+    /// The Services that a change of a pod touches.
+    fn services_of(&self, now: Option<&Arc<Stored>>, before: Option<&Arc<Stored>>) -> Vec<Key> {
+        let mut keys: Vec<Key> =
+            now.into_iter().chain(before).flat_map(|pod| self.selecting(pod)).collect();
+        if !keys.is_empty() && now.zip(before).is_some_and(|(now, before)| same(now, before)) {
+            keys.clear();
+        }
+        keys
     }
 
-    /// A spoke that falls silent or comes back touches the Services of its realm.
-    fn services_on(&self, event: &Event, now: &dyn Snapshot) -> Vec<Key> {
+    fn selecting(&self, pod: &Stored) -> Vec<Key> {
+        self.indexes.choosers_of(self.services, pod)
+    }
+
+    /// A spoke that falls silent or comes back touches the Services of the pods that run there.
+    fn services_on(&self, event: &Event) -> Vec<Key> {
         let (Some(node), Some(before)) = (&event.now, &event.before) else { return Vec::new() };
         if is_silent(node) == is_silent(before) {
             return Vec::new();
         }
-        let scope = in_cluster(self.services, &node.key.cluster);
-        now.range(&scope, None).map(|service| service.key.clone()).collect()
+        let pods = self.indexes.pods.find(Term::Node(&node.key.cluster, &node.key.name));
+        pods.iter().flat_map(|pod| self.selecting(&pod.stored)).collect()
     }
 
-    /// Whether the pod's spoke is heard of; a Node that is not there says nothing either way.
-    fn is_reachable(
+    /// What the pods that the Service selects contribute, and how many these are.
+    fn facts(
         &self,
-        pod: &PodFacts,
-        silent: &mut HashMap<String, bool>,
-        snapshot: &dyn Snapshot,
-    ) -> bool {
-        let known = silent.entry(pod.node().to_owned()).or_insert_with(|| {
-            let key = key_of(self.nodes, &pod.key().cluster, "", pod.node());
-            snapshot.get(&key).is_some_and(|node| is_silent(&node))
+        key: &Key,
+        service: &Service,
+        selector: &Selector,
+    ) -> Result<(Vec<Facts>, usize), Error> {
+        let label = |(k, v)| Term::Label(&key.cluster, &key.namespace, k, v);
+        let labels: Vec<Term<'_>> = selector.pairs().map(label).collect();
+        let mut pods = self.indexes.pods.rarest(&labels);
+        pods.retain(|pod| selector.matches(&pod.stored.object.header.labels));
+        pods.sort_by(|a, b| a.stored.key.name.cmp(&b.stored.key.name));
+        let silent: HashSet<&str> = self.indexes.nodes.look(|nodes| {
+            let named: HashSet<&str> = pods.iter().map(|pod| pod.node()).collect();
+            // A Node that is not there says nothing either way.
+            let is_silent = |name: &&str| {
+                let node = nodes.get(&key_of(self.nodes, &key.cluster, "", name));
+                node.is_some_and(|node| node.is_silent())
+            };
+            named.into_iter().filter(is_silent).collect()
         });
-        !*known
+        let each = pods.iter().map(|pod| facts_of(service, pod, !silent.contains(pod.node())));
+        let facts = each.filter_map(Result::transpose).collect::<Result<_, _>>()?;
+        Ok((facts, pods.len()))
     }
 
-    fn present(&self, service: &Key, snapshot: &dyn Snapshot) -> Result<Vec<Present>, Error> {
-        let scope = in_namespace(self.slices, &service.cluster, &service.namespace);
-        snapshot
-            .range(&scope, None)
-            .filter(|slice| {
-                let labels = &slice.object.header.labels;
-                labels.get(SERVICE_NAME).is_some_and(|n| **n == *service.name)
-                    && labels.get(MANAGED_BY).is_some_and(|m| m == MANAGER)
-            })
-            .map(Present::read)
-            .collect()
+    fn present(&self, service: &Key) -> Result<Vec<Present>, Error> {
+        let term = Term::Service(&service.cluster, &service.namespace, &service.name);
+        let mut slices = self.indexes.slices.find(term);
+        slices.retain(|slice| {
+            slice.stored.object.header.labels.get(MANAGED_BY).is_some_and(|m| m == MANAGER)
+        });
+        slices.sort_by(|a, b| a.stored.key.name.cmp(&b.stored.key.name));
+        slices.iter().map(|slice| Present::read(slice.stored.clone())).collect()
     }
 
     async fn write_slices(
@@ -154,7 +173,6 @@ impl EndpointsOfServices {
         stored: &Stored,
         service: &Service,
         pods: &[Facts],
-        snapshot: &dyn Snapshot,
     ) -> Result<(), Error> {
         let key =
             key_of(self.endpoints, &stored.key.cluster, &stored.key.namespace, &stored.key.name);
@@ -164,7 +182,7 @@ impl EndpointsOfServices {
         if slices::is_headless(service) {
             labels.insert(slices::HEADLESS.to_owned(), String::new());
         }
-        let Some(present) = snapshot.get(&key) else {
+        let Some(present) = self.desk.snapshot().get(&key) else {
             let new = json!({
                 "metadata": {"name": &*key.name, "namespace": &*key.namespace, "labels": labels},
                 "subsets": subsets,
@@ -185,12 +203,13 @@ impl EndpointsOfServices {
     }
 
     /// The Service is gone, or selects nothing any more: what was written for it goes too.
-    async fn clean(&self, key: &Key, snapshot: &dyn Snapshot) -> Result<(), Error> {
-        for slice in self.present(key, snapshot)? {
+    async fn clean(&self, key: &Key) -> Result<(), Error> {
+        self.pace.forget(key);
+        for slice in self.present(key)? {
             self.delete_slice(&slice.stored).await?;
         }
         let endpoints = key_of(self.endpoints, &key.cluster, &key.namespace, &key.name);
-        let Some(stored) = snapshot.get(&endpoints) else { return Ok(()) };
+        let Some(stored) = self.desk.snapshot().get(&endpoints) else { return Ok(()) };
         let header = &stored.object.header;
         if header.labels.get(ENDPOINTS_MANAGED_BY).is_some_and(|m| m == ENDPOINTS_MANAGER) {
             self.desk
@@ -203,10 +222,21 @@ impl EndpointsOfServices {
 }
 
 /// Condition Ready is Unknown.
-fn is_silent(node: &Stored) -> bool {
-    let status = typed::<Node>(node).ok().and_then(|n| n.status);
-    let conditions = status.and_then(|s| s.conditions).unwrap_or_default();
-    conditions.iter().any(|c| c.type_ == "Ready" && c.status == "Unknown")
+fn is_silent(node: &Arc<Stored>) -> bool {
+    Hearing::read(node.clone()).is_silent()
+}
+
+/// Whether both versions of a pod are the same to every Service.
+fn same(now: &Arc<Stored>, before: &Arc<Stored>) -> bool {
+    let (now, before) = (PodCard::read(now.clone()), PodCard::read(before.clone()));
+    let header = |pod: &PodCard| {
+        let header = &pod.stored.object.header;
+        (header.uid.clone(), header.labels.clone(), header.deleting)
+    };
+    let (Ok(a), Ok(b)) = (now.glance(), before.glance()) else { return false };
+    (now.node(), now.phase()) == (before.node(), before.phase())
+        && header(&now) == header(&before)
+        && a == b
 }
 
 /// Nothing new can be made in a namespace that goes.
@@ -230,21 +260,21 @@ impl Controller for EndpointsOfServices {
         4
     }
 
-    fn keys(&self, event: &Event, now: &dyn Snapshot) -> Vec<Key> {
+    fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
         let Some(key) = event.key() else { return Vec::new() };
         let service = |name: &str| vec![key_of(self.services, &key.cluster, &key.namespace, name)];
         if key.resource == self.services.storage() || key.resource == self.endpoints.storage() {
             return service(&key.name);
         }
         if key.resource == self.nodes.storage() {
-            return self.services_on(event, now);
+            return self.services_on(event);
         }
-        let sides = event.now.iter().chain(event.before.iter());
         let mut keys: Vec<Key> = if key.resource == self.slices.storage() {
+            let sides = event.now.iter().chain(event.before.iter());
             let labels = sides.filter_map(|s| s.object.header.labels.get(SERVICE_NAME));
             labels.flat_map(|name| service(name)).collect()
         } else {
-            sides.flat_map(|pod| self.services_of(pod, now)).collect()
+            self.services_of(event.now.as_ref(), event.before.as_ref())
         };
         keys.sort();
         keys.dedup();
@@ -252,9 +282,8 @@ impl Controller for EndpointsOfServices {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
-        let snapshot = self.desk.snapshot();
-        let Some(stored) = snapshot.get(key) else {
-            self.clean(key, &*snapshot).await?;
+        let Some(stored) = self.desk.snapshot().get(key) else {
+            self.clean(key).await?;
             return Ok(None);
         };
         let service: Service = typed(&stored)?;
@@ -265,21 +294,16 @@ impl Controller for EndpointsOfServices {
             return Ok(None);
         }
         let Some(selector) = selector else {
-            self.clean(key, &*snapshot).await?;
+            self.clean(key).await?;
             return Ok(None);
         };
-        let mut pods = Vec::new();
-        let mut silent = HashMap::new();
-        for pod in snapshot.range(&in_namespace(self.pods, &key.cluster, &key.namespace), None) {
-            if selector.matches(&pod.object.header.labels) {
-                let pod = PodFacts::read(pod)?;
-                let reachable = self.is_reachable(&pod, &mut silent, &*snapshot);
-                pods.extend(facts_of(&service, &pod, reachable));
-            }
+        let (pods, selected) = self.facts(key, &service, &selector)?;
+        if let Some(rest) = self.pace.wait(key, selected) {
+            return Ok(Some(rest));
         }
-        let present = self.present(key, &*snapshot)?;
+        let present = self.present(key)?;
         let written = match self.write_slices(&stored, &service, &pods, &present).await {
-            Ok(()) => self.write_endpoints(&stored, &service, &pods, &*snapshot).await,
+            Ok(()) => self.write_endpoints(&stored, &service, &pods).await,
             failed => failed,
         };
         match written {

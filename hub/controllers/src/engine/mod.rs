@@ -9,18 +9,21 @@
 //! Guarantees: level triggered (a key says *look*, never what changed); one key is worked on by one
 //! worker at a time; a failing key backs off alone and disturbs no other.
 //!
-//! There is no cache beside the store: a snapshot is O(1), in this process and never behind, so a
-//! controller reads its own writes and needs no expectations. There is no leader election: one hub
-//! runs all controllers; several hubs need a lease here.
+//! There is no cache that may be behind the store: a snapshot is O(1) and in this process, and the
+//! indexes beside it catch up before they answer, so a controller reads its own writes and needs no
+//! expectations. There is no leader election: one hub runs all controllers; several hubs need a lease
+//! here.
 
 pub mod clock;
 pub mod controller;
 pub mod desk;
 pub mod error;
+pub mod pace;
 pub mod queue;
 
 pub use clock::Clock;
 pub use controller::{Controller, run};
 pub use desk::Desk;
 pub use error::Error;
+pub use pace::Pace;
 pub use queue::Queue;

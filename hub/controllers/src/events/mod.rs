@@ -1,14 +1,16 @@
 //! What happened, where `kubectl describe` shows it.
 //!
 //! ```text
-//! controller ─say─▶ bounded channel ─▶ writer: counts repetitions, bounds spam ─▶ core/v1 Events
+//! controller ─say─▶ bounded channel ─▶ correlate: counts, combines, bounds ─▶ writer ─▶ core/v1 Events
 //! ```
 //!
 //! Guarantees: saying something never waits and never fails the work it is about; what repeats counts
-//! up in one Event; one object cannot be talked about without bound. Events are a help, not a record:
+//! up in one Event, what is similar is combined; one object cannot be talked about without bound. Events are a help, not a record:
 //! they are dropped when the channel is full.
 
+mod correlate;
 mod expiry;
+mod recent;
 mod writer;
 
 use freewheel_hub_api::kind::Kind;

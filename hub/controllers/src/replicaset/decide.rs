@@ -63,14 +63,15 @@ pub fn need(active: usize, wanted: usize) -> Need {
     }
 }
 
-/// The pods that go when there are so many too many.
+/// The pods that go when there are so many too many; `crowds` are the active pods per node of the set
+/// and of those with the same owner.
 #[must_use]
-pub fn victims(mut active: Vec<PodFacts>, excess: usize) -> Vec<PodFacts> {
-    let mut on_node: HashMap<String, usize> = HashMap::new();
-    for pod in &active {
-        *on_node.entry(pod.node().to_owned()).or_default() += 1;
-    }
-    let crowd = |pod: &PodFacts| on_node.get(pod.node()).copied().unwrap_or_default();
+pub fn victims(
+    mut active: Vec<PodFacts>,
+    crowds: &HashMap<String, usize>,
+    excess: usize,
+) -> Vec<PodFacts> {
+    let crowd = |pod: &PodFacts| crowds.get(pod.node()).copied().unwrap_or_default();
     active.sort_by(|a, b| first_to_go((a, crowd(a)), (b, crowd(b))));
     active.truncate(excess);
     active
@@ -165,7 +166,11 @@ mod tests {
 
     #[track_caller]
     fn first(pods: &[PodFacts], expected: &str) {
-        let victims = victims(pods.to_vec(), 1);
+        let mut crowds = HashMap::new();
+        for pod in pods {
+            *crowds.entry(pod.node().to_owned()).or_default() += 1;
+        }
+        let victims = victims(pods.to_vec(), &crowds, 1);
         assert_eq!(&*victims[0].key().name, expected);
     }
 

@@ -5,11 +5,12 @@
 //! template) tries one pod at a time.
 //!
 //! There are no "expectations" as kube-controller-manager has them: they bridge the time until a
-//! cache shows one's own writes, and here a snapshot taken after a write always contains it.
+//! cache shows one's own writes, and here snapshots and indexes always contain them.
 
 pub mod decide;
 mod status;
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,9 +25,10 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-use crate::engine::desk::{everywhere, in_namespace, key as key_of, kind, typed};
-use crate::engine::{Controller, Desk, Error};
-use crate::pods::{PodFacts, controller_of, is_active};
+use crate::engine::desk::{everywhere, key as key_of, kind, typed};
+use crate::engine::{Controller, Desk, Error, Pace};
+use crate::index::{Card, Indexes, PodCard, Term, kin};
+use crate::pods::{PodFacts, controller_of};
 use crate::selector::Selector;
 use decide::{Claim, Need};
 
@@ -36,34 +38,30 @@ pub const BURST: usize = 500;
 /// The controller.
 pub struct ReplicaSets {
     desk: Desk,
+    indexes: Indexes,
     sets: &'static Kind,
     pods: &'static Kind,
+    /// When each set's status was last written.
+    pace: Pace,
 }
 
 impl ReplicaSets {
     /// Writes through this desk.
-    pub fn new(desk: Desk) -> Result<Self, Error> {
-        Ok(Self { desk, sets: kind("apps", "v1", "replicasets")?, pods: kind("", "v1", "pods")? })
+    pub fn new(desk: Desk, indexes: Indexes) -> Result<Self, Error> {
+        let (sets, pods) = (kind("apps", "v1", "replicasets")?, kind("", "v1", "pods")?);
+        Ok(Self { desk, indexes, sets, pods, pace: Pace::default() })
     }
 
     /// The sets that a pod belongs to, or could be adopted by.
-    fn sets_of(&self, pod: &Stored, now: &dyn Snapshot) -> Vec<Key> {
-        let (cluster, namespace) = (&pod.key.cluster, &pod.key.namespace);
+    fn sets_of(&self, pod: &Stored) -> Vec<Key> {
         if let Some(owner) = pod.object.header.owners.iter().find(|o| o.controller) {
             if owner.kind != self.sets.kind || !owner.api_version.starts_with("apps/") {
                 return Vec::new();
             }
+            let (cluster, namespace) = (&pod.key.cluster, &pod.key.namespace);
             return vec![key_of(self.sets, cluster, namespace, &owner.name)];
         }
-        let labels = &pod.object.header.labels;
-        now.range(&in_namespace(self.sets, cluster, namespace), None)
-            .filter(|set| {
-                let spec = typed::<ReplicaSet>(set).ok().and_then(|s| s.spec);
-                spec.and_then(|s| Selector::of_workload(&s.selector))
-                    .is_some_and(|s| s.matches(labels))
-            })
-            .map(|set| set.key.clone())
-            .collect()
+        self.indexes.choosers_of(self.sets, pod)
     }
 
     /// The set's own pods of this moment, after adopting and releasing.
@@ -71,22 +69,22 @@ impl ReplicaSets {
         &self,
         stored: &Stored,
         selector: &Selector,
-        snapshot: &dyn Snapshot,
-    ) -> Result<Vec<Arc<Stored>>, Error> {
+    ) -> Result<Vec<Arc<PodCard>>, Error> {
         let uid = &stored.object.header.uid;
         let deleting = stored.object.header.deleting;
         let mut mine = Vec::new();
-        let scope = in_namespace(self.pods, &stored.key.cluster, &stored.key.namespace);
-        for pod in snapshot.range(&scope, None) {
-            let header = &pod.object.header;
+        for pod in kin(&self.indexes.pods, &stored.key, uid, selector) {
+            let header = &pod.stored.object.header;
             let matches = selector.matches(&header.labels);
-            match decide::claim(controller_of(&pod), header.deleting, matches, uid, deleting) {
+            match decide::claim(controller_of(&pod.stored), header.deleting, matches, uid, deleting)
+            {
                 Claim::Mine => mine.push(pod),
                 Claim::Ignore => {}
                 Claim::Adopt => {
-                    mine.extend(self.adopt(stored, &pod).await?);
+                    let adopted = self.adopt(stored, &pod.stored).await?;
+                    mine.extend(adopted.map(|stored| Arc::new(PodCard::read(stored))));
                 }
-                Claim::Release => self.release(uid, &pod).await?,
+                Claim::Release => self.release(uid, &pod.stored).await?,
             }
         }
         Ok(mine)
@@ -182,12 +180,41 @@ impl ReplicaSets {
 
     async fn delete(&self, set: &Stored, victims: &[PodFacts]) -> Result<(), ApiError> {
         let deletions = victims.iter().take(BURST).map(|pod| async {
-            self.desk.delete(self.pods, pod.key(), pod.uid(), Propagation::Background).await?;
-            let text = format!("Deleted pod: {}", pod.key().name);
-            self.desk.recorder.normal(self.sets, set, self.desk.name(), "SuccessfulDelete", text);
-            Ok(())
+            let gone =
+                self.desk.delete(self.pods, pod.key(), pod.uid(), Propagation::Background).await;
+            let (recorder, name) = (&self.desk.recorder, self.desk.name());
+            match gone {
+                Ok(_) => {
+                    let text = format!("Deleted pod: {}", pod.key().name);
+                    recorder.normal(self.sets, set, name, "SuccessfulDelete", text);
+                    Ok(())
+                }
+                Err(error) => {
+                    let text = format!("Error deleting: {error}");
+                    recorder.warning(self.sets, set, name, "FailedDelete", text);
+                    Err(error)
+                }
+            }
         });
         join_all(deletions).await.into_iter().collect()
+    }
+
+    /// Active pods per node of all sets with this one's controller: where an application is crowded,
+    /// it can spare a pod.
+    fn crowds(&self, set: &Stored) -> HashMap<String, usize> {
+        let related = match controller_of(set) {
+            Some(owner) => self.indexes.sets.find(Term::Controller(owner)),
+            None => Vec::new(),
+        };
+        let related = related.iter().map(|set| set.stored.object.header.uid.as_str());
+        let uids: BTreeSet<&str> = related.chain([set.object.header.uid.as_str()]).collect();
+        let mut crowds = HashMap::new();
+        for pod in uids.iter().flat_map(|uid| self.indexes.pods.find(Term::Controller(uid))) {
+            if pod.is_active() {
+                *crowds.entry(pod.node().to_owned()).or_default() += 1;
+            }
+        }
+        crowds
     }
 
     /// Creates or deletes; the error is kept for the status.
@@ -195,26 +222,28 @@ impl ReplicaSets {
         &self,
         stored: &Stored,
         set: &ReplicaSet,
-        mine: Vec<Arc<Stored>>,
+        mine: Vec<Arc<PodCard>>,
     ) -> Result<(), ApiError> {
         let wanted = set.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
         let wanted = usize::try_from(wanted).unwrap_or_default();
-        let active: Vec<Arc<Stored>> = mine.into_iter().filter(|pod| is_active(pod)).collect();
+        let active: Vec<Arc<PodCard>> = mine.into_iter().filter(|pod| pod.is_active()).collect();
         match decide::need(active.len(), wanted) {
             Need::Nothing => Ok(()),
             Need::Create(count) => self.create(stored, set, count).await,
             Need::Delete(excess) => {
                 // Only now do their bodies matter.
-                let active = active.into_iter().map(PodFacts::read).collect::<Result<_, _>>();
+                let active = active.iter().map(|pod| PodFacts::read(pod.stored.clone()));
+                let active = active.collect::<Result<_, _>>();
                 let active = active.map_err(|error| ApiError::internal(error.chain()))?;
-                self.delete(stored, &decide::victims(active, excess)).await
+                let victims = decide::victims(active, &self.crowds(stored), excess);
+                self.delete(stored, &victims).await
             }
         }
     }
 }
 
 /// Content can no longer be made because its namespace goes: nothing to tell anybody.
-fn ends_with_namespace(error: &ApiError) -> bool {
+pub(crate) fn ends_with_namespace(error: &ApiError) -> bool {
     error.code == 403 && error.message.contains("being terminated")
 }
 
@@ -240,7 +269,7 @@ impl Controller for ReplicaSets {
         4
     }
 
-    fn keys(&self, event: &Event, now: &dyn Snapshot) -> Vec<Key> {
+    fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
         let Some(key) = event.key() else { return Vec::new() };
         if key.resource == self.sets.storage() {
             return vec![key.clone()];
@@ -254,31 +283,32 @@ impl Controller for ReplicaSets {
             return Vec::new();
         }
         let sides = event.now.iter().chain(event.before.iter());
-        let mut keys: Vec<Key> = sides.flat_map(|pod| self.sets_of(pod, now)).collect();
+        let mut keys: Vec<Key> = sides.flat_map(|pod| self.sets_of(pod)).collect();
         keys.sort();
         keys.dedup();
         keys
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
-        let snapshot = self.desk.snapshot();
-        let Some(stored) = snapshot.get(key) else { return Ok(None) };
+        let Some(stored) = self.desk.snapshot().get(key) else {
+            self.pace.forget(key);
+            return Ok(None);
+        };
         let set: ReplicaSet = typed(&stored)?;
         let selector = set.spec.as_ref().and_then(|s| Selector::of_workload(&s.selector));
         let Some(selector) = selector else {
             return Err(Error::Refused("the selector is empty or unknown".into()));
         };
-        let mine = self.claim(&stored, &selector, &*snapshot).await?;
+        let mine = self.claim(&stored, &selector).await?;
         let managed = if stored.object.header.deleting {
             Ok(())
         } else {
             self.manage(&stored, &set, mine).await
         };
-        let again = self.report(key, &set, managed.as_ref().err()).await?;
-        match managed {
-            Err(error) if ends_with_namespace(&error) => Ok(None),
-            Err(error) => Err(Error::api("manage the pods of a ReplicaSet")(error)),
-            Ok(()) => Ok(again),
-        }
+        // Nothing can be made in a namespace that goes: no failure of the set.
+        let managed = managed.or_else(|e| if ends_with_namespace(&e) { Ok(()) } else { Err(e) });
+        let again = self.report(&stored, &set, managed.as_ref().err()).await?;
+        managed.map_err(Error::api("manage the pods of a ReplicaSet"))?;
+        Ok(again)
     }
 }

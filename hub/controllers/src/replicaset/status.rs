@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::object::Key;
+use freewheel_hub_store::Stored;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use serde_json::{Map, Value, json};
@@ -12,8 +12,8 @@ use serde_json::{Map, Value, json};
 use super::ReplicaSets;
 use crate::engine::Error;
 use crate::engine::clock::rfc3339;
-use crate::engine::desk::in_namespace;
-use crate::pods::{Availability, Readiness, controller_of, is_active};
+use crate::index::{PodCard, Term};
+use crate::pods::Availability;
 
 /// What was counted.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -28,18 +28,19 @@ pub(super) struct Counts {
 
 /// Counts the set's active pods.
 pub(super) fn count<'a>(
-    pods: impl Iterator<Item = &'a Readiness>,
+    pods: impl Iterator<Item = &'a PodCard>,
     template: &BTreeMap<String, String>,
     min_ready: Duration,
     now: Timestamp,
-) -> Counts {
+) -> Result<Counts, Error> {
     let mut counts = Counts::default();
-    for pod in pods.filter(|p| is_active(&p.stored)) {
+    for pod in pods.filter(|p| p.is_active()) {
         counts.replicas += 1;
         let labels = &pod.stored.object.header.labels;
         counts.labeled += i32::from(template.iter().all(|(k, v)| labels.get(k) == Some(v)));
-        counts.ready += i32::from(pod.is_ready());
-        match pod.availability(min_ready, now) {
+        let glance = pod.glance()?;
+        counts.ready += i32::from(glance.is_ready());
+        match glance.availability(min_ready, now) {
             Availability::Yes => counts.available += 1,
             Availability::No => {}
             Availability::In(rest) => {
@@ -47,7 +48,7 @@ pub(super) fn count<'a>(
             }
         }
     }
-    counts
+    Ok(counts)
 }
 
 /// The status object; `old` gives conditions that are kept.
@@ -55,7 +56,7 @@ pub(super) fn status(
     counts: &Counts,
     generation: i64,
     old: &Value,
-    failure: Option<&str>,
+    failure: Option<(&str, &str)>,
     now: &str,
 ) -> Value {
     let mut status = Map::new();
@@ -75,14 +76,14 @@ pub(super) fn status(
     let kept = old["conditions"].as_array().into_iter().flatten();
     let mut conditions: Vec<Value> =
         kept.filter(|c| c["type"] != "ReplicaFailure").cloned().collect();
-    if let Some(message) = failure {
+    if let Some((reason, message)) = failure {
         let before = old["conditions"].as_array().into_iter().flatten();
         let since = before
             .filter(|c| c["type"] == "ReplicaFailure" && c["status"] == "True")
             .find_map(|c| c["lastTransitionTime"].as_str())
             .unwrap_or(now);
         conditions.push(json!({
-            "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate",
+            "type": "ReplicaFailure", "status": "True", "reason": reason,
             "message": message, "lastTransitionTime": since,
         }));
     }
@@ -96,34 +97,35 @@ impl ReplicaSets {
     /// Counts what is there now and writes it down; when to count again.
     pub(super) async fn report(
         &self,
-        key: &Key,
+        stored: &Stored,
         set: &ReplicaSet,
         failure: Option<&ApiError>,
     ) -> Result<Option<Duration>, Error> {
-        let snapshot = self.desk.snapshot();
-        let Some(stored) = snapshot.get(key) else { return Ok(None) };
-        let uid = &stored.object.header.uid;
-        let scope = in_namespace(self.pods, &key.cluster, &key.namespace);
-        let mine: Vec<Readiness> = snapshot
-            .range(&scope, None)
-            .filter(|pod| controller_of(pod) == Some(uid))
-            .map(Readiness::read)
-            .collect::<Result<_, _>>()?;
+        let mine = self.indexes.pods.find(Term::Controller(&stored.object.header.uid));
         let spec = set.spec.clone().unwrap_or_default();
         let template = spec.template.and_then(|t| t.metadata).and_then(|m| m.labels);
         let seconds = u64::try_from(spec.min_ready_seconds.unwrap_or_default());
         let min_ready = Duration::from_secs(seconds.unwrap_or_default());
         let now = self.desk.clock.now();
-        let counts = count(mine.iter(), &template.unwrap_or_default(), min_ready, now);
-        let failure = failure.map(ToString::to_string);
+        let pods = mine.iter().map(|pod| &**pod);
+        let counts = count(pods, &template.unwrap_or_default(), min_ready, now)?;
+        let wanted = spec.replicas.unwrap_or(1);
+        if failure.is_none()
+            && !is_news(&counts, set, wanted)
+            && let Some(rest) = self.pace.wait(&stored.key, mine.len())
+        {
+            return Ok(Some(counts.next.map_or(rest, |next| next.min(rest))));
+        }
+        let message = failure.map(ToString::to_string);
+        let reason = if counts.replicas < wanted { "FailedCreate" } else { "FailedDelete" };
+        let failure = message.as_deref().map(|message| (reason, message));
         // The generation that this run acted on, not the newest: a change since brings a new run.
         let generation = set.metadata.generation.unwrap_or_default();
         let now = rfc3339(now);
         let written = self
             .desk
-            .modify(self.sets, key, Some("status"), |mut value| {
-                value["status"] =
-                    status(&counts, generation, &value["status"], failure.as_deref(), &now);
+            .modify(self.sets, &stored.key, Some("status"), |mut value| {
+                value["status"] = status(&counts, generation, &value["status"], failure, &now);
                 Ok(value)
             })
             .await;
@@ -135,9 +137,18 @@ impl ReplicaSets {
     }
 }
 
+/// Whether somebody waits for this status: the set was changed, failed before, or has all it asks for.
+fn is_news(counts: &Counts, set: &ReplicaSet, wanted: i32) -> bool {
+    let before = set.status.clone().unwrap_or_default();
+    before.observed_generation != set.metadata.generation
+        || before.conditions.is_some_and(|c| !c.is_empty())
+        || [counts.replicas, counts.ready, counts.available].iter().all(|n| *n == wanted)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::Card;
     use crate::testing::pod;
 
     #[test]
@@ -148,9 +159,9 @@ mod tests {
             pod("b").on("n").running().ready_at(980).facts(),
             pod("c").on("n").running().facts(),
         ];
-        let pods = pods.map(|p| Readiness::read(p.stored).unwrap());
+        let pods = pods.map(|p| PodCard::read(p.stored));
         let template = BTreeMap::from([("app".to_owned(), "web".to_owned())]);
-        let counts = count(pods.iter(), &template, Duration::from_secs(30), now);
+        let counts = count(pods.iter(), &template, Duration::from_secs(30), now).unwrap();
         assert_eq!(
             counts,
             Counts {
@@ -167,7 +178,13 @@ mod tests {
     fn zeros_are_left_out_and_a_failure_keeps_its_time() {
         let old = json!({"conditions": [{"type": "ReplicaFailure", "status": "True",
             "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
-        let made = status(&Counts::default(), 3, &old, Some("no"), "2026-02-02T00:00:00Z");
+        let made = status(
+            &Counts::default(),
+            3,
+            &old,
+            Some(("FailedCreate", "no")),
+            "2026-02-02T00:00:00Z",
+        );
         assert_eq!(
             made,
             json!({"replicas": 0, "observedGeneration": 3, "conditions": [{

@@ -1,0 +1,201 @@
+//! Who belongs to whom, found without a walk over everything.
+//!
+//! ```text
+//! store ─events─▶ Index (one per kind of card, shared by all controllers)
+//!                   shelf   cards by key and by term
+//!                   card    what is read of an object, once per version
+//!                   term    what a card is found by: owner, node, label, selector
+//! ```
+//!
+//! Guarantees: an index is never behind what its reader has seen or written: it takes in what the
+//! store has published before it answers, so there is nothing that expectations would have to bridge.
+//! What a look costs is what it finds and what happened since the last look.
+
+mod card;
+mod shelf;
+mod term;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::kinds;
+use freewheel_hub_api::object::Key;
+use freewheel_hub_store::{Scope, Store, Stored, Watch};
+use futures::FutureExt;
+use parking_lot::Mutex;
+
+use crate::engine::Error;
+use crate::engine::desk::{everywhere, kind};
+use crate::selector::Selector;
+pub use card::{Card, Chooser, Dependent, Glance, Hearing, NamedPort, PodCard, SetCard, Slice};
+pub use shelf::Shelf;
+pub use term::Term;
+
+/// The cards of some kinds, never behind the store.
+pub struct Index<C> {
+    store: Arc<dyn Store>,
+    scopes: Vec<Scope>,
+    follower: Mutex<Follower<C>>,
+    looked_at: Arc<AtomicU64>,
+}
+
+struct Follower<C> {
+    shelf: Shelf<C>,
+    /// `None` before the first look, and after it fell too far behind.
+    watch: Option<Box<dyn Watch>>,
+}
+
+impl<C: Card> Index<C> {
+    fn new(store: &Arc<dyn Store>, kinds: &[&Kind], looked_at: &Arc<AtomicU64>) -> Self {
+        let follower = Follower { shelf: Shelf::default(), watch: None };
+        Self {
+            store: store.clone(),
+            scopes: kinds.iter().map(|kind| everywhere(kind)).collect(),
+            follower: Mutex::new(follower),
+            looked_at: looked_at.clone(),
+        }
+    }
+
+    /// Looks at the cards as they are now. `with` must not look at the same index again.
+    pub fn look<R>(&self, with: impl FnOnce(&Shelf<C>) -> R) -> R {
+        let mut follower = self.follower.lock();
+        let taken = follower.catch_up(&*self.store, &self.scopes);
+        self.looked_at.fetch_add(taken, Ordering::Relaxed);
+        with(&follower.shelf)
+    }
+
+    /// The cards with this term.
+    pub fn find(&self, term: Term<'_>) -> Vec<Arc<C>> {
+        self.rarest(&[term])
+    }
+
+    /// The cards with the term that the fewest have; those with all of them are among these.
+    pub fn rarest(&self, terms: &[Term<'_>]) -> Vec<Arc<C>> {
+        let found: Vec<Arc<C>> = self.look(|shelf| shelf.rarest(terms).cloned().collect());
+        self.looked_at.fetch_add(found.len() as u64, Ordering::Relaxed);
+        found
+    }
+}
+
+/// Whom the object with this key and UID controls, and who matches its selector and is nobody's.
+pub fn kin<C: Card>(index: &Index<C>, key: &Key, uid: &str, selector: &Selector) -> Vec<Arc<C>> {
+    let (cluster, namespace) = (&key.cluster, &*key.namespace);
+    let mut orphans: Vec<Term<'_>> =
+        selector.pairs().map(|(k, v)| Term::OrphanWith(cluster, namespace, k, v)).collect();
+    if orphans.is_empty() {
+        orphans.push(Term::Orphan(cluster, namespace));
+    }
+    let mut found = index.find(Term::Controller(uid));
+    found.extend(index.rarest(&orphans));
+    found
+}
+
+impl<C: Card> Follower<C> {
+    /// Takes in what was published; how many objects that was.
+    fn catch_up(&mut self, store: &dyn Store, scopes: &[Scope]) -> u64 {
+        let mut taken = 0;
+        while let Some(watch) = &mut self.watch {
+            // A watch answers at once as long as it has something, so whatever was published before
+            // this call is taken in when it would have to wait.
+            match watch.next().now_or_never() {
+                None => return taken,
+                Some(Ok(events)) => {
+                    taken += events.len() as u64;
+                    for event in events {
+                        match (event.now, event.before) {
+                            (Some(now), _) => self.shelf.put(now),
+                            (None, Some(gone)) => self.shelf.remove(&gone.key),
+                            (None, None) => {}
+                        }
+                    }
+                }
+                Some(Err(_)) => self.watch = None,
+            }
+        }
+        let snapshot = store.snapshot();
+        self.shelf = Shelf::default();
+        for stored in scopes.iter().flat_map(|scope| snapshot.range(scope, None)) {
+            taken += 1;
+            self.shelf.put(stored);
+        }
+        // Should it be too late for this already, the next look reads everything again.
+        self.watch = store.watch(scopes.to_vec(), snapshot.revision()).ok();
+        taken
+    }
+}
+
+/// All indexes of a hub's controllers. Cheap to clone.
+#[derive(Clone)]
+pub struct Indexes {
+    /// Pods by controller, label and node.
+    pub pods: Arc<Index<PodCard>>,
+    /// ReplicaSets by controller; those without one by label.
+    pub sets: Arc<Index<SetCard>>,
+    /// Services, ReplicaSets and Deployments by what their selectors ask for.
+    pub choosers: Arc<Index<Chooser>>,
+    /// EndpointSlices by Service.
+    pub slices: Arc<Index<Slice>>,
+    /// Nodes: whether their spokes are heard of.
+    pub nodes: Arc<Index<Hearing>>,
+    /// Everything that has owners, by owner.
+    pub dependents: Arc<Index<Dependent>>,
+    looked_at: Arc<AtomicU64>,
+}
+
+impl Indexes {
+    /// Over this store; nothing is read before the first look.
+    ///
+    /// # Errors
+    /// When the hub does not serve a kind that is indexed.
+    pub fn new(store: &Arc<dyn Store>) -> Result<Self, Error> {
+        let sets = kind("apps", "v1", "replicasets")?;
+        let choosers = [kind("", "v1", "services")?, sets, kind("apps", "v1", "deployments")?];
+        let slices = kind("discovery.k8s.io", "v1", "endpointslices")?;
+        let looked_at = Arc::new(AtomicU64::new(0));
+        Ok(Self {
+            pods: Arc::new(Index::new(store, &[kind("", "v1", "pods")?], &looked_at)),
+            sets: Arc::new(Index::new(store, &[sets], &looked_at)),
+            choosers: Arc::new(Index::new(store, &choosers, &looked_at)),
+            slices: Arc::new(Index::new(store, &[slices], &looked_at)),
+            nodes: Arc::new(Index::new(store, &[kind("", "v1", "nodes")?], &looked_at)),
+            dependents: Arc::new(Index::new(store, &with_owners(), &looked_at)),
+            looked_at,
+        })
+    }
+
+    /// The objects of this kind in the namespace of `chosen` whose selectors match its labels.
+    #[must_use]
+    pub fn choosers_of(&self, kind: &Kind, chosen: &Stored) -> Vec<Key> {
+        let (cluster, namespace) = (&chosen.key.cluster, &*chosen.key.namespace);
+        let (labels, resource) = (&chosen.object.header.labels, kind.storage());
+        let asks = |(k, v)| Term::Asks(&resource, cluster, namespace, k, v);
+        let pairs = labels.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+        let terms = pairs.map(asks).chain([Term::AsksOtherwise(&resource, cluster, namespace)]);
+        let found = terms.flat_map(|term| self.choosers.find(term));
+        found
+            .filter(|chooser| chooser.selector.as_ref().is_some_and(|s| s.matches(labels)))
+            .map(|chooser| chooser.stored.key.clone())
+            .collect()
+    }
+
+    /// How many objects all looks together have touched.
+    #[must_use]
+    pub fn looked_at(&self) -> u64 {
+        self.looked_at.load(Ordering::Relaxed)
+    }
+}
+
+/// Every kind that can have owners that matter, each once. Events own nothing and are owned by
+/// nothing; there are more of them than of all else.
+#[must_use]
+pub fn with_owners() -> Vec<&'static Kind> {
+    let mut all: Vec<&'static Kind> = kinds::all().to_vec();
+    all.sort_by_key(|kind| kind.storage());
+    all.dedup_by_key(|kind| kind.storage());
+    all.retain(|kind| kind.plural != "events");
+    all
+}
+
+#[cfg(test)]
+mod tests;

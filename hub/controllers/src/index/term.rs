@@ -1,0 +1,27 @@
+//! What a card is found by.
+
+use freewheel_hub_api::object::Resource;
+use freewheel_link::names::ClusterName;
+
+/// One way to find a card. Borrowed: a look-up copies no text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Term<'a> {
+    /// The controlling owner's UID.
+    Controller(&'a str),
+    /// An owner's UID.
+    Owner(&'a str),
+    /// Nobody controls it; in this namespace.
+    Orphan(&'a ClusterName, &'a str),
+    /// Nobody controls it, and it has this label.
+    OrphanWith(&'a ClusterName, &'a str, &'a str, &'a str),
+    /// It has this label.
+    Label(&'a ClusterName, &'a str, &'a str, &'a str),
+    /// Bound to this node.
+    Node(&'a ClusterName, &'a str),
+    /// An object of this resource whose selector asks for this label.
+    Asks(&'a Resource, &'a ClusterName, &'a str, &'a str, &'a str),
+    /// An object of this resource whose selector asks for no single label.
+    AsksOtherwise(&'a Resource, &'a ClusterName, &'a str),
+    /// Belongs to the Service of this name.
+    Service(&'a ClusterName, &'a str, &'a str),
+}

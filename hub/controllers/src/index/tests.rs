@@ -1,0 +1,126 @@
+//! An index over a store, and what its looks cost.
+
+use freewheel_hub_api::object::{Object, Resource};
+use freewheel_hub_store::memory::MemoryStore;
+use freewheel_hub_store::{Limits, Operation, Txn};
+use freewheel_link::names::ClusterName;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn key(plural: &str, name: &str) -> Key {
+    Key::new(&Resource::new("", plural), &ClusterName::root(), "default", name)
+}
+
+async fn commit(store: &Arc<dyn Store>, operation: Operation) {
+    store.commit(Txn { expect: Vec::new(), operations: vec![operation] }).await.unwrap();
+}
+
+async fn put(store: &Arc<dyn Store>, key: Key, mut value: Value) {
+    value["metadata"]["name"] = json!(&*key.name);
+    let node = value.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
+    let fields = [("spec.nodeName".to_owned(), node.to_owned())].into();
+    commit(store, Operation::Put(key, Object::from_value(value, fields).unwrap())).await;
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "labels are written where they are used")]
+fn pod(owner: Option<&str>, labels: Value, node: &str) -> Value {
+    let owner = owner.map(|uid| {
+        json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": uid, "uid": uid,
+            "controller": true})
+    });
+    json!({"metadata": {"labels": labels, "ownerReferences": owner.into_iter().collect::<Vec<_>>()},
+        "spec": {"nodeName": node}})
+}
+
+fn store() -> Arc<dyn Store> {
+    Arc::new(MemoryStore::with_incarnation(1))
+}
+
+fn names(found: &[Arc<PodCard>]) -> Vec<&str> {
+    found.iter().map(|pod| &*pod.stored.key.name).collect()
+}
+
+#[tokio::test]
+async fn pods_are_found_by_controller_label_and_node() {
+    let store = store();
+    let pods = Indexes::new(&store).unwrap().pods;
+    let root = ClusterName::root();
+    put(&store, key("pods", "a"), pod(Some("u"), json!({"app": "web", "tier": "x"}), "n")).await;
+    put(&store, key("pods", "b"), pod(None, json!({"app": "web"}), "")).await;
+    let label = |k, v| Term::Label(&root, "default", k, v);
+    assert_eq!(names(&pods.find(Term::Controller("u"))), ["a"]);
+    assert_eq!(names(&pods.find(label("app", "web"))), ["a", "b"]);
+    assert_eq!(names(&pods.find(Term::Orphan(&root, "default"))), ["b"]);
+    assert_eq!(names(&pods.find(Term::Node(&root, "n"))), ["a"]);
+    assert_eq!(names(&pods.rarest(&[label("app", "web"), label("tier", "x")])), ["a"]);
+    assert!(pods.rarest(&[label("app", "web"), label("tier", "y")]).is_empty());
+    assert!(pods.find(Term::Orphan(&root, "other")).is_empty());
+
+    // Whatever is written is there at the next look, and what it was before is not.
+    put(&store, key("pods", "a"), pod(None, json!({"app": "db"}), "m")).await;
+    assert!(pods.find(Term::Controller("u")).is_empty());
+    assert!(pods.find(Term::Node(&root, "n")).is_empty());
+    assert_eq!(names(&pods.find(label("app", "web"))), ["b"]);
+    assert_eq!(names(&pods.find(Term::OrphanWith(&root, "default", "app", "db"))), ["a"]);
+    commit(&store, Operation::Delete(key("pods", "a"))).await;
+    assert!(pods.find(label("app", "db")).is_empty());
+    put(&store, key("pods", "c"), pod(Some("u"), json!({}), "")).await;
+    assert_eq!(names(&pods.find(Term::Controller("u"))), ["c"], "in the place that became free");
+}
+
+#[tokio::test]
+async fn an_index_that_fell_behind_reads_everything_anew() {
+    let limits = Limits { events: 4, bytes: 1 << 20 };
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::with_limits(1, limits));
+    let pods = Indexes::new(&store).unwrap().pods;
+    put(&store, key("pods", "first"), pod(Some("u"), json!({}), "")).await;
+    assert_eq!(names(&pods.find(Term::Controller("u"))), ["first"]);
+    commit(&store, Operation::Delete(key("pods", "first"))).await;
+    for n in 0..20 {
+        put(&store, key("pods", &format!("p{n:02}")), pod(Some("u"), json!({}), "")).await;
+    }
+    assert_eq!(pods.find(Term::Controller("u")).len(), 20);
+}
+
+#[tokio::test]
+async fn who_selects_is_found_by_what_it_asks_for() {
+    let store = store();
+    let indexes = Indexes::new(&store).unwrap();
+    for (name, selector) in [
+        ("web", json!({"app": "web"})),
+        ("narrow", json!({"app": "web", "tier": "x"})),
+        ("db", json!({"app": "db"})),
+        ("none", json!({})),
+    ] {
+        put(&store, key("services", name), json!({"spec": {"selector": selector}})).await;
+    }
+    put(&store, key("pods", "a"), pod(None, json!({"app": "web"}), "")).await;
+    let services = kind("", "v1", "services").unwrap();
+    let stored = store.snapshot().get(&key("pods", "a")).unwrap();
+    let found = indexes.choosers_of(services, &stored);
+    assert_eq!(found.iter().map(|key| &*key.name).collect::<Vec<_>>(), ["web"]);
+    let sets = kind("apps", "v1", "replicasets").unwrap();
+    assert!(indexes.choosers_of(sets, &stored).is_empty());
+    let open = json!({"spec": {"selector": {"matchExpressions": [
+        {"key": "app", "operator": "Exists"}]}}});
+    let open_key = Key::new(&sets.storage(), &ClusterName::root(), "default", "open");
+    put(&store, open_key.clone(), open).await;
+    assert_eq!(indexes.choosers_of(sets, &stored), [open_key]);
+}
+
+#[tokio::test]
+async fn a_look_costs_what_it_finds() {
+    let store = store();
+    let indexes = Indexes::new(&store).unwrap();
+    for n in 0..1_000 {
+        let owner = format!("u{}", n / 10);
+        put(&store, key("pods", &format!("p{n}")), pod(Some(&owner), json!({"app": owner}), ""))
+            .await;
+    }
+    assert_eq!(indexes.pods.find(Term::Controller("u7")).len(), 10);
+    let before = indexes.looked_at();
+    put(&store, key("pods", "p70"), pod(Some("u7"), json!({"app": "u7"}), "n")).await;
+    assert_eq!(indexes.pods.find(Term::Controller("u7")).len(), 10);
+    assert_eq!(indexes.looked_at() - before, 11, "the pod that changed, and its set");
+}
