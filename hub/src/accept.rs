@@ -1,5 +1,6 @@
 //! `hub accept`: both halves of the double opt-in, for each name.
 
+use freewheel_hub_api::time;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -46,7 +47,7 @@ async fn approve(client: &Client, name: &str) -> Result<usize, ClientError> {
         csr["kind"] = json!("CertificateSigningRequest");
         csr["status"]["conditions"] = json!([{
             "type": "Approved", "status": "True", "reason": "HubAccept",
-            "message": "approved by hub accept",
+            "message": "approved by hub accept", "lastUpdateTime": time::now(),
         }]);
         client
             .json(Method::PUT, &format!("{CSRS}/{csr_name}/approval"), "application/json", &csr)

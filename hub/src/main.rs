@@ -44,10 +44,10 @@ fn run(verb: Verb) -> Result<(), Box<dyn Error>> {
         Verb::Serve(options) => {
             logging();
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            runtime.block_on(serve::run(options))?;
+            let outcome = runtime.block_on(serve::run(options));
             // Tasks that read disks may be stuck in the kernel; what was acknowledged is synced already.
             runtime.shutdown_timeout(std::time::Duration::from_secs(2));
-            Ok(())
+            Ok(outcome?)
         }
         // Inside the child: what is printed on stderr is what the parent tells the user.
         Verb::CompileModule { profile, component, artifact } => {
@@ -55,7 +55,7 @@ fn run(verb: Verb) -> Result<(), Box<dyn Error>> {
                 Ok(line) => println!("{line}"),
                 Err(error) => {
                     eprintln!("{}", chain(&error));
-                    std::process::exit(1);
+                    std::process::exit(error.exit_code());
                 }
             }
             Ok(())
@@ -84,6 +84,8 @@ fn logging() {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(colours)
+        // A log on a full disk loses lines. To complain about that on stderr would be the end of the hub.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .init();
 }

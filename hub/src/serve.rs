@@ -5,7 +5,10 @@
 //! ```
 
 mod announce;
+mod disk;
 mod http_v2;
+mod parts;
+mod signer;
 
 use std::fs::File;
 use std::io;
@@ -15,8 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_hub_api::images::Images;
-use freewheel_hub_apiserver::{Limits, Server, Tls, TlsError};
-use freewheel_hub_gateway::{Gateway, SetupError};
+use freewheel_hub_apiserver::{Check, Limits, Server, Tls, TlsError};
+use freewheel_hub_gateway::{Authority, Gateway, SetupError};
 use freewheel_hub_modules::{FleetRoot, Modules, OpenError, Options, compile};
 use freewheel_hub_store::Store;
 use freewheel_hub_store::objects::Objects;
@@ -27,20 +30,27 @@ use freewheel_link::tls::FloorClock;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::cli::{KubeconfigOptions, ServeOptions};
 use crate::kubeconfig::{self, KubeconfigError};
 use crate::pki::{Identity, Pki, PkiError, certificates, write};
+use disk::{Disk, Watched};
+use parts::{Parts, Signs, together};
+use signer::Signer;
 
 /// First address of the Service range: `default/kubernetes`.
 const KUBERNETES_SERVICE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 128, 0, 1));
 
 /// How long connections may take to finish after the signal to stop.
 const DRAIN: Duration = Duration::from_secs(3);
+
+/// How long all of the hub may take to stop. Connections, spokes and controllers need less; whoever hangs
+/// is left behind, for nothing that was acknowledged depends on it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why the hub does not run.
 #[derive(Debug, thiserror::Error)]
@@ -73,10 +83,12 @@ pub enum ServeError {
     #[error(transparent)]
     Modules(#[from] OpenError),
     /// An address.
-    #[error("cannot listen on {address} ({what})")]
+    #[error("cannot listen on {address} for {what}; choose another address with {flag} HOST:PORT")]
     Listen {
         /// For what.
         what: &'static str,
+        /// How to choose another.
+        flag: &'static str,
         /// Where.
         address: SocketAddr,
         /// Why.
@@ -109,13 +121,15 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let advertise =
         options.advertise.clone().unwrap_or_else(|| reachable(options.listen.ip()).to_string());
     let names = Names::new(&advertise, &options)?;
+    let disk = Disk::new(&data);
     let store = open_store(data.join("store")).await?;
+    let store: Arc<dyn Store> = Arc::new(Watched { store, disk: disk.clone() });
     let pki = Pki::open(&data, store.snapshot().revision() != 0)?;
     let root = FleetRoot::open(&data.join("pki/fleet-root.key")).map_err(unusable)?;
     let fleet_root = root.public();
     let compiler = compile::this_program().map_err(unusable)?;
     let modules = Modules::open(Options { dir: data.join("modules"), compiler, root })?;
-    let hub = Hub { objects: Objects::new(store), pki, modules, fleet_root, names };
+    let hub = Hub { objects: Objects::new(store), disk, pki, modules, fleet_root, names };
     hub.serve(&options).await
 }
 
@@ -170,6 +184,14 @@ fn reachable(listen: IpAddr) -> IpAddr {
     if listen.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { listen }
 }
 
+fn listening(
+    what: &'static str,
+    flag: &'static str,
+    address: SocketAddr,
+) -> impl FnOnce(io::Error) -> ServeError {
+    move |source| ServeError::Listen { what, flag, address, source }
+}
+
 /// Two hubs on one folder would ruin it; the lock goes with the process, however it ends.
 fn lock(data: &Path) -> Result<File, ServeError> {
     let path = data.join("lock");
@@ -194,6 +216,7 @@ async fn open_store(dir: PathBuf) -> Result<Arc<dyn Store>, ServeError> {
 /// Everything that is open before anything is served.
 struct Hub {
     objects: Objects,
+    disk: Arc<Disk>,
     pki: Pki,
     modules: Modules,
     fleet_root: PublicKey,
@@ -202,65 +225,108 @@ struct Hub {
 
 impl Hub {
     async fn serve(self, options: &ServeOptions) -> Result<(), ServeError> {
+        let mut signals = Signals::new()?;
         let stop = CancellationToken::new();
-        let listening = |what, address| move |source| ServeError::Listen { what, address, source };
-        let api = TcpListener::bind(options.listen)
-            .await
-            .map_err(listening("the Kubernetes API", options.listen))?;
+        let mut parts = Parts::default();
+        let signs = Signs::default();
+        let api = TcpListener::bind(options.listen).await.map_err(listening(
+            "the Kubernetes API",
+            "--listen",
+            options.listen,
+        ))?;
         let ca = certificates(&self.pki.ca_pem, "pki/ca.crt".as_ref())?;
         let gateway = self.gateway(&ca)?;
         let clock = Arc::new(FloorClock { floor: 0 });
         let endpoint = Endpoint::hub(Socket::Bind(options.link), gateway.tls(clock)?)
-            .map_err(listening("the link to the spokes, UDP", options.link))?;
+            .map_err(listening("the link to the spokes (UDP)", "--link", options.link))?;
         let Identity { chain, key } = self.pki.serving(&self.names.dns, &self.names.addresses)?;
         let tls = Tls::new(chain, key, &ca)?;
         let server = Server {
             objects: self.objects.clone(),
             streams: gateway.streams(),
             extra: Some(http_v2::handler(self.modules.clone())),
-            checks: Vec::new(),
+            checks: self.checks(&signs, &stop),
         };
         let limits = Limits { drain: DRAIN, ..Limits::default() };
-        let mut parts = Parts::default();
         let serving = freewheel_hub_apiserver::serve(api, tls, limits, server, stop.clone());
         parts.start("API server", serving);
-        let config = freewheel_hub_controllers::Config {
-            advertise: self.advertised(options).await,
-            ca_pem: self.pki.ca_pem.clone(),
-            seed: fastrand::u64(..),
-        };
-        let mut controllers = freewheel_hub_controllers::start(&self.objects, &config, &stop)
-            .map_err(|e| ServeError::Run(io::Error::other(e)))?;
+        let controllers = self.controllers(options, &ca, &stop).await?;
+        parts.start_checked("controllers", &signs.controllers, together(controllers, stop.clone()));
         let ended = stop.clone();
-        parts.start("gateway", async move {
+        parts.start_checked("gateway", &signs.gateway, async move {
             gateway.serve(endpoint, ended).await;
+            Ok(())
+        });
+        let (modules, ended) = (self.modules.clone(), stop.clone());
+        parts.start("module registry", async move {
+            modules.tend(ended).await;
+            Ok(())
+        });
+        let watching = self.disk.clone().watch(self.objects.store().clone(), stop.clone());
+        parts.start("watch over the disk", async move {
+            watching.await;
             Ok(())
         });
         announce::write(&self.objects, &self.names.link).await.map_err(ServeError::Announce)?;
         self.write_kubeconfig(&options.data)?;
+        signs.bootstrap.set(true);
         info!(api = self.names.api, link = self.names.link, "hub is ready");
-        // Half a hub would look alive and do half its work: whoever watches the process starts a whole one.
         let outcome = tokio::select! {
-            signal = until_signal() => signal.map_err(ServeError::Run),
+            () = signals.next() => Ok(()),
             lost = parts.first() => Err(lost),
-            Some(_) = controllers.join_next() => Err(ServeError::Lost("a controller", None)),
         };
         info!("hub is stopping");
         stop.cancel();
-        while controllers.join_next().await.is_some() {}
-        parts.rest().await;
+        tokio::select! {
+            whole = parts.rest(PATIENCE) => if !whole {
+                warn!("a part of the hub has not stopped in time and is left behind");
+            },
+            () = signals.next() => warn!("told to stop twice: the hub stops at once"),
+        }
         outcome
     }
 
-    fn gateway(&self, ca: &[CertificateDer<'static>]) -> Result<Gateway, ServeError> {
+    fn checks(&self, signs: &Signs, stop: &CancellationToken) -> Vec<Check> {
+        let mut checks = signs.checks(stop);
+        let (store, room) = (self.disk.clone(), self.disk.clone());
+        checks.push(Check::of_readiness("store", move || store.takes_writes()));
+        checks.push(Check::of_readiness("disk-space", move || room.has_room()));
+        checks
+    }
+
+    async fn controllers(
+        &self,
+        options: &ServeOptions,
+        ca: &[CertificateDer<'static>],
+        stop: &CancellationToken,
+    ) -> Result<JoinSet<()>, ServeError> {
+        let authority = Authority::new(self.identity(ca)?).map_err(SetupError::from)?;
+        let config = freewheel_hub_controllers::Config {
+            advertise: self.advertised(options).await,
+            ca_pem: self.pki.ca_pem.clone(),
+            authority: Arc::new(Signer(authority)),
+            seed: fastrand::u64(..),
+        };
+        freewheel_hub_controllers::start(&self.objects, &config, stop)
+            .map_err(|e| ServeError::Run(io::Error::other(e)))
+    }
+
+    fn identity(
+        &self,
+        ca: &[CertificateDer<'static>],
+    ) -> Result<freewheel_hub_gateway::Identity, ServeError> {
         let path = || PathBuf::from("pki");
         let ca = ca.first().cloned().ok_or_else(|| PkiError::Malformed(path()))?;
         let ca_key = PrivateKeyDer::from_pem_slice(self.pki.ca_key_pem.as_bytes())
             .map_err(|_| PkiError::Malformed(path()))?;
-        let identity = freewheel_hub_gateway::Identity { ca, ca_key, fleet_root: self.fleet_root };
+        Ok(freewheel_hub_gateway::Identity { ca, ca_key, fleet_root: self.fleet_root })
+    }
+
+    fn gateway(&self, ca: &[CertificateDer<'static>]) -> Result<Gateway, ServeError> {
         let images: Arc<dyn Images> = Arc::new(self.modules.clone());
         // One hub per store: its name tells its own sessions from those of another in the same fleet.
-        Ok(Gateway::new(self.objects.clone(), images, identity, "hub").map_err(SetupError::from)?)
+        let gateway = Gateway::new(self.objects.clone(), images, self.identity(ca)?, "hub");
+        Ok(gateway.map_err(SetupError::from)?)
     }
 
     /// Behind Service `default/kubernetes` stands an address: of a name, the first it resolves to.
@@ -287,41 +353,31 @@ impl Hub {
     }
 }
 
-/// What runs as long as the hub does.
-#[derive(Default)]
-struct Parts(JoinSet<(&'static str, io::Result<()>)>);
-
-impl Parts {
-    fn start(
-        &mut self,
-        name: &'static str,
-        part: impl Future<Output = io::Result<()>> + Send + 'static,
-    ) {
-        self.0.spawn(async move { (name, part.await) });
-    }
-
-    /// The first that ends by itself.
-    async fn first(&mut self) -> ServeError {
-        match self.0.join_next().await {
-            Some(Ok((name, ended))) => ServeError::Lost(name, ended.err()),
-            Some(Err(died)) => ServeError::Lost("a part", Some(io::Error::other(died))),
-            None => ServeError::Lost("every part", None),
-        }
-    }
-
-    async fn rest(&mut self) {
-        while self.0.join_next().await.is_some() {}
-    }
+/// What tells the hub to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    /// A bound on the size of files is one more way of a full disk: an error of that write, not the
+    /// end of the process, which it is when nobody listens.
+    _file_size: Signal,
 }
 
-async fn until_signal() -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            _file_size: signal(SignalKind::from_raw(libc::SIGXFSZ))?,
+        })
     }
-    Ok(())
+
+    /// The next SIGTERM or Ctrl-C.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// `hub get kubeconfig`: the kubeconfig in use, for the root or for one spoke's own API.

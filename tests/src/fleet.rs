@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, ExitStatus, Output};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
@@ -90,6 +90,12 @@ impl Fleet {
         drop(self.hub.take());
     }
 
+    /// SIGTERM for the hub: how it ended.
+    pub fn stop_hub(&mut self, patience: Duration) -> ExitStatus {
+        let mut hub = self.hub.take().expect("a running hub");
+        hub.stop(patience)
+    }
+
     /// The hub's process id.
     #[must_use]
     pub fn hub_id(&self) -> u32 {
@@ -111,13 +117,18 @@ impl Fleet {
     /// A new spoke joins with a token that accepts it.
     pub fn join(&mut self, name: &str) {
         let [token, ca_hash] = self.token(&["--accept"]);
+        self.join_with(name, &token, &ca_hash);
+    }
+
+    /// A new spoke joins with this token, which may or may not accept it.
+    pub fn join_with(&mut self, name: &str, token: &str, ca_hash: &str) {
         let number = u8::try_from(self.spokes.len() + 10).expect("fewer spokes");
         let address = Ipv4Addr::new(127, self.net[0], self.net[1], number);
         self.spokes.insert(name.to_owned(), (None, address));
         let hub = self.link_address();
         self.run_spoke(
             name,
-            &["--hub", &hub, "--token", &token, "--ca-hash", &ca_hash, "--name", name],
+            &["--hub", &hub, "--token", token, "--ca-hash", ca_hash, "--name", name],
         );
     }
 

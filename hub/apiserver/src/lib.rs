@@ -7,7 +7,7 @@
 //!   path, query, media   what the URL and the headers say
 //!   authn, authz         who calls, what they may do
 //!   read, watch          get, list; watch          (encode, splice, resume)
-//!   write, remove        create, update, patch; delete   (decode)
+//!   write, remove        create, update, patch; delete   (decode, signing_request)
 //!   scale, log, bind     subresources with a body of their own
 //!   discovery, openapi, health, review   what the hub says about itself and the caller
 //! view       the kind that is served over the kind that is stored
@@ -39,6 +39,7 @@ mod resume;
 mod review;
 mod scale;
 mod server;
+mod signing_request;
 mod splice;
 pub mod tls;
 mod view;

@@ -14,13 +14,14 @@ use crate::call::Call;
 use crate::decode;
 use crate::encode::Encoder;
 use crate::respond;
+use crate::signing_request;
 
 /// POST to a collection.
 pub(crate) async fn create(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
     let encoder = Encoder::of(call)?;
     let how = call.how("CreateOptions")?;
     let (mut value, mut warnings) = read_object(call, body, &how)?;
-    name_requester(call, &mut value);
+    signing_request::admit(call, &mut value)?;
     let written = call.hub.server.objects.create(&how, &call.place(), value).await?;
     warnings.extend(written.warnings.iter().cloned());
     answer(201, &encoder, &written, &warnings)
@@ -30,8 +31,9 @@ pub(crate) async fn create(call: &Call, body: Bytes) -> Result<Response<Body>, A
 pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
     let encoder = Encoder::of(call)?;
     let how = call.how("UpdateOptions")?;
-    let (value, mut warnings) = read_object(call, body, &how)?;
+    let (mut value, mut warnings) = read_object(call, body, &how)?;
     check_name(call, &value)?;
+    signing_request::stamp(call, &mut value);
     let door = door(call);
     let written = call.hub.server.objects.update(&how, &call.place(), door, value).await?;
     warnings.extend(written.warnings.iter().cloned());
@@ -50,6 +52,7 @@ pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
         let document = view.outward(stored);
         let mut patched = patch.apply(&document, decode::gvk(view.served))?;
         check_name(call, &patched)?;
+        signing_request::stamp(call, &mut patched);
         *unknown.lock() = settle(&mut patched, &patch, view.served, how.field_validation)?;
         Ok(view.inward(patched))
     };
@@ -92,20 +95,6 @@ fn read_object(call: &Call, body: Bytes, how: &How) -> Result<(Value, Vec<String
         }
     }
     Ok((call.view.inward(value), warnings))
-}
-
-/// Who asks for a certificate is what we know, not what the request says.
-fn name_requester(call: &Call, value: &mut Value) {
-    let kind = call.view.stored;
-    if (kind.group, kind.plural) != ("certificates.k8s.io", "certificatesigningrequests") {
-        return;
-    }
-    if let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) {
-        spec.insert("username".to_owned(), json!(call.user.name));
-        spec.insert("groups".to_owned(), json!(call.user.groups));
-        spec.remove("uid");
-        spec.remove("extra");
-    }
 }
 
 fn set_namespace(value: &mut Value, namespace: &str) {

@@ -9,6 +9,7 @@
 //! node        accepted spokes to Nodes; Ready and Unknown
 //! namespace   what namespaces and clusters have from the start, and how they end
 //! gc, pod_gc  what nobody owns, and pods without a node
+//! signing     approved certificate requests of people to certificates, and the end of old requests
 //! events      what happened, for `kubectl describe`
 //! ```
 //!
@@ -28,6 +29,7 @@ pub mod pods;
 pub mod replicaset;
 pub mod scheduler;
 pub mod selector;
+pub mod signing;
 
 #[cfg(test)]
 mod testing;
@@ -50,6 +52,8 @@ pub struct Config {
     pub advertise: SocketAddr,
     /// The hub's CA, for ConfigMap `kube-root-ca.crt`.
     pub ca_pem: String,
+    /// Signs people's certificates.
+    pub authority: Arc<dyn signing::Authority>,
     /// Breaks the scheduler's ties: the same seed and the same history give the same placements.
     pub seed: u64,
 }
@@ -93,6 +97,8 @@ pub fn start_over(
         Arc::new(gc::Garbage::new(desk("generic-garbage-collector"), indexes.clone())),
         Arc::new(pod_gc::PodGarbage::new(desk("pod-garbage-collector"), indexes.clone())?),
         Arc::new(events::Expiry::new(desk("event-expiry"))?),
+        Arc::new(signing::Signing::new(desk("csrsigning-controller"), config.authority.clone())?),
+        Arc::new(signing::Cleaner::new(desk("csrcleaner-controller"), config.authority.clone())?),
     ];
     let scheduler = scheduler::Scheduler::new(desk("kube-scheduler"), config.seed)?;
     let writer = Writer::new(objects.clone(), said)?;

@@ -1,24 +1,29 @@
 //! The fleet's CA at work: the hub's own link certificate, and certificates for spokes.
 //!
-//! Guarantees: whatever a signing request says, the certificate speaks for one cluster only: subject,
+//! Guarantees: whatever a device's request says, its certificate speaks for one cluster only: subject,
 //! usages and time are the hub's decision, only the key is the device's.
 
-use freewheel_link::message::bounded;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use freewheel_link::names::ClusterName;
 use freewheel_link::tls::{Credentials, HUB_NAME};
 use rcgen::{
-    CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _,
-    SerialNumber,
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SerialNumber,
 };
-use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::request::Request;
 
 /// A device's clock may be behind by this much and still find its certificate valid.
 const SKEW: time::Duration = time::Duration::hours(24);
 /// Life of a spoke's certificate.
 pub const SPOKE_LIFE: time::Duration = time::Duration::days(365);
+
+/// How the names of spokes and of their groups begin.
+pub(crate) const SPOKES: &str = "system:open-cluster-management:";
 
 /// What the hub is, cryptographically.
 pub struct Identity {
@@ -39,11 +44,17 @@ pub enum AuthorityError {
     /// The request is malformed, or not signed by its own key.
     #[error("the signing request is not valid: {0}")]
     Request(String),
+    /// The request is sound, and asks for what nobody gets this way.
+    #[error("{0}")]
+    Refused(String),
+    /// The CA's own time is over.
+    #[error("the CA's certificate has expired")]
+    Expired,
 }
 
 /// The CA.
 pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
+    pub(crate) issuer: Issuer<'static, KeyPair>,
     identity: Identity,
 }
 
@@ -107,16 +118,35 @@ impl Authority {
         cluster: &ClusterName,
         now: i64,
     ) -> Result<CertificateDer<'static>, AuthorityError> {
-        let request = read(csr)?;
         let mut params = CertificateParams::default();
         params.distinguished_name = subject(&agent_name(cluster), Some(&agent_group(cluster)));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         limit(&mut params, now);
-        let certificate = params
-            .signed_by(&request.public_key, &self.issuer)
-            .map_err(AuthorityError::Authority)?;
-        Ok(certificate.der().clone())
+        self.leaf(&params, &Request::read(csr)?)
     }
+
+    /// A certificate of these params for the request's key.
+    pub(crate) fn leaf(
+        &self,
+        params: &CertificateParams,
+        request: &Request<'_>,
+    ) -> Result<CertificateDer<'static>, AuthorityError> {
+        let certificate = params.signed_by(&request.key()?, &self.issuer);
+        Ok(certificate.map_err(AuthorityError::Authority)?.der().clone())
+    }
+}
+
+/// DER as PEM.
+#[must_use]
+pub fn pem(label: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let mut out = format!("-----BEGIN {label}-----\n");
+    for line in text.as_bytes().chunks(64) {
+        out.push_str(&String::from_utf8_lossy(line));
+        out.push('\n');
+    }
+    out.push_str(&format!("-----END {label}-----\n"));
+    out
 }
 
 /// `system:open-cluster-management:<cluster>:agent`
@@ -128,7 +158,7 @@ pub fn agent_name(cluster: &ClusterName) -> String {
 /// `system:open-cluster-management:<cluster>`
 #[must_use]
 pub fn agent_group(cluster: &ClusterName) -> String {
-    format!("system:open-cluster-management:{cluster}")
+    format!("{SPOKES}{cluster}")
 }
 
 /// The public key of a signing request, once its own signature is checked.
@@ -136,7 +166,7 @@ pub fn agent_group(cluster: &ClusterName) -> String {
 /// # Errors
 /// When it is malformed or not signed by its own key.
 pub fn request_key(csr: &[u8]) -> Result<Vec<u8>, AuthorityError> {
-    Ok(read(csr)?.public_key.der_bytes().to_vec())
+    Ok(Request::read(csr)?.key_bits().to_vec())
 }
 
 /// The public key of a certificate, in the same form as [`request_key`].
@@ -152,7 +182,7 @@ pub fn cluster_of(certificate: &CertificateDer<'_>) -> Option<ClusterName> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let name = parsed.subject().iter_common_name().next()?.as_str().ok()?.to_owned();
     let group = name.strip_suffix(":agent")?;
-    let cluster = group.strip_prefix("system:open-cluster-management:")?;
+    let cluster = group.strip_prefix(SPOKES)?;
     let in_group =
         parsed.subject().iter_organization().any(|o| o.as_str().is_ok_and(|o| o == group));
     let cluster = ClusterName::try_from(cluster).ok()?;
@@ -166,12 +196,7 @@ pub fn expires(certificate: &[u8]) -> Option<i64> {
     Some(parsed.validity().not_after.timestamp())
 }
 
-fn read(csr: &[u8]) -> Result<CertificateSigningRequestParams, AuthorityError> {
-    CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(csr))
-        .map_err(|error| AuthorityError::Request(bounded(error.to_string(), 200)))
-}
-
-fn subject(name: &str, organization: Option<&str>) -> DistinguishedName {
+pub(crate) fn subject(name: &str, organization: Option<&str>) -> DistinguishedName {
     let mut subject = DistinguishedName::new();
     if let Some(organization) = organization {
         subject.push(DnType::OrganizationName, organization);
@@ -180,7 +205,7 @@ fn subject(name: &str, organization: Option<&str>) -> DistinguishedName {
     subject
 }
 
-fn limit(params: &mut CertificateParams, now: i64) {
+pub(crate) fn limit(params: &mut CertificateParams, now: i64) {
     let now = OffsetDateTime::from_unix_timestamp(now).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     params.not_before = now - SKEW;
     params.not_after = now + SPOKE_LIFE;

@@ -4,6 +4,9 @@
 //! token ok ─▶ ManagedCluster + CertificateSigningRequest ─▶ approved and hubAcceptsClient ─▶ signed
 //! ```
 //!
+//! A device's request is signed here alone: its approval is half of what it takes. The controller that
+//! signs people's requests knows it by the user it names, which nobody else can be.
+//!
 //! Guarantees: without a valid token nothing is written; a name belongs to the first key that asked for
 //! it; a device that comes again with the same key gets the same answer, not a second request.
 
@@ -16,7 +19,7 @@ use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::object::Resource;
 use freewheel_hub_api::time;
 use freewheel_hub_store::Scope;
-use freewheel_hub_store::objects::{Actor, How, Objects};
+use freewheel_hub_store::objects::{Actor, DeleteOptions, How, Objects};
 use freewheel_link::digest::Digest;
 use freewheel_link::frame::{self, FrameReader};
 use freewheel_link::join::{
@@ -30,7 +33,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::authority::{Authority, agent_group, certificate_key, expires, request_key};
+use crate::authority::{Authority, agent_group, certificate_key, expires, pem, request_key};
 use crate::node::CLUSTERS;
 use crate::reports::place;
 
@@ -128,6 +131,7 @@ async fn decide(
     let mark = Digest::of(&key);
     register(objects, &name, &mark, request, auto).await?;
     let csr_name = format!("{name}-{}", &mark.hex()[..10]);
+    forget_spent(objects, &csr_name, request).await?;
     request_certificate(objects, &name, &csr_name, &request.csr, auto).await?;
     wait(objects, authority, &name, &csr_name, request, send).await
 }
@@ -221,6 +225,30 @@ async fn register(
         Err(error) if error.reason == "Taken" => Err(taken()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// A request is for one certificate. Where that one is of no use any more, a new request has to be
+/// approved.
+async fn forget_spent(
+    objects: &Objects,
+    csr_name: &str,
+    request: &JoinRequestV1,
+) -> Result<(), Refusal> {
+    let place = place(REQUESTS, &ClusterName::root(), "", csr_name)?;
+    let Ok(stored) = objects.get(&place) else { return Ok(()) };
+    let csr = stored.object.value()?;
+    if certificate_text(&csr).is_none() || issued(objects, &csr, request).is_some() {
+        return Ok(());
+    }
+    let uid = Some(stored.object.header.uid.clone());
+    match objects.delete(&how(), &place, &DeleteOptions { uid, ..DeleteOptions::default() }).await {
+        Err(error) if error.code != 404 => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn certificate_text(csr: &Value) -> Option<&str> {
+    csr.pointer("/status/certificate")?.as_str().filter(|text| !text.is_empty())
 }
 
 async fn request_certificate(
@@ -329,14 +357,19 @@ async fn look(
     csr_name: &str,
     request: &JoinRequestV1,
 ) -> Result<Option<AcceptedV1>, Refusal> {
-    let gone = |what: &str| {
-        let text = format!("the {what} was deleted while this device waited; join again");
-        Refusal(JoinRefusal::Denied, text)
+    let gone = |_| {
+        let text = "the ManagedCluster was deleted while this device waited; join again";
+        Refusal(JoinRefusal::Denied, text.to_owned())
     };
     let cluster = place(CLUSTERS, &ClusterName::root(), "", name.as_str())?;
-    let cluster = objects.get(&cluster).map_err(|_| gone("ManagedCluster"))?.object.value()?;
+    let cluster = objects.get(&cluster).map_err(gone)?.object.value()?;
     let csr_place = place(REQUESTS, &ClusterName::root(), "", csr_name)?;
-    let csr = objects.get(&csr_place).map_err(|_| gone("signing request"))?.object.value()?;
+    // Requests are deleted when they get old; who still waits makes a new one.
+    let expired = |_| {
+        let text = "the signing request has expired; come back for a new one".to_owned();
+        Refusal(JoinRefusal::Busy, text)
+    };
+    let csr = objects.get(&csr_place).map_err(expired)?.object.value()?;
     if has_condition(&csr, "Denied") {
         let text = "the hub's owner has denied this device".to_owned();
         return Err(Refusal(JoinRefusal::Denied, text));
@@ -364,8 +397,8 @@ fn issued(
     request: &JoinRequestV1,
 ) -> Option<CertificateDer<'static>> {
     use rustls_pki_types::pem::PemObject as _;
-    let text = csr.pointer("/status/certificate")?.as_str()?;
-    let certificate = CertificateDer::from_pem_slice(&STANDARD.decode(text).ok()?).ok()?;
+    let certificate = STANDARD.decode(certificate_text(csr)?).ok()?;
+    let certificate = CertificateDer::from_pem_slice(&certificate).ok()?;
     let enough = objects.clock().unix_seconds() + ENOUGH < expires(&certificate)?;
     let same_key = certificate_key(&certificate)? == request_key(&request.csr).ok()?;
     (enough && same_key).then_some(certificate)
@@ -384,20 +417,12 @@ async fn sign(
         .map_err(|error| Refusal(JoinRefusal::Request, error.to_string()))?;
     let text = STANDARD.encode(pem("CERTIFICATE", &certificate));
     let write = |mut value: Value| {
-        value["status"]["certificate"] = json!(text);
+        // A second connection of the same device may have been faster; the first certificate stays.
+        if certificate_text(&value).is_none() {
+            value["status"]["certificate"] = json!(text);
+        }
         Ok(value)
     };
-    objects.modify(&how(), place, Some("status"), write).await?;
-    Ok(certificate)
-}
-
-fn pem(label: &str, der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
-    let mut out = format!("-----BEGIN {label}-----\n");
-    for line in text.as_bytes().chunks(64) {
-        out.push_str(&String::from_utf8_lossy(line));
-        out.push('\n');
-    }
-    out.push_str(&format!("-----END {label}-----\n"));
-    out
+    let written = objects.modify(&how(), place, Some("status"), write).await?;
+    Ok(issued(objects, &written.stored.object.value()?, request).unwrap_or(certificate))
 }

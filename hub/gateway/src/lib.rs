@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! authority  the CA at work: link certificate, certificates of spokes
+//! client     certificates of people
 //! door       (here) handshakes, admission, which protocol
 //! enrol      a token and a key become a certificate, after two yeses
 //! session    one connected spoke         look  when and how it is told what it should hold
@@ -18,7 +19,9 @@
 //! and time; one spoke cannot slow another.
 
 mod authority;
+mod client;
 mod datagrams;
+mod der;
 mod enrol;
 mod events;
 mod interest;
@@ -28,6 +31,7 @@ mod ranges;
 pub mod records;
 mod refusals;
 mod reports;
+mod request;
 mod session;
 mod streams;
 
@@ -56,8 +60,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 pub use authority::{
-    Authority, AuthorityError, Identity, SPOKE_LIFE, agent_group, agent_name, cluster_of,
+    Authority, AuthorityError, Identity, SPOKE_LIFE, agent_group, agent_name, cluster_of, expires,
+    pem,
 };
+pub use client::ClientRequest;
 
 /// Handshakes at the same time; more wait, and are asked to prove their address first.
 const HANDSHAKES: usize = 256;

@@ -34,7 +34,7 @@ pub fn handler(modules: Modules) -> Extra {
                 None => modules
                     .serve(request)
                     .await
-                    .map(|body| Body::foreign(body.map_err(|never| match never {}).boxed_unsync())),
+                    .map(|body| Body::foreign(body.map_err(Into::into).boxed_unsync())),
             }
         })
     })

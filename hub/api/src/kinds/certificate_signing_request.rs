@@ -1,7 +1,7 @@
 //! CertificateSigningRequest: a spoke's request for its identity.
 //!
 //! Guarantees: the spec never changes; Approved and Denied go through the door `approval` alone, and
-//! the certificate through `status` alone.
+//! the certificate through `status` alone, once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +16,8 @@ use crate::error::FieldError;
 use crate::kind::{Column, Kind, NameRule, Strategy, Subresource, keep_other_half};
 use crate::{name as names, time};
 
+/// The one signer of this hub.
+const SIGNER: &str = "kubernetes.io/kube-apiserver-client";
 const USAGES: &[&str] = &[
     "any",
     "cert sign",
@@ -145,12 +147,12 @@ impl Strategy for Rules {
         new: &Value,
         old: &Value,
     ) -> Vec<FieldError> {
-        if subresource != Some("approval") {
+        if subresource.is_none() {
             return Vec::new();
         }
         let kept =
             |kind: &str| list(new, "/status/conditions").iter().any(|c| text(c, "/type") == kind);
-        conditions(old, is_decision)
+        let mut errors: Vec<_> = conditions(old, |kind| is_decision(kind) || kind == "Failed")
             .iter()
             .map(|c| text(c, "/type").to_owned())
             .filter(|kind| !kept(kind))
@@ -158,7 +160,24 @@ impl Strategy for Rules {
                 let text = format!("updates may not remove a condition of type {kind:?}");
                 FieldError::forbidden("status.conditions", &text)
             })
-            .collect()
+            .collect();
+        let issued = text(old, "/status/certificate");
+        if !issued.is_empty() && text(new, "/status/certificate") != issued {
+            let text = "updates may not modify existing certificate content";
+            errors.push(FieldError::forbidden("status.certificate", text));
+        }
+        errors
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let signer = text(object, "/spec/signerName");
+        if signer == SIGNER {
+            return Vec::new();
+        }
+        vec![format!(
+            "spec.signerName: this hub signs for {SIGNER:?} alone; a request to {signer:?} waits for a \
+             program of yours that signs it"
+        )]
     }
 
     fn name_rule(&self) -> NameRule {
@@ -309,6 +328,20 @@ mod tests {
 
         let taken_back = json!({"status": {}});
         assert_eq!(Rules.validate_update(Some("approval"), &taken_back, &old).len(), 1);
+
+        let mut other = issued.clone();
+        other["status"]["certificate"] = json!("eQ==");
+        let errors = Rules.validate_update(Some("status"), &other, &issued);
+        assert_eq!(errors[0].field, "status.certificate");
+        assert_eq!(Rules.validate_update(Some("status"), &issued, &issued), []);
+    }
+
+    #[test]
+    fn who_asks_a_signer_that_is_not_here_is_told_at_once() {
+        let mut request = request();
+        assert!(Rules.warnings(&request).is_empty());
+        request["spec"]["signerName"] = json!("kubernetes.io/kubelet-serving");
+        assert_eq!(Rules.warnings(&request).len(), 1);
     }
 
     #[test]

@@ -10,6 +10,8 @@ mod leases;
 #[cfg(test)]
 mod protobuf;
 #[cfg(test)]
+mod signing_requests;
+#[cfg(test)]
 mod subresources;
 #[cfg(test)]
 mod support;

@@ -138,7 +138,7 @@ impl Hub {
             objects: objects.clone(),
             streams: Arc::new(Echo),
             extra: Some(Arc::new(|user, request| Box::pin(whoami(user, request)))),
-            checks: vec![Check { name: "store", run: Arc::new(|| Ok(())) }],
+            checks: vec![Check::of_readiness("store", || Ok(()))],
         };
         let served = tokio::spawn(serve(listener, tls, Limits::default(), server, stop.clone()));
         Self { address, authority, objects, stop: stop.drop_guard(), served }

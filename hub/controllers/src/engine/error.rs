@@ -24,6 +24,9 @@ pub enum Error {
         #[source]
         source: CommitError,
     },
+    /// The CA cannot sign at the moment.
+    #[error("cannot sign a certificate")]
+    Unsigned(#[source] crate::signing::Unsigned),
     /// The hub does not serve a kind that the controller needs.
     #[error("the hub serves no {0}")]
     NoSuchKind(&'static str),
@@ -46,7 +49,7 @@ impl Error {
                 source.code == 404 || (source.code == 409 && source.reason == "Conflict")
             }
             Self::Commit { source, .. } => matches!(source, CommitError::Unmet { .. }),
-            Self::NoSuchKind(_) | Self::Refused(_) => false,
+            Self::NoSuchKind(_) | Self::Refused(_) | Self::Unsigned(_) => false,
         }
     }
 

@@ -10,11 +10,13 @@ use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::{Header, Key, Object, Resource};
 use freewheel_hub_controllers::engine::clock::SimulatedClock;
-use freewheel_hub_controllers::{Config, start};
+use freewheel_hub_controllers::index::Indexes;
+use freewheel_hub_controllers::signing::{Asked, Authority, Unsigned};
+use freewheel_hub_controllers::{Config, start_over};
 use freewheel_hub_store::clock::SeededChance;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::objects::{DeleteOptions, How, Objects, Place, Propagation};
-use freewheel_hub_store::{Operation, Scope, Snapshot, Stored, Txn};
+use freewheel_hub_store::{Operation, Scope, Snapshot, Store, Stored, Txn};
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -23,8 +25,28 @@ use tokio_util::sync::CancellationToken;
 /// Simulated time that no state takes longer to reach.
 const PATIENCE: Duration = Duration::from_secs(900);
 
+/// Stands where the CA is: signs whatever asks politely, for as long as it asks.
+#[derive(Debug)]
+struct Notary;
+
+impl Authority for Notary {
+    fn sign(&self, asked: &Asked<'_>) -> Result<Vec<u8>, Unsigned> {
+        if !asked.usages.iter().any(|usage| usage == "client auth") {
+            return Err(Unsigned::Refused("not for clients".to_owned()));
+        }
+        let end = asked.now + asked.life;
+        Ok(end.to_string().into_bytes())
+    }
+
+    fn ends(&self, pem: &[u8]) -> Option<jiff::Timestamp> {
+        std::str::from_utf8(pem).ok()?.parse().ok()
+    }
+}
+
 pub struct Hub {
     pub objects: Objects,
+    /// What the controllers find each other's objects by.
+    pub indexes: Indexes,
     stop: CancellationToken,
     tasks: JoinSet<()>,
     background: JoinSet<()>,
@@ -50,7 +72,7 @@ impl Hub {
     }
 
     /// The same over a store of one's own.
-    pub async fn over(store: MemoryStore, spokes: &[&str]) -> Self {
+    pub async fn over(store: impl Store, spokes: &[&str]) -> Self {
         let clock = SimulatedClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
         let objects =
             Objects::with(Arc::new(store), Arc::new(clock), Arc::new(SeededChance::new(7)));
@@ -58,12 +80,14 @@ impl Hub {
         let config = Config {
             advertise: "10.0.0.1:6443".parse().unwrap(),
             ca_pem: "-----BEGIN CERTIFICATE-----".to_owned(),
+            authority: Arc::new(Notary),
             seed: 7,
         };
-        let tasks = start(&objects, &config, &stop).unwrap();
+        let indexes = Indexes::new(objects.store()).unwrap();
+        let tasks = start_over(&objects, &indexes, &config, &stop).unwrap();
         let mut background = JoinSet::new();
         background.spawn(play_spokes(objects.clone()));
-        let hub = Self { objects, stop, tasks, background };
+        let hub = Self { objects, indexes, stop, tasks, background };
         for spoke in spokes {
             hub.join(spoke).await;
         }

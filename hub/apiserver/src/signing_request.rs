@@ -1,0 +1,107 @@
+//! What the API server adds to certificate requests and does not let pass, as kube-apiserver's admission:
+//! who asks is who we know; a request has to be one; nobody asks to be an administrator.
+
+use std::sync::Arc;
+
+use freewheel_hub_api::error::{ApiError, Details, FieldError};
+use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::time;
+use rustls_pki_types::CertificateSigningRequestDer;
+use rustls_pki_types::pem::PemObject as _;
+use serde_json::{Value, json};
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::prelude::FromDer as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::authn::{MASTERS, User};
+use crate::call::Call;
+
+/// The signer whose certificates the API server trusts.
+const CLIENTS: &str = "kubernetes.io/kube-apiserver-client";
+
+fn is_request(kind: &Kind) -> bool {
+    (kind.group, kind.plural) == ("certificates.k8s.io", "certificatesigningrequests")
+}
+
+/// Prepares a new request, or refuses it. Other kinds pass as they are.
+///
+/// # Errors
+/// 422 for what is no request, 403 for one that asks for too much.
+pub(crate) fn admit(call: &Call, value: &mut Value) -> Result<(), ApiError> {
+    if !is_request(call.view.stored) {
+        return Ok(());
+    }
+    name_requester(&call.user, value);
+    check(value)
+}
+
+/// Who asks is what we know, not what the request says.
+fn name_requester(user: &Arc<User>, value: &mut Value) {
+    if let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.insert("username".to_owned(), json!(user.name));
+        spec.insert("groups".to_owned(), json!(user.groups));
+        spec.remove("uid");
+        spec.remove("extra");
+    }
+}
+
+fn check(value: &Value) -> Result<(), ApiError> {
+    let text = |path: &str| value.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    let (encoded, name) = (text("/spec/request"), text("/metadata/name"));
+    // What is not even PEM, the kind's own rules refuse.
+    let pem = STANDARD.decode(encoded).unwrap_or_default();
+    if !pem.trim_ascii_start().starts_with(b"-----BEGIN CERTIFICATE REQUEST-----") {
+        return Ok(());
+    }
+    let malformed = |why: &str| {
+        let error = FieldError::invalid("spec.request", &json!(encoded), why);
+        ApiError::invalid("certificates.k8s.io", "CertificateSigningRequest", name, &[error])
+    };
+    let der = CertificateSigningRequestDer::from_pem_slice(&pem)
+        .map_err(|error| malformed(&error.to_string()))?;
+    let (_, request) = X509CertificationRequest::from_der(&der)
+        .map_err(|error| malformed(&format!("malformed certificate request: {error}")))?;
+    request.verify_signature().map_err(|_| malformed("its own key has not signed it"))?;
+    let subject = &request.certification_request_info.subject;
+    let master = subject.iter_organization().any(|group| group.as_str() == Ok(MASTERS));
+    if master && text("/spec/signerName") == CLIENTS {
+        return Err(forbidden(
+            name,
+            &format!("use of {CLIENTS} signer with {MASTERS} group is not allowed"),
+        ));
+    }
+    Ok(())
+}
+
+fn forbidden(name: &str, why: &str) -> ApiError {
+    let resource = "certificatesigningrequests.certificates.k8s.io";
+    let mut error =
+        ApiError::new(403, "Forbidden", format!("{resource} {name:?} is forbidden: {why}"));
+    error.details = Some(Box::new(Details {
+        name: name.to_owned(),
+        group: "certificates.k8s.io".to_owned(),
+        kind: "certificatesigningrequests".to_owned(),
+        ..Details::default()
+    }));
+    error
+}
+
+/// Gives conditions of a request their times where the caller has left them out: from when a decision
+/// was made, it is known when the request is over.
+pub(crate) fn stamp(call: &Call, value: &mut Value) {
+    if call.subresource.is_empty() || !is_request(call.view.stored) {
+        return;
+    }
+    let now = json!(time::from_unix(call.hub.server.objects.clock().unix_seconds()));
+    let conditions = value.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
+    for condition in conditions.into_iter().flatten().filter_map(Value::as_object_mut) {
+        for key in ["lastUpdateTime", "lastTransitionTime"] {
+            let time = condition.entry(key).or_insert(Value::Null);
+            if time.is_null() {
+                *time = now.clone();
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Certificate requests at the door: who asks, what may be asked for, what never changes again.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rcgen::{CertificateParams, DnType, KeyPair};
+use serde_json::{Value, json};
+
+use crate::support::Hub;
+
+const PATH: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+
+fn pem(group: &str) -> String {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(DnType::CommonName, "jane");
+    params.distinguished_name.push(DnType::OrganizationName, group);
+    params.serialize_request(&KeyPair::generate().unwrap()).unwrap().pem().unwrap()
+}
+
+fn request(name: &str, pem: &str) -> Value {
+    json!({"metadata": {"name": name}, "spec": {
+        "request": STANDARD.encode(pem), "signerName": "kubernetes.io/kube-apiserver-client",
+        "usages": ["client auth"], "username": "somebody else",
+    }})
+}
+
+#[tokio::test]
+async fn a_signing_request_names_who_really_asks() {
+    let hub = Hub::start().await;
+    let answer = hub.admin().post(PATH, &request("jane", &pem("dev"))).await;
+    assert_eq!(answer.code, 201, "{}", answer.text());
+    assert_eq!(answer.json()["spec"]["username"], "admin");
+}
+
+#[tokio::test]
+async fn nobody_asks_to_be_an_administrator() {
+    let hub = Hub::start().await;
+    let answer = hub.admin().post(PATH, &request("jane", &pem("system:masters"))).await;
+    assert_eq!((answer.code, &answer.json()["reason"]), (403, &json!("Forbidden")));
+    assert_eq!(
+        answer.json()["message"],
+        "certificatesigningrequests.certificates.k8s.io \"jane\" is forbidden: use of \
+         kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed"
+    );
+    let mut elsewhere = request("jane", &pem("system:masters"));
+    elsewhere["spec"]["signerName"] = json!("example.com/mine");
+    let answer = hub.admin().post(PATH, &elsewhere).await;
+    assert_eq!(answer.code, 201, "what others sign is their business");
+    let warning = answer.headers["warning"].to_str().unwrap();
+    assert!(warning.contains("this hub signs for"), "{warning}");
+}
+
+#[tokio::test]
+async fn what_is_no_request_is_refused_at_once() {
+    let hub = Hub::start().await;
+    let whole = pem("dev");
+    let cut: String = whole.lines().filter(|line| !line.ends_with('=')).take(3).collect();
+    for bad in [
+        "hello".to_owned(),
+        whole.replace("REQUEST", "RESPONSE"),
+        format!(
+            "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n{cut}"
+        ),
+    ] {
+        let answer = hub.admin().post(PATH, &request("jane", &bad)).await;
+        assert_eq!(answer.code, 422, "{}", answer.text());
+        assert_eq!(answer.json()["details"]["causes"][0]["field"], "spec.request");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_issued_once_and_decisions_have_a_time() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    admin.post(PATH, &request("jane", &pem("dev"))).await;
+    let mut object = admin.get(&format!("{PATH}/jane")).await.json();
+    object["status"]["conditions"] = json!([{"type": "Approved", "status": "True"}]);
+    let answer = admin.put(&format!("{PATH}/jane/approval"), &object).await;
+    let condition = answer.json()["status"]["conditions"][0].clone();
+    assert!(condition["lastUpdateTime"].is_string(), "{condition}");
+
+    let certificate = |text: &str| json!({"status": {"certificate": STANDARD.encode(text)}});
+    let status = format!("{PATH}/jane/status");
+    let merge = "merge-patch+json";
+    assert_eq!(admin.patch(&status, merge, &certificate("first")).await.code, 200);
+    let answer = admin.patch(&status, merge, &certificate("second")).await;
+    assert_eq!(answer.code, 422, "{}", answer.text());
+    assert_eq!(answer.json()["details"]["causes"][0]["field"], "status.certificate");
+
+    let spec = json!({"spec": {"usages": ["server auth"]}});
+    let answer = admin.patch(&format!("{PATH}/jane"), merge, &spec).await;
+    assert_eq!(answer.json()["spec"]["usages"], json!(["client auth"]), "the spec never changes");
+}

@@ -1,0 +1,271 @@
+//! Signs people's certificate requests once somebody has approved them, as kube-controller-manager does.
+//!
+//! ```text
+//! CertificateSigningRequest ─approved─▶ status.certificate
+//!                                   └─▶ condition Failed, SignerValidationFailure
+//! ```
+//!
+//! Guarantees: what is not approved, is denied, has failed or has its certificate is left alone; only the
+//! signer `kubernetes.io/kube-apiserver-client` of the root is ours. Requests of devices are signed where
+//! they join, since more than an approval is asked of them. Other `kubernetes.io/` signers do not exist
+//! here and an event says so; any other name is a signer of somebody else.
+
+mod cleaner;
+
+use std::fmt;
+use std::time::Duration;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::object::Key;
+use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use serde_json::{Value, json};
+use tracing::info;
+
+use crate::engine::clock::rfc3339;
+use crate::engine::desk::{everywhere, kind, typed};
+use crate::engine::{Controller, Desk, Error};
+
+pub use cleaner::Cleaner;
+
+/// The signer that is ours.
+pub const CLIENTS: &str = "kubernetes.io/kube-apiserver-client";
+/// How the user begins that a device's request names: the API server lets nobody claim it.
+const SPOKES: &str = "system:open-cluster-management:";
+/// How long a certificate is valid, and at most (`--cluster-signing-duration`).
+pub const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+/// At least: clocks differ by minutes.
+const SHORTEST: Duration = Duration::from_secs(600);
+
+/// What one certificate is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The request, in PEM.
+    pub pem: &'a [u8],
+    /// What the certificate is for, in the words of certificates.k8s.io.
+    pub usages: &'a [String],
+    /// How long it is to be valid.
+    pub life: Duration,
+    /// When it is signed.
+    pub now: Timestamp,
+}
+
+/// Why there is no certificate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unsigned {
+    /// The request will never be signed.
+    #[error("{0}")]
+    Refused(String),
+    /// The authority cannot sign at the moment.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// The fleet's CA, as far as this controller needs it; the hub's binary brings it.
+pub trait Authority: fmt::Debug + Send + Sync {
+    /// A client certificate in PEM.
+    ///
+    /// # Errors
+    /// [`Unsigned`].
+    fn sign(&self, asked: &Asked<'_>) -> Result<Vec<u8>, Unsigned>;
+
+    /// When the first certificate of a PEM text ends.
+    fn ends(&self, pem: &[u8]) -> Option<Timestamp>;
+}
+
+/// The controller.
+pub struct Signing {
+    desk: Desk,
+    requests: &'static Kind,
+    authority: Arc<dyn Authority>,
+}
+
+/// What to do about a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Nothing.
+    Leave,
+    /// Nobody will ever sign it, which somebody may wonder about.
+    Unserved(String),
+    /// It cannot be signed.
+    Fail(String),
+    /// Sign it for this long.
+    Sign(Duration),
+}
+
+fn decide(request: &CertificateSigningRequest, in_root: bool) -> Verdict {
+    let status = request.status.as_ref();
+    let has = |kind: &str| {
+        let conditions = status.and_then(|status| status.conditions.as_ref());
+        conditions.into_iter().flatten().any(|c| c.type_ == kind && c.status != "False")
+    };
+    let issued = status.is_some_and(|s| s.certificate.as_ref().is_some_and(|c| !c.0.is_empty()));
+    if !has("Approved") || has("Denied") || has("Failed") || issued {
+        return Verdict::Leave;
+    }
+    let signer = request.spec.signer_name.as_str();
+    if signer != CLIENTS {
+        return if signer.starts_with("kubernetes.io/") {
+            let text = format!("this hub has no signer {signer:?}, its only one is {CLIENTS:?}");
+            Verdict::Unserved(text)
+        } else {
+            Verdict::Leave
+        };
+    }
+    if !in_root {
+        let text = "requests are signed in the hub's root only: who has a certificate is somebody \
+                    in every cluster of the hub";
+        return Verdict::Fail(text.to_owned());
+    }
+    if request.spec.username.as_deref().is_some_and(|user| user.starts_with(SPOKES)) {
+        return Verdict::Leave;
+    }
+    Verdict::Sign(life(request.spec.expiration_seconds))
+}
+
+fn life(asked: Option<i32>) -> Duration {
+    let asked = asked.map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
+    asked.unwrap_or(LONGEST).clamp(SHORTEST, LONGEST)
+}
+
+impl Signing {
+    /// Signs with this authority.
+    pub fn new(desk: Desk, authority: Arc<dyn Authority>) -> Result<Self, Error> {
+        let requests = kind("certificates.k8s.io", "v1", "certificatesigningrequests")?;
+        Ok(Self { desk, requests, authority })
+    }
+
+    async fn issue(&self, stored: &Stored, certificate: Vec<u8>) -> Result<(), Error> {
+        let certificate = serde_json::to_value(ByteString(certificate))
+            .map_err(|e| Error::Refused(e.to_string()))?;
+        let write = |mut value: Value| {
+            value["status"]["certificate"] = certificate.clone();
+            Ok(value)
+        };
+        self.desk
+            .modify_at(self.requests, stored, Some("status"), write)
+            .await
+            .map_err(Error::api("write a signed certificate"))?;
+        info!(name = %stored.key.name, "a certificate is issued");
+        Ok(())
+    }
+
+    async fn fail(&self, stored: &Stored, why: &str) -> Result<(), Error> {
+        let now = rfc3339(self.desk.clock.now());
+        let failed = json!({
+            "type": "Failed", "status": "True", "reason": "SignerValidationFailure", "message": why,
+            "lastUpdateTime": now, "lastTransitionTime": now,
+        });
+        let write = |mut value: Value| {
+            match &mut value["status"]["conditions"] {
+                Value::Array(conditions) => conditions.push(failed.clone()),
+                other => *other = json!([failed]),
+            }
+            Ok(value)
+        };
+        self.desk
+            .modify_at(self.requests, stored, Some("status"), write)
+            .await
+            .map_err(Error::api("write that a request cannot be signed"))?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Controller for Signing {
+    fn name(&self) -> &'static str {
+        self.desk.name()
+    }
+
+    fn scopes(&self) -> Vec<Scope> {
+        vec![everywhere(self.requests)]
+    }
+
+    fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
+        event.now.iter().map(|stored| stored.key.clone()).collect()
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
+        let Some(stored) = self.desk.snapshot().get(key) else { return Ok(None) };
+        let request: CertificateSigningRequest = typed(&stored)?;
+        let life = match decide(&request, key.cluster.is_root()) {
+            Verdict::Leave => return Ok(None),
+            Verdict::Unserved(why) => {
+                let name = self.desk.name();
+                self.desk.recorder.warning(self.requests, &stored, name, "NoSigner", why);
+                return Ok(None);
+            }
+            Verdict::Fail(why) => return self.fail(&stored, &why).await.map(|()| None),
+            Verdict::Sign(life) => life,
+        };
+        let usages = request.spec.usages.unwrap_or_default();
+        let now = self.desk.clock.now();
+        let asked = Asked { pem: &request.spec.request.0, usages: &usages, life, now };
+        match self.authority.sign(&asked) {
+            Ok(certificate) => self.issue(&stored, certificate).await?,
+            Err(Unsigned::Refused(why)) => self.fail(&stored, &why).await?,
+            Err(failed @ Unsigned::Failed(_)) => return Err(Error::Unsigned(failed)),
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(signer: &str, decisions: &[&str]) -> CertificateSigningRequest {
+        let conditions: Vec<Value> =
+            decisions.iter().map(|kind| json!({"type": kind, "status": "True"})).collect();
+        let value = json!({
+            "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
+            "metadata": {"name": "jane"},
+            "spec": {"request": "eA==", "signerName": signer, "usages": ["client auth"],
+                "username": "kubernetes-admin"},
+            "status": {"conditions": conditions},
+        });
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn only_what_is_approved_and_open_is_signed() {
+        for (decisions, verdict) in [
+            (&["Approved"][..], Verdict::Sign(LONGEST)),
+            (&[], Verdict::Leave),
+            (&["Denied"], Verdict::Leave),
+            (&["Approved", "Failed"], Verdict::Leave),
+        ] {
+            assert_eq!(decide(&request(CLIENTS, decisions), true), verdict, "{decisions:?}");
+        }
+        let mut issued = request(CLIENTS, &["Approved"]);
+        issued.status.as_mut().unwrap().certificate = Some(ByteString(vec![1]));
+        assert_eq!(decide(&issued, true), Verdict::Leave);
+    }
+
+    #[test]
+    fn devices_and_the_signers_of_others_are_left_alone() {
+        let mut device = request(CLIENTS, &["Approved"]);
+        device.spec.username = Some(format!("{SPOKES}pi-7"));
+        assert_eq!(decide(&device, true), Verdict::Leave);
+        assert_eq!(decide(&request("example.com/mine", &["Approved"]), true), Verdict::Leave);
+        let kubelet = decide(&request("kubernetes.io/kubelet-serving", &["Approved"]), true);
+        assert!(matches!(kubelet, Verdict::Unserved(_)), "{kubelet:?}");
+        let elsewhere = decide(&request(CLIENTS, &["Approved"]), false);
+        assert!(matches!(elsewhere, Verdict::Fail(_)), "{elsewhere:?}");
+    }
+
+    #[test]
+    fn a_certificate_lives_as_long_as_asked_within_bounds() {
+        let seconds = |asked| life(asked).as_secs();
+        assert_eq!(seconds(None), 365 * 86_400);
+        assert_eq!(seconds(Some(3600)), 3600);
+        assert_eq!(seconds(Some(5)), 600);
+        assert_eq!(seconds(Some(-5)), 600);
+        assert_eq!(seconds(Some(i32::MAX)), 365 * 86_400);
+    }
+}

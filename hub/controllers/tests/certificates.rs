@@ -1,0 +1,107 @@
+//! People's certificate requests from the approval to their end, with every controller running.
+
+#[expect(dead_code, reason = "each test file uses its part of the played hub")]
+mod hub;
+
+use std::time::Duration;
+
+use freewheel_hub_store::objects::{How, Place};
+use freewheel_link::names::ClusterName;
+use hub::{Hub, condition, get, kind, list};
+use serde_json::{Value, json};
+
+const REQUESTS: &str = "certificatesigningrequests";
+/// `-----BEGIN CERTIFICATE REQUEST-----` and nothing else: the authority is played.
+const PEM: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K";
+
+fn request(name: &str, usage: &str, seconds: u32) -> Value {
+    json!({"metadata": {"name": name}, "spec": {
+        "request": PEM, "signerName": "kubernetes.io/kube-apiserver-client", "usages": [usage],
+        "expirationSeconds": seconds,
+    }})
+}
+
+async fn decide(hub: &Hub, name: &str, decision: &str) {
+    let now = freewheel_hub_api::time::from_unix(hub.objects.clock().unix_seconds());
+    let place = Place {
+        kind: kind(REQUESTS),
+        cluster: ClusterName::root(),
+        namespace: String::new(),
+        name: name.to_owned(),
+    };
+    let write = |mut value: Value| {
+        value["status"]["conditions"] =
+            json!([{"type": decision, "status": "True", "lastUpdateTime": now}]);
+        Ok(value)
+    };
+    hub.objects.modify(&How::default(), &place, Some("approval"), write).await.unwrap();
+}
+
+fn is_issued(request: &Value) -> bool {
+    request["status"]["certificate"].is_string()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_approved_is_signed_and_what_cannot_be_says_so() {
+    let hub = Hub::with_spokes(&[]).await;
+    for (name, usage) in [("jane", "client auth"), ("joe", "server auth"), ("jim", "client auth")] {
+        hub.create("root", REQUESTS, "", request(name, usage, 3600)).await;
+    }
+    decide(&hub, "jane", "Approved").await;
+    decide(&hub, "joe", "Approved").await;
+    decide(&hub, "jim", "Denied").await;
+    hub.eventually("each has its end", |s| {
+        let of = |name| get(s, "root", REQUESTS, "", name).unwrap_or_default();
+        is_issued(&of("jane")) && condition(&of("joe"), "Failed") == "True"
+    })
+    .await;
+    let s = hub.snapshot();
+    let joe = get(&*s, "root", REQUESTS, "", "joe").unwrap();
+    assert_eq!(hub::reason(&joe, "Failed"), "SignerValidationFailure");
+    assert_eq!(condition(&joe, "Approved"), "True");
+    assert!(!is_issued(&joe));
+    assert!(!is_issued(&get(&*s, "root", REQUESTS, "", "jim").unwrap()));
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_to_a_signer_that_is_not_here_is_told_about() {
+    let hub = Hub::with_spokes(&[]).await;
+    let mut kubelet = request("pi", "client auth", 3600);
+    kubelet["spec"]["signerName"] = json!("kubernetes.io/kubelet-serving");
+    hub.create("root", REQUESTS, "", kubelet).await;
+    decide(&hub, "pi", "Approved").await;
+    hub.eventually("an event says that nobody signs", |s| {
+        let mut events = list(s, "root", "events", "").into_iter();
+        events.any(|event| {
+            event["reason"] == "NoSigner" && event["involvedObject"]["name"] == "pi"
+        })
+    })
+    .await;
+    assert!(!is_issued(&get(&*hub.snapshot(), "root", REQUESTS, "", "pi").unwrap()));
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_are_over_are_deleted_in_their_time() {
+    let hub = Hub::with_spokes(&[]).await;
+    let there = |name: &str| get(&*hub.snapshot(), "root", REQUESTS, "", name).is_some();
+    for (name, seconds) in [("issued", 90_000), ("short", 1200), ("denied", 600), ("open", 600)] {
+        hub.create("root", REQUESTS, "", request(name, "client auth", seconds)).await;
+    }
+    decide(&hub, "issued", "Approved").await;
+    decide(&hub, "short", "Approved").await;
+    decide(&hub, "denied", "Denied").await;
+    let all = ["issued", "short", "denied", "open"];
+    for (minutes, left) in [
+        (19, &all[..]),
+        (40, &["issued", "denied", "open"]),
+        (24 * 60 - 60, &["open"]),
+        (2, &[]),
+    ] {
+        tokio::time::sleep(Duration::from_secs(minutes * 60)).await;
+        let found: Vec<_> = all.into_iter().filter(|name| there(name)).collect();
+        assert_eq!(found, left, "{minutes} minutes later");
+    }
+    hub.stop().await;
+}

@@ -1,0 +1,250 @@
+//! Certificates for people, by the rules of the signer `kubernetes.io/kube-apiserver-client`.
+//!
+//! Guarantees: a certificate has the subject and other names that were asked for, byte by byte, but is
+//! never a spoke's or an administrator's; it is for clients alone and never outlives the CA.
+
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyUsagePurpose, SigningKey as _};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
+use time::OffsetDateTime;
+
+use crate::authority::{Authority, AuthorityError, SPOKE_LIFE, SPOKES, expires, limit};
+use crate::der;
+use crate::request::Request;
+
+/// How far back the time of a person's certificate reaches, for clocks that are behind; as
+/// kube-controller-manager does it.
+const BACKDATE: time::Duration = time::Duration::minutes(5);
+/// A certificate that lives shorter than this ends when it was asked to, though it begins earlier.
+const SHORT: time::Duration = time::Duration::hours(8);
+/// The group that may do everything.
+const MASTERS: &str = "system:masters";
+const SEQUENCE: u8 = 0x30;
+const BIT_STRING: u8 = 0x03;
+
+/// What a person asks to have signed.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientRequest<'a> {
+    /// The request, in PEM.
+    pub pem: &'a [u8],
+    /// What the certificate is for, in the words of certificates.k8s.io.
+    pub usages: &'a [String],
+    /// How long it is wanted to be valid.
+    pub life: std::time::Duration,
+}
+
+impl Authority {
+    /// A client certificate with the request's subject and key, by the rules of
+    /// `kubernetes.io/kube-apiserver-client`.
+    ///
+    /// # Errors
+    /// When the request is malformed, or asks for what nobody gets this way.
+    pub fn sign_client(
+        &self,
+        asked: &ClientRequest<'_>,
+        now: i64,
+    ) -> Result<CertificateDer<'static>, AuthorityError> {
+        let csr = CertificateSigningRequestDer::from_pem_slice(asked.pem)
+            .map_err(|error| AuthorityError::Request(error.to_string()))?;
+        let request = Request::read(&csr)?;
+        check_claims(&request)?;
+        let mut params = CertificateParams::default();
+        limit(&mut params, now);
+        params.key_usages = client_usages(asked.usages)?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.subject_alt_names = request.alternative_names()?;
+        let life = time::Duration::try_from(asked.life).unwrap_or(SPOKE_LIFE);
+        (params.not_before, params.not_after) = self.client_time(life, now)?;
+        let leaf = self.leaf(&params, &request)?;
+        self.with_subject(&leaf, request.subject())
+    }
+
+    fn client_time(
+        &self,
+        life: time::Duration,
+        now: i64,
+    ) -> Result<(OffsetDateTime, OffsetDateTime), AuthorityError> {
+        let at = |seconds| OffsetDateTime::from_unix_timestamp(seconds);
+        let now = at(now).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let end = expires(self.ca()).and_then(|end| at(end).ok()).ok_or(AuthorityError::Expired)?;
+        if end <= now {
+            return Err(AuthorityError::Expired);
+        }
+        let wanted = if life < SHORT { now + life } else { now + life - BACKDATE };
+        Ok((now - BACKDATE, wanted.min(end)))
+    }
+
+    /// The same certificate for this subject, byte by byte: rcgen keeps one value of each kind, and
+    /// somebody in several groups has several organisations.
+    fn with_subject(
+        &self,
+        leaf: &CertificateDer<'_>,
+        subject: &[u8],
+    ) -> Result<CertificateDer<'static>, AuthorityError> {
+        let broken = || AuthorityError::Authority(rcgen::Error::CouldNotParseCertificate);
+        let whole = der::elements(leaf).ok_or_else(broken)?;
+        let [tbs, algorithm, _] = whole[..] else { return Err(broken()) };
+        let mut parts = der::elements(tbs).ok_or_else(broken)?;
+        // version, serial, algorithm, issuer, validity, subject, key, extensions
+        *parts.get_mut(5).ok_or_else(broken)? = subject;
+        let tbs = der::element(SEQUENCE, &parts);
+        let signature = self.issuer.key().sign(&tbs).map_err(AuthorityError::Authority)?;
+        let signature = der::element(BIT_STRING, &[&[0], &signature]);
+        Ok(der::element(SEQUENCE, &[&tbs, algorithm, &signature]).into())
+    }
+}
+
+/// Nobody becomes an administrator or a spoke by a signature alone.
+fn check_claims(request: &Request<'_>) -> Result<(), AuthorityError> {
+    let (names, groups) = request.claims();
+    if groups.contains(&MASTERS) {
+        let text = format!("the group {MASTERS:?} is not given to anybody by a signing request");
+        return Err(AuthorityError::Refused(text));
+    }
+    match names.iter().chain(&groups).find(|name| name.starts_with(SPOKES)) {
+        Some(name) => Err(AuthorityError::Refused(format!(
+            "{name:?} is the name of a spoke: a device gets its certificate when it joins, see \
+             `hub token create`"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Which bits of a key's usage were asked for; the words are kube-controller-manager's.
+fn client_usages(usages: &[String]) -> Result<Vec<KeyUsagePurpose>, AuthorityError> {
+    let mut bits = Vec::new();
+    let mut client = false;
+    for usage in usages {
+        match usage.as_str() {
+            "digital signature" => bits.push(KeyUsagePurpose::DigitalSignature),
+            "key encipherment" => bits.push(KeyUsagePurpose::KeyEncipherment),
+            "client auth" => client = true,
+            other => {
+                let text = format!("invalid usage for client certificate: {other}");
+                return Err(AuthorityError::Refused(text));
+            }
+        }
+    }
+    if !client {
+        let text = "missing required usage for client certificate: client auth";
+        return Err(AuthorityError::Refused(text.to_owned()));
+    }
+    Ok(bits)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use freewheel_link::names::ClusterName;
+    use rcgen::{BasicConstraints, DnType, IsCa, KeyPair};
+    use rustls_pki_types::PrivateKeyDer;
+    use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+    use super::*;
+    use crate::authority::{Identity, agent_group, agent_name, subject};
+
+    /// 2026-01-01T00:00:00Z
+    const NOW: i64 = 1_767_225_600;
+
+    fn authority() -> Authority {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_after = OffsetDateTime::from_unix_timestamp(NOW).unwrap() + SPOKE_LIFE * 5;
+        let ca = params.self_signed(&key).unwrap().der().clone();
+        let ca_key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        Authority::new(Identity { ca, ca_key, fleet_root: [0; 32] }).unwrap()
+    }
+
+    fn request(name: &str, group: &str) -> String {
+        let mut params = CertificateParams::new(["jane.example".to_owned()]).unwrap();
+        params.distinguished_name = subject(name, Some(group));
+        // rcgen takes another kind for another attribute: two groups in one subject.
+        let organisation = DnType::CustomDnType(vec![2, 5, 4, 10]);
+        params.distinguished_name.push(organisation, "ops");
+        params.serialize_request(&KeyPair::generate().unwrap()).unwrap().pem().unwrap()
+    }
+
+    fn sign(
+        pem: &str,
+        usages: &[&str],
+        life: Duration,
+    ) -> Result<CertificateDer<'static>, AuthorityError> {
+        let usages: Vec<String> = usages.iter().map(|usage| (*usage).to_owned()).collect();
+        let asked = ClientRequest { pem: pem.as_bytes(), usages: &usages, life };
+        let authority = authority();
+        let signed = authority.sign_client(&asked, NOW)?;
+        let (_, parsed) = X509Certificate::from_der(&signed).unwrap();
+        let (_, ca) = X509Certificate::from_der(authority.ca()).unwrap();
+        parsed.verify_signature(Some(ca.public_key())).unwrap();
+        Ok(signed)
+    }
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn a_persons_certificate_has_the_subject_and_the_time_that_were_asked_for() {
+        let signed = sign(&request("jane", "dev"), &["client auth", "digital signature"], HOUR);
+        let signed = signed.unwrap();
+        let (_, parsed) = X509Certificate::from_der(&signed).unwrap();
+        let groups: Vec<_> =
+            parsed.subject().iter_organization().map(|o| o.as_str().unwrap()).collect();
+        assert_eq!(groups, ["dev", "ops"]);
+        assert_eq!(parsed.subject().iter_common_name().next().unwrap().as_str(), Ok("jane"));
+        assert_eq!(parsed.validity().not_before.timestamp(), NOW - 300);
+        assert_eq!(parsed.validity().not_after.timestamp(), NOW + 3600);
+        assert!(!parsed.is_ca());
+        let usage = parsed.key_usage().unwrap().unwrap().value;
+        assert!(usage.digital_signature() && !usage.key_encipherment() && !usage.key_cert_sign());
+        let purposes = parsed.extended_key_usage().unwrap().unwrap().value;
+        assert!(purposes.client_auth && !purposes.server_auth);
+        let names = parsed.subject_alternative_name().unwrap().unwrap().value;
+        assert_eq!(names.general_names.len(), 1);
+    }
+
+    #[test]
+    fn a_certificate_never_outlives_the_ca() {
+        let signed = sign(&request("jane", "dev"), &["client auth"], HOUR * 24 * 365 * 9).unwrap();
+        assert_eq!(expires(&signed), Some(NOW + SPOKE_LIFE.whole_seconds() * 5));
+    }
+
+    #[track_caller]
+    fn refused(name: &str, group: &str, usages: &[&str], why: &str) {
+        match sign(&request(name, group), usages, HOUR) {
+            Err(AuthorityError::Refused(text)) => assert!(text.contains(why), "{text}"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn nobody_becomes_an_administrator_or_a_spoke_by_a_signature() {
+        refused("jane", MASTERS, &["client auth"], MASTERS);
+        let spoke = ClusterName::try_from("pi-7").unwrap();
+        refused(&agent_name(&spoke), "dev", &["client auth"], "hub token create");
+        refused("jane", &agent_group(&spoke), &["client auth"], "hub token create");
+    }
+
+    #[test]
+    fn usages_are_those_of_a_client() {
+        let text = "invalid usage for client certificate: server auth";
+        refused("jane", "dev", &["client auth", "server auth"], text);
+        let text = "missing required usage for client certificate: client auth";
+        refused("jane", "dev", &["digital signature"], text);
+    }
+
+    #[test]
+    fn a_request_that_its_key_has_not_signed_is_none() {
+        let mut csr =
+            CertificateSigningRequestDer::from_pem_slice(request("jane", "dev").as_bytes())
+                .unwrap()
+                .to_vec();
+        assert!(Request::read(&csr).is_ok());
+        for end in 0..csr.len() {
+            assert!(Request::read(&csr[..end]).is_err(), "{end}");
+        }
+        let at = csr.windows(4).position(|text| text == b"jane").unwrap();
+        csr[at] = b'J';
+        assert!(matches!(Request::read(&csr), Err(AuthorityError::Request(_))));
+    }
+}

@@ -1,0 +1,228 @@
+//! The disk under the store: whether it takes what is written, and how much room is left.
+//!
+//! ```text
+//! commit ─▶ store ─ refused ─▶ failing ─ every few seconds one write ─▶ taken ─▶ well again
+//! ```
+//!
+//! Guarantees: every refused write names the folder and the room that is left on its disk; a disk that
+//! takes writes again is noticed without anybody's help.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freewheel_hub_api::object::{Header, Key, Object, Resource};
+use freewheel_hub_store::{
+    CommitError, Committed, Compacted, Operation, Revision, Scope, Snapshot, Store, Txn, Watch,
+};
+use freewheel_link::names::ClusterName;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+/// Less room than this and the hub is not ready: the store's file grows in steps of many megabytes, and
+/// an operator should hear of it before the first write is refused.
+const LEAST_FREE: u64 = 64 << 20;
+/// How soon a disk that refused is tried again, at first and at last: every try opens the database anew.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+
+/// What is known of the disk.
+pub struct Disk {
+    folder: PathBuf,
+    /// Why it refused the last write that had to reach it.
+    failing: Mutex<Option<String>>,
+    refused: Notify,
+}
+
+impl Disk {
+    /// Of the disk that this folder is on.
+    pub fn new(folder: &Path) -> Arc<Self> {
+        let folder = folder.to_path_buf();
+        Arc::new(Self { folder, failing: Mutex::default(), refused: Notify::new() })
+    }
+
+    /// Fails while writes are refused.
+    pub fn takes_writes(&self) -> Result<(), String> {
+        self.failing.lock().clone().map_or(Ok(()), Err)
+    }
+
+    /// Fails when little room is left.
+    pub fn has_room(&self) -> Result<(), String> {
+        match self.free() {
+            Ok(free) if free < LEAST_FREE => Err(format!(
+                "{} has {} MiB free, less than {}",
+                self.folder.display(),
+                free >> 20,
+                LEAST_FREE >> 20
+            )),
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!("cannot look at {}: {error}", self.folder.display())),
+        }
+    }
+
+    fn free(&self) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(&self.folder)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
+    /// The store's words and where to look.
+    fn explain(&self, why: &str) -> String {
+        let folder = self.folder.display();
+        match self.free() {
+            Ok(free) => format!("{why} (the disk of {folder} has {} MiB free)", free >> 20),
+            Err(_) => format!("{why} (the disk of {folder})"),
+        }
+    }
+
+    fn note(&self, outcome: &Result<Committed, CommitError>, durable_before: Option<Revision>) {
+        match (outcome, durable_before) {
+            (Err(CommitError::Unavailable(why)), _) => {
+                if self.failing.lock().replace(why.clone()).is_none() {
+                    warn!(error = why, folder = %self.folder.display(), "the disk refuses writes");
+                }
+                self.refused.notify_one();
+            }
+            // What changed nothing is no proof: it never reached the disk.
+            (Ok(committed), Some(before)) if before < committed.revision => {
+                if self.failing.lock().take().is_some() {
+                    info!(folder = %self.folder.display(), "the disk takes writes again");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Tries a disk that has refused until it takes a write, over and over.
+    pub async fn watch(self: Arc<Self>, store: Arc<dyn Store>, stop: CancellationToken) {
+        let mut tries: u64 = 0;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.refused.notified() => {}
+            }
+            let mut pause = AGAIN.0;
+            while self.takes_writes().is_err() {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(pause) => {}
+                }
+                tries += 1;
+                // The outcome is noted on its way.
+                let _ = store.commit(probe(tries)).await;
+                pause = (pause * 2).min(AGAIN.1);
+            }
+        }
+    }
+}
+
+/// A write that means nothing and is never the same twice.
+fn probe(number: u64) -> Txn {
+    let resource = Resource::new("internal", "diskprobes");
+    let key = Key::new(&resource, &ClusterName::root(), "", "hub");
+    let body = format!("{}.{number}", std::process::id()).into_bytes().into();
+    let object = Object { header: Header::default(), body };
+    Txn { expect: Vec::new(), operations: vec![Operation::Put(key, object)] }
+}
+
+/// A store whose disk is watched.
+pub struct Watched {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// Its disk.
+    pub disk: Arc<Disk>,
+}
+
+#[async_trait]
+impl Store for Watched {
+    fn incarnation(&self) -> u64 {
+        self.store.incarnation()
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        let failing = self.disk.takes_writes().is_err();
+        let before = failing.then(|| self.store.snapshot().revision());
+        let outcome = self.store.commit(txn).await;
+        self.disk.note(&outcome, before);
+        outcome.map_err(|error| match error {
+            CommitError::Unavailable(why) => CommitError::Unavailable(self.disk.explain(&why)),
+            other => other,
+        })
+    }
+
+    fn snapshot(&self) -> Arc<dyn Snapshot> {
+        self.store.snapshot()
+    }
+
+    fn snapshot_at(&self, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted> {
+        self.store.snapshot_at(revision)
+    }
+
+    fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {
+        self.store.watch(scopes, after)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use freewheel_hub_store::memory::MemoryStore;
+
+    use super::*;
+
+    /// A store whose disk is full when it is told so.
+    struct Fickle(MemoryStore, AtomicBool);
+
+    #[async_trait]
+    impl Store for Fickle {
+        fn incarnation(&self) -> u64 {
+            1
+        }
+
+        async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+            if self.1.load(Ordering::SeqCst) {
+                return Err(CommitError::Unavailable("no space left".to_owned()));
+            }
+            self.0.commit(txn).await
+        }
+
+        fn snapshot(&self) -> Arc<dyn Snapshot> {
+            self.0.snapshot()
+        }
+
+        fn snapshot_at(&self, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted> {
+            self.0.snapshot_at(revision)
+        }
+
+        fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {
+            self.0.watch(scopes, after)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_refused_is_tried_until_it_takes_a_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::new(folder.path());
+        let fickle = Arc::new(Fickle(MemoryStore::new(), AtomicBool::new(true)));
+        let store = Arc::new(Watched { store: fickle.clone(), disk: disk.clone() });
+        let stop = CancellationToken::new();
+        let watching = tokio::spawn(disk.clone().watch(store.clone(), stop.clone()));
+        let refused = store.commit(probe(0)).await.unwrap_err().to_string();
+        assert!(refused.contains("no space left (the disk of "), "{refused}");
+        assert!(refused.contains(&*folder.path().to_string_lossy()), "{refused}");
+        assert_eq!(disk.takes_writes(), Err("no space left".to_owned()));
+        tokio::time::sleep(AGAIN.1 * 3).await;
+        assert!(disk.takes_writes().is_err(), "it still refuses");
+        assert!(store.commit(Txn::default()).await.is_err());
+        fickle.1.store(false, Ordering::SeqCst);
+        store.commit(Txn::default()).await.unwrap();
+        assert!(disk.takes_writes().is_err(), "what writes nothing proves nothing");
+        tokio::time::sleep(AGAIN.1 * 2).await;
+        assert_eq!(disk.takes_writes(), Ok(()));
+        stop.cancel();
+        watching.await.unwrap();
+    }
+}
