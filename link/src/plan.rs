@@ -29,6 +29,8 @@ impl Kind {
     pub const POD_CIDR_V1: Self = Self(5);
     /// Body: [`NodeV1`]; key: `node`.
     pub const NODE_V1: Self = Self(6);
+    /// Body: [`PodStorageV1`]; key: the pod's UID. There is one only for pods that say something about storage.
+    pub const POD_STORAGE_V1: Self = Self(7);
 }
 
 /// Where a record lives in the set. Ordered, so that sets are written in one order everywhere.
@@ -105,6 +107,24 @@ pub struct PodV1 {
     pub containers: Vec<ContainerV1>,
     /// spec.volumes
     pub volumes: Vec<VolumeV1>,
+}
+
+/// What the containers of a pod ask for and may have of the spoke's disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodStorageV1 {
+    /// Those that say something about it, init containers first.
+    pub containers: Vec<StorageV1>,
+}
+
+/// One container's share of the disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageV1 {
+    /// name
+    pub container: String,
+    /// resources.limits.ephemeral-storage in bytes.
+    pub limit: Option<u64>,
+    /// resources.requests.ephemeral-storage in bytes, for the downward API.
+    pub request: Option<u64>,
 }
 
 /// spec.restartPolicy

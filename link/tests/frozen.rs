@@ -238,6 +238,8 @@ fn record_bodies() {
     frozen(&PodCidrV1 { base: Ipv4Addr::new(10, 64, 3, 0), prefix: 24 }, "0a40030018");
     let node = NodeV1 { name: text("pi-7"), domain: text("cluster.local"), heartbeat_seconds: 10 };
     frozen(&node, "0470692d370d636c75737465722e6c6f63616c0a");
+    let storage = StorageV1 { container: text("c"), limit: Some(300), request: None };
+    frozen(&PodStorageV1 { containers: vec![storage] }, "01016301ac0200");
 }
 
 #[test]
@@ -365,6 +367,7 @@ fn streams() {
     let body = "04726f6f740a400002a01f0a400102350477686f3f";
     frozen(&SpokeToHub::Datagram(datagram.clone()), &format!("06{body}"));
     frozen(&HubToSpoke::Datagram(datagram), &format!("04{body}"));
+    frozen(&SocketAddrV4::new(DOOR, 53), "a9fe400135");
     frozen(&Answer::Ready, "00");
     frozen(&Answer::Refused(RefusalV1::new("NotFound", "m")), "01084e6f74466f756e64016d");
     let signer = SignerCert { key: [3; 32], not_after: 300, signature: vec![4; 64] };

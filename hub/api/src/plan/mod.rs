@@ -3,6 +3,7 @@
 //! ```text
 //! pod        Pod          → PodV1       (containers, volumes, env: one file each)
 //! config     ConfigMap, Secret → ConfigV1
+//! storage    what a Pod says of the disk → PodStorageV1
 //! service    Service + its EndpointSlices → ServiceV1
 //! node       leased pod ranges, the node's own settings
 //! amount     quantities as whole numbers and thousandths
@@ -29,12 +30,14 @@ mod containers;
 mod node;
 mod pod;
 mod service;
+mod storage;
 mod volumes;
 
 pub use config::{config_map_record, secret_record};
 pub use node::{node_record, pod_cidr_record};
 pub use pod::{config_of, pod_record};
 pub use service::{has_node_port, service_record};
+pub use storage::storage_record;
 
 /// Annotation on a pod: how often one HTTP instance is used, 1–65535; 1 is once per request.
 pub const HTTP_REUSE_ANNOTATION: &str = "freewheel.dev/http-instance-reuse";
@@ -182,6 +185,14 @@ pub fn records(
         let pods = source.pods(realm, spoke.as_str());
         let mut wanted = BTreeSet::new();
         for found in &pods {
+            // A pod whose limits cannot be read does not run without them.
+            match storage_record(realm, found).transpose() {
+                Ok(record) => plan.records.extend(record.map(|r| (r.key.clone(), r))),
+                Err(refused) => {
+                    plan.refused.push(refused);
+                    continue;
+                }
+            }
             let outcome = pod_record(realm, found, images).map(|(record, pod)| {
                 wanted.extend(config_of(&pod));
                 record

@@ -5,7 +5,9 @@ use std::net::Ipv4Addr;
 
 use async_trait::async_trait;
 use freewheel_link::digest::Digest;
-use freewheel_link::plan::{ConfigV1, EnvSourceV1, ModuleV1, PodCidrV1, PodV1, ServiceV1, feature};
+use freewheel_link::plan::{
+    ConfigV1, EnvSourceV1, ModuleV1, PodCidrV1, PodStorageV1, PodV1, ServiceV1, StorageV1, feature,
+};
 use serde_json::{Value, json};
 
 use super::*;
@@ -298,4 +300,34 @@ fn only_a_changed_body_is_worth_a_push() {
     assert!(!differs(&old, &new));
     value["metadata"]["labels"] = json!({"a": "b"});
     assert!(differs(&old, &translate(&value).unwrap().0));
+}
+
+#[test]
+fn what_a_pod_says_of_the_disk_is_a_record_of_its_own() {
+    let resources = json!({"limits": {"ephemeral-storage": "1Gi"},
+        "requests": {"ephemeral-storage": "100M", "cpu": "1"}});
+    let loud = json!({"containers": [
+        {"name": "web", "image": "hello", "resources": resources},
+        {"name": "quiet", "image": "hello"}]});
+    // A word in another place is no limit.
+    let mention =
+        json!({"containers": [{"name": "web", "image": "hello", "args": ["ephemeral-storage"]}]});
+    let plan = World::default()
+        .with("root", "pods", &pod("loud", &loud))
+        .with("root", "pods", &pod("mention", &mention))
+        .plan();
+    assert_eq!(plan.refused, []);
+    let records: Vec<&Record> =
+        plan.records.values().filter(|r| r.key.kind == Kind::POD_STORAGE_V1).collect();
+    assert_eq!(records.len(), 1);
+    assert_eq!(records[0].key.key, "uid-loud");
+    let body: PodStorageV1 = records[0].body().unwrap();
+    let web =
+        StorageV1 { container: "web".to_owned(), limit: Some(1 << 30), request: Some(100_000_000) };
+    assert_eq!(body.containers, [web]);
+    let bad = json!({"containers": [{"name": "web", "image": "hello",
+        "resources": {"limits": {"ephemeral-storage": "much"}}}]});
+    let plan = World::default().with("root", "pods", &pod("bad", &bad)).plan();
+    assert_eq!(plan.refused.len(), 1, "{:?}", plan.refused);
+    assert!(!keys(&plan).contains(&"root 1 uid-bad".to_owned()), "it would run without limits");
 }

@@ -235,7 +235,7 @@ pub const DOWNWARD_VOLUME: &[Field] =
 /// EmptyDirVolumeSource.
 pub const EMPTY_DIR: &[Field] = &[
     kept("medium", "directories are on the spoke's disk"),
-    kept("sizeLimit", "the size of directories is not limited yet"),
+    works("sizeLimit"),
 ];
 
 /// Affinity.
