@@ -6,12 +6,13 @@
 //! spoke ──Open::Tunnel───▶ hub ──Open::Tunnel──▶ spoke      Answer, then raw bytes both ways
 //! hub ────Open::Logs─────▶ spoke    Answer, then the log's raw bytes
 //! heartbeat: SpokeToHub::Heartbeat as a datagram; the next one says the same, so one may be lost
-//! pods' UDP: Datagram as a datagram, spoke ──▶ hub ──▶ spoke; never on a stream
+//! pods' UDP: Datagram as a datagram, spoke ──▶ hub ──▶ spoke; never on a stream. What came in through a
+//!            node's port is from [`DOOR`]; the hub puts that node's address in the realm there, and back
 //! ```
 //!
 //! A variant's position is its number on the wire: add at the end, never remove. Structs are frozen.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,10 @@ pub const ALPN_SESSION: &[u8] = b"freewheel/1";
 pub const ALPN_JOIN: &[u8] = b"freewheel-join/1";
 /// Seconds between heartbeats when the hub says nothing else.
 pub const HEARTBEAT_SECONDS: u16 = 10;
+/// A node's own address in each of its realms, for datagrams that come in through its ports: link-local, so
+/// that it can be no pod's. Every node has the same one, so only the hub knows whose it is: on the way to
+/// other nodes it stands for the sender's node, and in what comes from the hub for the receiver's.
+pub const DOOR: Ipv4Addr = Ipv4Addr::new(169, 254, 64, 1);
 /// A part of a plan stops taking records at this size, so that heartbeats and logs get between.
 pub const MAX_PART: usize = 256 * 1024;
 
@@ -239,7 +244,8 @@ pub struct TunnelV1 {
     pub to: SocketAddrV4,
 }
 
-/// A UDP datagram between pods of one realm on different spokes. Frozen bytes.
+/// A UDP datagram between pods of one realm on different spokes; a node's port may be one end ([`DOOR`]).
+/// Frozen bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatagramV1 {
     /// Realm of both.

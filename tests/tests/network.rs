@@ -3,7 +3,7 @@
 //! One fleet, two servers: `one` runs on pi-1, `two` on pi-2, in namespace `shop`; who asks is pinned too.
 
 use std::io::Read as _;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use freewheel_tests::fleet::PATIENCE;
@@ -284,7 +284,8 @@ fn hear(address: SocketAddr) -> std::io::Result<String> {
     Ok(said)
 }
 
-/// A UDP server on one spoke, asked by its Service's name and by its address from the other.
+/// A UDP server on one spoke, asked by its Service's name and by its address from the other, and through
+/// the NodePort of both.
 const DATAGRAMS: &str = "
 apiVersion: v1
 kind: Pod
@@ -301,6 +302,7 @@ apiVersion: v1
 kind: Service
 metadata: {name: echo}
 spec:
+  type: NodePort
   selector: {app: echo}
   ports: [{port: 70, targetPort: 7000, protocol: UDP}]
 ";
@@ -312,6 +314,8 @@ fn datagrams_reach_a_pod_on_another_spoke_and_come_back() {
     let kubectl = fleet.kubectl();
     kubectl.apply(DATAGRAMS);
     fleet.pods_ready(&kubectl, "app=echo", 1);
+    // First, while pi-1 has no pod yet and so no addresses in the realm.
+    udp_node_ports(&fleet, &kubectl);
     let ip = kubectl.run(&["get", "pod", "echo", "-o", "jsonpath={.status.podIP}"]);
     for (name, address) in [("by-name", "echo:70".to_owned()), ("by-address", format!("{ip}:7000"))]
     {
@@ -322,4 +326,38 @@ fn datagrams_reach_a_pod_on_another_spoke_and_come_back() {
             if heard { Ok(()) } else { Err(format!("{}{}", said.out, said.err)) }
         });
     }
+}
+
+/// A UDP NodePort answers on the node that runs the pod and on the one that does not, and clients do not mix.
+fn udp_node_ports(fleet: &Fleet, kubectl: &Kubectl) {
+    let path = "jsonpath={.spec.ports[0].nodePort}";
+    let port = kubectl.run(&["get", "service", "echo", "-o", path]);
+    let port: u16 = port.parse().unwrap_or_else(|_| panic!("no node port: {port:?}"));
+    let mut clients = Vec::new();
+    for node in ["pi-1", "pi-2"] {
+        let first = client("127.0.200.1", 0, fleet.node_port(node, port));
+        let same_port = first.local_addr().expect("a bound socket").port();
+        clients.push(first);
+        clients.push(client("127.0.200.2", same_port, fleet.node_port(node, port)));
+    }
+    for round in 0..2 {
+        for (index, socket) in clients.iter().enumerate() {
+            let text = format!("client {index}");
+            eventually(&format!("{text} is answered in round {round}"), PATIENCE, || {
+                socket.send(text.as_bytes()).map_err(|error| error.to_string())?;
+                let mut buffer = [0; 64];
+                let length = socket.recv(&mut buffer).map_err(|error| error.to_string())?;
+                assert_eq!(String::from_utf8_lossy(&buffer[..length]), text, "somebody else's");
+                Ok(())
+            });
+        }
+    }
+}
+
+/// A client outside of the fleet that hears nobody but this node's port.
+fn client(address: &str, port: u16, node_port: SocketAddr) -> UdpSocket {
+    let socket = UdpSocket::bind((address, port)).expect("a UDP port");
+    socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a time limit");
+    socket.connect(node_port).expect("a peer");
+    socket
 }

@@ -1,21 +1,30 @@
 //! UDP of pods, from the spoke of one to the spoke of the other.
 //!
+//! ```text
+//! pod ──────────────────────────────────▶ pod
+//! client ──▶ node's port: from DOOR ──▶ from the node's address in the realm ──▶ pod
+//!            node's port:   to DOOR ◀──   to the node's address in the realm ◀── pod
+//! ```
+//!
 //! Guarantees: a spoke speaks only for addresses that are leased to it, in a realm that it takes part in;
-//! nothing waits and nothing is kept here: what a link does not take at once is dropped and counted.
+//! an answer goes to the node that its question came through; nothing is kept here, and but for the first
+//! datagram through a node without a lease nothing waits: what a link does not take at once is dropped
+//! and counted.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use freewheel_link::message::{DatagramV1, HubToSpoke};
+use freewheel_link::message::{DOOR, DatagramV1, HubToSpoke};
 use freewheel_link::names::ClusterName;
 use freewheel_link::transport::Transport;
 use tracing::debug;
 
 use crate::{Inner, records};
 
-/// Relays a datagram of one of this spoke's pods, or drops it.
-pub(crate) fn relay(inner: &Inner, spoke: &ClusterName, datagram: DatagramV1) {
-    let sent = way(inner, spoke, &datagram).is_some_and(|link| {
+/// Relays a datagram of one of this spoke's pods, or from one of its ports, or drops it.
+pub(crate) async fn relay(inner: &Inner, spoke: &ClusterName, datagram: DatagramV1) {
+    let sent = route(inner, spoke, datagram).await.is_some_and(|(link, datagram)| {
         postcard::to_stdvec(&HubToSpoke::Datagram(datagram))
             .is_ok_and(|bytes| link.offer_datagram(bytes.into()))
     });
@@ -24,19 +33,42 @@ pub(crate) fn relay(inner: &Inner, spoke: &ClusterName, datagram: DatagramV1) {
     }
 }
 
-/// The link to the spoke that it is for, if this spoke may send it and that one is connected.
-fn way(inner: &Inner, spoke: &ClusterName, datagram: &DatagramV1) -> Option<Arc<dyn Transport>> {
-    let DatagramV1 { realm, from, to, .. } = datagram;
+/// The link to the spoke that it is for, if this spoke may send it and that one is connected; and the
+/// datagram as it is to arrive there.
+async fn route(
+    inner: &Inner,
+    spoke: &ClusterName,
+    mut datagram: DatagramV1,
+) -> Option<(Arc<dyn Transport>, DatagramV1)> {
+    let DatagramV1 { realm, from, to, .. } = &mut datagram;
     let snapshot = inner.objects.store().snapshot();
     let owner = |address| records::owner_of(&*snapshot, realm, address);
     let its_realm = realm.is_root() || realm == spoke;
-    // Without a stream nobody can be told of a refusal, and an address that is no pod's could not be
-    // answered: doors of nodes have the same one on every node.
-    if !its_realm || owner(*from.ip()).as_ref() != Some(spoke) {
+    let through_door = *from.ip() == DOOR;
+    let own = owner(*from.ip()).as_ref() == Some(spoke) && !records::is_node_address(*from.ip());
+    // Without a stream nobody can be told of a refusal.
+    if !its_realm || !(own || through_door) {
         debug!(cluster = %spoke, %from, %realm, "a datagram is not this spoke's to send");
         return None;
     }
-    let target = owner(*to.ip())?;
-    let links = inner.links.lock();
-    links.get(&target).map(|link| link.transport.clone())
+    // What is for the spoke itself would have found its way there.
+    let target = owner(*to.ip()).filter(|target| target != spoke)?;
+    let link = inner.links.lock().get(&target)?.transport.clone();
+    if through_door {
+        from.set_ip(node_address(inner, realm, spoke).await?);
+    }
+    if records::is_node_address(*to.ip()) {
+        to.set_ip(DOOR);
+    }
+    Some((link, datagram))
+}
+
+/// The spoke's own address in a realm. It is in the first of its ranges: without a pod there it may have
+/// none yet, and gets one.
+async fn node_address(inner: &Inner, realm: &ClusterName, spoke: &ClusterName) -> Option<Ipv4Addr> {
+    let ranges = &inner.interest.ranges;
+    if let Err(error) = ranges.lease(inner.objects.store(), realm, spoke, 1).await {
+        debug!(cluster = %spoke, %realm, %error, "no address for what comes through a node's port");
+    }
+    ranges.of(realm, spoke).first().copied().map(records::node_address)
 }

@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) const POD_NETWORK: u32 = 0x0a40_0000;
 /// /24 ranges in it.
 pub(crate) const RANGES: u32 = 1 << 14;
+/// Last part of the address that a range keeps for its node; pods begin behind it.
+const NODE: u8 = 1;
 /// Times that a write is tried against somebody else's.
 const TRIES: usize = 16;
 
@@ -189,4 +191,15 @@ pub fn owner_of(
 /// Whose a leased range is.
 pub(crate) fn lessee(lease: &Stored) -> Option<ClusterName> {
     ClusterName::try_from(std::str::from_utf8(&lease.object.body).ok()?).ok()
+}
+
+/// The address that the node with this range has in the realm, for others than its own pods.
+pub(crate) fn node_address(range: Ipv4Addr) -> Ipv4Addr {
+    let [a, b, c, _] = range.octets();
+    Ipv4Addr::new(a, b, c, NODE)
+}
+
+/// Whether an address is a node's own in its realm.
+pub(crate) fn is_node_address(address: Ipv4Addr) -> bool {
+    is_pod_address(address) && address.octets()[3] == NODE
 }

@@ -289,7 +289,9 @@ impl Talk<'_> {
             let bytes = self.link.datagram().await?;
             match frame::decode(&bytes)? {
                 beat @ SpokeToHub::Heartbeat { .. } => self.hear(beat, None).await?,
-                SpokeToHub::Datagram(sent) => datagrams::relay(self.inner, self.cluster, sent),
+                SpokeToHub::Datagram(sent) => {
+                    datagrams::relay(self.inner, self.cluster, sent).await;
+                }
                 _ => {
                     let text = "only heartbeats and pods' datagrams come as datagrams";
                     return Err(End::Left(Reason::Violation(text.into())));

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use freewheel_link::message::DOOR;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{Protocol, ServiceV1};
 use freewheel_spoke_agent::ports::{Network, PodNetwork};
@@ -118,8 +119,9 @@ impl Fabric {
         Ok(())
     }
 
-    /// Takes in a datagram from a pod on another node. It gets lost when its pod is not here, and never goes
-    /// on to a third node.
+    /// Takes in a datagram from another node: from one of its pods or through one of its ports, to a pod of
+    /// this one, or as the answer to what came in through a port here. It gets lost when nobody here waits
+    /// for it, and never goes on to a third node.
     pub fn accept_datagram(
         &self,
         realm: &ClusterName,
@@ -127,7 +129,8 @@ impl Fabric {
         to: SocketAddrV4,
         bytes: Bytes,
     ) {
-        if !is_pod_address(*from.ip()) || !is_pod_address(*to.ip()) {
+        let mine = is_pod_address(*to.ip()) || *to.ip() == DOOR;
+        if !is_pod_address(*from.ip()) || !mine {
             return;
         }
         let known = self.realms.read().get(realm).cloned();

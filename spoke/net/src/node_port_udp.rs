@@ -1,82 +1,255 @@
 //! A UDP door: each client has a port of the node's in the realm, so that answers find their way back.
+//!
+//! ```text
+//! client ──▶ door ──▶ flow: the node's address, a port of its own ──▶ pod, here or on another node
+//!    ▲                  │ takes what this pod sends, from nobody else          │
+//!    └──────────────────┴───────────────────────────────────────────────────◀─┘
+//! ```
+//!
+//! Guarantees: a client hears nothing but its own pod's answers; flows are bounded, in all and for each
+//! address, and silent ones end; clients that were never answered make room first, because with a forged
+//! address anybody can be many of them.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use freewheel_link::plan::Protocol;
+use parking_lot::Mutex;
 use tokio::net::UdpSocket;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::node_port::Way;
+use crate::realm::Realm;
 use crate::udp::{MAX_DATAGRAM, UdpPort};
 
-/// How long a silent client keeps its flow; conntrack's default for answered UDP flows is close to it.
+/// How long a silent flow is kept: as conntrack does, less long when no answer was ever seen.
 const IDLE: Duration = Duration::from_secs(120);
+const UNANSWERED: Duration = Duration::from_secs(30);
 
-/// Clients of one door at a time.
+/// How often silent flows are looked for.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// Flows of one door at a time.
 const MAX_FLOWS: usize = 1024;
+
+/// Flows of one client address: one host must not take a door from all others.
+const MAX_PER_CLIENT: usize = 256;
+
+/// What both directions of a flow know of it.
+struct Life {
+    last: Instant,
+    answered: bool,
+}
 
 struct Flow {
     port: Arc<UdpPort>,
     endpoint: SocketAddr,
-    seen: Instant,
+    life: Arc<Mutex<Life>>,
     _answers: AbortOnDropHandle<()>,
+}
+
+/// The clients of one door.
+#[derive(Default)]
+struct Flows(HashMap<SocketAddr, Flow>);
+
+impl Flows {
+    /// Ends the flows that were silent for too long.
+    fn sweep(&mut self, now: Instant) {
+        self.0.retain(|_, flow| {
+            let life = flow.life.lock();
+            let most = if life.answered { IDLE } else { UNANSWERED };
+            now.duration_since(life.last) < most
+        });
+    }
+
+    /// Whether there is room for a new flow of this client, after one that may go has made it.
+    fn room(&mut self, client: SocketAddr) -> bool {
+        let own = self.0.keys().filter(|peer| peer.ip() == client.ip()).count();
+        let leaves = if MAX_PER_CLIENT <= own {
+            self.oldest(|peer, _| peer.ip() == client.ip())
+        } else if MAX_FLOWS <= self.0.len() {
+            self.oldest(|_, life| !life.answered)
+        } else {
+            return true;
+        };
+        leaves.is_some_and(|peer| self.0.remove(&peer).is_some())
+    }
+
+    fn oldest(&self, may_go: impl Fn(&SocketAddr, &Life) -> bool) -> Option<SocketAddr> {
+        let candidates = self.0.iter().filter_map(|(peer, flow)| {
+            let life = flow.life.lock();
+            may_go(peer, &life).then_some((life.last, *peer))
+        });
+        candidates.min().map(|(_, peer)| peer)
+    }
 }
 
 /// Carries datagrams until the door closes.
 pub(crate) async fn serve(way: &Arc<Way>, socket: UdpSocket) {
     let socket = Arc::new(socket);
-    let mut flows: HashMap<SocketAddr, Flow> = HashMap::new();
+    let mut flows = Flows::default();
     let mut buffer = vec![0; MAX_DATAGRAM];
+    let mut sweep = interval(SWEEP);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let received = tokio::select! {
             () = way.closed.cancelled() => return,
+            _ = sweep.tick() => {
+                flows.sweep(Instant::now());
+                continue;
+            }
             received = socket.recv_from(&mut buffer) => received,
         };
         // An error here is an ICMP answer to something sent before; the socket is sound.
         let Ok((length, peer)) = received else { continue };
-        let now = Instant::now();
-        if MAX_FLOWS <= flows.len() && !flows.contains_key(&peer) {
-            flows.retain(|_, flow| now.duration_since(flow.seen) < IDLE);
-            if MAX_FLOWS <= flows.len() {
-                continue;
-            }
-        }
-        let target = way.target.read().clone();
-        let kept = flows.get(&peer).filter(|flow| target.serves(Protocol::Udp, flow.endpoint));
-        if kept.is_none() {
-            let Ok(endpoint) = target.pick(Protocol::Udp, peer.ip()) else { continue };
-            let Some(flow) = open(way, &socket, peer, endpoint) else { continue };
-            flows.insert(peer, flow);
-        }
-        let Some(flow) = flows.get_mut(&peer) else { continue };
-        flow.seen = now;
-        let gateway = target.realm().gateway();
-        let bytes = Bytes::copy_from_slice(&buffer[..length]);
-        // A pod that is gone loses the datagram, as a network would.
-        let _ = gateway.send_udp(&flow.port, flow.endpoint, bytes);
+        carry(way, &socket, &mut flows, peer, &buffer[..length]);
     }
+}
+
+/// Sends a client's datagram to the pod of its flow, which is a new one when there is none that may go on.
+fn carry(
+    way: &Arc<Way>,
+    socket: &Arc<UdpSocket>,
+    flows: &mut Flows,
+    peer: SocketAddr,
+    bytes: &[u8],
+) {
+    let target = way.target.read().clone();
+    let kept = flows.0.get(&peer).filter(|flow| target.serves(Protocol::Udp, flow.endpoint));
+    if kept.is_none() {
+        flows.0.remove(&peer);
+        let Ok(endpoint) = target.pick(Protocol::Udp, peer.ip()) else { return };
+        if !flows.room(peer) {
+            return;
+        }
+        let Some(flow) = open(way, target.realm(), socket, peer, endpoint) else { return };
+        flows.0.insert(peer, flow);
+    }
+    let Some(flow) = flows.0.get(&peer) else { return };
+    flow.life.lock().last = Instant::now();
+    // A pod that is gone loses the datagram, as a network would.
+    let gateway = target.realm().gateway();
+    let _ = gateway.send_udp(&flow.port, flow.endpoint, Bytes::copy_from_slice(bytes));
 }
 
 fn open(
     way: &Arc<Way>,
+    realm: &Arc<Realm>,
     socket: &Arc<UdpSocket>,
     peer: SocketAddr,
     endpoint: SocketAddr,
 ) -> Option<Flow> {
-    let gateway = way.target.read().realm().gateway();
     let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
-    let port = gateway.bind_udp(any).ok()?;
-    let (answers, socket) = (port.clone(), socket.clone());
+    let port = realm.gateway().bind_udp(any).ok()?;
+    port.hear_only(endpoint);
+    let life = Arc::new(Mutex::new(Life { last: Instant::now(), answered: false }));
+    let (answers, socket, seen) = (port.clone(), socket.clone(), life.clone());
     let answer = async move {
         loop {
             let (bytes, _) = answers.recv().await;
+            *seen.lock() = Life { last: Instant::now(), answered: true };
             let _ = socket.send_to(&bytes, peer).await;
         }
     };
-    let handle = AbortOnDropHandle::new(way.shared.runtime.spawn(answer));
-    Some(Flow { port, endpoint, seen: Instant::now(), _answers: handle })
+    let answers = AbortOnDropHandle::new(way.shared.runtime.spawn(answer));
+    Some(Flow { port, endpoint, life, _answers: answers })
+}
+
+#[cfg(test)]
+mod tests {
+    use freewheel_link::names::ClusterName;
+
+    use super::*;
+    use crate::Fabric;
+
+    struct Table {
+        realm: Arc<Realm>,
+        flows: Flows,
+        start: Instant,
+    }
+
+    impl Table {
+        fn new() -> Self {
+            let fabric = Fabric::new(tokio::runtime::Handle::current());
+            let realm = fabric.realm(&ClusterName::root());
+            Self { realm, flows: Flows::default(), start: Instant::now() }
+        }
+
+        /// A client comes in, at this second.
+        fn add(&mut self, client: &str, second: u64, answered: bool) -> bool {
+            let peer = client.parse().unwrap();
+            let room = self.flows.room(peer);
+            if room {
+                let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+                let last = self.start + Duration::from_secs(second);
+                let flow = Flow {
+                    port: self.realm.gateway().bind_udp(any).unwrap(),
+                    endpoint: peer,
+                    life: Arc::new(Mutex::new(Life { last, answered })),
+                    _answers: AbortOnDropHandle::new(tokio::spawn(async {})),
+                };
+                self.flows.0.insert(peer, flow);
+            }
+            room
+        }
+
+        fn has(&self, client: &str) -> bool {
+            self.flows.0.contains_key(&client.parse().unwrap())
+        }
+
+        /// Fills it with clients of different addresses.
+        fn fill(&mut self, answered: bool) {
+            for index in self.flows.0.len()..MAX_FLOWS {
+                let client = format!("10.0.{}.{}:9", index / 250, index % 250);
+                assert!(self.add(&client, 10, answered), "{client}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_silent_flow_ends_and_sooner_when_it_never_had_an_answer() {
+        let mut table = Table::new();
+        table.add("192.0.2.1:1", 0, false);
+        table.add("192.0.2.2:1", 0, true);
+        let at = |seconds| table.start + Duration::from_secs(seconds);
+        let (soon, later, end) = (at(29), at(31), at(121));
+        table.flows.sweep(soon);
+        assert!(table.has("192.0.2.1:1") && table.has("192.0.2.2:1"));
+        table.flows.sweep(later);
+        assert!(!table.has("192.0.2.1:1") && table.has("192.0.2.2:1"));
+        table.flows.sweep(end);
+        assert_eq!(table.flows.0.len(), 0);
+        assert_eq!(table.realm.gateway().sockets(), 0, "their ports are free again");
+    }
+
+    #[tokio::test]
+    async fn forged_clients_push_each_other_out_and_nobody_who_was_answered() {
+        let mut table = Table::new();
+        table.add("192.0.2.1:1", 0, true);
+        table.add("192.0.2.2:1", 1, false);
+        table.fill(false);
+        assert!(table.add("192.0.2.3:1", 20, false));
+        assert!(table.has("192.0.2.1:1"), "it was answered");
+        assert!(!table.has("192.0.2.2:1"), "it was silent for longest");
+        let mut table = Table::new();
+        table.fill(true);
+        assert!(!table.add("192.0.2.3:1", 20, false), "all others are at work");
+        assert_eq!(table.flows.0.len(), MAX_FLOWS);
+    }
+
+    #[tokio::test]
+    async fn one_address_has_a_part_of_the_door_only() {
+        let mut table = Table::new();
+        for port in 0..2 * MAX_PER_CLIENT {
+            let second = u64::try_from(port).unwrap();
+            assert!(table.add(&format!("192.0.2.1:{}", port + 1), second, true));
+        }
+        assert_eq!(table.flows.0.len(), MAX_PER_CLIENT);
+        assert!(!table.has("192.0.2.1:1"), "its own oldest flow went");
+        assert!(table.add("192.0.2.2:1", 0, false));
+    }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use freewheel_link::message::DOOR;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{Protocol, ServiceV1};
 use freewheel_spoke_agent::ports::PodNetwork;
@@ -34,10 +35,6 @@ pub(crate) fn is_pod_address(ip: Ipv4Addr) -> bool {
 fn is_service_address(ip: Ipv4Addr) -> bool {
     ip.octets()[0] == 10 && ip.octets()[1] & 0xf0 == 128
 }
-
-/// The node's own address in every realm, for datagrams that come in through a NodePort: link-local, so
-/// that it can be no pod's.
-const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 64, 1);
 
 /// What a realm knows.
 #[derive(Default)]
@@ -79,14 +76,14 @@ impl Realm {
 
     /// What speaks for the node to pods, where a packet needs an address of the realm to come from.
     pub(crate) fn gateway(self: &Arc<Self>) -> Arc<PodNet> {
-        if let Some(gateway) = self.pod_at(GATEWAY.into()) {
+        if let Some(gateway) = self.pod_at(DOOR.into()) {
             return gateway;
         }
         let who = PodNetwork {
             uid: String::new(),
             realm: self.name.clone(),
             namespace: String::new(),
-            ip: GATEWAY,
+            ip: DOOR,
             hostname: String::new(),
             aliases: Vec::new(),
             host_ports: Vec::new(),
@@ -206,8 +203,8 @@ impl Realm {
         }
         if let (SocketAddr::V4(from), SocketAddr::V4(to), Some(remote)) =
             (from, to, self.shared.remote())
-            // The node's own address is the same on every node: an answer to it would go astray.
-            && is_pod_address(*from.ip())
+            // The node's own address is the same on every node: the hub puts one there that leads back.
+            && (is_pod_address(*from.ip()) || *from.ip() == DOOR)
             && is_pod_address(*to.ip())
         {
             remote.send_datagram(&self.name, from, to, bytes);

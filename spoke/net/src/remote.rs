@@ -22,8 +22,8 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
 
-/// The way to pods on other nodes (the link). It gets every connection
-/// and every datagram of a pod to a pod address that is not here.
+/// The way to pods on other nodes (the link). It gets every connection and every datagram to a pod address
+/// that is not here.
 pub trait Remote: Send + Sync {
     /// Opens a stream to a pod of this realm; the far side hands it to its own fabric.
     fn connect(
@@ -33,7 +33,8 @@ pub trait Remote: Send + Sync {
         to: SocketAddr,
     ) -> BoxFuture<'static, Result<Box<dyn Stream>, NetError>>;
 
-    /// Sends a pod's datagram to a pod of this realm, or drops it. It must not wait.
+    /// Sends a datagram of a pod, or of a client of this node's ports
+    /// ([`DOOR`](freewheel_link::message::DOOR)), to a pod of this realm, or drops it. It must not wait.
     fn send_datagram(&self, _: &ClusterName, _: SocketAddrV4, _: SocketAddrV4, _: Bytes) {}
 }
 

@@ -35,6 +35,8 @@ struct State {
     chosen: HashMap<SocketAddr, SocketAddr>,
     /// Endpoint to the Service address that the guest knows.
     shown: HashMap<SocketAddr, SocketAddr>,
+    /// Where everything has to come from; what others send gets lost.
+    only: Option<SocketAddr>,
 }
 
 /// A bound UDP port. Dropping it frees the port.
@@ -54,6 +56,11 @@ impl UdpPort {
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// From now on nothing but what this peer sends is taken.
+    pub(crate) fn hear_only(&self, peer: SocketAddr) {
+        self.state.lock().only = Some(peer);
     }
 
     /// The endpoint of the flow to a Service's address, if one was chosen.
@@ -76,6 +83,9 @@ impl UdpPort {
     pub(crate) fn deliver(&self, bytes: Bytes, from: SocketAddr) {
         let waker = {
             let mut state = self.state.lock();
+            if state.only.is_some_and(|only| only != from) {
+                return;
+            }
             if MAX_QUEUE <= state.queue.len() || MAX_QUEUED_BYTES < state.bytes + bytes.len() {
                 return;
             }

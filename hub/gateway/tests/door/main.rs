@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod cost;
+mod datagrams;
 mod pace;
 mod support;
 
@@ -405,39 +406,6 @@ async fn a_tunnel_is_relayed_between_leased_addresses_only() {
         let (answer, _) = open(&*links[0].0, tunnel(from, to)).await;
         assert!(matches!(answer, Answer::Refused(refusal) if refusal.reason == reason));
     }
-}
-
-#[tokio::test]
-async fn a_pods_datagram_is_relayed_between_leased_addresses_only() {
-    let hub = Hub::new(true).await;
-    let links = [hub.spoke("pi-7").await, hub.spoke("pi-8").await];
-    hub.lease("10.64.0.0", "pi-7").await;
-    hub.lease("10.64.1.0", "pi-8").await;
-    let root = ClusterName::root();
-    let other = ClusterName::try_from("pi-8").unwrap();
-    let datagram = |realm: &ClusterName, from: &str, to: &str| DatagramV1 {
-        realm: realm.clone(),
-        from: from.parse().unwrap(),
-        to: to.parse().unwrap(),
-        payload: bytes::Bytes::from_static(b"who?"),
-    };
-    let good = datagram(&root, "10.64.0.2:4000", "10.64.1.2:53");
-    // Nothing overtakes on this link: what comes first is the first that was let through.
-    for sent in [
-        datagram(&root, "10.64.1.2:4000", "10.64.1.3:53"),
-        datagram(&root, "169.254.64.1:4000", "10.64.1.2:53"),
-        datagram(&root, "10.64.0.2:4000", "10.64.9.2:53"),
-        datagram(&other, "10.64.0.2:4000", "10.64.1.2:53"),
-        good.clone(),
-    ] {
-        let bytes = postcard::to_stdvec(&SpokeToHub::Datagram(sent)).unwrap();
-        assert!(links[0].0.offer_datagram(bytes.into()));
-    }
-    let next = links[1].0.datagram();
-    let heard = tokio::time::timeout(std::time::Duration::from_secs(10), next).await;
-    let heard = heard.unwrap().unwrap();
-    assert_eq!(frame::decode::<HubToSpoke>(&heard).unwrap(), HubToSpoke::Datagram(good));
-    assert_eq!(hub.gateway.lost_datagrams(), 4);
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ pub(crate) use freewheel_link::generation::Generation;
 pub(crate) use freewheel_link::join::{self, JoinAnswer, JoinError, JoinRefusal, JoinRequestV1};
 pub(crate) use freewheel_link::memory;
 pub(crate) use freewheel_link::message::{
-    ALPN_JOIN, ALPN_SESSION, Answer, DatagramV1, HelloV1, HubToSpoke, ModuleHeaderV1,
+    ALPN_JOIN, ALPN_SESSION, Answer, DOOR, DatagramV1, HelloV1, HubToSpoke, ModuleHeaderV1,
     ModuleRequestV1, Open, PROTOCOL, PlanV1, Reason, SpokeToHub, TunnelV1,
 };
 pub(crate) use freewheel_link::names::ClusterName;
@@ -324,9 +324,7 @@ impl Holder {
     pub(crate) async fn plan(&mut self, session: &mut Session) -> PlanV1 {
         let mut whole: Option<PlanV1> = None;
         loop {
-            let HubToSpoke::Plan(part) = heard(session).await else {
-                continue;
-            };
+            let HubToSpoke::Plan(part) = heard(session).await else { continue };
             let last = !part.more;
             if part.snapshot && whole.is_none() {
                 self.set = RecordSet::default();

@@ -1,14 +1,22 @@
 //! The ways in from the node's own address.
 
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
+use freewheel_link::message::DOOR;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::Protocol;
 use freewheel_spoke_agent::ports::Network as _;
+use futures::FutureExt as _;
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UdpSocket;
 
 use super::{add, ask, at, echo, eventually, fabric};
 use crate::testing::{pod, service};
+use crate::{Fabric, NetError, PodNet, Remote, Stream};
 
 /// A port of the kernel that nobody has now.
 async fn free_port() -> u16 {
@@ -83,25 +91,162 @@ async fn a_host_port_goes_to_the_first_who_asks_and_then_to_the_next() {
 async fn a_udp_node_port_carries_answers_back() {
     let fabric = fabric();
     let dns = add(&fabric, "dns", "10.64.0.1");
-    let server = dns.bind_udp(at("0.0.0.0:5353")).unwrap();
-    let answering = dns.clone();
-    tokio::spawn(async move {
-        loop {
-            let (bytes, from) = server.recv().await;
-            answering.send_udp(&server, from, bytes).unwrap();
-        }
-    });
+    udp_echo(&dns, 5353);
     let port = free_port().await;
     let spec = service("dns").at("10.128.0.9").any_port(53, Protocol::Udp, Some(port));
     fabric.set_service(&ClusterName::root(), "default", "dns", Some(spec.to("10.64.0.1", 5353).0));
     fabric.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
-    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    socket.connect(("127.0.0.1", port)).await.unwrap();
-    let mut buffer = [0; 16];
-    let answer = eventually(async || {
-        let _ = socket.send(b"who?").await;
+    let socket = client("127.0.0.1:0", at(&format!("127.0.0.1:{port}"))).await;
+    assert_eq!(answer(&socket, "who?").await, "who?");
+}
+
+/// Sends every datagram back to where it came from.
+fn udp_echo(pod: &Arc<PodNet>, port: u16) {
+    let socket = pod.bind_udp(at(&format!("0.0.0.0:{port}"))).unwrap();
+    let pod = pod.clone();
+    tokio::spawn(async move {
+        loop {
+            let (bytes, from) = socket.recv().await;
+            pod.send_udp(&socket, from, bytes).unwrap();
+        }
+    });
+}
+
+/// A client outside of the fleet that hears nobody but this door.
+async fn client(own: &str, door: SocketAddr) -> UdpSocket {
+    let socket = UdpSocket::bind(own).await.unwrap();
+    socket.connect(door).await.unwrap();
+    socket
+}
+
+/// Asks until something comes back, and answers with that.
+async fn answer(socket: &UdpSocket, text: &str) -> String {
+    let mut buffer = [0; 64];
+    let length = eventually(async || {
+        let _ = socket.send(text.as_bytes()).await;
         let wait = tokio::time::timeout(Duration::from_millis(100), socket.recv(&mut buffer));
         wait.await.ok()?.ok()
     });
-    assert_eq!(answer.await, 4);
+    let length = length.await;
+    String::from_utf8_lossy(&buffer[..length]).into_owned()
+}
+
+/// Nodes and what a hub does between them: node `n` has the pods 10.64.n.0/24 and is 10.64.n.1 to others.
+#[derive(Clone, Default)]
+struct Nodes(Arc<Mutex<Vec<Weak<Fabric>>>>);
+
+/// One node's link to them.
+struct Link {
+    nodes: Nodes,
+    own: u8,
+}
+
+impl Nodes {
+    fn add(&self) -> Arc<Fabric> {
+        let fabric = fabric();
+        let mut nodes = self.0.lock();
+        let own = u8::try_from(nodes.len()).unwrap();
+        fabric.set_remote(Arc::new(Link { nodes: self.clone(), own }));
+        nodes.push(Arc::downgrade(&fabric));
+        fabric
+    }
+}
+
+impl Remote for Link {
+    fn connect(
+        &self,
+        _: &ClusterName,
+        _: SocketAddr,
+        _: SocketAddr,
+    ) -> futures::future::BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
+        async { Err(NetError::Unreachable) }.boxed()
+    }
+
+    fn send_datagram(
+        &self,
+        realm: &ClusterName,
+        mut from: SocketAddrV4,
+        mut to: SocketAddrV4,
+        bytes: Bytes,
+    ) {
+        let node = usize::from(to.ip().octets()[2]);
+        let target = self.nodes.0.lock().get(node).and_then(Weak::upgrade);
+        if *from.ip() == DOOR {
+            from.set_ip(Ipv4Addr::new(10, 64, self.own, 1));
+        }
+        if to.ip().octets()[3] == 1 {
+            to.set_ip(DOOR);
+        }
+        if let Some(target) = target {
+            target.accept_datagram(realm, from, to, bytes);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_udp_node_port_reaches_a_pod_on_another_node_and_each_client_hears_its_own_answers() {
+    let nodes = Nodes::default();
+    let [first, second, third] = [nodes.add(), nodes.add(), nodes.add()];
+    udp_echo(&add(&third, "dns", "10.64.2.9"), 5353);
+    let port = free_port().await;
+    let mut clients = Vec::new();
+    for (fabric, node) in [(&first, "127.0.0.1"), (&second, "127.0.0.2"), (&third, "127.0.0.3")] {
+        let spec = service("dns").at("10.128.0.9").any_port(53, Protocol::Udp, Some(port));
+        let spec = spec.to("10.64.2.9", 5353).0;
+        fabric.set_service(&ClusterName::root(), "default", "dns", Some(spec));
+        fabric.set_node(node.parse().unwrap(), "cluster.local");
+        // The same port of two hosts, and two ports of one host.
+        let one = client("127.0.1.1:0", at(&format!("{node}:{port}"))).await;
+        let same = format!("127.0.1.2:{}", one.local_addr().unwrap().port());
+        clients.push(one);
+        for own in [&same, "127.0.1.2:0"] {
+            clients.push(client(own, at(&format!("{node}:{port}"))).await);
+        }
+    }
+    // From the second round on all flows are open, each node's on the same ports of its own address.
+    for _ in 0..3 {
+        for (index, socket) in clients.iter().enumerate() {
+            let text = format!("{index} asks");
+            assert_eq!(answer(socket, &text).await, text);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_other_pods_send_to_a_flow_of_a_node_port_does_not_reach_its_client() {
+    let nodes = Nodes::default();
+    let [here, there] = [nodes.add(), nodes.add()];
+    let (dns, liar) = (add(&there, "dns", "10.64.1.9"), add(&there, "liar", "10.64.1.8"));
+    let neighbour = add(&here, "neighbour", "10.64.0.8");
+    let port = free_port().await;
+    let spec = service("dns").at("10.128.0.9").any_port(53, Protocol::Udp, Some(port));
+    here.set_service(&ClusterName::root(), "default", "dns", Some(spec.to("10.64.1.9", 5353).0));
+    here.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
+    let server = dns.bind_udp(at("0.0.0.0:5353")).unwrap();
+    let socket = client("127.0.0.1:0", at(&format!("127.0.0.1:{port}"))).await;
+    let flow = eventually(async || {
+        let _ = socket.send(b"who?").await;
+        let wait = tokio::time::timeout(Duration::from_millis(100), server.recv());
+        wait.await.ok().map(|(_, from)| from)
+    });
+    let flow = flow.await;
+    assert_eq!(flow.ip().to_string(), "10.64.0.1", "the address of the client's node in the realm");
+    let lie = Bytes::from_static(b"lie");
+    let same_port = liar.bind_udp(at("0.0.0.0:5353")).unwrap();
+    liar.send_udp(&same_port, flow, lie.clone()).unwrap();
+    let other_port = dns.bind_udp(at("0.0.0.0:5354")).unwrap();
+    dns.send_udp(&other_port, flow, lie.clone()).unwrap();
+    let near = neighbour.bind_udp(at("0.0.0.0:5353")).unwrap();
+    neighbour.send_udp(&near, SocketAddr::new(DOOR.into(), flow.port()), lie.clone()).unwrap();
+    let here_is = |from: &str| {
+        let to = SocketAddrV4::new(DOOR, flow.port());
+        here.accept_datagram(&ClusterName::root(), from.parse().unwrap(), to, lie.clone());
+    };
+    here_is("10.64.1.8:5353");
+    here_is("192.0.2.1:5353");
+    dns.send_udp(&server, flow, Bytes::from_static(b"truth")).unwrap();
+    let mut buffer = [0; 16];
+    let wait = tokio::time::timeout(Duration::from_secs(10), socket.recv(&mut buffer));
+    let length = wait.await.unwrap().unwrap();
+    assert_eq!(&buffer[..length], b"truth", "nothing overtakes here: the lies came first");
 }
