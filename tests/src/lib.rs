@@ -7,6 +7,7 @@
 //! eventually  waiting for a state with a bound
 //! guests    the modules under target/guests, built when they are missing
 //! http      one request over plain TCP
+//! web       a web server behind a NodePort, and waiting for its answer
 //! ```
 
 pub mod eventually;
@@ -16,6 +17,7 @@ pub mod http;
 pub mod kubectl;
 pub mod printed;
 pub mod process;
+pub mod web;
 
 pub use eventually::eventually;
 pub use fleet::Fleet;

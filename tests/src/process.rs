@@ -62,6 +62,14 @@ impl Process {
     }
 }
 
+/// KiB of memory that a process holds.
+#[must_use]
+pub fn resident(id: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("a living process");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("its memory");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();

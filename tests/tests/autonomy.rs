@@ -2,31 +2,11 @@
 
 use std::time::Duration;
 
-use freewheel_tests::fleet::PATIENCE;
 use freewheel_tests::kubectl::Kubectl;
 use freewheel_tests::{Fleet, eventually, http};
 
-const WEB: &str = "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      containers:
-        - {name: web, image: 'hello-http:v1', ports: [{containerPort: 8080}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec:
-  type: NodePort
-  selector: {app: web}
-  ports: [{port: 80, targetPort: 8080, nodePort: 30500}]
-";
+/// Where the web server answers.
+const PORT: u16 = 30500;
 
 /// Each pod's UID and restart count.
 fn pods(kubectl: &Kubectl) -> Vec<String> {
@@ -40,29 +20,17 @@ fn pods(kubectl: &Kubectl) -> Vec<String> {
     lines
 }
 
-fn answers(fleet: &Fleet, node: &str) {
-    eventually(&format!("{node} answers"), PATIENCE, || {
-        match http::get(fleet.node_port(node, 30500), "/") {
-            Ok((200, body)) if body.starts_with("hello from web-") => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    });
-}
-
 #[test]
 fn a_killed_hub_comes_back_with_everything_and_no_pod_is_replaced() {
     let mut fleet = Fleet::with(&["pi-1"]);
-    fleet.push("hello-http", "hello-http:v1");
+    fleet.serve_web(2, PORT, &["pi-1"]);
     let kubectl = fleet.kubectl();
-    kubectl.apply(WEB);
-    fleet.pods_ready(&kubectl, "app=web", 2);
-    answers(&fleet, "pi-1");
     let before = pods(&kubectl);
     kubectl.does(&["create", "configmap", "acknowledged", "--from-literal=a=b"]);
     fleet.kill_hub();
     for _ in 0..20 {
         let (code, _) =
-            http::get(fleet.node_port("pi-1", 30500), "/").expect("an answer without a hub");
+            http::get(fleet.node_port("pi-1", PORT), "/").expect("an answer without a hub");
         assert_eq!(code, 200);
     }
     fleet.start_hub();
@@ -78,11 +46,8 @@ fn a_killed_hub_comes_back_with_everything_and_no_pod_is_replaced() {
 #[test]
 fn a_killed_spoke_brings_its_pods_back_without_a_hub() {
     let mut fleet = Fleet::with(&["pi-1"]);
-    fleet.push("hello-http", "hello-http:v1");
+    fleet.serve_web(2, PORT, &["pi-1"]);
     let kubectl = fleet.kubectl();
-    kubectl.apply(WEB);
-    fleet.pods_ready(&kubectl, "app=web", 2);
-    answers(&fleet, "pi-1");
     let uids = |lines: Vec<String>| -> Vec<String> {
         lines.iter().filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect()
     };
@@ -90,11 +55,11 @@ fn a_killed_spoke_brings_its_pods_back_without_a_hub() {
     fleet.kill_hub();
     fleet.kill_spoke("pi-1");
     assert!(
-        http::get(fleet.node_port("pi-1", 30500), "/").is_err(),
+        http::get(fleet.node_port("pi-1", PORT), "/").is_err(),
         "nothing answers while the spoke is down"
     );
     fleet.start_spoke("pi-1");
-    answers(&fleet, "pi-1");
+    fleet.answers("pi-1", PORT, "hello from web-");
     fleet.start_hub();
     fleet.node_ready("pi-1");
     fleet.pods_ready(&kubectl, "app=web", 2);
@@ -104,10 +69,8 @@ fn a_killed_spoke_brings_its_pods_back_without_a_hub() {
 #[test]
 fn a_silent_spoke_is_unknown_and_nothing_is_evicted() {
     let mut fleet = Fleet::with(&["pi-1"]);
-    fleet.push("hello-http", "hello-http:v1");
+    fleet.serve_web(2, PORT, &["pi-1"]);
     let kubectl = fleet.kubectl();
-    kubectl.apply(WEB);
-    fleet.pods_ready(&kubectl, "app=web", 2);
     let before = pods(&kubectl);
     fleet.kill_spoke("pi-1");
     let condition = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}";

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use freewheel_tests::fleet::PATIENCE;
 use freewheel_tests::kubectl::Kubectl;
-use freewheel_tests::process::Process;
+use freewheel_tests::process::{Process, resident};
 use freewheel_tests::{Fleet, eventually, guests, has, http};
 
 #[test]
@@ -148,29 +148,6 @@ fn too_large(fleet: &Fleet) {
     assert!(grown < 64 << 10, "the hub grew by {grown} KiB");
 }
 
-fn resident(id: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("the hub's status");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("its memory");
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
-}
-
-/// One pod that answers on each node.
-const WEB: &str = "
-apiVersion: v1
-kind: Pod
-metadata: {name: web, labels: {app: web}}
-spec:
-  containers: [{name: web, image: 'hello-http:v1', ports: [{containerPort: 8080}]}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec:
-  type: NodePort
-  selector: {app: web}
-  ports: [{port: 80, targetPort: 8080, nodePort: 30701}]
-";
-
 /// Without a certificate of ours there is nothing but health and version.
 fn strangers(fleet: &Fleet) {
     let nobody = fleet.path("nobody.kubeconfig");
@@ -234,9 +211,7 @@ fn a_spoke_with_wrong_papers_is_told_what_is_wrong() {
 #[test]
 fn another_hub_is_not_talked_to() {
     let mut own = Fleet::with(&["pi-1"]);
-    own.push("hello-http", "hello-http:v1");
-    own.kubectl().apply(WEB);
-    own.pods_ready(&own.kubectl(), "app=web", 1);
+    own.serve_web(1, 30701, &["pi-1"]);
     let other = Fleet::with(&["pi-1"]);
     own.stop_spoke("pi-1");
     let data = own.path("pi-1");
@@ -249,10 +224,7 @@ fn another_hub_is_not_talked_to() {
         let log = process.log();
         if log.contains(&words) { Ok(()) } else { Err(log) }
     });
-    eventually("its pods go on", PATIENCE, || match http::get(own.node_port("pi-1", 30701), "/") {
-        Ok((200, _)) => Ok(()),
-        other => Err(format!("{other:?}")),
-    });
+    own.answers("pi-1", 30701, "hello from web-");
     let doctor =
         Command::new(guests::binary("spoke")).args(["doctor", "--data"]).arg(&data).output();
     let doctor = doctor.expect("spoke doctor");

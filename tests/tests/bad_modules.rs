@@ -32,7 +32,7 @@ fn bad_modules_tell_their_user_and_leave_the_neighbours_alone() {
     fleet.push("kit", "kit:v1");
     let kubectl = fleet.kubectl();
     kubectl.apply(NEIGHBOUR);
-    neighbour_answers(&fleet);
+    fleet.answers("pi-1", 30700, "hello from neighbour");
     let before = restarts(&kubectl);
     unknown_image(&fleet, &kubectl);
     not_a_module(&fleet);
@@ -42,17 +42,8 @@ fn bad_modules_tell_their_user_and_leave_the_neighbours_alone() {
     trap_again_and_again(&kubectl);
     memory(&kubectl);
     endless(&fleet, &kubectl);
-    neighbour_answers(&fleet);
+    fleet.answers("pi-1", 30700, "hello from neighbour");
     assert_eq!(restarts(&kubectl), before, "the neighbour was not restarted");
-}
-
-fn neighbour_answers(fleet: &Fleet) {
-    eventually("the neighbour answers", PATIENCE, || {
-        match http::get(fleet.node_port("pi-1", 30700), "/") {
-            Ok((200, _)) => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    });
 }
 
 fn restarts(kubectl: &Kubectl) -> String {

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use freewheel_tests::fleet::PATIENCE;
-use freewheel_tests::{Fleet, eventually, guests, http};
+use freewheel_tests::{Fleet, eventually, guests};
 
 #[test]
 fn every_example_answers_through_its_node_port() {
@@ -27,21 +27,12 @@ fn every_example_answers_through_its_node_port() {
 
     // Every node answers, whichever runs the pod.
     for node in ["pi-1", "pi-2"] {
-        answers(&fleet, node, 30080, "hello from hello-http-");
-        answers(&fleet, node, 30081, "Written by a sidecar");
+        fleet.answers(node, 30080, "hello from hello-http-");
+        fleet.answers(node, 30081, "Written by a sidecar");
         eventually("tcp-echo echoes", PATIENCE, || echo(&fleet, node));
     }
     let again = kubectl.run(&["apply", "-f", &examples.to_string_lossy()]);
     assert!(again.lines().all(|line| line.ends_with("unchanged")), "{again}");
-}
-
-fn answers(fleet: &Fleet, node: &str, port: u16, part: &str) {
-    eventually(&format!("{node}:{port} answers with {part:?}"), PATIENCE, || {
-        match http::get(fleet.node_port(node, port), "/") {
-            Ok((200, body)) if body.contains(part) => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    });
 }
 
 fn echo(fleet: &Fleet, node: &str) -> Result<(), String> {

@@ -291,12 +291,7 @@ fn expose(fleet: &Fleet, kubectl: &Kubectl) {
     let port = node_port(kubectl, "web");
     assert!((30000..=32767).contains(&port), "{port}");
     for node in ["pi-1", "pi-2"] {
-        eventually("the exposed deployment answers", PATIENCE, || {
-            match http::get(fleet.node_port(node, port), "/") {
-                Ok((200, body)) if body.starts_with("hello from web-") => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
-        });
+        fleet.answers(node, port, "hello from web-");
     }
     let path = "jsonpath={range .items[*]}{.status.podIP}:8080{\"\\n\"}{end}";
     let pods = kubectl.run(&["get", "pods", "-l", "app=web", "-o", path]);
