@@ -238,6 +238,8 @@ fn record_bodies() {
     frozen(&PodCidrV1 { base: Ipv4Addr::new(10, 64, 3, 0), prefix: 24 }, "0a40030018");
     let node = NodeV1 { name: text("pi-7"), domain: text("cluster.local"), heartbeat_seconds: 10 };
     frozen(&node, "0470692d370d636c75737465722e6c6f63616c0a");
+    let storage = StorageV1 { container: text("c"), limit: Some(300), request: None };
+    frozen(&PodStorageV1 { containers: vec![storage] }, "01016301ac0200");
 }
 
 #[test]
