@@ -1,14 +1,19 @@
-//! Content by digest under one folder, and uploads that are not finished yet.
+//! Content by digest under one folder.
 //!
-//! Guarantees: a blob is there whole, synced and under its true digest, or not at all.
+//! Guarantees: a blob is there whole, synced and under its true digest, or not at all. What somebody has
+//! pushed or asked for within the grace period is not collected: in this life of the hub by its own
+//! memory, which no jump of the wall clock changes, and after a start by the file's time.
 
-use std::io;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
 use freewheel_link::digest::Digest;
-use sha2::{Digest as _, Sha256};
-use tokio::io::AsyncWriteExt as _;
+use parking_lot::Mutex;
+
+use crate::durable::{remove, sync_parent};
 
 /// Largest blob in bytes: a Wasm module for a small device is far below.
 pub(crate) const MAX_BLOB: u64 = 256 << 20;
@@ -22,33 +27,43 @@ pub(crate) enum BlobError {
     Digest { named: Digest, found: Digest },
     #[error("there is no such upload")]
     NoUpload,
+    #[error("another request writes to this upload")]
+    Busy,
+    #[error("there are {0} unfinished uploads, which is the most: finish or cancel some")]
+    TooManyUploads(usize),
     #[error("the registry's disk failed")]
     Disk(#[from] io::Error),
+}
+
+/// A blob as the folder shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) digest: Digest,
+    pub(crate) bytes: u64,
+    /// Since it was last pushed or asked for; `None` when that lies in the clock's future.
+    pub(crate) idle: Option<Duration>,
 }
 
 /// The folder.
 #[derive(Debug)]
 pub(crate) struct Blobs {
-    blobs: PathBuf,
-    uploads: PathBuf,
+    dir: PathBuf,
+    /// What was pushed or asked for in this life. Collecting takes the same lock, so a blob that was
+    /// said to be there is not removed a moment later.
+    fresh: Mutex<BTreeMap<Digest, Instant>>,
 }
 
 impl Blobs {
-    /// Opens the folder and drops uploads of an earlier run.
+    /// Opens the folder.
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
-        let (blobs, uploads) = (dir.join("blobs/sha256"), dir.join("uploads"));
-        std::fs::create_dir_all(&blobs)?;
-        match std::fs::remove_dir_all(&uploads) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        std::fs::create_dir_all(&uploads)?;
-        Ok(Self { blobs, uploads })
+        let dir = dir.join("blobs/sha256");
+        std::fs::create_dir_all(&dir)?;
+        Ok(Self { dir, fresh: Mutex::default() })
     }
 
     /// Where a blob is or would be.
     pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
-        self.blobs.join(digest.hex())
+        self.dir.join(digest.hex())
     }
 
     /// Its size, when it is there.
@@ -56,107 +71,81 @@ impl Blobs {
         std::fs::metadata(self.path(digest)).ok().map(|meta| meta.len())
     }
 
-    /// A small blob whole.
-    pub(crate) fn read(&self, digest: &Digest) -> io::Result<Vec<u8>> {
-        std::fs::read(self.path(digest))
-    }
-
-    /// Starts an upload and gives it a name.
-    pub(crate) async fn begin(&self) -> Result<String, BlobError> {
-        let name = format!("{:032x}", fastrand::u128(..));
-        tokio::fs::File::create_new(self.uploads.join(&name)).await?;
-        Ok(name)
-    }
-
-    /// Adds to an upload; answers with its size so far.
-    pub(crate) async fn append(&self, upload: &str, chunk: &Bytes) -> Result<u64, BlobError> {
-        let mut file =
-            match tokio::fs::OpenOptions::new().append(true).open(self.upload(upload)?).await {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Err(BlobError::NoUpload);
-                }
-                other => other?,
-            };
-        let size = file.metadata().await?.len();
-        if MAX_BLOB < size + chunk.len() as u64 {
-            self.cancel(upload).await;
-            return Err(BlobError::TooLarge);
+    /// A blob of up to `most` bytes, whole.
+    pub(crate) fn read(&self, digest: &Digest, most: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(self.path(digest))?.take(most + 1).read_to_end(&mut bytes)?;
+        if most < bytes.len() as u64 {
+            return Err(io::Error::other(format!("the blob {digest} is larger than {most} bytes")));
         }
-        file.write_all(chunk).await?;
-        file.flush().await?;
-        Ok(size + chunk.len() as u64)
+        Ok(bytes)
     }
 
-    /// Ends an upload: its content must have this digest.
-    pub(crate) async fn finish(&self, upload: &str, named: Digest) -> Result<(), BlobError> {
-        let from = self.upload(upload)?;
-        let to = self.path(&named);
-        let outcome = tokio::task::spawn_blocking(move || settle(&from, &to, named)).await;
-        match outcome.map_err(|_| BlobError::Disk(io::Error::other("the disk task died")))? {
-            Err(BlobError::Disk(error)) if error.kind() == io::ErrorKind::NotFound => {
-                Err(BlobError::NoUpload)
+    /// Its size, when it is there; from now on it stays for the grace period.
+    pub(crate) fn refresh(&self, digest: &Digest) -> io::Result<Option<u64>> {
+        let mut fresh = self.fresh.lock();
+        let file = match File::open(self.path(digest)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let size = file.metadata()?.len();
+        fresh.insert(*digest, Instant::now());
+        // For the next life; a disk that takes no times leaves this life's memory.
+        let _ = file.set_modified(SystemTime::now());
+        Ok(Some(size))
+    }
+
+    /// Makes a synced file with this content a blob.
+    pub(crate) fn admit(&self, from: &Path, digest: &Digest) -> io::Result<()> {
+        let to = self.path(digest);
+        {
+            let mut fresh = self.fresh.lock();
+            std::fs::rename(from, &to)?;
+            fresh.insert(*digest, Instant::now());
+        }
+        sync_parent(&to)
+    }
+
+    /// Removes a blob that nobody has pushed or asked for within `grace`; whether it did.
+    pub(crate) fn collect(&self, digest: &Digest, grace: Duration) -> io::Result<bool> {
+        let fresh = self.fresh.lock();
+        if fresh.get(digest).is_some_and(|at| at.elapsed() < grace) {
+            return Ok(false);
+        }
+        remove(&self.path(digest))
+    }
+
+    /// Removes a blob because somebody said so; whether there was one.
+    pub(crate) fn delete(&self, digest: &Digest) -> io::Result<bool> {
+        let mut fresh = self.fresh.lock();
+        fresh.remove(digest);
+        remove(&self.path(digest))
+    }
+
+    /// Gives a blob that is dated in the future today's date, so that its grace period ends some day.
+    pub(crate) fn redate(&self, digest: &Digest) -> io::Result<()> {
+        File::open(self.path(digest))?.set_modified(SystemTime::now())
+    }
+
+    /// Every blob. Files that are none are left alone.
+    pub(crate) fn list(&self) -> io::Result<Vec<Listed>> {
+        let now = SystemTime::now();
+        let mut all = Vec::new();
+        for entry in std::fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let digest = name.to_str().and_then(|hex| format!("sha256:{hex}").parse().ok());
+            // One that goes meanwhile is gone.
+            if let (Some(digest), Ok(meta)) = (digest, entry.metadata()) {
+                let idle = meta.modified().ok().and_then(|at| now.duration_since(at).ok());
+                all.push(Listed { digest, bytes: meta.len(), idle });
             }
-            Err(error) => {
-                self.cancel(upload).await;
-                Err(error)
-            }
-            Ok(()) => Ok(()),
         }
+        Ok(all)
     }
 
-    /// Drops an upload.
-    pub(crate) async fn cancel(&self, upload: &str) {
-        if let Ok(path) = self.upload(upload) {
-            // Gone already is as good.
-            let _ = tokio::fs::remove_file(path).await;
-        }
+    /// Forgets what is older than the grace period anyway.
+    pub(crate) fn forget(&self, grace: Duration) {
+        self.fresh.lock().retain(|_, at| at.elapsed() < grace);
     }
-
-    /// Stores bytes that are in memory.
-    pub(crate) async fn put(&self, content: &Bytes) -> Result<Digest, BlobError> {
-        let digest = Digest::of(content);
-        if self.size(&digest).is_none() {
-            let upload = self.begin().await?;
-            self.append(&upload, content).await?;
-            self.finish(&upload, digest).await?;
-        }
-        Ok(digest)
-    }
-
-    /// An upload's file; a name that we did not give is refused before it meets a path.
-    fn upload(&self, name: &str) -> Result<PathBuf, BlobError> {
-        let ours = name.len() == 32 && name.bytes().all(|b| b.is_ascii_hexdigit());
-        if ours { Ok(self.uploads.join(name)) } else { Err(BlobError::NoUpload) }
-    }
-}
-
-fn settle(from: &Path, to: &Path, named: Digest) -> Result<(), BlobError> {
-    let mut file = std::fs::File::open(from)?;
-    let mut hasher = Sha256::new();
-    io::copy(&mut file, &mut hasher)?;
-    let found = Digest(hasher.finalize().into());
-    if found != named {
-        return Err(BlobError::Digest { named, found });
-    }
-    file.sync_all()?;
-    std::fs::rename(from, to)?;
-    sync_parent(to)?;
-    Ok(())
-}
-
-/// A rename survives a power cut once its folder is synced.
-pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) => std::fs::File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
-/// Replaces a file as a whole, durably.
-pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let fresh = path.with_extension("new");
-    std::fs::write(&fresh, content)?;
-    std::fs::File::open(&fresh)?.sync_all()?;
-    std::fs::rename(&fresh, path)?;
-    sync_parent(path)
 }

@@ -8,7 +8,7 @@
 //! A compiler bug, a bomb of a module or an out-of-memory ends the child and becomes a message for the
 //! pod's user.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -19,6 +19,8 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
+use crate::durable::replace_with;
+
 /// Counts up with every compiler whose artifacts should replace older ones: major·10⁴ + minor·10² + patch.
 pub const BUILD: u32 = 480_008;
 
@@ -26,6 +28,12 @@ pub const BUILD: u32 = 480_008;
 const MEMORY_LIMIT: u64 = 4 << 30;
 /// CPU seconds of the child.
 const CPU_LIMIT: u64 = 240;
+/// Longest message of a child, in characters: a module may be able to make it say anything.
+const MAX_MESSAGE: usize = 2000;
+/// Exit code of a child that refuses the module; every other one is trouble that may pass.
+const REFUSED: i32 = 1;
+/// Exit code of a child that met trouble of the hub's.
+const TROUBLE: i32 = 3;
 /// Wall time that the parent waits.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// zstd level: 3 gives a third of the size at the disk's speed.
@@ -54,13 +62,41 @@ pub enum CompileError {
     /// The child was ended by its limits or died.
     #[error("the compiler did not finish: {0}")]
     Died(String),
+    /// The child met trouble of the hub's, such as a full disk.
+    #[error("the hub's compiler failed: {0}")]
+    Trouble(String),
     /// Disk or process trouble on the hub.
     #[error("the hub could not run its compiler")]
     Hub(#[from] io::Error),
 }
 
-/// Compiles in a child process.
+impl CompileError {
+    /// What the child exits with: the parent keeps a refusal for good, and tries again after anything else.
+    #[must_use]
+    pub const fn exit_code(&self) -> i32 {
+        match self {
+            Self::Profile(_) | Self::Refused(_) => REFUSED,
+            Self::Died(_) | Self::Trouble(_) | Self::Hub(_) => TROUBLE,
+        }
+    }
+}
+
+/// Compiles in a child process. A failure leaves nothing behind.
 pub(crate) async fn compile(
+    program: &Path,
+    component: &Path,
+    artifact: &Path,
+    profile: &str,
+) -> Result<Made, CompileError> {
+    let outcome = spawn(program, component, artifact, profile).await;
+    if outcome.is_err() {
+        // What a child that was killed had written; gone already is as good.
+        let _ = std::fs::remove_file(artifact.with_extension("new"));
+    }
+    outcome
+}
+
+async fn spawn(
     program: &Path,
     component: &Path,
     artifact: &Path,
@@ -84,9 +120,10 @@ pub(crate) async fn compile(
         return serde_json::from_slice(&output.stdout)
             .map_err(|e| CompileError::Died(format!("it said nonsense: {e}")));
     }
-    let said: String = String::from_utf8_lossy(&output.stderr).trim().chars().take(2000).collect();
+    let said = bounded(String::from_utf8_lossy(&output.stderr).trim());
     match output.status.code() {
-        Some(1) if !said.is_empty() => Err(CompileError::Refused(said)),
+        Some(REFUSED) if !said.is_empty() => Err(CompileError::Refused(said)),
+        Some(TROUBLE) => Err(CompileError::Trouble(said)),
         _ => Err(CompileError::Died(format!("{}, {said}", output.status))),
     }
 }
@@ -118,15 +155,22 @@ pub(crate) fn compile_here(
     let parsed = Profile::parse(profile).map_err(|_| unknown())?;
     let config = freewheel_spoke_engine::compiler_config(&parsed).map_err(|_| unknown())?;
     let engine = wasmtime::Engine::new(&config).map_err(|_| unknown())?;
+    // The compiler takes a component as a whole and gives its code as a whole; not both at once.
     let bytes = std::fs::read(component)?;
-    let made =
-        engine.precompile_component(&bytes).map_err(|e| CompileError::Refused(format!("{e:#}")))?;
-    write_durably(artifact, &zstd::encode_all(made.as_slice(), ZSTD_LEVEL)?)?;
+    let made = engine
+        .precompile_component(&bytes)
+        .map_err(|e| CompileError::Refused(bounded(&format!("{e:#}"))))?;
+    drop(bytes);
+    replace_with(artifact, |file| {
+        let mut packed = zstd::Encoder::new(file, ZSTD_LEVEL)?;
+        packed.write_all(&made)?;
+        packed.finish()
+    })?;
     Ok(Made { digest: Digest::of(&made).to_string(), size: made.len() as u64, build: BUILD })
 }
 
-fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    crate::blobs::replace(path, bytes)
+fn bounded(text: &str) -> String {
+    text.chars().take(MAX_MESSAGE).collect()
 }
 
 /// The program to spawn: the running hub itself.
@@ -170,5 +214,37 @@ mod tests {
         let known = Profile::candidates()[0].key();
         assert!(matches!(compile_here(&known, &component, &out), Err(CompileError::Refused(_))));
         assert!(!out.exists());
+    }
+
+    #[test]
+    fn a_full_disk_is_no_refusal_of_the_module() {
+        let dir = tempfile::tempdir().unwrap();
+        let component = dir.path().join("c.wasm");
+        std::fs::write(&component, wat::parse_str(EMPTY).unwrap()).unwrap();
+        std::os::unix::fs::symlink("/dev/full", dir.path().join("out.new")).unwrap();
+        let known = Profile::candidates()[0].key();
+        let outcome = compile_here(&known, &component, &dir.path().join("out.zst")).unwrap_err();
+        assert_eq!(outcome.exit_code(), TROUBLE, "{outcome}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left of it");
+    }
+
+    /// A program that says and exits what it is told stands for the compiler.
+    #[tokio::test]
+    async fn only_a_refusal_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("compiler");
+        let artifact = dir.path().join("out.zst");
+        for (code, kept) in [(1, true), (3, false), (101, false)] {
+            let half = artifact.with_extension("new");
+            let text = format!("#!/bin/sh\ntouch {}\necho no >&2\nexit {code}\n", half.display());
+            let copy = dir.path().join("text");
+            std::fs::write(&copy, text).unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(&copy, mode).unwrap();
+            std::fs::rename(&copy, &program).unwrap();
+            let outcome = compile(&program, Path::new("c"), &artifact, "p").await.unwrap_err();
+            assert_eq!(matches!(outcome, CompileError::Refused(_)), kept, "{code}: {outcome}");
+            assert!(!half.exists(), "what the child left is removed");
+        }
     }
 }

@@ -8,23 +8,33 @@
 //!
 //! ```text
 //! reference  what an `image:` says
-//! blobs      content by digest, uploads in progress
+//! blobs      content by digest
+//! uploads    content on its way in
+//! manifest   what a manifest stands on
 //! tags       names and what they stand for, durable
 //! inspect    is it a component, and which world does it export
-//! registry   the OCI distribution API over both
+//! registry   the OCI distribution API over all of these
 //! compile    the bounded child process, and what runs inside it
+//! compiled   what it made, for every profile
+//! collector  gives back the disk that nobody uses any more
+//! durable    files that are whole or not there
 //! sign       the fleet root and the hub's signing key
 //! modules    all together, as the gateway sees it (hub-api's `Images`)
 //! ```
 
 mod blobs;
+mod collector;
 pub mod compile;
+mod compiled;
+mod durable;
 mod inspect;
+mod manifest;
 mod modules;
 pub mod reference;
 mod registry;
 mod sign;
 mod tags;
+mod uploads;
 
 pub use modules::{Modules, OpenError, Options};
 pub use sign::FleetRoot;

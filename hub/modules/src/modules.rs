@@ -1,25 +1,40 @@
 //! All together: what an image stands for, and its artifact for a spoke.
+//!
+//! Guarantees: a spoke that waits for a module waits for no more than the compilation that is under way and
+//! one per known profile: what is compiled ahead of time stands in line once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_hub_api::images::{Artifact, ImageProblem, Images};
 use freewheel_link::digest::Digest;
-use parking_lot::Mutex;
+use freewheel_spoke_engine::Profile;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
-use tracing::{info, warn};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
 
-use crate::blobs::{Blobs, replace};
-use crate::compile::{self, BUILD, CompileError, Made};
+use crate::blobs::Blobs;
+use crate::collector::{self, Limits};
+use crate::compile::{self, CompileError, Made};
+use crate::compiled::Compiled;
 use crate::reference::Reference;
-use crate::sign::{FleetRoot, Signer};
+use crate::sign::{FleetRoot, Signer, unix_now};
 use crate::tags::Tags;
+use crate::uploads::Uploads;
 
 /// Profiles that are compiled for at a push; more would let strangers fill the disk.
 const MAX_PROFILES: usize = 64;
+
+/// Manifests whose module is validated at the same time.
+const INSPECTIONS: usize = 2;
+
+/// How often unused files are looked for.
+const COLLECT_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// Where things are and what compiles.
 pub struct Options {
@@ -50,10 +65,15 @@ pub struct Modules {
 
 pub(crate) struct Inner {
     pub(crate) blobs: Blobs,
+    pub(crate) uploads: Uploads,
     pub(crate) tags: Tags,
-    compiled: PathBuf,
+    pub(crate) compiled: Compiled,
+    /// Held for reading while a manifest comes, for writing while a blob is deleted by hand.
+    pub(crate) registering: RwLock<()>,
+    pub(crate) inspections: Semaphore,
     compiler: PathBuf,
-    signer: Signer,
+    root: FleetRoot,
+    signer: Mutex<Arc<Signer>>,
     changed: watch::Sender<u64>,
     profiles: Mutex<BTreeSet<String>>,
     /// What cannot be compiled stays so until this hub's compiler changes.
@@ -74,14 +94,16 @@ impl Modules {
 
     fn open_in(options: Options) -> io::Result<Self> {
         let Options { dir, compiler, root } = options;
-        let compiled = dir.join("compiled");
-        std::fs::create_dir_all(&compiled)?;
         let inner = Inner {
             blobs: Blobs::open(&dir)?,
+            uploads: Uploads::open(&dir)?,
             tags: Tags::open(&dir)?,
-            compiled,
+            compiled: Compiled::open(&dir)?,
+            registering: RwLock::default(),
+            inspections: Semaphore::new(INSPECTIONS),
             compiler,
-            signer: Signer::new(&root)?,
+            signer: Mutex::new(Arc::new(Signer::new(&root, unix_now())?)),
+            root,
             changed: watch::Sender::new(0),
             profiles: Mutex::default(),
             refused: Mutex::default(),
@@ -90,21 +112,65 @@ impl Modules {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// Gives back what nobody uses any more: now, and every hour until `stop`.
+    pub async fn tend(&self, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(COLLECT_EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let work = async {
+            loop {
+                tick.tick().await;
+                self.collect().await;
+            }
+        };
+        // A run that is under way ends by itself, or with the process: every step of it is whole.
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = work => {}
+        }
+    }
+
+    async fn collect(&self) {
+        let inner = self.inner.clone();
+        let run =
+            tokio::task::spawn_blocking(move || collector::collect(&inner, &Limits::USUAL)).await;
+        match run.map_err(io::Error::other).and_then(|freed| freed) {
+            Ok(freed) if freed == collector::Freed::default() => debug!("nothing to collect"),
+            Ok(freed) => info!(
+                blobs = freed.blobs,
+                uploads = freed.uploads,
+                compiled = freed.compiled,
+                bytes = freed.bytes,
+                "unused modules collected"
+            ),
+            Err(error) => {
+                warn!(error = &error as &dyn std::error::Error, "unused modules are not collected");
+            }
+        }
+    }
+
     /// Some tag stands for something else now: compile it for all known profiles and tell.
     pub(crate) fn pushed(&self, component: Digest) {
         self.inner.changed.send_modify(|count| *count += 1);
         let profiles: Vec<String> = self.inner.profiles.lock().iter().cloned().collect();
         for profile in profiles {
-            self.warm(component, profile);
+            self.warm(vec![component], profile);
         }
     }
 
-    /// Compiles ahead of the first use; a failure is kept and told to whoever asks for it.
-    fn warm(&self, component: Digest, profile: String) {
+    /// Some tag stands for nothing any more.
+    pub(crate) fn untagged(&self) {
+        self.inner.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Compiles ahead of the first use, one after the other; a failure is kept and told to whoever asks for it.
+    fn warm(&self, components: Vec<Digest>, profile: String) {
         let modules = self.clone();
         tokio::spawn(async move {
-            if let Err(error) = modules.made(&component, &profile).await {
-                warn!(%component, profile, %error, "module cannot be compiled ahead of time");
+            for component in components {
+                if let Err(error) = modules.made(&component, &profile).await {
+                    warn!(%component, profile, %error, "module cannot be compiled ahead of time");
+                }
             }
         });
     }
@@ -116,12 +182,13 @@ impl Modules {
         profile: &str,
     ) -> Result<(Made, PathBuf), CompileError> {
         let inner = &self.inner;
-        // The profile becomes part of a path: only what the engine knows may.
-        freewheel_spoke_engine::Profile::parse(profile)
-            .map_err(|_| CompileError::Profile(profile.to_owned()))?;
-        let path = inner.compiled.join(format!("{}-{profile}-{BUILD}.zst", component.hex()));
-        let note = path.with_extension("json");
-        if let Some(made) = read_note(&note, &path) {
+        // The profile becomes part of a path, and the compiler makes code of its own version only.
+        Profile::parse(profile)
+            .ok()
+            .filter(Profile::is_current)
+            .ok_or_else(|| CompileError::Profile(profile.to_owned()))?;
+        let path = inner.compiled.path(component, profile);
+        if let Some(made) = inner.compiled.note(&path) {
             return Ok((made, path));
         }
         let _turn = inner
@@ -129,7 +196,7 @@ impl Modules {
             .acquire()
             .await
             .map_err(|_| CompileError::Died("the hub is stopping".into()))?;
-        if let Some(made) = read_note(&note, &path) {
+        if let Some(made) = inner.compiled.note(&path) {
             return Ok((made, path));
         }
         let known = (*component, profile.to_owned());
@@ -139,7 +206,7 @@ impl Modules {
         match compile::compile(&inner.compiler, &inner.blobs.path(component), &path, profile).await
         {
             Ok(made) => {
-                replace(&note, &serde_json::to_vec(&made).map_err(io::Error::other)?)?;
+                inner.compiled.write_note(&path, &made)?;
                 info!(%component, profile, bytes = made.size, "module compiled");
                 Ok((made, path))
             }
@@ -152,11 +219,24 @@ impl Modules {
     }
 }
 
-fn read_note(note: &Path, artifact: &Path) -> Option<Made> {
-    // The note is written after the artifact, so it never speaks of one that is not there; somebody may
-    // have tidied up by hand, though.
-    let made = serde_json::from_slice(&std::fs::read(note).ok()?).ok()?;
-    artifact.exists().then_some(made)
+impl Inner {
+    /// The key that signs now.
+    fn signer(&self) -> Arc<Signer> {
+        let now = unix_now();
+        let mut signer = self.signer.lock();
+        if signer.is_ageing(now) {
+            match Signer::new(&self.root, now) {
+                Ok(fresh) => *signer = Arc::new(fresh),
+                Err(error) => warn!(%error, "the signing key cannot be renewed"),
+            }
+        }
+        signer.clone()
+    }
+
+    /// Refusals of components that are not here any more.
+    pub(crate) fn forget_refusals(&self) {
+        self.refused.lock().retain(|(component, _), _| self.blobs.size(component).is_some());
+    }
 }
 
 #[async_trait]
@@ -215,7 +295,7 @@ impl Images for Modules {
             .map_err(|_| problem(&CompileError::Died("a digest is unreadable".into())))?;
         let compressed =
             std::fs::metadata(&path).map_err(|e| problem(&CompileError::Hub(e)))?.len();
-        let envelope = self.inner.signer.sign(*component, profile, made.build, digest, made.size);
+        let envelope = self.inner.signer().sign(*component, profile, made.build, digest, made.size);
         Ok(Artifact { envelope, path, compressed })
     }
 
@@ -223,13 +303,12 @@ impl Images for Modules {
         let fresh = {
             let mut profiles = self.inner.profiles.lock();
             profiles.len() < MAX_PROFILES
-                && freewheel_spoke_engine::Profile::parse(profile).is_ok()
+                && Profile::parse(profile).is_ok_and(|profile| profile.is_current())
                 && profiles.insert(profile.to_owned())
         };
         if fresh {
-            for component in self.inner.tags.components() {
-                self.warm(component, profile.to_owned());
-            }
+            let components = self.inner.tags.book().tagged().into_iter().collect();
+            self.warm(components, profile.to_owned());
         }
     }
 }

@@ -1,71 +1,52 @@
 //! The OCI distribution API (spec 1.1) over blobs and tags: what `hub push`, `oras` and `wkg` speak.
 //!
-//! Served: `GET /v2/`, blobs (HEAD, GET, POST, PATCH, PUT), manifests (HEAD, GET, PUT, DELETE), `tags/list`.
-//! A manifest is taken only when exactly one of its layers is a Wasm component with an entry.
+//! ```text
+//! GET    /v2/
+//! HEAD   GET    DELETE          /v2/NAME/blobs/DIGEST         content: whole or a range, from the disk
+//! POST                          /v2/NAME/blobs/uploads/       uploads: also in one request, or by mount
+//! GET    PATCH  PUT    DELETE   /v2/NAME/blobs/uploads/ID     uploads
+//! HEAD   GET    PUT    DELETE   /v2/NAME/manifests/TAG|DIGEST manifests
+//! GET                           /v2/NAME/tags/list            manifests
+//! ```
+//!
+//! A manifest is taken only when exactly one of its layers is a Wasm component with an entry, and when all
+//! that it names is here. Memory holds one piece of a blob, on its way in or out, whatever its size.
 
-use std::convert::Infallible;
+mod content;
+mod manifests;
+mod range;
+mod refusal;
+mod uploads;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use freewheel_link::digest::Digest;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body::Body;
-use http_body_util::{BodyExt as _, Full, Limited, combinators::UnsyncBoxBody};
-use serde_json::{Value, json};
+use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 
-use crate::blobs::BlobError;
-use crate::inspect::inspect;
-use crate::modules::Modules;
-use crate::reference::{is_repository, is_tag};
-use crate::tags::{Manifest, TagError};
+use crate::modules::{Inner, Modules};
+use crate::reference::is_repository;
+use refusal::{Refusal, refuse};
 
-/// Largest manifest in bytes (the distribution spec asks for 4 MiB at least).
-const MAX_MANIFEST: usize = 4 << 20;
+/// Bytes of a blob that are held in memory at a time.
+const PIECE: usize = 64 << 10;
 
-/// Media types of a layer that is a module (CNCF Wasm layout, and what `oras` users write).
-const MODULE_TYPES: [&str; 2] = ["application/wasm", "application/vnd.wasm.content.layer.v1+wasm"];
+/// How long a refused request's body is read on, so that the client comes to read the answer: with
+/// HTTP/1.1 it would see a reset connection instead.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// Body of the registry's answers.
-pub type RegistryBody = UnsyncBoxBody<Bytes, Infallible>;
+pub type RegistryBody = UnsyncBoxBody<Bytes, io::Error>;
 
-/// An error of the distribution spec.
-struct Refusal {
-    status: StatusCode,
-    code: &'static str,
-    message: String,
-}
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-fn refuse(status: StatusCode, code: &'static str, message: impl Into<String>) -> Refusal {
-    Refusal { status, code, message: message.into() }
-}
+/// Body of a request.
+trait Upload: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin {}
 
-impl From<BlobError> for Refusal {
-    fn from(error: BlobError) -> Self {
-        let text = error.to_string();
-        match error {
-            BlobError::TooLarge => refuse(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID", text),
-            BlobError::Digest { .. } => refuse(StatusCode::BAD_REQUEST, "DIGEST_INVALID", text),
-            BlobError::NoUpload => refuse(StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", text),
-            BlobError::Disk(source) => {
-                refuse(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", format!("{text}: {source}"))
-            }
-        }
-    }
-}
-
-impl From<TagError> for Refusal {
-    fn from(error: TagError) -> Self {
-        match error {
-            TagError::TooMany => {
-                refuse(StatusCode::INSUFFICIENT_STORAGE, "DENIED", error.to_string())
-            }
-            TagError::Disk(source) => refuse(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "UNKNOWN",
-                format!("the registry's disk failed: {source}"),
-            ),
-        }
-    }
-}
+impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin> Upload for B {}
 
 /// What a path asks for.
 enum Route<'a> {
@@ -110,65 +91,57 @@ impl Modules {
         B: Body<Data = Bytes> + Send + Unpin,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let (head, body) = request.into_parts();
+        let (head, mut body) = request.into_parts();
         let outcome = match Route::of(head.uri.path()) {
-            Some(route) => self.route(&head, route, body).await,
+            Some(route) => self.route(&head, route, &mut body).await,
             None => Err(refuse(
                 StatusCode::NOT_FOUND,
                 "NAME_INVALID",
                 "there is no such path, or no such name of a repository",
             )),
         };
-        outcome.unwrap_or_else(|refusal| {
-            let body = json!({"errors": [{"code": refusal.code, "message": refusal.message}]});
-            let mut response = answer(refusal.status, body.to_string().into());
-            response
-                .headers_mut()
-                .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
-            response
-        })
+        match outcome {
+            Ok(response) => response,
+            Err(refusal) => {
+                read_on(&mut body).await;
+                refusal.answer()
+            }
+        }
     }
 
-    async fn route<B>(
+    async fn route<B: Upload>(
         &self,
         head: &http::request::Parts,
         route: Route<'_>,
-        body: B,
-    ) -> Result<Response<RegistryBody>, Refusal>
-    where
-        B: Body<Data = Bytes> + Send + Unpin,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let method = &head.method;
-        let read = method == Method::GET || method == Method::HEAD;
-        match route {
-            Route::Root if read => Ok(answer(StatusCode::OK, Bytes::from_static(b"{}"))),
-            Route::Tags(name) if read => self.tags(name),
-            Route::Manifest(name, reference) if read => self.get_manifest(name, reference),
-            Route::Manifest(name, reference) if method == Method::PUT => {
-                self.put_manifest(name, reference, content_type(head), body).await
+        body: &mut B,
+    ) -> Result<Response<RegistryBody>, Refusal> {
+        let read = head.method == Method::GET || head.method == Method::HEAD;
+        match (route, &head.method) {
+            (Route::Root, _) if read => Ok(answer(StatusCode::OK, Bytes::from_static(b"{}"))),
+            (Route::Tags(name), _) if read => self.tags(name),
+            (Route::Manifest(name, reference), _) if read => {
+                self.get_manifest(head, name, reference).await
             }
-            Route::Manifest(name, reference) if method == Method::DELETE => {
-                self.delete_manifest(name, reference)
+            (Route::Manifest(name, reference), &Method::PUT) => {
+                self.put_manifest(head, name, reference, body).await
             }
-            Route::Blob(digest) if read => self.get_blob(digest, method == Method::HEAD).await,
-            Route::NewUpload(name) if method == Method::POST => {
+            (Route::Manifest(name, reference), &Method::DELETE) => {
+                self.delete_manifest(name, reference).await
+            }
+            (Route::Blob(digest), _) if read => self.get_blob(head, digest).await,
+            (Route::Blob(digest), &Method::DELETE) => self.delete_blob(digest).await,
+            (Route::NewUpload(name), &Method::POST) => {
                 self.new_upload(name, head.uri.query(), body).await
             }
-            Route::Upload(name, upload) if method == Method::PATCH => {
-                self.patch_upload(name, upload, body).await
+            (Route::Upload(name, upload), &Method::GET) => self.upload_status(name, upload),
+            (Route::Upload(name, upload), &Method::PATCH) => {
+                self.patch_upload(head, name, upload, body).await
             }
-            Route::Upload(name, upload) if method == Method::PUT => {
-                let digest = wanted_digest(head.uri.query())?.ok_or_else(|| {
-                    refuse(
-                        StatusCode::BAD_REQUEST,
-                        "DIGEST_INVALID",
-                        "the digest= parameter is missing",
-                    )
-                })?;
-                self.finish_upload(name, upload, digest, body).await
+            (Route::Upload(name, upload), &Method::PUT) => {
+                self.put_upload(head, name, upload, body).await
             }
-            _ => Err(refuse(
+            (Route::Upload(_, upload), &Method::DELETE) => self.cancel_upload(upload).await,
+            (_, method) => Err(refuse(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "UNSUPPORTED",
                 format!("{method} is not served here"),
@@ -176,241 +149,54 @@ impl Modules {
         }
     }
 
-    fn tags(&self, name: &str) -> Result<Response<RegistryBody>, Refusal> {
-        let tags = self.inner.tags.list(name).ok_or_else(|| unknown_name(name))?;
-        Ok(answer(StatusCode::OK, json!({"name": name, "tags": tags}).to_string().into()))
-    }
-
-    fn get_manifest(&self, name: &str, reference: &str) -> Result<Response<RegistryBody>, Refusal> {
-        let unknown = || {
-            refuse(
-                StatusCode::NOT_FOUND,
-                "MANIFEST_UNKNOWN",
-                format!("{name} has no manifest {reference}"),
-            )
-        };
-        let manifest = self.inner.tags.get(name, reference).ok_or_else(unknown)?;
-        let digest: Digest = manifest.digest.parse().map_err(|_| unknown())?;
-        let bytes = self.inner.blobs.read(&digest).map_err(BlobError::from)?;
-        let mut response = answer(StatusCode::OK, bytes.into());
-        set(&mut response, header::CONTENT_TYPE, &manifest.media_type);
-        set(&mut response, digest_header(), &manifest.digest);
-        Ok(response)
-    }
-
-    fn delete_manifest(
+    /// Work on the disk, where no other request waits for it.
+    async fn on_disk<T, E>(
         &self,
-        name: &str,
-        reference: &str,
-    ) -> Result<Response<RegistryBody>, Refusal> {
-        if !self.inner.tags.remove(name, reference)? {
-            return Err(refuse(
-                StatusCode::NOT_FOUND,
-                "MANIFEST_UNKNOWN",
-                format!("{name} has no manifest {reference}"),
-            ));
-        }
-        Ok(answer(StatusCode::ACCEPTED, Bytes::new()))
-    }
-
-    async fn put_manifest<B>(
-        &self,
-        name: &str,
-        reference: &str,
-        media_type: String,
-        body: B,
-    ) -> Result<Response<RegistryBody>, Refusal>
+        work: impl FnOnce(&Arc<Inner>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
     where
-        B: Body<Data = Bytes> + Send + Unpin,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        T: Send + 'static,
+        E: From<io::Error> + Send + 'static,
     {
-        let invalid = |why: String| refuse(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", why);
-        if !is_tag(reference) && reference.parse::<Digest>().is_err() {
-            return Err(invalid(format!("{reference:?} is neither a tag nor a digest")));
+        let inner = self.inner.clone();
+        match tokio::task::spawn_blocking(move || work(&inner)).await {
+            Ok(outcome) => outcome,
+            Err(died) => Err(io::Error::other(died).into()),
         }
-        let bytes = Limited::new(body, MAX_MANIFEST)
-            .collect()
-            .await
-            .map_err(|e| invalid(format!("cannot be read: {e}")))?
-            .to_bytes();
-        let digest = Digest::of(&bytes);
-        if reference.parse::<Digest>().is_ok_and(|named| named != digest) {
-            return Err(refuse(
-                StatusCode::BAD_REQUEST,
-                "DIGEST_INVALID",
-                format!("the manifest's digest is {digest}"),
-            ));
-        }
-        let manifest: Value =
-            serde_json::from_slice(&bytes).map_err(|e| invalid(format!("it is no JSON: {e}")))?;
-        let component = self.component_of(&manifest)?;
-        self.inner.blobs.put(&bytes).await?;
-        let entry =
-            Manifest { digest: digest.to_string(), media_type, component: component.to_string() };
-        self.inner.tags.put(name, reference, &entry)?;
-        self.pushed(component);
-        let mut response = answer(StatusCode::CREATED, Bytes::new());
-        set(&mut response, header::LOCATION, &format!("/v2/{name}/manifests/{digest}"));
-        set(&mut response, digest_header(), &entry.digest);
-        Ok(response)
-    }
-
-    /// The one layer that is a module, checked from the outside in.
-    fn component_of(&self, manifest: &Value) -> Result<Digest, Refusal> {
-        let invalid = |why: String| refuse(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", why);
-        let layers = manifest.get("layers").and_then(Value::as_array);
-        let modules: Vec<&Value> = layers
-            .into_iter()
-            .flatten()
-            .filter(|layer| {
-                layer["mediaType"].as_str().is_some_and(|kind| MODULE_TYPES.contains(&kind))
-            })
-            .collect();
-        let [module] = modules.as_slice() else {
-            return Err(invalid(format!(
-                "a module's manifest has exactly one layer of the type application/wasm; this one has {}",
-                modules.len()
-            )));
-        };
-        let digest: Digest = module["digest"]
-            .as_str()
-            .unwrap_or_default()
-            .parse()
-            .map_err(|e| invalid(format!("{e}")))?;
-        if self.inner.blobs.size(&digest).is_none() {
-            return Err(refuse(
-                StatusCode::NOT_FOUND,
-                "MANIFEST_BLOB_UNKNOWN",
-                format!("push the blob {digest} first"),
-            ));
-        }
-        let bytes = self.inner.blobs.read(&digest).map_err(BlobError::from)?;
-        inspect(&bytes).map_err(|why| invalid(format!("the layer cannot run as a pod: {why}")))?;
-        Ok(digest)
-    }
-
-    async fn get_blob(&self, digest: &str, head: bool) -> Result<Response<RegistryBody>, Refusal> {
-        let unknown =
-            || refuse(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", format!("there is no blob {digest}"));
-        let parsed: Digest = digest.parse().map_err(|_| unknown())?;
-        let size = self.inner.blobs.size(&parsed).ok_or_else(unknown)?;
-        let body = if head {
-            Bytes::new()
-        } else {
-            tokio::fs::read(self.inner.blobs.path(&parsed)).await.map_err(BlobError::from)?.into()
-        };
-        let mut response = answer(StatusCode::OK, body);
-        set(&mut response, header::CONTENT_TYPE, "application/octet-stream");
-        set(&mut response, header::CONTENT_LENGTH, &size.to_string());
-        set(&mut response, digest_header(), digest);
-        Ok(response)
-    }
-
-    async fn new_upload<B>(
-        &self,
-        name: &str,
-        query: Option<&str>,
-        body: B,
-    ) -> Result<Response<RegistryBody>, Refusal>
-    where
-        B: Body<Data = Bytes> + Send + Unpin,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let upload = self.inner.blobs.begin().await?;
-        if let Some(digest) = wanted_digest(query)? {
-            return self.finish_upload(name, &upload, digest, body).await;
-        }
-        Ok(accepted(name, &upload, 0))
-    }
-
-    async fn patch_upload<B>(
-        &self,
-        name: &str,
-        upload: &str,
-        body: B,
-    ) -> Result<Response<RegistryBody>, Refusal>
-    where
-        B: Body<Data = Bytes> + Send + Unpin,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let size = self.take(upload, body).await?;
-        Ok(accepted(name, upload, size))
-    }
-
-    async fn finish_upload<B>(
-        &self,
-        name: &str,
-        upload: &str,
-        digest: Digest,
-        body: B,
-    ) -> Result<Response<RegistryBody>, Refusal>
-    where
-        B: Body<Data = Bytes> + Send + Unpin,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        self.take(upload, body).await?;
-        self.inner.blobs.finish(upload, digest).await?;
-        let mut response = answer(StatusCode::CREATED, Bytes::new());
-        set(&mut response, header::LOCATION, &format!("/v2/{name}/blobs/{digest}"));
-        set(&mut response, digest_header(), &digest.to_string());
-        Ok(response)
-    }
-
-    /// Streams a body into an upload, one frame in memory at a time.
-    async fn take<B>(&self, upload: &str, mut body: B) -> Result<u64, Refusal>
-    where
-        B: Body<Data = Bytes> + Send + Unpin,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let mut size = self.inner.blobs.append(upload, &Bytes::new()).await?;
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|e| {
-                refuse(StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID", e.into().to_string())
-            })?;
-            if let Ok(chunk) = frame.into_data() {
-                size = self.inner.blobs.append(upload, &chunk).await?;
-            }
-        }
-        Ok(size)
     }
 }
 
-fn accepted(name: &str, upload: &str, size: u64) -> Response<RegistryBody> {
-    let mut response = answer(StatusCode::ACCEPTED, Bytes::new());
-    set(&mut response, header::LOCATION, &format!("/v2/{name}/blobs/uploads/{upload}"));
-    set(&mut response, header::RANGE, &format!("0-{}", size.saturating_sub(1)));
+/// Reads what is left of a body into nothing, for a while.
+async fn read_on<B: Upload>(body: &mut B) {
+    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+    // Whoever has more to send than this sees a connection that ends.
+    let _ = tokio::time::timeout(LINGER, rest).await;
+}
+
+/// The value of a query's parameter, its percent signs resolved as far as digests have any.
+fn parameter(query: Option<&str>, name: &str) -> Option<String> {
+    let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    let value = pairs.into_iter().find_map(|(key, value)| (key == name).then_some(value))?;
+    Some(value.replace("%3A", ":").replace("%3a", ":"))
+}
+
+fn answer(status: StatusCode, body: Bytes) -> Response<RegistryBody> {
+    let body = Full::new(body).map_err(|never| match never {}).boxed_unsync();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
     response
 }
 
-fn wanted_digest(query: Option<&str>) -> Result<Option<Digest>, Refusal> {
-    let Some(raw) =
-        query.into_iter().flat_map(|q| q.split('&')).find_map(|pair| pair.strip_prefix("digest="))
-    else {
-        return Ok(None);
-    };
-    let text = raw.replace("%3A", ":").replace("%3a", ":");
-    text.parse()
-        .map(Some)
-        .map_err(|e| refuse(StatusCode::BAD_REQUEST, "DIGEST_INVALID", format!("{e}")))
-}
-
-fn content_type(head: &http::request::Parts) -> String {
-    let given = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    given.unwrap_or("application/vnd.oci.image.manifest.v1+json").to_owned()
-}
-
-fn unknown_name(name: &str) -> Refusal {
-    refuse(StatusCode::NOT_FOUND, "NAME_UNKNOWN", format!("there is no repository {name}"))
+/// An answer without a body, about a blob or manifest that is in its place now.
+fn created(location: &str, digest: &freewheel_link::digest::Digest) -> Response<RegistryBody> {
+    let mut response = answer(StatusCode::CREATED, Bytes::new());
+    set(&mut response, header::LOCATION, location);
+    set(&mut response, digest_header(), &digest.to_string());
+    response
 }
 
 fn digest_header() -> header::HeaderName {
     header::HeaderName::from_static("docker-content-digest")
-}
-
-fn answer(status: StatusCode, body: Bytes) -> Response<RegistryBody> {
-    let mut response = Response::new(Full::new(body).boxed_unsync());
-    *response.status_mut() = status;
-    response
 }
 
 fn set(response: &mut Response<RegistryBody>, name: header::HeaderName, value: &str) {
@@ -420,5 +206,9 @@ fn set(response: &mut Response<RegistryBody>, name: header::HeaderName, value: &
     }
 }
 
+fn text_of<'a>(head: &'a http::request::Parts, name: &header::HeaderName) -> Option<&'a str> {
+    head.headers.get(name)?.to_str().ok()
+}
+
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

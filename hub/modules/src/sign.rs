@@ -49,11 +49,16 @@ pub(crate) struct Signer {
 
 impl Signer {
     /// A fresh key for this run of the hub: what is never stored cannot be stolen from the disk.
-    pub(crate) fn new(root: &FleetRoot) -> io::Result<Self> {
+    pub(crate) fn new(root: &FleetRoot, now: u64) -> io::Result<Self> {
         let (_, key) = fresh()?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let cert = root.certify(&key, now + SIGNER_SECONDS);
         Ok(Self { key, cert })
+    }
+
+    /// Whether it is time for a new one: a hub runs for longer than a key is valid, and its clock may have
+    /// been set since.
+    pub(crate) fn is_ageing(&self, now: u64) -> bool {
+        self.cert.not_after < now + SIGNER_SECONDS / 2
     }
 
     /// Signs what is known of an artifact.
@@ -77,6 +82,11 @@ impl Signer {
             signature,
         }
     }
+}
+
+/// Unix time in seconds.
+pub(crate) fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn public(key: &Ed25519KeyPair) -> PublicKey {
@@ -107,7 +117,7 @@ fn key_at(path: &Path) -> io::Result<Ed25519KeyPair> {
                 std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
             file.write_all(&bytes)?;
             file.sync_all()?;
-            crate::blobs::sync_parent(path)?;
+            crate::durable::sync_parent(path)?;
             Ok(key)
         }
         Err(error) => Err(error),
@@ -120,6 +130,15 @@ mod tests {
     use freewheel_link::artifact::Untrusted;
 
     #[test]
+    fn a_hub_that_runs_on_gets_a_new_key_in_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = FleetRoot::open(&dir.path().join("root")).unwrap();
+        let signer = Signer::new(&root, 1000).unwrap();
+        assert!(!signer.is_ageing(1000) && !signer.is_ageing(1000 + SIGNER_SECONDS / 2));
+        assert!(signer.is_ageing(1001 + SIGNER_SECONDS / 2), "long before a spoke would refuse it");
+    }
+
+    #[test]
     fn a_spoke_takes_what_the_hub_signed_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let root = FleetRoot::open(&dir.path().join("root")).unwrap();
@@ -127,7 +146,7 @@ mod tests {
         assert_eq!(root.public(), again.public());
         let bytes = b"native code";
         let component = Digest::of(b"component");
-        let envelope = Signer::new(&root).unwrap().sign(
+        let envelope = Signer::new(&root, unix_now()).unwrap().sign(
             component,
             "p",
             1,

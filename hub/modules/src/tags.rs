@@ -1,14 +1,17 @@
 //! Names and what they stand for: `repository → tag → manifest → component`, in one small file.
+//!
+//! Guarantees: what is read is on the disk. Readers never wait for a writer's disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use freewheel_link::digest::Digest;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
-use crate::blobs::replace;
+use crate::durable::replace;
 
 /// Most tags in one registry; each is a line in the file that is rewritten at a push.
 const MAX_TAGS: usize = 100_000;
@@ -24,12 +27,39 @@ pub(crate) struct Manifest {
     pub(crate) component: String,
 }
 
-#[derive(Default, Serialize, Deserialize)]
-struct Book {
+/// Everything at one moment.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Book {
     /// Version of this file's format.
     version: u32,
-    /// By repository, then by tag or manifest digest.
-    repositories: BTreeMap<String, BTreeMap<String, Manifest>>,
+    /// By repository, then by tag or manifest digest. A change copies one repository.
+    repositories: BTreeMap<String, Arc<BTreeMap<String, Manifest>>>,
+}
+
+impl Book {
+    /// Every manifest once, with its component.
+    pub(crate) fn manifests(&self) -> BTreeSet<(Digest, Digest)> {
+        let all = self.repositories.values().flat_map(|entries| entries.values());
+        all.filter_map(|one| Some((one.digest.parse().ok()?, one.component.parse().ok()?)))
+            .collect()
+    }
+
+    /// Every component that some tag stands for.
+    pub(crate) fn tagged(&self) -> BTreeSet<Digest> {
+        let all = self.repositories.values().flat_map(|entries| entries.iter());
+        all.filter(|(name, _)| is_tag(name))
+            .filter_map(|(_, manifest)| manifest.component.parse().ok())
+            .collect()
+    }
+
+    fn len(&self) -> usize {
+        self.repositories.values().map(|entries| entries.len()).sum()
+    }
+}
+
+/// A digest has a colon, a tag none.
+fn is_tag(name: &str) -> bool {
+    !name.contains(':')
 }
 
 /// Why a tag was not written.
@@ -44,7 +74,8 @@ pub(crate) enum TagError {
 /// The file and what is in it.
 pub(crate) struct Tags {
     path: PathBuf,
-    book: Mutex<Book>,
+    writing: Mutex<()>,
+    book: RwLock<Arc<Book>>,
 }
 
 impl Tags {
@@ -66,7 +97,12 @@ impl Tags {
             );
             return Err(io::Error::other(text));
         }
-        Ok(Self { path, book: Mutex::new(book) })
+        Ok(Self { path, writing: Mutex::default(), book: RwLock::new(Arc::new(book)) })
+    }
+
+    /// Everything as it is now.
+    pub(crate) fn book(&self) -> Arc<Book> {
+        self.book.read().clone()
     }
 
     /// Points a tag, and the manifest's own digest, at a manifest; durable before it returns.
@@ -76,68 +112,56 @@ impl Tags {
         name: &str,
         manifest: &Manifest,
     ) -> Result<(), TagError> {
-        let mut book = self.book.lock();
-        let before = book.repositories.get(repository).cloned();
-        if MAX_TAGS <= book.repositories.values().map(BTreeMap::len).sum() {
-            return Err(TagError::TooMany);
-        }
-        let entries = book.repositories.entry(repository.to_owned()).or_default();
+        let _writing = self.writing.lock();
+        let mut book = Book::clone(&self.book());
+        let entries = Arc::make_mut(book.repositories.entry(repository.to_owned()).or_default());
         entries.insert(name.to_owned(), manifest.clone());
         entries.insert(manifest.digest.clone(), manifest.clone());
-        if let Err(error) = self.write(&book) {
-            // What is not on disk is not so.
-            match before {
-                Some(before) => book.repositories.insert(repository.to_owned(), before),
-                None => book.repositories.remove(repository),
-            };
-            return Err(error.into());
+        if MAX_TAGS < book.len() {
+            return Err(TagError::TooMany);
         }
-        Ok(())
+        Ok(self.publish(book)?)
     }
 
-    /// Takes a tag or digest away; whether there was one.
+    /// Takes a tag away, or a manifest by its digest together with every tag that stands for it; whether
+    /// there was one.
     pub(crate) fn remove(&self, repository: &str, name: &str) -> Result<bool, TagError> {
-        let mut book = self.book.lock();
+        let _writing = self.writing.lock();
+        let mut book = Book::clone(&self.book());
         let Some(entries) = book.repositories.get_mut(repository) else { return Ok(false) };
-        let Some(gone) = entries.remove(name) else { return Ok(false) };
-        if let Err(error) = self.write(&book) {
-            book.repositories
-                .entry(repository.to_owned())
-                .or_default()
-                .insert(name.to_owned(), gone);
-            return Err(error.into());
+        if !entries.contains_key(name) {
+            return Ok(false);
         }
+        let entries = Arc::make_mut(entries);
+        if is_tag(name) {
+            entries.remove(name);
+        } else {
+            entries.retain(|_, manifest| manifest.digest != name);
+        }
+        if entries.is_empty() {
+            book.repositories.remove(repository);
+        }
+        self.publish(book)?;
         Ok(true)
     }
 
     /// What a tag or manifest digest stands for.
     pub(crate) fn get(&self, repository: &str, name: &str) -> Option<Manifest> {
-        self.book.lock().repositories.get(repository)?.get(name).cloned()
+        self.book.read().repositories.get(repository)?.get(name).cloned()
     }
 
     /// Tags of a repository, sorted; `None` when there is no such repository.
     pub(crate) fn list(&self, repository: &str) -> Option<Vec<String>> {
-        let book = self.book.lock();
+        let book = self.book();
         let entries = book.repositories.get(repository)?;
-        Some(entries.keys().filter(|name| !name.contains(':')).cloned().collect())
+        Some(entries.keys().filter(|name| is_tag(name)).cloned().collect())
     }
 
-    /// Every component that some tag stands for.
-    pub(crate) fn components(&self) -> Vec<Digest> {
-        let book = self.book.lock();
-        let mut all: Vec<Digest> = book
-            .repositories
-            .values()
-            .flat_map(BTreeMap::values)
-            .filter_map(|manifest| manifest.component.parse().ok())
-            .collect();
-        all.sort_unstable();
-        all.dedup();
-        all
-    }
-
-    fn write(&self, book: &Book) -> io::Result<()> {
-        replace(&self.path, &serde_json::to_vec(book).map_err(io::Error::other)?)
+    /// What is not on disk is not so: first the file, then the readers.
+    fn publish(&self, book: Book) -> io::Result<()> {
+        replace(&self.path, &serde_json::to_vec(&book).map_err(io::Error::other)?)?;
+        *self.book.write() = Arc::new(book);
+        Ok(())
     }
 }
 
@@ -145,25 +169,62 @@ impl Tags {
 mod tests {
     use super::*;
 
+    fn manifest(name: &str) -> Manifest {
+        Manifest {
+            digest: Digest::of(name.as_bytes()).to_string(),
+            media_type: "x".into(),
+            component: Digest::of(b"c").to_string(),
+        }
+    }
+
     #[test]
     fn tags_survive_a_restart_and_a_newer_format_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let digest = Digest::of(b"m").to_string();
-        let manifest = Manifest {
-            digest: digest.clone(),
-            media_type: "x".into(),
-            component: Digest::of(b"c").to_string(),
-        };
+        let manifest = manifest("m");
         let tags = Tags::open(dir.path()).unwrap();
         tags.put("team/hello", "v1", &manifest).unwrap();
         let again = Tags::open(dir.path()).unwrap();
         assert_eq!(again.get("team/hello", "v1"), Some(manifest.clone()));
-        assert_eq!(again.get("team/hello", &digest), Some(manifest));
+        assert_eq!(again.get("team/hello", &manifest.digest), Some(manifest));
         assert_eq!(again.list("team/hello"), Some(vec!["v1".to_owned()]));
-        assert_eq!(again.components(), [Digest::of(b"c")]);
+        assert_eq!(again.book().tagged(), BTreeSet::from([Digest::of(b"c")]));
         assert!(again.remove("team/hello", "v1").unwrap());
         assert_eq!(again.get("team/hello", "v1"), None);
         std::fs::write(dir.path().join("tags.json"), r#"{"version":2,"repositories":{}}"#).unwrap();
         assert!(Tags::open(dir.path()).is_err());
+    }
+
+    #[test]
+    fn a_tag_goes_alone_and_a_manifest_takes_its_tags_along() {
+        let dir = tempfile::tempdir().unwrap();
+        let tags = Tags::open(dir.path()).unwrap();
+        let (one, two) = (manifest("one"), manifest("two"));
+        for (name, manifest) in [("v1", &one), ("stable", &one), ("v2", &two)] {
+            tags.put("app", name, manifest).unwrap();
+        }
+        tags.put("other", "v1", &one).unwrap();
+        assert!(tags.remove("app", "stable").unwrap());
+        assert!(!tags.remove("app", "stable").unwrap());
+        assert_eq!(tags.get("app", &one.digest), Some(one.clone()), "the manifest stays");
+        assert!(tags.remove("app", &one.digest).unwrap());
+        assert_eq!(tags.list("app"), Some(vec!["v2".to_owned()]));
+        assert_eq!(tags.list("other"), Some(vec!["v1".to_owned()]), "another repository");
+        assert!(tags.remove("app", &two.digest).unwrap());
+        assert_eq!(tags.list("app"), None, "nothing is left of it");
+        assert_eq!(Tags::open(dir.path()).unwrap().list("app"), None);
+    }
+
+    #[test]
+    fn what_does_not_reach_the_disk_is_not_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let tags = Tags::open(dir.path()).unwrap();
+        tags.put("app", "v1", &manifest("one")).unwrap();
+        for _ in 0..2 {
+            std::os::unix::fs::symlink("/dev/full", dir.path().join("tags.new")).unwrap();
+            assert!(matches!(tags.put("app", "v2", &manifest("two")), Err(TagError::Disk(_))));
+        }
+        std::os::unix::fs::symlink("/dev/full", dir.path().join("tags.new")).unwrap();
+        assert!(matches!(tags.remove("app", "v1"), Err(TagError::Disk(_))));
+        assert_eq!(tags.list("app"), Some(vec!["v1".to_owned()]));
     }
 }

@@ -1,96 +1,287 @@
 //! What a pusher may rely on.
 
 use freewheel_hub_api::images::Images as _;
+use freewheel_link::digest::Digest;
+use http::HeaderMap;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::modules::Options;
 use crate::sign::FleetRoot;
 
-const PROGRAM: &str = r#"(component
-    (core module $m (func (export "run") (result i32) i32.const 0))
+mod deleting;
+mod reading;
+
+/// A module that can be started; each name gives another one.
+pub(crate) fn module(name: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(component
+    (core module $m (@custom "name of it" "{name}") (func (export "run") (result i32) i32.const 0))
     (core instance $i (instantiate $m))
     (func $run (result (result)) (canon lift (core func $i "run")))
     (instance $run-i (export "run" (func $run)))
-    (export "wasi:cli/run@0.2.0" (instance $run-i)))"#;
+    (export "wasi:cli/run@0.2.0" (instance $run-i)))"#
+    );
+    wat::parse_str(text).unwrap()
+}
 
-fn modules(dir: &std::path::Path) -> Modules {
+pub(crate) fn modules(dir: &std::path::Path) -> Modules {
     let root = FleetRoot::open(&dir.join("root")).unwrap();
     Modules::open(Options { dir: dir.to_path_buf(), compiler: "/bin/false".into(), root }).unwrap()
 }
 
-async fn call(
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// Bytes of the largest piece that it came in.
+    pub(crate) largest: usize,
+}
+
+impl Answer {
+    #[track_caller]
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).unwrap_or_else(|| panic!("no {name} in {self:?}")).to_str().unwrap()
+    }
+
+    pub(crate) fn code(&self) -> String {
+        let body: Value = serde_json::from_slice(&self.body).unwrap();
+        body["errors"][0]["code"].as_str().unwrap().to_owned()
+    }
+
+    /// The status, and the code that the distribution spec has for it.
+    pub(crate) fn refusal(&self) -> (u16, String) {
+        (self.status.as_u16(), self.code())
+    }
+}
+
+pub(crate) async fn ask(modules: &Modules, request: Request<Full<Bytes>>) -> Answer {
+    let response = modules.serve(request).await;
+    let (head, mut body) = response.into_parts();
+    let (mut whole, mut largest) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let piece = frame.unwrap().into_data().unwrap();
+        largest = largest.max(piece.len());
+        whole.extend_from_slice(&piece);
+    }
+    Answer { status: head.status, headers: head.headers, body: whole.into(), largest }
+}
+
+pub(crate) async fn call(
     modules: &Modules,
     method: Method,
     path: &str,
     body: impl Into<Bytes>,
-) -> (StatusCode, String, Option<String>) {
+) -> Answer {
     let request = Request::builder().method(method).uri(path).body(Full::new(body.into())).unwrap();
-    let response = modules.serve(request).await;
-    let location =
-        response.headers().get(header::LOCATION).map(|value| value.to_str().unwrap().to_owned());
-    let status = response.status();
-    let body = response.into_body().collect().await.unwrap().to_bytes();
-    (status, String::from_utf8_lossy(&body).into_owned(), location)
+    ask(modules, request).await
 }
+
+pub(crate) async fn delete(modules: &Modules, path: &str) {
+    let answer = call(modules, Method::DELETE, path, "").await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{path}: {answer:?}");
+}
+
+pub(crate) async fn upload(modules: &Modules, name: &str, content: &[u8]) -> Digest {
+    let digest = Digest::of(content);
+    let path = format!("/v2/{name}/blobs/uploads/?digest={digest}");
+    let answer = call(modules, Method::POST, &path, content.to_vec()).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+    digest
+}
+
+/// What a push made.
+#[derive(Debug)]
+pub(crate) struct Pushed {
+    pub(crate) manifest: Digest,
+    pub(crate) component: Digest,
+}
+
+const CONFIG: &[u8] = b"{}";
 
 fn manifest(layer: Digest) -> String {
-    json!({"schemaVersion": 2, "layers": [{"mediaType": "application/wasm", "digest": layer.to_string(), "size": 1}]}).to_string()
+    let config = Digest::of(CONFIG).to_string();
+    json!({
+        "schemaVersion": 2,
+        "config": {"mediaType": "application/vnd.wasm.config.v0+json", "digest": config, "size": 2},
+        "layers": [{"mediaType": "application/wasm", "digest": layer.to_string(), "size": 1}],
+    })
+    .to_string()
 }
 
-async fn push(modules: &Modules, name: &str, tag: &str, module: Vec<u8>) -> (StatusCode, String) {
-    let digest = Digest::of(&module);
-    let (status, body, _) =
-        call(modules, Method::POST, &format!("/v2/{name}/blobs/uploads/?digest={digest}"), module)
-            .await;
-    assert_eq!(status, StatusCode::CREATED, "{body}");
-    let (status, body, _) =
-        call(modules, Method::PUT, &format!("/v2/{name}/manifests/{tag}"), manifest(digest)).await;
-    (status, body)
+async fn push_as_is(modules: &Modules, name: &str, tag: &str, module: &[u8]) -> Answer {
+    upload(modules, name, CONFIG).await;
+    let digest = upload(modules, name, module).await;
+    call(modules, Method::PUT, &format!("/v2/{name}/manifests/{tag}"), manifest(digest)).await
+}
+
+pub(crate) async fn push(modules: &Modules, name: &str, tag: &str, module: Vec<u8>) -> Pushed {
+    let component = upload(modules, name, &module).await;
+    self::tag(modules, name, tag, component).await
+}
+
+/// A manifest over a module that is here.
+pub(crate) async fn tag(modules: &Modules, name: &str, tag: &str, component: Digest) -> Pushed {
+    upload(modules, name, CONFIG).await;
+    let path = format!("/v2/{name}/manifests/{tag}");
+    let answer = call(modules, Method::PUT, &path, manifest(component)).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+    Pushed { manifest: answer.header("docker-content-digest").parse().unwrap(), component }
+}
+
+fn uploads_in(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let all = std::fs::read_dir(dir.join("uploads")).unwrap();
+    all.map(|entry| entry.unwrap().path()).collect()
 }
 
 #[tokio::test]
 async fn what_was_pushed_is_resolved_and_read_back() {
     let dir = tempfile::tempdir().unwrap();
     let modules = modules(dir.path());
-    let module = wat::parse_str(PROGRAM).unwrap();
-    let digest = Digest::of(&module);
-    assert_eq!(push(&modules, "team/hello", "v1", module).await.0, StatusCode::CREATED);
-    assert_eq!(modules.resolve("team/hello:v1").unwrap(), digest);
-    let (status, body, _) = call(&modules, Method::GET, "/v2/team/hello/tags/list", "").await;
-    assert_eq!((status, body.as_str()), (StatusCode::OK, r#"{"name":"team/hello","tags":["v1"]}"#));
+    let pushed = push(&modules, "team/hello", "v1", module("hello")).await;
+    assert_eq!(modules.resolve("team/hello:v1").unwrap(), pushed.component);
+    let tags = call(&modules, Method::GET, "/v2/team/hello/tags/list", "").await;
     assert_eq!(
-        call(&modules, Method::HEAD, &format!("/v2/team/hello/blobs/{digest}"), "").await.0,
-        StatusCode::OK
+        (tags.status, &tags.body[..]),
+        (StatusCode::OK, &br#"{"name":"team/hello","tags":["v1"]}"#[..])
     );
-    let (status, body, _) = call(&modules, Method::GET, "/v2/team/hello/manifests/v1", "").await;
-    assert_eq!((status, body), (StatusCode::OK, manifest(digest)));
+    let path = "/v2/team/hello/manifests/v1";
+    let found = call(&modules, Method::GET, path, "").await;
+    assert_eq!(found.body, manifest(pushed.component));
+    let head = call(&modules, Method::HEAD, path, "").await;
+    assert_eq!(head.header("content-length"), found.body.len().to_string());
+    assert!(head.body.is_empty());
+    assert!(uploads_in(dir.path()).is_empty(), "nothing is left of the uploads");
 }
 
 #[tokio::test]
 async fn an_upload_in_chunks_is_checked_against_its_digest() {
     let dir = tempfile::tempdir().unwrap();
     let modules = modules(dir.path());
-    let (status, _, location) = call(&modules, Method::POST, "/v2/a/blobs/uploads/", "").await;
-    assert_eq!(status, StatusCode::ACCEPTED);
-    let upload = location.unwrap();
-    assert_eq!(call(&modules, Method::PATCH, &upload, "hello ").await.0, StatusCode::ACCEPTED);
+    let begun = call(&modules, Method::POST, "/v2/a/blobs/uploads/", "").await;
+    assert_eq!(begun.status, StatusCode::ACCEPTED);
+    let upload = begun.header("location").to_owned();
+    let first = call(&modules, Method::PATCH, &upload, "hello ").await;
+    assert_eq!((first.status, first.header("range")), (StatusCode::ACCEPTED, "0-5"));
+    let asked = call(&modules, Method::GET, &upload, "").await;
+    assert_eq!((asked.status, asked.header("range")), (StatusCode::NO_CONTENT, "0-5"));
     let wrong = format!("{upload}?digest={}", Digest::of(b"hello moon"));
-    let (status, body, _) = call(&modules, Method::PUT, &wrong, "world").await;
-    assert_eq!(status, StatusCode::BAD_REQUEST);
-    assert!(body.contains("DIGEST_INVALID"), "{body}");
-    assert_eq!(call(&modules, Method::PATCH, &upload, "x").await.0, StatusCode::NOT_FOUND);
+    let refused = call(&modules, Method::PUT, &wrong, "world").await;
+    assert_eq!(refused.refusal(), (400, "DIGEST_INVALID".to_owned()));
+    let gone = call(&modules, Method::PATCH, &upload, "x").await;
+    assert_eq!(gone.refusal(), (404, "BLOB_UPLOAD_UNKNOWN".to_owned()));
+    assert!(uploads_in(dir.path()).is_empty());
+}
+
+#[tokio::test]
+async fn pieces_come_in_order_and_in_any_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let modules = modules(dir.path());
+    let begun = call(&modules, Method::POST, "/v2/a/blobs/uploads/", "").await;
+    let upload = begun.header("location").to_owned();
+    let content: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
+    let send = async |from: usize, to: usize| {
+        let request = Request::patch(&upload)
+            .header("content-range", format!("{from}-{}", to - 1))
+            .body(Full::new(Bytes::copy_from_slice(&content[from..to])))
+            .unwrap();
+        ask(&modules, request).await
+    };
+    assert_eq!(send(0, 100_000).await.status, StatusCode::ACCEPTED);
+    let skipped = send(200_000, 300_000).await;
+    assert_eq!(skipped.refusal(), (416, "BLOB_UPLOAD_INVALID".to_owned()));
+    assert_eq!(skipped.header("range"), "0-99999", "where to go on");
+    assert_eq!(skipped.header("location"), upload);
+    assert_eq!(send(100_000, 700_000).await.status, StatusCode::ACCEPTED);
+    let digest = Digest::of(&content);
+    let rest = Bytes::copy_from_slice(&content[700_000..]);
+    let done = call(&modules, Method::PUT, &format!("{upload}?digest={digest}"), rest).await;
+    assert_eq!(done.status, StatusCode::CREATED);
+    let found = call(&modules, Method::GET, done.header("location"), "").await;
+    assert!(found.body == content);
+}
+
+#[tokio::test]
+async fn an_upload_may_be_cancelled_and_one_that_fails_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let modules = modules(dir.path());
+    let begun = call(&modules, Method::POST, "/v2/a/blobs/uploads/", "").await;
+    let upload = begun.header("location").to_owned();
+    let cancelled = call(&modules, Method::DELETE, &upload, "").await;
+    assert_eq!(cancelled.status, StatusCode::NO_CONTENT);
+    let gone = call(&modules, Method::DELETE, &upload, "").await;
+    assert_eq!(gone.refusal(), (404, "BLOB_UPLOAD_UNKNOWN".to_owned()));
+    let path = format!("/v2/a/blobs/uploads/?digest={}", Digest::of(b"other"));
+    let wrong = call(&modules, Method::POST, &path, "content").await;
+    assert_eq!(wrong.refusal(), (400, "DIGEST_INVALID".to_owned()));
+    assert!(uploads_in(dir.path()).is_empty());
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let modules = modules(dir.path());
+    let begun = call(&modules, Method::POST, "/v2/a/blobs/uploads/", "").await;
+    let upload = begun.header("location").to_owned();
+    // What is written to this upload finds a full disk.
+    let file = uploads_in(dir.path()).remove(0);
+    std::fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink("/dev/full", &file).unwrap();
+    let full = call(&modules, Method::PATCH, &upload, "content").await;
+    assert_eq!(full.refusal(), (507, "UNAVAILABLE".to_owned()));
+    assert!(String::from_utf8_lossy(&full.body).contains("disk is full"), "{full:?}");
+    assert!(uploads_in(dir.path()).is_empty());
+
+    let layer = module("layer");
+    std::os::unix::fs::symlink("/dev/full", dir.path().join("tags.new")).unwrap();
+    let full = push_as_is(&modules, "a", "v1", &layer).await;
+    assert_eq!(full.refusal(), (507, "UNAVAILABLE".to_owned()));
+    assert!(modules.resolve("a:v1").is_err(), "what is not on the disk is not so");
+    push(&modules, "a", "v1", layer).await;
+}
+
+#[tokio::test]
+async fn a_blob_that_is_here_is_mounted_and_any_other_is_uploaded() {
+    let dir = tempfile::tempdir().unwrap();
+    let modules = modules(dir.path());
+    let digest = upload(&modules, "a", b"content").await;
+    let path = format!("/v2/b/blobs/uploads/?mount={digest}&from=a");
+    let mounted = call(&modules, Method::POST, &path, "").await;
+    assert_eq!(mounted.status, StatusCode::CREATED);
+    assert_eq!(mounted.header("location"), format!("/v2/b/blobs/{digest}"));
+    let path = format!("/v2/b/blobs/uploads/?mount={}&from=a", Digest::of(b"other"));
+    let begun = call(&modules, Method::POST, &path, "").await;
+    assert_eq!(begun.status, StatusCode::ACCEPTED);
+    assert!(begun.header("location").starts_with("/v2/b/blobs/uploads/"));
+}
+
+#[tokio::test]
+async fn a_manifest_comes_after_all_that_it_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let modules = modules(dir.path());
+    let layer = upload(&modules, "a", &module("a")).await;
+    let early = call(&modules, Method::PUT, "/v2/a/manifests/v1", manifest(layer)).await;
+    assert_eq!(early.refusal(), (404, "MANIFEST_BLOB_UNKNOWN".to_owned()));
+    upload(&modules, "a", CONFIG).await;
+    let whole = call(&modules, Method::PUT, "/v2/a/manifests/v1", manifest(layer)).await;
+    assert_eq!(whole.status, StatusCode::CREATED);
 }
 
 #[tokio::test]
 async fn a_file_that_is_no_module_is_refused_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     let modules = modules(dir.path());
-    let (status, body) = push(&modules, "a", "v1", b"#!/bin/sh\n".to_vec()).await;
-    assert_eq!(status, StatusCode::BAD_REQUEST);
-    assert!(body.contains("not a WebAssembly file"), "{body}");
-    let (status, body) = push(&modules, "a", "v1", wat::parse_str("(module)").unwrap()).await;
-    assert_eq!(status, StatusCode::BAD_REQUEST);
-    assert!(body.contains("core module"), "{body}");
+    let cases = [
+        (b"#!/bin/sh\n".to_vec(), "not a WebAssembly file"),
+        (wat::parse_str("(module)").unwrap(), "core module"),
+    ];
+    for (file, part) in cases {
+        let refused = push_as_is(&modules, "a", "v1", &file).await;
+        assert_eq!(refused.refusal(), (400, "MANIFEST_INVALID".to_owned()));
+        assert!(String::from_utf8_lossy(&refused.body).contains(part), "{refused:?}");
+    }
     assert_eq!(modules.resolve("a:v1").unwrap_err().reason, "ErrImagePull");
 }
 
@@ -101,14 +292,16 @@ async fn hostile_names_and_uploads_reach_no_file() {
     for path in [
         "/v2/../x/manifests/v1",
         "/v2/a/blobs/uploads/../../tags.json",
+        "/v2/a/blobs/uploads/..",
         "/v2/a/blobs/sha256:..",
         "/v2/A/tags/list",
     ] {
-        for method in [Method::GET, Method::PUT, Method::PATCH] {
-            let (status, _, _) = call(&modules, method, path, "x").await;
-            assert!(status.is_client_error(), "{path}: {status}");
+        for method in [Method::GET, Method::PUT, Method::PATCH, Method::DELETE] {
+            let answer = call(&modules, method, path, "x").await;
+            assert!(answer.status.is_client_error(), "{path}: {answer:?}");
         }
     }
+    assert!(dir.path().join("uploads").is_dir());
 }
 
 #[test]

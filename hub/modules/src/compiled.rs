@@ -1,0 +1,164 @@
+//! Compiled modules on the hub's disk: `<component>-<profile>-<build>.zst`, and beside it a note in JSON.
+//!
+//! Guarantees: a note is written after its artifact and removed before it, so a note never speaks of an
+//! artifact that is not whole.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use freewheel_link::digest::Digest;
+use freewheel_spoke_engine::Profile;
+
+use crate::compile::{BUILD, Made};
+use crate::durable::{remove, replace};
+
+/// Everything of one compilation in the folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    /// The files' common name.
+    pub(crate) stem: String,
+    /// What was compiled.
+    pub(crate) component: Digest,
+    /// Whether this hub's compiler and engine settings made it.
+    pub(crate) current: bool,
+    /// Whether artifact and note are there.
+    pub(crate) whole: bool,
+    /// Bytes of its files.
+    pub(crate) bytes: u64,
+    /// Since its newest file was written; zero where the clock does not know.
+    pub(crate) idle: Duration,
+}
+
+/// The folder.
+pub(crate) struct Compiled {
+    dir: PathBuf,
+}
+
+impl Compiled {
+    /// Opens the folder and drops halves of an earlier run: nobody goes on with them.
+    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
+        let dir = dir.join("compiled");
+        std::fs::create_dir_all(&dir)?;
+        let compiled = Self { dir };
+        for half in compiled.list()?.iter().filter(|found| !found.whole) {
+            compiled.remove(&half.stem)?;
+        }
+        Ok(compiled)
+    }
+
+    /// Where this build's artifact is or would be.
+    pub(crate) fn path(&self, component: &Digest, profile: &str) -> PathBuf {
+        self.dir.join(format!("{}-{profile}-{BUILD}.zst", component.hex()))
+    }
+
+    /// What is known of an artifact that is there.
+    pub(crate) fn note(&self, artifact: &Path) -> Option<Made> {
+        let made = serde_json::from_slice(&std::fs::read(note_of(artifact)).ok()?).ok()?;
+        // Somebody may have tidied up by hand.
+        artifact.exists().then_some(made)
+    }
+
+    /// Makes an artifact known.
+    pub(crate) fn write_note(&self, artifact: &Path, made: &Made) -> io::Result<()> {
+        replace(&note_of(artifact), &serde_json::to_vec(made).map_err(io::Error::other)?)
+    }
+
+    /// Everything in the folder. Files that are not ours are left alone.
+    pub(crate) fn list(&self) -> io::Result<Vec<Listed>> {
+        let now = SystemTime::now();
+        let mut files: BTreeMap<String, Files> = BTreeMap::new();
+        for entry in std::fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let (Some((stem, extension)), Ok(meta)) =
+                (name.to_str().and_then(|name| name.rsplit_once('.')), entry.metadata())
+            else {
+                continue;
+            };
+            let idle = meta.modified().ok().and_then(|at| now.duration_since(at).ok());
+            let found = files.entry(stem.to_owned()).or_default();
+            found.artifact |= extension == "zst";
+            found.note |= extension == "json";
+            found.bytes += meta.len();
+            let idle = idle.unwrap_or_default();
+            found.idle = Some(found.idle.map_or(idle, |newest| newest.min(idle)));
+        }
+        let named = files.into_iter().filter_map(|(stem, files)| {
+            let (component, current) = read_stem(&stem)?;
+            let whole = files.artifact && files.note;
+            let idle = files.idle.unwrap_or_default();
+            Some(Listed { stem, component, current, whole, bytes: files.bytes, idle })
+        });
+        Ok(named.collect())
+    }
+
+    /// Removes one compilation; whether there was one.
+    pub(crate) fn remove(&self, stem: &str) -> io::Result<bool> {
+        let mut removed = false;
+        for extension in ["json", "zst", "new"] {
+            removed |= remove(&self.dir.join(format!("{stem}.{extension}")))?;
+        }
+        Ok(removed)
+    }
+}
+
+#[derive(Default)]
+struct Files {
+    artifact: bool,
+    note: bool,
+    bytes: u64,
+    idle: Option<Duration>,
+}
+
+fn note_of(artifact: &Path) -> PathBuf {
+    artifact.with_extension("json")
+}
+
+/// The component, and whether this hub would make the same file today.
+fn read_stem(stem: &str) -> Option<(Digest, bool)> {
+    let (hex, rest) = stem.split_once('-')?;
+    let (profile, build) = rest.rsplit_once('-')?;
+    let component = format!("sha256:{hex}").parse().ok()?;
+    let build: u32 = build.parse().ok()?;
+    let known = Profile::parse(profile).is_ok_and(|profile| profile.is_current());
+    Some((component, known && build == BUILD))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_what_this_hub_would_make() {
+        let profile = Profile::candidates()[0].key();
+        let (component, hex) = (Digest::of(b"c"), Digest::of(b"c").hex());
+        let read = |rest: &str| read_stem(&format!("{hex}-{rest}"));
+        assert_eq!(read(&format!("{profile}-{BUILD}")), Some((component, true)));
+        assert_eq!(read(&format!("{profile}-470001")), Some((component, false)));
+        assert_eq!(read(&format!("47-x86_64-guard4g-1-{BUILD}")), Some((component, false)));
+        assert_eq!(read(&format!("1-vax-{BUILD}")), Some((component, false)));
+        assert_eq!(read_stem("README"), None);
+        assert_eq!(read(&format!("{profile}-x")), None, "no build at the end");
+    }
+
+    #[test]
+    fn halves_of_an_earlier_run_go_at_the_start_and_wholes_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let profile = Profile::candidates()[0].key();
+        let compiled = Compiled::open(dir.path()).unwrap();
+        let whole = compiled.path(&Digest::of(b"whole"), &profile);
+        let half = compiled.path(&Digest::of(b"half"), &profile);
+        let begun = compiled.path(&Digest::of(b"begun"), &profile).with_extension("new");
+        let made = Made { digest: Digest::of(b"x").to_string(), size: 1, build: BUILD };
+        for path in [&whole, &half, &begun, &compiled.dir.join("somebody.else")] {
+            std::fs::write(path, b"x").unwrap();
+        }
+        compiled.write_note(&whole, &made).unwrap();
+        let again = Compiled::open(dir.path()).unwrap();
+        assert_eq!(again.note(&whole), Some(made));
+        assert!(!half.exists() && !begun.exists());
+        assert!(compiled.dir.join("somebody.else").exists(), "not ours");
+    }
+}

@@ -1,0 +1,122 @@
+//! A manifest as it is pushed: which blobs it stands on, and which of them is the module.
+
+use freewheel_link::digest::Digest;
+use serde::Deserialize;
+
+/// Largest manifest in bytes (the distribution spec asks for 4 MiB at least).
+pub(crate) const MAX_MANIFEST: usize = 4 << 20;
+
+/// Most layers: a module has one, and each is looked for on the disk.
+const MAX_LAYERS: usize = 1000;
+
+/// Media types of a layer that is a module (CNCF Wasm layout, and what `oras` users write).
+const MODULE_TYPES: [&str; 2] = ["application/wasm", "application/vnd.wasm.content.layer.v1+wasm"];
+
+/// What matters here of an OCI image manifest.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ImageManifest {
+    #[serde(default)]
+    config: Option<Descriptor>,
+    #[serde(default)]
+    layers: Vec<Descriptor>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Descriptor {
+    #[serde(default, rename = "mediaType")]
+    media_type: String,
+    #[serde(default)]
+    digest: String,
+    /// A layer that says where else it is need not be here.
+    #[serde(default)]
+    urls: Vec<String>,
+}
+
+/// Why a manifest is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BadManifest {
+    #[error("it is no image manifest: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("a manifest has {MAX_LAYERS} layers at most")]
+    TooManyLayers,
+    #[error(
+        "a module's manifest has exactly one layer of the type application/wasm; this one has {0}"
+    )]
+    Modules(usize),
+    #[error(transparent)]
+    Digest(#[from] freewheel_link::digest::NotADigest),
+}
+
+impl ImageManifest {
+    /// Reads it.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, BadManifest> {
+        let manifest: Self = serde_json::from_slice(bytes)?;
+        if MAX_LAYERS < manifest.layers.len() {
+            return Err(BadManifest::TooManyLayers);
+        }
+        Ok(manifest)
+    }
+
+    /// The one layer that is a module.
+    pub(crate) fn component(&self) -> Result<Digest, BadManifest> {
+        let modules: Vec<&Descriptor> = self
+            .layers
+            .iter()
+            .filter(|layer| MODULE_TYPES.contains(&layer.media_type.as_str()))
+            .collect();
+        match modules.as_slice() {
+            [module] => Ok(module.digest.parse()?),
+            other => Err(BadManifest::Modules(other.len())),
+        }
+    }
+
+    /// The blobs that must be here, once each.
+    pub(crate) fn blobs(&self) -> Result<Vec<Digest>, BadManifest> {
+        let here = self.config.iter().chain(&self.layers).filter(|blob| blob.urls.is_empty());
+        let mut all = here.map(|blob| blob.digest.parse()).collect::<Result<Vec<Digest>, _>>()?;
+        all.sort_unstable();
+        all.dedup();
+        Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_names_its_blobs_and_its_module() {
+        let (config, layer) = (Digest::of(b"config"), Digest::of(b"layer"));
+        let text = format!(
+            r#"{{"config":{{"mediaType":"x","digest":"{config}"}},"layers":[
+                {{"mediaType":"application/wasm","digest":"{layer}"}},
+                {{"mediaType":"text/plain","digest":"{config}"}},
+                {{"mediaType":"text/plain","digest":"sha512:elsewhere","urls":["https://example.com"]}}]}}"#
+        );
+        let manifest = ImageManifest::parse(text.as_bytes()).unwrap();
+        assert_eq!(manifest.component().unwrap(), layer);
+        let mut both = vec![config, layer];
+        both.sort_unstable();
+        assert_eq!(manifest.blobs().unwrap(), both);
+    }
+
+    #[test]
+    fn what_is_no_module_is_refused() {
+        let two = r#"{"mediaType":"application/wasm","digest":"x"}"#;
+        let cases = [
+            ("7", "no image manifest"),
+            ("{}", "this one has 0"),
+            (&format!(r#"{{"layers":[{two},{two}]}}"#), "this one has 2"),
+            (&format!(r#"{{"layers":[{two}]}}"#), "not a digest"),
+        ];
+        for (text, part) in cases {
+            let refused = ImageManifest::parse(text.as_bytes())
+                .and_then(|manifest| manifest.component())
+                .unwrap_err();
+            assert!(refused.to_string().contains(part), "{text}: {refused}");
+        }
+        let many = vec![two; MAX_LAYERS + 1].join(",");
+        let refused = ImageManifest::parse(format!(r#"{{"layers":[{many}]}}"#).as_bytes());
+        assert!(matches!(refused, Err(BadManifest::TooManyLayers)));
+    }
+}

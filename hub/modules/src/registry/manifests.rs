@@ -1,0 +1,145 @@
+//! Manifests and tags: GET, HEAD, PUT, DELETE, and the list of tags.
+
+use std::fs::File;
+
+use bytes::Bytes;
+use freewheel_link::digest::Digest;
+use http::{Method, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Limited};
+use serde_json::json;
+
+use super::refusal::{Refusal, refuse};
+use super::{RegistryBody, Upload, answer, created, digest_header, set, text_of};
+use crate::inspect::{NotAModule, inspect};
+use crate::manifest::{BadManifest, ImageManifest, MAX_MANIFEST};
+use crate::modules::{Inner, Modules};
+use crate::reference::is_tag;
+use crate::tags::Manifest;
+
+/// What a manifest is when its pusher does not say.
+const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+impl Modules {
+    pub(super) fn tags(&self, name: &str) -> Result<Response<RegistryBody>, Refusal> {
+        let tags = self.inner.tags.list(name).ok_or_else(|| {
+            let text = format!("there is no repository {name}");
+            refuse(StatusCode::NOT_FOUND, "NAME_UNKNOWN", text)
+        })?;
+        let body = json!({"name": name, "tags": tags}).to_string();
+        let mut response = answer(StatusCode::OK, body.into());
+        set(&mut response, header::CONTENT_TYPE, "application/json");
+        Ok(response)
+    }
+
+    pub(super) async fn get_manifest(
+        &self,
+        head: &http::request::Parts,
+        name: &str,
+        reference: &str,
+    ) -> Result<Response<RegistryBody>, Refusal> {
+        let manifest =
+            self.inner.tags.get(name, reference).ok_or_else(|| unknown(name, reference))?;
+        let digest: Digest = manifest.digest.parse().map_err(|_| unknown(name, reference))?;
+        let bytes =
+            self.on_disk(move |inner| inner.blobs.read(&digest, MAX_MANIFEST as u64)).await?;
+        let length = bytes.len();
+        let body = if head.method == Method::HEAD { Bytes::new() } else { bytes.into() };
+        let mut response = answer(StatusCode::OK, body);
+        set(&mut response, header::CONTENT_TYPE, &manifest.media_type);
+        set(&mut response, header::CONTENT_LENGTH, &length.to_string());
+        set(&mut response, digest_header(), &manifest.digest);
+        Ok(response)
+    }
+
+    /// A tag goes alone; a digest takes its tags along. Blobs go when they are collected.
+    pub(super) async fn delete_manifest(
+        &self,
+        name: &str,
+        reference: &str,
+    ) -> Result<Response<RegistryBody>, Refusal> {
+        let (repository, named) = (name.to_owned(), reference.to_owned());
+        let gone = self
+            .on_disk(move |inner| inner.tags.remove(&repository, &named).map_err(Refusal::from));
+        if !gone.await? {
+            return Err(unknown(name, reference));
+        }
+        self.untagged();
+        Ok(answer(StatusCode::ACCEPTED, Bytes::new()))
+    }
+
+    pub(super) async fn put_manifest<B: Upload>(
+        &self,
+        head: &http::request::Parts,
+        name: &str,
+        reference: &str,
+        body: &mut B,
+    ) -> Result<Response<RegistryBody>, Refusal> {
+        let media_type = text_of(head, &header::CONTENT_TYPE).unwrap_or(IMAGE_MANIFEST).to_owned();
+        let named = reference.parse::<Digest>().ok();
+        if !is_tag(reference) && named.is_none() {
+            return Err(invalid(format!("{reference:?} is neither a tag nor a digest")));
+        }
+        let bytes = Limited::new(body, MAX_MANIFEST)
+            .collect()
+            .await
+            .map_err(|e| invalid(format!("it cannot be read: {e}")))?
+            .to_bytes();
+        let digest = Digest::of(&bytes);
+        if named.is_some_and(|named| named != digest) {
+            let text = format!("the manifest's digest is {digest}");
+            return Err(refuse(StatusCode::BAD_REQUEST, "DIGEST_INVALID", text));
+        }
+        // Never closed: it lives as long as the registry.
+        let _turn = self.inner.inspections.acquire().await;
+        let (repository, tag) = (name.to_owned(), reference.to_owned());
+        let component = self
+            .on_disk(move |inner| register(inner, &repository, &tag, &bytes, (digest, media_type)));
+        self.pushed(component.await?);
+        Ok(created(&format!("/v2/{name}/manifests/{digest}"), &digest))
+    }
+}
+
+/// Takes a manifest over a module that is here, whole and able to run. Blocking.
+fn register(
+    inner: &Inner,
+    repository: &str,
+    tag: &str,
+    bytes: &Bytes,
+    (digest, media_type): (Digest, String),
+) -> Result<Digest, Refusal> {
+    // Nobody deletes a blob between the look at it and the manifest that names it.
+    let _pushing = inner.registering.read();
+    let manifest = ImageManifest::parse(bytes)?;
+    let component = manifest.component()?;
+    for blob in manifest.blobs()?.into_iter().chain([component]) {
+        // Asking keeps it from being collected meanwhile.
+        if inner.blobs.refresh(&blob)?.is_none() {
+            let text = format!("push the blob {blob} first");
+            return Err(refuse(StatusCode::NOT_FOUND, "MANIFEST_BLOB_UNKNOWN", text));
+        }
+    }
+    inspect(File::open(inner.blobs.path(&component))?).map_err(|why| match why {
+        NotAModule::Disk(error) => error.into(),
+        why => invalid(format!("the layer cannot run as a pod: {why}")),
+    })?;
+    inner.uploads.whole(bytes, &digest, &inner.blobs)?;
+    let entry =
+        Manifest { digest: digest.to_string(), media_type, component: component.to_string() };
+    inner.tags.put(repository, tag, &entry)?;
+    Ok(component)
+}
+
+impl From<BadManifest> for Refusal {
+    fn from(why: BadManifest) -> Self {
+        invalid(why.to_string())
+    }
+}
+
+fn invalid(why: String) -> Refusal {
+    refuse(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", why)
+}
+
+fn unknown(name: &str, reference: &str) -> Refusal {
+    let text = format!("{name} has no manifest {reference}");
+    refuse(StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN", text)
+}

@@ -1,0 +1,71 @@
+//! Blobs are read from the disk, whole or in part.
+
+use super::*;
+
+fn content() -> Vec<u8> {
+    (0..500_000_u32).map(|i| (i / 7).to_le_bytes()[0]).collect()
+}
+
+async fn ranged(modules: &Modules, digest: &Digest, headers: &[(&str, &str)]) -> Answer {
+    let mut request = Request::get(format!("/v2/a/blobs/{digest}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    ask(modules, request.body(Full::default()).unwrap()).await
+}
+
+#[tokio::test]
+async fn a_blob_comes_in_pieces_with_its_length_told_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let modules = modules(dir.path());
+    let digest = upload(&modules, "a", &content()).await;
+    let whole = ranged(&modules, &digest, &[]).await;
+    assert_eq!(whole.status, StatusCode::OK);
+    assert!(whole.body == content());
+    assert_eq!(whole.header("content-length"), "500000");
+    assert_eq!(whole.header("accept-ranges"), "bytes");
+    assert_eq!(whole.header("docker-content-digest"), digest.to_string());
+    assert!(whole.largest <= PIECE, "{} bytes at once in memory", whole.largest);
+    let head = call(&modules, Method::HEAD, &format!("/v2/a/blobs/{digest}"), "").await;
+    assert_eq!((head.status, head.header("content-length")), (StatusCode::OK, "500000"));
+    assert!(head.body.is_empty());
+    let unknown = ranged(&modules, &Digest::of(b"other"), &[]).await;
+    assert_eq!(unknown.refusal(), (404, "BLOB_UNKNOWN".to_owned()));
+}
+
+#[tokio::test]
+async fn a_part_of_a_blob() {
+    let dir = tempfile::tempdir().unwrap();
+    let modules = modules(dir.path());
+    let digest = upload(&modules, "a", &content()).await;
+    for (range, part, told) in [
+        ("bytes=100-199", 100..200, "bytes 100-199/500000"),
+        ("bytes=499990-", 499_990..500_000, "bytes 499990-499999/500000"),
+        ("bytes=-5", 499_995..500_000, "bytes 499995-499999/500000"),
+    ] {
+        let found = ranged(&modules, &digest, &[("range", range)]).await;
+        assert_eq!(found.status, StatusCode::PARTIAL_CONTENT, "{range}");
+        assert_eq!(found.header("content-range"), told);
+        assert_eq!(found.header("content-length"), part.len().to_string());
+        assert!(found.body == content()[part], "{range}");
+    }
+    let beyond = ranged(&modules, &digest, &[("range", "bytes=500000-")]).await;
+    assert_eq!(beyond.refusal(), (416, "RANGE_INVALID".to_owned()));
+    assert_eq!(beyond.header("content-range"), "bytes */500000");
+    let several = ranged(&modules, &digest, &[("range", "bytes=0-1,5-6")]).await;
+    assert_eq!((several.status, several.body.len()), (StatusCode::OK, 500_000));
+    let of_another = [("range", "bytes=0-9"), ("if-range", "\"of another blob\"")];
+    assert_eq!(ranged(&modules, &digest, &of_another).await.status, StatusCode::OK);
+    let tag = format!("\"{digest}\"");
+    let of_this = [("range", "bytes=0-9"), ("if-range", tag.as_str())];
+    assert_eq!(ranged(&modules, &digest, &of_this).await.status, StatusCode::PARTIAL_CONTENT);
+}
+
+#[tokio::test]
+async fn an_empty_blob_is_a_blob() {
+    let dir = tempfile::tempdir().unwrap();
+    let modules = modules(dir.path());
+    let digest = upload(&modules, "a", b"").await;
+    let whole = ranged(&modules, &digest, &[]).await;
+    assert_eq!((whole.status, whole.header("content-length")), (StatusCode::OK, "0"));
+}
