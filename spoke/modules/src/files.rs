@@ -1,4 +1,8 @@
-//! `DATA/modules`: `<digest>-<profile>.cwasm` and `.envelope`, `.part` while it comes in, `.tmp` while it is written.
+//! `DATA/modules`: `<digest>-<profile>.cwasm` and `.envelope`; `.N.part`, `.N.tmp` and `.N.envelope-tmp` while transfer
+//! N of this life brings it, `.gone` while it is removed.
+//!
+//! Guarantees: a transfer that ends, in whatever way, leaves nothing of its own; two transfers of the same
+//! module never write to the same file.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -6,14 +10,13 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use freewheel_link::digest::Digest;
+use tracing::warn;
 
 /// The names of one module's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Names {
     pub(crate) artifact: PathBuf,
     pub(crate) envelope: PathBuf,
-    pub(crate) part: PathBuf,
-    pub(crate) temporary: PathBuf,
 }
 
 impl Names {
@@ -23,31 +26,41 @@ impl Names {
         let profile: String = profile.chars().map(clean).collect();
         let stem = format!("{}-{profile}", component.hex());
         let with = |extension: &str| dir.join(format!("{stem}.{extension}"));
-        Self {
-            artifact: with("cwasm"),
-            envelope: with("envelope"),
-            part: with("part"),
-            temporary: with("tmp"),
-        }
+        Self { artifact: with("cwasm"), envelope: with("envelope") }
     }
 
     /// Removes all of it.
     pub(crate) fn remove(&self) {
-        for path in [&self.artifact, &self.envelope, &self.part, &self.temporary] {
+        for path in [&self.artifact, &self.envelope] {
             // What cannot be removed is verified again before it is used.
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// Writes a small file that is whole or not there.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("envelope-tmp");
-    let mut file = File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    sync_dir(path)
+/// The files of one transfer; they go with it.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    pub(crate) part: PathBuf,
+    pub(crate) temporary: PathBuf,
+    pub(crate) envelope: PathBuf,
+}
+
+impl Scratch {
+    pub(crate) fn of(names: &Names, transfer: u64) -> Self {
+        let with =
+            |extension: &str| names.artifact.with_extension(format!("{transfer}.{extension}"));
+        Self { part: with("part"), temporary: with("tmp"), envelope: with("envelope-tmp") }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        for path in [&self.part, &self.temporary, &self.envelope] {
+            // Most of it has its final name by now; what stays is removed at the next start.
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 /// Makes the names in a file's directory durable.
@@ -55,29 +68,95 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }
 
-/// Removes modules that are not needed, the oldest first, until they fit into `spare` bytes.
-pub(crate) fn sweep(dir: &Path, needed: &[PathBuf], spare: u64) -> io::Result<Vec<PathBuf>> {
-    let mut idle: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
+/// Writes a file that survives a power cut, under a name that does not yet.
+pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// At the start: halves of an earlier life, and envelopes without a module. Nobody goes on with them.
+pub(crate) fn tidy(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)?.flatten() {
+        let path = entry.path();
+        let useless = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("part" | "tmp" | "envelope-tmp" | "gone") => true,
+            Some("envelope") => !path.with_extension("cwasm").exists(),
+            _ => false,
+        };
+        if useless {
+            // What cannot be removed takes room and harms nobody.
+            let _ = fs::remove_file(path);
+        }
+    }
+    Ok(())
+}
+
+/// A module on the disk that no pod needs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Idle {
+    /// When it was brought, or a pod needed it last.
+    pub(crate) used: SystemTime,
+    pub(crate) size: u64,
+    pub(crate) artifact: PathBuf,
+}
+
+/// Every module in the directory but the needed ones.
+pub(crate) fn idle(dir: &Path, needed: &[PathBuf]) -> io::Result<Vec<Idle>> {
+    let mut idle = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        let path = entry.path();
-        if path.extension().is_some_and(|e| e == "cwasm") && !needed.contains(&path) {
+        let artifact = entry.path();
+        if artifact.extension().is_some_and(|e| e == "cwasm") && !needed.contains(&artifact) {
             let meta = entry.metadata()?;
             let used = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            idle.push((used, meta.len(), path));
+            idle.push(Idle { used, size: meta.len(), artifact });
         }
     }
+    Ok(idle)
+}
+
+/// Which idle modules go so that the rest fits into `spare` bytes: those that were used longest ago.
+pub(crate) fn beyond(mut idle: Vec<Idle>, spare: u64) -> Vec<Idle> {
     idle.sort();
-    let mut total: u64 = idle.iter().map(|(_, size, _)| size).sum();
-    let mut removed = Vec::new();
-    for (_, size, path) in idle {
-        if total <= spare {
-            break;
+    let mut total: u64 = idle.iter().map(|one| one.size).sum();
+    idle.retain(|one| {
+        let goes = spare < total;
+        if goes {
+            total -= one.size;
         }
-        fs::remove_file(&path)?;
-        let _ = fs::remove_file(path.with_extension("envelope"));
-        total -= size;
-        removed.push(path);
+        goes
+    });
+    idle
+}
+
+/// Takes a module's name away, which is quick; its bytes go with [`Retired`].
+pub(crate) fn retire(one: &Idle) -> Option<Retired> {
+    let gone = one.artifact.with_extension("gone");
+    if let Err(error) = fs::rename(&one.artifact, &gone) {
+        warn!(%error, "an old module cannot be removed");
+        return None;
     }
-    Ok(removed)
+    let _ = fs::remove_file(one.artifact.with_extension("envelope"));
+    Some(Retired { gone, size: one.size })
+}
+
+/// A module without a name.
+#[derive(Debug)]
+pub(crate) struct Retired {
+    gone: PathBuf,
+    pub(crate) size: u64,
+}
+
+impl Drop for Retired {
+    fn drop(&mut self) {
+        // Else it goes at the next start.
+        let _ = fs::remove_file(&self.gone);
+    }
+}
+
+/// A module was needed until now.
+pub(crate) fn touch(artifact: &Path) {
+    // Without it the module counts as old as it is.
+    let _ = File::open(artifact).and_then(|file| file.set_modified(SystemTime::now()));
 }

@@ -11,7 +11,8 @@
 //!
 //! Guarantees: a path is offered only after the artifact's bytes were checked against an envelope that
 //! descends from the pinned fleet root, in this life of the process; an artifact that has changed on disk
-//! is fetched again. A cut transfer goes on where it ended while the process lives.
+//! is fetched again. A cut transfer goes on where it ended while the process lives. What the plan needs is
+//! kept, and of the rest what was needed last, within a bound.
 
 mod fetch;
 mod files;
@@ -57,6 +58,12 @@ pub enum ModuleError {
 }
 
 impl ModuleError {
+    /// Whether the disk has no room.
+    fn is_full(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Disk(error) if matches!(error.kind(), StorageFull | QuotaExceeded))
+    }
+
     /// Waiting reason that `kubectl get pods` shows.
     #[must_use]
     pub fn reason(&self) -> String {

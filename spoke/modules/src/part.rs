@@ -10,7 +10,7 @@ use freewheel_spoke_agent::uplink::Sink;
 use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
 
-use crate::files::Names;
+use crate::files::Scratch;
 use crate::{MAX_ARTIFACT, ModuleError};
 
 /// zstd grows incompressible data by less than this.
@@ -18,7 +18,7 @@ const SLACK: u64 = 64 << 10;
 
 /// The sink of one transfer.
 pub(crate) struct Part<'a> {
-    pub(crate) names: &'a Names,
+    pub(crate) scratch: &'a Scratch,
     pub(crate) root: &'a PublicKey,
     pub(crate) component: Digest,
     pub(crate) profile: &'a str,
@@ -53,7 +53,7 @@ impl Part<'_> {
             .create(true)
             .write(true)
             .truncate(!go_on)
-            .open(&self.names.part)
+            .open(&self.scratch.part)
             .await?;
         file.seek(io::SeekFrom::Start(offset)).await?;
         self.written = offset;

@@ -1,4 +1,7 @@
 //! Who is wanted, who is here, and one task per module on its way.
+//!
+//! Guarantees: what the plan needs is never removed, and nothing is before the plan has been heard in this
+//! life. Of the rest, what was needed last stays, up to [`SPARE`]; a full disk takes that too.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,6 +9,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use freewheel_link::artifact::PublicKey;
@@ -18,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::fetch::Fetch;
-use crate::files::{Names, sweep};
+use crate::files::{Names, Retired, Scratch, beyond, idle, retire, tidy, touch};
 use crate::part::Part;
 use crate::unpack::{unpack, verify};
 use crate::{ModuleError, SPARE};
@@ -49,14 +53,17 @@ pub struct Setup {
 
 /// The modules of this device.
 pub struct Store {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     stop: CancellationToken,
 }
 
-struct Shared {
+pub(crate) struct Shared {
     setup: Setup,
     state: Mutex<State>,
     transfers: Semaphore,
+    /// Counts transfers: each has files of its own.
+    transfer: AtomicU64,
+    naming: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -64,6 +71,8 @@ struct State {
     ready: BTreeMap<Digest, PathBuf>,
     coming: BTreeMap<Digest, CancellationToken>,
     needed: BTreeSet<Digest>,
+    /// Whether the plan has said in this life what it needs.
+    heard: bool,
 }
 
 impl Store {
@@ -73,15 +82,14 @@ impl Store {
     /// When the directory cannot be made.
     pub fn open(setup: Setup) -> io::Result<Self> {
         fs::create_dir_all(&setup.dir)?;
-        for entry in fs::read_dir(&setup.dir)?.flatten() {
-            // Halves of an earlier life: nobody knows any more what they belong to.
-            let path = entry.path();
-            if path.extension().is_some_and(|e| e == "part" || e == "tmp" || e == "envelope-tmp") {
-                let _ = fs::remove_file(path);
-            }
-        }
-        let transfers = Semaphore::new(TRANSFERS);
-        let shared = Shared { setup, state: Mutex::default(), transfers };
+        tidy(&setup.dir)?;
+        let shared = Shared {
+            setup,
+            state: Mutex::default(),
+            transfers: Semaphore::new(TRANSFERS),
+            transfer: AtomicU64::new(0),
+            naming: Mutex::default(),
+        };
         Ok(Self { shared: Arc::new(shared), stop: CancellationToken::new() })
     }
 }
@@ -125,12 +133,16 @@ impl Modules for Store {
             }
             stays
         });
-        let dropped = state.needed.difference(&needed).next().is_some();
+        let left: Vec<Digest> = state.needed.difference(&needed).copied().collect();
+        // What the last life left behind has to be counted once.
+        let sweeps = !left.is_empty() || !std::mem::replace(&mut state.heard, true);
+        // Before anybody sweeps: they are the last that go.
+        left.iter().for_each(|component| touch(&self.shared.names(component).artifact));
         state.needed = needed;
         drop(state);
-        if dropped {
+        if sweeps {
             let shared = self.shared.clone();
-            self.shared.setup.runtime.spawn_blocking(move || shared.sweep());
+            self.shared.setup.runtime.spawn_blocking(move || shared.sweep(SPARE));
         }
     }
 }
@@ -140,22 +152,46 @@ impl Shared {
         Names::of(&self.setup.dir, component, &self.setup.profile)
     }
 
-    fn sweep(&self) {
-        // The lock is held so that nothing is wanted while it is being removed.
+    /// Removes what no pod needs until the rest of it fits into `spare`; answers with the bytes. Blocking.
+    pub(crate) fn sweep(&self, spare: u64) -> u64 {
+        // The lock is held so that nothing is wanted while it loses its name, and not while its bytes go.
         let mut state = self.state.lock();
+        if !state.heard {
+            return 0;
+        }
         let needed: Vec<PathBuf> =
             state.needed.iter().map(|component| self.names(component).artifact).collect();
-        match sweep(&self.setup.dir, &needed, SPARE) {
-            Ok(removed) => state.ready.retain(|_, path| !removed.contains(path)),
-            Err(error) => warn!(%error, "old modules cannot be removed"),
+        let going = match idle(&self.setup.dir, &needed) {
+            Ok(idle) => beyond(idle, spare),
+            Err(error) => {
+                warn!(%error, "old modules cannot be removed");
+                return 0;
+            }
+        };
+        state.ready.retain(|_, path| !going.iter().any(|one| one.artifact == *path));
+        let retired: Vec<Retired> = going.iter().filter_map(retire).collect();
+        drop(state);
+        let bytes = retired.iter().map(|one| one.size).sum();
+        if 0 < bytes {
+            info!(modules = retired.len(), bytes, "modules that no pod needs are removed");
         }
+        bytes
+    }
+
+    /// For a module that finds the disk full: all that no pod needs goes. Whether that was anything.
+    async fn make_room(self: &Arc<Self>) -> bool {
+        let shared = self.clone();
+        blocking(move || Ok(shared.sweep(0))).await.is_ok_and(|bytes| 0 < bytes)
     }
 
     /// Until the module is here; every failure is told and tried again.
     async fn bring(self: Arc<Self>, component: Digest) {
         let mut wait = RETRY.0;
         loop {
-            let outcome = self.once(component).await;
+            let mut outcome = self.once(component).await;
+            if outcome.as_ref().is_err_and(ModuleError::is_full) && self.make_room().await {
+                outcome = self.once(component).await;
+            }
             let answer = match outcome {
                 Ok(path) => {
                     let mut state = self.state.lock();
@@ -177,15 +213,16 @@ impl Shared {
         }
     }
 
-    async fn once(&self, component: Digest) -> Result<PathBuf, ModuleError> {
+    async fn once(self: &Arc<Self>, component: Digest) -> Result<PathBuf, ModuleError> {
         let names = self.names(&component);
         if self.on_disk(&names, component).await {
             return Ok(names.artifact);
         }
         // Closed never: the store keeps it.
         let _transfer = self.transfers.acquire().await;
+        let scratch = Scratch::of(&names, self.transfer.fetch_add(1, Ordering::Relaxed));
         let mut part = Part {
-            names: &names,
+            scratch: &scratch,
             root: &self.setup.root,
             component,
             profile: &self.setup.profile,
@@ -203,8 +240,9 @@ impl Shared {
             return Err(refused);
         }
         let header = fetched.map_err(of_fetch)?;
-        let unpacking = names.clone();
-        blocking(move || unpack(&unpacking, &header.envelope)).await?;
+        // The files go along: whoever gives the module up meanwhile does not take them away half-way.
+        let (shared, unpacking) = (self.clone(), names.clone());
+        blocking(move || unpack(&unpacking, &scratch, &header.envelope, &shared.naming)).await?;
         info!(module = %component, "module fetched and verified");
         Ok(names.artifact)
     }

@@ -1,7 +1,7 @@
 //! Modules that are what they say, and those that are not.
 
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use freewheel_link::artifact::{Envelope, SignerCert};
@@ -25,6 +25,8 @@ struct Hub {
     profile: &'static str,
     signed_by_another: bool,
     refuse: bool,
+    /// Sends a piece and then nothing.
+    stalls: bool,
 }
 
 fn key(seed: u8) -> Ed25519KeyPair {
@@ -49,6 +51,7 @@ fn hub() -> Hub {
         profile: PROFILE,
         signed_by_another: false,
         refuse: false,
+        stalls: false,
     }
 }
 
@@ -96,14 +99,16 @@ impl Fetch for Hub {
         sink.begin(&header).await.map_err(FetchError::Sink)?;
         for piece in self.packed.chunks(1000) {
             sink.write(piece).await.map_err(FetchError::Sink)?;
+            if self.stalls {
+                std::future::pending::<()>().await;
+            }
         }
         Ok(header)
     }
 }
 
-/// Wants the module once in a store at `dir`.
-async fn bring(dir: &Path, hub: Hub) -> Result<std::path::PathBuf, (String, String)> {
-    let (inputs, mut queue) = mpsc::channel(8);
+fn store(dir: &Path, hub: Hub) -> (Store, mpsc::Receiver<Input>) {
+    let (inputs, queue) = mpsc::channel(8);
     let store = Store::open(Setup {
         dir: dir.to_owned(),
         profile: PROFILE.to_owned(),
@@ -113,6 +118,12 @@ async fn bring(dir: &Path, hub: Hub) -> Result<std::path::PathBuf, (String, Stri
         runtime: tokio::runtime::Handle::current(),
     })
     .unwrap();
+    (store, queue)
+}
+
+/// Wants the module once in a store at `dir`.
+async fn bring(dir: &Path, hub: Hub) -> Result<PathBuf, (String, String)> {
+    let (store, mut queue) = store(dir, hub);
     assert_eq!(store.want(component()), None, "nothing is offered unverified");
     let answer = tokio::time::timeout(Duration::from_secs(20), queue.recv()).await.unwrap();
     let Some(Input::Module(digest, outcome)) = answer else { panic!("{answer:?}") };
@@ -183,24 +194,125 @@ async fn a_disk_that_refuses_is_named() {
     let dir = tempfile::tempdir().unwrap();
     // A directory stands where the compressed bytes should go.
     let names = files::Names::of(dir.path(), &component(), PROFILE);
-    std::fs::create_dir_all(names.part.join("x")).unwrap();
+    std::fs::create_dir_all(files::Scratch::of(&names, 0).part.join("x")).unwrap();
     let (reason, message) = bring(dir.path(), hub()).await.unwrap_err();
     assert_eq!(reason, "ErrImagePull");
     assert!(message.contains("on disk"), "{message}");
 }
 
-#[test]
-fn idle_modules_go_oldest_first_and_needed_ones_stay() {
+/// A module that lies in `dir` since `age` seconds.
+fn lying(dir: &Path, name: &str, size: u64, age: u64) -> PathBuf {
+    let names = files::Names::of(dir, &Digest::of(name.as_bytes()), PROFILE);
+    std::fs::write(&names.envelope, "envelope").unwrap();
+    let when = SystemTime::now() - Duration::from_secs(age);
+    let file = std::fs::File::create(&names.artifact).unwrap();
+    // A hole is as large as bytes are.
+    file.set_len(size).unwrap();
+    file.set_modified(when).unwrap();
+    names.artifact
+}
+
+async fn eventually(what: impl Fn() -> bool) {
+    for _ in 0..2000 {
+        if what() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it did not come to that");
+}
+
+#[tokio::test]
+async fn a_full_disk_takes_the_modules_that_nobody_needs() {
     let dir = tempfile::tempdir().unwrap();
-    let make = |name: &str, age: u64| {
-        let path = dir.path().join(format!("{name}.cwasm"));
-        std::fs::write(&path, [0; 100]).unwrap();
-        let when = std::time::SystemTime::now() - Duration::from_secs(age);
-        std::fs::File::open(&path).unwrap().set_modified(when).unwrap();
-        path
+    let (needed, idle) = (lying(dir.path(), "needed", 9, 9), lying(dir.path(), "idle", 9, 9));
+    let names = files::Names::of(dir.path(), &component(), PROFILE);
+    let (store, mut queue) = store(dir.path(), hub());
+    store.keep(&[Digest::of(b"needed"), component()]);
+    // What the first transfer writes finds a full disk.
+    let scratch = files::Scratch::of(&names, 0);
+    std::os::unix::fs::symlink("/dev/full", &scratch.part).unwrap();
+    store.want(component());
+    let Some(Input::Module(_, outcome)) = queue.recv().await else { panic!() };
+    assert_eq!(outcome, Ok(names.artifact.clone()), "the second transfer finds room");
+    assert!(needed.exists() && !idle.exists());
+    assert!(!idle.with_extension("envelope").exists());
+}
+
+#[tokio::test]
+async fn a_full_disk_with_nothing_to_remove_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = files::Names::of(dir.path(), &component(), PROFILE);
+    let (store, mut queue) = store(dir.path(), hub());
+    let part = files::Scratch::of(&names, 0);
+    std::os::unix::fs::symlink("/dev/full", &part.part).unwrap();
+    store.want(component());
+    let Some(Input::Module(_, Err((reason, message)))) = queue.recv().await else { panic!() };
+    assert_eq!(reason, "ErrImagePull");
+    assert!(message.contains("No space left"), "{message}");
+    drop(part);
+    assert_eq!(files(dir.path()), 0);
+}
+
+#[tokio::test]
+async fn what_the_last_life_left_is_counted_once_the_plan_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let half = SPARE / 2 + 1;
+    let needed = lying(dir.path(), "needed", half, 40);
+    let old = lying(dir.path(), "old", half, 30);
+    let new = lying(dir.path(), "new", half, 20);
+    // Of a power cut: an envelope whose module was never named, and pieces of a transfer.
+    let stray = dir.path().join("x.envelope");
+    let pieces =
+        ["x.7.part", "x.7.tmp", "x.7.envelope-tmp", "x.gone"].map(|name| dir.path().join(name));
+    for path in pieces.iter().chain([&stray]) {
+        std::fs::write(path, "x").unwrap();
+    }
+    let (store, _queue) = store(dir.path(), hub());
+    assert!(!stray.exists() && pieces.iter().all(|path| !path.exists()));
+    assert_eq!(store.shared.sweep(0), 0, "before the plan is known everything may be needed");
+    store.keep(&[Digest::of(b"needed")]);
+    eventually(|| !old.exists()).await;
+    assert!(needed.exists() && new.exists(), "the oldest is not the one that is needed");
+}
+
+#[tokio::test]
+async fn a_module_that_was_needed_until_now_outlives_one_that_came_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let half = SPARE / 2 + 1;
+    let used = lying(dir.path(), "used", half, 40);
+    let (store, _queue) = store(dir.path(), hub());
+    store.keep(&[Digest::of(b"used")]);
+    let other = lying(dir.path(), "other", half, 20);
+    store.keep(&[]);
+    eventually(|| !other.exists()).await;
+    assert!(used.exists(), "a roll-back finds it");
+}
+
+#[tokio::test]
+async fn a_transfer_that_is_given_up_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _queue) = store(dir.path(), Hub { stalls: true, ..hub() });
+    store.want(component());
+    eventually(|| files(dir.path()) == 1).await;
+    store.keep(&[]);
+    eventually(|| files(dir.path()) == 0).await;
+}
+
+#[test]
+fn idle_modules_go_oldest_first_until_the_rest_fits() {
+    let one = |name: &str, age: u64, size: u64| files::Idle {
+        used: SystemTime::UNIX_EPOCH + Duration::from_secs(100 - age),
+        size,
+        artifact: name.into(),
     };
-    let (old, middle, new) = (make("old", 30), make("middle", 20), make("new", 10));
-    let removed = files::sweep(dir.path(), std::slice::from_ref(&old), 100).unwrap();
-    assert_eq!(removed, [middle]);
-    assert!(old.exists() && new.exists());
+    let all = || vec![one("middle", 20, 100), one("old", 30, 1), one("new", 10, 100)];
+    let names = |spare| {
+        let going = files::beyond(all(), spare);
+        going.iter().map(|one| one.artifact.display().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(201), Vec::<String>::new());
+    assert_eq!(names(200), ["old"]);
+    assert_eq!(names(199), ["old", "middle"]);
+    assert_eq!(names(0), ["old", "middle", "new"]);
 }

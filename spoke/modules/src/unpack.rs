@@ -6,28 +6,37 @@ use std::path::Path;
 
 use freewheel_link::artifact::{Envelope, PublicKey, Untrusted};
 use freewheel_link::digest::Digest;
+use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
 use crate::ModuleError;
-use crate::files::{Names, sync_dir, write_whole};
+use crate::files::{Names, Scratch, sync_dir, write_synced};
 
 const PIECE: usize = 64 << 10;
 
-/// Unpacks what came in, checks it against its envelope, and gives it its name. Blocking.
-pub(crate) fn unpack(names: &Names, envelope: &Envelope) -> Result<(), ModuleError> {
-    let outcome = unpack_checked(names, envelope);
-    let _ = fs::remove_file(&names.part);
-    if outcome.is_err() {
-        let _ = fs::remove_file(&names.temporary);
-    }
-    outcome
+/// Unpacks what came in, checks it against its envelope, and gives both their names, which one transfer does at
+/// a time (`naming`): an envelope and a module of two builds do not fit. Blocking.
+pub(crate) fn unpack(
+    names: &Names,
+    scratch: &Scratch,
+    envelope: &Envelope,
+    naming: &Mutex<()>,
+) -> Result<(), ModuleError> {
+    unpack_checked(scratch, envelope)?;
+    let text =
+        postcard::to_stdvec(envelope).map_err(|error| ModuleError::Packed(error.to_string()))?;
+    write_synced(&scratch.envelope, &text).map_err(ModuleError::Disk)?;
+    let _naming = naming.lock();
+    fs::rename(&scratch.envelope, &names.envelope).map_err(ModuleError::Disk)?;
+    fs::rename(&scratch.temporary, &names.artifact).map_err(ModuleError::Disk)?;
+    sync_dir(&names.artifact).map_err(ModuleError::Disk)
 }
 
-fn unpack_checked(names: &Names, envelope: &Envelope) -> Result<(), ModuleError> {
-    let packed = File::open(&names.part).map_err(ModuleError::Disk)?;
+fn unpack_checked(scratch: &Scratch, envelope: &Envelope) -> Result<(), ModuleError> {
+    let packed = File::open(&scratch.part).map_err(ModuleError::Disk)?;
     let decoder = ruzstd::decoding::StreamingDecoder::new(BufReader::new(packed))
         .map_err(|error| ModuleError::Packed(error.to_string()))?;
-    let mut out = BufWriter::new(File::create(&names.temporary).map_err(ModuleError::Disk)?);
+    let mut out = BufWriter::new(File::create(&scratch.temporary).map_err(ModuleError::Disk)?);
     // One byte more than signed is enough to know that it is wrong.
     let mut bytes = decoder.take(envelope.size + 1);
     let mut hash = Sha256::new();
@@ -48,12 +57,7 @@ fn unpack_checked(names: &Names, envelope: &Envelope) -> Result<(), ModuleError>
         return Err(Untrusted::Bytes.into());
     }
     let file = out.into_inner().map_err(|error| ModuleError::Disk(error.into_error()))?;
-    file.sync_all().map_err(ModuleError::Disk)?;
-    let text =
-        postcard::to_stdvec(envelope).map_err(|error| ModuleError::Packed(error.to_string()))?;
-    write_whole(&names.envelope, &text).map_err(ModuleError::Disk)?;
-    fs::rename(&names.temporary, &names.artifact).map_err(ModuleError::Disk)?;
-    sync_dir(&names.artifact).map_err(ModuleError::Disk)
+    file.sync_all().map_err(ModuleError::Disk)
 }
 
 /// Whether a module that lies on disk may be used: its envelope holds and its bytes are those that were signed.
