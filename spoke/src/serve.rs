@@ -69,9 +69,10 @@ fn log_file(data: &Path, request: &LogsV1) -> Result<PathBuf, RefusalV1> {
         .into_iter()
         .flatten()
         .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".log")?.parse().ok())
+        .filter_map(|entry| attempt_of(entry.file_name().to_str()?))
         .collect();
     attempts.sort_unstable();
+    attempts.dedup();
     let found = if *previous { attempts.iter().rev().nth(1) } else { attempts.last() };
     match found {
         Some(attempt) => Ok(dir.join(format!("{attempt}.log"))),
@@ -84,6 +85,11 @@ fn log_file(data: &Path, request: &LogsV1) -> Result<PathBuf, RefusalV1> {
             format!("container {container:?} is waiting to start: ContainerCreating"),
         )),
     }
+}
+
+/// The start that a log file is of. An agent that was killed while it set a full log aside has left that part alone.
+fn attempt_of(file: &str) -> Option<u32> {
+    file.strip_suffix(".1").unwrap_or(file).strip_suffix(".log")?.parse().ok()
 }
 
 fn log_options(request: &LogsV1) -> LogOptions {
@@ -188,6 +194,10 @@ mod tests {
             std::fs::write(logs.join(format!("{attempt}.log")), "").unwrap();
         }
         assert_eq!(ask(data.path(), "u1", "web", false), Ok(logs.join("10.log")));
+        assert_eq!(ask(data.path(), "u1", "web", true), Ok(logs.join("9.log")));
+        std::fs::rename(logs.join("10.log"), logs.join("10.log.1")).unwrap();
+        assert_eq!(ask(data.path(), "u1", "web", false), Ok(logs.join("10.log")));
+        std::fs::write(logs.join("10.log"), "").unwrap();
         assert_eq!(ask(data.path(), "u1", "web", true), Ok(logs.join("9.log")));
         assert_eq!(ask(data.path(), "u2", "web", false), Err("NotFound".to_owned()));
         for (uid, container) in [("..", "web"), ("u1", "../x"), ("u1", "a/b")] {

@@ -3,7 +3,9 @@
 
 use std::net::Ipv4Addr;
 
-use freewheel_link::plan::{ConfigV1, ContainerV1, EnvSourceV1, Kind, PodV1, Protocol, ServiceV1};
+use freewheel_link::plan::{
+    ConfigV1, ContainerV1, EnvSourceV1, Kind, PodV1, Protocol, ServiceV1, StorageV1,
+};
 
 /// Everything that values are taken from.
 pub struct Around<'a> {
@@ -13,12 +15,25 @@ pub struct Around<'a> {
     pub ip: Ipv4Addr,
     /// The node's own address.
     pub host_ip: Ipv4Addr,
-    /// What the node has: (memory in bytes, CPU in thousandths), for containers without limits.
-    pub allocatable: (u64, u32),
+    /// What the node has, for containers without limits.
+    pub allocatable: Allocatable,
+    /// What the pod's containers say of the disk.
+    pub storage: &'a [StorageV1],
     /// A ConfigMap or Secret of the pod's namespace.
     pub config: &'a dyn Fn(Kind, &str) -> Option<ConfigV1>,
     /// Services of its namespace, and `default/kubernetes`.
     pub services: &'a [ServiceV1],
+}
+
+/// What the guests of the node have together.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Allocatable {
+    /// Bytes.
+    pub memory: u64,
+    /// Thousandths of a core.
+    pub cpu_milli: u32,
+    /// Bytes of the disk.
+    pub storage: u64,
 }
 
 /// The environment of one container, in the order of its declaration.
@@ -178,14 +193,19 @@ fn resource_value(
     } else {
         all.find(|c| c.name == of).ok_or_else(|| format!("container {of} not found"))?
     };
-    let memory_limit = container.memory_limit.unwrap_or(around.allocatable.0);
-    let cpu_limit = container.cpu_limit_milli.unwrap_or(around.allocatable.1);
+    let memory_limit = container.memory_limit.unwrap_or(around.allocatable.memory);
+    let cpu_limit = container.cpu_limit_milli.unwrap_or(around.allocatable.cpu_milli);
+    let disk = around.storage.iter().find(|one| one.container == container.name);
+    let disk_limit = disk.and_then(|one| one.limit).unwrap_or(around.allocatable.storage);
+    let disk_request = disk.and_then(|one| one.request).unwrap_or(0);
     // In thousandths, as the smallest divisor is 1m.
     let thousandths = match resource {
         "limits.memory" => u128::from(memory_limit) * 1000,
         "requests.memory" => u128::from(container.requests.0.unwrap_or(0)) * 1000,
         "limits.cpu" => u128::from(cpu_limit),
         "requests.cpu" => u128::from(container.requests.1.unwrap_or(0)),
+        "limits.ephemeral-storage" => u128::from(disk_limit) * 1000,
+        "requests.ephemeral-storage" => u128::from(disk_request) * 1000,
         other => return Err(format!("unsupported container resource: {other}")),
     };
     let unit = divisor_thousandths(divisor).ok_or_else(|| format!("bad divisor {divisor:?}"))?;

@@ -15,7 +15,7 @@ use freewheel_link::report::{NodeStatusV1, Report, ReportStamp, UnixMillis};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use crate::files::{Entered, File, Files};
+use crate::files::{Entered, File, Files, Measured};
 use crate::ports::{
     Clock, ContainerId, Containers, Disk, Exit, Input, Modules, Network, PodNetwork, Ports,
     StartContainer, Uplink,
@@ -265,6 +265,12 @@ impl Disk for SimDisk {
 pub struct MemoryFiles {
     /// Sets by directory.
     pub sets: Mutex<BTreeMap<PathBuf, Vec<File>>>,
+    /// Bytes that directories have when they are measured.
+    pub sizes: Mutex<BTreeMap<PathBuf, u64>>,
+    /// How often something was measured.
+    pub measured: Mutex<usize>,
+    /// Directories that were removed, in order.
+    pub removed: Mutex<Vec<PathBuf>>,
 }
 
 impl Files for MemoryFiles {
@@ -291,11 +297,18 @@ impl Files for MemoryFiles {
 
     fn remove_dir(&self, dir: &Path) -> io::Result<()> {
         self.sets.lock().retain(|path, _| !path.starts_with(dir));
+        self.removed.lock().push(dir.to_owned());
         Ok(())
     }
 
     fn remove_file(&self, _: &Path) -> io::Result<()> {
         Ok(())
+    }
+
+    fn measure(&self, dirs: Vec<PathBuf>, done: Measured) {
+        *self.measured.lock() += 1;
+        let sizes = self.sizes.lock().clone();
+        done(dirs.iter().map(|dir| sizes.get(dir).copied().unwrap_or(0)).collect());
     }
 }
 

@@ -13,6 +13,10 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tracing::warn;
 
 /// One file of a set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +55,13 @@ pub trait Files: Send + Sync {
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
     /// Removes a file; nothing there is fine.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Measures what each of these directories takes on the disk, beside the caller, and hands over the bytes in
+    /// the same order; none when it cannot be done now. What cannot be read counts nothing.
+    fn measure(&self, dirs: Vec<PathBuf>, done: Measured);
 }
+
+/// Takes the sizes of directories.
+pub type Measured = Box<dyn FnOnce(Vec<u64>) + Send>;
 
 /// Whether a path stays below where it starts, and does not meet the names of sets.
 #[must_use]
@@ -151,6 +161,29 @@ impl Files for DiskFiles {
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         remove_if_there(std::fs::remove_file(path))
+    }
+
+    fn measure(&self, dirs: Vec<PathBuf>, done: Measured) {
+        let size = |dir: &PathBuf| {
+            crate::usage::below(dir).unwrap_or_else(|error| {
+                warn!(dir = %dir.display(), %error, "cannot be measured");
+                0
+            })
+        };
+        let done = Arc::new(Mutex::new(Some(done)));
+        let theirs = done.clone();
+        let work = move || {
+            if let Some(done) = theirs.lock().take() {
+                done(dirs.iter().map(size).collect());
+            }
+        };
+        // A thread of its own: a guest's directories may be large and the card slow.
+        if let Err(error) = std::thread::Builder::new().name("measure".to_owned()).spawn(work) {
+            warn!(%error, "volumes are not measured this time");
+            if let Some(done) = done.lock().take() {
+                done(Vec::new());
+            }
+        }
     }
 }
 

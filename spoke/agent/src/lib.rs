@@ -7,6 +7,7 @@
 //! pods/      one pod's life: decide() from (record, observed) to actions, status() to words
 //! addresses  pod IPs out of leased ranges
 //! env, volumes, files   what a container sees
+//! usage      what of the disk a directory takes
 //! outbox     reports until the hub has them
 //! uplink/    the session with the hub: dial, greet, report, fetch
 //! agent      the loop: one input after another, no locks
@@ -25,4 +26,5 @@ pub mod outbox;
 pub mod pods;
 pub mod ports;
 pub mod uplink;
+pub mod usage;
 pub mod volumes;

@@ -27,11 +27,33 @@ pub fn pod_dir(data: &Path, uid: &str) -> PathBuf {
 /// The log of one start of a container.
 #[must_use]
 pub fn log_path(data: &Path, uid: &str, container: &str, attempt: u32) -> PathBuf {
-    pod_dir(data, uid).join("logs").join(container).join(format!("{attempt}.log"))
+    log_dir(data, uid, container).join(format!("{attempt}.log"))
 }
 
-fn volume_dir(data: &Path, uid: &str, volume: &str) -> PathBuf {
+/// The logs of all starts of a container.
+#[must_use]
+pub fn log_dir(data: &Path, uid: &str, container: &str) -> PathBuf {
+    pod_dir(data, uid).join("logs").join(container)
+}
+
+/// Where the older half of a log is set aside to.
+#[must_use]
+pub fn log_aside(log: &Path) -> PathBuf {
+    let mut name = log.as_os_str().to_owned();
+    name.push(".1");
+    name.into()
+}
+
+/// The directory of one volume.
+#[must_use]
+pub fn volume_dir(data: &Path, uid: &str, volume: &str) -> PathBuf {
     pod_dir(data, uid).join("volumes").join(volume)
+}
+
+/// Whether a volume is the pod's own to fill.
+#[must_use]
+pub const fn is_own(volume: &VolumeV1) -> bool {
+    matches!(volume.source, VolumeSourceV1::EmptyDir(_))
 }
 
 /// Makes all volumes of a pod, or brings those with configuration up to date.
@@ -121,7 +143,7 @@ fn add(out: &mut Vec<File>, file: File) -> Result<(), String> {
 /// Whether a volume shows configuration of this name.
 #[must_use]
 pub fn shows_config(pod: &PodV1) -> bool {
-    pod.volumes.iter().any(|volume| !matches!(volume.source, VolumeSourceV1::EmptyDir(_)))
+    pod.volumes.iter().any(|volume| !is_own(volume))
 }
 
 /// The directories that one container sees, in the order of its mounts. WASI mounts directories only: a single file shows up
@@ -142,7 +164,7 @@ pub fn mounts(
             .iter()
             .find(|volume| volume.name == mount.volume)
             .ok_or_else(|| format!("volume {:?} is not in the pod", mount.volume))?;
-        let ours = !matches!(volume.source, VolumeSourceV1::EmptyDir(_));
+        let ours = !is_own(volume);
         let dir = volume_dir(data, &pod.uid, &volume.name);
         let read_only = mount.read_only || ours;
         if mount.sub_path.is_empty() {

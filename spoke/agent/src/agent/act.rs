@@ -4,13 +4,14 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
+use freewheel_link::allocatable;
 use freewheel_link::digest::Digest;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{Kind, ModuleV1, Protocol};
 use tracing::{info, warn};
 
 use super::Agent;
-use crate::env::{Around, arguments, environment};
+use crate::env::{Allocatable, Around, arguments, environment};
 use crate::pods::decide::Action;
 use crate::pods::{Done, Module, Pod, Pull, Volumes, Which, events, status};
 use crate::ports::{ContainerId, PodNetwork, StartContainer};
@@ -100,11 +101,18 @@ impl Agent {
         let config =
             |kind: Kind, name: &str| self.config_data(&pod.realm, &pod.spec.namespace, kind, name);
         let services = self.services_for(pod);
+        let storage = self.storage_of(pod);
+        let guests = allocatable::of(&self.config.node);
         then(&Around {
             pod: &pod.spec,
             ip: pod.ip.unwrap_or(Ipv4Addr::UNSPECIFIED),
             host_ip: self.config.node.address,
-            allocatable: (self.config.node.memory, self.config.node.cpu_milli),
+            allocatable: Allocatable {
+                memory: guests.memory,
+                cpu_milli: guests.cpu_milli,
+                storage: guests.storage,
+            },
+            storage: &storage,
             config: &config,
             services: &services,
         })
@@ -228,7 +236,8 @@ impl Agent {
         // `kubectl logs -p` reads the start before this one; older ones go.
         if let Some(old) = id.attempt.checked_sub(2) {
             let old = volumes::log_path(&self.config.data, &id.pod, &id.container, old);
-            if let Err(error) = files.remove_file(&old) {
+            let aside = volumes::log_aside(&old);
+            if let Err(error) = files.remove_file(&aside).and_then(|()| files.remove_file(&old)) {
                 warn!(pod = id.pod, %error, "an old log stays");
             }
         }
@@ -291,7 +300,21 @@ impl Agent {
         if done.reason == "DeadlineExceeded" {
             self.event(uid, None, false, "DeadlineExceeded", done.message.clone());
         }
-        self.change(uid, |pod| pod.done = Some(done))
+        self.remove_volumes(uid);
+        self.change(uid, |pod| {
+            pod.done = Some(done);
+            pod.volumes = Volumes::Absent;
+        })
+    }
+
+    /// What a pod that has ended for good wrote is nobody's any more; its logs can still be read.
+    fn remove_volumes(&self, uid: &str) {
+        let home = volumes::pod_dir(&self.config.data, uid);
+        for dir in ["volumes", "subpaths"] {
+            if let Err(error) = self.config.files.remove_dir(&home.join(dir)) {
+                warn!(pod = uid, %error, "volumes of an ended pod stay on disk");
+            }
+        }
     }
 
     fn remove_network(&mut self, uid: &str) -> bool {

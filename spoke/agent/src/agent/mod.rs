@@ -4,6 +4,7 @@
 //! inputs ─▶ take ─▶ dirty pods, due timers ─▶ decide ─▶ act ─▶ ledger ─▶ reports, Took
 //! plan      records of a plan part → pods, addresses, services
 //! act       one decided action → ports
+//! storage   what pods may have on the disk
 //! ```
 //!
 //! Guarantees: a plan is acknowledged after it is durable, never before; containers start without waiting for
@@ -31,6 +32,7 @@ use crate::ports::{ContainerId, Exit, Input, Ports};
 
 mod act;
 mod plan;
+mod storage;
 #[cfg(test)]
 mod tests;
 
@@ -66,6 +68,8 @@ pub struct Agent {
     outbox: Outbox,
     dirty: BTreeSet<String>,
     timers: BTreeSet<(Duration, String)>,
+    meter: storage::Meter,
+    measured: Option<mpsc::Receiver<storage::Measured>>,
     unacknowledged: bool,
     sync_at: Option<Duration>,
     disk_failed: bool,
@@ -79,6 +83,7 @@ impl Agent {
     pub fn open(ports: Ports, config: Config) -> Result<Self, LedgerError> {
         let ledger = Ledger::open(ports.disk.clone())?;
         let outbox = Outbox::new(ports.uplink.clone(), ledger.epoch());
+        let (meter, measured) = storage::Meter::new();
         let mut agent = Self {
             domain: "cluster.local".to_owned(),
             pods: BTreeMap::new(),
@@ -86,6 +91,8 @@ impl Agent {
             addresses: Addresses::default(),
             dirty: BTreeSet::new(),
             timers: BTreeSet::new(),
+            meter,
+            measured: Some(measured),
             unacknowledged: true,
             sync_at: None,
             disk_failed: false,
@@ -117,6 +124,8 @@ impl Agent {
         let (generation, pods) = (self.ledger.generation().revision, self.pods.len());
         info!(generation, pods, epoch = self.ledger.epoch(), "agent started");
         self.settle();
+        // The meter's other end: it is open as long as the agent is.
+        let Some(mut measured) = self.measured.take() else { return };
         loop {
             let wake = self.wake();
             let timer = async {
@@ -134,6 +143,7 @@ impl Agent {
                         break;
                     }
                 }
+                Some(measured) = measured.recv() => self.take_measured(measured),
                 () = timer => {}
             }
             self.settle();
@@ -254,7 +264,7 @@ impl Agent {
     /// Until the next timer; `None`: only an input changes anything.
     fn wake(&self) -> Option<Duration> {
         let pod = self.timers.first().map(|(at, _)| *at);
-        let next = [pod, self.sync_at].into_iter().flatten().min()?;
+        let next = [pod, self.sync_at, self.meter.due()].into_iter().flatten().min()?;
         Some(next.saturating_sub(self.ports.clock.now()))
     }
 
@@ -270,6 +280,7 @@ impl Agent {
         for uid in std::mem::take(&mut self.dirty) {
             self.drive(&uid);
         }
+        self.measure();
         self.store();
     }
 

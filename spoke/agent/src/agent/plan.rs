@@ -65,6 +65,8 @@ impl Agent {
                     realms.insert(key.realm.clone());
                 }
                 Kind::NODE_V1 => self.take_node(key),
+                // Read where it is needed; below, and at the next start of a container.
+                Kind::POD_STORAGE_V1 => {}
                 // Of a newer hub: kept in the ledger for the agent that understands it.
                 Kind(other) => warn!(kind = other, key = key.key, "record of an unknown kind"),
             }
@@ -72,6 +74,7 @@ impl Agent {
         for realm in realms {
             self.take_ranges(&realm);
         }
+        self.take_limits();
         let wanted: BTreeSet<Digest> = self
             .pods
             .values()

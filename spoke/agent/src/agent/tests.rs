@@ -12,6 +12,8 @@ use super::*;
 use crate::fake::{SimDisk, World, node};
 use crate::ports::PlanPart;
 
+mod storage;
+
 fn record<B: serde::Serialize>(kind: Kind, key: &str, body: &B) -> Record {
     let key = RecordKey { realm: ClusterName::root(), kind, key: key.to_owned() };
     Record::new(key, 1, 0, body).unwrap()

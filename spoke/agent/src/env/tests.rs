@@ -94,7 +94,12 @@ fn resolve(container: &ContainerV1) -> Result<Vec<(String, String)>, String> {
             pod: &pod,
             ip: Ipv4Addr::new(10, 64, 0, 5),
             host_ip: Ipv4Addr::new(192, 168, 1, 7),
-            allocatable: (1 << 30, 4000),
+            allocatable: Allocatable { memory: 1 << 30, cpu_milli: 4000, storage: 8 << 30 },
+            storage: &[StorageV1 {
+                container: "web".to_owned(),
+                limit: None,
+                request: Some(100 << 20),
+            }],
             config: &config,
             services: &services,
         },
@@ -171,6 +176,8 @@ fn resources_are_divided_and_rounded_up() {
         ("requests.cpu", "1", "2"),
         ("requests.cpu", "1m", "1500"),
         ("limits.cpu", "1", "4"),
+        ("limits.ephemeral-storage", "1Gi", "8"),
+        ("requests.ephemeral-storage", "1Mi", "100"),
     ] {
         let source = EnvSourceV1::Resource(String::new(), resource.to_owned(), divisor.to_owned());
         check(&container(vec![EnvV1 { name: "R".to_owned(), source }]), &[("R", expected)]);

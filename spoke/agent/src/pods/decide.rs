@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! network ─▶ volumes ─▶ init containers in order, sidecars stay ─▶ containers together ─▶ restarts
-//! deletion, deadline, all done: containers stop ─▶ sidecars stop, last first ─▶ clean ─▶ gone
+//! deletion, deadline, eviction, all done: containers stop ─▶ sidecars stop, last first ─▶ clean ─▶ gone
 //! ```
 //!
 //! Guarantees: an action that has been taken is not asked for again while its outcome is open.
@@ -21,6 +21,9 @@ const VOLUME_RETRY: Duration = Duration::from_secs(10);
 pub const PULL_FAILED: &str = "ErrImagePull";
 /// Sidecars get at least this to end in, as kubelet gives them, when the others used up the grace period.
 const SIDECAR_GRACE: Duration = Duration::from_secs(2);
+
+/// Reason of a pod that had more than it may.
+pub const EVICTED: &str = "Evicted";
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +102,16 @@ fn leave(pod: &Pod, out: &mut Decision) {
 }
 
 fn live(pod: &Pod, see: Sight<'_>, out: &mut Decision) {
+    if let Some(evicted) = &pod.evicted {
+        if stop_all(pod, evicted.until, see.now, out) {
+            out.act(Action::Finish(Done {
+                phase: PhaseV1::Failed,
+                reason: EVICTED.to_owned(),
+                message: evicted.message.clone(),
+            }));
+        }
+        return;
+    }
     if let Some(deadline) = pod.spec.deadline_seconds.map(|s| Duration::from_secs(s.into())) {
         let age = pod.age(see.now);
         if deadline <= age {

@@ -4,6 +4,7 @@
 //! decide    (pod, surroundings) → what to do next        pure
 //! status    (pod, surroundings) → what the hub is told   pure
 //! backoff   how long a crashed container waits
+//! storage   what it may have on the disk
 //! container one container: Fresh ─▶ Starting ─▶ Running ─▶ Ended ─▶ Starting …
 //! events    in kubelet's words
 //! ```
@@ -32,6 +33,7 @@ pub mod container;
 pub mod decide;
 pub mod events;
 pub mod status;
+pub mod storage;
 
 pub use container::{Container, Pull, State};
 
@@ -124,6 +126,8 @@ pub struct Pod {
     pub rising: bool,
     /// Deleted, or no longer planned.
     pub ending: Option<Ending>,
+    /// Has more on the disk than it may.
+    pub evicted: Option<storage::Evicted>,
     /// Ended for good.
     pub done: Option<Done>,
     /// Nothing of it is left: the hub was told.
@@ -175,6 +179,7 @@ impl Pod {
                 age_at_birth: Duration::from_millis(unix.saturating_sub(started)),
                 rising: true,
                 ending: None,
+                evicted: None,
                 done: kept
                     .and_then(|state| state.done.clone())
                     .map(|(phase, reason, message)| Done { phase, reason, message }),

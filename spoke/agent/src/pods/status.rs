@@ -9,7 +9,7 @@ use freewheel_link::report::{
 };
 
 use super::backoff::{delay, go_text};
-use super::decide::{PULL_FAILED, problem, restarts};
+use super::decide::{EVICTED, PULL_FAILED, problem, restarts};
 use super::{Container, Pod, Sight, State, Volumes, Which};
 
 /// How long a failed pull reads `ErrImagePull` before it reads `ImagePullBackOff`.
@@ -110,7 +110,20 @@ fn conditions(
         let since = since(pod, kind, holds).unwrap_or(unix);
         ConditionV1 { kind: kind.to_owned(), status: holds, since, reason, message }
     })
+    .chain(disruption(pod, unix))
     .collect()
+}
+
+/// That the spoke itself ended the pod: controllers count such a failure apart.
+fn disruption(pod: &Pod, unix: UnixMillis) -> Option<ConditionV1> {
+    let done = pod.done.as_ref().filter(|done| done.reason == EVICTED)?;
+    Some(ConditionV1 {
+        kind: "DisruptionTarget".to_owned(),
+        status: true,
+        since: since(pod, "DisruptionTarget", true).unwrap_or(unix),
+        reason: "TerminationByKubelet".to_owned(),
+        message: done.message.clone(),
+    })
 }
 
 /// Since when the hub has been told so already.

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use freewheel_link::plan::{ConfigV1, ModuleV1, RestartPolicy};
 
 use super::*;
+use crate::env::Allocatable;
 use crate::files::DiskFiles;
 
 fn projected(name: &str, items: &[(&str, &str)], optional: bool) -> ProjectedV1 {
@@ -78,7 +79,8 @@ fn make_with(data: &Path, pod: &PodV1, value: &str) -> Result<(), String> {
         pod,
         ip: Ipv4Addr::new(10, 64, 0, 5),
         host_ip: Ipv4Addr::LOCALHOST,
-        allocatable: (0, 0),
+        allocatable: Allocatable::default(),
+        storage: &[],
         config: &config,
         services: &[],
     };

@@ -1,0 +1,146 @@
+//! Holds pods to what they may have on the disk: measures those with limits every now and then, beside the
+//! agent's loop, and evicts those that have more.
+//!
+//! Guarantees: a pod without limits costs nothing; one measurement runs at a time, and the next waits for a while
+//! after its end, however large the directories are.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use freewheel_link::plan::{Kind, PodStorageV1, RecordKey, StorageV1};
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::Agent;
+use crate::pods::storage::{Evicted, GRACE, Limits, Usage};
+use crate::pods::{Pod, Volumes};
+use crate::volumes;
+
+/// Between the end of one measurement and the next, as kubelet's housekeeping.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// What was measured: (UID, what it has).
+pub(super) type Measured = Vec<(String, Usage)>;
+
+/// What a directory is of.
+enum Of {
+    Volume(String),
+    Logs(String),
+}
+
+/// The pods with limits, and when they are measured.
+pub(super) struct Meter {
+    limits: BTreeMap<String, Limits>,
+    next: Option<Duration>,
+    busy: bool,
+    tell: mpsc::Sender<Measured>,
+}
+
+impl Meter {
+    /// A meter and where its measurements come out.
+    pub(super) fn new() -> (Self, mpsc::Receiver<Measured>) {
+        let (tell, told) = mpsc::channel(1);
+        (Self { limits: BTreeMap::new(), next: None, busy: false, tell }, told)
+    }
+
+    /// When to measure; `None`: not before something else has happened.
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.next.filter(|_| !self.busy && !self.limits.is_empty())
+    }
+}
+
+impl Agent {
+    /// What the containers of a pod say of the disk.
+    pub(super) fn storage_of(&self, pod: &Pod) -> Vec<StorageV1> {
+        let (realm, kind) = (pod.realm.clone(), Kind::POD_STORAGE_V1);
+        let key = RecordKey { realm, kind, key: pod.spec.uid.clone() };
+        self.read::<PodStorageV1>(&key).map(|(_, body)| body.containers).unwrap_or_default()
+    }
+
+    /// Looks at the plan anew: which pods have limits.
+    pub(super) fn take_limits(&mut self) {
+        let limits = self.pods.values().filter_map(|pod| {
+            let storage = PodStorageV1 { containers: self.storage_of(pod) };
+            Some((pod.spec.uid.clone(), Limits::of(&pod.spec, Some(&storage))?))
+        });
+        self.meter.limits = limits.collect();
+        if self.meter.next.is_none() {
+            self.meter.next = Some(self.ports.clock.now() + EVERY);
+        }
+    }
+
+    /// Starts a measurement when one is due.
+    pub(super) fn measure(&mut self) {
+        let now = self.ports.clock.now();
+        if self.meter.due().is_none_or(|due| now < due) {
+            return;
+        }
+        let (mut dirs, mut of) = (Vec::new(), Vec::new());
+        for uid in self.meter.limits.keys() {
+            let Some(pod) = self.pods.get(uid).filter(|pod| lives(pod)) else { continue };
+            for (dir, what) in self.directories(pod) {
+                dirs.push(dir);
+                of.push((uid.clone(), what));
+            }
+        }
+        if dirs.is_empty() {
+            self.meter.next = Some(now + EVERY);
+            return;
+        }
+        self.meter.busy = true;
+        let tell = self.meter.tell.clone();
+        let done = move |sizes: Vec<u64>| {
+            // There is room: one measurement runs at a time. An agent that ended asks for none.
+            let _ = tell.try_send(sort(of, sizes));
+        };
+        self.config.files.measure(dirs, Box::new(done));
+    }
+
+    fn directories(&self, pod: &Pod) -> Vec<(PathBuf, Of)> {
+        let (data, uid) = (&self.config.data, &pod.spec.uid);
+        let own = pod.spec.volumes.iter().filter(|volume| volumes::is_own(volume));
+        let of_volumes = own.map(|volume| {
+            (volumes::volume_dir(data, uid, &volume.name), Of::Volume(volume.name.clone()))
+        });
+        let containers = pod.spec.init.iter().chain(&pod.spec.containers);
+        let of_logs = containers.map(|container| {
+            (volumes::log_dir(data, uid, &container.name), Of::Logs(container.name.clone()))
+        });
+        of_volumes.chain(of_logs).collect()
+    }
+
+    /// Compares what was measured with the limits.
+    pub(super) fn take_measured(&mut self, measured: Measured) {
+        let now = self.ports.clock.now();
+        self.meter.busy = false;
+        self.meter.next = Some(now + EVERY);
+        for (uid, usage) in measured {
+            let exceeded = self.meter.limits.get(&uid).and_then(|limits| limits.exceeded(&usage));
+            let Some(message) = exceeded else { continue };
+            let Some(pod) = self.pods.get_mut(&uid).filter(|pod| lives(pod)) else { continue };
+            warn!(pod = %format_args!("{}/{}", pod.spec.namespace, pod.spec.name), why = message, "pod is evicted");
+            pod.evicted = Some(Evicted { message: message.clone(), until: now + GRACE });
+            self.event(&uid, None, true, "Evicted", message);
+            self.dirty.insert(uid);
+        }
+    }
+}
+
+/// Whether a pod can have more tomorrow than today.
+fn lives(pod: &Pod) -> bool {
+    let over = pod.done.is_some() || pod.ending.is_some() || pod.evicted.is_some() || pod.gone;
+    !over && pod.volumes == Volumes::Made
+}
+
+fn sort(of: Vec<(String, Of)>, sizes: Vec<u64>) -> Measured {
+    let mut all: BTreeMap<String, Usage> = BTreeMap::new();
+    for ((uid, what), size) in of.into_iter().zip(sizes) {
+        let usage = all.entry(uid).or_default();
+        match what {
+            Of::Volume(name) => usage.volumes.insert(name, size),
+            Of::Logs(name) => usage.logs.insert(name, size),
+        };
+    }
+    all.into_iter().collect()
+}

@@ -1,0 +1,107 @@
+//! Pods that have more on the disk than they may.
+
+use freewheel_link::plan::{PodStorageV1, StorageV1, VolumeSourceV1, VolumeV1};
+
+use super::*;
+
+fn with_volume(name: &str, limit: Option<u64>) -> PodV1 {
+    let mut pod = pod(name);
+    let source = VolumeSourceV1::EmptyDir(limit);
+    pod.volumes = vec![VolumeV1 { name: "cache".to_owned(), source }];
+    pod
+}
+
+/// A record that gives the pod's container this much.
+fn storage(pod: &PodV1, limit: u64) -> Record {
+    let web = StorageV1 { container: "web".to_owned(), limit: Some(limit), request: None };
+    record(Kind::POD_STORAGE_V1, &pod.uid, &PodStorageV1 { containers: vec![web] })
+}
+
+impl Run {
+    fn fill(&self, path: &str, bytes: u64) {
+        self.world.files.sizes.lock().insert(path.into(), bytes);
+    }
+
+    /// Long enough for a measurement and what follows.
+    async fn a_while(&self) {
+        tokio::time::sleep(Duration::from_secs(12)).await;
+        self.rest().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_has_more_than_its_volume_may_hold_is_evicted() {
+    let mut run = run(&SimDisk::default());
+    run.send(Input::Connected(true)).await;
+    let pod = with_volume("a", Some(1 << 20));
+    run.plan(vec![range(), pod_record(&pod)], vec![]).await;
+    run.fill("/data/pods/uid-a/volumes/cache", 1 << 20);
+    run.a_while().await;
+    assert_eq!(run.running(), ["a web/0"], "as much as it may have");
+    run.fill("/data/pods/uid-a/volumes/cache", (1 << 20) + 4096);
+    run.a_while().await;
+    assert_eq!(run.running(), [""; 0]);
+    assert!(run.world.engine.log().contains(&"stop web/0 1s".to_owned()));
+    let said = run.said("a").unwrap();
+    let message = "Usage of EmptyDir volume \"cache\" exceeds the limit \"1Mi\". ";
+    assert_eq!((said.phase, said.reason.as_str()), (PhaseV1::Failed, "Evicted"));
+    assert_eq!(said.message, message);
+    let disruption = said.conditions.iter().find(|c| c.kind == "DisruptionTarget").unwrap();
+    assert_eq!((disruption.status, disruption.reason.as_str()), (true, "TerminationByKubelet"));
+    assert!(run.events().contains(&format!("Warning Evicted: {message}")), "{:?}", run.events());
+    let removed = run.world.files.removed.lock().clone();
+    assert!(removed.contains(&"/data/pods/uid-a/volumes".into()), "{removed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_evicted_pod_stays_so_over_a_restart() {
+    let disk = SimDisk::default();
+    let mut first = run(&disk);
+    let pod = with_volume("a", Some(1));
+    first.plan(vec![range(), pod_record(&pod)], vec![]).await;
+    first.fill("/data/pods/uid-a/volumes/cache", 4096);
+    first.a_while().await;
+    first.end().await;
+    let second = run(&disk);
+    second.send(Input::Connected(true)).await;
+    assert_eq!(second.running(), [""; 0]);
+    assert_eq!(second.said("a").unwrap().reason, "Evicted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn logs_and_volumes_count_for_the_limits_of_containers() {
+    let mut run = run(&SimDisk::default());
+    run.send(Input::Connected(true)).await;
+    let (logs, both, fine) = (pod("logs"), with_volume("both", None), with_volume("fine", None));
+    let mut records = vec![range()];
+    for pod in [&logs, &both, &fine] {
+        records.extend([pod_record(pod), storage(pod, 1 << 20)]);
+    }
+    run.plan(records, vec![]).await;
+    run.fill("/data/pods/uid-logs/logs/web", 2 << 20);
+    run.fill("/data/pods/uid-both/volumes/cache", 1 << 20);
+    run.fill("/data/pods/uid-both/logs/web", 4096);
+    run.fill("/data/pods/uid-fine/volumes/cache", 4096);
+    run.a_while().await;
+    assert_eq!(run.running(), ["fine web/0"]);
+    for name in ["logs", "both"] {
+        let message = run.said(name).unwrap().message;
+        let expected =
+            "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. ";
+        assert_eq!(message, expected, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_is_lifted_is_forgotten_and_none_costs_nothing() {
+    let mut run = run(&SimDisk::default());
+    let (limited, free) = (pod("limited"), with_volume("free", None));
+    let limit = storage(&limited, 1);
+    run.plan(vec![range(), pod_record(&limited), pod_record(&free), limit.clone()], vec![]).await;
+    run.plan(vec![], vec![limit.key]).await;
+    run.fill("/data/pods/uid-limited/logs/web", 1 << 30);
+    run.fill("/data/pods/uid-free/volumes/cache", 1 << 30);
+    run.a_while().await;
+    assert_eq!(run.running(), ["free web/0", "limited web/0"]);
+    assert_eq!(*run.world.files.measured.lock(), 0);
+}
