@@ -1,8 +1,11 @@
 //! `hub push`: a component into the built-in registry, as an OCI artifact in the CNCF Wasm layout.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use freewheel_hub_modules::MAX_BLOB;
 use freewheel_hub_modules::reference::{BadReference, Reference};
 use freewheel_link::digest::Digest;
 use http::Method;
@@ -22,6 +25,12 @@ pub enum PushError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// The registry would not take it.
+    #[error("{path} has more than {MAX_BLOB} bytes, which is the most that a module may have")]
+    TooLarge {
+        /// Which.
+        path: PathBuf,
     },
     /// The name.
     #[error(transparent)]
@@ -51,8 +60,7 @@ pub async fn run(options: PushOptions) -> Result<(), PushError> {
     if reference.digest.is_some() {
         return Err(PushError::Digest(options.name));
     }
-    let bytes = std::fs::read(&options.file)
-        .map_err(|source| PushError::File { path: options.file, source })?;
+    let bytes = read(options.file)?;
     let client = Client::new(options.kubeconfig.as_deref())?;
     let (repository, tag) = (reference.repository, reference.tag);
     let config = Bytes::from_static(br#"{"architecture":"wasm","os":"wasip2","layerDigests":[]}"#);
@@ -73,7 +81,18 @@ pub async fn run(options: PushOptions) -> Result<(), PushError> {
     Ok(())
 }
 
-/// Pushes a blob unless the hub has it.
+/// A file whole, but never more of it than the registry takes: it may be any file, or none that ends.
+fn read(path: PathBuf) -> Result<Vec<u8>, PushError> {
+    let mut bytes = Vec::new();
+    let read = File::open(&path).and_then(|file| file.take(MAX_BLOB + 1).read_to_end(&mut bytes));
+    match read {
+        Err(source) => Err(PushError::File { path, source }),
+        Ok(_) if MAX_BLOB < bytes.len() as u64 => Err(PushError::TooLarge { path }),
+        Ok(_) => Ok(bytes),
+    }
+}
+
+/// Pushes a blob unless the hub has it. The question alone keeps it there until the manifest comes.
 async fn blob(client: &Client, repository: &str, content: Bytes) -> Result<Digest, ClientError> {
     let digest = Digest::of(&content);
     let path = format!("/v2/{repository}/blobs/{digest}");
@@ -83,4 +102,21 @@ async fn blob(client: &Client, repository: &str, content: Bytes) -> Result<Diges
         client.send(Method::POST, &path, "application/octet-stream", content).await?.success()?;
     }
     Ok(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_up_to_what_the_registry_takes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("module.wasm");
+        let file = File::create(&path).unwrap();
+        file.set_len(MAX_BLOB + 1).unwrap();
+        assert!(matches!(read(path.clone()), Err(PushError::TooLarge { .. })));
+        file.set_len(3).unwrap();
+        assert_eq!(read(path).unwrap(), [0; 3]);
+        assert!(matches!(read(dir.path().join("none")), Err(PushError::File { .. })));
+    }
 }

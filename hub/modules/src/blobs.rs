@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use crate::durable::{remove, sync_parent};
 
 /// Largest blob in bytes: a Wasm module for a small device is far below.
-pub(crate) const MAX_BLOB: u64 = 256 << 20;
+pub const MAX_BLOB: u64 = 256 << 20;
 
 /// Why a blob was not taken.
 #[derive(Debug, thiserror::Error)]

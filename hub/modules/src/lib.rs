@@ -36,5 +36,6 @@ mod sign;
 mod tags;
 mod uploads;
 
+pub use blobs::MAX_BLOB;
 pub use modules::{Modules, OpenError, Options};
 pub use sign::FleetRoot;
