@@ -90,10 +90,10 @@ impl Fleet {
         drop(self.hub.take());
     }
 
-    /// SIGTERM for the hub: how it ended.
-    pub fn stop_hub(&mut self, patience: Duration) -> ExitStatus {
+    /// A signal such as `TERM` for the hub: how it ended.
+    pub fn stop_hub_by(&mut self, signal: &str, patience: Duration) -> ExitStatus {
         let mut hub = self.hub.take().expect("a running hub");
-        hub.stop(patience)
+        hub.stop_by(signal, patience)
     }
 
     /// The hub's process id.

@@ -29,7 +29,13 @@ impl Process {
 
     /// SIGTERM, then waits for its end.
     pub fn stop(&mut self, patience: Duration) -> ExitStatus {
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        self.stop_by("TERM", patience)
+    }
+
+    /// A signal such as `TERM`, then waits for its end.
+    pub fn stop_by(&mut self, signal: &str, patience: Duration) -> ExitStatus {
+        let id = self.child.id().to_string();
+        let _ = Command::new("kill").args(["-s", signal, &id]).status();
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("a child to wait for") {

@@ -73,9 +73,7 @@ async fn a_request_to_a_signer_that_is_not_here_is_told_about() {
     decide(&hub, "pi", "Approved").await;
     hub.eventually("an event says that nobody signs", |s| {
         let mut events = list(s, "root", "events", "").into_iter();
-        events.any(|event| {
-            event["reason"] == "NoSigner" && event["involvedObject"]["name"] == "pi"
-        })
+        events.any(|event| event["reason"] == "NoSigner" && event["involvedObject"]["name"] == "pi")
     })
     .await;
     assert!(!is_issued(&get(&*hub.snapshot(), "root", REQUESTS, "", "pi").unwrap()));
@@ -93,12 +91,9 @@ async fn requests_that_are_over_are_deleted_in_their_time() {
     decide(&hub, "short", "Approved").await;
     decide(&hub, "denied", "Denied").await;
     let all = ["issued", "short", "denied", "open"];
-    for (minutes, left) in [
-        (19, &all[..]),
-        (40, &["issued", "denied", "open"]),
-        (24 * 60 - 60, &["open"]),
-        (2, &[]),
-    ] {
+    for (minutes, left) in
+        [(19, &all[..]), (40, &["issued", "denied", "open"]), (24 * 60 - 60, &["open"]), (2, &[])]
+    {
         tokio::time::sleep(Duration::from_secs(minutes * 60)).await;
         let found: Vec<_> = all.into_iter().filter(|name| there(name)).collect();
         assert_eq!(found, left, "{minutes} minutes later");

@@ -1,11 +1,12 @@
 //! The disk under the store: whether it takes what is written, and how much room is left.
 //!
 //! ```text
-//! commit ─▶ store ─ refused ─▶ failing ─ every few seconds one write ─▶ taken ─▶ well again
+//! commit ─▶ store ─ refused ─▶ failing ─ every few seconds a trial ─▶ taken ─▶ well again
 //! ```
 //!
 //! Guarantees: every refused write names the folder and the room that is left on its disk; a disk that
-//! takes writes again is noticed without anybody's help.
+//! takes the largest object again is noticed without anybody's help, and no sooner: on a full disk small
+//! writes still find a gap now and then.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use freewheel_hub_api::object::{Header, Key, Object, Resource};
 use freewheel_hub_store::{
-    CommitError, Committed, Compacted, Operation, Revision, Scope, Snapshot, Store, Txn, Watch,
+    CommitError, Committed, Compacted, MAX_OBJECT_BYTES, Operation, Revision, Scope, Snapshot,
+    Store, Txn, Watch,
 };
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
@@ -40,7 +42,7 @@ pub struct Disk {
 impl Disk {
     /// Of the disk that this folder is on.
     pub fn new(folder: &Path) -> Arc<Self> {
-        let folder = folder.to_path_buf();
+        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
         Arc::new(Self { folder, failing: Mutex::default(), refused: Notify::new() })
     }
 
@@ -77,27 +79,16 @@ impl Disk {
         }
     }
 
-    fn note(&self, outcome: &Result<Committed, CommitError>, durable_before: Option<Revision>) {
-        match (outcome, durable_before) {
-            (Err(CommitError::Unavailable(why)), _) => {
-                if self.failing.lock().replace(why.clone()).is_none() {
-                    warn!(error = why, folder = %self.folder.display(), "the disk refuses writes");
-                }
-                self.refused.notify_one();
-            }
-            // What changed nothing is no proof: it never reached the disk.
-            (Ok(committed), Some(before)) if before < committed.revision => {
-                if self.failing.lock().take().is_some() {
-                    info!(folder = %self.folder.display(), "the disk takes writes again");
-                }
-            }
-            _ => {}
+    fn refuses(&self, why: &str) {
+        if self.failing.lock().replace(why.to_owned()).is_none() {
+            warn!(error = why, folder = %self.folder.display(), "the disk refuses writes");
         }
+        self.refused.notify_one();
     }
 
     /// Tries a disk that has refused until it takes a write, over and over.
     pub async fn watch(self: Arc<Self>, store: Arc<dyn Store>, stop: CancellationToken) {
-        let mut tries: u64 = 0;
+        let mut tries = 0;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -110,20 +101,26 @@ impl Disk {
                     () = tokio::time::sleep(pause) => {}
                 }
                 tries += 1;
-                // The outcome is noted on its way.
-                let _ = store.commit(probe(tries)).await;
                 pause = (pause * 2).min(AGAIN.1);
+                // The second gives the room back; a refusal notes itself on its way.
+                if store.commit(trial(tries, MAX_OBJECT_BYTES)).await.is_ok()
+                    && store.commit(trial(tries, 0)).await.is_ok()
+                {
+                    *self.failing.lock() = None;
+                    info!(folder = %self.folder.display(), "the disk takes writes again");
+                }
             }
         }
     }
 }
 
-/// A write that means nothing and is never the same twice.
-fn probe(number: u64) -> Txn {
-    let resource = Resource::new("internal", "diskprobes");
+/// A write that means nothing and differs from the one before.
+fn trial(number: u64, size: usize) -> Txn {
+    let resource = Resource::new("internal", "disktrials");
     let key = Key::new(&resource, &ClusterName::root(), "", "hub");
-    let body = format!("{}.{number}", std::process::id()).into_bytes().into();
-    let object = Object { header: Header::default(), body };
+    let mut body = number.to_be_bytes().to_vec();
+    body.resize(size.max(body.len()), 0);
+    let object = Object { header: Header::default(), body: body.into() };
     Txn { expect: Vec::new(), operations: vec![Operation::Put(key, object)] }
 }
 
@@ -142,12 +139,11 @@ impl Store for Watched {
     }
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
-        let failing = self.disk.takes_writes().is_err();
-        let before = failing.then(|| self.store.snapshot().revision());
-        let outcome = self.store.commit(txn).await;
-        self.disk.note(&outcome, before);
-        outcome.map_err(|error| match error {
-            CommitError::Unavailable(why) => CommitError::Unavailable(self.disk.explain(&why)),
+        self.store.commit(txn).await.map_err(|error| match error {
+            CommitError::Unavailable(why) => {
+                self.disk.refuses(&why);
+                CommitError::Unavailable(self.disk.explain(&why))
+            }
             other => other,
         })
     }
@@ -173,7 +169,7 @@ mod tests {
 
     use super::*;
 
-    /// A store whose disk is full when it is told so.
+    /// A store whose disk is nearly full when it is told so: small writes fit.
     struct Fickle(MemoryStore, AtomicBool);
 
     #[async_trait]
@@ -183,7 +179,11 @@ mod tests {
         }
 
         async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
-            if self.1.load(Ordering::SeqCst) {
+            let large = |operation: &Operation| match operation {
+                Operation::Put(_, object) => object.body.len() > 1024,
+                Operation::Delete(_) => false,
+            };
+            if self.1.load(Ordering::SeqCst) && txn.operations.iter().any(large) {
                 return Err(CommitError::Unavailable("no space left".to_owned()));
             }
             self.0.commit(txn).await
@@ -210,18 +210,19 @@ mod tests {
         let store = Arc::new(Watched { store: fickle.clone(), disk: disk.clone() });
         let stop = CancellationToken::new();
         let watching = tokio::spawn(disk.clone().watch(store.clone(), stop.clone()));
-        let refused = store.commit(probe(0)).await.unwrap_err().to_string();
+        let refused = store.commit(trial(0, 4096)).await.unwrap_err().to_string();
         assert!(refused.contains("no space left (the disk of "), "{refused}");
         assert!(refused.contains(&*folder.path().to_string_lossy()), "{refused}");
         assert_eq!(disk.takes_writes(), Err("no space left".to_owned()));
+        store.commit(trial(0, 0)).await.unwrap();
         tokio::time::sleep(AGAIN.1 * 3).await;
-        assert!(disk.takes_writes().is_err(), "it still refuses");
-        assert!(store.commit(Txn::default()).await.is_err());
+        assert!(disk.takes_writes().is_err(), "small writes prove nothing");
         fickle.1.store(false, Ordering::SeqCst);
-        store.commit(Txn::default()).await.unwrap();
-        assert!(disk.takes_writes().is_err(), "what writes nothing proves nothing");
         tokio::time::sleep(AGAIN.1 * 2).await;
         assert_eq!(disk.takes_writes(), Ok(()));
+        let Operation::Put(key, _) = &trial(0, 0).operations[0] else { panic!("no put") };
+        let left = store.snapshot().get(key).unwrap();
+        assert!(left.object.body.len() < 16, "the room is given back");
         stop.cancel();
         watching.await.unwrap();
     }
