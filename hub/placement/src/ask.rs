@@ -17,8 +17,8 @@ pub struct HostPort {
     pub udp: bool,
 }
 
-/// What a pod asks for.
-#[derive(Clone, Debug)]
+/// What a pod asks for. Equal asks get equal answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
     /// Its logical cluster.
     pub realm: ClusterName,

@@ -16,6 +16,8 @@ pub struct Pick {
     pub node: Arc<str>,
     /// Where the next search begins, so that a search that stops early is fair to all nodes.
     pub next: usize,
+    /// How many nodes were looked at.
+    pub looked_at: usize,
 }
 
 /// In a large fleet enough good nodes are as good as all of them: this many are always compared.
@@ -38,10 +40,11 @@ pub fn decide(fleet: &Fleet, ask: &Ask, start: usize, seed: u64) -> Result<Pick,
     let enough = enough(seats.len());
     let start = start % seats.len().max(1);
     let mut best: Option<(i64, usize)> = None;
-    let (mut found, mut ties, mut last) = (0, 0_u64, start);
+    let (mut found, mut ties, mut last, mut looked_at) = (0, 0_u64, start, 0);
     for at in (start..seats.len()).chain(0..start) {
         let seat = &seats[at];
         let ledger = &fleet.ledgers[seat.device];
+        looked_at += 1;
         if !fits(seat, ledger, ask, &wanted) {
             continue;
         }
@@ -67,7 +70,7 @@ pub fn decide(fleet: &Fleet, ask: &Ask, start: usize, seed: u64) -> Result<Pick,
         }
     }
     match best {
-        Some((_, at)) => Ok(Pick { node: seats[at].node.name.clone(), next: last + 1 }),
+        Some((_, at)) => Ok(Pick { node: seats[at].node.name.clone(), next: last + 1, looked_at }),
         None => Err(explain(fleet, ask)),
     }
 }

@@ -60,6 +60,7 @@ pub struct Fleet {
     pub(crate) realms: BTreeMap<ClusterName, Realm>,
     device_of: HashMap<String, usize>,
     placed: HashMap<String, Placed>,
+    eased: u64,
 }
 
 impl Fleet {
@@ -76,6 +77,7 @@ impl Fleet {
         if known.is_some_and(|seat| seat.node == node) {
             return false;
         }
+        self.eased += 1;
         let device = self.device(&node.name);
         // Both Nodes of a device say the same; the one that knows something wins over an empty one.
         if node.allocatable != Resources::default() {
@@ -99,6 +101,7 @@ impl Fleet {
     pub fn remove_node(&mut self, realm: &ClusterName, name: &str) {
         let Some(list) = self.realms.get_mut(realm) else { return };
         let Some(at) = list.by_name.remove(name) else { return };
+        self.eased += 1;
         list.seats.swap_remove(at);
         if let Some(moved) = list.seats.get(at) {
             list.by_name.insert(moved.node.name.to_string(), at);
@@ -106,6 +109,13 @@ impl Fleet {
         if list.seats.is_empty() {
             self.realms.remove(realm);
         }
+    }
+
+    /// Counts up whenever a pod that fitted nowhere might fit: a Node came, went or changed, or a pod
+    /// left. As long as it stands still, a refusal stands.
+    #[must_use]
+    pub fn eased(&self) -> u64 {
+        self.eased
     }
 
     /// How many Nodes a realm has.
@@ -144,6 +154,7 @@ impl Fleet {
     /// Frees what a pod took; true when it had taken something.
     pub fn remove(&mut self, uid: &str) -> bool {
         let Some(placed) = self.placed.remove(uid) else { return false };
+        self.eased += 1;
         let ledger = &mut self.ledgers[placed.device];
         ledger.used.take(placed.requests);
         ledger.weight.take(placed.weight);

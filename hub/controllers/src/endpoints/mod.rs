@@ -298,7 +298,8 @@ impl Controller for EndpointsOfServices {
             return Ok(None);
         };
         let (pods, selected) = self.facts(key, &service, &selector)?;
-        if let Some(rest) = self.pace.wait(key, selected) {
+        // Twice: slices and Endpoints both tell of every pod.
+        if let Some(rest) = self.pace.wait(key, 2 * selected) {
             return Ok(Some(rest));
         }
         let present = self.present(key)?;

@@ -23,6 +23,10 @@ const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_LAST: Duration = Duration::from_secs(10);
 /// Tried again after so long even when nothing changed.
 const FLUSH: Duration = Duration::from_secs(300);
+/// The same reason is told again after so long.
+const REPEAT: Duration = Duration::from_secs(60);
+/// Refusals that are remembered: those of so many different sets of pods.
+const REFUSALS: usize = 64;
 
 /// A pod that has no node yet.
 #[derive(Clone, Debug)]
@@ -32,16 +36,30 @@ struct Waiting {
     generation: i64,
     attempts: u32,
     place: Place,
+    /// What it was told last, and when.
+    told: Option<(Refusal, Instant)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     /// Its turn will come.
     Active(u64),
-    /// It fits nowhere for now: looked at again at `until`, and not before `earliest`.
-    Parked { until: Instant, earliest: Instant },
+    /// It waits out its back-off.
+    Parked(Instant),
+    /// It fits nowhere: looked at again when something gets easier but not before `earliest`, and at
+    /// `until` in any case.
+    Idle { until: Instant, earliest: Instant },
     /// Its binding is being written.
     Binding,
+}
+
+impl Waiting {
+    /// How long it waits at least after this attempt: twice as long as after the one before.
+    fn backoff(&mut self) -> Duration {
+        let wait = BACKOFF_FIRST.saturating_mul(1 << self.attempts.min(8)).min(BACKOFF_LAST);
+        self.attempts = self.attempts.saturating_add(1);
+        wait
+    }
 }
 
 /// What to do for one pod.
@@ -60,6 +78,11 @@ pub(super) struct State {
     waiting: HashMap<Key, Waiting>,
     active: BTreeMap<(Reverse<i32>, u64), Key>,
     parked: BTreeSet<(Instant, Key)>,
+    idle: BTreeSet<(Instant, Key)>,
+    /// Who was refused since the fleet last got easier, so that a thousand equal pods cost one search.
+    refusals: Vec<(Ask, Refusal)>,
+    /// [`Fleet::eased`] then.
+    refused_at: u64,
     sequence: u64,
     seed: u64,
     start: usize,
@@ -146,36 +169,72 @@ impl State {
             generation: header.generation,
             attempts: 0,
             place: Place::Binding,
+            told: None,
         };
         self.waiting.insert(stored.key.clone(), waiting);
         self.activate(&stored.key);
         Ok(())
     }
 
-    /// Decides over the pod whose turn it is.
+    /// Decides over the pods whose turn it is, up to the first for which something has to be written.
     pub(super) fn next(&mut self, now: Instant) -> Option<Verdict> {
         self.unpark(now);
-        let (_, pod) = self.active.pop_first()?;
-        let waiting = self.waiting.get_mut(&pod)?;
+        loop {
+            let (_, pod) = self.active.pop_first()?;
+            let Some(ask) = self.waiting.get(&pod).map(|waiting| waiting.ask.clone()) else {
+                continue;
+            };
+            let picked = self.pick(&ask);
+            let Some(waiting) = self.waiting.get_mut(&pod) else { continue };
+            let uid = waiting.uid.clone();
+            match picked {
+                Ok(node) => {
+                    waiting.place = Place::Binding;
+                    self.fleet.place(&uid, &node, &ask);
+                    return Some(Verdict::Bind { pod, uid, node });
+                }
+                Err(why) => {
+                    let known = waiting.told.as_ref();
+                    let news = known.is_none_or(|(told, at)| *told != why || *at + REPEAT <= now);
+                    if news {
+                        waiting.told = Some((why.clone(), now));
+                    }
+                    self.idle(&pod, now);
+                    if news {
+                        return Some(Verdict::Refuse { pod, uid, why });
+                    }
+                }
+            }
+        }
+    }
+
+    fn pick(&mut self, ask: &Ask) -> Result<Arc<str>, Refusal> {
+        if self.refused_at != self.fleet.eased() {
+            self.refused_at = self.fleet.eased();
+            self.refusals.clear();
+        }
+        if let Some((_, why)) = self.refusals.iter().find(|(refused, _)| refused == ask) {
+            return Err(why.clone());
+        }
         self.seed = self.seed.wrapping_add(1);
-        let uid = waiting.uid.clone();
-        match decide(&self.fleet, &waiting.ask, self.start, self.seed) {
+        match decide(&self.fleet, ask, self.start, self.seed) {
             Ok(pick) => {
-                waiting.place = Place::Binding;
                 self.start = pick.next;
-                self.fleet.place(&uid, &pick.node, &waiting.ask);
-                Some(Verdict::Bind { pod, uid, node: pick.node })
+                Ok(pick.node)
             }
             Err(why) => {
-                self.park(&pod, now, FLUSH);
-                Some(Verdict::Refuse { pod, uid, why })
+                if REFUSALS <= self.refusals.len() {
+                    self.refusals.clear();
+                }
+                self.refusals.push((ask.clone(), why.clone()));
+                Err(why)
             }
         }
     }
 
     /// When to look again though nothing happened.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.parked.first().map(|(at, _)| *at)
+        [&self.parked, &self.idle].into_iter().filter_map(|s| Some(s.first()?.0)).min()
     }
 
     /// A pod is waiting for its turn.
@@ -186,43 +245,45 @@ impl State {
     /// A binding was not written: what it took is free again, and the pod waits a little.
     pub(super) fn not_bound(&mut self, pod: &Key, uid: &str, now: Instant) {
         // Who waits no more was bound by somebody else or went, and is booked or freed by that event.
-        if self.waiting.get(pod).is_some_and(|w| w.uid == uid && w.place == Place::Binding) {
+        let Some(waiting) = self.waiting.get_mut(pod) else { return };
+        if waiting.uid == uid && waiting.place == Place::Binding {
+            waiting.backoff();
+            waiting.place = Place::Parked(now + BACKOFF_FIRST);
+            self.parked.insert((now + BACKOFF_FIRST, pod.clone()));
             self.fleet.remove(uid);
-            self.park(pod, now, BACKOFF_FIRST);
         }
     }
 
-    fn park(&mut self, pod: &Key, now: Instant, wait: Duration) {
+    fn idle(&mut self, pod: &Key, now: Instant) {
         let Some(waiting) = self.waiting.get_mut(pod) else { return };
-        let backoff = BACKOFF_FIRST.saturating_mul(1 << waiting.attempts.min(8)).min(BACKOFF_LAST);
-        waiting.attempts = waiting.attempts.saturating_add(1);
-        let until = now + wait;
-        waiting.place = Place::Parked { until, earliest: now + backoff };
-        self.parked.insert((until, pod.clone()));
+        let (earliest, until) = (now + waiting.backoff(), now + FLUSH);
+        waiting.place = Place::Idle { until, earliest };
+        self.idle.insert((until, pod.clone()));
     }
 
-    /// Something changed that may make room.
+    /// Something changed that may make room. Whoever was woken before and still waits out its back-off
+    /// is not looked at again.
     fn wake(&mut self) {
-        let parked: Vec<Key> = self.parked.iter().map(|(_, key)| key.clone()).collect();
-        for key in parked {
-            let Some(waiting) = self.waiting.get_mut(&key) else { continue };
-            if let Place::Parked { until, earliest } = waiting.place
-                && earliest < until
-            {
-                waiting.place = Place::Parked { until: earliest, earliest };
-                self.parked.remove(&(until, key.clone()));
-                self.parked.insert((earliest, key));
+        for (_, pod) in std::mem::take(&mut self.idle) {
+            let Some(waiting) = self.waiting.get_mut(&pod) else { continue };
+            if let Place::Idle { earliest, .. } = waiting.place {
+                waiting.place = Place::Parked(earliest);
+                self.parked.insert((earliest, pod));
             }
         }
     }
 
     fn unpark(&mut self, now: Instant) {
-        while let Some((at, _)) = self.parked.first()
-            && *at <= now
-        {
-            let Some((_, key)) = self.parked.pop_first() else { return };
-            self.activate(&key);
-        }
+        let later = |set: &mut BTreeSet<(Instant, Key)>| {
+            let due: Vec<Key> =
+                set.iter().take_while(|(at, _)| *at <= now).map(|(_, pod)| pod.clone()).collect();
+            for _ in &due {
+                set.pop_first();
+            }
+            due
+        };
+        let due = [later(&mut self.parked), later(&mut self.idle)].concat();
+        due.iter().for_each(|pod| self.activate(pod));
     }
 
     fn activate(&mut self, pod: &Key) {
@@ -238,8 +299,11 @@ impl State {
             Place::Active(sequence) => {
                 self.active.remove(&(Reverse(waiting.ask.priority), sequence));
             }
-            Place::Parked { until, .. } => {
-                self.parked.remove(&(until, pod.clone()));
+            Place::Parked(at) => {
+                self.parked.remove(&(at, pod.clone()));
+            }
+            Place::Idle { until, .. } => {
+                self.idle.remove(&(until, pod.clone()));
             }
             Place::Binding => {}
         }

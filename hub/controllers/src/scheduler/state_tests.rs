@@ -106,3 +106,53 @@ async fn who_fits_nowhere_is_woken_by_a_better_node() {
     state.node(&node("n", "2")).unwrap();
     assert_eq!(bound(&mut state), ["a"]);
 }
+
+/// Pods of one set that fit nowhere, and what is told about them in one round.
+fn crowd(state: &mut State, pods: usize) {
+    let owner = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "w",
+        "controller": true}]);
+    for n in 0..pods {
+        let of_set = |p: &mut Value| p["metadata"]["ownerReferences"] = owner.clone();
+        state.pod(&pod(&format!("p{n:04}"), of_set)).unwrap();
+    }
+}
+
+fn refused(state: &mut State) -> usize {
+    std::iter::from_fn(|| state.next(Instant::now())).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_equal_pods_that_fit_nowhere_cost_one_search_and_are_told_once() {
+    let mut state = with_node("500m");
+    crowd(&mut state, 1_000);
+    let seed = state.seed;
+    assert_eq!(refused(&mut state), 1_000);
+    assert_eq!(state.seed - seed, 1, "the nodes were searched once");
+    // Again and again something small gets free: they are tried, and nothing new is told.
+    for n in 0..5 {
+        let small = |p: &mut Value| {
+            p["spec"]["nodeName"] = json!("n");
+            p["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("1m");
+        };
+        let small = pod(&format!("small-{n}"), small);
+        state.pod(&small).unwrap();
+        state.pod(&Event { revision: 2, now: None, before: small.now }).unwrap();
+        tokio::time::advance(BACKOFF_LAST).await;
+        assert_eq!(refused(&mut state), 0);
+    }
+    assert_eq!(state.seed - seed, 6, "one search each time");
+    tokio::time::advance(FLUSH).await;
+    assert_eq!(refused(&mut state), 1_000, "after a while it is told again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_reason_is_told_at_once() {
+    let mut state = with_node("500m");
+    crowd(&mut state, 1);
+    let Some(Verdict::Refuse { why, .. }) = state.next(Instant::now()) else { panic!() };
+    assert_eq!(why.to_string(), "0/1 nodes are available: 1 Insufficient cpu.");
+    state.node(&node("m", "100m")).unwrap();
+    tokio::time::advance(BACKOFF_FIRST).await;
+    let Some(Verdict::Refuse { why, .. }) = state.next(Instant::now()) else { panic!() };
+    assert_eq!(why.to_string(), "0/2 nodes are available: 2 Insufficient cpu.");
+}
