@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use freewheel_hub_api::object::{Key, Resource};
-use freewheel_hub_api::plan::{Found, Source};
+use freewheel_hub_api::plan::{Found, Source, ToldService};
 use freewheel_hub_store::{Compacted, Event, Scope, Snapshot, Store, Stored};
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
@@ -20,6 +20,7 @@ use tracing::warn;
 
 use crate::ranges::Ranges;
 use crate::records;
+use crate::services::Services;
 
 /// Told when there is something new.
 pub(crate) type Bell = Arc<Notify>;
@@ -74,6 +75,7 @@ impl Pods {
 pub(crate) struct Interest {
     pods: Mutex<Pods>,
     pub(crate) ranges: Ranges,
+    services: Services,
     bells: Mutex<BTreeMap<ClusterName, Bell>>,
 }
 
@@ -154,6 +156,9 @@ impl Interest {
 
     fn note(&self, event: &Event) {
         let Some(key) = event.key() else { return };
+        if key.resource.as_str() == "services" && event.now.is_none() {
+            self.services.forget(key);
+        }
         match key.resource.as_str() {
             "pods" => self.note_pod(event),
             "configmaps" | "secrets" if key.cluster.is_root() => {
@@ -218,13 +223,13 @@ impl Interest {
     }
 
     /// What a plan reads, at one revision.
-    pub(crate) fn source<'a>(&self, spoke: &ClusterName, at: &'a dyn Snapshot) -> View<'a> {
+    pub(crate) fn source<'a>(&'a self, spoke: &ClusterName, at: &'a dyn Snapshot) -> View<'a> {
         let pods = self.pods.lock().nodes.get(spoke.as_str()).cloned().unwrap_or_default();
         let realms = [ClusterName::root(), spoke.clone()].map(|realm| {
             let ranges = self.ranges.of(&realm, spoke);
             (realm, Realm { ranges, slices: OnceCell::new() })
         });
-        View { at, pods, realms: realms.into() }
+        View { at, pods, services: &self.services, realms: realms.into() }
     }
 }
 
@@ -264,6 +269,7 @@ struct Realm {
 pub(crate) struct View<'a> {
     at: &'a dyn Snapshot,
     pods: BTreeSet<Key>,
+    services: &'a Services,
     realms: BTreeMap<ClusterName, Realm>,
 }
 
@@ -280,6 +286,12 @@ impl View<'_> {
             }
         }
         slices
+    }
+
+    fn all_services(&self, realm: &ClusterName) -> impl Iterator<Item = Arc<Stored>> {
+        let resource = Resource::new("", "services");
+        let scope = Scope { resource, cluster: Some(realm.clone()), namespace: None };
+        self.at.range(&scope, None)
     }
 
     fn one(&self, plural: &str, realm: &ClusterName, namespace: &str, name: &str) -> Option<Found> {
@@ -308,9 +320,16 @@ impl Source for View<'_> {
     }
 
     fn services(&self, realm: &ClusterName) -> Vec<Found> {
-        let resource = Resource::new("", "services");
-        let scope = Scope { resource, cluster: Some(realm.clone()), namespace: None };
-        self.at.range(&scope, None).map(|stored| found(&stored)).collect()
+        self.all_services(realm).map(|stored| found(&stored)).collect()
+    }
+
+    fn told_services(&self, realm: &ClusterName) -> Vec<Arc<ToldService>> {
+        let told = |stored: Arc<Stored>| {
+            let Key { namespace, name, .. } = &stored.key;
+            let slices = self.endpoint_slices(realm, namespace, name);
+            self.services.told(&stored.key, &found(&stored), &slices)
+        };
+        self.all_services(realm).map(told).collect()
     }
 
     fn endpoint_slices(&self, realm: &ClusterName, namespace: &str, service: &str) -> Vec<Found> {

@@ -8,6 +8,7 @@
 //! session    one connected spoke         look  when and how it is told what it should hold
 //! interest   which spokes look again after a change; what a plan reads
 //! ranges     which spoke has which pod addresses
+//! services   Services, translated once for all spokes
 //! reports, events, node  what spokes say, as objects
 //! refusals   what cannot be planned, where its user looks
 //! records    sessions, acked revisions, leases of pod ranges in the store
@@ -32,6 +33,7 @@ pub mod records;
 mod refusals;
 mod reports;
 mod request;
+mod services;
 mod session;
 mod streams;
 

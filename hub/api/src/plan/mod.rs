@@ -17,6 +17,7 @@
 //! it. Push a record only when [`differs`] says so.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use freewheel_link::names::ClusterName;
@@ -68,6 +69,34 @@ pub trait Source {
     fn endpoint_slices(&self, realm: &ClusterName, namespace: &str, service: &str) -> Vec<Found>;
     /// Names of the pod ranges (`10.64.3.0`) leased to this spoke in a realm, with their revisions.
     fn pod_cidrs(&self, realm: &ClusterName, spoke: &str) -> Vec<(String, u64)>;
+    /// All Services of a realm as spokes are told of them. They are told the same, so a source that serves
+    /// many spokes may keep what was translated.
+    fn told_services(&self, realm: &ClusterName) -> Vec<Arc<ToldService>> {
+        let slices = |namespace: &str, name: &str| self.endpoint_slices(realm, namespace, name);
+        let told = |found: &Found| Arc::new(ToldService::of(realm, found, slices));
+        self.services(realm).iter().map(told).collect()
+    }
+}
+
+/// A Service as every spoke is told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToldService {
+    /// Every node listens for it, also those without pods in its realm.
+    pub has_node_port: bool,
+    /// Its record, or why there is none.
+    pub record: Result<Record, Refused>,
+}
+
+impl ToldService {
+    /// Translates a Service; `slices` looks up its EndpointSlices by namespace and name.
+    pub fn of(
+        realm: &ClusterName,
+        found: &Found,
+        slices: impl FnOnce(&str, &str) -> Vec<Found>,
+    ) -> Self {
+        let record = service_record(realm, found, slices);
+        Self { has_node_port: has_node_port(found), record }
+    }
 }
 
 /// What a spoke is told of itself.
@@ -212,13 +241,10 @@ pub fn records(
                 plan.take(outcome);
             }
         }
-        for found in source.services(realm) {
-            if pods.is_empty() && !has_node_port(&found) {
-                continue;
+        for service in source.told_services(realm) {
+            if !pods.is_empty() || service.has_node_port {
+                plan.take(service.record.clone());
             }
-            plan.take(service_record(realm, &found, |namespace, name| {
-                source.endpoint_slices(realm, namespace, name)
-            }));
         }
         for (base, revision) in source.pod_cidrs(realm, spoke.as_str()) {
             plan.take(pod_cidr_record(realm, &base, revision));
