@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use freewheel_spoke_agent::ports::{ContainerId, Containers, Exit, Input, StartContainer};
+use freewheel_spoke_agent::volumes::log_aside;
 use freewheel_spoke_engine::{Profile, config};
 use freewheel_spoke_net::Fabric;
 use parking_lot::Mutex;
@@ -269,7 +270,7 @@ impl Containers for Runtime {
             }
             for log in logs {
                 // One that was never written, or is gone with its directory, is as good as removed.
-                let _ = std::fs::remove_file(log::older(&log));
+                let _ = std::fs::remove_file(log_aside(&log));
                 let _ = std::fs::remove_file(&log);
             }
         });

@@ -1,10 +1,16 @@
 //! Puts a container's output on disk as lines in the form of CRI: `<time> <stream> <F|P> <text>`.
+//!
+//! Guarantees: a full or failing disk loses lines, and says how many, but neither stops the guest nor leaves half
+//! a line before a whole one; an agent that is killed at any moment leaves files that can be read and gone
+//! on with.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use freewheel_spoke_agent::volumes::log_aside;
 use tracing::warn;
 
 use super::sink::{LogSink, Piece, Source};
@@ -15,13 +21,6 @@ const MAX_FILE: u64 = 10 << 20;
 
 /// A line longer than this is written in parts, as containerd does.
 const MAX_LINE: usize = 16 << 10;
-
-/// Where a log is set aside to: one older file is kept.
-pub(crate) fn older(log: &Path) -> PathBuf {
-    let mut name = log.as_os_str().to_owned();
-    name.push(".1");
-    name.into()
-}
 
 /// Writes until the sink is closed and empty. A disk that takes nothing loses lines, never the guest.
 pub(crate) async fn drain(sink: LogSink, log: PathBuf) {
@@ -66,7 +65,8 @@ struct LogFile {
     total: u64,
     buffer: Vec<u8>,
     partial: [Partial; 2],
-    failed: bool,
+    /// Bytes that the disk has not taken since it last took some.
+    lost: u64,
 }
 
 impl LogFile {
@@ -78,7 +78,7 @@ impl LogFile {
             total: 0,
             buffer: Vec::new(),
             partial: Default::default(),
-            failed: false,
+            lost: 0,
         }
     }
 
@@ -122,23 +122,45 @@ impl LogFile {
     }
 
     fn flush(&mut self) {
+        if self.buffer.is_empty() {
+            return;
+        }
+        let guests = self.buffer.len() as u64;
+        if 0 < self.lost {
+            self.own_up();
+        }
         let buffer = std::mem::take(&mut self.buffer);
         match self.write(&buffer) {
-            Ok(()) => self.failed = false,
-            Err(error) if !self.failed => {
-                self.failed = true;
-                warn!(%error, log = %self.path.display(), "log cannot be written; lines are lost");
+            Ok(()) => self.lost = 0,
+            Err(error) => {
+                if self.lost == 0 {
+                    let log = self.path.display();
+                    warn!(%error, %log, "log cannot be written; lines are lost");
+                }
+                self.lost += guests;
             }
-            Err(_) => {}
         }
         self.buffer = buffer;
         self.buffer.clear();
     }
 
+    /// Says before what comes next that something is missing. Both are written together: while only the note had
+    /// room, it would be all that the log is made of.
+    fn own_up(&mut self) {
+        let rest = std::mem::take(&mut self.buffer);
+        let text = format!("[{} bytes of this log were lost: the disk took none]", self.lost);
+        self.line(Source::Stderr, SystemTime::now(), 'F', text.as_bytes());
+        self.buffer.extend_from_slice(&rest);
+    }
+
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         if MAX_FILE < self.size {
             self.file = None;
-            std::fs::rename(&self.path, older(&self.path))?;
+            match std::fs::rename(&self.path, log_aside(&self.path)) {
+                // Somebody has removed it: all the better.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
+            }
             self.size = 0;
         }
         let file = match &mut self.file {
@@ -149,23 +171,40 @@ impl LogFile {
                 closed.insert(file)
             }
         };
-        file.write_all(bytes)?;
+        if let Err(error) = file.write_all(bytes) {
+            // A part of it may be there: the next line must not go on in the middle of this one. Where it cannot be
+            // cut off, the file is looked at anew.
+            if file.set_len(self.size).is_err() {
+                self.file = None;
+            }
+            return Err(error);
+        }
         self.size += bytes.len() as u64;
         self.total += bytes.len() as u64;
         Ok(())
     }
 }
 
-/// A container starts before its log's directory is there for sure.
+/// A container starts before its log's directory is there for sure. A log whose last line has no end, because the
+/// agent was killed while it wrote, gets one.
 fn open(log: &Path) -> io::Result<File> {
-    let open = || OpenOptions::new().create(true).append(true).open(log);
-    match (open(), log.parent()) {
+    let open = || OpenOptions::new().create(true).read(true).append(true).open(log);
+    let mut file = match (open(), log.parent()) {
         (Err(error), Some(dir)) if error.kind() == io::ErrorKind::NotFound => {
             std::fs::create_dir_all(dir)?;
-            open()
+            open()?
         }
-        (opened, _) => opened,
+        (opened, _) => opened?,
+    };
+    let length = file.metadata()?.len();
+    let mut last = [b'\n'];
+    if let Some(at) = length.checked_sub(1) {
+        file.read_exact_at(&mut last, at)?;
     }
+    if last != *b"\n" {
+        file.write_all(b"\n")?;
+    }
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -222,7 +261,101 @@ mod tests {
         }
         let size = |path: &Path| std::fs::metadata(path).unwrap().len();
         assert!(size(&log) <= MAX_FILE + 2 * MAX_LINE as u64);
-        assert!(size(&older(&log)) <= MAX_FILE + 2 * MAX_LINE as u64);
+        assert!(size(&log_aside(&log)) <= MAX_FILE + 2 * MAX_LINE as u64);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_log_that_somebody_removed_is_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let mut file = LogFile::new(log.clone());
+        put(&mut file, Source::Stdout, "gone\n");
+        file.flush();
+        std::fs::remove_file(&log).unwrap();
+        file.size = MAX_FILE + 1;
+        put(&mut file, Source::Stdout, "new\n");
+        file.flush();
+        assert_eq!(texts(&log), ["stdout F new"]);
+    }
+
+    #[test]
+    fn a_line_that_a_killed_agent_left_in_half_stays_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        std::fs::write(&log, "2026-11-20T15:04:05.000000000Z stdout F hal").unwrap();
+        let mut file = LogFile::new(log.clone());
+        put(&mut file, Source::Stdout, "whole\n");
+        file.flush();
+        assert_eq!(texts(&log), ["stdout F hal", "stdout F whole"]);
+    }
+
+    /// Runs this test again in a process whose files may have 64 KiB, and in which writing more is an error.
+    fn with_small_files(test: &str) {
+        let script = "trap '' XFSZ; ulimit -S -f 128; exec \"$0\" --exact --nocapture \"$1\"";
+        let output = std::process::Command::new("sh")
+            .args(["-c", script])
+            .arg(std::env::current_exe().unwrap())
+            .arg(test)
+            .env(SMALL_FILES, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let cause = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}{cause}");
+    }
+
+    const SMALL_FILES: &str = "FREEWHEEL_TEST_SMALL_FILES";
+
+    #[test]
+    fn a_full_disk_leaves_whole_lines_and_the_loss_is_said() {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        if std::env::var_os(SMALL_FILES).is_none() {
+            return with_small_files(
+                "log::drain::tests::a_full_disk_leaves_whole_lines_and_the_loss_is_said",
+            );
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let mut file = LogFile::new(log.clone());
+        let line = format!("{}\n", "x".repeat(10_000));
+        for _ in 0..9 {
+            put(&mut file, Source::Stdout, &line);
+            file.flush();
+        }
+        assert!(0 < file.lost, "the limit does not hold");
+        let whole = texts(&log);
+        assert!(whole.iter().all(|text| text.len() == "stdout F ".len() + 10_000), "{whole:?}");
+        // There is room again.
+        let hard = getrlimit(Resource::Fsize).maximum;
+        setrlimit(Resource::Fsize, Rlimit { current: hard, maximum: hard }).unwrap();
+        put(&mut file, Source::Stdout, "back\n");
+        file.flush();
+        let after = texts(&log);
+        let [note, back] = &after[whole.len()..] else { panic!("{after:?}") };
+        assert!(note.starts_with("stderr F [") && note.contains("bytes of this log were lost"));
+        assert_eq!(back, "stdout F back");
+        assert_eq!(file.lost, 0);
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_takes_nothing_does_not_hold_up_the_guest() {
+        use crate::log::LogSink;
+        use wasmtime_wasi_io::streams::OutputStream as _;
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        std::os::unix::fs::symlink("/dev/full", &log).unwrap();
+        let sink = LogSink::new();
+        let draining = tokio::spawn(drain(sink.clone(), log));
+        let mut stream = sink.stream(Source::Stdout);
+        let write = async {
+            for _ in 0..200 {
+                let room = stream.write_ready().await.unwrap();
+                stream.write(Bytes::from(vec![b'x'; room.min(4096)])).unwrap();
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), write).await.unwrap();
+        sink.close();
+        tokio::time::timeout(std::time::Duration::from_secs(20), draining).await.unwrap().unwrap();
     }
 }

@@ -4,14 +4,15 @@
 //! guest ─▶ sink (64 KiB, then the guest waits) ─▶ drain ─▶ file (CRI lines, two files of 10 MiB) ─▶ read
 //! ```
 //!
-//! Guarantees: nothing that a guest wrote is lost while the disk takes it; what it keeps in memory and on
-//! disk is bounded; a container that ended has all its lines in the file.
+//! Guarantees: nothing that a guest wrote is lost while the disk takes it, and what is lost is said; what it
+//! keeps in memory and on disk is bounded, whatever the guest does; a container that ended has all its lines in the
+//! file.
 
 mod drain;
 mod read;
 mod sink;
 mod stamp;
 
-pub(crate) use drain::{drain, older};
+pub(crate) use drain::drain;
 pub use read::{LogOptions, read};
 pub(crate) use sink::{LogSink, Source};

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use freewheel_spoke_agent::volumes::log_aside;
 use tokio::sync::{mpsc, watch};
 
-use super::drain::older;
 use super::stamp::{self, stamp};
 
 /// Bytes of one piece of the answer.
@@ -120,7 +120,7 @@ impl Reader {
             left: options.limit_bytes,
             line: Vec::new(),
         };
-        let aside = older(&reader.log);
+        let aside = log_aside(&reader.log);
         for path in [aside.as_path(), reader.log.clone().as_path()] {
             reader.add(path)?;
         }
@@ -192,11 +192,27 @@ impl Reader {
                 self.line.clear();
             } else if 1 < self.files.len() {
                 self.files.pop_front();
-            } else if !self.turn()? {
-                break;
+                self.line.clear();
+            } else {
+                self.again()?;
+                if !self.turn()? {
+                    break;
+                }
             }
         }
         Ok((!out.is_empty()).then(|| out.into()))
+    }
+
+    /// Goes back to the beginning of a line that has no end yet: the writer may take it back, when the disk has not
+    /// taken all of it.
+    fn again(&mut self) -> io::Result<()> {
+        let back = i64::try_from(self.line.len()).unwrap_or(0);
+        self.line.clear();
+        match self.files.front_mut() {
+            // Seeking also forgets what was read ahead.
+            Some(file) => file.seek(SeekFrom::Current(-back)).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Whether a newer file has taken the place of the one that is being read.
@@ -253,7 +269,11 @@ mod tests {
 
     fn write(sink: &LogSink, text: &str) {
         let mut stream = sink.stream(Source::Stdout);
-        stream.write(Bytes::copy_from_slice(text.as_bytes())).unwrap();
+        let mut left = Bytes::copy_from_slice(text.as_bytes());
+        while !left.is_empty() {
+            let room = stream.check_write().unwrap();
+            stream.write(left.split_to(room.min(left.len()))).unwrap();
+        }
     }
 
     async fn all(mut pieces: mpsc::Receiver<io::Result<Bytes>>) -> String {
@@ -315,6 +335,20 @@ mod tests {
         drop(sink);
         draining.await.unwrap();
         assert_eq!(all(pieces).await, "late\n");
+    }
+
+    #[test]
+    fn a_line_that_the_writer_took_back_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("0.log");
+        let line = |text: &str| format!("{} stdout F {text}", stamp(SystemTime::UNIX_EPOCH));
+        let whole = format!("{}\n", line("whole"));
+        std::fs::write(&log, format!("{whole}{}", line("half of a long l"))).unwrap();
+        let mut reader = Reader::open(log.clone(), &LogOptions::default()).unwrap();
+        assert_eq!(reader.piece().unwrap().unwrap(), "whole\n");
+        assert_eq!(reader.piece().unwrap(), None);
+        std::fs::write(&log, format!("{whole}{}\n", line("next"))).unwrap();
+        assert_eq!(reader.piece().unwrap().unwrap(), "next\n");
     }
 
     #[tokio::test]

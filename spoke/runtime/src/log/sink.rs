@@ -13,7 +13,7 @@ use tokio::io::AsyncWrite;
 use tokio::sync::watch;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi_io::poll::Pollable;
-use wasmtime_wasi_io::streams::{OutputStream, StreamResult};
+use wasmtime_wasi_io::streams::{OutputStream, StreamError, StreamResult};
 
 /// What a piece costs beside its bytes: a guest that writes byte by byte must not make the node hold
 /// many times the bound.
@@ -21,6 +21,10 @@ const PIECE: usize = 64;
 
 /// Bytes that wait for the disk, stdout and stderr of all instances together. Then the guest waits.
 const BOUND: usize = 64 << 10;
+
+/// Bytes that one handle may write at a time. Handles that were given room at the same moment may all use it, so
+/// this times their number is what a guest can have beyond the bound.
+const PERMIT: usize = 4096;
 
 /// Which stream a line was written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +71,7 @@ impl LogSink {
 
     /// One of the guest's streams.
     pub(crate) fn stream(&self, source: Source) -> LogStream {
-        LogStream { sink: self.clone(), source }
+        LogStream { sink: self.clone(), source, permit: 0 }
     }
 
     /// A line by the spoke itself, where the user of the container will look for it.
@@ -112,7 +116,9 @@ impl LogSink {
     }
 
     fn room(&self) -> usize {
-        BOUND.saturating_sub(self.0.state.lock().bytes)
+        let state = self.0.state.lock();
+        // What is written to a closed sink goes nowhere; without room its writer would ask for ever.
+        if state.closed { BOUND } else { BOUND.saturating_sub(state.bytes) }
     }
 
     fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
@@ -148,10 +154,11 @@ impl LogSink {
 }
 
 /// One of a guest's output streams.
-#[derive(Clone)]
 pub(crate) struct LogStream {
     sink: LogSink,
     source: Source,
+    /// What the guest was told that it may write.
+    permit: usize,
 }
 
 impl IsTerminal for LogStream {
@@ -162,11 +169,11 @@ impl IsTerminal for LogStream {
 
 impl StdoutStream for LogStream {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(self.clone())
+        Box::new(self.sink.stream(self.source))
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(self.clone())
+        Box::new(self.sink.stream(self.source))
     }
 }
 
@@ -179,6 +186,11 @@ impl Pollable for LogStream {
 
 impl OutputStream for LogStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        // Well-behaved guests ask first; one that does not could fill the node's memory.
+        let Some(left) = self.permit.checked_sub(bytes.len()) else {
+            return Err(StreamError::trap("write exceeds what check-write allowed"));
+        };
+        self.permit = left;
         self.sink.push(self.source, bytes);
         Ok(())
     }
@@ -188,7 +200,8 @@ impl OutputStream for LogStream {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(self.sink.room())
+        self.permit = self.sink.room().min(PERMIT);
+        Ok(self.permit)
     }
 }
 
@@ -210,5 +223,35 @@ impl AsyncWrite for LogStream {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_does_not_ask_for_room_is_ended() {
+        let sink = LogSink::new();
+        let mut stream = sink.stream(Source::Stdout);
+        assert!(stream.write(Bytes::from_static(b"unasked")).is_err());
+        assert_eq!(stream.check_write().unwrap(), PERMIT);
+        stream.write(Bytes::from(vec![0; PERMIT - 1])).unwrap();
+        assert!(stream.write(Bytes::from_static(b"ab")).is_err());
+        stream.write(Bytes::from_static(b"a")).unwrap();
+    }
+
+    #[test]
+    fn what_waits_for_the_disk_is_bounded() {
+        let sink = LogSink::new();
+        let mut stream = sink.stream(Source::Stdout);
+        let mut written = 0;
+        while let Ok(room) = stream.check_write()
+            && 0 < room
+        {
+            stream.write(Bytes::from(vec![0; room])).unwrap();
+            written += room;
+        }
+        assert!(written <= BOUND + PERMIT, "{written}");
     }
 }
