@@ -7,7 +7,7 @@
 //!   process: an instance is made when a request comes, on the container's first `containerPort`.
 //! * A long-running service: a binary. Plain `std::net`, `std::fs` and `println!` work; with
 //!   [`service::serve_tcp`] one instance serves many connections at once.
-//! * A job: a binary whose `main` returns.
+//! * A job: a binary whose `main` returns. With [`Exit`] it says how it went: `exitCode: 3` is a 3.
 //!
 //! What a module can rely on: its environment, its mounts, the network of its pod (other containers
 //! on `127.0.0.1`, Services by name), clocks, randomness. There are no threads and no processes in
@@ -18,7 +18,10 @@
 pub use wstd;
 pub use wstd::http::{Body, Error, Request, Response};
 
+mod exit;
 pub mod service;
+
+pub use exit::{Exit, exit};
 
 /// Makes an async function the HTTP handler of this module.
 ///

@@ -27,6 +27,46 @@ spec:
 ---
 apiVersion: v1
 kind: Pod
+metadata: {name: returns}
+spec:
+  restartPolicy: Never
+  containers: [{name: c, image: 'kit:v1', args: [return, '7']}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: hoarder}
+spec:
+  volumes: [{name: v, emptyDir: {sizeLimit: 4Mi}}]
+  containers:
+    - {name: c, image: 'kit:v1', args: [fill, /v/file, '5'], volumeMounts: [{name: v, mountPath: /v}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: spread}
+spec:
+  restartPolicy: Never
+  volumes: [{name: v, emptyDir: {}}]
+  containers:
+    - name: c
+      image: 'kit:v1'
+      args: [fill, /v/file, '5']
+      resources: {limits: {ephemeral-storage: 4Mi}}
+      volumeMounts: [{name: v, mountPath: /v}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: modest}
+spec:
+  volumes: [{name: v, emptyDir: {sizeLimit: 8Mi}}]
+  containers:
+    - name: c
+      image: 'kit:v1'
+      args: [fill, /v/file, '5']
+      resources: {limits: {ephemeral-storage: 8Mi}}
+      volumeMounts: [{name: v, mountPath: /v}]
+---
+apiVersion: v1
+kind: Pod
 metadata: {name: init-crash}
 spec:
   initContainers: [{name: i, image: 'kit:v1', args: [exit, '4']}]
@@ -116,6 +156,9 @@ fn pods_live_as_kubectl_users_know_it() {
     missing_configuration(&kubectl);
     crash_loop(&kubectl);
     init_containers(&kubectl);
+    exit_codes(&kubectl);
+    evictions(&kubectl);
+    device(&kubectl);
 }
 
 /// Waits until a command's output has all these parts.
@@ -197,9 +240,8 @@ fn missing_configuration(kubectl: &Kubectl) {
 
 fn crash_loop(kubectl: &Kubectl) {
     let _ = shows(kubectl, &["get", "pod", "crash"], &["CrashLoopBackOff"]);
-    // WASI 0.2 knows failure, and no number of it.
     let parts =
-        ["Back-off restarting failed container c", "Reason:       Error", "Exit Code:    1"];
+        ["Back-off restarting failed container c", "Reason:       Error", "Exit Code:    3"];
     let _ = shows(kubectl, &["describe", "pod", "crash"], &parts);
     let why = "jsonpath={.status.containerStatuses[0].state.waiting.message}";
     let _ = shows(kubectl, &["get", "pod", "crash", "-o", why], &["restarting failed container=c"]);
@@ -220,4 +262,50 @@ fn init_containers(kubectl: &Kubectl) {
     let phase = kubectl.run(&["get", "pod", "init-fails", "-o", "jsonpath={.status.phase}"]);
     assert_eq!(phase, "Failed");
     assert!(kubectl.fails(&["logs", "init-fails"]).contains("PodInitializing"));
+}
+
+/// `std::process::exit(3)` and what `main` returns, where a program is built with the SDK.
+fn exit_codes(kubectl: &Kubectl) {
+    for (pod, path, code) in [
+        ("crash", "lastState.terminated", "3"),
+        ("returns", "state.terminated", "7"),
+        ("env", "state.terminated", "0"),
+    ] {
+        let path = format!("jsonpath={{.status.containerStatuses[0].{path}.exitCode}}");
+        let _ = shows(kubectl, &["get", "pod", pod, "-o", &path], &[code]);
+    }
+    let path = "jsonpath={.status.initContainerStatuses[0].state.terminated.exitCode}";
+    let _ = shows(kubectl, &["get", "pod", "init-fails", "-o", path], &["4"]);
+}
+
+/// Who has more on the disk than it may goes, with kubelet's words; its neighbour stays.
+fn evictions(kubectl: &Kubectl) {
+    for (pod, why) in [
+        ("hoarder", "Usage of EmptyDir volume \"v\" exceeds the limit \"4Mi\"."),
+        ("spread", "Pod ephemeral local storage usage exceeds the total limit of containers 4Mi."),
+    ] {
+        let reason = ["get", "pod", pod, "-o", "jsonpath={.status.phase} {.status.reason}"];
+        let _ = shows(kubectl, &reason, &["Failed Evicted"]);
+        let parts =
+            ["Status:           Failed", "Reason:           Evicted", why, "DisruptionTarget"];
+        let _ = shows(kubectl, &["describe", "pod", pod], &parts);
+        assert_eq!(kubectl.run(&["logs", pod]), "wrote 5 MiB\n", "its log can still be read");
+    }
+    let _ = shows(kubectl, &["get", "pod", "modest"], &["Running", "1/1"]);
+}
+
+/// What guests may have is less than what the device has, and neither is nothing.
+fn device(kubectl: &Kubectl) {
+    let amount = |list: &str, what: &str| -> u64 {
+        let path = format!("jsonpath={{.status.{list}.{what}}}");
+        let said = kubectl.run(&["get", "node", "pi-1", "-o", &path]);
+        let units = [("Ki", 1 << 10), ("Mi", 1 << 20), ("Gi", 1 << 30), ("k", 1000), ("", 1)];
+        let read = |(unit, size)| Some(said.strip_suffix(unit)?.parse::<u64>().ok()? * size);
+        units.into_iter().find_map(read).unwrap_or_else(|| panic!("{list} {what}: {said}"))
+    };
+    for what in ["memory", "ephemeral-storage"] {
+        let (has, gives) = (amount("capacity", what), amount("allocatable", what));
+        assert!(0 < gives && gives < has, "{what}: {gives} of {has}");
+    }
+    assert_eq!(amount("capacity", "pods"), amount("allocatable", "pods"));
 }

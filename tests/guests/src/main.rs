@@ -1,15 +1,17 @@
-//! One module that does whatever a test asks for: `kit VERB ARGUMENTS…`, std only.
+//! One module that does whatever a test asks for: `kit VERB ARGUMENTS…`, with std, and the SDK for its exit codes.
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, TcpListener, TcpStream, ToSocketAddrs as _};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-fn main() -> ExitCode {
+use freewheel_guest::Exit;
+
+fn main() -> Exit {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
-        ["exit", code] => return ExitCode::from(code.parse().unwrap_or(2)),
+        ["exit", code] => std::process::exit(code.parse().unwrap_or(2)),
+        ["return", code] => return Exit::from(code.parse().unwrap_or(2)),
         ["say", text @ ..] => {
             println!("{}", text.join(" "));
             Ok(())
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
         ["env"] => env(),
         ["cat", file] => std::fs::read_to_string(file).map(|text| print!("{text}")),
         ["write", file, text] => std::fs::write(file, text),
+        ["fill", file, mebibytes] => fill(file, mebibytes),
         ["ls", folder] => ls(folder),
         ["wait", file] => wait(file),
         ["watch", file] => watch(file),
@@ -45,10 +48,10 @@ fn main() -> ExitCode {
         other => Err(std::io::Error::other(format!("no such verb: {other:?}"))),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => Exit::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
-            ExitCode::FAILURE
+            Exit::FAILURE
         }
     }
 }
@@ -123,15 +126,28 @@ fn keep(file: &str, text: &str) -> std::io::Result<()> {
     }
 }
 
+/// Writes so much into a file and stays.
+fn fill(file: &str, mebibytes: &str) -> std::io::Result<()> {
+    let many: usize = mebibytes.parse().map_err(std::io::Error::other)?;
+    let mut out = std::fs::File::create(file)?;
+    for _ in 0..many * 256 {
+        out.write_all(&[1; 4096])?;
+    }
+    println!("wrote {many} MiB");
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
 /// Counts its runs in a file, says which one this is, and ends with the code.
-fn count(file: &str, code: &str) -> ExitCode {
+fn count(file: &str, code: &str) -> Exit {
     let before = std::fs::read_to_string(file).ok().and_then(|text| text.parse::<u32>().ok());
     let run = before.unwrap_or(0) + 1;
     if let Err(error) = std::fs::write(file, run.to_string()) {
         eprintln!("{error}");
     }
     println!("run {run}");
-    ExitCode::from(code.parse().unwrap_or(2))
+    Exit::from(code.parse().unwrap_or(2))
 }
 
 fn tick() -> std::io::Result<()> {
