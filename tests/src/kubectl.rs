@@ -97,6 +97,13 @@ impl Kubectl {
         said.out
     }
 
+    /// Runs what a user types after `kubectl`, without quotes; it must succeed. Gives standard output.
+    #[track_caller]
+    #[must_use]
+    pub fn typed(&self, line: &str) -> String {
+        self.run(&line.split_whitespace().collect::<Vec<_>>())
+    }
+
     /// Runs it; it must succeed, whatever it prints.
     #[track_caller]
     pub fn does(&self, arguments: &[&str]) {
