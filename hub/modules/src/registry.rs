@@ -118,7 +118,7 @@ impl Modules {
         let read = head.method == Method::GET || head.method == Method::HEAD;
         match (route, &head.method) {
             (Route::Root, _) if read => Ok(answer(StatusCode::OK, Bytes::from_static(b"{}"))),
-            (Route::Tags(name), _) if read => self.tags(name),
+            (Route::Tags(name), _) if read => self.tags(name, head.uri.query()),
             (Route::Manifest(name, reference), _) if read => {
                 self.get_manifest(head, name, reference).await
             }

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt as _, Limited};
 use serde_json::json;
 
 use super::refusal::{Refusal, refuse};
-use super::{RegistryBody, Upload, answer, created, digest_header, set, text_of};
+use super::{RegistryBody, Upload, answer, created, digest_header, parameter, set, text_of};
 use crate::inspect::{NotAModule, inspect};
 use crate::manifest::{BadManifest, ImageManifest, MAX_MANIFEST};
 use crate::modules::{Inner, Modules};
@@ -20,14 +20,29 @@ use crate::tags::Manifest;
 const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 impl Modules {
-    pub(super) fn tags(&self, name: &str) -> Result<Response<RegistryBody>, Refusal> {
-        let tags = self.inner.tags.list(name).ok_or_else(|| {
+    /// Tags in order: after `last=`, and `n=` of them at most.
+    pub(super) fn tags(
+        &self,
+        name: &str,
+        query: Option<&str>,
+    ) -> Result<Response<RegistryBody>, Refusal> {
+        let mut tags = self.inner.tags.list(name).ok_or_else(|| {
             let text = format!("there is no repository {name}");
             refuse(StatusCode::NOT_FOUND, "NAME_UNKNOWN", text)
         })?;
+        if let Some(last) = parameter(query, "last") {
+            tags.retain(|tag| last < *tag);
+        }
+        let most = parameter(query, "n").and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
+        let more = most < tags.len();
+        tags.truncate(most);
         let body = json!({"name": name, "tags": tags}).to_string();
         let mut response = answer(StatusCode::OK, body.into());
         set(&mut response, header::CONTENT_TYPE, "application/json");
+        if let Some(last) = tags.last().filter(|_| more) {
+            let next = format!("</v2/{name}/tags/list?n={most}&last={last}>; rel=\"next\"");
+            set(&mut response, header::LINK, &next);
+        }
         Ok(response)
     }
 

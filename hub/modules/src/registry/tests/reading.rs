@@ -69,3 +69,25 @@ async fn an_empty_blob_is_a_blob() {
     let whole = ranged(&modules, &digest, &[]).await;
     assert_eq!((whole.status, whole.header("content-length")), (StatusCode::OK, "0"));
 }
+
+#[tokio::test]
+async fn tags_come_in_order_and_in_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let modules = modules(dir.path());
+    let component = upload(&modules, "a", &module("a")).await;
+    for name in ["v3", "v1", "v2"] {
+        tag(&modules, "a", name, component).await;
+    }
+    let list = async |query: &str| {
+        let answer = call(&modules, Method::GET, &format!("/v2/a/tags/list{query}"), "").await;
+        let body: Value = serde_json::from_slice(&answer.body).unwrap();
+        let next = answer.headers.get("link").map(|link| link.to_str().unwrap().to_owned());
+        (body["tags"].to_string(), next)
+    };
+    let next = |last| Some(format!("</v2/a/tags/list?n=2&last={last}>; rel=\"next\""));
+    assert_eq!(list("").await, (r#"["v1","v2","v3"]"#.to_owned(), None));
+    assert_eq!(list("?n=2").await, (r#"["v1","v2"]"#.to_owned(), next("v2")));
+    assert_eq!(list("?n=2&last=v2").await, (r#"["v3"]"#.to_owned(), None));
+    assert_eq!(list("?n=0").await, ("[]".to_owned(), None));
+    assert_eq!(list("?last=v9").await, ("[]".to_owned(), None));
+}
