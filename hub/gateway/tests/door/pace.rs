@@ -62,3 +62,20 @@ async fn who_is_no_longer_accepted_is_cut_off_while_a_plan_is_on_its_way() {
     assert!(start.elapsed() < Duration::from_millis(10), "{:?}", start.elapsed());
     drop(link);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_after_a_lost_plan_is_the_newest() {
+    let (hub, _link, mut session, mut holder) = fleet().await;
+    hub.create(PODS, "default", "one", pod("one", "pi-7")).await;
+    assert_eq!(pods(&holder.plan(&mut session).await), 1);
+    // It is never acknowledged; what changes meanwhile gathers behind it.
+    let start = Instant::now();
+    for name in ["two", "three"] {
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        hub.create(PODS, "default", name, pod(name, "pi-7")).await;
+    }
+    let again = holder.plan(&mut session).await;
+    assert_eq!(start.elapsed().as_secs(), PLAN_TIMEOUT.as_secs(), "nothing is sent behind it");
+    assert!(again.snapshot, "the hub no longer knows what the spoke holds");
+    assert_eq!(pods(&again), 3);
+}

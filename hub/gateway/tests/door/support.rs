@@ -21,6 +21,7 @@ pub(crate) use freewheel_link::artifact::{Envelope, SignerCert};
 pub(crate) use freewheel_link::digest::{Digest, SetDigest};
 pub(crate) use freewheel_link::frame::{self, FrameReader};
 pub(crate) use freewheel_link::generation::Generation;
+pub(crate) use freewheel_link::hub_session::PLAN_TIMEOUT;
 pub(crate) use freewheel_link::join::{self, JoinAnswer, JoinError, JoinRefusal, JoinRequestV1};
 pub(crate) use freewheel_link::memory;
 pub(crate) use freewheel_link::message::{
