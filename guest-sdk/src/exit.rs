@@ -6,6 +6,7 @@
 
 use std::process::{ExitCode, Termination};
 
+#[cfg(target_os = "wasi")]
 use wstd::__internal::wasip2::cli::exit::exit_with_code;
 
 /// What a `main` returns that ends with a code of its own.

@@ -9,6 +9,10 @@
 //! | stopped, could not hear it     | 143         | Error      |
 //! | killed after the grace period  | 137         | Error      |
 //! | cannot be loaded or linked     | 128         | StartError |
+//!
+//! A guest that calls `wasi:cli/exit#exit` says only whether it failed, and every failure reads 1: so does plain
+//! std on WASI 0.2, whatever number `std::process::exit` is given. `exit-with-code` of WASI 0.2.12 and
+//! `freewheel:lifecycle#exit` say the number; the guest SDK makes std's own exit one of those.
 
 use freewheel_spoke_agent::ports::Exit;
 use wasmtime::Trap;

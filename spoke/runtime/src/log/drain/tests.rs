@@ -1,0 +1,207 @@
+//! Log files on a real disk, that is full or loses its agent.
+
+use super::*;
+use bytes::Bytes;
+
+fn texts(log: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(log).unwrap();
+    text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
+}
+
+fn put(file: &mut LogFile, source: Source, text: &str) {
+    file.take((source, SystemTime::now(), Bytes::copy_from_slice(text.as_bytes())));
+}
+
+#[test]
+fn pieces_become_lines_of_their_stream() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let mut file = LogFile::new(log.clone());
+    put(&mut file, Source::Stdout, "one\ntw");
+    put(&mut file, Source::Stderr, "oops\n");
+    put(&mut file, Source::Stdout, "o\n\nrest");
+    file.finish();
+    file.flush();
+    assert_eq!(
+        texts(&log),
+        ["stdout F one", "stderr F oops", "stdout F two", "stdout F ", "stdout F rest"]
+    );
+}
+
+#[test]
+fn long_lines_are_cut_into_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let mut file = LogFile::new(log.clone());
+    put(&mut file, Source::Stdout, &format!("{}\n", "x".repeat(MAX_LINE + 5)));
+    file.flush();
+    let lines = texts(&log);
+    assert_eq!(lines[0].len(), "stdout P ".len() + MAX_LINE);
+    assert_eq!(lines[1], "stdout F xxxxx");
+}
+
+#[test]
+fn a_full_file_is_set_aside_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let mut file = LogFile::new(log.clone());
+    let line = format!("{}\n", "x".repeat(MAX_LINE));
+    for _ in 0..(3 * MAX_FILE / MAX_LINE as u64) {
+        put(&mut file, Source::Stdout, &line);
+        file.flush();
+    }
+    let size = |path: &Path| std::fs::metadata(path).unwrap().len();
+    assert!(size(&log) <= MAX_FILE + 2 * MAX_LINE as u64);
+    assert!(size(&log_aside(&log)) <= MAX_FILE + 2 * MAX_LINE as u64);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn a_log_that_somebody_removed_is_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let mut file = LogFile::new(log.clone());
+    put(&mut file, Source::Stdout, "gone\n");
+    file.flush();
+    std::fs::remove_file(&log).unwrap();
+    file.size = MAX_FILE + 1;
+    put(&mut file, Source::Stdout, "new\n");
+    file.flush();
+    assert_eq!(texts(&log), ["stdout F new"]);
+}
+
+#[test]
+fn a_line_that_a_killed_agent_left_in_half_stays_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    std::fs::write(&log, "2026-11-20T15:04:05.000000000Z stdout F hal").unwrap();
+    let mut file = LogFile::new(log.clone());
+    put(&mut file, Source::Stdout, "whole\n");
+    file.flush();
+    assert_eq!(texts(&log), ["stdout F hal", "stdout F whole"]);
+}
+
+/// This test again, in a process of its own.
+fn again(script: &str, test: &str) -> std::process::Command {
+    let mut command = std::process::Command::new("sh");
+    let script = format!("{script} exec \"$0\" --exact --nocapture \"$1\"");
+    command.args(["-c", &script]).arg(std::env::current_exe().unwrap()).arg(test);
+    command
+}
+
+/// Runs this test again in a process whose files may have 64 KiB, and in which writing more is an error.
+fn with_small_files(test: &str) {
+    let script = "trap '' XFSZ; ulimit -S -f 128;";
+    let output = again(script, test).env(SMALL_FILES, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let cause = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}{cause}");
+}
+
+const SMALL_FILES: &str = "FREEWHEEL_TEST_SMALL_FILES";
+
+#[test]
+fn a_full_disk_leaves_whole_lines_and_the_loss_is_said() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    if std::env::var_os(SMALL_FILES).is_none() {
+        return with_small_files(
+            "log::drain::tests::a_full_disk_leaves_whole_lines_and_the_loss_is_said",
+        );
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let mut file = LogFile::new(log.clone());
+    let line = format!("{}\n", "x".repeat(10_000));
+    for _ in 0..9 {
+        put(&mut file, Source::Stdout, &line);
+        file.flush();
+    }
+    assert!(0 < file.lost, "the limit does not hold");
+    let whole = texts(&log);
+    assert!(whole.iter().all(|text| text.len() == "stdout F ".len() + 10_000), "{whole:?}");
+    // There is room again.
+    let hard = getrlimit(Resource::Fsize).maximum;
+    setrlimit(Resource::Fsize, Rlimit { current: hard, maximum: hard }).unwrap();
+    put(&mut file, Source::Stdout, "back\n");
+    file.flush();
+    let after = texts(&log);
+    let [note, back] = &after[whole.len()..] else { panic!("{after:?}") };
+    assert!(note.starts_with("stderr F [") && note.contains("bytes of this log were lost"));
+    assert_eq!(back, "stdout F back");
+    assert_eq!(file.lost, 0);
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_nothing_does_not_hold_up_the_guest() {
+    use crate::log::LogSink;
+    use wasmtime_wasi_io::streams::OutputStream as _;
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    std::os::unix::fs::symlink("/dev/full", &log).unwrap();
+    let sink = LogSink::new();
+    let draining = tokio::spawn(drain(sink.clone(), log));
+    let mut stream = sink.stream(Source::Stdout);
+    let write = async {
+        for _ in 0..200 {
+            let room = stream.write_ready().await.unwrap();
+            stream.write(Bytes::from(vec![b'x'; room.min(4096)])).unwrap();
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), write).await.unwrap();
+    sink.close();
+    tokio::time::timeout(std::time::Duration::from_secs(20), draining).await.unwrap().unwrap();
+}
+
+const WRITER: &str = "FREEWHEEL_TEST_WRITER";
+
+/// Numbers of the lines in a log file, all of them whole but perhaps the last.
+fn numbers(log: &Path) -> Vec<u64> {
+    let text = std::fs::read_to_string(log).unwrap();
+    let (whole, torn) = text.rsplit_once('\n').unwrap_or(("", &text));
+    assert!(torn.len() < 1200, "more than a line has no end");
+    let number = |line: &str| {
+        let (_, rest) = line.split_once(" stdout F ").unwrap_or_else(|| panic!("{line:?}"));
+        assert_eq!(rest.len(), 1000, "{line:?}");
+        rest.trim_end_matches('x').parse().unwrap()
+    };
+    whole.lines().map(number).collect()
+}
+
+#[test]
+fn an_agent_that_is_killed_between_two_files_loses_no_line() {
+    if let Some(log) = std::env::var_os(WRITER) {
+        let mut file = LogFile::new(log.into());
+        for number in 0_u64.. {
+            put(&mut file, Source::Stdout, &format!("{number:x<1000}\n"));
+            file.flush();
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let test = "log::drain::tests::an_agent_that_is_killed_between_two_files_loses_no_line";
+    let mut child =
+        again("", test).env(WRITER, &log).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let start = std::time::Instant::now();
+    while !log_aside(&log).exists() {
+        let waited = start.elapsed();
+        if std::time::Duration::from_secs(60) < waited {
+            child.kill().unwrap();
+            panic!("no file was set aside within {waited:?}");
+        }
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mut all = numbers(&log_aside(&log));
+    if log.exists() {
+        all.extend(numbers(&log));
+    }
+    // On a busy machine it may have set aside more than one: the oldest are gone, as they are to be.
+    assert!(all.windows(2).all(|pair| pair[0] + 1 == pair[1]), "a line is missing or twice");
+    assert!(MAX_FILE / 1100 < all.len() as u64, "{} lines", all.len());
+    // The next agent goes on where this one ended.
+    let mut file = LogFile::new(log.clone());
+    put(&mut file, Source::Stdout, "next\n");
+    file.flush();
+    assert_eq!(texts(&log).last().unwrap(), "stdout F next");
+}
