@@ -102,7 +102,7 @@ pub enum ServeError {
     #[error("cannot write what clients need to find the hub: {0}")]
     Announce(freewheel_hub_api::error::ApiError),
     /// A part ended by itself.
-    #[error("{0} of the hub ended by itself; a hub without it is none")]
+    #[error("the {0} of the hub ended by itself; a hub without it is none")]
     Lost(&'static str, #[source] Option<io::Error>),
     /// The listener or a signal.
     #[error("the hub cannot go on")]
@@ -263,10 +263,7 @@ impl Hub {
             Ok(())
         });
         let watching = self.disk.clone().watch(self.objects.store().clone(), stop.clone());
-        parts.start("watch over the disk", async move {
-            watching.await;
-            Ok(())
-        });
+        parts.start("store", watching);
         announce::write(&self.objects, &self.names.link).await.map_err(ServeError::Announce)?;
         self.write_kubeconfig(&options.data)?;
         signs.bootstrap.set(true);

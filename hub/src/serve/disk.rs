@@ -37,13 +37,16 @@ pub struct Disk {
     /// Why it refused the last write that had to reach it.
     failing: Mutex<Option<String>>,
     refused: Notify,
+    /// The store's writer has ended: no disk will help.
+    stopped: CancellationToken,
 }
 
 impl Disk {
     /// Of the disk that this folder is on.
     pub fn new(folder: &Path) -> Arc<Self> {
         let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
-        Arc::new(Self { folder, failing: Mutex::default(), refused: Notify::new() })
+        let (refused, stopped) = (Notify::new(), CancellationToken::new());
+        Arc::new(Self { folder, failing: Mutex::default(), refused, stopped })
     }
 
     /// Fails while writes are refused.
@@ -87,19 +90,28 @@ impl Disk {
     }
 
     /// Tries a disk that has refused until it takes a write, over and over.
-    pub async fn watch(self: Arc<Self>, store: Arc<dyn Store>, stop: CancellationToken) {
+    ///
+    /// # Errors
+    /// When the store's writer has ended: a hub that can only read is none.
+    pub async fn watch(
+        self: Arc<Self>,
+        store: Arc<dyn Store>,
+        stop: CancellationToken,
+    ) -> io::Result<()> {
+        tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            () = self.stopped.cancelled() => Err(io::Error::other(CommitError::Stopped)),
+            () = self.try_again_and_again(&*store) => Ok(()),
+        }
+    }
+
+    async fn try_again_and_again(&self, store: &dyn Store) {
         let mut tries = 0;
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.refused.notified() => {}
-            }
+            self.refused.notified().await;
             let mut pause = AGAIN.0;
             while self.takes_writes().is_err() {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(pause) => {}
-                }
+                tokio::time::sleep(pause).await;
                 tries += 1;
                 pause = (pause * 2).min(AGAIN.1);
                 // The second gives the room back; a refusal notes itself on its way.
@@ -143,6 +155,10 @@ impl Store for Watched {
             CommitError::Unavailable(why) => {
                 self.disk.refuses(&why);
                 CommitError::Unavailable(self.disk.explain(&why))
+            }
+            CommitError::Stopped => {
+                self.disk.stopped.cancel();
+                error
             }
             other => other,
         })
@@ -224,6 +240,44 @@ mod tests {
         let left = store.snapshot().get(key).unwrap();
         assert!(left.object.body.len() < 16, "the room is given back");
         stop.cancel();
-        watching.await.unwrap();
+        watching.await.unwrap().unwrap();
+    }
+
+    /// A store whose writer has panicked.
+    struct Broken(MemoryStore);
+
+    #[async_trait]
+    impl Store for Broken {
+        fn incarnation(&self) -> u64 {
+            1
+        }
+
+        async fn commit(&self, _: Txn) -> Result<Committed, CommitError> {
+            Err(CommitError::Stopped)
+        }
+
+        fn snapshot(&self) -> Arc<dyn Snapshot> {
+            self.0.snapshot()
+        }
+
+        fn snapshot_at(&self, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted> {
+            self.0.snapshot_at(revision)
+        }
+
+        fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {
+            self.0.watch(scopes, after)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_can_only_be_read_ends_the_hub() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::new(folder.path());
+        let store = Watched { store: Arc::new(Broken(MemoryStore::new())), disk: disk.clone() };
+        let store: Arc<dyn Store> = Arc::new(store);
+        let watching = tokio::spawn(disk.watch(store.clone(), CancellationToken::new()));
+        store.commit(Txn::default()).await.unwrap_err();
+        let why = watching.await.unwrap().unwrap_err();
+        assert_eq!(why.to_string(), "the store's writer has stopped");
     }
 }

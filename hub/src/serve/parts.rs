@@ -1,13 +1,14 @@
 //! What runs as long as the hub does. Half a hub would look alive and do half its work: the first part
 //! that ends by itself ends them all.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use freewheel_hub_apiserver::Check;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::ServeError;
@@ -40,7 +41,11 @@ impl Drop for Holding {
 
 /// The parts.
 #[derive(Default)]
-pub struct Parts(JoinSet<(&'static str, io::Result<()>)>);
+pub struct Parts {
+    running: JoinSet<io::Result<()>>,
+    /// So that one that panicked has a name too.
+    names: HashMap<Id, &'static str>,
+}
 
 impl Parts {
     /// Starts one.
@@ -49,7 +54,8 @@ impl Parts {
         name: &'static str,
         part: impl Future<Output = io::Result<()>> + Send + 'static,
     ) {
-        self.0.spawn(async move { (name, part.await) });
+        let id = self.running.spawn(part).id();
+        self.names.insert(id, name);
     }
 
     /// Starts one that a check asks after: `runs` holds from now to its end.
@@ -69,16 +75,17 @@ impl Parts {
 
     /// The first that ends by itself.
     pub async fn first(&mut self) -> ServeError {
-        match self.0.join_next().await {
-            Some(Ok((name, ended))) => ServeError::Lost(name, ended.err()),
-            Some(Err(died)) => ServeError::Lost("a part", Some(io::Error::other(died))),
-            None => ServeError::Lost("every part", None),
-        }
+        let (id, why) = match self.running.join_next_with_id().await {
+            Some(Ok((id, ended))) => (id, ended.err()),
+            Some(Err(died)) => (died.id(), Some(io::Error::other(died))),
+            None => return ServeError::Lost("whole", None),
+        };
+        ServeError::Lost(self.names.get(&id).copied().unwrap_or("unknown part"), why)
     }
 
     /// Waits for the rest; who has not ended in time ends with the process. Answers whether all did.
     pub async fn rest(&mut self, patience: Duration) -> bool {
-        let all = async { while self.0.join_next().await.is_some() {} };
+        let all = async { while self.running.join_next().await.is_some() {} };
         tokio::time::timeout(patience, all).await.is_ok()
     }
 }
@@ -154,6 +161,14 @@ mod tests {
         parts.start("controllers", together(tasks, stop.clone()));
         let lost = parts.first().await;
         assert!(matches!(lost, ServeError::Lost("controllers", Some(_))), "{lost}");
+    }
+
+    #[tokio::test]
+    async fn a_part_that_panics_has_a_name() {
+        let mut parts = Parts::default();
+        parts.start("gateway", async { panic!("a bug") });
+        let lost = parts.first().await;
+        assert!(matches!(lost, ServeError::Lost("gateway", Some(_))), "{lost}");
     }
 
     #[tokio::test]

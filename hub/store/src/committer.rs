@@ -95,9 +95,7 @@ impl Committer {
             Entered::Answered(answer) => return answer,
             Entered::Waits(answer) => answer,
         };
-        answer.await.unwrap_or_else(|_| {
-            Err(CommitError::Unavailable("the store's writer has stopped".to_owned()))
-        })
+        answer.await.unwrap_or(Err(CommitError::Stopped))
     }
 }
 
@@ -133,8 +131,7 @@ impl Shared {
     fn enter(&self, txn: Txn) -> Entered {
         let mut inbox = self.inbox.lock();
         if inbox.closed {
-            let why = "the store's writer has stopped".to_owned();
-            return Entered::Answered(Err(CommitError::Unavailable(why)));
+            return Entered::Answered(Err(CommitError::Stopped));
         }
         let answer = match prepare(&inbox.pending, txn) {
             Err(error) => Err(error),
@@ -171,7 +168,9 @@ impl Shared {
             return Ok(answer);
         }
         match answer {
-            Err(CommitError::TooLarge(_) | CommitError::Unavailable(_)) => Ok(answer),
+            Err(
+                CommitError::TooLarge(_) | CommitError::Unavailable(_) | CommitError::Stopped,
+            ) => Ok(answer),
             Err(CommitError::Unmet { found: Some(ref found), .. }) => {
                 let same = durable.find(&found.key).is_some_and(|now| Arc::ptr_eq(now, found));
                 if same { Ok(answer) } else { Err(answer) }
@@ -387,7 +386,7 @@ mod tests {
         drop(tell);
         for _ in 0..3 {
             let outcome = committer.commit(create("a")).await;
-            assert!(matches!(outcome, Err(CommitError::Unavailable(_))));
+            assert!(matches!(outcome, Err(CommitError::Stopped)));
         }
     }
 }

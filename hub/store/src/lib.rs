@@ -134,6 +134,9 @@ pub enum CommitError {
     /// heals. As with any lost answer, the change may turn out to be on disk when it does.
     #[error("the store cannot write: {0}")]
     Unavailable(String),
+    /// The writer has ended, by a mistake of its own. Only opening the store again helps.
+    #[error("the store's writer has stopped")]
+    Stopped,
 }
 
 /// What happened to one key.

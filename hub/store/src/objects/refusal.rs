@@ -86,12 +86,15 @@ pub(super) fn of_commit(error: &CommitError, place: &Place) -> ApiError {
         CommitError::TooLarge(why) => {
             ApiError::new(413, "RequestEntityTooLarge", format!("Request entity too large: {why}"))
         }
-        CommitError::Unavailable(why) => {
-            let message = format!("the store cannot write at the moment: {why}");
-            let mut error = ApiError::new(503, "ServiceUnavailable", message);
-            let details = Details { retry_after_seconds: Some(1), ..Details::default() };
-            error.details = Some(Box::new(details));
-            error
-        }
+        CommitError::Unavailable(why) => unavailable(why),
+        CommitError::Stopped => unavailable("its writer has stopped"),
     }
+}
+
+fn unavailable(why: &str) -> ApiError {
+    let message = format!("the store cannot write at the moment: {why}");
+    let mut error = ApiError::new(503, "ServiceUnavailable", message);
+    let details = Details { retry_after_seconds: Some(1), ..Details::default() };
+    error.details = Some(Box::new(details));
+    error
 }
