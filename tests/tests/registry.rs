@@ -1,0 +1,111 @@
+//! The hub's registry gives back what nobody needs, and keeps what somebody may ask for again.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use freewheel_link::digest::Digest;
+use freewheel_tests::{Fleet, eventually};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A file of a registry that nobody needs.
+fn plant(path: PathBuf) -> PathBuf {
+    std::fs::write(&path, "nobody needs this").expect("a file in the hub's folder");
+    path
+}
+
+/// Makes every file of a folder look as if nobody had touched it for two days.
+fn age(folder: &Path) {
+    for entry in std::fs::read_dir(folder).expect("the hub's folder").flatten() {
+        let file = File::open(entry.path()).expect("a file of the hub");
+        file.set_modified(SystemTime::now() - 2 * DAY).expect("a date");
+    }
+}
+
+fn deployment(image: &str) -> String {
+    format!(
+        "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: app}}
+spec:
+  selector: {{matchLabels: {{app: app}}}}
+  template:
+    metadata: {{labels: {{app: app}}}}
+    spec:
+      containers:
+        - name: app
+          image: {image}
+          ports: [{{containerPort: 8080}}]
+"
+    )
+}
+
+#[test]
+fn unused_files_go_at_the_start_and_a_roll_back_by_digest_finds_its_module() {
+    let mut fleet = Fleet::with(&["pi-1"]);
+    let kubectl = fleet.kubectl();
+    fleet.push("hello-http", "app:latest");
+    let manifest = kubectl.run(&["get", "--raw", "/v2/app/manifests/latest"]);
+    let pinned = format!("app@{}", Digest::of(manifest.trim().as_bytes()));
+    kubectl.apply(&deployment(&pinned));
+    fleet.pods_ready(&kubectl, "app=app", 1);
+    // The next version takes the tag away from it, and the pods go over.
+    fleet.push("tcp-echo", "app:latest");
+    kubectl.apply(&deployment("app:latest"));
+    fleet.pods_ready(&kubectl, "app=app", 1);
+
+    fleet.kill_hub();
+    let modules = fleet.path("hub/modules");
+    let (blobs, compiled) = (modules.join("blobs/sha256"), modules.join("compiled"));
+    let component = Digest::of(b"gone").hex();
+    let unused = [
+        plant(blobs.join(Digest::of(b"of a push that broke off").hex())),
+        plant(modules.join("uploads/0123456789abcdef0123456789abcdef")),
+        plant(compiled.join(format!("{component}-47-x86_64-guard4g-1-470000.zst"))),
+        plant(compiled.join(format!("{component}-47-x86_64-guard4g-1-470000.json"))),
+        plant(compiled.join(format!("{component}-47-x86_64-guard4g-1-470000.new"))),
+    ];
+    age(&blobs);
+    fleet.start_hub();
+    eventually("unused files are gone", Duration::from_secs(30), || {
+        let left: Vec<&PathBuf> = unused.iter().filter(|path| path.exists()).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}\n{}", fleet.hub_log())) }
+    });
+    assert!(fleet.hub_log().contains("unused modules collected"), "{}", fleet.hub_log());
+
+    // The device has lost everything but its plan: whatever runs comes from the hub again.
+    fleet.node_ready("pi-1");
+    fleet.kill_spoke("pi-1");
+    std::fs::remove_dir_all(fleet.path("pi-1/modules")).expect("the device's modules");
+    fleet.start_spoke("pi-1");
+    fleet.node_ready("pi-1");
+    fleet.pods_ready(&kubectl, "app=app", 1);
+    kubectl.apply(&deployment(&pinned));
+    kubectl.does(&["rollout", "status", "deployment/app", "--timeout=60s"]);
+    let image = "jsonpath={.items[*].spec.containers[0].image}";
+    eventually("the pods are rolled back", Duration::from_secs(60), || {
+        let said = kubectl.run(&["get", "pods", "-l", "app=app", "-o", image]);
+        if said.trim() == pinned { Ok(()) } else { Err(said) }
+    });
+    fleet.pods_ready(&kubectl, "app=app", 1);
+}
+
+#[test]
+fn what_is_deleted_is_gone_and_says_so() {
+    let fleet = Fleet::hub();
+    let kubectl = fleet.kubectl();
+    fleet.push("hello-http", "app:v1");
+    fleet.push("hello-http", "app:v2");
+    let body = kubectl.run(&["get", "--raw", "/v2/app/manifests/v1"]);
+    let path = format!("/v2/app/manifests/{}", Digest::of(body.trim().as_bytes()));
+    kubectl.does(&["delete", "--raw", "/v2/app/manifests/v2"]);
+    let tags = kubectl.run(&["get", "--raw", "/v2/app/tags/list"]);
+    assert_eq!(tags.trim(), r#"{"name":"app","tags":["v1"]}"#);
+    kubectl.does(&["delete", "--raw", &path]);
+    for gone in [path.as_str(), "/v2/app/manifests/v1", "/v2/app/tags/list"] {
+        let said = kubectl.fails(&["get", "--raw", gone]);
+        assert!(said.contains("not find") || said.contains("NotFound"), "{said}");
+    }
+}
