@@ -19,7 +19,7 @@ use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::object::Resource;
 use freewheel_hub_api::time;
 use freewheel_hub_store::Scope;
-use freewheel_hub_store::objects::{Actor, DeleteOptions, How, Objects};
+use freewheel_hub_store::objects::{Actor, How, Objects};
 use freewheel_link::digest::Digest;
 use freewheel_link::frame::{self, FrameReader};
 use freewheel_link::join::{
@@ -27,13 +27,13 @@ use freewheel_link::join::{
 };
 use freewheel_link::names::ClusterName;
 use freewheel_link::transport::{SendHalf, Transport, code};
-use rustls_pki_types::CertificateDer;
 use serde_json::{Map, Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::authority::{Authority, agent_group, certificate_key, expires, pem, request_key};
+use crate::authority::{Authority, agent_group, pem, request_key};
+use crate::issue::{forget_spent, issued, sign};
 use crate::node::CLUSTERS;
 use crate::reports::place;
 
@@ -41,15 +41,14 @@ use crate::reports::place;
 const ASK: Duration = Duration::from_secs(10);
 /// A device is asked to come back after this long, so that forgotten ones hold nothing.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// A certificate with less time left is made anew for a device that joins again.
-const ENOUGH: i64 = 30 * 24 * 3600;
 /// Which key a cluster's name belongs to.
 const KEY_ANNOTATION: &str = "freewheel.dev/agent-key";
 /// A token with this accepts its clusters by itself.
 const AUTO_ACCEPT: &str = "freewheel-auto-accept";
 
 const SECRETS: (&str, &str, &str) = ("", "v1", "secrets");
-const REQUESTS: (&str, &str, &str) = ("certificates.k8s.io", "v1", "certificatesigningrequests");
+pub(crate) const REQUESTS: (&str, &str, &str) =
+    ("certificates.k8s.io", "v1", "certificatesigningrequests");
 
 /// Why a device is not taken.
 #[derive(Debug)]
@@ -108,7 +107,7 @@ pub(crate) async fn serve(objects: &Objects, authority: &Authority, link: Arc<dy
     link.close(code::STOPPING, "joining is done");
 }
 
-fn how() -> How {
+pub(crate) fn how() -> How {
     let actor = Actor { user: "system:bootstrap".into(), field_manager: "freewheel-join".into() };
     How { actor, ..How::default() }
 }
@@ -225,30 +224,6 @@ async fn register(
         Err(error) if error.reason == "Taken" => Err(taken()),
         Err(error) => Err(error.into()),
     }
-}
-
-/// A request is for one certificate. Where that one is of no use any more, a new request has to be
-/// approved.
-async fn forget_spent(
-    objects: &Objects,
-    csr_name: &str,
-    request: &JoinRequestV1,
-) -> Result<(), Refusal> {
-    let place = place(REQUESTS, &ClusterName::root(), "", csr_name)?;
-    let Ok(stored) = objects.get(&place) else { return Ok(()) };
-    let csr = stored.object.value()?;
-    if certificate_text(&csr).is_none() || issued(objects, &csr, request).is_some() {
-        return Ok(());
-    }
-    let uid = Some(stored.object.header.uid.clone());
-    match objects.delete(&how(), &place, &DeleteOptions { uid, ..DeleteOptions::default() }).await {
-        Err(error) if error.code != 404 => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
-fn certificate_text(csr: &Value) -> Option<&str> {
-    csr.pointer("/status/certificate")?.as_str().filter(|text| !text.is_empty())
 }
 
 async fn request_certificate(
@@ -388,41 +363,4 @@ async fn look(
         ca: authority.ca().to_vec(),
         fleet_root: authority.fleet_root(),
     }))
-}
-
-/// The certificate that was issued before, if it is of this key and has time left.
-fn issued(
-    objects: &Objects,
-    csr: &Value,
-    request: &JoinRequestV1,
-) -> Option<CertificateDer<'static>> {
-    use rustls_pki_types::pem::PemObject as _;
-    let certificate = STANDARD.decode(certificate_text(csr)?).ok()?;
-    let certificate = CertificateDer::from_pem_slice(&certificate).ok()?;
-    let enough = objects.clock().unix_seconds() + ENOUGH < expires(&certificate)?;
-    let same_key = certificate_key(&certificate)? == request_key(&request.csr).ok()?;
-    (enough && same_key).then_some(certificate)
-}
-
-async fn sign(
-    objects: &Objects,
-    authority: &Authority,
-    name: &ClusterName,
-    place: &freewheel_hub_store::objects::Place,
-    request: &JoinRequestV1,
-) -> Result<CertificateDer<'static>, Refusal> {
-    let now = objects.clock().unix_seconds();
-    let certificate = authority
-        .sign_agent(&request.csr, name, now)
-        .map_err(|error| Refusal(JoinRefusal::Request, error.to_string()))?;
-    let text = STANDARD.encode(pem("CERTIFICATE", &certificate));
-    let write = |mut value: Value| {
-        // A second connection of the same device may have been faster; the first certificate stays.
-        if certificate_text(&value).is_none() {
-            value["status"]["certificate"] = json!(text);
-        }
-        Ok(value)
-    };
-    let written = objects.modify(&how(), place, Some("status"), write).await?;
-    Ok(issued(objects, &written.stored.object.value()?, request).unwrap_or(certificate))
 }

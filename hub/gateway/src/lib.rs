@@ -4,7 +4,7 @@
 //! authority  the CA at work: link certificate, certificates of spokes
 //! client     certificates of people
 //! door       (here) handshakes, admission, which protocol
-//! enrol      a token and a key become a certificate, after two yeses
+//! enrol, issue  a token and a key become a certificate, after two yeses
 //! session    one connected spoke         look  when and how it is told what it should hold
 //! interest   which spokes look again after a change; what a plan reads
 //! ranges     which spoke has which pod addresses
@@ -26,6 +26,7 @@ mod der;
 mod enrol;
 mod events;
 mod interest;
+mod issue;
 mod look;
 mod node;
 mod ranges;

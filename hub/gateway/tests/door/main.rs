@@ -6,6 +6,7 @@
 mod cost;
 mod datagrams;
 mod pace;
+mod requests;
 mod support;
 
 use support::*;

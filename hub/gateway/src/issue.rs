@@ -1,0 +1,77 @@
+//! A device's certificate in its signing request: issued once, found again, forgotten when it is spent.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use freewheel_hub_store::objects::{DeleteOptions, Objects, Place};
+use freewheel_link::join::{JoinRefusal, JoinRequestV1};
+use freewheel_link::names::ClusterName;
+use rustls_pki_types::CertificateDer;
+use serde_json::{Value, json};
+
+use crate::authority::{Authority, certificate_key, expires, pem, request_key};
+use crate::enrol::{REQUESTS, Refusal, how};
+use crate::reports::place;
+
+/// A certificate with less time left is made anew for a device that joins again.
+const ENOUGH: i64 = 30 * 24 * 3600;
+
+/// A request is for one certificate. Where that one is of no use any more, a new request has to be
+/// approved.
+pub(crate) async fn forget_spent(
+    objects: &Objects,
+    csr_name: &str,
+    request: &JoinRequestV1,
+) -> Result<(), Refusal> {
+    let place = place(REQUESTS, &ClusterName::root(), "", csr_name)?;
+    let Ok(stored) = objects.get(&place) else { return Ok(()) };
+    let csr = stored.object.value()?;
+    if certificate_text(&csr).is_none() || issued(objects, &csr, request).is_some() {
+        return Ok(());
+    }
+    let uid = Some(stored.object.header.uid.clone());
+    match objects.delete(&how(), &place, &DeleteOptions { uid, ..DeleteOptions::default() }).await {
+        Err(error) if error.code != 404 => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn certificate_text(csr: &Value) -> Option<&str> {
+    csr.pointer("/status/certificate")?.as_str().filter(|text| !text.is_empty())
+}
+
+/// The certificate that was issued before, if it is of this key and has time left.
+pub(crate) fn issued(
+    objects: &Objects,
+    csr: &Value,
+    request: &JoinRequestV1,
+) -> Option<CertificateDer<'static>> {
+    use rustls_pki_types::pem::PemObject as _;
+    let certificate = STANDARD.decode(certificate_text(csr)?).ok()?;
+    let certificate = CertificateDer::from_pem_slice(&certificate).ok()?;
+    let enough = objects.clock().unix_seconds() + ENOUGH < expires(&certificate)?;
+    let same_key = certificate_key(&certificate)? == request_key(&request.csr).ok()?;
+    (enough && same_key).then_some(certificate)
+}
+
+pub(crate) async fn sign(
+    objects: &Objects,
+    authority: &Authority,
+    name: &ClusterName,
+    place: &Place,
+    request: &JoinRequestV1,
+) -> Result<CertificateDer<'static>, Refusal> {
+    let now = objects.clock().unix_seconds();
+    let certificate = authority
+        .sign_agent(&request.csr, name, now)
+        .map_err(|error| Refusal(JoinRefusal::Request, error.to_string()))?;
+    let text = STANDARD.encode(pem("CERTIFICATE", &certificate));
+    let write = |mut value: Value| {
+        // A second connection of the same device may have been faster; the first certificate stays.
+        if certificate_text(&value).is_none() {
+            value["status"]["certificate"] = json!(text);
+        }
+        Ok(value)
+    };
+    let written = objects.modify(&how(), place, Some("status"), write).await?;
+    Ok(issued(objects, &written.stored.object.value()?, request).unwrap_or(certificate))
+}
