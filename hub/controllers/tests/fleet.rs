@@ -210,6 +210,53 @@ async fn a_namespace_goes_with_everything_in_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_guards_pods_outlives_them_in_a_namespace_that_goes() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    hub.create("root", "namespaces", "", json!({"metadata": {"name": "site"}})).await;
+    let mut held = pod("held", "100m");
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    hub.create("root", "pods", "site", held).await;
+    hub.create("root", "configmaps", "site", json!({"metadata": {"name": "guard"}})).await;
+    hub.delete("namespaces", "", "site", Propagation::Background).await;
+    hub.eventually("the pod stands in the way", |s| {
+        let site = get(s, "root", "namespaces", "", "site").unwrap();
+        condition(&site, "NamespaceFinalizersRemaining") == "True"
+            && get(s, "root", "pods", "site", "held")
+                .is_some_and(|pod| pod["metadata"]["deletionTimestamp"].is_string())
+    })
+    .await;
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    let guard = get(&*hub.snapshot(), "root", "configmaps", "site", "guard").unwrap();
+    assert!(guard["metadata"]["deletionTimestamp"].is_null());
+    hub.change("root", "pods", "site", "held", |p| p["metadata"]["finalizers"] = json!([])).await;
+    hub.eventually("gone", |s| get(s, "root", "namespaces", "", "site").is_none()).await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cordoned_node_says_so_in_a_taint() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    let cordon = |yes: bool| move |n: &mut Value| n["spec"]["unschedulable"] = json!(yes);
+    hub.change("root", "nodes", "", "pi-1", cordon(true)).await;
+    let taint = |s: &dyn freewheel_hub_store::Snapshot| {
+        let node = get(s, "root", "nodes", "", "pi-1").unwrap();
+        node.pointer("/spec/taints/0/key").cloned().unwrap_or_default()
+    };
+    hub.eventually("tainted", |s| taint(s) == "node.kubernetes.io/unschedulable").await;
+    hub.create("root", "pods", "default", pod("late", "100m")).await;
+    hub.eventually("and nothing goes there", |s| {
+        let events = list(s, "root", "events", "default");
+        let text = "0/1 nodes are available: 1 node(s) were unschedulable.";
+        events.iter().any(|e| e["reason"] == "FailedScheduling" && e["message"] == text)
+    })
+    .await;
+    hub.change("root", "nodes", "", "pi-1", cordon(false)).await;
+    hub.eventually("open again", |s| taint(s).is_null() && node_of(s, "root", "late") == "pi-1")
+        .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_removed_cluster_takes_its_node_and_then_its_pods() {
     let hub = Hub::with_spokes(&["pi-1"]).await;
     hub.create("root", "pods", "default", pod("a", "1")).await;

@@ -1,5 +1,6 @@
 //! Deployments from apply to undo, with every controller running.
 
+#[expect(dead_code, reason = "each test file uses its part of the played hub")]
 mod hub;
 
 use std::collections::BTreeSet;

@@ -98,14 +98,17 @@ impl Deployments {
             match claim(controller_of(&set.stored), header.deleting, matches, uid, deleting) {
                 Claim::Mine => mine.push(Set::read(set.stored.clone())?),
                 Claim::Ignore => {}
-                Claim::Adopt => mine.push(self.adopt(stored, &set.stored).await?),
+                Claim::Adopt => mine.extend(self.adopt(stored, &set.stored).await?),
                 Claim::Release => self.release(uid, &set.stored).await?,
             }
         }
         Ok(mine)
     }
 
-    async fn adopt(&self, deployment: &Stored, set: &Stored) -> Result<Set, Error> {
+    async fn adopt(&self, deployment: &Stored, set: &Stored) -> Result<Option<Set>, Error> {
+        if !self.desk.stays(deployment) {
+            return Ok(None);
+        }
         let reference = owner_reference(self.deployments, deployment);
         let adopted = self
             .desk
@@ -117,7 +120,7 @@ impl Deployments {
                 Ok(value)
             })
             .await;
-        Set::read(adopted.map_err(Error::api("adopt a ReplicaSet"))?.stored)
+        Set::read(adopted.map_err(Error::api("adopt a ReplicaSet"))?.stored).map(Some)
     }
 
     async fn release(&self, uid: &str, set: &Stored) -> Result<(), Error> {

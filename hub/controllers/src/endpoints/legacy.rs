@@ -10,11 +10,23 @@ use super::facts::{Facts, Port};
 /// Most addresses that one Endpoints object holds, as kube-controller-manager has it.
 const MOST: usize = 1000;
 
-/// Addresses grouped by their ports.
-pub(super) fn subsets(service: &Service, pods: &[Facts]) -> Value {
+/// Annotation of Endpoints that do not hold all addresses.
+pub(super) const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
+
+fn told<'a>(service: &Service, pods: &'a [Facts]) -> Vec<&'a Facts> {
     let anyway = service.spec.as_ref().and_then(|s| s.publish_not_ready_addresses);
     let anyway = anyway.unwrap_or_default();
-    let mut sorted: Vec<&Facts> = pods.iter().filter(|f| anyway || !f.terminating).collect();
+    pods.iter().filter(|f| anyway || !f.terminating).collect()
+}
+
+/// Whether some addresses are left out.
+pub(super) fn is_truncated(service: &Service, pods: &[Facts]) -> bool {
+    MOST < told(service, pods).len()
+}
+
+/// Addresses grouped by their ports.
+pub(super) fn subsets(service: &Service, pods: &[Facts]) -> Value {
+    let mut sorted = told(service, pods);
     sorted.sort_by(|a, b| b.ready.cmp(&a.ready).then_with(|| a.ip.cmp(&b.ip)));
     let mut groups: BTreeMap<&[Port], (Vec<Value>, Vec<Value>)> = BTreeMap::new();
     for facts in sorted.into_iter().take(MOST) {
@@ -65,6 +77,20 @@ fn port(port: &Port) -> Value {
 mod tests {
     use super::*;
     use crate::testing::{facts, service};
+
+    #[test]
+    fn more_than_a_thousand_are_cut_and_that_is_said() {
+        let mut pods: Vec<Facts> = (0..1000).map(|n| facts(&format!("p{n}"))).collect();
+        let web = service("web", &json!({}));
+        assert!(!is_truncated(&web, &pods));
+        let mut unready = facts("unready");
+        unready.ready = false;
+        pods.insert(0, unready);
+        assert!(is_truncated(&web, &pods));
+        let subsets = subsets(&web, &pods);
+        assert_eq!(subsets[0]["addresses"].as_array().unwrap().len(), 1000, "ready ones first");
+        assert_eq!(subsets[0]["notReadyAddresses"], Value::Null);
+    }
 
     #[test]
     fn ready_and_not_ready_are_apart_and_who_leaves_is_gone() {

@@ -177,6 +177,7 @@ impl EndpointsOfServices {
         let key =
             key_of(self.endpoints, &stored.key.cluster, &stored.key.namespace, &stored.key.name);
         let subsets = legacy::subsets(service, pods);
+        let truncated = legacy::is_truncated(service, pods);
         let mut labels = service.metadata.labels.clone().unwrap_or_default();
         labels.insert(ENDPOINTS_MANAGED_BY.to_owned(), ENDPOINTS_MANAGER.to_owned());
         if slices::is_headless(service) {
@@ -184,7 +185,8 @@ impl EndpointsOfServices {
         }
         let Some(present) = self.desk.snapshot().get(&key) else {
             let new = json!({
-                "metadata": {"name": &*key.name, "namespace": &*key.namespace, "labels": labels},
+                "metadata": {"name": &*key.name, "namespace": &*key.namespace, "labels": labels,
+                    "annotations": truncated.then(|| json!({legacy::OVER_CAPACITY: "truncated"}))},
                 "subsets": subsets,
             });
             let (cluster, namespace) = (&key.cluster, &*key.namespace);
@@ -196,6 +198,11 @@ impl EndpointsOfServices {
             .modify_at(self.endpoints, &present, None, |mut value| {
                 value["subsets"] = subsets.clone();
                 value["metadata"]["labels"] = json!(labels);
+                if truncated {
+                    value["metadata"]["annotations"][legacy::OVER_CAPACITY] = json!("truncated");
+                } else if let Some(all) = value["metadata"]["annotations"].as_object_mut() {
+                    all.remove(legacy::OVER_CAPACITY);
+                }
                 Ok(value)
             })
             .await;

@@ -68,6 +68,16 @@ impl Desk {
         self.objects.store().snapshot()
     }
 
+    /// Whether this very object is still there and is to stay: who is on its way out adopts nobody.
+    #[must_use]
+    pub fn stays(&self, object: &Stored) -> bool {
+        let now = self.snapshot().get(&object.key);
+        now.is_some_and(|now| {
+            let header = &now.object.header;
+            header.uid == object.object.header.uid && !header.deleting
+        })
+    }
+
     /// Creates an object.
     pub async fn create<T: Serialize + Sync>(
         &self,

@@ -1,7 +1,7 @@
 //! Empties a namespace that is being deleted, then lets it go.
 //!
 //! Guarantees: the namespace goes only when nothing of any namespaced kind is left in it; what stands
-//! in the way is written in its conditions.
+//! in the way is written in its conditions; pods go first, so that what guards them outlives them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -103,9 +103,10 @@ pub fn conditions(left: &Left) -> Vec<Value> {
     ]
 }
 
-/// Puts conditions into a list; what says the same keeps its time.
+/// Puts conditions into a list; what says the same keeps its time, and what others say stays.
 fn merge(list: &mut Value, new: &[Value], now: &str) {
     let old = list.as_array().cloned().unwrap_or_default();
+    let others = old.iter().filter(|o| !new.iter().any(|n| n["type"] == o["type"])).cloned();
     let merged = new.iter().map(|condition| {
         let before = old.iter().find(|o| o["type"] == condition["type"]);
         let mut merged = condition.clone();
@@ -115,7 +116,11 @@ fn merge(list: &mut Value, new: &[Value], now: &str) {
         };
         merged
     });
-    *list = merged.collect();
+    *list = others.chain(merged).collect();
+}
+
+fn is_pods(kind: &Kind) -> bool {
+    kind.group.is_empty() && kind.plural == "pods"
 }
 
 impl Ending {
@@ -139,7 +144,10 @@ impl Ending {
     }
 
     async fn empty(&self, namespace: &Key) -> Left {
-        let content = self.content_of(namespace);
+        let mut content = self.content_of(namespace);
+        if content.iter().any(|(kind, _)| is_pods(kind)) {
+            content.retain(|(kind, _)| is_pods(kind));
+        }
         let mut left = Left::default();
         for batch in content.chunks(BATCH) {
             let deletions = batch.iter().filter(|(_, stored)| !stored.object.header.deleting).map(
@@ -220,7 +228,11 @@ impl Controller for Ending {
         if !namespace.object.header.deleting {
             return Ok(None);
         }
-        let left = self.empty(key).await;
+        let mut left = self.empty(key).await;
+        if !left.objects.contains_key("pods.") && !left.objects.is_empty() {
+            // The last pod may just have gone, and no other event would bring the rest's turn.
+            left = self.empty(key).await;
+        }
         if left.objects.is_empty() {
             self.finalize(key).await?;
             return Ok(None);
@@ -253,7 +265,11 @@ mod tests {
         let mut list = json!([]);
         merge(&mut list, &said, "t1");
         merge(&mut list, &conditions(&Left::default()), "t2");
+        assert_eq!(list.as_array().unwrap().len(), 5);
         assert_eq!(list[2]["lastTransitionTime"], "t1");
         assert_eq!(list[3]["lastTransitionTime"], "t2");
+        let mut list = json!([{"type": "Theirs", "status": "True"}]);
+        merge(&mut list, &said, "t1");
+        assert_eq!(list[0]["type"], "Theirs", "what others say stays");
     }
 }

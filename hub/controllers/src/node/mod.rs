@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Guarantees: silence never evicts: pods of a silent spoke stay as they are; a condition that says
-//! the same is not written again; a ManagedCluster's labels are on its Nodes; what others put on a
+//! the same is not written again; a cordoned Node has the taint that says so; a ManagedCluster's labels are on its Nodes; what others put on a
 //! Node stays, and a Node that was here before its ManagedCluster is taken over as it is.
 //! Assumes: the gateway writes `sessions.internal` on each transition and calls a spoke disconnected
 //! after 30 s of silence; with [`GRACE`] a spoke is silent after 40 s, and one that restarts in
@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 use crate::engine::clock::rfc3339;
 use crate::engine::desk::{everywhere, key as key_of, kind};
 use crate::engine::{Controller, Desk, Error};
-pub use says::{GRACE, Presence, UNREACHABLE};
+pub use says::{GRACE, Presence, UNREACHABLE, UNSCHEDULABLE};
 use says::{
     Session, cluster_conditions, is_ours, presence, put_condition, put_labels, put_taint, ready,
 };
@@ -109,7 +109,9 @@ impl Nodes {
         let silent = presence != Presence::Connected;
         let change = |mut value: Value| -> Result<Value, ApiError> {
             put_labels(&mut value, &key.name, labels);
-            put_taint(&mut value, silent, &now);
+            put_taint(&mut value, UNREACHABLE, silent, &now);
+            let cordoned = value["spec"]["unschedulable"] == json!(true);
+            put_taint(&mut value, UNSCHEDULABLE, cordoned, &now);
             Ok(value)
         };
         let written = self.desk.modify(self.nodes, &key, None, change).await;

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 /// Taint of a spoke that is silent.
 pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+/// Taint of a cordoned spoke.
+pub const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 /// How long a session may be gone before the spoke counts as silent.
 pub const GRACE: Duration = Duration::from_secs(10);
 /// Names the labels that a Node has from its ManagedCluster, so that they can be taken off again. A Node
@@ -115,19 +117,16 @@ pub fn put_condition(list: &mut Value, says: Says, now: &str, beat: Option<&str>
     }
 }
 
-/// Puts the unreachable taint on or takes it off.
-pub fn put_taint(node: &mut Value, wanted: bool, now: &str) {
+/// Puts a taint that keeps new pods away on, or takes it off.
+pub fn put_taint(node: &mut Value, key: &str, wanted: bool, now: &str) {
     let list = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
-    let has = list.iter().any(|t| t["key"] == UNREACHABLE && t["effect"] == "NoSchedule");
-    if has == wanted {
+    let is_it = |taint: &Value| taint["key"] == key && taint["effect"] == "NoSchedule";
+    if list.iter().any(is_it) == wanted {
         return;
     }
-    let mut list: Vec<Value> = list
-        .into_iter()
-        .filter(|t| !(t["key"] == UNREACHABLE && t["effect"] == "NoSchedule"))
-        .collect();
+    let mut list: Vec<Value> = list.into_iter().filter(|taint| !is_it(taint)).collect();
     if wanted {
-        list.push(json!({"key": UNREACHABLE, "effect": "NoSchedule", "timeAdded": now}));
+        list.push(json!({"key": key, "effect": "NoSchedule", "timeAdded": now}));
     }
     node["spec"]["taints"] = json!(list);
 }
@@ -247,9 +246,9 @@ mod tests {
     #[test]
     fn the_taint_goes_alone() {
         let mut node = json!({"spec": {"taints": [{"key": "mine", "effect": "NoSchedule"}]}});
-        put_taint(&mut node, true, "t");
+        put_taint(&mut node, UNREACHABLE, true, "t");
         assert_eq!(node["spec"]["taints"].as_array().unwrap().len(), 2);
-        put_taint(&mut node, false, "t");
+        put_taint(&mut node, UNREACHABLE, false, "t");
         assert_eq!(node["spec"]["taints"], json!([{"key": "mine", "effect": "NoSchedule"}]));
     }
 }

@@ -91,6 +91,9 @@ impl ReplicaSets {
     }
 
     async fn adopt(&self, set: &Stored, pod: &Stored) -> Result<Option<Arc<Stored>>, Error> {
+        if !self.desk.stays(set) {
+            return Ok(None);
+        }
         let reference = owner_reference(self.sets, set);
         let adopted = self
             .desk
