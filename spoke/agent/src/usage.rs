@@ -24,7 +24,7 @@ pub fn below(dir: &Path) -> io::Result<u64> {
     let mut walk = Walk { sum: 0, seen: HashSet::new(), open: vec![PathBuf::new()] };
     while let Some(inside) = walk.open.pop() {
         match enter(dir, &inside) {
-            Ok(found) => walk.count(found, &inside)?,
+            Ok(found) => walk.count(&found, &inside)?,
             // Gone, or no directory any more.
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => {
             }
@@ -43,15 +43,15 @@ struct Walk {
 }
 
 impl Walk {
-    fn count(&mut self, dir: OwnedFd, inside: &Path) -> io::Result<()> {
-        let entries = Dir::read_from(&dir)?;
+    fn count(&mut self, dir: &OwnedFd, inside: &Path) -> io::Result<()> {
+        let entries = Dir::read_from(dir)?;
         for entry in entries {
             let entry = entry?;
             let name = entry.file_name();
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
             }
-            let Ok(stat) = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            let Ok(stat) = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
             let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
             if is_dir {
                 self.open.push(inside.join(OsString::from_vec(name.to_bytes().to_vec())));

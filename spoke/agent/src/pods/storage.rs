@@ -115,7 +115,7 @@ fn amount(bytes: u64) -> String {
     let with = |base: u64, units: [&str; 6]| {
         let (mut left, mut unit) = (bytes, "");
         for next in units {
-            if left == 0 || left % base != 0 {
+            if left == 0 || !left.is_multiple_of(base) {
                 break;
             }
             left /= base;
@@ -123,7 +123,7 @@ fn amount(bytes: u64) -> String {
         }
         format!("{left}{unit}")
     };
-    if bytes % 1024 == 0 {
+    if bytes.is_multiple_of(1024) {
         with(1024, ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"])
     } else {
         with(1000, ["k", "M", "G", "T", "P", "E"])
