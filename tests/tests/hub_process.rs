@@ -47,12 +47,15 @@ fn config_maps(kubectl: &Kubectl) -> Vec<String> {
 
 #[test]
 fn a_full_disk_refuses_writes_loses_nothing_and_heals() {
-    let mut fleet = Fleet::hub();
+    let mut fleet = Fleet::with(&["pi-1"]);
     let kubectl = fleet.kubectl();
+    let out = fleet.path("watch.out");
+    let watch = kubectl.start(&["get", "configmaps", "-w", "-o", "name"], &out);
+    config_map(&kubectl, "before", 500_000).expect("there is room");
+    let mut acknowledged = vec!["before".to_owned()];
     let file = fleet.path("hub/store/store.redb");
     let size = std::fs::metadata(file).expect("the store's file").len();
     limit_files(fleet.hub_id(), &size.to_string());
-    let mut acknowledged = Vec::new();
     let refused = loop {
         let name = format!("map-{}", acknowledged.len());
         match config_map(&kubectl, &name, 500_000) {
@@ -64,7 +67,12 @@ fn a_full_disk_refuses_writes_loses_nothing_and_heals() {
     let folder = fleet.path("hub").display().to_string();
     has(&refused, &["the store cannot write at the moment", "the disk of", &folder, "MiB free"]);
 
-    // Reads go on, and who asks is told.
+    // Reads, watches and the link go on, and who asks is told.
+    let last = acknowledged.last().expect("one at least");
+    eventually("the watch has seen the last that was taken", PATIENCE, || {
+        if watch.out().contains(&format!("configmap/{last}")) { Ok(()) } else { Err(watch.out()) }
+    });
+    fleet.node_ready("pi-1");
     let found = config_maps(&kubectl);
     assert!(acknowledged.iter().all(|name| found.contains(name)), "{acknowledged:?} {found:?}");
     let probe = kubectl.fails(&["get", "--raw", "/readyz?verbose"]);
@@ -79,10 +87,14 @@ fn a_full_disk_refuses_writes_loses_nothing_and_heals() {
     });
     config_map(&kubectl, "after", 500_000).expect("there is room again");
     acknowledged.push("after".to_owned());
+    eventually("the watch goes on", PATIENCE, || {
+        if watch.out().contains("configmap/after") { Ok(()) } else { Err(watch.out()) }
+    });
 
     let before = config_maps(&kubectl);
     fleet.kill_hub();
     fleet.start_hub();
+    fleet.node_ready("pi-1");
     let after = config_maps(&kubectl);
     assert_eq!(after, before, "what was seen is what was kept");
     assert!(acknowledged.iter().all(|name| after.contains(name)), "{acknowledged:?} {after:?}");

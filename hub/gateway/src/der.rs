@@ -31,11 +31,12 @@ pub(crate) fn elements(sequence: &[u8]) -> Option<Vec<&[u8]>> {
 pub(crate) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let content = parts.concat();
     let length = content.len().to_be_bytes();
-    let significant = &length[length.iter().position(|b| *b != 0).unwrap_or(length.len() - 1)..];
+    let zeros = length.iter().take_while(|byte| **byte == 0).count();
+    let significant = length.get(zeros..).filter(|rest| !rest.is_empty()).unwrap_or(&[0]);
     let mut out = vec![tag];
     if content.len() >= 0x80 {
-        // Eight bytes at most.
-        out.push(0x80 | significant.len() as u8);
+        // Eight at most.
+        out.push(significant.iter().fold(0x80, |count, _| count + 1));
     }
     out.extend_from_slice(significant);
     out.extend_from_slice(&content);
