@@ -76,8 +76,11 @@ pub async fn run(options: PushOptions) -> Result<(), PushError> {
     });
     let path = format!("/v2/{repository}/manifests/{tag}");
     let kind = "application/vnd.oci.image.manifest.v1+json";
-    client.send(Method::PUT, &path, kind, manifest.to_string().into()).await?.success()?;
-    println!("{repository}:{tag} pushed, {component}, {size} bytes");
+    let manifest = manifest.to_string();
+    let pinned = Digest::of(manifest.as_bytes());
+    client.send(Method::PUT, &path, kind, manifest.into()).await?.success()?;
+    // The second name is one that no later push changes.
+    println!("{repository}:{tag} pushed, {repository}@{pinned}, {size} bytes");
     Ok(())
 }
 

@@ -182,8 +182,10 @@ fn module_store(
     inputs: &mpsc::Sender<Input>,
     control: &tokio::runtime::Handle,
 ) -> std::io::Result<Arc<Store>> {
+    let dir = data.dir().to_owned();
     let setup = Setup {
-        dir: data.dir().join("modules"),
+        dir: dir.join("modules"),
+        disk: Arc::new(move || device::disk(&dir)),
         profile: profile.to_owned(),
         root,
         fetch: Arc::new(uplink.clone()),

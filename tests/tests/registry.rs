@@ -46,9 +46,9 @@ spec:
 fn unused_files_go_at_the_start_and_a_roll_back_by_digest_finds_its_module() {
     let mut fleet = Fleet::with(&["pi-1"]);
     let kubectl = fleet.kubectl();
-    fleet.push("hello-http", "app:latest");
-    let manifest = kubectl.run(&["get", "--raw", "/v2/app/manifests/latest"]);
-    let pinned = format!("app@{}", Digest::of(manifest.trim().as_bytes()));
+    let file = freewheel_tests::guests::path("hello-http");
+    let said = fleet.hub_cli(&["push", &file.to_string_lossy(), "app:latest"]);
+    let pinned = said.split(", ").find(|part| part.starts_with("app@")).expect(&said).to_owned();
     kubectl.apply(&deployment(&pinned));
     fleet.pods_ready(&kubectl, "app=app", 1);
     // The next version takes the tag away from it, and the pods go over.

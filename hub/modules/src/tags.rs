@@ -65,7 +65,7 @@ fn is_tag(name: &str) -> bool {
 /// Why a tag was not written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TagError {
-    #[error("the registry holds {MAX_TAGS} tags, which is the most")]
+    #[error("the registry holds {MAX_TAGS} tags and manifests, which is the most: delete some")]
     TooMany,
     #[error("the registry's disk failed")]
     Disk(#[from] io::Error),

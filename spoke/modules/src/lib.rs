@@ -26,7 +26,7 @@ pub use store::{Setup, Store};
 /// Largest artifact that a device takes.
 pub const MAX_ARTIFACT: u64 = 256 << 20;
 /// Modules that no pod needs any more stay while they are together smaller than this: the next rollback
-/// finds them here.
+/// finds them here. On a disk under pressure they go.
 pub const SPARE: u64 = 128 << 20;
 
 /// Why a module is not here.

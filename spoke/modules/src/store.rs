@@ -1,7 +1,7 @@
 //! Who is wanted, who is here, and one task per module on its way.
 //!
 //! Guarantees: what the plan needs is never removed, and nothing is before the plan has been heard in this
-//! life. Of the rest, what was needed last stays, up to [`SPARE`]; a full disk takes that too.
+//! life. Of the rest, what was needed last stays, up to [`SPARE`]; a disk under pressure takes that too.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use freewheel_link::allocatable::storage_reserve;
 use freewheel_link::artifact::PublicKey;
 use freewheel_link::digest::Digest;
 use freewheel_spoke_agent::ports::{Input, Modules};
@@ -31,6 +32,8 @@ use crate::{ModuleError, SPARE};
 const TRANSFERS: usize = 3;
 /// First and longest wait before a module is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
+/// How often the disk is looked at: logs and volumes of pods fill it too.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// 2026-01-01: a clock before that has never been set.
 const CLOCK_IS_SET: u64 = 1_767_225_600;
 
@@ -47,6 +50,8 @@ pub struct Setup {
     pub fetch: Arc<dyn Fetch>,
     /// The agent's queue.
     pub inputs: mpsc::Sender<Input>,
+    /// Bytes of the disk that `dir` is on, and how many of them are free.
+    pub disk: Arc<dyn Fn() -> (u64, u64) + Send + Sync>,
     /// Where transfers run.
     pub runtime: tokio::runtime::Handle,
 }
@@ -90,7 +95,10 @@ impl Store {
             transfer: AtomicU64::new(0),
             naming: Mutex::default(),
         };
-        Ok(Self { shared: Arc::new(shared), stop: CancellationToken::new() })
+        let (shared, stop) = (Arc::new(shared), CancellationToken::new());
+        let watching = stop.clone().run_until_cancelled_owned(shared.clone().watch_disk());
+        shared.setup.runtime.spawn(watching);
+        Ok(Self { shared, stop })
     }
 }
 
@@ -142,7 +150,7 @@ impl Modules for Store {
         drop(state);
         if sweeps {
             let shared = self.shared.clone();
-            self.shared.setup.runtime.spawn_blocking(move || shared.sweep(SPARE));
+            self.shared.setup.runtime.spawn_blocking(move || shared.sweep(shared.spare()));
         }
     }
 }
@@ -176,6 +184,22 @@ impl Shared {
             info!(modules = retired.len(), bytes, "modules that no pod needs are removed");
         }
         bytes
+    }
+
+    /// What idle modules may take now.
+    fn spare(&self) -> u64 {
+        let (size, free) = (self.setup.disk)();
+        // The same bound as for the node's DiskPressure.
+        if free < storage_reserve(size) { 0 } else { SPARE }
+    }
+
+    async fn watch_disk(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let shared = self.clone();
+            // It has no result and cannot fail.
+            let _ = tokio::task::spawn_blocking(move || shared.sweep(shared.spare())).await;
+        }
     }
 
     /// For a module that finds the disk full: all that no pod needs goes. Whether that was anything.

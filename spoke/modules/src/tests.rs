@@ -108,6 +108,14 @@ impl Fetch for Hub {
 }
 
 fn store(dir: &Path, hub: Hub) -> (Store, mpsc::Receiver<Input>) {
+    store_on(dir, hub, std::sync::Arc::new(|| (100 << 30, 50 << 30)))
+}
+
+fn store_on(
+    dir: &Path,
+    hub: Hub,
+    disk: std::sync::Arc<dyn Fn() -> (u64, u64) + Send + Sync>,
+) -> (Store, mpsc::Receiver<Input>) {
     let (inputs, queue) = mpsc::channel(8);
     let store = Store::open(Setup {
         dir: dir.to_owned(),
@@ -115,6 +123,7 @@ fn store(dir: &Path, hub: Hub) -> (Store, mpsc::Receiver<Input>) {
         root: public(&hub.root),
         fetch: std::sync::Arc::new(hub),
         inputs,
+        disk,
         runtime: tokio::runtime::Handle::current(),
     })
     .unwrap();
@@ -213,7 +222,7 @@ fn lying(dir: &Path, name: &str, size: u64, age: u64) -> PathBuf {
 }
 
 async fn eventually(what: impl Fn() -> bool) {
-    for _ in 0..2000 {
+    for _ in 0..10_000 {
         if what() {
             return;
         }
@@ -287,6 +296,23 @@ async fn a_module_that_was_needed_until_now_outlives_one_that_came_later() {
     store.keep(&[]);
     eventually(|| !other.exists()).await;
     assert!(used.exists(), "a roll-back finds it");
+}
+
+/// Time is not waited for here: it jumps to the next thing that is due.
+#[tokio::test(start_paused = true)]
+async fn a_disk_under_pressure_gives_back_what_nobody_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    let (needed, idle) = (lying(dir.path(), "needed", 9, 9), lying(dir.path(), "idle", 9, 9));
+    let free = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(50 << 30));
+    let disk = free.clone();
+    let disk = move || (100 << 30, disk.load(std::sync::atomic::Ordering::Relaxed));
+    let (store, _queue) = store_on(dir.path(), hub(), std::sync::Arc::new(disk));
+    store.keep(&[Digest::of(b"needed")]);
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert!(idle.exists(), "there is room");
+    free.store(1 << 20, std::sync::atomic::Ordering::Relaxed);
+    eventually(|| !idle.exists()).await;
+    assert!(needed.exists());
 }
 
 #[tokio::test]
