@@ -19,6 +19,8 @@ async fn ends_are_told_as_kubernetes_tells_them() {
     check(&["fail"], 1, "Error").await;
     check(&["exit", "0"], 0, "Completed").await;
     check(&["exit", "1"], 1, "Error").await;
+    // Plain std on WASI 0.2 tells no number: see `exit` for who does.
+    check(&["exit", "3"], 1, "Error").await;
     check(&["panic"], 134, "Error").await;
     node.logged("panic", "panicked on purpose").await;
     node.logged("fail", "failed on purpose").await;
