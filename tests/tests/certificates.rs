@@ -118,6 +118,20 @@ fn keys_of_every_usual_kind_are_signed() {
         let user = kubectl_as(&fleet, name).run(&["auth", "whoami"]);
         has(&user, &[name]);
     }
+    openssl_request(&fleet, "weak", &["rsa:1024"], "/CN=weak");
+    let weak = manifest(&fleet, "weak", "usages: [client auth]");
+    has(
+        &kubectl.try_apply(&["apply", "-f", "-"], &weak).err,
+        &["spec.request", "2048 to 8192 bits"],
+    );
+    let p521 = ["ec", "-pkeyopt", "ec_paramgen_curve:P-521"];
+    openssl_request(&fleet, "p521", &p521, "/CN=p521");
+    kubectl.apply(&manifest(&fleet, "p521", "usages: [client auth]"));
+    kubectl.does(&["certificate", "approve", "p521"]);
+    eventually("a key that is not taken is named", PATIENCE, || {
+        let out = kubectl.run(&["get", "csr", "p521", "-o", "jsonpath={.status.conditions}"]);
+        if out.contains("of a kind that is not taken") { Ok(()) } else { Err(out) }
+    });
 }
 
 #[test]

@@ -51,6 +51,19 @@ fn a_full_disk_refuses_writes_loses_nothing_and_heals() {
     let kubectl = fleet.kubectl();
     let out = fleet.path("watch.out");
     let watch = kubectl.start(&["get", "configmaps", "-w", "-o", "name"], &out);
+    // A pod whose state changes again and again, so that its device has something to report.
+    fleet.push("kit", "kit:v1");
+    kubectl.apply(
+        "{apiVersion: v1, kind: Pod, metadata: {name: panics}, \
+         spec: {containers: [{name: c, image: 'kit:v1', args: [panic]}]}}",
+    );
+    let restarts = || {
+        let path = "jsonpath={.status.containerStatuses[0].restartCount}";
+        kubectl.run(&["get", "pod", "panics", "-o", path]).parse().unwrap_or(0_u32)
+    };
+    eventually("it was restarted", PATIENCE, || {
+        if restarts() == 0 { Err(kubectl.run(&["get", "pods"])) } else { Ok(()) }
+    });
     config_map(&kubectl, "before", 500_000).expect("there is room");
     let mut acknowledged = vec!["before".to_owned()];
     let file = fleet.path("hub/store/store.redb");
@@ -91,6 +104,10 @@ fn a_full_disk_refuses_writes_loses_nothing_and_heals() {
         if watch.out().contains("configmap/after") { Ok(()) } else { Err(watch.out()) }
     });
 
+    let counted = restarts();
+    eventually("the device's reports are written again", PATIENCE, || {
+        if counted < restarts() { Ok(()) } else { Err(kubectl.run(&["get", "pods"])) }
+    });
     let before = config_maps(&kubectl);
     fleet.kill_hub();
     fleet.start_hub();

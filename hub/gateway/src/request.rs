@@ -8,6 +8,9 @@ use x509_parser::prelude::FromDer as _;
 
 use crate::authority::AuthorityError;
 
+const UNSIGNED: &str = "its own key has not signed it, or is of a kind that is not taken (RSA of 2048 to 8192 bits, \
+                        ECDSA P-256 or P-384, Ed25519)";
+
 /// The request. Nothing in it is true but that its sender has the key.
 pub(crate) struct Request<'a>(X509CertificationRequest<'a>);
 
@@ -19,7 +22,7 @@ impl<'a> Request<'a> {
             return Err(AuthorityError::Request("something follows it".to_owned()));
         }
         let signed = request.verify_signature();
-        signed.map_err(|_| AuthorityError::Request("its own key has not signed it".to_owned()))?;
+        signed.map_err(|_| AuthorityError::Request(UNSIGNED.to_owned()))?;
         Ok(Self(request))
     }
 
