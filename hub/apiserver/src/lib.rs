@@ -1,7 +1,7 @@
 //! The Kubernetes API over HTTPS.
 //!
 //! ```text
-//! server     listener, TLS, HTTP/1.1 and HTTP/2, bounds, shutdown
+//! server     listener, TLS, HTTP/1.1 and HTTP/2, bounds, shutdown   (socket, stop)
 //! tls        certificates of ours and of clients
 //! dispatch   caller ▸ cluster ▸ path ▸ permission ▸ verb
 //!   path, query, media   what the URL and the headers say
@@ -40,7 +40,9 @@ mod review;
 mod scale;
 mod server;
 mod signing_request;
+mod socket;
 mod splice;
+mod stop;
 pub mod tls;
 mod view;
 mod watch;

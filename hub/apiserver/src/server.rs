@@ -29,6 +29,8 @@ use crate::authn::{self, User};
 use crate::body::Body;
 use crate::dispatch;
 use crate::health::Check;
+use crate::socket::Socket;
+use crate::stop::Stop;
 use crate::tls::Tls;
 use crate::watch::Frames;
 
@@ -86,7 +88,7 @@ impl Default for Limits {
 pub(crate) struct Hub {
     pub(crate) server: Server,
     pub(crate) frames: Frames,
-    pub(crate) stop: CancellationToken,
+    pub(crate) stop: Arc<Stop>,
 }
 
 /// Serves until `stop`.
@@ -100,7 +102,7 @@ pub async fn serve(
     server: Server,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let hub = Arc::new(Hub { server, frames: Frames::default(), stop: stop.clone() });
+    let hub = Arc::new(Hub { server, frames: Frames::default(), stop: Arc::default() });
     let slots = Arc::new(Semaphore::new(limits.connections));
     let limits = Arc::new(limits);
     let mut connections = JoinSet::new();
@@ -120,6 +122,7 @@ pub async fn serve(
         connections.spawn(connection.run(stream, slot));
     }
     drop(listener);
+    hub.stop.begin();
     while connections.join_next().await.is_some() {}
     Ok(())
 }
@@ -152,13 +155,13 @@ impl Connection {
         let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
         let _ = stream.set_nodelay(true);
         let acceptor = TlsAcceptor::from(self.tls.config.clone());
-        let stream = match timeout(self.limits.handshake, acceptor.accept(stream)).await {
+        let stream = match timeout(self.limits.handshake, acceptor.accept(Socket(stream))).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return debug!(peer, %error, "TLS handshake failed"),
             Err(_) => return debug!(peer, "TLS handshake took too long"),
         };
         let user = authn::identify(&self.tls, stream.get_ref().1.peer_certificates()).map(Arc::new);
-        let stop = self.hub.stop.clone();
+        let stop = self.hub.stop.begun();
         let hub = self.hub.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let (hub, user) = (hub.clone(), user.clone());
@@ -168,8 +171,9 @@ impl Connection {
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let outcome = tokio::select! {
+            biased;
             outcome = connection.as_mut() => outcome,
-            () = stop.cancelled() => {
+            () = stop => {
                 connection.as_mut().graceful_shutdown();
                 timeout(self.limits.drain, connection).await.unwrap_or(Ok(()))
             }

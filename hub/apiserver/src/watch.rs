@@ -12,6 +12,7 @@ mod frames;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,12 +20,12 @@ use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::object::Key;
 use freewheel_hub_api::protobuf;
 use freewheel_hub_store::{Event, Revision, Scope, Snapshot, Stored, Watch};
+use futures::{FutureExt as _, Stream};
 use http::HeaderValue;
 use http::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use serde_json::{Value, json};
 use tokio::time::{Instant, Sleep};
-use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::body::{Body, BodyError};
 use crate::call::{Call, Filter};
@@ -33,6 +34,7 @@ use crate::media::Wire;
 use crate::read;
 use crate::server::Hub;
 use crate::splice;
+use crate::stop::Begun;
 
 pub(crate) use frames::Frames;
 
@@ -71,7 +73,7 @@ pub(crate) fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
     let first = first.min(deadline);
     let mut feed = Feed {
         hub: call.hub.clone(),
-        stopped: Box::pin(call.hub.stop.clone().cancelled_owned()),
+        stopped: call.hub.stop.begun(),
         encoder,
         filter,
         scope,
@@ -86,11 +88,7 @@ pub(crate) fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
         Ok(watch) => feed.watch = Some(watch),
         Err(gone) => feed.closing = Some(feed.error(&ApiError::expired(gone.to_string()))?),
     }
-    let chunks = futures::stream::unfold(feed, |mut feed| async move {
-        let chunk = feed.next().await?;
-        Some((chunk, feed))
-    });
-    let mut response = Response::new(Body::chunks(chunks));
+    let mut response = Response::new(Body::chunks(feed));
     let headers = response.headers_mut();
     let content_type = encoder.wanted.watch_content_type();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -115,7 +113,7 @@ struct Initial {
 /// One watcher.
 struct Feed {
     hub: Arc<Hub>,
-    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
+    stopped: Begun,
     encoder: Encoder,
     filter: Filter,
     scope: Scope,
@@ -135,62 +133,66 @@ enum Turn {
     End,
 }
 
-impl Feed {
-    async fn next(&mut self) -> Option<Result<Bytes, BodyError>> {
+impl Stream for Feed {
+    type Item = Result<Bytes, BodyError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let feed = self.get_mut();
         loop {
-            if let Some(last) = self.closing.take() {
-                self.watch = None;
-                return Some(Ok(last));
-            }
-            if let Some(initial) = self.initial.take() {
-                match self.initial_chunk(initial) {
-                    Ok(chunk) if chunk.is_empty() => continue,
-                    Ok(chunk) => return Some(Ok(chunk)),
-                    Err(error) => return Some(Err(error.into())),
-                }
-            }
-            let turn = self.turn().await?;
-            let chunk = match turn {
-                Turn::Events(events) => self.frames(&events),
-                Turn::Gone(why) => {
-                    self.closing = self.error(&ApiError::expired(why)).ok();
-                    continue;
-                }
-                Turn::Mark => self.bookmark(false),
-                Turn::End => {
-                    let last = self.bookmark(false);
-                    self.watch = None;
-                    if self.bookmarks { last } else { return None }
-                }
-            };
-            match chunk {
-                Ok(chunk) if chunk.is_empty() => {}
-                Ok(chunk) => return Some(Ok(chunk)),
-                Err(error) => return Some(Err(error.into())),
+            match ready!(feed.poll_chunk(cx)) {
+                Some(Ok(chunk)) if chunk.is_empty() => {}
+                chunk => return Poll::Ready(chunk.map(|chunk| chunk.map_err(BodyError::from))),
             }
         }
     }
+}
 
-    /// Waits. Timer and stop signal live as long as the feed, so that an event costs no registration.
-    async fn turn(&mut self) -> Option<Turn> {
-        let watch = self.watch.as_mut()?;
-        Some(tokio::select! {
-            biased;
-            () = self.stopped.as_mut() => Turn::End,
-            () = self.timer.as_mut() => {
-                let now = Instant::now();
-                if self.deadline <= now {
-                    return Some(Turn::End);
-                }
-                let next = (now + BOOKMARK_EVERY).min(self.deadline);
-                self.timer.as_mut().reset(next);
-                Turn::Mark
+impl Feed {
+    /// What comes next; empty when nothing is to be sent for it.
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ApiError>>> {
+        if let Some(last) = self.closing.take() {
+            self.watch = None;
+            return Poll::Ready(Some(Ok(last)));
+        }
+        if let Some(initial) = self.initial.take() {
+            return Poll::Ready(Some(self.initial_chunk(initial)));
+        }
+        let Some(turn) = ready!(self.poll_turn(cx)) else { return Poll::Ready(None) };
+        Poll::Ready(match turn {
+            Turn::Events(events) => Some(self.frames(&events)),
+            Turn::Gone(why) => {
+                self.closing = self.error(&ApiError::expired(why)).ok();
+                Some(Ok(Bytes::new()))
             }
-            events = watch.next() => match events {
-                Ok(events) => Turn::Events(events),
-                Err(gone) => Turn::Gone(gone.to_string()),
-            },
+            Turn::Mark => Some(self.bookmark(false)),
+            Turn::End => {
+                let last = self.bookmark(false);
+                self.watch = None;
+                self.bookmarks.then_some(last)
+            }
         })
+    }
+
+    /// Waits. Polled by hand: this runs three times per event and watcher, and so registers nothing
+    /// anew and allocates nothing.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Option<Turn>> {
+        let Some(watch) = self.watch.as_mut() else { return Poll::Ready(None) };
+        if self.stopped.poll_unpin(cx).is_ready() {
+            return Poll::Ready(Some(Turn::End));
+        }
+        if self.timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            if self.deadline <= now {
+                return Poll::Ready(Some(Turn::End));
+            }
+            let next = (now + BOOKMARK_EVERY).min(self.deadline);
+            self.timer.as_mut().reset(next);
+            return Poll::Ready(Some(Turn::Mark));
+        }
+        Poll::Ready(Some(match ready!(watch.poll_next(cx)) {
+            Ok(events) => Turn::Events(events),
+            Err(gone) => Turn::Gone(gone.to_string()),
+        }))
     }
 
     fn initial_chunk(&mut self, mut initial: Initial) -> Result<Bytes, ApiError> {

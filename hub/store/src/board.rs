@@ -6,12 +6,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::Notify;
 
+use crate::bell::Bell;
 use crate::ring::{Calls, Limits, Reading, Ring};
 use crate::state::State;
 use crate::{Compacted, Event, Revision, Scope, Watch};
@@ -92,10 +92,11 @@ impl Board {
         } else {
             scopes.into_iter().map(Reading::from).collect()
         };
-        let wake = Arc::new(Notify::new());
-        let number = self.ring.write().join(&readings, after, &wake)?;
+        let bell = Arc::new(Bell::default());
+        let number = self.ring.write().join(&readings, after, &bell)?;
         let board = Arc::clone(self);
-        Ok(Box::new(Watcher { board, readings, number, wake, seen: AtomicU64::new(after) }))
+        let seen = AtomicU64::new(after);
+        Ok(Box::new(Watcher { board, readings, number, bell, seen, caught_up: false }))
     }
 }
 
@@ -104,21 +105,30 @@ struct Watcher {
     board: Arc<Board>,
     readings: Vec<Reading>,
     number: u64,
-    wake: Arc<Notify>,
+    bell: Arc<Bell>,
     seen: AtomicU64,
+    /// It has read everything that was published. Whatever is published after that rings the bell.
+    caught_up: bool,
 }
 
-#[async_trait]
 impl Watch for Watcher {
-    async fn next(&mut self) -> Result<Vec<Event>, Compacted> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<Event>, Compacted>> {
         loop {
+            if self.caught_up && !self.bell.heard(cx) {
+                return Poll::Pending;
+            }
+            self.caught_up = false;
             let seen = *self.seen.get_mut();
-            let read = self.board.ring.read().read(&self.readings, seen)?;
+            let read = {
+                let ring = self.board.ring.read();
+                let read = ring.read(&self.readings, seen)?;
+                self.caught_up = ring.published() <= read.upto;
+                read
+            };
             *self.seen.get_mut() = read.upto;
             if !read.events.is_empty() {
-                return Ok(read.events);
+                return Poll::Ready(Ok(read.events));
             }
-            self.wake.notified().await;
         }
     }
 

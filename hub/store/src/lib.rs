@@ -3,7 +3,7 @@
 //! ```text
 //! txn       what a transaction does to a state: expectations, limits, events
 //! state     the persistent ordered map of one moment, O(1) to keep
-//! ring      recent events, shared by all watchers
+//! ring      recent events, shared by all watchers; each is called by its bell
 //! board     what readers see: the newest durable state and the ring
 //! committer checks, batches, makes durable, publishes
 //! memory    the backend for tests and simulations; nothing survives
@@ -15,6 +15,7 @@
 //! Guarantees: a commit is answered after it is durable; a reader sees only durable revisions, and
 //! always a whole one; watches deliver each revision once, in order, or say that it is gone.
 
+mod bell;
 mod board;
 pub mod clock;
 mod committer;
@@ -28,6 +29,7 @@ mod txn;
 pub use ring::Limits;
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use freewheel_hub_api::object::{Key, Object};
@@ -192,8 +194,12 @@ pub trait Snapshot: Send + Sync {
 #[async_trait]
 pub trait Watch: Send {
     /// The next events, all of one or more whole revisions, never empty; `Err` when the watcher fell so
-    /// far behind that they are no longer kept. Cancel safe.
-    async fn next(&mut self) -> Result<Vec<Event>, Compacted>;
+    /// far behind that they are no longer kept. The task that polled last is woken.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<Event>, Compacted>>;
+    /// The same, to be awaited. Cancel safe.
+    async fn next(&mut self) -> Result<Vec<Event>, Compacted> {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
     /// Every event up to this revision was delivered.
     fn progress(&self) -> Revision;
 }

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use freewheel_hub_api::object::{Key, Resource};
 use freewheel_link::names::ClusterName;
-use tokio::sync::Notify;
 
+use crate::bell::Bell;
 use crate::{Compacted, Event, Revision, Scope};
 
 /// How much of the past is kept for watchers and older snapshots.
@@ -55,7 +55,7 @@ struct Shelf {
 
 /// Watchers by ascending number. Shared with the calls that are under way, so that calling a
 /// thousand costs one count; who comes or goes meanwhile copies the list.
-type Waiters = Arc<Vec<(u64, Arc<Notify>)>>;
+type Waiters = Arc<Vec<(u64, Arc<Bell>)>>;
 
 /// Watchers that have something to read. Dropping it calls them, so that none waits on because
 /// whoever was to call them went away.
@@ -70,8 +70,8 @@ impl Calls {
 
 impl Drop for Calls {
     fn drop(&mut self) {
-        for (_, wake) in self.0.iter().flat_map(|waiters| waiters.iter()) {
-            wake.notify_one();
+        for (_, bell) in self.0.iter().flat_map(|waiters| waiters.iter()) {
+            bell.ring();
         }
     }
 }
@@ -251,7 +251,7 @@ impl Ring {
         &mut self,
         readings: &[Reading],
         after: Revision,
-        wake: &Arc<Notify>,
+        bell: &Arc<Bell>,
     ) -> Result<u64, Compacted> {
         if after < self.oldest() {
             return Err(Compacted { asked: after, oldest: self.oldest() });
@@ -262,7 +262,7 @@ impl Ring {
             let waiters = Arc::make_mut(&mut self.shelf_mut(reading).watchers);
             // Two readings may be of one shelf.
             if waiters.last().is_none_or(|(last, _)| *last != number) {
-                waiters.push((number, Arc::clone(wake)));
+                waiters.push((number, Arc::clone(bell)));
             }
         }
         Ok(number)
