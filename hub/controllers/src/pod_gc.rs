@@ -23,6 +23,9 @@ use crate::pods::PodFacts;
 /// How long a Node has to be missing (kube-controller-manager's quarantine).
 pub const QUARANTINE: Duration = Duration::from_secs(40);
 
+/// Missing Nodes that are remembered; with more of them everybody waits anew.
+const REMEMBERED: usize = 4096;
+
 /// The controller.
 pub struct PodGarbage {
     desk: Desk,
@@ -45,6 +48,9 @@ impl PodGarbage {
         if snapshot.get(node).is_some() {
             missing.remove(node);
             return None;
+        }
+        if REMEMBERED <= missing.len() && !missing.contains_key(node) {
+            missing.clear();
         }
         let since = *missing.entry(node.clone()).or_insert_with(Instant::now);
         Some(QUARANTINE.saturating_sub(since.elapsed()))

@@ -234,6 +234,26 @@ async fn what_guards_pods_outlives_them_in_a_namespace_that_goes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_gated_pod_says_so_and_is_bound_once_its_gates_are_gone() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    let mut gated = pod("gated", "100m");
+    gated["spec"]["schedulingGates"] = json!([{"name": "example.com/wait"}]);
+    hub.create("root", "pods", "default", gated).await;
+    hub.eventually("it says so", |s| {
+        let gated = get(s, "root", "pods", "default", "gated").unwrap();
+        reason(&gated, "PodScheduled") == "SchedulingGated"
+    })
+    .await;
+    assert_eq!(node_of(&*hub.snapshot(), "root", "gated"), "");
+    hub.change("root", "pods", "default", "gated", |p| {
+        p["spec"].as_object_mut().unwrap().remove("schedulingGates");
+    })
+    .await;
+    hub.eventually("it is bound", |s| node_of(s, "root", "gated") == "pi-1").await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cordoned_node_says_so_in_a_taint() {
     let hub = Hub::with_spokes(&["pi-1"]).await;
     let cordon = |yes: bool| move |n: &mut Value| n["spec"]["unschedulable"] = json!(yes);

@@ -2,9 +2,13 @@
 
 use super::observe::{Scale, Set, Sets, Strategy, Wanted};
 
-/// Whether `spec.replicas` changed since the sets were last scaled.
+/// Whether `spec.replicas` changed since the sets were last scaled. Several sets of a Recreate have no
+/// shares: the rollout that ends all but one sets its size too.
 #[must_use]
 pub fn is_scaling(wanted: &Wanted, sets: &Sets) -> bool {
+    if wanted.strategy == Strategy::Recreate && 1 < sets.all().filter(|s| s.replicas > 0).count() {
+        return false;
+    }
     let mut active = sets.all().filter(|s| s.replicas > 0);
     active.any(|s| s.desired.is_some_and(|desired| desired != wanted.replicas))
 }
@@ -122,6 +126,19 @@ mod tests {
         // 10+3 pods become 20+3: each set is stretched by 23/13.
         assert_eq!(sizes(&scale(&wanted(20).rolling(3, 2), &sets)), [("old", 14), ("new", 9)]);
         assert_eq!(sizes(&scale(&wanted(0).rolling(3, 2), &sets)), [("old", 0), ("new", 0)]);
+    }
+
+    #[test]
+    fn a_recreate_with_several_sets_rolls_instead_of_waiting_for_shares() {
+        let sets = Sets {
+            new: Some(replica_set("new").size(1).asked(3, 4).set()),
+            old: vec![replica_set("old").size(3).asked(3, 4).set()],
+        };
+        let mut wanted = wanted(5).rolling(1, 0);
+        assert!(is_scaling(&wanted, &sets));
+        wanted.strategy = Strategy::Recreate;
+        assert_eq!(scale(&wanted, &sets), [], "shares would change nothing");
+        assert!(!is_scaling(&wanted, &sets));
     }
 
     #[test]

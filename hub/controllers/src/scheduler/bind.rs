@@ -72,28 +72,37 @@ impl Hand {
         Object::from_value(value, fields).map_err(Error::api("bind a pod"))
     }
 
+    /// Says on the pod that its gates keep it from every node.
+    pub(super) async fn gate(&self, pod: &Key, uid: &str) -> Result<(), Error> {
+        let message = "Scheduling is blocked due to non-empty scheduling gates";
+        self.hold(pod, uid, ("SchedulingGated", message)).await
+    }
+
+    /// Writes condition PodScheduled=False.
+    async fn hold(&self, pod: &Key, uid: &str, why: (&str, &str)) -> Result<(), Error> {
+        let now = rfc3339(self.desk.clock.now());
+        let written = self
+            .desk
+            .modify(self.pods, pod, Some("status"), |mut value| {
+                if value["metadata"]["uid"] == uid && value["spec"]["nodeName"].is_null() {
+                    put_scheduled(&mut value, "False", Some(why), &now);
+                }
+                Ok(value)
+            })
+            .await;
+        match written {
+            Err(error) if error.code != 404 => Err(Error::api("say why a pod has no node")(error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Says on the pod why it has no node.
     pub(super) async fn refuse(&self, pod: &Key, uid: &str, why: &Refusal) -> Result<(), Error> {
         let Some(stored) = self.desk.snapshot().get(pod).filter(|s| self.is_open(s, uid)) else {
             return Ok(());
         };
         let message = why.to_string();
-        let now = rfc3339(self.desk.clock.now());
-        let written = self
-            .desk
-            .modify(self.pods, pod, Some("status"), |mut value| {
-                if value["metadata"]["uid"] == uid && value["spec"]["nodeName"].is_null() {
-                    put_scheduled(&mut value, "False", Some(&message), &now);
-                }
-                Ok(value)
-            })
-            .await;
-        match written {
-            Err(error) if error.code != 404 => {
-                return Err(Error::api("say why a pod has no node")(error));
-            }
-            _ => {}
-        }
+        self.hold(pod, uid, ("Unschedulable", &message)).await?;
         self.desk.recorder.warning(
             self.pods,
             &stored,
@@ -106,7 +115,7 @@ impl Hand {
 }
 
 /// Sets condition PodScheduled; its time moves only with its status.
-fn put_scheduled(pod: &mut Value, status: &str, unschedulable: Option<&str>, now: &str) {
+fn put_scheduled(pod: &mut Value, status: &str, why: Option<(&str, &str)>, now: &str) {
     let list = &mut pod["status"]["conditions"];
     if !list.is_array() {
         *list = json!([]);
@@ -118,8 +127,8 @@ fn put_scheduled(pod: &mut Value, status: &str, unschedulable: Option<&str>, now
         .and_then(|c| c["lastTransitionTime"].as_str())
         .unwrap_or(now);
     let mut new = json!({"type": "PodScheduled", "status": status, "lastTransitionTime": since});
-    if let Some(message) = unschedulable {
-        new["reason"] = json!("Unschedulable");
+    if let Some((reason, message)) = why {
+        new["reason"] = json!(reason);
         new["message"] = json!(message);
     }
     match conditions.iter_mut().find(|c| c["type"] == "PodScheduled") {

@@ -14,7 +14,8 @@
 //! will need the ledger's revision as one more precondition.
 //!
 //! Guarantees: a pod is bound at most once; a pod that fits nowhere says why in a condition and an
-//! event, and is tried again when a Node changes or a pod ends.
+//! event, and is tried again when a Node changes or a pod ends; what is said once is not said again for
+//! a while.
 
 mod bind;
 mod state;
@@ -146,6 +147,13 @@ impl Scheduler {
                     if let Err(failed) = hand.refuse(&pod, &uid, &why).await {
                         debug!(cluster = %pod.cluster, pod = %pod.name, error = %failed.chain(),
                             "a refusal was not written");
+                    }
+                    Ended { pod, uid, bound: None }
+                }),
+                Verdict::Gate { pod, uid } => writes.spawn(async move {
+                    if let Err(failed) = hand.gate(&pod, &uid).await {
+                        debug!(cluster = %pod.cluster, pod = %pod.name, error = %failed.chain(),
+                            "that a pod is held back was not written");
                     }
                     Ended { pod, uid, bound: None }
                 }),

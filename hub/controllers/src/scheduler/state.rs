@@ -69,6 +69,8 @@ pub(super) enum Verdict {
     Bind { pod: Key, uid: String, node: Arc<str> },
     /// Say why not.
     Refuse { pod: Key, uid: String, why: Refusal },
+    /// Say that it is held back by its gates.
+    Gate { pod: Key, uid: String },
 }
 
 /// The whole memory of the scheduler.
@@ -79,6 +81,8 @@ pub(super) struct State {
     active: BTreeMap<(Reverse<i32>, u64), Key>,
     parked: BTreeSet<(Instant, Key)>,
     idle: BTreeSet<(Instant, Key)>,
+    /// Pods with gates that do not say so yet.
+    gated: Vec<(Key, String)>,
     /// Who was refused since the fleet last got easier, so that a thousand equal pods cost one search.
     refusals: Vec<(Ask, Refusal)>,
     /// [`Fleet::eased`] then.
@@ -161,6 +165,9 @@ impl State {
         self.forget(&stored.key);
         let gates = pod.spec.as_ref().and_then(|s| s.scheduling_gates.as_ref());
         if gates.is_some_and(|g| !g.is_empty()) {
+            if !says_gated(&pod) {
+                self.gated.push((stored.key.clone(), header.uid.clone()));
+            }
             return Ok(());
         }
         let waiting = Waiting {
@@ -179,6 +186,9 @@ impl State {
     /// Decides over the pods whose turn it is, up to the first for which something has to be written.
     pub(super) fn next(&mut self, now: Instant) -> Option<Verdict> {
         self.unpark(now);
+        if let Some((pod, uid)) = self.gated.pop() {
+            return Some(Verdict::Gate { pod, uid });
+        }
         loop {
             let (_, pod) = self.active.pop_first()?;
             let Some(ask) = self.waiting.get(&pod).map(|waiting| waiting.ask.clone()) else {
@@ -239,7 +249,7 @@ impl State {
 
     /// A pod is waiting for its turn.
     pub(super) fn has_work(&self) -> bool {
-        !self.active.is_empty()
+        !self.active.is_empty() || !self.gated.is_empty()
     }
 
     /// A binding was not written: what it took is free again, and the pod waits a little.
@@ -318,6 +328,13 @@ impl State {
 
 fn field<'a>(header: &'a Header, name: &str) -> &'a str {
     header.fields.get(name).map(String::as_str).unwrap_or_default()
+}
+
+fn says_gated(pod: &v1::Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_ref()).into_iter().flatten();
+    conditions
+        .into_iter()
+        .any(|c| c.type_ == "PodScheduled" && c.reason.as_deref() == Some("SchedulingGated"))
 }
 
 fn is_over(header: &Header) -> bool {
