@@ -109,6 +109,25 @@ async fn an_object_of_another_namespace_is_no_dependent() {
     hub.stop().await;
 }
 
+/// Realms and namespaces never meet: a pod elsewhere that names a set as its owner is not counted by it
+/// and cannot be deleted through it.
+#[tokio::test(start_paused = true)]
+async fn a_pod_of_another_namespace_is_not_the_sets_own() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    hub.create("root", "deployments", "default", deployment("web", 2, "a:1")).await;
+    hub.eventually("rolled out", |s| hub::is_rolled_out(s, "web", "a:1", 2)).await;
+    let mut claims = list(&*hub.snapshot(), "root", "pods", "default").remove(0);
+    let labels = claims["metadata"]["labels"].take();
+    let owners = claims["metadata"]["ownerReferences"].take();
+    hub.create("root", "namespaces", "", json!({"metadata": {"name": "far"}})).await;
+    let body = json!({"metadata": {"name": "claims", "labels": labels, "ownerReferences": owners,
+        "finalizers": ["example.com/hold"]}, "spec": {"containers": [{"name": "c", "image": "a:1"}]}});
+    hub.create("root", "pods", "far", body).await;
+    hub.change("root", "deployments", "default", "web", |d| d["spec"]["replicas"] = json!(3)).await;
+    hub.eventually("three of its own", |s| hub::is_rolled_out(s, "web", "a:1", 3)).await;
+    hub.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_adopted_set_keeps_its_other_owners() {
     let hub = Hub::with_spokes(&["pi-1"]).await;

@@ -92,7 +92,7 @@ impl Deployments {
         let uid = &stored.object.header.uid;
         let deleting = stored.object.header.deleting;
         let mut mine = Vec::new();
-        for set in kin(&self.indexes.sets, &stored.key, uid, selector) {
+        for set in kin(&self.indexes.sets, stored, selector) {
             let header = &set.stored.object.header;
             let matches = selector.matches(&header.labels);
             match claim(controller_of(&set.stored), header.deleting, matches, uid, deleting) {
@@ -188,8 +188,8 @@ impl Deployments {
     }
 
     fn old_pods_run(&self, run: &Run<'_>) -> bool {
-        let old = run.sets.old.iter().map(|set| set.stored.object.header.uid.as_str());
-        let mut pods = old.flat_map(|uid| self.indexes.pods.find(Term::Controller(uid)));
+        let old = run.sets.old.iter().map(|set| Term::controlled_by(&set.stored));
+        let mut pods = old.flat_map(|term| self.indexes.pods.find(term));
         pods.any(|pod| !matches!(pod.phase(), "Succeeded" | "Failed"))
     }
 

@@ -33,7 +33,7 @@ pub trait Card: Send + Sync + 'static {
 fn kinship<'a>(stored: &'a Stored, name: &mut dyn FnMut(Term<'a>)) {
     let (cluster, namespace) = (&stored.key.cluster, &*stored.key.namespace);
     if let Some(uid) = controller_of(stored) {
-        return name(Term::Controller(uid));
+        return name(Term::Controller(cluster, namespace, uid));
     }
     name(Term::Orphan(cluster, namespace));
     for (key, value) in &stored.object.header.labels {

@@ -78,15 +78,15 @@ impl<C: Card> Index<C> {
     }
 }
 
-/// Whom the object with this key and UID controls, and who matches its selector and is nobody's.
-pub fn kin<C: Card>(index: &Index<C>, key: &Key, uid: &str, selector: &Selector) -> Vec<Arc<C>> {
-    let (cluster, namespace) = (&key.cluster, &*key.namespace);
+/// Whom the object controls, and who matches its selector and is nobody's.
+pub fn kin<C: Card>(index: &Index<C>, owner: &Stored, selector: &Selector) -> Vec<Arc<C>> {
+    let (cluster, namespace) = (&owner.key.cluster, &*owner.key.namespace);
     let mut orphans: Vec<Term<'_>> =
         selector.pairs().map(|(k, v)| Term::OrphanWith(cluster, namespace, k, v)).collect();
     if orphans.is_empty() {
         orphans.push(Term::Orphan(cluster, namespace));
     }
-    let mut found = index.find(Term::Controller(uid));
+    let mut found = index.find(Term::controlled_by(owner));
     found.extend(index.rarest(&orphans));
     found
 }

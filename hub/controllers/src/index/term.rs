@@ -1,14 +1,15 @@
 //! What a card is found by.
 
 use freewheel_hub_api::object::Resource;
+use freewheel_hub_store::Stored;
 use freewheel_link::names::ClusterName;
 
 /// One way to find a card. Borrowed: a look-up copies no text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Term<'a> {
-    /// The controlling owner's UID.
-    Controller(&'a str),
-    /// An owner's UID.
+    /// The controlling owner's UID; who names one from another namespace is nobody's.
+    Controller(&'a ClusterName, &'a str, &'a str),
+    /// An owner's UID, wherever it is named.
     Owner(&'a str),
     /// Nobody controls it; in this namespace.
     Orphan(&'a ClusterName, &'a str),
@@ -24,4 +25,13 @@ pub enum Term<'a> {
     AsksOtherwise(&'a Resource, &'a ClusterName, &'a str),
     /// Belongs to the Service of this name.
     Service(&'a ClusterName, &'a str, &'a str),
+}
+
+impl<'a> Term<'a> {
+    /// Controlled by this object, in its namespace.
+    #[must_use]
+    pub fn controlled_by(owner: &'a Stored) -> Self {
+        let key = &owner.key;
+        Self::Controller(&key.cluster, &key.namespace, &owner.object.header.uid)
+    }
 }

@@ -37,6 +37,10 @@ fn store() -> Arc<dyn Store> {
     Arc::new(MemoryStore::with_incarnation(1))
 }
 
+fn by(pods: &Index<PodCard>, uid: &str) -> Vec<Arc<PodCard>> {
+    pods.find(Term::Controller(&ClusterName::root(), "default", uid))
+}
+
 fn names(found: &[Arc<PodCard>]) -> Vec<&str> {
     found.iter().map(|pod| &*pod.stored.key.name).collect()
 }
@@ -49,7 +53,7 @@ async fn pods_are_found_by_controller_label_and_node() {
     put(&store, key("pods", "a"), pod(Some("u"), json!({"app": "web", "tier": "x"}), "n")).await;
     put(&store, key("pods", "b"), pod(None, json!({"app": "web"}), "")).await;
     let label = |k, v| Term::Label(&root, "default", k, v);
-    assert_eq!(names(&pods.find(Term::Controller("u"))), ["a"]);
+    assert_eq!(names(&by(&pods, "u")), ["a"]);
     assert_eq!(names(&pods.find(label("app", "web"))), ["a", "b"]);
     assert_eq!(names(&pods.find(Term::Orphan(&root, "default"))), ["b"]);
     assert_eq!(names(&pods.find(Term::Node(&root, "n"))), ["a"]);
@@ -57,16 +61,20 @@ async fn pods_are_found_by_controller_label_and_node() {
     assert!(pods.rarest(&[label("app", "web"), label("tier", "y")]).is_empty());
     assert!(pods.find(Term::Orphan(&root, "other")).is_empty());
 
+    let elsewhere = Key { namespace: "other".into(), ..key("pods", "claims") };
+    put(&store, elsewhere, pod(Some("u"), json!({}), "")).await;
+    assert_eq!(names(&by(&pods, "u")), ["a"], "a UID named from another namespace is no owner");
+
     // Whatever is written is there at the next look, and what it was before is not.
     put(&store, key("pods", "a"), pod(None, json!({"app": "db"}), "m")).await;
-    assert!(pods.find(Term::Controller("u")).is_empty());
+    assert!(by(&pods, "u").is_empty());
     assert!(pods.find(Term::Node(&root, "n")).is_empty());
     assert_eq!(names(&pods.find(label("app", "web"))), ["b"]);
     assert_eq!(names(&pods.find(Term::OrphanWith(&root, "default", "app", "db"))), ["a"]);
     commit(&store, Operation::Delete(key("pods", "a"))).await;
     assert!(pods.find(label("app", "db")).is_empty());
     put(&store, key("pods", "c"), pod(Some("u"), json!({}), "")).await;
-    assert_eq!(names(&pods.find(Term::Controller("u"))), ["c"], "in the place that became free");
+    assert_eq!(names(&by(&pods, "u")), ["c"], "in the place that became free");
 }
 
 #[tokio::test]
@@ -75,12 +83,12 @@ async fn an_index_that_fell_behind_reads_everything_anew() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::with_limits(1, limits));
     let pods = Indexes::new(&store).unwrap().pods;
     put(&store, key("pods", "first"), pod(Some("u"), json!({}), "")).await;
-    assert_eq!(names(&pods.find(Term::Controller("u"))), ["first"]);
+    assert_eq!(names(&by(&pods, "u")), ["first"]);
     commit(&store, Operation::Delete(key("pods", "first"))).await;
     for n in 0..20 {
         put(&store, key("pods", &format!("p{n:02}")), pod(Some("u"), json!({}), "")).await;
     }
-    assert_eq!(pods.find(Term::Controller("u")).len(), 20);
+    assert_eq!(by(&pods, "u").len(), 20);
 }
 
 #[tokio::test]
@@ -118,9 +126,9 @@ async fn a_look_costs_what_it_finds() {
         put(&store, key("pods", &format!("p{n}")), pod(Some(&owner), json!({"app": owner}), ""))
             .await;
     }
-    assert_eq!(indexes.pods.find(Term::Controller("u7")).len(), 10);
+    assert_eq!(by(&indexes.pods, "u7").len(), 10);
     let before = indexes.looked_at();
     put(&store, key("pods", "p70"), pod(Some("u7"), json!({"app": "u7"}), "n")).await;
-    assert_eq!(indexes.pods.find(Term::Controller("u7")).len(), 10);
+    assert_eq!(by(&indexes.pods, "u7").len(), 10);
     assert_eq!(indexes.looked_at() - before, 11, "the pod that changed, and its set");
 }

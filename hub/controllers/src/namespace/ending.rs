@@ -3,7 +3,7 @@
 //! Guarantees: the namespace goes only when nothing of any namespaced kind is left in it; what stands
 //! in the way is written in its conditions; pods go first, so that what guards them outlives them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,11 +14,12 @@ use freewheel_hub_api::object::Key;
 use freewheel_hub_store::objects::Propagation;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use futures::future::join_all;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::engine::clock::rfc3339;
 use crate::engine::desk::{in_namespace, key as key_of, kind};
-use crate::engine::{Controller, Desk, Error};
+use crate::engine::{Controller, Desk, Error, Pace};
 
 /// Deleted at the same time.
 const BATCH: usize = 64;
@@ -30,6 +31,9 @@ pub struct Ending {
     desk: Desk,
     namespaces: &'static Kind,
     content: Vec<&'static Kind>,
+    /// When each namespace was last looked through, and how much was in it.
+    pace: Pace,
+    sizes: Mutex<HashMap<Key, usize>>,
 }
 
 /// What is left in a namespace.
@@ -130,7 +134,8 @@ impl Ending {
             kinds::all().iter().copied().filter(|k| k.namespaced).collect();
         content.sort_by_key(|k| k.storage());
         content.dedup_by_key(|k| k.storage());
-        Ok(Self { desk, namespaces: kind("", "v1", "namespaces")?, content })
+        let namespaces = kind("", "v1", "namespaces")?;
+        Ok(Self { desk, namespaces, content, pace: Pace::default(), sizes: Mutex::default() })
     }
 
     fn content_of(&self, namespace: &Key) -> Vec<(&'static Kind, std::sync::Arc<Stored>)> {
@@ -224,15 +229,25 @@ impl Controller for Ending {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
-        let Some(namespace) = self.desk.snapshot().get(key) else { return Ok(None) };
+        let Some(namespace) = self.desk.snapshot().get(key) else {
+            self.pace.forget(key);
+            self.sizes.lock().remove(key);
+            return Ok(None);
+        };
         if !namespace.object.header.deleting {
             return Ok(None);
+        }
+        // Each object that goes brings it here: what is left is not looked through for each of them.
+        let size = self.sizes.lock().get(key).copied().unwrap_or_default();
+        if let Some(rest) = self.pace.wait(key, size) {
+            return Ok(Some(rest));
         }
         let mut left = self.empty(key).await;
         if !left.objects.contains_key("pods.") && !left.objects.is_empty() {
             // The last pod may just have gone, and no other event would bring the rest's turn.
             left = self.empty(key).await;
         }
+        self.sizes.lock().insert(key.clone(), left.objects.values().sum());
         if left.objects.is_empty() {
             self.finalize(key).await?;
             return Ok(None);

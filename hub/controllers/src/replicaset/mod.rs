@@ -73,7 +73,7 @@ impl ReplicaSets {
         let uid = &stored.object.header.uid;
         let deleting = stored.object.header.deleting;
         let mut mine = Vec::new();
-        for pod in kin(&self.indexes.pods, &stored.key, uid, selector) {
+        for pod in kin(&self.indexes.pods, stored, selector) {
             let header = &pod.stored.object.header;
             let matches = selector.matches(&header.labels);
             match decide::claim(controller_of(&pod.stored), header.deleting, matches, uid, deleting)
@@ -205,14 +205,16 @@ impl ReplicaSets {
     /// Active pods per node of all sets with this one's controller: where an application is crowded,
     /// it can spare a pod.
     fn crowds(&self, set: &Stored) -> HashMap<String, usize> {
+        let (cluster, namespace) = (&set.key.cluster, &*set.key.namespace);
+        let pods_of = |uid: &str| self.indexes.pods.find(Term::Controller(cluster, namespace, uid));
         let related = match controller_of(set) {
-            Some(owner) => self.indexes.sets.find(Term::Controller(owner)),
+            Some(owner) => self.indexes.sets.find(Term::Controller(cluster, namespace, owner)),
             None => Vec::new(),
         };
         let related = related.iter().map(|set| set.stored.object.header.uid.as_str());
         let uids: BTreeSet<&str> = related.chain([set.object.header.uid.as_str()]).collect();
         let mut crowds = HashMap::new();
-        for pod in uids.iter().flat_map(|uid| self.indexes.pods.find(Term::Controller(uid))) {
+        for pod in uids.into_iter().flat_map(pods_of) {
             if pod.is_active() {
                 *crowds.entry(pod.node().to_owned()).or_default() += 1;
             }

@@ -101,7 +101,7 @@ impl ReplicaSets {
         set: &ReplicaSet,
         failure: Option<&ApiError>,
     ) -> Result<Option<Duration>, Error> {
-        let mine = self.indexes.pods.find(Term::Controller(&stored.object.header.uid));
+        let mine = self.indexes.pods.find(Term::controlled_by(stored));
         let spec = set.spec.clone().unwrap_or_default();
         let template = spec.template.and_then(|t| t.metadata).and_then(|m| m.labels);
         let seconds = u64::try_from(spec.min_ready_seconds.unwrap_or_default());
