@@ -9,7 +9,6 @@ use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
 use time::OffsetDateTime;
 
 use crate::authority::{Authority, AuthorityError, SPOKE_LIFE, SPOKES, expires, limit};
-use crate::der;
 use crate::request::Request;
 
 /// How far back the time of a person's certificate reaches, for clocks that are behind; as
@@ -19,8 +18,9 @@ const BACKDATE: time::Duration = time::Duration::minutes(5);
 const SHORT: time::Duration = time::Duration::hours(8);
 /// The group that may do everything.
 const MASTERS: &str = "system:masters";
-const SEQUENCE: u8 = 0x30;
-const BIT_STRING: u8 = 0x03;
+/// version, serial, algorithm, issuer, validity, subject, key, extensions (RFC 5280, 4.1)
+const PARTS: usize = 8;
+const SUBJECT: usize = 5;
 
 /// What a person asks to have signed.
 #[derive(Clone, Copy, Debug)]
@@ -81,17 +81,44 @@ impl Authority {
         leaf: &CertificateDer<'_>,
         subject: &[u8],
     ) -> Result<CertificateDer<'static>, AuthorityError> {
-        let broken = || AuthorityError::Authority(rcgen::Error::CouldNotParseCertificate);
-        let whole = der::elements(leaf).ok_or_else(broken)?;
-        let [tbs, algorithm, _] = whole[..] else { return Err(broken()) };
-        let mut parts = der::elements(tbs).ok_or_else(broken)?;
-        // version, serial, algorithm, issuer, validity, subject, key, extensions
-        *parts.get_mut(5).ok_or_else(broken)? = subject;
-        let tbs = der::element(SEQUENCE, &parts);
+        let (mut parts, algorithm) = parts(leaf)
+            .map_err(|_| AuthorityError::Authority(rcgen::Error::CouldNotParseCertificate))?;
+        subject.clone_into(&mut parts[SUBJECT]);
+        let tbs = sequence(|tbs| {
+            for part in &parts {
+                tbs.next().write_der(part);
+            }
+        });
         let signature = self.issuer.key().sign(&tbs).map_err(AuthorityError::Authority)?;
-        let signature = der::element(BIT_STRING, &[&[0], &signature]);
-        Ok(der::element(SEQUENCE, &[&tbs, algorithm, &signature]).into())
+        let signed = sequence(|certificate| {
+            certificate.next().write_der(&tbs);
+            certificate.next().write_der(&algorithm);
+            certificate.next().write_bitvec_bytes(&signature, signature.len() * 8);
+        });
+        Ok(signed.into())
     }
+}
+
+fn sequence(write: impl FnOnce(&mut yasna::DERWriterSeq<'_>)) -> Vec<u8> {
+    yasna::construct_der(|der| der.write_sequence(write))
+}
+
+/// What the CA signs in a certificate, element by element, and the algorithm that it signs with.
+fn parts(leaf: &[u8]) -> yasna::ASN1Result<([Vec<u8>; PARTS], Vec<u8>)> {
+    yasna::parse_der(leaf, |certificate| {
+        certificate.read_sequence(|certificate| {
+            let tbs = certificate.next().read_sequence(|tbs| {
+                let mut parts = <[Vec<u8>; PARTS]>::default();
+                for part in &mut parts {
+                    *part = tbs.next().read_der()?;
+                }
+                Ok(parts)
+            })?;
+            let algorithm = certificate.next().read_der()?;
+            let _signature = certificate.next().read_der()?;
+            Ok((tbs, algorithm))
+        })
+    })
 }
 
 /// Nobody becomes an administrator or a spoke by a signature alone.

@@ -22,7 +22,6 @@
 mod authority;
 mod client;
 mod datagrams;
-mod der;
 mod enrol;
 mod events;
 mod interest;
