@@ -198,6 +198,7 @@ pub(crate) fn facts(name: &str) -> Facts {
     Facts {
         ip: "10.64.0.2".into(),
         node: "n".into(),
+        zone: None,
         namespace: "default".into(),
         pod: name.into(),
         uid: format!("uid-{name}"),

@@ -170,6 +170,15 @@ async fn endpoints_follow_pods() {
             && endpoints["subsets"][0]["addresses"].as_array().is_some_and(|a| a.len() == 3)
     })
     .await;
+    hub.change("root", "nodes", "", "pi-1", |n| {
+        n["metadata"]["labels"]["topology.kubernetes.io/zone"] = json!("attic");
+    })
+    .await;
+    hub.eventually("they tell their zone", |s| {
+        let slice = slice(s).unwrap();
+        slice["endpoints"].as_array().unwrap().iter().all(|e| e["zone"] == "attic")
+    })
+    .await;
     hub.change("root", "deployments", "default", "web", |d| d["spec"]["replicas"] = json!(1)).await;
     hub.eventually("two left", |s| {
         slice(s).is_some_and(|x| x["endpoints"].as_array().is_some_and(|e| e.len() == 1))

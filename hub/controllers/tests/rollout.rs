@@ -86,6 +86,45 @@ async fn scaling_and_pausing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_rollout_that_gets_nowhere_says_so_after_its_deadline_and_still_goes_on() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    let mut body = deployment("web", 2, "a:1");
+    body["spec"]["progressDeadlineSeconds"] = json!(60);
+    hub.create("root", "deployments", "default", body).await;
+    hub.eventually("rolled out", |s| is_rolled_out(s, "web", "a:1", 2)).await;
+    let template = |image: &'static str, cpu: &'static str| {
+        move |d: &mut serde_json::Value| {
+            let container = &mut d["spec"]["template"]["spec"]["containers"][0];
+            container["image"] = json!(image);
+            container["resources"]["requests"]["cpu"] = json!(cpu);
+        }
+    };
+    hub.change("root", "deployments", "default", "web", template("a:2", "100")).await;
+    let condition = |s: &dyn freewheel_hub_store::Snapshot, kind: &str| {
+        let web = get(s, "root", "deployments", "default", "web").unwrap();
+        let all = web["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|c| c["type"] == kind).unwrap_or_default()
+    };
+    hub.eventually("it says so", |s| {
+        condition(s, "Progressing")["reason"] == "ProgressDeadlineExceeded"
+    })
+    .await;
+    let snapshot = hub.snapshot();
+    let said = condition(&*snapshot, "Progressing");
+    let sets = list(&*snapshot, "root", "replicasets", "default");
+    let new = sets.iter().find(|s| s["metadata"]["annotations"][REVISION] == "2").unwrap();
+    let name = new["metadata"]["name"].as_str().unwrap();
+    assert_eq!(said["status"], "False");
+    assert_eq!(said["message"], format!("ReplicaSet {name:?} has timed out progressing."));
+    assert_eq!(condition(&*snapshot, "Available")["status"], "True", "the old ones still serve");
+    hub.change("root", "deployments", "default", "web", template("a:3", "100m")).await;
+    hub.eventually("a better one goes through", |s| is_rolled_out(s, "web", "a:3", 2)).await;
+    let said = condition(&*hub.snapshot(), "Progressing");
+    assert!(said["message"].as_str().unwrap().ends_with("has successfully progressed."));
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn recreate_never_runs_two_templates() {
     let mut hub = Hub::with_spokes(&["pi-1"]).await;
     let mut body = deployment("web", 3, "a:1");

@@ -26,6 +26,8 @@ pub struct Facts {
     pub ip: String,
     /// Where it runs.
     pub node: String,
+    /// Zone of that node.
+    pub zone: Option<String>,
     /// Its namespace.
     pub namespace: String,
     /// Its name.
@@ -62,6 +64,7 @@ pub fn facts_of(service: &Service, pod: &PodCard, reachable: bool) -> Result<Opt
     Ok(Some(Facts {
         ip: glance.ip.to_string(),
         node: pod.node().to_owned(),
+        zone: None,
         namespace: pod.stored.key.namespace.to_string(),
         pod: pod.stored.key.name.to_string(),
         uid: pod.stored.object.header.uid.clone(),

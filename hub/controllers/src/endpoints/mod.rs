@@ -13,7 +13,7 @@ pub mod facts;
 mod legacy;
 pub mod slices;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,10 +80,11 @@ impl EndpointsOfServices {
         self.indexes.choosers_of(self.services, pod)
     }
 
-    /// A spoke that falls silent or comes back touches the Services of the pods that run there.
+    /// A spoke that falls silent, comes back or moves to another zone touches the Services of the pods that run there.
     fn services_on(&self, event: &Event) -> Vec<Key> {
         let (Some(node), Some(before)) = (&event.now, &event.before) else { return Vec::new() };
-        if is_silent(node) == is_silent(before) {
+        let (now, was) = (Hearing::read(node.clone()), Hearing::read(before.clone()));
+        if now.is_silent() == was.is_silent() && now.zone() == was.zone() {
             return Vec::new();
         }
         let pods = self.indexes.pods.find(Term::Node(&node.key.cluster, &node.key.name));
@@ -102,17 +103,22 @@ impl EndpointsOfServices {
         let mut pods = self.indexes.pods.rarest(&labels);
         pods.retain(|pod| selector.matches(&pod.stored.object.header.labels));
         pods.sort_by(|a, b| a.stored.key.name.cmp(&b.stored.key.name));
-        let silent: HashSet<&str> = self.indexes.nodes.look(|nodes| {
+        let nodes: HashMap<&str, Arc<Hearing>> = self.indexes.nodes.look(|nodes| {
             let named: HashSet<&str> = pods.iter().map(|pod| pod.node()).collect();
-            // A Node that is not there says nothing either way.
-            let is_silent = |name: &&str| {
-                let node = nodes.get(&key_of(self.nodes, &key.cluster, "", name));
-                node.is_some_and(|node| node.is_silent())
-            };
-            named.into_iter().filter(is_silent).collect()
+            let find =
+                |name: &'_ str| nodes.get(&key_of(self.nodes, &key.cluster, "", name)).cloned();
+            named.into_iter().filter_map(|name| Some((name, find(name)?))).collect()
         });
-        let each = pods.iter().map(|pod| facts_of(service, pod, !silent.contains(pod.node())));
-        let facts = each.filter_map(Result::transpose).collect::<Result<_, _>>()?;
+        let mut facts = Vec::with_capacity(pods.len());
+        for pod in &pods {
+            // A Node that is not there says nothing either way.
+            let node = nodes.get(pod.node());
+            let silent = node.is_some_and(|node| node.is_silent());
+            facts.extend(facts_of(service, pod, !silent)?.map(|facts| Facts {
+                zone: node.and_then(|node| node.zone()).map(str::to_owned),
+                ..facts
+            }));
+        }
         Ok((facts, pods.len()))
     }
 
@@ -226,11 +232,6 @@ impl EndpointsOfServices {
         }
         Ok(())
     }
-}
-
-/// Condition Ready is Unknown.
-fn is_silent(node: &Arc<Stored>) -> bool {
-    Hearing::read(node.clone()).is_silent()
 }
 
 /// Whether both versions of a pod are the same to every Service.

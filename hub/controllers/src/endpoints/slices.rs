@@ -86,6 +86,9 @@ fn endpoint(facts: &Facts) -> Value {
     if !facts.node.is_empty() {
         endpoint["nodeName"] = json!(facts.node);
     }
+    if let Some(zone) = &facts.zone {
+        endpoint["zone"] = json!(zone);
+    }
     if let Some(hostname) = &facts.hostname {
         endpoint["hostname"] = json!(hostname);
     }

@@ -314,7 +314,7 @@ impl Card for Slice {
     }
 }
 
-/// A Node: whether its spoke is heard of.
+/// A Node: whether its spoke is heard of, and where it is.
 #[derive(Debug)]
 pub struct Hearing {
     stored: Arc<Stored>,
@@ -322,6 +322,12 @@ pub struct Hearing {
 }
 
 impl Hearing {
+    /// Label `topology.kubernetes.io/zone`.
+    #[must_use]
+    pub fn zone(&self) -> Option<&str> {
+        self.stored.object.header.labels.get("topology.kubernetes.io/zone").map(String::as_str)
+    }
+
     /// Condition Ready is Unknown.
     #[must_use]
     pub fn is_silent(&self) -> bool {

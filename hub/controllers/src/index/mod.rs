@@ -136,7 +136,7 @@ pub struct Indexes {
     pub choosers: Arc<Index<Chooser>>,
     /// EndpointSlices by Service.
     pub slices: Arc<Index<Slice>>,
-    /// Nodes: whether their spokes are heard of.
+    /// Nodes: whether their spokes are heard of, and where they are.
     pub nodes: Arc<Index<Hearing>>,
     /// Everything that has owners, by owner.
     pub dependents: Arc<Index<Dependent>>,
