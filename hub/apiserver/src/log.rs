@@ -25,9 +25,8 @@ pub(crate) async fn log(call: &Call) -> Result<Response<Body>, ApiError> {
         .map_err(|_| ApiError::bad_request(format!("no spoke can be called {node:?}")))?;
     let uid = &stored.object.header.uid;
     let stream = call.hub.server.streams.logs(&spoke, uid, options).await?;
-    let chunks = stream
-        .map(|chunk| chunk.map_err(BodyError::from))
-        .take_until(call.hub.stop.begun());
+    let chunks =
+        stream.map(|chunk| chunk.map_err(BodyError::from)).take_until(call.hub.stop.begun());
     let mut response = Response::new(Body::chunks(chunks));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     Ok(response)

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 
 use crate::bell::Bell;
-use crate::ring::{Calls, Limits, Reading, Ring};
+use crate::ring::{Calls, Limits, Reading, Ring, Stand};
 use crate::state::State;
 use crate::{Compacted, Event, Revision, Scope, Watch};
 
@@ -88,22 +88,22 @@ impl Board {
         after: Revision,
     ) -> Result<Box<dyn Watch>, Compacted> {
         let readings: Vec<Reading> = if scopes.is_empty() {
-            vec![Reading::All]
+            vec![Reading::ALL]
         } else {
             scopes.into_iter().map(Reading::from).collect()
         };
         let bell = Arc::new(Bell::default());
-        let number = self.ring.write().join(&readings, after, &bell)?;
+        let (number, stands) = self.ring.write().join(readings, after, &bell)?;
         let board = Arc::clone(self);
         let seen = AtomicU64::new(after);
-        Ok(Box::new(Watcher { board, readings, number, bell, seen, caught_up: false }))
+        Ok(Box::new(Watcher { board, stands, number, bell, seen, caught_up: false }))
     }
 }
 
 /// A cursor into the ring: however slow its owner is, it costs the same.
 struct Watcher {
     board: Arc<Board>,
-    readings: Vec<Reading>,
+    stands: Vec<Stand>,
     number: u64,
     bell: Arc<Bell>,
     seen: AtomicU64,
@@ -121,7 +121,7 @@ impl Watch for Watcher {
             let seen = *self.seen.get_mut();
             let read = {
                 let ring = self.board.ring.read();
-                let read = ring.read(&self.readings, seen)?;
+                let read = ring.read(&self.stands, seen)?;
                 self.caught_up = ring.published() <= read.upto;
                 read
             };
@@ -135,7 +135,7 @@ impl Watch for Watcher {
     fn progress(&self) -> Revision {
         let seen = self.seen.load(Ordering::Relaxed);
         let ring = self.board.ring.read();
-        if ring.waits(&self.readings, seen) {
+        if ring.waits(&self.stands, seen) {
             return seen;
         }
         let now = seen.max(ring.published());
@@ -146,6 +146,6 @@ impl Watch for Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.board.ring.write().leave(&self.readings, self.number);
+        self.board.ring.write().leave(&self.stands, self.number);
     }
 }
