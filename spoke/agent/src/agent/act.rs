@@ -137,11 +137,14 @@ impl Agent {
 
     fn want(&mut self, uid: &str, which: Which, digest: Digest) -> bool {
         let module = match self.ports.modules.want(digest) {
-            Some(path) => Module::Ready { path, fetched: false },
+            Some(path) => Module::Ready { path },
             None => {
                 let image = self.image(uid, which);
                 let text = format!("Pulling image {image:?}");
                 self.event(uid, Some(which), false, "Pulling", text);
+                if let Some(container) = self.pods.get_mut(uid).and_then(|pod| pod.at_mut(which)) {
+                    container.pulls = Some(digest);
+                }
                 Module::Fetching
             }
         };
@@ -189,7 +192,7 @@ impl Agent {
     }
 
     fn start(&mut self, uid: &str, which: Which, digest: &Digest) -> bool {
-        let Some(Module::Ready { path, fetched }) = self.modules.get(digest).cloned() else {
+        let Some(Module::Ready { path }) = self.modules.get(digest).cloned() else {
             return false;
         };
         let start = match self.prepare(uid, which, path) {
@@ -210,11 +213,13 @@ impl Agent {
         // First of all: what follows happens beside it, before the agent hears of its start.
         self.ports.containers.start(start);
         let image = self.image(uid, which);
+        let mut fetched = false;
         if let Some(container) = self.pods.get_mut(uid).and_then(|pod| pod.at_mut(which)) {
+            fetched = container.pulls == Some(*digest);
             container.begin(&image, digest.to_string());
         }
         info!(pod = %name, container = id.container, attempt = id.attempt, "container starts");
-        let pulled = if fetched && id.attempt == 0 {
+        let pulled = if fetched {
             format!("Successfully pulled image {image:?}")
         } else {
             format!("Container image {image:?} already present on machine")

@@ -241,7 +241,7 @@ impl Agent {
     fn take_module(&mut self, digest: Digest, outcome: Result<PathBuf, (String, String)>) {
         let waiting = self.pods_with_module(&digest);
         let module = match outcome {
-            Ok(path) => Module::Ready { path, fetched: true },
+            Ok(path) => Module::Ready { path },
             Err((reason, message)) => Module::Problem { reason, message },
         };
         self.modules.insert(digest, module);

@@ -12,6 +12,7 @@ use super::*;
 use crate::fake::{SimDisk, World, node};
 use crate::ports::PlanPart;
 
+mod pulls;
 mod storage;
 
 fn record<B: serde::Serialize>(kind: Kind, key: &str, body: &B) -> Record {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use freewheel_link::digest::Digest;
 use freewheel_link::report::{TerminatedV1, UnixMillis};
 
 use super::backoff;
@@ -70,6 +71,8 @@ pub struct Container {
     pub failure: Option<(String, String)>,
     /// Why its module cannot be had.
     pub pull: Option<Pull>,
+    /// The module that is fetched for its sake; others that want the same find it asked for already.
+    pub pulls: Option<Digest>,
     /// Was told to stop, and will be killed then.
     pub stop_by: Option<Duration>,
     /// Was told to stop because its record changed.
@@ -113,6 +116,7 @@ impl Container {
             image_id: String::new(),
             failure: None,
             pull: None,
+            pulls: None,
             stop_by: None,
             changed: false,
         }
@@ -183,6 +187,7 @@ impl Container {
         self.image_id = image_id;
         self.failure = None;
         self.pull = None;
+        self.pulls = None;
         self.stop_by = None;
         self.changed = false;
     }

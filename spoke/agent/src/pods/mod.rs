@@ -46,8 +46,6 @@ pub enum Module {
     Ready {
         /// Where.
         path: PathBuf,
-        /// It had to be fetched first.
-        fetched: bool,
     },
     /// Cannot be had for now; whoever fetches tries again.
     Problem {

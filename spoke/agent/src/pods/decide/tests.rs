@@ -71,7 +71,7 @@ fn life(spec: PodV1) -> Life {
         .init
         .iter()
         .chain(&spec.containers)
-        .map(|c| (digest(&c.name), Module::Ready { path: "/m".into(), fetched: false }));
+        .map(|c| (digest(&c.name), Module::Ready { path: "/m".into() }));
     let modules = modules.collect();
     let now = SECOND * 1000;
     Life { pod: Pod::new(ClusterName::root(), spec, None, now, 1_000_000), modules, now }
@@ -245,7 +245,7 @@ fn a_module_is_wanted_before_its_container_starts() {
     assert_eq!(life.go(), ["back off"]);
     assert_eq!(life.said(), "Pending web=ImagePullBackOff");
     assert_eq!(life.go(), [""; 0]);
-    let ready = Module::Ready { path: "/m".into(), fetched: true };
+    let ready = Module::Ready { path: "/m".into() };
     life.modules.insert(digest("web"), ready);
     assert_eq!(life.go(), ["start web/0"]);
 }
