@@ -1,6 +1,6 @@
 //! The wheel keeps turning when the hub lets go.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use freewheel_tests::kubectl::Kubectl;
 use freewheel_tests::{Fleet, eventually, http};
@@ -41,6 +41,33 @@ fn a_killed_hub_comes_back_with_everything_and_no_pod_is_replaced() {
     // The link is really back: a change reaches the device.
     kubectl.does(&["scale", "deployment/web", "--replicas=3"]);
     fleet.pods_ready(&kubectl, "app=web", 3);
+}
+
+/// A Service whose pods are on both devices answers on each of them without a hub, with the pod that is there.
+#[test]
+fn a_service_answers_on_every_device_while_the_hub_is_away() {
+    let mut fleet = Fleet::with(&["pi-1", "pi-2"]);
+    fleet.serve_web(2, PORT, &["pi-1", "pi-2"]);
+    let path = "jsonpath={.items[*].spec.nodeName}";
+    let nodes = fleet.kubectl().run(&["get", "pods", "-l", "app=web", "-o", path]);
+    assert!(nodes.contains("pi-1") && nodes.contains("pi-2"), "one pod on each: {nodes}");
+    fleet.kill_hub();
+    // At first the devices cannot know that nobody carries their connections any more; then they do.
+    let gone = Instant::now();
+    let mut asked = 0;
+    while gone.elapsed() < Duration::from_secs(45) {
+        for node in ["pi-1", "pi-2"] {
+            let answer = http::get(fleet.node_port(node, PORT), "/");
+            asked += 1;
+            let well = matches!(&answer, Ok((200, body)) if body.starts_with("hello from web-"));
+            assert!(well, "{node} after {:?}, request {asked}: {answer:?}", gone.elapsed());
+        }
+    }
+    assert!(100 < asked, "only {asked} requests were answered in time");
+    fleet.start_hub();
+    fleet.node_ready("pi-1");
+    fleet.node_ready("pi-2");
+    fleet.answers("pi-1", PORT, "hello from web-");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! ```text
 //! fabric    one node: realms, pods by UID, doors; the agent's port `Network`
 //! realm     one realm: pods by address, Services, where a connection goes
+//! reach     the way to a Service, and to another of its endpoints when there is none
 //! service   who serves the next connection          dns    names as pods see them
 //! pod       one pod: ports, connect, resolve        listener, udp, conn, pipe    what it is made of
 //! remote    the way to other nodes                  node_port, node_port_udp     the way in from the kernel
@@ -20,6 +21,7 @@ mod node_port;
 mod node_port_udp;
 mod pipe;
 mod pod;
+mod reach;
 mod realm;
 mod remote;
 mod service;

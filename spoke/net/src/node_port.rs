@@ -313,7 +313,13 @@ async fn serve_tcp(way: &Arc<Way>, listener: &TcpListener) {
 /// The pod sees the client's real address.
 async fn connect(way: &Way, peer: SocketAddr) -> Result<Conn, NetError> {
     let target = way.target.read().clone();
-    let to = target.pick(Protocol::Tcp, peer.ip())?;
     let client = Side { address: peer, waiting: Arc::default(), slot: None };
-    target.realm().connect_pod(client, to, to).done().await
+    let connecting = match target {
+        Target::Pod { realm, to } => realm.connect_pod(client, to, to),
+        Target::Service { realm, namespace, name, port } => {
+            let service = realm.service(&namespace, &name).ok_or(NetError::Refused)?;
+            realm.connect_service(service, port, client, None)
+        }
+    };
+    connecting.done().await
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use freewheel_link::message::DOOR;
 use freewheel_link::names::ClusterName;
-use freewheel_link::plan::{Protocol, ServiceV1};
+use freewheel_link::plan::ServiceV1;
 use freewheel_spoke_agent::ports::PodNetwork;
 use parking_lot::RwLock;
 use tokio::time::timeout;
@@ -20,7 +20,7 @@ use crate::conn::{Conn, Side};
 use crate::dns;
 use crate::error::NetError;
 use crate::pod::{Connecting, PodNet};
-use crate::remote::Shared;
+use crate::remote::{Shared, Stream};
 use crate::service::Service;
 
 /// Longest wait for a pod on another node, a relay through the hub included.
@@ -157,10 +157,7 @@ impl Realm {
     pub(crate) fn connect(self: &Arc<Self>, client: Side, to: SocketAddr) -> Connecting {
         match self.service_at(to.ip()) {
             None => self.connect_pod(client, to, to),
-            Some(service) => match service.pick(Protocol::Tcp, to.port(), client.address.ip()) {
-                Ok(endpoint) => self.connect_pod(client, to, endpoint),
-                Err(error) => Connecting::Now(Err(error)),
-            },
+            Some(service) => self.connect_service(service, to.port(), client, Some(to)),
         }
     }
 
@@ -174,21 +171,49 @@ impl Realm {
         if let Some(pod) = self.pod_at(to.ip()) {
             return Connecting::Now(pod.take(client, seen, to));
         }
+        if !self.leads_to(to.ip()) {
+            return Connecting::Now(Err(self.nobody(to.ip())));
+        }
+        let realm = self.clone();
+        Connecting::Later(Box::pin(async move {
+            let stream = realm.dial(client.address, to, CONNECT_TIMEOUT).await?;
+            Ok(realm.join(client, seen, to, stream))
+        }))
+    }
+
+    /// Whether this may be a pod on another node, and there is a way to other nodes.
+    pub(crate) fn leads_to(&self, ip: IpAddr) -> bool {
+        matches!(ip, IpAddr::V4(ip) if is_pod_address(ip)) && self.shared.remote().is_some()
+    }
+
+    /// A stream to a pod on another node.
+    pub(crate) async fn dial(
+        &self,
+        from: SocketAddr,
+        to: SocketAddr,
+        wait: Duration,
+    ) -> Result<Box<dyn Stream>, NetError> {
         match (to.ip(), self.shared.remote()) {
             (IpAddr::V4(ip), Some(remote)) if is_pod_address(ip) => {
-                let dial = remote.connect(&self.name, client.address, to);
-                let shared = self.shared.clone();
-                Connecting::Later(Box::pin(async move {
-                    let stream =
-                        timeout(CONNECT_TIMEOUT, dial).await.map_err(|_| NetError::Timeout)??;
-                    let far = Side { address: to, waiting: Arc::default(), slot: None };
-                    let (near, far) = Conn::pair(client, seen, far);
-                    shared.bridge(far, stream, ());
-                    Ok(near)
-                }))
+                let dial = remote.connect(&self.name, from, to);
+                timeout(wait, dial).await.map_err(|_| NetError::Timeout)?
             }
-            (ip, _) => Connecting::Now(Err(self.nobody(ip))),
+            (ip, _) => Err(self.nobody(ip)),
         }
+    }
+
+    /// A client's end of a connection whose other end is a stream to a pod on another node.
+    pub(crate) fn join(
+        &self,
+        client: Side,
+        seen: SocketAddr,
+        to: SocketAddr,
+        stream: Box<dyn Stream>,
+    ) -> Conn {
+        let far = Side { address: to, waiting: Arc::default(), slot: None };
+        let (near, far) = Conn::pair(client, seen, far);
+        self.shared.bridge(far, stream, ());
+        near
     }
 
     pub(crate) fn send_udp(

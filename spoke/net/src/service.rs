@@ -15,6 +15,9 @@ use crate::error::NetError;
 /// choose anew, which affinity allows.
 const MAX_CLIENTS: usize = 16_384;
 
+/// How long an endpoint that was not reached is left alone while there are others.
+const AWAY: Duration = Duration::from_secs(10);
+
 /// Which endpoint each client was sent to, and when.
 type Clients = Mutex<HashMap<IpAddr, (Ipv4Addr, Instant)>>;
 
@@ -25,6 +28,8 @@ pub struct Service {
     ready: Vec<Vec<SocketAddr>>,
     next: AtomicUsize,
     clients: Arc<Clients>,
+    /// Endpoints that were not reached, and when.
+    away: Arc<Mutex<HashMap<SocketAddr, Instant>>>,
 }
 
 impl Service {
@@ -42,7 +47,8 @@ impl Service {
             .collect();
         let next = former.map_or(0, |former| former.next.load(Relaxed));
         let clients = former.map(|former| former.clients.clone()).unwrap_or_default();
-        Self { spec, ready, next: AtomicUsize::new(next), clients }
+        let away = former.map(|former| former.away.clone()).unwrap_or_default();
+        Self { spec, ready, next: AtomicUsize::new(next), clients, away }
     }
 
     /// The record that it was made from.
@@ -63,7 +69,25 @@ impl Service {
         self.endpoints(protocol, port).is_some_and(|ready| ready.contains(&endpoint))
     }
 
-    /// Who serves the next connection of this client: in turn, or the same one with session affinity.
+    /// All endpoints of this port that take new connections.
+    pub(crate) fn ready(&self, protocol: Protocol, port: u16) -> &[SocketAddr] {
+        self.endpoints(protocol, port).unwrap_or_default()
+    }
+
+    /// Notes that no way led to this endpoint just now.
+    pub(crate) fn missed(&self, endpoint: SocketAddr) {
+        let now = Instant::now();
+        let mut away = self.away.lock();
+        away.retain(|_, since| now.duration_since(*since) < AWAY);
+        away.insert(endpoint, now);
+    }
+
+    fn is_away(&self, endpoint: SocketAddr) -> bool {
+        self.away.lock().get(&endpoint).is_some_and(|since| since.elapsed() < AWAY)
+    }
+
+    /// Who serves the next connection of this client: in turn, or the same one with session affinity. Endpoints
+    /// that were not reached a moment ago are passed over while there are others.
     ///
     /// # Errors
     /// Refused, when the Service has no such port or nobody ready behind it.
@@ -73,11 +97,15 @@ impl Service {
         port: u16,
         client: IpAddr,
     ) -> Result<SocketAddr, NetError> {
-        let ready = self.endpoints(protocol, port).unwrap_or_default();
+        let ready = self.ready(protocol, port);
         if ready.is_empty() {
             return Err(NetError::Refused);
         }
-        let in_turn = || ready[self.next.fetch_add(1, Relaxed) % ready.len()];
+        let in_turn = || {
+            let first = self.next.fetch_add(1, Relaxed) % ready.len();
+            let turn = |step| ready[(first + step) % ready.len()];
+            (0..ready.len()).map(turn).find(|found| !self.is_away(*found)).unwrap_or(turn(0))
+        };
         let Some(seconds) = self.spec.affinity_seconds else { return Ok(in_turn()) };
         let now = Instant::now();
         let sticks = Duration::from_secs(seconds.into());
@@ -85,6 +113,7 @@ impl Service {
         if let Some((ip, since)) = clients.get_mut(&client)
             && now.duration_since(*since) < sticks
             && let Some(same) = ready.iter().find(|endpoint| endpoint.ip() == IpAddr::V4(*ip))
+            && !self.is_away(*same)
         {
             *since = now;
             return Ok(*same);
