@@ -17,12 +17,12 @@ mod term;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::Key;
 use freewheel_hub_store::{Scope, Store, Stored, Watch};
-use futures::FutureExt;
 use parking_lot::Mutex;
 
 use crate::engine::Error;
@@ -94,13 +94,21 @@ pub fn kin<C: Card>(index: &Index<C>, owner: &Stored, selector: &Selector) -> Ve
 impl<C: Card> Follower<C> {
     /// Takes in what was published; how many objects that was.
     fn catch_up(&mut self, store: &dyn Store, scopes: &[Scope]) -> u64 {
+        let published = store.snapshot().revision();
+        let mut nobody = Context::from_waker(Waker::noop());
         let mut taken = 0;
         while let Some(watch) = &mut self.watch {
-            // A watch answers at once as long as it has something, so whatever was published before
-            // this call is taken in when it would have to wait.
-            match watch.next().now_or_never() {
-                None => return taken,
-                Some(Ok(events)) => {
+            match watch.poll_next(&mut nobody) {
+                Poll::Pending => {
+                    let seen = watch.progress();
+                    if published <= seen {
+                        return taken;
+                    }
+                    // Watchers are called a moment after whoever wrote has its answer, and that one
+                    // may be asking: a new watch looks without being called.
+                    self.watch = store.watch(scopes.to_vec(), seen).ok();
+                }
+                Poll::Ready(Ok(events)) => {
                     taken += events.len() as u64;
                     for event in events {
                         match (event.now, event.before) {
@@ -110,7 +118,7 @@ impl<C: Card> Follower<C> {
                         }
                     }
                 }
-                Some(Err(_)) => self.watch = None,
+                Poll::Ready(Err(_)) => self.watch = None,
             }
         }
         let snapshot = store.snapshot();

@@ -1,8 +1,11 @@
 //! An index over a store, and what its looks cost.
 
+use async_trait::async_trait;
 use freewheel_hub_api::object::{Object, Resource};
 use freewheel_hub_store::memory::MemoryStore;
-use freewheel_hub_store::{Limits, Operation, Txn};
+use freewheel_hub_store::{
+    CommitError, Committed, Compacted, Event, Limits, Operation, Revision, Snapshot, Txn,
+};
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
@@ -131,4 +134,64 @@ async fn a_look_costs_what_it_finds() {
     put(&store, key("pods", "p70"), pod(Some("u7"), json!({"app": "u7"}), "n")).await;
     assert_eq!(by(&indexes.pods, "u7").len(), 10);
     assert_eq!(indexes.looked_at() - before, 11, "the pod that changed, and its set");
+}
+
+/// A store that never calls its watchers: one that waited once waits for ever.
+struct Silent(MemoryStore);
+
+struct Deaf {
+    watch: Box<dyn Watch>,
+    waits: bool,
+}
+
+impl Watch for Deaf {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<Event>, Compacted>> {
+        if self.waits {
+            return Poll::Pending;
+        }
+        let next = self.watch.poll_next(cx);
+        self.waits = next.is_pending();
+        next
+    }
+
+    fn progress(&self) -> Revision {
+        self.watch.progress()
+    }
+}
+
+#[async_trait]
+impl Store for Silent {
+    fn incarnation(&self) -> u64 {
+        self.0.incarnation()
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        self.0.commit(txn).await
+    }
+
+    fn snapshot(&self) -> Arc<dyn Snapshot> {
+        self.0.snapshot()
+    }
+
+    fn snapshot_at(&self, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted> {
+        self.0.snapshot_at(revision)
+    }
+
+    fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {
+        Ok(Box::new(Deaf { watch: self.0.watch(scopes, after)?, waits: false }))
+    }
+}
+
+/// Whoever writes has its answer before watchers are called, and reads what it wrote all the same.
+#[tokio::test]
+async fn a_look_does_not_wait_to_be_called() {
+    let store: Arc<dyn Store> = Arc::new(Silent(MemoryStore::with_incarnation(1)));
+    let indexes = Indexes::new(&store).unwrap();
+    for n in 0..10 {
+        put(&store, key("pods", &format!("p{n}")), pod(Some("u"), json!({}), "")).await;
+        assert_eq!(by(&indexes.pods, "u").len(), n + 1);
+        put(&store, key("services", "other"), json!({"spec": {"n": n}})).await;
+        assert_eq!(by(&indexes.pods, "u").len(), n + 1);
+    }
+    assert_eq!(indexes.looked_at(), 10 + 2 * (1..=10).sum::<u64>(), "nothing was read anew");
 }
