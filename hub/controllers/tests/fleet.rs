@@ -52,6 +52,21 @@ async fn every_cluster_has_its_furniture() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_new_node_is_told_in_the_words_of_the_node_controller() {
+    let hub = Hub::with_spokes(&[]).await;
+    let accepted = json!({"metadata": {"name": "pi-7"}, "spec": {"hubAcceptsClient": true}});
+    hub.create("root", "managedclusters", "", accepted).await;
+    hub.eventually("it is told", |s| {
+        list(s, "root", "events", "default").iter().any(|event| {
+            event["reason"] == "RegisteredNode"
+                && event["message"] == "Node pi-7 event: Registered Node pi-7 in Controller"
+        })
+    })
+    .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_silent_spoke_is_unknown_and_keeps_its_pods() {
     let hub = Hub::with_spokes(&["pi-1", "pi-2"]).await;
     hub.create("root", "deployments", "default", deployment("web", 2, "a:1")).await;

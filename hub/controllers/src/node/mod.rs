@@ -156,12 +156,16 @@ impl Nodes {
 
     fn tell(&self, node: &Stored, presence: Presence) {
         let name = &node.key.name;
-        let (reason, what) = match presence {
-            Presence::Connected => ("NodeReady", "NodeReady"),
-            Presence::Silent => ("NodeNotReady", "NodeNotReady"),
-            Presence::Never => ("RegisteredNode", "registered"),
+        let (reason, text) = match presence {
+            Presence::Connected => ("NodeReady", format!("Node {name} status is now: NodeReady")),
+            Presence::Silent => {
+                ("NodeNotReady", format!("Node {name} status is now: NodeNotReady"))
+            }
+            Presence::Never => (
+                "RegisteredNode",
+                format!("Node {name} event: Registered Node {name} in Controller"),
+            ),
         };
-        let text = format!("Node {name} status is now: {what}");
         self.desk.recorder.normal(self.nodes, node, self.desk.name(), reason, text);
     }
 
