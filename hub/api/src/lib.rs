@@ -33,3 +33,6 @@ pub mod selector;
 pub mod streams;
 pub mod table;
 pub mod time;
+
+/// The version of Kubernetes whose API this is: what the server and its nodes say, and kubectl compares.
+pub const KUBERNETES_VERSION: &str = "v1.36.2";

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use freewheel_hub_api::KUBERNETES_VERSION;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::Key;
@@ -27,8 +28,8 @@ use crate::{
     bind, health, log, media, openapi, read, remove, respond, review, scale, watch, write,
 };
 
-/// The version that we speak as: kubectl compares it with its own.
-const VERSION: (&str, &str, &str) = ("1", "36", "v1.36.2");
+/// [`KUBERNETES_VERSION`] in parts.
+const VERSION: (&str, &str) = ("1", "36");
 
 /// Answers a request, whatever it is.
 pub(crate) async fn handle(
@@ -109,13 +110,13 @@ async fn answer(
 }
 
 fn version() -> Response<Body> {
-    let (major, minor, git) = VERSION;
+    let (major, minor) = VERSION;
     respond::json(
         200,
         &json!({
             "major": major, "minor": minor, "emulationMajor": major, "emulationMinor": minor,
             "minCompatibilityMajor": major, "minCompatibilityMinor": "35",
-            "gitVersion": format!("{git}+freewheel-{}", env!("CARGO_PKG_VERSION")),
+            "gitVersion": format!("{KUBERNETES_VERSION}+freewheel-{}", env!("CARGO_PKG_VERSION")),
             "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
             "goVersion": "none", "compiler": "rustc",
             "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),

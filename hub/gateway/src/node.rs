@@ -2,6 +2,7 @@
 //!
 //! Written when the spoke says something new of itself and on transitions, not with heartbeats.
 
+use freewheel_hub_api::KUBERNETES_VERSION;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::time;
 use freewheel_hub_store::objects::Objects;
@@ -109,7 +110,7 @@ async fn write_node(
 }
 
 fn version(status: &NodeStatusV1) -> String {
-    format!("v1.36.0+freewheel-{}", status.version)
+    format!("{KUBERNETES_VERSION}+freewheel-{}", status.version)
 }
 
 fn labels(spoke: &ClusterName, status: &NodeStatusV1) -> Map<String, Value> {
