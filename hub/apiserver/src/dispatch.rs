@@ -93,7 +93,12 @@ async fn answer(
         }
     }
     let user = user.ok_or_else(authn::unauthorized)?;
-    let cluster = find_cluster(&hub, cluster)?;
+    let cluster = match find_cluster(&hub, cluster) {
+        // The same in every cluster. kubectl asks for these first and drops the message of a refusal, so the
+        // missing cluster is told where it is heard: with the first object.
+        Err(_) if route.describes_the_api() => any_managed()?,
+        found => found?,
+    };
     match route {
         Route::Resource(target) => {
             resource(hub, user, cluster, target, (request, headers), incoming).await
@@ -127,8 +132,14 @@ fn version() -> Response<Body> {
 /// The logical cluster of a request: the root, or a managed cluster that exists.
 fn find_cluster(hub: &Hub, name: Option<&str>) -> Result<ClusterName, ApiError> {
     let Some(name) = name else { return Ok(ClusterName::root()) };
-    let unknown =
-        || ApiError::not_found("cluster.open-cluster-management.io", "managedclusters", name);
+    let unknown = || {
+        let mut error =
+            ApiError::not_found("cluster.open-cluster-management.io", "managedclusters", name);
+        error.message.push_str(
+            ": there is no cluster of this name here; `kubectl get managedclusters` in the root lists them",
+        );
+        error
+    };
     let cluster = ClusterName::try_from(name).map_err(|_| unknown())?;
     if cluster.is_root() {
         return Ok(cluster);
@@ -138,6 +149,11 @@ fn find_cluster(hub: &Hub, name: Option<&str>) -> Result<ClusterName, ApiError> 
     let key = Key::new(&kind.storage(), &ClusterName::root(), "", name);
     let known = hub.server.objects.store().snapshot().get(&key).is_some();
     if known { Ok(cluster) } else { Err(unknown()) }
+}
+
+/// A managed cluster as far as its API goes, which is the same in all of them.
+fn any_managed() -> Result<ClusterName, ApiError> {
+    ClusterName::try_from("any").map_err(ApiError::internal)
 }
 
 /// Discovery and schemas.

@@ -65,6 +65,22 @@ pub struct Target<'a> {
     pub watch: bool,
 }
 
+impl Route<'_> {
+    /// Whether it leads to what is served, and not to anything that is there.
+    #[must_use]
+    pub fn describes_the_api(&self) -> bool {
+        matches!(
+            self,
+            Self::CoreVersions
+                | Self::Groups
+                | Self::Group(_)
+                | Self::Resources { .. }
+                | Self::OpenApiV3(_)
+                | Self::OpenApiV2
+        )
+    }
+}
+
 /// Takes `/clusters/NAME` off; `None` for the root.
 #[must_use]
 pub fn cluster(path: &str) -> (Option<&str>, &str) {

@@ -94,8 +94,18 @@ async fn each_accepted_cluster_is_served_under_its_name() {
     assert_eq!(answer.code, 404);
     assert_eq!(
         answer.json()["message"],
-        r#"managedclusters.cluster.open-cluster-management.io "pi-7" not found"#
+        r#"managedclusters.cluster.open-cluster-management.io "pi-7" not found: there is no cluster of this name here; `kubectl get managedclusters` in the root lists them"#
     );
+    for path in ["", "/version", "/readyz"] {
+        assert_eq!(admin.get(&format!("/clusters/pi-7{path}")).await.code, 404, "{path}");
+    }
+    // kubectl asks for these first, and would say five times no more than that something is not found.
+    for path in ["/api", "/apis", "/api/v1", "/apis/apps/v1", "/openapi/v3"] {
+        for name in ["pi-7", "No_Name"] {
+            let answer = admin.get(&format!("/clusters/{name}{path}")).await;
+            assert_eq!(answer.code, 200, "{name}{path}");
+        }
+    }
     let group = "cluster.open-cluster-management.io/v1";
     crate::support::create(
         &hub.objects,
