@@ -31,6 +31,10 @@ use crate::{
 /// [`KUBERNETES_VERSION`] in parts.
 const VERSION: (&str, &str) = ("1", "36");
 
+/// Said to whoever uses Endpoints, whatever for, as kube-apiserver does.
+const ENDPOINTS_ARE_OLD: &str =
+    "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+
 /// Answers a request, whatever it is.
 pub(crate) async fn handle(
     hub: Arc<Hub>,
@@ -252,7 +256,15 @@ async fn resource(
         "get" | "list" | "watch" => bytes::Bytes::new(),
         _ => body::read(incoming).await?,
     };
-    run(&call, verb, body).await.map_err(|error| call.view.error(error))
+    let answer = run(&call, verb, body).await.map_err(|error| call.view.error(error));
+    if (view.served.group, view.served.plural) != ("", "endpoints") {
+        return answer;
+    }
+    // Of a failure, too, the reason may be that nobody writes them any more.
+    let mut response =
+        answer.unwrap_or_else(|error| respond::failure_in(call.status_wire(), &error));
+    respond::warn(&mut response, &[ENDPOINTS_ARE_OLD.to_owned()]);
+    Ok(response)
 }
 
 /// Whether somebody asks which custom resources there are: kubectl does when it meets a kind that no

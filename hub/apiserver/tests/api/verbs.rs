@@ -216,3 +216,31 @@ async fn events_are_one_store_with_two_faces() {
     let missing = admin.get(&format!("{view}/none")).await.json();
     assert_eq!(missing["message"], r#"events.events.k8s.io "none" not found"#);
 }
+
+#[tokio::test]
+async fn whoever_uses_endpoints_hears_that_they_are_deprecated() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    let all = "/api/v1/namespaces/default/endpoints";
+    let object = json!({"metadata": {"name": "by-hand"}, "subsets": []});
+    let created = admin.post(all, &object).await;
+    assert_eq!(created.code, 201, "{}", created.text());
+    let one = format!("{all}/by-hand");
+    let watch = format!("{all}?watch=1&timeoutSeconds=1");
+    for answer in [
+        created,
+        admin.get(&one).await,
+        admin.get(all).await,
+        admin.get("/api/v1/endpoints").await,
+        admin.get(&watch).await,
+        admin.get(&format!("{all}/nobody")).await,
+        admin.patch(&one, "merge-patch+json", &json!({"metadata": {"labels": {"a": "b"}}})).await,
+    ] {
+        assert_eq!(
+            answer.headers["warning"],
+            r#"299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice""#
+        );
+    }
+    let slices = admin.get("/apis/discovery.k8s.io/v1/endpointslices").await;
+    assert!(slices.headers.get("warning").is_none());
+}
