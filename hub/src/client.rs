@@ -94,6 +94,13 @@ impl Client {
         Ok(Self { access, host, port, prefix, tls })
     }
 
+    /// The same hub's root, whichever cluster the kubeconfig is for.
+    #[must_use]
+    pub fn at_root(mut self) -> Self {
+        self.prefix.clear();
+        self
+    }
+
     /// The kubeconfig in use.
     pub fn access(&self) -> &Access {
         &self.access

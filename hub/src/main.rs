@@ -3,6 +3,7 @@
 mod accept;
 mod cli;
 mod client;
+mod get;
 mod kubeconfig;
 mod pki;
 mod push;
@@ -62,9 +63,7 @@ fn run(verb: Verb) -> Result<(), Box<dyn Error>> {
         }
         Verb::Token { verb: cli::TokenVerb::Create(options) } => client(token::create(options)),
         Verb::Accept(options) => client(accept::run(options)),
-        Verb::Get { verb: cli::GetVerb::Kubeconfig(options) } => {
-            Ok(serve::print_kubeconfig(&options)?)
-        }
+        Verb::Get { verb: cli::GetVerb::Kubeconfig(options) } => client(get::kubeconfig(options)),
         Verb::Push(options) => client(push::run(options)),
     }
 }

@@ -35,8 +35,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::cli::{KubeconfigOptions, ServeOptions};
-use crate::kubeconfig::{self, KubeconfigError};
+use crate::cli::ServeOptions;
+use crate::kubeconfig;
 use crate::pki::{Identity, Pki, PkiError, certificates, write};
 use disk::{Disk, Watched};
 use parts::{Parts, Signs, together};
@@ -375,21 +375,4 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
-}
-
-/// `hub get kubeconfig`: the kubeconfig in use, for the root or for one spoke's own API.
-///
-/// # Errors
-/// When there is none.
-pub fn print_kubeconfig(options: &KubeconfigOptions) -> Result<(), KubeconfigError> {
-    let access = kubeconfig::read(options.kubeconfig.as_deref())?;
-    let root = access.server.split("/clusters/").next().unwrap_or_default();
-    let (name, server) = match &options.cluster {
-        Some(cluster) => (cluster.as_str(), format!("{root}/clusters/{cluster}")),
-        None => ("freewheel", root.to_owned()),
-    };
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (ca, cert, key) = (text(&access.ca_pem), text(&access.cert_pem), text(&access.key_pem));
-    print!("{}", kubeconfig::write(name, &server, (&ca, &cert, &key)));
-    Ok(())
 }
