@@ -57,7 +57,8 @@ pub struct ServeOptions {
     /// Address of the link to the spokes (QUIC, UDP)
     #[arg(long, default_value = "127.0.0.1:6444")]
     pub link: SocketAddr,
-    /// Name or address under which people and spokes reach this hub [default: the address of --listen]
+    /// Name or address under which people and spokes reach this hub [default: the address listened on, for
+    /// 0.0.0.0 the one of the default route]
     #[arg(long)]
     pub advertise: Option<String>,
     /// Where objects are stored

@@ -7,6 +7,7 @@
 mod announce;
 mod disk;
 mod http_v2;
+mod names;
 mod parts;
 mod signer;
 
@@ -39,6 +40,7 @@ use crate::cli::ServeOptions;
 use crate::kubeconfig;
 use crate::pki::{Identity, Pki, PkiError, certificates, write};
 use disk::{Disk, Watched};
+use names::Names;
 use parts::{Parts, Signs, together};
 use signer::Signer;
 
@@ -118,9 +120,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let unusable = |source| ServeError::Data { path: data.clone(), source };
     std::fs::create_dir_all(&data).map_err(unusable)?;
     let _lock = lock(&data)?;
-    let advertise =
-        options.advertise.clone().unwrap_or_else(|| reachable(options.listen.ip()).to_string());
-    let names = Names::new(&advertise, &options)?;
+    let names = Names::new(&options)?;
     let disk = Disk::new(&data);
     let store = open_store(data.join("store")).await?;
     let store: Arc<dyn Store> = Arc::new(Watched { store, disk: disk.clone() });
@@ -131,57 +131,6 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let modules = Modules::open(Options { dir: data.join("modules"), compiler, root })?;
     let hub = Hub { objects: Objects::new(store), disk, pki, modules, fleet_root, names };
     hub.serve(&options).await
-}
-
-/// Under which names the hub is reached.
-struct Names {
-    advertise: String,
-    dns: Vec<String>,
-    addresses: Vec<IpAddr>,
-    api: String,
-    link: String,
-}
-
-impl Names {
-    fn new(advertise: &str, options: &ServeOptions) -> Result<Self, ServeError> {
-        let bad = || ServeError::Advertise(advertise.to_owned());
-        let kubernetes = [
-            "kubernetes",
-            "kubernetes.default",
-            "kubernetes.default.svc",
-            "kubernetes.default.svc.cluster.local",
-        ];
-        let mut dns: Vec<String> = kubernetes.map(str::to_owned).to_vec();
-        dns.extend(["localhost".to_owned(), freewheel_link::tls::HUB_NAME.to_owned()]);
-        let mut addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), KUBERNETES_SERVICE];
-        let host = match advertise.parse::<IpAddr>() {
-            Ok(address) => {
-                addresses.push(address);
-                if address.is_ipv6() { format!("[{address}]") } else { address.to_string() }
-            }
-            Err(_) => {
-                let label = |b: u8| b.is_ascii_alphanumeric() || b"-.".contains(&b);
-                if advertise.is_empty() || 253 < advertise.len() || !advertise.bytes().all(label) {
-                    return Err(bad());
-                }
-                dns.push(advertise.to_owned());
-                advertise.to_owned()
-            }
-        };
-        if !options.listen.ip().is_unspecified() {
-            addresses.push(options.listen.ip());
-        }
-        addresses.sort_unstable();
-        addresses.dedup();
-        let api = format!("https://{host}:{}", options.listen.port());
-        let link = format!("{host}:{}", options.link.port());
-        Ok(Self { advertise: advertise.to_owned(), dns, addresses, api, link })
-    }
-}
-
-/// `0.0.0.0` is no address to reach anybody under; without `--advertise`, loopback is the honest answer.
-fn reachable(listen: IpAddr) -> IpAddr {
-    if listen.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { listen }
 }
 
 fn listening(
@@ -267,6 +216,9 @@ impl Hub {
         announce::write(&self.objects, &self.names.link).await.map_err(ServeError::Announce)?;
         self.write_kubeconfig(&options.data)?;
         signs.bootstrap.set(true);
+        if let Some(doubt) = &self.names.doubt {
+            warn!("{doubt}");
+        }
         info!(api = self.names.api, link = self.names.link, "hub is ready");
         let outcome = tokio::select! {
             () = signals.next() => Ok(()),
@@ -331,7 +283,9 @@ impl Hub {
         let port = options.listen.port();
         let found = tokio::net::lookup_host((self.names.advertise.as_str(), port)).await;
         let first = found.ok().and_then(|mut all| all.find(SocketAddr::is_ipv4));
-        first.unwrap_or_else(|| SocketAddr::new(reachable(options.listen.ip()), port))
+        let listen = options.listen.ip();
+        let here = if listen.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { listen };
+        first.unwrap_or_else(|| SocketAddr::new(here, port))
     }
 
     fn write_kubeconfig(&self, data: &Path) -> Result<(), PkiError> {

@@ -1,5 +1,7 @@
 //! `hub token create`: a bootstrap token (Kubernetes' format and Secret type) and the line to paste.
 
+use std::net::IpAddr;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Method;
@@ -45,7 +47,26 @@ pub async fn create(options: TokenOptions) -> Result<(), ClientError> {
     println!(
         "spoke run --data /var/lib/freewheel --hub {link} --token {id}.{secret} --ca-hash {ca_hash}"
     );
+    if let Some(warning) = only_here(&link) {
+        eprintln!("hub: {warning}");
+    }
     Ok(())
+}
+
+/// What to say about a link that leads every device to itself. Not a part of the line to paste.
+fn only_here(link: &str) -> Option<String> {
+    let (host, _) = link.rsplit_once(':')?;
+    let address: Result<IpAddr, _> = host.trim_matches(['[', ']']).parse();
+    let leads_nowhere = match address {
+        Ok(address) => address.is_loopback() || address.is_unspecified(),
+        Err(_) => host == "localhost",
+    };
+    leads_nowhere.then(|| {
+        format!(
+            "warning: only a spoke on the hub's own machine finds it at {host}; for others start the hub \
+             with --listen 0.0.0.0:6443 --link 0.0.0.0:6444 --advertise HOST, then make a new token"
+        )
+    })
 }
 
 fn unreadable_ca() -> ClientError {
@@ -94,6 +115,16 @@ fn letters(count: usize) -> Result<String, ClientError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_that_works_on_this_machine_alone_comes_with_a_warning() {
+        for link in ["127.0.0.1:6444", "[::1]:6444", "localhost:6444", "0.0.0.0:6444"] {
+            assert!(only_here(link).is_some_and(|text| text.contains("--advertise")), "{link}");
+        }
+        for link in ["hub.example.com:6444", "10.1.2.3:6444", "[fd00::1]:6444"] {
+            assert_eq!(only_here(link), None);
+        }
+    }
 
     #[test]
     fn tokens_have_kubernetes_form() {
