@@ -275,7 +275,9 @@ impl Hub {
         let images: Arc<dyn Images> = Arc::new(self.modules.clone());
         // One hub per store: its name tells its own sessions from those of another in the same fleet.
         let gateway = Gateway::new(self.objects.clone(), images, self.identity(ca)?, "hub");
-        Ok(gateway.map_err(SetupError::from)?)
+        let gateway = gateway.map_err(SetupError::from)?;
+        gateway.tell_api(&self.names.api);
+        Ok(gateway)
     }
 
     /// Behind Service `default/kubernetes` stands an address: of a name, the first it resolves to.

@@ -32,6 +32,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use crate::Inner;
 use crate::authority::{Authority, agent_group, pem, request_key};
 use crate::issue::{forget_spent, issued, sign};
 use crate::node::CLUSTERS;
@@ -64,7 +65,7 @@ impl From<ApiError> for Refusal {
 }
 
 /// Takes a device's request and stays with it until it is decided.
-pub(crate) async fn serve(objects: &Objects, authority: &Authority, link: Arc<dyn Transport>) {
+pub(crate) async fn serve(hub: &Inner, link: Arc<dyn Transport>) {
     let address = link.peer().address;
     let Ok(Ok(stream)) = timeout(ASK, link.accept()).await else {
         link.close(code::VIOLATION, "nothing was asked");
@@ -86,7 +87,7 @@ pub(crate) async fn serve(objects: &Objects, authority: &Authority, link: Arc<dy
     };
     let answer = tokio::select! {
         biased;
-        answer = decide(objects, authority, &request, &mut send) => answer,
+        answer = decide(hub, &request, &mut send) => answer,
         _ = link.closed() => return,
     };
     let answer = match answer {
@@ -113,11 +114,11 @@ pub(crate) fn how() -> How {
 }
 
 async fn decide(
-    objects: &Objects,
-    authority: &Authority,
+    hub: &Inner,
     request: &JoinRequestV1,
     send: &mut Box<dyn SendHalf>,
 ) -> Result<AcceptedV1, Refusal> {
+    let Inner { objects, authority, .. } = hub;
     let auto = check_token(objects, &request.token)?;
     let name = ClusterName::try_from(request.name.as_str())
         .map_err(|error| Refusal(JoinRefusal::Name, error.to_string()))?;
@@ -128,7 +129,7 @@ async fn decide(
     let key = request_key(&request.csr)
         .map_err(|error| Refusal(JoinRefusal::Request, error.to_string()))?;
     let mark = Digest::of(&key);
-    register(objects, &name, &mark, request, auto).await?;
+    register(hub, &name, &mark, request, auto).await?;
     let csr_name = format!("{name}-{}", &mark.hex()[..10]);
     forget_spent(objects, &csr_name, request).await?;
     request_certificate(objects, &name, &csr_name, &request.csr, auto).await?;
@@ -174,17 +175,23 @@ fn check_token(objects: &Objects, raw: &str) -> Result<bool, Refusal> {
 
 /// Makes the ManagedCluster, or finds that this key has made it before.
 async fn register(
-    objects: &Objects,
+    hub: &Inner,
     name: &ClusterName,
     mark: &Digest,
     request: &JoinRequestV1,
     auto: bool,
 ) -> Result<(), Refusal> {
+    let objects = &hub.objects;
+    let say_where = |value: &mut Value| {
+        if let Some(own) = hub.own_api.get() {
+            own.put(name, value);
+        }
+    };
     let place = place(CLUSTERS, &ClusterName::root(), "", name.as_str())?;
     if objects.get(&place).is_err() {
         let labels: Map<String, Value> =
             request.labels.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
-        let value = json!({
+        let mut value = json!({
             "apiVersion": "cluster.open-cluster-management.io/v1", "kind": "ManagedCluster",
             "metadata": {
                 "name": name.as_str(), "labels": labels,
@@ -192,6 +199,7 @@ async fn register(
             },
             "spec": {"hubAcceptsClient": auto, "leaseDurationSeconds": 60},
         });
+        say_where(&mut value);
         match objects.create(&how(), &place, value).await {
             Err(error) if error.reason == "AlreadyExists" => {}
             Err(error) => return Err(error.into()),
@@ -217,6 +225,7 @@ async fn register(
         if auto {
             value["spec"]["hubAcceptsClient"] = json!(true);
         }
+        say_where(&mut value);
         Ok(value)
     };
     match objects.modify(&how(), &place, None, claim).await {

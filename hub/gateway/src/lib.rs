@@ -5,6 +5,7 @@
 //! client     certificates of people
 //! door       (here) handshakes, admission, which protocol
 //! enrol, issue  a token and a key become a certificate, after two yeses
+//! own_api    where a cluster says that its API is served
 //! session    one connected spoke         look  when and how it is told what it should hold
 //! interest   which spokes look again after a change; what a plan reads
 //! ranges     which spoke has which pod addresses
@@ -28,6 +29,7 @@ mod interest;
 mod issue;
 mod look;
 mod node;
+mod own_api;
 mod ranges;
 pub mod records;
 mod refusals;
@@ -38,7 +40,7 @@ mod session;
 mod streams;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -93,6 +95,8 @@ pub(crate) struct Inner {
     pub(crate) known: Mutex<BTreeMap<ClusterName, Held>>,
     /// Pods' datagrams that were not relayed.
     pub(crate) lost: AtomicU64,
+    /// Told once, before devices join; a hub that is never told leaves it to its people.
+    pub(crate) own_api: OnceLock<own_api::OwnApi>,
     joining: Semaphore,
     joins: Mutex<(u32, Option<Instant>)>,
 }
@@ -123,10 +127,18 @@ impl Gateway {
             links: Mutex::default(),
             known: Mutex::default(),
             lost: AtomicU64::new(0),
+            own_api: OnceLock::new(),
             joining: Semaphore::new(JOINS),
             joins: Mutex::new((JOIN_BURST, None)),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Where the API is reached, `https://HOST:PORT`: clusters that join from now on say so.
+    pub fn tell_api(&self, root: &str) {
+        let own = own_api::OwnApi::new(root, self.inner.authority.ca());
+        // Who tells twice means the same: the address is the hub's for its whole life.
+        let _ = self.inner.own_api.set(own);
     }
 
     /// TLS for the endpoint that [`Gateway::serve`] gets, with a new certificate of the fleet's CA.
@@ -261,7 +273,7 @@ impl Gateway {
                 tokio::select! {
                     biased;
                     () = stop.cancelled() => link.close(code::STOPPING, "the hub is stopping"),
-                    () = enrol::serve(&self.inner.objects, &self.inner.authority, link.clone()) => {}
+                    () = enrol::serve(&self.inner, link.clone()) => {}
                 }
             }
             Some(ALPN_SESSION) => match peer.certificate.as_ref().and_then(cluster_of) {

@@ -9,6 +9,9 @@ mod pace;
 mod requests;
 mod support;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use freewheel_hub_gateway::pem;
 use support::*;
 
 #[tokio::test]
@@ -79,6 +82,35 @@ async fn two_yeses_make_a_spoke_and_a_second_device_cannot_have_its_name() {
     let again = hub.join(&device, "pi-7", TOKEN).await.unwrap();
     assert_eq!(again, accepted, "the same key gets the same answer");
     assert_eq!(hub.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_cluster_that_joins_says_where_its_api_is_unless_somebody_has_said_so() {
+    let hub = Hub::new(true).await;
+    hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap();
+    let configs = hub.get(CLUSTERS, "", "pi-7").await["spec"]["managedClusterClientConfigs"].take();
+    assert_eq!(configs.as_array().map(Vec::len), Some(1), "{configs}");
+    assert_eq!(configs[0]["url"], "https://hub.example.com:6443/clusters/pi-7");
+    let ca = STANDARD.decode(configs[0]["caBundle"].as_str().unwrap()).unwrap();
+    assert_eq!(String::from_utf8(ca).unwrap(), pem("CERTIFICATE", &hub.ca));
+
+    let mine = json!([{"url": "https://proxy.example.com/pi-8"}]);
+    let value = json!({
+        "apiVersion": "cluster.open-cluster-management.io/v1", "kind": "ManagedCluster",
+        "metadata": {"name": "pi-8"}, "spec": {"managedClusterClientConfigs": mine},
+    });
+    hub.create(CLUSTERS, "", "pi-8", value).await;
+    let bare = json!({
+        "apiVersion": "cluster.open-cluster-management.io/v1", "kind": "ManagedCluster",
+        "metadata": {"name": "pi-9"},
+    });
+    hub.create(CLUSTERS, "", "pi-9", bare).await;
+    let configs = async |name| {
+        hub.join(&Device::new(), name, TOKEN).await.unwrap();
+        hub.get(CLUSTERS, "", name).await["spec"]["managedClusterClientConfigs"].take()
+    };
+    assert_eq!(configs("pi-8").await, mine, "what a person has set stays");
+    assert_eq!(configs("pi-9").await[0]["url"], "https://hub.example.com:6443/clusters/pi-9");
 }
 
 #[tokio::test]

@@ -99,6 +99,7 @@ impl Hub {
         let identity = Identity { ca: ca.clone(), ca_key, fleet_root: [3; 32] };
         let gateway =
             Gateway::new(objects.clone(), Arc::new(OneImage(image)), identity, "hub").unwrap();
+        gateway.tell_api("https://hub.example.com:6443");
         let hub = Self { objects, gateway, ca, stop: CancellationToken::new() };
         for namespace in ["kube-system", "default"] {
             let value = json!({
