@@ -159,6 +159,14 @@ impl Remote for Elsewhere {
         })
     }
 
+    fn link(&self) -> Option<u64> {
+        self.0.session()
+    }
+
+    fn outage(&self) -> BoxFuture<'static, ()> {
+        Box::pin(self.0.outage())
+    }
+
     fn send_datagram(
         &self,
         realm: &ClusterName,

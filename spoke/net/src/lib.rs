@@ -4,6 +4,7 @@
 //! fabric    one node: realms, pods by UID, doors; the agent's port `Network`
 //! realm     one realm: pods by address, Services, where a connection goes
 //! reach     the way to a Service, and to another of its endpoints when there is none
+//! away      endpoints that were not reached just now
 //! service   who serves the next connection          dns    names as pods see them
 //! pod       one pod: ports, connect, resolve        listener, udp, conn, pipe    what it is made of
 //! remote    the way to other nodes                  node_port, node_port_udp     the way in from the kernel
@@ -12,6 +13,7 @@
 //! Guarantees: no address leads from one realm into another; whatever a pod leaves unread is bounded; nothing
 //! leads out of the cluster. Knows no wasmtime: hyper, probes, port-forward and tunnels speak [`ConnIo`].
 
+mod away;
 mod conn;
 mod dns;
 mod error;

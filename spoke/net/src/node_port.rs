@@ -10,6 +10,7 @@
 //! door has closed.
 
 use std::collections::{BTreeMap, HashMap};
+use std::future::pending;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,24 +71,18 @@ impl Target {
         }
     }
 
-    /// The pod that serves this client now.
-    pub(crate) fn pick(&self, protocol: Protocol, client: IpAddr) -> Result<SocketAddr, NetError> {
+    /// The pod that serves the next datagram of this client, whose flow went to `former` so far.
+    pub(crate) fn next_of_flow(
+        &self,
+        client: IpAddr,
+        former: Option<SocketAddr>,
+    ) -> Result<SocketAddr, NetError> {
         match self {
             Self::Pod { to, .. } => Ok(*to),
             Self::Service { realm, namespace, name, port } => {
                 let service = realm.service(namespace, name).ok_or(NetError::Refused)?;
-                service.pick(protocol, *port, client)
+                realm.next_of_flow(&service, *port, client, former)
             }
-        }
-    }
-
-    /// Whether a flow that was given this pod may keep it.
-    pub(crate) fn serves(&self, protocol: Protocol, endpoint: SocketAddr) -> bool {
-        match self {
-            Self::Pod { to, .. } => *to == endpoint,
-            Self::Service { realm, namespace, name, port } => realm
-                .service(namespace, name)
-                .is_some_and(|service| service.serves(protocol, *port, endpoint)),
         }
     }
 }
@@ -302,7 +297,7 @@ async fn serve_tcp(way: &Arc<Way>, listener: &TcpListener) {
             // Small answers go out at once; failing to say so costs latency only.
             let _ = stream.set_nodelay(true);
             match connect(&way, peer).await {
-                Ok(conn) => way.shared.bridge(conn, stream, place),
+                Ok(conn) => way.shared.bridge(conn, stream, pending(), place),
                 Err(error) => tracing::debug!(port = way.door.port, %peer, %error, "no pod for it"),
             }
         };

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use freewheel_link::plan::Protocol;
 use parking_lot::Mutex;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -119,10 +118,11 @@ fn carry(
     bytes: &[u8],
 ) {
     let target = way.target.read().clone();
-    let kept = flows.0.get(&peer).filter(|flow| target.serves(Protocol::Udp, flow.endpoint));
-    if kept.is_none() {
+    let former = flows.0.get(&peer).map(|flow| flow.endpoint);
+    let endpoint = target.next_of_flow(peer.ip(), former);
+    if endpoint.ok() != former || former.is_none() {
         flows.0.remove(&peer);
-        let Ok(endpoint) = target.pick(Protocol::Udp, peer.ip()) else { return };
+        let Ok(endpoint) = endpoint else { return };
         if !flows.room(peer) {
             return;
         }

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use freewheel_link::plan::Protocol;
 use freewheel_spoke_agent::ports::PodNetwork;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -241,14 +240,11 @@ impl PodNet {
         let Some(service) = self.realm.service_at(to.ip()) else {
             return self.realm.send_udp(source, to, bytes);
         };
-        let endpoint = match from.endpoint(to) {
-            Some(endpoint) if service.serves(Protocol::Udp, to.port(), endpoint) => endpoint,
-            _ => {
-                let endpoint = service.pick(Protocol::Udp, to.port(), source.ip())?;
-                from.choose(to, endpoint);
-                endpoint
-            }
-        };
+        let former = from.endpoint(to);
+        let endpoint = self.realm.next_of_flow(&service, to.port(), source.ip(), former)?;
+        if former != Some(endpoint) {
+            from.choose(to, endpoint);
+        }
         self.realm.send_udp(source, endpoint, bytes)
     }
 

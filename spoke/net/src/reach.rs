@@ -1,25 +1,43 @@
 //! The way to a Service: to the endpoint whose turn it is, and to another one when no way leads there.
 //!
+//! ```text
+//! turn ──▶ here: connected
+//!     └──▶ on another node ──▶ answers: connected
+//!                          ├─▶ silent for a moment, or no way: a pod here, or one more on another node
+//!                          └─▶ the link is known to be down: passed over from the start
+//! ```
+//!
 //! Pods on other nodes are reached through the hub. While it is away, or their node is, a Service still has
 //! the pods that are here.
 //!
-//! Guarantees: a client's bytes go to one endpoint and to no other; an endpoint that was not reached is left
-//! alone for a while, so that only the first client waits for it.
+//! Guarantees: only the making of a connection is tried more than once, so a client's bytes go to one
+//! endpoint and to no other; nobody waits for a link that is known to be down.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_link::plan::Protocol;
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio::time::timeout;
 
+use crate::away::Doubt;
 use crate::conn::{Conn, Side};
 use crate::error::NetError;
 use crate::pod::Connecting;
 use crate::realm::{CONNECT_TIMEOUT, Realm};
+use crate::remote::Far;
 use crate::service::Service;
 
-/// How long an endpoint on another node is waited for while there are others: two round trips of a slow link.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long an endpoint on another node may be silent before another one is tried too: more than a round trip
+/// of most links, and less than a person notices.
+const PATIENCE: Duration = Duration::from_millis(400);
+
+/// The same for clients that are bound to their endpoint by session affinity, and how long an endpoint has to
+/// answer before it counts as gone: two round trips of a slow link.
+const LATE: Duration = Duration::from_secs(2);
 
 /// How many endpoints on other nodes are tried for one client.
 const MOST_TRIES: usize = 3;
@@ -34,9 +52,10 @@ impl Realm {
         client: Side,
         seen: Option<SocketAddr>,
     ) -> Connecting {
-        match service.pick(Protocol::Tcp, port, client.address.ip()) {
+        let ip = client.address.ip();
+        match service.pick(Protocol::Tcp, port, ip, |endpoint| self.may_reach(endpoint)) {
             Err(error) => Connecting::Now(Err(error)),
-            Ok(first) if self.pod_at(first.ip()).is_some() || !self.leads_to(first.ip()) => {
+            Ok(first) if self.is_here(first) || !self.leads_to(first.ip()) => {
                 self.connect_pod(client, seen.unwrap_or(first), first)
             }
             Ok(first) => {
@@ -48,6 +67,39 @@ impl Realm {
         }
     }
 
+    /// Who serves the next datagram of a flow: the same as before, unless that one is cut off and another is
+    /// not.
+    pub(crate) fn next_of_flow(
+        &self,
+        service: &Service,
+        port: u16,
+        client: IpAddr,
+        former: Option<SocketAddr>,
+    ) -> Result<SocketAddr, NetError> {
+        let may = |endpoint| self.may_reach(endpoint);
+        match former.filter(|former| service.serves(Protocol::Udp, port, *former)) {
+            None => service.pick(Protocol::Udp, port, client, may),
+            Some(former) if !self.is_cut_off(former) => Ok(former),
+            Some(former) => Ok(service.choose(Protocol::Udp, port, client, may).unwrap_or(former)),
+        }
+    }
+
+    fn is_here(&self, endpoint: SocketAddr) -> bool {
+        self.pod_at(endpoint.ip()).is_some()
+    }
+
+    /// Whether nothing speaks against sending a new client there.
+    fn may_reach(&self, endpoint: SocketAddr) -> bool {
+        let open = |link| self.away().doubt(endpoint, link).is_none();
+        self.is_here(endpoint) || self.link().is_some_and(open)
+    }
+
+    /// Whether it is known that no way leads there.
+    fn is_cut_off(&self, endpoint: SocketAddr) -> bool {
+        let gone = |link| self.away().doubt(endpoint, link) == Some(Doubt::Gone);
+        !self.is_here(endpoint) && self.link().is_none_or(gone)
+    }
+
     async fn reach(
         self: &Arc<Self>,
         service: &Service,
@@ -56,25 +108,120 @@ impl Realm {
         seen: Option<SocketAddr>,
         first: SocketAddr,
     ) -> Result<Conn, NetError> {
-        let ready = service.ready(Protocol::Tcp, port);
-        let wait = if ready.len() == 1 { CONNECT_TIMEOUT } else { PATIENCE };
-        let mut endpoint = first;
-        let mut outcome = Err(NetError::Unreachable);
-        for _ in 0..MOST_TRIES {
-            outcome = self.dial(client.address, endpoint, wait).await;
-            if !matches!(outcome, Err(NetError::Unreachable | NetError::Timeout)) {
-                break;
+        let mut patience = Some(if service.is_sticky() { LATE } else { PATIENCE });
+        let mut race = Race::new(self.clone(), client.address);
+        race.enter(first);
+        let mut failure = NetError::Unreachable;
+        loop {
+            match race.next(patience).await {
+                Some((endpoint, Ok(far))) => {
+                    race.leave();
+                    return Ok(self.join(client, seen.unwrap_or(endpoint), endpoint, far));
+                }
+                Some((_, Err(error))) if is_no_way(error) => failure = error,
+                // A pod said no: that is an answer.
+                Some((_, Err(error))) => return Err(error),
+                None => {}
             }
-            service.missed(endpoint);
-            if let Some(here) = ready.iter().find(|ready| self.pod_at(ready.ip()).is_some()) {
-                return self.connect_pod(client, seen.unwrap_or(*here), *here).done().await;
+            match self.other(service, port, client.address.ip(), &race.tried) {
+                Some(here) if self.is_here(here) => {
+                    race.leave();
+                    return self.connect_pod(client, seen.unwrap_or(here), here).done().await;
+                }
+                Some(next) if race.tried.len() < MOST_TRIES => race.enter(next),
+                _ if race.waiting.is_empty() => return Err(failure),
+                _ => patience = None,
             }
-            let next = service.pick(Protocol::Tcp, port, client.address.ip())?;
-            if next == endpoint {
-                break;
-            }
-            endpoint = next;
         }
-        Ok(self.join(client, seen.unwrap_or(endpoint), endpoint, outcome?))
+    }
+
+    /// An endpoint for a client that those in the race keep waiting: a pod here if there is one.
+    fn other(
+        &self,
+        service: &Service,
+        port: u16,
+        client: IpAddr,
+        tried: &[SocketAddr],
+    ) -> Option<SocketAddr> {
+        let fresh = |endpoint| !tried.contains(&endpoint) && self.may_reach(endpoint);
+        service
+            .choose(Protocol::Tcp, port, client, |endpoint| self.is_here(endpoint))
+            .or_else(|| service.choose(Protocol::Tcp, port, client, fresh))
+    }
+}
+
+/// Whether an endpoint could not be reached, as opposed to what it answered.
+const fn is_no_way(error: NetError) -> bool {
+    matches!(error, NetError::Unreachable | NetError::Timeout)
+}
+
+type Outcome = (SocketAddr, Result<Far, NetError>);
+
+/// Endpoints on other nodes that are being tried for one client.
+struct Race {
+    realm: Arc<Realm>,
+    from: SocketAddr,
+    /// The link that is tried; `None`: it went down a moment ago.
+    link: Option<u64>,
+    dials: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    tried: Vec<SocketAddr>,
+    /// Those that have not answered yet.
+    waiting: Vec<SocketAddr>,
+}
+
+impl Race {
+    fn new(realm: Arc<Realm>, from: SocketAddr) -> Self {
+        let link = realm.link();
+        let dials = FuturesUnordered::new();
+        Self { realm, from, link, dials, tried: Vec::new(), waiting: Vec::new() }
+    }
+
+    fn enter(&mut self, endpoint: SocketAddr) {
+        let (realm, from) = (self.realm.clone(), self.from);
+        self.dials.push(Box::pin(async move {
+            (endpoint, realm.dial(from, endpoint, CONNECT_TIMEOUT).await)
+        }));
+        self.tried.push(endpoint);
+        self.waiting.push(endpoint);
+    }
+
+    /// The next to answer or to fail, `None` after so long without either.
+    async fn next(&mut self, patience: Option<Duration>) -> Option<Outcome> {
+        let next = self.dials.next();
+        let outcome = match patience {
+            Some(patience) => timeout(patience, next).await.ok().flatten(),
+            None => next.await,
+        };
+        match &outcome {
+            Some((endpoint, result)) => {
+                self.waiting.retain(|waiting| waiting != endpoint);
+                if result.as_ref().err().is_some_and(|error| is_no_way(*error)) {
+                    self.note(*endpoint, Doubt::Gone);
+                }
+            }
+            None => self.waiting.iter().for_each(|silent| self.note(*silent, Doubt::Slow)),
+        }
+        outcome
+    }
+
+    /// The client is served. Those that still have to answer are heard for a moment, to tell the slow from
+    /// the gone; what they answer is dropped without a byte.
+    fn leave(mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let realm = self.realm.clone();
+        realm.spawn(async move {
+            let hear = async { while self.next(None).await.is_some() {} };
+            if timeout(LATE, hear).await.is_err() {
+                self.waiting.iter().for_each(|silent| self.note(*silent, Doubt::Gone));
+            }
+        });
+    }
+
+    fn note(&self, endpoint: SocketAddr, doubt: Doubt) {
+        if let Some(link) = self.link {
+            self.realm.away().note(endpoint, link, doubt);
+        }
     }
 }

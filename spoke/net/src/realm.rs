@@ -16,11 +16,12 @@ use freewheel_spoke_agent::ports::PodNetwork;
 use parking_lot::RwLock;
 use tokio::time::timeout;
 
+use crate::away::Away;
 use crate::conn::{Conn, Side};
 use crate::dns;
 use crate::error::NetError;
 use crate::pod::{Connecting, PodNet};
-use crate::remote::{Shared, Stream};
+use crate::remote::{Far, Shared};
 use crate::service::Service;
 
 /// Longest wait for a pod on another node, a relay through the hub included.
@@ -60,12 +61,13 @@ impl Tables {
 pub struct Realm {
     name: ClusterName,
     tables: RwLock<Tables>,
+    away: Away,
     shared: Arc<Shared>,
 }
 
 impl Realm {
     pub(crate) fn new(name: ClusterName, shared: Arc<Shared>) -> Arc<Self> {
-        Arc::new(Self { name, tables: RwLock::default(), shared })
+        Arc::new(Self { name, tables: RwLock::default(), away: Away::default(), shared })
     }
 
     /// Its name.
@@ -176,14 +178,28 @@ impl Realm {
         }
         let realm = self.clone();
         Connecting::Later(Box::pin(async move {
-            let stream = realm.dial(client.address, to, CONNECT_TIMEOUT).await?;
-            Ok(realm.join(client, seen, to, stream))
+            let far = realm.dial(client.address, to, CONNECT_TIMEOUT).await?;
+            Ok(realm.join(client, seen, to, far))
         }))
     }
 
-    /// Whether this may be a pod on another node, and there is a way to other nodes.
+    /// Whether this may be a pod on another node, and no link to other nodes is known to be missing.
     pub(crate) fn leads_to(&self, ip: IpAddr) -> bool {
-        matches!(ip, IpAddr::V4(ip) if is_pod_address(ip)) && self.shared.remote().is_some()
+        matches!(ip, IpAddr::V4(ip) if is_pod_address(ip)) && self.link().is_some()
+    }
+
+    /// The number of the link to other nodes that is up.
+    pub(crate) fn link(&self) -> Option<u64> {
+        self.shared.remote()?.link()
+    }
+
+    /// Endpoints that were not reached just now.
+    pub(crate) const fn away(&self) -> &Away {
+        &self.away
+    }
+
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.shared.tasks.spawn_on(task, &self.shared.runtime);
     }
 
     /// A stream to a pod on another node.
@@ -192,27 +208,25 @@ impl Realm {
         from: SocketAddr,
         to: SocketAddr,
         wait: Duration,
-    ) -> Result<Box<dyn Stream>, NetError> {
-        match (to.ip(), self.shared.remote()) {
-            (IpAddr::V4(ip), Some(remote)) if is_pod_address(ip) => {
-                let dial = remote.connect(&self.name, from, to);
-                timeout(wait, dial).await.map_err(|_| NetError::Timeout)?
-            }
-            (ip, _) => Err(self.nobody(ip)),
-        }
+    ) -> Result<Far, NetError> {
+        let Some(remote) = self.shared.remote().filter(|_| self.leads_to(to.ip())) else {
+            return Err(self.nobody(to.ip()));
+        };
+        let mut outage = remote.outage();
+        let dial = remote.connect(&self.name, from, to);
+        let stream = tokio::select! {
+            biased;
+            dialled = timeout(wait, dial) => dialled.map_err(|_| NetError::Timeout)??,
+            () = &mut outage => return Err(NetError::Unreachable),
+        };
+        Ok(Far { stream, outage })
     }
 
     /// A client's end of a connection whose other end is a stream to a pod on another node.
-    pub(crate) fn join(
-        &self,
-        client: Side,
-        seen: SocketAddr,
-        to: SocketAddr,
-        stream: Box<dyn Stream>,
-    ) -> Conn {
-        let far = Side { address: to, waiting: Arc::default(), slot: None };
-        let (near, far) = Conn::pair(client, seen, far);
-        self.shared.bridge(far, stream, ());
+    pub(crate) fn join(&self, client: Side, seen: SocketAddr, to: SocketAddr, far: Far) -> Conn {
+        let server = Side { address: to, waiting: Arc::default(), slot: None };
+        let (near, server) = Conn::pair(client, seen, server);
+        self.shared.bridge(server, far.stream, far.outage, ());
         near
     }
 

@@ -1,10 +1,12 @@
 //! What all realms share: the way to other nodes, the DNS domain, and the tasks that carry bytes.
 
+use std::future::pending;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use freewheel_link::names::ClusterName;
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use parking_lot::RwLock;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
@@ -33,9 +35,27 @@ pub trait Remote: Send + Sync {
         to: SocketAddr,
     ) -> BoxFuture<'static, Result<Box<dyn Stream>, NetError>>;
 
+    /// The link that is up: its number, which no later one has. `None`: it is known that there is none, and
+    /// nothing waits for one.
+    fn link(&self) -> Option<u64> {
+        Some(0)
+    }
+
+    /// Resolves when the link that is up has gone down. Streams end then, whatever they wait for.
+    fn outage(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::pending())
+    }
+
     /// Sends a datagram of a pod, or of a client of this node's ports
     /// ([`DOOR`](freewheel_link::message::DOOR)), to a pod of this realm, or drops it. It must not wait.
     fn send_datagram(&self, _: &ClusterName, _: SocketAddrV4, _: SocketAddrV4, _: Bytes) {}
+}
+
+/// A stream over the link.
+pub(crate) struct Far {
+    pub(crate) stream: Box<dyn Stream>,
+    /// Resolves when its link has gone down.
+    pub(crate) outage: BoxFuture<'static, ()>,
 }
 
 /// What all realms of a node share.
@@ -72,12 +92,28 @@ impl Shared {
         *self.domain.write() = domain.trim_matches('.').to_ascii_lowercase().into();
     }
 
-    /// Carries bytes between a connection's end and a stream until both directions have ended. `hold` is
-    /// kept as long.
-    pub(crate) fn bridge(&self, end: Conn, mut stream: impl Stream, hold: impl Send + 'static) {
+    /// Resolves when the link that is up has gone down.
+    pub(crate) fn outage(&self) -> BoxFuture<'static, ()> {
+        self.remote().map_or_else(|| pending().boxed(), |remote| remote.outage())
+    }
+
+    /// Carries bytes between a connection's end and a stream until both directions have ended, or until
+    /// `outage`: half of a stream may be silent for ever when its link has gone. `hold` is kept as long.
+    pub(crate) fn bridge(
+        &self,
+        end: Conn,
+        mut stream: impl Stream,
+        outage: impl Future<Output = ()> + Send + 'static,
+        hold: impl Send + 'static,
+    ) {
         let carry = async move {
             let mut end = end.into_io();
-            if copy_bidirectional_with_sizes(&mut end, &mut stream, COPY, COPY).await.is_err() {
+            let whole = tokio::select! {
+                biased;
+                copied = copy_bidirectional_with_sizes(&mut end, &mut stream, COPY, COPY) => copied.is_ok(),
+                () = outage => false,
+            };
+            if !whole {
                 // A broken stream must not look like a finished one to the pod.
                 end.reset();
             }

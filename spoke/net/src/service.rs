@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -15,9 +16,6 @@ use crate::error::NetError;
 /// choose anew, which affinity allows.
 const MAX_CLIENTS: usize = 16_384;
 
-/// How long an endpoint that was not reached is left alone while there are others.
-const AWAY: Duration = Duration::from_secs(10);
-
 /// Which endpoint each client was sent to, and when.
 type Clients = Mutex<HashMap<IpAddr, (Ipv4Addr, Instant)>>;
 
@@ -28,8 +26,6 @@ pub struct Service {
     ready: Vec<Vec<SocketAddr>>,
     next: AtomicUsize,
     clients: Arc<Clients>,
-    /// Endpoints that were not reached, and when.
-    away: Arc<Mutex<HashMap<SocketAddr, Instant>>>,
 }
 
 impl Service {
@@ -47,8 +43,7 @@ impl Service {
             .collect();
         let next = former.map_or(0, |former| former.next.load(Relaxed));
         let clients = former.map(|former| former.clients.clone()).unwrap_or_default();
-        let away = former.map(|former| former.away.clone()).unwrap_or_default();
-        Self { spec, ready, next: AtomicUsize::new(next), clients, away }
+        Self { spec, ready, next: AtomicUsize::new(next), clients }
     }
 
     /// The record that it was made from.
@@ -69,63 +64,64 @@ impl Service {
         self.endpoints(protocol, port).is_some_and(|ready| ready.contains(&endpoint))
     }
 
-    /// All endpoints of this port that take new connections.
-    pub(crate) fn ready(&self, protocol: Protocol, port: u16) -> &[SocketAddr] {
-        self.endpoints(protocol, port).unwrap_or_default()
-    }
-
-    /// Notes that no way led to this endpoint just now.
-    pub(crate) fn missed(&self, endpoint: SocketAddr) {
-        let now = Instant::now();
-        let mut away = self.away.lock();
-        away.retain(|_, since| now.duration_since(*since) < AWAY);
-        away.insert(endpoint, now);
-    }
-
-    fn is_away(&self, endpoint: SocketAddr) -> bool {
-        self.away.lock().get(&endpoint).is_some_and(|since| since.elapsed() < AWAY)
+    /// Whether clients stay with the endpoint that they were given.
+    pub(crate) const fn is_sticky(&self) -> bool {
+        self.spec.affinity_seconds.is_some()
     }
 
     /// Who serves the next connection of this client: in turn, or the same one with session affinity. Endpoints
-    /// that were not reached a moment ago are passed over while there are others.
+    /// that a client `may` not be sent to now are passed over while there are others.
     ///
     /// # Errors
     /// Refused, when the Service has no such port or nobody ready behind it.
-    pub fn pick(
+    pub(crate) fn pick(
         &self,
         protocol: Protocol,
         port: u16,
         client: IpAddr,
+        may: impl Fn(SocketAddr) -> bool,
     ) -> Result<SocketAddr, NetError> {
-        let ready = self.ready(protocol, port);
-        if ready.is_empty() {
-            return Err(NetError::Refused);
-        }
+        self.choose(protocol, port, client, may)
+            .or_else(|| self.choose(protocol, port, client, |_| true))
+            .ok_or(NetError::Refused)
+    }
+
+    /// The same among those only that the client may be sent to.
+    pub(crate) fn choose(
+        &self,
+        protocol: Protocol,
+        port: u16,
+        client: IpAddr,
+        may: impl Fn(SocketAddr) -> bool,
+    ) -> Option<SocketAddr> {
+        let ready = self.endpoints(protocol, port)?;
         let in_turn = || {
-            let first = self.next.fetch_add(1, Relaxed) % ready.len();
-            let turn = |step| ready[(first + step) % ready.len()];
-            (0..ready.len()).map(turn).find(|found| !self.is_away(*found)).unwrap_or(turn(0))
+            let able = || ready.iter().filter(|endpoint| may(**endpoint));
+            // One that became able or unable between the two looks changes the turn, not the outcome.
+            let count = NonZero::new(able().count())?;
+            let turn = self.next.fetch_add(1, Relaxed) % count;
+            able().nth(turn).or_else(|| able().next()).copied()
         };
-        let Some(seconds) = self.spec.affinity_seconds else { return Ok(in_turn()) };
+        let Some(seconds) = self.spec.affinity_seconds else { return in_turn() };
         let now = Instant::now();
         let sticks = Duration::from_secs(seconds.into());
         let mut clients = self.clients.lock();
         if let Some((ip, since)) = clients.get_mut(&client)
             && now.duration_since(*since) < sticks
             && let Some(same) = ready.iter().find(|endpoint| endpoint.ip() == IpAddr::V4(*ip))
-            && !self.is_away(*same)
+            && may(*same)
         {
             *since = now;
-            return Ok(*same);
+            return Some(*same);
         }
+        let endpoint = in_turn()?;
         if MAX_CLIENTS <= clients.len() {
             clients.clear();
         }
-        let endpoint = in_turn();
         if let IpAddr::V4(ip) = endpoint.ip() {
             clients.insert(client, (ip, now));
         }
-        Ok(endpoint)
+        Some(endpoint)
     }
 
     /// Addresses of the pods behind a headless Service: of all, or of the one with this hostname.
@@ -152,8 +148,9 @@ mod tests {
         let spec =
             service("web").at("10.128.0.9").port(80).to("10.64.0.1", 8080).to("10.64.0.2", 8080);
         let web = Service::new(spec.unready("10.64.0.3", 8080).0, None);
-        let mut seen: Vec<_> =
-            (0..4).map(|_| web.pick(Protocol::Tcp, 80, client(9)).unwrap().to_string()).collect();
+        let mut seen: Vec<_> = (0..4)
+            .map(|_| web.pick(Protocol::Tcp, 80, client(9), |_| true).unwrap().to_string())
+            .collect();
         seen.sort();
         assert_eq!(seen, ["10.64.0.1:8080", "10.64.0.1:8080", "10.64.0.2:8080", "10.64.0.2:8080"]);
     }
@@ -162,8 +159,8 @@ mod tests {
     fn a_service_refuses_ports_that_it_does_not_have() {
         let web =
             Service::new(service("web").at("10.128.0.9").port(80).to("10.64.0.1", 8080).0, None);
-        assert_eq!(web.pick(Protocol::Tcp, 81, client(9)), Err(NetError::Refused));
-        assert_eq!(web.pick(Protocol::Udp, 80, client(9)), Err(NetError::Refused));
+        assert_eq!(web.pick(Protocol::Tcp, 81, client(9), |_| true), Err(NetError::Refused));
+        assert_eq!(web.pick(Protocol::Udp, 80, client(9), |_| true), Err(NetError::Refused));
     }
 
     #[test]
@@ -171,13 +168,16 @@ mod tests {
         let two =
             service("web").at("10.128.0.9").port(80).to("10.64.0.1", 8080).to("10.64.0.2", 8080);
         let web = Service::new(two.sticky(60).0, None);
-        let first = web.pick(Protocol::Tcp, 80, client(9)).unwrap();
+        let first = web.pick(Protocol::Tcp, 80, client(9), |_| true).unwrap();
         for _ in 0..5 {
-            assert_eq!(web.pick(Protocol::Tcp, 80, client(9)), Ok(first));
+            assert_eq!(web.pick(Protocol::Tcp, 80, client(9), |_| true), Ok(first));
         }
         let other = if first.ip() == client(1) { "10.64.0.2" } else { "10.64.0.1" };
         let one = service("web").at("10.128.0.9").port(80).to(other, 8080).sticky(60);
         let web = Service::new(one.0, Some(&web));
-        assert_eq!(web.pick(Protocol::Tcp, 80, client(9)).unwrap().ip().to_string(), other);
+        assert_eq!(
+            web.pick(Protocol::Tcp, 80, client(9), |_| true).unwrap().ip().to_string(),
+            other
+        );
     }
 }

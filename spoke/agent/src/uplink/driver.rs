@@ -1,6 +1,7 @@
 //! One session after another: dial, greet, listen, beat, and wait with jitter before the next try.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use freewheel_link::backoff::Backoff;
@@ -217,6 +218,7 @@ impl Driver {
                 Some(Effect::Welcome(welcome)) => {
                     info!(epoch = welcome.epoch, "in session with the hub");
                     self.shared.state.lock().up = Some(Instant::now());
+                    self.shared.sessions.fetch_add(1, Ordering::Relaxed);
                     self.shared.link.send_replace(Some(link.clone()));
                     Input::Connected(true)
                 }

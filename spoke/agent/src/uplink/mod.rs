@@ -83,6 +83,8 @@ struct Shared {
     news: Notify,
     /// The connection of the session that is up.
     link: watch::Sender<Option<Arc<dyn Transport>>>,
+    /// Sessions that came up since the start.
+    sessions: AtomicU64,
     /// Datagrams of pods that the link did not take.
     lost: AtomicU64,
 }
@@ -90,7 +92,13 @@ struct Shared {
 impl Default for Shared {
     fn default() -> Self {
         let link = watch::Sender::new(None);
-        Self { state: Mutex::default(), news: Notify::new(), link, lost: AtomicU64::new(0) }
+        Self {
+            state: Mutex::default(),
+            news: Notify::new(),
+            link,
+            sessions: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+        }
     }
 }
 
@@ -120,6 +128,23 @@ impl Handle {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.shared.link.borrow().is_some()
+    }
+
+    /// The number of the session that is up; no later one has it.
+    #[must_use]
+    pub fn session(&self) -> Option<u64> {
+        self.is_up().then(|| self.shared.sessions.load(Ordering::Relaxed))
+    }
+
+    /// Resolves when the session that is up has ended, or the next one when none is up.
+    pub fn outage(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut link = self.shared.link.subscribe();
+        async move {
+            // An error says that the uplink itself is gone.
+            if link.wait_for(Option::is_some).await.is_ok() {
+                let _ = link.wait_for(Option::is_none).await;
+            }
+        }
     }
 
     /// Sends a pod's datagram to a pod elsewhere, or drops it: without a session, on a full link, and when

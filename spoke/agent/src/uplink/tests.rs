@@ -188,11 +188,18 @@ async fn a_lost_session_is_made_again_and_offline_reports_are_the_agents_to_repe
     let mut bench = start(vec![second, first]);
     drop(welcome(&first_hub).await);
     assert!(matches!(input(&mut bench).await, Input::Connected(true)));
+    assert_eq!(bench.handle.session(), Some(1));
+    let outage = bench.handle.outage();
     first_hub.close(0, "gone");
+    soon(outage).await;
+    assert_eq!(bench.handle.session(), None);
     assert!(matches!(input(&mut bench).await, Input::Connected(false)));
     bench.handle.report(stamp(1), Report::Node(node()));
     let (_send, mut recv) = welcome(&second_hub).await;
     assert!(matches!(input(&mut bench).await, Input::Connected(true)));
+    assert_eq!(bench.handle.session(), Some(2));
+    let outage = timeout(Duration::from_millis(1), bench.handle.outage()).await;
+    assert!(outage.is_err(), "this session is up");
     bench.handle.report(stamp(2), Report::Node(node()));
     let heard: SpokeToHub = soon(recv.next()).await.unwrap().unwrap();
     assert!(matches!(heard, SpokeToHub::Report { stamp: s, .. } if s == stamp(2)));

@@ -1,10 +1,10 @@
 //! The pod network's promises, from one pod's point of view.
 
 mod doors;
+mod reach;
 
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -394,47 +394,6 @@ async fn a_pod_on_another_node_is_reached_through_the_link() {
     assert_eq!(nobody.err(), Some(NetError::Refused));
     let nobody = client.connect(None, at("10.64.1.9:80")).done().await;
     assert_eq!(nobody.err(), Some(NetError::Unreachable));
-}
-
-/// A way to other nodes that leads nowhere: at once, or without a word.
-struct Severed {
-    silent: bool,
-    dials: AtomicUsize,
-}
-
-impl Remote for Severed {
-    fn connect(
-        &self,
-        _: &ClusterName,
-        _: SocketAddr,
-        _: SocketAddr,
-    ) -> futures::future::BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
-        self.dials.fetch_add(1, Ordering::Relaxed);
-        if self.silent {
-            return futures::future::pending().boxed();
-        }
-        async { Err(NetError::Unreachable) }.boxed()
-    }
-}
-
-#[tokio::test]
-async fn a_service_goes_on_with_the_pods_here_when_no_way_leads_to_the_others() {
-    for silent in [false, true] {
-        let here = fabric();
-        let severed = Arc::new(Severed { silent, dials: AtomicUsize::new(0) });
-        here.set_remote(severed.clone());
-        let (web, client) = (add(&here, "web", "10.64.0.1"), add(&here, "client", "10.64.0.2"));
-        echo(&web, 80);
-        let both = service("web").at("10.128.0.9").port(80).to("10.64.1.1", 80).to("10.64.0.1", 80);
-        let spec = both.sticky(60).0;
-        here.set_service(&ClusterName::root(), "default", "web", Some(spec));
-        for _ in 0..6 {
-            let conn = client.connect(None, at("10.128.0.9:80")).done().await.unwrap();
-            assert_eq!(conn.peer, at("10.128.0.9:80"));
-            assert_eq!(ask(conn.into_io(), "near").await, "near");
-        }
-        assert_eq!(severed.dials.load(Ordering::Relaxed), 1, "the first client alone waits");
-    }
 }
 
 #[tokio::test]
