@@ -23,15 +23,19 @@ const REBUILT: usize = 8;
 pub(crate) struct Board {
     state: ArcSwap<State>,
     ring: RwLock<Ring>,
+    /// As the ring's, to be looked at without its lock.
+    published: AtomicU64,
     rebuilt: Mutex<VecDeque<Arc<State>>>,
 }
 
 impl Board {
     pub(crate) fn new(state: State, limits: Limits) -> Arc<Self> {
         let ring = Ring::new(state.revision, limits);
+        let published = AtomicU64::new(state.revision);
         Arc::new(Self {
             state: ArcSwap::from_pointee(state),
             ring: RwLock::new(ring),
+            published,
             rebuilt: Mutex::default(),
         })
     }
@@ -47,7 +51,9 @@ impl Board {
         let revision = state.revision;
         let mut ring = self.ring.write();
         self.state.store(Arc::new(state));
-        ring.publish(revision, events)
+        let calls = ring.publish(revision, events);
+        self.published.store(revision, Ordering::Release);
+        calls
     }
 
     /// The state at a revision that the ring still reaches.
@@ -96,7 +102,7 @@ impl Board {
         let (number, stands) = self.ring.write().join(readings, after, &bell)?;
         let board = Arc::clone(self);
         let seen = AtomicU64::new(after);
-        Ok(Box::new(Watcher { board, stands, number, bell, seen, caught_up: false }))
+        Ok(Box::new(Watcher { board, stands, number, bell, seen }))
     }
 }
 
@@ -107,24 +113,19 @@ struct Watcher {
     number: u64,
     bell: Arc<Bell>,
     seen: AtomicU64,
-    /// It has read everything that was published. Whatever is published after that rings the bell.
-    caught_up: bool,
 }
 
 impl Watch for Watcher {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<Event>, Compacted>> {
         loop {
-            if self.caught_up && !self.bell.heard(cx) {
+            let seen = *self.seen.get_mut();
+            // Who has read everything reads again when called. What is published is also found
+            // before the call, which comes a moment later: whoever wrote it may be looking.
+            let caught_up = self.board.published.load(Ordering::Acquire) <= seen;
+            if caught_up && !self.bell.heard(cx) {
                 return Poll::Pending;
             }
-            self.caught_up = false;
-            let seen = *self.seen.get_mut();
-            let read = {
-                let ring = self.board.ring.read();
-                let read = ring.read(&self.stands, seen)?;
-                self.caught_up = ring.published() <= read.upto;
-                read
-            };
+            let read = self.board.ring.read().read(&self.stands, seen)?;
             *self.seen.get_mut() = read.upto;
             if !read.events.is_empty() {
                 return Poll::Ready(Ok(read.events));
@@ -147,5 +148,37 @@ impl Watch for Watcher {
 impl Drop for Watcher {
     fn drop(&mut self) {
         self.board.ring.write().leave(&self.stands, self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::Stored;
+    use freewheel_hub_api::object::{Key, Object, Resource};
+    use freewheel_link::names::ClusterName;
+
+    #[test]
+    fn what_is_published_is_found_before_the_call() {
+        let board = Board::new(State::default(), Limits::default());
+        let mut watch = board.watch(Vec::new(), 0).unwrap();
+        let mut nobody = Context::from_waker(Waker::noop());
+        assert!(watch.poll_next(&mut nobody).is_pending());
+        let key = Key::new(&Resource::new("", "pods"), &ClusterName::root(), "default", "a");
+        let body = serde_json::json!({"metadata": {"name": "a"}});
+        let object = Object::from_value(body, std::collections::BTreeMap::new()).unwrap();
+        let stored = Arc::new(Stored { key, object, revision: 1, created: 1 });
+        let event = Event { revision: 1, now: Some(stored), before: None };
+        let mut state = State::default();
+        state.revision = 1;
+        state.apply(&event);
+        let calls = board.publish(state, &[event]);
+        let found = watch.poll_next(&mut nobody);
+        assert!(matches!(found, Poll::Ready(Ok(events)) if events.len() == 1));
+        assert!(watch.poll_next(&mut nobody).is_pending());
+        drop(calls);
+        assert!(watch.poll_next(&mut nobody).is_pending(), "and not a second time");
     }
 }
