@@ -194,7 +194,8 @@ pub trait Snapshot: Send + Sync {
 #[async_trait]
 pub trait Watch: Send {
     /// The next events, all of one or more whole revisions, never empty; `Err` when the watcher fell so
-    /// far behind that they are no longer kept. The task that polled last is woken.
+    /// far behind that they are no longer kept. Whatever was published before the call is found; else the
+    /// task that polled last is woken.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<Event>, Compacted>>;
     /// The same, to be awaited. Cancel safe.
     async fn next(&mut self) -> Result<Vec<Event>, Compacted> {
