@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use freewheel_link::quic::{Dialer, Endpoint, Socket};
+use freewheel_link::quic::{ClientTls, Dialer, Endpoint, Socket};
 use freewheel_link::transport::{Closed, DialError, Transport as _, code};
 
 use crate::identity::{self, Identity};
@@ -36,7 +36,13 @@ pub(crate) fn run(options: &cli::Doctor) -> Result<bool, Box<dyn Error>> {
             findings.push(("dns", runtime.block_on(dns(&identity.hub))));
             findings.push(("udp", runtime.block_on(udp(&identity))));
         }
-        Ok(None) => findings.push(("certificate", unjoined())),
+        Ok(None) => {
+            findings.push(("certificate", unjoined()));
+            if let Some(hub) = identity::asked(&options.data) {
+                findings.push(("dns", runtime.block_on(dns(&hub))));
+                findings.push(("udp", runtime.block_on(udp_of_a_stranger(&hub))));
+            }
+        }
         Err(error) => findings.push((
             "certificate",
             Bad(crate::chain(&error), "follow the message, or join again".to_owned()),
@@ -140,25 +146,12 @@ async fn dns(hub: &str) -> Finding {
 }
 
 async fn udp(identity: &Identity) -> Finding {
-    let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
-    let (endpoint, tls) = match (Endpoint::spoke(Socket::Bind(any)), identity.tls()) {
-        (Ok(endpoint), Ok(tls)) => (endpoint, tls),
-        (Err(error), _) => {
-            return Bad(format!("no UDP socket: {error}"), "check the firewall".to_owned());
-        }
-        (_, Err(_)) => return Bad("no usable certificate".to_owned(), "see above".to_owned()),
+    let Ok(tls) = identity.tls() else {
+        return Bad("no usable certificate".to_owned(), "see above".to_owned());
     };
     let hub = &identity.hub;
-    // The handshake alone: nothing is said, so a running session is not disturbed.
-    match Dialer::new(endpoint, hub.clone(), tls).connect().await {
-        Ok(link) => {
-            link.close(code::STOPPING, "doctor");
-            Good(format!("{hub} answers"))
-        }
-        Err(DialError::Connect { closed: Closed::TimedOut, .. }) => Bad(
-            format!("{hub} does not answer over UDP"),
-            "start the hub, check its --link address, and let UDP to that port out".to_owned(),
-        ),
+    match shake(hub, tls).await {
+        Ok(finding) => finding,
         Err(error @ DialError::WrongHub { .. }) => Bad(
             crate::chain(&error),
             "another hub answers there: correct --hub, or join anew".to_owned(),
@@ -167,6 +160,43 @@ async fn udp(identity: &Identity) -> Finding {
             crate::chain(&error),
             "check that the cluster is accepted: `kubectl get managedclusters`".to_owned(),
         ),
+    }
+}
+
+/// A hub that shows its certificate, whoever signed that, answers.
+async fn udp_of_a_stranger(hub: &str) -> Finding {
+    let Ok(tls) = identity::stranger() else {
+        return Bad("no TLS".to_owned(), "reinstall the spoke".to_owned());
+    };
+    match shake(hub, tls).await {
+        Ok(finding) => finding,
+        Err(DialError::WrongHub { .. }) => Good(format!("{hub} answers")),
+        Err(error) => {
+            Bad(crate::chain(&error), "check --hub: HOST:PORT of the hub's --link".to_owned())
+        }
+    }
+}
+
+/// The handshake alone: nothing is said, so a running session is not disturbed.
+async fn shake(hub: &str, tls: ClientTls) -> Result<Finding, DialError> {
+    let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+    let endpoint = match Endpoint::spoke(Socket::Bind(any)) {
+        Ok(endpoint) => endpoint,
+        Err(error) => {
+            let step = "check the firewall".to_owned();
+            return Ok(Bad(format!("no UDP socket: {error}"), step));
+        }
+    };
+    match Dialer::new(endpoint, hub.to_owned(), tls).connect().await {
+        Ok(link) => {
+            link.close(code::STOPPING, "doctor");
+            Ok(Good(format!("{hub} answers")))
+        }
+        Err(DialError::Connect { closed: Closed::TimedOut, .. }) => Ok(Bad(
+            format!("{hub} does not answer over UDP"),
+            "start the hub, check its --link address, and let UDP to that port out".to_owned(),
+        )),
+        Err(error) => Err(error),
     }
 }
 

@@ -21,7 +21,7 @@ use freewheel_link::join::Token;
 use freewheel_link::names::ClusterName;
 use freewheel_link::quic::{ClientTls, Dialer, Endpoint};
 use freewheel_link::tls::{self, Credentials, FloorClock, TlsError};
-use freewheel_link::transport::DialError;
+use freewheel_link::transport::{Closed, DialError};
 use freewheel_spoke_agent::uplink::join::{Ask, Identity as Given, NoIdentity, join};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tracing::info;
@@ -56,6 +56,11 @@ pub(crate) enum IdentityError {
     Key(#[source] rcgen::Error),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error(
+        "no answer over UDP from {hub}: see that the hub runs and listens there (its --link), and that every \
+         firewall on the way lets UDP to that port through; `spoke doctor --data {data}` looks again"
+    )]
+    Silent { hub: String, data: String },
     #[error("cannot reach the hub to join")]
     Dial(#[source] DialError),
     #[error("cannot join")]
@@ -156,7 +161,13 @@ pub(crate) async fn enrol(
     let client = tls::join_client(joining.ca_hash, Arc::new(FloorClock { floor: BUILT }))?;
     let dialer = Dialer::new(endpoint.clone(), joining.hub.clone(), ClientTls::new(client)?);
     info!(hub = joining.hub, cluster = %joining.name, "joining");
-    let link = dialer.connect().await.map_err(IdentityError::Dial)?;
+    // The doctor of a device that comes no further looks there.
+    write_whole(&dir.join("hub"), joining.hub.as_bytes())
+        .map_err(|source| IdentityError::Files { dir: dir.clone(), source })?;
+    let link = match dialer.connect().await {
+        Ok(link) => link,
+        Err(error) => return Err(no_link(error, &joining.hub, data).await),
+    };
     let ask = Ask {
         token: joining.token,
         csr: signing_request(&joining.name, &key).map_err(IdentityError::Key)?,
@@ -170,6 +181,30 @@ pub(crate) async fn enrol(
     keep(&dir, &given, &joining.hub).map_err(|source| IdentityError::Files { dir, source })?;
     info!(cluster = %given.cluster, "joined");
     load(data)?.ok_or_else(|| IdentityError::Damaged(home(data)))
+}
+
+/// Where a device that has not joined yet has looked for its hub.
+pub(crate) fn asked(data: &Path) -> Option<String> {
+    fs::read_to_string(home(data).join("hub")).ok()
+}
+
+/// TLS for a handshake that shows whether anybody is there, and trusts nobody.
+pub(crate) fn stranger() -> Result<ClientTls, TlsError> {
+    ClientTls::new(tls::join_client(Digest::of(b""), Arc::new(FloorClock { floor: BUILT }))?)
+}
+
+/// Silence has a next step of its own.
+async fn no_link(error: DialError, hub: &str, data: &Path) -> IdentityError {
+    if !matches!(error, DialError::Connect { closed: Closed::TimedOut, .. }) {
+        return IdentityError::Dial(error);
+    }
+    // Of a name, also what it stands for here: that may be what is wrong.
+    let found = tokio::net::lookup_host(hub).await.ok().and_then(|mut all| all.next());
+    let hub = match found.map(|address| address.to_string()) {
+        Some(address) if address != hub => format!("{hub} ({address})"),
+        _ => hub.to_owned(),
+    };
+    IdentityError::Silent { hub, data: data.display().to_string() }
 }
 
 /// The device's key, made when there is none.
@@ -236,6 +271,23 @@ mod tests {
         assert_eq!(load(data.path()).unwrap().unwrap().hub, "other:1");
         fs::remove_file(dir.join("fleet-root")).unwrap();
         assert!(matches!(load(data.path()), Err(IdentityError::Damaged(_))));
+    }
+
+    #[tokio::test]
+    async fn who_hears_nothing_from_the_hub_is_told_what_to_look_at() {
+        let hub = "127.0.0.1:6444".to_owned();
+        let silence = DialError::Connect { host: hub.clone(), closed: Closed::TimedOut };
+        let said = no_link(silence, &hub, Path::new("/data")).await.to_string();
+        for part in ["over UDP from 127.0.0.1:6444:", "firewall", "spoke doctor --data /data"] {
+            assert!(said.contains(part), "{said}");
+        }
+        let named = DialError::Connect { host: "localhost:1".into(), closed: Closed::TimedOut };
+        let said = no_link(named, "localhost:1", Path::new("/data")).await.to_string();
+        assert!(
+            said.contains("localhost:1 (127.0.0.1:1)") || said.contains("localhost:1 ([::1]:1)")
+        );
+        let refused = DialError::Connect { host: hub.clone(), closed: Closed::Here };
+        assert!(matches!(no_link(refused, &hub, Path::new("/")).await, IdentityError::Dial(_)));
     }
 
     #[test]
