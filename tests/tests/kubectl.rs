@@ -33,11 +33,13 @@ fn nodes_and_clusters(fleet: &Fleet, kubectl: &Kubectl) {
         "NAME STATUS ROLES AGE VERSION INTERNAL-IP EXTERNAL-IP OS-IMAGE KERNEL-VERSION CONTAINER-RUNTIME"
     );
     assert_eq!(table.column("NAME"), ["pi-1", "pi-2"]);
+    let server = kubectl.run(&["version", "-o", "json"]);
+    let server: serde_json::Value = serde_json::from_str(&server).expect("JSON");
     for node in ["pi-1", "pi-2"] {
         assert_eq!(table.cell(node, "STATUS"), "Ready", "{nodes}");
         assert_eq!(table.cell(node, "ROLES"), "spoke", "{nodes}");
         assert_eq!(table.cell(node, "INTERNAL-IP"), fleet.address(node).to_string(), "{nodes}");
-        assert!(table.cell(node, "VERSION").starts_with("v1."), "{nodes}");
+        assert_eq!(server["serverVersion"]["gitVersion"], table.cell(node, "VERSION"), "{nodes}");
         assert!(table.cell(node, "CONTAINER-RUNTIME").starts_with("wasmtime://"), "{nodes}");
     }
     let clusters = kubectl.run(&["get", "managedclusters"]);
@@ -49,6 +51,9 @@ fn nodes_and_clusters(fleet: &Fleet, kubectl: &Kubectl) {
     for (head, cell) in [("HUB ACCEPTED", "true"), ("JOINED", "True"), ("AVAILABLE", "True")] {
         assert_eq!(table.column(head), [cell, cell], "{clusters}");
     }
+    let own = format!("https://127.0.0.1:{}/clusters/pi-1", fleet.api_port());
+    assert_eq!(table.cell("pi-1", "MANAGED CLUSTER URLS"), own, "{clusters}");
+    missing_clusters(fleet, kubectl);
     let described = kubectl.run(&["describe", "node", "pi-1"]);
     has(&described, &["Capacity:", "Allocatable:", "Ready", "Addresses:", "System Info:"]);
     has(&described, &["HolderIdentity:  pi-1", "RenewTime:       "]);
@@ -72,6 +77,21 @@ fn create_and_look(fleet: &Fleet, kubectl: &Kubectl) {
     where_they_run(fleet, kubectl, &pods);
     described(kubectl, pods[0]);
     watched(fleet, kubectl, &pods);
+}
+
+/// A name that no cluster has is told once and by name, whatever is asked for.
+fn missing_clusters(fleet: &Fleet, kubectl: &Kubectl) {
+    let nowhere = fleet.kubectl_of("pi-77");
+    for arguments in [&["get", "pods"][..], &["get", "deploy", "web"], &["create", "ns", "a"]] {
+        let said = nowhere.fails(arguments);
+        assert_eq!(said.matches("\"pi-77\" not found").count(), 1, "{arguments:?}: {said}");
+        assert!(said.contains("there is no cluster of this name here"), "{arguments:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{arguments:?}: {said}");
+    }
+    let output = fleet.try_hub_cli(&["get", "kubeconfig", "--cluster", "pi-77"]);
+    assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+    has(&String::from_utf8_lossy(&output.stderr), &["there is no cluster \"pi-77\"", "pi-1, pi-2", "kubectl get managedclusters"]);
+    assert!(!kubectl.run(&["get", "managedclusters"]).contains("pi-77"));
 }
 
 /// Waits for the end of a roll-out and gives the last line about it.
