@@ -168,9 +168,9 @@ impl Shared {
             return Ok(answer);
         }
         match answer {
-            Err(
-                CommitError::TooLarge(_) | CommitError::Unavailable(_) | CommitError::Stopped,
-            ) => Ok(answer),
+            Err(CommitError::TooLarge(_) | CommitError::Unavailable(_) | CommitError::Stopped) => {
+                Ok(answer)
+            }
             Err(CommitError::Unmet { found: Some(ref found), .. }) => {
                 let same = durable.find(&found.key).is_some_and(|now| Arc::ptr_eq(now, found));
                 if same { Ok(answer) } else { Err(answer) }
