@@ -2,14 +2,18 @@
 //!
 //! All data stays under `target/up`; a second `up` goes on from there.
 
+mod state;
+
 use std::fs::File;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::command::{Stop, output, root, run as run_command, target};
 use crate::{build_binaries, guests, kubectl};
@@ -27,6 +31,10 @@ pub struct Options {
     #[arg(long, hide = true)]
     once: bool,
 }
+
+/// Where the example behind a NodePort is asked.
+const FIRST_SPOKE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+const NODE_PORT: u16 = 30080;
 
 /// How long anything may take before `up` gives up and says where to look.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -86,6 +94,9 @@ struct Demo {
     kubeconfig: PathBuf,
     kubectl: PathBuf,
     stop: mpsc::Receiver<()>,
+    /// What the store says of earlier lives counts for nothing.
+    since: Timestamp,
+    spokes: Vec<String>,
 }
 
 /// Brings everything up and waits.
@@ -109,6 +120,8 @@ pub fn run(options: &Options) -> Result<(), Stop> {
         data,
         kubectl: kubectl::find()?,
         stop,
+        since: Timestamp::now(),
+        spokes: (1..=options.spokes).map(|index| format!("pi-{index}")).collect(),
     };
     let mut fleet = Fleet { children: Vec::new() };
     let no_room = || Stop("--port must leave room for the port after it".into());
@@ -117,8 +130,9 @@ pub fn run(options: &Options) -> Result<(), Stop> {
     for index in 1..=options.spokes {
         demo.spoke(&mut fleet, index, link)?;
     }
-    demo.nodes_ready(&mut fleet, options.spokes)?;
-    demo.examples(&mut fleet, &modules)?;
+    demo.nodes_ready(&mut fleet)?;
+    demo.examples(&modules)?;
+    demo.pods_answer(&mut fleet)?;
     demo.tell();
     if options.once {
         return Ok(());
@@ -190,17 +204,30 @@ impl Demo {
         fleet.start(&name, &mut command, &self.data)
     }
 
-    fn nodes_ready(&self, fleet: &mut Fleet, spokes: u8) -> Result<(), Stop> {
-        self.until(fleet, "all nodes are Ready", |demo| {
-            let path =
-                "{range .items[*]}{.status.conditions[?(@.type==\"Ready\")].status}{\"\\n\"}{end}";
-            let ready = demo.kubectl(&["get", "nodes", "-o", &format!("jsonpath={path}")]).ok()?;
-            (usize::from(spokes) <= ready.lines().filter(|line| *line == "True").count())
-                .then_some(())
+    fn nodes_ready(&self, fleet: &mut Fleet) -> Result<(), Stop> {
+        self.until(fleet, "all nodes are connected and Ready", |demo| {
+            let nodes = demo.objects(&["nodes"])?;
+            let asked = Timestamp::now();
+            let leases = demo.objects(&["leases", "-n", "kube-node-lease"])?;
+            let here = |name: &String| {
+                state::is_ready(&nodes, name) && state::is_here(&leases, name, asked)
+            };
+            demo.spokes.iter().all(here).then_some(())
         })
     }
 
-    fn examples(&self, fleet: &mut Fleet, modules: &Path) -> Result<(), Stop> {
+    fn pods_answer(&self, fleet: &mut Fleet) -> Result<(), Stop> {
+        self.until(fleet, "all pods run and are Ready", |demo| {
+            let pods = demo.objects(&["pods"])?;
+            state::pods_run(&pods, &demo.spokes, demo.since).then_some(())
+        })?;
+        let address = SocketAddr::from((FIRST_SPOKE, NODE_PORT));
+        self.until(fleet, &format!("http://{address}/ answers"), |_| {
+            state::answers(address).then_some(())
+        })
+    }
+
+    fn examples(&self, modules: &Path) -> Result<(), Stop> {
         for (file, image) in [
             ("hello-http", "hello-http:v1"),
             ("web-with-sidecar", "web-with-sidecar:v1"),
@@ -218,14 +245,7 @@ impl Demo {
                 .args(["apply", "-f"])
                 .arg(&examples)
                 .env("KUBECONFIG", &self.kubeconfig),
-        )?;
-        self.until(fleet, "all pods are Ready", |demo| {
-            let path =
-                "{range .items[*]}{.status.conditions[?(@.type==\"Ready\")].status}{\"\\n\"}{end}";
-            let ready = demo.kubectl(&["get", "pods", "-o", &format!("jsonpath={path}")]).ok()?;
-            let lines: Vec<&str> = ready.lines().collect();
-            (!lines.is_empty() && lines.iter().all(|line| *line == "True")).then_some(())
-        })
+        )
     }
 
     fn tell(&self) {
@@ -234,7 +254,7 @@ impl Demo {
         println!("  kubectl get nodes -o wide          # your spokes, Ready");
         println!("  kubectl get deploy,pods,svc        # the examples, each READY n/n");
         println!(
-            "  curl http://127.0.0.11:30080/      # hello from hello-http-…: a Wasm pod, through a NodePort"
+            "  curl http://{FIRST_SPOKE}:{NODE_PORT}/      # hello from hello-http-…: a Wasm pod, through a NodePort"
         );
         println!("\nCtrl-C stops everything.");
     }
@@ -272,6 +292,13 @@ impl Demo {
 
     fn kubectl(&self, arguments: &[&str]) -> Result<String, Stop> {
         output(Command::new(&self.kubectl).args(arguments).env("KUBECONFIG", &self.kubeconfig))
+    }
+
+    /// What kubectl gets, if it gets anything.
+    fn objects(&self, what: &[&str]) -> Option<Value> {
+        let mut arguments = vec!["get", "-o", "json"];
+        arguments.extend(what);
+        serde_json::from_str(&self.kubectl(&arguments).ok()?).ok()
     }
 
     fn hub_cli(&self, arguments: &[&str]) -> Result<String, Stop> {
