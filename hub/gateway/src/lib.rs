@@ -40,8 +40,8 @@ mod session;
 mod streams;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use freewheel_hub_api::images::Images;
