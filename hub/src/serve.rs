@@ -216,10 +216,7 @@ impl Hub {
         announce::write(&self.objects, &self.names.link).await.map_err(ServeError::Announce)?;
         self.write_kubeconfig(&options.data)?;
         signs.bootstrap.set(true);
-        if let Some(doubt) = &self.names.doubt {
-            warn!("{doubt}");
-        }
-        info!(api = self.names.api, link = self.names.link, "hub is ready");
+        self.names.say();
         let outcome = tokio::select! {
             () = signals.next() => Ok(()),
             lost = parts.first() => Err(lost),

@@ -8,6 +8,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
+use tracing::{info, warn};
+
 use super::{KUBERNETES_SERVICE, ServeError};
 use crate::cli::ServeOptions;
 
@@ -24,12 +26,20 @@ pub(super) struct Names {
     /// `HOST:PORT` of the link.
     pub(super) link: String,
     /// Why others may not reach it like this.
-    pub(super) doubt: Option<String>,
+    doubt: Option<String>,
 }
 
 impl Names {
     pub(super) fn new(options: &ServeOptions) -> Result<Self, ServeError> {
         Self::with(options, outward())
+    }
+
+    /// Tells the log that the hub can be reached, and how.
+    pub(super) fn say(&self) {
+        if let Some(doubt) = &self.doubt {
+            warn!("{doubt}");
+        }
+        info!(api = self.api, link = self.link, "hub is ready");
     }
 
     /// `outward` is this machine's address towards others, where it has one.
