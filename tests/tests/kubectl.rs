@@ -90,7 +90,10 @@ fn missing_clusters(fleet: &Fleet, kubectl: &Kubectl) {
     }
     let output = fleet.try_hub_cli(&["get", "kubeconfig", "--cluster", "pi-77"]);
     assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
-    has(&String::from_utf8_lossy(&output.stderr), &["there is no cluster \"pi-77\"", "pi-1, pi-2", "kubectl get managedclusters"]);
+    has(
+        &String::from_utf8_lossy(&output.stderr),
+        &["there is no cluster \"pi-77\"", "pi-1, pi-2", "kubectl get managedclusters"],
+    );
     assert!(!kubectl.run(&["get", "managedclusters"]).contains("pi-77"));
 }
 
