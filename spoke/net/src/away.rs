@@ -1,19 +1,19 @@
-//! Endpoints on other nodes that were not reached just now.
+//! Pods on other nodes that were not reached just now, on whatever port.
 //!
 //! Guarantees: what was noted lasts [`AWAY`] and no longer than the link that it was noted on, so a new link
-//! starts without prejudice; there are never more notes than endpoints that were tried in that time.
+//! starts without prejudice; there are never more notes than pods that were tried in that time.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// How long an endpoint that was not reached is passed over while there are others.
+/// How long a pod that was not reached is passed over while there are others.
 const AWAY: Duration = Duration::from_secs(5);
 
-/// What is known of an endpoint.
+/// What is known of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Doubt {
     /// It lets clients wait: new ones go elsewhere, flows stay.
@@ -30,7 +30,7 @@ struct Note {
 
 /// The notes of one realm.
 #[derive(Default)]
-pub(crate) struct Away(Mutex<HashMap<SocketAddr, Note>>);
+pub(crate) struct Away(Mutex<HashMap<IpAddr, Note>>);
 
 impl Away {
     /// Notes how an endpoint was met over this link.
@@ -38,13 +38,13 @@ impl Away {
         let since = Instant::now();
         let mut notes = self.0.lock();
         notes.retain(|_, note| note.link == link && since.duration_since(note.since) < AWAY);
-        notes.insert(endpoint, Note { since, link, doubt });
+        notes.insert(endpoint.ip(), Note { since, link, doubt });
     }
 
     /// What speaks against this endpoint over this link.
     pub(crate) fn doubt(&self, endpoint: SocketAddr, link: u64) -> Option<Doubt> {
         let notes = self.0.lock();
-        let note = notes.get(&endpoint)?;
+        let note = notes.get(&endpoint.ip())?;
         (note.link == link && note.since.elapsed() < AWAY).then_some(note.doubt)
     }
 }

@@ -115,7 +115,7 @@ impl Fabric {
         // Only what is here: a tunnel that led on to a third node could go round in circles.
         let pod = self.realm(realm).pod_at(to.ip()).ok_or(NetError::Unreachable)?;
         let conn = pod.take(outside(from), to, to)?;
-        self.shared.bridge(conn, stream, self.shared.outage(), ());
+        self.shared.bridge(conn, stream, self.shared.outage());
         Ok(())
     }
 

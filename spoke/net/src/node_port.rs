@@ -26,7 +26,7 @@ use crate::conn::{Conn, Side};
 use crate::error::NetError;
 use crate::node_port_udp;
 use crate::realm::Realm;
-use crate::remote::Shared;
+use crate::remote::{self, Ended, Shared};
 
 /// Connections that one door carries at a time; more wait in the kernel.
 const MAX_CONNECTIONS: usize = 4096;
@@ -282,7 +282,7 @@ async fn serve_tcp(way: &Arc<Way>, listener: &TcpListener) {
             () = way.closed.cancelled() => return,
             accepted = accept => accepted,
         };
-        let (stream, peer) = match accepted {
+        let (mut stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, or a client that was gone already: the door itself is sound.
@@ -296,10 +296,18 @@ async fn serve_tcp(way: &Arc<Way>, listener: &TcpListener) {
         let carry = async move {
             // Small answers go out at once; failing to say so costs latency only.
             let _ = stream.set_nodelay(true);
-            match connect(&way, peer).await {
-                Ok(conn) => way.shared.bridge(conn, stream, pending(), place),
-                Err(error) => tracing::debug!(port = way.door.port, %peer, %error, "no pod for it"),
+            let ended = match connect(&way, peer).await {
+                Ok(conn) => remote::carry(conn, &mut stream, pending()).await,
+                Err(error) => {
+                    tracing::debug!(port = way.door.port, %peer, %error, "no pod for it");
+                    Ended::Broken
+                }
+            };
+            if ended == Ended::Broken {
+                // The client hears of it too: a plain end would say that this was all.
+                let _ = stream.set_zero_linger();
             }
+            drop(place);
         };
         shared.tasks.spawn_on(carry, &shared.runtime);
     }

@@ -226,7 +226,7 @@ impl Realm {
     pub(crate) fn join(&self, client: Side, seen: SocketAddr, to: SocketAddr, far: Far) -> Conn {
         let server = Side { address: to, waiting: Arc::default(), slot: None };
         let (near, server) = Conn::pair(client, seen, server);
-        self.shared.bridge(server, far.stream, far.outage, ());
+        self.shared.bridge(server, far.stream, far.outage);
         near
     }
 

@@ -1,6 +1,7 @@
 //! What all realms share: the way to other nodes, the DNS domain, and the tasks that carry bytes.
 
 use std::future::pending;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
@@ -97,28 +98,51 @@ impl Shared {
         self.remote().map_or_else(|| pending().boxed(), |remote| remote.outage())
     }
 
-    /// Carries bytes between a connection's end and a stream until both directions have ended, or until
-    /// `outage`: half of a stream may be silent for ever when its link has gone. `hold` is kept as long.
+    /// Carries bytes between a connection's end and a stream in a task of its own: see [`carry`].
     pub(crate) fn bridge(
         &self,
         end: Conn,
         mut stream: impl Stream,
         outage: impl Future<Output = ()> + Send + 'static,
-        hold: impl Send + 'static,
     ) {
-        let carry = async move {
-            let mut end = end.into_io();
-            let whole = tokio::select! {
-                biased;
-                copied = copy_bidirectional_with_sizes(&mut end, &mut stream, COPY, COPY) => copied.is_ok(),
-                () = outage => false,
-            };
-            if !whole {
-                // A broken stream must not look like a finished one to the pod.
-                end.reset();
-            }
-            drop(hold);
+        let bridge = async move {
+            carry(end, &mut stream, outage).await;
         };
-        self.tasks.spawn_on(carry, &self.runtime);
+        self.tasks.spawn_on(bridge, &self.runtime);
+    }
+}
+
+/// How the carrying of bytes ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Both sides have said all, or one of them does not listen any more.
+    Whole,
+    /// Something is missing.
+    Broken,
+}
+
+/// Carries bytes between a connection's end and a stream until both directions have ended, or until `outage`: half
+/// of a stream may be silent for ever when its link has gone.
+pub(crate) async fn carry(
+    end: Conn,
+    stream: &mut impl Stream,
+    outage: impl Future<Output = ()>,
+) -> Ended {
+    let mut end = end.into_io();
+    let copied = tokio::select! {
+        biased;
+        copied = copy_bidirectional_with_sizes(&mut end, stream, COPY, COPY) => copied,
+        () = outage => Err(ErrorKind::ConnectionReset.into()),
+    };
+    match copied {
+        Ok(_) => Ended::Whole,
+        Err(error) => {
+            // A broken stream must not look like a finished one to the pod.
+            end.reset();
+            match error.kind() {
+                ErrorKind::BrokenPipe => Ended::Whole,
+                _ => Ended::Broken,
+            }
+        }
     }
 }

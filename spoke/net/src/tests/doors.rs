@@ -119,6 +119,49 @@ async fn client(own: &str, door: SocketAddr) -> UdpSocket {
     socket
 }
 
+/// A way to other nodes that is known to be closed.
+struct Closed;
+
+impl Remote for Closed {
+    fn connect(
+        &self,
+        _: &ClusterName,
+        _: SocketAddr,
+        _: SocketAddr,
+    ) -> futures::future::BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
+        std::future::pending().boxed()
+    }
+
+    fn link(&self) -> Option<u64> {
+        None
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_a_node_port_is_told_when_no_pod_can_be_reached_or_its_pod_breaks_off() {
+    let fabric = fabric();
+    fabric.set_remote(Arc::new(Closed));
+    let port = free_port().await;
+    let web = || service("web").at("10.128.0.9").any_port(80, Protocol::Tcp, Some(port));
+    let root = ClusterName::root();
+    fabric.set_service(&root, "default", "web", Some(web().to("10.64.1.1", 80).0));
+    fabric.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
+    let dial = || async move { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok() };
+    let mut client = eventually(async || dial().await).await;
+    let told = client.read(&mut [0]).await.unwrap_err();
+    assert_eq!(told.kind(), std::io::ErrorKind::ConnectionReset);
+    let listener = add(&fabric, "web", "10.64.0.1").listen(at("0.0.0.0:80"), 16).unwrap();
+    let both = web().to("10.64.1.1", 80).to("10.64.0.1", 80).0;
+    fabric.set_service(&root, "default", "web", Some(both));
+    for _ in 0..4 {
+        let mut client = dial().await.unwrap();
+        let conn = listener.accept().await.unwrap();
+        conn.reset();
+        let told = client.read(&mut [0]).await.unwrap_err();
+        assert_eq!(told.kind(), std::io::ErrorKind::ConnectionReset);
+    }
+}
+
 /// Asks until something comes back, and answers with that.
 async fn answer(socket: &UdpSocket, text: &str) -> String {
     let mut buffer = [0; 64];
