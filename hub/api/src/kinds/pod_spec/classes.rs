@@ -233,10 +233,8 @@ pub const DOWNWARD_VOLUME: &[Field] =
     &[kept("defaultMode", DOWNWARD_MODE).unless(&["420"]), works("items")];
 
 /// EmptyDirVolumeSource.
-pub const EMPTY_DIR: &[Field] = &[
-    kept("medium", "directories are on the spoke's disk"),
-    works("sizeLimit"),
-];
+pub const EMPTY_DIR: &[Field] =
+    &[kept("medium", "directories are on the spoke's disk"), works("sizeLimit")];
 
 /// Affinity.
 pub const AFFINITY: &[Field] = &[
