@@ -3,6 +3,7 @@
 //! ```text
 //! engine      informer, queue, workers, the desk that controllers read and write at
 //! index       who belongs to whom, found without a walk over everything
+//! control     taking objects under control and letting them go
 //! deployment, replicaset    templates to pods
 //! endpoints   Services to EndpointSlices and Endpoints
 //! scheduler   pods to nodes
@@ -16,6 +17,7 @@
 //! Guarantees: every decision is a pure function of what was read at one revision; every run works
 //! after a restart, when nobody remembers what changed.
 
+mod control;
 pub mod deployment;
 pub mod endpoints;
 pub mod engine;

@@ -8,8 +8,9 @@ use serde_json::json;
 
 use super::observe::{REVISION, Scale, Set};
 use super::{Deployments, Run, revision, rolling, status};
+use crate::control::owner_reference;
 use crate::engine::Error;
-use crate::replicaset::{ends_with_namespace, owner_reference};
+use crate::replicaset::ends_with_namespace;
 
 impl Deployments {
     pub(super) async fn write_status(

@@ -28,14 +28,13 @@ use freewheel_hub_api::object::Key;
 use freewheel_hub_store::objects::Propagation;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use k8s_openapi::api::apps::v1::Deployment;
-use serde_json::{Value, json};
 
+use crate::control::{adopt, release};
 use crate::engine::desk::{everywhere, key as key_of, kind, typed};
 use crate::engine::{Controller, Desk, Error};
 use crate::index::{Indexes, Term, kin};
 use crate::pods::controller_of;
 use crate::replicaset::decide::{Claim, claim};
-use crate::replicaset::owner_reference;
 use crate::selector::Selector;
 use observe::{Scale, Set, Sets, Strategy, Wanted};
 
@@ -98,45 +97,18 @@ impl Deployments {
             match claim(controller_of(&set.stored), header.deleting, matches, uid, deleting) {
                 Claim::Mine => mine.push(Set::read(set.stored.clone())?),
                 Claim::Ignore => {}
-                Claim::Adopt => mine.extend(self.adopt(stored, &set.stored).await?),
-                Claim::Release => self.release(uid, &set.stored).await?,
+                Claim::Adopt => {
+                    let orphan = (self.sets, &*set.stored);
+                    let adopted = adopt(&self.desk, (self.deployments, stored), orphan).await;
+                    let adopted = adopted.map_err(Error::api("adopt a ReplicaSet"))?;
+                    mine.extend(adopted.map(Set::read).transpose()?);
+                }
+                Claim::Release => release(&self.desk, uid, (self.sets, &set.stored))
+                    .await
+                    .map_err(Error::api("release a ReplicaSet"))?,
             }
         }
         Ok(mine)
-    }
-
-    async fn adopt(&self, deployment: &Stored, set: &Stored) -> Result<Option<Set>, Error> {
-        if !self.desk.stays(deployment) {
-            return Ok(None);
-        }
-        let reference = owner_reference(self.deployments, deployment);
-        let adopted = self
-            .desk
-            .modify_at(self.sets, set, None, |mut value| {
-                match &mut value["metadata"]["ownerReferences"] {
-                    Value::Array(list) => list.push(reference.clone()),
-                    other => *other = json!([reference.clone()]),
-                }
-                Ok(value)
-            })
-            .await;
-        Set::read(adopted.map_err(Error::api("adopt a ReplicaSet"))?.stored).map(Some)
-    }
-
-    async fn release(&self, uid: &str, set: &Stored) -> Result<(), Error> {
-        let released = self
-            .desk
-            .modify(self.sets, &set.key, None, |mut value| {
-                if let Some(list) = value["metadata"]["ownerReferences"].as_array_mut() {
-                    list.retain(|o| o["uid"].as_str() != Some(uid));
-                }
-                Ok(value)
-            })
-            .await;
-        match released {
-            Err(gone) if gone.code == 404 => Ok(()),
-            other => other.map(|_| ()).map_err(Error::api("release a ReplicaSet")),
-        }
     }
 
     async fn read<'a>(&self, stored: &'a Stored, selector: &Selector) -> Result<Run<'a>, Error> {

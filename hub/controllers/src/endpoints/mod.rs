@@ -26,10 +26,10 @@ use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use k8s_openapi::api::core::v1::Service;
 use serde_json::json;
 
+use crate::control::owner_reference;
 use crate::engine::desk::{everywhere, key as key_of, kind, typed};
 use crate::engine::{Controller, Desk, Error, Pace};
 use crate::index::{Card, Hearing, Indexes, PodCard, Term};
-use crate::replicaset::owner_reference;
 use crate::selector::Selector;
 use facts::{Facts, facts_of};
 use slices::{MANAGED_BY, MANAGER, Present, SERVICE_NAME, Write};

@@ -23,8 +23,8 @@ use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
-use serde_json::{Value, json};
 
+use crate::control::{adopt, owner_reference, release};
 use crate::engine::desk::{everywhere, key as key_of, kind, typed};
 use crate::engine::{Controller, Desk, Error, Pace};
 use crate::index::{Card, Indexes, PodCard, Term, kin};
@@ -81,52 +81,21 @@ impl ReplicaSets {
                 Claim::Mine => mine.push(pod),
                 Claim::Ignore => {}
                 Claim::Adopt => {
-                    let adopted = self.adopt(stored, &pod.stored).await?;
-                    mine.extend(adopted.map(|stored| Arc::new(PodCard::read(stored))));
+                    match adopt(&self.desk, (self.sets, stored), (self.pods, &pod.stored)).await {
+                        Ok(adopted) => {
+                            mine.extend(adopted.map(|stored| Arc::new(PodCard::read(stored))));
+                        }
+                        // It changed or went meanwhile; its event brings this set back.
+                        Err(race) if race.code == 404 || race.code == 409 => {}
+                        Err(other) => return Err(Error::api("adopt a pod")(other)),
+                    }
                 }
-                Claim::Release => self.release(uid, &pod.stored).await?,
+                Claim::Release => release(&self.desk, uid, (self.pods, &pod.stored))
+                    .await
+                    .map_err(Error::api("release a pod"))?,
             }
         }
         Ok(mine)
-    }
-
-    async fn adopt(&self, set: &Stored, pod: &Stored) -> Result<Option<Arc<Stored>>, Error> {
-        if !self.desk.stays(set) {
-            return Ok(None);
-        }
-        let reference = owner_reference(self.sets, set);
-        let adopted = self
-            .desk
-            .modify_at(self.pods, pod, None, |mut value| {
-                match &mut value["metadata"]["ownerReferences"] {
-                    Value::Array(list) => list.push(reference.clone()),
-                    other => *other = json!([reference.clone()]),
-                }
-                Ok(value)
-            })
-            .await;
-        match adopted {
-            Ok(written) => Ok(Some(written.stored)),
-            // It changed or went meanwhile; its event brings this set back.
-            Err(race) if race.code == 404 || race.code == 409 => Ok(None),
-            Err(other) => Err(Error::api("adopt a pod")(other)),
-        }
-    }
-
-    async fn release(&self, uid: &str, pod: &Stored) -> Result<(), Error> {
-        let released = self
-            .desk
-            .modify(self.pods, &pod.key, None, |mut value| {
-                if let Some(list) = value["metadata"]["ownerReferences"].as_array_mut() {
-                    list.retain(|o| o["uid"].as_str() != Some(uid));
-                }
-                Ok(value)
-            })
-            .await;
-        match released {
-            Err(gone) if gone.code == 404 => Ok(()),
-            other => other.map(|_| ()).map_err(Error::api("release a pod")),
-        }
     }
 
     /// Creates in bursts of 1, 2, 4, …: a set that is refused is refused once, not 500 times.
@@ -250,14 +219,6 @@ impl ReplicaSets {
 /// Content can no longer be made because its namespace goes: nothing to tell anybody.
 pub(crate) fn ends_with_namespace(error: &ApiError) -> bool {
     error.code == 403 && error.message.contains("being terminated")
-}
-
-/// The reference by which an object controls what it makes.
-pub(crate) fn owner_reference(kind: &Kind, owner: &Stored) -> Value {
-    json!({
-        "apiVersion": kind.api_version(), "kind": kind.kind, "name": &*owner.key.name,
-        "uid": owner.object.header.uid, "controller": true, "blockOwnerDeletion": true,
-    })
 }
 
 #[async_trait]

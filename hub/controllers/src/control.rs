@@ -1,0 +1,66 @@
+//! Taking objects under control and letting them go.
+//!
+//! Guarantees: who is on its way out adopts nobody; an object is adopted only as it was read, and keeps its
+//! other owners.
+
+use std::sync::Arc;
+
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::kind::Kind;
+use freewheel_hub_store::Stored;
+use serde_json::{Value, json};
+
+use crate::engine::Desk;
+
+/// The reference of an object to its controller.
+pub(crate) fn owner_reference(kind: &Kind, owner: &Stored) -> Value {
+    json!({
+        "apiVersion": kind.api_version(), "kind": kind.kind, "name": &*owner.key.name,
+        "uid": owner.object.header.uid, "controller": true, "blockOwnerDeletion": true,
+    })
+}
+
+/// Makes the owner the orphan's controller; the orphan as it is then, `None` when the owner is on its way out.
+///
+/// # Errors
+/// 404 and 409 when the orphan went or changed meanwhile.
+pub(crate) async fn adopt(
+    desk: &Desk,
+    (owner_kind, owner): (&Kind, &Stored),
+    (kind, orphan): (&'static Kind, &Stored),
+) -> Result<Option<Arc<Stored>>, ApiError> {
+    if !desk.stays(owner) {
+        return Ok(None);
+    }
+    let reference = owner_reference(owner_kind, owner);
+    let adopted = desk
+        .modify_at(kind, orphan, None, |mut value| {
+            match &mut value["metadata"]["ownerReferences"] {
+                Value::Array(list) => list.push(reference.clone()),
+                other => *other = json!([reference.clone()]),
+            }
+            Ok(value)
+        })
+        .await;
+    adopted.map(|written| Some(written.stored))
+}
+
+/// Takes the owner with this UID off an object that is no longer its own; that it is gone is fine.
+pub(crate) async fn release(
+    desk: &Desk,
+    uid: &str,
+    (kind, object): (&'static Kind, &Stored),
+) -> Result<(), ApiError> {
+    let released = desk
+        .modify(kind, &object.key, None, |mut value| {
+            if let Some(list) = value["metadata"]["ownerReferences"].as_array_mut() {
+                list.retain(|o| o["uid"].as_str() != Some(uid));
+            }
+            Ok(value)
+        })
+        .await;
+    match released {
+        Err(gone) if gone.code == 404 => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
