@@ -1,8 +1,8 @@
 //! Pod addresses out of the ranges that the hub has leased to this spoke.
 //!
-//! Guarantees: no two pods of a realm have one address; the first address of a range (`.0`), `.1`, which is
-//! the realm's own on this spoke, and the last are never given; a released one comes
-//! back last, because peers remember it.
+//! Guarantees: no two pods of a realm have one address: who has a [`Lease`] has it alone, and gives it back once; the
+//! first address of a range (`.0`), `.1`, which is the realm's own on this spoke, and the last are never given; a
+//! released one comes back last, because peers remember it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -12,6 +12,21 @@ use freewheel_link::names::ClusterName;
 /// Addresses of all realms.
 #[derive(Debug, Default)]
 pub struct Addresses(BTreeMap<ClusterName, Realm>);
+
+/// One pod's address. It is nobody else's until it is given back, and whoever gives it back has it no more.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Lease {
+    realm: ClusterName,
+    ip: Ipv4Addr,
+}
+
+impl Lease {
+    /// The address.
+    #[must_use]
+    pub const fn ip(&self) -> Ipv4Addr {
+        self.ip
+    }
+}
 
 #[derive(Debug, Default)]
 struct Realm {
@@ -35,23 +50,24 @@ impl Addresses {
         }
     }
 
-    /// Marks an address as used: a pod kept it over the agent's restart.
-    pub fn hold(&mut self, realm: &ClusterName, ip: Ipv4Addr) {
-        let realm = self.0.entry(realm.clone()).or_default();
-        realm.used.insert(ip);
-        realm.last = realm.last.max(Some(ip));
+    /// Takes an address that a pod kept over the agent's restart; `None`: another pod has it.
+    pub fn hold(&mut self, realm: &ClusterName, ip: Ipv4Addr) -> Option<Lease> {
+        let known = self.0.entry(realm.clone()).or_default();
+        known.last = known.last.max(Some(ip));
+        known.used.insert(ip).then(|| Lease { realm: realm.clone(), ip })
     }
 
-    /// Gives an address back.
-    pub fn release(&mut self, realm: &ClusterName, ip: Ipv4Addr) {
-        if let Some(realm) = self.0.get_mut(realm) {
+    /// Takes an address back.
+    pub fn release(&mut self, lease: Lease) {
+        let Lease { realm, ip } = lease;
+        if let Some(realm) = self.0.get_mut(&realm) {
             realm.used.remove(&ip);
         }
     }
 
     /// Takes the next free address, or `None` when all leased ones are in use.
-    pub fn take(&mut self, realm: &ClusterName) -> Option<Ipv4Addr> {
-        let realm = self.0.get_mut(realm)?;
+    pub fn take(&mut self, of: &ClusterName) -> Option<Lease> {
+        let realm = self.0.get_mut(of)?;
         let free = |ip: &Ipv4Addr| !realm.used.contains(ip);
         let after = |ip: &Ipv4Addr| realm.last.is_none_or(|last| last < *ip);
         let ip = addresses(&realm.ranges)
@@ -59,7 +75,7 @@ impl Addresses {
             .or_else(|| addresses(&realm.ranges).find(free))?;
         realm.used.insert(ip);
         realm.last = Some(ip);
-        Some(ip)
+        Some(Lease { realm: of.clone(), ip })
     }
 }
 
@@ -82,21 +98,29 @@ mod tests {
         (addresses, realm)
     }
 
+    fn last(lease: &Option<Lease>) -> Option<u8> {
+        lease.as_ref().map(|lease| lease.ip().octets()[3])
+    }
+
     #[test]
     fn addresses_are_given_in_turn_and_come_back_last() {
         let (mut all, realm) = leased(29);
-        let mut take = || all.take(&realm).map(|ip| ip.octets()[3]);
-        assert_eq!([take(), take(), take()], [Some(2), Some(3), Some(4)]);
-        all.release(&realm, Ipv4Addr::new(10, 64, 3, 2));
-        let mut take = || all.take(&realm).map(|ip| ip.octets()[3]);
+        let first = all.take(&realm).unwrap();
+        assert_eq!(first.ip(), Ipv4Addr::new(10, 64, 3, 2));
+        let mut take = || last(&all.take(&realm));
+        assert_eq!([take(), take()], [Some(3), Some(4)]);
+        all.release(first);
+        let mut take = || last(&all.take(&realm));
         assert_eq!([take(), take(), take(), take()], [Some(5), Some(6), Some(2), None]);
     }
 
     #[test]
     fn a_kept_address_is_not_given_twice() {
         let (mut all, realm) = leased(24);
-        all.hold(&realm, Ipv4Addr::new(10, 64, 3, 9));
-        assert_eq!(all.take(&realm), Some(Ipv4Addr::new(10, 64, 3, 10)));
+        let kept = Ipv4Addr::new(10, 64, 3, 9);
+        assert!(all.hold(&realm, kept).is_some());
+        assert_eq!(all.hold(&realm, kept), None, "nor to another pod that says it had it");
+        assert_eq!(last(&all.take(&realm)), Some(10));
     }
 
     #[test]
@@ -105,7 +129,7 @@ mod tests {
         let other = ClusterName::try_from("pi-7").unwrap();
         assert_eq!(all.take(&other), None);
         all.lease(&other, Ipv4Addr::new(10, 64, 3, 0), 24);
-        assert_eq!(all.take(&other), all.take(&realm));
+        assert_eq!(last(&all.take(&other)), last(&all.take(&realm)));
     }
 
     #[test]

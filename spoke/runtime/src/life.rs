@@ -30,6 +30,7 @@ pub(crate) struct Life {
     kill: CancellationToken,
     cause: Mutex<Option<Cause>>,
     listeners: Mutex<Vec<Weak<Listener>>>,
+    /// Something in it waits for its stop, or was told of it.
     hears: AtomicBool,
     deadline: Mutex<Option<Instant>>,
 }
@@ -70,16 +71,20 @@ impl Life {
         self.deadline.lock().map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// Asks it to stop within `grace`. Whether anything in it can hear that.
+    /// Asks it to stop within `grace`; once more: at the latest then. Whether anything in it can hear that, or has.
     pub(crate) fn stop(&self, grace: Duration) -> bool {
-        *self.deadline.lock() = Instant::now().checked_add(grace);
+        let until = Instant::now().checked_add(grace);
+        {
+            let mut deadline = self.deadline.lock();
+            *deadline = [*deadline, until].into_iter().flatten().min();
+        }
         self.stopping.cancel();
         let listeners = std::mem::take(&mut *self.listeners.lock());
-        let live: Vec<_> = listeners.iter().filter_map(Weak::upgrade).collect();
-        for listener in &live {
+        for listener in listeners.iter().filter_map(Weak::upgrade) {
             listener.close();
+            self.hears.store(true, SeqCst);
         }
-        !live.is_empty() || self.hears.load(SeqCst)
+        self.hears.load(SeqCst)
     }
 
     /// Ends it. The first cause stands.

@@ -168,6 +168,20 @@ async fn a_server_that_does_not_end_is_killed_after_its_grace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_shorter_grace_period_is_still_one() {
+    let node = node();
+    let id = node.start(node.kit("echo", &["echo", "0.0.0.0:7000"]));
+    node.logged("echo", "ready").await;
+    let _held = node.dial("echo", 7000).unwrap();
+    node.runtime.stop(&id, Duration::from_secs(60));
+    let asked = Instant::now();
+    node.runtime.stop(&id, Duration::from_millis(400));
+    assert_eq!(node.exited(&id).await.code, 137);
+    assert!(Duration::from_millis(400) <= asked.elapsed(), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(50));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_ignores_its_stop_does_not_spin() {
     let node = node();
     let id = node.start(node.kit("stubborn", &["stubborn", "0.0.0.0:7000"]));

@@ -1,20 +1,17 @@
 //! One decided action → the ports. Each answers whether it changed something, so that the pod is decided anew.
 
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
-use freewheel_link::allocatable;
 use freewheel_link::digest::Digest;
-use freewheel_link::names::ClusterName;
-use freewheel_link::plan::{Kind, ModuleV1, Protocol};
+use freewheel_link::plan::{ModuleV1, Protocol};
 use tracing::{info, warn};
 
 use super::Agent;
-use crate::env::{Allocatable, Around, arguments, environment};
+use crate::env::{arguments, environment};
 use crate::pods::decide::Action;
-use crate::pods::{Done, Module, Pod, Pull, Volumes, Which, events, status};
-use crate::ports::{ContainerId, PodNetwork, StartContainer};
+use crate::pods::{Done, Module, Pod, Pull, Which, events, status};
+use crate::ports::{ContainerId, StartContainer};
 use crate::volumes;
 
 /// The containers of a pod that run this component, with their images.
@@ -47,7 +44,7 @@ impl Agent {
         }
     }
 
-    fn change(&mut self, uid: &str, change: impl FnOnce(&mut Pod)) -> bool {
+    pub(super) fn change(&mut self, uid: &str, change: impl FnOnce(&mut Pod)) -> bool {
         self.pods.get_mut(uid).map(change).is_some()
     }
 
@@ -66,73 +63,6 @@ impl Agent {
             None => events::about(pod, unix, warning, what, text),
         };
         self.tell(event);
-    }
-
-    fn add_network(&mut self, uid: &str) -> bool {
-        let Some(pod) = self.pods.get(uid) else { return false };
-        let (realm, kept) = (pod.realm.clone(), pod.ip);
-        let Some(ip) = kept.or_else(|| self.addresses.take(&realm)) else {
-            if pod.said.is_none() {
-                let text = "Failed to create pod sandbox: no pod address is free on this node";
-                self.event(uid, None, true, "FailedCreatePodSandBox", text.to_owned());
-            }
-            return false;
-        };
-        let Some(pod) = self.pods.get_mut(uid) else { return false };
-        pod.ip = Some(ip);
-        pod.network = true;
-        let ports = pod.spec.containers.iter().chain(&pod.spec.init).flat_map(|c| &c.ports);
-        self.ports.network.add_pod(PodNetwork {
-            uid: uid.to_owned(),
-            realm,
-            namespace: pod.spec.namespace.clone(),
-            ip,
-            hostname: pod.spec.hostname.clone(),
-            aliases: pod.spec.host_aliases.clone(),
-            host_ports: ports
-                .filter_map(|p| Some((p.host_port?, p.port, p.protocol == Protocol::Udp)))
-                .collect(),
-        });
-        true
-    }
-
-    /// Calls with everything that a pod's values are taken from.
-    fn with_around<T>(&self, pod: &Pod, then: impl FnOnce(&Around<'_>) -> T) -> T {
-        let config =
-            |kind: Kind, name: &str| self.config_data(&pod.realm, &pod.spec.namespace, kind, name);
-        let services = self.services_for(pod);
-        let storage = self.storage_of(pod);
-        let guests = allocatable::of(&self.config.node);
-        then(&Around {
-            pod: &pod.spec,
-            ip: pod.ip.unwrap_or(Ipv4Addr::UNSPECIFIED),
-            host_ip: self.config.node.address,
-            allocatable: Allocatable {
-                memory: guests.memory,
-                cpu_milli: guests.cpu_milli,
-                storage: guests.storage,
-            },
-            storage: &storage,
-            config: &config,
-            services: &services,
-        })
-    }
-
-    pub(super) fn make_volumes(&self, pod: &Pod) -> Result<(), String> {
-        let (files, data) = (&*self.config.files, &self.config.data);
-        self.with_around(pod, |around| volumes::make(files, data, around))
-    }
-
-    fn add_volumes(&mut self, uid: &str) -> bool {
-        let at = self.ports.clock.now();
-        let Some(pod) = self.pods.get(uid) else { return false };
-        match self.make_volumes(pod) {
-            Ok(()) => self.change(uid, |pod| pod.volumes = Volumes::Made),
-            Err(message) => {
-                self.event(uid, None, true, "FailedMount", message.clone());
-                self.change(uid, |pod| pod.volumes = Volumes::Failed { message, at })
-            }
-        }
     }
 
     fn want(&mut self, uid: &str, which: Which, digest: Digest) -> bool {
@@ -306,66 +236,7 @@ impl Agent {
             self.event(uid, None, false, "DeadlineExceeded", done.message.clone());
         }
         self.remove_volumes(uid);
-        self.change(uid, |pod| {
-            pod.done = Some(done);
-            pod.volumes = Volumes::Absent;
-        })
-    }
-
-    /// What a pod that has ended for good wrote is nobody's any more; its logs can still be read.
-    fn remove_volumes(&self, uid: &str) {
-        let home = volumes::pod_dir(&self.config.data, uid);
-        for dir in ["volumes", "subpaths"] {
-            if let Err(error) = self.config.files.remove_dir(&home.join(dir)) {
-                warn!(pod = uid, %error, "volumes of an ended pod stay on disk");
-            }
-        }
-    }
-
-    fn remove_network(&mut self, uid: &str) -> bool {
-        self.ports.network.remove_pod(uid);
-        let Some(pod) = self.pods.get_mut(uid) else { return false };
-        pod.network = false;
-        if let Some(ip) = pod.ip {
-            self.addresses.release(&pod.realm.clone(), ip);
-        }
-        true
-    }
-
-    fn leave(&mut self, uid: &str) -> bool {
-        let Some(pod) = self.pods.get_mut(uid) else { return false };
-        pod.gone = true;
-        let (realm, ip) = (pod.realm.clone(), pod.ip);
-        info!(pod = %format_args!("{}/{}", pod.spec.namespace, pod.spec.name), "pod is gone");
-        if let Some(wake) = pod.wake.take() {
-            self.timers.remove(&(wake, uid.to_owned()));
-        }
-        // While the plan still names it, its UID is remembered as gone, so that it is not taken on again.
-        let planned = self.ledger.records().iter().any(|record| {
-            record.key.kind == Kind::POD_V1 && record.key.key == uid && record.key.realm == realm
-        });
-        self.clean(&realm, uid, ip);
-        if !planned {
-            self.pods.remove(uid);
-        }
-        true
-    }
-
-    /// Removes what a pod left on this device, and tells the hub that nothing is left.
-    pub(super) fn clean(&mut self, realm: &ClusterName, uid: &str, ip: Option<Ipv4Addr>) {
-        if let Some(ip) = ip {
-            self.addresses.release(realm, ip);
-        }
-        self.ports.containers.forget_pod(uid);
-        if crate::admission::is_path_segment(uid) {
-            let dir = volumes::pod_dir(&self.config.data, uid);
-            if let Err(error) = self.config.files.remove_dir(&dir) {
-                warn!(pod = uid, %error, "remains of a pod stay on disk");
-            }
-        }
-        if let Err(error) = self.ledger.forget_pod(uid) {
-            warn!(error = &error as &dyn std::error::Error, pod = uid, "pod is not forgotten");
-        }
-        self.outbox.gone(realm, uid);
+        self.modules_changed = true;
+        self.change(uid, |pod| pod.finish(done))
     }
 }

@@ -4,6 +4,7 @@
 //! inputs ─▶ take ─▶ dirty pods, due timers ─▶ decide ─▶ act ─▶ ledger ─▶ reports, Took
 //! plan      records of a plan part → pods, addresses, services
 //! act       one decided action → ports
+//! sandbox   a pod's network and volumes, and what is left of it
 //! storage   what pods may have on the disk
 //! ```
 //!
@@ -23,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::addresses::Addresses;
+use crate::addresses::{Addresses, Lease};
 use crate::files::Files;
 use crate::ledger::{Ledger, LedgerError};
 use crate::outbox::Outbox;
@@ -32,6 +33,7 @@ use crate::ports::{ContainerId, Exit, Input, Ports};
 
 mod act;
 mod plan;
+mod sandbox;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -63,7 +65,13 @@ pub struct Agent {
     domain: String,
     ledger: Ledger,
     pods: BTreeMap<String, Pod>,
+    /// UIDs of pods that are gone while the plan still names them: they are not taken on again.
+    gone: BTreeSet<String>,
+    /// Addresses of pods of the last life that this one has not taken on yet.
+    kept: BTreeMap<String, Lease>,
     modules: BTreeMap<Digest, Module>,
+    /// Who needs which module has to be looked at anew.
+    modules_changed: bool,
     addresses: Addresses,
     outbox: Outbox,
     dirty: BTreeSet<String>,
@@ -87,7 +95,10 @@ impl Agent {
         let mut agent = Self {
             domain: "cluster.local".to_owned(),
             pods: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            kept: BTreeMap::new(),
             modules: BTreeMap::new(),
+            modules_changed: false,
             addresses: Addresses::default(),
             dirty: BTreeSet::new(),
             timers: BTreeSet::new(),
@@ -280,6 +291,7 @@ impl Agent {
         for uid in std::mem::take(&mut self.dirty) {
             self.drive(&uid);
         }
+        self.keep_modules();
         self.measure();
         self.store();
     }
@@ -320,9 +332,6 @@ impl Agent {
     fn say(&mut self, uid: &str) {
         let (now, unix) = self.time();
         let Some(pod) = self.pods.get_mut(uid) else { return };
-        if pod.gone {
-            return;
-        }
         let status = status::status(pod, Sight { now, modules: &self.modules }, unix);
         if pod.said.as_ref() != Some(&status) {
             pod.said = Some(status.clone());

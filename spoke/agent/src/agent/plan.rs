@@ -5,14 +5,17 @@ use std::collections::BTreeSet;
 use freewheel_link::digest::Digest;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{
-    ConfigV1, Kind, ModuleV1, NodeV1, PodCidrV1, PodV1, Record, RecordKey, ServiceV1,
+    BadBody, ConfigV1, Kind, ModuleV1, NodeV1, PodCidrV1, PodV1, Record, RecordKey, ServiceV1,
 };
 use tracing::{info, warn};
 
 use super::Agent;
-use crate::pods::Pod;
+use crate::pods::{Pod, status};
 use crate::ports::PlanPart;
 use crate::{admission, volumes};
+
+/// What is said of a pod whose record cannot be read.
+const UNREADABLE: &str = "the agent of this node cannot read the pod's record: upgrade the spoke";
 
 impl Agent {
     /// At the start: everything in the ledger, in the order that pods need it.
@@ -20,16 +23,21 @@ impl Agent {
         self.ports.network.set_node(self.config.node.address, &self.domain);
         let states: Vec<_> = self.ledger.pods().values().cloned().collect();
         for state in &states {
-            if let Some(ip) = state.ip.filter(|_| state.done.is_none()) {
-                self.addresses.hold(&state.realm, ip);
+            let Some(ip) = state.ip.filter(|_| state.done.is_none()) else { continue };
+            if let Some(lease) = self.addresses.hold(&state.realm, ip) {
+                self.kept.insert(state.uid.clone(), lease);
+            } else {
+                warn!(pod = state.uid, %ip, "two pods had one address: this one gets another");
             }
         }
         let keys: Vec<RecordKey> = self.ledger.records().iter().map(|r| r.key.clone()).collect();
         self.take_records(&keys);
         for state in states {
-            if !self.pods.contains_key(&state.uid) {
+            let (realm, uid) = (state.realm, state.uid);
+            let key = RecordKey { realm, kind: Kind::POD_V1, key: uid };
+            if !self.pods.contains_key(&key.key) && self.ledger.records().get(&key).is_none() {
                 // Its record went while the agent was down or in its last moment; its containers went with the agent.
-                self.clean(&state.realm, &state.uid, state.ip);
+                self.clean(&key.realm, &key.key);
             }
         }
     }
@@ -75,9 +83,18 @@ impl Agent {
             self.take_ranges(&realm);
         }
         self.take_limits();
+        self.modules_changed = true;
+    }
+
+    /// Tells which modules are still needed: those of every pod that is here and has not ended.
+    pub(super) fn keep_modules(&mut self) {
+        if !std::mem::take(&mut self.modules_changed) {
+            return;
+        }
         let wanted: BTreeSet<Digest> = self
             .pods
             .values()
+            .filter(|pod| pod.done().is_none())
             .flat_map(|pod| pod.spec.init.iter().chain(&pod.spec.containers))
             .filter_map(|container| match &container.module {
                 ModuleV1::Component(digest) => Some(*digest),
@@ -89,29 +106,69 @@ impl Agent {
     }
 
     fn take_pod(&mut self, key: &RecordKey) {
-        let (now, unix) = self.time();
         let uid = key.key.as_str();
-        let Some((record, spec)) = self.read::<PodV1>(key) else {
-            // Gone, or not readable: in both cases there is nothing to run.
-            if let Some(pod) = self.pods.get_mut(uid) {
-                pod.dropped(now);
-                self.dirty.insert(uid.to_owned());
-            }
-            return;
-        };
-        if spec.uid != uid {
-            warn!(pod = uid, "a record is filed under another pod's UID");
+        if self.pods.get(uid).is_some_and(|pod| pod.realm != key.realm) {
+            warn!(pod = uid, cluster = %key.realm, "a record names a pod of another cluster");
             return;
         }
-        let needs = admission::check_needs(record.needs).err();
+        let Some(record) = self.ledger.records().get(key) else { return self.drop_pod(key) };
+        match record.body::<PodV1>() {
+            Ok(spec) if spec.uid == uid => {
+                let needs = admission::check_needs(record.needs).err();
+                self.take_spec(key, spec, needs);
+            }
+            Ok(_) => warn!(pod = uid, "a record is filed under another pod's UID"),
+            Err(error) => self.cannot_read_pod(key, &error),
+        }
+    }
+
+    /// The plan has it no more.
+    fn drop_pod(&mut self, key: &RecordKey) {
+        let (now, uid) = (self.ports.clock.now(), key.key.as_str());
+        self.gone.remove(uid);
+        if let Some(pod) = self.pods.get_mut(uid) {
+            pod.dropped(now);
+            self.dirty.insert(uid.to_owned());
+        } else if self.ledger.pods().contains_key(uid) {
+            // This life could never read it.
+            self.clean(&key.realm, uid);
+        }
+    }
+
+    /// Not what the plan wants gone, but what this agent cannot read: whatever is there of it stays.
+    fn cannot_read_pod(&mut self, key: &RecordKey, error: &BadBody) {
+        let uid = key.key.as_str();
+        warn!(error = error as &dyn std::error::Error, pod = uid, "a pod's record cannot be read");
+        if self.pods.contains_key(uid) {
+            let text = format!("{UNREADABLE}; the pod goes on as it was");
+            self.event(uid, None, true, "UnreadableRecord", text);
+        } else if let Some(state) = self.ledger.pods().get(uid) {
+            let status = status::unreadable(state, UNREADABLE, self.ports.clock.unix_ms());
+            self.outbox.pod(status);
+        }
+    }
+
+    fn take_spec(&mut self, key: &RecordKey, spec: PodV1, needs: Option<(String, String)>) {
+        let (now, unix) = self.time();
+        let uid = key.key.as_str();
+        // A hub that was put back to before the deletion wants it again.
+        if self.gone.contains(uid) && spec.deleting.is_some() {
+            return;
+        }
+        self.gone.remove(uid);
         let before = self.pods.get(uid).and_then(|pod| pod.refused.clone());
+        let mut same_shape = true;
         match self.pods.get_mut(uid) {
-            Some(pod) => pod.update(spec, now),
+            Some(pod) => same_shape = pod.update(spec, now),
             None => {
-                let kept = self.ledger.pods().get(uid);
-                let pod = Pod::new(key.realm.clone(), spec, kept, now, unix);
+                let (state, lease) = (self.ledger.pods().get(uid), self.kept.remove(uid));
+                let pod = Pod::new(key.realm.clone(), spec, state, lease, (now, unix));
                 self.pods.insert(uid.to_owned(), pod);
             }
+        }
+        if !same_shape {
+            let text = "the containers of a pod cannot change: it goes on as it was";
+            self.event(uid, None, true, "InvalidPod", text.to_owned());
         }
         let Some(pod) = self.pods.get_mut(uid) else { return };
         if let Some(needs) = needs {
@@ -126,7 +183,20 @@ impl Agent {
         self.dirty.insert(uid.to_owned());
     }
 
+    /// Whether there is a record under this key that this agent cannot read: what it was before goes on.
+    fn is_unreadable<B: serde::de::DeserializeOwned>(&self, key: &RecordKey) -> bool {
+        let record = self.ledger.records().get(key);
+        let error = record.and_then(|record| record.body::<B>().err());
+        if let Some(error) = &error {
+            warn!(error = error as &dyn std::error::Error, "record cannot be read");
+        }
+        error.is_some()
+    }
+
     fn take_config(&mut self, key: &RecordKey) {
+        if self.is_unreadable::<ConfigV1>(key) {
+            return;
+        }
         let namespace = key.key.split('/').next().unwrap_or_default();
         let concerned: Vec<String> = self
             .pods
@@ -146,8 +216,7 @@ impl Agent {
     /// Brings mounted configuration up to date. What cannot be made stays as it was.
     fn refresh_volumes(&mut self, uid: &str) {
         let Some(pod) = self.pods.get(uid) else { return };
-        let made = pod.volumes == crate::pods::Volumes::Made;
-        if !made || pod.ending.is_some() || !volumes::shows_config(&pod.spec) {
+        if !pod.sandbox.is_ready() || pod.ending.is_some() || !volumes::shows_config(&pod.spec) {
             return;
         }
         if let Err(error) = self.make_volumes(pod) {
@@ -157,6 +226,9 @@ impl Agent {
 
     fn take_service(&mut self, key: &RecordKey) {
         let Some((namespace, name)) = key.key.split_once('/') else { return };
+        if self.is_unreadable::<ServiceV1>(key) {
+            return;
+        }
         let service = self.read::<ServiceV1>(key).map(|(_, body)| body);
         self.ports.network.set_service(&key.realm, namespace, name, service);
     }
@@ -173,7 +245,7 @@ impl Agent {
         for range in ranges {
             self.addresses.lease(realm, range.base, range.prefix);
         }
-        let waiting = self.pods.values().filter(|pod| pod.realm == *realm && pod.ip.is_none());
+        let waiting = self.pods.values().filter(|pod| pod.realm == *realm && pod.ip().is_none());
         self.dirty.extend(waiting.map(|pod| pod.spec.uid.clone()));
     }
 

@@ -14,7 +14,7 @@ use tracing::warn;
 
 use super::Agent;
 use crate::pods::storage::{Evicted, GRACE, Limits, Usage};
-use crate::pods::{Pod, Volumes};
+use crate::pods::{Fate, Pod};
 use crate::volumes;
 
 /// Between the end of one measurement and the next, as kubelet's housekeeping.
@@ -120,7 +120,7 @@ impl Agent {
             let Some(message) = exceeded else { continue };
             let Some(pod) = self.pods.get_mut(&uid).filter(|pod| lives(pod)) else { continue };
             warn!(pod = %format_args!("{}/{}", pod.spec.namespace, pod.spec.name), why = message, "pod is evicted");
-            pod.evicted = Some(Evicted { message: message.clone(), until: now + GRACE });
+            pod.fate = Fate::Evicted(Evicted { message: message.clone(), until: now + GRACE });
             self.event(&uid, None, true, "Evicted", message);
             self.dirty.insert(uid);
         }
@@ -129,8 +129,7 @@ impl Agent {
 
 /// Whether a pod can have more tomorrow than today.
 fn lives(pod: &Pod) -> bool {
-    let over = pod.done.is_some() || pod.ending.is_some() || pod.evicted.is_some() || pod.gone;
-    !over && pod.volumes == Volumes::Made
+    pod.stays() && pod.sandbox.is_ready()
 }
 
 fn sort(of: Vec<(String, Of)>, sizes: Vec<u64>) -> Measured {

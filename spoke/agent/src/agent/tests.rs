@@ -12,6 +12,7 @@ use super::*;
 use crate::fake::{SimDisk, World, node};
 use crate::ports::PlanPart;
 
+mod lives;
 mod pulls;
 mod storage;
 

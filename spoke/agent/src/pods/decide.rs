@@ -13,7 +13,7 @@ use freewheel_link::digest::Digest;
 use freewheel_link::plan::{ContainerV1, ModuleV1, RestartPolicy};
 use freewheel_link::report::PhaseV1;
 
-use super::{Container, Done, Module, Pod, Sight, State, Volumes, Which};
+use super::{Container, Done, Fate, Module, Pod, Sight, State, Volumes, Which};
 
 /// A volume that could not be made is tried again after this, even when nothing it names has changed.
 const VOLUME_RETRY: Duration = Duration::from_secs(10);
@@ -48,7 +48,7 @@ pub enum Action {
     Risen,
     /// It has ended for good.
     Finish(Done),
-    /// Take its network away.
+    /// Take its network away; its address is free then.
     RemoveNetwork,
     /// Remove what it leaves on disk, forget it, and tell the hub.
     Clean,
@@ -77,15 +77,12 @@ impl Decision {
 #[must_use]
 pub fn decide(pod: &Pod, see: Sight<'_>) -> Decision {
     let mut out = Decision::default();
-    if pod.gone {
-        return out;
-    }
     if let Some(ending) = &pod.ending {
         if stop_all(pod, ending.until, see.now, &mut out) {
             leave(pod, &mut out);
         }
-    } else if pod.done.is_some() {
-        if pod.network {
+    } else if pod.done().is_some() {
+        if pod.sandbox.is_up() {
             out.act(Action::RemoveNetwork);
         }
     } else if pod.refused.is_none() {
@@ -95,14 +92,14 @@ pub fn decide(pod: &Pod, see: Sight<'_>) -> Decision {
 }
 
 fn leave(pod: &Pod, out: &mut Decision) {
-    if pod.network {
+    if pod.sandbox.is_up() {
         out.act(Action::RemoveNetwork);
     }
     out.act(Action::Clean);
 }
 
 fn live(pod: &Pod, see: Sight<'_>, out: &mut Decision) {
-    if let Some(evicted) = &pod.evicted {
+    if let Fate::Evicted(evicted) = &pod.fate {
         if stop_all(pod, evicted.until, see.now, out) {
             out.act(Action::Finish(Done {
                 phase: PhaseV1::Failed,
@@ -185,11 +182,11 @@ pub const fn restarts(policy: RestartPolicy, code: i32) -> bool {
 
 /// Network and volumes.
 fn prepared(pod: &Pod, see: Sight<'_>, out: &mut Decision) -> bool {
-    if !pod.network {
+    if !pod.sandbox.is_up() {
         out.act(Action::AddNetwork);
         return false;
     }
-    match &pod.volumes {
+    match pod.sandbox.volumes() {
         Volumes::Made => true,
         Volumes::Failed { at, .. } if see.now < *at + VOLUME_RETRY => {
             out.wake_at(*at + VOLUME_RETRY);

@@ -4,12 +4,14 @@
 //! decide    (pod, surroundings) → what to do next        pure
 //! status    (pod, surroundings) → what the hub is told   pure
 //! backoff   how long a crashed container waits
+//! sandbox   what was made for it: address, network, volumes
 //! storage   what it may have on the disk
 //! container one container: Fresh ─▶ Starting ─▶ Running ─▶ Ended ─▶ Starting …
 //! events    in kubelet's words
 //! ```
 //!
-//! Guarantees: facts (started, exited) about an older start than the current one change nothing.
+//! Guarantees: facts (started, exited) about an older start than the current one change nothing; a grace period that is
+//! made shorter counts from the deletion, and is never made longer.
 //!
 //! Decisions where Kubernetes leaves room: containers that ran when the agent ended count as ended with 137,
 //! `Error`, and start again at once with one restart more, as after a reboot of a node; init containers
@@ -26,16 +28,19 @@ use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{ContainerV1, PodV1};
 use freewheel_link::report::{PhaseV1, PodStatusV1, UnixMillis};
 
+use crate::addresses::Lease;
 use crate::ledger::PodStateV1;
 
 pub mod backoff;
 pub mod container;
 pub mod decide;
 pub mod events;
+pub mod sandbox;
 pub mod status;
 pub mod storage;
 
 pub use container::{Container, Pull, State};
+pub use sandbox::{Sandbox, Volumes};
 
 /// A module as far as the agent knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,27 +70,29 @@ pub struct Sight<'a> {
     pub modules: &'a BTreeMap<Digest, Module>,
 }
 
-/// A pod's volumes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Volumes {
-    /// To be made.
-    Absent,
-    /// Could not be made.
-    Failed {
-        /// Why, for the user.
-        message: String,
-        /// When it was tried.
-        at: Duration,
-    },
-    /// There.
-    Made,
-}
-
 /// A pod on its way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
+    /// When the spoke heard of it.
+    pub since: Duration,
     /// When what still runs is killed.
     pub until: Duration,
+}
+
+/// What is to become of a pod that is not deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It runs, or is on its way there.
+    Live,
+    /// It has more than it may: it stops, and is done then.
+    Evicted(storage::Evicted),
+    /// It has ended for good.
+    Done {
+        /// How.
+        done: Done,
+        /// The address that it had: shown, but no longer its own.
+        ip: Option<Ipv4Addr>,
+    },
 }
 
 /// How a pod ended for good.
@@ -100,7 +107,7 @@ pub struct Done {
 }
 
 /// One pod.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Pod {
     /// Its realm.
     pub realm: ClusterName,
@@ -108,12 +115,10 @@ pub struct Pod {
     pub spec: PodV1,
     /// Why this spoke will not run it: (reason, message).
     pub refused: Option<(String, String)>,
-    /// Its address, once it has one.
-    pub ip: Option<Ipv4Addr>,
-    /// Its network exists.
-    pub network: bool,
-    /// Its volumes.
-    pub volumes: Volumes,
+    /// What was made for it.
+    pub sandbox: Sandbox,
+    /// What is to become of it, unless it is deleted.
+    pub fate: Fate,
     /// When the agent took it on, by the wall clock.
     pub started: UnixMillis,
     /// Monotonic time that corresponds to `started`, as far as clocks allow.
@@ -124,12 +129,6 @@ pub struct Pod {
     pub rising: bool,
     /// Deleted, or no longer planned.
     pub ending: Option<Ending>,
-    /// Has more on the disk than it may.
-    pub evicted: Option<storage::Evicted>,
-    /// Ended for good.
-    pub done: Option<Done>,
-    /// Nothing of it is left: the hub was told.
-    pub gone: bool,
     /// Init containers, in the order of the record.
     pub init: Vec<Container>,
     /// Containers, in the order of the record.
@@ -150,77 +149,107 @@ pub enum Which {
 }
 
 impl Pod {
-    /// A pod seen for the first time, or (with `kept`) again after the agent's restart.
+    /// A pod seen for the first time, or (with `kept`) again after the agent's restart, with the address that it had.
     #[must_use]
     pub fn new(
         realm: ClusterName,
         spec: PodV1,
         kept: Option<&PodStateV1>,
-        now: Duration,
-        unix: UnixMillis,
+        lease: Option<Lease>,
+        (now, unix): (Duration, UnixMillis),
     ) -> Self {
         let started = kept.and_then(|state| state.started).unwrap_or(unix);
         let of = |list: &[ContainerV1]| {
             let known = kept.map(|state| state.containers.as_slice()).unwrap_or_default();
             list.iter().map(|c| Container::new(&c.name, known, now, unix)).collect()
         };
-        let mut pod =
-            Self {
-                realm,
-                refused: crate::admission::check(&spec).err(),
-                ip: kept.and_then(|state| state.ip),
-                network: false,
-                volumes: Volumes::Absent,
-                started,
-                born: now,
-                // A clock that went backwards makes the pod young, never older than it is.
-                age_at_birth: Duration::from_millis(unix.saturating_sub(started)),
-                rising: true,
-                ending: None,
-                evicted: None,
-                done: kept
-                    .and_then(|state| state.done.clone())
-                    .map(|(phase, reason, message)| Done { phase, reason, message }),
-                gone: false,
-                init: of(&spec.init),
-                containers: of(&spec.containers),
-                said: None,
-                wake: None,
-                spec,
-            };
+        let done = kept.and_then(|state| Some((state.done.clone()?, state.ip)));
+        let mut pod = Self {
+            realm,
+            refused: crate::admission::check(&spec).err(),
+            sandbox: lease.map_or(Sandbox::Absent, Sandbox::Kept),
+            fate: done.map_or(Fate::Live, |((phase, reason, message), ip)| Fate::Done {
+                done: Done { phase, reason, message },
+                ip,
+            }),
+            started,
+            born: now,
+            // A clock that went backwards makes the pod young, never older than it is.
+            age_at_birth: Duration::from_millis(unix.saturating_sub(started)),
+            rising: true,
+            ending: None,
+            init: of(&spec.init),
+            containers: of(&spec.containers),
+            said: None,
+            wake: None,
+            spec,
+        };
         pod.note_deletion(now);
         pod
     }
 
-    /// Takes over a changed record of the same pod.
-    pub fn update(&mut self, spec: PodV1, now: Duration) {
+    /// Takes over a changed record of the same pod. `false`: it has other containers, which Kubernetes forbids; the
+    /// pod stays as it is, and can be deleted.
+    pub fn update(&mut self, spec: PodV1, now: Duration) -> bool {
         let same_shape = names(&self.spec.init).eq(names(&spec.init))
             && names(&self.spec.containers).eq(names(&spec.containers));
-        if !same_shape {
-            // Kubernetes forbids it; a hub that does it anyway gets what it sees.
-            return;
+        if same_shape {
+            self.refused = crate::admission::check(&spec).err();
+            self.spec = spec;
+            self.forget_failures();
+        } else {
+            self.spec.deleting = spec.deleting;
         }
-        self.refused = crate::admission::check(&spec).err();
-        self.spec = spec;
-        self.forget_failures();
         self.note_deletion(now);
+        same_shape
     }
 
     /// The plan no longer has it: it ends as if deleted with its own grace period.
     pub fn dropped(&mut self, now: Duration) {
-        self.end_by(now + Duration::from_secs(self.spec.grace_seconds.into()));
+        self.end_within(self.spec.grace_seconds, now);
     }
 
     fn note_deletion(&mut self, now: Duration) {
         if let Some(grace) = self.spec.deleting {
-            self.end_by(now + Duration::from_secs(grace.into()));
+            self.end_within(grace, now);
         }
     }
 
-    /// A grace period can be shortened, never stretched.
-    fn end_by(&mut self, until: Duration) {
+    /// A grace period can be shortened, never stretched, and counts from the deletion.
+    fn end_within(&mut self, grace: u32, now: Duration) {
+        let since = self.ending.as_ref().map_or(now, |ending| ending.since);
+        let until = since + Duration::from_secs(grace.into());
         let until = self.ending.as_ref().map_or(until, |ending| until.min(ending.until));
-        self.ending = Some(Ending { until });
+        self.ending = Some(Ending { since, until });
+    }
+
+    /// How it ended, if it has ended for good.
+    #[must_use]
+    pub const fn done(&self) -> Option<&Done> {
+        match &self.fate {
+            Fate::Done { done, .. } => Some(done),
+            Fate::Live | Fate::Evicted(_) => None,
+        }
+    }
+
+    /// It has ended for good.
+    pub fn finish(&mut self, done: Done) {
+        self.fate = Fate::Done { done, ip: self.sandbox.ip() };
+    }
+
+    /// Whether nothing of it is on its way out.
+    #[must_use]
+    pub const fn stays(&self) -> bool {
+        matches!(self.fate, Fate::Live) && self.ending.is_none()
+    }
+
+    /// Its address, or the one that it had.
+    #[must_use]
+    pub const fn ip(&self) -> Option<Ipv4Addr> {
+        match &self.fate {
+            Fate::Done { ip, .. } => *ip,
+            Fate::Live | Fate::Evicted(_) => self.sandbox.ip(),
+        }
     }
 
     /// Something that a container waited for may have come.
@@ -228,8 +257,8 @@ impl Pod {
         for container in self.init.iter_mut().chain(&mut self.containers) {
             container.failure = None;
         }
-        if let Volumes::Failed { .. } = self.volumes {
-            self.volumes = Volumes::Absent;
+        if let Volumes::Failed { .. } = self.sandbox.volumes() {
+            self.sandbox.set_volumes(Volumes::Absent);
         }
     }
 
@@ -271,12 +300,9 @@ impl Pod {
             uid: self.spec.uid.clone(),
             namespace: self.spec.namespace.clone(),
             name: self.spec.name.clone(),
-            ip: self.ip,
+            ip: self.ip(),
             started: Some(self.started),
-            done: self
-                .done
-                .as_ref()
-                .map(|done| (done.phase, done.reason.clone(), done.message.clone())),
+            done: self.done().map(|done| (done.phase, done.reason.clone(), done.message.clone())),
             containers: self.init.iter().chain(&self.containers).map(Container::state).collect(),
         }
     }

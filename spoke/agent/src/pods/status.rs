@@ -11,6 +11,7 @@ use freewheel_link::report::{
 use super::backoff::{delay, go_text};
 use super::decide::{EVICTED, PULL_FAILED, problem, restarts};
 use super::{Container, Pod, Sight, State, Volumes, Which};
+use crate::ledger::PodStateV1;
 
 /// How long a failed pull reads `ErrImagePull` before it reads `ImagePullBackOff`.
 pub const PULL_ERROR_SHOWN: Duration = Duration::from_secs(10);
@@ -23,10 +24,10 @@ pub fn status(pod: &Pod, see: Sight<'_>, unix: UnixMillis) -> PodStatusV1 {
     let containers: Vec<_> = (0..pod.containers.len())
         .filter_map(|i| container_status(pod, Which::Main(i), see))
         .collect();
-    let (reason, message) = match (&pod.done, &pod.refused, &pod.volumes) {
-        (Some(done), _, _) => (done.reason.clone(), done.message.clone()),
-        (None, Some((reason, message)), _) => (reason.clone(), message.clone()),
-        (None, None, _) => (String::new(), String::new()),
+    let (reason, message) = match (pod.done(), &pod.refused) {
+        (Some(done), _) => (done.reason.clone(), done.message.clone()),
+        (None, Some((reason, message))) => (reason.clone(), message.clone()),
+        (None, None) => (String::new(), String::new()),
     };
     PodStatusV1 {
         realm: pod.realm.clone(),
@@ -34,7 +35,7 @@ pub fn status(pod: &Pod, see: Sight<'_>, unix: UnixMillis) -> PodStatusV1 {
         name: pod.spec.name.clone(),
         uid: pod.spec.uid.clone(),
         phase: phase(pod),
-        ip: pod.ip,
+        ip: pod.ip(),
         started: Some(pod.started),
         reason,
         message,
@@ -44,8 +45,35 @@ pub fn status(pod: &Pod, see: Sight<'_>, unix: UnixMillis) -> PodStatusV1 {
     }
 }
 
+/// The status of a pod that an earlier life of the agent ran, and whose record this one cannot read.
+#[must_use]
+pub fn unreadable(state: &PodStateV1, why: &str, unix: UnixMillis) -> PodStatusV1 {
+    let reason = "UnreadableRecord".to_owned();
+    let not = |kind: &str| ConditionV1 {
+        kind: kind.to_owned(),
+        status: false,
+        since: unix,
+        reason: reason.clone(),
+        message: why.to_owned(),
+    };
+    PodStatusV1 {
+        realm: state.realm.clone(),
+        namespace: state.namespace.clone(),
+        name: state.name.clone(),
+        uid: state.uid.clone(),
+        phase: state.done.as_ref().map_or(PhaseV1::Pending, |(phase, ..)| *phase),
+        ip: state.ip,
+        started: state.started,
+        conditions: vec![not("Ready"), not("ContainersReady")],
+        message: why.to_owned(),
+        reason,
+        init: Vec::new(),
+        containers: Vec::new(),
+    }
+}
+
 fn phase(pod: &Pod) -> PhaseV1 {
-    match &pod.done {
+    match pod.done() {
         Some(done) => done.phase,
         None if pod.containers.iter().any(Container::unborn) => PhaseV1::Pending,
         None => PhaseV1::Running,
@@ -58,7 +86,7 @@ fn conditions(
     containers: &[ContainerStatusV1],
     unix: UnixMillis,
 ) -> Vec<ConditionV1> {
-    let completed = matches!(&pod.done, Some(done) if done.phase == PhaseV1::Succeeded);
+    let completed = matches!(pod.done(), Some(done) if done.phase == PhaseV1::Succeeded);
     let sidecars = init.iter().zip(&pod.spec.init).filter(|(_, spec)| spec.sidecar);
     let unready: Vec<&str> = sidecars
         .map(|(status, _)| status)
@@ -72,7 +100,7 @@ fn conditions(
         .filter(|(status, spec)| if spec.sidecar { !status.begun } else { !status.ready })
         .map(|(status, _)| status.name.as_str())
         .collect();
-    let done = pod.done.is_some();
+    let done = pod.done().is_some();
     let not_ready = if completed {
         ("PodCompleted".to_owned(), String::new())
     } else if done {
@@ -89,8 +117,8 @@ fn conditions(
         "ContainersNotInitialized".to_owned(),
         format!("containers with incomplete status: [{}]", waiting.join(" ")),
     );
-    let prepared = pod.network && pod.volumes == Volumes::Made;
-    let not_prepared = match &pod.volumes {
+    let prepared = pod.sandbox.is_ready();
+    let not_prepared = match pod.sandbox.volumes() {
         Volumes::Failed { message, .. } => ("FailedMount".to_owned(), message.clone()),
         Volumes::Absent | Volumes::Made => (String::new(), String::new()),
     };
@@ -116,7 +144,7 @@ fn conditions(
 
 /// That the spoke itself ended the pod: controllers count such a failure apart.
 fn disruption(pod: &Pod, unix: UnixMillis) -> Option<ConditionV1> {
-    let done = pod.done.as_ref().filter(|done| done.reason == EVICTED)?;
+    let done = pod.done().filter(|done| done.reason == EVICTED)?;
     Some(ConditionV1 {
         kind: "DisruptionTarget".to_owned(),
         status: true,
@@ -180,7 +208,7 @@ fn state(
         }
         State::Running { since, .. } => (ContainerStateV1::Running(*since), container.last.clone()),
         State::Ended { how, .. } => {
-            let over = pod.ending.is_some() || pod.done.is_some();
+            let over = pod.ending.is_some() || pod.done().is_some();
             let wait = if over || !again(pod, which, container, spec, how.code) {
                 None
             } else {
@@ -223,7 +251,7 @@ fn why_waiting(
         return ("PodInitializing".to_owned(), String::new());
     }
     blocked(container, spec, see)
-        .filter(|_| pod.network && pod.volumes == Volumes::Made)
+        .filter(|_| pod.sandbox.is_ready())
         .unwrap_or_else(|| ("ContainerCreating".to_owned(), String::new()))
 }
 

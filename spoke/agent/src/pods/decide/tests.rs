@@ -7,6 +7,8 @@ use freewheel_link::plan::PodV1;
 use freewheel_link::report::{ContainerStateV1, PodStatusV1};
 
 use super::*;
+use crate::addresses::{Addresses, Lease};
+use crate::ledger::PodStateV1;
 use crate::pods::Pull;
 use crate::pods::status::status;
 use crate::ports::Exit;
@@ -74,7 +76,18 @@ fn life(spec: PodV1) -> Life {
         .map(|c| (digest(&c.name), Module::Ready { path: "/m".into() }));
     let modules = modules.collect();
     let now = SECOND * 1000;
-    Life { pod: Pod::new(ClusterName::root(), spec, None, now, 1_000_000), modules, now }
+    let pod = Pod::new(ClusterName::root(), spec, None, None, (now, 1_000_000));
+    Life { pod, modules, now }
+}
+
+fn lease() -> Option<Lease> {
+    let mut addresses = Addresses::default();
+    addresses.hold(&ClusterName::root(), std::net::Ipv4Addr::new(10, 64, 3, 2))
+}
+
+/// The pod as the agent's next life finds it.
+fn reborn(spec: PodV1, state: &PodStateV1, now: Duration) -> Pod {
+    Pod::new(ClusterName::root(), spec, Some(state), lease(), (now, 2_000_000))
 }
 
 impl Life {
@@ -83,7 +96,7 @@ impl Life {
         let mut done = Vec::new();
         for _ in 0..50 {
             let decision = decide(&self.pod, Sight { now: self.now, modules: &self.modules });
-            if decision.actions.is_empty() {
+            if decision.actions.is_empty() || done.last().is_some_and(|last| last == "clean") {
                 return done;
             }
             for action in decision.actions {
@@ -98,11 +111,11 @@ impl Life {
         let name = |pod: &Pod, which| pod.at(which).unwrap().0.name.clone();
         match action {
             Action::AddNetwork => {
-                self.pod.network = true;
+                self.pod.sandbox.bring_up(lease).unwrap();
                 "network".to_owned()
             }
             Action::MakeVolumes => {
-                self.pod.volumes = Volumes::Made;
+                self.pod.sandbox.set_volumes(Volumes::Made);
                 "volumes".to_owned()
             }
             Action::Want(which, digest) => {
@@ -140,17 +153,14 @@ impl Life {
             }
             Action::Finish(done) => {
                 let words = format!("finish {:?} {}", done.phase, done.reason);
-                self.pod.done = Some(done);
+                self.pod.finish(done);
                 words.trim().to_owned()
             }
             Action::RemoveNetwork => {
-                self.pod.network = false;
+                assert!(self.pod.sandbox.take_down().is_some());
                 "no network".to_owned()
             }
-            Action::Clean => {
-                self.pod.gone = true;
-                "clean".to_owned()
-            }
+            Action::Clean => "clean".to_owned(),
         }
     }
 
@@ -310,7 +320,7 @@ fn restart_policies() {
         life.go();
         life.started("a").started("b").exited("a", codes[0]).exited("b", codes[1]).go();
         assert_eq!(life.said(), expected, "{policy:?}");
-        assert_eq!(life.pod.network, expected.starts_with("Running"));
+        assert_eq!(life.pod.sandbox.is_up(), expected.starts_with("Running"));
     }
 }
 
@@ -372,11 +382,27 @@ fn a_deleted_pod_ends_within_its_grace_period() {
     assert_eq!(life.go(), ["stop web 5s", "stop log 5s"]);
     life.exited("log", 143);
     assert_eq!(life.go(), [""; 0], "asked once");
-    life.after(1).pod.update(PodV1 { deleting: Some(1), ..deleted }, SECOND * 1001);
-    assert_eq!(life.go(), ["stop web 1s"], "a shorter period counts");
+    life.after(1).pod.update(PodV1 { deleting: Some(3), ..deleted.clone() }, SECOND * 1001);
+    assert_eq!(life.go(), ["stop web 2s"], "a shorter period counts, from the deletion");
+    life.after(1).pod.update(PodV1 { deleting: Some(60), ..deleted.clone() }, SECOND * 1002);
+    assert_eq!(life.go(), [""; 0], "a longer one does not");
+    life.pod.update(PodV1 { deleting: Some(0), ..deleted }, SECOND * 1002);
+    assert_eq!(life.go(), ["stop web 0s"]);
     life.exited("web", 137);
     assert_eq!(life.go(), ["no network", "clean"]);
-    assert_eq!(life.go(), [""; 0]);
+}
+
+#[test]
+fn a_pod_whose_containers_changed_can_be_deleted() {
+    let mut life = running(&["web"]);
+    let mut other = life.pod.spec.clone();
+    other.containers.push(container("more"));
+    assert!(!life.pod.update(other.clone(), life.now));
+    assert_eq!(life.go(), [""; 0], "it goes on as it was");
+    assert!(!life.pod.update(PodV1 { deleting: Some(5), ..other }, life.now));
+    assert_eq!(life.go(), ["stop web 5s"]);
+    life.exited("web", 143);
+    assert_eq!(life.go(), ["no network", "clean"]);
 }
 
 #[test]
@@ -424,7 +450,7 @@ fn after_the_agents_restart_pods_go_on_with_their_counts() {
     life.started("web");
     let state = life.pod.state();
     let spec = life.pod.spec.clone();
-    life.pod = Pod::new(ClusterName::root(), spec, Some(&state), life.now, 2_000_000);
+    life.pod = reborn(spec, &state, life.now);
     assert_eq!(life.go(), ["network", "volumes", "start side/1"], "what `one` did is still there");
     life.started("side");
     assert_eq!(life.go(), ["risen", "start web/2"], "at once");
@@ -439,7 +465,7 @@ fn a_pod_that_ended_stays_ended_after_the_agents_restart() {
     life.started("job").exited("job", 0).go();
     let state = life.pod.state();
     let spec = life.pod.spec.clone();
-    life.pod = Pod::new(ClusterName::root(), spec, Some(&state), life.now, 2_000_000);
+    life.pod = reborn(spec, &state, life.now);
     assert_eq!(life.go(), [""; 0]);
     assert_eq!(life.said(), "Succeeded job=Completed/0");
 }

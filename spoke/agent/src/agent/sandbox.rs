@@ -1,0 +1,138 @@
+//! Makes a pod's sandbox, and takes away what is left of a pod.
+//!
+//! Guarantees: a pod's address is free again once its network is gone, and not before; of a pod that is gone nothing
+//! stays in memory but its UID, and that only while the plan still names it.
+
+use std::net::Ipv4Addr;
+
+use freewheel_link::allocatable;
+use freewheel_link::names::ClusterName;
+use freewheel_link::plan::{Kind, Protocol, RecordKey};
+use tracing::{info, warn};
+
+use super::Agent;
+use crate::env::{Allocatable, Around};
+use crate::pods::{Pod, Volumes};
+use crate::ports::PodNetwork;
+use crate::volumes;
+
+impl Agent {
+    pub(super) fn add_network(&mut self, uid: &str) -> bool {
+        let Some(pod) = self.pods.get_mut(uid) else { return false };
+        let Some(ip) = pod.sandbox.bring_up(|| self.addresses.take(&pod.realm)) else {
+            if pod.said.is_none() {
+                let text = "Failed to create pod sandbox: no pod address is free on this node";
+                self.event(uid, None, true, "FailedCreatePodSandBox", text.to_owned());
+            }
+            return false;
+        };
+        let ports = pod.spec.containers.iter().chain(&pod.spec.init).flat_map(|c| &c.ports);
+        self.ports.network.add_pod(PodNetwork {
+            uid: uid.to_owned(),
+            realm: pod.realm.clone(),
+            namespace: pod.spec.namespace.clone(),
+            ip,
+            hostname: pod.spec.hostname.clone(),
+            aliases: pod.spec.host_aliases.clone(),
+            host_ports: ports
+                .filter_map(|p| Some((p.host_port?, p.port, p.protocol == Protocol::Udp)))
+                .collect(),
+        });
+        true
+    }
+
+    /// Calls with everything that a pod's values are taken from.
+    pub(super) fn with_around<T>(&self, pod: &Pod, then: impl FnOnce(&Around<'_>) -> T) -> T {
+        let config =
+            |kind: Kind, name: &str| self.config_data(&pod.realm, &pod.spec.namespace, kind, name);
+        let services = self.services_for(pod);
+        let storage = self.storage_of(pod);
+        let guests = allocatable::of(&self.config.node);
+        then(&Around {
+            pod: &pod.spec,
+            ip: pod.ip().unwrap_or(Ipv4Addr::UNSPECIFIED),
+            host_ip: self.config.node.address,
+            allocatable: Allocatable {
+                memory: guests.memory,
+                cpu_milli: guests.cpu_milli,
+                storage: guests.storage,
+            },
+            storage: &storage,
+            config: &config,
+            services: &services,
+        })
+    }
+
+    pub(super) fn make_volumes(&self, pod: &Pod) -> Result<(), String> {
+        let (files, data) = (&*self.config.files, &self.config.data);
+        self.with_around(pod, |around| volumes::make(files, data, around))
+    }
+
+    pub(super) fn add_volumes(&mut self, uid: &str) -> bool {
+        let at = self.ports.clock.now();
+        let Some(pod) = self.pods.get(uid) else { return false };
+        match self.make_volumes(pod) {
+            Ok(()) => self.change(uid, |pod| pod.sandbox.set_volumes(Volumes::Made)),
+            Err(message) => {
+                self.event(uid, None, true, "FailedMount", message.clone());
+                self.change(uid, |pod| pod.sandbox.set_volumes(Volumes::Failed { message, at }))
+            }
+        }
+    }
+
+    /// What a pod that has ended for good wrote is nobody's any more; its logs can still be read.
+    pub(super) fn remove_volumes(&mut self, uid: &str) {
+        let home = volumes::pod_dir(&self.config.data, uid);
+        for dir in ["volumes", "subpaths"] {
+            if let Err(error) = self.config.files.remove_dir(&home.join(dir)) {
+                warn!(pod = uid, %error, "volumes of an ended pod stay on disk");
+            }
+        }
+        self.change(uid, |pod| pod.sandbox.set_volumes(Volumes::Absent));
+    }
+
+    pub(super) fn remove_network(&mut self, uid: &str) -> bool {
+        self.ports.network.remove_pod(uid);
+        let Some(pod) = self.pods.get_mut(uid) else { return false };
+        if let Some(lease) = pod.sandbox.take_down() {
+            self.addresses.release(lease);
+        }
+        true
+    }
+
+    pub(super) fn leave(&mut self, uid: &str) -> bool {
+        let Some(mut pod) = self.pods.remove(uid) else { return false };
+        info!(pod = %format_args!("{}/{}", pod.spec.namespace, pod.spec.name), "pod is gone");
+        if let Some(wake) = pod.wake.take() {
+            self.timers.remove(&(wake, uid.to_owned()));
+        }
+        if let Some(lease) = pod.sandbox.take_down() {
+            self.addresses.release(lease);
+        }
+        let key = RecordKey { realm: pod.realm.clone(), kind: Kind::POD_V1, key: uid.to_owned() };
+        if self.ledger.records().get(&key).is_some() {
+            self.gone.insert(uid.to_owned());
+        }
+        self.modules_changed = true;
+        self.clean(&pod.realm, uid);
+        true
+    }
+
+    /// Removes what a pod left on this device, and tells the hub that nothing is left.
+    pub(super) fn clean(&mut self, realm: &ClusterName, uid: &str) {
+        if let Some(lease) = self.kept.remove(uid) {
+            self.addresses.release(lease);
+        }
+        self.ports.containers.forget_pod(uid);
+        if crate::admission::is_path_segment(uid) {
+            let dir = volumes::pod_dir(&self.config.data, uid);
+            if let Err(error) = self.config.files.remove_dir(&dir) {
+                warn!(pod = uid, %error, "remains of a pod stay on disk");
+            }
+        }
+        if let Err(error) = self.ledger.forget_pod(uid) {
+            warn!(error = &error as &dyn std::error::Error, pod = uid, "pod is not forgotten");
+        }
+        self.outbox.gone(realm, uid);
+    }
+}

@@ -1,0 +1,155 @@
+//! What a pod holds on this device while it lives, and that nothing of it stays afterwards.
+
+use super::*;
+
+/// A range with one address for pods.
+fn one_address() -> Record {
+    let base = std::net::Ipv4Addr::new(10, 64, 3, 0);
+    record(Kind::POD_CIDR_V1, "10.64.3.0/30", &PodCidrV1 { base, prefix: 30 })
+}
+
+fn job(name: &str) -> PodV1 {
+    PodV1 { restart: RestartPolicy::Never, ..pod(name) }
+}
+
+fn unreadable(pod: &PodV1) -> Record {
+    Record { body: vec![9], ..pod_record(pod) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_pods_never_have_one_address() {
+    let mut run = run(&SimDisk::default());
+    run.plan(vec![one_address(), pod_record(&job("a"))], vec![]).await;
+    run.world.engine.end("web", 0);
+    run.rest().await;
+    run.plan(vec![pod_record(&pod("b"))], vec![]).await;
+    assert_eq!(run.running(), ["b web/0"], "the address of a pod that has ended is free");
+    // The pod that had it first goes: it has nothing to give back any more.
+    run.plan(vec![], vec![pod_record(&job("a")).key]).await;
+    run.plan(vec![pod_record(&pod("c"))], vec![]).await;
+    assert_eq!(run.running(), ["b web/0"], "c waits for an address of its own");
+    run.plan(vec![], vec![pod_record(&pod("b")).key]).await;
+    run.plan(vec![one_address()], vec![]).await;
+    assert_eq!(run.running(), ["c web/0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_ended_shows_its_address_and_does_not_hold_it_over_a_restart() {
+    let disk = SimDisk::default();
+    let mut first = run(&disk);
+    first.plan(vec![one_address(), pod_record(&job("a"))], vec![]).await;
+    first.world.engine.end("web", 0);
+    first.rest().await;
+    first.plan(vec![pod_record(&pod("b"))], vec![]).await;
+    first.end().await;
+    let mut second = run(&disk);
+    second.send(Input::Connected(true)).await;
+    assert_eq!(second.running(), ["b web/1"]);
+    assert_eq!(second.said("a").unwrap().ip, second.said("b").unwrap().ip);
+    second.plan(vec![], vec![pod_record(&job("a")).key]).await;
+    second.plan(vec![pod_record(&pod("c"))], vec![]).await;
+    assert_eq!(second.running(), ["b web/1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn modules_of_pods_that_ended_are_not_held() {
+    let mut run = run(&SimDisk::default());
+    let mut other = pod("other");
+    other.containers[0].module = ModuleV1::Component(Digest::of(b"other"));
+    run.plan(vec![range(), pod_record(&job("a")), pod_record(&other)], vec![]).await;
+    assert_eq!(run.world.shelf.kept.lock().len(), 2);
+    let deleted = PodV1 { deleting: Some(0), ..other };
+    run.plan(vec![pod_record(&deleted)], vec![]).await;
+    assert_eq!(*run.world.shelf.kept.lock(), [Digest::of(b"hello")], "gone, and still planned");
+    run.world.engine.end("web", 0);
+    run.rest().await;
+    assert_eq!(*run.world.shelf.kept.lock(), [], "done, and its record stays");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_deleted_pod_nothing_stays_in_memory() {
+    let (world, ports, mut queue) = World::new(SimDisk::default(), 1_800_000_000_000);
+    let config = Config { data: "/data".into(), node: node(), files: world.files };
+    let mut agent = Agent::open(ports, config).unwrap();
+    let mut revision = 0;
+    let mut plan = |agent: &mut Agent, put, remove| {
+        let base = generation(revision);
+        revision += 1;
+        let (to, snapshot) = (generation(revision), revision == 1);
+        agent.take(Input::Plan(PlanPart { base, to, snapshot, put, remove }));
+        agent.settle();
+        while let Ok(input) = queue.try_recv() {
+            agent.take(input);
+            agent.settle();
+        }
+    };
+    plan(&mut agent, vec![range(), pod_record(&pod("a"))], vec![]);
+    let deleted = pod_record(&PodV1 { deleting: Some(30), ..pod("a") });
+    plan(&mut agent, vec![deleted.clone()], vec![]);
+    assert!(agent.pods.is_empty() && agent.timers.is_empty() && agent.kept.is_empty());
+    assert_eq!(agent.gone.len(), 1, "its UID, so that it is not taken on again");
+    plan(&mut agent, vec![], vec![deleted.key]);
+    assert!(agent.gone.is_empty());
+    assert!(agent.ledger.pods().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_cannot_be_read_does_not_end_its_pod() {
+    let disk = SimDisk::default();
+    let mut first = run(&disk);
+    first.send(Input::Connected(true)).await;
+    first.plan(vec![range(), pod_record(&pod("a")), pod_record(&pod("b"))], vec![]).await;
+    first.plan(vec![unreadable(&pod("a"))], vec![]).await;
+    assert_eq!(first.running(), ["a web/0", "b web/0"]);
+    assert!(first.reasons().contains(&"UnreadableRecord".to_owned()), "{:?}", first.reasons());
+    let ip = first.world.fabric.pods.lock()["uid-a"].ip;
+    first.end().await;
+    // Without its record it cannot run, but it keeps its place until it can be read again.
+    let mut second = run(&disk);
+    second.send(Input::Connected(true)).await;
+    assert_eq!(second.running(), ["b web/1"]);
+    assert!(second.world.files.removed.lock().is_empty());
+    assert_eq!(second.said("a").unwrap().reason, "UnreadableRecord");
+    second.plan(vec![pod_record(&pod("a")), pod_record(&pod("c"))], vec![]).await;
+    assert_eq!(second.running(), ["a web/1", "b web/1", "c web/0"]);
+    assert_eq!(second.world.fabric.pods.lock()["uid-a"].ip, ip);
+    second.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_cannot_be_read_goes_with_its_record() {
+    let disk = SimDisk::default();
+    let mut first = run(&disk);
+    first.plan(vec![one_address(), pod_record(&pod("a"))], vec![]).await;
+    first.plan(vec![unreadable(&pod("a"))], vec![]).await;
+    first.end().await;
+    let mut second = run(&disk);
+    second.send(Input::Connected(true)).await;
+    second.plan(vec![pod_record(&pod("b"))], vec![pod_record(&pod("a")).key]).await;
+    second.plan(vec![one_address()], vec![]).await;
+    assert_eq!(second.running(), ["b web/0"], "its address is free");
+    let gone = Report::PodGone { realm: ClusterName::root(), uid: "uid-a".to_owned() };
+    assert!(second.world.ear.reports.lock().iter().any(|(_, report)| *report == gone));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_cannot_be_read_stays_as_it_was() {
+    use freewheel_link::plan::ServiceV1;
+    let service = ServiceV1 {
+        namespace: "default".to_owned(),
+        name: "web".to_owned(),
+        cluster_ip: None,
+        external_name: None,
+        ports: vec![],
+        endpoints: vec![],
+        affinity_seconds: None,
+    };
+    let mut run = run(&SimDisk::default());
+    let known = record(Kind::SERVICE_V1, "default/web", &service);
+    run.plan(vec![known.clone()], vec![]).await;
+    assert_eq!(run.world.fabric.services.lock().len(), 1);
+    run.plan(vec![Record { body: vec![9], ..known.clone() }], vec![]).await;
+    assert_eq!(run.world.fabric.services.lock().len(), 1);
+    run.plan(vec![], vec![known.key]).await;
+    assert_eq!(run.world.fabric.services.lock().len(), 0);
+}
