@@ -6,6 +6,7 @@
 
 mod announce;
 mod disk;
+mod files;
 mod http_v2;
 mod names;
 mod parts;
@@ -196,7 +197,7 @@ impl Hub {
             extra: Some(http_v2::handler(self.modules.clone())),
             checks: self.checks(&signs, &stop),
         };
-        let limits = Limits { drain: DRAIN, ..Limits::default() };
+        let limits = Limits { drain: DRAIN, ..Limits::default() }.within(files::raise());
         let serving = freewheel_hub_apiserver::serve(api, tls, limits, server, stop.clone());
         parts.start("API server", serving);
         let controllers = self.controllers(options, &ca, &stop).await?;

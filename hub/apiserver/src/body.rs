@@ -1,7 +1,8 @@
 //! Bodies in both directions: what we send, and what we are willing to read.
 //!
 //! Guarantees: a request body is never buffered beyond [`MAX_BODY_BYTES`]; one that declares more is
-//! refused before its first byte is read.
+//! refused before its first byte is read; one that comes slowly is waited for as long as it moves, up to
+//! [`MAX_BODY_TIME`].
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,13 +14,24 @@ use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
-use tokio::time::timeout;
+use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
+
+use crate::places::Busy;
 
 /// Largest request body, as kube-apiserver's `MaxRequestBodyBytes`.
 pub const MAX_BODY_BYTES: usize = 3 * 1024 * 1024;
 
-/// For a whole request body to arrive, as kube-apiserver's request timeout.
-pub const MAX_BODY_TIME: Duration = Duration::from_secs(60);
+/// For a whole request body to arrive: the largest over 100 kbit/s. kube-apiserver gives up after 60 s,
+/// which is a lot for what the kernel has received already and little for a device's own uplink.
+pub const MAX_BODY_TIME: Duration = Duration::from_secs(300);
+
+/// For the next bytes of a request body to arrive, as kube-apiserver's request timeout.
+pub const MAX_BODY_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long what nobody wants of a request is read, so that its client comes to see the answer…
+const LINGER: Duration = Duration::from_secs(10);
+/// … and how long nothing of it may come: a client that has seen the answer stops.
+const STILL_SENDING: Duration = Duration::from_secs(2);
 
 /// Why a response body broke off.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -27,9 +39,34 @@ pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 /// A response body: one buffer, or chunks that come as they come.
 pub struct Body {
     kind: Kind,
-    /// The rest of a request that was answered before it was read. In HTTP/2, to let go of it before
-    /// the answer is on its way would reset the stream, and the client would never see the answer.
-    _unread: Option<Incoming>,
+    /// The rest of a request that was answered before it was read.
+    unread: Option<Unread>,
+    /// The request is over with its answer.
+    _busy: Option<Busy>,
+}
+
+struct Unread {
+    rest: Incoming,
+    /// Until when it is read beside the answer, and the end of that at the latest; `None` to let it be.
+    reading: Option<(Pin<Box<Sleep>>, Instant)>,
+}
+
+impl Unread {
+    /// Ready when the client has stopped sending, or had its time.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some((pause, latest)) = &mut self.reading else { return Poll::Ready(()) };
+        while pause.as_mut().poll(cx).is_pending() {
+            match http_body::Body::poll_frame(Pin::new(&mut self.rest), cx) {
+                Poll::Ready(Some(Ok(_))) => {
+                    pause.as_mut().reset((Instant::now() + STILL_SENDING).min(*latest));
+                }
+                Poll::Ready(_) => break,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        self.reading = None;
+        Poll::Ready(())
+    }
 }
 
 enum Kind {
@@ -60,16 +97,30 @@ impl Body {
         Kind::Foreign(body).into()
     }
 
-    /// The same, holding what was not read of the request until this body is sent.
+    /// Nothing.
     #[must_use]
-    pub(crate) fn holding(self, unread: Incoming) -> Self {
-        Self { _unread: Some(unread), ..self }
+    pub fn empty() -> Self {
+        Self::whole(Bytes::new())
+    }
+
+    /// The same, holding what was not read of the request. With `read_on` this body ends when the client
+    /// has sent all of it, or had its time: until then it can read the answer.
+    #[must_use]
+    pub(crate) fn holding(self, rest: Incoming, read_on: bool) -> Self {
+        let reading = read_on.then(|| (Box::pin(sleep(STILL_SENDING)), Instant::now() + LINGER));
+        Self { unread: Some(Unread { rest, reading }), ..self }
+    }
+
+    /// The same, of a request that is over when this is sent.
+    #[must_use]
+    pub(crate) fn during(self, busy: Busy) -> Self {
+        Self { _busy: Some(busy), ..self }
     }
 }
 
 impl From<Kind> for Body {
     fn from(kind: Kind) -> Self {
-        Self { kind, _unread: None }
+        Self { kind, unread: None, _busy: None }
     }
 }
 
@@ -87,14 +138,22 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.kind {
+        let me = &mut *self;
+        let next = match &mut me.kind {
             Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             Kind::Chunks(stream) => stream.as_mut().poll_next(cx).map_ok(Frame::data),
             Kind::Foreign(body) => Pin::new(body).poll_frame(cx),
+        };
+        match (next, &mut me.unread) {
+            (Poll::Ready(None), Some(unread)) => unread.poll_end(cx).map(|()| None),
+            (next, _) => next,
         }
     }
 
     fn is_end_stream(&self) -> bool {
+        if self.unread.as_ref().is_some_and(|unread| unread.reading.is_some()) {
+            return false;
+        }
         match &self.kind {
             Kind::Whole(bytes) => bytes.is_none(),
             Kind::Chunks(_) => false,
@@ -117,27 +176,25 @@ impl http_body::Body for Body {
 ///
 /// # Errors
 /// 413 when it is, or says that it will be, larger than [`MAX_BODY_BYTES`]; 400 when it breaks off;
-/// 504 when it takes longer than [`MAX_BODY_TIME`].
+/// 504 when nothing comes for [`MAX_BODY_PAUSE`], or not all within [`MAX_BODY_TIME`].
 pub async fn read<B>(body: &mut B) -> Result<Bytes, ApiError>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    let late = || ApiError::new(504, "Timeout", "Timeout: the request's body did not come in time");
-    timeout(MAX_BODY_TIME, read_all(body)).await.map_err(|_| late())?
-}
-
-async fn read_all<B>(body: &mut B) -> Result<Bytes, ApiError>
-where
-    B: http_body::Body<Data = Bytes> + Unpin,
-    B::Error: std::fmt::Display,
-{
+    let late =
+        |_| ApiError::new(504, "Timeout", "Timeout: the request's body did not come in time");
+    let latest = Instant::now() + MAX_BODY_TIME;
     if (MAX_BODY_BYTES as u64) < body.size_hint().lower() {
         return Err(too_large());
     }
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    loop {
+        let next = timeout(MAX_BODY_PAUSE, body.frame());
+        let Some(frame) = timeout_at(latest, next).await.map_err(late)?.map_err(late)? else {
+            break;
+        };
         let frame = frame
             .map_err(|error| ApiError::bad_request(format!("unable to read body: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
@@ -177,6 +234,22 @@ mod tests {
         let mut big = http_body_util::Full::new(Bytes::from(vec![b' '; MAX_BODY_BYTES + 1]));
         let error = read(&mut big).await.unwrap_err();
         assert_eq!((error.code, error.reason), (413, "RequestEntityTooLarge"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_link_has_time_and_one_that_stands_still_has_not() {
+        let trickle = |pause: Duration| {
+            let pieces = futures::stream::unfold((), move |()| async move {
+                sleep(pause).await;
+                Some((Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b' '; 16 * 1024]))), ()))
+            });
+            http_body_util::StreamBody::new(Box::pin(futures::StreamExt::take(pieces, 190)))
+        };
+        let slow = read(&mut trickle(Duration::from_millis(1_500))).await.unwrap();
+        assert_eq!(slow.len(), 190 * 16 * 1024);
+        for too_slow in [Duration::from_secs(61), Duration::from_secs(2)] {
+            assert_eq!(read(&mut trickle(too_slow)).await.unwrap_err().code, 504);
+        }
     }
 
     #[tokio::test]

@@ -10,8 +10,6 @@ use freewheel_link::names::ClusterName;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, Uri};
-use http_body::Body as _;
-use hyper::body::Incoming;
 use serde_json::json;
 use tracing::debug;
 
@@ -22,6 +20,7 @@ use crate::call::Call;
 use crate::discovery::{self, Aggregated};
 use crate::path::{self, Route, Target};
 use crate::query::Query;
+use crate::received::Received;
 use crate::server::Hub;
 use crate::view::View;
 use crate::{
@@ -39,7 +38,7 @@ const ENDPOINTS_ARE_OLD: &str =
 pub(crate) async fn handle(
     hub: Arc<Hub>,
     user: Option<Arc<User>>,
-    request: Request<Incoming>,
+    request: Request<Received>,
 ) -> Response<Body> {
     let path = request.uri().path();
     if (path == "/v2" || path.starts_with("/v2/"))
@@ -52,16 +51,13 @@ pub(crate) async fn handle(
     let (Parts { method, uri, headers, .. }, mut incoming) = request.into_parts();
     let head = Head { method: &method, uri: &uri };
     let accept = headers.get(ACCEPT).cloned();
-    let mut response = match answer(hub, user, head, headers, &mut incoming).await {
+    let response = match answer(hub, user, head, headers, &mut incoming).await {
         Ok(response) => response,
         Err(error) => {
             let accept = accept.as_ref().and_then(|accept| accept.to_str().ok());
             respond::failure_in(media::status_wire(accept), &error)
         }
     };
-    if !incoming.is_end_stream() {
-        response = response.map(|body| body.holding(incoming));
-    }
     if let Some((method, uri)) = line {
         debug!(%method, %uri, code = response.status().as_u16(), "answered");
     }
@@ -80,7 +76,7 @@ async fn answer(
     user: Option<Arc<User>>,
     request: Head<'_>,
     headers: HeaderMap,
-    incoming: &mut Incoming,
+    incoming: &mut Received,
 ) -> Result<Response<Body>, ApiError> {
     let (cluster, path) = path::cluster(request.uri.path());
     let query = request.uri.query().unwrap_or_default();
@@ -213,7 +209,7 @@ async fn resource(
     cluster: ClusterName,
     target: Target<'_>,
     (request, headers): (Head<'_>, HeaderMap),
-    incoming: &mut Incoming,
+    incoming: &mut Received,
 ) -> Result<Response<Body>, ApiError> {
     if review::is_review(target.group, target.version, target.plural) {
         return self_review(&user, &target, request, &headers, incoming).await;
@@ -301,7 +297,7 @@ async fn self_review(
     target: &Target<'_>,
     request: Head<'_>,
     headers: &HeaderMap,
-    incoming: &mut Incoming,
+    incoming: &mut Received,
 ) -> Result<Response<Body>, ApiError> {
     if *request.method != Method::POST || target.name.is_some() {
         return Err(respond::method_not_allowed());

@@ -1,7 +1,8 @@
 //! The Kubernetes API over HTTPS.
 //!
 //! ```text
-//! server     listener, TLS, HTTP/1.1 and HTTP/2, bounds, shutdown   (socket, stop)
+//! server     listener, TLS, HTTP/1.1 and HTTP/2, bounds, shutdown   (places, socket, stop)
+//! edge       what holds for every answer   (received, body)
 //! tls        certificates of ours and of clients
 //! dispatch   caller ▸ cluster ▸ path ▸ permission ▸ verb
 //!   path, query, media   what the URL and the headers say
@@ -24,6 +25,7 @@ mod call;
 mod decode;
 mod discovery;
 mod dispatch;
+mod edge;
 mod encode;
 pub mod health;
 mod lease;
@@ -31,8 +33,10 @@ mod log;
 mod media;
 mod openapi;
 mod path;
+mod places;
 mod query;
 mod read;
+mod received;
 mod remove;
 mod respond;
 mod resume;
@@ -50,6 +54,8 @@ mod write;
 
 pub use authn::User;
 pub use body::{Body, BodyError};
+pub use edge::LoggedIn;
 pub use health::Check;
+pub use received::Received;
 pub use server::{Extra, Limits, Server, serve};
 pub use tls::{Tls, TlsError};

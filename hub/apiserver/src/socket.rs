@@ -1,17 +1,46 @@
 //! A connection's socket.
 //!
 //! Guarantees: the same as tokio's; what is one buffer goes out by `send`, which costs the kernel less
-//! than a vector of one. TLS hands over its records as vectors, and most are one.
+//! than a vector of one. TLS hands over its records as vectors, and most are one. A client that is still
+//! sending when the connection ends is read on for a while: a socket that is closed over unread bytes
+//! resets the connection, and takes the answer back that is on its way.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
+
+use crate::places::Seat;
+
+/// For a client to read its answer and to stop sending.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// The socket.
-pub(crate) struct Socket(pub(crate) TcpStream);
+pub(crate) struct Socket {
+    stream: TcpStream,
+    seat: Arc<Seat>,
+    /// Until when it is read on; set when nothing is written any more.
+    end: Option<Pin<Box<Sleep>>>,
+}
+
+impl Socket {
+    /// Whoever sits there is told what goes out.
+    pub(crate) fn new(stream: TcpStream, seat: Arc<Seat>) -> Self {
+        Self { stream, seat, end: None }
+    }
+
+    fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = &outcome {
+            self.seat.wrote(*bytes);
+        }
+        outcome
+    }
+}
 
 impl AsyncRead for Socket {
     fn poll_read(
@@ -19,7 +48,7 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
@@ -29,7 +58,8 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        let outcome = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.wrote(outcome)
     }
 
     fn poll_write_vectored(
@@ -37,21 +67,38 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match bufs {
-            [one] => Pin::new(&mut self.0).poll_write(cx, one),
-            _ => Pin::new(&mut self.0).poll_write_vectored(cx, bufs),
-        }
+        let outcome = match bufs {
+            [one] => Pin::new(&mut self.stream).poll_write(cx, one),
+            _ => Pin::new(&mut self.stream).poll_write_vectored(cx, bufs),
+        };
+        self.wrote(outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        let me = &mut *self;
+        if me.end.is_none() {
+            ready!(Pin::new(&mut me.stream).poll_shutdown(cx))?;
+            if !me.seat.lingers() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let end = me.end.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        let mut unread = [0; 4096];
+        while end.as_mut().poll(cx).is_pending() {
+            let mut buffer = ReadBuf::new(&mut unread);
+            let read = ready!(Pin::new(&mut me.stream).poll_read(cx, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }

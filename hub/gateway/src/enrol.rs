@@ -35,6 +35,7 @@ use tracing::{info, warn};
 use crate::Inner;
 use crate::authority::{Authority, agent_group, pem, request_key};
 use crate::issue::{forget_spent, issued, sign};
+use crate::joins::{self, Stranger};
 use crate::node::CLUSTERS;
 use crate::reports::place;
 
@@ -65,7 +66,8 @@ impl From<ApiError> for Refusal {
 }
 
 /// Takes a device's request and stays with it until it is decided.
-pub(crate) async fn serve(hub: &Inner, link: Arc<dyn Transport>) {
+pub(crate) async fn serve(hub: &Inner, link: Arc<dyn Transport>, stranger: Stranger<'_>) {
+    let mut stranger = Some(stranger);
     let address = link.peer().address;
     let Ok(Ok(stream)) = timeout(ASK, link.accept()).await else {
         link.close(code::VIOLATION, "nothing was asked");
@@ -87,7 +89,7 @@ pub(crate) async fn serve(hub: &Inner, link: Arc<dyn Transport>) {
     };
     let answer = tokio::select! {
         biased;
-        answer = decide(hub, &request, &mut send) => answer,
+        answer = decide(hub, &request, &mut send, &mut stranger) => answer,
         _ = link.closed() => return,
     };
     let answer = match answer {
@@ -117,9 +119,13 @@ async fn decide(
     hub: &Inner,
     request: &JoinRequestV1,
     send: &mut Box<dyn SendHalf>,
+    stranger: &mut Option<Stranger<'_>>,
 ) -> Result<AcceptedV1, Refusal> {
     let Inner { objects, authority, .. } = hub;
     let auto = check_token(objects, &request.token)?;
+    let busy = || Refusal(JoinRefusal::Busy, joins::BUSY.to_owned());
+    let _place = hub.joins.wait().ok_or_else(busy)?;
+    *stranger = None;
     let name = ClusterName::try_from(request.name.as_str())
         .map_err(|error| Refusal(JoinRefusal::Name, error.to_string()))?;
     if name.is_root() {

@@ -4,6 +4,7 @@
 //! authority  the CA at work: link certificate, certificates of spokes
 //! client     certificates of people
 //! door       (here) handshakes, admission, which protocol
+//! joins      how many devices join at a time
 //! enrol, issue  a token and a key become a certificate, after two yeses
 //! own_api    where a cluster says that its API is served
 //! session    one connected spoke         look  when and how it is told what it should hold
@@ -27,6 +28,7 @@ mod enrol;
 mod events;
 mod interest;
 mod issue;
+mod joins;
 mod look;
 mod node;
 mod own_api;
@@ -59,7 +61,6 @@ use freewheel_link::transport::{Transport, code};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -71,11 +72,6 @@ pub use client::ClientRequest;
 
 /// Handshakes at the same time; more wait, and are asked to prove their address first.
 const HANDSHAKES: usize = 256;
-/// Devices that wait to be accepted at the same time.
-const JOINS: usize = 256;
-/// Joins in a burst, and one more each `JOIN_EVERY` after it.
-const JOIN_BURST: u32 = 64;
-const JOIN_EVERY: Duration = Duration::from_millis(100);
 
 /// A spoke's connection that is in force.
 pub(crate) struct Link {
@@ -97,8 +93,7 @@ pub(crate) struct Inner {
     pub(crate) lost: AtomicU64,
     /// Told once, before devices join; a hub that is never told leaves it to its people.
     pub(crate) own_api: OnceLock<own_api::OwnApi>,
-    joining: Semaphore,
-    joins: Mutex<(u32, Option<Instant>)>,
+    pub(crate) joins: joins::Joins,
 }
 
 /// The gateway. Cheap to clone.
@@ -128,8 +123,7 @@ impl Gateway {
             known: Mutex::default(),
             lost: AtomicU64::new(0),
             own_api: OnceLock::new(),
-            joining: Semaphore::new(JOINS),
-            joins: Mutex::new((JOIN_BURST, None)),
+            joins: joins::Joins::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -261,19 +255,14 @@ impl Gateway {
         let peer = link.peer();
         match protocol {
             Some(ALPN_JOIN) => {
-                let Ok(_place) = self.inner.joining.try_acquire() else {
-                    link.close(code::BUSY, "too many devices join at once; come back later");
+                let Some(stranger) = self.inner.joins.ask(&link) else {
+                    link.close(code::BUSY, joins::BUSY);
                     return;
                 };
-                if !self.may_join() {
-                    warn!(peer = %peer.address, "too many joins at once");
-                    link.close(code::BUSY, "too many devices join at once; come back later");
-                    return;
-                }
                 tokio::select! {
                     biased;
                     () = stop.cancelled() => link.close(code::STOPPING, "the hub is stopping"),
-                    () = enrol::serve(&self.inner, link.clone()) => {}
+                    () = enrol::serve(&self.inner, link.clone(), stranger) => {}
                 }
             }
             Some(ALPN_SESSION) => match peer.certificate.as_ref().and_then(cluster_of) {
@@ -288,18 +277,6 @@ impl Gateway {
                 link.close(code::VIOLATION, "unknown protocol");
             }
         }
-    }
-
-    fn may_join(&self) -> bool {
-        let mut joins = self.inner.joins.lock();
-        let now = Instant::now();
-        let (left, since) = *joins;
-        let passed = since.map_or(Duration::ZERO, |since| now - since);
-        let more = u32::try_from(passed.as_millis() / JOIN_EVERY.as_millis()).unwrap_or(u32::MAX);
-        let left = left.saturating_add(more).min(JOIN_BURST);
-        let since = if 0 < more || since.is_none() { Some(now) } else { since };
-        *joins = (left.saturating_sub(1), since);
-        0 < left
     }
 }
 

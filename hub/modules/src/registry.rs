@@ -20,7 +20,6 @@ mod uploads;
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -33,10 +32,6 @@ use refusal::{Refusal, refuse};
 
 /// Bytes of a blob that are held in memory at a time.
 const PIECE: usize = 64 << 10;
-
-/// How long a refused request's body is read on, so that the client comes to read the answer: with
-/// HTTP/1.1 it would see a reset connection instead.
-const LINGER: Duration = Duration::from_secs(10);
 
 /// Body of the registry's answers.
 pub type RegistryBody = UnsyncBoxBody<Bytes, io::Error>;
@@ -100,13 +95,8 @@ impl Modules {
                 "there is no such path, or no such name of a repository",
             )),
         };
-        match outcome {
-            Ok(response) => response,
-            Err(refusal) => {
-                read_on(&mut body).await;
-                refusal.answer()
-            }
-        }
+        // What was not read of the request is the door's: it reads on while the answer is on its way.
+        outcome.unwrap_or_else(Refusal::answer)
     }
 
     async fn route<B: Upload>(
@@ -164,13 +154,6 @@ impl Modules {
             Err(died) => Err(io::Error::other(died).into()),
         }
     }
-}
-
-/// Reads what is left of a body into nothing, for a while.
-async fn read_on<B: Upload>(body: &mut B) {
-    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
-    // Whoever has more to send than this sees a connection that ends.
-    let _ = tokio::time::timeout(LINGER, rest).await;
 }
 
 /// The value of a query's parameter, its percent signs resolved as far as digests have any.

@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_apiserver::{Body, Extra, User};
+use freewheel_hub_apiserver::{Body, Extra, Received, User};
 use freewheel_hub_modules::Modules;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 
 /// The group whose members may push and pull.
 const ADMINISTRATORS: &str = "system:masters";
 
 /// Serves `/v2/…` to administrators.
 pub fn handler(modules: Modules) -> Extra {
-    Arc::new(move |user: Option<User>, request: Request<Incoming>| {
+    Arc::new(move |user: Option<User>, request: Request<Received>| {
         let modules = modules.clone();
         Box::pin(async move {
             let refused = match user {

@@ -6,6 +6,10 @@ mod access;
 mod answers;
 #[cfg(test)]
 mod discovery;
+#[cfg(test)]
+mod edge;
+#[cfg(test)]
+mod idle;
 mod leases;
 #[cfg(test)]
 mod protobuf;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
-use freewheel_hub_apiserver::{Body, Check, Limits, Server, Tls, User, serve};
+use freewheel_hub_apiserver::{Body, Check, Limits, LoggedIn, Received, Server, Tls, User, serve};
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::objects::{How, Objects, Place};
 use freewheel_link::names::ClusterName;
@@ -27,6 +27,7 @@ use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::client::TlsStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Logs that say what they were asked for.
@@ -45,10 +46,18 @@ impl SpokeStreams for Echo {
     }
 }
 
-/// Stands where the image registry is: says who asked for what.
-async fn whoami(user: Option<User>, request: Request<Incoming>) -> http::Response<Body> {
+/// Stands where the image registry is: says who asked for what, with the code that ends the path.
+async fn whoami(user: Option<User>, request: Request<Received>) -> http::Response<Body> {
     let user = user.map_or("nobody".to_owned(), |user| user.name);
-    http::Response::new(Body::whole(format!("{user} {}", request.uri().path()).into()))
+    let path = request.uri().path();
+    let mut response = http::Response::new(Body::whole(format!("{user} {path}").into()));
+    if let Some(Ok(code)) = path.rsplit_once('/').map(|(_, last)| last.parse()) {
+        *response.status_mut() = http::StatusCode::from_u16(code).unwrap();
+    }
+    if path == "/v2/login" {
+        response.extensions_mut().insert(LoggedIn);
+    }
+    response
 }
 
 /// A certificate and its key.
@@ -109,16 +118,20 @@ pub struct Hub {
 
 impl Hub {
     pub async fn start() -> Self {
-        Self::over(MemoryStore::new()).await
+        Self::bounded(Limits::default()).await
+    }
+
+    pub async fn bounded(limits: Limits) -> Self {
+        Self::over(MemoryStore::new(), limits).await
     }
 
     /// One whose store forgets the past soon.
     pub async fn forgetful() -> Self {
         let limits = freewheel_hub_store::Limits { events: 4, bytes: 1 << 20 };
-        Self::over(MemoryStore::with_limits(1, limits)).await
+        Self::over(MemoryStore::with_limits(1, limits), Limits::default()).await
     }
 
-    async fn over(store: MemoryStore) -> Self {
+    async fn over(store: MemoryStore, limits: Limits) -> Self {
         let authority = Authority::new();
         let serving = authority.serving();
         let tls = Tls::new(
@@ -140,7 +153,7 @@ impl Hub {
             extra: Some(Arc::new(|user, request| Box::pin(whoami(user, request)))),
             checks: vec![Check::of_readiness("store", || Ok(()))],
         };
-        let served = tokio::spawn(serve(listener, tls, Limits::default(), server, stop.clone()));
+        let served = tokio::spawn(serve(listener, tls, limits, server, stop.clone()));
         Self { address, authority, objects, stop: stop.drop_guard(), served }
     }
 
@@ -257,10 +270,7 @@ impl Client {
         headers: &[(&str, &str)],
         body: UnsyncBoxBody<Bytes, std::io::Error>,
     ) -> http::Response<Incoming> {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        let connector = tokio_rustls::TlsConnector::from(self.config.clone());
-        let stream =
-            connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
+        let stream = self.connect("").await;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
@@ -272,13 +282,24 @@ impl Client {
         sender.send_request(request.body(body).unwrap()).await.unwrap()
     }
 
-    async fn connect_h2(&self) -> http2::SendRequest<Full<Bytes>> {
+    /// A connection over which nothing is said yet, for a protocol or for the usual one.
+    pub async fn connect(&self, protocol: &str) -> TlsStream<TcpStream> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let mut config = (*self.config).clone();
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        if !protocol.is_empty() {
+            config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+        }
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        let stream =
-            connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        connector.connect(name, stream).await.unwrap()
+    }
+
+    async fn connect_h2<B>(&self) -> http2::SendRequest<B>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let stream = self.connect("h2").await;
         let (sender, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
@@ -294,10 +315,18 @@ impl Client {
         self.send_over_h2("POST", path, body.into()).await
     }
 
-    async fn send_over_h2(&self, method: &str, path: &str, body: Bytes) -> Answer {
+    pub async fn send_over_h2(&self, method: &str, path: &str, body: Bytes) -> Answer {
+        self.send_body_over_h2(method, path, Full::new(body)).await
+    }
+
+    pub async fn send_body_over_h2<B>(&self, method: &str, path: &str, body: B) -> Answer
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let mut sender = self.connect_h2().await;
         let uri = format!("https://localhost{path}");
-        let request = Request::builder().method(method).uri(uri).body(Full::new(body)).unwrap();
+        let request = Request::builder().method(method).uri(uri).body(body).unwrap();
         let (parts, body) = sender.send_request(request).await.unwrap().into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         Answer { code: parts.status.as_u16(), headers: parts.headers, bytes }
@@ -333,7 +362,7 @@ impl Client {
 
     /// Many watches over one HTTP/2 connection, as client-go has them.
     pub async fn watch_many(&self, path: &str, count: usize) -> Vec<Watcher> {
-        let sender = self.connect_h2().await;
+        let sender = self.connect_h2::<Full<Bytes>>().await;
         let mut watchers = Vec::with_capacity(count);
         for _ in 0..count {
             let uri = format!("https://localhost{path}");

@@ -27,6 +27,22 @@ async fn a_wrong_token_writes_nothing_and_says_what_to_do() {
     assert_eq!(hub.objects.store().snapshot().revision(), before);
 }
 
+#[tokio::test(start_paused = true)]
+async fn strangers_keep_nobody_with_a_good_token_out() {
+    let hub = Hub::new(true).await;
+    let silent: Vec<_> = (0..300).map(|_| hub.connect(ALPN_JOIN, None)).collect();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let device = Device::new();
+    // More wrong tokens than a burst of joins.
+    for _ in 0..100 {
+        let wrong = hub.join(&device, "pi-6", "abcdef.0123456789abcdeX").await;
+        refused(wrong, JoinRefusal::Token, "hub token create");
+    }
+    hub.join(&device, "pi-7", TOKEN).await.unwrap();
+    let closed = silent[0].closed().await;
+    assert!(matches!(closed, Closed::ByPeer { code: code::BUSY, .. }), "{closed:?}");
+}
+
 #[tokio::test]
 async fn bad_names_and_requests_are_refused() {
     let hub = Hub::new(true).await;

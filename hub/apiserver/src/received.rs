@@ -1,0 +1,72 @@
+//! A request's body on its way to whoever reads it, and back to the door if nobody does.
+//!
+//! Guarantees: what is not read of a body is not lost with its reader. In HTTP/2, to let go of it before
+//! the answer is out would reset the stream, and the client would never see the answer.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+
+/// The body of a request.
+pub struct Received {
+    incoming: Option<Incoming>,
+    back: Rest,
+}
+
+/// Where the rest of a body is found when its reader has let go of it.
+#[derive(Clone, Default)]
+pub(crate) struct Rest(Option<Arc<Mutex<Option<Incoming>>>>);
+
+impl Rest {
+    /// What was not read.
+    pub(crate) fn take(&self) -> Option<Incoming> {
+        self.0.as_ref()?.lock().take()
+    }
+}
+
+impl Received {
+    /// A body, and where its rest will be.
+    pub(crate) fn new(incoming: Incoming) -> (Self, Rest) {
+        // Most requests have none.
+        let back = if incoming.is_end_stream() { Rest(None) } else { Rest(Some(Arc::default())) };
+        (Self { incoming: Some(incoming), back: back.clone() }, back)
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        if let (Some(rest), Some(back)) = (self.incoming.take(), &self.back.0)
+            && !rest.is_end_stream()
+        {
+            *back.lock() = Some(rest);
+        }
+    }
+}
+
+impl http_body::Body for Received {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut self.incoming {
+            Some(incoming) => Pin::new(incoming).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map(Incoming::size_hint).unwrap_or_default()
+    }
+}

@@ -1,0 +1,109 @@
+//! What holds for every answer, over both protocols.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::support::{Client, Hub};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use http_body::Frame;
+use http_body_util::StreamBody;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// What a client sees of an answer without a body, over either protocol.
+async fn check(client: &Client, method: &str, path: &str, code: u16, length: Option<&str>) {
+    let first = client.send(method, path, &[], Bytes::new()).await;
+    let second = client.send_over_h2(method, path, Bytes::new()).await;
+    for (answer, protocol) in [(first, "HTTP/1.1"), (second, "HTTP/2")] {
+        assert_eq!(answer.code, code, "{method} {path} over {protocol}");
+        assert_eq!(answer.text(), "", "{method} {path} over {protocol}");
+        let told = answer.headers.get("content-length").map(|value| value.to_str().unwrap());
+        match length {
+            Some("") => assert!(told.is_some(), "{method} {path} over {protocol}"),
+            length => assert_eq!(told, length, "{method} {path} over {protocol}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_answer_to_head_and_none_that_says_so_has_a_body() {
+    let hub = Hub::start().await;
+    let (admin, nobody) = (hub.admin(), hub.client(None));
+    // The length is the one that GET's answer has.
+    check(&admin, "HEAD", "/api/v1/namespaces/default", 200, Some("")).await;
+    check(&admin, "HEAD", "/api/v1/namespaces/none", 404, Some("")).await;
+    check(&admin, "HEAD", "/nonsense", 404, Some("")).await;
+    check(&admin, "HEAD", "/apis/apps/v1", 200, Some("")).await;
+    check(&admin, "HEAD", "/readyz", 200, Some("2")).await;
+    check(&nobody, "HEAD", "/api/v1/namespaces", 401, Some("")).await;
+    check(&admin, "HEAD", "/v2/a", 200, Some("11")).await;
+    check(&nobody, "HEAD", "/v2/a/404", 404, Some("16")).await;
+    for method in ["GET", "HEAD"] {
+        check(&admin, method, "/v2/204", 204, None).await;
+        check(&admin, method, "/v2/304", 304, None).await;
+    }
+}
+
+/// A body of so many pieces, and how many of them have left.
+fn pieces(
+    count: usize,
+    pause: Duration,
+) -> (impl http_body::Body<Data = Bytes, Error = std::io::Error> + Send + Unpin, Arc<AtomicUsize>) {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counter = sent.clone();
+    let stream = futures::stream::iter(0..count).then(move |_| {
+        let counter = counter.clone();
+        async move {
+            tokio::time::sleep(pause).await;
+            counter.fetch_add(1, Ordering::SeqCst);
+            Ok(Frame::data(Bytes::from(vec![b' '; 32 * 1024])))
+        }
+    });
+    (StreamBody::new(Box::pin(stream)), sent)
+}
+
+#[tokio::test]
+async fn a_refusal_over_http_2_leaves_its_client_the_time_to_send() {
+    let hub = Hub::start().await;
+    let (admin, nobody) = (hub.admin(), hub.client(None));
+    let collection = "/api/v1/namespaces/default/configmaps";
+    let cases = [
+        (&admin, "/api/v1/namespaces/default/nonsense", 404),
+        (&admin, "/apis/apps/v1", 405),
+        (&nobody, collection, 401),
+        (&nobody, "/v2/a/401", 401),
+        (&admin, collection, 413),
+    ];
+    for (client, path, code) in cases {
+        let (body, sent) = pieces(130, Duration::from_millis(1));
+        let answer = client.send_body_over_h2("POST", path, body).await;
+        assert_eq!(answer.code, code, "{path}");
+        assert!(!answer.bytes.is_empty(), "{path}");
+        assert_eq!(sent.load(Ordering::SeqCst), 130, "{path}: a reset took the rest of the body");
+    }
+}
+
+#[tokio::test]
+async fn who_never_stops_sending_gets_the_answer_and_then_an_end() {
+    let hub = Hub::start().await;
+    let (body, _) = pieces(usize::MAX, Duration::from_secs(3600));
+    let answer = hub.admin().send_body_over_h2("POST", "/apis/apps/v1", body).await;
+    assert_eq!(answer.json()["code"], 405);
+}
+
+#[tokio::test]
+async fn a_refusal_over_http_1_is_not_taken_back_by_a_reset() {
+    let hub = Hub::start().await;
+    let mut stream = hub.admin().connect("http/1.1").await;
+    let head = "POST /apis/apps/v1 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 8388608\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // As a client does that writes all before it reads.
+    for _ in 0..128 {
+        stream.write_all(&[b' '; 64 * 1024]).await.expect("the connection is not reset");
+    }
+    let mut answer = Vec::new();
+    // The hub may close without a farewell once it has read on for long enough.
+    let _ = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await;
+    assert!(answer.starts_with(b"HTTP/1.1 405"), "{}", String::from_utf8_lossy(&answer));
+}
