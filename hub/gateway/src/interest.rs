@@ -251,8 +251,12 @@ fn scopes() -> Vec<Scope> {
     named.into_iter().map(|(group, plural)| all(Resource::new(group, plural))).collect()
 }
 
+/// The node that a pod is bound to: any for one of the root, for one of a spoke's cluster that spoke. What
+/// else its owner names is nobody's node.
 fn node_of(stored: &Stored) -> Option<&str> {
-    stored.object.header.fields.get("spec.nodeName").map(String::as_str).filter(|n| !n.is_empty())
+    let cluster = &stored.key.cluster;
+    let node = stored.object.header.fields.get("spec.nodeName").map(String::as_str)?;
+    (!node.is_empty() && (cluster.is_root() || cluster.as_str() == node)).then_some(node)
 }
 
 /// EndpointSlices by namespace and Service.

@@ -99,6 +99,29 @@ fn both_realms_of_a_device_share_one_ledger() {
 }
 
 #[test]
+fn what_one_tenant_writes_moves_no_ledger_of_another() {
+    let mut fleet = fleet(&[plain("pi-1")]);
+    let (own, other) =
+        (ClusterName::try_from("pi-1").unwrap(), ClusterName::try_from("pi-2").unwrap());
+    let mut greedy = cpu("4");
+    greedy.realm = other.clone();
+    fleet.place("u", "pi-1", &greedy);
+    goes_to(&fleet, &cpu("4"), "pi-1");
+    let sized = |cpu: &str| node("pi-1", |n| n["status"]["allocatable"]["cpu"] = json!(cpu));
+    for (realm, cpus) in [(&other, "1m"), (&own, "1m"), (&own, "1000"), (&other, "1000")] {
+        fleet.set_node(realm, sized(cpus));
+        goes_to(&fleet, &cpu("4"), "pi-1");
+        refused(&fleet, &cpu("5"), "0/1 nodes are available: 1 Insufficient cpu.");
+    }
+    // Where the root says nothing, the device's own cluster knows what it has.
+    fleet.remove_node(&ClusterName::root(), "pi-1");
+    fleet.set_node(&own, sized("2"));
+    let mut small = cpu("2");
+    small.realm = own;
+    goes_to(&fleet, &small, "pi-1");
+}
+
+#[test]
 fn a_realm_sees_its_own_nodes_only() {
     let fleet = fleet(&[plain("pi-1")]);
     let foreign = ask_in(ClusterName::try_from("pi-2").unwrap(), |_| {});

@@ -1,5 +1,15 @@
 //! All nodes of all realms and the one ledger of each device, kept up to date by events.
+//!
+//! ```text
+//! root: Node pi-7 ─┐
+//!                  ├─▶ the device pi-7        pi-8: Node pi-7 ─▶ nothing but a name: a ledger of its own
+//! pi-7: Node pi-7 ─┘
+//! ```
+//!
+//! Guarantees: a realm books on its own device and the root on every one; whatever else a realm names, it
+//! moves nobody's ledger. What a device has is the root's word where the root has one.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use freewheel_link::names::ClusterName;
@@ -12,6 +22,8 @@ use crate::resources::Resources;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
     pub(crate) allocatable: Resources,
+    /// The root's Node has said so: the owner of the device's own cluster may write there what they like.
+    by_root: bool,
     pub(crate) used: Resources,
     /// What is taken as scores count it.
     pub(crate) weight: Resources,
@@ -78,10 +90,12 @@ impl Fleet {
             return false;
         }
         self.eased += 1;
-        let device = self.device(&node.name);
-        // Both Nodes of a device say the same; the one that knows something wins over an empty one.
-        if node.allocatable != Resources::default() {
-            self.ledgers[device].allocatable = node.allocatable;
+        let device = self.device(realm, &node.name);
+        let ledger = &mut self.ledgers[device];
+        // One that knows something wins over an empty one.
+        if node.allocatable != Resources::default() && (realm.is_root() || !ledger.by_root) {
+            ledger.allocatable = node.allocatable;
+            ledger.by_root = realm.is_root();
         }
         let pairs = self.pairs.number(&node.labels);
         let name = node.name.to_string();
@@ -102,7 +116,10 @@ impl Fleet {
         let Some(list) = self.realms.get_mut(realm) else { return };
         let Some(at) = list.by_name.remove(name) else { return };
         self.eased += 1;
-        list.seats.swap_remove(at);
+        let device = list.seats.swap_remove(at).device;
+        if realm.is_root() {
+            self.ledgers[device].by_root = false;
+        }
         if let Some(moved) = list.seats.get(at) {
             list.by_name.insert(moved.node.name.to_string(), at);
         }
@@ -126,7 +143,7 @@ impl Fleet {
 
     /// Books a pod on a device, whether or not a Node of it is known.
     pub fn place(&mut self, uid: &str, node: &str, ask: &Ask) {
-        let device = self.device(node);
+        let device = self.device(&ask.realm, node);
         if self.placed.get(uid).is_some_and(|p| p.device == device && p.requests == ask.requests) {
             return;
         }
@@ -172,12 +189,15 @@ impl Fleet {
         true
     }
 
-    fn device(&mut self, name: &str) -> usize {
-        if let Some(device) = self.device_of.get(name) {
+    fn device(&mut self, realm: &ClusterName, name: &str) -> usize {
+        let own = realm.is_root() || realm.as_str() == name;
+        // No name has a slash.
+        let name = if own { Cow::from(name) } else { Cow::from(format!("{realm}/{name}")) };
+        if let Some(device) = self.device_of.get(&*name) {
             return *device;
         }
         self.ledgers.push(Ledger::default());
-        self.device_of.insert(name.to_owned(), self.ledgers.len() - 1);
+        self.device_of.insert(name.into_owned(), self.ledgers.len() - 1);
         self.ledgers.len() - 1
     }
 }

@@ -8,8 +8,9 @@ use serde_json::Value;
 use super::{How, Objects, Place, Verb, Written, meta, namespace, refusal, service, shape};
 use crate::{CommitError, Expect, Operation, Txn};
 
-/// How often chance may propose a name, address or port that is just then taken.
-const TRIES: u32 = 8;
+/// How often a name, address or port may be just then taken, or shared with one more cluster. Every round
+/// somebody got through.
+const TRIES: u32 = 64;
 
 pub(super) async fn create(
     objects: &Objects,

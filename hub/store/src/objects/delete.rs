@@ -43,7 +43,7 @@ pub(super) async fn delete(
         if how.dry_run {
             return Ok(pretend(&verdict, old));
         }
-        let expect = vec![Expect::Revision(old.key.clone(), old.revision)];
+        let mut expect = vec![Expect::Revision(old.key.clone(), old.revision)];
         let (operations, going) = match verdict {
             Verdict::Nothing => return Ok(Deleted::Going(old)),
             Verdict::Mark(new) => {
@@ -52,7 +52,9 @@ pub(super) async fn delete(
             }
             Verdict::Remove => {
                 let mut operations = vec![Operation::Delete(old.key.clone())];
-                operations.extend(service::release(&value, place));
+                let freed = service::release(&*objects.store.snapshot(), &value, place);
+                expect.extend(freed.expect);
+                operations.extend(freed.operations);
                 (operations, false)
             }
         };

@@ -1,12 +1,17 @@
 //! Addresses and node ports of Services: keys that are written in the Service's own transaction.
 //!
 //! ```text
-//! clusterips.internal  (realm, "", "10.128.3.7")  one realm's virtual IPs
-//! nodeports.internal   (root,  "", "30080")       one ledger for all devices
+//! clusterips.internal        (realm, "", "10.128.3.7")  one realm's virtual IPs
+//! nodeports.internal         (realm, "", "30080")       one realm's ports on its devices
+//! sharednodeports.internal   (root,  "", "30080")       how many spokes' clusters hold that port
 //! ```
 //!
-//! Guarantees: no address or port is held twice; what a Service gives up is free in the same
-//! revision. That an update keeps what it leaves out is the kind's own rule.
+//! A port of the root is open on every device, one of a spoke's cluster on its device alone: two such
+//! clusters may hold the same, the root and one of them may not.
+//!
+//! Guarantees: no address or port is held twice where it would be open twice, whatever is written at the
+//! same time; what a Service gives up is free in the same revision. That an update keeps what it leaves
+//! out is the kind's own rule.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -21,7 +26,7 @@ use serde_json::{Value, json};
 
 use super::Place;
 use crate::clock::Chance;
-use crate::{Expect, Operation, Snapshot};
+use crate::{Expect, Operation, Scope, Snapshot};
 
 const FIRST_ADDRESS: u32 = CLUSTER_IPS.0.to_bits();
 const ADDRESSES: u32 = 1 << (32 - CLUSTER_IPS.1);
@@ -29,6 +34,9 @@ const ADDRESSES: u32 = 1 << (32 - CLUSTER_IPS.1);
 const STATIC_BAND: u32 = 256;
 const FIRST_PORT: u32 = *NODE_PORTS.start() as u32;
 const PORTS: u32 = *NODE_PORTS.end() as u32 - FIRST_PORT + 1;
+/// Clusters of spokes take the last ports first, all of them the same: what any of them holds is nothing
+/// for the root.
+const SHARED_BAND: u32 = 64;
 /// How often chance is asked before the range is searched in order.
 const TRIES: u32 = 16;
 
@@ -63,17 +71,64 @@ pub(super) fn claim(
     for key in has.difference(&had) {
         claims.expect.push(Expect::Absent(key.clone()));
         claims.operations.push(Operation::Put(key.clone(), owner(place)));
+        claims.share(snapshot, key, true);
     }
-    claims.operations.extend(had.difference(&has).cloned().map(Operation::Delete));
+    for key in had.difference(&has) {
+        claims.give_back(snapshot, key);
+    }
     Ok(claims)
 }
 
-/// The deletes that free everything a Service holds.
-pub(super) fn release(old: &Value, place: &Place) -> Vec<Operation> {
-    if !is_service(place.kind) {
-        return Vec::new();
+/// What frees everything a Service holds.
+pub(super) fn release(snapshot: &dyn Snapshot, old: &Value, place: &Place) -> Claims {
+    let mut claims = Claims::default();
+    if is_service(place.kind) {
+        held(old, place).iter().for_each(|key| claims.give_back(snapshot, key));
     }
-    held(old, place).into_iter().map(Operation::Delete).collect()
+    claims
+}
+
+impl Claims {
+    fn give_back(&mut self, snapshot: &dyn Snapshot, key: &Key) {
+        self.operations.push(Operation::Delete(key.clone()));
+        self.share(snapshot, key, false);
+    }
+
+    /// Keeps the root and the clusters of spokes apart: the root takes a port only while no cluster holds
+    /// it, and each of them counts itself in and out.
+    fn share(&mut self, snapshot: &dyn Snapshot, key: &Key, takes: bool) {
+        if key.resource != node_ports() {
+            return;
+        }
+        let shared = shared_key(&key.name);
+        if key.cluster.is_root() {
+            if takes {
+                self.expect.push(Expect::Absent(shared));
+            }
+            return;
+        }
+        if takes {
+            self.expect.push(Expect::Absent(port_key(&ClusterName::root(), &key.name)));
+        }
+        let stored = snapshot.get(&shared);
+        let count = stored.as_ref().map_or(0, |stored| sharers(&stored.object));
+        let count = if takes { count + 1 } else { count.saturating_sub(1) };
+        self.expect.push(match stored {
+            Some(stored) => Expect::Revision(shared.clone(), stored.revision),
+            None => Expect::Absent(shared.clone()),
+        });
+        let body = Bytes::from(json!({"clusters": count}).to_string());
+        self.operations.push(match count {
+            0 => Operation::Delete(shared),
+            _ => Operation::Put(shared, Object { header: Header::default(), body }),
+        });
+    }
+}
+
+/// How many clusters hold a shared port.
+fn sharers(record: &Object) -> u64 {
+    let body: Value = serde_json::from_slice(&record.body).unwrap_or_default();
+    body["clusters"].as_u64().unwrap_or_default()
 }
 
 fn owner(place: &Place) -> Object {
@@ -88,9 +143,17 @@ fn address_key(place: &Place, address: &str) -> Key {
     Key::new(&Resource::new("internal", "clusterips"), &place.cluster, "", address)
 }
 
-fn port_key(port: u64) -> Key {
-    let resource = Resource::new("internal", "nodeports");
-    Key::new(&resource, &ClusterName::root(), "", &port.to_string())
+fn node_ports() -> Resource {
+    Resource::new("internal", "nodeports")
+}
+
+fn port_key(cluster: &ClusterName, port: &str) -> Key {
+    Key::new(&node_ports(), cluster, "", port)
+}
+
+fn shared_key(port: &str) -> Key {
+    let resource = Resource::new("internal", "sharednodeports");
+    Key::new(&resource, &ClusterName::root(), "", port)
 }
 
 /// The keys of everything the Service's spec names.
@@ -102,7 +165,8 @@ fn held(service: &Value, place: &Place) -> BTreeSet<Key> {
     {
         keys.insert(address_key(place, address));
     }
-    keys.extend(ports(service).filter_map(node_port).map(port_key));
+    let numbers = ports(service).filter_map(node_port);
+    keys.extend(numbers.map(|port| port_key(&place.cluster, &port.to_string())));
     keys
 }
 
@@ -230,17 +294,61 @@ impl Ledger<'_> {
             );
             return Err(self.refuse(FieldError::invalid(field, &json!(port), &why)));
         }
-        if !self.is_free(&port_key(port)) {
-            let why = "provided port is already allocated";
-            return Err(self.refuse(FieldError::invalid(field, &json!(port), why)));
+        match self.holder(&port.to_string()) {
+            None => Ok(()),
+            Some(why) => Err(self.refuse(FieldError::invalid(field, &json!(port), &why))),
         }
-        Ok(())
+    }
+
+    /// Why a port is not to be had; `None` when it is.
+    fn holder(&self, port: &str) -> Option<String> {
+        const TAKEN: &str = "provided port is already allocated";
+        let own = port_key(&self.place.cluster, port);
+        if self.had.contains(&own) {
+            return None;
+        }
+        if self.snapshot.get(&own).is_some() {
+            return Some(TAKEN.to_owned());
+        }
+        if !self.place.cluster.is_root() {
+            let root = self.snapshot.get(&port_key(&ClusterName::root(), port));
+            return root
+                .map(|_| format!("{TAKEN}: a Service of the hub's root has it on every device"));
+        }
+        self.snapshot.get(&shared_key(port))?;
+        let scope = Scope { resource: node_ports(), cluster: None, namespace: None };
+        let mut all = self.snapshot.range(&scope, None);
+        let holder = all.find(|stored| *stored.key.name == *port);
+        let owner: Value = holder
+            .and_then(|stored| serde_json::from_slice(&stored.object.body).ok())
+            .unwrap_or_default();
+        let text = |key: &str| owner[key].as_str().unwrap_or_default().to_owned();
+        let (realm, namespace, name) = (text("realm"), text("namespace"), text("name"));
+        Some(format!(
+            "{TAKEN}: Service {namespace}/{name} of the cluster {realm} has it on its device"
+        ))
+    }
+
+    fn is_free_port(&self, port: u32) -> bool {
+        let port = port.to_string();
+        let own = port_key(&self.place.cluster, &port);
+        let other = match self.place.cluster.is_root() {
+            true => shared_key(&port),
+            false => port_key(&ClusterName::root(), &port),
+        };
+        self.had.contains(&own)
+            || (self.snapshot.get(&own).is_none() && self.snapshot.get(&other).is_none())
     }
 
     fn any_port(&self, mine: &BTreeSet<u64>) -> Result<u64, ApiError> {
-        let start = self.chance.below(PORTS);
-        let mut all = (0..PORTS).map(|step| u64::from(FIRST_PORT + (start + step) % PORTS));
-        all.find(|port| !mine.contains(port) && self.is_free(&port_key(*port)))
+        let root = self.place.cluster.is_root();
+        let start = self.chance.below(if root { PORTS } else { SHARED_BAND });
+        let mut all = (0..PORTS).map(|step| match root {
+            true => FIRST_PORT + (start + step) % PORTS,
+            false => FIRST_PORT + (2 * PORTS - 1 - start - step) % PORTS,
+        });
+        all.find(|port| !mine.contains(&u64::from(*port)) && self.is_free_port(*port))
+            .map(u64::from)
             .ok_or_else(|| ApiError::internal("failed to allocate a nodePort: range is full"))
     }
 }

@@ -116,10 +116,11 @@ impl Attempt<'_> {
             expect: vec![Expect::Revision(key.clone(), old.revision)],
             operations: Vec::new(),
         };
-        txn.expect.extend(claims.expect);
         let verb = if may_go(&new, old_value, kind) {
+            let freed = service::release(&*snapshot, old_value, self.place);
+            txn.expect.extend(freed.expect);
             txn.operations.push(Operation::Delete(key));
-            txn.operations.extend(service::release(old_value, self.place));
+            txn.operations.extend(freed.operations);
             Verb::Delete
         } else {
             // Who sets a label or a status asked for nothing of the spec anew.
@@ -130,6 +131,7 @@ impl Attempt<'_> {
             if object == old.object {
                 return Ok(Written { stored: Arc::clone(old), changed: false, warnings });
             }
+            txn.expect.extend(claims.expect);
             txn.operations.push(Operation::Put(key, object));
             txn.operations.extend(claims.operations);
             Verb::Update

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
+use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::object::Resource;
 use freewheel_hub_store::Scope;
-use freewheel_hub_store::objects::How;
+use freewheel_hub_store::objects::{DeleteOptions, How, Written};
 use serde_json::{Value, json};
 
 use super::kit::{World, of, place, refused, value};
@@ -82,24 +84,98 @@ async fn headless_and_external_services_hold_nothing() {
     assert!(held(&world, "clusterips").is_empty());
 }
 
+async fn in_cluster(world: &World, cluster: &str, value: Value) -> Result<Written, ApiError> {
+    let place = place("services", cluster, "default", "");
+    world.objects.create(&How::default(), &place, value).await
+}
+
+fn with_port(name: &str, port: u64) -> Value {
+    let mut wanted = service(name, "NodePort");
+    wanted["spec"]["ports"][0]["nodePort"] = json!(port);
+    wanted
+}
+
+fn taken(name: &str, port: u64, by: &str) -> String {
+    format!(
+        r#"Service "{name}" is invalid: spec.ports[0].nodePort: Invalid value: {port}: provided port is already allocated{by}"#
+    )
+}
+
 #[tokio::test]
-async fn node_ports_are_one_ledger_for_all_clusters() {
+async fn a_node_port_is_held_once_where_it_is_open() {
     let world = World::new().await;
+    let default = place("namespaces", "pi-8", "", "default");
+    world.objects.create(&How::default(), &default, json!({})).await.unwrap();
     let made = create(&world, service("a", "NodePort")).await;
     let port = made["spec"]["ports"][0]["nodePort"].as_u64().unwrap();
     assert!((30_000..=32_767).contains(&port));
     assert_eq!(held(&world, "nodeports"), [format!("root/{port}=root:a")]);
-    let mut wanted = service("b", "NodePort");
-    wanted["spec"]["ports"][0]["nodePort"] = json!(port);
-    let other = place("services", "pi-7", "default", "");
-    let taken = world.objects.create(&How::default(), &other, wanted.clone()).await;
-    let message = format!(
-        r#"Service "b" is invalid: spec.ports[0].nodePort: Invalid value: {port}: provided port is already allocated"#
-    );
-    refused(taken, 422, &message);
-    wanted["spec"]["ports"][0]["nodePort"] = json!(99);
-    let error = world.create("services", wanted).await.unwrap_err();
+    refused(world.create("services", with_port("b", port)).await, 422, &taken("b", port, ""));
+    let by = ": a Service of the hub's root has it on every device";
+    let there = in_cluster(&world, "pi-7", with_port("b", port)).await;
+    refused(there, 422, &taken("b", port, by));
+    let error = world.create("services", with_port("b", 99)).await.unwrap_err();
     assert!(error.message.contains("The range of valid ports is 30000-32767"), "{error}");
+
+    // The same chart on two devices.
+    for cluster in ["pi-7", "pi-8"] {
+        in_cluster(&world, cluster, with_port("web", 30_080)).await.unwrap();
+        let again = in_cluster(&world, cluster, with_port("b", 30_080)).await;
+        refused(again, 422, &taken("b", 30_080, ""));
+    }
+    let by = ": Service default/web of the cluster pi-7 has it on its device";
+    refused(world.create("services", with_port("b", 30_080)).await, 422, &taken("b", 30_080, by));
+    let gone = |cluster: &str| place("services", cluster, "default", "web");
+    let no_options = DeleteOptions::default();
+    world.objects.delete(&How::default(), &gone("pi-7"), &no_options).await.unwrap();
+    let by = ": Service default/web of the cluster pi-8 has it on its device";
+    refused(world.create("services", with_port("b", 30_080)).await, 422, &taken("b", 30_080, by));
+    let plain = |mut value: Value| {
+        value["spec"]["type"] = json!("ClusterIP");
+        Ok(value)
+    };
+    world.objects.modify(&How::default(), &gone("pi-8"), None, plain).await.unwrap();
+    create(&world, with_port("b", 30_080)).await;
+    refused(
+        in_cluster(&world, "pi-8", with_port("c", 30_080)).await,
+        422,
+        &taken("c", 30_080, ": a Service of the hub's root has it on every device"),
+    );
+}
+
+#[tokio::test]
+async fn a_hundred_clusters_take_the_same_port_at_once_and_leave_most_to_the_root() {
+    let world = Arc::new(World::new().await);
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..100 {
+        let world = world.clone();
+        tasks.spawn(async move {
+            let cluster = format!("edge-{number}");
+            let default = place("namespaces", &cluster, "", "default");
+            world.objects.create(&How::default(), &default, json!({})).await.unwrap();
+            in_cluster(&world, &cluster, with_port("web", 30_080)).await.unwrap();
+            for name in ["a", "b", "c"] {
+                in_cluster(&world, &cluster, service(name, "NodePort")).await.unwrap();
+            }
+        });
+    }
+    tasks.join_all().await;
+    let scope = Scope {
+        resource: Resource::new("internal", "sharednodeports"),
+        cluster: None,
+        namespace: None,
+    };
+    let snapshot = world.objects.store().snapshot();
+    let counts: Vec<(String, u64)> = snapshot
+        .range(&scope, None)
+        .map(|stored| {
+            let body: Value = serde_json::from_slice(&stored.object.body).unwrap();
+            (stored.key.name.to_string(), body["clusters"].as_u64().unwrap())
+        })
+        .collect();
+    assert!(counts.contains(&("30080".to_owned(), 100)), "{counts:?}");
+    assert!(counts.len() <= 68, "{} ports are lost to the root", counts.len());
+    assert_eq!(counts.iter().map(|(_, count)| count).sum::<u64>(), 400);
 }
 
 #[tokio::test]
