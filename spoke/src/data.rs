@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/lock       held while an agent runs     DIR/identity/   key, certificate, pins
 //! DIR/ledger     see the agent's ledger       DIR/modules/    compiled modules
+//! DIR/ledger.damaged   one that could not be read as it was written, for people to look at
 //! DIR/pods/      volumes and logs
 //! ```
 
@@ -107,6 +108,33 @@ impl Disk for LedgerFile {
         *self.file.lock() = None;
         Ok(())
     }
+
+    fn keep_aside(&self) -> io::Result<()> {
+        let aside = damaged_ledger(self.path.parent().unwrap_or(Path::new(".")));
+        match fs::remove_file(&aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        // A second name, where the file system has such: the next rewrite takes the first one to a new file.
+        fs::hard_link(&self.path, &aside).or_else(|_| fs::copy(&self.path, &aside).map(drop))
+    }
+
+    fn salt(&self) -> u32 {
+        use std::hash::{BuildHasher as _, RandomState};
+        // Keyed by the system's randomness.
+        let [a, b, c, d, ..] = RandomState::new().hash_one(0_u8).to_ne_bytes();
+        u32::from_ne_bytes([a, b, c, d])
+    }
+}
+
+/// The ledger's file as it is, for a look at it.
+pub(crate) fn read_ledger(dir: &Path) -> io::Result<Vec<u8>> {
+    LedgerFile::new(dir).read()
+}
+
+/// Where a ledger is kept that could not be read as it was written.
+pub(crate) fn damaged_ledger(dir: &Path) -> PathBuf {
+    dir.join("ledger.damaged")
 }
 
 /// Writes a file that is whole or as it was, durably, readable by its owner only.
@@ -163,5 +191,13 @@ mod tests {
         file.replace(b"two").unwrap();
         file.append(b"three").unwrap();
         assert_eq!(file.read().unwrap(), b"twothree");
+        for _ in 0..2 {
+            file.keep_aside().unwrap();
+            file.replace(b"four").unwrap();
+        }
+        assert_eq!(fs::read(damaged_ledger(dir.path())).unwrap(), b"four");
+        file.append(b"five").unwrap();
+        assert_eq!(file.read().unwrap(), b"fourfive");
+        assert_ne!(file.salt(), file.salt());
     }
 }

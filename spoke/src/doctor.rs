@@ -7,7 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use freewheel_link::quic::{ClientTls, Dialer, Endpoint, Socket};
 use freewheel_link::transport::{Closed, DialError, Transport as _, code};
+use freewheel_spoke_agent::ledger::{Found, Ledger};
 
+use crate::data::{damaged_ledger, read_ledger};
 use crate::identity::{self, Identity};
 use crate::{cli, device};
 
@@ -29,7 +31,11 @@ use Finding::{Bad, Good};
 pub(crate) fn run(options: &cli::Doctor) -> Result<bool, Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let identity = identity::load(&options.data);
-    let mut findings = vec![("clock", clock(unix_now())), ("disk", disk(&options.data))];
+    let mut findings = vec![
+        ("clock", clock(unix_now())),
+        ("disk", disk(&options.data)),
+        ("ledger", ledger(&options.data)),
+    ];
     match identity {
         Ok(Some(identity)) => {
             findings.push(("certificate", certificate(&identity, unix_now())));
@@ -105,6 +111,36 @@ fn disk(data: &Path) -> Finding {
         );
     }
     Good(format!("{} MiB free of {} MiB", free >> 20, size >> 20))
+}
+
+/// The ledger now, and one that was found damaged before.
+fn ledger(data: &Path) -> Finding {
+    let found = match read_ledger(data) {
+        Ok(file) => Ledger::inspect(&file),
+        Err(error) => {
+            return Bad(
+                format!("the ledger cannot be read: {error}"),
+                "run as the agent's user; check for a worn-out card".to_owned(),
+            );
+        }
+    };
+    let step = "start the agent: it runs what is left and asks the hub for its plan".to_owned();
+    match found.explain() {
+        Some(cause) if found == Found::Newer => Bad(
+            cause,
+            "run the newer agent again, or start this one: it begins a new ledger".into(),
+        ),
+        Some(cause) if found.is_doubtful() => Bad(cause, step),
+        _ if damaged_ledger(data).exists() => Bad(
+            "the ledger was found damaged before; it holds now".to_owned(),
+            format!(
+                "if this comes again the card is worn out: replace it; else remove {}",
+                damaged_ledger(data).display()
+            ),
+        ),
+        Some(cause) => Good(format!("holds; {cause}")),
+        None => Good("holds".to_owned()),
+    }
 }
 
 fn certificate(identity: &Identity, now: u64) -> Finding {
@@ -214,5 +250,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(disk(dir.path()), Good(_)));
         assert!(matches!(unjoined(), Bad(_, step) if step.contains("hub token create")));
+    }
+    #[test]
+    fn a_damaged_ledger_is_told_now_and_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(ledger(dir.path()), Good(_)));
+        std::fs::write(dir.path().join("ledger"), b"no ledger").unwrap();
+        assert!(matches!(ledger(dir.path()), Bad(cause, _) if cause.contains("no ledger")));
+        let disk = std::sync::Arc::new(crate::data::LedgerFile::new(dir.path()));
+        assert_eq!(Ledger::open(disk).unwrap().found(), Found::Foreign);
+        assert!(matches!(ledger(dir.path()), Bad(_, step) if step.contains("ledger.damaged")));
+        std::fs::remove_file(damaged_ledger(dir.path())).unwrap();
+        assert!(matches!(ledger(dir.path()), Good(_)));
     }
 }

@@ -171,6 +171,7 @@ fn node_status(old: &Value, status: &NodeStatusV1, now: &str) -> Value {
             }
         })
         .collect();
+    new.extend(ledger_condition(conditions, status, now));
     let ready = ("Ready", "True");
     new.push(condition(conditions, ready, "KubeletReady", "the spoke agent is connected", now));
     let mut out = old.as_object().cloned().unwrap_or_default();
@@ -192,6 +193,19 @@ fn node_status(old: &Value, status: &NodeStatusV1, now: &str) -> Value {
     out.insert("nodeInfo".into(), info);
     out.insert("daemonEndpoints".into(), json!({"kubeletEndpoint": {"Port": 0}}));
     Value::Object(out)
+}
+
+/// That the device could not read its own ledger; there from the first time on that it could not.
+fn ledger_condition(conditions: Option<&Value>, status: &NodeStatusV1, now: &str) -> Option<Value> {
+    const KIND: &str = "LedgerDamaged";
+    if status.pressure.iter().any(|held| held == KIND) {
+        let text = "the device runs what is left of its ledger until it has the hub's plan; \
+                    its storage may be failing";
+        return Some(condition(conditions, (KIND, "True"), "LedgerCannotBeRead", text, now));
+    }
+    let before = conditions.and_then(Value::as_array)?.iter().any(|held| held["type"] == KIND);
+    let text = "the device's ledger holds";
+    before.then(|| condition(conditions, (KIND, "False"), "LedgerHolds", text, now))
 }
 
 /// A condition that keeps its times while nothing changes, so that the write is none.
@@ -216,4 +230,41 @@ fn condition(
         out["lastHeartbeatTime"] = json!(heard);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger(value: &Value) -> Option<&str> {
+        let conditions = value["conditions"].as_array().unwrap();
+        conditions.iter().find(|held| held["type"] == "LedgerDamaged")?["status"].as_str()
+    }
+
+    #[test]
+    fn a_damaged_ledger_is_a_condition_from_the_first_time_on() {
+        let device = |pressure: &[&str]| NodeStatusV1 {
+            address: std::net::Ipv4Addr::LOCALHOST,
+            hostname: String::new(),
+            architecture: String::new(),
+            kernel: String::new(),
+            os_image: String::new(),
+            machine_id: String::new(),
+            boot_id: String::new(),
+            version: String::new(),
+            profile: String::new(),
+            features: 0,
+            cpu_milli: 1,
+            memory: 1,
+            storage: 1,
+            pods: 1,
+            labels: Vec::new(),
+            pressure: pressure.iter().map(|&held| held.to_owned()).collect(),
+        };
+        let never = node_status(&Value::Null, &device(&[]), "1");
+        assert_eq!(ledger(&never), None);
+        let now = node_status(&never, &device(&["LedgerDamaged"]), "2");
+        assert_eq!(ledger(&now), Some("True"));
+        assert_eq!(ledger(&node_status(&now, &device(&[]), "3")), Some("False"));
+    }
 }

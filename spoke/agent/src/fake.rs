@@ -190,6 +190,7 @@ struct SimFile {
     bytes: Vec<u8>,
     synced: usize,
     full: bool,
+    aside: Option<Vec<u8>>,
 }
 
 impl SimDisk {
@@ -210,6 +211,12 @@ impl SimDisk {
     /// From now on every write fails (or works again).
     pub fn set_full(&self, full: bool) {
         self.0.lock().full = full;
+    }
+
+    /// What was kept aside last.
+    #[must_use]
+    pub fn aside(&self) -> Option<Vec<u8>> {
+        self.0.lock().aside.clone()
     }
 
     /// Length of the file.
@@ -257,6 +264,14 @@ impl Disk for SimDisk {
             file.bytes = bytes.to_vec();
             file.synced = bytes.len();
         })
+    }
+
+    fn keep_aside(&self) -> io::Result<()> {
+        self.write(|file| file.aside = Some(file.bytes.clone()))
+    }
+
+    fn salt(&self) -> u32 {
+        0x5a17
     }
 }
 

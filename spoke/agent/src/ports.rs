@@ -188,6 +188,10 @@ pub trait Disk: Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// Replaces the whole file atomically and durably (compaction).
     fn replace(&self, bytes: &[u8]) -> io::Result<()>;
+    /// Keeps the file as it is under another name beside it, in place of one that was kept before.
+    fn keep_aside(&self) -> io::Result<()>;
+    /// A number that nobody can guess.
+    fn salt(&self) -> u32;
 }
 
 /// All ports together.

@@ -5,11 +5,12 @@
 //! plan      records of a plan part → pods, addresses, services
 //! act       one decided action → ports
 //! sandbox   a pod's network and volumes, and what is left of it
+//! keep      the ledger, and what is told of it
+//! recovery  pods come back one by one when the agent itself keeps dying
 //! storage   what pods may have on the disk
 //! ```
 //!
-//! Guarantees: a plan is acknowledged after it is durable, never before; containers start without waiting for
-//! the disk. No locks, no waiting inside of a turn but for the disk: give the agent a thread of
+//! Guarantees: containers start without waiting for the disk. No locks, no waiting inside of a turn but for the disk: give the agent a thread of
 //! its own where a slow card must not hold up the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +23,7 @@ use freewheel_link::generation::Generation;
 use freewheel_link::report::{EventV1, NodeStatusV1};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::addresses::{Addresses, Lease};
 use crate::files::Files;
@@ -32,7 +33,9 @@ use crate::pods::{Module, Pod, Sight, events, status};
 use crate::ports::{ContainerId, Exit, Input, Ports};
 
 mod act;
+mod keep;
 mod plan;
+mod recovery;
 mod sandbox;
 mod storage;
 #[cfg(test)]
@@ -40,10 +43,6 @@ mod tests;
 
 /// Inputs taken in one turn at most, so that timers and acknowledgements get theirs.
 const TURN: usize = 256;
-/// Pod states reach the disk's platters within this: it bounds what a power cut forgets, and spares flash.
-const SYNC_WITHIN: Duration = Duration::from_secs(2);
-/// A full or failing disk is tried again this often.
-const DISK_RETRY: Duration = Duration::from_secs(5);
 /// Rounds of decisions for one pod in one turn: more than any pod needs, fewer than for ever.
 const ROUNDS: usize = 64;
 
@@ -81,6 +80,9 @@ pub struct Agent {
     unacknowledged: bool,
     sync_at: Option<Duration>,
     disk_failed: bool,
+    /// The ledger could not be read as it was written, and the hub has not sent its plan since.
+    doubtful: bool,
+    recovery: recovery::Recovery,
 }
 
 impl Agent {
@@ -107,13 +109,16 @@ impl Agent {
             unacknowledged: true,
             sync_at: None,
             disk_failed: false,
+            doubtful: false,
+            recovery: recovery::Recovery::Well,
             ports,
             config,
             ledger,
             outbox,
         };
-        agent.outbox.node(agent.config.node.clone());
+        agent.tell_ledger();
         agent.take_up();
+        agent.begin_recovery();
         Ok(agent)
     }
 
@@ -159,9 +164,7 @@ impl Agent {
             }
             self.settle();
         }
-        if let Err(error) = self.ledger.flush() {
-            error!(error = &error as &dyn std::error::Error, "the last states are not on disk");
-        }
+        self.rest();
         info!("agent stopped");
     }
 
@@ -203,8 +206,8 @@ impl Agent {
                 if self.config.node.address != node.address {
                     self.ports.network.set_node(node.address, &self.domain);
                 }
-                self.config.node = node.clone();
-                self.outbox.node(node);
+                self.config.node = node;
+                self.tell_node();
             }
             Input::Shutdown => {}
         }
@@ -275,7 +278,10 @@ impl Agent {
     /// Until the next timer; `None`: only an input changes anything.
     fn wake(&self) -> Option<Duration> {
         let pod = self.timers.first().map(|(at, _)| *at);
-        let next = [pod, self.sync_at, self.meter.due()].into_iter().flatten().min()?;
+        let next = [pod, self.sync_at, self.meter.due(), self.recovery.due()]
+            .into_iter()
+            .flatten()
+            .min()?;
         Some(next.saturating_sub(self.ports.clock.now()))
     }
 
@@ -288,6 +294,7 @@ impl Agent {
             self.dirty.insert(uid.clone());
             self.timers.pop_first();
         }
+        self.recover();
         for uid in std::mem::take(&mut self.dirty) {
             self.drive(&uid);
         }
@@ -340,45 +347,6 @@ impl Agent {
         let state = pod.state();
         if let Err(error) = self.ledger.keep_pod(state) {
             warn!(error = &error as &dyn std::error::Error, pod = uid, "state is not kept");
-        }
-    }
-
-    /// The ledger's part of a turn: a plan at once and acknowledged, the rest within [`SYNC_WITHIN`].
-    fn store(&mut self) {
-        let now = self.ports.clock.now();
-        let due = self.sync_at.is_some_and(|at| at <= now);
-        if self.disk_failed && !due {
-            return;
-        }
-        let outcome =
-            if self.unacknowledged || due { self.ledger.flush() } else { self.ledger.write() };
-        match outcome {
-            Ok(()) => {
-                if std::mem::take(&mut self.disk_failed) {
-                    info!("the ledger can be written again");
-                }
-                if std::mem::take(&mut self.unacknowledged) {
-                    self.acknowledge();
-                }
-                let next = self.sync_at.filter(|_| !due).unwrap_or(now + SYNC_WITHIN);
-                self.sync_at = self.ledger.dirty().then_some(next);
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut self.disk_failed, true) {
-                    error!(
-                        error = &error as &dyn std::error::Error,
-                        "the ledger cannot be written"
-                    );
-                }
-                self.sync_at = Some(now + DISK_RETRY);
-            }
-        }
-    }
-
-    /// Tells the hub what is durable. Not before it is.
-    fn acknowledge(&mut self) {
-        if !self.unacknowledged {
-            self.ports.uplink.took(self.ledger.generation(), self.ledger.digest());
         }
     }
 }

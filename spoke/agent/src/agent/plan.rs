@@ -164,6 +164,7 @@ impl Agent {
                 let (state, lease) = (self.ledger.pods().get(uid), self.kept.remove(uid));
                 let pod = Pod::new(key.realm.clone(), spec, state, lease, (now, unix));
                 self.pods.insert(uid.to_owned(), pod);
+                self.hold_new(uid);
             }
         }
         if !same_shape {

@@ -8,12 +8,14 @@ use freewheel_link::plan::{
 use freewheel_link::report::{PhaseV1, PodStatusV1, Report};
 use tokio::task::JoinHandle;
 
+use super::keep::{DISK_RETRY, SYNC_WITHIN};
 use super::*;
 use crate::fake::{SimDisk, World, node};
 use crate::ports::PlanPart;
 
 mod lives;
 mod pulls;
+mod recovery;
 mod storage;
 
 fn record<B: serde::Serialize>(kind: Kind, key: &str, body: &B) -> Record {

@@ -12,23 +12,43 @@ use serde::{Deserialize, Serialize};
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Entry {
-    /// The agent has started for the n-th time.
-    Epoch(u64),
-    /// A plan part was taken over, whole.
+    /// The agent has started, or ended.
+    Life(LifeV1),
+    /// A piece of a plan part; the part holds with its last piece.
     Plan(PlanEntryV1),
     /// State of one pod, in place of what was there.
     Pod(PodStateV1),
     /// The pod with this UID is gone.
     Forget(String),
+    /// Everything before this offset of the file was durable when this was written: a hole there is rot, not what a
+    /// power cut leaves.
+    Synced(u64),
 }
 
-/// A plan part as it came.
+/// How the agent's own life goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LifeV1 {
+    /// How often it has started.
+    pub(crate) epoch: u64,
+    /// Starts in a row before this one that came to no good end.
+    pub(crate) crashes: u32,
+    /// It has started and not yet ended in order.
+    pub(crate) running: bool,
+    /// The pod that was brought back last, while they come back one by one.
+    pub(crate) trying: Option<String>,
+    /// Pods that were brought back last when it came to no good end, the latest last.
+    pub(crate) suspects: Vec<String>,
+}
+
+/// A piece of a plan part, records as they came.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PlanEntryV1 {
     /// What holds after it.
     pub(crate) to: Generation,
     /// Replaces everything before.
     pub(crate) snapshot: bool,
+    /// More pieces of the same part follow.
+    pub(crate) more: bool,
     /// Records put, bytes as they came.
     pub(crate) put: Vec<Record>,
     /// Records removed.

@@ -1,75 +1,169 @@
 //! The ledger's file: a header, then entries that each carry their length and checksum.
 //!
 //! ```text
-//! "freewheel ledger" (16 bytes) · version u32 · entries
-//! entry: length u32 · CRC-32 (IEEE) of the payload u32 · payload (postcard of `Entry`)
+//! header: "freewheel ledger" (16 bytes) · version u32 · salt u32 · CRC-32 (IEEE) of the 24 bytes before u32
+//! entry:  length u32 · CRC-32 of salt and payload u32 · payload (postcard of `Entry`)
 //! ```
-//! All numbers little-endian. Frozen: a change is a new version of the header or a new entry.
+//! All numbers little-endian. Frozen: a change is a new version of the header or a new entry. The salt is drawn for
+//! each file: what users put into a plan cannot be made to look like an entry.
 //!
-//! Guarantees: a torn or lost tail reads as if it had never been written; nothing after it is believed.
+//! Guarantees: no payload is believed whose checksum does not hold; what follows a damaged entry is found again with
+//! bounded work.
 
 /// First bytes of every ledger.
 pub(crate) const MAGIC: &[u8; 16] = b"freewheel ledger";
 /// Version that this agent writes.
 pub(crate) const VERSION: u32 = 1;
-/// Largest payload that is believed: a plan of 32 MiB fits, a rotten length does not.
+/// Length of the header.
+pub(crate) const HEADER: usize = 28;
+/// Largest payload that is believed: far above the largest record, far below a rotten length.
 pub(crate) const MAX_ENTRY: usize = 64 << 20;
+/// Bytes that the search for entries behind a damage may checksum: seconds on a small device.
+const SEARCH: usize = 256 << 20;
 
 /// The header of a new file.
-pub(crate) fn header() -> Vec<u8> {
+pub(crate) fn header(salt: u32) -> Vec<u8> {
+    header_of(VERSION, salt)
+}
+
+/// The header of a file of any version: the checksum is there in each.
+pub(crate) fn header_of(version: u32, salt: u32) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
-    out.extend_from_slice(&VERSION.to_le_bytes());
+    out.extend_from_slice(&version.to_le_bytes());
+    out.extend_from_slice(&salt.to_le_bytes());
+    let sum = crc32(0, &out);
+    out.extend_from_slice(&sum.to_le_bytes());
     out
 }
 
 /// Adds one framed payload.
-pub(crate) fn push(out: &mut Vec<u8>, payload: &[u8]) {
-    // A payload beyond u32 cannot be made: plans are bounded far below by the link.
+pub(crate) fn push(out: &mut Vec<u8>, salt: u32, payload: &[u8]) {
+    // The ledger makes none beyond [`MAX_ENTRY`].
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(&crc32(payload).to_le_bytes());
+    out.extend_from_slice(&crc32(salt, payload).to_le_bytes());
     out.extend_from_slice(payload);
 }
 
 /// What a file's beginning says.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Opening<'a> {
+pub(crate) enum Opening {
     /// No file yet.
     Empty,
-    /// A ledger of this version; the entries follow.
-    Version(u32, &'a [u8]),
-    /// Something else.
-    Foreign,
+    /// A ledger of this version.
+    Version {
+        /// Its version.
+        version: u32,
+        /// Its salt.
+        salt: u32,
+    },
+    /// No header that holds; if it was one, this was its salt.
+    Foreign {
+        /// The salt, unless the damage is there.
+        salt: u32,
+    },
 }
 
 /// Reads the header.
-pub(crate) fn open(file: &[u8]) -> Opening<'_> {
+pub(crate) fn open(file: &[u8]) -> Opening {
     if file.is_empty() {
         return Opening::Empty;
     }
-    let Some((version, entries)) =
-        file.strip_prefix(MAGIC.as_slice()).and_then(|rest| rest.split_first_chunk())
-    else {
-        return Opening::Foreign;
+    let number = |at: usize| {
+        let bytes = file.get(at..).and_then(|rest| rest.first_chunk());
+        bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
     };
-    Opening::Version(u32::from_le_bytes(*version), entries)
+    let (version, salt, sum) = (number(16), number(20), number(24));
+    let holds = file.starts_with(MAGIC) && HEADER <= file.len();
+    if holds && crc32(0, &file[..HEADER - 4]) == sum {
+        Opening::Version { version, salt }
+    } else {
+        Opening::Foreign { salt }
+    }
 }
 
-/// Takes the next payload off; `None` at the end or at the first one that is torn.
-pub(crate) fn next<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let (length, after) = rest.split_first_chunk()?;
-    let (sum, after) = after.split_first_chunk()?;
+/// The salt of a file of this version.
+pub(crate) fn salt(file: &[u8]) -> Option<u32> {
+    match open(file) {
+        Opening::Version { version: VERSION, salt } => Some(salt),
+        Opening::Empty | Opening::Version { .. } | Opening::Foreign { .. } => None,
+    }
+}
+
+/// Walks the entries of a file.
+pub(crate) struct Reader<'a> {
+    file: &'a [u8],
+    salt: u32,
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// From the first entry on.
+    pub(crate) const fn new(file: &'a [u8], salt: u32) -> Self {
+        Self { file, salt, at: HEADER }
+    }
+
+    /// Where the next entry starts, or the damage.
+    pub(crate) const fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Length of the file.
+    pub(crate) const fn length(&self) -> usize {
+        self.file.len()
+    }
+
+    /// Whether there is nothing left.
+    pub(crate) const fn is_done(&self) -> bool {
+        self.file.len() <= self.at
+    }
+
+    /// Takes the next payload; `None` at the end or before the first entry that does not hold.
+    pub(crate) fn next(&mut self) -> Option<&'a [u8]> {
+        let payload = whole(self.file, self.at, self.salt)?;
+        self.at += 8 + payload.len();
+        Some(payload)
+    }
+
+    /// Steps over a damage; whether there is an entry behind it.
+    pub(crate) fn resume(&mut self) -> bool {
+        let holds = |at: usize| whole(self.file, at, self.salt).is_some();
+        // Mostly the payload alone is damaged, and the length leads to the next.
+        if let Some(length) = length(self.file, self.at)
+            && holds(self.at + 8 + length)
+        {
+            self.at += 8 + length;
+            return true;
+        }
+        let mut budget = SEARCH;
+        for at in self.at + 1..self.file.len() {
+            let Some(cost) = length(self.file, at) else { continue };
+            let Some(left) = budget.checked_sub(cost) else { break };
+            budget = left;
+            if holds(at) {
+                self.at = at;
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// The length of the entry at an offset, if one can be there.
+fn length(file: &[u8], at: usize) -> Option<usize> {
+    let length = file.get(at..)?.first_chunk()?;
     let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
     // No entry is empty, and zeros are what a lost sector reads as.
-    if length == 0 || MAX_ENTRY < length {
-        return None;
-    }
-    let (payload, after) = after.split_at_checked(length)?;
-    if crc32(payload) != u32::from_le_bytes(*sum) {
-        return None;
-    }
-    *rest = after;
-    Some(payload)
+    let fits = 0 < length && length <= MAX_ENTRY && at + 8 + length <= file.len();
+    fits.then_some(length)
+}
+
+/// The payload of the entry at an offset, if it holds.
+fn whole(file: &[u8], at: usize, salt: u32) -> Option<&[u8]> {
+    let length = length(file, at)?;
+    let sum = file.get(at + 4..)?.first_chunk()?;
+    let payload = file.get(at + 8..at + 8 + length)?;
+    (crc32(salt, payload) == u32::from_le_bytes(*sum)).then_some(payload)
 }
 
 const TABLE: [u32; 256] = table();
@@ -90,9 +184,11 @@ const fn table() -> [u32; 256] {
     out
 }
 
-/// CRC-32 as in IEEE 802.3 and zip.
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |sum, byte| {
+/// CRC-32 as in IEEE 802.3 and zip, of the salt and then the bytes; 0 is no salt.
+fn crc32(salt: u32, bytes: &[u8]) -> u32 {
+    let salt = salt.to_le_bytes();
+    let salt: &[u8] = if salt == [0; 4] { &[] } else { &salt };
+    !salt.iter().chain(bytes).fold(!0, |sum, byte| {
         let [low, ..] = sum.to_le_bytes();
         TABLE[usize::from(low ^ byte)] ^ (sum >> 8)
     })
@@ -102,36 +198,71 @@ fn crc32(bytes: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
+    fn file(payloads: &[&[u8]]) -> Vec<u8> {
+        let mut file = header(7);
+        payloads.iter().for_each(|payload| push(&mut file, 7, payload));
+        file
+    }
+
+    fn read<'a>(reader: &mut Reader<'a>) -> Vec<&'a [u8]> {
+        std::iter::from_fn(|| reader.next()).collect()
+    }
+
     #[test]
     fn the_checksum_is_the_well_known_one() {
-        assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
+        assert_eq!(crc32(0, b"123456789"), 0xCBF4_3926);
+        assert_eq!(crc32(u32::from_le_bytes(*b"1234"), b"56789"), 0xCBF4_3926);
     }
 
     #[test]
     fn frame_bytes_are_frozen() {
-        let mut file = header();
-        push(&mut file, b"abc");
-        assert_eq!(&file[..20], b"freewheel ledger\x01\0\0\0");
-        assert_eq!(&file[20..], b"\x03\0\0\0\xc2\x41\x24\x35abc");
+        let mut file = header(0);
+        push(&mut file, 0, b"abc");
+        assert_eq!(&file[..24], b"freewheel ledger\x01\0\0\0\0\0\0\0");
+        assert_eq!(crc32(0, &file[..24]).to_le_bytes(), file[24..28]);
+        assert_eq!(&file[28..], b"\x03\0\0\0\xc2\x41\x24\x35abc");
     }
 
     #[test]
     fn every_cut_of_a_file_reads_as_whole_entries() {
-        let mut file = header();
-        push(&mut file, b"one");
-        let first = file.len();
-        push(&mut file, b"two");
-        for cut in 20..=file.len() {
-            let Opening::Version(1, mut rest) = open(&file[..cut]) else {
-                panic!("header at {cut}")
-            };
-            let mut seen = 0;
-            while next(&mut rest).is_some() {
-                seen += 1;
-            }
-            assert_eq!(seen, usize::from(first <= cut) + usize::from(file.len() <= cut), "{cut}");
+        let whole = file(&[b"one", b"two"]);
+        let first = HEADER + 11;
+        for cut in HEADER..=whole.len() {
+            let file = &whole[..cut];
+            assert_eq!(open(file), Opening::Version { version: VERSION, salt: 7 });
+            let seen = read(&mut Reader::new(file, 7)).len();
+            assert_eq!(seen, usize::from(first <= cut) + usize::from(whole.len() <= cut), "{cut}");
         }
-        assert_eq!(open(&file[..19]), Opening::Foreign);
-        assert_eq!(next(&mut [0; 64].as_slice()), None, "a zeroed tail holds nothing");
+        assert!(matches!(open(&whole[..19]), Opening::Foreign { .. }));
+        let zeros = [header(7), vec![0; 64]].concat();
+        assert_eq!(Reader::new(&zeros, 7).next(), None, "a zeroed tail holds nothing");
+    }
+
+    /// Every byte of the second entry, header and payload, in turn.
+    #[test]
+    fn what_follows_a_damaged_entry_is_found_again() {
+        let whole = file(&[b"one", b"number two", b"three", b"four"]);
+        for at in HEADER + 11..HEADER + 11 + 18 {
+            let mut file = whole.clone();
+            file[at] ^= 0x10;
+            let mut reader = Reader::new(&file, 7);
+            assert_eq!(read(&mut reader), [b"one"], "{at}");
+            assert!(reader.resume(), "{at}");
+            assert_eq!(read(&mut reader), [&b"three"[..], b"four"], "{at}");
+            assert!(reader.is_done());
+        }
+    }
+
+    #[test]
+    fn an_entry_within_a_payload_is_not_taken_for_one() {
+        let mut forged = Vec::new();
+        push(&mut forged, 0, b"forged");
+        let mut file = file(&[b"one", &forged, b"three"]);
+        let at = HEADER + 11;
+        file[at..at + 8].fill(0xff);
+        let mut reader = Reader::new(&file, 7);
+        assert_eq!(read(&mut reader), [b"one"]);
+        assert!(reader.resume());
+        assert_eq!(read(&mut reader), [b"three"]);
     }
 }

@@ -3,34 +3,46 @@
 //! ```text
 //! append… append… sync      a batch: one fsync for everything in it
 //! replace                   compaction, and the way out after a failed write
+//! contents                  what it holds, and how that is read back
 //! ```
 //!
 //! Guarantees: after [`Ledger::flush`] returned `Ok`, everything recorded before is there again at the next
-//! [`Ledger::open`], whatever happens to the power; a plan part is there whole or not at all.
+//! [`Ledger::open`], whatever happens to the power; a plan part is there whole or not at all. A ledger that cannot be
+//! read as it was written is put aside and told ([`Ledger::found`]), and the agent starts with what is left of it.
 //! Records keep their bytes, so that a newer hub's record survives an older agent. The file grows to at
-//! most some multiple of what it holds, and an SD card sees appends, not rewrites.
+//! most some multiple of what it holds, and an SD card sees appends, not rewrites. Nothing piles up in memory while the
+//! disk refuses.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use freewheel_link::digest::SetDigest;
 use freewheel_link::generation::Generation;
-use freewheel_link::plan::RecordKey;
+use freewheel_link::plan::{Record, RecordKey};
 use freewheel_link::record_set::RecordSet;
 use tracing::warn;
 
 use crate::ports::{Disk, PlanPart};
 
+mod contents;
 mod entry;
 mod frame;
 #[cfg(test)]
 mod tests;
 
+use contents::Contents;
+pub use contents::Found;
 pub use entry::{ContainerStateV1, DoingV1, PodStateV1};
-use entry::{Entry, PlanEntryV1};
+use entry::{Entry, LifeV1, PlanEntryV1};
 
 /// Below this size a rewrite is not worth the flash.
 const COMPACT_FROM: usize = 256 << 10;
+/// Bytes of records in one entry of a plan: a part of any size is written in such pieces.
+const PIECE: usize = 1 << 20;
+/// The largest record, with room for what stands around it in an entry.
+const MAX_RECORD: usize = frame::MAX_ENTRY - PIECE;
+/// Pods that are suspected at most.
+const MAX_SUSPECTS: usize = 16;
 
 /// Why a ledger cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -41,11 +53,11 @@ pub enum LedgerError {
     /// The disk refuses.
     #[error("cannot write the ledger")]
     Write(#[source] std::io::Error),
-    /// A newer agent wrote it; reading it as an older one would forget things.
-    #[error("the ledger has version {found}, this agent reads up to {}", frame::VERSION)]
-    TooNew {
-        /// Its version.
-        found: u32,
+    /// An entry would be larger than one that is believed when it is read.
+    #[error("an entry of {bytes} bytes does not fit into the ledger")]
+    TooLarge {
+        /// Its length.
+        bytes: usize,
     },
     /// An entry could not be encoded.
     #[error("cannot encode a ledger entry")]
@@ -55,11 +67,11 @@ pub enum LedgerError {
 /// The ledger, open: what it holds in memory, and the file behind it.
 pub struct Ledger {
     disk: Arc<dyn Disk>,
-    epoch: u64,
-    generation: Generation,
-    records: RecordSet,
-    pods: BTreeMap<String, PodStateV1>,
-    /// Recorded but not yet handed to the disk.
+    held: Contents,
+    found: Found,
+    /// Salt of the file's checksums.
+    salt: u32,
+    /// Recorded but not yet handed to the disk. Empty while the file is broken: a rewrite holds everything.
     waiting: Vec<u8>,
     /// Handed to the disk but not yet synced.
     unsynced: bool,
@@ -71,109 +83,124 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Reads the ledger and counts this start. The new epoch is durable when this returns.
+    /// Reads the ledger and counts this start. The new epoch is durable when this returns. What cannot be read as it
+    /// was written is kept beside it, for people to look at.
     ///
     /// # Errors
-    /// When the disk fails, or a newer agent wrote the file.
+    /// When the disk fails.
     pub fn open(disk: Arc<dyn Disk>) -> Result<Self, LedgerError> {
         let file = disk.read().map_err(LedgerError::Read)?;
-        let mut ledger = Self {
-            disk,
-            epoch: 0,
-            generation: Generation::NONE,
-            records: RecordSet::default(),
-            pods: BTreeMap::new(),
-            waiting: Vec::new(),
-            unsynced: false,
-            broken: true,
-            size: 0,
-            compacted: 0,
-        };
-        match frame::open(&file) {
-            frame::Opening::Empty => {}
-            frame::Opening::Version(frame::VERSION, entries) => {
-                ledger.broken = !ledger.replay(entries);
-                ledger.size = file.len();
-            }
-            frame::Opening::Version(found, _) => return Err(LedgerError::TooNew { found }),
-            // Rather the hub's next snapshot than a device that never starts again.
-            frame::Opening::Foreign => warn!("the ledger is unreadable, starting without one"),
+        let (mut held, found) = Contents::read(&file);
+        if found.is_doubtful()
+            && let Err(error) = disk.keep_aside()
+        {
+            warn!(%error, "the ledger as it was cannot be kept aside");
         }
-        ledger.epoch += 1;
-        ledger.record(&Entry::Epoch(ledger.epoch))?;
+        held.life = next_life(&held.life);
+        let sound = found == Found::Sound;
+        let mut ledger = Self {
+            held,
+            found,
+            salt: frame::salt(&file).filter(|_| sound).unwrap_or_else(|| disk.salt()),
+            waiting: Vec::new(),
+            // Another process wrote it: what of it is durable is not known.
+            unsynced: sound,
+            broken: !sound,
+            size: file.len(),
+            compacted: 0,
+            disk,
+        };
+        ledger.record(&Entry::Life(ledger.held.life.clone()))?;
         ledger.flush()?;
         Ok(ledger)
     }
 
-    /// Takes entries over; whether the file may be appended to.
-    fn replay(&mut self, mut entries: &[u8]) -> bool {
-        let mut readable = true;
-        while let Some(payload) = frame::next(&mut entries) {
-            match postcard::from_bytes(payload) {
-                Ok(entry) => self.apply(entry),
-                Err(_) => readable = false,
-            }
-        }
-        if !readable {
-            // Something is missing that a newer agent knew: what is held is no longer that generation.
-            warn!("the ledger has entries of a newer agent; the hub will send its plan again");
-            self.generation = Generation::NONE;
-        }
-        readable && entries.is_empty()
+    /// What a ledger's file looks like, without taking it up.
+    #[must_use]
+    pub fn inspect(file: &[u8]) -> Found {
+        Contents::read(file).1
     }
 
-    fn apply(&mut self, entry: Entry) {
-        match entry {
-            Entry::Epoch(epoch) => self.epoch = epoch,
-            Entry::Plan(plan) => {
-                if plan.snapshot {
-                    self.records = RecordSet::default();
-                }
-                for record in plan.put {
-                    self.records.put(record);
-                }
-                for key in &plan.remove {
-                    self.records.remove(key);
-                }
-                self.generation = plan.to;
-            }
-            Entry::Pod(state) => {
-                self.pods.insert(state.uid.clone(), state);
-            }
-            Entry::Forget(uid) => {
-                self.pods.remove(&uid);
-            }
-        }
+    /// What was found when it was opened.
+    #[must_use]
+    pub const fn found(&self) -> Found {
+        self.found
     }
 
     /// How often the agent has started on this ledger; 1 is the first time.
     #[must_use]
     pub const fn epoch(&self) -> u64 {
-        self.epoch
+        self.held.life.epoch
+    }
+
+    /// How many starts in a row before this one came to no good end.
+    #[must_use]
+    pub const fn crashes(&self) -> u32 {
+        self.held.life.crashes
+    }
+
+    /// UIDs of the pods that such starts brought back last, the latest last.
+    #[must_use]
+    pub fn suspects(&self) -> &[String] {
+        &self.held.life.suspects
+    }
+
+    /// This pod is brought back now: should this start come to no good end, it is suspected.
+    ///
+    /// # Errors
+    /// When it cannot be encoded.
+    pub fn try_pod(&mut self, uid: &str) -> Result<(), LedgerError> {
+        let trying = Some(uid.to_owned());
+        self.live(LifeV1 { trying, ..self.held.life.clone() })
+    }
+
+    /// This start has gone well for long enough: what came before it is forgiven.
+    ///
+    /// # Errors
+    /// When it cannot be encoded.
+    pub fn forgive(&mut self) -> Result<(), LedgerError> {
+        let epoch = self.held.life.epoch;
+        self.live(LifeV1 { epoch, running: true, ..LifeV1::default() })
+    }
+
+    /// The agent ends in order.
+    ///
+    /// # Errors
+    /// When it cannot be encoded.
+    pub fn rest(&mut self) -> Result<(), LedgerError> {
+        self.live(LifeV1 { running: false, ..self.held.life.clone() })
+    }
+
+    fn live(&mut self, life: LifeV1) -> Result<(), LedgerError> {
+        if self.held.life == life {
+            return Ok(());
+        }
+        self.held.life = life.clone();
+        self.record(&Entry::Life(life))
     }
 
     /// Generation of the records.
     #[must_use]
     pub const fn generation(&self) -> Generation {
-        self.generation
+        self.held.generation
     }
 
     /// Fingerprint of the records.
     #[must_use]
     pub const fn digest(&self) -> SetDigest {
-        self.records.digest()
+        self.held.records.digest()
     }
 
     /// The records of the plan.
     #[must_use]
     pub const fn records(&self) -> &RecordSet {
-        &self.records
+        &self.held.records
     }
 
     /// The pods' states, by UID.
     #[must_use]
     pub const fn pods(&self) -> &BTreeMap<String, PodStateV1> {
-        &self.pods
+        &self.held.pods
     }
 
     /// Whether [`Ledger::flush`] has something to do.
@@ -186,23 +213,27 @@ impl Ledger {
     /// what is held. Durable after the next [`Ledger::flush`].
     ///
     /// # Errors
-    /// When it cannot be encoded.
+    /// When a record of it is too large, or cannot be encoded; then nothing of it was taken over.
     pub fn take_plan(&mut self, part: PlanPart) -> Result<Option<Vec<RecordKey>>, LedgerError> {
-        if !part.snapshot && part.base != self.generation {
+        if !part.snapshot && part.base != self.held.generation {
             return Ok(None);
+        }
+        if let Some(bytes) = part.put.iter().map(size_of_record).find(|size| MAX_RECORD < *size) {
+            return Err(LedgerError::TooLarge { bytes });
         }
         let mut touched: Vec<RecordKey> = Vec::new();
         if part.snapshot {
-            touched.extend(self.records.iter().map(|record| record.key.clone()));
+            touched.extend(self.held.records.iter().map(|record| record.key.clone()));
         }
         touched.extend(part.put.iter().map(|record| record.key.clone()));
         touched.extend(part.remove.iter().cloned());
         touched.sort();
         touched.dedup();
-        let PlanPart { to, snapshot, put, remove, .. } = part;
-        let entry = Entry::Plan(PlanEntryV1 { to, snapshot, put, remove });
-        self.record(&entry)?;
-        self.apply(entry);
+        for piece in pieces(part) {
+            let entry = Entry::Plan(piece);
+            self.record(&entry)?;
+            self.held.apply(entry);
+        }
         Ok(Some(touched))
     }
 
@@ -211,12 +242,12 @@ impl Ledger {
     /// # Errors
     /// When it cannot be encoded.
     pub fn keep_pod(&mut self, state: PodStateV1) -> Result<(), LedgerError> {
-        if self.pods.get(&state.uid) == Some(&state) {
+        if self.held.pods.get(&state.uid) == Some(&state) {
             return Ok(());
         }
         let entry = Entry::Pod(state);
         self.record(&entry)?;
-        self.apply(entry);
+        self.held.apply(entry);
         Ok(())
     }
 
@@ -225,15 +256,17 @@ impl Ledger {
     /// # Errors
     /// When the entry cannot be encoded.
     pub fn forget_pod(&mut self, uid: &str) -> Result<(), LedgerError> {
-        if self.pods.remove(uid).is_some() {
+        if self.held.pods.remove(uid).is_some() {
             self.record(&Entry::Forget(uid.to_owned()))?;
         }
         Ok(())
     }
 
     fn record(&mut self, entry: &Entry) -> Result<(), LedgerError> {
-        let payload = postcard::to_stdvec(entry).map_err(LedgerError::Encode)?;
-        frame::push(&mut self.waiting, &payload);
+        // The rewrite that a broken file needs holds everything anyway.
+        if !self.broken {
+            push(&mut self.waiting, self.salt, entry)?;
+        }
         Ok(())
     }
 
@@ -248,12 +281,17 @@ impl Ledger {
         if self.waiting.is_empty() {
             return Ok(());
         }
-        if let Err(error) = self.disk.append(&self.waiting) {
+        let mut batch = Vec::with_capacity(self.waiting.len() + 16);
+        if !self.unsynced {
+            // What came before this batch is durable, and says so from here on.
+            push(&mut batch, self.salt, &Entry::Synced(self.size as u64))?;
+        }
+        batch.append(&mut self.waiting);
+        if let Err(error) = self.disk.append(&batch) {
             self.broken = true;
             return Err(LedgerError::Write(error));
         }
-        self.size += self.waiting.len();
-        self.waiting.clear();
+        self.size += batch.len();
         self.unsynced = true;
         Ok(())
     }
@@ -268,6 +306,7 @@ impl Ledger {
             if let Err(error) = self.disk.sync() {
                 // After a failed fsync the kernel may have dropped the pages: what is on disk is unknown.
                 self.broken = true;
+                self.waiting = Vec::new();
                 return Err(LedgerError::Write(error));
             }
             self.unsynced = false;
@@ -276,14 +315,13 @@ impl Ledger {
     }
 
     fn rewrite(&mut self) -> Result<(), LedgerError> {
+        // From now on the whole file is what is waiting.
+        self.broken = true;
+        self.waiting = Vec::new();
         let file = self.whole()?;
-        if let Err(error) = self.disk.replace(&file) {
-            self.broken = true;
-            return Err(LedgerError::Write(error));
-        }
+        self.disk.replace(&file).map_err(LedgerError::Write)?;
         self.size = file.len();
         self.compacted = file.len();
-        self.waiting.clear();
         self.unsynced = false;
         self.broken = false;
         Ok(())
@@ -291,22 +329,78 @@ impl Ledger {
 
     /// The shortest file that holds all of this.
     fn whole(&self) -> Result<Vec<u8>, LedgerError> {
-        let mut file = frame::header();
-        let mut push = |entry: &Entry| -> Result<(), LedgerError> {
-            let payload = postcard::to_stdvec(entry).map_err(LedgerError::Encode)?;
-            frame::push(&mut file, &payload);
-            Ok(())
-        };
-        push(&Entry::Epoch(self.epoch))?;
-        push(&Entry::Plan(PlanEntryV1 {
-            to: self.generation,
+        let mut file = frame::header(self.salt);
+        push(&mut file, self.salt, &Entry::Life(self.held.life.clone()))?;
+        let part = PlanPart {
+            base: Generation::NONE,
+            to: self.held.generation,
             snapshot: true,
-            put: self.records.iter().map(|record| (**record).clone()).collect(),
+            put: self.held.records.iter().map(|record| (**record).clone()).collect(),
             remove: Vec::new(),
-        }))?;
-        for state in self.pods.values() {
-            push(&Entry::Pod(state.clone()))?;
+        };
+        for piece in pieces(part) {
+            push(&mut file, self.salt, &Entry::Plan(piece))?;
+        }
+        for state in self.held.pods.values() {
+            push(&mut file, self.salt, &Entry::Pod(state.clone()))?;
         }
         Ok(file)
     }
+}
+
+/// The life after this one.
+fn next_life(last: &LifeV1) -> LifeV1 {
+    let next = LifeV1 { epoch: last.epoch + 1, running: true, ..LifeV1::default() };
+    if !last.running {
+        return next;
+    }
+    let mut suspects = last.suspects.clone();
+    if let Some(uid) = &last.trying {
+        suspects.retain(|known| known != uid);
+        suspects.push(uid.clone());
+        let older = suspects.len().saturating_sub(MAX_SUSPECTS);
+        suspects.drain(..older);
+    }
+    LifeV1 { crashes: last.crashes.saturating_add(1), suspects, ..next }
+}
+
+fn push(out: &mut Vec<u8>, salt: u32, entry: &Entry) -> Result<(), LedgerError> {
+    let payload = postcard::to_stdvec(entry).map_err(LedgerError::Encode)?;
+    if frame::MAX_ENTRY < payload.len() {
+        return Err(LedgerError::TooLarge { bytes: payload.len() });
+    }
+    frame::push(out, salt, &payload);
+    Ok(())
+}
+
+/// What a record takes in an entry, at most.
+fn size_of_record(record: &Record) -> usize {
+    size_of_key(&record.key) + record.body.len() + 32
+}
+
+/// What a key takes in an entry, at most.
+fn size_of_key(key: &RecordKey) -> usize {
+    key.realm.as_str().len() + key.key.len() + 16
+}
+
+/// A plan part in entries that are each small enough to be believed; it holds with the last.
+fn pieces(part: PlanPart) -> Vec<PlanEntryV1> {
+    let PlanPart { to, snapshot, put, remove, .. } = part;
+    let mut out = vec![PlanEntryV1 { to, snapshot, more: true, put: Vec::new(), remove }];
+    let mut size: usize = out.iter().flat_map(|piece| &piece.remove).map(size_of_key).sum();
+    for record in put {
+        let bytes = size_of_record(&record);
+        if PIECE < size + bytes && 0 < size {
+            size = 0;
+            out.push(PlanEntryV1 { to, snapshot: false, more: true, put: vec![], remove: vec![] });
+        }
+        size += bytes;
+        if let Some(last) = out.last_mut() {
+            last.put.push(record);
+        }
+    }
+    if let Some(last) = out.last_mut() {
+        last.more = false;
+    }
+    out
 }

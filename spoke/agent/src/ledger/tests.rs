@@ -135,13 +135,18 @@ fn a_plan_part_on_another_base_changes_nothing() {
 }
 
 #[test]
-fn a_newer_ledger_is_left_alone_and_a_foreign_file_is_started_anew() {
+fn a_newer_or_foreign_ledger_is_kept_aside_and_the_device_starts_without_it() {
     let disk = SimDisk::default();
-    disk.replace(b"freewheel ledger\x02\0\0\0whatever").unwrap();
-    assert!(matches!(Ledger::open(Arc::new(disk.clone())), Err(LedgerError::TooNew { found: 2 })));
-    disk.replace(b"something else entirely").unwrap();
-    assert_eq!(open(&disk).epoch(), 1);
-    assert_eq!(open(&disk).epoch(), 2);
+    let newer = [frame::header_of(2, 7), b"whatever".to_vec()].concat();
+    let foreign = b"something else entirely".to_vec();
+    for (file, found) in [(newer, Found::Newer), (foreign, Found::Foreign)] {
+        disk.replace(&file).unwrap();
+        let ledger = open(&disk);
+        assert_eq!((ledger.epoch(), ledger.found()), (1, found));
+        assert_eq!(disk.aside(), Some(file));
+        let again = open(&disk);
+        assert_eq!((again.epoch(), again.found()), (2, Found::Sound));
+    }
 }
 
 #[test]
@@ -149,10 +154,12 @@ fn an_entry_of_a_newer_agent_asks_for_the_whole_plan() {
     let disk = SimDisk::default();
     filled(&disk);
     let mut file = disk.read().unwrap();
-    frame::push(&mut file, &[200, 1, 2, 3]);
+    let salt = frame::salt(&file).unwrap();
+    frame::push(&mut file, salt, &[200, 1, 2, 3]);
     disk.replace(&file).unwrap();
     let ledger = open(&disk);
-    assert_eq!(ledger.generation(), Generation::NONE);
+    assert_eq!((ledger.generation(), ledger.found()), (Generation::NONE, Found::Newer));
+    assert_eq!(disk.aside(), Some(file));
     assert_eq!(ledger.records().len(), 1, "what is known goes on running");
 }
 
@@ -164,7 +171,13 @@ fn a_full_disk_loses_nothing_once_there_is_room_again() {
     ledger.take_plan(part(4, 5, vec![record("b/b", 9)], vec![])).unwrap();
     assert!(ledger.flush().is_err());
     assert!(ledger.dirty());
-    assert!(ledger.flush().is_err());
+    for round in 0..1000 {
+        let mut pod = state("u1");
+        pod.started = Some(round);
+        ledger.keep_pod(pod).unwrap();
+        assert!(ledger.flush().is_err());
+        assert_eq!(ledger.waiting.capacity(), 0, "nothing piles up in memory");
+    }
     disk.set_full(false);
     ledger.flush().unwrap();
     assert!(!ledger.dirty());
@@ -206,6 +219,7 @@ fn power_cuts_lose_only_what_was_not_flushed() {
         for _ in 0..6 {
             let mut ledger = open(&disk);
             assert!(epochs < ledger.epoch(), "seed {seed}: an epoch came twice");
+            assert!(!ledger.found().is_doubtful(), "seed {seed}: a power cut is no rot");
             epochs = ledger.epoch();
             let found = ledger.generation().revision;
             assert!(
@@ -247,4 +261,126 @@ fn check_world(ledger: &Ledger, revision: u64, seed: u64) {
     } else {
         assert_eq!(held, ["a/x".to_owned(), format!("n/{revision}")], "seed {seed}");
     }
+}
+
+/// Every byte of a file that grew in durable batches, one after the other: never an older plan that reads as if it held.
+#[test]
+fn rot_in_the_middle_is_told_and_is_no_older_plan() {
+    let disk = SimDisk::default();
+    let mut ledger = open(&disk);
+    let mut ends = vec![disk.len()];
+    for to in 1..=4 {
+        ledger.take_plan(part(to - 1, to, vec![record(&format!("n/{to}"), 1)], vec![])).unwrap();
+        ledger.keep_pod(state(&format!("u{to}"))).unwrap();
+        ledger.flush().unwrap();
+        ends.push(disk.len());
+    }
+    drop(ledger);
+    let whole = disk.read().unwrap();
+    // The last batch is followed by nothing that says it was durable.
+    for at in 0..ends[3] {
+        let mut file = whole.clone();
+        file[at] ^= 0x41;
+        disk.replace(&file).unwrap();
+        let ledger = open(&disk);
+        assert_eq!(ledger.generation(), Generation::NONE, "byte {at}: the hub is asked for all");
+        if (20..24).contains(&at) {
+            assert_eq!(ledger.found(), Found::Foreign, "no checksum holds without the salt");
+            continue;
+        }
+        assert_eq!(ledger.found(), Found::Damaged { holes: 1 }, "byte {at}");
+        assert!(ledger.records().get(&key("n/4")).is_some(), "byte {at}: what can be read runs on");
+        assert!(3 <= ledger.pods().len(), "byte {at}");
+        assert_eq!(disk.aside(), Some(file), "byte {at}");
+        let again = open(&disk);
+        assert_eq!((again.found(), again.generation()), (Found::Sound, Generation::NONE));
+    }
+}
+
+#[test]
+fn a_torn_tail_is_told_apart_from_rot() {
+    let disk = SimDisk::default();
+    let whole = {
+        let mut ledger = filled(&disk);
+        ledger.keep_pod(state("u3")).unwrap();
+        ledger.write().unwrap();
+        disk.read().unwrap()
+    };
+    let at = whole.len() - 3;
+    for file in [whole[..at].to_vec(), [&whole[..at], &[0; 3]].concat()] {
+        disk.replace(&file).unwrap();
+        let ledger = open(&disk);
+        assert!(matches!(ledger.found(), Found::Torn { .. }), "{:?}", ledger.found());
+        check_filled(&ledger);
+        assert_eq!(disk.aside(), None);
+    }
+}
+
+/// Whatever the plan's size, no entry is larger than what is believed when it is read.
+#[test]
+fn a_plan_of_any_size_is_there_again() {
+    let disk = SimDisk::default();
+    let mut ledger = open(&disk);
+    let large = |name: &str| Record { body: vec![1; PIECE / 2], ..record(name, 0) };
+    let records: Vec<Record> = ["a", "b", "c", "d", "e"].map(large).into();
+    ledger.take_plan(part(0, 1, records, vec![])).unwrap();
+    // As it came, and compacted.
+    for _ in 0..2 {
+        ledger.flush().unwrap();
+        let file = disk.read().unwrap();
+        let mut reader = frame::Reader::new(&file, frame::salt(&file).unwrap());
+        while let Some(payload) = reader.next() {
+            assert!(payload.len() <= PIECE, "{}", payload.len());
+        }
+        assert!(reader.is_done());
+        ledger = open(&disk);
+        assert_eq!((ledger.found(), ledger.records().len()), (Found::Sound, 5));
+        ledger.broken = true;
+    }
+    let huge = Record { body: vec![1; frame::MAX_ENTRY], ..record("huge", 0) };
+    let refused = ledger.take_plan(part(1, 2, vec![record("x", 1), huge], vec![]));
+    assert!(matches!(refused, Err(LedgerError::TooLarge { .. })), "{refused:?}");
+    assert_eq!((ledger.generation(), ledger.records().len()), (generation(1), 5), "all or nothing");
+}
+
+#[test]
+fn a_part_of_which_the_end_is_missing_never_holds() {
+    let disk = SimDisk::default();
+    let mut ledger = filled(&disk);
+    let before = disk.len();
+    let large = |name: &str| Record { body: vec![1; PIECE / 2], ..record(name, 0) };
+    ledger.take_plan(part(0, 9, vec![large("b"), large("c"), large("d")], vec![])).unwrap();
+    let mut file = disk.read().unwrap();
+    file.extend_from_slice(&ledger.waiting);
+    for cut in [before + 100, before + PIECE + 200, file.len() - 1] {
+        assert!(cut < file.len());
+        disk.replace(&file[..cut]).unwrap();
+        check_filled(&open(&disk));
+    }
+}
+
+#[test]
+fn ends_that_were_no_ends_are_counted() {
+    let disk = SimDisk::default();
+    let crashes = |disk: &SimDisk| open(disk).crashes();
+    assert_eq!([crashes(&disk), crashes(&disk), crashes(&disk)], [0, 1, 2]);
+    let mut ledger = open(&disk);
+    assert_eq!(ledger.crashes(), 3);
+    ledger.try_pod("u1").unwrap();
+    ledger.broken = true;
+    ledger.flush().unwrap();
+    let mut ledger = open(&disk);
+    assert_eq!(ledger.crashes(), 4, "a rewrite keeps the count");
+    assert_eq!(ledger.suspects(), ["u1"], "what was tried when it ended");
+    ledger.try_pod("u2").unwrap();
+    ledger.write().unwrap();
+    let mut ledger = open(&disk);
+    assert_eq!(ledger.suspects(), ["u1", "u2"]);
+    ledger.forgive().unwrap();
+    ledger.write().unwrap();
+    let mut ledger = open(&disk);
+    assert_eq!((ledger.crashes(), ledger.suspects()), (1, &[][..]));
+    ledger.rest().unwrap();
+    ledger.flush().unwrap();
+    assert_eq!(crashes(&disk), 0);
 }

@@ -85,7 +85,7 @@ pub fn decide(pod: &Pod, see: Sight<'_>) -> Decision {
         if pod.sandbox.is_up() {
             out.act(Action::RemoveNetwork);
         }
-    } else if pod.refused.is_none() {
+    } else if pod.refused.is_none() && pod.held.is_none() {
         live(pod, see, &mut out);
     }
     out

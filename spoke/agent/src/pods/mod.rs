@@ -125,6 +125,8 @@ pub struct Pod {
     born: Duration,
     /// How old it was at `born`: it may be older than this agent.
     age_at_birth: Duration,
+    /// It waits until the agent, which ended so many times in a row, brings it back.
+    pub held: Option<u32>,
     /// Init containers and sidecars have not all come up since the pod or the agent started.
     pub rising: bool,
     /// Deleted, or no longer planned.
@@ -176,6 +178,7 @@ impl Pod {
             born: now,
             // A clock that went backwards makes the pod young, never older than it is.
             age_at_birth: Duration::from_millis(unix.saturating_sub(started)),
+            held: None,
             rising: true,
             ending: None,
             init: of(&spec.init),

@@ -212,7 +212,7 @@ fn state(
             let wait = if over || !again(pod, which, container, spec, how.code) {
                 None
             } else {
-                why_not_again(pod, container, spec, see)
+                held(pod).or_else(|| why_not_again(pod, container, spec, see))
             };
             match wait {
                 Some(reason) => (waiting(reason), Some(how.clone())),
@@ -243,6 +243,9 @@ fn why_waiting(
     if let Some(refused) = &pod.refused {
         return refused.clone();
     }
+    if let Some(held) = held(pod) {
+        return held;
+    }
     let initializing = match which {
         Which::Main(_) => pod.rising && !pod.init.is_empty(),
         Which::Init(index) => pod.rising && !its_turn(pod, index),
@@ -253,6 +256,17 @@ fn why_waiting(
     blocked(container, spec, see)
         .filter(|_| pod.sandbox.is_ready())
         .unwrap_or_else(|| ("ContainerCreating".to_owned(), String::new()))
+}
+
+/// Why a pod waits that is not brought back yet.
+fn held(pod: &Pod) -> Option<(String, String)> {
+    Some(("AgentCrashLoop".to_owned(), held_text(pod.held?)))
+}
+
+/// What is said of pods that wait because the agent has died so many times in a row.
+#[must_use]
+pub fn held_text(crashes: u32) -> String {
+    format!("the agent of this node ended {crashes} times in a row: its pods come back one by one")
 }
 
 /// Whether every init container before this one is through.

@@ -1,0 +1,144 @@
+//! What the agent does when it has died itself, and when its ledger has.
+
+use super::*;
+use crate::ledger::Found;
+use crate::ports::Disk as _;
+
+/// The agent dies.
+async fn die(run: Run) {
+    run.task.abort();
+    let _ = run.task.await;
+}
+
+/// A disk with pods a, b and c, in this order, and this many bad ends.
+async fn after_bad_ends(ends: usize) -> SimDisk {
+    let disk = SimDisk::default();
+    let mut first = run(&disk);
+    first.plan(vec![range()], vec![]).await;
+    for name in ["a", "b", "c"] {
+        first.plan(vec![pod_record(&pod(name))], vec![]).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    die(first).await;
+    for _ in 1..ends {
+        let next = run(&disk);
+        next.rest().await;
+        assert_eq!(next.running().len(), 3, "all at once");
+        die(next).await;
+    }
+    disk
+}
+
+async fn seconds(run: &Run, seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    run.rest().await;
+}
+
+impl Run {
+    fn names(&self) -> Vec<String> {
+        self.world.engine.running().iter().map(|start| start.pod_name.clone()).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_killed_the_agent_three_times_does_not_come_back_at_once() {
+    let disk = after_bad_ends(3).await;
+    let mut run = run(&disk);
+    run.send(Input::Connected(true)).await;
+    assert_eq!(run.names(), ["a"], "the oldest first");
+    assert!(format!("{:?}", run.said("c").unwrap().containers[0].state).contains("AgentCrashLoop"));
+    let told = "Warning BackOff: the agent of this node ended 3 times in a row";
+    assert!(run.events().iter().any(|event| event.starts_with(told)), "{:?}", run.events());
+    // One that is new waits behind them, and one that is deleted goes without having run.
+    run.plan(vec![pod_record(&pod("d"))], vec![pod_record(&pod("b")).key]).await;
+    assert_eq!(run.names(), ["a"]);
+    seconds(&run, 3).await;
+    assert_eq!(run.names(), ["a", "c"]);
+    seconds(&run, 2).await;
+    assert_eq!(run.names(), ["a", "c", "d"]);
+    // A good while later all is forgiven.
+    seconds(&run, 301).await;
+    die(run).await;
+    let next = self::run(&disk);
+    next.rest().await;
+    assert_eq!(next.names(), ["a", "c", "d"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pod_that_was_tried_when_the_agent_died_comes_last() {
+    let disk = after_bad_ends(3).await;
+    let fourth = run(&disk);
+    seconds(&fourth, 3).await;
+    assert_eq!(fourth.names(), ["a", "b"]);
+    die(fourth).await;
+    let fifth = run(&disk);
+    fifth.send(Input::Connected(true)).await;
+    assert_eq!(fifth.names(), ["a"]);
+    seconds(&fifth, 5).await;
+    assert_eq!(fifth.names(), ["a", "c"]);
+    assert!(
+        fifth.events().iter().any(|event| event.ends_with("it was this pod's turn when it did"))
+    );
+    seconds(&fifth, 290).await;
+    assert_eq!(fifth.names(), ["a", "c"]);
+    seconds(&fifth, 10).await;
+    assert_eq!(fifth.names(), ["a", "b", "c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_in_order_forgives() {
+    let disk = after_bad_ends(2).await;
+    let third = run(&disk);
+    third.rest().await;
+    third.end().await;
+    for _ in 0..2 {
+        let next = run(&disk);
+        next.rest().await;
+        assert_eq!(next.names().len(), 3);
+        die(next).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_ledger_runs_on_is_told_and_asks_for_the_whole_plan() {
+    let disk = SimDisk::default();
+    let mut first = run(&disk);
+    first.plan(vec![range(), pod_record(&pod("a"))], vec![]).await;
+    first.plan(vec![pod_record(&pod("b"))], vec![]).await;
+    let end = disk.len();
+    first.plan(vec![pod_record(&pod("c"))], vec![]).await;
+    first.end().await;
+    let mut file = disk.read().unwrap();
+    file[end - 40] ^= 1;
+    disk.replace(&file).unwrap();
+
+    let second = run(&disk);
+    assert_eq!(second.revision, 0, "no older plan: none");
+    second.send(Input::Connected(true)).await;
+    let running = second.names();
+    assert!(running.contains(&"a".to_owned()) && running.contains(&"c".to_owned()), "{running:?}");
+    let damaged = |run: &Run| {
+        let reports = run.world.ear.reports.lock();
+        let newest = reports.iter().rev().find_map(|(_, report)| match report {
+            Report::Node(node) => Some(node.pressure.clone()),
+            _ => None,
+        });
+        newest.unwrap().contains(&"LedgerDamaged".to_owned())
+    };
+    assert!(damaged(&second));
+    assert!(matches!(
+        crate::ledger::Ledger::inspect(&disk.aside().unwrap()),
+        Found::Damaged { .. }
+    ));
+    // The hub sends all of it.
+    let put = [range()].into_iter().chain(["a", "b", "c"].map(|name| pod_record(&pod(name))));
+    let to = generation(9);
+    let base = Generation::NONE;
+    let part = PlanPart { base, to, snapshot: true, put: put.collect(), remove: vec![] };
+    second.send(Input::Plan(part)).await;
+    second.rest().await;
+    assert_eq!(second.names(), ["a", "b", "c"]);
+    assert!(!damaged(&second));
+    second.end().await;
+    assert_eq!(Ledger::inspect(&disk.read().unwrap()), Found::Sound);
+}
