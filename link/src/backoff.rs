@@ -7,15 +7,18 @@
 
 use std::time::Duration;
 
-/// The hub is looked for eagerly for this long after it was there.
+/// The hub is looked for all the time for this long after it was there: it restarts, or the link has a gap. Its
+/// node is called silent after 10 s without a session.
+pub const JUST_NOW: Duration = Duration::from_secs(120);
+/// And eagerly for this long.
 pub const RECENT: Duration = Duration::from_secs(600);
 
 /// Waits between 0 and a bound that doubles from `first` to `most` with each failure.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     first: Duration,
-    /// While the other side was there recently, and else.
-    most: [Duration; 2],
+    /// While the other side was there just now, recently, and else.
+    most: [Duration; 3],
     failures: u32,
 }
 
@@ -23,13 +26,13 @@ impl Backoff {
     /// Back-off with these bounds.
     #[must_use]
     pub const fn new(first: Duration, most: Duration) -> Self {
-        Self { first, most: [most; 2], failures: 0 }
+        Self { first, most: [most; 3], failures: 0 }
     }
 
     /// What a spoke waits between tries to reach its hub.
     #[must_use]
     pub const fn uplink() -> Self {
-        let most = [Duration::from_secs(15), Duration::from_secs(60)];
+        let most = [Duration::from_secs(4), Duration::from_secs(15), Duration::from_secs(60)];
         Self { first: Duration::from_secs(2), most, failures: 0 }
     }
 
@@ -40,8 +43,12 @@ impl Backoff {
 
     /// It failed, and last worked `since` ago, if ever: how long to wait.
     pub fn wait(&mut self, since: Option<Duration>, rng: &mut fastrand::Rng) -> Duration {
-        let [recent, most] = self.most;
-        let most = if since.is_some_and(|since| since < RECENT) { recent } else { most };
+        let [just_now, recent, most] = self.most;
+        let most = match since {
+            Some(since) if since < JUST_NOW => just_now,
+            Some(since) if since < RECENT => recent,
+            _ => most,
+        };
         let bound = self.first.saturating_mul(1 << self.failures.min(16)).min(most);
         self.failures = self.failures.saturating_add(1);
         bound.mul_f64(rng.f64())
@@ -71,7 +78,9 @@ mod tests {
     #[test]
     fn a_hub_that_was_there_a_moment_ago_is_looked_for_more_often() {
         let mut backoff = Backoff::uplink();
-        let recently = longest(&mut backoff, Some(Duration::from_secs(60)));
+        let just_now = longest(&mut backoff, Some(Duration::from_secs(60)));
+        assert!(Duration::from_secs(3) < just_now && just_now <= Duration::from_secs(4));
+        let recently = longest(&mut backoff, Some(JUST_NOW));
         assert!(Duration::from_secs(12) < recently && recently <= Duration::from_secs(15));
         let long_ago = longest(&mut backoff, Some(RECENT));
         assert!(Duration::from_secs(50) < long_ago && long_ago <= Duration::from_secs(60));

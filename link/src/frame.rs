@@ -15,8 +15,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
-/// Longest message: four times the largest part of a plan, and any object fits.
-pub const MAX_FRAME: usize = 1 << 20;
+/// Longest message. What may be larger travels in pieces: see [`crate::limits`].
+pub const MAX_FRAME: usize = crate::limits::FRAME;
 
 /// Read at once; what an idle stream keeps.
 const CHUNK: usize = 4096;

@@ -4,7 +4,8 @@
 //! hello ─▶ greeted ─▶ wanted(set) ─▶ one delta or snapshot in flight ─Took─▶ next newest set …
 //! ```
 //!
-//! Guarantees: at most one plan is in flight, always the newest one, so a slow spoke grows no queue;
+//! Guarantees: at most one plan is in flight, always the newest one, so a slow spoke grows no queue; no
+//! part of it is longer than a message may be, however large a record is, and none is made before its turn;
 //! a base that the hub cannot prove to know leads to a snapshot; generations never fall within an
 //! incarnation; a report is passed on once per stamp, older ones are dropped.
 //! Assumes: `now` comes from one monotonic clock. No I/O, no clock of its own.
@@ -15,16 +16,20 @@ use std::time::Duration;
 
 use crate::digest::SetDigest;
 use crate::generation::Generation;
-use crate::message::{
-    HelloV1, HubToSpoke, MAX_PART, PROTOCOL, PlanV1, Reason, SpokeToHub, WelcomeV1,
-};
+use crate::limits;
+use crate::message::{HelloV1, HubToSpoke, PROTOCOL, PlanV1, Reason, SpokeToHub, WelcomeV1};
 use crate::names::ClusterName;
 use crate::plan::{Record, RecordKey};
 use crate::record_set::{Held, RecordSet};
 use crate::report::{Report, ReportStamp};
 
-/// Without an answer for this long the plan in flight is taken for lost and sent as a snapshot.
+/// Without an answer for this long after its last part the plan in flight is taken for lost and sent as a
+/// snapshot.
 pub const PLAN_TIMEOUT: Duration = Duration::from_secs(30);
+/// The slowest link that a plan must get through. What was written last may still wait on this side.
+const SLOWEST: usize = 8 << 10;
+/// How much of a plan the transport may hold back.
+const HELD_BACK: usize = 1 << 20;
 
 /// What something heard means for the hub.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,7 +51,22 @@ struct Wanted {
 
 struct InFlight {
     wanted: Wanted,
+    /// When its newest part went out.
     since: Duration,
+    /// How long after that the answer may take.
+    patience: Duration,
+}
+
+/// A plan on its way, part by part. Its records are shared with the set that is wanted.
+struct Sending {
+    base: Generation,
+    to: Generation,
+    snapshot: bool,
+    part: u32,
+    put: VecDeque<Arc<Record>>,
+    /// Bytes of the first record's body that have gone out.
+    from: usize,
+    remove: VecDeque<RecordKey>,
 }
 
 /// A session with one spoke, from the greeting to the end.
@@ -58,7 +78,12 @@ pub struct HubSession {
     says: (Generation, SetDigest),
     wanted: Option<Wanted>,
     in_flight: Option<InFlight>,
-    parts: VecDeque<HubToSpoke>,
+    sending: Option<Sending>,
+    greeted: bool,
+    /// Plans in a row that were not taken: lost, or taken for something else.
+    failures: u32,
+    /// No plan goes out before this.
+    rest: Option<Duration>,
     last_heard: Duration,
     last_stamp: Option<ReportStamp>,
     /// Held already, but perhaps never acknowledged: the answer may have been lost with a session.
@@ -95,7 +120,10 @@ impl HubSession {
             says,
             wanted: None,
             in_flight: None,
-            parts: VecDeque::from([HubToSpoke::Welcome(welcome)]),
+            sending: None,
+            greeted: false,
+            failures: 0,
+            rest: None,
             last_heard: now,
             last_stamp: None,
             confirmed: None,
@@ -152,7 +180,7 @@ impl HubSession {
             SpokeToHub::Hello(_) => Err(Reason::Violation("a second greeting".into())),
             SpokeToHub::Heartbeat { generation, digest } => Ok(self.beat(generation, digest)),
             SpokeToHub::Took { generation, digest } => {
-                Ok(self.took(generation, digest).then_some(Effect::Acked(generation)))
+                Ok(self.took(generation, digest, now).then_some(Effect::Acked(generation)))
             }
             SpokeToHub::Report { stamp, report } => {
                 if self.last_stamp.is_some_and(|last| stamp <= last) {
@@ -174,14 +202,27 @@ impl HubSession {
 
     /// The next message to send, if one is due.
     pub fn poll(&mut self, now: Duration) -> Option<HubToSpoke> {
-        let lost = self.in_flight.as_ref().is_some_and(|sent| sent.since + PLAN_TIMEOUT <= now);
-        if lost && self.parts.is_empty() {
+        if !std::mem::replace(&mut self.greeted, true) {
+            return Some(HubToSpoke::Welcome(self.welcome));
+        }
+        let due = |sent: &InFlight| sent.since + sent.patience <= now;
+        if self.sending.is_none() && self.in_flight.as_ref().is_some_and(due) {
+            self.failures = self.failures.saturating_add(1);
             self.forget(self.says.0);
         }
-        if self.parts.is_empty() && self.in_flight.is_none() {
+        let rests = self.rest.is_some_and(|until| now < until);
+        if self.sending.is_none() && self.in_flight.is_none() && !rests {
+            self.rest = None;
             self.plan(now);
         }
-        self.parts.pop_front()
+        let part = self.sending.as_mut()?.next_part();
+        if !part.more {
+            self.sending = None;
+        }
+        if let Some(sent) = &mut self.in_flight {
+            sent.since = now;
+        }
+        Some(HubToSpoke::Plan(part))
     }
 
     /// A generation that turned out to be held, once: to be remembered like an acknowledged one.
@@ -192,7 +233,20 @@ impl HubSession {
     /// When [`HubSession::poll`] has something to say without anything happening before.
     #[must_use]
     pub fn wake(&self) -> Option<Duration> {
-        self.in_flight.as_ref().map(|sent| sent.since + PLAN_TIMEOUT)
+        self.in_flight.as_ref().map(|sent| sent.since + sent.patience).or(self.rest)
+    }
+
+    /// Whether plans go out and none of them is taken: the connection is alive, and what it is for is not done.
+    #[must_use]
+    pub const fn is_late(&self) -> bool {
+        0 < self.failures
+    }
+
+    /// How long an answer to a plan may take: a slow link and, the more often it failed, the device's flash and
+    /// everybody's traffic are spared.
+    fn patience(&self, bytes: usize) -> Duration {
+        let slow = Duration::from_secs((bytes.min(HELD_BACK) / SLOWEST) as u64);
+        PLAN_TIMEOUT * (1 << self.failures.min(4)) + slow
     }
 
     /// How long nothing was heard.
@@ -213,17 +267,22 @@ impl HubSession {
         Some(Effect::Drifted)
     }
 
-    fn took(&mut self, generation: Generation, digest: SetDigest) -> bool {
+    fn took(&mut self, generation: Generation, digest: SetDigest, now: Duration) -> bool {
         self.says = (generation, digest);
         let Some(sent) = self.in_flight.take_if(|sent| sent.wanted.generation == generation) else {
             return false;
         };
         if sent.wanted.set.digest() == digest {
             self.held = Some(Held::of(generation, &sent.wanted.set));
+            self.failures = 0;
             true
         } else {
             self.held = None;
             self.rewant(sent.wanted);
+            // Once it may be the base that was mistaken: everything at once. Whoever makes something else of
+            // that, too, will do so again.
+            self.rest = (0 < self.failures).then(|| now + self.patience(0));
+            self.failures = self.failures.saturating_add(1);
             false
         }
     }
@@ -232,7 +291,7 @@ impl HubSession {
     fn forget(&mut self, generation: Generation) {
         self.held = None;
         self.says = (generation, SetDigest::default());
-        self.parts.retain(|part| !matches!(part, HubToSpoke::Plan(_)));
+        self.sending = None;
         if let Some(sent) = self.in_flight.take() {
             self.rewant(sent.wanted);
         }
@@ -250,6 +309,7 @@ impl HubSession {
         let same_life = generation.incarnation == wanted.generation.incarnation;
         // A number alone is not worth a write to the device's flash.
         if same_life && digest == wanted.set.digest() {
+            self.failures = 0;
             if self.held.is_none() {
                 self.held = Some(Held::of(generation, &wanted.set));
                 self.confirmed = Some(generation);
@@ -263,41 +323,56 @@ impl HubSession {
             }
             _ => (true, wanted.set.iter().cloned().collect(), Vec::new()),
         };
-        self.parts = cut(generation, wanted.generation, snapshot, &put, remove);
-        self.in_flight = Some(InFlight { wanted, since: now });
+        let patience = self.patience(put.iter().map(|record| record.weight()).sum());
+        self.sending = Some(Sending {
+            base: generation,
+            to: wanted.generation,
+            snapshot,
+            part: 0,
+            put: put.into(),
+            from: 0,
+            remove: remove.into(),
+        });
+        self.in_flight = Some(InFlight { wanted, since: now, patience });
     }
 }
 
-/// Cuts a plan into parts of at most [`MAX_PART`] bytes (one record may be larger by itself).
-fn cut(
-    base: Generation,
-    to: Generation,
-    snapshot: bool,
-    put: &[Arc<Record>],
-    remove: Vec<RecordKey>,
-) -> VecDeque<HubToSpoke> {
-    let empty = || PlanV1 { base, to, snapshot, more: true, put: Vec::new(), remove: Vec::new() };
-    let mut parts = Vec::new();
-    let mut part = empty();
-    let mut size = 0;
-    let mut room = |part: &mut PlanV1, parts: &mut Vec<PlanV1>, bytes: usize| {
-        if 0 < size && MAX_PART < size + bytes {
-            parts.push(std::mem::replace(part, empty()));
-            size = 0;
+impl Sending {
+    /// The next part, of at most [`limits::PART`] bytes.
+    fn next_part(&mut self) -> PlanV1 {
+        let Self { base, to, snapshot, part, .. } = *self;
+        self.part += 1;
+        let (mut put, mut remove, mut cut) = (Vec::new(), Vec::new(), false);
+        let mut room = limits::PART;
+        while let Some(key) = self.remove.front() {
+            if room < key.weight() && !remove.is_empty() {
+                break;
+            }
+            room = room.saturating_sub(key.weight());
+            remove.extend(self.remove.pop_front());
         }
-        size += bytes;
-    };
-    for key in remove {
-        room(&mut part, &mut parts, key.key.len() + 80);
-        part.remove.push(key);
+        while let Some(record) = self.put.front() {
+            let head = record.key.weight();
+            let left = record.body.get(self.from..).unwrap_or_default();
+            let fresh = put.is_empty() && remove.is_empty();
+            // A record that fits into a part of its own is not worth cutting.
+            if room < head + left.len() && !fresh {
+                break;
+            }
+            let piece = left.len().min(room.saturating_sub(head).max(1));
+            room = room.saturating_sub(head + piece);
+            let (key, revision, needs) = (record.key.clone(), record.revision, record.needs);
+            put.push(Record { key, revision, needs, body: left[..piece].to_vec() });
+            if piece < left.len() {
+                (self.from, cut) = (self.from + piece, true);
+                break;
+            }
+            self.from = 0;
+            self.put.pop_front();
+        }
+        let more = !(self.put.is_empty() && self.remove.is_empty());
+        PlanV1 { base, to, snapshot, part, more, cut, put, remove }
     }
-    for record in put {
-        room(&mut part, &mut parts, record.body.len() + record.key.key.len() + 100);
-        part.put.push(Record::clone(record));
-    }
-    part.more = false;
-    parts.push(part);
-    parts.into_iter().map(HubToSpoke::Plan).collect()
 }
 
 #[cfg(test)]

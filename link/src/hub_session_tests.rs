@@ -150,12 +150,71 @@ fn a_large_plan_comes_in_parts_that_fit_a_frame() {
         let part = plan(&mut session, SECOND);
         put += part.put.len();
         let more = part.more;
-        assert!(crate::frame::encode(&HubToSpoke::Plan(part)).unwrap().len() <= MAX_PART + 1024);
+        assert!(
+            crate::frame::encode(&HubToSpoke::Plan(part)).unwrap().len() <= limits::PART + 1024
+        );
         if !more {
             break;
         }
     }
     assert_eq!(put, 40);
+}
+
+/// What a spoke makes of all that a hub has to say about this set.
+fn carried(records: &[(&str, usize)]) -> crate::message::PlanV1 {
+    let mut hub = session(Generation::NONE, SetDigest::default(), None);
+    let mut spoke = crate::spoke_session::SpokeSession::new(
+        &hello(Generation::NONE, SetDigest::default()),
+        Duration::ZERO,
+    );
+    spoke.hear(HubToSpoke::Welcome(welcome())).unwrap();
+    hub.want(generation(5), set(records));
+    for _ in 0..10_000 {
+        let part = plan(&mut hub, SECOND);
+        let sent = crate::frame::encode(&HubToSpoke::Plan(part)).unwrap();
+        assert!(sent.len() <= limits::PART + 1024, "{}", sent.len());
+        let mut decoder = crate::frame::Decoder::default();
+        decoder.push(&sent);
+        let heard = spoke.hear(decoder.next_message().unwrap().unwrap()).unwrap();
+        if let Some(crate::spoke_session::Effect::Plan(plan)) = heard {
+            assert_eq!(hub.poll(SECOND), None);
+            return *plan;
+        }
+    }
+    panic!("the plan has no end");
+}
+
+#[test]
+fn a_record_of_any_size_that_a_hub_makes_is_carried() {
+    let largest = limits::RECORD - limits::RECORD_HEAD - 1;
+    for size in [0, limits::PART, limits::API_DATA, limits::FRAME, 1_500_000, largest] {
+        let plan = carried(&[("a", 10), ("b", size), ("c", 10)]);
+        let sizes: Vec<usize> = plan.put.iter().map(|record| record.body.len()).collect();
+        assert_eq!(sizes, [10, size, 10]);
+        assert!(plan.put.iter().all(|record| record.body.iter().all(|byte| *byte == 7)));
+    }
+}
+
+#[test]
+fn all_that_a_spoke_may_hold_is_carried_at_once() {
+    let names: Vec<String> = (0..31).map(|i| format!("r{i:02}")).collect();
+    let mut records: Vec<(&str, usize)> = names.iter().map(|n| (n.as_str(), 1 << 20)).collect();
+    let rest = limits::PLAN - 31 * ((1 << 20) + limits::RECORD_HEAD + 3);
+    records.push(("z", rest - limits::RECORD_HEAD - 1));
+    assert_eq!(carried(&records).put.len(), 32);
+}
+
+#[test]
+fn a_plan_that_takes_long_to_send_is_not_taken_for_lost() {
+    let mut session = session(Generation::NONE, SetDigest::default(), None);
+    session.want(generation(5), set(&[("a", 3 << 20)]));
+    let mut now = SECOND;
+    while plan(&mut session, now).more {
+        now += SECOND * 20;
+    }
+    assert!(PLAN_TIMEOUT * 5 < now);
+    assert_eq!(session.poll(now + PLAN_TIMEOUT), None, "it may still be on the way to the wire");
+    assert!(plan(&mut session, now + PLAN_TIMEOUT * 6).snapshot);
 }
 
 #[test]
@@ -207,4 +266,44 @@ fn a_session_is_quiet_until_something_is_wanted_and_again_when_it_is_taken() {
     session.want(generation(6), wanted);
     assert_eq!(session.poll(SECOND), None);
     assert!(session.is_quiet(), "there was nothing new in it");
+}
+
+#[test]
+fn a_spoke_that_makes_something_else_of_a_plan_is_not_sent_it_in_a_loop() {
+    let mut session = session(Generation::NONE, SetDigest::default(), None);
+    let wanted = set(&[("a", 1)]);
+    session.want(generation(5), wanted.clone());
+    let wrong = |session: &mut HubSession, now| {
+        let took = SpokeToHub::Took { generation: generation(5), digest: SetDigest::default() };
+        assert_eq!(session.hear(took, now), Ok(None));
+    };
+    plan(&mut session, SECOND);
+    assert!(!session.is_late());
+    wrong(&mut session, SECOND);
+    assert!(plan(&mut session, SECOND).snapshot, "the base may have been mistaken");
+    wrong(&mut session, SECOND);
+    assert!(session.is_late());
+    assert_eq!(session.poll(SECOND * 2), None, "it would do so again");
+    let wake = session.wake().unwrap();
+    assert!(SECOND + PLAN_TIMEOUT <= wake, "{wake:?}");
+    assert!(plan(&mut session, wake).snapshot);
+    assert_eq!(took(&mut session, 5, &wanted), Some(Effect::Acked(generation(5))));
+    assert!(!session.is_late());
+}
+
+#[test]
+fn a_spoke_that_takes_nothing_is_late_and_asked_less_and_less_often() {
+    let mut session = session(Generation::NONE, SetDigest::default(), None);
+    session.want(generation(5), set(&[("a", 1)]));
+    let mut now = SECOND;
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        plan(&mut session, now);
+        let wake = session.wake().unwrap();
+        waits.push(wake - now);
+        now = wake;
+    }
+    assert!(session.is_late());
+    assert_eq!(waits[0], PLAN_TIMEOUT);
+    assert!(waits.is_sorted() && waits[7] == PLAN_TIMEOUT * 16, "{waits:?}");
 }

@@ -2,12 +2,15 @@
 //!
 //! ```text
 //! names, digest, generation   the nouns both sides share
+//! limits                      how large things may be, layer by layer
 //! record_set                  the set of records, its digest, deltas
 //! plan                        records the hub pushes      (frozen bytes)
 //! report                      what a spoke tells back     (frozen bytes)
 //! allocatable                 what of a device is its guests'
 //! message                     envelopes on the streams    (append-only)
 //! frame                       length-delimited, bounded
+//! fit                         what a device says, cut to what a message may be
+//! budget                      how many streams of each kind a link carries
 //! transport, memory           the session's view of a connection, and one without a network
 //! hub_session, spoke_session  who says what next: no I/O, no clock
 //! backoff                     how long to wait before the next try
@@ -18,11 +21,14 @@
 pub mod allocatable;
 pub mod artifact;
 pub mod backoff;
+pub mod budget;
 pub mod digest;
+mod fit;
 pub mod frame;
 pub mod generation;
 pub mod hub_session;
 pub mod join;
+pub mod limits;
 pub mod memory;
 pub mod message;
 pub mod names;

@@ -3,13 +3,14 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rustls_pki_types::CertificateDer;
-use tokio::io::{AsyncWrite, DuplexStream, ReadHalf, WriteHalf, duplex, split};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 
 use crate::transport::{Closed, Peer, Priority, SendHalf, Stream, Transport};
@@ -20,13 +21,15 @@ const DATAGRAMS: usize = 16;
 
 /// One end of a connection in memory.
 pub struct Memory {
-    out: mpsc::Sender<DuplexStream>,
-    incoming: AsyncMutex<mpsc::Receiver<DuplexStream>>,
+    out: mpsc::Sender<Stream>,
+    incoming: AsyncMutex<mpsc::Receiver<Stream>>,
     datagrams_out: mpsc::Sender<Bytes>,
     datagrams_in: AsyncMutex<mpsc::Receiver<Bytes>>,
     ended: watch::Sender<Option<Closed>>,
     ended_there: watch::Sender<Option<Closed>>,
     certificate: Mutex<Option<CertificateDer<'static>>>,
+    heard: AtomicU64,
+    deaf: AtomicBool,
 }
 
 /// The two ends of a new connection.
@@ -46,6 +49,8 @@ pub fn pair() -> (Arc<Memory>, Arc<Memory>) {
             ended,
             ended_there,
             certificate: Mutex::new(None),
+            heard: AtomicU64::new(0),
+            deaf: AtomicBool::new(false),
         })
     };
     let a = end(a_out, a_in, a_datagrams, a_datagrams_in, a_end.clone(), b_end.clone());
@@ -59,6 +64,11 @@ impl Memory {
         *self.certificate.lock() = Some(certificate);
     }
 
+    /// From now on nothing seems to come from the other end any more.
+    pub fn hear_nothing(&self) {
+        self.deaf.store(true, Ordering::Relaxed);
+    }
+
     async fn unless_closed<T>(&self, next: impl Future<Output = Option<T>>) -> Result<T, Closed> {
         tokio::select! {
             biased;
@@ -68,7 +78,11 @@ impl Memory {
     }
 }
 
-struct Half(WriteHalf<DuplexStream>);
+/// One direction of a stream: its end is whole, or a reset.
+struct Half {
+    pipe: DuplexStream,
+    whole: Arc<AtomicBool>,
+}
 
 impl AsyncWrite for Half {
     fn poll_write(
@@ -76,35 +90,68 @@ impl AsyncWrite for Half {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        Pin::new(&mut self.pipe).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.pipe).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        self.whole.store(true, Ordering::Release);
+        Pin::new(&mut self.pipe).poll_shutdown(cx)
     }
 }
 
-impl SendHalf for Half {}
+impl SendHalf for Half {
+    fn reset(&mut self) {
+        self.pipe = duplex(1).0;
+    }
+}
 
-fn stream(pipe: DuplexStream) -> Stream {
-    let (recv, send): (ReadHalf<_>, _) = split(pipe);
-    Stream { send: Box::new(Half(send)), recv: Box::new(recv) }
+struct Rest {
+    pipe: DuplexStream,
+    whole: Arc<AtomicBool>,
+}
+
+impl AsyncRead for Rest {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.pipe).poll_read(cx, buf))?;
+        let ended = buf.filled().len() == before && 0 < buf.remaining();
+        if ended && !self.whole.load(Ordering::Acquire) {
+            return Poll::Ready(Err(std::io::ErrorKind::ConnectionReset.into()));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn direction() -> (Half, Rest) {
+    let (near, far) = duplex(PIPE);
+    let whole = Arc::new(AtomicBool::new(false));
+    (Half { pipe: near, whole: whole.clone() }, Rest { pipe: far, whole })
+}
+
+fn streams() -> (Stream, Stream) {
+    let ((a_send, b_recv), (b_send, a_recv)) = (direction(), direction());
+    let stream = |send, recv| Stream { send: Box::new(send), recv: Box::new(recv) };
+    (stream(a_send, a_recv), stream(b_send, b_recv))
 }
 
 #[async_trait]
 impl Transport for Memory {
     async fn open(&self, _priority: Priority) -> Result<Stream, Closed> {
-        let (here, there) = duplex(PIPE);
+        let (here, there) = streams();
         self.unless_closed(async { self.out.send(there).await.ok() }).await?;
-        Ok(stream(here))
+        Ok(here)
     }
 
     async fn accept(&self) -> Result<Stream, Closed> {
-        self.unless_closed(async { self.incoming.lock().await.recv().await.map(stream) }).await
+        self.unless_closed(async { self.incoming.lock().await.recv().await }).await
     }
 
     fn send_datagram(&self, bytes: Bytes) {
@@ -141,6 +188,12 @@ impl Transport for Memory {
         }
     }
 
+    fn heard(&self) -> u64 {
+        // Acknowledgements always come at once here.
+        let more = u64::from(!self.deaf.load(Ordering::Relaxed));
+        self.heard.fetch_add(more, Ordering::Relaxed)
+    }
+
     fn peer(&self) -> Peer {
         Peer {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
@@ -172,6 +225,17 @@ mod tests {
         );
         assert!(spoke.accept().await.is_err());
         assert!(hub.open(Priority::Session).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_dropped_before_its_end_is_reset() {
+        let (hub, spoke) = pair();
+        let mut out = spoke.open(Priority::Session).await.unwrap();
+        out.write_all(b"half of").await.unwrap();
+        drop(out);
+        let mut text = String::new();
+        let broken = hub.accept().await.unwrap().read_to_string(&mut text).await;
+        assert_eq!(broken.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
     }
 
     const fn code_of_test() -> u32 {

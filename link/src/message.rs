@@ -36,8 +36,6 @@ pub const HEARTBEAT_SECONDS: u16 = 10;
 /// that it can be no pod's. Every node has the same one, so only the hub knows whose it is: on the way to
 /// other nodes it stands for the sender's node, and in what comes from the hub for the receiver's.
 pub const DOOR: Ipv4Addr = Ipv4Addr::new(169, 254, 64, 1);
-/// A part of a plan stops taking records at this size, so that heartbeats and logs get between.
-pub const MAX_PART: usize = 256 * 1024;
 
 /// Spoke to hub, on the session's stream; `Heartbeat` also, `Datagram` only as a datagram.
 #[expect(
@@ -127,7 +125,8 @@ pub struct WelcomeV1 {
     pub now: UnixMillis,
 }
 
-/// A part of a plan: several make one delta or one snapshot. Frozen bytes.
+/// A part of a plan: several make one delta or one snapshot, and a record that is larger than a part goes
+/// through several. Frozen bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanV1 {
     /// What it builds on.
@@ -136,8 +135,12 @@ pub struct PlanV1 {
     pub to: Generation,
     /// Replaces everything instead of adding to `base`.
     pub snapshot: bool,
+    /// Counts the plan's parts. The first one, 0, takes the place of a plan that was never finished.
+    pub part: u32,
     /// More parts of the same follow; nothing holds before the last one.
     pub more: bool,
+    /// The body of the last record in `put` goes on in the next part, whose first record has the same key.
+    pub cut: bool,
     /// Records to put.
     pub put: Vec<Record>,
     /// Records to remove.

@@ -4,8 +4,10 @@
 //! Endpoint::hub ─accept─▶ Incoming ─finish─▶ Quic      Endpoint::spoke + Dialer ─dial─▶ Quic
 //! ```
 //!
-//! The transport profile is a fleet's: small windows (28 KiB per idle spoke), few streams, an idle
-//! timeout below the 40 s after which a silent node is Unknown, address changes allowed.
+//! The transport profile is a fleet's: nothing is kept for an idle spoke but its connection (28 KiB), an idle
+//! timeout below the 40 s after which a silent node is Unknown, address changes allowed. Windows are such that
+//! streams which nobody reads take no room from the session ([`crate::limits`]); a stranger's are small.
+//! A sending half that is dropped before its end resets the stream: what broke off never looks complete.
 //! The socket may be somebody else's ([`Datagrams`]), so that a simulation can own the network.
 //! A hub that was killed and is back resets the connections of its earlier life ([`HubTls`]).
 
@@ -28,6 +30,7 @@ use tokio::io::AsyncWrite;
 
 pub use socket::{Datagrams, Socket, any_port};
 
+use crate::limits;
 use crate::tls::{HUB_NAME, TlsError};
 use crate::transport::{Closed, Dial, DialError, Peer, Priority, SendHalf, Stream, Transport};
 
@@ -57,7 +60,7 @@ impl Endpoint {
     pub fn hub(socket: Socket, tls: HubTls) -> io::Result<Self> {
         let mut server = quinn::ServerConfig::with_crypto(tls.crypto);
         server
-            .transport_config(Arc::new(fleet_transport()))
+            .transport_config(Arc::new(stranger_transport()))
             .migration(true)
             .max_incoming(MAX_PENDING)
             .incoming_buffer_size(64 << 10)
@@ -234,6 +237,12 @@ impl Quic {
         self.0.handshake_data()?.downcast::<HandshakeData>().ok()?.protocol
     }
 
+    /// Gives a peer that has proven who it is the room of a session.
+    pub fn admit(&self) {
+        self.0.set_receive_window(var_int(limits::LINK_WINDOW));
+        self.0.set_max_concurrent_bi_streams(var_int(limits::STREAMS));
+    }
+
     /// What was sent and received so far.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
@@ -249,14 +258,14 @@ impl Quic {
 impl Transport for Quic {
     async fn open(&self, priority: Priority) -> Result<Stream, Closed> {
         let (send, recv) = self.0.open_bi().await.map_err(closed)?;
-        let mut send = Half(send);
+        let mut send = Half { send, whole: false };
         send.set_priority(priority);
         Ok(Stream { send: Box::new(send), recv: Box::new(recv) })
     }
 
     async fn accept(&self) -> Result<Stream, Closed> {
         let (send, recv) = self.0.accept_bi().await.map_err(closed)?;
-        Ok(Stream { send: Box::new(Half(send)), recv: Box::new(recv) })
+        Ok(Stream { send: Box::new(Half { send, whole: false }), recv: Box::new(recv) })
     }
 
     fn send_datagram(&self, bytes: Bytes) {
@@ -281,6 +290,10 @@ impl Transport for Quic {
 
     async fn closed(&self) -> Closed {
         closed(self.0.closed().await)
+    }
+
+    fn heard(&self) -> u64 {
+        self.0.stats().udp_rx.datagrams
     }
 
     fn peer(&self) -> Peer {
@@ -349,14 +362,30 @@ fn fleet_transport() -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
         .max_idle_timeout(IdleTimeout::try_from(IDLE).ok())
-        .max_concurrent_bidi_streams(VarInt::from_u32(256))
+        .max_concurrent_bidi_streams(var_int(limits::STREAMS))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .stream_receive_window(VarInt::from_u32(256 << 10))
-        .receive_window(VarInt::from_u32(1 << 20))
-        .send_window(1 << 20)
+        .stream_receive_window(var_int(limits::STREAM_WINDOW))
+        .receive_window(var_int(limits::LINK_WINDOW))
+        // What waits to be sent is bounded stream by stream, by what the peer grants: a bound for all of them
+        // would be one that tunnels fill and the session waits for.
+        .send_window(limits::LINK_WINDOW as u64)
         .datagram_receive_buffer_size(Some(16 << 10))
         .datagram_send_buffer_size(16 << 10);
     transport
+}
+
+/// The same until it is known who comes.
+fn stranger_transport() -> TransportConfig {
+    let mut transport = fleet_transport();
+    transport
+        .max_concurrent_bidi_streams(var_int(limits::STRANGER_STREAMS))
+        .receive_window(var_int(limits::STRANGER_WINDOW));
+    transport
+}
+
+/// The table of limits holds nothing larger.
+fn var_int(value: usize) -> VarInt {
+    VarInt::from_u32(u32::try_from(value).unwrap_or(u32::MAX))
 }
 
 fn closed(error: ConnectionError) -> Closed {
@@ -372,7 +401,20 @@ fn closed(error: ConnectionError) -> Closed {
     }
 }
 
-struct Half(quinn::SendStream);
+struct Half {
+    send: quinn::SendStream,
+    /// Whether its end was said.
+    whole: bool,
+}
+
+impl Drop for Half {
+    fn drop(&mut self) {
+        // Quinn alone would say the end that nobody has said.
+        if !self.whole {
+            SendHalf::reset(self);
+        }
+    }
+}
 
 impl AsyncWrite for Half {
     fn poll_write(
@@ -380,25 +422,29 @@ impl AsyncWrite for Half {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        AsyncWrite::poll_write(Pin::new(&mut self.0), cx, buf)
+        AsyncWrite::poll_write(Pin::new(&mut self.send), cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.send).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        let ended = Pin::new(&mut self.send).poll_shutdown(cx);
+        self.whole |= matches!(ended, Poll::Ready(Ok(())));
+        ended
     }
 }
 
 impl SendHalf for Half {
     fn set_priority(&mut self, priority: Priority) {
         // Fails only on a stream that has ended, which has no place in order any more.
-        let _ = self.0.set_priority(priority as i32);
+        let _ = self.send.set_priority(priority as i32);
     }
 
     fn reset(&mut self) {
-        let _ = self.0.reset(VarInt::from_u32(0));
+        self.whole = true;
+        // Fails only on a stream that has ended.
+        let _ = self.send.reset(VarInt::from_u32(0));
     }
 }

@@ -4,7 +4,8 @@
 //! hello ─▶ waiting ─Welcome─▶ up: heartbeat every 10 s, plan parts in, Took and reports out
 //! ```
 //!
-//! Guarantees: a plan is handed on only when its last part has come and all parts agree; what waits to
+//! Guarantees: a plan is handed on only when its last part has come and all parts agree; what it holds until
+//! then is at most a plan ([`limits::PLAN`]); what waits to
 //! be sent is bounded: one report per pod, the newest, and [`MAX_EVENTS`] events; a plan that builds on
 //! something else than what is held is answered by asking for everything.
 //! Assumes: `now` comes from one monotonic clock. No I/O, no clock of its own.
@@ -14,13 +15,13 @@ use std::time::Duration;
 
 use crate::digest::SetDigest;
 use crate::generation::Generation;
+use crate::limits;
 use crate::message::{
     HEARTBEAT_SECONDS, HelloV1, HubToSpoke, PROTOCOL, PlanV1, Reason, SpokeToHub, WelcomeV1,
 };
+use crate::plan::RecordKey;
 use crate::report::{Report, ReportStamp};
 
-/// All records of one plan together. A device with 1 GiB holds this many times over.
-pub const MAX_PLAN: usize = 32 * 1024 * 1024;
 /// Events that wait while the link is slow; the oldest go first.
 pub const MAX_EVENTS: usize = 256;
 /// Pods whose reports wait while the link is slow: far more than run on a device.
@@ -49,7 +50,7 @@ pub struct SpokeSession {
     holds: (Generation, SetDigest),
     took: bool,
     resync: bool,
-    gathered: Option<(PlanV1, usize)>,
+    gathered: Option<Gathered>,
     waiting: Waiting,
 }
 
@@ -153,33 +154,15 @@ impl SpokeSession {
     }
 
     fn gather(&mut self, part: PlanV1) -> Result<Option<Effect>, Reason> {
-        let bytes = part.put.iter().map(|r| r.body.len() + r.key.key.len() + 100).sum::<usize>()
-            + part.remove.iter().map(|k| k.key.len() + 80).sum::<usize>();
-        let (plan, size) = match self.gathered.take() {
-            None => (part, bytes),
-            // A snapshot replaces a plan that was never finished.
-            Some((plan, _))
-                if (plan.base, plan.to, plan.snapshot) != (part.base, part.to, part.snapshot) =>
-            {
-                if !part.snapshot {
-                    return Err(Reason::Violation("parts of different plans".into()));
-                }
-                (part, bytes)
-            }
-            Some((mut plan, size)) => {
-                plan.put.extend(part.put);
-                plan.remove.extend(part.remove);
-                plan.more = part.more;
-                (plan, size + bytes)
-            }
+        if part.part == 0 {
+            // What was never finished is not wanted any more.
+            self.gathered = Some(Gathered::default());
+        }
+        let Some(gathered) = &mut self.gathered else {
+            return Err(Reason::Violation("a plan without its beginning".into()));
         };
-        if MAX_PLAN < size {
-            return Err(Reason::Violation(format!("a plan of more than {MAX_PLAN} bytes")));
-        }
-        if plan.more {
-            self.gathered = Some((plan, size));
-            return Ok(None);
-        }
+        let Some(plan) = gathered.take(part)? else { return Ok(None) };
+        self.gathered = None;
         if !plan.snapshot && plan.base != self.holds.0 {
             // The hub is mistaken about what is held: only everything helps.
             self.resync = true;
@@ -187,6 +170,60 @@ impl SpokeSession {
         }
         Ok(Some(Effect::Plan(Box::new(plan))))
     }
+}
+
+/// The parts of one plan that have come.
+#[derive(Default)]
+struct Gathered {
+    plan: Option<PlanV1>,
+    /// What is to be put, and what is to be removed, as [`limits::PLAN`] counts it.
+    weight: (usize, usize),
+}
+
+impl Gathered {
+    /// Adds a part; the whole plan after the last one.
+    fn take(&mut self, part: PlanV1) -> Result<Option<PlanV1>, Reason> {
+        let goes_on = self.plan.as_ref().is_some_and(|plan| plan.cut);
+        let heads = part.put.iter().skip(usize::from(goes_on)).map(|r| r.key.weight());
+        let bodies = part.put.iter().map(|record| record.body.len());
+        self.weight.0 += heads.chain(bodies).sum::<usize>();
+        self.weight.1 += part.remove.iter().map(RecordKey::weight).sum::<usize>();
+        if limits::PLAN < self.weight.0.max(self.weight.1) {
+            let text = format!("a plan of more than {} bytes", limits::PLAN);
+            return Err(Reason::Violation(text));
+        }
+        if part.cut && (!part.more || part.put.is_empty()) {
+            return Err(Reason::Violation("a plan that ends within a record".into()));
+        }
+        let plan = match self.plan.take() {
+            None => part,
+            Some(plan) => join(plan, part)?,
+        };
+        if plan.more {
+            self.plan = Some(plan);
+            return Ok(None);
+        }
+        Ok(Some(plan))
+    }
+}
+
+/// A plan's beginning with its next part.
+fn join(mut plan: PlanV1, part: PlanV1) -> Result<PlanV1, Reason> {
+    let same = (plan.base, plan.to, plan.snapshot) == (part.base, part.to, part.snapshot);
+    if !same || plan.part.checked_add(1) != Some(part.part) {
+        return Err(Reason::Violation("parts of different plans".into()));
+    }
+    let mut put = part.put.into_iter();
+    if plan.cut {
+        match (plan.put.last_mut(), put.next()) {
+            (Some(begun), Some(rest)) if begun.key == rest.key => begun.body.extend(rest.body),
+            _ => return Err(Reason::Violation("a record that does not go on".into())),
+        }
+    }
+    plan.put.extend(put);
+    plan.remove.extend(part.remove);
+    (plan.part, plan.more, plan.cut) = (part.part, part.more, part.cut);
+    Ok(plan)
 }
 
 /// The hub may ask for anything between a second and five minutes.

@@ -31,11 +31,19 @@ fn waiting() -> SpokeSession {
     SpokeSession::new(&hello, Duration::ZERO)
 }
 
-fn part(to: u64, key: &str, more: bool) -> HubToSpoke {
+fn record(key: &str, size: usize) -> Record {
     let key = RecordKey { realm: ClusterName::root(), kind: Kind::POD_V1, key: key.into() };
-    let put = vec![Record { key, revision: 1, needs: 0, body: vec![1; 100] }];
+    Record { key, revision: 1, needs: 0, body: vec![1; size] }
+}
+
+fn piece(to: u64, part: u32, more: bool) -> PlanV1 {
     let (base, to) = (Generation::NONE, generation(to));
-    HubToSpoke::Plan(PlanV1 { base, to, snapshot: false, more, put, remove: Vec::new() })
+    let (put, remove) = (vec![record("a", 100)], Vec::new());
+    PlanV1 { base, to, snapshot: false, part, more, cut: false, put, remove }
+}
+
+fn part(to: u64, part: u32, key: &str, more: bool) -> HubToSpoke {
+    HubToSpoke::Plan(PlanV1 { put: vec![record(key, 100)], ..piece(to, part, more) })
 }
 
 fn stamp(sequence: u64) -> ReportStamp {
@@ -64,30 +72,60 @@ fn heartbeats_come_every_ten_seconds_with_what_is_held() {
 #[test]
 fn a_plan_is_handed_on_when_its_last_part_has_come() {
     let mut session = up();
-    assert_eq!(session.hear(part(5, "a", true)), Ok(None));
-    match session.hear(part(5, "b", false)) {
+    assert_eq!(session.hear(part(5, 0, "a", true)), Ok(None));
+    match session.hear(part(5, 1, "b", false)) {
         Ok(Some(Effect::Plan(plan))) => assert_eq!(plan.put.len(), 2),
         other => panic!("{other:?}"),
     }
-    assert_eq!(session.hear(part(6, "a", true)), Ok(None));
-    assert!(matches!(session.hear(part(7, "b", false)), Err(Reason::Violation(_))));
+    assert_eq!(session.hear(part(6, 0, "a", true)), Ok(None));
+    assert!(matches!(session.hear(part(7, 1, "b", false)), Err(Reason::Violation(_))));
+    let mut session = up();
+    assert!(matches!(session.hear(part(5, 1, "a", true)), Err(Reason::Violation(_))));
+}
+
+#[test]
+fn a_plan_that_begins_takes_the_place_of_one_that_was_never_finished() {
+    let mut session = up();
+    let begun = PlanV1 { cut: true, ..piece(5, 0, true) };
+    assert_eq!(session.hear(HubToSpoke::Plan(begun)), Ok(None));
+    match session.hear(part(5, 0, "b", false)) {
+        Ok(Some(Effect::Plan(plan))) => assert_eq!(plan.put, [record("b", 100)]),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_record_in_pieces_is_put_together_and_must_go_on() {
+    let first = PlanV1 { cut: true, ..piece(5, 0, true) };
+    let mut session = up();
+    session.hear(HubToSpoke::Plan(first.clone())).unwrap();
+    let last = PlanV1 { put: vec![record("a", 7), record("b", 1)], ..piece(5, 1, false) };
+    match session.hear(HubToSpoke::Plan(last)) {
+        Ok(Some(Effect::Plan(plan))) => assert_eq!(plan.put, [record("a", 107), record("b", 1)]),
+        other => panic!("{other:?}"),
+    }
+    let lies = [
+        PlanV1 { put: vec![record("b", 1)], ..piece(5, 1, false) },
+        PlanV1 { put: Vec::new(), ..piece(5, 1, false) },
+        PlanV1 { cut: true, ..piece(5, 1, false) },
+        PlanV1 { cut: true, put: Vec::new(), ..piece(5, 1, true) },
+    ];
+    for lie in lies {
+        let mut session = up();
+        session.hear(HubToSpoke::Plan(first.clone())).unwrap();
+        assert!(matches!(session.hear(HubToSpoke::Plan(lie)), Err(Reason::Violation(_))));
+    }
 }
 
 #[test]
 fn a_plan_without_end_is_refused() {
     let mut session = up();
-    let key = RecordKey { realm: ClusterName::root(), kind: Kind::POD_V1, key: "a".into() };
-    let record = Record { key, revision: 1, needs: 0, body: vec![1; 900_000] };
-    let endless = PlanV1 {
-        base: Generation::NONE,
-        to: generation(5),
-        snapshot: true,
-        more: true,
-        put: vec![record],
-        remove: Vec::new(),
-    };
-    let refused = (0..100).find_map(|_| session.hear(HubToSpoke::Plan(endless.clone())).err());
-    assert!(matches!(refused, Some(Reason::Violation(_))));
+    let endless = PlanV1 { put: vec![record("a", 900_000)], ..piece(5, 0, true) };
+    let part = |part| HubToSpoke::Plan(PlanV1 { part, ..endless.clone() });
+    let refused = (0..100).find_map(|count| Some((count, session.hear(part(count)).err()?)));
+    let Some((at, Reason::Violation(text))) = refused else { panic!("{refused:?}") };
+    assert!(text.contains("more than"), "{text}");
+    assert_eq!(at as usize, limits::PLAN / 900_101);
 }
 
 #[test]
@@ -118,7 +156,7 @@ fn waiting_events_are_bounded_and_the_oldest_go_first() {
 #[test]
 fn nothing_is_taken_before_the_welcome() {
     let mut session = waiting();
-    assert!(matches!(session.hear(part(5, "a", false)), Err(Reason::Violation(_))));
+    assert!(matches!(session.hear(part(5, 0, "a", false)), Err(Reason::Violation(_))));
     let mut session = up();
     let welcome =
         WelcomeV1 { protocol: 2, incarnation: 9, epoch: 1, heartbeat_seconds: 10, now: 0 };
@@ -131,7 +169,7 @@ fn a_plan_on_a_foreign_base_is_answered_by_asking_for_everything() {
     let mut session = up();
     session.took(generation(3), SetDigest::default());
     session.poll(SECOND).unwrap();
-    assert_eq!(session.hear(part(5, "a", false)), Ok(None));
+    assert_eq!(session.hear(part(5, 0, "a", false)), Ok(None));
     let resync = SpokeToHub::Resync { generation: generation(3) };
     assert_eq!(session.poll(SECOND), Ok(Some(resync)));
 }

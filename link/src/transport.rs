@@ -13,17 +13,18 @@ use bytes::Bytes;
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What goes first when the link is narrow (heartbeats are datagrams and go before all).
+/// What goes first when the link is narrow (heartbeats are datagrams and go before all). Pods' connections come
+/// behind the session: it is little, and what they carry has no bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
     /// Compiled modules: large, and nobody waits at a keyboard.
     Modules,
     /// Logs.
     Logs,
+    /// Connections between pods.
+    Tunnels,
     /// Plans and reports.
     Session,
-    /// Streams that somebody works in: exec, port-forward, pod to pod.
-    Interactive,
 }
 
 /// The connection is over.
@@ -74,15 +75,16 @@ pub struct Peer {
     pub certificate: Option<CertificateDer<'static>>,
 }
 
-/// The sending half of a stream.
+/// The sending half of a stream. Dropped before its end was said with a shutdown, it resets the stream: the peer
+/// must not take what broke off for whole.
 pub trait SendHalf: AsyncWrite + Send + Sync + Unpin {
     /// Where this stream stands in order; kept where the transport has no order.
     fn set_priority(&mut self, _priority: Priority) {}
     /// Throws away what was not sent, and tells the peer that the rest will not come.
-    fn reset(&mut self) {}
+    fn reset(&mut self);
 }
 
-/// A stream of bytes both ways. Dropping it ends both.
+/// A stream of bytes both ways. Dropping it breaks off what was not ended.
 pub struct Stream {
     /// What is written here comes out there.
     pub send: Box<dyn SendHalf>,
@@ -144,6 +146,8 @@ pub trait Transport: Send + Sync + 'static {
     async fn closed(&self) -> Closed;
     /// Who is at the other end.
     fn peer(&self) -> Peer;
+    /// Grows whenever something comes from the other end, if only the acknowledgement of what was sent.
+    fn heard(&self) -> u64;
 }
 
 /// How a spoke gets a connection to its hub.

@@ -307,11 +307,16 @@ fn session_messages() {
         base: Generation::NONE,
         to: generation(),
         snapshot: true,
+        part: 0,
         more: false,
+        cut: false,
         put: vec![Record { key: key.clone(), revision: 7, needs: 1, body: vec![9] }],
         remove: vec![key],
     };
-    frozen(&HubToSpoke::Plan(plan), "010000ac020701000104726f6f74010175070101090104726f6f74010175");
+    frozen(
+        &HubToSpoke::Plan(plan),
+        "010000ac0207010000000104726f6f74010175070101090104726f6f74010175",
+    );
     frozen(&HubToSpoke::ReportsTaken(stamp), "020203");
     for (reason, hex) in [
         (Reason::Stopping, "0300"),

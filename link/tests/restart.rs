@@ -3,69 +3,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+mod fleet;
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use freewheel_link::digest::SetDigest;
 use freewheel_link::generation::Generation;
 use freewheel_link::message::SpokeToHub;
-use freewheel_link::quic::{ClientTls, Endpoint, HubTls, Quic, Socket, any_port};
-use freewheel_link::tls::{self, Credentials, DefaultTimeProvider, HUB_NAME};
+use freewheel_link::quic::{Endpoint, any_port};
 use freewheel_link::transport::{Closed, Transport as _};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::runtime::Runtime;
 
-/// A fleet's CA.
-struct Fleet {
-    ca: CertificateDer<'static>,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Fleet {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let ca = params.self_signed(&key).unwrap().der().clone();
-        Self { ca, issuer: Issuer::new(params, key) }
-    }
-
-    fn credentials(&self, name: &str) -> Credentials {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new([name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap().der().clone();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        Credentials { chain: vec![certificate, self.ca.clone()], key }
-    }
-
-    /// A hub's endpoint with a certificate of its own, as each start makes one.
-    fn hub(&self, at: SocketAddr, secret: &[u8]) -> Endpoint {
-        let time = Arc::new(DefaultTimeProvider);
-        let config = tls::hub_server(&self.ca, self.credentials(HUB_NAME), time).unwrap();
-        Endpoint::hub(Socket::Bind(at), HubTls::new(config, secret).unwrap()).unwrap()
-    }
-
-    fn spoke(&self) -> ClientTls {
-        let time = Arc::new(DefaultTimeProvider);
-        let config = tls::session_client(&self.ca, self.credentials("pi-7"), time).unwrap();
-        ClientTls::new(config).unwrap()
-    }
-}
-
-/// A hub with one connection, both ends of it.
-async fn connected(fleet: &Fleet, hub: &Endpoint) -> (Endpoint, Quic, Quic) {
-    let spoke = Endpoint::spoke(any_port()).unwrap();
-    let tls = fleet.spoke();
-    let take = async { hub.accept().await.unwrap().finish().await.unwrap() };
-    let (near, far) = tokio::join!(spoke.connect(hub.local_addr().unwrap(), &tls), take);
-    (spoke, near.unwrap(), far)
-}
-
-const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+use fleet::{ANYWHERE, Fleet, connected};
 
 /// Kills a hub without a word to its spoke and starts it again; answers what the spoke's connection
 /// says within two seconds of its next packet.

@@ -5,21 +5,29 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use freewheel_link::budget::TOO_MANY;
 use freewheel_link::message::{DatagramV1, LogsV1, RefusalV1, TunnelV1};
 use freewheel_link::names::ClusterName;
 use freewheel_spoke_agent::admission::is_path_segment;
 use freewheel_spoke_agent::uplink::{Duplex, FetchError, Handle, LogStream, Serve};
 use freewheel_spoke_agent::volumes::pod_dir;
-use freewheel_spoke_net::{Fabric, NetError, Remote, Stream};
+use freewheel_spoke_net::{ConnIo, Fabric, NetError, Remote, Stream};
 use freewheel_spoke_runtime::{LogOptions, Runtime};
 use futures::future::BoxFuture;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
+use tracing::warn;
+
+/// Nobody listens there.
+const REFUSED: &str = "ConnectionRefused";
+/// Connections to other nodes that found no place on the link; told at 1, 2, 4 and so on.
+static REFUSALS: AtomicU64 = AtomicU64::new(0);
 
 /// What this spoke serves.
 pub(crate) struct Here {
@@ -39,18 +47,58 @@ impl Serve for Here {
 
     async fn tunnel(&self, request: TunnelV1) -> Result<Box<dyn Duplex>, RefusalV1> {
         let TunnelV1 { realm, from, to } = request;
-        let refuse = |error: NetError| RefusalV1::new("Unreachable", error.to_string());
+        let refuse = |error: NetError| {
+            let reason = if error == NetError::Refused { REFUSED } else { "Unreachable" };
+            RefusalV1::new(reason, error.to_string())
+        };
         // Only pods that are here: a tunnel that led on to a third spoke could go round in circles.
         if self.fabric.realm(&realm).pod_at((*to.ip()).into()).is_none() {
             return Err(refuse(NetError::Unreachable));
         }
         let conn = self.fabric.dial(&realm, from.into(), to.into()).await.map_err(refuse)?;
-        Ok(Box::new(conn))
+        Ok(Box::new(ToPod(conn)))
     }
 
     fn datagram(&self, datagram: DatagramV1) {
         let DatagramV1 { realm, from, to, payload } = datagram;
         self.fabric.accept_datagram(&realm, from, to, payload);
+    }
+}
+
+/// A connection to a pod here, from one elsewhere.
+struct ToPod(ConnIo);
+
+impl AsyncRead for ToPod {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for ToPod {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+impl Duplex for ToPod {
+    fn reset(&mut self) {
+        self.0.reset();
     }
 }
 
@@ -151,7 +199,14 @@ impl Remote for Elsewhere {
             let (realm, from, to) = request;
             match uplink.tunnel(TunnelV1 { realm, from, to }).await {
                 Ok(stream) => Ok(Box::new(stream) as Box<dyn Stream>),
-                Err(FetchError::Refused(refusal)) if refusal.message.contains("refused") => {
+                Err(FetchError::Refused(refusal)) if refusal.reason == REFUSED => {
+                    Err(NetError::Refused)
+                }
+                Err(FetchError::Refused(refusal)) if refusal.reason == TOO_MANY => {
+                    let count = REFUSALS.fetch_add(1, Ordering::Relaxed) + 1;
+                    if count.is_power_of_two() {
+                        warn!(count, error = %refusal, "connections to other nodes are refused");
+                    }
                     Err(NetError::Refused)
                 }
                 Err(_) => Err(NetError::Unreachable),

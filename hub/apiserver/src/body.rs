@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 use crate::places::Busy;
 
 /// Largest request body, as kube-apiserver's `MaxRequestBodyBytes`.
-pub const MAX_BODY_BYTES: usize = 3 * 1024 * 1024;
+pub const MAX_BODY_BYTES: usize = freewheel_link::limits::API_BODY;
 
 /// For a whole request body to arrive: the largest over 100 kbit/s. kube-apiserver gives up after 60 s,
 /// which is a lot for what the kernel has received already and little for a device's own uplink.

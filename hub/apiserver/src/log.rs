@@ -1,10 +1,13 @@
 //! GET of `pods/NAME/log`: what `kubectl logs` reads.
+//!
+//! Guarantees: an answer that broke off, on its way or because the hub stops, does not look complete.
 
+use bytes::Bytes;
 use freewheel_hub_api::error::{ApiError, FieldError};
-use freewheel_hub_api::streams::LogOptions;
+use freewheel_hub_api::streams::{ByteStream, LogOptions};
 use freewheel_hub_api::time;
 use freewheel_link::names::ClusterName;
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 use serde_json::{Value, json};
@@ -25,11 +28,31 @@ pub(crate) async fn log(call: &Call) -> Result<Response<Body>, ApiError> {
         .map_err(|_| ApiError::bad_request(format!("no spoke can be called {node:?}")))?;
     let uid = &stored.object.header.uid;
     let stream = call.hub.server.streams.logs(&spoke, uid, options).await?;
-    let chunks =
-        stream.map(|chunk| chunk.map_err(BodyError::from)).take_until(call.hub.stop.begun());
-    let mut response = Response::new(Body::chunks(chunks));
+    let mut response = Response::new(Body::chunks(until_stop(stream, call.hub.stop.begun())));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     Ok(response)
+}
+
+/// The log's chunks; with an error at the end when `stop` comes first.
+fn until_stop(
+    stream: ByteStream,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> impl Stream<Item = Result<Bytes, BodyError>> + Send {
+    let state = Some((stream, Box::pin(stop)));
+    futures::stream::unfold(state, |state| async move {
+        let (mut stream, mut stop) = state?;
+        tokio::select! {
+            biased;
+            () = &mut stop => {
+                let gone = ApiError::new(503, "ServiceUnavailable", "the hub is stopping");
+                Some((Err(BodyError::from(gone)), None))
+            }
+            next = stream.next() => match next? {
+                Ok(chunk) => Some((Ok(chunk), Some((stream, stop)))),
+                Err(error) => Some((Err(BodyError::from(error)), None)),
+            }
+        }
+    })
 }
 
 fn parse(query: &str) -> Result<LogOptions, ApiError> {
@@ -179,6 +202,21 @@ mod tests {
             container(&pod(&["a"]), "web", "x").unwrap_err().message,
             "container x is not valid for pod web"
         );
+    }
+
+    #[tokio::test]
+    async fn a_log_that_breaks_off_ends_with_an_error_and_one_that_ends_does_not() {
+        let chunk = || Ok(Bytes::from_static(b"line\n"));
+        let whole: ByteStream = Box::pin(futures::stream::iter([chunk()]));
+        let all: Vec<_> = until_stop(whole, std::future::pending()).collect().await;
+        assert!(all.len() == 1 && all[0].is_ok());
+        let cut = Err(ApiError::new(503, "ServiceUnavailable", "the log broke off"));
+        let broken: ByteStream = Box::pin(futures::stream::iter([chunk(), cut, chunk()]));
+        let all: Vec<_> = until_stop(broken, std::future::pending()).collect().await;
+        assert!(all.len() == 2 && all[0].is_ok() && all[1].is_err());
+        let endless: ByteStream = Box::pin(futures::stream::pending());
+        let all: Vec<_> = until_stop(endless, std::future::ready(())).collect().await;
+        assert!(all.len() == 1 && all[0].is_err(), "the hub stops");
     }
 
     #[test]

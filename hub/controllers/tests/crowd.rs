@@ -59,6 +59,10 @@ impl Store for Counting {
         self.store.incarnation()
     }
 
+    fn skip_to(&self, beyond: Revision) {
+        self.store.skip_to(beyond);
+    }
+
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
         self.store.commit(txn).await
     }

@@ -20,15 +20,25 @@ use crate::reports::{how, may_speak, place, stamp};
 const MAX_EVENTS: usize = 64;
 const EVENTS: (&str, &str, &str) = ("", "v1", "events");
 
-/// Writes one event, or counts it.
+/// Writes one event about a pod, or counts it.
 pub(crate) async fn take(
     objects: &Objects,
     spoke: &ClusterName,
     seen: &EventV1,
 ) -> Result<(), ApiError> {
+    about(objects, spoke, "Pod", seen).await
+}
+
+/// Writes one event about an object of this kind of the core group, or counts it.
+pub(crate) async fn about(
+    objects: &Objects,
+    spoke: &ClusterName,
+    kind: &str,
+    seen: &EventV1,
+) -> Result<(), ApiError> {
     may_speak(spoke, &seen.realm)?;
     let at = stamp(seen.at);
-    let value = value(spoke, seen, &at);
+    let value = value(spoke, kind, seen, &at);
     let known = events_of(objects, seen);
     let Some(name) = known.iter().find(|(_, old)| same(old, &value)).map(|(name, _)| name) else {
         if MAX_EVENTS <= known.len() {
@@ -90,9 +100,9 @@ fn same(old: &Value, new: &Value) -> bool {
         && old.pointer(path) == new.pointer(path)
 }
 
-fn value(spoke: &ClusterName, seen: &EventV1, at: &str) -> Value {
+fn value(spoke: &ClusterName, kind: &str, seen: &EventV1, at: &str) -> Value {
     let mut about = json!({
-        "apiVersion": "v1", "kind": "Pod", "namespace": seen.namespace, "name": seen.pod,
+        "apiVersion": "v1", "kind": kind, "namespace": seen.namespace, "name": seen.pod,
         "uid": seen.uid,
     });
     if !seen.field_path.is_empty() {

@@ -13,8 +13,10 @@
 //! services   Services, translated once for all spokes
 //! reports, events, node  what spokes say, as objects
 //! refusals   what cannot be planned, where its user looks
+//! lives      which life of the store this is; a folder put back from a copy is a new one
 //! records    sessions, acked revisions, leases of pod ranges in the store
 //! streams    modules, logs, tunnels
+//! writes     what a session writes, whatever the disk says
 //! datagrams  UDP of pods between spokes
 //! ```
 //!
@@ -29,6 +31,7 @@ mod events;
 mod interest;
 mod issue;
 mod joins;
+mod lives;
 mod look;
 mod node;
 mod own_api;
@@ -40,6 +43,7 @@ mod request;
 mod services;
 mod session;
 mod streams;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,9 +53,11 @@ use std::time::Duration;
 use freewheel_hub_api::images::Images;
 use freewheel_hub_api::streams::SpokeStreams;
 use freewheel_hub_store::objects::Objects;
+use freewheel_link::budget::Budget;
 use freewheel_link::digest::SetDigest;
 use freewheel_link::generation::Generation;
 use freewheel_link::hub_session::HubSession;
+use freewheel_link::limits;
 use freewheel_link::message::{ALPN_JOIN, ALPN_SESSION};
 use freewheel_link::names::ClusterName;
 use freewheel_link::quic::{Endpoint, HubTls, Incoming};
@@ -78,6 +84,8 @@ pub(crate) struct Link {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) epoch: u64,
     pub(crate) state: Arc<Mutex<HubSession>>,
+    /// Places of the streams that the hub opens on it.
+    pub(crate) opened: Arc<Budget>,
 }
 
 pub(crate) struct Inner {
@@ -91,9 +99,12 @@ pub(crate) struct Inner {
     pub(crate) known: Mutex<BTreeMap<ClusterName, Held>>,
     /// Pods' datagrams that were not relayed.
     pub(crate) lost: AtomicU64,
+    pub(crate) lives: lives::Lives,
     /// Told once, before devices join; a hub that is never told leaves it to its people.
     pub(crate) own_api: OnceLock<own_api::OwnApi>,
     pub(crate) joins: joins::Joins,
+    /// Connections between spokes that may be relayed at a time.
+    pub(crate) relays: Arc<Semaphore>,
 }
 
 /// The gateway. Cheap to clone.
@@ -122,8 +133,10 @@ impl Gateway {
             links: Mutex::default(),
             known: Mutex::default(),
             lost: AtomicU64::new(0),
+            lives: lives::Lives::default(),
             own_api: OnceLock::new(),
             joins: joins::Joins::default(),
+            relays: Arc::new(Semaphore::new(limits::RELAYS)),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -242,6 +255,10 @@ impl Gateway {
         };
         drop(permit);
         let protocol = quic.protocol();
+        // A certificate was verified against the fleet's CA: whoever has none stays a stranger.
+        if protocol.as_deref() == Some(ALPN_SESSION) && quic.peer().certificate.is_some() {
+            quic.admit();
+        }
         self.serve_link(Arc::new(quic), protocol.as_deref(), &stop).await;
     }
 

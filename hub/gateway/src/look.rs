@@ -20,11 +20,11 @@ use freewheel_link::names::ClusterName;
 use freewheel_link::record_set::RecordSet;
 use tokio::select;
 use tokio::time::{Instant, sleep_until};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::interest::Bell;
 use crate::session::{End, Talk, admitted};
-use crate::{ranges, records, refusals};
+use crate::{lives, ranges, records, refusals};
 
 /// Least time between two looks of one session: changes come in a row, and each look is work.
 const PACE: Duration = Duration::from_millis(2);
@@ -37,7 +37,7 @@ impl Talk<'_> {
     pub(crate) async fn plan(&self, bell: &Bell) -> Result<Infallible, End> {
         loop {
             self.in_force()?;
-            self.want().await?;
+            self.want().await;
             let looked = Instant::now();
             bell.notified().await;
             self.gather(bell, looked).await?;
@@ -74,12 +74,15 @@ impl Talk<'_> {
         Ok(())
     }
 
-    async fn want(&self) -> Result<(), End> {
+    async fn want(&self) {
         let store = self.inner.objects.store();
         let interest = &self.inner.interest;
         for realm in [&ClusterName::root(), self.cluster] {
             let needed = ranges::needed(interest.count(self.cluster, realm));
-            interest.ranges.lease(store, realm, self.cluster, needed).await?;
+            if let Err(error) = interest.ranges.lease(store, realm, self.cluster, needed).await {
+                // Pods without an address wait; everything else goes on.
+                warn!(cluster = %self.cluster, %realm, %error, "cannot lease addresses");
+            }
         }
         let snapshot = store.snapshot();
         let planned = {
@@ -91,13 +94,22 @@ impl Talk<'_> {
             debug!(cluster = %self.cluster, error = %refused, "left out of the plan");
         }
         let set: RecordSet = planned.records.into_values().collect();
-        let generation =
-            Generation { incarnation: store.incarnation(), revision: snapshot.revision() };
+        let generation = Generation {
+            incarnation: lives::incarnation(&**store, &*snapshot),
+            revision: snapshot.revision(),
+        };
         self.state.lock().want(generation, Arc::new(set));
         self.news.notify_one();
+        let before = std::mem::replace(&mut *self.told.lock(), planned.refused.clone());
         for refused in &planned.refused {
-            refusals::tell(&self.inner.objects, self.cluster, refused).await?;
+            let told = before.contains(refused);
+            if let Err(error) =
+                refusals::tell(&self.inner.objects, self.cluster, refused, told).await
+            {
+                // The next look tells it again.
+                self.told.lock().retain(|told| told != refused);
+                debug!(cluster = %self.cluster, %error, "cannot tell what was left out of the plan");
+            }
         }
-        Ok(())
     }
 }

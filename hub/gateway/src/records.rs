@@ -36,6 +36,9 @@ pub struct Session {
     pub connected: bool,
     /// Since when that is so, Unix milliseconds.
     pub since: i64,
+    /// It is up and takes no plan.
+    #[serde(default)]
+    pub late: bool,
 }
 
 /// `sessions.internal`
@@ -97,7 +100,8 @@ pub async fn open_session(
         let key = session_key(spoke);
         let found = store.snapshot().get(&key);
         let epoch = found.as_deref().and_then(read_session).map_or(0, |s| s.epoch) + 1;
-        let session = Session { hub: hub.to_owned(), epoch, connected: true, since: now * 1000 };
+        let session =
+            Session { hub: hub.to_owned(), epoch, connected: true, since: now * 1000, late: false };
         let body = serde_json::to_vec(&session).unwrap_or_default();
         match store.commit(put(key, found.as_deref(), raw(body))).await {
             Ok(_) => return Ok(epoch),
@@ -118,14 +122,34 @@ pub async fn close_session(
     epoch: u64,
     now: i64,
 ) -> Result<(), CommitError> {
+    let close = |session: &mut Session| (session.connected, session.since) = (false, now * 1000);
+    change_session(store, spoke, epoch, close).await
+}
+
+/// Says whether a session that is up takes plans.
+pub(crate) async fn write_late(
+    store: &Arc<dyn Store>,
+    spoke: &ClusterName,
+    epoch: u64,
+    late: bool,
+) -> Result<(), CommitError> {
+    change_session(store, spoke, epoch, |session| session.late = late).await
+}
+
+/// Changes a session that is up, unless a newer one is in force.
+async fn change_session(
+    store: &Arc<dyn Store>,
+    spoke: &ClusterName,
+    epoch: u64,
+    change: impl FnOnce(&mut Session),
+) -> Result<(), CommitError> {
     let key = session_key(spoke);
     let found = store.snapshot().get(&key);
     let Some(mut session) = found.as_deref().and_then(read_session) else { return Ok(()) };
     if session.epoch != epoch || !session.connected {
         return Ok(());
     }
-    session.connected = false;
-    session.since = now * 1000;
+    change(&mut session);
     let body = serde_json::to_vec(&session).unwrap_or_default();
     match store.commit(put(key, found.as_deref(), raw(body))).await {
         // Somebody was faster: a newer session.

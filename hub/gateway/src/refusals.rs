@@ -1,6 +1,6 @@
-//! Pods that cannot be translated for a spoke: their user reads why.
+//! What cannot be planned for a spoke: its user reads why, a pod's in its conditions too.
 //!
-//! Guarantees: the same refusal is told once; a refused pod that was deleted goes, because no spoke will
+//! Guarantees: the same refusal is told once per session; a refused pod that was deleted goes, because no spoke will
 //! ever say that it is gone.
 
 use freewheel_hub_api::error::ApiError;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::events;
 use crate::reports::{how, is_here, merge, place, remove, stamp};
 
-/// Shows a refusal at its pod; other objects have no place for it.
+/// Shows a refusal at its object. `told` says that this session did so before: a pod may have changed since.
 ///
 /// # Errors
 /// When the store cannot write.
@@ -21,11 +21,16 @@ pub(crate) async fn tell(
     objects: &Objects,
     spoke: &ClusterName,
     refused: &Refused,
+    told: bool,
 ) -> Result<(), ApiError> {
-    if refused.resource != "pods" {
-        return Ok(());
-    }
-    match show(objects, spoke, refused).await {
+    let shown = match refused.resource {
+        "pods" => show(objects, spoke, refused).await,
+        "services" if !told => warn(objects, spoke, "Service", refused).await,
+        "configmaps" if !told => warn(objects, spoke, "ConfigMap", refused).await,
+        "secrets" if !told => warn(objects, spoke, "Secret", refused).await,
+        _ => Ok(()),
+    };
+    match shown {
         // Gone or changed meanwhile: the next plan knows.
         Err(error) if error.code < 500 => Ok(()),
         other => other,
@@ -60,16 +65,33 @@ async fn show(objects: &Objects, spoke: &ClusterName, refused: &Refused) -> Resu
         Ok(value)
     };
     objects.modify(&how(spoke), &place, Some("status"), change).await?;
-    let event = EventV1 {
+    events::take(objects, spoke, &event(refused, &refused.uid, now)).await
+}
+
+/// An event at an object that has no conditions for it.
+async fn warn(
+    objects: &Objects,
+    spoke: &ClusterName,
+    kind: &str,
+    refused: &Refused,
+) -> Result<(), ApiError> {
+    let of = ("", "v1", refused.resource);
+    let place = place(of, &refused.realm, &refused.namespace, &refused.name)?;
+    let uid = objects.get(&place)?.object.header.uid.clone();
+    let now = u64::try_from(objects.clock().unix_seconds()).unwrap_or_default() * 1000;
+    events::about(objects, spoke, kind, &event(refused, &uid, now)).await
+}
+
+fn event(refused: &Refused, uid: &str, at: u64) -> EventV1 {
+    EventV1 {
         realm: refused.realm.clone(),
         namespace: refused.namespace.to_string(),
         pod: refused.name.to_string(),
-        uid: refused.uid.to_string(),
+        uid: uid.to_owned(),
         field_path: String::new(),
         warning: true,
         reason: refused.reason.to_owned(),
         message: refused.message.to_string(),
-        at: now,
-    };
-    events::take(objects, spoke, &event).await
+        at,
+    }
 }

@@ -2,16 +2,18 @@
 //!
 //! Guarantees: a certificate speaks for its own cluster only; the newest session is the only one; what is
 //! answered with `ReportsTaken` is durable; a spoke that is no longer accepted is cut off at once; nothing
-//! here waits for another spoke.
+//! here waits for another spoke; a store that cannot write makes reports wait and ends no session; a spoke
+//! that takes no plans is not called ready.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_api::plan::NodeSettings;
+use freewheel_hub_api::plan::{NodeSettings, Refused};
 use freewheel_hub_store::CommitError;
+use freewheel_link::budget::Budget;
 use freewheel_link::frame::{self, FrameError, FrameReader};
+use freewheel_link::generation::Generation;
 use freewheel_link::hub_session::{Effect, HubSession};
 use freewheel_link::message::{HelloV1, HubToSpoke, Open, PROTOCOL, Reason, SpokeToHub, WelcomeV1};
 use freewheel_link::names::ClusterName;
@@ -22,18 +24,16 @@ use tokio::io::{AsyncRead, AsyncWriteExt as _};
 use tokio::select;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::{Inner, Link, datagrams, events, node, records, reports, streams};
+use crate::interest::Bell;
+use crate::writes::{AGAIN, REPORTS};
+use crate::{Inner, Link, datagrams, lives, node, records, reports, streams};
 
 /// The greeting is the first thing a spoke says.
 const GREETING: Duration = Duration::from_secs(10);
-/// Reports that wait to be written; the spoke waits when there are more.
-const REPORTS: usize = 256;
-/// Streams of one spoke that are served at the same time.
-const MAX_STREAMS: usize = 64;
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Why a session ended.
@@ -47,21 +47,26 @@ pub(crate) enum End {
     Left(Reason),
     #[error("the store cannot write")]
     Store(#[from] CommitError),
-    #[error("a report cannot be written")]
-    Report(#[from] freewheel_hub_api::error::ApiError),
 }
 
 /// A session at work.
 pub(crate) struct Talk<'a> {
     pub(crate) inner: &'a Inner,
-    link: &'a Arc<dyn Transport>,
+    pub(crate) link: &'a Arc<dyn Transport>,
     pub(crate) cluster: &'a ClusterName,
+    pub(crate) epoch: u64,
     pub(crate) state: Arc<Mutex<HubSession>>,
     /// There may be something to say.
     pub(crate) news: Notify,
     /// No plan is on its way any more.
     pub(crate) landed: Notify,
-    taken: Mutex<Option<ReportStamp>>,
+    /// There is something to write of what the spoke holds.
+    pub(crate) remembered: Notify,
+    pub(crate) taken: Mutex<Option<ReportStamp>>,
+    /// What the spoke holds durably, where the store does not know it yet.
+    pub(crate) acked: Mutex<Option<Generation>>,
+    /// What the last look had to leave out of the plan.
+    pub(crate) told: Mutex<Vec<Refused>>,
     started: Instant,
 }
 
@@ -72,15 +77,22 @@ pub(crate) async fn serve(
     cluster: ClusterName,
     stop: &CancellationToken,
 ) {
+    // The epoch of a session that the store still calls up.
+    let open = Mutex::new(None);
     let end = match greeted(&link).await {
         Ok((send, recv, hello)) => {
-            let end = session(inner, &link, &cluster, send, recv, hello, stop).await;
+            let end = session(inner, &link, &cluster, (send, recv, hello), &open, stop).await;
             match end {
                 Ok(never) => match never {},
                 Err(end) => end,
             }
         }
         Err(end) => end,
+    };
+    // The stream breaks with its connection: which of the two is heard first is chance.
+    let end = match end {
+        End::Frame(FrameError::Io(_)) => End::Closed(over(&link).await),
+        end => end,
     };
     let close = match &end {
         End::Frame(_) | End::Left(Reason::Violation(_) | Reason::Protocol(_)) => code::VIOLATION,
@@ -89,6 +101,10 @@ pub(crate) async fn serve(
         _ => code::STOPPING,
     };
     link.close(close, &end.to_string());
+    let unwritten = open.lock().take();
+    if let Some(epoch) = unwritten {
+        over_for_sure(inner, &cluster, epoch, stop).await;
+    }
     match end {
         End::Frame(error) => {
             let error = format!("{error}: {:?}", std::error::Error::source(&error));
@@ -134,12 +150,11 @@ async fn session(
     inner: &Arc<Inner>,
     link: &Arc<dyn Transport>,
     cluster: &ClusterName,
-    mut send: Box<dyn SendHalf>,
-    recv: Recv,
-    hello: HelloV1,
+    (mut send, recv, hello): (Box<dyn SendHalf>, Recv, HelloV1),
+    up: &Mutex<Option<u64>>,
     stop: &CancellationToken,
 ) -> Result<Infallible, End> {
-    let opened = open(inner, cluster, &hello).await;
+    let opened = open(inner, cluster, hello.clone()).await;
     let (state, epoch) = match opened {
         Ok(opened) => opened,
         Err(End::Left(reason)) => {
@@ -151,17 +166,22 @@ async fn session(
     inner.images.note_profile(&hello.node.profile);
     let bell = inner.interest.join(cluster);
     let state = Arc::new(Mutex::new(state));
-    let own = Link { transport: link.clone(), epoch, state: state.clone() };
+    let opened = Arc::default();
+    let own = Link { transport: link.clone(), epoch, state: state.clone(), opened };
     inner.links.lock().insert(cluster.clone(), own);
     info!(%cluster, epoch, peer = %link.peer().address, "a spoke is in session");
     let talk = Talk {
         inner,
         link,
         cluster,
+        epoch,
         state,
         news: Notify::new(),
         landed: Notify::new(),
+        remembered: Notify::new(),
         taken: Mutex::new(None),
+        acked: Mutex::new(None),
+        told: Mutex::default(),
         started: Instant::now(),
     };
     let (to_writer, from_listener) = mpsc::channel(REPORTS);
@@ -175,27 +195,34 @@ async fn session(
         ended = talk.speak(&mut send) => ended,
         ended = talk.plan(&bell) => ended,
         ended = talk.write(from_listener, own_node) => ended,
+        ended = talk.remember() => ended,
         ended = talk.streams(inner) => ended,
     };
-    inner.interest.leave(cluster, &bell);
-    {
-        let mut links = inner.links.lock();
-        if links.get(cluster).is_some_and(|held| held.epoch == epoch) {
-            links.remove(cluster);
-        }
-    }
-    let known = talk.state.lock().take_known();
-    if let Some(held) = known {
-        inner.known.lock().insert(cluster.clone(), held);
-    }
-    let now = inner.objects.clock().unix_seconds();
-    if let Err(error) = records::close_session(inner.objects.store(), cluster, epoch, now).await {
-        warn!(%cluster, %error, "cannot write that a session is over");
-    }
+    talk.leave(&bell, up).await;
     if let Err(End::Left(reason)) = &ended {
         part(&mut send, link, reason.clone()).await;
     }
     ended
+}
+
+/// Writes that a session is over as soon as the store can: a node is not ready for ever because a disk was full.
+async fn over_for_sure(inner: &Inner, cluster: &ClusterName, epoch: u64, stop: &CancellationToken) {
+    let again = async {
+        loop {
+            sleep(AGAIN).await;
+            let now = inner.objects.clock().unix_seconds();
+            let store = inner.objects.store();
+            if records::close_session(store, cluster, epoch, now).await.is_ok() {
+                return;
+            }
+        }
+    };
+    // The next start of this hub ends the sessions of the one before.
+    select! {
+        biased;
+        () = stop.cancelled() => {}
+        () = again => {}
+    }
 }
 
 /// Says goodbye with the reason, and gives it a moment to arrive.
@@ -212,33 +239,57 @@ async fn part(send: &mut Box<dyn SendHalf>, link: &Arc<dyn Transport>, reason: R
 async fn open(
     inner: &Inner,
     cluster: &ClusterName,
-    hello: &HelloV1,
+    mut hello: HelloV1,
 ) -> Result<(HubSession, u64), End> {
     admitted(inner, cluster).map_err(End::Left)?;
     let now = inner.objects.clock().unix_seconds();
     let store = inner.objects.store();
     let mut welcome = WelcomeV1 {
         protocol: PROTOCOL,
-        incarnation: store.incarnation(),
+        incarnation: 0,
         epoch: 0,
         heartbeat_seconds: NodeSettings::default().heartbeat_seconds,
         now: u64::try_from(now).unwrap_or_default() * 1000,
     };
     // A greeting that will be refused opens no session.
-    HubSession::greet(hello, cluster, welcome, None, Duration::ZERO).map_err(End::Left)?;
+    HubSession::greet(&hello, cluster, welcome, None, Duration::ZERO).map_err(End::Left)?;
+    hello.held = lives::known(&inner.lives, &inner.objects, cluster, hello.held).await?;
+    welcome.incarnation = lives::incarnation(&**store, &*store.snapshot());
     welcome.epoch = records::open_session(store, cluster, &inner.hub, now).await?;
     if let Some(older) = inner.links.lock().remove(cluster) {
         older.transport.close(code::SUPERSEDED, "a newer session of this spoke is in force");
     }
     let known = inner.known.lock().remove(cluster);
     let state =
-        HubSession::greet(hello, cluster, welcome, known, Duration::ZERO).map_err(End::Left)?;
+        HubSession::greet(&hello, cluster, welcome, known, Duration::ZERO).map_err(End::Left)?;
     Ok((state, welcome.epoch))
 }
 
 impl Talk<'_> {
     fn now(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// Takes the session off wherever it is known.
+    async fn leave(&self, bell: &Bell, up: &Mutex<Option<u64>>) {
+        let (inner, cluster) = (self.inner, self.cluster);
+        inner.interest.leave(cluster, bell);
+        {
+            let mut links = inner.links.lock();
+            if links.get(cluster).is_some_and(|held| held.epoch == self.epoch) {
+                links.remove(cluster);
+            }
+        }
+        let known = self.state.lock().take_known();
+        if let Some(held) = known {
+            inner.known.lock().insert(cluster.clone(), held);
+        }
+        let now = inner.objects.clock().unix_seconds();
+        let store = inner.objects.store();
+        if let Err(error) = records::close_session(store, cluster, self.epoch, now).await {
+            warn!(%cluster, %error, "cannot write that a session is over; trying again");
+            *up.lock() = Some(self.epoch);
+        }
     }
 
     async fn hear(
@@ -253,8 +304,8 @@ impl Talk<'_> {
             Some(Effect::Left(reason)) => Err(End::Left(reason)),
             Some(Effect::Acked(generation)) => {
                 debug!(cluster = %self.cluster, generation = generation.revision, "plan taken");
-                let store = self.inner.objects.store();
-                Ok(records::write_acked(store, self.cluster, generation).await?)
+                self.note(generation);
+                Ok(())
             }
             Some(Effect::Drifted) => {
                 warn!(cluster = %self.cluster, "the spoke holds something else; sending everything");
@@ -279,7 +330,7 @@ impl Talk<'_> {
         loop {
             match recv.next::<SpokeToHub>().await? {
                 Some(message) => self.hear(message, Some(reports)).await?,
-                None => return Err(End::Closed(self.link.closed().await)),
+                None => return Err(End::Closed(over(self.link).await)),
             }
         }
     }
@@ -301,6 +352,7 @@ impl Talk<'_> {
     }
 
     async fn speak(&self, send: &mut Box<dyn SendHalf>) -> Result<Infallible, End> {
+        let mut late = false;
         loop {
             let taken = self.taken.lock().take();
             if let Some(stamp) = taken {
@@ -313,10 +365,13 @@ impl Talk<'_> {
                 if state.is_quiet() {
                     self.landed.notify_one();
                 }
+                if std::mem::replace(&mut late, state.is_late()) != state.is_late() {
+                    self.remembered.notify_one();
+                }
                 (next, state.wake(), state.confirmed())
             };
             if let Some(generation) = confirmed {
-                records::write_acked(self.inner.objects.store(), self.cluster, generation).await?;
+                self.note(generation);
             }
             match (next, wake) {
                 (Some(message), _) => frame::write(send, &message).await?,
@@ -330,49 +385,21 @@ impl Talk<'_> {
         }
     }
 
-    /// Writes reports, many at a time, and answers when they are durable.
-    async fn write(
-        &self,
-        mut reports: mpsc::Receiver<(ReportStamp, Report)>,
-        own: Report,
-    ) -> Result<Infallible, End> {
-        reports::take(self.inner, self.cluster, &own).await?;
-        let mut batch = Vec::new();
-        loop {
-            if reports.recv_many(&mut batch, REPORTS).await == 0 {
-                return Err(End::Closed(self.link.closed().await));
-            }
-            let last = batch.iter().map(|(stamp, _)| *stamp).max();
-            // The newest of each thing says all that the older ones did, and an event that repeats is one.
-            let mut newest: BTreeMap<(String, u64), Report> = BTreeMap::new();
-            for (_, report) in batch.drain(..) {
-                let subject = match &report {
-                    Report::Pod(pod) => (pod.uid.clone(), 0),
-                    Report::PodGone { uid, .. } => (uid.clone(), 0),
-                    Report::Node(_) => (String::new(), 0),
-                    Report::Event(event) => (event.uid.clone(), events::mark(event)),
-                };
-                newest.insert(subject, report);
-            }
-            // Written side by side, they share the store's group commit.
-            let writes = newest.values().map(|r| reports::take(self.inner, self.cluster, r));
-            for outcome in futures::future::join_all(writes).await {
-                outcome?;
-            }
-            *self.taken.lock() = last;
-            self.news.notify_one();
-        }
-    }
-
     async fn streams(&self, inner: &Arc<Inner>) -> Result<Infallible, End> {
         let mut serving = JoinSet::new();
+        // The transport bounds how many streams a spoke has open, and this what they are for.
+        let budget = Arc::new(Budget::default());
         loop {
-            if MAX_STREAMS <= serving.len() {
-                serving.join_next().await;
-            }
             let stream = self.link.accept().await?;
-            serving.spawn(streams::serve(inner.clone(), self.cluster.clone(), stream));
+            let cluster = self.cluster.clone();
+            serving.spawn(streams::serve(inner.clone(), cluster, stream, budget.clone()));
             while serving.try_join_next().is_some() {}
         }
     }
+}
+
+/// The connection's end, of which a broken stream was the first sign.
+pub(crate) async fn over(link: &Arc<dyn Transport>) -> Closed {
+    let broken = || Closed::Failed("the session's stream broke off".into());
+    timeout(GOODBYE, link.closed()).await.unwrap_or_else(|_| broken())
 }

@@ -1,7 +1,8 @@
 //! Streams beside the session: modules to a spoke, logs from one, tunnels between two.
 //!
 //! Guarantees: a spoke gets a tunnel only within a realm that it takes part in, and only from an address
-//! that is leased to it; a transfer holds one piece in memory, whatever the module's size.
+//! that is leased to it; a transfer holds one piece in memory, whatever the module's size; streams of one kind
+//! or realm keep no other out, and who gets no place is told so; what broke off ends with a reset or an error.
 
 use std::io::SeekFrom;
 use std::sync::{Arc, Weak};
@@ -11,13 +12,16 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
+use freewheel_link::budget::{Budget, TOO_MANY, Use};
 use freewheel_link::frame::{self, FrameReader};
+use freewheel_link::limits;
 use freewheel_link::message::{
     Answer, LogsV1, ModuleHeaderV1, ModuleRequestV1, Open, RefusalV1, TunnelV1, bounded,
 };
 use freewheel_link::names::ClusterName;
 use freewheel_link::transport::{Priority, Stream, Transport};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -29,24 +33,38 @@ const OPENER: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// Serves a stream that a spoke has opened.
-pub(crate) async fn serve(inner: Arc<Inner>, spoke: ClusterName, stream: Stream) {
+pub(crate) async fn serve(
+    inner: Arc<Inner>,
+    spoke: ClusterName,
+    stream: Stream,
+    budget: Arc<Budget>,
+) {
     let mut send = stream.send;
     let mut recv = FrameReader::new(stream.recv);
     let refusal = match timeout(OPENER, recv.next::<Open>()).await {
         Ok(Ok(Some(Open::Module(request)))) if request.is_bounded() => {
             send.set_priority(Priority::Modules);
-            match module(&inner, &request, &mut send).await {
+            let sent = match budget.take(Use::Module) {
+                Ok(_place) => module(&inner, &request, &mut send).await,
+                Err(full) => Err(full),
+            };
+            match sent {
                 Ok(()) => return,
                 Err(refusal) => refusal,
             }
         }
         Ok(Ok(Some(Open::Tunnel(request)))) => {
-            send.set_priority(Priority::Interactive);
-            match tunnel(&inner, &spoke, &request).await {
-                Ok(mut far) => {
+            send.set_priority(Priority::Tunnels);
+            let place = budget.take(Use::Tunnel(request.realm.clone()));
+            let opened = match &place {
+                Ok(_) => tunnel(&inner, &spoke, &request).await,
+                Err(full) => Err(full.clone()),
+            };
+            match opened {
+                Ok((mut far, _relay)) => {
                     let mut near = Stream { send, recv: Box::new(recv) };
                     if frame::write(&mut near, &Answer::Ready).await.is_ok() {
-                        // Either end may break off; the other one sees its stream end.
+                        // Either end may break off; with the other stream's drop the other end hears of it.
                         let _ = copy_bidirectional(&mut near, &mut far).await;
                     }
                     return;
@@ -103,7 +121,7 @@ async fn tunnel(
     inner: &Inner,
     spoke: &ClusterName,
     request: &TunnelV1,
-) -> Result<Stream, RefusalV1> {
+) -> Result<(Stream, OwnedSemaphorePermit), RefusalV1> {
     let snapshot = inner.objects.store().snapshot();
     let owner = |address| records::owner_of(&*snapshot, &request.realm, address);
     // A spoke speaks for its own pods, and for whoever came in through its NodePorts: never for pods
@@ -117,7 +135,13 @@ async fn tunnel(
     }
     let nobody = || RefusalV1::new("NotFound", format!("nobody serves {}", request.to));
     let target = owner(*request.to.ip()).ok_or_else(nobody)?;
-    open(inner, &target, &Open::Tunnel(request.clone()), Priority::Interactive).await
+    let relay = inner.relays.clone().try_acquire_owned().map_err(|_| {
+        let text = format!("the hub relays {} connections, as many as it may", limits::RELAYS);
+        RefusalV1::new(TOO_MANY, text)
+    })?;
+    let of = Use::Tunnel(request.realm.clone());
+    let open = Open::Tunnel(request.clone());
+    Ok((self::open(inner, &target, &open, of, Priority::Tunnels).await?, relay))
 }
 
 /// Opens a stream to a spoke and waits for its answer.
@@ -125,6 +149,7 @@ async fn open(
     inner: &Inner,
     spoke: &ClusterName,
     open: &Open,
+    of: Use,
     priority: Priority,
 ) -> Result<Stream, RefusalV1> {
     let offline = || {
@@ -133,18 +158,28 @@ async fn open(
             format!("the spoke {spoke} is not connected to the hub"),
         )
     };
-    let link: Arc<dyn Transport> =
-        inner.links.lock().get(spoke).map(|link| link.transport.clone()).ok_or_else(offline)?;
-    let Stream { mut send, recv } = link.open(priority).await.map_err(|_| offline())?;
-    let mut recv = FrameReader::new(recv);
-    frame::write(&mut send, open).await.map_err(|_| offline())?;
-    match timeout(ANSWER, recv.next::<Answer>()).await {
-        Ok(Ok(Some(Answer::Ready))) => Ok(Stream { send, recv: Box::new(recv) }),
-        Ok(Ok(Some(Answer::Refused(refusal)))) => Err(RefusalV1 {
-            reason: bounded(refusal.reason, 64),
-            message: bounded(refusal.message, 1024),
-        }),
-        Ok(Ok(None) | Err(_)) => Err(offline()),
+    let (link, budget): (Arc<dyn Transport>, Arc<Budget>) = inner
+        .links
+        .lock()
+        .get(spoke)
+        .map(|link| (link.transport.clone(), link.opened.clone()))
+        .ok_or_else(offline)?;
+    let place = budget.take(of)?;
+    let asked = async {
+        let Stream { mut send, recv } = link.open(priority).await.map_err(|_| offline())?;
+        let mut recv = FrameReader::new(recv);
+        frame::write(&mut send, open).await.map_err(|_| offline())?;
+        match recv.next::<Answer>().await {
+            Ok(Some(Answer::Ready)) => Ok(Stream { send, recv: Box::new(recv) }),
+            Ok(Some(Answer::Refused(refusal))) => Err(RefusalV1 {
+                reason: bounded(refusal.reason, 64),
+                message: bounded(refusal.message, 1024),
+            }),
+            Ok(None) | Err(_) => Err(offline()),
+        }
+    };
+    match timeout(ANSWER, asked).await {
+        Ok(answered) => answered.map(|stream| place.hold(stream)),
         Err(_) => Err(RefusalV1::new("Timeout", format!("the spoke {spoke} does not answer"))),
     }
 }
@@ -174,22 +209,26 @@ impl SpokeStreams for ToSpokes {
             tail_lines: options.tail_lines,
             limit_bytes: options.limit_bytes,
         };
-        let stream = open(&inner, spoke, &Open::Logs(logs), Priority::Logs)
+        let stream = open(&inner, spoke, &Open::Logs(logs), Use::Logs, Priority::Logs)
             .await
             .map_err(|refusal| api_error(&refusal))?;
-        let next = |mut stream: Stream| async move {
+        let next = |stream: Option<Stream>| async move {
+            let mut stream = stream?;
             let mut piece = vec![0; 16 * 1024];
             match stream.read(&mut piece).await {
                 Ok(0) => None,
                 Ok(read) => {
                     piece.truncate(read);
-                    Some((Ok(Bytes::from(piece)), stream))
+                    Some((Ok(Bytes::from(piece)), Some(stream)))
                 }
-                // A cut link ends the log, as a kubelet that goes away does.
-                Err(_) => None,
+                // A log that broke off must not look like one that ended.
+                Err(error) => {
+                    let text = format!("the log broke off: {error}");
+                    Some((Err(ApiError::new(503, "ServiceUnavailable", text)), None))
+                }
             }
         };
-        Ok(Box::pin(futures::stream::unfold(stream, next)))
+        Ok(Box::pin(futures::stream::unfold(Some(stream), next)))
     }
 }
 
@@ -199,6 +238,7 @@ fn api_error(refusal: &RefusalV1) -> ApiError {
         "BadRequest" => (400, "BadRequest"),
         "Forbidden" => (403, "Forbidden"),
         "Timeout" => (504, "Timeout"),
+        TOO_MANY => (429, TOO_MANY),
         "ServiceUnavailable" => (503, "ServiceUnavailable"),
         _ => (500, "InternalError"),
     };

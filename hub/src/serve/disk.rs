@@ -150,6 +150,10 @@ impl Store for Watched {
         self.store.incarnation()
     }
 
+    fn skip_to(&self, beyond: Revision) {
+        self.store.skip_to(beyond);
+    }
+
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
         self.store.commit(txn).await.map_err(|error| match error {
             CommitError::Unavailable(why) => {
@@ -193,6 +197,8 @@ mod tests {
         fn incarnation(&self) -> u64 {
             1
         }
+
+        fn skip_to(&self, _: Revision) {}
 
         async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
             let large = |operation: &Operation| match operation {
@@ -251,6 +257,8 @@ mod tests {
         fn incarnation(&self) -> u64 {
             1
         }
+
+        fn skip_to(&self, _: Revision) {}
 
         async fn commit(&self, _: Txn) -> Result<Committed, CommitError> {
             Err(CommitError::Stopped)

@@ -89,6 +89,12 @@ impl Committer {
         Ok(Self { shared, writer: Some(writer) })
     }
 
+    /// The next transaction gets a revision beyond this one.
+    pub(crate) fn skip_to(&self, beyond: Revision) {
+        let pending = &mut self.shared.inbox.lock().pending;
+        pending.revision = pending.revision.max(beyond);
+    }
+
     /// Answers when the transaction is durable or refused.
     pub(crate) async fn commit(&self, txn: Txn) -> Answer {
         let answer = match self.shared.enter(txn) {

@@ -39,8 +39,8 @@ pub type Revision = u64;
 
 /// Most operations in one transaction.
 pub const MAX_OPERATIONS: usize = 128;
-/// Largest body of one object in bytes, as etcd's default request limit.
-pub const MAX_OBJECT_BYTES: usize = 1_572_864;
+/// Largest body of one object in bytes.
+pub const MAX_OBJECT_BYTES: usize = freewheel_link::limits::API_OBJECT;
 
 /// An object as it stands at a revision.
 #[derive(Debug, PartialEq, Eq)]
@@ -220,6 +220,9 @@ pub struct Compacted {
 pub trait Store: Send + Sync + 'static {
     /// Random and constant for the life of this data; a restore makes a new one.
     fn incarnation(&self) -> u64;
+    /// Lets the next commit have a revision beyond this one, and nobody go on from the revisions in between:
+    /// they were those of a future that is lost. Durable with that commit.
+    fn skip_to(&self, beyond: Revision);
     /// Commits, durably, before it returns. Who drops the future does not take the transaction back.
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError>;
     /// The newest durable state.

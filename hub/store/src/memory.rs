@@ -16,8 +16,8 @@ use crate::{CommitError, Committed, Compacted, Revision, Scope, Snapshot, Store,
 pub struct MemoryStore {
     incarnation: u64,
     board: Arc<Board>,
-    /// Held while a transaction is checked and published.
-    writing: Mutex<()>,
+    /// Held while a transaction is checked and published: the next one's revision is beyond this.
+    writing: Mutex<Revision>,
 }
 
 impl Default for MemoryStore {
@@ -43,7 +43,7 @@ impl MemoryStore {
     #[must_use]
     pub fn with_limits(incarnation: u64, limits: Limits) -> Self {
         let board = Board::new(State::default(), limits);
-        Self { incarnation, board, writing: Mutex::new(()) }
+        Self { incarnation, board, writing: Mutex::default() }
     }
 }
 
@@ -53,9 +53,15 @@ impl Store for MemoryStore {
         self.incarnation
     }
 
+    fn skip_to(&self, beyond: Revision) {
+        *self.writing.lock() = beyond;
+    }
+
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
-        let _writing = self.writing.lock();
-        let prepared = prepare(&self.board.state(), txn)?;
+        let beyond = self.writing.lock();
+        let mut state = State::clone(&self.board.state());
+        state.revision = state.revision.max(*beyond);
+        let prepared = prepare(&state, txn)?;
         let revision = prepared.state.revision;
         if !prepared.events.is_empty() {
             // Called here and now, in their order: the same calls make the same run.

@@ -110,6 +110,10 @@ impl Store for RedbStore {
         self.incarnation
     }
 
+    fn skip_to(&self, beyond: Revision) {
+        self.committer.skip_to(beyond);
+    }
+
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
         self.committer.commit(txn).await
     }

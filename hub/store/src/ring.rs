@@ -89,6 +89,8 @@ pub(crate) struct Read {
 pub(crate) struct Ring {
     limits: Limits,
     published: Revision,
+    /// Revisions between these were skipped: whoever has seen one saw it in a future that is lost.
+    skipped: (Revision, Revision),
     numbers: u64,
     bytes: usize,
     shelves: Shelves,
@@ -101,6 +103,7 @@ impl Ring {
         Self {
             limits,
             published,
+            skipped: (published, published),
             numbers: 0,
             bytes: 0,
             shelves: Shelves::new(published),
@@ -116,6 +119,10 @@ impl Ring {
     /// The oldest revision that can be watched from.
     pub(crate) fn oldest(&self) -> Revision {
         self.shelves.all().dropped
+    }
+
+    const fn is_lost(&self, revision: Revision) -> bool {
+        self.skipped.0 < revision && revision < self.skipped.1
     }
 
     /// Takes in the events of whole revisions, in order. Who wants them is still to be called.
@@ -136,6 +143,10 @@ impl Ring {
                     shelf.call_into(&mut calls);
                 }
             }
+        }
+        let first = events.first().map_or(revision, |event| event.revision);
+        if self.published + 1 < first {
+            self.skipped = (self.published, first);
         }
         self.published = revision;
         let Limits { events, bytes } = self.limits;
@@ -164,7 +175,7 @@ impl Ring {
         after: Revision,
         bell: &Arc<Bell>,
     ) -> Result<(u64, Vec<Stand>), Compacted> {
-        if after < self.oldest() {
+        if after < self.oldest() || self.is_lost(after) {
             return Err(Compacted { asked: after, oldest: self.oldest() });
         }
         self.next_watcher += 1;
@@ -241,7 +252,7 @@ impl Ring {
 
     /// Every event after `after`, newest first.
     pub(crate) fn undo(&self, after: Revision) -> Result<Vec<Event>, Compacted> {
-        if after < self.oldest() || self.published < after {
+        if after < self.oldest() || self.published < after || self.is_lost(after) {
             return Err(Compacted { asked: after, oldest: self.oldest() });
         }
         let all = self.shelves.all();

@@ -59,5 +59,6 @@ on_every_backend! {
     watches::an_idle_watcher_is_not_behind,
     watches::a_cancelled_wait_loses_nothing,
     watches::what_a_watch_says_a_snapshot_shows,
+    watches::nobody_goes_on_from_revisions_that_were_skipped,
     watches::every_watcher_sees_every_revision_under_load,
 }

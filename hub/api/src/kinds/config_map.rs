@@ -9,7 +9,7 @@ use crate::kind::{Column, Kind, Strategy};
 use crate::name as names;
 
 /// Most bytes of all values together.
-pub const MAX_DATA: usize = 1024 * 1024;
+pub const MAX_DATA: usize = freewheel_link::limits::API_DATA;
 
 const COLUMNS: &[Column] = &[NAME, column("Data", "string", "How many keys it holds."), AGE];
 

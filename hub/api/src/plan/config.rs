@@ -50,6 +50,11 @@ pub(super) fn parse<T: serde::de::DeserializeOwned>(
     })
 }
 
+/// Where the record of a ConfigMap or Secret is.
+pub(super) fn key(realm: &ClusterName, kind: Kind, namespace: &str, name: &str) -> RecordKey {
+    RecordKey { realm: realm.clone(), kind, key: format!("{namespace}/{name}") }
+}
+
 fn record(
     realm: &ClusterName,
     resource: &'static str,
@@ -58,15 +63,8 @@ fn record(
     found: &Found,
     data: BTreeMap<String, Vec<u8>>,
 ) -> Result<Record, Refused> {
-    let key = RecordKey {
-        realm: realm.clone(),
-        kind,
-        key: format!(
-            "{}/{}",
-            meta.namespace.as_deref().unwrap_or_default(),
-            meta.name.as_deref().unwrap_or_default()
-        ),
-    };
+    let text = |part: &Option<String>| part.clone().unwrap_or_default();
+    let key = key(realm, kind, &text(&meta.namespace), &text(&meta.name));
     let body = ConfigV1 { data: data.into_iter().collect() };
     Record::new(key, found.revision, 0, &body)
         .map_err(|error| Fault::malformed(error).of(realm, resource, meta))

@@ -6,6 +6,7 @@
 //! storage    what a Pod says of the disk → PodStorageV1
 //! service    Service + its EndpointSlices → ServiceV1
 //! node       leased pod ranges, the node's own settings
+//! fit        what stays out of a plan that is larger than a spoke can hold
 //! amount     quantities as whole numbers and thousandths
 //! ```
 //!
@@ -20,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use freewheel_link::limits;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{Kind, Record, RecordKey};
 
@@ -28,6 +30,7 @@ use crate::images::Images;
 mod amount;
 mod config;
 mod containers;
+mod fit;
 mod node;
 mod pod;
 mod service;
@@ -128,7 +131,7 @@ pub struct Refused {
     pub name: Box<str>,
     /// metadata.uid, as far as it could be read.
     pub uid: Box<str>,
-    /// For an event on the object: `UnsupportedField`, `InvalidField`, `Malformed`.
+    /// For an event on the object: `UnsupportedField`, `InvalidField`, `Malformed`, `TooLarge`.
     pub reason: &'static str,
     /// For the user who reads `kubectl describe`.
     pub message: Box<str>,
@@ -250,6 +253,7 @@ pub fn records(
             plan.take(pod_cidr_record(realm, &base, revision));
         }
     }
+    fit::fit(&mut plan, spoke, source, limits::PLAN);
     plan
 }
 

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{HostAlias, Pod, PodSpec};
 use super::config::parse;
 use super::containers::container;
 use super::volumes::volume;
-use super::{Fault, Found, HTTP_REUSE_ANNOTATION, HTTP_REUSE_DEFAULT, Refused};
+use super::{Fault, Found, HTTP_REUSE_ANNOTATION, HTTP_REUSE_DEFAULT, Refused, fit};
 use crate::images::Images;
 
 /// What Kubernetes gives a pod to end in when it says nothing.
@@ -35,7 +35,8 @@ pub fn pod_record(
         let record = Record::new(key, found.revision, needs, &body).map_err(Fault::malformed)?;
         Ok((record, body))
     };
-    translate().map_err(|fault| fault.of(realm, "pods", &pod.metadata))
+    let (record, body) = translate().map_err(|fault| fault.of(realm, "pods", &pod.metadata))?;
+    Ok((fit::check(record, "pods", &pod.metadata)?, body))
 }
 
 /// The ConfigMaps and Secrets that a pod names: (kind, namespace, name).

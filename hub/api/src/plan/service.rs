@@ -10,7 +10,7 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 
 use super::config::parse;
 use super::containers::{port_number, protocol};
-use super::{Fault, Found, Refused};
+use super::{Fault, Found, Refused, fit};
 
 /// Kubernetes' timeout of ClientIP affinity: three hours.
 const AFFINITY_SECONDS: i32 = 10_800;
@@ -48,7 +48,8 @@ pub fn service_record(
         let body = body(namespace, name, &spec, &slices)?;
         Record::new(key, revision, 0, &body).map_err(Fault::malformed)
     };
-    translate().map_err(|fault| fault.of(realm, "services", &service.metadata))
+    let record = translate().map_err(|fault| fault.of(realm, "services", &service.metadata))?;
+    fit::check(record, "services", &service.metadata)
 }
 
 fn body(

@@ -331,3 +331,101 @@ fn what_a_pod_says_of_the_disk_is_a_record_of_its_own() {
     assert_eq!(plan.refused.len(), 1, "{:?}", plan.refused);
     assert!(!keys(&plan).contains(&"root 1 uid-bad".to_owned()), "it would run without limits");
 }
+
+fn config_map(name: &str, bytes: usize) -> Value {
+    json!({"metadata": {"name": name, "namespace": "default"}, "data": {"k": "x".repeat(bytes)}})
+}
+
+/// A pod, made so many seconds after the first, that reads these ConfigMaps.
+fn reader(name: &str, age: usize, maps: &[String]) -> Value {
+    let from: Vec<Value> = maps.iter().map(|m| json!({"configMapRef": {"name": m}})).collect();
+    let container = json!({"name": "web", "image": "hello", "envFrom": from});
+    let mut pod = pod(name, &json!({"containers": [container]}));
+    pod["metadata"]["creationTimestamp"] = json!(format!("2026-11-20T12:00:{age:02}Z"));
+    pod
+}
+
+#[test]
+fn a_plan_holds_what_a_spoke_can_and_the_pod_beyond_that_reads_why() {
+    let maps: Vec<String> = (0..36).map(|i| format!("m{i:02}")).collect();
+    let mut world = World::default()
+        .with("root", "pods", &reader("a-newest", 2, &maps[..30]))
+        .with("root", "pods", &reader("greedy", 1, &maps))
+        .with("root", "pods", &reader("z-oldest", 0, &maps[..2]));
+    for name in &maps {
+        world = world.with("root", "configmaps", &config_map(name, 1_000_000));
+    }
+    let plan = world.plan();
+    assert!(plan.records.values().map(Record::weight).sum::<usize>() <= limits::PLAN);
+    let [refused] = &plan.refused[..] else { panic!("{:?}", plan.refused) };
+    assert_eq!(
+        (&*refused.name, refused.reason, &*refused.uid),
+        ("greedy", "TooLarge", "uid-greedy")
+    );
+    assert!(refused.message.contains("of the 33554432"), "{}", refused.message);
+    let maps = plan.records.keys().filter(|key| key.kind == Kind::CONFIG_MAP_V1).count();
+    assert_eq!(maps, 30, "what only the refused pod reads stays out");
+    let pods = plan.records.keys().filter(|key| key.kind == Kind::POD_V1).count();
+    assert_eq!(pods, 2);
+}
+
+#[test]
+fn what_the_api_accepts_becomes_a_record_that_the_link_carries() {
+    let exactly = config_map("m", limits::API_DATA - 1);
+    let record = config_map_record(&spoke(), &found(&exactly, 1)).unwrap();
+    assert!(record.weight() <= limits::RECORD);
+    let value = "x".repeat(1_500_000);
+    let container = json!({"name": "c", "image": "i", "env": [{"name": "E", "value": value}]});
+    let (record, _) = translate(&pod("env", &json!({"containers": [container]}))).unwrap();
+    assert!(1_500_000 < record.weight() && record.weight() <= limits::RECORD);
+    // As many containers as an object can name: their records are longer than their JSON.
+    let tiny: Vec<Value> =
+        (0..30_000).map(|i| json!({"name": format!("c{i}"), "image": "i"})).collect();
+    let many = pod("many", &json!({"containers": tiny}));
+    assert!(many.to_string().len() < limits::API_OBJECT);
+    let (record, _) = translate(&many).unwrap();
+    assert!(record.weight() <= limits::RECORD, "{}", record.weight());
+}
+
+#[test]
+fn a_service_with_more_endpoints_than_a_message_holds_is_carried_and_one_beyond_all_bounds_is_told()
+{
+    let slice = |slice: u32, endpoints: u32| {
+        let address = |i| Ipv4Addr::from(0x0a40_0000 + slice * 1000 + i).to_string();
+        let endpoint = |i| json!({"addresses": [address(i)], "nodeName": "n".repeat(60)});
+        let all: Vec<Value> = (0..endpoints).map(endpoint).collect();
+        found(
+            &json!({"addressType": "IPv4", "endpoints": all, "ports": [{"name": "http", "port": 8080}]}),
+            3,
+        )
+    };
+    let told = |slices: u32| {
+        let slices = |_: &str, _: &str| (0..slices).map(|i| slice(i, 1000)).collect();
+        service_record(&ClusterName::root(), &found(&service("web", None), 2), slices)
+    };
+    let large = told(20).unwrap();
+    assert!(limits::FRAME < large.weight() && large.weight() <= limits::RECORD);
+    assert_eq!(large.body::<ServiceV1>().unwrap().endpoints.len(), 20_000);
+    let refused = told(150).unwrap_err();
+    assert_eq!((refused.resource, &*refused.name, refused.reason), ("services", "web", "TooLarge"));
+}
+
+#[test]
+fn services_beyond_half_of_a_plan_are_left_out_largest_first() {
+    let name = |i: usize| format!("s{i}");
+    let mut plan = Plan::default();
+    for i in 0..4 {
+        let key = RecordKey {
+            realm: ClusterName::root(),
+            kind: Kind::SERVICE_V1,
+            key: format!("default/{}", name(i)),
+        };
+        let record =
+            Record { key: key.clone(), revision: 1, needs: 0, body: vec![0; 1000 * (i + 1)] };
+        plan.records.insert(key, record);
+    }
+    fit::fit(&mut plan, &spoke(), &World::default(), 8000);
+    let refused: Vec<&str> = plan.refused.iter().map(|refused| &*refused.name).collect();
+    assert_eq!(refused, [name(3), name(2)]);
+    assert_eq!(plan.records.len(), 2);
+}

@@ -165,6 +165,10 @@ impl Store for Silent {
         self.0.incarnation()
     }
 
+    fn skip_to(&self, beyond: Revision) {
+        self.0.skip_to(beyond);
+    }
+
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
         self.0.commit(txn).await
     }

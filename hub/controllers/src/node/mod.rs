@@ -3,6 +3,7 @@
 //! ```text
 //! accepted ─▶ Node in the root and in its own cluster, each with its Lease
 //! connected ─▶ Ready=True, Available=True      silent ─▶ Ready=Unknown, Available=Unknown, tainted
+//!     └─ takes no plan ─▶ Ready=False, Available=False, tainted
 //! ```
 //!
 //! Guarantees: silence never evicts: pods of a silent spoke stay as they are; a condition that says
@@ -158,7 +159,7 @@ impl Nodes {
         let name = &node.key.name;
         let (reason, text) = match presence {
             Presence::Connected => ("NodeReady", format!("Node {name} status is now: NodeReady")),
-            Presence::Silent => {
+            Presence::Silent | Presence::Late => {
                 ("NodeNotReady", format!("Node {name} status is now: NodeNotReady"))
             }
             Presence::Never => (

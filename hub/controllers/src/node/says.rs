@@ -24,6 +24,8 @@ pub enum Presence {
     Never,
     /// It is here.
     Connected,
+    /// It is here and takes no plan: what is wanted of it is not done.
+    Late,
     /// It was here.
     Silent,
 }
@@ -49,6 +51,11 @@ pub fn ready(presence: Presence) -> Says {
             ("Unknown", "NodeStatusNeverUpdated", "The spoke has not connected yet.")
         }
         Presence::Connected => ("True", "KubeletReady", "the spoke agent is connected"),
+        Presence::Late => (
+            "False",
+            "PlansDoNotLand",
+            "The spoke is connected and takes no plan; what it holds goes on.",
+        ),
         Presence::Silent => {
             ("Unknown", "NodeStatusUnknown", "The spoke is silent; its pods are left running.")
         }
@@ -74,6 +81,9 @@ pub fn cluster_conditions(accepted: bool, presence: Presence) -> Vec<Says> {
         all.push(if presence == Presence::Connected && accepted {
             let text = "Managed cluster is available";
             say("ManagedClusterConditionAvailable", "True", "ManagedClusterAvailable", text)
+        } else if presence == Presence::Late && accepted {
+            let text = "The spoke is connected and takes no plan.";
+            say("ManagedClusterConditionAvailable", "False", "PlansDoNotLand", text)
         } else {
             let text = "The spoke is silent.";
             let reason = "ManagedClusterLeaseUpdateStopped";
@@ -171,14 +181,18 @@ pub(super) struct Session {
     /// Unix time in milliseconds of the last transition, by the hub's clock.
     #[serde(default)]
     pub(super) since: i64,
+    /// It is up and takes no plan.
+    #[serde(default)]
+    pub(super) late: bool,
 }
 
 /// How a spoke is, and when that changes by itself.
 pub(super) fn presence(session: Option<&Session>, now_millis: i64) -> (Presence, Option<Duration>) {
     match session {
         None => (Presence::Never, None),
+        Some(Session { connected: true, late: true, .. }) => (Presence::Late, None),
         Some(Session { connected: true, .. }) => (Presence::Connected, None),
-        Some(Session { connected: false, since }) => {
+        Some(Session { connected: false, since, .. }) => {
             let gone = u64::try_from(now_millis.saturating_sub(*since)).unwrap_or_default();
             match GRACE.checked_sub(Duration::from_millis(gone)) {
                 None | Some(Duration::ZERO) => (Presence::Silent, None),
@@ -212,11 +226,21 @@ mod tests {
 
     #[test]
     fn a_short_absence_is_none() {
-        let gone = Session { connected: false, since: 5_000 };
+        let gone = Session { connected: false, since: 5_000, late: false };
         let left = Some(Duration::from_secs(7));
         assert_eq!(presence(Some(&gone), 8_000), (Presence::Connected, left));
         assert_eq!(presence(Some(&gone), 15_000), (Presence::Silent, None));
         assert_eq!(presence(None, 8_000), (Presence::Never, None));
+    }
+
+    #[test]
+    fn who_is_connected_and_takes_no_plan_is_not_ready() {
+        let late = Session { connected: true, since: 5_000, late: true };
+        let (presence, look_again) = presence(Some(&late), 8_000);
+        assert_eq!((presence, look_again), (Presence::Late, None));
+        assert_eq!((ready(presence).status, ready(presence).reason), ("False", "PlansDoNotLand"));
+        let available = cluster_conditions(true, presence);
+        assert!(available.iter().any(|c| c.status == "False" && c.reason == "PlansDoNotLand"));
     }
 
     #[test]

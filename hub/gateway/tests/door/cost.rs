@@ -21,6 +21,10 @@ impl Store for Counting {
         self.inner.incarnation()
     }
 
+    fn skip_to(&self, beyond: Revision) {
+        self.inner.skip_to(beyond);
+    }
+
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
         self.inner.commit(txn).await
     }

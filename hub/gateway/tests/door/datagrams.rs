@@ -29,7 +29,8 @@ async fn next(link: &memory::Memory) -> DatagramV1 {
 #[tokio::test]
 async fn a_pods_datagram_is_relayed_between_leased_addresses_only() {
     let hub = Hub::new(true).await;
-    let links = [hub.spoke("pi-7").await.0, hub.spoke("pi-8").await.0];
+    let ((first, _one), (second, _two)) = (hub.spoke("pi-7").await, hub.spoke("pi-8").await);
+    let links = [first, second];
     hub.lease("10.64.0.0", "pi-7").await;
     hub.lease("10.64.1.0", "pi-8").await;
     let good = datagram("root", "10.64.0.2:4000", "10.64.1.2:53");
@@ -54,8 +55,8 @@ async fn a_pods_datagram_is_relayed_between_leased_addresses_only() {
 #[tokio::test]
 async fn an_answer_goes_to_the_node_that_the_question_came_through() {
     let hub = Hub::new(true).await;
-    let (pod, first) = (hub.spoke("pi-7").await.0, hub.spoke("pi-8").await.0);
-    let second = hub.spoke("pi-9").await.0;
+    let ((pod, _pod), (first, _first)) = (hub.spoke("pi-7").await, hub.spoke("pi-8").await);
+    let (second, _second) = hub.spoke("pi-9").await;
     hub.lease("10.64.0.0", "pi-7").await;
     // Neither has a pod, and so no address yet. Both use the same port of the same door.
     let question = datagram("root", &format!("{DOOR}:32768"), "10.64.0.2:53");

@@ -7,7 +7,10 @@ mod cost;
 mod datagrams;
 mod pace;
 mod requests;
+mod restored;
+mod sizes;
 mod support;
+mod unwell;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

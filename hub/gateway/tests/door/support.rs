@@ -26,7 +26,7 @@ pub(crate) use freewheel_link::join::{self, JoinAnswer, JoinError, JoinRefusal, 
 pub(crate) use freewheel_link::memory;
 pub(crate) use freewheel_link::message::{
     ALPN_JOIN, ALPN_SESSION, Answer, DOOR, DatagramV1, HelloV1, HubToSpoke, ModuleHeaderV1,
-    ModuleRequestV1, Open, PROTOCOL, PlanV1, Reason, SpokeToHub, TunnelV1,
+    ModuleRequestV1, Open, PROTOCOL, PlanV1, Reason, SpokeToHub, TunnelV1, WelcomeV1,
 };
 pub(crate) use freewheel_link::names::ClusterName;
 pub(crate) use freewheel_link::plan::{Kind, PodCidrV1};
@@ -201,11 +201,21 @@ impl Hub {
 
     /// A spoke that has joined and is greeted.
     pub(crate) async fn spoke(&self, name: &str) -> (Arc<memory::Memory>, Session) {
+        let (link, session, _) = self.spoke_with(name, Generation::NONE).await;
+        (link, session)
+    }
+
+    /// The same, holding a plan already; with the hub's welcome.
+    pub(crate) async fn spoke_with(
+        &self,
+        name: &str,
+        held: Generation,
+    ) -> (Arc<memory::Memory>, Session, WelcomeV1) {
         let accepted = self.join(&Device::new(), name, TOKEN).await.unwrap();
         let link = self.connect(ALPN_SESSION, Some(CertificateDer::from(accepted.certificate)));
-        let mut session = greet(&*link, hello(name)).await;
-        assert!(matches!(heard(&mut session).await, HubToSpoke::Welcome(_)));
-        (link, session)
+        let mut session = greet(&*link, HelloV1 { held, ..hello(name) }).await;
+        let HubToSpoke::Welcome(welcome) = heard(&mut session).await else { panic!("no welcome") };
+        (link, session, welcome)
     }
 
     /// Leases a range of the root's addresses to a spoke.
@@ -325,22 +335,32 @@ impl Holder {
     /// The next whole plan, which is held but not acknowledged.
     pub(crate) async fn plan(&mut self, session: &mut Session) -> PlanV1 {
         let mut whole: Option<PlanV1> = None;
-        loop {
+        let whole = loop {
             let HubToSpoke::Plan(part) = heard(session).await else { continue };
-            let last = !part.more;
-            if part.snapshot && whole.is_none() {
-                self.set = RecordSet::default();
+            let joined = match whole.take() {
+                None => part,
+                Some(mut whole) => {
+                    let mut put = part.put.into_iter();
+                    if whole.cut {
+                        whole.put.last_mut().unwrap().body.extend(put.next().unwrap().body);
+                    }
+                    whole.put.extend(put);
+                    whole.remove.extend(part.remove);
+                    (whole.cut, whole.more) = (part.cut, part.more);
+                    whole
+                }
+            };
+            if !joined.more {
+                break joined;
             }
-            part.remove.iter().for_each(|key| self.set.remove(key));
-            part.put.iter().for_each(|record| self.set.put(record.clone()));
-            match &mut whole {
-                Some(whole) => whole.put.extend(part.put),
-                None => whole = Some(part),
-            }
-            if let Some(whole) = whole.take_if(|_| last) {
-                return whole;
-            }
+            whole = Some(joined);
+        };
+        if whole.snapshot {
+            self.set = RecordSet::default();
         }
+        whole.remove.iter().for_each(|key| self.set.remove(key));
+        whole.put.iter().for_each(|record| self.set.put(record.clone()));
+        whole
     }
 
     /// Says that all of a plan is durable.

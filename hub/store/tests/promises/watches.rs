@@ -189,3 +189,22 @@ pub(crate) async fn every_watcher_sees_every_revision_under_load(backend: &dyn B
     }
     tasks.join_all().await;
 }
+
+pub(crate) async fn nobody_goes_on_from_revisions_that_were_skipped(backend: &dyn Backend) {
+    let store = backend.fresh();
+    write(&store, &[put("a", "1")]).await;
+    write(&store, &[put("a", "2")]).await;
+    store.skip_to(5000);
+    assert_eq!(store.snapshot().revision(), 2, "nothing is written yet");
+    let mut before = store.watch(vec![all_pods()], 1).unwrap();
+    write(&store, &[put("a", "3")]).await;
+    assert_eq!(tell(&read_until(&mut before, 5001).await), ["2 a=1>a=2", "5001 a=2>a=3"]);
+    for lost in [3, 4000, 5000] {
+        assert!(store.watch(vec![all_pods()], lost).is_err(), "{lost}");
+        assert!(store.snapshot_at(lost).is_err(), "{lost}");
+    }
+    for known in [1, 2, 5001] {
+        assert!(store.watch(vec![all_pods()], known).is_ok(), "{known}");
+        assert!(store.snapshot_at(known).is_ok(), "{known}");
+    }
+}

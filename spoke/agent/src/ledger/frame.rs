@@ -17,7 +17,7 @@ pub(crate) const VERSION: u32 = 1;
 /// Length of the header.
 pub(crate) const HEADER: usize = 28;
 /// Largest payload that is believed: far above the largest record, far below a rotten length.
-pub(crate) const MAX_ENTRY: usize = 64 << 20;
+pub(crate) const MAX_ENTRY: usize = freewheel_link::limits::LEDGER_ENTRY;
 /// Bytes that the search for entries behind a damage may checksum: seconds on a small device.
 const SEARCH: usize = 256 << 20;
 

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use freewheel_link::backoff::Backoff;
+use freewheel_link::budget::Budget;
 use freewheel_link::frame::{self, FrameError, FrameReader};
 use freewheel_link::message::{HelloV1, HubToSpoke, Open, PROTOCOL, Reason, SpokeToHub};
 use freewheel_link::plan::Kind;
@@ -24,8 +25,8 @@ use crate::ports::{Input, PlanPart};
 
 /// A session that held this long shows that the way is good: the next wait starts small again.
 const STEADY: Duration = Duration::from_secs(10);
-/// Streams of the hub that are served at the same time; more wait.
-const MAX_STREAMS: usize = 64;
+/// Beats in a row without a sign that the hub got any: then the way from it is cut.
+const DEAF: u32 = 2;
 /// How long a goodbye may take before the connection is cut.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -121,6 +122,8 @@ impl Driver {
         };
         let end = match self.talk(&link, inputs, serve, stop).await {
             Ok(never) => match never {},
+            // The stream breaks with its connection: which of the two is heard first is chance.
+            Err(End::Frame(FrameError::Io(_))) => End::Closed(over(&link).await),
             Err(end) => end,
         };
         // What the agent reports from here on is dropped; it says it again to the next session.
@@ -185,6 +188,11 @@ impl Driver {
         if let Some(node) = &state.node {
             self.me.node = node.clone();
         }
+        if self.me.node.fit() {
+            warn!(
+                "the hub is told less of this device than there is: it has too many or too long labels or names"
+            );
+        }
         HelloV1 {
             protocol: PROTOCOL,
             cluster: self.me.cluster.clone(),
@@ -204,7 +212,7 @@ impl Driver {
     ) -> Result<std::convert::Infallible, End> {
         loop {
             let Some(message) = reader.next::<HubToSpoke>().await? else {
-                return Err(End::Closed(link.closed().await));
+                return Err(End::Closed(over(link).await));
             };
             let heard = match &mut self.shared.state.lock().session {
                 Some(session) => session.hear(message),
@@ -253,6 +261,10 @@ impl Driver {
                 None => return Err(End::Stopped),
             };
             match next.map_err(End::Left)? {
+                Some(SpokeToHub::Report { stamp, report }) => {
+                    let report = report.fit();
+                    frame::write(send, &SpokeToHub::Report { stamp, report }).await?;
+                }
                 Some(message) => frame::write(send, &message).await?,
                 None => match wake {
                     Some(wake) => select! {
@@ -274,12 +286,21 @@ impl Driver {
     ) -> Result<std::convert::Infallible, End> {
         // The sender lives as long as `self`.
         let _ = self.shared.link.subscribe().wait_for(Option::is_some).await;
+        let (mut heard, mut unheard) = (link.heard(), 0);
         loop {
             let (beat, next) = match &mut self.shared.state.lock().session {
                 Some(session) => (session.beat(started.elapsed()), session.next_beat()),
                 None => return Err(End::Stopped),
             };
             if let Some(message) = beat {
+                // The hub's end acknowledges each beat. What this side no longer hears, the hub may still: it is
+                // told by the close, and does not call a node ready that it cannot reach.
+                let now = link.heard();
+                unheard = if now == heard { unheard + 1 } else { 0 };
+                heard = now;
+                if DEAF <= unheard {
+                    return Err(End::Left(Reason::Silent));
+                }
                 let bytes = postcard::to_stdvec(&message).unwrap_or_default();
                 link.send_datagram(bytes.into());
             }
@@ -303,18 +324,23 @@ async fn datagrams(
     }
 }
 
+/// The connection's end, of which a broken stream was the first sign.
+async fn over(link: &Arc<dyn Transport>) -> Closed {
+    let broken = || Closed::Failed("the session's stream broke off".into());
+    timeout(GOODBYE, link.closed()).await.unwrap_or_else(|_| broken())
+}
+
 /// Streams that the hub opens, a bounded number at a time.
 async fn accept(
     link: &Arc<dyn Transport>,
     serve: &Arc<dyn Serve>,
 ) -> Result<std::convert::Infallible, End> {
     let mut serving = JoinSet::new();
+    // The transport bounds how many streams the hub has open, and this what they are for.
+    let budget = Arc::new(Budget::default());
     loop {
-        if MAX_STREAMS <= serving.len() {
-            serving.join_next().await;
-        }
         let stream = link.accept().await?;
-        serving.spawn(serve_stream(stream, serve.clone()));
+        serving.spawn(serve_stream(stream, serve.clone(), budget.clone()));
         while serving.try_join_next().is_some() {}
     }
 }

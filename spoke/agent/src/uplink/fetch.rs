@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_link::backoff::Backoff;
+use freewheel_link::budget::{TOO_MANY, Use};
 use freewheel_link::digest::Digest;
 use freewheel_link::frame::{self, FrameError, FrameReader};
 use freewheel_link::message::{Answer, ModuleHeaderV1, ModuleRequestV1, Open, RefusalV1, TunnelV1};
@@ -15,7 +16,9 @@ use tokio::time::{sleep, timeout};
 use super::Handle;
 
 /// The hub may have to compile first, in a child process with 30 s of CPU.
-const ANSWER: Duration = Duration::from_secs(120);
+const COMPILED: Duration = Duration::from_secs(120);
+/// What else is asked for, the other spoke answers at once.
+const ANSWER: Duration = Duration::from_secs(20);
 /// Without a byte for this long a transfer is taken up anew.
 const STALLED: Duration = Duration::from_secs(45);
 /// Largest piece handed to a [`Sink`].
@@ -70,7 +73,7 @@ impl Handle {
     /// When there is no session, or the hub refuses.
     pub async fn module(&self, request: ModuleRequestV1) -> Result<Fetched, FetchError> {
         let offset = request.offset;
-        let stream = self.open(&Open::Module(request), Priority::Modules).await?;
+        let stream = self.open(&Open::Module(request), Use::Module, Priority::Modules).await?;
         let Stream { send, recv } = stream;
         let mut recv = FrameReader::new(recv);
         let header = match timeout(STALLED, recv.next::<ModuleHeaderV1>()).await {
@@ -111,6 +114,10 @@ impl Handle {
             };
             match attempt {
                 Ok(header) => return Ok(header),
+                // There is no place now: that says nothing about the module.
+                Err(FetchError::Refused(refusal)) if refusal.reason == TOO_MANY => {
+                    sleep(backoff.wait(Some(Duration::ZERO), rng)).await;
+                }
                 Err(error @ (FetchError::Refused(_) | FetchError::Sink(_))) => return Err(error),
                 Err(_) => sleep(backoff.wait(Some(Duration::ZERO), rng)).await,
             }
@@ -120,9 +127,10 @@ impl Handle {
     /// A connection to a pod on another spoke, relayed by the hub.
     ///
     /// # Errors
-    /// When there is no session, or nobody there takes it.
+    /// When there is no session, or nobody there takes it, or the link carries as many as it may.
     pub async fn tunnel(&self, request: TunnelV1) -> Result<Stream, FetchError> {
-        self.open(&Open::Tunnel(request), Priority::Interactive).await
+        let of = Use::Tunnel(request.realm.clone());
+        self.open(&Open::Tunnel(request), of, Priority::Tunnels).await
     }
 
     /// Resolves while a session is up.
@@ -132,17 +140,24 @@ impl Handle {
         let _ = link.wait_for(Option::is_some).await;
     }
 
-    async fn open(&self, open: &Open, priority: Priority) -> Result<Stream, FetchError> {
+    async fn open(&self, open: &Open, of: Use, priority: Priority) -> Result<Stream, FetchError> {
         let link: Arc<dyn Transport> =
             self.shared.link.borrow().clone().ok_or(FetchError::Offline)?;
-        let Stream { mut send, recv } = link.open(priority).await?;
-        frame::write(&mut send, open).await?;
-        let mut recv = FrameReader::new(recv);
-        match timeout(ANSWER, recv.next::<Answer>()).await {
-            Ok(Ok(Some(Answer::Ready))) => Ok(Stream { send, recv: Box::new(recv) }),
-            Ok(Ok(Some(Answer::Refused(refusal)))) => Err(FetchError::Refused(refusal)),
-            Ok(Ok(None)) => Err(FetchError::Broken("the stream ended".into())),
-            Ok(Err(error)) => Err(error.into()),
+        let patience = if of == Use::Module { COMPILED } else { ANSWER };
+        let place = self.shared.opened.take(of).map_err(FetchError::Refused)?;
+        let asked = async {
+            let Stream { mut send, recv } = link.open(priority).await?;
+            frame::write(&mut send, open).await?;
+            let mut recv = FrameReader::new(recv);
+            match recv.next::<Answer>().await {
+                Ok(Some(Answer::Ready)) => Ok(Stream { send, recv: Box::new(recv) }),
+                Ok(Some(Answer::Refused(refusal))) => Err(FetchError::Refused(refusal)),
+                Ok(None) => Err(FetchError::Broken("the stream ended".into())),
+                Err(error) => Err(error.into()),
+            }
+        };
+        match timeout(patience, asked).await {
+            Ok(answered) => answered.map(|stream| place.hold(stream)),
             Err(_) => Err(FetchError::Broken("no answer came".into())),
         }
     }

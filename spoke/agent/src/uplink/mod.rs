@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
+use freewheel_link::budget::Budget;
 use freewheel_link::digest::SetDigest;
 use freewheel_link::generation::Generation;
 use freewheel_link::message::{DatagramV1, LogsV1, RefusalV1, SpokeToHub, TunnelV1};
@@ -52,10 +53,11 @@ pub struct Me {
     pub node: NodeStatusV1,
 }
 
-/// A connection between two pods, as bytes both ways.
-pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Duplex for T {}
+/// A connection between two pods, as bytes both ways. Dropping it ends it in order.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    /// Breaks it, so that the pod here does not take what broke off for whole.
+    fn reset(&mut self);
+}
 
 /// A log, as bytes until its end.
 pub type LogStream = Box<dyn AsyncRead + Send + Unpin>;
@@ -87,6 +89,8 @@ struct Shared {
     sessions: AtomicU64,
     /// Datagrams of pods that the link did not take.
     lost: AtomicU64,
+    /// Places of the streams that are opened here.
+    opened: Arc<Budget>,
 }
 
 impl Default for Shared {
@@ -98,6 +102,7 @@ impl Default for Shared {
             link,
             sessions: AtomicU64::new(0),
             lost: AtomicU64::new(0),
+            opened: Arc::default(),
         }
     }
 }

@@ -1,8 +1,12 @@
 //! What the hub opens: a log or a tunnel, each answered before its bytes flow.
+//!
+//! Guarantees: streams of one kind or realm keep no other out; what broke off on one side breaks on the other,
+//! and only what ended in order ends in order.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use freewheel_link::budget::{Budget, Use};
 use freewheel_link::frame::{self, FrameReader};
 use freewheel_link::message::{Answer, Open, RefusalV1};
 use freewheel_link::transport::{Priority, SendHalf, Stream};
@@ -18,7 +22,7 @@ const OPENER: Duration = Duration::from_secs(10);
 type Reader = FrameReader<Box<dyn AsyncRead + Send + Sync + Unpin>>;
 
 /// Serves one stream to its end.
-pub(super) async fn serve_stream(stream: Stream, serve: Arc<dyn Serve>) {
+pub(super) async fn serve_stream(stream: Stream, serve: Arc<dyn Serve>, budget: Arc<Budget>) {
     let mut send = stream.send;
     let mut recv = FrameReader::new(stream.recv);
     let opened = match timeout(OPENER, recv.next::<Open>()).await {
@@ -27,6 +31,17 @@ pub(super) async fn serve_stream(stream: Stream, serve: Arc<dyn Serve>) {
         Ok(Err(error)) => {
             debug!(%error, "a stream of the hub begins with something unknown");
             refuse(&mut send, RefusalV1::new("BadRequest", error.to_string())).await;
+            return;
+        }
+    };
+    let of = match &opened {
+        Open::Tunnel(request) => Use::Tunnel(request.realm.clone()),
+        _ => Use::Logs,
+    };
+    let _place = match budget.take(of) {
+        Ok(place) => place,
+        Err(full) => {
+            refuse(&mut send, full).await;
             return;
         }
     };
@@ -59,21 +74,27 @@ async fn send_log(mut send: Box<dyn SendHalf>, mut recv: Reader, mut log: super:
         return;
     }
     let mut nothing = tokio::io::sink();
-    tokio::select! {
+    let copied = tokio::select! {
         biased;
-        _ = copy(&mut log, &mut send) => {}
-        // The reader's half ends when it goes away.
-        _ = copy(&mut recv, &mut nothing) => {}
+        copied = copy(&mut log, &mut send) => copied,
+        // The reader's half ends when it goes away: there is nobody to tell.
+        _ = copy(&mut recv, &mut nothing) => return,
+    };
+    match copied {
+        Ok(_) => drop(send.shutdown().await),
+        // Without its end the stream is reset, and the reader hears that something is missing.
+        Err(error) => debug!(%error, "a log broke off"),
     }
-    let _ = send.shutdown().await;
 }
 
 async fn connect(mut send: Box<dyn SendHalf>, recv: Reader, mut pod: Box<dyn Duplex>) {
-    send.set_priority(Priority::Interactive);
+    send.set_priority(Priority::Tunnels);
     if frame::write(&mut send, &Answer::Ready).await.is_err() {
         return;
     }
     let mut stream = Stream { send, recv: Box::new(recv) };
-    // Either end may break off; the other one sees its stream end.
-    let _ = copy_bidirectional(&mut stream, &mut pod).await;
+    // Either end may break off: the stream's drop tells the other side, and the pod here is told.
+    if copy_bidirectional(&mut stream, &mut pod).await.is_err() {
+        pod.reset();
+    }
 }

@@ -44,6 +44,12 @@ impl Dial for Dials {
 
 struct Echo;
 
+impl Duplex for tokio::io::DuplexStream {
+    fn reset(&mut self) {
+        *self = tokio::io::duplex(1).0;
+    }
+}
+
 #[async_trait]
 impl Serve for Echo {
     async fn logs(&self, request: LogsV1) -> Result<LogStream, RefusalV1> {
@@ -149,7 +155,9 @@ async fn plans_reach_the_agent_and_answers_reach_the_hub() {
         base: Generation::NONE,
         to,
         snapshot: true,
+        part: 0,
         more: false,
+        cut: false,
         put: Vec::new(),
         remove: Vec::new(),
     };
@@ -232,9 +240,26 @@ async fn a_hub_that_was_there_a_moment_ago_is_looked_for_often_and_later_once_a_
         let within = Duration::from_secs(from)..Duration::from_secs(to);
         tries.windows(2).map(gap).filter(|(at, _)| within.contains(at)).map(|(_, gap)| gap).max()
     };
+    assert!(longest(0, 110) <= Some(Duration::from_secs(4)), "{tries:?}");
     assert!(longest(0, 580) <= Some(Duration::from_secs(16)), "{tries:?}");
     assert!(Some(Duration::from_secs(20)) < longest(700, 3600), "{tries:?}");
     assert!(longest(700, 3600) <= Some(Duration::from_secs(61)), "{tries:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_is_heard_no_more_is_told_so_and_left_before_it_is_called_ready_for_long() {
+    let (hub, spoke) = memory::pair();
+    let mut bench = start(vec![spoke.clone()]);
+    let _session = welcome(&hub).await;
+    assert!(matches!(input(&mut bench).await, Input::Connected(true)));
+    tokio::time::sleep(Duration::from_secs(65)).await;
+    assert!(bench.handle.is_up(), "it is heard");
+    let cut = Instant::now();
+    spoke.hear_nothing();
+    let closed = soon(hub.closed()).await.to_string();
+    assert!(closed.contains("nothing was heard"), "{closed}");
+    assert!(cut.elapsed() <= Duration::from_secs(30), "{:?}", cut.elapsed());
+    assert!(matches!(input(&mut bench).await, Input::Connected(false)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -283,6 +308,122 @@ async fn logs_and_tunnels_are_served_or_refused() {
     assert_eq!(&echo, b"ping");
     let (answer, ..) = open(Open::Session).await;
     assert!(matches!(answer, Answer::Refused(_)));
+}
+
+/// A pod whose connection is the given one, and a log that breaks.
+struct Broken(Mutex<Option<Told>>);
+
+struct Told {
+    io: tokio::io::DuplexStream,
+    reset: mpsc::UnboundedSender<()>,
+}
+
+impl AsyncRead for Told {
+    fn poll_read(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::pin::Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl tokio::io::AsyncWrite for Told {
+    fn poll_write(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        buf: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        std::pin::Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::pin::Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::pin::Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+impl Duplex for Told {
+    fn reset(&mut self) {
+        self.reset.send(()).unwrap();
+    }
+}
+
+#[async_trait]
+impl Serve for Broken {
+    async fn logs(&self, _request: LogsV1) -> Result<LogStream, RefusalV1> {
+        Ok(Box::new((&b"line"[..]).chain(Fails)))
+    }
+
+    async fn tunnel(&self, _request: TunnelV1) -> Result<Box<dyn Duplex>, RefusalV1> {
+        Ok(Box::new(self.0.lock().take().unwrap()))
+    }
+}
+
+/// Bytes that end with an error.
+struct Fails;
+
+impl AsyncRead for Fails {
+    fn poll_read(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        _: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Err(std::io::ErrorKind::Other.into()))
+    }
+}
+
+/// A stream that the hub has opened, answered, to what `serve` serves.
+async fn served(
+    serve: Broken,
+    open: Open,
+) -> (Box<dyn SendHalf>, Reader, (Arc<Memory>, Arc<Memory>)) {
+    let (hub, spoke) = memory::pair();
+    let mut stream = hub.open(Priority::Logs).await.unwrap();
+    frame::write(&mut stream.send, &open).await.unwrap();
+    let taken = spoke.accept().await.unwrap();
+    tokio::spawn(super::streams::serve_stream(taken, Arc::new(serve), Arc::default()));
+    let mut recv = FrameReader::new(stream.recv);
+    assert_eq!(soon(recv.next::<Answer>()).await.unwrap(), Some(Answer::Ready));
+    (stream.send, recv, (hub, spoke))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_broke_off_breaks_on_the_other_side_too() {
+    let reset =
+        |error: std::io::Error| assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    let (_send, mut recv, _links) =
+        served(Broken(Mutex::default()), Open::Logs(LogsV1::default())).await;
+    let mut text = String::new();
+    reset(soon(recv.read_to_string(&mut text)).await.unwrap_err());
+
+    let address = "10.64.0.2:80".parse().unwrap();
+    let tunnel =
+        || Open::Tunnel(TunnelV1 { realm: ClusterName::root(), from: address, to: address });
+    let (reset_seen, mut resets) = mpsc::unbounded_channel();
+    let (io, _pod) = tokio::io::duplex(64);
+    let told = Told { io, reset: reset_seen };
+    let (send, _recv, _links) = served(Broken(Mutex::new(Some(told))), tunnel()).await;
+    drop(send);
+    assert_eq!(soon(resets.recv()).await, Some(()), "the client broke off");
+
+    let (reset_seen, mut resets) = mpsc::unbounded_channel();
+    let (io, pod) = tokio::io::duplex(64);
+    let told = Told { io, reset: reset_seen };
+    let (mut send, mut recv, _links) = served(Broken(Mutex::new(Some(told))), tunnel()).await;
+    send.shutdown().await.unwrap();
+    drop(pod);
+    soon(recv.read_to_string(&mut text)).await.unwrap();
+    assert_eq!(soon(resets.recv()).await, None, "both have ended in order");
 }
 
 struct Kept {

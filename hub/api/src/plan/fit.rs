@@ -1,0 +1,125 @@
+//! A plan that is larger than a spoke can hold: what stays out of it, and what its user reads.
+//!
+//! Guarantees: what is left fits; a pod comes whole, with all of its configuration, or not at all; older pods
+//! stay before newer ones, so that a new pod takes no room from one that runs.
+
+use std::collections::BTreeMap;
+
+use freewheel_link::limits;
+use freewheel_link::names::ClusterName;
+use freewheel_link::plan::{Kind, PodV1, Record, RecordKey};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::config::{self, parse};
+use super::{Fault, Plan, Refused, Source, config_of};
+
+/// A pod of the plan, with the keys of all that it brings along.
+struct Member {
+    realm: ClusterName,
+    meta: ObjectMeta,
+    keys: Vec<RecordKey>,
+}
+
+/// Refuses a record that is too large for any plan.
+pub(super) fn check(
+    record: Record,
+    resource: &'static str,
+    meta: &ObjectMeta,
+) -> Result<Record, Refused> {
+    if record.weight() <= limits::RECORD {
+        return Ok(record);
+    }
+    let text = format!(
+        "it takes {} bytes on its way to a device, which takes at most {} of one object",
+        record.weight(),
+        limits::RECORD
+    );
+    Err(Fault { reason: "TooLarge", message: text }.of(&record.key.realm, resource, meta))
+}
+
+/// Leaves out what does not fit into `room` bytes: the largest Services beyond half of it, then the newest pods.
+pub(super) fn fit(plan: &mut Plan, spoke: &ClusterName, source: &dyn Source, room: usize) {
+    let weigh = |records: &BTreeMap<RecordKey, Record>| -> usize {
+        records.values().map(Record::weight).sum()
+    };
+    if weigh(&plan.records) <= room {
+        return;
+    }
+    leave_out_services(plan, room / 2);
+    let members = members(plan, spoke, source);
+    let mut of_pods = BTreeMap::new();
+    for key in members.iter().flat_map(|member| &member.keys) {
+        of_pods.extend(plan.records.remove_entry(key));
+    }
+    let mut left = room.saturating_sub(weigh(&plan.records));
+    for member in members {
+        let new = member.keys.iter().filter_map(|key| of_pods.get(key));
+        let weight: usize = new.map(Record::weight).sum();
+        if weight <= left {
+            left -= weight;
+            plan.records.extend(member.keys.iter().filter_map(|key| of_pods.remove_entry(key)));
+            continue;
+        }
+        let message = format!(
+            "the pod and its configuration take {weight} bytes, and of the {room} that a device holds \
+             {left} are left"
+        );
+        let fault = Fault { reason: "TooLarge", message };
+        plan.refused.push(fault.of(&member.realm, "pods", &member.meta));
+    }
+}
+
+/// The pods of the plan, older ones first.
+fn members(plan: &Plan, spoke: &ClusterName, source: &dyn Source) -> Vec<Member> {
+    let mut members = Vec::new();
+    for realm in [&ClusterName::root(), spoke] {
+        for found in source.pods(realm, spoke.as_str()) {
+            let Ok(Pod { metadata: meta, .. }) = parse::<Pod>(realm, "pods", &found) else {
+                continue;
+            };
+            let own = |kind| {
+                let key = meta.uid.clone().unwrap_or_default();
+                RecordKey { realm: realm.clone(), kind, key }
+            };
+            let Some(pod) = plan.records.get(&own(Kind::POD_V1)) else { continue };
+            let named = pod.body::<PodV1>().map(|pod| config_of(&pod)).unwrap_or_default();
+            let mut keys = vec![own(Kind::POD_V1), own(Kind::POD_STORAGE_V1)];
+            keys.extend(
+                named
+                    .iter()
+                    .map(|(kind, namespace, name)| config::key(realm, *kind, namespace, name)),
+            );
+            members.push(Member { realm: realm.clone(), meta, keys });
+        }
+    }
+    members.sort_by(|left, right| {
+        let age =
+            |member: &Member| (member.meta.creation_timestamp.clone(), member.meta.uid.clone());
+        age(left).cmp(&age(right))
+    });
+    members
+}
+
+fn leave_out_services(plan: &mut Plan, room: usize) {
+    let services = plan.records.iter().filter(|(key, _)| key.kind == Kind::SERVICE_V1);
+    let mut sizes: Vec<(usize, RecordKey)> =
+        services.map(|(key, record)| (record.weight(), key.clone())).collect();
+    sizes.sort();
+    let mut all: usize = sizes.iter().map(|(weight, _)| weight).sum();
+    while room < all {
+        let Some((weight, key)) = sizes.pop() else { return };
+        all -= weight;
+        plan.records.remove(&key);
+        let (namespace, name) = key.key.split_once('/').unwrap_or_default();
+        let meta = ObjectMeta {
+            namespace: Some(namespace.to_owned()),
+            name: Some(name.to_owned()),
+            ..ObjectMeta::default()
+        };
+        let message = format!(
+            "all Services together take more than the {room} bytes that a device holds of them, this one {weight}"
+        );
+        plan.refused.push(Fault { reason: "TooLarge", message }.of(&key.realm, "services", &meta));
+    }
+}

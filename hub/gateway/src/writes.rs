@@ -1,0 +1,127 @@
+//! What a session writes into the store: reports, what its spoke holds, whether it takes plans at all.
+//!
+//! Guarantees: a report is answered when it is durable; a store that cannot write makes it wait and ends nothing; a
+//! report that no store would take is dropped, so that the next one gets its turn.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use freewheel_link::generation::Generation;
+use freewheel_link::report::{Report, ReportStamp};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tracing::{debug, warn};
+
+use crate::session::{End, Talk, over};
+use crate::{events, records, reports};
+
+/// Reports that wait to be written; the spoke waits when there are more.
+pub(crate) const REPORTS: usize = 256;
+/// How often a write is tried while the store cannot.
+pub(crate) const AGAIN: Duration = Duration::from_secs(2);
+
+impl Talk<'_> {
+    /// Writes reports, many at a time, and answers when they are durable.
+    pub(crate) async fn write(
+        &self,
+        mut reports: mpsc::Receiver<(ReportStamp, Report)>,
+        own: Report,
+    ) -> Result<Infallible, End> {
+        self.taken_for_sure(&[own]).await;
+        let mut batch = Vec::new();
+        loop {
+            if reports.recv_many(&mut batch, REPORTS).await == 0 {
+                return Err(End::Closed(over(self.link).await));
+            }
+            let last = batch.iter().map(|(stamp, _)| *stamp).max();
+            // The newest of each thing says all that the older ones did, and an event that repeats is one.
+            let mut newest: BTreeMap<(String, u64), Report> = BTreeMap::new();
+            for (_, report) in batch.drain(..) {
+                let subject = match &report {
+                    Report::Pod(pod) => (pod.uid.clone(), 0),
+                    Report::PodGone { uid, .. } => (uid.clone(), 0),
+                    Report::Node(_) => (String::new(), 0),
+                    Report::Event(event) => (event.uid.clone(), events::mark(event)),
+                };
+                newest.insert(subject, report);
+            }
+            let newest: Vec<Report> = newest.into_values().collect();
+            self.taken_for_sure(&newest).await;
+            *self.taken.lock() = last;
+            self.news.notify_one();
+        }
+    }
+
+    /// Writes reports until the store has them. Its disk may be full for hours: pods' connections go on over
+    /// this link meanwhile.
+    async fn taken_for_sure(&self, reports: &[Report]) {
+        let mut left: Vec<&Report> = reports.iter().collect();
+        let mut failed_before = false;
+        loop {
+            // Written side by side, they share the store's group commit.
+            let writes = left.iter().map(|r| reports::take(self.inner, self.cluster, r));
+            let outcomes = futures::future::join_all(writes).await;
+            let mut failure = None;
+            let mut still = Vec::new();
+            for (report, outcome) in left.into_iter().zip(outcomes) {
+                match outcome {
+                    Ok(()) => {}
+                    Err(error) if matches!(error.code, 503 | 507) => {
+                        failure = Some(error);
+                        still.push(report);
+                    }
+                    // No second try would end otherwise, and the next report must not wait for it.
+                    Err(error) => {
+                        warn!(cluster = %self.cluster, %error, "a report cannot be written and is dropped");
+                    }
+                }
+            }
+            let Some(error) = failure else { return };
+            left = still;
+            if !std::mem::replace(&mut failed_before, true) {
+                warn!(cluster = %self.cluster, %error, "reports wait: the store cannot write");
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    pub(crate) fn note(&self, generation: Generation) {
+        *self.acked.lock() = Some(generation);
+        self.remembered.notify_one();
+    }
+
+    /// Writes what the spoke holds, and whether it takes plans at all.
+    pub(crate) async fn remember(&self) -> Result<Infallible, End> {
+        let store = self.inner.objects.store();
+        let mut told_late = false;
+        loop {
+            let acked = *self.acked.lock();
+            let late = self.state.lock().is_late();
+            let mut written = Ok(());
+            if let Some(generation) = acked {
+                written = records::write_acked(store, self.cluster, generation).await;
+            }
+            if written.is_ok() && late != told_late {
+                if late {
+                    warn!(cluster = %self.cluster, "the spoke is connected and takes no plan");
+                }
+                written = records::write_late(store, self.cluster, self.epoch, late).await;
+            }
+            match written {
+                Ok(()) => {
+                    told_late = late;
+                    self.acked.lock().take_if(|newest| Some(*newest) == acked);
+                    let more = self.acked.lock().is_some() || self.state.lock().is_late() != late;
+                    if !more {
+                        self.remembered.notified().await;
+                    }
+                }
+                Err(error) => {
+                    debug!(cluster = %self.cluster, %error, "cannot write what the spoke holds");
+                    sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! A hub whose folder was put back from a copy, and spokes that have seen what came after it.
+
+use crate::support::*;
+
+async fn holds_pod(session: &mut Session) -> PlanV1 {
+    let mut holder = Holder::default();
+    loop {
+        let plan = holder.plan(session).await;
+        holder.took(session, &plan).await;
+        if holder.set.iter().any(|record| record.key.kind == Kind::POD_V1) {
+            return plan;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_spoke_from_a_lost_future_proves_the_roll_back_and_does_what_the_hub_wants() {
+    let hub = Hub::new(true).await;
+    hub.listen().await;
+    for name in ["pi-7", "pi-8", "pi-9"] {
+        hub.create(PODS, "default", name, pod(name, name)).await;
+    }
+    let store = hub.objects.store();
+    let lost = store.snapshot().revision() + 5000;
+    let held = Generation { incarnation: 7, revision: lost };
+    let (_link, mut session, welcome) = hub.spoke_with("pi-7", held).await;
+    assert_ne!(welcome.incarnation, 7, "it is a life of its own");
+    let plan = holds_pod(&mut session).await;
+    assert!(plan.snapshot);
+    assert_eq!(plan.to.incarnation, welcome.incarnation);
+    assert!(lost < plan.to.revision, "revisions of the lost future are not used again");
+    let scope = |plural| Scope {
+        resource: freewheel_hub_api::object::Resource::new("", plural),
+        cluster: None,
+        namespace: None,
+    };
+    for seen in [lost - 4000, lost, lost + 1000] {
+        assert!(store.watch(vec![scope("pods")], seen).is_err(), "{seen} is of the lost future");
+    }
+    let events = store.snapshot().range(&scope("events"), None).collect::<Vec<_>>();
+    let told: Vec<Value> = events.iter().map(|event| event.object.value().unwrap()).collect();
+    let told = told.iter().find(|event| event["reason"] == "HubRolledBack").unwrap();
+    assert_eq!(told["involvedObject"]["name"], "pi-7");
+
+    // Another one of that future costs no third life, and one that lies gets what there is.
+    let liar = Generation { incarnation: welcome.incarnation, revision: u64::MAX };
+    for (name, held) in [("pi-8", held), ("pi-9", liar)] {
+        let (_link, mut session, again) = hub.spoke_with(name, held).await;
+        assert_eq!(again.incarnation, welcome.incarnation);
+        let plan = holds_pod(&mut session).await;
+        assert!(plan.snapshot && plan.to.revision < lost + (1 << 25));
+    }
+}

@@ -1,0 +1,90 @@
+//! A store that cannot write, and a spoke that takes nothing: the session stays, and nobody is called well.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::support::*;
+
+/// A store whose disk is full when it is told so.
+struct Fickle(MemoryStore, Arc<AtomicBool>);
+
+#[async_trait]
+impl Store for Fickle {
+    fn incarnation(&self) -> u64 {
+        self.0.incarnation()
+    }
+
+    fn skip_to(&self, beyond: Revision) {
+        self.0.skip_to(beyond);
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        if self.1.load(Ordering::Relaxed) {
+            return Err(CommitError::Unavailable("no space left on device".into()));
+        }
+        self.0.commit(txn).await
+    }
+
+    fn snapshot(&self) -> Arc<dyn Snapshot> {
+        self.0.snapshot()
+    }
+
+    fn snapshot_at(&self, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted> {
+        self.0.snapshot_at(revision)
+    }
+
+    fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {
+        self.0.watch(scopes, after)
+    }
+}
+
+fn session_of(hub: &Hub, name: &str) -> records::Session {
+    let name = ClusterName::try_from(name).unwrap();
+    records::session(&*hub.objects.store().snapshot(), &name).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_ends_no_session_and_reports_are_taken_when_there_is_room_again() {
+    let full = Arc::new(AtomicBool::new(false));
+    let store = Fickle(MemoryStore::with_incarnation(7), full.clone());
+    let hub = Hub::over(Arc::new(store), true, None).await;
+    hub.listen().await;
+    let (link, mut session) = hub.spoke("pi-7").await;
+    let mut holder = Holder::default();
+    holder.settle(&mut session).await;
+    full.store(true, Ordering::Relaxed);
+    let stamp = ReportStamp { boot_epoch: 1, sequence: 1 };
+    let mut changed = node();
+    changed.kernel = "7.0".into();
+    let report = SpokeToHub::Report { stamp, report: Report::Node(changed) };
+    frame::write(&mut session.0, &report).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(hub.gateway.connected().len(), 1, "it waits");
+    full.store(false, Ordering::Relaxed);
+    assert_eq!(heard(&mut session).await, HubToSpoke::ReportsTaken(stamp));
+
+    full.store(true, Ordering::Relaxed);
+    link.close(code::STOPPING, "the device stops");
+    eventually("its session has ended", || hub.gateway.connected().is_empty()).await;
+    assert!(session_of(&hub, "pi-7").connected, "that cannot be written yet");
+    full.store(false, Ordering::Relaxed);
+    eventually("it is written", || !session_of(&hub, "pi-7").connected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spoke_that_takes_no_plan_is_called_late_until_it_does() {
+    let hub = Hub::new(true).await;
+    hub.listen().await;
+    let (_link, mut session) = hub.spoke("pi-7").await;
+    let mut holder = Holder::default();
+    holder.settle(&mut session).await;
+    hub.create(PODS, "default", "web", pod("web", "pi-7")).await;
+    holder.plan(&mut session).await;
+    assert!(!session_of(&hub, "pi-7").late);
+    tokio::time::sleep(PLAN_TIMEOUT).await;
+    let again = holder.plan(&mut session).await;
+    assert!(again.snapshot);
+    eventually("it is late", || session_of(&hub, "pi-7").late).await;
+    assert!(session_of(&hub, "pi-7").connected);
+    holder.took(&mut session, &again).await;
+    eventually("it is late no more", || !session_of(&hub, "pi-7").late).await;
+}

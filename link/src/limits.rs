@@ -1,0 +1,107 @@
+//! How large things may be between the API and a device's flash: one table, so that no layer takes what the
+//! next one cannot carry.
+//!
+//! ```text
+//! API body ─▶ object ─▶ record ─cut─▶ parts, each in a frame ─▶ plan ─▶ ledger entry
+//!   3 MiB     1.5 MiB    8 MiB        256 KiB     1 MiB         32 MiB     64 MiB
+//! ```
+//!
+//! And how much a link carries at a time: streams by kind, and what may wait unread in them.
+//!
+//! Guarantees: whatever the API accepts becomes a record that the link carries, or a refusal that its user
+//! reads; no limit of this table is above what the layer behind it takes.
+
+use crate::plan::{Record, RecordKey};
+
+/// Body of a request to the API, as kube-apiserver has it.
+pub const API_BODY: usize = 3 << 20;
+/// One object in the hub's store, as etcd's default request limit.
+pub const API_OBJECT: usize = 1_572_864;
+/// All values of one ConfigMap or Secret.
+pub const API_DATA: usize = 1 << 20;
+/// One record of a plan. Pods and configuration follow from one object; a Service's endpoints add up: 8 MiB are
+/// some hundred thousand of them.
+pub const RECORD: usize = 8 << 20;
+/// What one message on the link takes before it is sent: heartbeats and logs get between.
+pub const PART: usize = 256 << 10;
+/// One message on the link.
+pub const FRAME: usize = 1 << 20;
+/// All records of a spoke together, and so everything that one plan puts. A device with 1 GiB holds this
+/// many times over.
+pub const PLAN: usize = 32 << 20;
+/// One entry of a spoke's ledger: a plan that puts all and removes as much.
+pub const LEDGER_ENTRY: usize = 64 << 20;
+
+/// Logs that a link carries at a time, each way.
+pub const LOGS: usize = 32;
+/// Modules that a link carries at a time.
+pub const MODULES: usize = 16;
+/// Connections between pods that a link carries at a time, each way.
+pub const TUNNELS: usize = 384;
+/// The most of them that one realm has: another one finds places.
+pub const TUNNELS_OF_REALM: usize = 320;
+/// Streams that a peer may have open: the session and all of the above. Quinn keeps a place for each of them,
+/// and up to 448 cost no more than 256.
+pub const STREAMS: usize = 440;
+/// What may wait unread in one stream.
+pub const STREAM_WINDOW: usize = 128 << 10;
+/// What may wait unread in all streams of a link, those of either side: none of them takes another's room, so
+/// a connection that nobody reads stops nobody but itself.
+pub const LINK_WINDOW: usize = 2 * STREAMS * STREAM_WINDOW;
+/// The same for a peer that has not proven who it is: it asks one thing.
+pub const STRANGER_WINDOW: usize = 128 << 10;
+/// Streams of a stranger.
+pub const STRANGER_STREAMS: usize = 4;
+/// Connections between spokes that one hub relays at a time. Each may make it hold two windows of unread bytes.
+pub const RELAYS: usize = 4096;
+
+/// What a record costs beside its key's text and its body: realm, kind, revision, needs and lengths.
+pub const RECORD_HEAD: usize = 100;
+
+const _: () = {
+    assert!(API_DATA < API_OBJECT && API_OBJECT < API_BODY);
+    // Numbers and digests beside an object's texts may make a record longer than its JSON, never twice.
+    assert!(2 * API_OBJECT <= RECORD);
+    assert!(2 * RECORD <= PLAN);
+    assert!(2 * PART <= FRAME);
+    assert!(2 * PLAN <= LEDGER_ENTRY);
+    assert!(1 + LOGS + MODULES + TUNNELS <= STREAMS);
+    assert!(TUNNELS_OF_REALM < TUNNELS);
+    assert!(LINK_WINDOW <= u32::MAX as usize);
+};
+
+impl RecordKey {
+    /// What it counts for in a plan: at least its bytes on the wire and in the ledger.
+    #[must_use]
+    pub const fn weight(&self) -> usize {
+        RECORD_HEAD + self.key.len()
+    }
+}
+
+impl Record {
+    /// What it counts for in a plan: at least its bytes on the wire and in the ledger.
+    #[must_use]
+    pub const fn weight(&self) -> usize {
+        self.key.weight() + self.body.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::ClusterName;
+    use crate::plan::Kind;
+
+    #[test]
+    fn a_record_weighs_at_least_what_it_takes_on_the_wire() {
+        let realm = ClusterName::try_from("r".repeat(63).as_str()).unwrap();
+        for (key, body) in [(1, 0), (36, 200), (253, 70_000), (600, API_OBJECT)] {
+            let key =
+                RecordKey { realm: realm.clone(), kind: Kind(u16::MAX), key: "k".repeat(key) };
+            let of = |bytes: Vec<u8>| bytes.len();
+            assert!(of(postcard::to_stdvec(&key).unwrap()) <= key.weight());
+            let record = Record { key, revision: u64::MAX, needs: u64::MAX, body: vec![1; body] };
+            assert!(of(postcard::to_stdvec(&record).unwrap()) <= record.weight());
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Streams beside each other on one link: what nobody reads stops nobody else, and what broke off says so.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
+mod fleet;
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use freewheel_link::limits;
+use freewheel_link::quic::Quic;
+use freewheel_link::transport::{Priority, Stream, Transport as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+
+use fleet::{ANYWHERE, Fleet, connected};
+
+/// Far more than a test takes; a stream that is stuck would wait for ever.
+const STUCK: Duration = Duration::from_secs(60);
+
+/// A stream from one end, with what the other end has of it.
+async fn stream(from: &Quic, to: &Quic, priority: Priority) -> (Stream, Stream) {
+    let mut near = from.open(priority).await.unwrap();
+    near.write_all(b"!").await.unwrap();
+    let mut far = to.accept().await.unwrap();
+    assert_eq!(far.read_u8().await.unwrap(), b'!');
+    (near, far)
+}
+
+/// Writes until the other end, which reads nothing, takes no more; how much that was.
+async fn fill(stream: &mut Stream) -> usize {
+    let (piece, mut written) = (vec![7; 16 << 10], 0);
+    while let Ok(count) = timeout(Duration::from_millis(50), stream.write(&piece)).await {
+        written += count.unwrap();
+    }
+    written
+}
+
+#[tokio::test]
+async fn connections_that_nobody_reads_leave_the_session_its_room() {
+    let fleet = Fleet::new();
+    let hub = fleet.hub(ANYWHERE, b"secret");
+    let (_endpoint, spoke, hub) = connected(&fleet, &hub).await;
+    hub.admit();
+    let mut unread = Vec::new();
+    for _ in 0..24 {
+        for (from, to) in [(&spoke, &hub), (&hub, &spoke)] {
+            let (mut near, far) = stream(from, to, Priority::Tunnels).await;
+            assert!(fill(&mut near).await <= limits::STREAM_WINDOW);
+            unread.push((near, far));
+        }
+    }
+    let (session, far) = stream(&spoke, &hub, Priority::Session).await;
+    for (mut from, mut to) in [(session.send, far.recv), (far.send, session.recv)] {
+        let sent = vec![9; 2 << 20];
+        let mut came = vec![0; sent.len()];
+        let carried = async { tokio::try_join!(from.write_all(&sent), to.read_exact(&mut came)) };
+        timeout(STUCK, carried).await.unwrap().unwrap();
+        assert_eq!(came, sent);
+        from.shutdown().await.unwrap();
+    }
+    drop(unread);
+}
+
+#[tokio::test]
+async fn who_has_proven_nothing_makes_the_hub_hold_little() {
+    let fleet = Fleet::new();
+    let hub = fleet.hub(ANYWHERE, b"secret");
+    let (_endpoint, stranger, hub) = connected(&fleet, &hub).await;
+    let mut held = Vec::new();
+    for _ in 0..limits::STRANGER_STREAMS {
+        held.push(stream(&stranger, &hub, Priority::Tunnels).await);
+    }
+    let mut bytes = 0;
+    for (near, _) in &mut held {
+        bytes += fill(near).await;
+    }
+    assert!(bytes <= limits::STRANGER_WINDOW, "{bytes}");
+    let more = timeout(Duration::from_millis(100), stranger.open(Priority::Tunnels)).await;
+    assert!(more.is_err(), "there is no place for another stream");
+    hub.admit();
+    let more = timeout(STUCK, stranger.open(Priority::Tunnels)).await;
+    assert!(more.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn a_stream_that_is_dropped_before_its_end_is_reset() {
+    let fleet = Fleet::new();
+    let hub = fleet.hub(ANYWHERE, b"secret");
+    let (_endpoint, spoke, hub) = connected(&fleet, &hub).await;
+    let (mut near, mut far) = stream(&spoke, &hub, Priority::Tunnels).await;
+    near.write_all(b"half of").await.unwrap();
+    drop(near);
+    let mut text = String::new();
+    let broken = timeout(STUCK, far.read_to_string(&mut text)).await.unwrap();
+    assert_eq!(broken.unwrap_err().kind(), ErrorKind::ConnectionReset);
+
+    let (mut near, mut far) = stream(&spoke, &hub, Priority::Tunnels).await;
+    near.write_all(b"all of it").await.unwrap();
+    near.shutdown().await.unwrap();
+    drop(near);
+    let mut text = String::new();
+    timeout(STUCK, far.read_to_string(&mut text)).await.unwrap().unwrap();
+    assert_eq!(text, "all of it");
+}
