@@ -19,7 +19,7 @@ pub struct Cli {
 pub enum Verb {
     /// Run the hub; the first start makes its CA and DIR/admin.kubeconfig
     Serve(ServeOptions),
-    /// Tokens with which spokes join
+    /// Tokens with which spokes join, and logins for tools that push and pull modules
     Token {
         #[command(subcommand)]
         verb: TokenVerb,
@@ -33,6 +33,12 @@ pub enum Verb {
     },
     /// Push a Wasm component into the hub's registry
     Push(PushOptions),
+    /// List what is in the hub's registry
+    Images(ImagesOptions),
+    /// Show what a name in the hub's registry stands for
+    Inspect(ImageOptions),
+    /// Remove a tag from the hub's registry, or by digest an image with all its tags
+    Rm(ImageOptions),
     /// Compile one module in this process; the hub starts this itself
     #[command(hide = true)]
     CompileModule {
@@ -76,7 +82,7 @@ pub enum StoreKind {
 /// `hub token …`
 #[derive(Subcommand)]
 pub enum TokenVerb {
-    /// Make a token and print the line that a device runs to join
+    /// Make a token and print the line that a device runs to join, or that logs a tool in
     Create(TokenOptions),
 }
 
@@ -87,8 +93,11 @@ pub struct TokenOptions {
     #[arg(long, default_value = "24h", value_parser = duration)]
     pub ttl: Duration,
     /// Accept every spoke that joins with it, without `hub accept`
-    #[arg(long)]
+    #[arg(long, conflicts_with = "registry")]
     pub accept: bool,
+    /// Make a login to the hub's registry instead, for docker, oras, wkg and the like
+    #[arg(long)]
+    pub registry: bool,
     /// Else $KUBECONFIG
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,
@@ -123,12 +132,30 @@ pub struct KubeconfigOptions {
     pub kubeconfig: Option<PathBuf>,
 }
 
+/// `hub images`
+#[derive(Args)]
+pub struct ImagesOptions {
+    /// Else $KUBECONFIG
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// `hub inspect`, `hub rm`
+#[derive(Args)]
+pub struct ImageOptions {
+    /// NAME, NAME:TAG or NAME@DIGEST
+    pub name: String,
+    /// Else $KUBECONFIG
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+}
+
 /// `hub push`
 #[derive(Args)]
 pub struct PushOptions {
     /// A Wasm component
     pub file: PathBuf,
-    /// NAME or NAME:TAG, as pods will write it in `image:`
+    /// NAME or NAME:TAG, as pods will write it in `image:`; the hub's own HOST:PORT/ before it is fine
     pub name: String,
     /// Else $KUBECONFIG
     #[arg(long)]

@@ -101,6 +101,18 @@ impl Client {
         self
     }
 
+    /// Whether this is where it connects to, as a tool writes a registry.
+    pub fn is_at(&self, registry: &str) -> bool {
+        let own = self.host.to_ascii_lowercase();
+        let registry = registry.to_ascii_lowercase();
+        registry == own || registry == self.registry()
+    }
+
+    /// The hub's registry, as tools write it.
+    pub fn registry(&self) -> String {
+        format!("{}:{}", self.host.to_ascii_lowercase(), self.port)
+    }
+
     /// The kubeconfig in use.
     pub fn access(&self) -> &Access {
         &self.access

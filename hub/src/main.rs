@@ -4,6 +4,7 @@ mod accept;
 mod cli;
 mod client;
 mod get;
+mod images;
 mod kubeconfig;
 mod pki;
 mod push;
@@ -65,6 +66,9 @@ fn run(verb: Verb) -> Result<(), Box<dyn Error>> {
         Verb::Accept(options) => client(accept::run(options)),
         Verb::Get { verb: cli::GetVerb::Kubeconfig(options) } => client(get::kubeconfig(options)),
         Verb::Push(options) => client(push::run(options)),
+        Verb::Images(options) => client(images::list(options)),
+        Verb::Inspect(options) => client(images::inspect(options)),
+        Verb::Rm(options) => client(images::remove(options)),
     }
 }
 

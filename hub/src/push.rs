@@ -54,14 +54,16 @@ pub enum PushError {
 /// When the file, the name or the hub is not right.
 pub async fn run(options: PushOptions) -> Result<(), PushError> {
     let reference: Reference = options.name.parse()?;
-    if reference.host.is_some() {
+    let client = Client::new(options.kubeconfig.as_deref())?.at_root();
+    if reference.host.as_ref().is_some_and(|host| !client.is_at(host)) {
         return Err(PushError::Foreign(options.name));
     }
     if reference.digest.is_some() {
         return Err(PushError::Digest(options.name));
     }
+    // `oras pull` writes a file when it knows a name for it.
+    let title = options.file.file_name().map(|name| name.to_string_lossy().into_owned());
     let bytes = read(options.file)?;
-    let client = Client::new(options.kubeconfig.as_deref())?;
     let (repository, tag) = (reference.repository, reference.tag);
     let config = Bytes::from_static(br#"{"architecture":"wasm","os":"wasip2","layerDigests":[]}"#);
     let size = bytes.len();
@@ -72,7 +74,10 @@ pub async fn run(options: PushOptions) -> Result<(), PushError> {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": {"mediaType": "application/vnd.wasm.config.v0+json", "digest": config.to_string(), "size": config_size},
-        "layers": [{"mediaType": "application/wasm", "digest": component.to_string(), "size": size}],
+        "layers": [{
+            "mediaType": "application/wasm", "digest": component.to_string(), "size": size,
+            "annotations": {"org.opencontainers.image.title": title.unwrap_or_default()},
+        }],
     });
     let path = format!("/v2/{repository}/manifests/{tag}");
     let kind = "application/vnd.oci.image.manifest.v1+json";

@@ -8,6 +8,7 @@ mod announce;
 mod disk;
 mod files;
 mod http_v2;
+mod login;
 mod names;
 mod parts;
 mod signer;
@@ -41,6 +42,7 @@ use crate::cli::ServeOptions;
 use crate::kubeconfig;
 use crate::pki::{Identity, Pki, PkiError, certificates, write};
 use disk::{Disk, Watched};
+pub use login::secret as registry_login;
 use names::Names;
 use parts::{Parts, Signs, together};
 use signer::Signer;
@@ -130,6 +132,7 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let fleet_root = root.public();
     let compiler = compile::this_program().map_err(unusable)?;
     let modules = Modules::open(Options { dir: data.join("modules"), compiler, root })?;
+    modules.known_as(names.registries(options.listen.port()));
     let hub = Hub { objects: Objects::new(store), disk, pki, modules, fleet_root, names };
     hub.serve(&options).await
 }
@@ -194,7 +197,7 @@ impl Hub {
         let server = Server {
             objects: self.objects.clone(),
             streams: gateway.streams(),
-            extra: Some(http_v2::handler(self.modules.clone())),
+            extra: Some(http_v2::handler(self.modules.clone(), self.objects.clone())),
             checks: self.checks(&signs, &stop),
         };
         let limits = Limits { drain: DRAIN, ..Limits::default() }.within(files::raise());

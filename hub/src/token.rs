@@ -1,4 +1,5 @@
-//! `hub token create`: a bootstrap token (Kubernetes' format and Secret type) and the line to paste.
+//! `hub token create`: a bootstrap token (Kubernetes' format and Secret type) and the line to paste; with
+//! `--registry` a login to the hub's registry.
 
 use std::net::IpAddr;
 
@@ -24,6 +25,9 @@ const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 /// When the hub cannot be reached or refuses.
 pub async fn create(options: TokenOptions) -> Result<(), ClientError> {
     let client = Client::new(options.kubeconfig.as_deref())?;
+    if options.registry {
+        return login(client.at_root(), &options).await;
+    }
     let info = client.get(&format!("/api/v1/namespaces/kube-public/configmaps/{HUB_INFO}")).await?;
     let link = info["data"]["link"].as_str().unwrap_or_default().to_owned();
     let ca = certificates(
@@ -53,6 +57,21 @@ pub async fn create(options: TokenOptions) -> Result<(), ClientError> {
     Ok(())
 }
 
+/// Makes a login and prints the line that gives it to a tool.
+async fn login(client: Client, options: &TokenOptions) -> Result<(), ClientError> {
+    let (name, password) = (letters(6)?, letters(24)?);
+    let secret = crate::serve::registry_login(&name, &password, &expiration(options));
+    let path = "/api/v1/namespaces/kube-system/secrets";
+    client.json(Method::POST, path, "application/json", &secret).await?;
+    println!("docker login {} --username {name} --password {password}", client.registry());
+    eprintln!(
+        "hub: oras, wkg, wash and docker take the same name and password; they have to trust the hub's \
+         CA: `kubectl config view --raw -o jsonpath='{{.clusters[0].cluster.certificate-authority-data}}' \
+         | base64 -d > ca.crt`"
+    );
+    Ok(())
+}
+
 /// What to say about a link that leads every device to itself. Not a part of the line to paste.
 fn only_here(link: &str) -> Option<String> {
     let (host, _) = link.rsplit_once(':')?;
@@ -73,11 +92,15 @@ fn unreadable_ca() -> ClientError {
     ClientError::Answer("the kubeconfig's CA is no certificate".into())
 }
 
-fn body(id: &str, secret: &str, options: &TokenOptions) -> Value {
-    let expiration = jiff::Timestamp::now()
+/// When the token ends.
+fn expiration(options: &TokenOptions) -> String {
+    let end = jiff::Timestamp::now()
         .saturating_add(jiff::SignedDuration::try_from(options.ttl).unwrap_or_default());
-    let expiration =
-        expiration.map(|at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).unwrap_or_default();
+    end.map(|at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).unwrap_or_default()
+}
+
+fn body(id: &str, secret: &str, options: &TokenOptions) -> Value {
+    let expiration = expiration(options);
     let encode = |text: &str| json!(STANDARD.encode(text));
     let mut data = json!({
         "token-id": encode(id),

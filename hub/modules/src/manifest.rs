@@ -40,7 +40,13 @@ pub(crate) enum BadManifest {
     #[error("a manifest has {MAX_LAYERS} layers at most")]
     TooManyLayers,
     #[error(
-        "a module's manifest has exactly one layer of the type application/wasm; this one has {0}"
+        "it has no layer that is a module (its layers: {0}); give the file its type when you push it, as in \
+         `oras push HOST/NAME:TAG FILE.wasm:application/wasm`, or use `hub push FILE.wasm NAME:TAG`"
+    )]
+    NoModule(String),
+    #[error(
+        "{0} of its layers are modules, and a pod's image has one: push each under a name of its own, as in \
+         `oras push HOST/NAME:TAG FILE.wasm:application/wasm`"
     )]
     Modules(usize),
     #[error(transparent)]
@@ -66,8 +72,17 @@ impl ImageManifest {
             .collect();
         match modules.as_slice() {
             [module] => Ok(module.digest.parse()?),
-            other => Err(BadManifest::Modules(other.len())),
+            [] => Err(BadManifest::NoModule(self.types())),
+            several => Err(BadManifest::Modules(several.len())),
         }
+    }
+
+    /// What the layers say that they are: a few of them, in few words.
+    fn types(&self) -> String {
+        let cut = |layer: &Descriptor| layer.media_type.chars().take(100).collect::<String>();
+        let mut types: Vec<String> = self.layers.iter().take(3).map(cut).collect();
+        types.dedup();
+        if types.is_empty() { "none".to_owned() } else { types.join(", ") }
     }
 
     /// The blobs that must be here, once each.
@@ -105,8 +120,13 @@ mod tests {
         let two = r#"{"mediaType":"application/wasm","digest":"x"}"#;
         let cases = [
             ("7", "no image manifest"),
-            ("{}", "this one has 0"),
-            (&format!(r#"{{"layers":[{two},{two}]}}"#), "this one has 2"),
+            ("{}", "(its layers: none)"),
+            (
+                r#"{"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"x"}]}"#,
+                "(its layers: application/vnd.oci.image.layer.v1.tar); give the file its type when you push it, \
+                 as in `oras push HOST/NAME:TAG FILE.wasm:application/wasm`",
+            ),
+            (&format!(r#"{{"layers":[{two},{two}]}}"#), "2 of its layers are modules"),
             (&format!(r#"{{"layers":[{two}]}}"#), "not a digest"),
         ];
         for (text, part) in cases {

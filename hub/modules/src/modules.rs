@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -74,6 +74,8 @@ pub(crate) struct Inner {
     compiler: PathBuf,
     root: FleetRoot,
     signer: Mutex<Arc<Signer>>,
+    /// What this registry is called by those who write its host.
+    hosts: OnceLock<BTreeSet<String>>,
     changed: watch::Sender<u64>,
     profiles: Mutex<BTreeSet<String>>,
     /// What cannot be compiled stays so until this hub's compiler changes.
@@ -104,12 +106,20 @@ impl Modules {
             compiler,
             signer: Mutex::new(Arc::new(Signer::new(&root, unix_now())?)),
             root,
+            hosts: OnceLock::new(),
             changed: watch::Sender::new(0),
             profiles: Mutex::default(),
             refused: Mutex::default(),
             turn: Semaphore::new(1),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// These hosts before a `/` in an `image:` mean this registry.
+    pub fn known_as(&self, hosts: impl IntoIterator<Item = String>) {
+        let hosts = hosts.into_iter().map(|host| host.to_ascii_lowercase());
+        // Who tells twice means the same: a hub's names are its own for its whole life.
+        let _ = self.inner.hosts.set(hosts.collect());
     }
 
     /// Gives back what nobody uses any more: now, and every hour until `stop`.
@@ -233,6 +243,10 @@ impl Inner {
         signer.clone()
     }
 
+    fn is_own(&self, host: &str) -> bool {
+        self.hosts.get().is_some_and(|own| own.contains(&host.to_ascii_lowercase()))
+    }
+
     /// Refusals of components that are not here any more.
     pub(crate) fn forget_refusals(&self) {
         self.refused.lock().retain(|(component, _), _| self.blobs.size(component).is_some());
@@ -245,7 +259,7 @@ impl Images for Modules {
         let problem = |reason, message: String| ImageProblem { reason, message };
         let parsed: Reference =
             reference.parse().map_err(|e| problem("InvalidImageName", format!("{e}")))?;
-        if let Some(host) = &parsed.host {
+        if let Some(host) = parsed.host.as_ref().filter(|host| !self.inner.is_own(host)) {
             return Err(problem(
                 "ErrImagePull",
                 format!(

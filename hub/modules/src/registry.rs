@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! GET    /v2/
+//! GET                           /v2/_catalog                  manifests
 //! HEAD   GET    DELETE          /v2/NAME/blobs/DIGEST         content: whole or a range, from the disk
 //! POST                          /v2/NAME/blobs/uploads/       uploads: also in one request, or by mount
 //! GET    PATCH  PUT    DELETE   /v2/NAME/blobs/uploads/ID     uploads
@@ -46,6 +47,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin> Upload for B {
 /// What a path asks for.
 enum Route<'a> {
     Root,
+    Catalog,
     Tags(&'a str),
     Manifest(&'a str, &'a str),
     Blob(&'a str),
@@ -58,6 +60,9 @@ impl<'a> Route<'a> {
         let rest = path.strip_prefix("/v2/")?;
         if rest.is_empty() {
             return Some(Self::Root);
+        }
+        if rest == "_catalog" {
+            return Some(Self::Catalog);
         }
         let named = |name: &'a str| is_repository(name).then_some(name);
         if let Some(name) = rest.strip_suffix("/tags/list") {
@@ -108,6 +113,7 @@ impl Modules {
         let read = head.method == Method::GET || head.method == Method::HEAD;
         match (route, &head.method) {
             (Route::Root, _) if read => Ok(answer(StatusCode::OK, Bytes::from_static(b"{}"))),
+            (Route::Catalog, _) if read => Ok(self.catalog(head.uri.query())),
             (Route::Tags(name), _) if read => self.tags(name, head.uri.query()),
             (Route::Manifest(name, reference), _) if read => {
                 self.get_manifest(head, name, reference).await
@@ -156,11 +162,12 @@ impl Modules {
     }
 }
 
-/// The value of a query's parameter, its percent signs resolved as far as digests have any.
+/// The value of a query's parameter, its percent signs resolved as far as digests and names have any.
 fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
     let value = pairs.into_iter().find_map(|(key, value)| (key == name).then_some(value))?;
-    Some(value.replace("%3A", ":").replace("%3a", ":"))
+    let value = value.replace("%3A", ":").replace("%3a", ":");
+    Some(value.replace("%2F", "/").replace("%2f", "/"))
 }
 
 fn answer(status: StatusCode, body: Bytes) -> Response<RegistryBody> {

@@ -150,6 +150,11 @@ impl Tags {
         self.book.read().repositories.get(repository)?.get(name).cloned()
     }
 
+    /// Names of all repositories, sorted.
+    pub(crate) fn repositories(&self) -> Vec<String> {
+        self.book().repositories.keys().cloned().collect()
+    }
+
     /// Tags of a repository, sorted; `None` when there is no such repository.
     pub(crate) fn list(&self, repository: &str) -> Option<Vec<String>> {
         let book = self.book();

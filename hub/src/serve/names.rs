@@ -42,6 +42,13 @@ impl Names {
         info!(api = self.api, link = self.link, "hub is ready");
     }
 
+    /// What the hub's own registry is called in an `image:`: each of its names, with and without the port.
+    pub(super) fn registries(&self, port: u16) -> Vec<String> {
+        let addresses = self.addresses.iter().map(|address| in_url(&address.to_string()));
+        let names = self.dns.iter().cloned().chain(addresses);
+        names.flat_map(|name| [format!("{name}:{port}"), name]).collect()
+    }
+
     /// `outward` is this machine's address towards others, where it has one.
     fn with(options: &ServeOptions, outward: Option<IpAddr>) -> Result<Self, ServeError> {
         let kubernetes = [
@@ -169,6 +176,10 @@ mod tests {
         let here = names("127.0.0.1:6443", "127.0.0.1:6444", None, Some("10.1.2.3"));
         assert_eq!((&*here.api, &*here.link), ("https://127.0.0.1:6443", "127.0.0.1:6444"));
         assert_eq!(here.doubt, None);
+        let registries = here.registries(6443);
+        for name in ["127.0.0.1:6443", "localhost:6443", "127.0.0.1"] {
+            assert!(registries.contains(&name.to_owned()), "{registries:?}");
+        }
         let split = names("127.0.0.1:6443", "0.0.0.0:6444", None, Some("10.1.2.3"));
         assert_eq!((&*split.api, &*split.link), ("https://127.0.0.1:6443", "10.1.2.3:6444"));
         let v6 = names("[fd00::1]:6443", "[fd00::1]:6444", None, None);

@@ -30,20 +30,18 @@ impl Modules {
             let text = format!("there is no repository {name}");
             refuse(StatusCode::NOT_FOUND, "NAME_UNKNOWN", text)
         })?;
-        if let Some(last) = parameter(query, "last") {
-            tags.retain(|tag| last < *tag);
-        }
-        let most = parameter(query, "n").and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
-        let more = most < tags.len();
-        tags.truncate(most);
+        let more = page(&mut tags, query);
         let body = json!({"name": name, "tags": tags}).to_string();
-        let mut response = answer(StatusCode::OK, body.into());
-        set(&mut response, header::CONTENT_TYPE, "application/json");
-        if let Some(last) = tags.last().filter(|_| more) {
-            let next = format!("</v2/{name}/tags/list?n={most}&last={last}>; rel=\"next\"");
-            set(&mut response, header::LINK, &next);
-        }
-        Ok(response)
+        let path = format!("/v2/{name}/tags/list");
+        Ok(listed(body, more.as_ref().map(|more| more.link(&path))))
+    }
+
+    /// Repositories in order, in the same pages.
+    pub(super) fn catalog(&self, query: Option<&str>) -> Response<RegistryBody> {
+        let mut names = self.inner.tags.repositories();
+        let more = page(&mut names, query);
+        let body = json!({"repositories": names}).to_string();
+        listed(body, more.as_ref().map(|more| more.link("/v2/_catalog")))
     }
 
     pub(super) async fn get_manifest(
@@ -112,6 +110,39 @@ impl Modules {
         self.pushed(component.await?);
         Ok(created(&format!("/v2/{name}/manifests/{digest}"), &digest))
     }
+}
+
+/// Where a list in pages goes on.
+struct More {
+    most: usize,
+    last: String,
+}
+
+impl More {
+    fn link(&self, path: &str) -> String {
+        format!("<{path}?n={}&last={}>; rel=\"next\"", self.most, self.last)
+    }
+}
+
+/// Leaves of a sorted list what comes after `last=`, and `n=` of it at most.
+fn page(names: &mut Vec<String>, query: Option<&str>) -> Option<More> {
+    if let Some(last) = parameter(query, "last") {
+        names.retain(|name| last < *name);
+    }
+    let most = parameter(query, "n").and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
+    let more = most < names.len();
+    names.truncate(most);
+    let last = names.last().filter(|_| more)?.clone();
+    Some(More { most, last })
+}
+
+fn listed(body: String, next: Option<String>) -> Response<RegistryBody> {
+    let mut response = answer(StatusCode::OK, body.into());
+    set(&mut response, header::CONTENT_TYPE, "application/json");
+    if let Some(next) = next {
+        set(&mut response, header::LINK, &next);
+    }
+    response
 }
 
 /// Takes a manifest over a module that is here, whole and able to run. Blocking.

@@ -157,6 +157,42 @@ async fn what_was_pushed_is_resolved_and_read_back() {
 }
 
 #[tokio::test]
+async fn the_catalog_comes_in_pages() {
+    let dir = tempfile::tempdir().unwrap();
+    let modules = modules(dir.path());
+    let empty = call(&modules, Method::GET, "/v2/_catalog", "").await;
+    assert_eq!((empty.status, &empty.body[..]), (StatusCode::OK, &br#"{"repositories":[]}"#[..]));
+    let component = upload(&modules, "b", &module("b")).await;
+    for name in ["b", "team/a", "c"] {
+        tag(&modules, name, "v1", component).await;
+    }
+    let first = call(&modules, Method::GET, "/v2/_catalog?n=2", "").await;
+    assert_eq!(&first.body[..], br#"{"repositories":["b","c"]}"#);
+    assert_eq!(first.header("link"), "</v2/_catalog?n=2&last=c>; rel=\"next\"");
+    let rest = call(&modules, Method::GET, "/v2/_catalog?n=2&last=c", "").await;
+    assert_eq!(&rest.body[..], br#"{"repositories":["team/a"]}"#);
+    assert!(!rest.headers.contains_key("link"));
+    let none = call(&modules, Method::GET, "/v2/_catalog?last=team%2Fa", "").await;
+    assert_eq!(&none.body[..], br#"{"repositories":[]}"#);
+}
+
+#[tokio::test]
+async fn the_hubs_own_names_before_an_image_are_its_own_registry() {
+    let dir = tempfile::tempdir().unwrap();
+    let modules = modules(dir.path());
+    modules.known_as(["Hub.example.com:6443", "hub.example.com"].map(str::to_owned));
+    let pushed = push(&modules, "team/hello", "v1", module("hello")).await;
+    for host in ["hub.example.com:6443", "HUB.example.com", "hub.example.com"] {
+        let image = format!("{host}/team/hello:v1");
+        assert_eq!(modules.resolve(&image).unwrap(), pushed.component, "{image}");
+    }
+    for host in ["hub.example.com:5000", "example.com"] {
+        let problem = modules.resolve(&format!("{host}/team/hello:v1")).unwrap_err();
+        assert!(problem.message.contains("own registry only"), "{}", problem.message);
+    }
+}
+
+#[tokio::test]
 async fn an_upload_in_chunks_is_checked_against_its_digest() {
     let dir = tempfile::tempdir().unwrap();
     let modules = modules(dir.path());

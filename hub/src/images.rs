@@ -1,0 +1,193 @@
+//! `hub images`, `hub inspect`, `hub rm`: what is in the registry, by the paths that every tool uses.
+
+use std::io::{self, Write as _};
+
+use bytes::Bytes;
+use freewheel_hub_modules::reference::{BadReference, Reference};
+use freewheel_link::digest::Digest;
+use http::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::cli::{ImageOptions, ImagesOptions};
+use crate::client::{Client, ClientError};
+
+/// Names that are asked for at a time.
+const PAGE: usize = 500;
+
+/// Why nothing is shown or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The name.
+    #[error(transparent)]
+    Name(#[from] BadReference),
+    /// Another registry's.
+    #[error("{0:?} is in another registry; this is about the hub's own")]
+    Foreign(String),
+    /// Not there.
+    #[error("there is no {0} in the hub's registry; `hub images` lists what there is")]
+    None(String),
+    /// The hub.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The terminal.
+    #[error("cannot print")]
+    Print(#[from] io::Error),
+}
+
+/// What a name stands for.
+struct Found {
+    digest: Digest,
+    module: String,
+    size: u64,
+    title: String,
+}
+
+/// Prints everything that has a tag.
+///
+/// # Errors
+/// When the hub cannot be reached or refuses.
+pub async fn list(options: ImagesOptions) -> Result<(), ImageError> {
+    let client = Client::new(options.kubeconfig.as_deref())?.at_root();
+    let mut rows = vec![["NAME", "TAG", "DIGEST", "SIZE"].map(str::to_owned)];
+    for name in names(&client, "/v2/_catalog", "repositories").await? {
+        for tag in names(&client, &format!("/v2/{name}/tags/list"), "tags").await? {
+            // One that was removed meanwhile is not there any more.
+            if let Some(found) = find(&client, &name, &tag).await? {
+                let digest = found.digest.to_string();
+                rows.push([name.clone(), tag, digest, size(found.size)]);
+            }
+        }
+    }
+    Ok(print(&rows)?)
+}
+
+/// Prints what is known of one.
+///
+/// # Errors
+/// When there is none, or the hub refuses.
+pub async fn inspect(options: ImageOptions) -> Result<(), ImageError> {
+    let client = Client::new(options.kubeconfig.as_deref())?.at_root();
+    let (name, reference) = own(&options.name, &client)?;
+    let missing = || ImageError::None(options.name.clone());
+    let found = find(&client, &name, &reference).await?.ok_or_else(missing)?;
+    let mut tags = Vec::new();
+    for tag in names(&client, &format!("/v2/{name}/tags/list"), "tags").await? {
+        let same = find(&client, &name, &tag).await?;
+        if same.is_some_and(|same| same.digest == found.digest) {
+            tags.push(tag);
+        }
+    }
+    let rows = [
+        ["Name:", &name],
+        ["Tags:", &tags.join(", ")],
+        ["Image:", &format!("{name}@{}", found.digest)],
+        ["Module:", &found.module],
+        ["Size:", &format!("{} bytes", found.size)],
+        ["File:", &found.title],
+    ];
+    Ok(print(&rows.map(|row| row.map(str::to_owned)))?)
+}
+
+/// Removes a tag, or with a digest all that it is called by.
+///
+/// # Errors
+/// When there is none, or the hub refuses.
+pub async fn remove(options: ImageOptions) -> Result<(), ImageError> {
+    let client = Client::new(options.kubeconfig.as_deref())?.at_root();
+    let (name, reference) = own(&options.name, &client)?;
+    let found = find(&client, &name, &reference).await?;
+    let found = found.ok_or_else(|| ImageError::None(options.name.clone()))?;
+    let path = format!("/v2/{name}/manifests/{reference}");
+    client.send(Method::DELETE, &path, "application/json", Bytes::new()).await?.success()?;
+    if reference.parse::<Digest>().is_ok() {
+        println!("{name}@{reference} removed, with its tags");
+    } else {
+        let digest = found.digest;
+        println!(
+            "{name}:{reference} removed; {name}@{digest} stays for pods and roll-backs, until \
+             `hub rm {name}@{digest}`"
+        );
+    }
+    Ok(())
+}
+
+/// Repository, and tag or digest.
+fn own(name: &str, client: &Client) -> Result<(String, String), ImageError> {
+    let reference: Reference = name.parse()?;
+    if reference.host.as_ref().is_some_and(|host| !client.is_at(host)) {
+        return Err(ImageError::Foreign(name.to_owned()));
+    }
+    let which = reference.digest.map_or(reference.tag, |digest| digest.to_string());
+    Ok((reference.repository, which))
+}
+
+/// All names of a list in pages.
+async fn names(client: &Client, path: &str, key: &str) -> Result<Vec<String>, ClientError> {
+    let mut all: Vec<String> = Vec::new();
+    loop {
+        let last = all.last().map(|last| format!("&last={last}")).unwrap_or_default();
+        let page = match client.get(&format!("{path}?n={PAGE}{last}")).await {
+            // A repository whose last tag has just gone.
+            Err(ClientError::Refused { code: StatusCode::NOT_FOUND, .. }) => return Ok(all),
+            page => page?,
+        };
+        let page = page[key].as_array().map(Vec::as_slice).unwrap_or_default();
+        all.extend(page.iter().filter_map(Value::as_str).map(str::to_owned));
+        if page.len() < PAGE {
+            return Ok(all);
+        }
+    }
+}
+
+async fn find(client: &Client, name: &str, which: &str) -> Result<Option<Found>, ClientError> {
+    let path = format!("/v2/{name}/manifests/{which}");
+    let answer = client.send(Method::GET, &path, "application/json", Bytes::new()).await?;
+    if answer.status == StatusCode::NOT_FOUND {
+        return Ok(None);
+    }
+    let answer = answer.success()?;
+    let unreadable = |e: serde_json::Error| ClientError::Answer(e.to_string());
+    let manifest: Value = serde_json::from_slice(&answer.body).map_err(unreadable)?;
+    let layers = manifest["layers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let is_module =
+        |layer: &&Value| layer["mediaType"].as_str().is_some_and(|kind| kind.contains("wasm"));
+    let module = layers.iter().find(is_module).cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    Ok(Some(Found {
+        digest: Digest::of(&answer.body),
+        module: text(&module["digest"]),
+        size: module["size"].as_u64().unwrap_or_default(),
+        title: text(&module["annotations"]["org.opencontainers.image.title"]),
+    }))
+}
+
+/// For people.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes}B"),
+        10_000..10_000_000 => format!("{}kB", bytes / 1_000),
+        _ => format!("{}MB", bytes / 1_000_000),
+    }
+}
+
+/// In columns.
+fn print<const N: usize>(rows: &[[String; N]]) -> io::Result<()> {
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let mut out = io::stdout().lock();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        writeln!(out, "{}", cells.collect::<Vec<_>>().join("   ").trim_end())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_for_people() {
+        assert_eq!([0, 9_999, 357_000, 18_400_000].map(size), ["0B", "9999B", "357kB", "18MB"]);
+    }
+}
