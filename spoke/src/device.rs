@@ -13,7 +13,7 @@ use freewheel_link::names::ClusterName;
 use freewheel_link::report::NodeStatusV1;
 use freewheel_spoke_agent::admission::FEATURES;
 
-use crate::cgroup;
+use crate::{cgroup, files};
 
 /// Free memory below this is pressure, as kubelet's default of 100 MiB; small devices get a twentieth.
 const MEMORY_PRESSURE: u64 = 100 << 20;
@@ -24,16 +24,18 @@ pub(crate) struct Device {
     root: PathBuf,
     pub(crate) cpu_milli: u32,
     pub(crate) memory: u64,
+    /// Descriptors of this process.
+    pub(crate) files: u64,
     pub(crate) pods: u32,
 }
 
 impl Device {
     /// Looks at this machine.
     pub(crate) fn probe() -> Self {
-        Self::at(Path::new("/"))
+        Self::at(Path::new("/"), files::allowed())
     }
 
-    fn at(root: &Path) -> Self {
+    fn at(root: &Path, files: u64) -> Self {
         let bounds = cgroup::bounds(root);
         let cores = cores(root).saturating_mul(1000);
         let memory = meminfo(root, "MemTotal").unwrap_or(1 << 30);
@@ -42,7 +44,8 @@ impl Device {
             root: root.to_owned(),
             cpu_milli: bounds.cpu_milli.map_or(cores, |quota| quota.min(cores)),
             memory,
-            pods: pods(memory),
+            files,
+            pods: pods(memory).min(files::pods(files)),
         }
     }
 
@@ -254,7 +257,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        let device = Device::at(dir.path());
+        let device = Device::at(dir.path(), 1 << 20);
         (dir, device)
     }
 
@@ -275,6 +278,13 @@ mod tests {
         assert_eq!((generous.memory, generous.cpu_milli), (8 << 30, 4000));
         let (_dir, pinned) = machine(&[("proc/self/status", "Cpus_allowed_list:\t1,3-9\n")]);
         assert_eq!(pinned.cpu_milli, 2000);
+    }
+
+    #[test]
+    fn a_node_offers_no_more_pods_than_it_has_descriptors_for() {
+        let (dir, whole) = machine(&[]);
+        assert_eq!(whole.pods, 5000);
+        assert_eq!(Device::at(dir.path(), 1024).pods, 256);
     }
 
     #[test]

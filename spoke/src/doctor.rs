@@ -11,12 +11,15 @@ use freewheel_spoke_agent::ledger::{Found, Ledger};
 
 use crate::data::{damaged_ledger, read_ledger};
 use crate::identity::{self, Identity};
-use crate::{cli, device};
+use crate::{cli, device, files};
 
 /// 2026-01-01: a clock before that was never set.
 const CLOCK_IS_SET: u64 = 1_767_225_600;
 /// Less free space than this stops modules and logs.
 const SPACE: u64 = 64 << 20;
+
+/// A node with less room for pods is not what its memory says: kubelet's default.
+const FEW_PODS: u32 = 110;
 
 /// What a check found.
 enum Finding {
@@ -35,6 +38,7 @@ pub(crate) fn run(options: &cli::Doctor) -> Result<bool, Box<dyn Error>> {
         ("clock", clock(unix_now())),
         ("disk", disk(&options.data)),
         ("ledger", ledger(&options.data)),
+        ("files", open_files(files::hard())),
     ];
     match identity {
         Ok(Some(identity)) => {
@@ -141,6 +145,18 @@ fn ledger(data: &Path) -> Finding {
         Some(cause) => Good(format!("holds; {cause}")),
         None => Good("holds".to_owned()),
     }
+}
+
+/// Judged by what the agent can raise its limit to, if it is started as this was.
+fn open_files(hard: u64) -> Finding {
+    let pods = files::pods(hard);
+    if pods < FEW_PODS {
+        return Bad(
+            format!("at most {hard} files may be open: enough for {pods} pods"),
+            "raise the hard limit: LimitNOFILE= of systemd, ulimit -Hn of a shell".to_owned(),
+        );
+    }
+    Good(format!("{hard} may be open, {pods} pods can have theirs"))
 }
 
 fn certificate(identity: &Identity, now: u64) -> Finding {

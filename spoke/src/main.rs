@@ -4,7 +4,7 @@
 //! cli       what can be asked          doctor    what is wrong, and what to do
 //! data      DIR, its lock, the ledger's file     identity  key, certificate, pins; joining
 //! device    what this machine is       serve     what the hub may open here, and the way to other spokes
-//! run       everything wired, until a signal
+//! files     what may be open           run       everything wired, until a signal
 //! ```
 
 mod cgroup;
@@ -12,6 +12,7 @@ mod cli;
 mod data;
 mod device;
 mod doctor;
+mod files;
 mod identity;
 mod run;
 mod serve;

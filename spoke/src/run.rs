@@ -30,6 +30,7 @@ use tracing::{error, info, warn};
 use crate::cli;
 use crate::data::{Data, LedgerFile, MachineClock};
 use crate::device::{self, Device};
+use crate::files;
 use crate::identity::{self, Identity, IdentityError, Joining};
 use crate::serve::{Elsewhere, Here};
 
@@ -42,6 +43,7 @@ const CONTROL_THREADS: usize = 2;
 
 /// Runs until SIGTERM or SIGINT. Pods end with the process and come back at the next start.
 pub(crate) fn run(options: cli::Run) -> Result<(), Box<dyn Error>> {
+    files::raise();
     let data = Data::open(&options.data)?;
     let control = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
@@ -124,6 +126,7 @@ fn guests(
     Ok(Runtime::new(RuntimeOptions {
         profile,
         memory: device.for_guests(),
+        files: files::for_guests(device.files),
         fabric: fabric.clone(),
         control: control.clone(),
         runtimes: Runtimes::new(device.cores())?,

@@ -1,11 +1,18 @@
 //! What a container finds in its environment, resolved on the spoke: configuration, the pod's own fields, and
 //! the Services of its namespace, with `$(NAME)` filled in.
+//!
+//! Guarantees: no environment and no arguments grow beyond [`MOST`], however often values name each other.
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use freewheel_link::plan::{
     ConfigV1, ContainerV1, EnvSourceV1, Kind, PodV1, Protocol, ServiceV1, StorageV1,
 };
+
+/// Bytes of a container's environment, and of its arguments: more than any kernel gives to a process. Each variable
+/// may name others twice, so ten short ones could be gigabytes.
+pub const MOST: usize = 8 << 20;
 
 /// Everything that values are taken from.
 pub struct Around<'a> {
@@ -45,16 +52,18 @@ pub fn environment(
     around: &Around<'_>,
 ) -> Result<Vec<(String, String)>, String> {
     let services = service_variables(around);
+    let mut linked = HashMap::new();
+    for (name, value) in &services {
+        linked.entry(name.as_str()).or_insert(value.as_str());
+    }
     let mut out = Variables::default();
-    out.set("HOSTNAME", around.pod.hostname.clone());
+    out.set("HOSTNAME", around.pod.hostname.clone())?;
     for from in &container.env_from {
         match (around.config)(from.kind, &from.name) {
             Some(config) => {
                 for (key, value) in config.data {
-                    out.set(
-                        &format!("{}{key}", from.prefix),
-                        String::from_utf8_lossy(&value).into_owned(),
-                    );
+                    let name = format!("{}{key}", from.prefix);
+                    out.set(&name, String::from_utf8_lossy(&value).into_owned())?;
                 }
             }
             None if from.optional => {}
@@ -63,9 +72,10 @@ pub fn environment(
     }
     for variable in &container.env {
         let value = match &variable.source {
-            EnvSourceV1::Value(text) => Some(expand(text, |name| {
-                out.get(name).or_else(|| find(&services, name)).map(str::to_owned)
-            })),
+            EnvSourceV1::Value(text) => {
+                let known = |name: &str| out.get(name).or_else(|| linked.get(name).copied());
+                Some(expand(text, known, MOST).ok_or_else(too_large)?)
+            }
             EnvSourceV1::Key { kind, name, key, optional } => {
                 key_value(around, *kind, name, key, *optional)?
             }
@@ -75,42 +85,69 @@ pub fn environment(
             }
         };
         if let Some(value) = value {
-            out.set(&variable.name, value);
+            out.set(&variable.name, value)?;
         }
     }
     for (name, value) in services {
         if out.get(&name).is_none() {
-            out.set(&name, value);
+            out.set(&name, value)?;
         }
     }
-    Ok(out.0)
+    Ok(out.list)
+}
+
+fn too_large() -> String {
+    format!("the container's environment and arguments may have {MOST} bytes each, and are larger")
 }
 
 /// `command` and `args` with `$(NAME)` filled in from the container's environment.
-#[must_use]
-pub fn arguments(container: &ContainerV1, env: &[(String, String)]) -> Vec<String> {
+///
+/// # Errors
+/// When they are too large.
+pub fn arguments(container: &ContainerV1, env: &[(String, String)]) -> Result<Vec<String>, String> {
     if container.args.is_empty() {
         let path = container.image.split('@').next().unwrap_or_default();
         let last = path.rsplit('/').next().unwrap_or_default();
-        return vec![last.split(':').next().unwrap_or_default().to_owned()];
+        return Ok(vec![last.split(':').next().unwrap_or_default().to_owned()]);
     }
-    let value = |name: &str| find(env, name).map(str::to_owned);
-    container.args.iter().map(|text| expand(text, value)).collect()
+    let known: HashMap<&str, &str> =
+        env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let mut left = MOST;
+    let mut out = Vec::with_capacity(container.args.len());
+    for text in &container.args {
+        let text = expand(text, |name| known.get(name).copied(), left).ok_or_else(too_large)?;
+        left -= text.len();
+        out.push(text);
+    }
+    Ok(out)
 }
 
 #[derive(Default)]
-struct Variables(Vec<(String, String)>);
+struct Variables {
+    list: Vec<(String, String)>,
+    index: HashMap<String, usize>,
+    bytes: usize,
+}
 
 impl Variables {
     fn get(&self, name: &str) -> Option<&str> {
-        find(&self.0, name)
+        let (_, value) = self.list.get(*self.index.get(name)?)?;
+        Some(value)
     }
 
-    fn set(&mut self, name: &str, value: String) {
-        match self.0.iter_mut().find(|(have, _)| have == name) {
-            Some((_, old)) => *old = value,
-            None => self.0.push((name.to_owned(), value)),
+    fn set(&mut self, name: &str, value: String) -> Result<(), String> {
+        self.bytes += name.len() + value.len();
+        match self.index.get(name).and_then(|at| self.list.get_mut(*at)) {
+            Some((_, old)) => {
+                self.bytes -= name.len() + old.len();
+                *old = value;
+            }
+            None => {
+                self.index.insert(name.to_owned(), self.list.len());
+                self.list.push((name.to_owned(), value));
+            }
         }
+        if MOST < self.bytes { Err(too_large()) } else { Ok(()) }
     }
 }
 
@@ -234,8 +271,9 @@ fn divisor_thousandths(divisor: &str) -> Option<u128> {
     })
 }
 
-/// `$(NAME)` becomes the value, `$$` a dollar; an unknown name stays as it is written.
-fn expand(text: &str, value: impl Fn(&str) -> Option<String>) -> String {
+/// `$(NAME)` becomes the value, `$$` a dollar; an unknown name stays as it is written. None: it would be more than
+/// `most` bytes.
+fn expand<'a>(text: &str, value: impl Fn(&str) -> Option<&'a str>, most: usize) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -249,7 +287,8 @@ fn expand(text: &str, value: impl Fn(&str) -> Option<String>) -> String {
             after.strip_prefix('(').and_then(|inner| inner.split_once(')'))
         {
             match value(name) {
-                Some(found) => out.push_str(&found),
+                Some(found) if most < out.len() + found.len() => return None,
+                Some(found) => out.push_str(found),
                 None => {
                     out.push_str("$(");
                     out.push_str(name);
@@ -263,7 +302,7 @@ fn expand(text: &str, value: impl Fn(&str) -> Option<String>) -> String {
         }
     }
     out.push_str(rest);
-    out
+    (out.len() <= most).then_some(out)
 }
 
 /// `<NAME>_SERVICE_HOST` and its kin, as kubelet and docker links spell them.

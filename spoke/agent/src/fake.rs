@@ -15,7 +15,8 @@ use freewheel_link::report::{NodeStatusV1, Report, ReportStamp, UnixMillis};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use crate::files::{Entered, File, Files, Measured};
+use crate::files::{File, Files, Measured};
+use crate::host_dir::{Entered, HostDir};
 use crate::ports::{
     Clock, ContainerId, Containers, Disk, Exit, Input, Modules, Network, PodNetwork, Ports,
     StartContainer, Uplink,
@@ -299,10 +300,14 @@ impl Files for MemoryFiles {
     }
 
     fn enter(&self, dir: &Path, inside: &str, _: bool) -> io::Result<Entered> {
-        Ok(Entered::Dir(dir.join(inside)))
+        Ok(Entered::Dir(HostDir::simulated(dir.join(inside))))
     }
 
-    fn copy(&self, _: &Path, _: &Path) -> io::Result<()> {
+    fn open(&self, dir: &Path) -> io::Result<HostDir> {
+        Ok(HostDir::simulated(dir.to_owned()))
+    }
+
+    fn copy(&self, _: std::fs::File, _: &Path) -> io::Result<()> {
         Ok(())
     }
 

@@ -18,6 +18,12 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tracing::warn;
 
+use crate::host_dir::{self, Entered, HostDir};
+
+/// Largest file that is shown by `subPath`: it is copied for every start of its container, and a guest may have
+/// made it of holes.
+const MAX_SHOWN: u64 = 64 << 20;
+
 /// One file of a set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
@@ -29,26 +35,19 @@ pub struct File {
     pub mode: u32,
 }
 
-/// What stands at a path inside of a volume.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entered {
-    /// A file.
-    File(PathBuf),
-    /// A directory, made when there was nothing.
-    Dir(PathBuf),
-}
-
 /// Directories and files.
 pub trait Files: Send + Sync {
     /// Makes a directory and those above it.
     fn make_dir(&self, dir: &Path) -> io::Result<()>;
     /// Makes `dir` show exactly these files, all at once. The same files again cost nothing.
     fn write_set(&self, dir: &Path, files: &[File]) -> io::Result<()>;
-    /// Finds `inside` under `dir` without ever leaving `dir`. With `ours`, symlinks that the agent made
-    /// itself are followed; else any symlink is refused, because a guest may have made it.
+    /// Opens a directory of the agent's own for guests.
+    fn open(&self, dir: &Path) -> io::Result<HostDir>;
+    /// Finds `inside` under `dir` without ever leaving `dir`, and holds it open. With `ours`, symlinks that the
+    /// agent made itself are followed; else any symlink is refused, because a guest may have made it.
     fn enter(&self, dir: &Path, inside: &str, ours: bool) -> io::Result<Entered>;
-    /// Copies one file; the directory of `to` exists.
-    fn copy(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Copies one file that was entered; the directory of `to` exists.
+    fn copy(&self, from: std::fs::File, to: &Path) -> io::Result<()>;
     /// Makes an empty file unless there is one.
     fn touch(&self, path: &Path) -> io::Result<()>;
     /// Removes a directory and all in it; nothing there is fine.
@@ -116,6 +115,10 @@ impl Files for DiskFiles {
         }
     }
 
+    fn open(&self, dir: &Path) -> io::Result<HostDir> {
+        HostDir::open(dir)
+    }
+
     fn enter(&self, dir: &Path, inside: &str, ours: bool) -> io::Result<Entered> {
         let refuse =
             |why: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{inside:?}: {why}"));
@@ -128,27 +131,31 @@ impl Files for DiskFiles {
             if !path.starts_with(&base) {
                 return Err(refuse("leaves the volume"));
             }
-            return Ok(if path.is_file() { Entered::File(path) } else { Entered::Dir(path) });
+            // No guest writes here: the path leads where it led a moment ago.
+            return Ok(if path.is_file() {
+                Entered::File(std::fs::File::open(path)?)
+            } else {
+                Entered::Dir(HostDir::open(&path)?)
+            });
         }
-        let mut path = dir.to_owned();
-        for part in Path::new(inside).components() {
-            path.push(part);
-            match std::fs::symlink_metadata(&path) {
-                Ok(found) if found.is_symlink() => return Err(refuse("is a symlink")),
-                Ok(found) if found.is_file() => return Ok(Entered::File(path)),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    std::fs::create_dir(&path)?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Entered::Dir(path))
+        host_dir::enter(dir, Path::new(inside)).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => refuse(&error.to_string()),
+            _ => error,
+        })
     }
 
-    fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn copy(&self, from: std::fs::File, to: &Path) -> io::Result<()> {
+        use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+        let found = from.metadata()?;
+        if MAX_SHOWN < found.len() {
+            let text = format!("a single file of more than {MAX_SHOWN} bytes cannot be shown");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+        }
         remove_if_there(std::fs::remove_file(to))?;
-        std::fs::copy(from, to).map(|_| ())
+        let mode = found.permissions().mode() & 0o777;
+        let new = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(to);
+        // It may be growing while this reads.
+        io::copy(&mut io::Read::take(from, MAX_SHOWN), &mut new?).map(drop)
     }
 
     fn touch(&self, path: &Path) -> io::Result<()> {
@@ -327,8 +334,18 @@ mod tests {
         assert!(DiskFiles.enter(&volume, "out", false).is_err());
         assert!(DiskFiles.enter(&volume, "out/other", false).is_err());
         assert!(DiskFiles.enter(&volume, "out", true).is_err());
-        let made = DiskFiles.enter(&volume, "new/dir", false).unwrap();
-        assert_eq!(made, Entered::Dir(volume.join("new/dir")));
-        assert!(volume.join("new/dir").is_dir());
+    }
+
+    #[test]
+    fn a_file_of_holes_does_not_fill_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let (huge, copy) = (dir.path().join("huge"), dir.path().join("copy"));
+        let file = std::fs::File::create_new(&huge).unwrap();
+        file.set_len(1 << 40).unwrap();
+        let Entered::File(file) = DiskFiles.enter(dir.path(), "huge", false).unwrap() else {
+            panic!("no file")
+        };
+        assert!(DiskFiles.copy(file, &copy).unwrap_err().to_string().contains("cannot be shown"));
+        assert!(!copy.exists());
     }
 }

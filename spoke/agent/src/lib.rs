@@ -5,8 +5,9 @@
 //! ledger     what survives `kill -9`: plan records, pod states, acked generation, boot epoch
 //! admission  what a spoke takes on at all
 //! pods/      one pod's life: decide() from (record, observed) to actions, status() to words
+//! limits     what a pod may have
 //! addresses  pod IPs out of leased ranges
-//! env, volumes, files   what a container sees
+//! env, volumes, files, host_dir   what a container sees
 //! usage      what of the disk a directory takes
 //! outbox     reports until the hub has them
 //! uplink/    the session with the hub: dial, greet, report, fetch
@@ -21,7 +22,9 @@ pub mod env;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod files;
+pub mod host_dir;
 pub mod ledger;
+pub mod limits;
 pub mod outbox;
 pub mod pods;
 pub mod ports;

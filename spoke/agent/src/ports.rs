@@ -15,6 +15,8 @@ use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{Record, RecordKey, ServiceV1};
 use freewheel_link::report::{NodeStatusV1, Report, ReportStamp, UnixMillis};
 
+use crate::volumes::Mount;
+
 /// Time, as a trait so that a simulation owns it.
 pub trait Clock: Send + Sync {
     /// Monotonic, from any start.
@@ -51,8 +53,8 @@ pub struct StartContainer {
     pub args: Vec<String>,
     /// Environment, resolved and expanded.
     pub env: Vec<(String, String)>,
-    /// Directories that the guest sees: (host path, guest path, read only).
-    pub mounts: Vec<(PathBuf, String, bool)>,
+    /// Directories that the guest sees.
+    pub mounts: Vec<Mount>,
     /// Bytes; `None`: the engine profile's bound.
     pub memory_limit: Option<u64>,
     /// Thousandths of a core; `None`: no quota.
@@ -104,6 +106,9 @@ pub struct PodNetwork {
     pub aliases: Vec<(String, String)>,
     /// hostPorts as (host port, container port, is UDP).
     pub host_ports: Vec<(u16, u16, bool)>,
+    /// Bytes that all of its containers may have together, with what the host holds for them; `None`: one of them
+    /// has no limit.
+    pub memory_limit: Option<u64>,
 }
 
 /// The pod network (spoke-net).

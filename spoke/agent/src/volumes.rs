@@ -2,6 +2,7 @@
 //!
 //! Guarantees: a path out of a record never leaves the pod's directory. A mounted ConfigMap or Secret is
 //! read-only and changes at once; a single file mounted by `subPath` keeps what it was at the start, as with Kubernetes.
+//! What a container is given is opened here, once for all of its instances: no path is looked up again.
 
 use std::path::{Path, PathBuf};
 
@@ -10,13 +11,22 @@ use freewheel_link::plan::{
 };
 
 use crate::env::{Around, field, not_found};
-use crate::files::{Entered, File, Files, stays_inside};
+use crate::files::{File, Files, stays_inside};
+use crate::host_dir::{Entered, HostDir};
 
 /// Permission bits of downward API files.
 const DOWNWARD_MODE: u32 = 0o644;
 
-/// A directory that a guest sees: (host path, guest path, read only).
-pub type Mount = (PathBuf, String, bool);
+/// A directory that a guest sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// The directory itself.
+    pub dir: HostDir,
+    /// Where the guest finds it.
+    pub guest: String,
+    /// Whether the guest may change nothing in it.
+    pub read_only: bool,
+}
 
 /// Everything of one pod on this spoke's disk. The UID was checked on admission.
 #[must_use]
@@ -167,18 +177,22 @@ pub fn mounts(
         let ours = !is_own(volume);
         let dir = volume_dir(data, &pod.uid, &volume.name);
         let read_only = mount.read_only || ours;
+        let guest = mount.path.clone();
         if mount.sub_path.is_empty() {
-            out.push((dir, mount.path.clone(), read_only));
+            let dir = files.open(&dir).map_err(|error| {
+                format!("failed to open volume {:?} for mounting: {error}", mount.volume)
+            })?;
+            out.push(Mount { dir, guest, read_only });
             continue;
         }
         let failed = |error: std::io::Error| {
             format!("failed to prepare subPath for volumeMount {:?}: {error}", mount.volume)
         };
         match files.enter(&dir, &mount.sub_path, ours).map_err(failed)? {
-            Entered::Dir(path) => out.push((path, mount.path.clone(), read_only)),
-            Entered::File(path) => {
+            Entered::Dir(dir) => out.push(Mount { dir, guest, read_only }),
+            Entered::File(file) => {
                 let home = pod_dir(data, &pod.uid).join("subpaths").join(&container.name);
-                let shown = show_file(files, &home, mount, &path, &mut out);
+                let shown = show_file(files, &home, mount, file, &mut out);
                 shown.map_err(failed)?;
             }
         }
@@ -191,7 +205,7 @@ fn show_file(
     files: &dyn Files,
     home: &Path,
     mount: &MountV1,
-    file: &Path,
+    file: std::fs::File,
     out: &mut Vec<Mount>,
 ) -> std::io::Result<()> {
     let trimmed = mount.path.trim_end_matches('/');
@@ -200,14 +214,16 @@ fn show_file(
     if !crate::admission::is_path_segment(name) {
         return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "bad mountPath"));
     }
-    let known = out.iter().find(|(host, guest, _)| guest == parent && host.starts_with(home));
+    let known =
+        out.iter().find(|known| known.guest == parent && known.dir.path().starts_with(home));
     let dir = match known {
-        Some((host, ..)) => host.clone(),
+        Some(known) => known.dir.path().to_owned(),
         None => {
-            let dir = home.join(out.len().to_string());
-            files.make_dir(&dir)?;
-            out.push((dir.clone(), parent.to_owned(), true));
-            dir
+            let path = home.join(out.len().to_string());
+            files.make_dir(&path)?;
+            let dir = files.open(&path)?;
+            out.push(Mount { dir, guest: parent.to_owned(), read_only: true });
+            path
         }
     };
     files.copy(file, &dir.join(name))

@@ -61,6 +61,7 @@ fn pod() -> PodNetwork {
         hostname: "native".to_owned(),
         aliases: Vec::new(),
         host_ports: Vec::new(),
+        memory_limit: None,
     }
 }
 

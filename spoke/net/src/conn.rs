@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::pipe::{End, Pipe};
 use crate::pod::Slot;
+use crate::waiting::Waiting;
 
 /// One end of a connection. Whoever takes `rx` and `tx` closes them.
 pub struct Conn {
@@ -29,15 +30,25 @@ pub struct Conn {
 /// Who has an end: what waits for it, and its place in its pod's count of sockets.
 pub(crate) struct Side {
     pub(crate) address: SocketAddr,
-    pub(crate) waiting: Arc<crate::pipe::Waiting>,
+    /// None: it is in no pod of this node, and what waits for it is on the other end's account.
+    pub(crate) waiting: Option<Arc<Waiting>>,
     pub(crate) slot: Option<Slot>,
 }
 
 impl Conn {
-    /// Both ends of a new connection. `seen` is the server's address as the client asked for it.
-    pub(crate) fn pair(client: Side, seen: SocketAddr, server: Side) -> (Self, Self) {
-        let to_client = Pipe::new(client.waiting);
-        let to_server = Pipe::new(server.waiting);
+    /// Both ends of a new connection. `seen` is the server's address as the client asked for it; what belongs to
+    /// no pod of this node waits in `transit`.
+    pub(crate) fn pair(
+        client: Side,
+        seen: SocketAddr,
+        server: Side,
+        transit: &Arc<Waiting>,
+    ) -> (Self, Self) {
+        let of = |own: &Side, other: &Side| {
+            own.waiting.as_ref().or(other.waiting.as_ref()).unwrap_or(transit).clone()
+        };
+        let to_client = Pipe::new(of(&client, &server));
+        let to_server = Pipe::new(of(&server, &client));
         let (near, far) = (client.address, server.address);
         let client = Self {
             rx: to_client.clone(),
@@ -72,6 +83,11 @@ impl ConnIo {
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
         self.0.peer
+    }
+
+    /// The end as it was.
+    pub(crate) const fn conn(&self) -> &Conn {
+        &self.0
     }
 
     /// This end.

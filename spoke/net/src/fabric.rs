@@ -13,6 +13,7 @@ use parking_lot::RwLock;
 use tokio::runtime::Handle;
 use tracing::debug;
 
+use crate::account::Account;
 use crate::conn::{ConnIo, Side};
 use crate::error::NetError;
 use crate::node_port::{Door, NodePorts, PortProblem, Target};
@@ -35,6 +36,18 @@ impl Fabric {
         let shared = Shared::new(runtime);
         let doors = NodePorts::new(shared.clone());
         Arc::new(Self { shared, realms: RwLock::default(), pods: RwLock::default(), doors })
+    }
+
+    /// What the host holds for all guests of the node together.
+    #[must_use]
+    pub fn account(&self) -> &Arc<Account> {
+        &self.shared.account
+    }
+
+    /// The files and directories that all guests of the node have open together.
+    #[must_use]
+    pub fn files(&self) -> &Arc<Account> {
+        &self.shared.files
     }
 
     /// Opens the way to pods on other nodes.
@@ -149,7 +162,7 @@ impl Fabric {
 
 /// A client that is in no pod: nothing of it counts against one.
 fn outside(address: SocketAddr) -> Side {
-    Side { address, waiting: Arc::default(), slot: None }
+    Side { address, waiting: None, slot: None }
 }
 
 impl Network for Fabric {

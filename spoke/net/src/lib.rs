@@ -8,12 +8,16 @@
 //! service   who serves the next connection          dns    names as pods see them
 //! pod       one pod: ports, connect, resolve        listener, udp, conn, pipe    what it is made of
 //! remote    the way to other nodes                  node_port, node_port_udp     the way in from the kernel
+//! account   what the host holds for guests          waiting   what of it waits to be read by a pod
+//! bridge    a pod's connection to a stream outside
 //! ```
 //!
 //! Guarantees: no address leads from one realm into another; whatever a pod leaves unread is bounded; nothing
 //! leads out of the cluster. Knows no wasmtime: hyper, probes, port-forward and tunnels speak [`ConnIo`].
 
+mod account;
 mod away;
+mod bridge;
 mod conn;
 mod dns;
 mod error;
@@ -32,15 +36,18 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod udp;
+mod waiting;
 
+pub use account::{Account, Full, Held, Level};
 pub use conn::{Conn, ConnIo};
 pub use error::NetError;
 pub use fabric::Fabric;
 pub use listener::{Closed, Listener, MAX_BACKLOG};
 pub use node_port::{Door, PortProblem};
-pub use pipe::{Broken, CAPACITY, End, Pipe, Waiting};
-pub use pod::{Connecting, MAX_SOCKETS, PodNet, Slot};
+pub use pipe::{Broken, End, NotTaken, Pipe};
+pub use pod::{Connecting, MAX_FILES, MAX_SOCKETS, PodNet, Slot};
 pub use realm::{CONNECT_TIMEOUT, Realm};
 pub use remote::{Remote, Stream};
 pub use service::Service;
 pub use udp::{MAX_DATAGRAM, UdpPort};
+pub use waiting::{BUDGET, CAPACITY, Waiting};

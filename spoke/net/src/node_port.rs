@@ -316,7 +316,7 @@ async fn serve_tcp(way: &Arc<Way>, listener: &TcpListener) {
 /// The pod sees the client's real address.
 async fn connect(way: &Way, peer: SocketAddr) -> Result<Conn, NetError> {
     let target = way.target.read().clone();
-    let client = Side { address: peer, waiting: Arc::default(), slot: None };
+    let client = Side { address: peer, waiting: None, slot: None };
     let connecting = match target {
         Target::Pod { realm, to } => realm.connect_pod(client, to, to),
         Target::Service { realm, namespace, name, port } => {

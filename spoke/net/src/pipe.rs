@@ -1,53 +1,18 @@
 //! One direction of a connection: a bounded queue of bytes with one reader and one writer.
 //!
 //! Guarantees: bytes come out in the order they went in, nothing is lost between a writer's close and the
-//! reader's end, and a reader that does not read holds at most [`CAPACITY`] and, over all connections of
-//! its pod, little more than [`BUDGET`], also when it was written byte by byte.
+//! reader's end, and a reader that does not read holds at most [`CAPACITY`](crate::CAPACITY) and, over all
+//! connections of its pod, little more than its budget, also when it was written byte by byte or by a guest that
+//! does not ask for room.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-/// Most bytes that wait in one pipe. 256 KiB keeps both ends busy on one core; more only costs memory.
-pub const CAPACITY: usize = 256 << 10;
-
-/// Bytes that may wait for one pod's readers before its pipes become narrow.
-pub const BUDGET: usize = 8 << 20;
-
-/// What one pipe still takes once the pod's budget is used up, so that every connection keeps moving.
-const NARROW: usize = 8 << 10;
-
-/// What a piece costs beside its bytes: its place in the queue and its allocation. Uncounted, a writer of
-/// single bytes would make the node hold fifty times what the bounds say.
-const PIECE: usize = 64;
-
-/// Memory of what waits for one pod to read it, over all its connections.
-#[derive(Debug, Default)]
-pub struct Waiting(AtomicUsize);
-
-impl Waiting {
-    fn add(&self, count: usize) {
-        self.0.fetch_add(count, Relaxed);
-    }
-
-    fn sub(&self, count: usize) {
-        self.0.fetch_sub(count, Relaxed);
-    }
-
-    fn capacity(&self) -> usize {
-        if self.0.load(Relaxed) < BUDGET { CAPACITY } else { NARROW }
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.0.load(Relaxed)
-    }
-}
+use crate::waiting::{PIECE, Waiting};
 
 /// How a pipe ended for its reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +23,17 @@ pub enum End {
     Reset,
 }
 
+/// Why a guest's bytes were not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// The reader is gone.
+    #[error("the connection is closed")]
+    Broken,
+    /// It has not asked for so much room.
+    #[error("write exceeds what check-write allowed")]
+    NotReserved,
+}
+
 /// The reader is gone: nothing can be written any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken;
@@ -66,6 +42,8 @@ pub struct Broken;
 struct State {
     queue: VecDeque<Bytes>,
     len: usize,
+    /// Room that a guest was told of and has not used.
+    reserved: usize,
     closed: bool,
     broken: bool,
     reset: bool,
@@ -120,6 +98,41 @@ impl Pipe {
         Ok(())
     }
 
+    /// Promises room of at most `most` bytes to the next [`Pipe::push_reserved`]; 0: wait for
+    /// [`Pipe::poll_writable`]. What was promised before is forgotten.
+    ///
+    /// # Errors
+    /// When the pipe takes no bytes any more.
+    pub fn reserve(&self, most: usize) -> Result<usize, Broken> {
+        let mut state = self.state.lock();
+        if state.ended_for_writer() {
+            return Err(Broken);
+        }
+        self.waiting.sub(std::mem::take(&mut state.reserved));
+        let room = self.waiting.capacity().saturating_sub(state.len).min(most);
+        self.waiting.add(room);
+        state.reserved = room;
+        Ok(room)
+    }
+
+    /// Writes bytes into the room that was promised. All of the promise is used up by it.
+    ///
+    /// # Errors
+    /// When there are more bytes than that, or the pipe takes none any more.
+    pub fn push_reserved(&self, bytes: Bytes) -> Result<(), NotTaken> {
+        {
+            let mut state = self.state.lock();
+            if state.ended_for_writer() {
+                return Err(NotTaken::Broken);
+            }
+            if state.reserved < bytes.len() {
+                return Err(NotTaken::NotReserved);
+            }
+            self.waiting.sub(std::mem::take(&mut state.reserved));
+        }
+        self.push(bytes).map_err(|Broken| NotTaken::Broken)
+    }
+
     /// Reads at most `max` bytes; `None`: none are there now.
     ///
     /// # Errors
@@ -127,30 +140,26 @@ impl Pipe {
     pub fn pull(&self, max: usize) -> Result<Option<Bytes>, End> {
         let (bytes, writer) = {
             let state = &mut *self.state.lock();
-            if state.reset {
-                return Err(End::Reset);
-            }
-            let (bytes, freed) = match state.queue.front_mut() {
-                Some(front) if max < front.len() => (front.split_to(max), max),
-                Some(front) => {
-                    let freed = front.len() + PIECE;
-                    (state.queue.pop_front().unwrap_or_default(), freed)
-                }
-                None if state.closed => return Err(End::Closed),
-                None => return Ok(None),
-            };
-            let before = state.len;
-            state.len -= freed;
-            self.waiting.sub(freed);
-            // The writer is woken once half of the pipe is free: two tasks that wake each other for every
-            // read spend their time in the scheduler.
-            let half = self.waiting.capacity() / 2;
-            let crossed = half <= before && state.len < half;
-            let writer = if crossed || state.len == 0 { state.writer.take() } else { None };
-            (bytes, writer)
+            let Some(front) = state.front()? else { return Ok(None) };
+            let bytes = front.slice(..max.min(front.len()));
+            (bytes, state.consume(max, &self.waiting))
         };
         wake(writer);
         Ok(Some(bytes))
+    }
+
+    /// The bytes that are next, which stay where they are; `None`: none are there now.
+    ///
+    /// # Errors
+    /// With the way the pipe ended.
+    pub(crate) fn front(&self) -> Result<Option<Bytes>, End> {
+        self.state.lock().front().map(|front| front.cloned())
+    }
+
+    /// Takes away so many of the bytes of [`Pipe::front`].
+    pub(crate) fn consume(&self, count: usize) {
+        let writer = self.state.lock().consume(count, &self.waiting);
+        wake(writer);
     }
 
     /// Waits until [`Pipe::pull`] has something to say.
@@ -178,7 +187,7 @@ impl Pipe {
     pub fn close_write(&self) {
         self.change(|state| {
             state.closed = true;
-            0
+            std::mem::take(&mut state.reserved)
         });
     }
 
@@ -220,9 +229,38 @@ impl State {
         self.broken || self.closed || self.reset
     }
 
+    fn front(&mut self) -> Result<Option<&mut Bytes>, End> {
+        match self.queue.front_mut() {
+            _ if self.reset => Err(End::Reset),
+            None if self.closed => Err(End::Closed),
+            front => Ok(front),
+        }
+    }
+
+    /// Takes at most so many bytes of the first piece away. Who is to be woken, because there is room.
+    fn consume(&mut self, count: usize, waiting: &Waiting) -> Option<Waker> {
+        let front = self.queue.front_mut()?;
+        let freed = if count < front.len() {
+            bytes::Buf::advance(front, count);
+            count
+        } else {
+            let freed = front.len() + PIECE;
+            self.queue.pop_front();
+            freed
+        };
+        let before = self.len;
+        self.len -= freed;
+        waiting.sub(freed);
+        // The writer is woken once half of the pipe is free: two tasks that wake each other for every
+        // read spend their time in the scheduler.
+        let half = waiting.capacity() / 2;
+        let crossed = half <= before && self.len < half;
+        if crossed || self.len == 0 { self.writer.take() } else { None }
+    }
+
     fn clear(&mut self) -> usize {
         self.queue.clear();
-        std::mem::take(&mut self.len)
+        std::mem::take(&mut self.len) + std::mem::take(&mut self.reserved)
     }
 }
 
@@ -235,9 +273,15 @@ fn wake(waker: Option<Waker>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::Account;
+    use crate::waiting::{BUDGET, CAPACITY, NARROW};
+
+    fn waiting() -> Arc<Waiting> {
+        Waiting::new(Account::node())
+    }
 
     fn pipe() -> Arc<Pipe> {
-        Pipe::new(Arc::default())
+        Pipe::new(waiting())
     }
 
     #[test]
@@ -272,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_pod_that_reads_nothing_holds_little_more_than_its_budget() {
-        let waiting = Arc::new(Waiting::default());
+        let waiting = waiting();
         let pipes: Vec<_> = (0..100).map(|_| Pipe::new(waiting.clone())).collect();
         for pipe in &pipes {
             let room = pipe.room().unwrap();
@@ -285,7 +329,7 @@ mod tests {
 
     #[test]
     fn single_bytes_count_as_what_they_cost() {
-        let waiting = Arc::new(Waiting::default());
+        let waiting = waiting();
         let pipe = Pipe::new(waiting.clone());
         let mut pieces = 0;
         while pipe.room() != Ok(0) {
@@ -298,5 +342,36 @@ mod tests {
             read += bytes.len();
         }
         assert_eq!((read, waiting.bytes()), (pieces, 0), "all of it comes out");
+    }
+
+    #[test]
+    fn a_guest_writes_no_more_than_it_was_promised() {
+        let waiting = waiting();
+        let pipe = Pipe::new(waiting.clone());
+        let write = |count: usize| pipe.push_reserved(Bytes::from(vec![0; count]));
+        assert_eq!(write(1), Err(NotTaken::NotReserved), "it has not asked");
+        assert_eq!(pipe.reserve(100), Ok(100));
+        assert_eq!(write(101), Err(NotTaken::NotReserved));
+        write(60).unwrap();
+        assert_eq!(write(40), Err(NotTaken::NotReserved), "one write for one promise");
+        assert_eq!(waiting.bytes(), 60 + PIECE, "what was not used is nobody's");
+        pipe.reserve(1000).unwrap();
+        pipe.close_write();
+        assert_eq!(waiting.bytes(), 60 + PIECE);
+        assert_eq!(write(1), Err(NotTaken::Broken));
+    }
+
+    #[test]
+    fn promises_to_many_writers_stay_within_the_budget() {
+        let waiting = waiting();
+        let pipes: Vec<_> = (0..1000).map(|_| Pipe::new(waiting.clone())).collect();
+        let promised: Vec<_> = pipes.iter().map(|pipe| pipe.reserve(CAPACITY).unwrap()).collect();
+        assert!(promised.iter().all(|room| NARROW <= *room), "everybody keeps moving");
+        for (pipe, room) in pipes.iter().zip(promised) {
+            pipe.push_reserved(Bytes::from(vec![0; room])).unwrap();
+        }
+        assert!(waiting.bytes() <= BUDGET + 1000 * (NARROW + PIECE), "{}", waiting.bytes());
+        drop(pipes);
+        assert_eq!(waiting.bytes(), 0);
     }
 }

@@ -1,7 +1,8 @@
 //! One pod's network: its address, its loopback and its ports, shared by all of its containers.
 //!
 //! Guarantees: what listens on loopback is reached from inside of the pod only; a pod never has more than
-//! [`MAX_SOCKETS`] sockets, whoever opens them.
+//! [`MAX_SOCKETS`] sockets, fewer when it has little memory, whoever opens them; all that its network holds for it
+//! is on its account.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -13,16 +14,27 @@ use freewheel_spoke_agent::ports::PodNetwork;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
+use crate::account::{Account, Level};
 use crate::conn::{Conn, Side};
 use crate::error::NetError;
 use crate::listener::Listener;
-use crate::pipe::Waiting;
 use crate::realm::Realm;
 use crate::udp::{MAX_DATAGRAM, UdpPort};
+use crate::waiting::{NARROW, Waiting};
 
 /// Most sockets of one pod: listeners, connections' ends and UDP ports. An end costs at most 600 bytes
 /// when idle, so a pod's share of the host's memory stays below its budget of waiting bytes.
 pub const MAX_SOCKETS: usize = 4096;
+
+/// Memory of a pod that gives it one socket more: twice what a connection may hold when the budget is used up.
+const MEMORY_PER_SOCKET: usize = 2 * NARROW;
+
+/// Sockets of a pod that has hardly any memory.
+const FEWEST_SOCKETS: usize = 64;
+
+/// Most files and directories that the containers of one pod have open, mounts included: each is a descriptor of the
+/// agent's process.
+pub const MAX_FILES: u64 = 256;
 
 /// First of the ports that are given out to those who ask for none, as Linux has it.
 const FIRST_EPHEMERAL: u16 = 32_768;
@@ -69,25 +81,47 @@ pub struct PodNet {
     who: PodNetwork,
     ports: Mutex<Ports>,
     sockets: Arc<AtomicUsize>,
+    most_sockets: usize,
+    account: Arc<Account>,
+    files: Arc<Account>,
     waiting: Arc<Waiting>,
+    datagrams: Arc<Waiting>,
     realm: Arc<Realm>,
 }
 
 impl PodNet {
     pub(crate) fn new(who: PodNetwork, realm: Arc<Realm>) -> Arc<Self> {
+        let account = Account::within(&realm.shared().account, Level::Pod, who.memory_limit);
+        let sockets = |limit: usize| (limit / MEMORY_PER_SOCKET).clamp(FEWEST_SOCKETS, MAX_SOCKETS);
         Arc::new(Self {
             who,
             ports: Mutex::default(),
             sockets: Arc::default(),
-            waiting: Arc::default(),
+            most_sockets: account.limit().map_or(MAX_SOCKETS, sockets),
+            waiting: Waiting::new(account.clone()),
+            datagrams: Waiting::new(account.clone()),
+            account,
+            files: Account::within(&realm.shared().files, Level::Pod, Some(MAX_FILES)),
             realm,
         })
+    }
+
+    /// What the host holds for the pod.
+    #[must_use]
+    pub const fn account(&self) -> &Arc<Account> {
+        &self.account
     }
 
     /// The pod's place in the network, as the agent gave it.
     #[must_use]
     pub const fn who(&self) -> &PodNetwork {
         &self.who
+    }
+
+    /// The files and directories that its containers have open.
+    #[must_use]
+    pub const fn files(&self) -> &Arc<Account> {
+        &self.files
     }
 
     /// The pod's address.
@@ -113,7 +147,7 @@ impl PodNet {
     /// # Errors
     /// When the pod has all that it may have.
     pub fn slot(&self) -> Result<Slot, NetError> {
-        let slot = |count: usize| (count < MAX_SOCKETS).then_some(count + 1);
+        let slot = |count: usize| (count < self.most_sockets).then_some(count + 1);
         match self.sockets.fetch_update(Relaxed, Relaxed, slot) {
             Ok(_) => Ok(Slot(self.sockets.clone())),
             Err(_) => Err(NetError::TooMany),
@@ -177,7 +211,8 @@ impl PodNet {
             return Err(NetError::InUse);
         }
         let address = SocketAddr::new(address.ip(), port);
-        let bound = Arc::new(UdpPort::new(address, Arc::downgrade(self), slot));
+        let waiting = self.datagrams.clone();
+        let bound = Arc::new(UdpPort::new(address, Arc::downgrade(self), slot, waiting));
         ports.udp.insert(port, Arc::downgrade(&bound));
         Ok(bound)
     }
@@ -197,7 +232,7 @@ impl PodNet {
             _ => self.ports.lock().ephemeral(),
         };
         let address = SocketAddr::new(ip, port);
-        let client = Side { address, waiting: self.waiting.clone(), slot: Some(slot) };
+        let client = Side { address, waiting: Some(self.waiting.clone()), slot: Some(slot) };
         if self.owns(to.ip()) {
             return Connecting::Now(self.take(client, to, to));
         }
@@ -218,8 +253,8 @@ impl PodNet {
         let listener = listener.filter(|found| hears(found.address().ip(), to.ip()));
         let listener = listener.ok_or(NetError::Refused)?;
         let slot = self.slot().map_err(|_| NetError::Refused)?;
-        let server = Side { address: to, waiting: self.waiting.clone(), slot: Some(slot) };
-        let (near, far) = Conn::pair(client, seen, server);
+        let server = Side { address: to, waiting: Some(self.waiting.clone()), slot: Some(slot) };
+        let (near, far) = Conn::pair(client, seen, server, &self.waiting);
         listener.offer(far).map_err(|_| NetError::Refused)?;
         Ok(near)
     }
@@ -317,7 +352,9 @@ impl Ports {
     }
 }
 
-/// Whether a socket bound to one of the pod's addresses hears what is sent to another.
+/// Whether a socket bound to one of the pod's addresses hears what is sent to another. `[::]` and `[::1]` stand for
+/// the same as `0.0.0.0` and `127.0.0.1`: the pod network is IPv4, and servers that bind the former by default
+/// mean both.
 fn hears(bound: IpAddr, to: IpAddr) -> bool {
-    bound.is_unspecified() || bound == to
+    bound.is_unspecified() || bound == to || (bound.is_loopback() && to.is_loopback())
 }

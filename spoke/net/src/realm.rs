@@ -89,10 +89,16 @@ impl Realm {
             hostname: String::new(),
             aliases: Vec::new(),
             host_ports: Vec::new(),
+            memory_limit: None,
         };
         let gateway = PodNet::new(who, self.clone());
         self.put_pod(gateway.clone());
         gateway
+    }
+
+    /// What all realms of the node share.
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     pub(crate) fn put_pod(&self, pod: Arc<PodNet>) {
@@ -224,8 +230,8 @@ impl Realm {
 
     /// A client's end of a connection whose other end is a stream to a pod on another node.
     pub(crate) fn join(&self, client: Side, seen: SocketAddr, to: SocketAddr, far: Far) -> Conn {
-        let server = Side { address: to, waiting: Arc::default(), slot: None };
-        let (near, server) = Conn::pair(client, seen, server);
+        let server = Side { address: to, waiting: None, slot: None };
+        let (near, server) = Conn::pair(client, seen, server, &self.shared.transit);
         self.shared.bridge(server, far.stream, far.outage);
         near
     }

@@ -1,6 +1,6 @@
 //! What all realms share: the way to other nodes, the DNS domain, and the tasks that carry bytes.
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use freewheel_link::names::ClusterName;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use parking_lot::RwLock;
-use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
+use crate::account::Account;
+use crate::bridge::Bridge;
 use crate::conn::Conn;
 use crate::error::NetError;
-
-/// Bytes that are copied at once between a pod's connection and a stream outside of it.
-pub(crate) const COPY: usize = 64 << 10;
+use crate::waiting::Waiting;
 
 /// A stream to another node.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -63,14 +63,24 @@ pub(crate) struct Far {
 pub(crate) struct Shared {
     remote: RwLock<Option<Arc<dyn Remote>>>,
     domain: RwLock<Arc<str>>,
+    /// What the host holds for all guests together.
+    pub(crate) account: Arc<Account>,
+    /// The files and directories that all guests have open together: a count, not bytes.
+    pub(crate) files: Arc<Account>,
+    /// What waits in connections through this node that have no end in one of its pods.
+    pub(crate) transit: Arc<Waiting>,
     pub(crate) tasks: TaskTracker,
     pub(crate) runtime: Handle,
 }
 
 impl Shared {
     pub(crate) fn new(runtime: Handle) -> Arc<Self> {
+        let account = Account::node();
         Arc::new(Self {
             remote: RwLock::default(),
+            transit: Waiting::new(account.clone()),
+            account,
+            files: Account::node(),
             domain: RwLock::new("cluster.local".into()),
             tasks: TaskTracker::new(),
             runtime,
@@ -128,14 +138,15 @@ pub(crate) async fn carry(
     stream: &mut impl Stream,
     outage: impl Future<Output = ()>,
 ) -> Ended {
-    let mut end = end.into_io();
+    let end = end.into_io();
+    let mut bridge = Bridge::default();
     let copied = tokio::select! {
         biased;
-        copied = copy_bidirectional_with_sizes(&mut end, stream, COPY, COPY) => copied,
+        copied = poll_fn(|cx| bridge.poll(end.conn(), std::pin::Pin::new(stream), cx)) => copied,
         () = outage => Err(ErrorKind::ConnectionReset.into()),
     };
     match copied {
-        Ok(_) => Ended::Whole,
+        Ok(()) => Ended::Whole,
         Err(error) => {
             // A broken stream must not look like a finished one to the pod.
             end.reset();

@@ -86,5 +86,6 @@ pub(crate) fn pod_in(realm: &ClusterName, name: &str, ip: &str) -> PodNetwork {
         hostname: name.to_owned(),
         aliases: Vec::new(),
         host_ports: Vec::new(),
+        memory_limit: None,
     }
 }

@@ -2,22 +2,29 @@
 //!
 //! A flow sticks to the endpoint that its first datagram went to, and answers come back from the Service's
 //! address: without that a connected socket would wait for ever.
+//!
+//! Guarantees: what waits on all UDP ports of a pod is within one budget and on the pod's account, flows too; what is
+//! beyond gets lost, as UDP may.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::pod::{PodNet, Slot};
+use crate::waiting::{PIECE, Waiting};
 
 /// Largest payload of a datagram over IPv4.
 pub const MAX_DATAGRAM: usize = 65_507;
 
 /// Datagrams that wait on one port. More are dropped, as UDP may.
 const MAX_QUEUE: usize = 1024;
+
+/// What a flow costs: its place in two tables.
+const FLOW: usize = 256;
 
 /// Bytes that wait on one port.
 const MAX_QUEUED_BYTES: usize = 1 << 20;
@@ -44,12 +51,18 @@ pub struct UdpPort {
     state: Mutex<State>,
     address: SocketAddr,
     pod: Weak<PodNet>,
+    waiting: Arc<Waiting>,
     _slot: Slot,
 }
 
 impl UdpPort {
-    pub(crate) fn new(address: SocketAddr, pod: Weak<PodNet>, slot: Slot) -> Self {
-        Self { state: Mutex::default(), address, pod, _slot: slot }
+    pub(crate) fn new(
+        address: SocketAddr,
+        pod: Weak<PodNet>,
+        slot: Slot,
+        waiting: Arc<Waiting>,
+    ) -> Self {
+        Self { state: Mutex::default(), address, pod, waiting, _slot: slot }
     }
 
     /// Where it is bound.
@@ -71,11 +84,17 @@ impl UdpPort {
     /// Remembers the endpoint of a flow.
     pub(crate) fn choose(&self, service: SocketAddr, endpoint: SocketAddr) {
         let mut state = self.state.lock();
-        if MAX_FLOWS <= state.chosen.len() {
-            state.chosen.clear();
-            state.shown.clear();
+        // A flow that comes back to another endpoint takes its former place.
+        let known = state.chosen.contains_key(&service);
+        if !known && (MAX_FLOWS <= state.chosen.len() || !self.waiting.try_add(FLOW)) {
+            self.waiting.sub(state.forget_flows());
+            if !self.waiting.try_add(FLOW) {
+                return;
+            }
         }
-        state.chosen.insert(service, endpoint);
+        if let Some(former) = state.chosen.insert(service, endpoint) {
+            state.shown.remove(&former);
+        }
         state.shown.insert(endpoint, service);
     }
 
@@ -87,6 +106,9 @@ impl UdpPort {
                 return;
             }
             if MAX_QUEUE <= state.queue.len() || MAX_QUEUED_BYTES < state.bytes + bytes.len() {
+                return;
+            }
+            if !self.waiting.try_add(bytes.len() + PIECE) {
                 return;
             }
             let from = state.shown.get(&from).copied().unwrap_or(from);
@@ -104,6 +126,7 @@ impl UdpPort {
         let mut state = self.state.lock();
         let (bytes, from) = state.queue.pop_front()?;
         state.bytes -= bytes.len();
+        self.waiting.sub(bytes.len() + PIECE);
         Some((bytes, from))
     }
 
@@ -128,8 +151,20 @@ impl UdpPort {
     }
 }
 
+impl State {
+    /// Forgets all flows; what they cost.
+    fn forget_flows(&mut self) -> usize {
+        let cost = self.chosen.len() * FLOW;
+        self.chosen.clear();
+        self.shown.clear();
+        cost
+    }
+}
+
 impl Drop for UdpPort {
     fn drop(&mut self) {
+        let state = self.state.get_mut();
+        self.waiting.sub(state.bytes + state.queue.len() * PIECE + state.forget_flows());
         if let Some(pod) = self.pod.upgrade() {
             pod.release_udp(self.address.port(), self);
         }

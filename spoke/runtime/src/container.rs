@@ -9,8 +9,8 @@ use freewheel_spoke_net::PodNet;
 use tokio::sync::oneshot;
 use tracing::trace;
 use wasmtime::{Engine, Store};
+use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi::p2::bindings::CommandPre;
-use wasmtime_wasi::{FsPerms, WasiCtx};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::exit;
@@ -21,7 +21,8 @@ use crate::log::{LogSink, Source};
 use crate::memory::Memory;
 use crate::metered::{self, Meter};
 use crate::module::Module;
-use crate::state::State;
+use crate::mounts::Mounts;
+use crate::state::{State, World};
 
 /// Most random bytes of one call.
 const MAX_RANDOM: u64 = 1 << 20;
@@ -34,7 +35,9 @@ pub(crate) type Run = Pin<Box<dyn Future<Output = Exit> + Send>>;
 
 /// One start of a container.
 pub(crate) struct Container {
+    /// Without its mounts.
     pub(crate) start: StartContainer,
+    pub(crate) mounts: Mounts,
     pub(crate) pod: Arc<PodNet>,
     pub(crate) engine: Engine,
     pub(crate) life: Arc<Life>,
@@ -47,24 +50,35 @@ pub(crate) struct Container {
 impl Container {
     /// A store for one instance, with the world that the pod's spec gives and nothing else.
     pub(crate) fn store(&self) -> wasmtime::Result<Store<State>> {
-        let wasi = self.wasi()?;
-        let (pod, life, memory) = (self.pod.clone(), self.life.clone(), self.memory.clone());
-        Ok(State::store(&self.engine, wasi, pod, life, memory))
+        let mut given = self.memory.share();
+        given.set(self.given())?;
+        let world = World {
+            wasi: self.wasi(),
+            mounts: self.mounts.clone(),
+            pod: self.pod.clone(),
+            life: self.life.clone(),
+            memory: self.memory.clone(),
+            log: self.log.clone(),
+            given,
+        };
+        Ok(State::store(&self.engine, world))
     }
 
-    fn wasi(&self) -> wasmtime::Result<WasiCtx> {
+    /// Bytes of the arguments and the environment, which every store has for itself.
+    fn given(&self) -> usize {
+        let args = self.start.args.iter().map(String::len);
+        let env = self.start.env.iter().map(|(name, value)| name.len() + value.len());
+        args.chain(env).map(|bytes| bytes + 2 * size_of::<String>()).sum()
+    }
+
+    fn wasi(&self) -> WasiCtx {
         let mut wasi = WasiCtx::builder();
         wasi.args(&self.start.args)
             .envs(&self.start.env)
             .stdout(self.log.stream(Source::Stdout))
             .stderr(self.log.stream(Source::Stderr))
             .max_random_size(MAX_RANDOM);
-        for (host, guest, read_only) in &self.start.mounts {
-            let perms = if *read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
-            wasi.preopened_dir(host, guest, perms)
-                .map_err(|error| error.context(format!("cannot mount {guest}")))?;
-        }
-        Ok(wasi.build())
+        wasi.build()
     }
 
     /// Runs it; `started` is called once it is up. A program needs nothing that waits before it is on its lane,
@@ -110,7 +124,7 @@ impl Container {
         let guest = async move {
             let mut store = match container.store() {
                 Ok(store) => store,
-                Err(error) => return exit::start_error(format!("{error:#}")),
+                Err(error) => return exit::of_error(&error, container.memory.take_refused()),
             };
             let command = match pre.instantiate_async(&mut store).await {
                 Ok(command) => command,

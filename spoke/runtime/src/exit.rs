@@ -15,11 +15,11 @@
 //! `freewheel:lifecycle#exit` say the number; the guest SDK makes std's own exit one of those.
 
 use freewheel_spoke_agent::ports::Exit;
+use freewheel_spoke_net::Full;
 use wasmtime::Trap;
 use wasmtime_wasi::I32Exit;
 
 use crate::life::Cause;
-use crate::memory::OomKilled;
 
 /// Longest message: it is stored in the pod's status.
 const MAX_MESSAGE: usize = 1024;
@@ -75,8 +75,8 @@ pub(crate) fn of_error(error: &wasmtime::Error, refused: bool) -> Exit {
     if let Some(I32Exit(code)) = error.downcast_ref() {
         return if *code == 0 { completed() } else { exit(*code, "Error", "") };
     }
-    if let Some(oom) = error.downcast_ref::<OomKilled>() {
-        return out_of_memory(oom.to_string());
+    if let Some(full) = error.downcast_ref::<Full>() {
+        return out_of_memory(full.to_string());
     }
     match error.downcast_ref::<Trap>() {
         // Allocators that are refused memory abort.
@@ -88,6 +88,8 @@ pub(crate) fn of_error(error: &wasmtime::Error, refused: bool) -> Exit {
 
 #[cfg(test)]
 mod tests {
+    use freewheel_spoke_net::Level;
+
     use super::*;
 
     #[track_caller]
@@ -102,7 +104,8 @@ mod tests {
         assert_eq!(of_run(Ok(Err(())), false).code, 1);
         check(wasmtime::format_err!(I32Exit(0)), false, 0, "Completed");
         check(wasmtime::format_err!(I32Exit(42)), false, 42, "Error");
-        check(OomKilled::Limit { limit: 1, wanted: 2 }, false, 137, "OOMKilled");
+        let full = Full { level: Level::Container, limit: 1, wanted: 2 };
+        check(full, false, 137, "OOMKilled");
         check(Trap::UnreachableCodeReached, false, 134, "Error");
         check(Trap::UnreachableCodeReached, true, 137, "OOMKilled");
         check(Trap::StackOverflow, true, 134, "Error");

@@ -5,7 +5,8 @@
 //! module      artifacts, loaded once                 linker       what a module may import
 //! lanes, metered, ticker, memory                     CPU and memory: who runs where, how long, how much
 //! life, exit  how it is stopped, how its end reads   log          from stdout to `kubectl logs`
-//! sockets, http, lifecycle                           the pod network and its own life as guests see them
+//! sockets, http, lifecycle, mounts                   the pod network, its own life and its files as guests see them
+//! census, fields, open_files                         what the host holds for a guest's handles
 //! native      the only unsafe code                   probe        which engine profile fits this machine
 //! ```
 //!
@@ -13,8 +14,10 @@
 //! ends with exactly one `Exited`, and its log is complete by then.
 //! Assumes: artifacts were verified by the caller, and their files never change.
 
+mod census;
 mod container;
 mod exit;
+mod fields;
 mod http;
 mod lanes;
 mod life;
@@ -24,7 +27,9 @@ pub mod log;
 mod memory;
 mod metered;
 mod module;
+mod mounts;
 mod native;
+mod open_files;
 mod probe;
 mod runtime;
 mod sockets;

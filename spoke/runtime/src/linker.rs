@@ -12,9 +12,9 @@ use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, random};
 use wasmtime_wasi::random::{WasiRandom, WasiRandomView as _};
 use wasmtime_wasi_io::bindings::wasi::io;
 
-use crate::lifecycle;
-use crate::sockets;
+use crate::mounts::HasMounts;
 use crate::state::State;
+use crate::{fields, lifecycle, open_files, sockets};
 
 /// Packages and interfaces in [`linker`], for a clear word about what is not.
 const GIVEN: [(&str, &str); 8] = [
@@ -27,6 +27,10 @@ const GIVEN: [(&str, &str); 8] = [
     ("wasi:random/", "0.2"),
     ("wasi:sockets/", "0.2"),
 ];
+
+/// Interfaces of which some calls are ours, in the version that upstream defines them.
+pub(crate) const HTTP: &str = "wasi:http/types@0.2.12";
+pub(crate) const FILESYSTEM: &str = "wasi:filesystem/types@0.2.12";
 
 struct HasTable;
 
@@ -51,7 +55,7 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<State>> {
     clocks::wall_clock::add_to_linker::<State, WasiClocks>(l, State::clocks)?;
     clocks::monotonic_clock::add_to_linker::<State, WasiClocks>(l, State::clocks)?;
     filesystem::types::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
-    filesystem::preopens::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
+    filesystem::preopens::add_to_linker::<State, HasMounts>(l, State::mounts)?;
     random::random::add_to_linker::<State, WasiRandom>(l, State::random)?;
     random::insecure::add_to_linker::<State, WasiRandom>(l, State::random)?;
     random::insecure_seed::add_to_linker::<State, WasiRandom>(l, State::random)?;
@@ -68,5 +72,8 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<State>> {
     sockets::add_to_linker(l)?;
     lifecycle::add_to_linker(l)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(l)?;
+    l.allow_shadowing(true);
+    fields::add_to_linker(l)?;
+    open_files::add_to_linker(l)?;
     Ok(linker)
 }

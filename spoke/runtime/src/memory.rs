@@ -1,70 +1,45 @@
-//! A container's memory limit, over all of its instances and all of their memories, and the node's.
+//! A container's memory limit, over all of its instances, and the pod's and the node's above it.
 //!
-//! Guarantees: no container has more than its limit, and all together no more than the node gives to guests:
-//! one without a limit ends alone, and takes neither the agent nor its neighbours along.
+//! Guarantees: no container has more than its limit, linear memory, tables and what the host holds for its handles
+//! together; and all together no more than the node gives to guests: one without a limit ends alone, and takes
+//! neither the agent nor its neighbours along.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use freewheel_spoke_net::{Account, Full, Held, Level};
 use wasmtime::ResourceLimiter;
 
 /// Elements in one table; real programs have thousands.
 const MAX_TABLE: usize = 100_000;
 
+/// What the host holds for one element of a table.
+const ELEMENT: usize = size_of::<usize>();
+
 /// Core instances, memories and tables of one store: a component is made of a few.
 const MAX_PARTS: usize = 256;
-
-/// The guest asked for more memory than it may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum OomKilled {
-    #[error("memory limit of {limit} bytes reached: {wanted} bytes were asked for")]
-    Limit { limit: usize, wanted: usize },
-    #[error(
-        "the node's memory is used up: guests may have {limit} bytes together, {wanted} were asked for"
-    )]
-    Node { limit: usize, wanted: usize },
-}
-
-/// Memory that all guests of the node have together.
-#[derive(Debug)]
-pub(crate) struct NodeMemory {
-    limit: usize,
-    used: AtomicUsize,
-}
-
-impl NodeMemory {
-    pub(crate) fn new(limit: u64) -> Arc<Self> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        Arc::new(Self { limit, used: AtomicUsize::new(0) })
-    }
-}
 
 /// What a container has and may have.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    limit: usize,
-    used: AtomicUsize,
+    account: Arc<Account>,
     refused: AtomicBool,
-    node: Arc<NodeMemory>,
 }
 
 impl Memory {
-    pub(crate) fn new(limit: Option<u64>, node: Arc<NodeMemory>) -> Arc<Self> {
-        let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-        Arc::new(Self { limit, used: AtomicUsize::new(0), refused: AtomicBool::new(false), node })
+    pub(crate) fn new(limit: Option<u64>, above: &Arc<Account>) -> Arc<Self> {
+        let account = Account::within(above, Level::Container, limit);
+        Arc::new(Self { account, refused: AtomicBool::new(false) })
     }
 
-    /// Bytes of linear memory in use.
+    /// Bytes in use, and held by the host.
     pub(crate) fn used(&self) -> usize {
-        self.used.load(Relaxed)
+        self.account.used()
     }
 
     /// Whether one more instance like the last would still fit.
     pub(crate) fn has_room_for(&self, bytes: usize) -> bool {
-        let fits = |used: &AtomicUsize, limit: usize| {
-            used.load(Relaxed).checked_add(bytes).is_some_and(|sum| sum <= limit)
-        };
-        fits(&self.used, self.limit) && fits(&self.node.used, self.node.limit)
+        self.account.has_room_for(bytes)
     }
 
     /// Whether an instance was refused memory since the last time this was asked.
@@ -72,48 +47,66 @@ impl Memory {
         self.refused.swap(false, Relaxed)
     }
 
-    fn take(&self, bytes: usize) -> Result<(), OomKilled> {
-        let outcome = match grow(&self.used, bytes, self.limit) {
-            Err(wanted) => Err(OomKilled::Limit { limit: self.limit, wanted }),
-            Ok(()) => grow(&self.node.used, bytes, self.node.limit).map_err(|wanted| {
-                self.used.fetch_sub(bytes, Relaxed);
-                OomKilled::Node { limit: self.node.limit, wanted }
-            }),
-        };
-        if outcome.is_err() {
-            self.refused.store(true, Relaxed);
-        }
-        outcome
-    }
-
-    fn give_back(&self, bytes: usize) {
-        self.used.fetch_sub(bytes, Relaxed);
-        self.node.used.fetch_sub(bytes, Relaxed);
+    /// A place for what the host is going to hold.
+    pub(crate) fn share(self: &Arc<Self>) -> Share {
+        Share { held: self.account.nothing(), memory: self.clone() }
     }
 }
 
-/// Adds within the limit; else says how much it would have been.
-fn grow(used: &AtomicUsize, bytes: usize, limit: usize) -> Result<(), usize> {
-    let add = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= limit);
-    let outcome = used.fetch_update(Relaxed, Relaxed, add);
-    outcome.map(drop).map_err(|used| used.saturating_add(bytes))
-}
-
-/// One store's share of it.
-pub(crate) struct Limiter {
+/// A part of a container's memory. Dropping it gives it back.
+#[derive(Debug)]
+pub(crate) struct Share {
+    held: Held,
     memory: Arc<Memory>,
-    own: usize,
+}
+
+impl Share {
+    pub(crate) const fn bytes(&self) -> usize {
+        self.held.bytes()
+    }
+
+    /// Makes it more or less. What is refused is remembered: the guest may well die of it without a word.
+    pub(crate) fn set(&mut self, bytes: usize) -> Result<(), Full> {
+        self.held.set(bytes).inspect_err(|_| self.memory.refused.store(true, Relaxed))
+    }
+
+    /// Makes it more or less if there is room, and says whether there was.
+    pub(crate) fn fits(&mut self, bytes: usize) -> bool {
+        self.held.set(bytes).is_ok()
+    }
+
+    fn add(&mut self, more: usize) -> Result<(), Full> {
+        self.set(self.bytes().saturating_add(more))
+    }
+}
+
+/// Linear memories and tables of one store.
+pub(crate) struct Limiter {
+    share: Share,
     last: usize,
 }
 
 impl Limiter {
-    pub(crate) const fn new(memory: Arc<Memory>) -> Self {
-        Self { memory, own: 0, last: 0 }
+    pub(crate) fn new(memory: &Arc<Memory>) -> Self {
+        Self { share: memory.share(), last: 0 }
     }
 
     /// Bytes of this store.
     pub(crate) const fn own(&self) -> usize {
-        self.own
+        self.share.bytes()
+    }
+
+    fn grow(&mut self, more: usize) -> wasmtime::Result<bool> {
+        // An error ends the guest with a reason; refusing would let it die of its own, with none.
+        self.share.add(more)?;
+        self.last = more;
+        Ok(true)
+    }
+
+    /// The host had none, or the module's own maximum was in the way: what was taken goes back.
+    fn undo(&mut self) -> wasmtime::Result<()> {
+        let last = std::mem::take(&mut self.last);
+        Ok(self.share.set(self.own() - last)?)
     }
 }
 
@@ -124,29 +117,27 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let more = desired.saturating_sub(current);
-        // An error ends the guest with a reason; refusing would let it die of its own, with none.
-        self.memory.take(more)?;
-        self.own += more;
-        self.last = more;
-        Ok(true)
+        self.grow(desired.saturating_sub(current))
     }
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        // The host had none, or the module's own maximum was in the way: what was taken goes back.
-        let last = std::mem::take(&mut self.last);
-        self.memory.give_back(last);
-        self.own -= last;
-        Ok(())
+        self.undo()
     }
 
     fn table_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(desired <= MAX_TABLE)
+        if MAX_TABLE < desired {
+            return Ok(false);
+        }
+        self.grow(desired.saturating_sub(current) * ELEMENT)
+    }
+
+    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.undo()
     }
 
     fn instances(&self) -> usize {
@@ -162,24 +153,22 @@ impl ResourceLimiter for Limiter {
     }
 }
 
-impl Drop for Limiter {
-    fn drop(&mut self) {
-        self.memory.give_back(self.own);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn full(outcome: wasmtime::Result<bool>) -> Full {
+        *outcome.unwrap_err().downcast_ref().unwrap()
+    }
+
     #[test]
     fn instances_share_one_limit_and_give_back_what_they_had() {
-        let memory = Memory::new(Some(100), NodeMemory::new(1000));
-        let mut first = Limiter::new(memory.clone());
-        let mut second = Limiter::new(memory.clone());
+        let memory = Memory::new(Some(100), &Account::node());
+        let mut first = Limiter::new(&memory);
+        let mut second = Limiter::new(&memory);
         assert!(first.memory_growing(0, 60, None).unwrap());
-        let refused = second.memory_growing(0, 50, None).unwrap_err();
-        assert_eq!(refused.downcast_ref(), Some(&OomKilled::Limit { limit: 100, wanted: 110 }));
+        let refused = full(second.memory_growing(0, 50, None));
+        assert_eq!(refused, Full { level: Level::Container, limit: 100, wanted: 110 });
         assert!(memory.take_refused());
         drop(first);
         assert!(second.memory_growing(0, 50, None).unwrap());
@@ -188,18 +177,32 @@ mod tests {
 
     #[test]
     fn all_guests_together_have_what_the_node_gives() {
-        let node = NodeMemory::new(100);
-        let (one, other) = (Memory::new(None, node.clone()), Memory::new(Some(90), node.clone()));
-        let mut first = Limiter::new(one.clone());
-        let mut second = Limiter::new(other.clone());
+        let node = Account::node();
+        node.set_limit(100);
+        let (one, other) = (Memory::new(None, &node), Memory::new(Some(90), &node));
+        let mut first = Limiter::new(&one);
+        let mut second = Limiter::new(&other);
         assert!(first.memory_growing(0, 60, None).unwrap());
         assert!(!other.has_room_for(50));
-        let refused = second.memory_growing(0, 50, None).unwrap_err();
-        assert_eq!(refused.downcast_ref(), Some(&OomKilled::Node { limit: 100, wanted: 110 }));
+        let refused = full(second.memory_growing(0, 50, None));
+        assert_eq!(refused, Full { level: Level::Node, limit: 100, wanted: 110 });
         assert_eq!((one.used(), other.used()), (60, 0), "nothing stays booked");
         drop(first);
         assert!(second.memory_growing(0, 50, None).unwrap());
         drop(second);
-        assert_eq!(node.used.load(Relaxed), 0);
+        assert_eq!(node.used(), 0);
+    }
+
+    #[test]
+    fn tables_count_as_the_memory_that_they_are() {
+        let memory = Memory::new(Some(1 << 20), &Account::node());
+        let mut limiter = Limiter::new(&memory);
+        assert!(limiter.table_growing(0, MAX_TABLE, None).unwrap());
+        assert_eq!(memory.used(), MAX_TABLE * ELEMENT);
+        assert_eq!(full(limiter.table_growing(0, MAX_TABLE, None)).level, Level::Container);
+        assert!(!limiter.table_growing(0, MAX_TABLE + 1, None).unwrap());
+        assert!(limiter.table_growing(MAX_TABLE - 10, MAX_TABLE, None).unwrap());
+        limiter.table_grow_failed(wasmtime::format_err!("its own maximum")).unwrap();
+        assert_eq!(memory.used(), MAX_TABLE * ELEMENT);
     }
 }

@@ -23,9 +23,10 @@ use crate::lanes::Runtimes;
 use crate::life::{Cause, Life};
 use crate::linker::linker;
 use crate::log::{self, LogOptions, LogSink};
-use crate::memory::{Memory, NodeMemory};
+use crate::memory::Memory;
 use crate::metered::{Meter, Quota, Usage};
 use crate::module::{Module, Modules};
+use crate::mounts::Mounts;
 use crate::ticker::Ticker;
 
 /// How long the end of a container waits for its log to reach the disk.
@@ -35,9 +36,11 @@ const LOG_WAIT: Duration = Duration::from_secs(5);
 pub struct RuntimeOptions {
     /// The engine profile, from [`crate::choose_profile`].
     pub profile: Profile,
-    /// Bytes of linear memory that all guests may have together. What is refused beyond ends its guest as
-    /// OOMKilled, instead of the whole process.
+    /// Bytes that all guests may have together, with what the host holds for them. What is refused beyond ends its
+    /// guest as OOMKilled, instead of the whole process.
     pub memory: u64,
+    /// Files and directories that all guests may have open together.
+    pub files: u64,
     /// Where the pods' networks are.
     pub fabric: Arc<Fabric>,
     /// Runs what is not a guest: ends, logs, timers.
@@ -79,7 +82,6 @@ struct Supervised {
 pub struct Runtime {
     engine: Engine,
     modules: Modules,
-    memory: Arc<NodeMemory>,
     ticker: Arc<Ticker>,
     fabric: Arc<Fabric>,
     control: Handle,
@@ -101,10 +103,11 @@ impl Runtime {
         let engine = Engine::new(&config).map_err(CannotStart::Engine)?;
         let linker = linker(&engine).map_err(CannotStart::Engine)?;
         let ticker = Ticker::start(&engine).map_err(CannotStart::Thread)?;
-        let RuntimeOptions { memory, fabric, control, runtimes, deliver, .. } = options;
+        let RuntimeOptions { memory, files, fabric, control, runtimes, deliver, .. } = options;
+        fabric.account().set_limit(memory);
+        fabric.files().set_limit(files);
         Ok(Arc::new_cyclic(|this| Self {
             modules: Modules::new(engine.clone(), linker),
-            memory: NodeMemory::new(memory),
             engine,
             ticker,
             fabric,
@@ -165,13 +168,23 @@ impl Runtime {
     }
 
     /// Starts a container: a program is on its way to its lane when this returns.
-    fn begin(&self, start: StartContainer, life: Arc<Life>, log: LogSink, module: &Module) -> Run {
+    fn begin(
+        &self,
+        mut start: StartContainer,
+        life: Arc<Life>,
+        log: LogSink,
+        module: &Module,
+    ) -> Run {
         let failed = |why: &str| -> Run { Box::pin(std::future::ready(exit::start_error(why))) };
         let Some(pod) = self.fabric.pod(&start.id.pod) else {
             return failed("the pod has no network");
         };
         let Some((usage, memory)) = self.accounts(&start.id) else {
             return failed("stopped before it started");
+        };
+        let mounts = match Mounts::new(std::mem::take(&mut start.mounts), pod.files()) {
+            Ok(mounts) => mounts,
+            Err(why) => return failed(&why),
         };
         let meter = Meter {
             usage,
@@ -182,6 +195,7 @@ impl Runtime {
         let (deliver, id) = (self.deliver.clone(), start.id.clone());
         let container = Arc::new(Container {
             start,
+            mounts,
             pod,
             engine: self.engine.clone(),
             life,
@@ -191,6 +205,13 @@ impl Runtime {
             runtimes: self.runtimes.clone(),
         });
         container.run(module, move || deliver(Input::Started(id)))
+    }
+
+    /// A container without a network does not come to run.
+    fn memory_of(&self, start: &StartContainer) -> Arc<Memory> {
+        let pod = self.fabric.pod(&start.id.pod);
+        let above = pod.as_ref().map_or_else(|| self.fabric.account(), |pod| pod.account());
+        Memory::new(start.memory_limit, above)
     }
 
     fn accounts(&self, id: &ContainerId) -> Option<(Arc<Usage>, Arc<Memory>)> {
@@ -219,7 +240,7 @@ impl Containers for Runtime {
         let running = Running {
             life: life.clone(),
             usage: Arc::default(),
-            memory: Memory::new(start.memory_limit, self.memory.clone()),
+            memory: self.memory_of(&start),
             log: start.log.clone(),
             sink: sink.clone(),
         };

@@ -2,16 +2,21 @@
 
 use std::sync::Arc;
 
-use freewheel_spoke_net::PodNet;
+use freewheel_spoke_net::{Full, PodNet};
 use wasmtime::component::ResourceTable;
-use wasmtime::{Engine, Store};
+use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use crate::census;
+use crate::fields::Fields;
 use crate::http::Outgoing;
 use crate::life::Life;
 use crate::lifecycle::{HasLife, LifeView};
-use crate::memory::{Limiter, Memory};
+use crate::log::LogSink;
+use crate::memory::{Limiter, Memory, Share};
+use crate::mounts::{Mounts, MountsView};
+use crate::open_files::OpenFiles;
 use crate::sockets::{HasNet, NetView};
 
 /// Handles that a guest may hold at a time: sockets, files, streams, requests.
@@ -20,52 +25,96 @@ const MAX_RESOURCES: usize = 16_384;
 /// Bytes that one call may hand to the host. Guests write in pieces of at most 1 MiB.
 const CALL_BYTES: usize = 4 << 20;
 
+/// What a store is made of.
+pub(crate) struct World {
+    pub(crate) wasi: WasiCtx,
+    pub(crate) mounts: Mounts,
+    pub(crate) pod: Arc<PodNet>,
+    pub(crate) life: Arc<Life>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) log: LogSink,
+    /// Place for what is in `wasi`.
+    pub(crate) given: Share,
+}
+
 /// What one store holds.
 pub(crate) struct State {
     table: ResourceTable,
     wasi: WasiCtx,
+    mounts: Mounts,
     http: WasiHttpCtx,
     outgoing: Outgoing,
     pod: Arc<PodNet>,
     life: Arc<Life>,
+    memory: Arc<Memory>,
     limiter: Limiter,
+    handles: Share,
+    fields: Fields,
+    files: OpenFiles,
+    given: Share,
 }
 
 impl State {
     /// A store for one instance, interrupted by the ticker.
-    pub(crate) fn store(
-        engine: &Engine,
-        wasi: WasiCtx,
-        pod: Arc<PodNet>,
-        life: Arc<Life>,
-        memory: Arc<Memory>,
-    ) -> Store<Self> {
+    pub(crate) fn store(engine: &Engine, world: World) -> Store<Self> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
+        let World { wasi, mounts, pod, life, memory, log, given } = world;
         let state = Self {
             table,
             wasi,
+            mounts,
             http: WasiHttpCtx::new(),
             outgoing: Outgoing::new(pod.clone()),
+            files: OpenFiles::new(pod.files().clone(), memory.clone(), log),
             pod,
             life,
-            limiter: Limiter::new(memory),
+            limiter: Limiter::new(&memory),
+            handles: memory.share(),
+            fields: Fields::new(memory.share()),
+            memory,
+            given,
         };
         let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(CALL_BYTES);
-        store.epoch_deadline_async_yield_and_update(1);
+        store.epoch_deadline_callback(|mut store| {
+            store.data_mut().count_handles()?;
+            Ok(UpdateDeadline::Yield(1))
+        });
         store.set_epoch_deadline(1);
         store
     }
 
-    /// Bytes of linear memory of this store.
+    /// Counts what its handles may hold: at every tick while the guest runs, as it can make many in a moment.
+    fn count_handles(&mut self) -> Result<(), Full> {
+        self.handles.set(census::held(&mut self.table))
+    }
+
+    /// Bytes of this store, with what the host holds for it.
     pub(crate) const fn memory(&self) -> usize {
-        self.limiter.own()
+        self.limiter.own() + self.handles.bytes() + self.given.bytes()
+    }
+
+    /// A place for what outlives the store.
+    pub(crate) fn share(&self) -> Share {
+        self.memory.share()
     }
 
     pub(crate) const fn table(&mut self) -> &mut ResourceTable {
         &mut self.table
+    }
+
+    pub(crate) const fn table_and_fields(&mut self) -> (&mut ResourceTable, &mut Fields) {
+        (&mut self.table, &mut self.fields)
+    }
+
+    pub(crate) const fn files(&mut self) -> &mut OpenFiles {
+        &mut self.files
+    }
+
+    pub(crate) const fn mounts(&mut self) -> MountsView<'_> {
+        MountsView { table: &mut self.table, mounts: &self.mounts }
     }
 }
 

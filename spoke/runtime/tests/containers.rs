@@ -4,7 +4,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use freewheel_spoke_agent::host_dir::HostDir;
 use freewheel_spoke_agent::ports::Containers as _;
+use freewheel_spoke_agent::volumes::Mount;
 use freewheel_spoke_runtime::LogOptions;
 use support::{bounded, compile, compile_for, guest, node, node_of};
 
@@ -101,7 +103,8 @@ async fn arguments_environment_and_files_are_what_the_pod_gives() {
     std::fs::create_dir(&shared).unwrap();
     let mounted = |pod: &str, words: &[&str], read_only| {
         let mut start = node.kit(pod, words);
-        start.0.mounts = vec![(shared.clone(), "/data".to_owned(), read_only)];
+        let dir = HostDir::open(&shared).unwrap();
+        start.0.mounts = vec![Mount { dir, guest: "/data".to_owned(), read_only }];
         start
     };
     assert_eq!(node.run(mounted("put", &["put", "/data/f", "kept"], false)).await.code, 0);

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{EndpointV1, Protocol, ServicePortV1, ServiceV1};
+use freewheel_spoke_agent::host_dir::HostDir;
 use freewheel_spoke_agent::ports::{ContainerId, Containers as _, Network as _};
+use freewheel_spoke_agent::volumes::Mount;
 use freewheel_spoke_net::Fabric;
 use support::{Node, Start, guest, node};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -203,4 +205,24 @@ async fn a_killed_container_leaves_its_port_to_the_next() {
     next.0.id.attempt = 1;
     up(&node, next).await;
     assert_eq!(node.get("web", 8080, "/hello").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_instance_sees_the_directory_that_its_container_was_given() {
+    let node = node();
+    let volume = node.dir.path().join("volume");
+    std::fs::create_dir_all(volume.join("sub")).unwrap();
+    std::fs::create_dir(node.dir.path().join("identity")).unwrap();
+    std::fs::write(volume.join("sub/text"), "mine").unwrap();
+    std::fs::write(node.dir.path().join("identity/text"), "secret").unwrap();
+    let mut start = web(&node, "links");
+    start.0.http_reuse = 1;
+    let dir = HostDir::open(&volume.join("sub")).unwrap();
+    start.0.mounts = vec![Mount { dir, guest: "/s".to_owned(), read_only: false }];
+    up(&node, start).await;
+    assert_eq!(node.get("links", 8080, "/cat/s/text").await, (200, "mine".to_owned()));
+    // What a guest with the whole volume can do: put a link out of it where the directory was.
+    std::fs::rename(volume.join("sub"), volume.join("aside")).unwrap();
+    std::os::unix::fs::symlink("../identity", volume.join("sub")).unwrap();
+    assert_eq!(node.get("links", 8080, "/cat/s/text").await, (200, "mine".to_owned()));
 }

@@ -199,7 +199,7 @@ impl Agent {
             namespace: pod.spec.namespace.clone(),
             pod_name: pod.spec.name.clone(),
             artifact,
-            args: arguments(spec, &env),
+            args: arguments(spec, &env)?,
             env,
             mounts,
             memory_limit: spec.memory_limit,

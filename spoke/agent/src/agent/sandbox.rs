@@ -14,7 +14,7 @@ use super::Agent;
 use crate::env::{Allocatable, Around};
 use crate::pods::{Pod, Volumes};
 use crate::ports::PodNetwork;
-use crate::volumes;
+use crate::{limits, volumes};
 
 impl Agent {
     pub(super) fn add_network(&mut self, uid: &str) -> bool {
@@ -37,6 +37,7 @@ impl Agent {
             host_ports: ports
                 .filter_map(|p| Some((p.host_port?, p.port, p.protocol == Protocol::Udp)))
                 .collect(),
+            memory_limit: limits::memory(&pod.spec),
         });
         true
     }

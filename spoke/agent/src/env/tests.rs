@@ -218,8 +218,30 @@ fn what_is_missing_is_said_as_kubelet_says_it() {
 #[test]
 fn arguments_are_expanded_and_never_empty() {
     let mut web = container(vec![]);
-    assert_eq!(arguments(&web, &[]), ["hello"]);
+    assert_eq!(arguments(&web, &[]).unwrap(), ["hello"]);
     web.args = vec!["run".to_owned(), "--at=$(A)".to_owned()];
     let env = [("A".to_owned(), "1".to_owned())];
-    assert_eq!(arguments(&web, &env), ["run", "--at=1"]);
+    assert_eq!(arguments(&web, &env).unwrap(), ["run", "--at=1"]);
+}
+
+#[test]
+fn values_that_name_each_other_do_not_grow_without_end() {
+    let mut env = vec![value("A0", "0123456789abcdef")];
+    for step in 1..=40 {
+        env.push(value(&format!("A{step}"), &format!("$(A{0})$(A{0})", step - 1)));
+    }
+    let refused = resolve(&container(env)).unwrap_err();
+    assert!(refused.contains("may have 8388608 bytes each"), "{refused}");
+    let mut web = container(vec![]);
+    web.args = vec!["$(A)".repeat(1000); 1000];
+    let env = [("A".to_owned(), "x".repeat(1000))];
+    assert!(arguments(&web, &env).unwrap_err().contains("may have 8388608 bytes each"));
+}
+
+#[test]
+fn thousands_of_variables_are_found_by_name() {
+    let mut env: Vec<_> = (0..20_000).map(|n| value(&format!("V{n}"), &n.to_string())).collect();
+    env.push(value("LAST", "$(V19999)$(V0)"));
+    let found = resolve(&container(env)).unwrap();
+    assert!(found.contains(&("LAST".to_owned(), "199990".to_owned())));
 }

@@ -110,15 +110,16 @@ fn configuration_is_mounted_and_follows_changes() {
     );
     make_with(data.path(), &pod, "1").unwrap();
     let seen = mounts(&DiskFiles, data.path(), &pod, &pod.containers[0]).unwrap();
-    let at = |guest: &str| seen.iter().find(|(_, path, _)| path == guest).unwrap().clone();
-    assert_eq!(read(&at("/c").0, "k"), "1");
-    assert_eq!(read(&at("/p").0, "deep/x"), "1");
-    assert_eq!(read(&at("/d").0, "ip"), "10.64.0.5");
-    assert!(at("/c").2 && !at("/e").2, "configuration is read-only");
-    std::fs::write(at("/e").0.join("own"), "data").unwrap();
+    let mount = |guest: &str| seen.iter().find(|mount| mount.guest == guest).unwrap();
+    let at = |guest: &str| mount(guest).dir.path();
+    assert_eq!(read(at("/c"), "k"), "1");
+    assert_eq!(read(at("/p"), "deep/x"), "1");
+    assert_eq!(read(at("/d"), "ip"), "10.64.0.5");
+    assert!(mount("/c").read_only && !mount("/e").read_only, "configuration is read-only");
+    std::fs::write(at("/e").join("own"), "data").unwrap();
     make_with(data.path(), &pod, "2").unwrap();
-    assert_eq!(read(&at("/c").0, "k"), "2");
-    assert_eq!(read(&at("/e").0, "own"), "data", "what the pod wrote stays");
+    assert_eq!(read(at("/c"), "k"), "2");
+    assert_eq!(read(at("/e"), "own"), "data", "what the pod wrote stays");
 }
 
 #[test]
@@ -134,11 +135,12 @@ fn single_files_come_in_a_directory_of_their_own() {
     make_with(data.path(), &pod, "1").unwrap();
     let seen = mounts(&DiskFiles, data.path(), &pod, &pod.containers[0]).unwrap();
     assert_eq!(seen.len(), 2, "two files share their parent: {seen:?}");
-    assert_eq!((seen[0].1.as_str(), seen[0].2), ("/etc/app", true));
-    assert_eq!(read(&seen[0].0, "a") + &read(&seen[0].0, "b"), "11");
+    assert_eq!((seen[0].guest.as_str(), seen[0].read_only), ("/etc/app", true));
+    let (files, sub) = (seen[0].dir.path(), seen[1].dir.path());
+    assert_eq!(read(files, "a") + &read(files, "b"), "11");
     make_with(data.path(), &pod, "2").unwrap();
-    assert_eq!(read(&seen[0].0, "a"), "1", "a single file stays what it was");
-    assert!(seen[1].0.ends_with("volumes/e/sub") && seen[1].0.is_dir());
+    assert_eq!(read(files, "a"), "1", "a single file stays what it was");
+    assert!(sub.ends_with("volumes/e/sub") && sub.is_dir());
 }
 
 #[test]
@@ -163,4 +165,33 @@ fn what_cannot_be_mounted_is_said_in_kubelets_words() {
     assert_eq!(of(config("none", &[], true)), Ok(()));
     let lost = pod(vec![], vec![mount("nowhere", "/x", "")]);
     assert!(mounts(&DiskFiles, data.path(), &lost, &lost.containers[0]).is_err());
+}
+
+#[test]
+fn a_single_file_is_never_one_outside_of_its_volume() {
+    let data = tempfile::tempdir().unwrap();
+    std::fs::create_dir(data.path().join("identity")).unwrap();
+    std::fs::write(data.path().join("identity/key"), "secret").unwrap();
+    let pod = pod(
+        vec![("e", VolumeSourceV1::EmptyDir(None))],
+        vec![mount("e", "/one/f", "f"), mount("e", "/two/g", "d/g")],
+    );
+    make_with(data.path(), &pod, "1").unwrap();
+    let volume = volume_dir(data.path(), "u1", "e");
+    std::fs::write(volume.join("f"), "mine").unwrap();
+    std::fs::create_dir(volume.join("d")).unwrap();
+    std::fs::write(volume.join("d/g"), "mine too").unwrap();
+    let mounted = || mounts(&DiskFiles, data.path(), &pod, &pod.containers[0]);
+    let seen = mounted().unwrap();
+    assert_eq!(read(seen[0].dir.path(), "f") + &read(seen[1].dir.path(), "g"), "minemine too");
+    // A sidecar swaps the file, then the directory above it, before the container's next start.
+    std::fs::remove_file(volume.join("f")).unwrap();
+    std::os::unix::fs::symlink("../../../../identity/key", volume.join("f")).unwrap();
+    assert!(mounted().unwrap_err().contains("is a symlink"));
+    std::fs::remove_file(volume.join("f")).unwrap();
+    std::fs::rename(volume.join("d"), volume.join("e")).unwrap();
+    std::os::unix::fs::symlink("../../../../identity", volume.join("d")).unwrap();
+    assert!(mounted().unwrap_err().contains("is a symlink"));
+    let shown = std::fs::read_to_string(data.path().join("pods/u1/subpaths/web/0/f"));
+    assert_ne!(shown.unwrap_or_default(), "secret");
 }

@@ -1,5 +1,6 @@
 //! The pod network's promises, from one pod's point of view.
 
+mod bounds;
 mod doors;
 mod reach;
 

@@ -13,8 +13,13 @@ use tokio_util::task::AbortOnDropHandle;
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use crate::census;
+
 /// Waits when the guest sets no limits of its own; the same as wasmtime's.
 const DEFAULT_WAIT: Duration = Duration::from_secs(600);
+
+/// What a connection reads or writes at once, and the largest head of an answer.
+const MAX_BUFFER: usize = 64 << 10;
 
 /// Carries the requests of one store.
 pub(crate) struct Outgoing {
@@ -40,6 +45,10 @@ impl WasiHttpHooks for Outgoing {
         *scheme == Scheme::HTTP
     }
 
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        census::CHUNK
+    }
+
     fn send_request(
         &mut self,
         request: Request<WasiBody>,
@@ -60,8 +69,10 @@ async fn send(pod: Arc<PodNet>, mut request: Request<WasiBody>, options: Request
     let conn = timeout(wait, pod.connect(None, to).done()).await;
     let conn = conn.map_err(|_| Error::ConnectionTimeout)?.map_err(to_http)?;
 
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(conn.into_io())).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+        .max_buf_size(MAX_BUFFER)
+        .handshake(TokioIo::new(conn.into_io()))
+        .await?;
     let driving = AbortOnDropHandle::new(tokio::spawn(connection));
     if !request.headers().contains_key(header::HOST) {
         let host = HeaderValue::from_str(authority.as_str());

@@ -10,7 +10,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use freewheel_spoke_net::Full;
 use http::{Request, Response};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -22,7 +24,9 @@ use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
+use crate::census;
 use crate::container::Container;
+use crate::memory::Share;
 use crate::metered;
 use crate::state::State;
 
@@ -49,6 +53,8 @@ pub(crate) enum Failure {
     Silent,
     #[error("the handler answered with an error: {0}")]
     Code(String),
+    #[error("no memory is left for the answer: {0}")]
+    Memory(Full),
     #[error("the pod was stopped")]
     Stopped,
 }
@@ -211,15 +217,28 @@ impl Pool {
     }
 }
 
+/// The answer, on the container's memory until its client has it: the instance is at other requests by then.
+fn held(response: Response<HyperOutgoingBody>, mut share: Share) -> Answer {
+    let head: usize =
+        response.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    share.set(head + census::SENT).map_err(Failure::Memory)?;
+    let keep = move |frame| {
+        let _ = &share;
+        frame
+    };
+    Ok(response.map(|body| body.map_frame(keep).boxed_unsync()))
+}
+
 /// Lets the instance answer one request.
 async fn serve(store: &mut Store<State>, proxy: &Proxy, job: Job) -> Result<()> {
     let answer = Arc::new(Mutex::new(Some(job.answer)));
     let request = store.data_mut().http().new_incoming_request(Scheme::Http, job.request)?;
-    let given = answer.clone();
+    let (given, share) = (answer.clone(), store.data().share());
     let set = move |response: Result<_, ErrorCode>| {
         if let Some(answer) = given.lock().take() {
             // The client may be gone; the guest finishes all the same.
-            let _ = answer.send(response.map_err(|code| Failure::Code(format!("{code:?}"))));
+            let response = response.map_err(|code| Failure::Code(format!("{code:?}")));
+            let _ = answer.send(response.and_then(|response| held(response, share)));
         }
     };
     let out = store.data_mut().http().new_response_outparam_from_callback(set)?;

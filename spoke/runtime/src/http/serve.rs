@@ -126,7 +126,7 @@ async fn answer(server: &Server, request: Request<Incoming>) -> Response<HyperOu
 
 fn failed(failure: &Failure) -> Response<HyperOutgoingBody> {
     let status = match failure {
-        Failure::Busy | Failure::Stopped => StatusCode::SERVICE_UNAVAILABLE,
+        Failure::Busy | Failure::Memory(_) | Failure::Stopped => StatusCode::SERVICE_UNAVAILABLE,
         Failure::Trap(_) | Failure::Silent | Failure::Code(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };
     text(status, &format!("freewheel: {failure}"))

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: a full or failing disk loses lines, and says how many, but neither stops the guest nor leaves half
 //! a line before a whole one; an agent that is killed at any moment leaves files that can be read and gone
-//! on with.
+//! on with; a log holds a descriptor only while something is written to it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -60,8 +60,6 @@ struct Partial {
 
 struct LogFile {
     path: PathBuf,
-    file: Option<File>,
-    size: u64,
     total: u64,
     buffer: Vec<u8>,
     partial: [Partial; 2],
@@ -71,15 +69,7 @@ struct LogFile {
 
 impl LogFile {
     fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            file: None,
-            size: 0,
-            total: 0,
-            buffer: Vec::new(),
-            partial: Default::default(),
-            lost: 0,
-        }
+        Self { path, total: 0, buffer: Vec::new(), partial: Default::default(), lost: 0 }
     }
 
     fn take(&mut self, (source, time, bytes): Piece) {
@@ -154,32 +144,23 @@ impl LogFile {
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if MAX_FILE < self.size {
-            self.file = None;
+        let mut file = open(&self.path)?;
+        let mut size = file.metadata()?.len();
+        if MAX_FILE < size {
             match std::fs::rename(&self.path, log_aside(&self.path)) {
                 // Somebody has removed it: all the better.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 other => other?,
             }
-            self.size = 0;
+            file = open(&self.path)?;
+            size = file.metadata()?.len();
         }
-        let file = match &mut self.file {
-            Some(file) => file,
-            closed => {
-                let file = open(&self.path)?;
-                self.size = file.metadata()?.len();
-                closed.insert(file)
-            }
-        };
         if let Err(error) = file.write_all(bytes) {
             // A part of it may be there: the next line must not go on in the middle of this one. Where it cannot be
-            // cut off, the file is looked at anew.
-            if file.set_len(self.size).is_err() {
-                self.file = None;
-            }
+            // cut off, opening it the next time ends the line.
+            let _ = file.set_len(size);
             return Err(error);
         }
-        self.size += bytes.len() as u64;
         self.total += bytes.len() as u64;
         Ok(())
     }

@@ -162,11 +162,54 @@ impl instance_network::Host for NetView<'_> {
     }
 }
 
-/// The pod network is IPv4; a guest that asks for the other hears so and, like every libc, tries IPv4.
-fn supported(family: IpAddressFamily) -> SocketResult<()> {
-    match family {
-        IpAddressFamily::Ipv4 => Ok(()),
-        IpAddressFamily::Ipv6 => Err(ErrorCode::NotSupported.into()),
+/// What kind of addresses a socket speaks. The pod network is IPv4; a socket of the other family, which servers
+/// open by default that mean both, sees the pod's addresses mapped into its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+impl From<IpAddressFamily> for Family {
+    fn from(family: IpAddressFamily) -> Self {
+        match family {
+            IpAddressFamily::Ipv4 => Self::V4,
+            IpAddressFamily::Ipv6 => Self::V6,
+        }
+    }
+}
+
+impl From<Family> for IpAddressFamily {
+    fn from(family: Family) -> Self {
+        match family {
+            Family::V4 => Self::Ipv4,
+            Family::V6 => Self::Ipv6,
+        }
+    }
+}
+
+impl Family {
+    /// The guest's address as the pod network has it.
+    fn take(self, address: IpSocketAddress) -> SocketResult<SocketAddr> {
+        match (self, address) {
+            (Self::V4, IpSocketAddress::Ipv4(_)) | (Self::V6, IpSocketAddress::Ipv6(_)) => {
+                let address = to_std(address);
+                Ok(SocketAddr::new(address.ip().to_canonical(), address.port()))
+            }
+            _ => Err(ErrorCode::InvalidArgument.into()),
+        }
+    }
+
+    /// An address of the pod network as the guest sees it.
+    fn show(self, address: SocketAddr) -> IpSocketAddress {
+        let ip = match (self, address.ip()) {
+            (Self::V6, IpAddr::V4(ip)) if ip.is_unspecified() => Ipv6Addr::UNSPECIFIED.into(),
+            (Self::V6, IpAddr::V4(ip)) => ip.to_ipv6_mapped().into(),
+            (Self::V4, IpAddr::V6(ip)) if ip.is_loopback() => Ipv4Addr::LOCALHOST.into(),
+            (Self::V4, IpAddr::V6(ip)) if ip.is_unspecified() => Ipv4Addr::UNSPECIFIED.into(),
+            (_, ip) => ip,
+        };
+        from_std(SocketAddr::new(ip, address.port()))
     }
 }
 
@@ -205,5 +248,25 @@ fn from_std(address: SocketAddr) -> IpSocketAddress {
         IpAddress::Ipv6(address) => {
             IpSocketAddress::Ipv6(Ipv6SocketAddress { port, flow_info: 0, address, scope_id: 0 })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_sees_addresses_of_its_own_family() {
+        let show = |family: Family, address: &str| to_std(family.show(address.parse().unwrap()));
+        assert_eq!(show(Family::V6, "10.64.0.1:80").to_string(), "[::ffff:10.64.0.1]:80");
+        assert_eq!(show(Family::V6, "[::]:80").to_string(), "[::]:80");
+        assert_eq!(show(Family::V4, "[::1]:80").to_string(), "127.0.0.1:80");
+        let take = |family: Family, address: &str| {
+            family.take(from_std(address.parse().unwrap())).ok().map(|taken| taken.to_string())
+        };
+        assert_eq!(take(Family::V6, "[::ffff:10.64.0.1]:80").unwrap(), "10.64.0.1:80");
+        assert_eq!(take(Family::V6, "[::1]:80").unwrap(), "[::1]:80");
+        assert_eq!(take(Family::V6, "10.64.0.1:80"), None);
+        assert_eq!(take(Family::V4, "[::]:80"), None);
     }
 }

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use freewheel_spoke_net::{End, Pipe};
+use freewheel_spoke_net::{End, NotTaken, Pipe};
 use wasmtime_wasi_io::poll::Pollable;
 use wasmtime_wasi_io::streams::{InputStream, OutputStream, StreamError, StreamResult};
 
-/// Most bytes of one read or write. Guests ask for any number; the host allocates no more than this.
+/// Most bytes of one read. Guests ask for any number; the host allocates no more than this.
 const MAX_PIECE: usize = 1 << 20;
+
+/// Most bytes of one write, and of room that is kept for a guest that has asked for it.
+const MAX_WRITE: usize = 64 << 10;
 
 /// What the peer sends.
 pub(super) struct Reader(pub(super) Arc<Pipe>);
@@ -51,9 +54,14 @@ impl Pollable for Writer {
     }
 }
 
+#[async_trait::async_trait]
 impl OutputStream for Writer {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.0.push(bytes).map_err(|_| StreamError::Closed)
+        self.0.push_reserved(bytes).map_err(|error| match error {
+            NotTaken::Broken => StreamError::Closed,
+            // Well-behaved guests ask first; one that does not could fill the node's memory.
+            NotTaken::NotReserved => StreamError::Trap(error.into()),
+        })
     }
 
     fn flush(&mut self) -> StreamResult<()> {
@@ -61,7 +69,28 @@ impl OutputStream for Writer {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        self.0.room().map(|room| room.min(MAX_PIECE)).map_err(|_| StreamError::Closed)
+        self.0.reserve(MAX_WRITE).map_err(|_| StreamError::Closed)
+    }
+
+    async fn blocking_write_and_flush(&mut self, mut bytes: Bytes) -> StreamResult<()> {
+        while !bytes.is_empty() {
+            self.ready().await;
+            let room = self.0.reserve(bytes.len()).map_err(|_| StreamError::Closed)?;
+            self.write(bytes.split_to(room))?;
+        }
+        Ok(())
+    }
+
+    /// Asks for nothing: room that is promised and not used is missing elsewhere.
+    async fn write_ready(&mut self) -> StreamResult<usize> {
+        loop {
+            self.ready().await;
+            match self.0.room() {
+                Ok(0) => {}
+                Ok(room) => return Ok(room.min(MAX_WRITE)),
+                Err(_) => return Err(StreamError::Closed),
+            }
+        }
     }
 }
 

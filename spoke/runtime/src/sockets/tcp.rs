@@ -12,8 +12,7 @@ use super::streams::{Reader, Writer};
 use super::tcp_create_socket;
 use super::tcp_wit::{self as wit, ShutdownType};
 use super::{
-    ErrorCode, IpAddressFamily, IpSocketAddress, NetView, Network, SocketResult, from_std,
-    positive, supported, to_std,
+    ErrorCode, Family, IpAddressFamily, IpSocketAddress, NetView, Network, SocketResult, positive,
 };
 
 const DEFAULT_BACKLOG: usize = 128;
@@ -57,6 +56,7 @@ struct Options {
 
 /// A TCP socket of a guest.
 pub struct TcpSocket {
+    family: Family,
     state: State,
     step: Option<Step>,
     backlog: usize,
@@ -64,7 +64,7 @@ pub struct TcpSocket {
 }
 
 impl TcpSocket {
-    fn new(state: State) -> Self {
+    fn new(family: Family, state: State) -> Self {
         let options = Options {
             keep_alive: false,
             keep_alive_times: KEEP_ALIVE,
@@ -72,7 +72,7 @@ impl TcpSocket {
             receive_buffer: CAPACITY as u64,
             send_buffer: CAPACITY as u64,
         };
-        Self { state, step: None, backlog: DEFAULT_BACKLOG, options }
+        Self { family, state, step: None, backlog: DEFAULT_BACKLOG, options }
     }
 
     fn begin(&self) -> SocketResult<()> {
@@ -125,8 +125,7 @@ fn streams(conn: Conn) -> (State, DynInputStream, DynOutputStream) {
 
 impl tcp_create_socket::Host for NetView<'_> {
     fn create_tcp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Socket> {
-        supported(family)?;
-        Ok(self.table.push(TcpSocket::new(State::Fresh))?)
+        Ok(self.table.push(TcpSocket::new(family.into(), State::Fresh))?)
     }
 }
 
@@ -139,8 +138,8 @@ impl wit::HostTcpSocket for NetView<'_> {
         _network: Resource<Network>,
         address: IpSocketAddress,
     ) -> SocketResult<()> {
-        let address = to_std(address);
         let socket = self.table.get_mut(&this)?;
+        let address = socket.family.take(address)?;
         socket.begin()?;
         if !matches!(socket.state, State::Fresh) {
             return Err(ErrorCode::InvalidState.into());
@@ -161,13 +160,14 @@ impl wit::HostTcpSocket for NetView<'_> {
         address: IpSocketAddress,
     ) -> SocketResult<()> {
         let socket = self.table.get_mut(&this)?;
+        let address = socket.family.take(address)?;
         socket.begin()?;
         let local = match &socket.state {
             State::Fresh => None,
             State::Bound(local) => Some(*local),
             _ => return Err(ErrorCode::InvalidState.into()),
         };
-        socket.state = State::Connecting(self.pod.connect(local, to_std(address)));
+        socket.state = State::Connecting(self.pod.connect(local, address));
         socket.step = Some(Step::Connect);
         Ok(())
     }
@@ -209,6 +209,7 @@ impl wit::HostTcpSocket for NetView<'_> {
         this: Socket,
     ) -> SocketResult<(Socket, Resource<DynInputStream>, Resource<DynOutputStream>)> {
         let socket = self.table.get_mut(&this)?;
+        let family = socket.family;
         let listener = match &socket.state {
             State::Listening(listener) => listener.clone(),
             State::Stopped(_) => return Err(ErrorCode::WouldBlock.into()),
@@ -223,24 +224,26 @@ impl wit::HostTcpSocket for NetView<'_> {
             }
         };
         let (connected, input, output) = streams(conn);
-        let accepted = self.table.push(TcpSocket::new(connected))?;
+        let accepted = self.table.push(TcpSocket::new(family, connected))?;
         let input = self.table.push_child(input, &accepted)?;
         let output = self.table.push_child(output, &accepted)?;
         Ok((accepted, input, output))
     }
 
     fn local_address(&mut self, this: Socket) -> SocketResult<IpSocketAddress> {
-        match &self.table.get(&this)?.state {
-            State::Bound(address) | State::Stopped(address) => Ok(from_std(*address)),
-            State::Listening(listener) => Ok(from_std(listener.address())),
-            State::Connected { local, .. } => Ok(from_std(*local)),
+        let socket = self.table.get(&this)?;
+        match &socket.state {
+            State::Bound(address) | State::Stopped(address) => Ok(socket.family.show(*address)),
+            State::Listening(listener) => Ok(socket.family.show(listener.address())),
+            State::Connected { local, .. } => Ok(socket.family.show(*local)),
             _ => Err(ErrorCode::InvalidState.into()),
         }
     }
 
     fn remote_address(&mut self, this: Socket) -> SocketResult<IpSocketAddress> {
-        match &self.table.get(&this)?.state {
-            State::Connected { peer, .. } => Ok(from_std(*peer)),
+        let socket = self.table.get(&this)?;
+        match &socket.state {
+            State::Connected { peer, .. } => Ok(socket.family.show(*peer)),
             _ => Err(ErrorCode::InvalidState.into()),
         }
     }
@@ -250,8 +253,7 @@ impl wit::HostTcpSocket for NetView<'_> {
     }
 
     fn address_family(&mut self, this: Socket) -> wasmtime::Result<IpAddressFamily> {
-        self.table.get(&this)?;
-        Ok(IpAddressFamily::Ipv4)
+        Ok(self.table.get(&this)?.family.into())
     }
 
     fn set_listen_backlog_size(&mut self, this: Socket, value: u64) -> SocketResult<()> {

@@ -10,8 +10,7 @@ use wasmtime_wasi_io::poll::{DynPollable, Pollable, subscribe};
 use super::udp_create_socket;
 use super::udp_wit::{self as wit, IncomingDatagram, OutgoingDatagram};
 use super::{
-    ErrorCode, IpAddressFamily, IpSocketAddress, NetView, Network, SocketResult, from_std,
-    positive, supported, to_std,
+    ErrorCode, Family, IpAddressFamily, IpSocketAddress, NetView, Network, SocketResult, positive,
 };
 
 /// Datagrams of one call.
@@ -21,6 +20,7 @@ const BUFFER: u64 = 64 << 10;
 
 /// A UDP socket of a guest.
 pub struct UdpSocket {
+    family: Family,
     port: Option<Arc<UdpPort>>,
     remote: Option<SocketAddr>,
     binding: bool,
@@ -28,12 +28,14 @@ pub struct UdpSocket {
 
 /// What arrives on a socket: from anybody, or from its peer.
 pub struct Incoming {
+    family: Family,
     port: Arc<UdpPort>,
     remote: Option<SocketAddr>,
 }
 
 /// What a socket sends: to anybody, or to its peer.
 pub struct Outgoing {
+    family: Family,
     port: Arc<UdpPort>,
     remote: Option<SocketAddr>,
 }
@@ -59,8 +61,8 @@ type Socket = Resource<UdpSocket>;
 
 impl udp_create_socket::Host for NetView<'_> {
     fn create_udp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Socket> {
-        supported(family)?;
-        Ok(self.table.push(UdpSocket { port: None, remote: None, binding: false })?)
+        let family = family.into();
+        Ok(self.table.push(UdpSocket { family, port: None, remote: None, binding: false })?)
     }
 }
 
@@ -77,7 +79,7 @@ impl wit::HostUdpSocket for NetView<'_> {
         if socket.port.is_some() {
             return Err(ErrorCode::InvalidState.into());
         }
-        socket.port = Some(self.pod.bind_udp(to_std(address))?);
+        socket.port = Some(self.pod.bind_udp(socket.family.take(address)?)?);
         socket.binding = true;
         Ok(())
     }
@@ -96,33 +98,36 @@ impl wit::HostUdpSocket for NetView<'_> {
         this: Socket,
         remote: Option<IpSocketAddress>,
     ) -> SocketResult<(Resource<Incoming>, Resource<Outgoing>)> {
-        let remote = remote.map(to_std);
         let socket = self.table.get_mut(&this)?;
+        let family = socket.family;
+        let remote = remote.map(|remote| family.take(remote)).transpose()?;
         let Some(port) = socket.port.clone() else { return Err(ErrorCode::InvalidState.into()) };
         if remote.is_some_and(|remote| remote.port() == 0 || remote.ip().is_unspecified()) {
             return Err(ErrorCode::InvalidArgument.into());
         }
         socket.remote = remote;
-        let incoming = Incoming { port: port.clone(), remote };
+        let incoming = Incoming { family, port: port.clone(), remote };
         let incoming = self.table.push_child(incoming, &this)?;
-        let outgoing = self.table.push_child(Outgoing { port, remote }, &this)?;
+        let outgoing = self.table.push_child(Outgoing { family, port, remote }, &this)?;
         Ok((incoming, outgoing))
     }
 
     fn local_address(&mut self, this: Socket) -> SocketResult<IpSocketAddress> {
-        match &self.table.get(&this)?.port {
-            Some(port) => Ok(from_std(port.address())),
+        let socket = self.table.get(&this)?;
+        match &socket.port {
+            Some(port) => Ok(socket.family.show(port.address())),
             None => Err(ErrorCode::InvalidState.into()),
         }
     }
 
     fn remote_address(&mut self, this: Socket) -> SocketResult<IpSocketAddress> {
-        self.table.get(&this)?.remote.map(from_std).ok_or(ErrorCode::InvalidState.into())
+        let socket = self.table.get(&this)?;
+        let remote = socket.remote.map(|remote| socket.family.show(remote));
+        remote.ok_or(ErrorCode::InvalidState.into())
     }
 
     fn address_family(&mut self, this: Socket) -> wasmtime::Result<IpAddressFamily> {
-        self.table.get(&this)?;
-        Ok(IpAddressFamily::Ipv4)
+        Ok(self.table.get(&this)?.family.into())
     }
 
     fn unicast_hop_limit(&mut self, _this: Socket) -> SocketResult<u8> {
@@ -172,7 +177,10 @@ impl wit::HostIncomingDatagramStream for NetView<'_> {
             if stream.remote.is_some_and(|remote| remote != from) {
                 continue;
             }
-            out.push(IncomingDatagram { data: bytes.into(), remote_address: from_std(from) });
+            out.push(IncomingDatagram {
+                data: bytes.into(),
+                remote_address: stream.family.show(from),
+            });
         }
         Ok(out)
     }
@@ -200,7 +208,8 @@ impl wit::HostOutgoingDatagramStream for NetView<'_> {
         let stream = self.table.get(&this)?;
         let mut sent = 0;
         for datagram in datagrams {
-            let asked = datagram.remote_address.map(to_std);
+            let asked = datagram.remote_address;
+            let asked = asked.map(|asked| stream.family.take(asked)).transpose()?;
             let to = match (asked, stream.remote) {
                 (Some(asked), Some(remote)) if asked != remote => None,
                 (asked, remote) => asked.or(remote),

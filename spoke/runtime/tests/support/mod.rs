@@ -15,9 +15,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use freewheel_link::names::ClusterName;
+use freewheel_spoke_agent::host_dir::HostDir;
 use freewheel_spoke_agent::ports::{
     ContainerId, Containers as _, Exit, Input, Network as _, PodNetwork, StartContainer,
 };
+use freewheel_spoke_agent::volumes::Mount;
 use freewheel_spoke_engine::{Profile, compiler_config};
 use freewheel_spoke_net::{ConnIo, Fabric};
 use freewheel_spoke_runtime::{Runtime, RuntimeOptions, Runtimes};
@@ -92,7 +94,7 @@ fn build() -> HashMap<String, PathBuf> {
         std::fs::rename(fresh, &artifact).unwrap();
         (name.to_owned(), artifact)
     };
-    ["kit", "life", "web"].map(artifact).into()
+    ["greedy", "kit", "life", "web"].map(artifact).into()
 }
 
 /// A node in a test.
@@ -121,6 +123,7 @@ pub fn node_of(profile: Profile) -> Node {
     let runtime = Runtime::new(RuntimeOptions {
         profile,
         memory: 8 << 30,
+        files: 10_000,
         fabric: fabric.clone(),
         control: Handle::current(),
         runtimes: Runtimes::new(2).unwrap(),
@@ -148,6 +151,7 @@ impl Node {
                 hostname: pod.to_owned(),
                 aliases: Vec::new(),
                 host_ports: Vec::new(),
+                memory_limit: None,
             });
         }
         Start(StartContainer {
@@ -171,6 +175,18 @@ impl Node {
     pub fn kit(&self, pod: &str, words: &[&str]) -> Start {
         let mut start = self.container(pod, &guest("kit"));
         start.0.args.extend(words.iter().map(ToString::to_string));
+        start
+    }
+
+    /// The program `greedy` with these words, 32 MiB of memory and a directory to write in.
+    pub fn greedy(&self, pod: &str, words: &[&str]) -> Start {
+        let mut start = self.container(pod, &guest("greedy"));
+        start.0.args.extend(words.iter().map(ToString::to_string));
+        start.0.memory_limit = Some(32 << 20);
+        let volume = self.dir.path().join(format!("{pod}-volume"));
+        std::fs::create_dir_all(&volume).unwrap();
+        let dir = HostDir::open(&volume).unwrap();
+        start.0.mounts = vec![Mount { dir, guest: "/v".to_owned(), read_only: false }];
         start
     }
 

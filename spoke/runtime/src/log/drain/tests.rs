@@ -64,7 +64,6 @@ fn a_log_that_somebody_removed_is_begun_anew() {
     put(&mut file, Source::Stdout, "gone\n");
     file.flush();
     std::fs::remove_file(&log).unwrap();
-    file.size = MAX_FILE + 1;
     put(&mut file, Source::Stdout, "new\n");
     file.flush();
     assert_eq!(texts(&log), ["stdout F new"]);

@@ -37,9 +37,13 @@ impl Guest for Web {
                     std::hint::black_box(&all);
                 }
             }
-            other => match other.strip_prefix("/via/") {
-                Some(authority) => fetch(authority),
-                None => format!("no such thing: {other}\n"),
+            other => match (other.strip_prefix("/via/"), other.strip_prefix("/cat")) {
+                (Some(authority), _) => fetch(authority),
+                (None, Some(file)) => match std::fs::read_to_string(file) {
+                    Ok(text) => text,
+                    Err(error) => format!("{error}\n"),
+                },
+                (None, None) => format!("no such thing: {other}\n"),
             },
         };
         answer(out, &text);

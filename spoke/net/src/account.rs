@@ -1,0 +1,242 @@
+//! What the host holds for guests, counted where it belongs: container within pod within node.
+//!
+//! ```text
+//! node ◀── pod ◀── container: linear memory, tables, what its handles hold, arguments and environment
+//!           └───── bytes and datagrams that wait in the pod's network
+//! ```
+//!
+//! Guarantees: what is counted is given back when its [`Held`] goes, which nobody can forget; what one level refuses
+//! is counted at none.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Whose account it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// All guests of the node.
+    Node,
+    /// All containers of a pod, and its network.
+    Pod,
+    /// One start of a container.
+    Container,
+}
+
+/// An account has no room for what was asked for. The text is what the user reads in the container's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full {
+    /// Whose account it is.
+    pub level: Level,
+    /// Its limit.
+    pub limit: usize,
+    /// What it would have held.
+    pub wanted: usize,
+}
+
+impl std::fmt::Display for Full {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { level, limit, wanted } = self;
+        match level {
+            Level::Container => write!(
+                f,
+                "memory limit of {limit} bytes reached: {wanted} bytes were asked for, with what the host holds \
+                 for the container"
+            ),
+            Level::Pod => write!(
+                f,
+                "memory limit of the pod of {limit} bytes reached: {wanted} bytes were asked for, with what the \
+                 host holds for the pod"
+            ),
+            Level::Node => write!(
+                f,
+                "the node's memory is used up: guests may have {limit} bytes together, {wanted} were asked for"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Full {}
+
+/// Bytes that the host holds for somebody, and how many it may be.
+#[derive(Debug)]
+pub struct Account {
+    level: Level,
+    limit: AtomicUsize,
+    used: AtomicUsize,
+    above: Option<Arc<Self>>,
+}
+
+impl Account {
+    /// The account of a node, without a limit until it is set.
+    #[must_use]
+    pub fn node() -> Arc<Self> {
+        Self::new(Level::Node, None, None)
+    }
+
+    /// An account within another: what it holds, that one holds too.
+    #[must_use]
+    pub fn within(above: &Arc<Self>, level: Level, limit: Option<u64>) -> Arc<Self> {
+        Self::new(level, limit, Some(above.clone()))
+    }
+
+    fn new(level: Level, limit: Option<u64>, above: Option<Arc<Self>>) -> Arc<Self> {
+        let limit = AtomicUsize::new(bytes(limit));
+        Arc::new(Self { level, limit, used: AtomicUsize::new(0), above })
+    }
+
+    /// Changes the limit. What is held already stays.
+    pub fn set_limit(&self, limit: u64) {
+        self.limit.store(bytes(Some(limit)), Relaxed);
+    }
+
+    /// The limit of its own; `None`: whatever the accounts above have.
+    #[must_use]
+    pub fn limit(&self) -> Option<usize> {
+        Some(self.limit.load(Relaxed)).filter(|limit| *limit != usize::MAX)
+    }
+
+    /// Bytes held.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.used.load(Relaxed)
+    }
+
+    /// Whether so much more would fit, here and above.
+    #[must_use]
+    pub fn has_room_for(&self, more: usize) -> bool {
+        let fits = self.used().checked_add(more).is_some_and(|sum| sum <= self.limit.load(Relaxed));
+        fits && self.above.as_ref().is_none_or(|above| above.has_room_for(more))
+    }
+
+    /// Whether the node has nothing left for anybody.
+    pub(crate) fn node_is_full(&self) -> bool {
+        match &self.above {
+            Some(above) => above.node_is_full(),
+            None => self.limit.load(Relaxed) <= self.used(),
+        }
+    }
+
+    /// Takes place for bytes.
+    ///
+    /// # Errors
+    /// When this account or one above has no room; nothing is taken then.
+    pub fn take(self: &Arc<Self>, more: usize) -> Result<Held, Full> {
+        self.add(more)?;
+        Ok(Held { account: self.clone(), bytes: more })
+    }
+
+    /// A place for bytes that are to come.
+    #[must_use]
+    pub fn nothing(self: &Arc<Self>) -> Held {
+        Held { account: self.clone(), bytes: 0 }
+    }
+
+    fn add(&self, more: usize) -> Result<(), Full> {
+        let limit = self.limit.load(Relaxed);
+        let fit = |used: usize| used.checked_add(more).filter(|sum| *sum <= limit);
+        if let Err(used) = self.used.fetch_update(Relaxed, Relaxed, fit) {
+            return Err(Full { level: self.level, limit, wanted: used.saturating_add(more) });
+        }
+        if let Some(above) = &self.above
+            && let Err(full) = above.add(more)
+        {
+            self.used.fetch_sub(more, Relaxed);
+            return Err(full);
+        }
+        Ok(())
+    }
+
+    /// Counts what is bounded elsewhere, also beyond the limit: nobody else gets what it takes.
+    pub(crate) fn count(&self, more: usize) {
+        self.used.fetch_add(more, Relaxed);
+        if let Some(above) = &self.above {
+            above.count(more);
+        }
+    }
+
+    pub(crate) fn give_back(&self, less: usize) {
+        self.used.fetch_sub(less, Relaxed);
+        if let Some(above) = &self.above {
+            above.give_back(less);
+        }
+    }
+}
+
+fn bytes(limit: Option<u64>) -> usize {
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+/// Place that was taken. Dropping it gives it back.
+#[derive(Debug)]
+pub struct Held {
+    account: Arc<Account>,
+    bytes: usize,
+}
+
+impl Held {
+    /// How much it is.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Makes it more or less.
+    ///
+    /// # Errors
+    /// When there is no room for more; it stays what it was then.
+    pub fn set(&mut self, bytes: usize) -> Result<(), Full> {
+        match bytes.checked_sub(self.bytes) {
+            Some(more) => self.account.add(more)?,
+            None => self.account.give_back(self.bytes - bytes),
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.account.give_back(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_above_is_counted_nowhere() {
+        let node = Account::node();
+        node.set_limit(100);
+        let pod = Account::within(&node, Level::Pod, Some(80));
+        let container = Account::within(&pod, Level::Container, None);
+        let held = container.take(70).unwrap();
+        assert_eq!((container.used(), pod.used(), node.used()), (70, 70, 70));
+        let full = container.take(20).unwrap_err();
+        assert_eq!(full, Full { level: Level::Pod, limit: 80, wanted: 90 });
+        assert_eq!((container.used(), pod.used(), node.used()), (70, 70, 70));
+        let other = Account::within(&node, Level::Pod, None);
+        assert_eq!(other.take(40).unwrap_err().level, Level::Node);
+        assert_eq!(other.used(), 0);
+        assert!(other.has_room_for(30) && !other.has_room_for(31));
+        drop(held);
+        assert_eq!((container.used(), pod.used(), node.used()), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_is_held_grows_shrinks_and_goes() {
+        let node = Account::node();
+        node.set_limit(100);
+        let mut held = node.nothing();
+        held.set(60).unwrap();
+        held.set(20).unwrap();
+        assert!(held.set(101).is_err());
+        assert_eq!((held.bytes(), node.used()), (20, 20));
+        // What is bounded elsewhere counts also where there is no room.
+        node.count(200);
+        assert!(held.set(21).is_err());
+        node.give_back(200);
+        drop(held);
+        assert_eq!(node.used(), 0);
+    }
+}

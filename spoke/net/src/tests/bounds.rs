@@ -1,0 +1,155 @@
+//! What clients that do not read may make the node hold, wherever they are.
+
+use super::*;
+use crate::{BUDGET, CAPACITY, Waiting};
+
+/// What one connection still gets when the budget is used up, with what its pieces cost.
+const LITTLE: usize = 16 << 10;
+
+/// Writes to every client until nothing more is taken.
+fn flood(pod: &Arc<PodNet>, port: u16) {
+    let listener = pod.listen(at(&format!("0.0.0.0:{port}")), 4096).unwrap();
+    tokio::spawn(async move {
+        while let Ok(conn) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut io = conn.into_io();
+                while io.write_all(&[7; 4096]).await.is_ok() {}
+            });
+        }
+    });
+}
+
+/// Waits until the node holds no more than a moment ago.
+async fn settled(fabric: &Fabric) -> usize {
+    let mut before = usize::MAX;
+    eventually(async || {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let now = fabric.account().used();
+        (std::mem::replace(&mut before, now) == now).then_some(now)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn slow_clients_from_outside_share_the_budget_of_the_pod_that_serves_them() {
+    let fabric = fabric();
+    let root = ClusterName::root();
+    let web = add(&fabric, "web", "10.64.0.1");
+    flood(&web, 80);
+    let mut clients = Vec::new();
+    for port in 1..=500 {
+        let from = SocketAddr::new([192, 0, 2, 1].into(), port);
+        clients.push(fabric.dial(&root, from, at("10.64.0.1:80")).await.unwrap());
+    }
+    let held = settled(&fabric).await;
+    assert!(CAPACITY < held && held < BUDGET + 500 * LITTLE, "{held} bytes are held");
+    assert_eq!(web.account().used(), held, "it is the pod that they are held for");
+    let mut first = [0; 100_000];
+    clients[499].read_exact(&mut first).await.unwrap();
+    drop(clients);
+    eventually(async || (fabric.account().used() == 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_pod_of_little_memory_has_few_sockets_and_a_small_budget() {
+    let fabric = fabric();
+    let mut who = pod("web", "10.64.0.1");
+    who.memory_limit = Some(4 << 20);
+    fabric.add_pod(who);
+    let web = fabric.pod("root-web").unwrap();
+    let slots: Vec<_> = std::iter::from_fn(|| web.slot().ok()).collect();
+    assert_eq!(slots.len(), 256);
+}
+
+#[tokio::test]
+async fn datagrams_that_nobody_reads_are_within_one_budget_for_all_ports_of_a_pod() {
+    let fabric = fabric();
+    let (web, client) = (add(&fabric, "web", "10.64.0.1"), add(&fabric, "client", "10.64.0.2"));
+    let from = client.bind_udp(at("0.0.0.0:0")).unwrap();
+    let ports: Vec<_> = (0..100).map(|_| web.bind_udp(at("0.0.0.0:0")).unwrap()).collect();
+    for port in &ports {
+        let to = SocketAddr::new(web.ip().into(), port.address().port());
+        for _ in 0..20 {
+            client.send_udp(&from, to, Bytes::from(vec![7; 60_000])).unwrap();
+        }
+    }
+    let held = fabric.account().used();
+    assert!(BUDGET / 2 < held && held <= BUDGET, "{held} bytes are held");
+    let (bytes, _) = ports[0].try_recv().unwrap();
+    assert_eq!(bytes.len(), 60_000);
+    drop(ports);
+    assert_eq!(fabric.account().used(), 0);
+}
+
+#[tokio::test]
+async fn flows_of_datagrams_count_too() {
+    let fabric = fabric();
+    let web = add(&fabric, "web", "10.64.0.1");
+    let ports: Vec<_> = (0..200).map(|_| web.bind_udp(at("0.0.0.0:0")).unwrap()).collect();
+    for port in &ports {
+        for service in 0..2000_u16 {
+            let [high, low] = service.to_be_bytes();
+            let service = SocketAddr::new([10, 128, high, low].into(), 53);
+            port.choose(service, at("10.64.0.9:53"));
+        }
+    }
+    assert!(fabric.account().used() <= BUDGET, "{}", fabric.account().used());
+    drop(ports);
+    assert_eq!(fabric.account().used(), 0);
+}
+
+#[tokio::test]
+async fn what_waits_for_another_node_is_on_the_sender_s_account_and_in_no_buffer_of_ours() {
+    let fabric = fabric();
+    let client = add(&fabric, "client", "10.64.0.2");
+    // A link that takes one piece and then nothing.
+    let (near, far) = tokio::io::duplex(1000);
+    let near = parking_lot::Mutex::new(Some(near));
+    fabric.set_remote(Arc::new(Stuck(near)));
+    let Connecting::Later(dial) = client.connect(None, at("10.64.7.7:80")) else {
+        panic!("it is on no other node")
+    };
+    let mut io = dial.await.unwrap().into_io();
+    let writing = tokio::spawn(async move { io.write_all(&vec![7; 2 * CAPACITY]).await });
+    let held = settled(&fabric).await;
+    let most = CAPACITY + LITTLE;
+    assert!((CAPACITY - (64 << 10)..=most).contains(&held), "{held} bytes are held");
+    assert_eq!(client.account().used(), held);
+    drop(far);
+    let _ = writing.await;
+    eventually(async || (fabric.account().used() == 0).then_some(())).await;
+}
+
+struct Stuck(parking_lot::Mutex<Option<tokio::io::DuplexStream>>);
+
+impl Remote for Stuck {
+    fn connect(
+        &self,
+        _: &ClusterName,
+        _: SocketAddr,
+        _: SocketAddr,
+    ) -> futures::future::BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
+        let stream = self.0.lock().take().ok_or(NetError::Refused);
+        async move { stream.map(|stream| Box::new(stream) as Box<dyn Stream>) }.boxed()
+    }
+}
+
+#[tokio::test]
+async fn what_crosses_a_node_shares_one_budget() {
+    let fabric = fabric();
+    let transit = Waiting::new(fabric.account().clone());
+    let side =
+        |address: &str| crate::conn::Side { address: at(address), waiting: None, slot: None };
+    let pair = || {
+        let ends =
+            Conn::pair(side("192.0.2.1:1"), at("10.64.7.7:80"), side("10.64.7.7:80"), &transit);
+        while let Ok(room @ 1..) = ends.0.tx.room() {
+            ends.0.tx.push(Bytes::from(vec![7; room])).unwrap();
+        }
+        ends
+    };
+    let pairs: Vec<_> = (0..500).map(|_| pair()).collect();
+    assert!(transit.bytes() < BUDGET + 500 * LITTLE, "{}", transit.bytes());
+    drop(pairs);
+    assert_eq!(fabric.account().used(), 0);
+}

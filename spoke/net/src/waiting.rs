@@ -1,0 +1,98 @@
+//! What waits for one pod to read it, over all of its connections or all of its UDP ports.
+//!
+//! Guarantees: it is counted on the pod's account; the more of the budget is used, the less one connection more may
+//! have, and every connection keeps moving; pods of little memory have a small budget.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use crate::account::Account;
+
+/// Most bytes that wait in one pipe. 256 KiB keeps both ends busy on one core; more only costs memory.
+pub const CAPACITY: usize = 256 << 10;
+
+/// Bytes that may wait for one pod before its pipes become narrow, or its datagrams get lost.
+pub const BUDGET: usize = 8 << 20;
+
+/// The budget of a pod that has hardly any memory.
+const SMALLEST: usize = 256 << 10;
+
+/// What one pipe still takes once the budget is used up, so that every connection keeps moving.
+pub(crate) const NARROW: usize = 8 << 10;
+
+/// What a piece costs beside its bytes: its place in the queue and its allocation. Uncounted, a writer of
+/// single bytes would make the node hold fifty times what the bounds say.
+pub(crate) const PIECE: usize = 64;
+
+/// Memory of what waits for one pod to read it.
+#[derive(Debug)]
+pub struct Waiting {
+    account: Arc<Account>,
+    budget: usize,
+    bytes: AtomicUsize,
+}
+
+impl Waiting {
+    /// Nothing waits yet. The budget is an eighth of what the account may hold.
+    #[must_use]
+    pub fn new(account: Arc<Account>) -> Arc<Self> {
+        let budget = account.limit().map_or(BUDGET, |limit| (limit / 8).clamp(SMALLEST, BUDGET));
+        Arc::new(Self { account, budget, bytes: AtomicUsize::new(0) })
+    }
+
+    pub(crate) fn add(&self, count: usize) {
+        self.bytes.fetch_add(count, Relaxed);
+        self.account.count(count);
+    }
+
+    pub(crate) fn sub(&self, count: usize) {
+        self.bytes.fetch_sub(count, Relaxed);
+        self.account.give_back(count);
+    }
+
+    /// Adds what may as well get lost, if the budget has room for it.
+    pub(crate) fn try_add(&self, count: usize) -> bool {
+        let fit = |bytes: usize| bytes.checked_add(count).filter(|sum| *sum <= self.budget);
+        let fits =
+            !self.account.node_is_full() && self.bytes.fetch_update(Relaxed, Relaxed, fit).is_ok();
+        if fits {
+            self.account.count(count);
+        }
+        fits
+    }
+
+    /// How much one pipe may hold now.
+    pub(crate) fn capacity(&self) -> usize {
+        if self.account.node_is_full() {
+            return NARROW;
+        }
+        (self.budget.saturating_sub(self.bytes()) / 2).clamp(NARROW, CAPACITY)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::Level;
+
+    #[test]
+    fn a_small_pod_has_a_small_budget_and_a_full_node_has_none() {
+        let node = Account::node();
+        let pod = Account::within(&node, Level::Pod, Some(16 << 20));
+        let waiting = Waiting::new(pod.clone());
+        assert_eq!(waiting.capacity(), CAPACITY);
+        assert!(waiting.try_add(2 << 20) && !waiting.try_add(1));
+        assert_eq!((waiting.capacity(), pod.used(), node.used()), (NARROW, 2 << 20, 2 << 20));
+        waiting.sub(2 << 20);
+        node.set_limit(100);
+        let _all = node.take(100).unwrap();
+        assert_eq!(waiting.capacity(), NARROW);
+        assert!(!waiting.try_add(1));
+    }
+}

@@ -1,0 +1,305 @@
+//! Files and directories that a guest has open: each is a descriptor of the agent's process, which all pods, the
+//! node's ports and the link share.
+//!
+//! Guarantees: a pod has no more of them than it may, whatever it opens and by which of its containers; a stream keeps
+//! the place of its file; what a file's stream or a list of names holds is on the container's memory.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use freewheel_spoke_net::{Account, Held};
+use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceType};
+use wasmtime::{Result, StoreContextMut};
+use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView as _};
+use wasmtime_wasi::p2::bindings::filesystem::types::{
+    DescriptorFlags, ErrorCode, Host as _, HostDescriptor, HostDirectoryEntryStream, OpenFlags,
+    PathFlags,
+};
+use wasmtime_wasi::p2::pipe::{ClosedInputStream, ClosedOutputStream};
+use wasmtime_wasi::p2::{FsResult, ReaddirIterator};
+use wasmtime_wasi_io::poll::Pollable;
+use wasmtime_wasi_io::streams::{
+    DynInputStream, DynOutputStream, InputStream, OutputStream, StreamError, StreamResult,
+};
+
+use crate::linker::FILESYSTEM;
+use crate::log::LogSink;
+use crate::memory::{Memory, Share};
+use crate::state::State;
+
+/// Most bytes that upstream reads from a file at once.
+const READ: usize = 64 << 10;
+
+/// What it reads for a guest that waits for a stream.
+const AHEAD: usize = 4096;
+
+/// What a name of a list costs for each byte that its directory has on the disk, at most: short names on file
+/// systems that pack them.
+const LISTED: u64 = 8;
+
+/// The open files of one store.
+pub(crate) struct OpenFiles {
+    /// How many the pod has, and may have.
+    account: Arc<Account>,
+    open: HashMap<u32, Arc<Held>>,
+    lists: HashMap<u32, Share>,
+    memory: Arc<Memory>,
+    log: LogSink,
+    told: bool,
+}
+
+impl OpenFiles {
+    pub(crate) fn new(account: Arc<Account>, memory: Arc<Memory>, log: LogSink) -> Self {
+        let (open, lists) = (HashMap::new(), HashMap::new());
+        Self { account, open, lists, memory, log, told: false }
+    }
+
+    fn place(&mut self) -> Option<Held> {
+        let place = self.account.take(1);
+        if let (Err(full), false) = (&place, self.told) {
+            self.told = true;
+            let of = if full.level == freewheel_spoke_net::Level::Node { "node" } else { "pod" };
+            self.log.note(&format!(
+                "freewheel: the {of} has {} files open, as many as it may",
+                full.limit
+            ));
+        }
+        place.ok()
+    }
+}
+
+/// A file's stream: it keeps the file open, and upstream reads ahead of the guest and writes behind it.
+struct Counted<S> {
+    stream: S,
+    held: Share,
+    _open: Option<Arc<Held>>,
+}
+
+impl<S> Counted<S> {
+    fn hold(&mut self, bytes: usize) -> StreamResult<()> {
+        self.held.set(bytes).map_err(|full| StreamError::Trap(full.into()))
+    }
+}
+
+#[async_trait::async_trait]
+impl Pollable for Counted<DynInputStream> {
+    async fn ready(&mut self) {
+        self.stream.ready().await;
+    }
+}
+
+#[async_trait::async_trait]
+impl InputStream for Counted<DynInputStream> {
+    fn read(&mut self, size: usize) -> StreamResult<Bytes> {
+        // What was read before and not taken may be as much.
+        self.hold(self.held.bytes().max(size.min(READ)))?;
+        let bytes = self.stream.read(size)?;
+        if !bytes.is_empty() {
+            self.hold(self.held.bytes().saturating_sub(bytes.len()).max(AHEAD))?;
+        }
+        Ok(bytes)
+    }
+
+    async fn blocking_read(&mut self, size: usize) -> StreamResult<Bytes> {
+        let bytes = self.stream.blocking_read(size).await?;
+        self.hold(self.held.bytes().saturating_sub(bytes.len()).max(AHEAD))?;
+        Ok(bytes)
+    }
+
+    async fn cancel(&mut self) {
+        self.stream.cancel().await;
+    }
+}
+
+#[async_trait::async_trait]
+impl Pollable for Counted<DynOutputStream> {
+    async fn ready(&mut self) {
+        self.stream.ready().await;
+    }
+}
+
+#[async_trait::async_trait]
+impl OutputStream for Counted<DynOutputStream> {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        if self.check_write()? < bytes.len() {
+            return Err(StreamError::trap("write exceeds what check-write allowed"));
+        }
+        self.hold(bytes.len())?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        self.stream.flush()
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        let room = self.stream.check_write()?;
+        if 0 < room {
+            // What was written before is on the disk.
+            self.hold(0)?;
+        }
+        Ok(room)
+    }
+
+    async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.stream.blocking_write_and_flush(bytes).await
+    }
+
+    async fn cancel(&mut self) {
+        self.stream.cancel().await;
+    }
+}
+
+type Store<'a> = StoreContextMut<'a, State>;
+type File = Resource<Descriptor>;
+type List = Resource<ReaddirIterator>;
+
+/// Upstream's outcome as the guest gets it.
+fn told<T>(state: &mut State, outcome: FsResult<T>) -> Result<Result<T, ErrorCode>> {
+    match outcome {
+        Ok(done) => Ok(Ok(done)),
+        Err(error) => Ok(Err(state.filesystem().convert_error_code(error)?)),
+    }
+}
+
+/// Puts the calls of this file in place of upstream's.
+pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
+    let mut types = linker.instance(FILESYSTEM)?;
+    files(&mut types)?;
+    streams(&mut types)?;
+    lists(&mut types)
+}
+
+fn files(types: &mut LinkerInstance<'_, State>) -> Result<()> {
+    types.func_wrap_async(
+        "[method]descriptor.open-at",
+        |store: Store<'_>,
+         (at, follow, path, open, flags): (File, PathFlags, String, OpenFlags, DescriptorFlags)| {
+            Box::new(open_at(store, at, follow, path, (open, flags)))
+        },
+    )?;
+    types.resource(
+        "descriptor",
+        ResourceType::host::<Descriptor>(),
+        |mut store: Store<'_>, handle| {
+            let state = store.data_mut();
+            state.files().open.remove(&handle);
+            HostDescriptor::drop(&mut state.filesystem(), Resource::new_own(handle))
+        },
+    )?;
+    Ok(())
+}
+
+fn streams(types: &mut LinkerInstance<'_, State>) -> Result<()> {
+    types.func_wrap(
+        "[method]descriptor.read-via-stream",
+        |mut store: Store<'_>, (file, offset): (File, u64)| {
+            let (state, handle) = (store.data_mut(), file.rep());
+            let stream = HostDescriptor::read_via_stream(&mut state.filesystem(), file, offset);
+            let stream = told(state, stream)?;
+            if let Ok(stream) = &stream {
+                state.count_input(handle, stream)?;
+            }
+            Ok((stream,))
+        },
+    )?;
+    types.func_wrap(
+        "[method]descriptor.write-via-stream",
+        |mut store: Store<'_>, (file, offset): (File, u64)| {
+            let (state, handle) = (store.data_mut(), file.rep());
+            let stream = HostDescriptor::write_via_stream(&mut state.filesystem(), file, offset);
+            let stream = told(state, stream)?;
+            if let Ok(stream) = &stream {
+                state.count_output(handle, stream)?;
+            }
+            Ok((stream,))
+        },
+    )?;
+    types.func_wrap(
+        "[method]descriptor.append-via-stream",
+        |mut store: Store<'_>, (file,): (File,)| {
+            let (state, handle) = (store.data_mut(), file.rep());
+            let stream = HostDescriptor::append_via_stream(&mut state.filesystem(), file);
+            let stream = told(state, stream)?;
+            if let Ok(stream) = &stream {
+                state.count_output(handle, stream)?;
+            }
+            Ok((stream,))
+        },
+    )?;
+    Ok(())
+}
+
+fn lists(types: &mut LinkerInstance<'_, State>) -> Result<()> {
+    types.func_wrap_async(
+        "[method]descriptor.read-directory",
+        |store: Store<'_>, (dir,): (File,)| Box::new(read_directory(store, dir)),
+    )?;
+    types.resource(
+        "directory-entry-stream",
+        ResourceType::host::<ReaddirIterator>(),
+        |mut store: Store<'_>, handle| {
+            let state = store.data_mut();
+            state.files().lists.remove(&handle);
+            HostDirectoryEntryStream::drop(&mut state.filesystem(), Resource::new_own(handle))
+        },
+    )?;
+    Ok(())
+}
+
+async fn open_at(
+    mut store: Store<'_>,
+    at: File,
+    follow: PathFlags,
+    path: String,
+    (open, flags): (OpenFlags, DescriptorFlags),
+) -> Result<(Result<File, ErrorCode>,)> {
+    let state = store.data_mut();
+    let Some(place) = state.files().place() else { return Ok((Err(ErrorCode::Quota),)) };
+    let mut view = state.filesystem();
+    let opened = HostDescriptor::open_at(&mut view, at, follow, path, open, flags).await;
+    let opened = told(state, opened)?;
+    if let Ok(file) = &opened {
+        state.files().open.insert(file.rep(), Arc::new(place));
+    }
+    Ok((opened,))
+}
+
+async fn read_directory(mut store: Store<'_>, dir: File) -> Result<(Result<List, ErrorCode>,)> {
+    let state = store.data_mut();
+    let on_disk = match state.table().get(&dir)? {
+        // One system call on what is open already.
+        Descriptor::Dir(dir) => dir.dir.metadata().map_or(0, |found| found.len()),
+        Descriptor::File(_) => 0,
+    };
+    let mut held = state.files().memory.share();
+    held.set(usize::try_from(on_disk.saturating_mul(LISTED)).unwrap_or(usize::MAX))?;
+    let list = HostDescriptor::read_directory(&mut state.filesystem(), dir).await;
+    let list = told(state, list)?;
+    if let Ok(list) = &list {
+        state.files().lists.insert(list.rep(), held);
+    }
+    Ok((list,))
+}
+
+impl State {
+    fn count_input(&mut self, file: u32, stream: &Resource<DynInputStream>) -> Result<()> {
+        let files = self.files();
+        let (mut held, open) = (files.memory.share(), files.open.get(&file).cloned());
+        held.set(AHEAD)?;
+        let slot = self.table().get_mut(stream)?;
+        let stream = std::mem::replace(slot, Box::new(ClosedInputStream));
+        *slot = Box::new(Counted { stream, held, _open: open });
+        Ok(())
+    }
+
+    fn count_output(&mut self, file: u32, stream: &Resource<DynOutputStream>) -> Result<()> {
+        let files = self.files();
+        let (held, open) = (files.memory.share(), files.open.get(&file).cloned());
+        let slot = self.table().get_mut(stream)?;
+        let stream = std::mem::replace(slot, Box::new(ClosedOutputStream));
+        *slot = Box::new(Counted { stream, held, _open: open });
+        Ok(())
+    }
+}

@@ -1,0 +1,145 @@
+//! What a guest may make the host hold, and what it hears when that is too much.
+
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod support;
+
+use std::time::Duration;
+
+use freewheel_spoke_agent::ports::Containers as _;
+use freewheel_spoke_net::{BUDGET, MAX_FILES};
+use support::{Node, compile, node};
+
+/// Runs it to its end as OOMKilled, and nothing of it is held by then.
+async fn is_out_of_memory(node: &Node, words: &[&str]) {
+    let pod = words[0];
+    let exit = node.run(node.greedy(pod, words)).await;
+    assert_eq!((exit.code, exit.reason.as_str()), (137, "OOMKilled"), "{pod}: {exit:?}");
+    assert!(exit.message.contains("memory limit of 33554432 bytes"), "{pod}: {}", exit.message);
+    nothing_is_held(node).await;
+}
+
+/// Stores go with their tasks, a moment after the end was told.
+async fn nothing_is_held(node: &Node) {
+    let gone = async {
+        while node.fabric.account().used() != 0 || node.fabric.files().used() != 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(support::SOON, gone).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_host_holds_for_a_guest_is_on_its_memory() {
+    let node = node();
+    is_out_of_memory(&node, &["fields", "16000"]).await;
+    is_out_of_memory(&node, &["clones", "16000"]).await;
+    is_out_of_memory(&node, &["bodies", "5000"]).await;
+    is_out_of_memory(&node, &["streams", "16000"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_guest_lets_go_is_its_own_again() {
+    let node = node();
+    assert_eq!(node.run(node.greedy("turnover", &["turnover", "5000"])).await.code, 0);
+    let mut few = node.greedy("few", &["handles", "1000"]);
+    few.0.memory_limit = Some(4 << 20);
+    assert_eq!(node.run(few).await.code, 0);
+    let mut many = node.greedy("many", &["handles", "16000"]);
+    many.0.memory_limit = Some(4 << 20);
+    assert_eq!(node.run(many).await.reason, "OOMKilled");
+    nothing_is_held(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_are_memory() {
+    let node = node();
+    let component = |tables: usize| {
+        let tables = "(table 100000 funcref)".repeat(tables);
+        let text = format!(
+            r#"(component
+                (core module $m {tables} (func (export "run") (result i32) (i32.const 0)))
+                (core instance $i (instantiate $m))
+                (func $run (result (result)) (canon lift (core func $i "run")))
+                (instance $r (export "run" (func $run)))
+                (export "wasi:cli/run@0.2.0" (instance $r)))"#
+        );
+        let artifact = node.dir.path().join(format!("{}.cwasm", text.len()));
+        compile(&wat::parse_str(text).unwrap(), &artifact);
+        artifact
+    };
+    let mut start = node.container("small", &component(10));
+    start.0.memory_limit = Some(16 << 20);
+    assert_eq!(node.run(start).await.reason, "Completed");
+    let mut start = node.container("full", &component(30));
+    start.0.memory_limit = Some(16 << 20);
+    assert_eq!(node.run(start).await.reason, "OOMKilled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn arguments_and_environment_are_memory() {
+    let node = node();
+    let mut start = node.greedy("env", &["stay"]);
+    start.0.env = vec![("A".to_owned(), "a".repeat(40 << 20))];
+    assert_eq!(node.run(start).await.reason, "OOMKilled");
+    nothing_is_held(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_opens_files_is_told_when_it_has_enough() {
+    let node = node();
+    let exit = node.run(node.greedy("files", &["files", "/v"])).await;
+    assert_eq!(exit.code, 0, "{exit:?}");
+    // Its mount is one of them.
+    let opened = format!("opened {}: ", MAX_FILES - 1);
+    assert!(node.log("files").contains(&opened), "{}", node.log("files"));
+    assert!(node.log("files").contains("\"quota\""), "{}", node.log("files"));
+    assert!(node.log("files").contains("the pod has 256 files open, as many as it may"));
+    assert!(node.log("files").contains("again: true"), "what was closed may be opened again");
+    nothing_is_held(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_to_be_read_is_bounded_whoever_asks() {
+    let node = node();
+    let exit = node.run(node.greedy("unasked", &["unasked", "100000000"])).await;
+    assert_eq!(exit.code, 134, "{exit:?}");
+    assert!(exit.message.contains("exceeds what check-write allowed"), "{}", exit.message);
+    let id = node.start(node.greedy("asked", &["asked", "1000", "stay"]));
+    node.logged("asked", "done").await;
+    let most = BUDGET + (32 << 20) / 2;
+    let used = node.fabric.pod("asked").unwrap().account().used();
+    assert!((1 << 20..most + (2 << 20)).contains(&used), "{used} bytes are held");
+    node.runtime.stop(&id, Duration::ZERO);
+    node.exited(&id).await;
+    let id = node.start(node.greedy("datagrams", &["datagrams", "1000", "stay"]));
+    node.logged("datagrams", "1000 ports are full").await;
+    let used = node.fabric.pod("datagrams").unwrap().account().used();
+    assert!((1 << 20..BUDGET + (4 << 20)).contains(&used), "{used} bytes are held");
+    node.runtime.stop(&id, Duration::ZERO);
+    node.exited(&id).await;
+    nothing_is_held(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_bind_the_ipv6_wildcard_serve_the_pod_s_addresses() {
+    let node = node();
+    for (pod, bind, to, seen) in [
+        ("any", "[::]:7000", "IP:7000", "from ::ffff:IP to ::ffff:IP"),
+        ("loop", "[::1]:7000", "127.0.0.1:7000", "from ::ffff:127.0.0.1 to ::ffff:127.0.0.1"),
+        ("both", "[::]:7000", "[::1]:7000", "from ::1 to ::1"),
+        ("four", "0.0.0.0:7000", "[::1]:7000", "from 127.0.0.1 to 127.0.0.1"),
+        ("mapped", "[::]:7000", "[::ffff:IP]:7000", "from ::ffff:IP to ::ffff:IP"),
+    ] {
+        let id = node.start(node.greedy(pod, &["greet", bind]));
+        node.logged(pod, &format!("listening on {bind}")).await;
+        let of = |text: &str| text.replace("IP", &node.ip(pod));
+        let mut client = node.greedy(pod, &["meet", &of(to)]);
+        client.0.id.container = "client".to_owned();
+        client.0.log = node.dir.path().join(format!("{pod}-client.log"));
+        let exit = node.run(client).await;
+        assert_eq!(exit.code, 0, "{pod}: {exit:?} {}", node.log(&format!("{pod}-client")));
+        assert_eq!(node.exited(&id).await.code, 0, "{pod}: {}", node.log(pod));
+        assert!(node.log(pod).contains(&of(seen)), "{pod}: {}", node.log(pod));
+    }
+}

@@ -1,0 +1,213 @@
+//! A program that makes the host hold more than it may, in the way that its first argument names.
+
+use std::net::{TcpListener, TcpStream, UdpSocket};
+
+use wasip2::filesystem::preopens::get_directories;
+use wasip2::filesystem::types::{Descriptor, DescriptorFlags, OpenFlags, PathFlags};
+use wasip2::http::types::{Fields, OutgoingResponse};
+use wasip2::sockets::instance_network::instance_network;
+use wasip2::sockets::network::{IpAddressFamily, IpSocketAddress, Ipv4SocketAddress};
+use wasip2::sockets::tcp_create_socket::create_tcp_socket;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let args: Vec<String> = std::env::args().collect();
+    let arg = |index: usize| args.get(index).map_or("", String::as_str);
+    let number = |index: usize| arg(index).parse::<usize>();
+    match arg(1) {
+        "fields" => fields(number(2)?),
+        "clones" => clones(number(2)?),
+        "turnover" => turnover(number(2)?),
+        "bodies" => bodies(number(2)?),
+        "files" => files(arg(2)),
+        "streams" => streams(number(2)?),
+        "unasked" => unasked(number(2)?),
+        "asked" => asked(number(2)?),
+        "datagrams" => datagrams(number(2)?)?,
+        "handles" => handles(number(2)?),
+        "greet" => greet(arg(2))?,
+        "meet" => meet(arg(2))?,
+        "stay" => {}
+        other => return Err(format!("no such thing: {other}").into()),
+    }
+    println!("done");
+    if arg(args.len() - 1) == "stay" {
+        std::thread::sleep(std::time::Duration::from_secs(3600));
+    }
+    Ok(())
+}
+
+/// Sets of fields of 100 kB each.
+fn fields(count: usize) {
+    let value = vec![b'y'; 100_000];
+    let mut keep = Vec::new();
+    for _ in 0..count {
+        let fields = Fields::new();
+        fields.append("x", &value).unwrap();
+        // As a part of a response they are no less there.
+        keep.push(OutgoingResponse::new(fields));
+    }
+    println!("{} are kept", keep.len());
+}
+
+/// Copies of one set of fields.
+fn clones(count: usize) {
+    let fields = Fields::new();
+    fields.append("x", &vec![b'y'; 100_000]).unwrap();
+    let mut keep = Vec::new();
+    for _ in 0..count {
+        let copy = fields.clone();
+        copy.append("z", b"now it is one of its own").unwrap();
+        keep.push(copy);
+    }
+    println!("{} are kept", keep.len());
+}
+
+/// Fields that are let go at once.
+fn turnover(count: usize) {
+    let value = vec![b'y'; 100_000];
+    for _ in 0..count {
+        let fields = Fields::new();
+        fields.append("x", &value).unwrap();
+        drop(OutgoingResponse::new(fields));
+    }
+}
+
+/// Bodies that nobody ever reads.
+fn bodies(count: usize) {
+    let mut keep = Vec::new();
+    let piece = vec![7; 64 << 10];
+    for _ in 0..count {
+        let response = OutgoingResponse::new(Fields::new());
+        let body = response.body().unwrap();
+        let stream = body.write().unwrap();
+        while let Ok(room @ 1..) = stream.check_write() {
+            let room = usize::try_from(room).unwrap().min(piece.len());
+            stream.write(&piece[..room]).unwrap();
+        }
+        keep.push((response, stream, body));
+    }
+    println!("{} are kept", keep.len());
+}
+
+/// As many files as there may be; a stream keeps its file open as well.
+fn files(dir: &str) {
+    let (dir, _) = get_directories().into_iter().find(|(_, name)| name == dir).unwrap();
+    let mut keep = Vec::new();
+    let why = loop {
+        match open(&dir, &format!("f{}", keep.len())) {
+            Ok(file) => keep.push(file.read_via_stream(0).unwrap()),
+            Err(error) => break error,
+        }
+    };
+    println!("opened {}: {why:?}", keep.len());
+    drop(keep);
+    println!("again: {}", open(&dir, "again").is_ok());
+}
+
+fn open(
+    dir: &Descriptor,
+    name: &str,
+) -> Result<Descriptor, wasip2::filesystem::types::ErrorCode> {
+    let flags = DescriptorFlags::READ | DescriptorFlags::WRITE;
+    dir.open_at(PathFlags::empty(), name, OpenFlags::CREATE, flags)
+}
+
+/// Streams of one file, each of which has read ahead.
+fn streams(count: usize) {
+    let (dir, _) = get_directories().remove(0);
+    let file = open(&dir, "large").unwrap();
+    file.set_size(1 << 20).unwrap();
+    let mut keep = Vec::new();
+    for _ in 0..count {
+        let stream = file.read_via_stream(0).unwrap();
+        stream.read(64 << 10).unwrap();
+        keep.push(stream);
+    }
+    println!("{} are kept", keep.len());
+}
+
+fn connect(port: u16) -> wasip2::io::streams::OutputStream {
+    let network = instance_network();
+    let socket = create_tcp_socket(IpAddressFamily::Ipv4).unwrap();
+    let address = Ipv4SocketAddress { port, address: (127, 0, 0, 1) };
+    socket.start_connect(&network, IpSocketAddress::Ipv4(address)).unwrap();
+    let (input, output) = socket.finish_connect().unwrap();
+    std::mem::forget((socket, input));
+    output
+}
+
+/// Writes to itself without asking whether there is room.
+fn unasked(bytes: usize) {
+    let _listener = TcpListener::bind("127.0.0.1:7000").unwrap();
+    let stream = connect(7000);
+    println!("writing");
+    for _ in 0..bytes >> 20 {
+        stream.write(&vec![7; 1 << 20]).unwrap();
+    }
+}
+
+/// Asks for room on many connections that nobody reads, and uses all of it.
+fn asked(connections: usize) {
+    let listener = TcpListener::bind("127.0.0.1:7000").unwrap();
+    let both: Vec<_> =
+        (0..connections).map(|_| (connect(7000), listener.accept().unwrap())).collect();
+    let streams: Vec<_> = both.iter().map(|(stream, _)| stream).collect();
+    let promised: Vec<_> = streams.iter().map(|stream| stream.check_write().unwrap()).collect();
+    let mut sum = 0;
+    for (stream, room) in streams.iter().zip(promised) {
+        stream.write(&vec![7; usize::try_from(room).unwrap()]).unwrap();
+        sum += room;
+    }
+    println!("{sum} bytes wait");
+}
+
+/// Fills ports that nobody reads.
+fn datagrams(ports: usize) -> std::io::Result<()> {
+    let sender = UdpSocket::bind("127.0.0.1:0")?;
+    let mut keep = Vec::new();
+    for _ in 0..ports {
+        let port = UdpSocket::bind("127.0.0.1:0")?;
+        for _ in 0..20 {
+            sender.send_to(&[7; 60_000], port.local_addr()?)?;
+        }
+        keep.push(port);
+    }
+    println!("{} ports are full", keep.len());
+    Ok(())
+}
+
+/// Handles that hold nothing.
+fn handles(count: usize) {
+    let keep: Vec<_> = (0..count).map(|_| Fields::new()).collect();
+    // The host looks at what there is while the guest runs.
+    let start = std::time::Instant::now();
+    while start.elapsed() < std::time::Duration::from_millis(500) {
+        std::hint::black_box(&keep);
+    }
+}
+
+/// Takes one connection, and says how both ends look.
+fn greet(address: &str) -> std::io::Result<()> {
+    let listener = TcpListener::bind(address)?;
+    let datagrams = UdpSocket::bind(address)?;
+    println!("listening on {}", listener.local_addr()?);
+    let (stream, peer) = listener.accept()?;
+    println!("from {} to {}", peer.ip(), stream.local_addr()?.ip());
+    let mut buffer = [0; 10];
+    let (count, from) = datagrams.recv_from(&mut buffer)?;
+    datagrams.send_to(&buffer[..count], from)?;
+    println!("datagram from {}", from.ip());
+    Ok(())
+}
+
+fn meet(address: &str) -> std::io::Result<()> {
+    let stream = TcpStream::connect(address)?;
+    println!("met {}", stream.peer_addr()?);
+    let any = if address.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
+    let socket = UdpSocket::bind(any)?;
+    socket.send_to(b"hello", address)?;
+    let mut buffer = [0; 10];
+    let (count, from) = socket.recv_from(&mut buffer)?;
+    println!("{} bytes from {from}", count);
+    Ok(())
+}
