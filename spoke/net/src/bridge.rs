@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::io::ReadBuf;
 
 use crate::conn::Conn;
-use crate::pipe::End;
+use crate::pipe::{Broken, End};
 use crate::remote::Stream;
 
 /// Bytes that are read at once.
@@ -95,19 +95,22 @@ impl Bridge {
         mut stream: Pin<&mut S>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        let broken = |_| io::Error::from(ErrorKind::BrokenPipe);
         while self.inward == Half::Carrying {
-            let room = conn.tx.room().map_err(broken)?;
-            if room == 0 {
-                ready!(conn.tx.poll_writable(cx));
-                continue;
-            }
+            let room = match conn.tx.room() {
+                Ok(0) => {
+                    ready!(conn.tx.poll_writable(cx));
+                    continue;
+                }
+                Ok(room) => room,
+                // The pod does not listen any more. What it has said still goes out before anybody is told.
+                Err(Broken) => PIECE,
+            };
             let bytes = ready!(read(stream.as_mut(), room.min(PIECE), cx))?;
             if bytes.is_empty() {
                 conn.tx.close_write();
                 self.inward = Half::Done;
-            } else {
-                conn.tx.push(bytes).map_err(broken)?;
+            } else if conn.tx.push(bytes).is_err() && self.outward == Half::Done {
+                return Poll::Ready(Err(ErrorKind::BrokenPipe.into()));
             }
         }
         Poll::Ready(Ok(()))

@@ -153,3 +153,24 @@ async fn what_crosses_a_node_shares_one_budget() {
     drop(pairs);
     assert_eq!(fabric.account().used(), 0);
 }
+
+#[tokio::test]
+async fn a_pod_that_answers_and_leaves_is_heard_to_the_end() {
+    let fabric = fabric();
+    let web = add(&fabric, "web", "10.64.0.1");
+    let listener = web.listen(at("0.0.0.0:80"), 16).unwrap();
+    let (near, mut far) = tokio::io::duplex(1000);
+    let (root, from) = (ClusterName::root(), at("10.64.7.7:9"));
+    fabric.accept_remote(&root, from, at("10.64.0.1:80"), near).unwrap();
+    let mut io = listener.accept().await.unwrap().into_io();
+    io.write_all(&[7; 200_000]).await.unwrap();
+    // It leaves with a request unread, and the client goes on to send.
+    drop(io);
+    far.write_all(b"not heard").await.unwrap();
+    let mut all = Vec::new();
+    far.read_to_end(&mut all).await.unwrap();
+    assert_eq!(all.len(), 200_000);
+    // Whoever goes on once all was said is told that nobody listens.
+    let told = async { while far.write_all(b"still").await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(10), told).await.unwrap();
+}
