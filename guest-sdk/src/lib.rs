@@ -6,7 +6,7 @@
 //! * An HTTP handler: a library (`crate-type = ["cdylib"]`) that calls [`http_handler!`]. It has no
 //!   process: an instance is made when a request comes, on the container's first `containerPort`.
 //! * A long-running service: a binary. Plain `std::net`, `std::fs` and `println!` work; with
-//!   [`service::serve_tcp`] one instance serves many connections at once.
+//!   [`service::serve_tcp`] and [`macro@main`] one instance serves many connections at once.
 //! * A job: a binary whose `main` returns. With [`Exit`] it says how it went: `exitCode: 3` is a 3.
 //!
 //! What a module can rely on: its environment, its mounts, the network of its pod (other containers
@@ -15,8 +15,22 @@
 
 #![warn(missing_docs)]
 
+/// Makes an `async fn main` the program's `main`; nothing beside this crate is needed for it.
+///
+/// ```no_run
+/// use freewheel_guest::time::{Duration, Timer};
+///
+/// #[freewheel_guest::main]
+/// async fn main() -> std::io::Result<()> {
+///     Timer::after(Duration::from_secs(1)).wait().await;
+///     println!("done");
+///     Ok(())
+/// }
+/// ```
+pub use freewheel_guest_macros::main;
 pub use wstd;
 pub use wstd::http::{Body, Error, Request, Response};
+pub use wstd::{io, net, time};
 
 mod exit;
 pub mod service;
@@ -56,10 +70,11 @@ macro_rules! http_handler {
     };
 }
 
-/// For [`http_handler!`] only.
+/// For the macros only.
 #[doc(hidden)]
 pub mod __internal {
     pub use wstd::__internal::wasip2;
+    pub use wstd::runtime::block_on;
 
     use wasip2::http::types::{IncomingRequest, ResponseOutparam};
     use wstd::http::server::Responder;

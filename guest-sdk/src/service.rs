@@ -12,9 +12,9 @@ use wstd::net::{TcpListener, TcpStream};
 ///
 /// ```no_run
 /// use freewheel_guest::service::serve_tcp;
-/// use freewheel_guest::wstd::{self, io, net::TcpStream};
+/// use freewheel_guest::{io, net::TcpStream};
 ///
-/// #[wstd::main]
+/// #[freewheel_guest::main]
 /// async fn main() -> io::Result<()> {
 ///     serve_tcp("0.0.0.0:7000", |stream: TcpStream| async move {
 ///         let (reader, writer) = stream.split();
