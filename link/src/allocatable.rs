@@ -12,6 +12,9 @@ const RESERVED: u64 = 64 << 20;
 /// The part of a file system that stays free, as kubelet's default for eviction: less is pressure.
 const STORAGE_RESERVED_SHARE: u64 = 10;
 
+/// More than this stays free of no file system: a tenth of a large one is room that its owner paid for.
+pub const STORAGE_RESERVED_MOST: u64 = 1 << 30;
+
 /// Memory in bytes that all guests together may have on a device with this much: an eighth stays with the
 /// system.
 #[must_use]
@@ -28,7 +31,8 @@ pub fn storage(capacity: u64) -> u64 {
 /// Bytes of a file system of this size that stay free.
 #[must_use]
 pub const fn storage_reserve(capacity: u64) -> u64 {
-    capacity / STORAGE_RESERVED_SHARE
+    let share = capacity / STORAGE_RESERVED_SHARE;
+    if share < STORAGE_RESERVED_MOST { share } else { STORAGE_RESERVED_MOST }
 }
 
 /// The device as its guests may use it: CPU and pods as they are, memory and storage without what is kept back.
@@ -58,5 +62,6 @@ mod tests {
         let guests = of(&device);
         assert_eq!((guests.memory, guests.storage), (memory(1 << 30), (1 << 33) - (1 << 33) / 10));
         assert_eq!((guests.cpu_milli, guests.pods), (device.cpu_milli, device.pods));
+        assert_eq!(storage(1 << 40), (1 << 40) - (1 << 30));
     }
 }

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use freewheel_link::digest::Digest;
 use freewheel_link::join::Token;
 use freewheel_link::names::ClusterName;
+use freewheel_spoke_agent::eviction::{self, Threshold};
 
 /// Runs pods of WebAssembly modules on this device, with or without its hub.
 #[derive(Debug, Parser)]
@@ -47,6 +48,13 @@ pub(crate) struct Run {
     /// Labels of the node.
     #[arg(long, value_name = "k=v,…", value_delimiter = ',', value_parser = label)]
     pub(crate) labels: Vec<(String, String)>,
+    /// Where pods are evicted at once [default: memory.available<5% or 100Mi, nodefs.available<10% or 1Gi,
+    /// nodefs.inodesFree<5%].
+    #[arg(long, value_name = "SIGNAL<AMOUNT,…", value_delimiter = ',', value_parser = hard)]
+    pub(crate) eviction_hard: Vec<Threshold>,
+    /// Where pods are evicted after some seconds, with time to end [default: nowhere].
+    #[arg(long, value_name = "SIGNAL<AMOUNT=SECONDS,…", value_delimiter = ',', value_parser = soft)]
+    pub(crate) eviction_soft: Vec<Threshold>,
 }
 
 #[derive(Debug, Args)]
@@ -75,6 +83,24 @@ fn name(raw: &str) -> Result<ClusterName, String> {
         Ok(name) if name.is_root() => Err("`root` is the hub's own cluster".to_owned()),
         Ok(name) => Ok(name),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+fn hard(raw: &str) -> Result<Threshold, String> {
+    let threshold = eviction::parse(raw)?;
+    if threshold.grace.is_zero() {
+        Ok(threshold)
+    } else {
+        Err("a hard threshold has no seconds".into())
+    }
+}
+
+fn soft(raw: &str) -> Result<Threshold, String> {
+    let threshold = eviction::parse(raw)?;
+    if threshold.grace.is_zero() {
+        Err("a soft threshold ends in =SECONDS".into())
+    } else {
+        Ok(threshold)
     }
 }
 

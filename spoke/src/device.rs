@@ -12,11 +12,9 @@ use freewheel_link::allocatable;
 use freewheel_link::names::ClusterName;
 use freewheel_link::report::NodeStatusV1;
 use freewheel_spoke_agent::admission::FEATURES;
+use freewheel_spoke_agent::eviction::{Left, Observed, Signal};
 
 use crate::{cgroup, files};
-
-/// Free memory below this is pressure, as kubelet's default of 100 MiB; small devices get a twentieth.
-const MEMORY_PRESSURE: u64 = 100 << 20;
 
 /// What is known of the machine before its profile is.
 pub(crate) struct Device {
@@ -57,6 +55,25 @@ impl Device {
     /// Cores that are worth a thread each.
     pub(crate) fn cores(&self) -> usize {
         usize::try_from(self.cpu_milli.div_ceil(1000)).unwrap_or(1).max(1)
+    }
+
+    /// What is left of memory, and of the disk under `data`.
+    pub(crate) fn left(&self, data: &Path) -> Observed {
+        let memory = self.memory_left().map(|available| (available, self.memory));
+        let (disk, inodes) = match rustix::fs::statvfs(data) {
+            Ok(found) => {
+                let bytes = (found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize);
+                (Some(bytes), Some((found.f_favail, found.f_files)))
+            }
+            Err(_) => (None, None),
+        };
+        [(Signal::Memory, memory), (Signal::Disk, disk), (Signal::Inodes, inodes)]
+            .into_iter()
+            .filter_map(|(signal, left)| {
+                let (available, capacity) = left?;
+                Some((signal, Left { available, capacity }))
+            })
+            .collect()
     }
 
     /// Memory that is left now: the machine's or the control group's, whichever is less.
@@ -109,7 +126,7 @@ pub(crate) fn status(
     profile: &str,
     labels: &[(String, String)],
 ) -> NodeStatusV1 {
-    let (storage, free) = disk(data);
+    let (storage, _) = disk(data);
     let mut labels = labels.to_vec();
     labels.sort();
     labels.dedup_by(|a, b| a.0 == b.0);
@@ -129,19 +146,14 @@ pub(crate) fn status(
         storage,
         pods: device.pods,
         labels,
-        pressure: pressure(storage, free, device.memory, device.memory_left()),
+        // The agent says it: it knows since when.
+        pressure: Vec::new(),
     }
 }
 
-fn pressure(storage: u64, free: u64, memory: u64, available: Option<u64>) -> Vec<String> {
-    let mut out = Vec::new();
-    if 0 < storage && free < allocatable::storage_reserve(storage) {
-        out.push("DiskPressure".to_owned());
-    }
-    if available.is_some_and(|available| available < MEMORY_PRESSURE.min(memory / 20)) {
-        out.push("MemoryPressure".to_owned());
-    }
-    out
+/// Bytes that all logs may take of a disk of this size: a twentieth, and no more than a gigabyte.
+pub(crate) fn for_logs(storage: u64) -> u64 {
+    (storage / 20).min(1 << 30)
 }
 
 /// (size, free) in bytes of the file system under a path.
@@ -218,6 +230,10 @@ pub(crate) async fn address_towards(hub: &str) -> Option<Ipv4Addr> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use freewheel_spoke_agent::eviction::{self, Watch};
+
     use super::*;
 
     #[test]
@@ -304,8 +320,13 @@ mod tests {
             ("sys/fs/cgroup/spoke/memory.max", "1073741824"),
             ("sys/fs/cgroup/spoke/memory.current", "1073000000"),
         ]);
-        let status = status(&device, dir.path(), Ipv4Addr::LOCALHOST, "p", &[]);
-        assert!(status.pressure.contains(&"MemoryPressure".to_owned()), "{:?}", status.pressure);
+        let left = device.left(dir.path());
+        assert!(
+            0 < left[&Signal::Disk].available && 0 < left[&Signal::Inodes].capacity,
+            "{left:?}"
+        );
+        let verdict = Watch::new(eviction::defaults()).look(&left, Duration::ZERO);
+        assert_eq!(verdict.short.unwrap().signal, Signal::Memory);
     }
 
     #[test]
@@ -316,11 +337,5 @@ mod tests {
         }
         assert_eq!(overlap(&[(0, 3)], &[(2, 9)]), 2);
         assert_eq!(overlap(&[(0, 1)], &[(4, 9)]), 0);
-    }
-
-    #[test]
-    fn pressure_is_named() {
-        assert_eq!(pressure(100, 50, 1 << 30, Some(1 << 29)), [""; 0]);
-        assert_eq!(pressure(100, 9, 1 << 30, Some(1 << 20)), ["DiskPressure", "MemoryPressure"]);
     }
 }

@@ -16,6 +16,7 @@ use freewheel_link::artifact::PublicKey;
 use freewheel_link::quic::{Dialer, Endpoint, Socket};
 use freewheel_link::report::NodeStatusV1;
 use freewheel_spoke_agent::agent::{Agent, Config};
+use freewheel_spoke_agent::eviction::{self, Threshold};
 use freewheel_spoke_agent::files::DiskFiles;
 use freewheel_spoke_agent::ports::{Input, Ports};
 use freewheel_spoke_agent::uplink::{Handle, Me};
@@ -38,6 +39,8 @@ use crate::serve::{Elsewhere, Here};
 const QUEUE: usize = 1024;
 /// How often the device is looked at anew.
 const PROBE_EVERY: Duration = Duration::from_secs(60);
+/// How often what it has left is looked at: a guest fills a disk within seconds.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Threads of the runtime that carries everything but guests: packets, logs, node ports.
 const CONTROL_THREADS: usize = 2;
 
@@ -73,7 +76,8 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
     let control = tokio::runtime::Handle::current();
     let (inputs, queue) = mpsc::channel(QUEUE);
     let fabric = pod_network(&control);
-    let runtime = guests(profile, &probe.device, &fabric, &control, inputs.clone())?;
+    let logs = device::for_logs(node.storage);
+    let runtime = guests(profile, &probe.device, logs, &fabric, &control, inputs.clone())?;
     let uplink = Handle::new();
     fabric.set_remote(Arc::new(Elsewhere(uplink.clone())));
     let modules =
@@ -86,8 +90,12 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
         disk: Arc::new(LedgerFile::new(data.dir())),
         uplink: Arc::new(uplink.clone()),
     };
-    let config =
-        Config { data: data.dir().to_owned(), node: node.clone(), files: Arc::new(DiskFiles) };
+    let config = Config {
+        data: data.dir().to_owned(),
+        node: node.clone(),
+        files: Arc::new(DiskFiles),
+        thresholds: thresholds(options.eviction_hard, options.eviction_soft),
+    };
     let agent = Agent::open(ports, config)?;
     let (held, digest) = agent.held();
     let me = Me {
@@ -115,10 +123,17 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Where eviction begins: what was asked for, or the defaults.
+fn thresholds(hard: Vec<Threshold>, soft: Vec<Threshold>) -> Vec<Threshold> {
+    let hard = if hard.is_empty() { eviction::defaults() } else { hard };
+    hard.into_iter().chain(soft).collect()
+}
+
 /// What runs containers, on runtimes of its own.
 fn guests(
     profile: Profile,
     device: &Device,
+    logs: u64,
     fabric: &Arc<Fabric>,
     control: &tokio::runtime::Handle,
     inputs: mpsc::Sender<Input>,
@@ -127,6 +142,7 @@ fn guests(
         profile,
         memory: device.for_guests(),
         files: files::for_guests(device.files),
+        logs,
         fabric: fabric.clone(),
         control: control.clone(),
         runtimes: Runtimes::new(device.cores())?,
@@ -263,14 +279,21 @@ async fn watch_device(
     inputs: &mpsc::Sender<Input>,
     stop: &CancellationToken,
 ) {
+    let mut next_probe = tokio::time::Instant::now() + PROBE_EVERY;
     loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(PROBE_EVERY) => {}
+        let left = Input::Signals(probe.device.left(data.dir()));
+        let mut told = inputs.send(left).await.is_ok();
+        if next_probe <= tokio::time::Instant::now() {
+            next_probe += PROBE_EVERY;
+            told &= inputs.send(Input::Node(probe.look(data))).await.is_ok();
         }
-        if inputs.send(Input::Node(probe.look(data))).await.is_err() {
+        if !told {
             stop.cancelled().await;
             return;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
         }
     }
 }

@@ -301,6 +301,37 @@ async fn a_cordoned_node_says_so_in_a_taint() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_under_pressure_has_the_taint_that_keeps_new_pods_away() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    let pressure = |yes: &'static str| {
+        move |node: &mut Value| {
+            let conditions = node["status"]["conditions"].as_array_mut().unwrap();
+            conditions.retain(|condition| condition["type"] != "DiskPressure");
+            conditions.push(json!({"type": "DiskPressure", "status": yes, "reason": "Test",
+                "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}));
+        }
+    };
+    let key = |s: &dyn freewheel_hub_store::Snapshot| {
+        let node = get(s, "root", "nodes", "", "pi-1").unwrap();
+        node.pointer("/spec/taints/0/key").cloned().unwrap_or_default()
+    };
+    hub.change_status("root", "nodes", "", "pi-1", pressure("True")).await;
+    hub.eventually("tainted", |s| key(s) == "node.kubernetes.io/disk-pressure").await;
+    hub.create("root", "pods", "default", pod("late", "100m")).await;
+    hub.eventually("and nothing goes there", |s| {
+        let events = list(s, "root", "events", "default");
+        let text = "0/1 nodes are available: 1 node(s) had untolerated taint \
+                    {node.kubernetes.io/disk-pressure: }.";
+        events.iter().any(|e| e["reason"] == "FailedScheduling" && e["message"] == text)
+    })
+    .await;
+    hub.change_status("root", "nodes", "", "pi-1", pressure("False")).await;
+    hub.eventually("open again", |s| key(s).is_null() && node_of(s, "root", "late") == "pi-1")
+        .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_removed_cluster_takes_its_node_and_then_its_pods() {
     let hub = Hub::with_spokes(&["pi-1"]).await;
     hub.create("root", "pods", "default", pod("a", "1")).await;

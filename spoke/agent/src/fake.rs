@@ -50,6 +50,8 @@ impl Clock for TokioClock {
 pub struct Engine {
     inputs: mpsc::Sender<Input>,
     running: Mutex<BTreeMap<ContainerId, StartContainer>>,
+    /// Bytes that running containers have, by pod.
+    pub memory: Mutex<BTreeMap<String, u64>>,
     log: Mutex<Vec<String>>,
 }
 
@@ -57,7 +59,7 @@ impl Engine {
     /// Reports to this queue, which must have room.
     #[must_use]
     pub fn new(inputs: mpsc::Sender<Input>) -> Self {
-        Self { inputs, running: Mutex::default(), log: Mutex::default() }
+        Self { inputs, running: Mutex::default(), memory: Mutex::default(), log: Mutex::default() }
     }
 
     /// What runs now, in order.
@@ -101,6 +103,13 @@ impl Containers for Engine {
         let line = format!("stop {}/{} {}s", id.container, id.attempt, grace.as_secs());
         self.log.lock().push(line);
         self.exit(id, 143, "Error");
+    }
+
+    fn memory(&self, pod_uid: &str) -> Vec<(String, u64)> {
+        let used = self.memory.lock().get(pod_uid).copied().unwrap_or(0);
+        let running = self.running.lock();
+        let own = running.keys().filter(|id| id.pod == pod_uid);
+        own.map(|id| (id.container.clone(), used)).collect()
     }
 
     fn forget_pod(&self, pod_uid: &str) {
@@ -150,6 +159,8 @@ pub struct Shelf {
     pub slow: Mutex<BTreeSet<Digest>>,
     /// The last answer to [`Modules::keep`].
     pub kept: Mutex<Vec<Digest>>,
+    /// How often room was asked for.
+    pub cleared: Mutex<usize>,
 }
 
 impl Modules for Shelf {
@@ -160,6 +171,10 @@ impl Modules for Shelf {
 
     fn keep(&self, components: &[Digest]) {
         *self.kept.lock() = components.to_vec();
+    }
+
+    fn make_room(&self) {
+        *self.cleared.lock() += 1;
     }
 }
 

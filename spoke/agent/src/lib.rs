@@ -8,6 +8,7 @@
 //! limits     what a pod may have
 //! addresses  pod IPs out of leased ranges
 //! env, volumes, files, host_dir   what a container sees
+//! eviction   when the device is short, and which pod goes
 //! usage      what of the disk a directory takes
 //! outbox     reports until the hub has them
 //! uplink/    the session with the hub: dial, greet, report, fetch
@@ -19,6 +20,7 @@ pub mod addresses;
 pub mod admission;
 pub mod agent;
 pub mod env;
+pub mod eviction;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod files;

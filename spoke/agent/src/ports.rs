@@ -15,6 +15,7 @@ use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{Record, RecordKey, ServiceV1};
 use freewheel_link::report::{NodeStatusV1, Report, ReportStamp, UnixMillis};
 
+use crate::eviction::Observed;
 use crate::volumes::Mount;
 
 /// Time, as a trait so that a simulation owns it.
@@ -85,6 +86,8 @@ pub trait Containers: Send + Sync {
     fn start(&self, start: StartContainer);
     /// Asks it to end: listeners close, the guest is told, after `grace` it is killed. `Exited` follows.
     fn stop(&self, id: &ContainerId, grace: Duration);
+    /// Bytes of memory that each running container of a pod has.
+    fn memory(&self, pod_uid: &str) -> Vec<(String, u64)>;
     /// Something the pod mounts has changed or the pod is gone: forget its logs and state on disk.
     fn forget_pod(&self, pod_uid: &str);
 }
@@ -136,6 +139,8 @@ pub trait Modules: Send + Sync {
     fn want(&self, component: Digest) -> Option<PathBuf>;
     /// Everything that the plan still needs; the rest may be dropped.
     fn keep(&self, components: &[Digest]);
+    /// The disk is short of room: what no pod needs goes now.
+    fn make_room(&self);
 }
 
 /// What arrives in the agent's one queue.
@@ -155,6 +160,8 @@ pub enum Input {
     ReportsTaken(ReportStamp),
     /// Something about the device changed.
     Node(NodeStatusV1),
+    /// What the device has left.
+    Signals(Observed),
     /// Stop all containers gracefully? No: stop the agent and leave the ledger as it is.
     Shutdown,
 }

@@ -153,6 +153,11 @@ impl Modules for Store {
             self.shared.setup.runtime.spawn_blocking(move || shared.sweep(shared.spare()));
         }
     }
+
+    fn make_room(&self) {
+        let shared = self.shared.clone();
+        self.shared.setup.runtime.spawn_blocking(move || shared.sweep(0));
+    }
 }
 
 impl Shared {

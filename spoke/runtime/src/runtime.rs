@@ -22,7 +22,7 @@ use crate::exit;
 use crate::lanes::Runtimes;
 use crate::life::{Cause, Life};
 use crate::linker::linker;
-use crate::log::{self, LogOptions, LogSink};
+use crate::log::{self, LogBudget, LogOptions, LogSink};
 use crate::memory::Memory;
 use crate::metered::{Meter, Quota, Usage};
 use crate::module::{Module, Modules};
@@ -41,6 +41,8 @@ pub struct RuntimeOptions {
     pub memory: u64,
     /// Files and directories that all guests may have open together.
     pub files: u64,
+    /// Bytes of the disk that all logs may take together.
+    pub logs: u64,
     /// Where the pods' networks are.
     pub fabric: Arc<Fabric>,
     /// Runs what is not a guest: ends, logs, timers.
@@ -88,6 +90,7 @@ pub struct Runtime {
     runtimes: Arc<Runtimes>,
     deliver: Arc<dyn Fn(Input) + Send + Sync>,
     running: Mutex<HashMap<ContainerId, Running>>,
+    budget: Arc<LogBudget>,
     /// Log files by pod, to be removed with it.
     logs: Mutex<HashMap<String, Vec<PathBuf>>>,
     this: std::sync::Weak<Self>,
@@ -103,7 +106,8 @@ impl Runtime {
         let engine = Engine::new(&config).map_err(CannotStart::Engine)?;
         let linker = linker(&engine).map_err(CannotStart::Engine)?;
         let ticker = Ticker::start(&engine).map_err(CannotStart::Thread)?;
-        let RuntimeOptions { memory, files, fabric, control, runtimes, deliver, .. } = options;
+        let RuntimeOptions { memory, files, logs, fabric, control, runtimes, deliver, .. } =
+            options;
         fabric.account().set_limit(memory);
         fabric.files().set_limit(files);
         Ok(Arc::new_cyclic(|this| Self {
@@ -115,6 +119,7 @@ impl Runtime {
             runtimes: Arc::new(runtimes),
             deliver,
             running: Mutex::default(),
+            budget: LogBudget::new(logs),
             logs: Mutex::default(),
             this: this.clone(),
         }))
@@ -144,7 +149,7 @@ impl Runtime {
     /// Waits for the end of a container that runs, or is about to, and tells it.
     async fn supervise(self: Arc<Self>, of: Supervised, run: Run) {
         let Supervised { id, log, life, sink } = of;
-        let draining = self.control.spawn(log::drain(sink.clone(), log));
+        let draining = self.control.spawn(log::drain(sink.clone(), log, self.budget.clone()));
         let exit = run.await;
         // What still runs of it (instances of an HTTP pod) has no container any more.
         life.kill(Cause::Kill);
@@ -280,6 +285,12 @@ impl Containers for Runtime {
                 () = life.killed().cancelled() => {}
             }
         });
+    }
+
+    fn memory(&self, pod_uid: &str) -> Vec<(String, u64)> {
+        let running = self.running.lock();
+        let own = running.iter().filter(|(id, _)| id.pod == pod_uid);
+        own.map(|(id, running)| (id.container.clone(), running.memory.used() as u64)).collect()
     }
 
     fn forget_pod(&self, pod_uid: &str) {

@@ -142,7 +142,7 @@ impl Device {
         ports.uplink = Arc::new(handle.clone());
         let node = fake::node();
         let files = world.files.clone();
-        let config = Config { data: "/data".into(), node: node.clone(), files };
+        let config = Config { data: "/data".into(), node: node.clone(), files, thresholds: vec![] };
         let agent = Agent::open(ports, config)?;
         *self.engine.lock() = Some(world.engine.clone());
         let (held, digest) = agent.held();

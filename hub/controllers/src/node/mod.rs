@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Guarantees: silence never evicts: pods of a silent spoke stay as they are; a condition that says
-//! the same is not written again; a cordoned Node has the taint that says so; a ManagedCluster's labels are on its Nodes; what others put on a
+//! the same is not written again; a cordoned Node and one under pressure have the taint that says so; a ManagedCluster's labels are on its Nodes; what others put on a
 //! Node stays, and a Node that was here before its ManagedCluster is taken over as it is.
 //! Assumes: the gateway writes `sessions.internal` on each transition and calls a spoke disconnected
 //! after 30 s of silence; with [`GRACE`] a spoke is silent after 40 s, and one that restarts in
@@ -34,7 +34,8 @@ use crate::engine::desk::{everywhere, key as key_of, kind};
 use crate::engine::{Controller, Desk, Error};
 pub use says::{GRACE, Presence, UNREACHABLE, UNSCHEDULABLE};
 use says::{
-    Session, cluster_conditions, is_ours, presence, put_condition, put_labels, put_taint, ready,
+    PRESSURES, Session, cluster_conditions, holds, is_ours, presence, put_condition, put_labels,
+    put_taint, ready,
 };
 
 /// How soon a Lease is tried again whose namespace is not there.
@@ -113,6 +114,10 @@ impl Nodes {
             put_taint(&mut value, UNREACHABLE, silent, &now);
             let cordoned = value["spec"]["unschedulable"] == json!(true);
             put_taint(&mut value, UNSCHEDULABLE, cordoned, &now);
+            for (condition, taint) in PRESSURES {
+                let pressed = holds(&value, condition);
+                put_taint(&mut value, taint, pressed, &now);
+            }
             Ok(value)
         };
         let written = self.desk.modify(self.nodes, &key, None, change).await;

@@ -11,6 +11,12 @@ use serde_json::{Value, json};
 pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 /// Taint of a cordoned spoke.
 pub const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+/// Conditions of a spoke that is short of something, and the taints that keep new pods away meanwhile.
+pub(super) const PRESSURES: [(&str, &str); 3] = [
+    ("MemoryPressure", "node.kubernetes.io/memory-pressure"),
+    ("DiskPressure", "node.kubernetes.io/disk-pressure"),
+    ("PIDPressure", "node.kubernetes.io/pid-pressure"),
+];
 /// How long a session may be gone before the spoke counts as silent.
 pub const GRACE: Duration = Duration::from_secs(10);
 /// Names the labels that a Node has from its ManagedCluster, so that they can be taken off again. A Node
@@ -125,6 +131,12 @@ pub fn put_condition(list: &mut Value, says: Says, now: &str, beat: Option<&str>
             true
         }
     }
+}
+
+/// Whether a Node has a condition.
+pub(super) fn holds(node: &Value, kind: &str) -> bool {
+    let conditions = node["status"]["conditions"].as_array();
+    conditions.is_some_and(|all| all.iter().any(|c| c["type"] == kind && c["status"] == "True"))
 }
 
 /// Puts a taint that keeps new pods away on, or takes it off.

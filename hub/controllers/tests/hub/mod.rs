@@ -157,6 +157,22 @@ impl Hub {
         self.objects.modify(&How::default(), &place, None, change).await.unwrap();
     }
 
+    pub async fn change_status(
+        &self,
+        realm: &str,
+        plural: &str,
+        namespace: &str,
+        name: &str,
+        change: impl Fn(&mut Value) + Send + Sync,
+    ) {
+        let place = place(realm, plural, namespace, name);
+        let change = |mut value: Value| {
+            change(&mut value);
+            Ok(value)
+        };
+        self.objects.modify(&How::default(), &place, Some("status"), change).await.unwrap();
+    }
+
     pub async fn delete(
         &self,
         plural: &str,

@@ -38,6 +38,7 @@ impl Agent {
     /// Tells the device's state, as the binary and the agent see it.
     pub(super) fn tell_node(&mut self) {
         let mut node = self.config.node.clone();
+        node.pressure.extend(self.conditions.iter().map(|&condition| condition.to_owned()));
         if self.doubtful {
             node.pressure.push(LEDGER_DAMAGED.to_owned());
         }

@@ -7,6 +7,7 @@
 //! sandbox   a pod's network and volumes, and what is left of it
 //! keep      the ledger, and what is told of it
 //! recovery  pods come back one by one when the agent itself keeps dying
+//! pressure  the device is short of something: pods go
 //! storage   what pods may have on the disk
 //! ```
 //!
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::addresses::{Addresses, Lease};
+use crate::eviction::{Short, Threshold, Watch};
 use crate::files::Files;
 use crate::ledger::{Ledger, LedgerError};
 use crate::outbox::Outbox;
@@ -35,6 +37,7 @@ use crate::ports::{ContainerId, Exit, Input, Ports};
 mod act;
 mod keep;
 mod plan;
+mod pressure;
 mod recovery;
 mod sandbox;
 mod storage;
@@ -55,6 +58,8 @@ pub struct Config {
     pub node: NodeStatusV1,
     /// Where volumes are made.
     pub files: Arc<dyn Files>,
+    /// From where on the device is short of something, and pods are evicted.
+    pub thresholds: Vec<Threshold>,
 }
 
 /// The agent.
@@ -83,6 +88,11 @@ pub struct Agent {
     /// The ledger could not be read as it was written, and the hub has not sent its plan since.
     doubtful: bool,
     recovery: recovery::Recovery,
+    watch: Watch,
+    /// Conditions of the node that hold now.
+    conditions: Vec<&'static str>,
+    /// What the device is short of now.
+    short: Option<Short>,
 }
 
 impl Agent {
@@ -111,6 +121,9 @@ impl Agent {
             disk_failed: false,
             doubtful: false,
             recovery: recovery::Recovery::Well,
+            watch: Watch::new(config.thresholds.clone()),
+            conditions: Vec::new(),
+            short: None,
             ports,
             config,
             ledger,
@@ -159,7 +172,7 @@ impl Agent {
                         break;
                     }
                 }
-                Some(measured) = measured.recv() => self.take_measured(measured),
+                Some(measured) = measured.recv() => self.take_measured(&measured),
                 () = timer => {}
             }
             self.settle();
@@ -209,6 +222,7 @@ impl Agent {
                 self.config.node = node;
                 self.tell_node();
             }
+            Input::Signals(left) => self.take_signals(&left),
             Input::Shutdown => {}
         }
     }

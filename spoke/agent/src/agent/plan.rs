@@ -162,8 +162,12 @@ impl Agent {
             Some(pod) => same_shape = pod.update(spec, now),
             None => {
                 let (state, lease) = (self.ledger.pods().get(uid), self.kept.remove(uid));
+                let is_new = state.is_none();
                 let pod = Pod::new(key.realm.clone(), spec, state, lease, (now, unix));
                 self.pods.insert(uid.to_owned(), pod);
+                if is_new {
+                    self.refuse_under_pressure(uid);
+                }
                 self.hold_new(uid);
             }
         }

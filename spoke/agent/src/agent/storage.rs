@@ -10,11 +10,10 @@ use std::time::Duration;
 
 use freewheel_link::plan::{Kind, PodStorageV1, RecordKey, StorageV1};
 use tokio::sync::mpsc;
-use tracing::warn;
 
 use super::Agent;
-use crate::pods::storage::{Evicted, GRACE, Limits, Usage};
-use crate::pods::{Fate, Pod};
+use crate::pods::Pod;
+use crate::pods::storage::{GRACE, Limits, Usage};
 use crate::volumes;
 
 /// Between the end of one measurement and the next, as kubelet's housekeeping.
@@ -34,6 +33,8 @@ pub(super) struct Meter {
     limits: BTreeMap<String, Limits>,
     next: Option<Duration>,
     busy: bool,
+    /// The next measurement is of all pods, for an eviction.
+    all: bool,
     tell: mpsc::Sender<Measured>,
 }
 
@@ -41,12 +42,23 @@ impl Meter {
     /// A meter and where its measurements come out.
     pub(super) fn new() -> (Self, mpsc::Receiver<Measured>) {
         let (tell, told) = mpsc::channel(1);
-        (Self { limits: BTreeMap::new(), next: None, busy: false, tell }, told)
+        (Self { limits: BTreeMap::new(), next: None, busy: false, all: false, tell }, told)
     }
 
     /// When to measure; `None`: not before something else has happened.
     pub(super) fn due(&self) -> Option<Duration> {
-        self.next.filter(|_| !self.busy && !self.limits.is_empty())
+        if self.busy {
+            None
+        } else if self.all {
+            Some(Duration::ZERO)
+        } else {
+            self.next.filter(|_| !self.limits.is_empty())
+        }
+    }
+
+    /// All pods are measured as soon as that can be.
+    pub(super) const fn measure_all(&mut self) {
+        self.all = true;
     }
 }
 
@@ -77,8 +89,11 @@ impl Agent {
             return;
         }
         let (mut dirs, mut of) = (Vec::new(), Vec::new());
-        for uid in self.meter.limits.keys() {
-            let Some(pod) = self.pods.get(uid).filter(|pod| lives(pod)) else { continue };
+        let all = std::mem::take(&mut self.meter.all);
+        for (uid, pod) in self.pods.iter().filter(|(_, pod)| lives(pod)) {
+            if !all && !self.meter.limits.contains_key(uid) {
+                continue;
+            }
             for (dir, what) in self.directories(pod) {
                 dirs.push(dir);
                 of.push((uid.clone(), what));
@@ -111,19 +126,18 @@ impl Agent {
     }
 
     /// Compares what was measured with the limits.
-    pub(super) fn take_measured(&mut self, measured: Measured) {
+    pub(super) fn take_measured(&mut self, measured: &Measured) {
         let now = self.ports.clock.now();
         self.meter.busy = false;
         self.meter.next = Some(now + EVERY);
         for (uid, usage) in measured {
-            let exceeded = self.meter.limits.get(&uid).and_then(|limits| limits.exceeded(&usage));
+            let exceeded = self.meter.limits.get(uid).and_then(|limits| limits.exceeded(usage));
             let Some(message) = exceeded else { continue };
-            let Some(pod) = self.pods.get_mut(&uid).filter(|pod| lives(pod)) else { continue };
-            warn!(pod = %format_args!("{}/{}", pod.spec.namespace, pod.spec.name), why = message, "pod is evicted");
-            pod.fate = Fate::Evicted(Evicted { message: message.clone(), until: now + GRACE });
-            self.event(&uid, None, true, "Evicted", message);
-            self.dirty.insert(uid);
+            if self.pods.get(uid).is_some_and(lives) {
+                self.evict(uid, message, GRACE);
+            }
         }
+        self.evict_for_disk(measured);
     }
 }
 

@@ -14,6 +14,7 @@ use crate::fake::{SimDisk, World, node};
 use crate::ports::PlanPart;
 
 mod lives;
+mod pressure;
 mod pulls;
 mod recovery;
 mod storage;
@@ -84,7 +85,12 @@ struct Run {
 
 fn run(disk: &SimDisk) -> Run {
     let (world, ports, queue) = World::new(disk.clone(), 1_800_000_000_000);
-    let config = Config { data: "/data".into(), node: node(), files: world.files.clone() };
+    let config = Config {
+        data: "/data".into(),
+        node: node(),
+        files: world.files.clone(),
+        thresholds: crate::eviction::defaults(),
+    };
     let agent = Agent::open(ports, config).unwrap();
     let revision = agent.held().0.revision;
     let stop = CancellationToken::new();
@@ -116,6 +122,11 @@ impl Run {
     fn running(&self) -> Vec<String> {
         let all = self.world.engine.running();
         all.iter().map(|s| format!("{} {}/{}", s.pod_name, s.id.container, s.id.attempt)).collect()
+    }
+
+    /// Names of pods that run, in order.
+    fn names(&self) -> Vec<String> {
+        self.world.engine.running().iter().map(|start| start.pod_name.clone()).collect()
     }
 
     /// The newest word about a pod.

@@ -111,7 +111,7 @@ impl Limits {
 }
 
 /// Bytes as Kubernetes writes a quantity: with the largest unit that leaves a whole number.
-fn amount(bytes: u64) -> String {
+pub(crate) fn amount(bytes: u64) -> String {
     let with = |base: u64, units: [&str; 6]| {
         let (mut left, mut unit) = (bytes, "");
         for next in units {

@@ -8,23 +8,27 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use freewheel_spoke_agent::volumes::log_aside;
 use tracing::warn;
 
+use super::budget::{LogBudget, Share};
 use super::sink::{LogSink, Piece, Source};
 use super::stamp::stamp;
-
-/// A file's size before it is set aside. With the one set aside, a container's log takes twice as much.
-const MAX_FILE: u64 = 10 << 20;
 
 /// A line longer than this is written in parts, as containerd does.
 const MAX_LINE: usize = 16 << 10;
 
-/// Writes until the sink is closed and empty. A disk that takes nothing loses lines, never the guest.
-pub(crate) async fn drain(sink: LogSink, log: PathBuf) {
-    let mut file = LogFile::new(log);
+/// How often a container that has to wait looks whether it has ended meanwhile.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Writes until the sink is closed and empty. A disk that takes nothing loses lines, never the guest; a guest that
+/// writes more than its share waits.
+pub(crate) async fn drain(sink: LogSink, log: PathBuf, budget: Arc<LogBudget>) {
+    let mut file = LogFile::new(log, budget.share());
+    let mut slowed = false;
     loop {
         let pieces = std::future::poll_fn(|cx| sink.poll_take(cx)).await;
         let last = pieces.is_none();
@@ -48,6 +52,20 @@ pub(crate) async fn drain(sink: LogSink, log: PathBuf) {
         if last {
             return;
         }
+        let wait = file.share.wrote(std::mem::take(&mut file.unbooked));
+        if !wait.is_zero() && !std::mem::replace(&mut slowed, true) {
+            warn!(log = %file.path.display(), "a container writes more than its share of logs and waits");
+            sink.note("[this container writes more than its share of the node's logs: it waits]");
+        }
+        slow_down(&sink, wait).await;
+    }
+}
+
+/// Takes nothing for a while, so that the guest waits, too; what has ended is not held up.
+async fn slow_down(sink: &LogSink, wait: Duration) {
+    let until = tokio::time::Instant::now() + wait;
+    while tokio::time::Instant::now() < until && !sink.is_closed() {
+        tokio::time::sleep(LOOK.min(wait)).await;
     }
 }
 
@@ -65,11 +83,22 @@ struct LogFile {
     partial: [Partial; 2],
     /// Bytes that the disk has not taken since it last took some.
     lost: u64,
+    share: Share,
+    /// Bytes written that the share has not been told of.
+    unbooked: u64,
 }
 
 impl LogFile {
-    fn new(path: PathBuf) -> Self {
-        Self { path, total: 0, buffer: Vec::new(), partial: Default::default(), lost: 0 }
+    fn new(path: PathBuf, share: Share) -> Self {
+        Self {
+            path,
+            total: 0,
+            buffer: Vec::new(),
+            partial: Default::default(),
+            lost: 0,
+            share,
+            unbooked: 0,
+        }
     }
 
     fn take(&mut self, (source, time, bytes): Piece) {
@@ -146,7 +175,7 @@ impl LogFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut file = open(&self.path)?;
         let mut size = file.metadata()?.len();
-        if MAX_FILE < size {
+        if self.share.file() < size {
             match std::fs::rename(&self.path, log_aside(&self.path)) {
                 // Somebody has removed it: all the better.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -162,6 +191,7 @@ impl LogFile {
             return Err(error);
         }
         self.total += bytes.len() as u64;
+        self.unbooked += bytes.len() as u64;
         Ok(())
     }
 }

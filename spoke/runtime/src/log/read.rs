@@ -263,6 +263,7 @@ fn fields(line: &[u8]) -> Option<(&[u8], u8, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::LogBudget;
     use crate::log::{LogSink, Source, drain};
     use std::time::Duration;
     use wasmtime_wasi_io::streams::OutputStream as _;
@@ -290,7 +291,7 @@ mod tests {
         let sink = LogSink::new();
         write(&sink, text);
         sink.close();
-        drain(sink, log.clone()).await;
+        drain(sink, log.clone(), LogBudget::new(1 << 30)).await;
         (dir, log)
     }
 
@@ -325,7 +326,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("0.log");
         let sink = LogSink::new();
-        let draining = tokio::spawn(drain(sink.clone(), log.clone()));
+        let draining = tokio::spawn(drain(sink.clone(), log.clone(), LogBudget::new(1 << 30)));
         let options = LogOptions { follow: true, ..LogOptions::default() };
         let mut pieces = read(log, options, Some(sink.follow()));
         write(&sink, "early\n");

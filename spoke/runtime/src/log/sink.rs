@@ -100,6 +100,11 @@ impl LogSink {
         }
     }
 
+    /// Whether no more will come.
+    pub(super) fn is_closed(&self) -> bool {
+        self.0.state.lock().closed
+    }
+
     fn push(&self, source: Source, bytes: Bytes) {
         let drain = {
             let mut state = self.0.state.lock();

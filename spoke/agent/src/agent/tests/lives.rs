@@ -69,7 +69,8 @@ async fn modules_of_pods_that_ended_are_not_held() {
 #[tokio::test(start_paused = true)]
 async fn of_a_deleted_pod_nothing_stays_in_memory() {
     let (world, ports, mut queue) = World::new(SimDisk::default(), 1_800_000_000_000);
-    let config = Config { data: "/data".into(), node: node(), files: world.files };
+    let config =
+        Config { data: "/data".into(), node: node(), files: world.files, thresholds: vec![] };
     let mut agent = Agent::open(ports, config).unwrap();
     let mut revision = 0;
     let mut plan = |agent: &mut Agent, put, remove| {

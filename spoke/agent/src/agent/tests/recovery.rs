@@ -34,12 +34,6 @@ async fn seconds(run: &Run, seconds: u64) {
     run.rest().await;
 }
 
-impl Run {
-    fn names(&self) -> Vec<String> {
-        self.world.engine.running().iter().map(|start| start.pod_name.clone()).collect()
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn what_killed_the_agent_three_times_does_not_come_back_at_once() {
     let disk = after_bad_ends(3).await;

@@ -1,7 +1,12 @@
 //! Log files on a real disk, that is full or loses its agent.
 
 use super::*;
+use crate::log::budget::LARGEST;
 use bytes::Bytes;
+
+fn file_at(log: PathBuf) -> LogFile {
+    LogFile::new(log, LogBudget::new(1 << 30).share())
+}
 
 fn texts(log: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(log).unwrap();
@@ -16,7 +21,7 @@ fn put(file: &mut LogFile, source: Source, text: &str) {
 fn pieces_become_lines_of_their_stream() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
-    let mut file = LogFile::new(log.clone());
+    let mut file = file_at(log.clone());
     put(&mut file, Source::Stdout, "one\ntw");
     put(&mut file, Source::Stderr, "oops\n");
     put(&mut file, Source::Stdout, "o\n\nrest");
@@ -32,7 +37,7 @@ fn pieces_become_lines_of_their_stream() {
 fn long_lines_are_cut_into_parts() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
-    let mut file = LogFile::new(log.clone());
+    let mut file = file_at(log.clone());
     put(&mut file, Source::Stdout, &format!("{}\n", "x".repeat(MAX_LINE + 5)));
     file.flush();
     let lines = texts(&log);
@@ -44,15 +49,15 @@ fn long_lines_are_cut_into_parts() {
 fn a_full_file_is_set_aside_once() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
-    let mut file = LogFile::new(log.clone());
+    let mut file = file_at(log.clone());
     let line = format!("{}\n", "x".repeat(MAX_LINE));
-    for _ in 0..(3 * MAX_FILE / MAX_LINE as u64) {
+    for _ in 0..(3 * LARGEST / MAX_LINE as u64) {
         put(&mut file, Source::Stdout, &line);
         file.flush();
     }
     let size = |path: &Path| std::fs::metadata(path).unwrap().len();
-    assert!(size(&log) <= MAX_FILE + 2 * MAX_LINE as u64);
-    assert!(size(&log_aside(&log)) <= MAX_FILE + 2 * MAX_LINE as u64);
+    assert!(size(&log) <= LARGEST + 2 * MAX_LINE as u64);
+    assert!(size(&log_aside(&log)) <= LARGEST + 2 * MAX_LINE as u64);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
 }
 
@@ -60,7 +65,7 @@ fn a_full_file_is_set_aside_once() {
 fn a_log_that_somebody_removed_is_begun_anew() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
-    let mut file = LogFile::new(log.clone());
+    let mut file = file_at(log.clone());
     put(&mut file, Source::Stdout, "gone\n");
     file.flush();
     std::fs::remove_file(&log).unwrap();
@@ -74,7 +79,7 @@ fn a_line_that_a_killed_agent_left_in_half_stays_alone() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
     std::fs::write(&log, "2026-11-20T15:04:05.000000000Z stdout F hal").unwrap();
-    let mut file = LogFile::new(log.clone());
+    let mut file = file_at(log.clone());
     put(&mut file, Source::Stdout, "whole\n");
     file.flush();
     assert_eq!(texts(&log), ["stdout F hal", "stdout F whole"]);
@@ -109,7 +114,7 @@ fn a_full_disk_leaves_whole_lines_and_the_loss_is_said() {
     }
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
-    let mut file = LogFile::new(log.clone());
+    let mut file = file_at(log.clone());
     let line = format!("{}\n", "x".repeat(10_000));
     for _ in 0..9 {
         put(&mut file, Source::Stdout, &line);
@@ -138,7 +143,7 @@ async fn a_disk_that_takes_nothing_does_not_hold_up_the_guest() {
     let log = dir.path().join("log");
     std::os::unix::fs::symlink("/dev/full", &log).unwrap();
     let sink = LogSink::new();
-    let draining = tokio::spawn(drain(sink.clone(), log));
+    let draining = tokio::spawn(drain(sink.clone(), log, LogBudget::new(1 << 30)));
     let mut stream = sink.stream(Source::Stdout);
     let write = async {
         for _ in 0..200 {
@@ -149,6 +154,29 @@ async fn a_disk_that_takes_nothing_does_not_hold_up_the_guest() {
     tokio::time::timeout(std::time::Duration::from_secs(20), write).await.unwrap();
     sink.close();
     tokio::time::timeout(std::time::Duration::from_secs(20), draining).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_writes_more_than_its_share_waits_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let sink = LogSink::new();
+    let start = tokio::time::Instant::now();
+    let draining = tokio::spawn(drain(sink.clone(), log.clone(), LogBudget::new(1 << 30)));
+    let line = "x".repeat(16 << 10);
+    for _ in 0..24 << 6 {
+        sink.note(&line);
+        tokio::task::yield_now().await;
+        // What is taken at once is one piece of work: the bound is the guest's, and this is none.
+        let mut stream = sink.stream(Source::Stdout);
+        wasmtime_wasi_io::poll::Pollable::ready(&mut stream).await;
+    }
+    assert!(std::time::Duration::from_secs(2) <= start.elapsed(), "{:?}", start.elapsed());
+    sink.close();
+    draining.await.unwrap();
+    let told = "[this container writes more than its share of the node's logs: it waits]";
+    let text = [log_aside(&log), log].map(|log| std::fs::read_to_string(log).unwrap_or_default());
+    assert_eq!(text.concat().matches(told).count(), 1);
 }
 
 const WRITER: &str = "FREEWHEEL_TEST_WRITER";
@@ -169,7 +197,7 @@ fn numbers(log: &Path) -> Vec<u64> {
 #[test]
 fn an_agent_that_is_killed_between_two_files_loses_no_line() {
     if let Some(log) = std::env::var_os(WRITER) {
-        let mut file = LogFile::new(log.into());
+        let mut file = file_at(log.into());
         for number in 0_u64.. {
             put(&mut file, Source::Stdout, &format!("{number:x<1000}\n"));
             file.flush();
@@ -197,9 +225,9 @@ fn an_agent_that_is_killed_between_two_files_loses_no_line() {
     }
     // On a busy machine it may have set aside more than one: the oldest are gone, as they are to be.
     assert!(all.windows(2).all(|pair| pair[0] + 1 == pair[1]), "a line is missing or twice");
-    assert!(MAX_FILE / 1100 < all.len() as u64, "{} lines", all.len());
+    assert!(LARGEST / 1100 < all.len() as u64, "{} lines", all.len());
     // The next agent goes on where this one ended.
-    let mut file = LogFile::new(log.clone());
+    let mut file = file_at(log.clone());
     put(&mut file, Source::Stdout, "next\n");
     file.flush();
     assert_eq!(texts(&log).last().unwrap(), "stdout F next");

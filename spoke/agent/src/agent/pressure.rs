@@ -1,0 +1,151 @@
+//! What the agent does when the device is short of memory or disk: makes room, and evicts one pod after another.
+//!
+//! Guarantees: what nobody needs goes before any pod does; one pod goes at a time, and the next look decides about the
+//! next.
+
+use std::time::Duration;
+
+use freewheel_link::report::PhaseV1;
+use tracing::{info, warn};
+
+use super::{Agent, storage};
+use crate::eviction::{Candidate, Observed, Share, Short, Signal, message, rank, refusal};
+use crate::pods::decide::EVICTED;
+use crate::pods::storage::{Evicted, GRACE};
+use crate::pods::{Done, Fate, Pod};
+use crate::volumes;
+
+/// The longest that a pod may take to end when the shortage is a soft one.
+const SOFT_GRACE: Duration = Duration::from_secs(30);
+
+impl Agent {
+    /// Looks at what the device has left.
+    pub(super) fn take_signals(&mut self, left: &Observed) {
+        let verdict = self.watch.look(left, self.ports.clock.now());
+        if self.conditions != verdict.conditions {
+            info!(now = ?verdict.conditions, before = ?self.conditions, "pressure on the device");
+            self.conditions = verdict.conditions;
+            self.tell_node();
+        }
+        let before = std::mem::replace(&mut self.short, verdict.short);
+        let Some(short) = self.short else { return };
+        if self.pods.values().any(is_going) {
+            return;
+        }
+        let again = before.is_some_and(|before| before.signal == short.signal);
+        match short.signal {
+            Signal::Memory => self.evict_for_memory(&short),
+            // What that frees shows at the next look.
+            Signal::Disk | Signal::Inodes if !again => self.make_room(),
+            Signal::Disk | Signal::Inodes => self.meter.measure_all(),
+        }
+    }
+
+    /// Gives back what no pod needs that runs: modules, and what pods left that have ended.
+    fn make_room(&mut self) {
+        warn!("the disk is short of room: what nobody needs goes");
+        self.ports.modules.make_room();
+        let ended = self.pods.values().filter(|pod| pod.done().is_some());
+        for uid in ended.map(|pod| pod.spec.uid.clone()).collect::<Vec<_>>() {
+            let dir = volumes::pod_dir(&self.config.data, &uid);
+            if let Err(error) = self.config.files.remove_dir(&dir) {
+                warn!(pod = uid, %error, "remains of an ended pod stay on disk");
+            }
+        }
+    }
+
+    fn evict_for_memory(&mut self, short: &Short) {
+        let candidates = self.pods.values().filter(|pod| pod.stays()).filter_map(|pod| {
+            let used = self.ports.containers.memory(&pod.spec.uid);
+            let share = |(container, used): (String, u64)| {
+                let specs = pod.spec.init.iter().chain(&pod.spec.containers);
+                let request =
+                    specs.filter(|spec| spec.name == container).find_map(|c| c.requests.0);
+                Share { container, request: request.unwrap_or(0), used }
+            };
+            let shares: Vec<Share> = used.into_iter().map(share).collect();
+            (!shares.is_empty()).then(|| Candidate {
+                uid: pod.spec.uid.clone(),
+                shares,
+                volumes: 0,
+            })
+        });
+        let candidates = candidates.collect();
+        self.evict_first(short, candidates);
+    }
+
+    /// Takes what all pods have on the disk, when that was asked for.
+    pub(super) fn evict_for_disk(&mut self, measured: &storage::Measured) {
+        let Some(short) = self.short.filter(|short| short.signal != Signal::Memory) else { return };
+        if self.pods.values().any(is_going) {
+            return;
+        }
+        let candidates = measured.iter().filter_map(|(uid, usage)| {
+            let pod = self.pods.get(uid).filter(|pod| pod.stays())?;
+            let storage = self.storage_of(pod);
+            let shares = usage.logs.iter().map(|(container, used)| {
+                let of = storage.iter().find(|one| one.container == *container);
+                let request = of.and_then(|one| one.request).unwrap_or(0);
+                Share { container: container.clone(), request, used: *used }
+            });
+            let volumes =
+                usage.volumes.values().fold(0, |sum: u64, size| sum.saturating_add(*size));
+            Some(Candidate { uid: uid.clone(), shares: shares.collect(), volumes })
+        });
+        let candidates = candidates.collect();
+        self.evict_first(&short, candidates);
+    }
+
+    fn evict_first(&mut self, short: &Short, mut candidates: Vec<Candidate>) {
+        // One that has nothing of it would go for nothing.
+        candidates.retain(|pod| 0 < pod.used());
+        rank(&mut candidates);
+        let Some(first) = candidates.first() else {
+            warn!(of = short.signal.name(), "the device is short, and no pod is there to go");
+            return;
+        };
+        let text = message(short, first);
+        let grace = if short.soft { SOFT_GRACE } else { GRACE };
+        self.evict(&first.uid, text, grace);
+    }
+
+    /// A pod has to go.
+    pub(super) fn evict(&mut self, uid: &str, why: String, grace: Duration) {
+        let now = self.ports.clock.now();
+        let Some(pod) = self.pods.get_mut(uid) else { return };
+        warn!(pod = %format_args!("{}/{}", pod.spec.namespace, pod.spec.name), why, "pod is evicted");
+        let own = Duration::from_secs(pod.spec.grace_seconds.into());
+        pod.fate =
+            Fate::Evicted(Evicted { message: why.clone(), until: now + grace.min(own.max(GRACE)) });
+        self.event(uid, None, true, EVICTED, why);
+        self.dirty.insert(uid.to_owned());
+    }
+
+    /// A pod that is new to a device under pressure is not taken on, as with kubelet: under memory pressure those that
+    /// asked for nothing, under disk pressure all.
+    pub(super) fn refuse_under_pressure(&mut self, uid: &str) {
+        let Some(pod) = self.pods.get_mut(uid).filter(|pod| pod.stays()) else { return };
+        let best_effort = pod.spec.init.iter().chain(&pod.spec.containers).all(|container| {
+            container.requests == (None, None)
+                && container.memory_limit.is_none()
+                && container.cpu_limit_milli.is_none()
+        });
+        let refuses = |condition: &&&str| **condition != Signal::Memory.condition() || best_effort;
+        let held: Vec<&str> = self.conditions.iter().filter(refuses).copied().collect();
+        if held.is_empty() {
+            return;
+        }
+        let message = refusal(&held);
+        pod.finish(Done {
+            phase: PhaseV1::Failed,
+            reason: EVICTED.to_owned(),
+            message: message.clone(),
+        });
+        self.event(uid, None, true, EVICTED, message);
+    }
+}
+
+/// Whether it is on its way out already: its room is not free yet.
+fn is_going(pod: &Pod) -> bool {
+    matches!(pod.fate, Fate::Evicted(_))
+}

@@ -1,0 +1,109 @@
+//! What a device does that is short of memory or disk.
+
+use super::*;
+use crate::eviction::{Left, Observed, Signal};
+
+fn left(signal: Signal, available: u64) -> Input {
+    let left = Left { available, capacity: 100 << 30 };
+    Input::Signals(Observed::from([(signal, left)]))
+}
+
+fn asking(name: &str, memory: u64) -> PodV1 {
+    let mut pod = pod(name);
+    pod.containers[0].requests = (Some(memory), None);
+    pod
+}
+
+impl Run {
+    fn has(&self, name: &str, bytes: u64) {
+        self.world.engine.memory.lock().insert(format!("uid-{name}"), bytes);
+    }
+
+    /// The node's conditions as the hub was told last.
+    fn pressure(&self) -> Vec<String> {
+        let reports = self.world.ear.reports.lock();
+        let node = reports.iter().rev().find_map(|(_, report)| match report {
+            Report::Node(node) => Some(node.pressure.clone()),
+            _ => None,
+        });
+        node.unwrap_or_default()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_pressure_evicts_one_pod_after_another_in_kubelets_order() {
+    let mut run = run(&SimDisk::default());
+    run.send(Input::Connected(true)).await;
+    let pods = [asking("good", 64 << 20), asking("over", 10 << 20), pod("greedy")];
+    let records = pods.iter().map(pod_record).chain([range()]).collect();
+    run.plan(records, vec![]).await;
+    run.has("good", 50 << 20);
+    run.has("over", 30 << 20);
+    run.has("greedy", 200 << 20);
+    run.send(left(Signal::Memory, 200 << 20)).await;
+    assert_eq!((run.names().len(), run.pressure().len()), (3, 0));
+    run.send(left(Signal::Memory, 50 << 20)).await;
+    assert_eq!(run.names(), ["good", "over"]);
+    assert_eq!(run.pressure(), ["MemoryPressure"]);
+    let said = run.said("greedy").unwrap();
+    assert_eq!((said.phase, said.reason.as_str()), (PhaseV1::Failed, "Evicted"));
+    let why = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 50Mi. Container web was using 200Mi, request is 0, has larger consumption of memory. ";
+    assert_eq!(said.message, why);
+    assert!(run.events().contains(&format!("Warning Evicted: {why}")), "{:?}", run.events());
+    run.send(left(Signal::Memory, 60 << 20)).await;
+    assert_eq!(run.names(), ["good"]);
+    run.send(left(Signal::Memory, 300 << 20)).await;
+    assert_eq!(run.names(), ["good"], "it has what it asked for, and there is room again");
+    assert_eq!(run.pressure(), ["MemoryPressure"], "a condition does not flicker");
+    tokio::time::sleep(crate::eviction::TRANSITION).await;
+    run.send(left(Signal::Memory, 300 << 20)).await;
+    assert_eq!(run.pressure(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn disk_pressure_takes_what_nobody_needs_and_then_the_pod_that_has_most() {
+    let mut run = run(&SimDisk::default());
+    run.send(Input::Connected(true)).await;
+    let job = PodV1 { restart: RestartPolicy::Never, ..pod("job") };
+    run.plan(vec![range(), pod_record(&job)], vec![]).await;
+    run.world.engine.end("web", 0);
+    run.rest().await;
+    run.plan(vec![pod_record(&pod("a")), pod_record(&pod("b"))], vec![]).await;
+    for (name, bytes) in [("a", 4096), ("b", 1 << 20)] {
+        let path = format!("/data/pods/uid-{name}/logs/web");
+        run.world.files.sizes.lock().insert(path.into(), bytes);
+    }
+    run.world.files.removed.lock().clear();
+    run.send(left(Signal::Disk, 1 << 20)).await;
+    assert_eq!(run.pressure(), ["DiskPressure"]);
+    assert_eq!(*run.world.shelf.cleared.lock(), 1);
+    assert_eq!(*run.world.files.removed.lock(), [PathBuf::from("/data/pods/uid-job")]);
+    assert_eq!(run.names(), ["a", "b"], "that may have been enough");
+    run.send(left(Signal::Disk, 1 << 20)).await;
+    run.rest().await;
+    assert_eq!(run.names(), ["a"]);
+    assert!(
+        run.said("b")
+            .unwrap()
+            .message
+            .starts_with("The node was low on resource: ephemeral-storage. ")
+    );
+    run.send(left(Signal::Disk, 50 << 30)).await;
+    assert_eq!(run.names(), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_under_pressure_takes_on_no_new_pods() {
+    let disk = SimDisk::default();
+    let mut run = run(&disk);
+    run.send(Input::Connected(true)).await;
+    run.plan(vec![range(), pod_record(&pod("old"))], vec![]).await;
+    run.send(left(Signal::Memory, 50 << 20)).await;
+    run.send(left(Signal::Memory, 300 << 20)).await;
+    let records = vec![pod_record(&pod("best-effort")), pod_record(&asking("asking", 1 << 20))];
+    run.plan(records, vec![]).await;
+    assert_eq!(run.names(), ["asking", "old"]);
+    let said = run.said("best-effort").unwrap();
+    assert_eq!((said.phase, said.reason.as_str()), (PhaseV1::Failed, "Evicted"));
+    assert_eq!(said.message, "The node had condition: [MemoryPressure]. ");
+}

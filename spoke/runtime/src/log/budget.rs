@@ -1,0 +1,134 @@
+//! What logs may take of the device: of its disk, and of the life of its flash.
+//!
+//! Guarantees: all logs of the node together stay within about the bound that it was made with, however many containers
+//! there are: each has an equal share, and no more than one file of [`LARGEST`] at a time, of which it keeps four. A
+//! container that writes faster than [`STEADY`] for longer than its burst waits, and so does one while all together
+//! write faster than [`NODE_STEADY`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// The largest log file before it is set aside.
+pub(super) const LARGEST: u64 = 10 << 20;
+/// The smallest share that is worth a file.
+const SMALLEST: u64 = 64 << 10;
+/// Files that a container may have: two of the newest start, two of the one before.
+const FILES: u64 = 4;
+/// Bytes per second that one container writes for long, and what it may write at once before that.
+const STEADY: u64 = 512 << 10;
+const BURST: u64 = 16 << 20;
+/// The same for all containers of the node together.
+const NODE_STEADY: u64 = 2 << 20;
+const NODE_BURST: u64 = 64 << 20;
+
+/// Bytes that may be written now, and how fast more come.
+#[derive(Debug)]
+struct Bucket {
+    left: u64,
+    most: u64,
+    per_second: u64,
+    filled: Instant,
+}
+
+impl Bucket {
+    fn new(most: u64, per_second: u64, now: Instant) -> Self {
+        Self { left: most, most, per_second, filled: now }
+    }
+
+    /// Takes what was written; how long to wait before the next.
+    fn take(&mut self, bytes: u64, now: Instant) -> Duration {
+        let passed = now.saturating_duration_since(self.filled);
+        let more = passed.as_millis() * u128::from(self.per_second) / 1000;
+        let more = u64::try_from(more).unwrap_or(u64::MAX);
+        if 0 < more {
+            self.filled = now;
+            self.left = self.left.saturating_add(more).min(self.most);
+        }
+        let missing = bytes.saturating_sub(self.left);
+        self.left = self.left.saturating_sub(bytes);
+        Duration::from_millis(missing.saturating_mul(1000) / self.per_second)
+    }
+}
+
+/// What all logs of a node may take.
+#[derive(Debug)]
+pub(crate) struct LogBudget {
+    disk: u64,
+    logs: AtomicU64,
+    rate: Mutex<Bucket>,
+}
+
+impl LogBudget {
+    /// Bytes of the disk for all logs together.
+    pub(crate) fn new(disk: u64) -> Arc<Self> {
+        let rate = Mutex::new(Bucket::new(NODE_BURST, NODE_STEADY, Instant::now()));
+        Arc::new(Self { disk, logs: AtomicU64::new(0), rate })
+    }
+
+    /// One container's part of it, until it is dropped.
+    pub(super) fn share(self: &Arc<Self>) -> Share {
+        self.logs.fetch_add(1, Relaxed);
+        let rate = Bucket::new(BURST, STEADY, Instant::now());
+        Share { budget: self.clone(), rate }
+    }
+}
+
+/// One container's part.
+#[derive(Debug)]
+pub(super) struct Share {
+    budget: Arc<LogBudget>,
+    rate: Bucket,
+}
+
+impl Share {
+    /// How large a file may be before it is set aside.
+    pub(super) fn file(&self) -> u64 {
+        let logs = self.budget.logs.load(Relaxed).max(1);
+        (self.budget.disk / logs / FILES).clamp(SMALLEST, LARGEST)
+    }
+
+    /// Takes what was written; how long the container waits before it may write more.
+    pub(super) fn wrote(&mut self, bytes: u64) -> Duration {
+        let now = Instant::now();
+        self.rate.take(bytes, now).max(self.budget.rate.lock().take(bytes, now))
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.logs.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_writes_faster_than_it_may_waits() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(1000, 100, start);
+        let second = |n| start + Duration::from_secs(n);
+        assert_eq!(bucket.take(1000, start), Duration::ZERO, "a burst");
+        assert_eq!(bucket.take(50, start), Duration::from_millis(500));
+        assert_eq!(bucket.take(100, second(1)), Duration::ZERO);
+        assert_eq!(bucket.take(1000, second(60)), Duration::ZERO);
+        assert_eq!(bucket.take(200, second(61)), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn all_logs_together_have_what_the_node_gives() {
+        let budget = LogBudget::new(64 << 20);
+        let first = budget.share();
+        assert_eq!(first.file(), LARGEST);
+        let more: Vec<Share> = (0..63).map(|_| budget.share()).collect();
+        assert_eq!(first.file() * FILES * 64, 64 << 20);
+        drop(more);
+        assert_eq!(first.file(), LARGEST);
+        let crowd: Vec<Share> = (0..5000).map(|_| budget.share()).collect();
+        assert_eq!(crowd[0].file(), SMALLEST);
+    }
+}
