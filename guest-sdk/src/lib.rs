@@ -4,7 +4,8 @@
 //! `hub push target/wasm32-wasip2/release/NAME.wasm NAME:TAG` and use `image: NAME:TAG`.
 //!
 //! * An HTTP handler: a library (`crate-type = ["cdylib"]`) that calls [`http_handler!`]. It has no
-//!   process: an instance is made when a request comes, on the container's first `containerPort`.
+//!   process: each request gets an instance of its own, on the container's first `containerPort`; the pod's
+//!   annotation `freewheel.dev/http-instance-reuse` lets one instance serve several, one after another.
 //! * A long-running service: a binary. Plain `std::net`, `std::fs` and `println!` work; with
 //!   [`service::serve_tcp`] and [`macro@main`] one instance serves many connections at once.
 //! * A job: a binary whose `main` returns. With [`Exit`] it says how it went: `exitCode: 3` is a 3.

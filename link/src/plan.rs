@@ -167,8 +167,26 @@ pub struct ContainerV1 {
     pub sidecar: bool,
     /// workingDir, else empty.
     pub working_dir: String,
-    /// Times one HTTP instance is used again before it is dropped: 1 is once per request.
-    pub http_reuse: u16,
+    /// How it serves HTTP, if its component does.
+    pub http: HttpV1,
+}
+
+/// How a container serves HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpV1 {
+    /// Requests that one instance serves before it is dropped. `None`: as often as the module itself allows, which is
+    /// once unless it says more.
+    pub reuse: Option<u16>,
+    /// Instances at a time, each with one request.
+    pub concurrency: u16,
+    /// Seconds that a request has until its answer begins.
+    pub timeout_seconds: u32,
+}
+
+impl Default for HttpV1 {
+    fn default() -> Self {
+        Self { reuse: None, concurrency: 64, timeout_seconds: 60 }
+    }
 }
 
 /// What stands behind an image reference.

@@ -41,7 +41,7 @@ mod tests {
             requests: (None, None),
             sidecar,
             working_dir: String::new(),
-            http_reuse: 1,
+            http: freewheel_link::plan::HttpV1::default(),
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use freewheel_link::digest::Digest;
 use freewheel_link::generation::Generation;
 use freewheel_link::names::ClusterName;
-use freewheel_link::plan::{Record, RecordKey, ServiceV1};
+use freewheel_link::plan::{HttpV1, Record, RecordKey, ServiceV1};
 use freewheel_link::report::{NodeStatusV1, Report, ReportStamp, UnixMillis};
 
 use crate::eviction::Observed;
@@ -62,8 +62,8 @@ pub struct StartContainer {
     pub cpu_limit_milli: Option<u32>,
     /// TCP ports that the container declares: an HTTP component is served on the first.
     pub ports: Vec<u16>,
-    /// Uses of one HTTP instance.
-    pub http_reuse: u16,
+    /// How it serves HTTP, if its component does.
+    pub http: HttpV1,
     /// Log file of this start; its directory may come later than the start.
     pub log: PathBuf,
 }
@@ -152,6 +152,9 @@ pub enum Input {
     Started(ContainerId),
     /// A container ended.
     Exited(ContainerId, Exit),
+    /// An instance of an HTTP container was refused memory and ended, with its request; so many so far. Its container
+    /// goes on.
+    InstanceOutOfMemory(ContainerId, u64),
     /// A module is there, or why it cannot be: (component, path or (reason, message)).
     Module(Digest, Result<PathBuf, (String, String)>),
     /// The session with the hub is up (after the greeting) or down.

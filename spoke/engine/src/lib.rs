@@ -11,6 +11,8 @@ mod profile;
 
 pub use profile::{Arch, BadProfile, Memory, Profile};
 
+use std::num::NonZeroUsize;
+
 use wasmtime::{Config, WasmFeatures};
 
 /// Wasmtime's major version: artifacts of another one are refused by the loader; patch releases mix freely.
@@ -25,6 +27,9 @@ pub const BOUNDED_RESERVATION: u64 = 256 << 20;
 /// Address space that one linear memory takes with guard pages: 4 GiB that a 32-bit index can reach, and
 /// guards on both sides.
 pub const GUARDED_RESERVATION: u64 = (4 << 30) + (64 << 20);
+
+/// Frames of a trap's backtrace.
+const BACKTRACE_FRAMES: usize = 20;
 
 const BOUNDED_GUARD: u64 = 64 << 10;
 
@@ -50,8 +55,8 @@ pub fn config(profile: &Profile) -> wasmtime::Result<Config> {
         .epoch_interruption(true)
         // WASI 0.2 needs none of it, and it costs every store 6 KiB and every fresh instance 15 %.
         .concurrency_support(false)
-        // A trap's text is what users see; frames of a stripped release module are numbers.
-        .wasm_backtrace_max_frames(None)
+        // A trap's frames stand in the container's log. They cost nothing until there is one.
+        .wasm_backtrace_max_frames(NonZeroUsize::new(BACKTRACE_FRAMES))
         .memory_init_cow(true);
     match profile.memory {
         Memory::Guard4g => {}

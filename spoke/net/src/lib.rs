@@ -24,6 +24,7 @@ mod error;
 mod fabric;
 mod listener;
 mod node_port;
+mod node_port_tcp;
 mod node_port_udp;
 mod pipe;
 mod pod;

@@ -10,7 +10,6 @@
 //! door has closed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::future::pending;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,21 +17,16 @@ use std::time::Duration;
 use freewheel_link::plan::Protocol;
 use parking_lot::{Mutex, RwLock};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::conn::{Conn, Side};
 use crate::error::NetError;
-use crate::node_port_udp;
 use crate::realm::Realm;
-use crate::remote::{self, Ended, Shared};
-
-/// Connections that one door carries at a time; more wait in the kernel.
-const MAX_CONNECTIONS: usize = 4096;
+use crate::remote::Shared;
+use crate::{node_port_tcp, node_port_udp};
 
 /// First and longest wait before a port that somebody else has is tried again.
-const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
+pub(crate) const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
 
 /// How often binding fails before it is called a problem: a door that was just closed needs a moment.
 const PATIENCE: u32 = 6;
@@ -235,7 +229,7 @@ async fn keep_open(way: Arc<Way>, bind: SocketAddr, problems: Arc<Problems>) {
             Protocol::Tcp => match TcpListener::bind(bind).await {
                 Ok(listener) => {
                     problems.report(way.door, &way.owner, None);
-                    serve_tcp(&way, &listener).await;
+                    node_port_tcp::serve(&way, &listener).await;
                     Ok(())
                 }
                 Err(error) => Err(error),
@@ -269,60 +263,4 @@ async fn keep_open(way: Arc<Way>, bind: SocketAddr, problems: Arc<Problems>) {
             () = tokio::time::sleep(wait) => wait = (wait * 2).min(longest),
         }
     }
-}
-
-async fn serve_tcp(way: &Arc<Way>, listener: &TcpListener) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let accept = async {
-            let place = places.clone().acquire_owned().await;
-            (place, listener.accept().await)
-        };
-        let (place, accepted) = tokio::select! {
-            () = way.closed.cancelled() => return,
-            accepted = accept => accepted,
-        };
-        let (mut stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of file descriptors, or a client that was gone already: the door itself is sound.
-                warn!(port = way.door.port, %error, "connection could not be taken");
-                tokio::time::sleep(RETRY.0).await;
-                continue;
-            }
-        };
-        let way = way.clone();
-        let shared = way.shared.clone();
-        let carry = async move {
-            // Small answers go out at once; failing to say so costs latency only.
-            let _ = stream.set_nodelay(true);
-            let ended = match connect(&way, peer).await {
-                Ok(conn) => remote::carry(conn, &mut stream, pending()).await,
-                Err(error) => {
-                    tracing::debug!(port = way.door.port, %peer, %error, "no pod for it");
-                    Ended::Broken
-                }
-            };
-            if ended == Ended::Broken {
-                // The client hears of it too: a plain end would say that this was all.
-                let _ = stream.set_zero_linger();
-            }
-            drop(place);
-        };
-        shared.tasks.spawn_on(carry, &shared.runtime);
-    }
-}
-
-/// The pod sees the client's real address.
-async fn connect(way: &Way, peer: SocketAddr) -> Result<Conn, NetError> {
-    let target = way.target.read().clone();
-    let client = Side { address: peer, waiting: None, slot: None };
-    let connecting = match target {
-        Target::Pod { realm, to } => realm.connect_pod(client, to, to),
-        Target::Service { realm, namespace, name, port } => {
-            let service = realm.service(&namespace, &name).ok_or(NetError::Refused)?;
-            realm.connect_service(service, port, client, None)
-        }
-    };
-    connecting.done().await
 }

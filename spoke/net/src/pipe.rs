@@ -19,7 +19,7 @@ use crate::waiting::{PIECE, Waiting};
 pub enum End {
     /// The writer closed; everything was read.
     Closed,
-    /// The connection broke.
+    /// The connection broke, or the writer went before it was done.
     Reset,
 }
 
@@ -45,6 +45,8 @@ struct State {
     /// Room that a guest was told of and has not used.
     reserved: usize,
     closed: bool,
+    /// It was closed before its writer was done.
+    cut: bool,
     broken: bool,
     reset: bool,
     reader: Option<Waker>,
@@ -172,6 +174,16 @@ impl Pipe {
         Poll::Pending
     }
 
+    /// Waits until the writer is done, whatever is left to read. For the task that reads.
+    pub fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state.lock();
+        if state.closed || state.reset {
+            return Poll::Ready(());
+        }
+        state.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
     /// Waits until [`Pipe::room`] is not 0.
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.state.lock();
@@ -186,6 +198,16 @@ impl Pipe {
     /// The writer is done; the reader gets what is left.
     pub fn close_write(&self) {
         self.change(|state| {
+            state.closed = true;
+            std::mem::take(&mut state.reserved)
+        });
+    }
+
+    /// The writer goes before it is done: the reader gets what is left, and then hears that the rest is missing.
+    /// After [`Pipe::close_write`] it changes nothing.
+    pub fn break_off(&self) {
+        self.change(|state| {
+            state.cut |= !state.closed;
             state.closed = true;
             std::mem::take(&mut state.reserved)
         });
@@ -232,6 +254,7 @@ impl State {
     fn front(&mut self) -> Result<Option<&mut Bytes>, End> {
         match self.queue.front_mut() {
             _ if self.reset => Err(End::Reset),
+            None if self.cut => Err(End::Reset),
             None if self.closed => Err(End::Closed),
             front => Ok(front),
         }
@@ -293,6 +316,19 @@ mod tests {
         assert_eq!(pipe.pull(100), Ok(Some(Bytes::from_static(b" words"))));
         assert_eq!(pipe.pull(100), Err(End::Closed));
         assert_eq!(pipe.push(Bytes::from_static(b"x")), Err(Broken));
+    }
+
+    #[test]
+    fn a_writer_that_went_too_early_is_no_end() {
+        let pipe = pipe();
+        pipe.push(Bytes::from_static(b"half a wo")).unwrap();
+        pipe.break_off();
+        assert_eq!(pipe.pull(100), Ok(Some(Bytes::from_static(b"half a wo"))));
+        assert_eq!(pipe.pull(100), Err(End::Reset));
+        let whole = self::pipe();
+        whole.close_write();
+        whole.break_off();
+        assert_eq!(whole.pull(100), Err(End::Closed));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_spoke_agent::ports::{Exit, StartContainer};
+use freewheel_spoke_agent::ports::{Exit, Input, StartContainer};
 use freewheel_spoke_net::PodNet;
 use tokio::sync::oneshot;
 use tracing::trace;
@@ -20,7 +20,7 @@ use crate::life::{Cause, Life};
 use crate::log::{LogSink, Source};
 use crate::memory::Memory;
 use crate::metered::{self, Meter};
-use crate::module::Module;
+use crate::module::{Kind, Module};
 use crate::mounts::Mounts;
 use crate::state::{State, World};
 
@@ -45,6 +45,8 @@ pub(crate) struct Container {
     pub(crate) meter: Arc<Meter>,
     pub(crate) log: LogSink,
     pub(crate) runtimes: Arc<Runtimes>,
+    /// Tells the agent.
+    pub(crate) deliver: Arc<dyn Fn(Input) + Send + Sync>,
 }
 
 impl Container {
@@ -88,15 +90,16 @@ impl Container {
         module: &Module,
         started: impl FnOnce() + Send + 'static,
     ) -> Run {
-        match module {
-            Module::Command(pre) => self.run_command(pre.clone(), started),
-            Module::Http(pre) => Box::pin(self.run_http(pre.clone(), started)),
+        match &module.kind {
+            Kind::Command(pre) => self.run_command(pre.clone(), started),
+            Kind::Http(pre) => Box::pin(self.run_http(pre.clone(), module.least, started)),
         }
     }
 
     async fn run_http(
         self: Arc<Self>,
         pre: ProxyPre<State>,
+        least: usize,
         started: impl FnOnce() + Send + 'static,
     ) -> Exit {
         self.life.hears();
@@ -109,7 +112,7 @@ impl Container {
                 return exit::host_error(text);
             }
         };
-        let pool = Pool::new(self.clone(), pre, self.start.http_reuse);
+        let pool = Pool::new(self.clone(), pre, least);
         started();
         self.serve(&pool, listener).await
     }
@@ -128,18 +131,27 @@ impl Container {
             };
             let command = match pre.instantiate_async(&mut store).await {
                 Ok(command) => command,
-                Err(error) => return exit::of_error(&error, container.memory.take_refused()),
+                Err(error) => return container.ended(Err(error)),
             };
             started();
             trace!(target: "freewheel::start", pod = container.start.id.pod, "guest main runs");
-            let result = command.wasi_cli_run().call_run(&mut store).await;
-            exit::of_run(result, container.memory.take_refused())
+            container.ended(command.wasi_cli_run().call_run(&mut store).await)
         };
         metered::run(self.runtimes.clone(), self.meter.clone(), guest, |outcome| {
             // Nobody waits any more only when the whole runtime goes.
             let _ = tell.send(outcome);
         });
         Box::pin(async move { ended.await.ok().flatten().unwrap_or_else(|| self.killed()) })
+    }
+
+    /// How a program ended; its log says where, when it did not end by itself.
+    fn ended(&self, result: wasmtime::Result<Result<(), ()>>) -> Exit {
+        let trapped = result.as_ref().err().map(exit::describe);
+        let exit = exit::of_run(result, self.memory.take_refused());
+        if let Some(text) = trapped.filter(|_| exit.code == exit::TRAPPED) {
+            self.log.note(&format!("freewheel: the module trapped: {text}"));
+        }
+        exit
     }
 
     async fn serve(&self, pool: &Arc<Pool>, listener: Arc<freewheel_spoke_net::Listener>) -> Exit {
@@ -153,10 +165,6 @@ impl Container {
                 None => exit::completed(),
                 Some(cause) => exit::killed(cause),
             },
-            () = pool.oom.cancelled() => {
-                self.life.kill(Cause::Kill);
-                exit::out_of_memory("an instance of the HTTP handler reached the memory limit")
-            }
             () = self.life.killed().cancelled() => self.killed(),
         };
         listener.close();

@@ -16,20 +16,31 @@
 
 use freewheel_spoke_agent::ports::Exit;
 use freewheel_spoke_net::Full;
-use wasmtime::Trap;
+use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::life::Cause;
 
+/// The code of a trap, as of a process that aborts.
+pub(crate) const TRAPPED: i32 = 134;
+
 /// Longest message: it is stored in the pod's status.
 const MAX_MESSAGE: usize = 1024;
 
-fn exit(code: i32, reason: &str, message: impl Into<String>) -> Exit {
-    let mut message: String = message.into();
-    if MAX_MESSAGE < message.len() {
-        let end = (0..=MAX_MESSAGE).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
-        message.truncate(end);
+/// Longest description in a log: a backtrace of 20 frames with the names that compilers give.
+const MAX_DESCRIPTION: usize = 4096;
+
+/// Shortens a text to so many bytes.
+fn bounded(mut text: String, most: usize) -> String {
+    if most < text.len() {
+        let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
     }
+    text
+}
+
+fn exit(code: i32, reason: &str, message: impl Into<String>) -> Exit {
+    let message = bounded(message.into(), MAX_MESSAGE);
     Exit { code, reason: reason.to_owned(), message }
 }
 
@@ -70,19 +81,40 @@ pub(crate) fn of_run(result: wasmtime::Result<Result<(), ()>>, refused: bool) ->
     }
 }
 
+/// What an error says to the guest's author: the cause, and where in the module it happened.
+pub(crate) fn describe(error: &wasmtime::Error) -> String {
+    let text = match (error.downcast_ref::<WasmBacktrace>(), error.downcast_ref::<Trap>()) {
+        (Some(trace), Some(trap)) if !trace.frames().is_empty() => {
+            format!("{trap}\n{}", trace.to_string().trim_end())
+        }
+        _ => format!("{error:#}"),
+    };
+    bounded(text, MAX_DESCRIPTION)
+}
+
+/// The limit that a guest ended at, if it was one of memory. `refused`: memory was refused while it ran.
+pub(crate) fn memory(error: &wasmtime::Error, refused: bool) -> Option<String> {
+    if let Some(full) = error.downcast_ref::<Full>() {
+        return Some(full.to_string());
+    }
+    match error.downcast_ref::<Trap>() {
+        // Allocators that are refused memory abort.
+        Some(Trap::UnreachableCodeReached) if refused => Some("out of memory".to_owned()),
+        _ => None,
+    }
+}
+
 /// The error that a guest ended with.
 pub(crate) fn of_error(error: &wasmtime::Error, refused: bool) -> Exit {
     if let Some(I32Exit(code)) = error.downcast_ref() {
         return if *code == 0 { completed() } else { exit(*code, "Error", "") };
     }
-    if let Some(full) = error.downcast_ref::<Full>() {
-        return out_of_memory(full.to_string());
+    if let Some(text) = memory(error, refused) {
+        return out_of_memory(text);
     }
     match error.downcast_ref::<Trap>() {
-        // Allocators that are refused memory abort.
-        Some(Trap::UnreachableCodeReached) if refused => out_of_memory("out of memory"),
-        Some(trap) => exit(134, "Error", trap.to_string()),
-        None => exit(134, "Error", format!("{error:#}")),
+        Some(trap) => exit(TRAPPED, "Error", trap.to_string()),
+        None => exit(TRAPPED, "Error", format!("{error:#}")),
     }
 }
 

@@ -37,9 +37,9 @@ impl Memory {
         self.account.used()
     }
 
-    /// Whether one more instance like the last would still fit.
-    pub(crate) fn has_room_for(&self, bytes: usize) -> bool {
-        self.account.has_room_for(bytes)
+    /// Whether the container could have this much in all.
+    pub(crate) fn fits(&self, expected: usize) -> bool {
+        self.account.has_room_for(expected.saturating_sub(self.used()))
     }
 
     /// Whether an instance was refused memory since the last time this was asked.
@@ -84,11 +84,17 @@ impl Share {
 pub(crate) struct Limiter {
     share: Share,
     last: usize,
+    refused: bool,
 }
 
 impl Limiter {
     pub(crate) fn new(memory: &Arc<Memory>) -> Self {
-        Self { share: memory.share(), last: 0 }
+        Self { share: memory.share(), last: 0, refused: false }
+    }
+
+    /// Whether this store was refused memory.
+    pub(crate) const fn was_refused(&self) -> bool {
+        self.refused
     }
 
     /// Bytes of this store.
@@ -98,7 +104,7 @@ impl Limiter {
 
     fn grow(&mut self, more: usize) -> wasmtime::Result<bool> {
         // An error ends the guest with a reason; refusing would let it die of its own, with none.
-        self.share.add(more)?;
+        self.share.add(more).inspect_err(|_| self.refused = true)?;
         self.last = more;
         Ok(true)
     }
@@ -183,7 +189,7 @@ mod tests {
         let mut first = Limiter::new(&one);
         let mut second = Limiter::new(&other);
         assert!(first.memory_growing(0, 60, None).unwrap());
-        assert!(!other.has_room_for(50));
+        assert!(!other.fits(50) && other.fits(40));
         let refused = full(second.memory_growing(0, 50, None));
         assert_eq!(refused, Full { level: Level::Node, limit: 100, wanted: 110 });
         assert_eq!((one.used(), other.used()), (60, 0), "nothing stays booked");

@@ -47,6 +47,8 @@ pub struct Usage {
     pub throttled: AtomicU64,
     /// How often it moved to the hogs' lane.
     pub demoted: AtomicU64,
+    /// Requests that ended, with their instances, because memory was refused.
+    pub oom_ended: AtomicU64,
 }
 
 /// A CPU quota, shared by all instances of a container.

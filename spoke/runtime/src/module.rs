@@ -19,7 +19,14 @@ use crate::native;
 use crate::state::State;
 
 /// A module, linked and ready to be instantiated.
-pub(crate) enum Module {
+pub(crate) struct Module {
+    pub(crate) kind: Kind,
+    /// Bytes that its largest memory starts with: with less it cannot be instantiated.
+    pub(crate) least: usize,
+}
+
+/// What a module does.
+pub(crate) enum Kind {
     /// Exports `wasi:cli/run`.
     Command(CommandPre<State>),
     /// Exports `wasi:http/incoming-handler`.
@@ -45,6 +52,9 @@ pub(crate) enum CannotRun {
 /// Modules that stay when no container runs them any more. Their code is pages of the mapped file, which the
 /// kernel takes back when it needs them.
 const KEPT: usize = 8;
+
+/// Bytes of a page of linear memory.
+const WASM_PAGE: u64 = 64 << 10;
 
 /// Device and inode. A loaded module maps its file, so no other file gets its inode meanwhile.
 type FileId = (u64, u64);
@@ -138,14 +148,22 @@ impl Modules {
         let ready: InstancePre<State> = self.linker.instantiate_pre(component).map_err(link)?;
         let exports: Vec<&str> = kind.exports(&self.engine).map(|(name, _)| name).collect();
         let has = |name: &str| exports.iter().any(|export| export.starts_with(name));
-        if has("wasi:http/incoming-handler@0.2.") {
-            ProxyPre::new(ready).map(Module::Http).map_err(link)
+        let kind = if has("wasi:http/incoming-handler@0.2.") {
+            ProxyPre::new(ready).map(Kind::Http).map_err(link)
         } else if has("wasi:cli/run@0.2.") {
-            CommandPre::new(ready).map(Module::Command).map_err(link)
+            CommandPre::new(ready).map(Kind::Command).map_err(link)
         } else if exports.is_empty() {
             Err(CannotRun::Export("nothing".to_owned()))
         } else {
             Err(CannotRun::Export(exports.join(", ")))
-        }
+        };
+        Ok(Module { kind: kind?, least: least(component) })
     }
+}
+
+/// Bytes that the largest memory of a component starts with.
+fn least(component: &Component) -> usize {
+    let pages = component.resources_required().and_then(|needs| needs.max_initial_memory_size);
+    let bytes = pages.unwrap_or(0).saturating_mul(WASM_PAGE);
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }

@@ -197,6 +197,13 @@ impl Runtime {
             ticker: self.ticker.clone(),
             kill: life.killed().clone(),
         };
+        if start.memory_limit.is_some_and(|limit| limit < module.least as u64) {
+            let limit = start.memory_limit.unwrap_or_default();
+            return failed(&format!(
+                "memory limit of {limit} bytes is less than the {} bytes that the module starts with",
+                module.least
+            ));
+        }
         let (deliver, id) = (self.deliver.clone(), start.id.clone());
         let container = Arc::new(Container {
             start,
@@ -208,6 +215,7 @@ impl Runtime {
             meter: Arc::new(meter),
             log,
             runtimes: self.runtimes.clone(),
+            deliver: self.deliver.clone(),
         });
         container.run(module, move || deliver(Input::Started(id)))
     }

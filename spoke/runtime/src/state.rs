@@ -6,6 +6,7 @@ use freewheel_spoke_net::{Full, PodNet};
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::census;
@@ -101,6 +102,25 @@ impl State {
         self.memory.share()
     }
 
+    /// Whether this store was refused memory.
+    pub(crate) const fn was_refused(&self) -> bool {
+        self.limiter.was_refused()
+    }
+
+    /// Breaks off the bodies that the guest has begun and not finished; whether there were any. Left alone, they
+    /// would end as if they were whole when the store goes.
+    pub(crate) fn abort_unfinished(&mut self) -> bool {
+        let mut any = false;
+        for entry in self.table.iter_mut() {
+            if let Some(body) = entry.downcast_mut::<HostOutgoingBody>() {
+                let (nothing, _) = HostOutgoingBody::new(StreamContext::Response, None, 1, 1);
+                std::mem::replace(body, nothing).abort();
+                any = true;
+            }
+        }
+        any
+    }
+
     pub(crate) const fn table(&mut self) -> &mut ResourceTable {
         &mut self.table
     }
@@ -115,6 +135,12 @@ impl State {
 
     pub(crate) const fn mounts(&mut self) -> MountsView<'_> {
         MountsView { table: &mut self.table, mounts: &self.mounts }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.abort_unfinished();
     }
 }
 

@@ -25,6 +25,7 @@ async fn ends_are_told_as_kubernetes_tells_them() {
     check(&["exit", "3"], 1, "Error").await;
     check(&["panic"], 134, "Error").await;
     node.logged("panic", "panicked on purpose").await;
+    node.logged("panic", "wasm backtrace").await;
     node.logged("fail", "failed on purpose").await;
 }
 
@@ -37,7 +38,8 @@ async fn memory_ends_at_the_limit() {
     assert_eq!((exit.code, exit.reason.as_str()), (137, "OOMKilled"), "{exit:?}");
     let mut tiny = node.kit("tiny", &["nop"]);
     tiny.0.memory_limit = Some(64 << 10);
-    assert_eq!(node.run(tiny).await.reason, "OOMKilled");
+    let exit = node.run(tiny).await;
+    assert_eq!((exit.code, exit.reason.as_str()), (128, "StartError"), "{exit:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

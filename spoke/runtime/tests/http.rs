@@ -109,13 +109,30 @@ async fn a_handler_answers_on_its_port() {
 async fn an_instance_is_used_as_often_as_it_may_be() {
     let node = node();
     let mut twice = web(&node, "twice");
-    twice.0.http_reuse = 2;
+    twice.0.http.reuse = Some(2);
     up(&node, twice).await;
     let mut counts = Vec::new();
     for _ in 0..5 {
         counts.push(node.get("twice", 8080, "/served").await.1);
     }
     assert_eq!(counts, ["1\n", "2\n", "1\n", "2\n", "1\n"]);
+    up(&node, web(&node, "once")).await;
+    for _ in 0..3 {
+        assert_eq!(node.get("once", 8080, "/served").await.1, "1\n", "nobody said more than once");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_gave_no_answer_is_not_used_again() {
+    let node = node();
+    let mut web = web(&node, "web");
+    web.0.http.reuse = Some(100);
+    up(&node, web).await;
+    for (path, status) in [("/nothing", 500), ("/code", 500), ("/trap", 500)] {
+        assert_eq!(node.get("web", 8080, path).await.0, status, "{path}");
+        assert_eq!(node.get("web", 8080, "/served").await.1, "1\n", "after {path}");
+        assert_eq!(node.get("web", 8080, "/served").await.1, "2\n");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,6 +142,13 @@ async fn a_handler_that_traps_fails_its_request_alone() {
     let (status, text) = node.get("web", 8080, "/trap").await;
     assert_eq!(status, 500, "{text}");
     node.logged("web", "trapped on purpose").await;
+    // The client has a number, and the log has the rest under it.
+    let id = text.trim().strip_prefix("internal error, request ").unwrap().to_owned();
+    node.logged("web", &format!("request {id} GET /trap: the handler failed")).await;
+    node.logged("web", "wasm backtrace").await;
+    let (_, text) = node.get("web", 8080, "/code").await;
+    assert!(!text.contains("secret"), "{text}");
+    node.logged("web", "secret inside").await;
     assert_eq!(node.get("web", 8080, "/hello").await.0, 200);
 }
 
@@ -142,13 +166,30 @@ async fn a_handler_that_spins_does_not_stop_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handler_that_eats_memory_ends_its_container() {
+async fn a_request_that_eats_memory_ends_alone() {
     let node = node();
     let mut eater = web(&node, "eater");
     eater.0.memory_limit = Some(16 << 20);
     let id = up(&node, eater).await;
+    let (status, text) = node.get("eater", 8080, "/eat").await;
+    assert_eq!(status, 500);
+    assert!(!text.contains("memory"), "{text}");
+    assert_eq!(node.out_of_memory(&id).await, 1);
+    node.logged("eater", "out of memory: memory limit of 16777216 bytes reached").await;
+    assert_eq!(node.get("eater", 8080, "/hello").await.0, 200);
     assert_eq!(node.get("eater", 8080, "/eat").await.0, 500);
-    assert_eq!(node.exited(&id).await.reason, "OOMKilled");
+    let (usage, _) = node.runtime.usage(&id).unwrap();
+    assert_eq!(usage.oom_ended.load(std::sync::atomic::Ordering::Relaxed), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_below_what_the_module_starts_with_is_refused_at_start() {
+    let node = node();
+    let mut tiny = web(&node, "tiny");
+    tiny.0.memory_limit = Some(64 << 10);
+    let exit = node.run(tiny).await;
+    assert_eq!(exit.reason, "StartError");
+    assert!(exit.message.starts_with("memory limit of 65536 bytes is less than"), "{exit:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,7 +257,6 @@ async fn a_new_instance_sees_the_directory_that_its_container_was_given() {
     std::fs::write(volume.join("sub/text"), "mine").unwrap();
     std::fs::write(node.dir.path().join("identity/text"), "secret").unwrap();
     let mut start = web(&node, "links");
-    start.0.http_reuse = 1;
     let dir = HostDir::open(&volume.join("sub")).unwrap();
     start.0.mounts = vec![Mount { dir, guest: "/s".to_owned(), read_only: false }];
     up(&node, start).await;

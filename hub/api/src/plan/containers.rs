@@ -1,7 +1,8 @@
 //! Container → `ContainerV1`, with its image resolved.
 
 use freewheel_link::plan::{
-    ContainerPortV1, ContainerV1, EnvFromV1, EnvSourceV1, EnvV1, Kind, ModuleV1, MountV1, Protocol,
+    ContainerPortV1, ContainerV1, EnvFromV1, EnvSourceV1, EnvV1, HttpV1, Kind, ModuleV1, MountV1,
+    Protocol,
 };
 use k8s_openapi::api::core::v1::{
     Container, ContainerPort, EnvFromSource, EnvVar, EnvVarSource, VolumeMount,
@@ -15,7 +16,7 @@ use crate::images::Images;
 pub(super) fn container(
     from: &Container,
     init: bool,
-    http_reuse: u16,
+    http: HttpV1,
     images: &dyn Images,
 ) -> Result<ContainerV1, Fault> {
     let image = from.image.clone().unwrap_or_default();
@@ -47,7 +48,7 @@ pub(super) fn container(
         ),
         sidecar: init && from.restart_policy.as_deref() == Some("Always"),
         working_dir: from.working_dir.clone().unwrap_or_default(),
-        http_reuse,
+        http,
         image,
     })
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! pod        Pod          → PodV1       (containers, volumes, env: one file each)
+//! http       annotations on how containers serve HTTP → HttpV1
 //! config     ConfigMap, Secret → ConfigV1
 //! storage    what a Pod says of the disk → PodStorageV1
 //! service    Service + its EndpointSlices → ServiceV1
@@ -31,6 +32,7 @@ mod amount;
 mod config;
 mod containers;
 mod fit;
+mod http;
 mod node;
 mod pod;
 mod service;
@@ -38,16 +40,11 @@ mod storage;
 mod volumes;
 
 pub use config::{config_map_record, secret_record};
+pub use http::{HTTP_CONCURRENCY, HTTP_REUSE, HTTP_TIMEOUT};
 pub use node::{node_record, pod_cidr_record};
 pub use pod::{config_of, pod_record};
 pub use service::{has_node_port, service_record};
 pub use storage::storage_record;
-
-/// Annotation on a pod: how often one HTTP instance is used, 1–65535; 1 is once per request.
-pub const HTTP_REUSE_ANNOTATION: &str = "freewheel.dev/http-instance-reuse";
-
-/// Uses of one HTTP instance without the annotation.
-pub const HTTP_REUSE_DEFAULT: u16 = 128;
 
 /// An object as the store holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,8 +10,9 @@ use k8s_openapi::api::core::v1::{HostAlias, Pod, PodSpec};
 
 use super::config::parse;
 use super::containers::container;
+use super::http::http;
 use super::volumes::volume;
-use super::{Fault, Found, HTTP_REUSE_ANNOTATION, HTTP_REUSE_DEFAULT, Refused, fit};
+use super::{Fault, Found, Refused, fit};
 use crate::images::Images;
 
 /// What Kubernetes gives a pod to end in when it says nothing.
@@ -72,10 +73,12 @@ fn body(pod: &Pod, images: &dyn Images) -> Result<PodV1, Fault> {
     };
     let name = need(&meta.name, "metadata.name")?;
     let annotations = sorted(meta.annotations.as_ref());
-    let reuse = http_reuse(&annotations)?;
     let containers_of = |list: &[k8s_openapi::api::core::v1::Container], init: bool| {
-        list.iter().map(|c| container(c, init, reuse, images)).collect::<Result<Vec<_>, Fault>>()
+        let one = |c| container(c, init, http(&annotations, c)?, images);
+        list.iter().map(one).collect::<Result<Vec<_>, Fault>>()
     };
+    let init = containers_of(spec.init_containers.as_deref().unwrap_or_default(), true)?;
+    let containers = containers_of(&spec.containers, false)?;
     Ok(PodV1 {
         uid: need(&meta.uid, "metadata.uid")?,
         namespace: need(&meta.namespace, "metadata.namespace")?,
@@ -104,8 +107,8 @@ fn body(pod: &Pod, images: &dyn Images) -> Result<PodV1, Fault> {
             .transpose()?,
         service_links: spec.enable_service_links.unwrap_or(true),
         host_aliases: spec.host_aliases.iter().flatten().flat_map(aliases).collect(),
-        init: containers_of(spec.init_containers.as_deref().unwrap_or_default(), true)?,
-        containers: containers_of(&spec.containers, false)?,
+        init,
+        containers,
         volumes: spec.volumes.iter().flatten().map(volume).collect::<Result<Vec<_>, Fault>>()?,
         name,
     })
@@ -139,16 +142,4 @@ fn seconds(field: &str, value: i64) -> Result<u32, Fault> {
 
 fn aliases(alias: &HostAlias) -> Vec<(String, String)> {
     alias.hostnames.iter().flatten().map(|name| (alias.ip.clone(), name.clone())).collect()
-}
-
-fn http_reuse(annotations: &[(String, String)]) -> Result<u16, Fault> {
-    let Some((_, raw)) = annotations.iter().find(|(key, _)| key == HTTP_REUSE_ANNOTATION) else {
-        return Ok(HTTP_REUSE_DEFAULT);
-    };
-    match raw.parse() {
-        Ok(uses) if 0 < uses => Ok(uses),
-        _ => Err(Fault::invalid(format!(
-            "annotation {HTTP_REUSE_ANNOTATION}: {raw:?} is no number from 1 to 65535"
-        ))),
-    }
 }

@@ -223,7 +223,8 @@ fn every_field_that_a_spoke_needs_is_in_the_record() {
     let mut value = pod("a", &spec);
     value["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     value["metadata"]["deletionGracePeriodSeconds"] = json!(3);
-    value["metadata"]["annotations"] = json!({HTTP_REUSE_ANNOTATION: "1"});
+    value["metadata"]["annotations"] =
+        json!({HTTP_REUSE: "8", format!("{HTTP_CONCURRENCY}.web"): "2"});
     let (record, body) = translate(&value).unwrap();
     assert_eq!(record.needs, feature::SIDECARS);
     assert_eq!(record.body::<PodV1>().unwrap(), body, "postcard reads back what it wrote");
@@ -232,7 +233,8 @@ fn every_field_that_a_spoke_needs_is_in_the_record() {
     assert!(body.init[0].sidecar);
     let web = &body.containers[0];
     assert_eq!(web.args, ["hello", "--x"]);
-    assert_eq!(web.http_reuse, 1);
+    assert_eq!((web.http.reuse, web.http.concurrency), (Some(8), 2));
+    assert_eq!(body.init[0].http.concurrency, 64);
     assert_eq!((web.memory_limit, web.cpu_limit_milli), (Some(64 << 20), Some(500)));
     assert_eq!(web.requests, (None, Some(1000)));
     assert_eq!(web.ports[0].host_port, Some(8080));

@@ -205,7 +205,7 @@ impl Agent {
             memory_limit: spec.memory_limit,
             cpu_limit_milli: spec.cpu_limit_milli,
             ports: tcp.map(|port| port.port).collect(),
-            http_reuse: spec.http_reuse.max(1),
+            http: spec.http,
             log,
         }))
     }

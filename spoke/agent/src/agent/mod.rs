@@ -206,6 +206,7 @@ impl Agent {
             Input::Plan(part) => self.take_plan(part),
             Input::Started(id) => self.take_started(&id),
             Input::Exited(id, exit) => self.take_exited(&id, &exit),
+            Input::InstanceOutOfMemory(id, _) => self.take_instance_out_of_memory(&id),
             Input::Module(digest, outcome) => self.take_module(digest, outcome),
             Input::Connected(up) => {
                 info!(up, "link to the hub");
@@ -264,6 +265,16 @@ impl Agent {
             }
         }
         self.dirty.insert(id.pod.clone());
+    }
+
+    fn take_instance_out_of_memory(&mut self, id: &ContainerId) {
+        let (_, unix) = self.time();
+        let Some(pod) = self.pods.get(&id.pod) else { return };
+        let Some(which) = pod.find(&id.container) else { return };
+        let current = pod.at(which).is_some_and(|(container, _)| container.restarts == id.attempt);
+        if current {
+            self.outbox.event(events::of_instance_out_of_memory(pod, which, unix));
+        }
     }
 
     fn take_module(&mut self, digest: Digest, outcome: Result<PathBuf, (String, String)>) {

@@ -2,7 +2,7 @@
 
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{
-    ConfigV1, ContainerV1, EnvFromV1, Kind, ModuleV1, PodCidrV1, PodV1, Record, RecordKey,
+    ConfigV1, ContainerV1, EnvFromV1, HttpV1, Kind, ModuleV1, PodCidrV1, PodV1, Record, RecordKey,
     RestartPolicy,
 };
 use freewheel_link::report::{PhaseV1, PodStatusV1, Report};
@@ -13,6 +13,7 @@ use super::*;
 use crate::fake::{SimDisk, World, node};
 use crate::ports::PlanPart;
 
+mod instances;
 mod lives;
 mod pressure;
 mod pulls;
@@ -56,7 +57,7 @@ fn pod(name: &str) -> PodV1 {
             requests: (None, None),
             sidecar: false,
             working_dir: String::new(),
-            http_reuse: 1,
+            http: HttpV1::default(),
         }],
         volumes: vec![],
     }

@@ -1,6 +1,6 @@
 //! Environments as kubelet makes them.
 
-use freewheel_link::plan::{EnvFromV1, EnvV1, ModuleV1, RestartPolicy, ServicePortV1};
+use freewheel_link::plan::{EnvFromV1, EnvV1, HttpV1, ModuleV1, RestartPolicy, ServicePortV1};
 
 use super::*;
 
@@ -33,7 +33,7 @@ fn container(env: Vec<EnvV1>) -> ContainerV1 {
         requests: (None, Some(1500)),
         sidecar: false,
         working_dir: String::new(),
-        http_reuse: 1,
+        http: HttpV1::default(),
     }
 }
 

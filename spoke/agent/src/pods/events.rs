@@ -43,6 +43,16 @@ pub fn of_container(
     event
 }
 
+/// A request took more memory than there is. The text is the same each time, so that it is counted up.
+#[must_use]
+pub fn of_instance_out_of_memory(pod: &Pod, which: Which, unix: UnixMillis) -> EventV1 {
+    let name = pod.at(which).map_or("", |(container, _)| container.name.as_str());
+    let text = format!(
+        "Memory limit reached: an instance of the HTTP container {name} was ended with its request"
+    );
+    of_container(pod, which, unix, true, "OOMKilling", text)
+}
+
 /// What an exit is worth: memory and start errors by name, then the crash loop that follows.
 #[must_use]
 pub fn of_exit(

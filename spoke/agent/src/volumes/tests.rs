@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use freewheel_link::plan::{ConfigV1, ModuleV1, RestartPolicy};
+use freewheel_link::plan::{ConfigV1, HttpV1, ModuleV1, RestartPolicy};
 
 use super::*;
 use crate::env::Allocatable;
@@ -42,7 +42,7 @@ fn pod(volumes: Vec<(&str, VolumeSourceV1)>, mounts: Vec<MountV1>) -> PodV1 {
         requests: (None, None),
         sidecar: false,
         working_dir: String::new(),
-        http_reuse: 1,
+        http: HttpV1::default(),
     };
     PodV1 {
         uid: "u1".to_owned(),

@@ -293,3 +293,50 @@ async fn what_other_pods_send_to_a_flow_of_a_node_port_does_not_reach_its_client
     let length = wait.await.unwrap().unwrap();
     assert_eq!(&buffer[..length], b"truth", "nothing overtakes here: the lies came first");
 }
+
+#[tokio::test]
+async fn a_node_port_resets_its_client_when_the_pod_ends_before_its_time() {
+    let fabric = fabric();
+    let web = add(&fabric, "web", "10.64.0.1");
+    let listener = web.listen(at("0.0.0.0:8080"), 16).unwrap();
+    let port = free_port().await;
+    let spec = service("web").at("10.128.0.9").any_port(80, Protocol::Tcp, Some(port));
+    fabric.set_service(&ClusterName::root(), "default", "web", Some(spec.to("10.64.0.1", 8080).0));
+    fabric.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
+    let dial = || async move { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok() };
+    let mut client = eventually(async || dial().await).await;
+    let conn = listener.accept().await.unwrap();
+    conn.tx.push(Bytes::from_static(b"half")).unwrap();
+    let mut half = [0; 4];
+    client.read_exact(&mut half).await.unwrap();
+    conn.tx.break_off();
+    conn.rx.close_read();
+    let end = client.read(&mut half).await.unwrap_err();
+    assert_eq!(end.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn a_node_port_full_of_silent_clients_serves_the_next() {
+    let fabric = fabric();
+    let web = add(&fabric, "web", "10.64.0.1");
+    echo(&web, 8080);
+    let port = free_port().await;
+    let spec = service("web").at("10.128.0.9").any_port(80, Protocol::Tcp, Some(port));
+    fabric.set_service(&ClusterName::root(), "default", "web", Some(spec.to("10.64.0.1", 8080).0));
+    fabric.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
+    let dial = || async move { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok() };
+    let mut crowd = vec![eventually(async || dial().await).await];
+    // More than a door carries in tests.
+    while crowd.len() < 100 {
+        crowd.push(dial().await.unwrap());
+    }
+    // The last one came in while all others said nothing.
+    let mut last = crowd.pop().unwrap();
+    last.write_all(b"hello").await.unwrap();
+    let mut answer = [0; 5];
+    tokio::time::timeout(Duration::from_secs(20), last.read_exact(&mut answer))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(&answer, b"hello");
+}

@@ -41,7 +41,7 @@ fn connect(from: &PodNet, to: &str) -> Result<Conn, NetError> {
 
 /// Serves one port by sending back what comes in.
 fn echo(pod: &Arc<PodNet>, port: u16) {
-    let listener = pod.listen(at(&format!("0.0.0.0:{port}")), 16).unwrap();
+    let listener = pod.listen(at(&format!("0.0.0.0:{port}")), 256).unwrap();
     tokio::spawn(async move {
         while let Ok(conn) = listener.accept().await {
             tokio::spawn(async move {

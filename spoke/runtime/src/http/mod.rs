@@ -1,16 +1,21 @@
 //! HTTP containers: `wasi:http/incoming-handler` on the pod's port, and requests that guests make.
 //!
 //! ```text
-//! pod's port ─▶ serve: hyper, one task per connection ─▶ pool: idle instances, queue ─▶ worker: one instance
+//! pod's port ─▶ serve ─▶ connection: hyper, one task each ─▶ answer ─▶ pool: idle instances, queue ─▶ one instance
+//!                seats: who sits on a connection and for how long
 //! guest ─▶ outgoing ─▶ the pod's names and connections
 //! ```
 //!
 //! A container is served on its first TCP containerPort, or on 8080 when it declares none. There is no instance
 //! while there is no traffic.
 
+mod answer;
+mod connection;
 mod outgoing;
 mod pool;
+mod seats;
 mod serve;
+mod troubles;
 
 pub(crate) use outgoing::Outgoing;
 pub(crate) use pool::Pool;

@@ -21,7 +21,7 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(600);
 /// What a connection reads or writes at once, and the largest head of an answer.
 const MAX_BUFFER: usize = 64 << 10;
 
-/// Carries the requests of one store.
+/// Carries the requests of one store, and bounds the bodies that it sends.
 pub(crate) struct Outgoing {
     pod: Arc<PodNet>,
 }

@@ -1,13 +1,17 @@
-//! Instances of an HTTP container: made when requests come, used again, dropped when idle.
+//! Instances of an HTTP container: made when requests come, dropped after one or, where the pod or the module says
+//! so, used again.
 //!
 //! An instance serves one request at a time and `reuse` of them in its life. The one that served last serves
 //! next, so that those that a peak has made can go.
 //!
-//! Guarantees: no more than [`MAX_INSTANCES`] instances and no more memory than the container's limit; a
-//! request waits for an instance rather than fail; a trap ends the request that caused it, and its instance.
+//! Guarantees: no more than `concurrency` instances and no more memory than the container's limit; a request
+//! waits [`PATIENCE`] seconds for an instance before it is turned away; a trap or an instance that is out of memory
+//! ends the request that caused it and nothing else; an instance that gave no answer, or half of one, is not used
+//! again.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use freewheel_spoke_net::Full;
@@ -17,44 +21,49 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 use wasmtime::{Result, Store};
 use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
+use super::seats::Seat;
+use super::troubles::Troubles;
 use crate::census;
 use crate::container::Container;
+use crate::exit;
 use crate::memory::Share;
 use crate::metered;
 use crate::state::State;
 
-/// Instances of one container at a time.
-const MAX_INSTANCES: usize = 64;
-
-/// Requests that wait for an instance; more are answered with 503.
+/// Requests that wait for an instance; more are turned away at once.
 const MAX_WAITING: usize = 1024;
+
+/// Seconds that a request waits for an instance.
+const PATIENCE: u32 = 5;
 
 /// How long an instance is kept without work.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// How long a request goes on for a client that has left before it answered.
-const ABANDONED: Duration = Duration::from_secs(30);
+/// How long a handler may go on once its client has gone or has everything.
+const AFTERWARDS: Duration = Duration::from_secs(10);
 
 /// Why a request has no answer of the guest's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Failure {
+pub(super) enum Failure {
     #[error("too many requests wait for this pod")]
     Busy,
     #[error("the handler failed: {0}")]
     Trap(String),
+    #[error("out of memory: {0}")]
+    Memory(String),
     #[error("the handler returned without an answer")]
     Silent,
     #[error("the handler answered with an error: {0}")]
     Code(String),
-    #[error("no memory is left for the answer: {0}")]
-    Memory(Full),
+    #[error("the handler was ended, it did not begin to answer in time")]
+    Late,
     #[error("the pod was stopped")]
     Stopped,
 }
@@ -65,7 +74,9 @@ type Answer = Result<Response<HyperOutgoingBody>, Failure>;
 struct Job {
     request: Request<Incoming>,
     answer: oneshot::Sender<Answer>,
-    abandoned: CancellationToken,
+    seat: Arc<Seat>,
+    over: CancellationToken,
+    since: u32,
 }
 
 #[derive(Default)]
@@ -81,28 +92,50 @@ struct Inner {
 pub(crate) struct Pool {
     container: Arc<Container>,
     pre: ProxyPre<State>,
+    /// Requests that one instance serves.
     reuse: u16,
     inner: Mutex<Inner>,
-    /// The only instance was refused memory: the container is out of memory.
-    pub(crate) oom: CancellationToken,
+    troubles: Troubles,
+    failures: AtomicU64,
 }
 
 impl Pool {
-    pub(crate) fn new(container: Arc<Container>, pre: ProxyPre<State>, reuse: u16) -> Arc<Self> {
-        let (inner, oom) = (Mutex::default(), CancellationToken::new());
-        Arc::new(Self { container, pre, reuse: reuse.max(1), inner, oom })
+    /// `least`: bytes of memory that an instance starts with.
+    pub(crate) fn new(container: Arc<Container>, pre: ProxyPre<State>, least: usize) -> Arc<Self> {
+        let inner = Mutex::new(Inner { instance_bytes: least, ..Inner::default() });
+        let reuse = container.start.http.reuse.map_or(1, |uses| uses.max(1));
+        let (troubles, failures) = (Troubles::default(), AtomicU64::new(0));
+        Arc::new(Self { container, pre, reuse, inner, troubles, failures })
     }
 
-    /// Has a request answered.
-    pub(crate) async fn handle(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
+    /// Seconds that a request has until its answer begins.
+    pub(super) fn timeout_seconds(&self) -> u32 {
+        self.container.start.http.timeout_seconds
+    }
+
+    /// A name for a request that failed: unique within the node, as good as unique beyond it.
+    pub(super) fn request_id(&self) -> String {
+        let number = self.failures.fetch_add(1, Relaxed);
+        let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), number);
+        format!("{random:016x}")
+    }
+
+    /// A line in the container's log.
+    pub(super) fn note(&self, line: &str) {
+        self.container.log.note(&format!("freewheel: {line}"));
+    }
+
+    /// Has a request answered. `over`: nobody waits for it any more, or it is late.
+    pub(super) async fn handle(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        seat: &Arc<Seat>,
+        over: &CancellationToken,
+    ) -> Answer {
         let (answer, answered) = oneshot::channel();
-        let abandoned = CancellationToken::new();
-        let leaves = abandoned.clone().drop_guard();
-        self.dispatch(Job { request, answer, abandoned })?;
-        let answer = answered.await.unwrap_or(Err(Failure::Stopped));
-        // Answered: whatever the client does from here on shows in the body.
-        DropGuard::disarm(leaves);
-        answer
+        let (since, seat, over) = (seat.now(), seat.clone(), over.clone());
+        self.dispatch(Job { request, answer, seat, over, since })?;
+        answered.await.unwrap_or(Err(Failure::Stopped))
     }
 
     fn dispatch(self: &Arc<Self>, mut job: Job) -> Result<(), Failure> {
@@ -121,6 +154,7 @@ impl Pool {
             return Ok(());
         }
         if MAX_WAITING <= inner.waiting.len() {
+            self.troubles.turned_away();
             return Err(Failure::Busy);
         }
         inner.waiting.push_back(job);
@@ -128,8 +162,10 @@ impl Pool {
     }
 
     fn may_grow(&self, inner: &Inner) -> bool {
-        let fits = self.container.memory.has_room_for(inner.instance_bytes);
-        inner.instances == 0 || (inner.instances < MAX_INSTANCES && fits)
+        // Those that run will be as large as the largest was.
+        let expected = inner.instance_bytes.saturating_mul(inner.instances + 1);
+        let most = usize::from(self.container.start.http.concurrency);
+        inner.instances == 0 || (inner.instances < most && self.container.memory.fits(expected))
     }
 
     /// Starts an instance for this request; it is counted already.
@@ -138,56 +174,49 @@ impl Pool {
         let work = async move { pool.work(job).await };
         let container = &self.container;
         metered::run(container.runtimes.clone(), container.meter.clone(), work, move |outcome| {
-            ended.ended(outcome);
+            ended.ended(outcome.is_none());
         });
     }
 
     /// An instance is gone: the next waiting request gets a new one.
-    fn ended(self: &Arc<Self>, outcome: Option<Result<()>>) {
-        let refused = self.container.memory.take_refused();
+    fn ended(self: &Arc<Self>, killed: bool) {
         let next = {
             let mut inner = self.inner.lock();
             inner.instances -= 1;
-            if refused && inner.instances == 0 {
-                self.oom.cancel();
-            }
-            if outcome.is_none() {
-                // Killed: those who wait are told so by dropping them.
+            if killed {
+                // Those who wait are told so by dropping them.
                 inner.waiting.clear();
             }
-            let next = inner.waiting.pop_front();
+            let next = if self.may_grow(&inner) { next(&mut inner.waiting) } else { None };
             inner.instances += usize::from(next.is_some());
             next
         };
-        if let Some(Err(error)) = outcome {
-            self.container.log.note(&format!("freewheel: HTTP handler failed: {error:#}"));
-        }
         if let Some(job) = next {
             self.start(job);
         }
     }
 
-    async fn work(self: &Arc<Self>, first: Job) -> Result<()> {
-        let mut store = self.container.store()?;
+    async fn work(self: &Arc<Self>, first: Job) {
+        let mut store = match self.container.store() {
+            Ok(store) => store,
+            Err(error) => return self.fail(first.answer, Failure::Trap(format!("{error:#}"))),
+        };
         let proxy = match self.pre.instantiate_async(&mut store).await {
             Ok(proxy) => proxy,
-            Err(error) => {
-                let _ = first.answer.send(Err(Failure::Trap(format!("{error:#}"))));
-                return Err(error);
-            }
+            Err(error) => return self.fail(first.answer, failure(&store, &error)),
         };
         let mut job = first;
-        let mut served = 0;
+        let mut left = self.reuse;
         loop {
-            serve(&mut store, &proxy, job).await?;
-            served += 1;
+            let sound = self.serve(&mut store, &proxy, job).await;
+            left -= 1;
             let wait = {
                 let mut inner = self.inner.lock();
                 inner.instance_bytes = inner.instance_bytes.max(store.data().memory());
-                if self.reuse <= served {
-                    return Ok(());
+                if !sound || left == 0 {
+                    return;
                 }
-                match inner.waiting.pop_front() {
+                match next(&mut inner.waiting) {
                     Some(next) => Ok(next),
                     None => {
                         let (wake, work) = oneshot::channel();
@@ -198,22 +227,101 @@ impl Pool {
             };
             job = match wait {
                 Ok(next) => next,
-                Err(mut work) => match timeout(IDLE, &mut work).await {
-                    Ok(Ok(next)) => next,
-                    // From here on nobody can send; what was sent in this very moment is still done.
-                    Ok(Err(_)) | Err(_) => {
-                        work.close();
-                        match work.try_recv() {
-                            Ok(next) => next,
-                            Err(_) => {
-                                self.inner.lock().idle.retain(|idle| !idle.is_closed());
-                                return Ok(());
-                            }
-                        }
-                    }
+                Err(work) => match self.rest(work).await {
+                    Some(next) => next,
+                    None => return,
                 },
             };
         }
+    }
+
+    /// Waits for the next request; `None`: none came for a while.
+    async fn rest(&self, mut work: oneshot::Receiver<Job>) -> Option<Job> {
+        if let Ok(Ok(next)) = timeout(IDLE, &mut work).await {
+            return Some(next);
+        }
+        // From here on nobody can send; what was sent in this very moment is still done.
+        work.close();
+        let last = work.try_recv().ok();
+        if last.is_none() {
+            self.inner.lock().idle.retain(|idle| !idle.is_closed());
+        }
+        last
+    }
+
+    /// Lets the instance answer one request; whether it may be given another.
+    async fn serve(&self, store: &mut Store<State>, proxy: &Proxy, job: Job) -> bool {
+        let Job { request, answer, seat, over, .. } = job;
+        let answer = Arc::new(Mutex::new(Some(answer)));
+        let refused = Arc::new(AtomicBool::new(false));
+        let called = call(store, proxy, request, answer.clone(), refused.clone());
+        let given = || answer.lock().is_none();
+        let ended = async {
+            over.cancelled().await;
+            if !seat.is_late() {
+                let most = Duration::from_secs(self.timeout_seconds().into());
+                tokio::time::sleep(AFTERWARDS.min(most)).await;
+            }
+        };
+        let outcome = tokio::select! {
+            biased;
+            outcome = called => outcome.map_err(Some),
+            () = ended => Err(None),
+        };
+        let whole = !store.data_mut().abort_unfinished();
+        let failure = match &outcome {
+            Ok(()) if given() => {
+                if !whole {
+                    self.note("the handler left a body unfinished: its connection was broken off");
+                }
+                return whole && !refused.load(Relaxed);
+            }
+            Ok(()) => Failure::Silent,
+            Err(Some(error)) => failure(store, error),
+            Err(None) if seat.is_late() => Failure::Late,
+            Err(None) => {
+                Failure::Trap("its client is gone, and it went on for too long".to_owned())
+            }
+        };
+        let answer = answer.lock().take();
+        match answer {
+            Some(answer) => self.fail(answer, failure),
+            None => {
+                self.count(&failure);
+                self.note(&format!("after its answer had begun: {failure}"));
+            }
+        }
+        false
+    }
+
+    /// Tells who waits; the log, when nobody does.
+    fn fail(&self, answer: oneshot::Sender<Answer>, failure: Failure) {
+        self.count(&failure);
+        if let Err(Err(failure)) = answer.send(Err(failure)) {
+            self.note(&format!("a request whose client has gone: {failure}"));
+        }
+    }
+
+    fn count(&self, failure: &Failure) {
+        if matches!(failure, Failure::Memory(_)) {
+            self.troubles.out_of_memory(&self.container);
+        }
+    }
+
+    /// A second has passed: who has waited too long is turned away, and troubles are told.
+    pub(super) fn look(&self, now: u32) {
+        let late = |job: &Job| PATIENCE < now.saturating_sub(job.since) || job.seat.is_late();
+        let tired: Vec<Job> = {
+            let mut inner = self.inner.lock();
+            // In the order in which they came.
+            let count = inner.waiting.iter().take_while(|job| late(job)).count();
+            inner.waiting.drain(..count).collect()
+        };
+        for job in tired {
+            self.troubles.turned_away();
+            let _ = job.answer.send(Err(Failure::Busy));
+        }
+        self.troubles.tell(&self.container, now);
     }
 }
 
@@ -221,7 +329,8 @@ impl Pool {
 fn held(response: Response<HyperOutgoingBody>, mut share: Share) -> Answer {
     let head: usize =
         response.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    share.set(head + census::SENT).map_err(Failure::Memory)?;
+    let full = |full: Full| Failure::Memory(full.to_string());
+    share.set(head + census::SENT).map_err(full)?;
     let keep = move |frame| {
         let _ = &share;
         frame
@@ -229,35 +338,37 @@ fn held(response: Response<HyperOutgoingBody>, mut share: Share) -> Answer {
     Ok(response.map(|body| body.map_frame(keep).boxed_unsync()))
 }
 
-/// Lets the instance answer one request.
-async fn serve(store: &mut Store<State>, proxy: &Proxy, job: Job) -> Result<()> {
-    let answer = Arc::new(Mutex::new(Some(job.answer)));
-    let request = store.data_mut().http().new_incoming_request(Scheme::Http, job.request)?;
-    let (given, share) = (answer.clone(), store.data().share());
+/// The next request that somebody still waits for.
+fn next(waiting: &mut VecDeque<Job>) -> Option<Job> {
+    std::iter::from_fn(|| waiting.pop_front()).find(|job| !job.answer.is_closed())
+}
+
+/// Calls the handler. `refused`: it answers with an error.
+async fn call(
+    store: &mut Store<State>,
+    proxy: &Proxy,
+    request: Request<Incoming>,
+    answer: Arc<Mutex<Option<oneshot::Sender<Answer>>>>,
+    refused: Arc<AtomicBool>,
+) -> Result<()> {
+    let request = store.data_mut().http().new_incoming_request(Scheme::Http, request)?;
+    let share = store.data().share();
     let set = move |response: Result<_, ErrorCode>| {
-        if let Some(answer) = given.lock().take() {
+        let response = response.map_err(|code| Failure::Code(format!("{code:?}")));
+        let response = response.and_then(|response| held(response, share));
+        refused.store(response.is_err(), Relaxed);
+        if let Some(answer) = answer.lock().take() {
             // The client may be gone; the guest finishes all the same.
-            let response = response.map_err(|code| Failure::Code(format!("{code:?}")));
-            let _ = answer.send(response.and_then(|response| held(response, share)));
+            let _ = answer.send(response);
         }
     };
     let out = store.data_mut().http().new_response_outparam_from_callback(set)?;
-    let call = proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, out);
-    let gone = async {
-        job.abandoned.cancelled().await;
-        tokio::time::sleep(ABANDONED).await;
-    };
-    let outcome = tokio::select! {
-        biased;
-        outcome = call => outcome,
-        () = gone => Err(wasmtime::format_err!("the client left and the handler went on for 30 s")),
-    };
-    if let Some(answer) = answer.lock().take() {
-        let failure = match &outcome {
-            Ok(()) => Failure::Silent,
-            Err(error) => Failure::Trap(error.root_cause().to_string()),
-        };
-        let _ = answer.send(Err(failure));
+    proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, out).await
+}
+
+fn failure(store: &Store<State>, error: &wasmtime::Error) -> Failure {
+    match exit::memory(error, store.data().was_refused()) {
+        Some(text) => Failure::Memory(text),
+        None => Failure::Trap(exit::describe(error)),
     }
-    outcome
 }

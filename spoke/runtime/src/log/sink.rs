@@ -22,6 +22,9 @@ const PIECE: usize = 64;
 /// Bytes that wait for the disk, stdout and stderr of all instances together. Then the guest waits.
 const BOUND: usize = 64 << 10;
 
+/// Bytes that wait for the disk, and the spoke itself adds nothing to them: it does not wait as guests do.
+const NOTES: usize = 4 * BOUND;
+
 /// Bytes that one handle may write at a time. Handles that were given room at the same moment may all use it, so
 /// this times their number is what a guest can have beyond the bound.
 const PERMIT: usize = 4096;
@@ -52,6 +55,8 @@ struct State {
     writers: Vec<Waker>,
     drain: Option<Waker>,
     closed: bool,
+    /// Messages of the spoke's that were left out.
+    lost: u64,
 }
 
 struct Inner {
@@ -74,9 +79,24 @@ impl LogSink {
         LogStream { sink: self.clone(), source, permit: 0 }
     }
 
-    /// A line by the spoke itself, where the user of the container will look for it.
+    /// A line by the spoke itself, where the user of the container will look for it. Left out, and counted, while the
+    /// disk is so slow that much waits for it.
     pub(crate) fn note(&self, line: &str) {
-        self.push(Source::Stderr, Bytes::from(format!("{line}\n")));
+        let lost = {
+            let mut state = self.0.state.lock();
+            if NOTES <= state.bytes {
+                state.lost += 1;
+                return;
+            }
+            std::mem::take(&mut state.lost)
+        };
+        let line = match lost {
+            0 => format!("{line}\n"),
+            lost => {
+                format!("freewheel: {lost} messages are missing here, the disk is slow\n{line}\n")
+            }
+        };
+        self.push(Source::Stderr, Bytes::from(line));
     }
 
     /// Changes whenever lines have reached the file; ends when the container's log is complete.

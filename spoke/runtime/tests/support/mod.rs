@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use freewheel_link::names::ClusterName;
+use freewheel_link::plan::HttpV1;
 use freewheel_spoke_agent::host_dir::HostDir;
 use freewheel_spoke_agent::ports::{
     ContainerId, Containers as _, Exit, Input, Network as _, PodNetwork, StartContainer,
@@ -109,6 +110,7 @@ struct Inputs {
     new: mpsc::UnboundedReceiver<Input>,
     started: Vec<ContainerId>,
     exited: HashMap<ContainerId, Exit>,
+    out_of_memory: HashMap<ContainerId, u64>,
 }
 
 /// A node with as many guest threads as the machine has cores.
@@ -130,7 +132,8 @@ pub fn node_of(profile: Profile) -> Node {
         runtimes: Runtimes::new(2).unwrap(),
         deliver: Arc::new(move |input| drop(tell.send(input))),
     });
-    let inputs = Inputs { new, started: Vec::new(), exited: HashMap::new() };
+    let inputs =
+        Inputs { new, started: Vec::new(), exited: HashMap::new(), out_of_memory: HashMap::new() };
     let dir = tempfile::tempdir().unwrap();
     Node { runtime: runtime.unwrap(), fabric, dir, inputs: tokio::sync::Mutex::new(inputs) }
 }
@@ -167,7 +170,7 @@ impl Node {
             memory_limit: None,
             cpu_limit_milli: None,
             ports: Vec::new(),
-            http_reuse: 128,
+            http: HttpV1::default(),
             log: self.dir.path().join(format!("{pod}.log")),
         })
     }
@@ -223,6 +226,11 @@ impl Node {
         self.input(|inputs| inputs.exited.get(id).cloned()).await
     }
 
+    /// Waits until instances of it were out of memory; how many.
+    pub async fn out_of_memory(&self, id: &ContainerId) -> u64 {
+        self.input(|inputs| inputs.out_of_memory.get(id).copied()).await
+    }
+
     async fn input<T>(&self, seek: impl Fn(&Inputs) -> Option<T>) -> T {
         let mut inputs = self.inputs.lock().await;
         loop {
@@ -232,6 +240,9 @@ impl Node {
             match tokio::time::timeout(SOON, inputs.new.recv()).await.unwrap().unwrap() {
                 Input::Started(id) => inputs.started.push(id),
                 Input::Exited(id, exit) => drop(inputs.exited.insert(id, exit)),
+                Input::InstanceOutOfMemory(id, count) => {
+                    inputs.out_of_memory.insert(id, count);
+                }
                 other => panic!("unexpected {other:?}"),
             }
         }

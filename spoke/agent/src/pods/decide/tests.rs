@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use freewheel_link::names::ClusterName;
-use freewheel_link::plan::PodV1;
+use freewheel_link::plan::{HttpV1, PodV1};
 use freewheel_link::report::{ContainerStateV1, PodStatusV1};
 
 use super::*;
@@ -34,7 +34,7 @@ fn container(name: &str) -> ContainerV1 {
         requests: (None, None),
         sidecar: false,
         working_dir: String::new(),
-        http_reuse: 1,
+        http: HttpV1::default(),
     }
 }
 

@@ -1,11 +1,13 @@
 //! An HTTP handler that does what the request's path says.
 
+use std::io::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
-    Fields, IncomingRequest, OutgoingBody, OutgoingRequest, OutgoingResponse, ResponseOutparam, Scheme,
+    ErrorCode, Fields, IncomingRequest, OutgoingBody, OutgoingRequest, OutgoingResponse,
+    ResponseOutparam, Scheme,
 };
 
 wasip2::http::proxy::export!(Web);
@@ -18,6 +20,17 @@ impl Guest for Web {
     fn handle(request: IncomingRequest, out: ResponseOutparam) {
         let path = request.path_with_query().unwrap_or_default();
         let served = SERVED.fetch_add(1, Relaxed) + 1;
+        match path.as_str() {
+            "/endless" => return endless(out),
+            "/event" => return event(out),
+            "/half" | "/unfinished" => return half(out, path == "/half"),
+            "/nothing" => return std::mem::forget(out),
+            "/code" => {
+                let inside = ErrorCode::InternalError(Some("secret inside".to_owned()));
+                return ResponseOutparam::set(out, Err(inside));
+            }
+            _ => {}
+        }
         let text = match path.as_str() {
             "/hello" => "Hello, world!\n".to_owned(),
             "/served" => format!("{served}\n"),
@@ -29,6 +42,10 @@ impl Guest for Web {
             "/slow" => {
                 std::thread::sleep(std::time::Duration::from_millis(300));
                 "slow\n".to_owned()
+            }
+            "/hang" => {
+                std::thread::sleep(std::time::Duration::from_secs(3600));
+                String::new()
             }
             "/eat" => {
                 let mut all = Vec::new();
@@ -58,6 +75,52 @@ fn answer(out: ResponseOutparam, text: &str) {
     stream.blocking_write_and_flush(text.as_bytes()).unwrap();
     drop(stream);
     OutgoingBody::finish(body, None).unwrap();
+}
+
+fn begin(out: ResponseOutparam) -> OutgoingBody {
+    let response = OutgoingResponse::new(Fields::new());
+    let body = response.body().unwrap();
+    ResponseOutparam::set(out, Ok(response));
+    body
+}
+
+/// Writes for ever, and says after each 64 KiB how much that was.
+fn endless(out: ResponseOutparam) {
+    let body = begin(out);
+    let stream = body.write().unwrap();
+    let piece = [b'x'; 4096];
+    for round in 1_u64.. {
+        if stream.blocking_write_and_flush(&piece).is_err() {
+            return;
+        }
+        if round % 16 == 0 {
+            println!("wrote {}", round * 4096);
+        }
+    }
+}
+
+/// One event, and then nothing for an hour.
+fn event(out: ResponseOutparam) {
+    let body = begin(out);
+    let stream = body.write().unwrap();
+    stream.blocking_write_and_flush(b"data: first\n\n").unwrap();
+    println!("the event is out");
+    std::thread::sleep(std::time::Duration::from_secs(3600));
+}
+
+/// Half an answer.
+fn half(out: ResponseOutparam, trap: bool) {
+    let body = begin(out);
+    let stream = body.write().unwrap();
+    stream.blocking_write_and_flush(b"half an ans").unwrap();
+    std::io::stdout().flush().unwrap();
+    // The head and this much reach the client first.
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    if trap {
+        panic!("trapped on purpose");
+    }
+    std::mem::forget(stream);
+    std::mem::forget(body);
 }
 
 /// What another handler says to `/hello`.

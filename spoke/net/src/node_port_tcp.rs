@@ -1,0 +1,264 @@
+//! A TCP door: connections from outside, each bridged to a pod.
+//!
+//! Guarantees: a door whose places are all taken stays open: the connection that has been silent longest makes room,
+//! those that never got a byte first; what broke off in the pod is reset for the client.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::conn::{Conn, Side};
+use crate::error::NetError;
+use crate::node_port::{RETRY, Target, Way};
+use crate::remote::{self, Ended};
+
+/// Connections that one door carries at a time. Tests open more than that, twice, with the files of one process.
+const MAX_CONNECTIONS: usize = if cfg!(test) { 64 } else { 4096 };
+
+/// A connection that was silent for so long may have to make room.
+const SILENT: Duration = Duration::from_secs(1);
+
+/// How often a full door looks again, when nobody was silent.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// One connection from outside.
+struct Visit {
+    number: u64,
+    /// When its last byte came or went, in milliseconds of the door's time.
+    last: AtomicU64,
+    /// It got something from its pod.
+    served: AtomicBool,
+    leave: CancellationToken,
+}
+
+/// All connections of a door.
+struct Visits {
+    opened: Instant,
+    most: usize,
+    all: Mutex<BTreeMap<u64, Arc<Visit>>>,
+}
+
+impl Visits {
+    fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { opened: Instant::now(), most, all: Mutex::default() })
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether there is a place, after the one who has to go has made it.
+    fn has_room(&self) -> bool {
+        self.all.lock().len() < self.most || self.send_one_away()
+    }
+
+    /// Ends the connection that has been silent longest; whether there was one.
+    fn send_one_away(&self) -> bool {
+        let now = self.now();
+        let mut all = self.all.lock();
+        let silent = all.values().filter(|visit| {
+            SILENT.as_millis() <= u128::from(now.saturating_sub(visit.last.load(Relaxed)))
+        });
+        let rank = |visit: &&Arc<Visit>| {
+            (visit.served.load(Relaxed), visit.last.load(Relaxed), visit.number)
+        };
+        let Some(oldest) = silent.min_by_key(rank).map(|visit| visit.number) else { return false };
+        if let Some(visit) = all.remove(&oldest) {
+            visit.leave.cancel();
+        }
+        true
+    }
+
+    fn enter(&self) -> Arc<Visit> {
+        let mut all = self.all.lock();
+        let number = all.last_key_value().map_or(0, |(last, _)| last + 1);
+        let visit = Arc::new(Visit {
+            number,
+            last: AtomicU64::new(self.now()),
+            served: AtomicBool::new(false),
+            leave: CancellationToken::new(),
+        });
+        all.insert(number, visit.clone());
+        visit
+    }
+
+    fn left(&self, visit: &Arc<Visit>) {
+        let mut all = self.all.lock();
+        if all.get(&visit.number).is_some_and(|held| Arc::ptr_eq(held, visit)) {
+            all.remove(&visit.number);
+        }
+    }
+}
+
+/// Carries connections until the door closes; those that are there by then go on.
+pub(crate) async fn serve(way: &Arc<Way>, listener: &TcpListener) {
+    let visits = Visits::new(MAX_CONNECTIONS);
+    loop {
+        let accept = async {
+            let accepted = listener.accept().await;
+            // It waits here, and all later ones in the kernel.
+            while accepted.is_ok() && !visits.has_room() {
+                tokio::time::sleep(AGAIN).await;
+            }
+            accepted
+        };
+        let accepted = tokio::select! {
+            () = way.closed.cancelled() => return,
+            accepted = accept => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let carry = carry(way.clone(), stream, peer, visits.clone(), visits.enter());
+                way.shared.tasks.spawn_on(carry, &way.shared.runtime);
+            }
+            Err(error) => {
+                // Out of file descriptors, or a client that was gone already: the door itself is sound.
+                warn!(port = way.door.port, %error, "connection could not be taken");
+                if is_out_of_files(&error) {
+                    visits.send_one_away();
+                }
+                tokio::time::sleep(RETRY.0).await;
+            }
+        }
+    }
+}
+
+/// `EMFILE` and `ENFILE`, which have no kind of their own.
+fn is_out_of_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24))
+}
+
+async fn carry(
+    way: Arc<Way>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    visits: Arc<Visits>,
+    visit: Arc<Visit>,
+) {
+    // Small answers go out at once; failing to say so costs latency only.
+    let _ = stream.set_nodelay(true);
+    let mut stream = Watched { stream, visits: visits.clone(), visit: visit.clone() };
+    let ended = match connect(&way, peer).await {
+        Ok(conn) => remote::carry(conn, &mut stream, visit.leave.cancelled()).await,
+        Err(error) => {
+            debug!(port = way.door.port, %peer, %error, "no pod for it");
+            Ended::Broken
+        }
+    };
+    if ended == Ended::Broken {
+        // The client hears of it too: a plain end would say that this was all.
+        let _ = stream.stream.set_zero_linger();
+    }
+    visits.left(&visit);
+}
+
+/// The pod sees the client's real address.
+async fn connect(way: &Way, peer: SocketAddr) -> Result<Conn, NetError> {
+    let target = way.target.read().clone();
+    let client = Side { address: peer, waiting: None, slot: None };
+    let connecting = match target {
+        Target::Pod { realm, to } => realm.connect_pod(client, to, to),
+        Target::Service { realm, namespace, name, port } => {
+            let service = realm.service(&namespace, &name).ok_or(NetError::Refused)?;
+            realm.connect_service(service, port, client, None)
+        }
+    };
+    connecting.done().await
+}
+
+/// A client's stream that remembers when it was last used.
+struct Watched {
+    stream: TcpStream,
+    visits: Arc<Visits>,
+    visit: Arc<Visit>,
+}
+
+impl Watched {
+    fn used(&self) {
+        self.visit.last.store(self.visits.now(), Relaxed);
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if before < buf.filled().len() {
+            self.used();
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        if polled.is_ready() {
+            self.used();
+            self.visit.served.store(true, Relaxed);
+        }
+        polled
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_one_that_was_silent_longest_makes_room_and_strangers_go_first() {
+        let visits = Visits::new(3);
+        let served = visits.enter();
+        served.served.store(true, Relaxed);
+        tokio::time::advance(SILENT * 2).await;
+        let (stranger, later) = (visits.enter(), visits.enter());
+        assert!(
+            visits.has_room() && served.leave.is_cancelled(),
+            "nobody else was silent long enough"
+        );
+        visits.left(&served);
+        let third = visits.enter();
+        assert!(!visits.has_room(), "all of them have just come");
+        tokio::time::advance(SILENT * 2).await;
+        third.last.store(visits.now(), Relaxed);
+        assert!(visits.has_room());
+        assert!(stranger.leave.is_cancelled() && !later.leave.is_cancelled());
+        later.served.store(true, Relaxed);
+        let fourth = visits.enter();
+        tokio::time::advance(SILENT * 2).await;
+        assert!(visits.has_room());
+        assert!(
+            third.leave.is_cancelled()
+                && !later.leave.is_cancelled()
+                && !fourth.leave.is_cancelled()
+        );
+    }
+}

@@ -1,0 +1,235 @@
+//! What clients of an HTTP container can do to it, and what they are told.
+
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod support;
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use freewheel_spoke_agent::ports::ContainerId;
+use freewheel_spoke_net::ConnIo;
+use support::{Node, SOON, Start, guest, node};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::{sleep, timeout};
+
+fn web(node: &Node) -> Start {
+    node.container("web", &guest("web"))
+}
+
+async fn up(node: &Node, start: Start) -> ContainerId {
+    let id = node.start(start);
+    node.started(&id).await;
+    id
+}
+
+async fn send(node: &Node, text: &str) -> ConnIo {
+    let mut conn = node.dial("web", 8080).unwrap();
+    conn.write_all(text.as_bytes()).await.unwrap();
+    conn
+}
+
+async fn get(node: &Node, path: &str) -> ConnIo {
+    send(node, &format!("GET {path} HTTP/1.1\r\nhost: web\r\n\r\n")).await
+}
+
+/// Reads until this has come.
+async fn read_until(conn: &mut ConnIo, text: &str) -> String {
+    let mut all = Vec::new();
+    let reading = async {
+        while !String::from_utf8_lossy(&all).contains(text) {
+            let count = conn.read_buf(&mut all).await.unwrap();
+            assert_ne!(count, 0, "it ended: {}", String::from_utf8_lossy(&all));
+        }
+    };
+    let read = timeout(SOON, reading).await;
+    let all = String::from_utf8_lossy(&all).into_owned();
+    assert!(read.is_ok(), "no {text:?} in {all}");
+    all
+}
+
+/// Reads to the end, whatever it is.
+async fn read_all(conn: &mut ConnIo) -> (String, Result<(), ErrorKind>) {
+    let mut all = Vec::new();
+    let end = timeout(SOON, conn.read_to_end(&mut all)).await.unwrap();
+    (String::from_utf8_lossy(&all).into_owned(), end.map(drop).map_err(|error| error.kind()))
+}
+
+/// Bytes that `/endless` has written, by its own word.
+fn written(node: &Node) -> usize {
+    let log = node.log("web");
+    let last = log.lines().rev().find_map(|line| line.strip_prefix("wrote "));
+    last.map_or(0, |count| count.parse().unwrap())
+}
+
+/// What `/endless` has written once it writes no more; at once when that is more than it may be.
+async fn stalled(node: &Node, most: usize) -> usize {
+    let (mut before, mut same) = (0, 0);
+    while before <= most && same < 40 {
+        sleep(Duration::from_millis(25)).await;
+        let now = written(node);
+        same = if now == before && 0 < now { same + 1 } else { 0 };
+        before = now;
+    }
+    before
+}
+
+/// What may wait for one client in all: the pipe, hyper, two pieces of the guest's, and what is in its hands.
+const HELD: usize = 1 << 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_makes_the_node_hold_little() {
+    let node = node();
+    up(&node, web(&node)).await;
+    let _unread = get(&node, "/endless").await;
+    let held = stalled(&node, HELD).await;
+    assert!(held <= HELD, "{held} bytes wait for one client");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_reads_slowly_makes_the_node_hold_little() {
+    let node = node();
+    up(&node, web(&node)).await;
+    let mut conn = get(&node, "/endless").await;
+    let mut piece = vec![0; 100 << 10];
+    let mut read = 0;
+    for _ in 0..10 {
+        conn.read_exact(&mut piece).await.unwrap();
+        read += piece.len();
+        sleep(Duration::from_millis(100)).await;
+    }
+    let held = stalled(&node, HELD + read).await - read;
+    assert!(held <= HELD, "{held} bytes wait for one slow client");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_seen_although_another_request_waits_behind_it() {
+    let node = node();
+    up(&node, web(&node)).await;
+    let ask = "GET /event HTTP/1.1\r\nhost: web\r\n\r\nGET /hello HTTP/1.1\r\nhost: web\r\n\r\n";
+    let mut conn = send(&node, ask).await;
+    read_until(&mut conn, "data: first").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_request_is_told_so() {
+    let node = node();
+    up(&node, web(&node)).await;
+    let large = format!("GET / HTTP/1.1\r\nhost: web\r\nx: {}\r\n\r\n", "x".repeat(140 << 10));
+    for (request, status) in [
+        ("GET / HTTP/1.1\r\nthis is no header\r\n\r\n", "400"),
+        (&*large, "431"),
+        ("GET / HTTP/1.1\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nhost: a b\r\n\r\n", "400"),
+        ("CONNECT web:80 HTTP/1.1\r\nhost: web:80\r\n\r\n", "405"),
+    ] {
+        let mut conn = send(&node, request).await;
+        let answer = read_until(&mut conn, "\r\n\r\n").await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:.60}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_has_said_all_gets_its_answer() {
+    let node = node();
+    up(&node, web(&node)).await;
+    let mut conn = get(&node, "/slow").await;
+    conn.shutdown().await.unwrap();
+    let (answer, end) = read_all(&mut conn).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("slow"), "{answer}");
+    assert_eq!(end, Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_an_answer_does_not_look_whole() {
+    let node = node();
+    let mut start = web(&node);
+    start.0.http.reuse = Some(100);
+    up(&node, start).await;
+    for path in ["/half", "/unfinished"] {
+        for version in ["1.1", "1.0"] {
+            let ask = format!("GET {path} HTTP/{version}\r\nhost: web\r\n\r\n");
+            let mut conn = send(&node, &ask).await;
+            let (answer, end) = read_all(&mut conn).await;
+            assert!(answer.contains("half an ans"), "{path} {version}: {answer}");
+            assert!(!answer.ends_with("0\r\n\r\n"), "{path} {version}: {answer}");
+            assert_eq!(end, Err(ErrorKind::ConnectionReset), "{path} {version}");
+        }
+    }
+    node.logged("web", "after its answer had begun: the handler failed").await;
+    node.logged("web", "left a body unfinished").await;
+    assert_eq!(node.get("web", 8080, "/served").await.1, "1\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_handler_says_so_soon() {
+    let node = node();
+    let mut start = web(&node);
+    start.0.http.concurrency = 2;
+    up(&node, start).await;
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let mut conn = get(&node, "/event").await;
+        read_until(&mut conn, "data: first").await;
+        streams.push(conn);
+    }
+    let mut third = get(&node, "/hello").await;
+    let answer = read_until(&mut third, "try again later").await;
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after: "), "{answer}");
+    node.logged("web", "1 requests were answered with 503").await;
+    drop(streams.pop());
+    let mut served = false;
+    for _ in 0..20 {
+        served |= node.get("web", 8080, "/hello").await.0 == 200;
+        if served {
+            break;
+        }
+    }
+    assert!(served, "the place of the stream that left is free");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_has_a_limit_of_time() {
+    let node = node();
+    let mut start = web(&node);
+    start.0.http.timeout_seconds = 1;
+    up(&node, start).await;
+    let (status, text) = node.get("web", 8080, "/hang").await;
+    assert_eq!(status, 504, "{text}");
+    node.logged("web", "GET /hang: the handler was ended").await;
+    assert_eq!(node.get("web", 8080, "/hello").await.0, 200);
+    // What has begun may last.
+    let mut conn = get(&node, "/event").await;
+    read_until(&mut conn, "data: first").await;
+    let more = timeout(Duration::from_secs(4), conn.read_u8()).await;
+    assert!(more.is_err(), "{more:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_nothing_or_half_a_head_has_to_go() {
+    let node = node();
+    up(&node, web(&node)).await;
+    let mut silent = send(&node, "").await;
+    let mut half = send(&node, "GET /hello HTT").await;
+    let mut kept = get(&node, "/hello").await;
+    read_until(&mut kept, "0\r\n\r\n").await;
+    assert_eq!(read_all(&mut silent).await, (String::new(), Ok(())));
+    assert_eq!(read_all(&mut half).await.0, "");
+    // Between two requests there is more time.
+    kept.write_all(b"GET /served HTTP/1.1\r\nhost: web\r\n\r\n").await.unwrap();
+    read_until(&mut kept, "0\r\n\r\n").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_do_not_keep_others_out() {
+    let node = node();
+    up(&node, web(&node)).await;
+    let mut first = send(&node, "").await;
+    let mut crowd = Vec::new();
+    for _ in 0..2100 {
+        crowd.push(send(&node, "").await);
+    }
+    assert_eq!(node.get("web", 8080, "/hello").await.0, 200);
+    assert_eq!(read_all(&mut first).await.1, Ok(()), "the oldest went");
+}
