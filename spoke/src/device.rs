@@ -5,7 +5,7 @@
 //! [`freewheel_link::allocatable`], to the hub and to the runtime alike.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use freewheel_link::allocatable;
@@ -215,17 +215,6 @@ fn name_from(hostname: &str) -> Option<ClusterName> {
     let clean: String =
         first.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(63).collect();
     ClusterName::try_from(clean.trim_matches('-')).ok().filter(|name| !name.is_root())
-}
-
-/// The local address that packets to the hub leave from. Sends nothing.
-pub(crate) async fn address_towards(hub: &str) -> Option<Ipv4Addr> {
-    let found = tokio::net::lookup_host(hub).await.ok()?.find(std::net::SocketAddr::is_ipv4)?;
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    socket.connect(found).ok()?;
-    match socket.local_addr().ok()?.ip() {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! files     what may be open           run       everything wired, until a signal
 //! ```
 
+mod address;
 mod cgroup;
 mod cli;
 mod data;

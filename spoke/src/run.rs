@@ -28,6 +28,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::address::Address;
 use crate::cli;
 use crate::data::{Data, LedgerFile, MachineClock};
 use crate::device::{self, Device};
@@ -39,7 +40,8 @@ use crate::serve::{Elsewhere, Here};
 const QUEUE: usize = 1024;
 /// How often the device is looked at anew.
 const PROBE_EVERY: Duration = Duration::from_secs(60);
-/// How often what it has left is looked at: a guest fills a disk within seconds.
+/// How often what it has left is looked at, and its address: a guest fills a disk within seconds, and a new lease moves
+/// the node's doors.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Threads of the runtime that carries everything but guests: packets, logs, node ports.
 const CONTROL_THREADS: usize = 2;
@@ -68,10 +70,10 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
     };
     let device = Device::probe();
     let profile = choose_profile(device.pods).ok_or("this machine cannot run the Wasm engine")?;
-    let address = own_address(options.address, &identity.hub).await;
-    let probe = Probe { device, address, profile: profile.key(), labels: options.labels };
+    let address = Address::follow(options.address, &identity.hub, data.dir());
+    let mut probe = Probe { device, address, profile: profile.key(), labels: options.labels };
     let node = probe.look(data);
-    info!(cluster = %identity.cluster, hub = identity.hub, %address, profile = probe.profile, "spoke");
+    info!(cluster = %identity.cluster, hub = identity.hub, address = %probe.address.now(), profile = probe.profile, "spoke");
 
     let control = tokio::runtime::Handle::current();
     let (inputs, queue) = mpsc::channel(QUEUE);
@@ -113,7 +115,7 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
     let agent = on_own_thread(agent, queue, stop.clone())?;
     let session = tokio::spawn(driver.run(inputs.clone(), Arc::new(here), stop.clone()));
     let session = end_with(session, &stop);
-    tokio::join!(watch_device(&probe, data, &inputs, &stop), session);
+    tokio::join!(watch_device(&mut probe, data, &inputs, &stop), session);
     drop(inputs);
     // Its last writes reach the disk before the guests go.
     let _ = agent.await;
@@ -148,13 +150,6 @@ fn guests(
         runtimes: Runtimes::new(device.cores())?,
         deliver: deliver(inputs),
     })?)
-}
-
-async fn own_address(given: Option<Ipv4Addr>, hub: &str) -> Ipv4Addr {
-    match given {
-        Some(address) => address,
-        None => device::address_towards(hub).await.unwrap_or(Ipv4Addr::LOCALHOST),
-    }
 }
 
 fn pod_network(control: &tokio::runtime::Handle) -> Arc<Fabric> {
@@ -261,20 +256,20 @@ async fn end_with(session: tokio::task::JoinHandle<()>, stop: &CancellationToken
 
 struct Probe {
     device: Device,
-    address: Ipv4Addr,
+    address: Address,
     profile: String,
     labels: Vec<(String, String)>,
 }
 
 impl Probe {
     fn look(&self, data: &Data) -> NodeStatusV1 {
-        device::status(&self.device, data.dir(), self.address, &self.profile, &self.labels)
+        device::status(&self.device, data.dir(), self.address.now(), &self.profile, &self.labels)
     }
 }
 
 /// Tells the agent when the device has changed, until `stop`.
 async fn watch_device(
-    probe: &Probe,
+    probe: &mut Probe,
     data: &Data,
     inputs: &mpsc::Sender<Input>,
     stop: &CancellationToken,
@@ -283,8 +278,9 @@ async fn watch_device(
     loop {
         let left = Input::Signals(probe.device.left(data.dir()));
         let mut told = inputs.send(left).await.is_ok();
-        if next_probe <= tokio::time::Instant::now() {
-            next_probe += PROBE_EVERY;
+        let moved = probe.address.look();
+        if moved || next_probe <= tokio::time::Instant::now() {
+            next_probe = tokio::time::Instant::now() + PROBE_EVERY;
             told &= inputs.send(Input::Node(probe.look(data))).await.is_ok();
         }
         if !told {

@@ -41,6 +41,27 @@ async fn a_node_port_leads_to_the_service() {
 }
 
 #[tokio::test]
+async fn doors_follow_the_address_of_the_node() {
+    let fabric = fabric();
+    echo(&add(&fabric, "web", "10.64.0.1"), 8080);
+    let port = free_port().await;
+    let web = service("web").at("10.128.0.9").any_port(80, Protocol::Tcp, Some(port));
+    let root = ClusterName::root();
+    fabric.set_service(&root, "default", "web", Some(web.to("10.64.0.1", 8080).0));
+    let dial = |at: &'static str| async move { tokio::net::TcpStream::connect((at, port)).await };
+    // No lease yet: an address that is no one's here, then the one that comes, then another.
+    fabric.set_node("192.0.2.7".parse().unwrap(), "cluster.local");
+    for (now, before) in [("127.0.0.1", None), ("127.0.0.9", Some("127.0.0.1"))] {
+        fabric.set_node(now.parse().unwrap(), "cluster.local");
+        let stream = eventually(async || dial(now).await.ok()).await;
+        assert_eq!(ask(stream, "hello").await, "hello");
+        if let Some(before) = before {
+            eventually(async || dial(before).await.is_err().then_some(())).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_host_port_that_is_taken_is_told_and_opened_later() {
     let fabric = fabric();
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
