@@ -81,6 +81,15 @@ pub trait Strategy: Send + Sync {
         keep_other_half(subresource, new, old);
     }
 
+    /// What kube-apiserver's admission makes of an object before its rules look at it; `old` is there on an
+    /// update through the main door. The error is the reason of a 403.
+    ///
+    /// # Errors
+    /// When admission does not let the object in.
+    fn admit(&self, _new: &mut Value, _old: Option<&Value>) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Every mistake of a new object. Metadata is checked by the pipeline.
     fn validate(&self, _object: &Value) -> Vec<FieldError> {
         Vec::new()
@@ -165,35 +174,49 @@ pub fn drop_status(object: &mut Value) {
     }
 }
 
-/// The main door keeps the old status; the `status` door keeps everything but status (and the
-/// metadata that kube-apiserver lets a status update change, which is none but resourceVersion).
+/// The main door keeps the old status; the `status` door takes status and metadata and keeps the rest, as
+/// kube-apiserver does for its own kinds. What the server owns of metadata is kept elsewhere.
 pub fn keep_other_half(subresource: Option<&str>, new: &mut Value, old: &Value) {
-    let Some(map) = new.as_object_mut() else { return };
-    let take = |map: &mut serde_json::Map<String, Value>, key: &str| match old.get(key) {
-        Some(value) => {
-            map.insert(key.to_owned(), value.clone());
-        }
-        None => {
-            map.remove(key);
-        }
-    };
     if subresource == Some("status") {
-        let status = map.remove("status");
-        let version = map.get("metadata").and_then(|m| m.get("resourceVersion")).cloned();
-        if let Some(old) = old.as_object() {
-            *map = old.clone();
-        }
-        match status {
-            Some(status) => map.insert("status".to_owned(), status),
-            None => map.remove("status"),
-        };
-        if let (Some(version), Some(meta)) =
-            (version, map.get_mut("metadata").and_then(Value::as_object_mut))
-        {
-            meta.insert("resourceVersion".to_owned(), version);
-        }
+        keep_all_but(&["metadata", "status"], new, old);
     } else {
-        take(map, "status");
+        keep(new, old, "status");
+    }
+}
+
+/// As [`keep_other_half`], but the `status` door takes nothing beside status: kube-apiserver's rule for
+/// custom resources.
+pub fn keep_all_but_status(subresource: Option<&str>, new: &mut Value, old: &Value) {
+    if subresource == Some("status") {
+        keep_all_but(&["status"], new, old);
+    } else {
+        keep(new, old, "status");
+    }
+}
+
+/// `key` as it is in `old`.
+pub fn keep(new: &mut Value, old: &Value, key: &str) {
+    let Some(map) = new.as_object_mut() else { return };
+    match old.get(key) {
+        Some(value) => map.insert(key.to_owned(), value.clone()),
+        None => map.remove(key),
+    };
+}
+
+/// `metadata.<key>` as it is in `old`.
+pub fn keep_metadata(new: &mut Value, old: &Value, key: &str) {
+    let none = Value::Null;
+    let Some(meta) = new.get_mut("metadata").filter(|meta| meta.is_object()) else { return };
+    keep(meta, old.get("metadata").unwrap_or(&none), key);
+}
+
+fn keep_all_but(taken: &[&str], new: &mut Value, old: &Value) {
+    let (Some(new), Some(old)) = (new.as_object_mut(), old.as_object()) else { return };
+    new.retain(|key, _| taken.contains(&key.as_str()));
+    for (key, value) in old {
+        if !taken.contains(&key.as_str()) {
+            new.insert(key.clone(), value.clone());
+        }
     }
 }
 

@@ -94,6 +94,33 @@ mod tests {
         assert!(by_kind("apps/v1", "Pod").is_none());
     }
 
+    /// As the `PrepareForUpdate` of each status strategy of kube-apiserver; ManagedCluster is a custom
+    /// resource there.
+    #[test]
+    fn the_status_door_takes_metadata_as_upstream_does() {
+        let owner = json!([{"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "1"}]);
+        let meta =
+            json!({"labels": {"a": "b"}, "annotations": {"c": "d"}, "ownerReferences": owner});
+        let doors =
+            all().iter().filter(|kind| kind.subresources.iter().any(|s| s.name == "status"));
+        for kind in doors {
+            let old =
+                json!({"metadata": {"labels": {"old": "1"}}, "spec": {"x": 1}, "status": {"y": 1}});
+            let mut new = json!({"metadata": meta, "spec": {"x": 2}, "status": {"y": 2}});
+            kind.strategy.prepare_update(Some("status"), &mut new, &old);
+            assert_eq!(new["spec"], old["spec"], "{kind:?}");
+            assert_eq!(new["status"]["y"], 2, "{kind:?}");
+            let mut expected = meta.clone();
+            match kind.kind {
+                "ManagedCluster" => expected = old["metadata"].clone(),
+                "Deployment" => expected["labels"] = old["metadata"]["labels"].clone(),
+                "Pod" => drop(expected.as_object_mut().unwrap().remove("ownerReferences")),
+                _ => {}
+            }
+            assert_eq!(new["metadata"], expected, "{kind:?}");
+        }
+    }
+
     #[test]
     fn no_shape_of_an_object_makes_a_strategy_panic() {
         let odd = [json!(null), json!([]), json!("x"), json!({}), json!(7), json!([[{}], null])];

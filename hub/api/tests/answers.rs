@@ -19,6 +19,7 @@ fn create(mut body: Value) -> Result<Value, ApiError> {
     schema::canonicalise(&mut body, kind.group, kind.version, kind.kind)?;
     schema::apply_defaults(&mut body, kind.group, kind.version, kind.kind);
     kind.strategy.default(&mut body);
+    kind.strategy.admit(&mut body, None).map_err(|why| ApiError::new(403, "Forbidden", why))?;
     kind.strategy.prepare_create(&mut body);
     if kind.strategy.counts_generation() {
         body["metadata"]["generation"] = json!(1);

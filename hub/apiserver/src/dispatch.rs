@@ -24,7 +24,8 @@ use crate::received::Received;
 use crate::server::Hub;
 use crate::view::View;
 use crate::{
-    bind, health, log, media, openapi, read, remove, respond, review, scale, watch, write,
+    bind, health, impersonate, log, media, openapi, read, remove, respond, review, scale, watch,
+    write,
 };
 
 /// [`KUBERNETES_VERSION`] in parts.
@@ -43,6 +44,7 @@ pub(crate) async fn handle(
     let path = request.uri().path();
     if (path == "/v2" || path.starts_with("/v2/"))
         && let Some(extra) = &hub.server.extra
+        && impersonate::asked(request.headers()).is_none()
     {
         return extra(user.as_deref().cloned(), request).await;
     }
@@ -78,6 +80,7 @@ async fn answer(
     headers: HeaderMap,
     incoming: &mut Received,
 ) -> Result<Response<Body>, ApiError> {
+    impersonate::refuse(user.as_deref(), &headers)?;
     let (cluster, path) = path::cluster(request.uri.path());
     let query = request.uri.query().unwrap_or_default();
     let route = path::route(path);

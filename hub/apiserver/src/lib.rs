@@ -6,7 +6,7 @@
 //! tls        certificates of ours and of clients
 //! dispatch   caller ▸ cluster ▸ path ▸ permission ▸ verb
 //!   path, query, media   what the URL and the headers say
-//!   authn, authz         who calls, what they may do
+//!   authn, authz         who calls, what they may do   (impersonate)
 //!   read, watch          get, list; watch          (encode, splice, resume)
 //!   write, remove        create, update, patch; delete   (decode, signing_request)
 //!   scale, log, bind     subresources with a body of their own
@@ -28,6 +28,7 @@ mod dispatch;
 mod edge;
 mod encode;
 pub mod health;
+mod impersonate;
 mod lease;
 mod log;
 mod media;

@@ -133,13 +133,14 @@ fn labels(spoke: &ClusterName, status: &NodeStatusV1) -> Map<String, Value> {
     labels
 }
 
-fn resources(status: &NodeStatusV1) -> Value {
-    json!({
-        "cpu": format!("{}m", status.cpu_milli),
-        "memory": format!("{}Ki", status.memory / 1024),
-        "ephemeral-storage": format!("{}Ki", status.storage / 1024),
-        "pods": status.pods.to_string(),
-    })
+fn resources(status: &NodeStatusV1) -> Map<String, Value> {
+    let amounts = [
+        ("cpu", format!("{}m", status.cpu_milli)),
+        ("memory", format!("{}Ki", status.memory / 1024)),
+        ("ephemeral-storage", format!("{}Ki", status.storage / 1024)),
+        ("pods", status.pods.to_string()),
+    ];
+    amounts.map(|(name, amount)| (name.to_owned(), json!(amount))).into_iter().collect()
 }
 
 fn cluster_resources(status: &NodeStatusV1) -> Value {
@@ -176,8 +177,14 @@ fn node_status(old: &Value, status: &NodeStatusV1, now: &str) -> Value {
     new.push(condition(conditions, ready, "KubeletReady", "the spoke agent is connected", now));
     let mut out = old.as_object().cloned().unwrap_or_default();
     out.insert("conditions".into(), merge(conditions, new));
-    out.insert("capacity".into(), resources(status));
-    out.insert("allocatable".into(), resources(&allocatable::of(status)));
+    for (list, own) in
+        [("capacity", resources(status)), ("allocatable", resources(&allocatable::of(status)))]
+    {
+        // What somebody says that the device has beside that (`nvidia.com/gpu`) stays.
+        let mut all = old.get(list).and_then(Value::as_object).cloned().unwrap_or_default();
+        all.extend(own);
+        out.insert(list.into(), all.into());
+    }
     let addresses = json!([
         {"type": "InternalIP", "address": status.address},
         {"type": "Hostname", "address": status.hostname},

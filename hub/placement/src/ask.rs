@@ -5,6 +5,7 @@ use freewheel_link::plan::feature;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
 use crate::affinity::Term;
+use crate::extended::Extended;
 use crate::resources::Resources;
 use crate::taint::Toleration;
 
@@ -24,6 +25,8 @@ pub struct Ask {
     pub realm: ClusterName,
     /// What it reserves.
     pub requests: Resources,
+    /// What it reserves of what only some devices have.
+    pub extended: Extended,
     /// What it counts as in scores.
     pub weight: Resources,
     /// spec.nodeSelector
@@ -59,6 +62,7 @@ impl Ask {
         Self {
             realm,
             requests,
+            extended: Extended::of_pod(spec),
             weight: Resources::weight_of_pod(spec, requests),
             selector: spec.node_selector.clone().unwrap_or_default().into_iter().collect(),
             required: required

@@ -96,6 +96,12 @@ fn fits(seat: &Seat, ledger: &Ledger, ask: &Ask, wanted: &[u32]) -> bool {
         && untolerated(seat, ask).is_none()
         && matches_affinity(seat, ask)
         && ports_free(ledger, ask)
+        && lacking(seat, ledger, ask).next().is_none()
+}
+
+/// What of the rare things that the pod asks for is not left.
+fn lacking<'a>(seat: &'a Seat, ledger: &'a Ledger, ask: &'a Ask) -> impl Iterator<Item = &'a str> {
+    ask.extended.lacking(&ledger.extended, &seat.node.extended)
 }
 
 fn has_room(ledger: &Ledger, ask: &Ask) -> bool {
@@ -230,8 +236,11 @@ fn reasons(
         ("ephemeral-storage", asked.storage, used.storage, all.storage),
     ] {
         if short(asked, used, all) {
-            count(Reason::Insufficient(name));
+            count(Reason::Insufficient(name.into()));
         }
+    }
+    for name in lacking(seat, ledger, ask) {
+        count(Reason::Insufficient(name.to_owned().into()));
     }
 }
 

@@ -63,6 +63,31 @@ fn refused(fleet: &Fleet, ask: &Ask, expected: &str) {
 }
 
 #[test]
+fn rare_things_are_counted_and_never_promised_twice() {
+    let gpus = |pod: &mut Value| {
+        pod["spec"]["containers"][0]["resources"] =
+            json!({"limits": {"nvidia.com/gpu": "1", "hugepages-2Mi": "2Mi"}});
+    };
+    let rare = ask(gpus);
+    let mut fleet = fleet(&[
+        plain("a"),
+        node("b", |node| {
+            node["status"]["allocatable"]["nvidia.com/gpu"] = json!("1");
+            node["status"]["allocatable"]["hugepages-2Mi"] = json!("4Mi");
+        }),
+    ]);
+    goes_to(&fleet, &rare, "b");
+    fleet.place("u", "b", &rare);
+    refused(
+        &fleet,
+        &rare,
+        "0/2 nodes are available: 1 Insufficient hugepages-2Mi, 2 Insufficient nvidia.com/gpu.",
+    );
+    fleet.remove("u");
+    goes_to(&fleet, &rare, "b");
+}
+
+#[test]
 fn without_nodes_nothing_runs() {
     refused(&fleet(&[]), &cpu("1"), "no nodes available to schedule pods");
 }

@@ -15,8 +15,9 @@ use std::collections::{BTreeMap, HashMap};
 use freewheel_link::names::ClusterName;
 
 use crate::ask::{Ask, HostPort};
+use crate::extended::Extended;
 use crate::node::{Node, Pairs};
-use crate::resources::Resources;
+use crate::resources::{Amount as _, Resources};
 
 /// What a device has and what of it is taken, by pods of every realm.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +26,8 @@ pub(crate) struct Ledger {
     /// The root's Node has said so: the owner of the device's own cluster may write there what they like.
     by_root: bool,
     pub(crate) used: Resources,
+    /// What is taken of what only some devices have; a Node says how much there is.
+    pub(crate) extended: Extended,
     /// What is taken as scores count it.
     pub(crate) weight: Resources,
     pub(crate) ports: Vec<HostPort>,
@@ -59,6 +62,7 @@ pub(crate) struct Realm {
 struct Placed {
     device: usize,
     requests: Resources,
+    extended: Extended,
     weight: Resources,
     ports: Vec<HostPort>,
     group: u64,
@@ -144,12 +148,16 @@ impl Fleet {
     /// Books a pod on a device, whether or not a Node of it is known.
     pub fn place(&mut self, uid: &str, node: &str, ask: &Ask) {
         let device = self.device(&ask.realm, node);
-        if self.placed.get(uid).is_some_and(|p| p.device == device && p.requests == ask.requests) {
+        let same = |p: &Placed| {
+            p.device == device && p.requests == ask.requests && p.extended == ask.extended
+        };
+        if self.placed.get(uid).is_some_and(same) {
             return;
         }
         self.remove(uid);
         let ledger = &mut self.ledgers[device];
         ledger.used.add(ask.requests);
+        ledger.extended.add(&ask.extended);
         ledger.weight.add(ask.weight);
         ledger.ports.extend(&ask.ports);
         if ask.group != 0 {
@@ -161,6 +169,7 @@ impl Fleet {
         let placed = Placed {
             device,
             requests: ask.requests,
+            extended: ask.extended.clone(),
             weight: ask.weight,
             ports: ask.ports.clone(),
             group: ask.group,
@@ -174,6 +183,7 @@ impl Fleet {
         self.eased += 1;
         let ledger = &mut self.ledgers[placed.device];
         ledger.used.take(placed.requests);
+        ledger.extended.take(&placed.extended);
         ledger.weight.take(placed.weight);
         for port in &placed.ports {
             if let Some(at) = ledger.ports.iter().position(|p| p == port) {

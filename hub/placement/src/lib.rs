@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! resources  what a pod asks for and a device has
+//! extended   the same for what only some devices have
 //! ask        a pod, read once for many decisions
 //! affinity   node selectors with operators
 //! taint      taints and tolerations
@@ -18,6 +19,7 @@
 pub mod affinity;
 pub mod ask;
 pub mod decide;
+pub mod extended;
 pub mod fleet;
 pub mod node;
 pub mod refusal;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1;
 
+use crate::extended::Extended;
 use crate::resources::Resources;
 use crate::taint::{Effect, Taint};
 
@@ -31,6 +32,8 @@ pub struct Node {
     pub features: u64,
     /// status.allocatable
     pub allocatable: Resources,
+    /// The rest of it: what only some devices have.
+    pub extended: Extended,
 }
 
 impl Node {
@@ -54,6 +57,7 @@ impl Node {
             ready: conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True"),
             features: features.and_then(|f| f.parse().ok()).unwrap_or(u64::MAX),
             allocatable: allocatable.map(Resources::from_map).unwrap_or_default(),
+            extended: allocatable.map(Extended::from_map).unwrap_or_default(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Why nothing fits, in kube-scheduler's words.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::taint::Taint;
@@ -21,8 +22,8 @@ pub enum Reason {
     Unable,
     /// All pods that may run there do.
     TooManyPods,
-    /// `cpu`, `memory`, `ephemeral-storage`
-    Insufficient(&'static str),
+    /// `cpu`, `memory`, `ephemeral-storage`, or what only some devices have.
+    Insufficient(Cow<'static, str>),
 }
 
 impl Reason {
@@ -79,7 +80,7 @@ mod tests {
         assert_eq!(Refusal::default().to_string(), "no nodes available to schedule pods");
         let reasons = BTreeMap::from([
             (Reason::NoMatch, 2),
-            (Reason::Insufficient("cpu"), 1),
+            (Reason::Insufficient("cpu".into()), 1),
             (Reason::Tainted("{a: b}".into()), 1),
         ]);
         let refusal = Refusal { nodes: 4, reasons };

@@ -40,25 +40,7 @@ impl Resources {
     /// What a pod asks for: its containers and sidecars together, or more while it is initialised.
     #[must_use]
     pub fn of_pod(spec: &PodSpec) -> Self {
-        let mut total = Self::default();
-        for container in &spec.containers {
-            total.add(of_container(container));
-        }
-        let mut sidecars = Self::default();
-        let mut peak = Self::default();
-        for container in spec.init_containers.iter().flatten() {
-            let own = of_container(container);
-            if container.restart_policy.as_deref() == Some("Always") {
-                sidecars.add(own);
-                peak = peak.max(sidecars);
-            } else {
-                let mut with = sidecars;
-                with.add(own);
-                peak = peak.max(with);
-            }
-        }
-        total.add(sidecars);
-        total = total.max(peak);
+        let mut total = of_phases(spec, of_container);
         if let Some(overhead) = &spec.overhead {
             total.add(Self::from_map(overhead));
         }
@@ -104,6 +86,48 @@ impl Resources {
             pods: self.pods.max(other.pods),
         }
     }
+}
+
+/// What the containers of a pod can ask for together.
+pub(crate) trait Amount: Clone + Default {
+    /// Adds.
+    fn add(&mut self, other: &Self);
+
+    /// Raises each part to at least the other's.
+    fn raise_to(&mut self, other: &Self);
+}
+
+impl Amount for Resources {
+    fn add(&mut self, other: &Self) {
+        Self::add(self, *other);
+    }
+
+    fn raise_to(&mut self, other: &Self) {
+        *self = self.max(*other);
+    }
+}
+
+/// A pod's containers and sidecars together, or more while it is initialised.
+pub(crate) fn of_phases<A: Amount>(spec: &PodSpec, of: impl Fn(&Container) -> A) -> A {
+    let mut sidecars = A::default();
+    let mut peak = A::default();
+    for container in spec.init_containers.iter().flatten() {
+        let own = of(container);
+        if container.restart_policy.as_deref() == Some("Always") {
+            sidecars.add(&own);
+            peak.raise_to(&sidecars);
+        } else {
+            let mut with = sidecars.clone();
+            with.add(&own);
+            peak.raise_to(&with);
+        }
+    }
+    let mut total = sidecars;
+    for container in &spec.containers {
+        total.add(&of(container));
+    }
+    total.raise_to(&peak);
+    total
 }
 
 fn of_container(container: &Container) -> Resources {

@@ -1,13 +1,14 @@
 //! The commit pipeline over the store that every writer shares: API server, controllers, gateway.
 //!
 //! ```text
-//! value ─▶ canonicalise ─▶ default ─▶ prepare ─▶ validate ─▶ (addresses, ports) ─▶ commit ─▶ stored
+//! value ─▶ canonicalise ─▶ default ─▶ admit ─▶ prepare ─▶ validate ─▶ (addresses, ports) ─▶ commit ─▶ stored
 //! ```
 //!
 //! Guarantees: what is stored is canonical and valid for its kind; a write that changes nothing keeps
 //! its revision; uid, creationTimestamp, generation, deletionTimestamp and finalizers follow
 //! Kubernetes' rules whoever writes.
 
+mod admission;
 mod create;
 mod delete;
 mod meta;
@@ -226,7 +227,7 @@ impl Objects {
     /// must be the current one. Taking the last finalizer off a deleted object removes it.
     ///
     /// # Errors
-    /// As kube-apiserver: 400, 404, 409, 413, 422, 503.
+    /// As kube-apiserver: 400, 403, 404, 409, 413, 422, 503.
     pub async fn update(
         &self,
         how: &How,

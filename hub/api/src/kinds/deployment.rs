@@ -7,7 +7,7 @@ use super::look::{
 };
 use super::template;
 use crate::error::FieldError;
-use crate::kind::{Column, Kind, Strategy, Subresource};
+use crate::kind::{Column, Kind, Strategy, Subresource, keep_metadata, keep_other_half};
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -71,6 +71,13 @@ impl Strategy for Rules {
     fn prepare_create(&self, object: &mut Value) {
         if let Some(map) = object.as_object_mut() {
             map.insert("status".to_owned(), json!({}));
+        }
+    }
+
+    fn prepare_update(&self, subresource: Option<&str>, new: &mut Value, old: &Value) {
+        keep_other_half(subresource, new, old);
+        if subresource == Some("status") {
+            keep_metadata(new, old, "labels");
         }
     }
 

@@ -9,7 +9,7 @@ use super::look::{
     set_default, text,
 };
 use crate::error::FieldError;
-use crate::kind::{Column, Kind, NameRule, Strategy, Subresource};
+use crate::kind::{Column, Kind, NameRule, Strategy, Subresource, keep_all_but_status};
 use crate::name as names;
 
 /// Seconds between two signs of life when the spec does not say.
@@ -55,6 +55,11 @@ impl Strategy for Rules {
         if spec.get("leaseDurationSeconds").and_then(Value::as_i64).unwrap_or_default() == 0 {
             spec.insert("leaseDurationSeconds".to_owned(), DEFAULT_LEASE_SECONDS.into());
         }
+    }
+
+    /// Elsewhere it is a custom resource.
+    fn prepare_update(&self, subresource: Option<&str>, new: &mut Value, old: &Value) {
+        keep_all_but_status(subresource, new, old);
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {

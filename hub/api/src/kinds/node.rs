@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::look::{
-    AGE, ALL_VERBS, NAME, READ_WRITE, age, column, condition, flag, list, map, name, round_amounts,
-    set_default, text, text_or, wide,
+    AGE, ALL_VERBS, NAME, READ_WRITE, age, child, column, condition, flag, list, map, name,
+    round_amounts, set_default, text, text_or, wide,
 };
 use crate::error::FieldError;
-use crate::kind::{Column, Kind, Strategy, Subresource};
+use crate::kind::{Column, Kind, Strategy, Subresource, keep_other_half};
 use crate::name as names;
 
 const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
@@ -64,6 +64,13 @@ impl Strategy for Rules {
 
     /// A node registers itself together with its status.
     fn prepare_create(&self, _: &mut Value) {}
+
+    fn prepare_update(&self, subresource: Option<&str>, new: &mut Value, old: &Value) {
+        keep_other_half(subresource, new, old);
+        if subresource == Some("status") {
+            follow_capacity(new, old);
+        }
+    }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let taints = list(object, "/spec/taints");
@@ -128,6 +135,31 @@ impl Strategy for Rules {
 
     fn counts_generation(&self) -> bool {
         false
+    }
+}
+
+/// What a device has beside what its agent measures is allocatable as soon as somebody says that it is there:
+/// elsewhere, that is the kubelet's work.
+fn follow_capacity(new: &mut Value, old: &Value) {
+    let pick = |object: &Value, list: &str| -> BTreeMap<String, Value> {
+        let at = format!("/status/{list}");
+        let rare = map(object, &at)
+            .filter(|(name, _)| name.contains('/') || name.starts_with("hugepages-"));
+        rare.map(|(name, amount)| (name.to_owned(), amount.clone())).collect()
+    };
+    let (before, now) = (pick(old, "capacity"), pick(new, "capacity"));
+    let Some(allocatable) =
+        child(new, "status").and_then(|s| s.get_mut("allocatable")?.as_object_mut())
+    else {
+        return;
+    };
+    for (name, amount) in &now {
+        if before.get(name) != Some(amount) {
+            allocatable.insert(name.clone(), amount.clone());
+        }
+    }
+    for name in before.keys().filter(|name| !now.contains_key(*name)) {
+        allocatable.remove(name);
     }
 }
 
@@ -211,6 +243,19 @@ mod tests {
         let mut node = json!({"status": {"capacity": {"cpu": "0.5"}}});
         Rules.default(&mut node);
         assert_eq!(node["status"]["allocatable"], json!({"cpu": "500m"}));
+    }
+
+    #[test]
+    fn what_somebody_says_is_there_is_allocatable() {
+        let old = json!({"status": {"capacity": {"cpu": "4"}, "allocatable": {"cpu": "3"}}});
+        let mut new = old.clone();
+        new["status"]["capacity"]["a.b/gpu"] = json!("2");
+        Rules.prepare_update(Some("status"), &mut new, &old);
+        assert_eq!(new["status"]["allocatable"], json!({"cpu": "3", "a.b/gpu": "2"}));
+        let mut gone = new.clone();
+        gone["status"]["capacity"] = json!({"cpu": "4"});
+        Rules.prepare_update(Some("status"), &mut gone, &new);
+        assert_eq!(gone["status"]["allocatable"], json!({"cpu": "3"}));
     }
 
     #[test]

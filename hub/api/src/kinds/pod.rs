@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! pod          what is special about pods as objects
+//! pod/admission what kube-apiserver's admission adds and refuses
 //! pod/status   the STATUS, READY and RESTARTS that kubectl shows
 //! pod_spec/    defaults, validation and field classes, shared with pod templates
 //! ```
@@ -9,6 +10,7 @@
 //! Guarantees: spec.nodeName is set once, through the door `binding`; what runs does not change under
 //! a pod's feet.
 
+mod admission;
 mod status;
 
 use std::collections::BTreeMap;
@@ -21,7 +23,7 @@ use super::look::{
 };
 use super::pod_spec;
 use crate::error::FieldError;
-use crate::kind::{Column, Kind, Strategy, Subresource, keep_other_half};
+use crate::kind::{Column, Kind, Strategy, Subresource, keep_metadata, keep_other_half};
 
 pub use pod_spec::qos_class;
 
@@ -80,9 +82,6 @@ impl Strategy for Rules {
         let Some(spec) = child(object, "spec") else { return };
         pod_spec::default(spec);
         set_default(spec, "enableServiceLinks", true);
-        // What a cluster's admission adds to pods, and to pods alone.
-        set_default(spec, "preemptionPolicy", "PreemptLowerPriority");
-        set_default(spec, "priority", 0);
         if spec.get("serviceAccountName").is_none() {
             set_default(spec, "serviceAccount", "default");
             if let Some(account) = spec.get("serviceAccount").cloned() {
@@ -92,6 +91,10 @@ impl Strategy for Rules {
         if let Some(account) = spec.get("serviceAccountName").cloned() {
             spec.insert("serviceAccount".to_owned(), account);
         }
+    }
+
+    fn admit(&self, new: &mut Value, old: Option<&Value>) -> Result<(), String> {
+        admission::admit(new, old)
     }
 
     fn prepare_create(&self, object: &mut Value) {
@@ -116,6 +119,10 @@ impl Strategy for Rules {
             return;
         }
         keep_other_half(subresource, new, old);
+        if subresource == Some("status") {
+            // Whoever runs a pod never decides what deletes it.
+            keep_metadata(new, old, "ownerReferences");
+        }
         // The class follows from requests and limits, which do not change.
         let class = old.pointer("/status/qosClass").cloned();
         if let (Some("status"), Some(class), Some(status)) =

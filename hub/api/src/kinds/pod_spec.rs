@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! defaults     what Kubernetes fills in
-//! check        what a valid spec is; container, volume and probe are its parts
+//! check        what a valid spec is; container, resources, volume, probe and affinity are its parts
 //! update       what a running pod may still change
 //! classes      which fields work, are kept, are refused
 //! ```
 
+mod affinity;
 mod check;
 pub mod classes;
 mod container;

@@ -42,6 +42,38 @@ async fn a_known_caller_without_the_group_is_forbidden() {
 }
 
 #[tokio::test]
+async fn nobody_runs_as_somebody_else() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let review = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let ask = json!({"spec": {"resourceAttributes": {"verb": "*", "resource": "*"}}}).to_string();
+    for (name, value) in [
+        ("impersonate-user", "jane"),
+        ("Impersonate-Group", "system:masters"),
+        ("Impersonate-Uid", "7"),
+        ("Impersonate-Extra-Scopes", "view"),
+    ] {
+        let headers = [(name, value), ("content-type", "application/json")];
+        for (method, path, body) in [
+            ("GET", secrets, ""),
+            ("POST", review, ask.as_str()),
+            ("GET", "/api", ""),
+            ("GET", "/version", ""),
+            ("GET", "/v2/", ""),
+        ] {
+            let answer = admin.send(method, path, &headers, body.to_owned()).await;
+            assert_eq!(answer.code, 403, "{name} {path}: {}", answer.text());
+            let said = answer.json();
+            assert_eq!((&said["kind"], &said["reason"]), (&json!("Status"), &json!("Forbidden")));
+            let message = said["message"].as_str().unwrap();
+            assert!(message.contains("impersonation is not served yet"), "{message}");
+        }
+    }
+    assert_eq!(admin.get(secrets).await.code, 200);
+}
+
+#[tokio::test]
 async fn a_hundred_megabytes_are_refused_before_they_are_read() {
     let hub = Hub::start().await;
     let admin = hub.admin();

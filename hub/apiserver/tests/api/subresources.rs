@@ -82,6 +82,30 @@ async fn a_pod_is_bound_once_and_its_log_comes_from_there() {
 }
 
 #[tokio::test]
+async fn metadata_goes_through_the_status_door() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    pod(&admin, "p", &["a"]).await;
+    let path = format!("{PODS}/p/status");
+    let patch = json!({"metadata": {"annotations": {"seen": "yes"}, "labels": {"l": "1"}},
+        "spec": {"hostname": "other"}, "status": {"message": "hi"}});
+    let answer = admin.patch(&path, "merge-patch+json", &patch).await;
+    assert_eq!(answer.code, 200, "{}", answer.text());
+    let mut after = answer.json();
+    assert_eq!(after["metadata"]["annotations"]["seen"], "yes");
+    assert_eq!(
+        (&after["metadata"]["labels"]["l"], &after["status"]["message"]),
+        (&json!("1"), &json!("hi"))
+    );
+    assert!(after["spec"].get("hostname").is_none());
+    after["metadata"]["annotations"]["seen"] = json!("twice");
+    let answer = admin.put(&path, &after).await;
+    assert_eq!(answer.json()["metadata"]["annotations"]["seen"], "twice", "{}", answer.text());
+    let wrong = json!({"metadata": {"labels": {"a b": "c"}}});
+    assert_eq!(admin.patch(&path, "merge-patch+json", &wrong).await.code, 422);
+}
+
+#[tokio::test]
 async fn a_pod_is_evicted() {
     let hub = Hub::start().await;
     let admin = hub.admin();

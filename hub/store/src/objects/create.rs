@@ -5,7 +5,9 @@ use std::sync::Arc;
 use freewheel_hub_api::error::ApiError;
 use serde_json::Value;
 
-use super::{How, Objects, Place, Verb, Written, meta, namespace, refusal, service, shape};
+use super::{
+    How, Objects, Place, Verb, Written, admission, meta, namespace, refusal, service, shape,
+};
 use crate::{CommitError, Expect, Operation, Txn};
 
 /// How often a name, address or port may be just then taken, or shared with one more cluster. Every round
@@ -21,6 +23,7 @@ pub(super) async fn create(
     let kind = place.kind;
     meta::settle(&mut value, place)?;
     let mut warnings = shape::shape(&mut value, how.canonical, how, kind)?;
+    admission::of_new(&*objects.store, place, &mut value)?;
     let generated = meta::text(&value, "name").is_empty();
     kind.strategy.prepare_create(&mut value);
     warnings.extend(kind.strategy.warnings(&value));

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use freewheel_hub_api::error::ApiError;
 use serde_json::{Value, json};
 
-use super::{How, Objects, Place, Verb, Written, meta, namespace, refusal, service, shape};
+use super::{
+    How, Objects, Place, Verb, Written, admission, meta, namespace, refusal, service, shape,
+};
 use crate::{CommitError, Expect, Operation, Revision, Stored, Txn};
 
 /// How often an update without a resourceVersion, or a [`Objects::modify`], is tried again when
@@ -161,6 +163,9 @@ impl Attempt<'_> {
         }
         self.check_revision(&new, old.revision)?;
         let warnings = shape::shape(&mut new, self.canonical, self.how, kind)?;
+        if self.subresource.is_none() {
+            admission::of_change(self.place, &mut new, old_value)?;
+        }
         if self.subresource == Some("finalize") && namespace::is_namespace(kind) {
             new = namespace::finalize(&new, old_value);
         } else {

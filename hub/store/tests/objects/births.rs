@@ -197,3 +197,40 @@ async fn written_text_of_a_secret_is_stored_encoded() {
     assert_eq!(made["data"], json!({"a": "dGV4dA==", "b": "eA=="}));
     assert!(made.get("stringData").is_none());
 }
+
+#[tokio::test]
+async fn a_pod_names_only_what_is_there() {
+    let world = World::new().await;
+    let with = |name: &str, field: &str, text: &str| {
+        let mut pod = pod(name);
+        pod["spec"][field] = json!(text);
+        pod
+    };
+    for (field, text, why) in [
+        (
+            "serviceAccountName",
+            "robot",
+            "error looking up service account default/robot: serviceaccount \"robot\" not found",
+        ),
+        ("priorityClassName", "gold", "no PriorityClass with name gold was found"),
+        ("runtimeClassName", "gvisor", "pod rejected: RuntimeClass \"gvisor\" not found"),
+    ] {
+        let refusal = format!("pods \"p\" is forbidden: {why}");
+        let error = refused(world.create("pods", with("p", field, text)).await, 403, &refusal);
+        assert_eq!((error.reason, error.details.unwrap().name.as_str()), ("Forbidden", "p"));
+    }
+    world.create("serviceaccounts", json!({"metadata": {"name": "robot"}})).await.unwrap();
+    let robot = with("p", "serviceAccountName", "robot");
+    assert_eq!(value(&world.create("pods", robot).await.unwrap().stored)["spec"]["priority"], 0);
+    let critical = with("q", "priorityClassName", "system-cluster-critical");
+    let made = value(&world.create("pods", critical).await.unwrap().stored);
+    assert_eq!(made["spec"]["priority"], 2_000_000_000);
+    // What names a pod that is yet to come is let in: its pods are not.
+    let mut web = deployment("web");
+    web["spec"]["template"]["spec"]["serviceAccountName"] = json!("later");
+    world.create("deployments", web).await.unwrap();
+    let mut unnamed = with("", "serviceAccountName", "later");
+    unnamed["metadata"] = json!({"generateName": "web-"});
+    let error = world.create("pods", unnamed).await.unwrap_err();
+    assert!(error.message.starts_with("pods \"web-\" is forbidden"), "{}", error.message);
+}

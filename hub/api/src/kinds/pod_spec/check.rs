@@ -1,9 +1,12 @@
 //! What a valid pod spec is, container by container.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use serde_json::{Value, json};
 
-use super::super::look::{list, text};
-use super::{classes, container, volume};
+use super::super::look::{items_of, list, text};
+use super::{affinity, classes, container, volume};
 use crate::error::FieldError;
 use crate::metadata::check_label_map;
 use crate::name as names;
@@ -38,8 +41,73 @@ pub(in super::super) fn check(spec: &Value, path: &str) -> Vec<FieldError> {
         let wrong = names::qualified_name(kind);
         errors.extend(wrong.iter().map(|t| FieldError::invalid(at.clone(), &json!(kind), t)));
     }
+    let wanted = spec.get("affinity").unwrap_or(&Value::Null);
+    errors.extend(affinity::check(wanted, &format!("{path}.affinity")));
+    errors.extend(check_gates(spec, path));
+    errors.extend(check_aliases(spec, path));
+    errors.extend(check_sysctls(spec, path));
     errors.extend(classes::refusals(classes::POD, spec, path));
     errors
+}
+
+fn check_gates(spec: &Value, path: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut taken = BTreeSet::new();
+    for (i, gate) in items_of(spec, "schedulingGates") {
+        let (name, at) = (text(gate, "/name"), format!("{path}.schedulingGates[{i}]"));
+        let wrong = names::qualified_name(name);
+        errors.extend(wrong.iter().map(|t| FieldError::invalid(at.clone(), &json!(name), t)));
+        if !taken.insert(name) {
+            errors.push(FieldError::duplicate(at, &json!(name)));
+        }
+    }
+    errors
+}
+
+fn check_aliases(spec: &Value, path: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (i, alias) in items_of(spec, "hostAliases") {
+        let path = format!("{path}.hostAliases[{i}]");
+        let ip = text(alias, "/ip");
+        if ip.parse::<IpAddr>().is_err() {
+            let text = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+            errors.push(FieldError::invalid(format!("{path}.ip"), &json!(ip), text));
+        }
+        for (j, host) in items_of(alias, "hostnames") {
+            let wrong = names::dns_subdomain(host.as_str().unwrap_or_default());
+            let at = format!("{path}.hostnames[{j}]");
+            errors.extend(wrong.iter().map(|t| FieldError::invalid(at.clone(), host, t)));
+        }
+    }
+    errors
+}
+
+/// They are kept without effect, but a name that is none is still a mistake.
+fn check_sysctls(spec: &Value, path: &str) -> Vec<FieldError> {
+    const TEXT: &str = r"must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
+    let mut errors = Vec::new();
+    let mut taken = BTreeSet::new();
+    for (i, sysctl) in list(spec, "/securityContext/sysctls").iter().enumerate() {
+        let (name, at) =
+            (text(sysctl, "/name"), format!("{path}.securityContext.sysctls[{i}].name"));
+        if name.is_empty() {
+            errors.push(FieldError::required(at, ""));
+        } else if !is_sysctl(name) {
+            errors.push(FieldError::invalid(at, &json!(name), TEXT));
+        } else if !taken.insert(name) {
+            errors.push(FieldError::duplicate(at, &json!(name)));
+        }
+    }
+    errors
+}
+
+fn is_sysctl(name: &str) -> bool {
+    let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let inner = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+    let segment = |part: &str| {
+        edge(part.bytes().next()) && edge(part.bytes().last()) && part.bytes().all(inner)
+    };
+    name.len() <= names::SUBDOMAIN_MAX && name.split(['.', '/']).all(segment)
 }
 
 /// An enum field that must be set.
@@ -277,6 +345,38 @@ mod tests {
             ),
             &["spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1"],
         );
+    }
+
+    #[test]
+    fn names_inside_of_lists_are_checked() {
+        wrong(with("schedulingGates", json!([{"name": "a/b"}])), &[]);
+        let gates = json!([{"name": "foo-"}, {"name": "ok"}, {"name": "ok"}]);
+        wrong(
+            with("schedulingGates", gates),
+            &[
+                "spec.schedulingGates[0]: Invalid value: \"foo-\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
+                "spec.schedulingGates[2]: Duplicate value: \"ok\"",
+            ],
+        );
+        let aliases = json!([{"ip": "10.0.0.1", "hostnames": ["a.b"]}, {"ip": "here", "hostnames": ["a..b"]}]);
+        let fields = |key: &str, value: Value| -> Vec<String> {
+            check(&with(key, value), "spec").into_iter().map(|e| e.field).collect()
+        };
+        let of_list = |key: &str, value: Value| -> Vec<String> {
+            fields(key, value)
+                .into_iter()
+                .filter(|f| f.starts_with(&format!("spec.{key}")))
+                .collect()
+        };
+        assert_eq!(
+            of_list("hostAliases", aliases),
+            ["spec.hostAliases[1].ip", "spec.hostAliases[1].hostnames[0]"]
+        );
+        let sysctls = json!({"sysctls": [
+            {"name": "net.ipv4/tcp_syncookies"}, {"name": "foo-"}, {"name": "bar.."}, {}, {"name": "Net"},
+        ]});
+        let at = |i: usize| format!("spec.securityContext.sysctls[{i}].name");
+        assert_eq!(of_list("securityContext", sysctls), [at(1), at(2), at(3), at(4)]);
     }
 
     #[test]

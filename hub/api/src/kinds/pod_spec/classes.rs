@@ -95,7 +95,7 @@ pub const POD: &[Field] = &[
     refused("resourceClaims", "devices are not claimed; grant host interfaces instead"),
     kept("resources", "resources are counted per container"),
     works("restartPolicy"),
-    kept("runtimeClassName", "there is one runtime"),
+    kept("runtimeClassName", "there is one runtime, and a pod that names another is refused"),
     works("schedulerName"),
     works("schedulingGates"),
     kept("schedulingGroup", "pods are scheduled one by one"),

@@ -36,6 +36,8 @@ pub(super) fn check_all(spec: &Value, path: &str) -> Vec<FieldError> {
         let path = format!("{path}.{list}[{i}]");
         errors.extend(check_name(container, &path, &mut taken));
         errors.extend(check(container, &path, &volumes, list == "initContainers"));
+        let asked = container.get("resources").unwrap_or(&Value::Null);
+        errors.extend(resources::check(asked, spec, &format!("{path}.resources")));
     }
     errors.extend(check_host_ports(spec, path));
     errors
@@ -79,8 +81,6 @@ fn check(container: &Value, path: &str, volumes: &BTreeSet<&str>, init: bool) ->
     errors.extend(check_mounts(container, path, volumes));
     errors.extend(one_of(container, path, "imagePullPolicy", PULL));
     errors.extend(one_of(container, path, "terminationMessagePolicy", MESSAGES));
-    let at = format!("{path}.resources");
-    errors.extend(resources::check(container.get("resources").unwrap_or(&Value::Null), &at));
     errors.extend(check_restart(container, path, init));
     let sidecar = text(container, "/restartPolicy") == "Always";
     for kind in ["livenessProbe", "readinessProbe", "startupProbe", "lifecycle"] {

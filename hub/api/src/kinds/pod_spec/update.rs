@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::super::look::list;
+use super::super::look::{list, text};
 use crate::error::FieldError;
 
 const ALLOWED: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
@@ -104,11 +104,16 @@ fn check_tolerations(new: &Value, old: &Value) -> Option<FieldError> {
 }
 
 /// Gates go one by one, until the scheduler may look at the pod; none comes back.
-fn check_gates(new: &Value, old: &Value) -> Option<FieldError> {
+fn check_gates(new: &Value, old: &Value) -> Vec<FieldError> {
     let before = list(old, "/spec/schedulingGates");
-    let added = list(new, "/spec/schedulingGates").iter().any(|gate| !before.contains(gate));
-    let text = "only deletion is allowed, but found new scheduling gate";
-    added.then(|| FieldError::forbidden("spec.schedulingGates", text))
+    let gates = list(new, "/spec/schedulingGates").iter().enumerate();
+    let added = gates.filter(|(_, gate)| !before.contains(gate));
+    let error = |(i, gate): (usize, &Value)| {
+        let name = text(gate, "/name");
+        let text = format!("only deletion is allowed, but found new scheduling gate '{name}'");
+        FieldError::forbidden(format!("spec.schedulingGates[{i}].name"), &text)
+    };
+    added.map(error).collect()
 }
 
 #[cfg(test)]
@@ -144,7 +149,7 @@ mod tests {
         check(|spec| drop(spec.as_object_mut().unwrap().remove("schedulingGates")), None);
         check(
             |spec| spec["schedulingGates"] = json!([{"name": "a/d"}]),
-            Some("spec.schedulingGates"),
+            Some("spec.schedulingGates[0].name"),
         );
         check(|spec| spec["activeDeadlineSeconds"] = json!(50), Some("spec.activeDeadlineSeconds"));
         check(|spec| spec["tolerations"] = json!([]), Some("spec.tolerations"));
