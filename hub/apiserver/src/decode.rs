@@ -7,18 +7,35 @@ use freewheel_hub_api::{protobuf, schema};
 use freewheel_hub_store::objects::FieldValidation;
 use serde_json::Value;
 
+use crate::call::Call;
 use crate::media::Wire;
 
-/// YAML 1.2, so that `y` and `no` are names. Nesting and size limits are the parser's defaults: anchors
-/// cannot blow up.
+/// YAML 1.1, as sigs.k8s.io/yaml reads it: `no` and `on` are flags, `0400` is 256, and of a key that is
+/// there twice the last counts. Answers the paths of those keys, too. Nesting and size limits are the
+/// parser's defaults: anchors cannot blow up.
+fn read_yaml(bytes: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
+    let wrong = |why: &str| ApiError::bad_request(format!("error converting YAML to JSON: {why}"));
+    let text = std::str::from_utf8(bytes).map_err(|_| wrong("yaml: the body is not UTF-8"))?;
+    let options = serde_saphyr::options! {
+        strict_booleans: false,
+        legacy_octal_numbers: true,
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
+        with_snippet: false,
+    };
+    let read = serde_saphyr::with_deserializer_from_str_with_options(text, options, |reader| {
+        schema::read_any(reader)
+    });
+    // What the parser says of it are its own words; where it stands is what helps.
+    read.map_err(|error| match error.location() {
+        Some(place) if place.line() != 0 => {
+            wrong(&format!("yaml: line {}: this is no YAML, or nested too deeply", place.line()))
+        }
+        _ => wrong("yaml: this is no YAML, or too large"),
+    })
+}
+
 fn yaml_to_json(bytes: &[u8]) -> Result<Bytes, ApiError> {
-    let text = std::str::from_utf8(bytes).map_err(|_| {
-        ApiError::bad_request("error converting YAML to JSON: the body is not UTF-8")
-    })?;
-    let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
-    let value: Value = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        ApiError::bad_request(format!("error converting YAML to JSON: {error}"))
-    })?;
+    let (value, _) = read_yaml(bytes)?;
     serde_json::to_vec(&value).map(Bytes::from).map_err(ApiError::internal)
 }
 
@@ -51,8 +68,10 @@ pub(crate) fn object(
         check_kind(&value, (group, version, kind))?;
         return Ok((value, Vec::new()));
     }
-    let bytes = json_bytes(wire, bytes)?;
-    let decoded = schema::decode_json(&bytes, group, version, kind)?;
+    let decoded = match wire {
+        Wire::Yaml => schema::decode_value(read_yaml(&bytes)?, &bytes, group, version, kind)?,
+        _ => schema::decode_json(&bytes, group, version, kind)?,
+    };
     match validation {
         FieldValidation::Strict if !decoded.strict.is_empty() => {
             Err(schema::strict_error(version, kind, &decoded.strict))
@@ -67,6 +86,29 @@ pub(crate) fn gvk(kind: &'static Kind) -> (&'static str, &'static str, &'static 
     (kind.group, kind.version, kind.kind)
 }
 
+/// Whether the body of a `what` speaks of the object in the path.
+///
+/// # Errors
+/// 400 when it is another kind or speaks of another object.
+pub(crate) fn check_about(call: &Call, value: &Value, what: &str) -> Result<(), ApiError> {
+    let text = |path: &str| value.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    let kind = text("/kind");
+    if !kind.is_empty() && kind != what {
+        return Err(ApiError::bad_request(format!("the body is a {kind} and no {what}")));
+    }
+    if text("/metadata/name") != call.name {
+        let why = format!("name in URL does not match name in {what} object");
+        return Err(ApiError::bad_request(why));
+    }
+    let namespace = text("/metadata/namespace");
+    if !namespace.is_empty() && namespace != call.namespace {
+        return Err(ApiError::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    Ok(())
+}
+
 fn check_kind(value: &Value, (group, version, kind): (&str, &str, &str)) -> Result<(), ApiError> {
     let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
     let expected = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
@@ -77,4 +119,50 @@ fn check_kind(value: &Value, (group, version, kind): (&str, &str, &str)) -> Resu
     Err(ApiError::bad_request(format!(
         "the API version in the data ({found_version}, Kind={found_kind}) does not match the expected API version ({expected}, Kind={kind})"
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[track_caller]
+    fn reads(yaml: &str, expected: Value) {
+        assert_eq!(read_yaml(yaml.as_bytes()).unwrap().0, expected, "{yaml}");
+    }
+
+    /// What sigs.k8s.io/yaml 1.6 makes of them.
+    #[test]
+    fn yaml_is_that_of_kubernetes_own_reader() {
+        reads("mode: 0400", json!({"mode": 256}));
+        reads("a: [no, off, n, False]", json!({"a": [false, false, false, false]}));
+        reads("a: [yes, on, y, TRUE]", json!({"a": [true, true, true, true]}));
+        reads("a: ['no', \"on\", norway, !!str no]", json!({"a": ["no", "on", "norway", "no"]}));
+        reads("on: 1\n80: 2\n", json!({"true": 1, "80": 2}));
+        reads("a: [~, null, '']", json!({"a": [null, null, ""]}));
+        reads(
+            "a: [0x1F, 0o17, 0b11, 1_000, 1e3, .5]",
+            json!({"a": [31, 15, 3, 1000, 1000.0, 0.5]}),
+        );
+        reads("a: 2026-01-01", json!({"a": "2026-01-01"}));
+        reads("a: &x {b: 1}\nc: *x\n", json!({"a": {"b": 1}, "c": {"b": 1}}));
+    }
+
+    #[test]
+    fn a_key_that_is_there_twice_is_told() {
+        let yaml = "data:\n  a: x\n  a: z\n";
+        let (value, twice) = read_yaml(yaml.as_bytes()).unwrap();
+        assert_eq!((value, twice), (json!({"data": {"a": "z"}}), vec!["data.a".to_owned()]));
+        let kind = ("", "v1", "ConfigMap");
+        let error = object(Wire::Yaml, yaml.into(), kind, FieldValidation::Strict).unwrap_err();
+        assert!(error.message.ends_with("duplicate field \"data.a\""), "{}", error.message);
+    }
+
+    #[test]
+    fn what_is_no_yaml_is_told_by_its_line() {
+        let error = read_yaml(b"a: 1\nb: [1\nc: }\n").unwrap_err();
+        assert_eq!(error.code, 400);
+        let why = error.message.strip_prefix("error converting YAML to JSON: yaml: line ").unwrap();
+        assert!(why.ends_with(": this is no YAML, or nested too deeply"), "{why}");
+    }
 }

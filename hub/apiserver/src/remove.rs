@@ -67,6 +67,7 @@ pub(crate) async fn evict(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
         Wire::Protobuf => protobuf::decode(&body)?,
         _ => parse(&decode::json_bytes(wire, body)?)?,
     };
+    decode::check_about(call, &eviction, "Eviction")?;
     let given = eviction.get("deleteOptions").cloned().unwrap_or_else(|| json!({}));
     let (dry_run, options) = read_options(&given)?;
     let mut how = call.how("CreateOptions")?;

@@ -6,6 +6,7 @@ use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::selector::LabelSelector;
 use freewheel_hub_store::Stored;
 use http::Response;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::body::Body;
@@ -14,7 +15,7 @@ use crate::decode;
 use crate::encode::to_wire;
 use crate::media::{Shape, Wanted, negotiate};
 use crate::respond;
-use crate::write::Patch;
+use crate::write::{Patch, settle};
 
 const SCALE: (&str, &str, &str) = ("autoscaling", "v1", "Scale");
 
@@ -44,15 +45,17 @@ pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, A
 /// PATCH
 pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
     let how = call.how("PatchOptions")?;
-    let patch = Patch::read(call, body)?;
+    let patch = Patch::read(call, body, &how)?;
     let kind = call.view.stored;
+    let unknown = Mutex::new(Vec::new());
     let change = |object: Value| {
         let before = scale_of(&object);
-        let after = patch.apply(&before, SCALE)?;
+        let mut after = patch.apply(&before, SCALE)?;
+        *unknown.lock() = settle(&mut after, &patch, SCALE, how.field_validation)?;
         with_scale(kind, object, &after)
     };
     let written = call.hub.server.objects.modify(&how, &call.place(), None, change).await?;
-    answer(call, &written.stored, &[])
+    answer(call, &written.stored, &unknown.into_inner())
 }
 
 fn answer(call: &Call, stored: &Stored, warnings: &[String]) -> Result<Response<Body>, ApiError> {

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use freewheel_hub_api::error::{ApiError, FieldError};
-use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::{patch, schema};
 use freewheel_hub_store::objects::{FieldValidation, How, Written};
 use http::Response;
@@ -44,7 +43,7 @@ pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, A
 pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
     let encoder = Encoder::of(call)?;
     let how = call.how("PatchOptions")?;
-    let patch = Patch::read(call, body)?;
+    let patch = Patch::read(call, body, &how)?;
     let view = call.view;
     // The change may run again after a conflict; the last run counts.
     let unknown = Mutex::new(Vec::new());
@@ -53,7 +52,8 @@ pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
         let mut patched = patch.apply(&document, decode::gvk(view.served))?;
         check_name(call, &patched)?;
         signing_request::stamp(call, &mut patched);
-        *unknown.lock() = settle(&mut patched, &patch, view.served, how.field_validation)?;
+        *unknown.lock() =
+            settle(&mut patched, &patch, decode::gvk(view.served), how.field_validation)?;
         Ok(view.inward(patched))
     };
     let place = call.place();
@@ -122,13 +122,12 @@ fn check_name(call: &Call, value: &Value) -> Result<(), ApiError> {
 }
 
 /// Makes a patched document canonical; a document that is none is the patch's mistake.
-fn settle(
+pub(crate) fn settle(
     patched: &mut Value,
     patch: &Patch,
-    kind: &'static Kind,
+    (group, version, name): (&str, &str, &str),
     validation: FieldValidation,
 ) -> Result<Vec<String>, ApiError> {
-    let (group, version, name) = decode::gvk(kind);
     let invalid = |shown: &str, why: &str| {
         let mistake = FieldError::invalid("patch", &json!(shown), why);
         ApiError::invalid("", "", "", &[mistake])
@@ -139,11 +138,11 @@ fn settle(
         let why = error.message.strip_prefix(&prefix).unwrap_or(&error.message);
         invalid(&before.to_string(), why)
     })?;
-    let texts: Vec<String> =
-        unknown.unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
+    let unknown = unknown.unknown.iter().map(|path| format!("unknown field {path:?}"));
+    let texts: Vec<String> = patch.strict.iter().cloned().chain(unknown).collect();
     match validation {
         FieldValidation::Strict if !texts.is_empty() => {
-            let shown = String::from_utf8_lossy(patch.body());
+            let shown = String::from_utf8_lossy(&patch.body);
             Err(invalid(&shown, &format!("strict decoding error: {}", texts.join(", "))))
         }
         FieldValidation::Ignore => Ok(Vec::new()),
@@ -152,34 +151,46 @@ fn settle(
 }
 
 /// A patch of any kind.
-pub(crate) enum Patch {
-    Json(Bytes),
-    Merge(Bytes),
-    Strategic(Bytes),
+pub(crate) struct Patch {
+    form: Form,
+    body: Bytes,
+    /// What strict validation refuses of it, whatever it is applied to.
+    strict: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    Merge,
+    Strategic,
 }
 
 impl Patch {
-    fn body(&self) -> &[u8] {
-        match self {
-            Self::Json(body) | Self::Merge(body) | Self::Strategic(body) => body,
-        }
-    }
-
     /// From the body, by its content type.
-    pub(crate) fn read(call: &Call, body: Bytes) -> Result<Self, ApiError> {
-        match call.content_type() {
-            "application/json-patch+json" => Ok(Self::Json(body)),
-            "application/merge-patch+json" => Ok(Self::Merge(body)),
-            "application/strategic-merge-patch+json" => Ok(Self::Strategic(body)),
+    pub(crate) fn read(call: &Call, body: Bytes, how: &How) -> Result<Self, ApiError> {
+        let form = match call.content_type() {
+            "application/json-patch+json" => Form::Json,
+            "application/merge-patch+json" => Form::Merge,
+            "application/strategic-merge-patch+json" => Form::Strategic,
             "application/apply-patch+yaml" | "application/apply-patch+cbor" => {
-                Err(respond::generic(
+                return Err(respond::generic(
                     415,
                     "UnsupportedMediaType",
                     "server-side apply is not served yet: use client-side apply (kubectl apply --server-side=false)",
-                ))
+                ));
             }
-            _ => Err(respond::generic(415, "UnsupportedMediaType", "415: Unsupported Media Type")),
-        }
+            _ => {
+                let text = "415: Unsupported Media Type";
+                return Err(respond::generic(415, "UnsupportedMediaType", text));
+            }
+        };
+        let strict = match how.field_validation {
+            FieldValidation::Ignore => Vec::new(),
+            FieldValidation::Strict | FieldValidation::Warn => {
+                patch::strict(&body, form == Form::Json)?
+            }
+        };
+        Ok(Self { form, body, strict })
     }
 
     /// The document after the patch.
@@ -188,10 +199,10 @@ impl Patch {
         document: &Value,
         (group, version, kind): (&str, &str, &str),
     ) -> Result<Value, ApiError> {
-        match self {
-            Self::Json(body) => patch::json(document, body),
-            Self::Merge(body) => patch::merge(document, body),
-            Self::Strategic(body) => patch::strategic(document, body, group, version, kind),
+        match self.form {
+            Form::Json => patch::json(document, &self.body),
+            Form::Merge => patch::merge(document, &self.body),
+            Form::Strategic => patch::strategic(document, &self.body, group, version, kind),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! canonical: run [`crate::schema::canonicalise`] on it, and tell its error through [`does_not_fit`].
 //!
 //! ```text
+//! operation   one operation of a JSON patch, as evanphx/json-patch has it
 //! strategic   merging maps and lists by the table's merge keys, with the $ directives
 //! order       the order of a merged list
 //! ```
@@ -11,6 +12,7 @@
 //! Guarantees: a small patch cannot make a large document: operations are counted, and what copies add
 //! is bounded.
 
+mod operation;
 mod order;
 mod strategic;
 #[cfg(test)]
@@ -26,6 +28,9 @@ use crate::schema::table::find;
 /// As kube-apiserver has it.
 pub const MAX_OPERATIONS: usize = 10_000;
 
+/// How many unknown fields of operations are named.
+const MAX_STRICT: usize = 100;
+
 /// How many bytes the copies of one JSON patch may add: as much as a request may hold.
 const MAX_COPIED: usize = 3 << 20;
 
@@ -34,8 +39,11 @@ const MAX_COPIED: usize = 3 << 20;
 /// # Errors
 /// 400 when the body is no patch, 413 for too many operations, 422 when it does not apply.
 pub fn json(document: &Value, patch: &[u8]) -> Result<Value, ApiError> {
-    let operations: Vec<PatchOperation> = serde_json::from_slice(patch)
-        .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
+    let bad = |why: String| ApiError::bad_request(format!("error decoding patch: {why}"));
+    // Of a field that an operation has twice, the last counts.
+    let (operations, _) = parse_json(patch).map_err(bad)?;
+    let operations: Vec<PatchOperation> =
+        serde_json::from_value(operations).map_err(|error| bad(error.to_string()))?;
     if MAX_OPERATIONS < operations.len() {
         let text = format!(
             "Request entity too large: The allowed maximum operations in a JSON patch is \
@@ -46,16 +54,36 @@ pub fn json(document: &Value, patch: &[u8]) -> Result<Value, ApiError> {
     }
     let mut out = document.clone();
     let mut copied = 0;
-    for operation in &operations {
-        if let PatchOperation::Copy(copy) = operation {
+    for operation in operations {
+        if let PatchOperation::Copy(copy) = &operation {
             copied += copy.from.resolve(&out).map_or(0, size);
             if MAX_COPIED < copied {
                 return Err(rejected());
             }
         }
-        json_patch::patch(&mut out, std::slice::from_ref(operation)).map_err(|_| rejected())?;
+        operation::apply(&mut out, operation).map_err(|operation::DoesNotApply| rejected())?;
     }
     Ok(out)
+}
+
+/// What strict validation refuses of the patch itself, whatever it is applied to: fields that are there
+/// twice, and in a JSON patch (`is_json`) fields that no operation has.
+///
+/// # Errors
+/// 400 when the body is no JSON.
+pub fn strict(patch: &[u8], is_json: bool) -> Result<Vec<String>, ApiError> {
+    const FIELDS: [&str; 4] = ["from", "op", "path", "value"];
+    let (value, twice) = parse_json(patch)
+        .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
+    let prefix = if is_json { "json patch " } else { "" };
+    let twice = twice.iter().map(|path| format!("{prefix}duplicate field {path:?}"));
+    let operations = value.as_array().filter(|_| is_json).into_iter().flatten().enumerate();
+    let unknown = operations.flat_map(|(i, operation)| {
+        let keys = operation.as_object().into_iter().flat_map(|map| map.keys());
+        let unknown = keys.filter(|key| !FIELDS.contains(&key.as_str()));
+        unknown.map(move |key| format!("{prefix}unknown field \"[{i}].{key}\"")).collect::<Vec<_>>()
+    });
+    Ok(unknown.take(MAX_STRICT).chain(twice).collect())
 }
 
 /// Applies a merge patch (`application/merge-patch+json`).

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{does_not_fit, json, merge, strategic};
+use super::{does_not_fit, json, merge, strategic, strict};
 use crate::schema::canonicalise;
 use crate::schema::table::split_api_version;
 
@@ -44,6 +44,18 @@ fn a_json_patch_that_does_not_apply_is_rejected() {
     let patch = br#"[{"op": "replace", "path": "/data/a", "value": "b"}, {"op": "add", "path": "/data/c", "value": "d"}]"#;
     assert_eq!(json(&document, patch).unwrap(), json!({"data": {"a": "b", "c": "d"}}));
     assert_eq!(json(&document, b"{}").unwrap_err().code, 400);
+}
+
+#[test]
+fn what_a_patch_says_twice_is_named() {
+    let twice = br#"{"data": {"a": "1", "a": "2"}}"#;
+    assert_eq!(strict(twice, false).unwrap(), ["duplicate field \"data.a\""]);
+    let odd = br#"[{"op": "add", "op": "add", "path": "/a", "value": 1, "x": 2}]"#;
+    assert_eq!(
+        strict(odd, true).unwrap(),
+        ["json patch unknown field \"[0].x\"", "json patch duplicate field \"[0].op\""]
+    );
+    assert_eq!(strict(b"{", false).unwrap_err().code, 400);
 }
 
 #[test]

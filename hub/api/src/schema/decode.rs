@@ -1,8 +1,10 @@
-//! JSON text to canonical values: one pass that builds the value and names every duplicate.
+//! JSON text to canonical values: one pass that builds the value and names every duplicate. Whatever else
+//! speaks serde is read alike: keys that are no text become what Go's YAML makes of them.
 
 use std::cell::RefCell;
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
@@ -38,18 +40,25 @@ pub fn decode_json(
     version: &str,
     kind: &str,
 ) -> Result<Decoded, ApiError> {
-    let unrecognised = |why: &str| {
-        let start: String = String::from_utf8_lossy(bytes).chars().take(1024).collect();
-        ApiError::bad_request(format!(
-            "the object provided is unrecognized (must be of type {kind}): couldn't get \
-             version/kind; json parse error: {why} ({start})"
-        ))
-    };
-    let (mut value, duplicates) = parse_json(bytes).map_err(|why| unrecognised(&why))?;
+    let read = parse_json(bytes).map_err(|why| unrecognised(bytes, kind, &why))?;
+    decode_value(read, bytes, group, version, kind)
+}
+
+/// As [`decode_json`] for a body that was read already: the value with the paths of its duplicates.
+///
+/// # Errors
+/// As [`decode_json`].
+pub fn decode_value(
+    (mut value, duplicates): (Value, Vec<String>),
+    bytes: &[u8],
+    group: &str,
+    version: &str,
+    kind: &str,
+) -> Result<Decoded, ApiError> {
     let Value::Object(map) = &mut value else {
         let what = word(&value);
         let why = format!("json: cannot unmarshal {what} into Go value of type runtime.TypeMeta");
-        return Err(unrecognised(&why));
+        return Err(unrecognised(bytes, kind, &why));
     };
     claim(map, group, version, kind)?;
     let unknown = canonicalise(&mut value, group, version, kind).map_err(|error| {
@@ -59,6 +68,14 @@ pub fn decode_json(
         unknown.unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
     strict.extend(duplicates.iter().map(|path| format!("duplicate field {path:?}")));
     Ok(Decoded { value, strict })
+}
+
+fn unrecognised(bytes: &[u8], kind: &str, why: &str) -> ApiError {
+    let start: String = String::from_utf8_lossy(bytes).chars().take(1024).collect();
+    ApiError::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): couldn't get \
+         version/kind; json parse error: {why} ({start})"
+    ))
 }
 
 /// The answer to a body that strict validation refuses.
@@ -118,15 +135,23 @@ fn claim(
 /// # Errors
 /// In Go's words where that is simple.
 pub fn parse_json(bytes: &[u8]) -> Result<(Value, Vec<String>), String> {
-    let seen = RefCell::new(Seen::default());
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let seed = Seed { path: &Path::ROOT, seen: &seen };
-    let value = seed.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
-    match value {
-        Ok(value) => Ok((value, seen.into_inner().duplicates)),
+    match read_any(&mut reader).and_then(|read| reader.end().map(|()| read)) {
+        Ok(read) => Ok(read),
         Err(error) if error.is_eof() => Err("unexpected end of JSON input".to_owned()),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// A value in any format, and the paths of the fields that it names twice. Objects are bounded as in
+/// [`parse_json`]; nesting is the reader's to bound.
+///
+/// # Errors
+/// What the reader says.
+pub fn read_any<'de, D: Deserializer<'de>>(reader: D) -> Result<(Value, Vec<String>), D::Error> {
+    let seen = RefCell::new(Seen::default());
+    let value = Seed { path: &Path::ROOT, seen: &seen }.deserialize(reader)?;
+    Ok((value, seen.into_inner().duplicates))
 }
 
 #[derive(Default)]
@@ -215,7 +240,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         self.seen.try_borrow_mut().map_err(A::Error::custom)?.object()?;
         let mut out = Map::new();
-        while let Some(key) = entries.next_key::<String>()? {
+        while let Some(Key(key)) = entries.next_key()? {
             let value = {
                 let path = self.path.then(Step::Field(&key));
                 if out.contains_key(&key) {
@@ -226,5 +251,48 @@ impl<'de> Visitor<'de> for Seed<'_> {
             out.insert(key, value);
         }
         Ok(Value::Object(out))
+    }
+}
+
+/// A key as text: YAML has others, of which Go makes `true` and `80`.
+struct Key(String);
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        reader.deserialize_any(KeyVisitor).map(Self)
+    }
+}
+
+struct KeyVisitor;
+
+impl Visitor<'_> for KeyVisitor {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key that is text, a number or a flag")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<String, E> {
+        Ok(value.to_string())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<String, E> {
+        Ok(value.to_string())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<String, E> {
+        Ok(value.to_string())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<String, E> {
+        Ok(value.to_string())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<String, E> {
+        Ok(value.to_owned())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<String, E> {
+        Ok(value)
     }
 }

@@ -28,5 +28,5 @@ mod tests;
 pub use amount::canonical as canonical_quantity;
 pub(crate) use canonical::canonicalise_as;
 pub use canonical::{Unknown, canonicalise};
-pub use decode::{Decoded, decode_json, parse_json, strict_error};
+pub use decode::{Decoded, decode_json, decode_value, parse_json, read_any, strict_error};
 pub use defaults::apply_defaults;

@@ -114,6 +114,14 @@ async fn a_pod_is_evicted() {
         "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"},
         "deleteOptions": {"gracePeriodSeconds": 0},
     });
+    pod(&admin, "q", &["a"]).await;
+    for about in [json!({"name": "q"}), json!({}), json!({"name": "p", "namespace": "attic"})] {
+        let mut other = eviction.clone();
+        other["metadata"] = about;
+        let answer = admin.post(&format!("{PODS}/p/eviction"), &other).await;
+        assert_eq!((answer.code, &answer.json()["reason"]), (400, &json!("BadRequest")), "{other}");
+    }
+    assert_eq!(admin.get(&format!("{PODS}/p")).await.code, 200);
     let answer = admin.post(&format!("{PODS}/p/eviction"), &eviction).await;
     assert_eq!(answer.code, 201, "{}", answer.text());
     assert_eq!(admin.get(&format!("{PODS}/p")).await.code, 404);

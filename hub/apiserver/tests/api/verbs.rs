@@ -103,6 +103,61 @@ async fn unknown_fields_warn_or_are_refused() {
 }
 
 #[tokio::test]
+async fn a_patch_that_says_something_twice_is_told() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    map(&admin, "x", json!({})).await;
+    let path = format!("{MAPS}/x");
+    for (form, body, twice) in [
+        ("merge-patch+json", r#"{"data": {"a": "1", "a": "2"}}"#, r#"duplicate field "data.a""#),
+        (
+            "strategic-merge-patch+json",
+            r#"{"data": {"a": "1", "a": "3"}}"#,
+            r#"duplicate field "data.a""#,
+        ),
+        (
+            "json-patch+json",
+            r#"[{"op": "add", "path": "/data", "value": {"a": "4"}, "path": "/data"}]"#,
+            r#"json patch duplicate field "[0].path""#,
+        ),
+    ] {
+        let form = format!("application/{form}");
+        let headers = [("content-type", form.as_str())];
+        let strict = format!("{path}?fieldValidation=Strict");
+        let answer = admin.send("PATCH", &strict, &headers, body).await;
+        assert_eq!(answer.code, 422, "{form}: {}", answer.text());
+        let message = answer.json()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains(&format!("strict decoding error: {twice}")), "{message}");
+        let answer = admin.send("PATCH", &path, &headers, body).await;
+        assert_eq!(answer.code, 200, "{form}: {}", answer.text());
+        let warned = answer.headers["warning"].to_str().unwrap().replace('\\', "");
+        assert!(warned.contains(twice), "{warned}");
+    }
+    assert_eq!(admin.get(&path).await.json()["data"]["a"], "4");
+}
+
+#[tokio::test]
+async fn a_patch_takes_the_last_finalizer_off_and_sees_that() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    let held = json!({"metadata": {"name": "held", "finalizers": ["a.b/c", "a.b/d"]}});
+    assert_eq!(admin.post(MAPS, &held).await.code, 201);
+    let path = format!("{MAPS}/held");
+    admin.delete(&path).await;
+    let patch = json!([{"op": "remove", "path": "/metadata/finalizers/-1"}]);
+    let answer = admin.patch(&path, "json-patch+json", &patch).await;
+    assert_eq!(answer.json()["metadata"]["finalizers"], json!(["a.b/c"]), "{}", answer.text());
+    for dry_run in ["?dryRun=All", ""] {
+        let answer = admin.patch(&format!("{path}{dry_run}"), "json-patch+json", &patch).await;
+        assert_eq!(answer.code, 200, "{}", answer.text());
+        let gone = answer.json();
+        assert!(gone["metadata"].get("finalizers").is_none(), "{gone}");
+        assert!(gone["metadata"]["deletionTimestamp"].is_string(), "{gone}");
+    }
+    assert_eq!(admin.get(&path).await.code, 404);
+}
+
+#[tokio::test]
 async fn yaml_is_read_and_written() {
     let hub = Hub::start().await;
     let admin = hub.admin();
@@ -112,6 +167,16 @@ async fn yaml_is_read_and_written() {
     assert_eq!(answer.code, 201, "{}", answer.text());
     assert!(answer.text().contains("name: why"), "{}", answer.text());
     assert_eq!(admin.get(&format!("{MAPS}/why")).await.json()["data"]["a"], "two\nlines\n");
+    // `no` is a flag, and a ConfigMap holds texts.
+    let flag = "metadata: {name: flag}\ndata:\n  a: no\n";
+    let answer = admin.send("POST", MAPS, &headers, flag).await;
+    assert!(answer.text().contains("cannot unmarshal bool"), "{}", answer.text());
+    let pod = "metadata: {name: p}\nspec:\n  containers: [{name: c, image: i}]\n  volumes:\n  - name: v\n    \
+               configMap: {name: m, defaultMode: 0400}\n";
+    let json_answer = [("content-type", "application/yaml")];
+    let answer = admin.send("POST", "/api/v1/namespaces/default/pods", &json_answer, pod).await;
+    let mode = answer.json()["spec"]["volumes"][0]["configMap"]["defaultMode"].clone();
+    assert_eq!(mode, 256, "{}", answer.text());
     let answer = admin.send("POST", MAPS, &[("content-type", "application/cbor")], "x").await;
     assert_eq!((answer.code, &answer.json()["reason"]), (415, &json!("UnsupportedMediaType")));
     let answer = admin.send("GET", MAPS, &[("accept", "application/cbor")], "").await;

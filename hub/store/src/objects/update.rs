@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::object::Object;
 use serde_json::{Value, json};
 
 use super::{
@@ -118,31 +119,47 @@ impl Attempt<'_> {
             expect: vec![Expect::Revision(key.clone(), old.revision)],
             operations: Vec::new(),
         };
-        let verb = if may_go(&new, old_value, kind) {
+        if may_go(&new, old_value, kind) {
             let freed = service::release(&*snapshot, old_value, self.place);
             txn.expect.extend(freed.expect);
             txn.operations.push(Operation::Delete(key));
             txn.operations.extend(freed.operations);
-            Verb::Delete
-        } else {
-            // Who sets a label or a status asked for nothing of the spec anew.
-            if new.get("spec") != old_value.get("spec") {
-                warnings.extend(kind.strategy.warnings(&new));
-            }
-            let object = shape::object(new, kind)?;
-            if object == old.object {
-                return Ok(Written { stored: Arc::clone(old), changed: false, warnings });
-            }
-            txn.expect.extend(claims.expect);
-            txn.operations.push(Operation::Put(key, object));
-            txn.operations.extend(claims.operations);
-            Verb::Update
-        };
-        if self.how.dry_run && verb == Verb::Delete {
-            return Ok(Written { stored: Arc::clone(old), changed: true, warnings });
+            let stored = self.let_go(old, shape::object(new, kind)?, txn).await?;
+            return Ok(Written { stored, changed: true, warnings });
         }
-        match self.objects.commit(self.how, verb, txn, old.revision).await {
+        // Who sets a label or a status asked for nothing of the spec anew.
+        if new.get("spec") != old_value.get("spec") {
+            warnings.extend(kind.strategy.warnings(&new));
+        }
+        let object = shape::object(new, kind)?;
+        if object == old.object {
+            return Ok(Written { stored: Arc::clone(old), changed: false, warnings });
+        }
+        txn.expect.extend(claims.expect);
+        txn.operations.push(Operation::Put(key, object));
+        txn.operations.extend(claims.operations);
+        match self.objects.commit(self.how, Verb::Update, txn, old.revision).await {
             Ok(stored) => Ok(Written { changed: true, stored, warnings }),
+            Err(CommitError::Unmet { .. }) => Err(Refused::Again),
+            Err(error) => Err(refusal::of_commit(&error, self.place).into()),
+        }
+    }
+
+    /// The change takes the last finalizer off: the object goes. Its writer sees it as it wanted it, which
+    /// was never stored.
+    async fn let_go(
+        &self,
+        old: &Arc<Stored>,
+        wanted: Object,
+        txn: Txn,
+    ) -> Result<Arc<Stored>, Refused> {
+        let (key, revision, created) = (old.key.clone(), old.revision, old.created);
+        let shown = Arc::new(Stored { key, object: wanted, revision, created });
+        if self.how.dry_run {
+            return Ok(shown);
+        }
+        match self.objects.commit(self.how, Verb::Delete, txn, old.revision).await {
+            Ok(_) => Ok(shown),
             Err(CommitError::Unmet { .. }) => Err(Refused::Again),
             Err(error) => Err(refusal::of_commit(&error, self.place).into()),
         }
