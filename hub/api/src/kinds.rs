@@ -22,6 +22,7 @@ pub mod node;
 pub mod pod;
 pub mod pod_spec;
 pub mod replica_set;
+pub mod scale;
 pub mod secret;
 pub mod service;
 pub mod service_account;

@@ -182,7 +182,35 @@ impl Object {
     /// # Errors
     /// When the body does not fit the type: an internal error.
     pub fn typed<T: serde::de::DeserializeOwned>(&self) -> Result<T, ApiError> {
-        serde_json::from_slice(&self.body).map_err(ApiError::internal)
+        serde_json::from_slice(&self.body).or_else(|error| {
+            let mut value = self.value()?;
+            if !end_of_time(&mut value) {
+                return Err(ApiError::internal(error));
+            }
+            serde_json::from_value(value).map_err(ApiError::internal)
+        })
+    }
+}
+
+/// The latest moment that typed structs can hold: the year 9999 goes on for 26 hours.
+const LATEST: &str = "9999-12-30T22:00:00Z";
+
+/// Makes times after [`LATEST`] that one; whether there are any. They are kept as they were written, and
+/// nobody who reads them typed can tell the difference.
+fn end_of_time(value: &mut Value) -> bool {
+    match value {
+        Value::String(text) => {
+            let late = LATEST < text.as_str()
+                && text.starts_with("9999-12-3")
+                && crate::time::read_rfc3339(text).is_some();
+            if late {
+                *text = LATEST.to_owned();
+            }
+            late
+        }
+        Value::Array(items) => items.iter_mut().fold(false, |any, item| end_of_time(item) | any),
+        Value::Object(map) => map.values_mut().fold(false, |any, item| end_of_time(item) | any),
+        _ => false,
     }
 }
 
@@ -196,5 +224,24 @@ fn owner(value: &Value) -> Owner {
         uid: text("uid"),
         controller: flag("controller"),
         block_deletion: flag("blockOwnerDeletion"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Pod;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_time_at_the_end_of_time_keeps_nobody_from_reading() {
+        let pod =
+            json!({"metadata": {"name": "p"}, "status": {"startTime": "9999-12-31T23:59:59Z"}});
+        let object = Object::from_value(pod, BTreeMap::new()).unwrap();
+        assert!(object.typed::<Pod>().unwrap().status.unwrap().start_time.is_some());
+        let wrong = json!({"metadata": {"name": "p"}, "status": {"startTime": "never"}});
+        let object = Object::from_value(wrong, BTreeMap::new()).unwrap();
+        assert_eq!(object.typed::<Pod>().unwrap_err().code, 500);
     }
 }

@@ -3,7 +3,8 @@
 //! Guarantees: everything but [`now`] and [`now_micro`] is pure; a text that is no RFC 3339 time is
 //! `None`, never a made-up moment.
 
-use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::{SignedDuration, Timestamp};
 
 /// meta/v1 Time: RFC 3339 in UTC at whole seconds.
 #[must_use]
@@ -42,6 +43,76 @@ pub fn now_micro() -> String {
 #[must_use]
 pub fn now_unix() -> i64 {
     Timestamp::now().as_second()
+}
+
+/// An RFC 3339 text as Go's layout of that name reads it, in UTC. Unlike [`parse`] it takes all of the year
+/// 9999, and no second 60.
+#[must_use]
+pub fn read_rfc3339(text: &str) -> Option<DateTime> {
+    let bytes = text.as_bytes();
+    let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
+    if !marks.iter().all(|(at, mark)| bytes.get(*at) == Some(mark)) {
+        return None;
+    }
+    let digits = |from: usize, to: usize| -> Option<i16> {
+        let part = text.get(from..to)?;
+        part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse().ok()).flatten()
+    };
+    let small = |from: usize| digits(from, from + 2).and_then(|n| i8::try_from(n).ok());
+    let (mut nanos, mut rest) = (0, text.get(19..)?);
+    if let Some(fraction) = rest.strip_prefix('.') {
+        let end = fraction.bytes().take_while(u8::is_ascii_digit).count();
+        let (figures, after) = fraction.split_at(end);
+        let nine = figures.get(..9).unwrap_or(figures);
+        nanos = format!("{nine:0<9}").parse().ok().filter(|_| end != 0)?;
+        rest = after;
+    }
+    let local = DateTime::new(
+        digits(0, 4)?,
+        small(5)?,
+        small(8)?,
+        small(11)?,
+        small(14)?,
+        small(17)?,
+        nanos,
+    );
+    local.ok()?.checked_sub(offset(rest)?).ok().filter(|moment| 0 <= moment.year())
+}
+
+/// `Z`, `+01:00`.
+fn offset(text: &str) -> Option<SignedDuration> {
+    if text == "Z" {
+        return Some(SignedDuration::ZERO);
+    }
+    let sign = match text.get(..1)? {
+        "+" => 1,
+        "-" => -1,
+        _ => return None,
+    };
+    let (hours, minutes) = text.get(1..)?.split_once(':')?;
+    let two = |part: &str| part.parse::<i64>().ok().filter(|_| part.len() == 2);
+    let (hours, minutes) = (two(hours)?, two(minutes)?);
+    (hours < 24 && minutes < 60).then(|| SignedDuration::from_mins(sign * (hours * 60 + minutes)))
+}
+
+/// As meta/v1 Time, or MicroTime, writes it.
+#[must_use]
+pub fn write_rfc3339(moment: DateTime, micro: bool) -> String {
+    let (date, time) = (moment.date(), moment.time());
+    let mut out = format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",
+        date.year(),
+        date.month(),
+        date.day(),
+        time.hour(),
+        time.minute(),
+        time.second()
+    );
+    if micro {
+        out.push_str(&format!(".{:06}", time.subsec_nanosecond() / 1000));
+    }
+    out.push('Z');
+    out
 }
 
 /// Any RFC 3339 text.
@@ -121,6 +192,34 @@ mod tests {
             "2026-11-20T14:41:14.000000Z"
         );
         assert_eq!(parse("yesterday"), None);
+    }
+
+    #[test]
+    fn times_are_read_as_go_reads_them() {
+        for (text, expected) in [
+            ("2026-11-20T14:41:14Z", Some("2026-11-20T14:41:14.000000Z")),
+            ("2026-11-20T14:41:14.5+01:30", Some("2026-11-20T13:11:14.500000Z")),
+            ("9999-12-31T23:59:59Z", Some("9999-12-31T23:59:59.000000Z")),
+            ("9999-12-31T23:59:59.123456789Z", Some("9999-12-31T23:59:59.123456Z")),
+            ("0001-01-01T00:00:00Z", Some("0001-01-01T00:00:00.000000Z")),
+            ("2024-02-29T00:00:00-00:00", Some("2024-02-29T00:00:00.000000Z")),
+            ("9999-12-31T23:59:59-01:00", None),
+            ("2026-11-20T14:41:60Z", None),
+            ("2026-11-20T14:41Z", None),
+            ("2026-11-20T14:41:14", None),
+            ("2026-11-20 14:41:14Z", None),
+            ("2026-11-20t14:41:14z", None),
+            ("2026-11-20T14:41:14.Z", None),
+            ("2026-11-20T24:00:00Z", None),
+            ("2026-02-29T00:00:00Z", None),
+            ("2026-11-20T14:41:14+1:00", None),
+            ("2026-11-20T14:41:14Zz", None),
+            ("é026-11-20T14:41:14Z", None),
+            ("", None),
+        ] {
+            let read = read_rfc3339(text).map(|moment| write_rfc3339(moment, true));
+            assert_eq!(read.as_deref(), expected, "{text}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! POST to `pods/NAME/binding`: the scheduler's word.
+//! POST to `pods/NAME/binding`, or to `bindings` with the pod's name in the body: the scheduler's word.
 
 use bytes::Bytes;
 use freewheel_hub_api::error::{ApiError, FieldError};
@@ -10,17 +10,40 @@ use crate::body::Body;
 use crate::call::Call;
 use crate::decode;
 use crate::media::Wire;
+use crate::path::Target;
 use crate::respond;
+
+/// Whether a path is that of the collection, which holds nothing.
+pub(crate) fn is_collection(target: &Target<'_>) -> bool {
+    (target.group, target.version, target.plural) == ("", "v1", "bindings")
+}
+
+/// Binds the pod that the body names.
+pub(crate) async fn bind_named(mut call: Call, body: Bytes) -> Result<Response<Body>, ApiError> {
+    let binding = read(&call, body.clone())?;
+    let name = binding.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    if name.is_empty() {
+        let error = FieldError::required("metadata.name", "name or generateName is required");
+        return Err(ApiError::invalid("", "Binding", "", &[error]));
+    }
+    name.clone_into(&mut call.name);
+    bind(&call, body).await
+}
+
+fn read(call: &Call, body: Bytes) -> Result<Value, ApiError> {
+    let wire = call.body_wire()?;
+    if wire == Wire::Protobuf {
+        return protobuf::decode(&body);
+    }
+    serde_json::from_slice(&decode::json_bytes(wire, body)?)
+        .map_err(|error| ApiError::bad_request(error.to_string()))
+}
 
 /// Binds a pod to a node, once.
 pub(crate) async fn bind(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
     let how = call.how("CreateOptions")?;
-    let wire = call.body_wire()?;
-    let binding: Value = match wire {
-        Wire::Protobuf => protobuf::decode(&body)?,
-        _ => serde_json::from_slice(&decode::json_bytes(wire, body)?)
-            .map_err(|error| ApiError::bad_request(error.to_string()))?,
-    };
+    let binding = read(call, body)?;
+    decode::check_about(call, &binding, "Binding")?;
     let node = target(&binding, &call.name)?;
     let change = |pod: Value| bound(pod, &call.name, &node, &binding);
     let door = Some("binding");
@@ -64,9 +87,12 @@ fn bound(mut pod: Value, name: &str, node: &str, binding: &Value) -> Result<Valu
             pod["metadata"][key][key_of] = value.clone();
         }
     }
-    let scheduled = json!({
+    let mut scheduled = json!({
         "type": "PodScheduled", "status": "True", "lastTransitionTime": time::now(),
     });
+    if let Some(generation) = pod.pointer("/metadata/generation") {
+        scheduled["observedGeneration"] = generation.clone();
+    }
     if let Some(conditions) = pod.pointer_mut("/status/conditions").and_then(Value::as_array_mut) {
         conditions.retain(|condition| condition["type"] != "PodScheduled");
         conditions.push(scheduled);

@@ -1,41 +1,67 @@
 //! What is served: `/api`, `/apis` and below, plain and aggregated.
+//!
+//! ```text
+//! forms     the documents, with their keys in upstream's order: there are readers that go by it
+//! ```
 
+mod forms;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds;
 use freewheel_link::names::ClusterName;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use crate::media;
+use forms::{
+    ApiVersions, ClientCidr, Discovered, DiscoveredSub, DiscoveryList, Group, GroupDiscovery,
+    GroupList, GroupVersion, Gvk, Named, NoMeta, Resource, ResourceList, Typed, VersionDiscovery,
+};
 
 /// The group whose kinds exist in the root only: a spoke's own cluster manages no further clusters.
 const ROOT_ONLY: &str = "cluster.open-cluster-management.io";
 
-/// A resource that answers questions and stores nothing.
-struct Review {
+/// A resource that takes a POST and stores nothing under its own name.
+struct Question {
     group: &'static str,
     kind: &'static str,
     plural: &'static str,
     singular: &'static str,
+    namespaced: bool,
 }
 
-const REVIEWS: &[Review] = &[
-    Review {
+static QUESTIONS: &[Question] = &[
+    Question {
+        group: "",
+        kind: "Binding",
+        plural: "bindings",
+        singular: "binding",
+        namespaced: true,
+    },
+    Question {
         group: "authentication.k8s.io",
         kind: "SelfSubjectReview",
         plural: "selfsubjectreviews",
         singular: "selfsubjectreview",
+        namespaced: false,
     },
-    Review {
+    Question {
         group: "authorization.k8s.io",
         kind: "SelfSubjectAccessReview",
         plural: "selfsubjectaccessreviews",
         singular: "selfsubjectaccessreview",
+        namespaced: false,
     },
-    Review {
+    Question {
         group: "authorization.k8s.io",
         kind: "SelfSubjectRulesReview",
         plural: "selfsubjectrulesreviews",
         singular: "selfsubjectrulesreview",
+        namespaced: false,
     },
 ];
 
@@ -98,7 +124,7 @@ pub fn serves(cluster: &ClusterName, group: &str) -> bool {
 fn versions(cluster: &ClusterName) -> Vec<(&'static str, &'static str)> {
     let mut out: Vec<(&str, &str)> = Vec::new();
     let stored = kinds::all().iter().map(|kind| (kind.group, kind.version));
-    for pair in stored.chain(REVIEWS.iter().map(|review| (review.group, "v1"))) {
+    for pair in stored.chain(QUESTIONS.iter().map(|question| (question.group, "v1"))) {
         if serves(cluster, pair.0) && !out.contains(&pair) {
             out.push(pair);
         }
@@ -110,171 +136,176 @@ fn kinds_of(group: &str, version: &str) -> impl Iterator<Item = &'static Kind> {
     kinds::all().iter().copied().filter(move |kind| kind.group == group && kind.version == version)
 }
 
-fn reviews_of(group: &str, version: &str) -> impl Iterator<Item = &'static Review> {
-    REVIEWS.iter().filter(move |review| review.group == group && version == "v1")
+fn questions_of(group: &str, version: &str) -> impl Iterator<Item = &'static Question> {
+    QUESTIONS.iter().filter(move |question| question.group == group && version == "v1")
 }
 
 /// `/api`
 #[must_use]
-pub fn core_versions(host: &str) -> Value {
-    json!({
-        "kind": "APIVersions", "versions": ["v1"],
-        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": host}],
+pub fn core_versions(host: &str) -> Bytes {
+    let everybody = ClientCidr { client_cidr: "0.0.0.0/0", server_address: host };
+    written(&ApiVersions {
+        kind: "APIVersions",
+        versions: ["v1"],
+        server_address_by_client_cidrs: [everybody],
     })
 }
 
 /// `/apis`
 #[must_use]
-pub fn groups(cluster: &ClusterName) -> Value {
+pub fn groups(cluster: &ClusterName) -> Bytes {
     let mut names: Vec<&str> = Vec::new();
     for (group, _) in versions(cluster) {
         if !group.is_empty() && !names.contains(&group) {
             names.push(group);
         }
     }
-    let groups: Vec<Value> =
-        names.into_iter().filter_map(|name| group_entry(cluster, name)).collect();
-    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+    let groups = names.into_iter().filter_map(|name| group_entry(cluster, name)).collect();
+    written(&GroupList { kind: "APIGroupList", api_version: "v1", groups })
 }
 
 /// `/apis/GROUP`
 #[must_use]
-pub fn group(cluster: &ClusterName, name: &str) -> Option<Value> {
-    let mut entry = group_entry(cluster, name)?;
-    entry["kind"] = json!("APIGroup");
-    entry["apiVersion"] = json!("v1");
-    Some(entry)
+pub fn group(cluster: &ClusterName, name: &str) -> Option<Bytes> {
+    let group = group_entry(cluster, name)?;
+    Some(written(&Typed { kind: "APIGroup", api_version: "v1", of: group }))
 }
 
-fn group_entry(cluster: &ClusterName, name: &str) -> Option<Value> {
-    let versions: Vec<Value> = versions(cluster)
+fn group_entry(cluster: &ClusterName, name: &str) -> Option<Group> {
+    let versions: Vec<GroupVersion> = versions(cluster)
         .into_iter()
         .filter(|(group, _)| *group == name && !group.is_empty())
-        .map(|(group, version)| {
-            json!({"groupVersion": format!("{group}/{version}"), "version": version})
+        .map(|(group, version)| GroupVersion {
+            group_version: format!("{group}/{version}"),
+            version,
         })
         .collect();
-    let preferred = versions.first()?.clone();
-    Some(json!({"name": name, "versions": versions, "preferredVersion": preferred}))
+    let preferred_version = versions.first()?.clone();
+    Some(Group { name: name.to_owned(), versions, preferred_version })
 }
 
 /// `/api/v1`, `/apis/GROUP/VERSION`
 #[must_use]
-pub fn resources(cluster: &ClusterName, group: &str, version: &str) -> Option<Value> {
+pub fn resources(cluster: &ClusterName, group: &str, version: &str) -> Option<Bytes> {
     if !versions(cluster).contains(&(group, version)) {
         return None;
     }
-    let mut list = Vec::new();
+    let mut resources = Vec::new();
     for kind in kinds_of(group, version) {
-        let mut entry = json!({
-            "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced,
-            "kind": kind.kind, "verbs": kind.verbs,
+        resources.push(Resource {
+            name: kind.plural.to_owned(),
+            singular_name: kind.singular,
+            namespaced: kind.namespaced,
+            group: None,
+            version: None,
+            kind: kind.kind,
+            verbs: kind.verbs,
+            short_names: kind.short_names,
+            categories: kind.categories,
+            storage_version_hash: Some(storage_hash(kind)),
         });
-        if !kind.short_names.is_empty() {
-            entry["shortNames"] = json!(kind.short_names);
-        }
-        if !kind.categories.is_empty() {
-            entry["categories"] = json!(kind.categories);
-        }
-        list.push(entry);
         for sub in kind.subresources {
-            let mut entry = json!({
-                "name": format!("{}/{}", kind.plural, sub.name), "singularName": "",
-                "namespaced": kind.namespaced, "kind": sub.kind, "verbs": sub.verbs,
+            resources.push(Resource {
+                name: format!("{}/{}", kind.plural, sub.name),
+                group: sub.group_version.map(|(group, _)| group),
+                version: sub.group_version.map(|(_, version)| version),
+                ..Resource::bare("", kind.namespaced, sub.kind, sub.verbs)
             });
-            if let Some((group, version)) = sub.group_version {
-                entry["group"] = json!(group);
-                entry["version"] = json!(version);
-            }
-            list.push(entry);
         }
     }
-    for review in reviews_of(group, version) {
-        list.push(json!({
-            "name": review.plural, "singularName": review.singular, "namespaced": false,
-            "kind": review.kind, "verbs": ["create"],
-        }));
+    for question in questions_of(group, version) {
+        let (singular, kind) = (question.singular, question.kind);
+        resources.push(Resource {
+            name: question.plural.to_owned(),
+            ..Resource::bare(singular, question.namespaced, kind, &["create"])
+        });
     }
-    list.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+    resources.sort_by(|a, b| a.name.cmp(&b.name));
     let group_version =
         if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    Some(json!({
-        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version,
-        "resources": list,
-    }))
+    let (kind, api_version) = ("APIResourceList", "v1");
+    Some(written(&ResourceList { kind, api_version, group_version, resources }))
+}
+
+/// By which clients see whether what is stored changed its form: the start of a hash of the stored type.
+fn storage_hash(kind: &Kind) -> String {
+    let (group, version) = match kind.stored_as {
+        Some((group, _)) => (group, "v1"),
+        None => (kind.group, kind.version),
+    };
+    let hash = Sha256::digest(format!("{group}/{version}/{}", kind.kind));
+    STANDARD.encode(&hash[..8])
 }
 
 /// Aggregated discovery of `/api` (`core`) or `/apis`.
 #[must_use]
-pub fn aggregated(cluster: &ClusterName, core: bool, form: Aggregated) -> Value {
-    let mut items: Vec<Value> = Vec::new();
+pub fn aggregated(cluster: &ClusterName, core: bool, form: Aggregated) -> Bytes {
+    let mut items: Vec<GroupDiscovery> = Vec::new();
     for (group, version) in versions(cluster) {
         if group.is_empty() != core {
             continue;
         }
-        let entry = json!({
-            "version": version, "resources": aggregated_resources(group, version),
-            "freshness": "Current",
-        });
-        let known = items.iter_mut().find(|item| item["metadata"]["name"] == group);
-        match known.and_then(|item| item["versions"].as_array_mut()) {
-            Some(versions) => versions.push(entry),
-            None => items.push(json!({
-                "metadata": {"name": group, "creationTimestamp": null}, "versions": [entry],
-            })),
+        let resources = aggregated_resources(group, version);
+        let entry = VersionDiscovery { version, resources, freshness: "Current" };
+        match items.iter_mut().find(|item| item.metadata.name == group) {
+            Some(item) => item.versions.push(entry),
+            None => items.push(GroupDiscovery {
+                metadata: Named { name: group, creation_timestamp: () },
+                versions: vec![entry],
+            }),
         }
     }
-    json!({
-        "kind": "APIGroupDiscoveryList",
-        "apiVersion": format!("apidiscovery.k8s.io/{}", form.version()),
-        "metadata": {}, "items": items,
-    })
+    let kind = "APIGroupDiscoveryList";
+    let api_version = format!("apidiscovery.k8s.io/{}", form.version());
+    written(&DiscoveryList { kind, api_version, metadata: NoMeta {}, items })
 }
 
-fn aggregated_resources(group: &str, version: &str) -> Vec<Value> {
-    let mut list = Vec::new();
-    for kind in kinds_of(group, version) {
-        let mut entry = Map::new();
-        entry.insert("resource".to_owned(), json!(kind.plural));
-        entry.insert("responseKind".to_owned(), gvk(group, version, kind.kind));
-        let scope = if kind.namespaced { "Namespaced" } else { "Cluster" };
-        entry.insert("scope".to_owned(), json!(scope));
-        entry.insert("singularResource".to_owned(), json!(kind.singular));
-        entry.insert("verbs".to_owned(), json!(kind.verbs));
-        if !kind.short_names.is_empty() {
-            entry.insert("shortNames".to_owned(), json!(kind.short_names));
-        }
-        if !kind.categories.is_empty() {
-            entry.insert("categories".to_owned(), json!(kind.categories));
-        }
-        let subresources = kind.subresources.iter().map(|sub| {
-            let (group, version) = sub.group_version.unwrap_or((group, version));
-            json!({
-                "subresource": sub.name, "responseKind": gvk(group, version, sub.kind),
-                "verbs": sub.verbs,
+fn aggregated_resources(group: &'static str, version: &'static str) -> Vec<Discovered> {
+    let scope = |namespaced: bool| if namespaced { "Namespaced" } else { "Cluster" };
+    let of_kind = |kind: &'static Kind| Discovered {
+        resource: kind.plural,
+        response_kind: Gvk { group, version, kind: kind.kind },
+        scope: scope(kind.namespaced),
+        singular_resource: kind.singular,
+        verbs: kind.verbs,
+        short_names: kind.short_names,
+        categories: kind.categories,
+        subresources: kind
+            .subresources
+            .iter()
+            .map(|sub| {
+                let (group, version) = sub.group_version.unwrap_or((group, version));
+                let response_kind = Gvk { group, version, kind: sub.kind };
+                DiscoveredSub { subresource: sub.name, response_kind, verbs: sub.verbs }
             })
-        });
-        if !kind.subresources.is_empty() {
-            entry.insert("subresources".to_owned(), subresources.collect());
-        }
-        list.push(Value::Object(entry));
-    }
-    for review in reviews_of(group, version) {
-        list.push(json!({
-            "resource": review.plural, "responseKind": gvk(group, version, review.kind),
-            "scope": "Cluster", "singularResource": review.singular, "verbs": ["create"],
-        }));
-    }
-    list
+            .collect(),
+    };
+    let of_question = |question: &'static Question| Discovered {
+        resource: question.plural,
+        response_kind: Gvk { group, version, kind: question.kind },
+        scope: scope(question.namespaced),
+        singular_resource: question.singular,
+        verbs: &["create"],
+        short_names: &[],
+        categories: &[],
+        subresources: Vec::new(),
+    };
+    let mut all: Vec<Discovered> = kinds_of(group, version)
+        .map(of_kind)
+        .chain(questions_of(group, version).map(of_question))
+        .collect();
+    all.sort_by_key(|one| one.resource);
+    all
 }
 
-fn gvk(group: &str, version: &str, kind: &str) -> Value {
-    json!({"group": group, "version": version, "kind": kind})
+fn written<T: Serialize>(value: &T) -> Bytes {
+    // Texts, lists and flags always serialise.
+    serde_json::to_vec(value).unwrap_or_default().into()
 }
 
 /// Paths for `/`.
 #[must_use]
-pub fn paths(cluster: &ClusterName) -> Value {
+pub fn paths(cluster: &ClusterName) -> Bytes {
     let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned()];
     for (group, version) in versions(cluster) {
         if !group.is_empty() {
@@ -287,7 +318,7 @@ pub fn paths(cluster: &ClusterName) -> Value {
     }
     paths.sort_unstable();
     paths.dedup();
-    json!({"paths": paths})
+    written(&json!({"paths": paths}))
 }
 
 #[cfg(test)]

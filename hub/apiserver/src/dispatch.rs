@@ -18,6 +18,7 @@ use crate::authz::{self, Attributes};
 use crate::body::{self, Body};
 use crate::call::Call;
 use crate::discovery::{self, Aggregated};
+use crate::media::Shape;
 use crate::path::{self, Route, Target};
 use crate::query::Query;
 use crate::received::Received;
@@ -170,17 +171,17 @@ async fn describe(
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let query = request.uri.query().unwrap_or_default();
     let aggregated = Aggregated::wanted(header(ACCEPT));
-    let found = |value: Option<serde_json::Value>| {
-        value.map(|value| respond::json(200, &value)).ok_or_else(respond::no_such_path)
+    let found = |document: Option<bytes::Bytes>| {
+        let answer = document.map(|bytes| respond::whole(200, media::JSON, bytes));
+        answer.ok_or_else(respond::no_such_path)
     };
     let gzip = respond::takes_gzip(headers);
     match (route, aggregated) {
         (Route::CoreVersions | Route::Groups, Some(form)) => {
             let core =
                 matches!(path::route(path::cluster(request.uri.path()).1), Route::CoreVersions);
-            let value = discovery::aggregated(cluster, core, form);
-            let bytes = serde_json::to_vec(&value).map_err(ApiError::internal)?;
-            Ok(respond::compressed(200, form.content_type(), bytes.into(), gzip).await)
+            let bytes = discovery::aggregated(cluster, core, form);
+            Ok(respond::compressed(200, form.content_type(), bytes, gzip).await)
         }
         (Route::Index, _) => found(Some(discovery::paths(cluster))),
         (Route::CoreVersions, None) => {
@@ -220,7 +221,9 @@ async fn resource(
     if is_list_of_definitions(request, &target) {
         return no_definitions(&hub, &user);
     }
-    let view = View::find(target.group, target.version, target.plural)
+    let by_name = bind::is_collection(&target);
+    let plural = if by_name { "pods" } else { target.plural };
+    let view = View::find(target.group, target.version, plural)
         .filter(|view| discovery::serves(&cluster, view.served.group))
         .ok_or_else(respond::no_such_path)?;
     let raw_query = request.uri.query().unwrap_or_default().to_owned();
@@ -238,7 +241,11 @@ async fn resource(
             name: target.name.as_deref().unwrap_or_default(),
         },
     )?;
-    check_path_shape(view, &target, verb)?;
+    if by_name {
+        check_binding_path(&target, verb)?;
+    } else {
+        check_path_shape(view, &target, verb)?;
+    }
     let call = Call {
         hub,
         user,
@@ -255,6 +262,9 @@ async fn resource(
         "get" | "list" | "watch" => bytes::Bytes::new(),
         _ => body::read(incoming).await?,
     };
+    if by_name {
+        return bind::bind_named(call, body).await;
+    }
     let answer = run(&call, verb, body).await.map_err(|error| call.view.error(error));
     if (view.served.group, view.served.plural) != ("", "endpoints") {
         return answer;
@@ -306,7 +316,9 @@ async fn self_review(
         return Err(respond::method_not_allowed());
     }
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let wires = (media::body_wire(header(CONTENT_TYPE))?, media::status_wire(header(ACCEPT)));
+    // An answer to a question has no columns.
+    let out = media::negotiate(header(ACCEPT), |wanted| wanted.shape == Shape::Object)?;
+    let wires = (media::body_wire(header(CONTENT_TYPE))?, out.wire);
     let body = body::read(incoming).await?;
     review::answer(user, (target.group, target.version, target.plural), wires, body)
         .unwrap_or_else(|| Err(respond::no_such_path()))
@@ -348,6 +360,15 @@ fn check_path_shape(view: View, target: &Target<'_>, verb: &str) -> Result<(), A
     let known = kind.subresources.iter().find(|sub| sub.name == subresource);
     let known = known.ok_or_else(respond::no_such_path)?;
     if known.verbs.contains(&verb) { Ok(()) } else { Err(respond::method_not_allowed()) }
+}
+
+/// Bindings are made, in a namespace, and never seen again.
+fn check_binding_path(target: &Target<'_>, verb: &str) -> Result<(), ApiError> {
+    if target.subresource.is_some() || target.watch {
+        return Err(respond::no_such_path());
+    }
+    let made = verb == "create" && target.namespace.is_some() && target.name.is_none();
+    if made { Ok(()) } else { Err(respond::method_not_allowed()) }
 }
 
 async fn run(call: &Call, verb: &str, body: bytes::Bytes) -> Result<Response<Body>, ApiError> {

@@ -39,6 +39,11 @@ pub(crate) async fn list(call: &Call) -> Result<Response<Body>, ApiError> {
         "" => None,
         text => Some(Resume::decode(text)?),
     };
+    if resume.is_some() && !matches!(call.query.resource_version.as_str(), "" | "0") {
+        return Err(ApiError::bad_request(
+            "specifying resource version is not allowed when using continue",
+        ));
+    }
     let snapshot = match &resume {
         Some(token) if token.revision != 0 => {
             match call.hub.server.objects.store().snapshot_at(token.revision) {

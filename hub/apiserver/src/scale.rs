@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use freewheel_hub_api::error::{ApiError, FieldError};
 use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::kinds;
 use freewheel_hub_api::selector::LabelSelector;
 use freewheel_hub_store::Stored;
 use http::Response;
@@ -12,9 +13,10 @@ use serde_json::{Value, json};
 use crate::body::Body;
 use crate::call::Call;
 use crate::decode;
-use crate::encode::to_wire;
-use crate::media::{Shape, Wanted, negotiate};
+use crate::encode::Encoder;
+use crate::media::{Shape, Wanted, Wire, negotiate};
 use crate::respond;
+use crate::view::View;
 use crate::write::{Patch, settle};
 
 const SCALE: (&str, &str, &str) = ("autoscaling", "v1", "Scale");
@@ -60,9 +62,13 @@ pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
 
 fn answer(call: &Call, stored: &Stored, warnings: &[String]) -> Result<Response<Body>, ApiError> {
     let accept = call.headers.get(http::header::ACCEPT).and_then(|value| value.to_str().ok());
-    let wanted = negotiate(accept, |wanted: Wanted| wanted.shape == Shape::Object)?;
+    let wanted = negotiate(accept, |wanted: Wanted| {
+        wanted.shape == Shape::Object || wanted.wire != Wire::Protobuf
+    })?;
+    let view = View { served: &kinds::scale::KIND, stored: &kinds::scale::KIND };
+    let encoder = Encoder { view, wanted, ..Encoder::of(call)? };
     let object = freewheel_hub_store::objects::stored_value(stored)?;
-    let bytes = to_wire(wanted.wire, &scale_of(&object))?;
+    let bytes = encoder.shaped(scale_of(&object))?;
     let mut response = respond::whole(200, wanted.content_type(), bytes);
     respond::warn(&mut response, warnings);
     Ok(response)

@@ -11,7 +11,8 @@ use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::error::X509Error;
-use x509_parser::prelude::FromDer as _;
+use x509_parser::pem::Pem;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -95,6 +96,46 @@ fn forbidden(name: &str, why: &str) -> ApiError {
         ..Details::default()
     }));
     error
+}
+
+/// Whether a certificate may come in here.
+pub(crate) fn is_status(call: &Call) -> bool {
+    call.subresource == "status" && is_request(call.view.stored)
+}
+
+/// What is put in as a certificate has to be some.
+///
+/// # Errors
+/// 422.
+pub(crate) fn check_certificate(call: &Call, new: &Value, old: &Value) -> Result<(), ApiError> {
+    let read = |value: &Value| {
+        value.pointer("/status/certificate").and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let encoded = read(new);
+    if !is_status(call) || encoded.is_empty() || encoded == read(old) {
+        return Ok(());
+    }
+    let pem = STANDARD.decode(encoded).unwrap_or_default();
+    let Some(why) = certificate_fault(&pem) else { return Ok(()) };
+    let error = FieldError::invalid("status.certificate", &json!("<certificate data>"), &why);
+    let (group, kind) = ("certificates.k8s.io", "CertificateSigningRequest");
+    Err(ApiError::invalid(group, kind, &call.name, &[error]))
+}
+
+fn certificate_fault(pem: &[u8]) -> Option<String> {
+    let mut blocks = 0;
+    for block in Pem::iter_from_buffer(pem) {
+        let Ok(block) = block else { break };
+        if block.label != "CERTIFICATE" {
+            let label = block.label;
+            return Some(format!("only CERTIFICATE PEM blocks are allowed, found {label:?}"));
+        }
+        blocks += 1;
+        if X509Certificate::from_der(&block.contents).is_err() {
+            return Some("x509: malformed certificate".to_owned());
+        }
+    }
+    (blocks == 0).then(|| "must contain at least one CERTIFICATE PEM block".to_owned())
 }
 
 /// Gives conditions of a request their times where the caller has left them out: from when a decision

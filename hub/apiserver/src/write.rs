@@ -21,6 +21,7 @@ pub(crate) async fn create(call: &Call, body: Bytes) -> Result<Response<Body>, A
     let how = call.how("CreateOptions")?;
     let (mut value, mut warnings) = read_object(call, body, &how)?;
     signing_request::admit(call, &mut value)?;
+    check_served(call, &value, None)?;
     let written = call.hub.server.objects.create(&how, &call.place(), value).await?;
     warnings.extend(written.warnings.iter().cloned());
     answer(201, &encoder, &written, &warnings)
@@ -33,6 +34,11 @@ pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, A
     let (mut value, mut warnings) = read_object(call, body, &how)?;
     check_name(call, &value)?;
     signing_request::stamp(call, &mut value);
+    if !call.view.is_plain() || signing_request::is_status(call) {
+        let old = call.hub.server.objects.get(&call.place())?.object.value()?;
+        check_served(call, &value, Some(&old))?;
+        signing_request::check_certificate(call, &value, &old)?;
+    }
     let door = door(call);
     let written = call.hub.server.objects.update(&how, &call.place(), door, value).await?;
     warnings.extend(written.warnings.iter().cloned());
@@ -48,19 +54,41 @@ pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
     // The change may run again after a conflict; the last run counts.
     let unknown = Mutex::new(Vec::new());
     let change = |stored: Value| {
-        let document = view.outward(stored);
+        let document = view.outward(stored.clone());
         let mut patched = patch.apply(&document, decode::gvk(view.served))?;
         check_name(call, &patched)?;
         signing_request::stamp(call, &mut patched);
         *unknown.lock() =
             settle(&mut patched, &patch, decode::gvk(view.served), how.field_validation)?;
-        Ok(view.inward(patched))
+        let new = view.inward(patched);
+        check_served(call, &new, Some(&stored))?;
+        signing_request::check_certificate(call, &new, &stored)?;
+        Ok(new)
     };
     let place = call.place();
     let written = call.hub.server.objects.modify(&how, &place, door(call), change).await?;
     let mut warnings = unknown.into_inner();
     warnings.extend(written.warnings.iter().cloned());
     answer(200, &encoder, &written, &warnings)
+}
+
+/// The rules of the served version where they are stricter than those of the stored one; both values are in
+/// the stored form.
+fn check_served(call: &Call, new: &Value, old: Option<&Value>) -> Result<(), ApiError> {
+    if call.view.is_plain() {
+        return Ok(());
+    }
+    let strategy = call.view.served.strategy;
+    let errors = match old {
+        None => strategy.validate(new),
+        Some(old) => strategy.validate_update(None, new, old),
+    };
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let stored = call.view.stored;
+    let name = new.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    Err(ApiError::invalid(stored.group, stored.kind, name, &errors))
 }
 
 fn door(call: &Call) -> Option<&str> {

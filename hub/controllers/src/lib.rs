@@ -90,6 +90,7 @@ pub fn start_over(
         Arc::new(namespace::Welcome::new(desk("namespace-welcome"), config.ca_pem.clone())?),
         Arc::new(namespace::Ending::new(desk("namespace-controller"))?),
         Arc::new(node::Nodes::new(desk("node-controller"))?),
+        Arc::new(node::Strangers::new(desk("node-lifecycle-controller"))?),
         Arc::new(deployment::Deployments::new(desk("deployment-controller"), indexes.clone())?),
         Arc::new(replicaset::ReplicaSets::new(desk("replicaset-controller"), indexes.clone())?),
         Arc::new(endpoints::EndpointsOfServices::new(

@@ -14,7 +14,7 @@ use freewheel_link::report::{
 use serde_json::{Map, Value, json};
 use tracing::{debug, warn};
 
-use crate::{Inner, events, node};
+use crate::{Inner, events, node, records};
 
 /// Writes as the node, as a kubelet does.
 pub(crate) fn how(spoke: &ClusterName) -> How {
@@ -90,13 +90,38 @@ async fn pod_status(
     may_speak(spoke, &pod.realm)?;
     let place = place(("", "v1", "pods"), &pod.realm, &pod.namespace, &pod.name)?;
     let host = node::address(objects, spoke);
+    let acked = records::read_acked(&*objects.store().snapshot(), spoke);
+    let acked = acked.map_or(0, |generation| generation.revision);
     let change = |mut value: Value| {
         is_here(&value, spoke, &pod.uid)?;
         let old = value.get("status").cloned().unwrap_or_default();
-        value["status"] = status(&old, pod, host.as_deref());
+        let mut new = status(&old, pod, host.as_deref());
+        if let Some(seen) = observed(&value, acked) {
+            put_observed(&mut new, pod, seen);
+        }
+        value["status"] = new;
         Ok(value)
     };
     objects.modify(&how(spoke), &place, Some("status"), change).await.map(|_| ())
+}
+
+/// The pod's generation when the spoke has surely seen it: the plan that it acknowledged is as new as the pod,
+/// or the pod never changed since it was made.
+fn observed(pod: &Value, acked: u64) -> Option<i64> {
+    let generation = pod.pointer("/metadata/generation").and_then(Value::as_i64)?;
+    let revision = pod.pointer("/metadata/resourceVersion").and_then(Value::as_str);
+    let revision: u64 = revision.and_then(|text| text.parse().ok())?;
+    (generation <= 1 || revision <= acked).then_some(generation)
+}
+
+fn put_observed(status: &mut Value, pod: &PodStatusV1, generation: i64) {
+    status["observedGeneration"] = json!(generation);
+    let conditions = status.get_mut("conditions").and_then(Value::as_array_mut);
+    for condition in conditions.into_iter().flatten() {
+        if pod.conditions.iter().any(|own| condition["type"] == own.kind.as_str()) {
+            condition["observedGeneration"] = json!(generation);
+        }
+    }
 }
 
 async fn pod_gone(

@@ -9,11 +9,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::look::{
-    AGE, ALL_VERBS, NAME, READ_WRITE, age, child, column, int, list, name, set_default, text,
-};
+use super::look::{AGE, ALL_VERBS, NAME, READ_WRITE, age, child, column, int, list, name, text};
 use crate::error::FieldError;
-use crate::kind::{Column, Kind, NameRule, Strategy, Subresource, keep_other_half};
+use crate::kind::{Column, Kind, NameRule, Strategy, Subresource, keep, keep_other_half};
 use crate::{name as names, time};
 
 /// The one signer of this hub.
@@ -85,23 +83,22 @@ struct Rules;
 
 impl Strategy for Rules {
     fn prepare_update(&self, subresource: Option<&str>, new: &mut Value, old: &Value) {
-        if subresource == Some("approval") {
-            let decided = conditions(new, is_decision);
-            let others = conditions(old, |kind| !is_decision(kind));
-            replace(new, old, "spec");
-            replace(new, old, "status");
-            put_conditions(new, decided, others);
-            return;
+        match subresource {
+            Some("approval") => {
+                let told = new.pointer_mut("/status/conditions").map(Value::take);
+                keep(new, old, "spec");
+                keep(new, old, "status");
+                put_conditions(new, told);
+            }
+            Some("status") => {
+                keep_other_half(subresource, new, old);
+                DECISIONS.iter().for_each(|kind| keep_decision(new, old, kind));
+            }
+            _ => {
+                keep_other_half(subresource, new, old);
+                keep(new, old, "spec");
+            }
         }
-        if subresource == Some("status") {
-            let others = conditions(new, |kind| !is_decision(kind));
-            let decided = conditions(old, is_decision);
-            keep_other_half(subresource, new, old);
-            put_conditions(new, decided, others);
-            return;
-        }
-        keep_other_half(subresource, new, old);
-        replace(new, old, "spec");
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
@@ -132,12 +129,7 @@ impl Strategy for Rules {
             let text = "may not specify a duration less than 600 seconds (10 minutes)";
             errors.push(FieldError::invalid("spec.expirationSeconds", seconds, text));
         }
-        let has =
-            |kind| list(object, "/status/conditions").iter().any(|c| text(c, "/type") == kind);
-        if has("Approved") && has("Denied") {
-            let text = "Approved and Denied conditions are mutually exclusive";
-            errors.push(FieldError::invalid("status.conditions", &json!("Denied"), text));
-        }
+        errors.extend(check_conditions(list(object, "/status/conditions")));
         errors
     }
 
@@ -150,17 +142,23 @@ impl Strategy for Rules {
         if subresource.is_none() {
             return Vec::new();
         }
-        let kept =
-            |kind: &str| list(new, "/status/conditions").iter().any(|c| text(c, "/type") == kind);
-        let mut errors: Vec<_> = conditions(old, |kind| is_decision(kind) || kind == "Failed")
-            .iter()
-            .map(|c| text(c, "/type").to_owned())
-            .filter(|kind| !kept(kind))
-            .map(|kind| {
-                let text = format!("updates may not remove a condition of type {kind:?}");
-                FieldError::forbidden("status.conditions", &text)
-            })
-            .collect();
+        let mut errors = Vec::new();
+        let at = "status.conditions";
+        for kind in ["Approved", "Denied", "Failed"] {
+            let (was, now) = (of_type(old, kind), of_type(new, kind));
+            let decides = DECISIONS.contains(&kind) && subresource != Some("approval");
+            let what = if now.len() < was.len() {
+                "remove"
+            } else if decides && was.len() < now.len() {
+                "add"
+            } else if decides && was != now {
+                "modify"
+            } else {
+                continue;
+            };
+            let text = format!("updates may not {what} a condition of type {kind:?}");
+            errors.push(FieldError::forbidden(at, &text));
+        }
         let issued = text(old, "/status/certificate");
         if !issued.is_empty() && text(new, "/status/certificate") != issued {
             let text = "updates may not modify existing certificate content";
@@ -215,36 +213,65 @@ impl Strategy for Rules {
     }
 }
 
-fn is_decision(kind: &str) -> bool {
-    matches!(kind, "Approved" | "Denied")
-}
+/// What the door `approval` alone may say.
+const DECISIONS: &[&str] = &["Approved", "Denied"];
 
-fn conditions(object: &Value, wanted: impl Fn(&str) -> bool) -> Vec<Value> {
+fn of_type<'a>(object: &'a Value, kind: &str) -> Vec<&'a Value> {
     let all = list(object, "/status/conditions").iter();
-    all.filter(|c| wanted(text(c, "/type"))).cloned().collect()
+    all.filter(|condition| text(condition, "/type") == kind).collect()
 }
 
-fn replace(new: &mut Value, old: &Value, key: &str) {
-    let Some(map) = new.as_object_mut() else { return };
-    match old.get(key) {
-        Some(value) => map.insert(key.to_owned(), value.clone()),
-        None => map.remove(key),
+fn put_conditions(object: &mut Value, told: Option<Value>) {
+    let told = told.filter(|told| told.as_array().is_some_and(|list| !list.is_empty()));
+    let Some(status) = child(object, "status") else { return };
+    match told {
+        Some(told) => status.insert("conditions".to_owned(), told),
+        None => status.remove("conditions"),
     };
 }
 
-fn put_conditions(object: &mut Value, decided: Vec<Value>, others: Vec<Value>) {
-    let all: Vec<_> = decided.into_iter().chain(others).collect();
-    let Some(status) = child(object, "status") else { return };
-    if all.is_empty() {
-        status.remove("conditions");
-    } else {
-        status.insert("conditions".to_owned(), all.into());
+/// A decision that is told again stays as it was made.
+fn keep_decision(new: &mut Value, old: &Value, kind: &str) {
+    let was: Vec<Value> = of_type(old, kind).into_iter().cloned().collect();
+    if was.len() != of_type(new, kind).len() {
+        // That is a change, which the rules refuse.
+        return;
     }
-    if let Some(Value::Array(all)) = status.get_mut("conditions") {
-        for condition in all.iter_mut().filter_map(Value::as_object_mut) {
-            set_default(condition, "status", "True");
+    let conditions = new.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
+    let same = conditions.into_iter().flatten().filter(|c| text(c, "/type") == kind);
+    for (slot, was) in same.zip(was) {
+        *slot = was;
+    }
+}
+
+fn check_conditions(conditions: &[Value]) -> Vec<FieldError> {
+    const ANY: &[&str] = &["False", "True", "Unknown"];
+    let mut errors = Vec::new();
+    let mut taken = BTreeSet::new();
+    for (i, condition) in conditions.iter().enumerate() {
+        let path = format!("status.conditions[{i}]");
+        let (kind, status) = (text(condition, "/type"), text(condition, "/status"));
+        if kind.is_empty() {
+            errors.push(FieldError::required(format!("{path}.type"), ""));
+        }
+        let final_ = DECISIONS.contains(&kind) || kind == "Failed";
+        let allowed = if final_ { &["True"][..] } else { ANY };
+        if status.is_empty() {
+            errors.push(FieldError::required(format!("{path}.status"), ""));
+        } else if !allowed.contains(&status) {
+            let at = format!("{path}.status");
+            errors.push(FieldError::not_supported(at, &json!(status), allowed));
+        }
+        let other = DECISIONS.iter().find(|other| DECISIONS.contains(&kind) && **other != kind);
+        if other.is_some_and(|other| taken.contains(other)) {
+            let text = "Approved and Denied conditions are mutually exclusive";
+            errors.push(FieldError::invalid(format!("{path}.type"), &json!(kind), text));
+        }
+        if !taken.insert(kind) {
+            errors.push(FieldError::duplicate(format!("{path}.type"), &json!(kind)));
         }
     }
+    errors
 }
 
 fn check_request(encoded: &str) -> Option<FieldError> {
@@ -320,7 +347,7 @@ mod tests {
         assert_eq!(decision(&through), "Approved");
 
         let mut issued = new.clone();
-        issued["status"]["conditions"] = json!([]);
+        issued["status"]["conditions"][0]["message"] = json!("I say so");
         let old = through;
         Rules.prepare_update(Some("status"), &mut issued, &old);
         assert_eq!(issued["status"], json!({"conditions": approved, "certificate": "eA=="}));
@@ -334,6 +361,50 @@ mod tests {
         let errors = Rules.validate_update(Some("status"), &other, &issued);
         assert_eq!(errors[0].field, "status.certificate");
         assert_eq!(Rules.validate_update(Some("status"), &issued, &issued), []);
+    }
+
+    #[test]
+    fn conditions_are_checked_and_kept() {
+        let mut old = request();
+        old["status"] = json!({"conditions": [{"type": "Seen", "status": "Unknown"}]});
+        let mut new = old.clone();
+        new["status"]["conditions"] = json!([
+            {"type": "Seen", "status": "True"}, {"type": "Approved", "status": "True"},
+        ]);
+        let wanted = new["status"].clone();
+        Rules.prepare_update(Some("approval"), &mut new, &old);
+        assert_eq!(new["status"], wanted);
+        assert_eq!(Rules.validate(&new), []);
+        assert_eq!(Rules.validate_update(Some("approval"), &new, &old), []);
+        // Nobody approves through the door of the signer, or takes it back.
+        assert_eq!(
+            Rules.validate_update(Some("status"), &new, &old)[0].reason,
+            "FieldValueForbidden"
+        );
+        assert_eq!(Rules.validate_update(Some("status"), &old, &new).len(), 1);
+        for (conditions, field) in [
+            (json!([{"type": "Approved", "status": "False"}]), "status.conditions[0].status"),
+            (json!([{"type": "Failed", "status": "Unknown"}]), "status.conditions[0].status"),
+            (json!([{"type": "Seen", "status": "Perhaps"}]), "status.conditions[0].status"),
+            (json!([{"type": "Seen"}]), "status.conditions[0].status"),
+            (json!([{"status": "True"}]), "status.conditions[0].type"),
+            (
+                json!([{"type": "Approved", "status": "True"}, {"type": "Approved", "status": "True"}]),
+                "status.conditions[1].type",
+            ),
+            (
+                json!([{"type": "Denied", "status": "True"}, {"type": "Approved", "status": "True"}]),
+                "status.conditions[1].type",
+            ),
+        ] {
+            new["status"]["conditions"] = conditions;
+            let errors = Rules.validate(&new);
+            assert_eq!(
+                errors.iter().map(|e| e.field.as_str()).collect::<Vec<_>>(),
+                [field],
+                "{new}"
+            );
+        }
     }
 
     #[test]

@@ -106,6 +106,7 @@ impl Strategy for Rules {
             status["conditions"] = json!([{
                 "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
                 "message": "Scheduling is blocked due to non-empty scheduling gates",
+                "observedGeneration": 1,
             }]);
         }
         if let Some(map) = object.as_object_mut() {
@@ -122,6 +123,7 @@ impl Strategy for Rules {
         if subresource == Some("status") {
             // Whoever runs a pod never decides what deletes it.
             keep_metadata(new, old, "ownerReferences");
+            keep_observed(new, old);
         }
         // The class follows from requests and limits, which do not change.
         let class = old.pointer("/status/qosClass").cloned();
@@ -208,6 +210,25 @@ impl Strategy for Rules {
     }
 }
 
+/// Whoever leaves out what was seen last has not seen less.
+fn keep_observed(new: &mut Value, old: &Value) {
+    let seen = |value: &Value| value.get("observedGeneration").filter(|n| **n != json!(0)).cloned();
+    let Some(status) = new.get_mut("status").filter(|status| status.is_object()) else { return };
+    if let (None, Some(was)) = (seen(status), old.get("status").and_then(&seen)) {
+        status["observedGeneration"] = was;
+    }
+    let mut before: Vec<&Value> = list(old, "/status/conditions").iter().collect();
+    let conditions = status.get_mut("conditions").and_then(Value::as_array_mut);
+    for condition in conditions.into_iter().flatten().filter(|condition| condition.is_object()) {
+        // Several of one type pair off in their order.
+        let at = before.iter().position(|was| was.get("type") == condition.get("type"));
+        let was = at.map(|at| before.remove(at)).and_then(&seen);
+        if let (None, Some(was)) = (seen(condition), was) {
+            condition["observedGeneration"] = was;
+        }
+    }
+}
+
 /// The door `binding` names the node, once, and changes nothing else of the spec.
 fn check_binding(new: &Value, old: &Value) -> Option<FieldError> {
     let bare = |object: &Value| {
@@ -277,6 +298,24 @@ mod tests {
         Rules.prepare_update(Some("status"), &mut new, &old);
         assert_eq!(new["spec"], old["spec"]);
         assert_eq!(new["status"], json!({"phase": "Running", "qosClass": "BestEffort"}));
+    }
+
+    #[test]
+    fn what_was_observed_stays_so() {
+        let mut old = pod();
+        old["status"]["observedGeneration"] = json!(2);
+        old["status"]["conditions"] =
+            json!([{"type": "Ready", "status": "True", "observedGeneration": 2}]);
+        let mut new = pod();
+        new["status"]["conditions"] = json!([
+            {"type": "Ready", "status": "False"},
+            {"type": "Initialized", "status": "True", "observedGeneration": 3},
+            {"type": "Other", "status": "True"},
+        ]);
+        Rules.prepare_update(Some("status"), &mut new, &old);
+        assert_eq!(new["status"]["observedGeneration"], 2);
+        let seen = |i: usize| new["status"]["conditions"][i].get("observedGeneration").cloned();
+        assert_eq!((seen(0), seen(1), seen(2)), (Some(json!(2)), Some(json!(3)), None));
     }
 
     #[test]

@@ -155,7 +155,7 @@ impl Walk {
             (Shape::IntOrString, Value::Number(n)) if fits_int32(n) => Ok(()),
             (Shape::Bytes, Value::String(text)) => scalar::bytes(text),
             (Shape::Time | Shape::MicroTime, Value::String(text)) => {
-                if scalar::time(text, *shape == Shape::MicroTime)? {
+                if scalar::moment(text, *shape == Shape::MicroTime)? {
                     *value = Value::Null;
                 }
                 Ok(())

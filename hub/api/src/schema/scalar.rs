@@ -2,10 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
+use jiff::civil::{DateTime, date};
 use serde_json::Value;
 
 use super::amount;
+use crate::time;
 
 /// Checks base64 and drops the line ends that Go's decoder skips.
 pub(super) fn bytes(text: &mut String) -> Result<(), String> {
@@ -27,18 +28,18 @@ pub(super) fn bytes(text: &mut String) -> Result<(), String> {
 }
 
 /// Go's zero time, which it writes as null.
-const ZERO: i64 = -62_135_596_800;
+const ZERO: DateTime = date(1, 1, 1).at(0, 0, 0, 0);
 
 /// RFC 3339 at any offset becomes UTC, at whole seconds or microseconds. Says whether it is Go's zero
 /// time.
-pub(super) fn time(text: &mut String, micro: bool) -> Result<bool, String> {
+pub(super) fn moment(text: &mut String, micro: bool) -> Result<bool, String> {
     let layout =
         if micro { "2006-01-02T15:04:05.000000Z07:00" } else { "2006-01-02T15:04:05Z07:00" };
-    let moment: Timestamp = text.parse().map_err(|_| {
+    let moment = time::read_rfc3339(text).ok_or_else(|| {
         format!("parsing time {text:?} as {layout:?}: cannot parse {text:?} as RFC 3339")
     })?;
-    *text = if micro { crate::time::micros(moment) } else { crate::time::seconds(moment) };
-    Ok(moment.as_second() == ZERO && moment.subsec_nanosecond() == 0)
+    *text = time::write_rfc3339(moment, micro);
+    Ok(moment == ZERO)
 }
 
 /// A quantity may be text or a number.

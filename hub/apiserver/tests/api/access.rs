@@ -37,6 +37,14 @@ async fn a_known_caller_without_the_group_is_forbidden() {
     assert_eq!(answer.json()["status"]["userInfo"]["username"], "x");
     let review = json!({"spec": {"resourceAttributes": {"verb": "list", "resource": "pods"}}});
     let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let headers = [("accept", table), ("content-type", "application/json")];
+    let answer = someone.send("POST", path, &headers, review.to_string()).await;
+    assert_eq!((answer.code, &answer.json()["reason"]), (406, &json!("NotAcceptable")));
+    let either = format!("{table},application/json");
+    let headers = [("accept", either.as_str()), ("content-type", "application/json")];
+    let answer = someone.send("POST", path, &headers, review.to_string()).await;
+    assert_eq!(answer.json()["kind"], "SelfSubjectAccessReview");
     assert_eq!(someone.post(path, &review).await.json()["status"]["allowed"], false);
     assert_eq!(hub.admin().post(path, &review).await.json()["status"]["allowed"], true);
 }

@@ -45,6 +45,46 @@ async fn plain_and_aggregated_discovery_say_the_same() {
     assert!(paths["paths"].as_array().unwrap().contains(&json!("/apis/apps/v1")));
 }
 
+/// Hashes as kube-apiserver 1.36 gives them, and its order of keys.
+#[tokio::test]
+async fn discovery_is_written_as_upstream_writes_it() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    let core = admin.get("/api/v1").await;
+    assert!(
+        core.text().starts_with(
+            r#"{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"v1","resources":[{"name":"bindings","singularName":"binding","namespaced":true,"kind":"Binding","verbs":["create"]},{"name":"configmaps","singularName":"configmap","namespaced":true,"kind":"ConfigMap","verbs":"#
+        ),
+        "{}",
+        core.text()
+    );
+    for (path, name, hash) in [
+        ("/api/v1", "pods", "xPOwRZ+Yhw8="),
+        ("/api/v1", "events", "r2yiGXH7wu8="),
+        ("/apis/events.k8s.io/v1", "events", "r2yiGXH7wu8="),
+        ("/apis/apps/v1", "deployments", "8aSe+NMegvE="),
+        ("/apis/discovery.k8s.io/v1", "endpointslices", "qgS0xkrxYAI="),
+        ("/apis/certificates.k8s.io/v1", "certificatesigningrequests", "95fRKMXA+00="),
+    ] {
+        let list = admin.get(path).await.json();
+        let mut all = list["resources"].as_array().unwrap().iter();
+        let found = all.find(|resource| resource["name"] == name).unwrap();
+        assert_eq!(found["storageVersionHash"], hash, "{path} {name}");
+    }
+    let group = admin.get("/apis/apps").await.text();
+    assert_eq!(
+        group,
+        r#"{"kind":"APIGroup","apiVersion":"v1","name":"apps","versions":[{"groupVersion":"apps/v1","version":"v1"}],"preferredVersion":{"groupVersion":"apps/v1","version":"v1"}}"#
+    );
+    assert!(
+        admin.get("/api").await.text().starts_with(r#"{"kind":"APIVersions","versions":["v1"],"#)
+    );
+    let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+    let all = admin.send("GET", "/api", &[("accept", accept)], "").await.text().to_owned();
+    let pods = r#"{"resource":"pods","responseKind":{"group":"","version":"v1","kind":"Pod"},"scope":"Namespaced","singularResource":"pod","verbs":["#;
+    assert!(all.contains(pods), "{all}");
+}
+
 #[tokio::test]
 async fn schemas_are_served_by_group_and_version() {
     let hub = Hub::start().await;

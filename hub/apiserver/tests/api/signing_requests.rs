@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use rcgen::{CertificateParams, DnType, KeyPair};
 use serde_json::{Value, json};
 
-use crate::support::Hub;
+use crate::support::{Authority, Hub};
 
 const PATH: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
 
@@ -79,10 +79,29 @@ async fn a_certificate_is_issued_once_and_decisions_have_a_time() {
     assert!(condition["lastUpdateTime"].is_string(), "{condition}");
 
     let certificate = |text: &str| json!({"status": {"certificate": STANDARD.encode(text)}});
+    let issued = |authority: &Authority| {
+        let der = STANDARD.encode(&authority.certificate);
+        format!("-----BEGIN CERTIFICATE-----\n{der}\n-----END CERTIFICATE-----\n")
+    };
     let status = format!("{PATH}/jane/status");
     let merge = "merge-patch+json";
-    assert_eq!(admin.patch(&status, merge, &certificate("first")).await.code, 200);
-    let answer = admin.patch(&status, merge, &certificate("second")).await;
+    for (text, why) in [
+        ("no PEM".to_owned(), "must contain at least one CERTIFICATE PEM block"),
+        (pem("dev"), "only CERTIFICATE PEM blocks are allowed, found \"CERTIFICATE REQUEST\""),
+        (
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
+            "x509: malformed certificate",
+        ),
+    ] {
+        let answer = admin.patch(&status, merge, &certificate(&text)).await;
+        assert_eq!(answer.code, 422, "{}", answer.text());
+        let cause = answer.json()["details"]["causes"][0].clone();
+        assert!(cause["message"].as_str().unwrap().ends_with(why), "{cause}");
+    }
+    let first = issued(&hub.authority);
+    let answer = admin.patch(&status, merge, &certificate(&first)).await;
+    assert_eq!(answer.code, 200, "{}", answer.text());
+    let answer = admin.patch(&status, merge, &certificate(&issued(&Authority::new()))).await;
     assert_eq!(answer.code, 422, "{}", answer.text());
     assert_eq!(answer.json()["details"]["causes"][0]["field"], "status.certificate");
 

@@ -19,7 +19,7 @@ async fn pod(client: &Client, name: &str, containers: &[&str]) -> Value {
 }
 
 async fn bind(client: &Client, name: &str, node: &str) -> u16 {
-    let binding = json!({"target": {"kind": "Node", "name": node}});
+    let binding = json!({"metadata": {"name": name}, "target": {"kind": "Node", "name": node}});
     client.post(&format!("{PODS}/{name}/binding"), &binding).await.code
 }
 
@@ -35,6 +35,14 @@ async fn a_deployment_is_scaled_through_its_subresource() {
     let answer = admin.post(DEPLOYMENTS, &deployment).await;
     assert_eq!(answer.code, 201, "{}", answer.text());
     let path = format!("{DEPLOYMENTS}/d/scale");
+    let accept = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json")];
+    let table = admin.send("GET", &path, &accept, "").await.json();
+    let columns = table["columnDefinitions"].as_array().unwrap().iter().map(|c| &c["name"]);
+    assert_eq!(columns.collect::<Vec<_>>(), ["Name", "Desired", "Available", "Age"]);
+    assert_eq!(
+        table["rows"][0]["cells"].as_array().unwrap()[..3],
+        [json!("d"), json!(1), json!(0)]
+    );
     let mut scale = admin.get(&path).await.json();
     assert_eq!((&scale["kind"], &scale["spec"]["replicas"]), (&json!("Scale"), &json!(1)));
     assert_eq!(scale["status"]["selector"], "app=web");
@@ -79,6 +87,30 @@ async fn a_pod_is_bound_once_and_its_log_comes_from_there() {
     let answer = admin.get(&log).await;
     assert_eq!(answer.text(), "pi-7 b\n");
     assert_eq!(answer.headers["content-type"], "text/plain");
+}
+
+#[tokio::test]
+async fn a_binding_names_its_pod_in_the_path_or_in_the_body() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    pod(&admin, "p", &["a"]).await;
+    let all = "/api/v1/namespaces/default/bindings";
+    let node = json!({"kind": "Node", "name": "pi-7"});
+    assert_eq!(admin.post(all, &json!({"target": node})).await.code, 422);
+    let other = json!({"metadata": {"name": "q"}, "target": node});
+    assert_eq!(admin.post(all, &other).await.code, 404);
+    assert_eq!(admin.post(&format!("{PODS}/p/binding"), &other).await.code, 400);
+    let binding = json!({"metadata": {"name": "p"}, "target": node});
+    assert_eq!(admin.get(all).await.code, 405);
+    assert_eq!(admin.post("/api/v1/bindings", &binding).await.code, 405);
+    let answer = admin.post(all, &binding).await;
+    assert_eq!(answer.code, 201, "{}", answer.text());
+    let bound = admin.get(&format!("{PODS}/p")).await.json();
+    assert_eq!(bound["spec"]["nodeName"], "pi-7");
+    assert_eq!(bound["status"]["conditions"][0]["observedGeneration"], 1);
+    let someone = hub.client(Some(&hub.authority.client("x", "people")));
+    let answer = someone.post(all, &binding).await;
+    assert!(answer.text().contains("cannot create resource \\\"bindings\\\""), "{}", answer.text());
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@
 
 mod lease;
 pub mod says;
+mod stranger;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::kinds::node::NOT_READY;
 use freewheel_hub_api::object::{Key, Resource};
 use freewheel_hub_store::objects::Propagation;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
@@ -37,6 +39,7 @@ use says::{
     PRESSURES, Session, cluster_conditions, holds, is_ours, presence, put_condition, put_labels,
     put_taint, ready,
 };
+pub use stranger::Strangers;
 
 /// How soon a Lease is tried again whose namespace is not there.
 const LEASE_RETRY: Duration = Duration::from_secs(1);
@@ -112,6 +115,8 @@ impl Nodes {
         let change = |mut value: Value| -> Result<Value, ApiError> {
             put_labels(&mut value, &key.name, labels);
             put_taint(&mut value, UNREACHABLE, silent, &now);
+            // Admission gives it to Nodes that have yet to say something; of a spoke we know.
+            put_taint(&mut value, NOT_READY, false, &now);
             let cordoned = value["spec"]["unschedulable"] == json!(true);
             put_taint(&mut value, UNSCHEDULABLE, cordoned, &now);
             for (condition, taint) in PRESSURES {

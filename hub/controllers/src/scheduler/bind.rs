@@ -116,6 +116,7 @@ impl Hand {
 
 /// Sets condition PodScheduled; its time moves only with its status.
 fn put_scheduled(pod: &mut Value, status: &str, why: Option<(&str, &str)>, now: &str) {
+    let generation = pod["metadata"]["generation"].clone();
     let list = &mut pod["status"]["conditions"];
     if !list.is_array() {
         *list = json!([]);
@@ -126,7 +127,8 @@ fn put_scheduled(pod: &mut Value, status: &str, why: Option<(&str, &str)>, now: 
         .filter(|c| c["status"] == status)
         .and_then(|c| c["lastTransitionTime"].as_str())
         .unwrap_or(now);
-    let mut new = json!({"type": "PodScheduled", "status": status, "lastTransitionTime": since});
+    let mut new = json!({"type": "PodScheduled", "status": status, "lastTransitionTime": since,
+        "observedGeneration": generation});
     if let Some((reason, message)) = why {
         new["reason"] = json!(reason);
         new["message"] = json!(message);

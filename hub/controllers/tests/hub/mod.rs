@@ -157,6 +157,7 @@ impl Hub {
         self.objects.modify(&How::default(), &place, None, change).await.unwrap();
     }
 
+    /// The same through the door `status`.
     pub async fn change_status(
         &self,
         realm: &str,

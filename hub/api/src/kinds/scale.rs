@@ -1,0 +1,42 @@
+//! Scale: the replica count of a workload, as its subresource `scale` shows it. Nothing of it is stored.
+
+use serde_json::Value;
+
+use super::look::{AGE, NAME, age, column, int, name};
+use crate::kind::{Column, Kind, Strategy};
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    column("Desired", "integer", "How many replicas are wanted."),
+    column("Available", "integer", "How many there are."),
+    AGE,
+];
+
+/// Scale of autoscaling/v1, for its columns: no path leads to it.
+pub static KIND: Kind = Kind {
+    group: "autoscaling",
+    version: "v1",
+    kind: "Scale",
+    plural: "scales",
+    singular: "scale",
+    short_names: &[],
+    categories: &[],
+    namespaced: true,
+    verbs: &[],
+    subresources: &[],
+    stored_as: None,
+    strategy: &Rules,
+};
+
+struct Rules;
+
+impl Strategy for Rules {
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn row(&self, object: &Value, now: i64) -> Vec<Value> {
+        let (wanted, there) = (int(object, "/spec/replicas"), int(object, "/status/replicas"));
+        vec![name(object), wanted.into(), there.into(), age(object, now)]
+    }
+}
