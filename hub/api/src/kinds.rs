@@ -8,6 +8,7 @@
 //!
 //! Guarantees: [`all`] is sorted by group, version and plural and names nothing twice.
 
+mod address;
 pub mod certificate_signing_request;
 pub mod config_map;
 pub mod deployment;

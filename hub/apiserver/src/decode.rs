@@ -57,6 +57,7 @@ pub(crate) fn json_bytes(wire: Wire, bytes: Bytes) -> Result<Bytes, ApiError> {
 ///
 /// # Errors
 /// 400 when it is no such object, or has unknown or duplicate fields and `validation` is strict.
+#[expect(clippy::needless_pass_by_value, reason = "a body ends where it is decoded")]
 pub(crate) fn object(
     wire: Wire,
     bytes: Bytes,
@@ -127,25 +128,25 @@ mod tests {
     use serde_json::json;
 
     #[track_caller]
-    fn reads(yaml: &str, expected: Value) {
-        assert_eq!(read_yaml(yaml.as_bytes()).unwrap().0, expected, "{yaml}");
+    fn reads(yaml: &str, expected: &Value) {
+        assert_eq!(read_yaml(yaml.as_bytes()).unwrap().0, *expected, "{yaml}");
     }
 
     /// What sigs.k8s.io/yaml 1.6 makes of them.
     #[test]
     fn yaml_is_that_of_kubernetes_own_reader() {
-        reads("mode: 0400", json!({"mode": 256}));
-        reads("a: [no, off, n, False]", json!({"a": [false, false, false, false]}));
-        reads("a: [yes, on, y, TRUE]", json!({"a": [true, true, true, true]}));
-        reads("a: ['no', \"on\", norway, !!str no]", json!({"a": ["no", "on", "norway", "no"]}));
-        reads("on: 1\n80: 2\n", json!({"true": 1, "80": 2}));
-        reads("a: [~, null, '']", json!({"a": [null, null, ""]}));
+        reads("mode: 0400", &json!({"mode": 256}));
+        reads("a: [no, off, n, False]", &json!({"a": [false, false, false, false]}));
+        reads("a: [yes, on, y, TRUE]", &json!({"a": [true, true, true, true]}));
+        reads("a: ['no', \"on\", norway, !!str no]", &json!({"a": ["no", "on", "norway", "no"]}));
+        reads("on: 1\n80: 2\n", &json!({"true": 1, "80": 2}));
+        reads("a: [~, null, '']", &json!({"a": [null, null, ""]}));
         reads(
             "a: [0x1F, 0o17, 0b11, 1_000, 1e3, .5]",
-            json!({"a": [31, 15, 3, 1000, 1000.0, 0.5]}),
+            &json!({"a": [31, 15, 3, 1000, 1000.0, 0.5]}),
         );
-        reads("a: 2026-01-01", json!({"a": "2026-01-01"}));
-        reads("a: &x {b: 1}\nc: *x\n", json!({"a": {"b": 1}, "c": {"b": 1}}));
+        reads("a: 2026-01-01", &json!({"a": "2026-01-01"}));
+        reads("a: &x {b: 1}\nc: *x\n", &json!({"a": {"b": 1}, "c": {"b": 1}}));
     }
 
     #[test]

@@ -97,6 +97,10 @@ pub fn start_over(
             desk("endpoint-controller"),
             indexes.clone(),
         )?),
+        Arc::new(endpoints::Mirror::new(
+            desk("endpointslice-mirroring-controller"),
+            indexes.clone(),
+        )?),
         Arc::new(gc::Garbage::new(desk("generic-garbage-collector"), indexes.clone())),
         Arc::new(pod_gc::PodGarbage::new(desk("pod-garbage-collector"), indexes.clone())?),
         Arc::new(events::Expiry::new(desk("event-expiry"))?),

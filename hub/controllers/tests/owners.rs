@@ -5,6 +5,7 @@ mod hub;
 
 use std::time::Duration;
 
+use freewheel_hub_store::Snapshot;
 use freewheel_hub_store::objects::Propagation;
 use hub::{Hub, deployment, get, list};
 use serde_json::{Value, json};
@@ -214,5 +215,64 @@ async fn a_burst_makes_no_pod_too_many() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     hub.create("root", "configmaps", "default", config("the-end", &json!([]))).await;
     assert_eq!(made.await.unwrap(), 300);
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn endpoints_by_hand_are_mirrored() {
+    let hub = Hub::with_spokes(&[]).await;
+    let service = json!({"metadata": {"name": "db"}, "spec": {"ports": [{"port": 5432}]}});
+    hub.create("root", "services", "default", service).await;
+    let subsets = json!([{"addresses": [{"ip": "10.9.8.7"}], "ports": [{"port": 5432}]}]);
+    let by_hand = json!({"metadata": {"name": "db"}, "subsets": subsets});
+    hub.create("root", "endpoints", "default", by_hand).await;
+    let slices = |s: &dyn Snapshot| -> Vec<Value> {
+        let mut all = list(s, "root", "endpointslices", "default");
+        all.retain(|slice| slice["metadata"]["labels"]["kubernetes.io/service-name"] == "db");
+        all
+    };
+    hub.eventually("they are mirrored", |s| {
+        let slices = slices(s);
+        slices.len() == 1
+            && slices[0]["endpoints"][0]["addresses"] == json!(["10.9.8.7"])
+            && slices[0]["endpoints"][0]["conditions"]["ready"] == true
+            && slices[0]["metadata"]["ownerReferences"][0]["kind"] == "Endpoints"
+    })
+    .await;
+    let before = slices(&*hub.snapshot())[0]["metadata"]["uid"].clone();
+    hub.change("root", "endpoints", "default", "db", |endpoints| {
+        endpoints["subsets"][0]["addresses"] = json!([{"ip": "10.9.8.7"}, {"ip": "10.9.8.8"}]);
+        endpoints["subsets"][0]["ports"][0]["port"] = json!(5433);
+    })
+    .await;
+    hub.eventually("the same slice follows", |s| {
+        let slices = slices(s);
+        slices.len() == 1
+            && slices[0]["metadata"]["uid"] == before
+            && slices[0]["endpoints"].as_array().unwrap().len() == 2
+            && slices[0]["ports"][0]["port"] == 5433
+    })
+    .await;
+    let skip = |skip: bool| {
+        move |endpoints: &mut Value| {
+            endpoints["metadata"]["labels"] =
+                json!({"endpointslice.kubernetes.io/skip-mirror": skip.to_string()});
+        }
+    };
+    hub.change("root", "endpoints", "default", "db", skip(true)).await;
+    hub.eventually("whoever asks is left alone", |s| slices(s).is_empty()).await;
+    hub.change("root", "endpoints", "default", "db", skip(false)).await;
+    hub.eventually("and mirrored again", |s| slices(s).len() == 1).await;
+    hub.change("root", "services", "default", "db", |service| {
+        service["spec"]["selector"] = json!({"app": "db"});
+    })
+    .await;
+    hub.eventually("a selector leaves nothing of it", |s| {
+        slices(s).iter().all(|slice| {
+            slice["metadata"]["labels"]["endpointslice.kubernetes.io/managed-by"]
+                == "endpointslice-controller.k8s.io"
+        })
+    })
+    .await;
     hub.stop().await;
 }

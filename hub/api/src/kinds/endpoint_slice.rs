@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
+use super::address::{check_special, leads_to_the_hub};
 use super::endpoints::shorten;
 use super::look::{AGE, ALL_VERBS, NAME, age, column, items, list, name, set_default, text};
 use crate::error::FieldError;
@@ -66,7 +67,8 @@ impl Strategy for Rules {
             errors.push(FieldError::too_many("endpoints", endpoints.len(), MAX_ENDPOINTS));
         }
         for (i, endpoint) in endpoints.iter().enumerate() {
-            errors.extend(check_endpoint(&format!("endpoints[{i}]"), endpoint, family));
+            let at = format!("endpoints[{i}]");
+            errors.extend(check_endpoint(&at, endpoint, family, leads_to_the_hub(object)));
         }
         errors.extend(check_ports(list(object, "/ports")));
         errors
@@ -110,7 +112,7 @@ fn port_text(port: &Value) -> String {
     port.get("port").and_then(Value::as_i64).map_or_else(|| "*".to_owned(), |p| p.to_string())
 }
 
-fn check_endpoint(path: &str, endpoint: &Value, family: &str) -> Vec<FieldError> {
+fn check_endpoint(path: &str, endpoint: &Value, family: &str, ours: bool) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let addresses = list(endpoint, "/addresses");
     if addresses.is_empty() {
@@ -124,6 +126,10 @@ fn check_endpoint(path: &str, endpoint: &Value, family: &str) -> Vec<FieldError>
             "IPv4" if !parsed.is_some_and(|ip| ip.is_ipv4()) => "must be an IPv4 address",
             "IPv6" if !parsed.is_some_and(|ip| ip.is_ipv6()) => "must be an IPv6 address",
             "FQDN" if !names::dns_subdomain(raw).is_empty() => "must be a fully qualified name",
+            "IPv4" | "IPv6" if !ours => {
+                errors.extend(check_special(raw, &format!("{path}.addresses[{i}]")));
+                continue;
+            }
             _ => continue,
         };
         errors.push(FieldError::invalid(format!("{path}.addresses[{i}]"), address, wrong));
@@ -154,4 +160,28 @@ fn check_ports(ports: &[Value]) -> Vec<FieldError> {
         }
     }
     errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_leads_nowhere_is_refused() {
+        let slice = |family: &str, address: &str| {
+            json!({"metadata": {"name": "db-1", "namespace": "default"}, "addressType": family,
+                "endpoints": [{"addresses": [address]}]})
+        };
+        assert_eq!(Rules.validate(&slice("IPv4", "10.0.0.1")), []);
+        assert_eq!(Rules.validate(&slice("FQDN", "db.example.com")), []);
+        for (family, address) in
+            [("IPv4", "127.0.0.1"), ("IPv4", "169.254.0.1"), ("IPv6", "::1"), ("IPv6", "fe80::1")]
+        {
+            let errors = Rules.validate(&slice(family, address));
+            assert_eq!(errors[0].field, "endpoints[0].addresses[0]", "{address}");
+        }
+        let mut hub = slice("IPv4", "127.0.0.1");
+        hub["metadata"]["name"] = json!("kubernetes");
+        assert_eq!(Rules.validate(&hub), []);
+    }
 }

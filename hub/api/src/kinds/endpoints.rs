@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
+use super::address::{check_special, leads_to_the_hub};
 use super::look::{AGE, ALL_VERBS, NAME, age, column, int, items, list, name, set_default, text};
 use crate::error::FieldError;
 use crate::kind::{Column, Kind, Strategy};
@@ -43,8 +44,11 @@ impl Strategy for Rules {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
+        let ours = leads_to_the_hub(object);
         let subsets = list(object, "/subsets").iter().enumerate();
-        subsets.flat_map(|(i, subset)| check_subset(&format!("subsets[{i}]"), subset)).collect()
+        subsets
+            .flat_map(|(i, subset)| check_subset(&format!("subsets[{i}]"), subset, ours))
+            .collect()
     }
 
     fn columns(&self) -> &'static [Column] {
@@ -60,7 +64,7 @@ impl Strategy for Rules {
     }
 }
 
-fn check_subset(path: &str, subset: &Value) -> Vec<FieldError> {
+fn check_subset(path: &str, subset: &Value, ours: bool) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let (ready, not_ready) = (list(subset, "/addresses"), list(subset, "/notReadyAddresses"));
     if ready.is_empty() && not_ready.is_empty() {
@@ -68,11 +72,12 @@ fn check_subset(path: &str, subset: &Value) -> Vec<FieldError> {
     }
     for (field, addresses) in [("addresses", ready), ("notReadyAddresses", not_ready)] {
         for (i, address) in addresses.iter().enumerate() {
-            let ip = text(address, "/ip");
+            let (ip, at) = (text(address, "/ip"), format!("{path}.{field}[{i}].ip"));
             if ip.parse::<IpAddr>().is_err() {
                 let text = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-                let at = format!("{path}.{field}[{i}].ip");
                 errors.push(FieldError::invalid(at, &json!(ip), text));
+            } else if !ours {
+                errors.extend(check_special(ip, &at));
             }
         }
     }
@@ -139,6 +144,19 @@ pub(super) fn shorten(all: &[String], most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_leads_nowhere_is_refused() {
+        let mut object = json!({"metadata": {"name": "db", "namespace": "default"}, "subsets": [{
+            "addresses": [{"ip": "10.0.0.1"}, {"ip": "127.0.0.1"}],
+            "notReadyAddresses": [{"ip": "169.254.0.1"}],
+        }]});
+        let errors = Rules.validate(&object);
+        let fields: Vec<_> = errors.iter().map(|e| e.field.as_str()).collect();
+        assert_eq!(fields, ["subsets[0].addresses[1].ip", "subsets[0].notReadyAddresses[0].ip"]);
+        object["metadata"]["name"] = json!("kubernetes");
+        assert_eq!(Rules.validate(&object), []);
+    }
 
     #[test]
     fn a_cell_shows_three_addresses_and_counts_the_rest() {

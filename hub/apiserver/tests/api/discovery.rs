@@ -80,7 +80,7 @@ async fn discovery_is_written_as_upstream_writes_it() {
         admin.get("/api").await.text().starts_with(r#"{"kind":"APIVersions","versions":["v1"],"#)
     );
     let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-    let all = admin.send("GET", "/api", &[("accept", accept)], "").await.text().to_owned();
+    let all = admin.send("GET", "/api", &[("accept", accept)], "").await.text();
     let pods = r#"{"resource":"pods","responseKind":{"group":"","version":"v1","kind":"Pod"},"scope":"Namespaced","singularResource":"pod","verbs":["#;
     assert!(all.contains(pods), "{all}");
 }

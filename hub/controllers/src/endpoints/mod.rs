@@ -7,10 +7,11 @@
 //! Guarantees: a change of a pod costs what its Services select, not what the namespace holds; the
 //! endpoints of a large Service are written every now and then while they change, not for each pod;
 //! an endpoint that stays keeps its slice; a pod that is being deleted is never ready; a
-//! Service without a selector is left to whoever wrote its endpoints.
+//! Service without a selector is left to whoever wrote its endpoints, which `mirror` takes over into slices.
 
 pub mod facts;
 mod legacy;
+mod mirror;
 pub mod slices;
 
 use std::collections::{HashMap, HashSet};
@@ -32,6 +33,7 @@ use crate::engine::{Controller, Desk, Error, Pace};
 use crate::index::{Card, Hearing, Indexes, PodCard, Term};
 use crate::selector::Selector;
 use facts::{Facts, facts_of};
+pub use mirror::Mirror;
 use slices::{MANAGED_BY, MANAGER, Present, SERVICE_NAME, Write};
 
 /// Label of the Endpoints that this controller writes.

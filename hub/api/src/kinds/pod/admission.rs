@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn refused(spec: Value, why: &str) {
+    fn refused(spec: &Value, why: &str) {
         let error = admit(&mut json!({"spec": spec}), None).unwrap_err();
         assert!(error.starts_with(why), "{error}");
     }
@@ -76,14 +76,14 @@ mod tests {
         let mut plain = json!({"spec": {}});
         admit(&mut plain, None).unwrap();
         assert_eq!(plain["spec"], json!({"priority": 0, "preemptionPolicy": PREEMPTS}));
-        refused(json!({"priorityClassName": "gold"}), "no PriorityClass with name gold was found");
-        refused(json!({"priority": 5}), "the integer value of priority (5) must not be provided");
+        refused(&json!({"priorityClassName": "gold"}), "no PriorityClass with name gold was found");
+        refused(&json!({"priority": 5}), "the integer value of priority (5) must not be provided");
         refused(
-            json!({"preemptionPolicy": "Never"}),
+            &json!({"preemptionPolicy": "Never"}),
             "the string value of PreemptionPolicy (Never)",
         );
         refused(
-            json!({"runtimeClassName": "gvisor"}),
+            &json!({"runtimeClassName": "gvisor"}),
             "pod rejected: RuntimeClass \"gvisor\" not found",
         );
     }

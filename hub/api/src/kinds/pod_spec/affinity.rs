@@ -182,8 +182,8 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn wrong(affinity: Value, expected: &[&str]) {
-        let errors = check(&affinity, "a");
+    fn wrong(affinity: &Value, expected: &[&str]) {
+        let errors = check(affinity, "a");
         let texts: Vec<_> = errors
             .iter()
             .map(|e| {
@@ -197,18 +197,18 @@ mod tests {
         assert_eq!(texts, expected, "{affinity}");
     }
 
-    fn node(rule: Value) -> Value {
+    fn node(rule: &Value) -> Value {
         json!({"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{"matchExpressions": [rule]}]}}})
     }
 
     #[test]
     fn node_affinity_is_checked_rule_by_rule() {
         const AT: &str = "a.nodeAffinity.required.nodeSelectorTerms";
-        wrong(node(json!({"key": "k", "operator": "In", "values": ["v"]})), &[]);
-        wrong(node(json!({"key": "k", "operator": "Exists"})), &[]);
-        wrong(node(json!({"key": "k", "operator": "Lt", "values": ["4"]})), &[]);
+        wrong(&node(&json!({"key": "k", "operator": "In", "values": ["v"]})), &[]);
+        wrong(&node(&json!({"key": "k", "operator": "Exists"})), &[]);
+        wrong(&node(&json!({"key": "k", "operator": "Lt", "values": ["4"]})), &[]);
         wrong(
-            json!({"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": []}}}),
+            &json!({"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": []}}}),
             &[&format!("{AT}: Required value: must have at least one node selector term")],
         );
         for (rule, field, message) in [
@@ -240,12 +240,12 @@ mod tests {
         ] {
             let mut rule = rule;
             rule["key"] = json!("k");
-            wrong(node(rule), &[&format!("{AT}[0].matchExpressions[0].{field}: {message}")]);
+            wrong(&node(&rule), &[&format!("{AT}[0].matchExpressions[0].{field}: {message}")]);
         }
         let field = json!({"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{"matchFields": [
             {"key": "spec.x", "operator": "Exists"}]}]}}});
         wrong(
-            field,
+            &field,
             &[
                 &format!(
                     "{AT}[0].matchFields[0].operator: Invalid value: \"Exists\": not a valid selector operator"
@@ -261,16 +261,16 @@ mod tests {
             let text = format!(
                 "a.nodeAffinity.preferred[0].weight: Invalid value: {weight}: must be in the range 1-100"
             );
-            wrong(preferred, &[&text]);
+            wrong(&preferred, &[&text]);
         }
     }
 
     #[test]
     fn pod_affinity_is_checked_term_by_term() {
         let term = json!({"topologyKey": "zone", "labelSelector": {"matchLabels": {"a": "b"}}});
-        wrong(json!({"podAffinity": {REQUIRED: [term]}}), &[]);
+        wrong(&json!({"podAffinity": {REQUIRED: [term]}}), &[]);
         wrong(
-            json!({"podAntiAffinity": {REQUIRED: [{"topologyKey": "zone", "matchLabelKeys": ["a"]}]}}),
+            &json!({"podAntiAffinity": {REQUIRED: [{"topologyKey": "zone", "matchLabelKeys": ["a"]}]}}),
             &[
                 "a.podAntiAffinity.required[0].matchLabelKeys: Forbidden: must not be specified when labelSelector is not set",
             ],

@@ -203,8 +203,8 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn wrong(resources: Value, expected: &[&str]) {
-        let errors = check(&resources, &json!({}), "r");
+    fn wrong(resources: &Value, expected: &[&str]) {
+        let errors = check(resources, &json!({}), "r");
         let texts: Vec<_> = errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
         assert_eq!(texts, expected, "{resources}");
     }
@@ -215,31 +215,31 @@ mod tests {
 
     #[test]
     fn extended_resources_are_whole_and_never_promised_twice() {
-        wrong(both("nvidia.com/gpu", "1"), &[]);
+        wrong(&both("nvidia.com/gpu", "1"), &[]);
         wrong(
-            both("nvidia.com/gpu", "500m"),
+            &both("nvidia.com/gpu", "500m"),
             &[
                 "r.limits[nvidia.com/gpu]: Invalid value: \"500m\": must be an integer",
                 "r.requests[nvidia.com/gpu]: Invalid value: \"500m\": must be an integer",
             ],
         );
         wrong(
-            json!({"requests": {"nvidia.com/gpu": "1"}}),
+            &json!({"requests": {"nvidia.com/gpu": "1"}}),
             &["r.limits: Required value: Limit must be set for non overcommitable resources"],
         );
         wrong(
-            json!({"limits": {"a.b/c": "2"}, "requests": {"a.b/c": "1"}}),
+            &json!({"limits": {"a.b/c": "2"}, "requests": {"a.b/c": "1"}}),
             &["r.requests: Invalid value: \"1\": must be equal to a.b/c limit of 2"],
         );
         wrong(
-            json!({"limits": {"gpu": "1"}}),
+            &json!({"limits": {"gpu": "1"}}),
             &[
                 "r.limits[gpu]: Invalid value: \"gpu\": must be a standard resource type or fully qualified",
                 "r.limits[gpu]: Invalid value: \"gpu\": must be a standard resource for containers",
             ],
         );
         wrong(
-            json!({"limits": {"requests.a.b/c": "1"}}),
+            &json!({"limits": {"requests.a.b/c": "1"}}),
             &[
                 "r.limits[requests.a.b/c]: Invalid value: \"requests.a.b/c\": doesn't follow extended resource name standard",
             ],
@@ -249,14 +249,14 @@ mod tests {
     #[test]
     fn huge_pages_come_whole_and_beside_memory() {
         let mut asked = both("hugepages-2Mi", "4Mi");
-        wrong(asked.clone(), &["r: Forbidden: HugePages require cpu or memory"]);
+        wrong(&asked, &["r: Forbidden: HugePages require cpu or memory"]);
         asked["limits"]["memory"] = json!("1Mi");
-        wrong(asked.clone(), &[]);
+        wrong(&asked, &[]);
         asked["limits"]["hugepages-2Mi"] = json!("3Mi");
         asked["requests"]["hugepages-2Mi"] = json!("3Mi");
         let text = "Invalid value: \"3Mi\": 3Mi is not positive integer multiple of hugepages-2Mi";
         wrong(
-            asked,
+            &asked,
             &[
                 &format!("r.limits[hugepages-2Mi]: {text}"),
                 &format!("r.requests[hugepages-2Mi]: {text}"),
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn claims_are_of_the_pods_claims() {
         wrong(
-            json!({"claims": [{"name": "gpu"}, {"name": "gpu"}, {}]}),
+            &json!({"claims": [{"name": "gpu"}, {"name": "gpu"}, {}]}),
             &[
                 "r.claims[0]: Not found: \"gpu\": must be one of the names in pod.spec.resourceClaims which is empty",
                 "r.claims[1]: Duplicate value: \"gpu\"",

@@ -1,0 +1,278 @@
+//! Mirrors Endpoints that people write for Services without a selector into EndpointSlices: nobody who leads
+//! traffic reads anything else.
+//!
+//! Guarantees: only slices of its own are touched; Endpoints that ask for it (`skip-mirror`), and those that
+//! serve an election, are left alone (`endpoints_by_hand_are_mirrored`).
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::object::Key;
+use freewheel_hub_store::objects::Propagation;
+use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
+use serde_json::{Map, Value, json};
+
+use super::is_ending;
+use super::slices::{MANAGED_BY, SERVICE_NAME};
+use crate::control::owner_reference;
+use crate::engine::desk::{everywhere, key as key_of, kind};
+use crate::engine::{Controller, Desk, Error};
+use crate::index::{Indexes, Term};
+
+/// The writer's name, Kubernetes' own.
+const MIRROR: &str = "endpointslicemirroring-controller.k8s.io";
+const SKIP: &str = "endpointslice.kubernetes.io/skip-mirror";
+const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
+/// Annotations that speak of the Endpoints and of nothing else.
+const NOT_MIRRORED: [&str; 2] = [
+    "endpoints.kubernetes.io/last-change-trigger-time",
+    "kubectl.kubernetes.io/last-applied-configuration",
+];
+/// Most addresses of one subset that are mirrored.
+const MOST: usize = 1000;
+
+/// The controller.
+pub struct Mirror {
+    desk: Desk,
+    indexes: Indexes,
+    services: &'static Kind,
+    slices: &'static Kind,
+    endpoints: &'static Kind,
+}
+
+impl Mirror {
+    /// Writes through this desk.
+    pub fn new(desk: Desk, indexes: Indexes) -> Result<Self, Error> {
+        Ok(Self {
+            desk,
+            indexes,
+            services: kind("", "v1", "services")?,
+            slices: kind("discovery.k8s.io", "v1", "endpointslices")?,
+            endpoints: kind("", "v1", "endpoints")?,
+        })
+    }
+
+    fn present(&self, key: &Key) -> Vec<Arc<Stored>> {
+        let term = Term::Service(&key.cluster, &key.namespace, &key.name);
+        let all = self.indexes.slices.find(term);
+        let mut own: Vec<Arc<Stored>> = all.iter().map(|slice| slice.stored.clone()).collect();
+        own.retain(|slice| is_mirrored(slice));
+        own.sort_by(|a, b| a.key.name.cmp(&b.key.name));
+        own
+    }
+
+    /// The slices that have to be there.
+    fn wanted(&self, key: &Key) -> Result<Vec<Value>, Error> {
+        let snapshot = self.desk.snapshot();
+        let service = key_of(self.services, &key.cluster, &key.namespace, &key.name);
+        let (Some(endpoints), Some(service)) = (snapshot.get(key), snapshot.get(&service)) else {
+            return Ok(Vec::new());
+        };
+        let read = |stored: &Stored| stored.object.value().map_err(Error::api("read an object"));
+        let (value, service) = (read(&endpoints)?, read(&service)?);
+        let selects = service["spec"]["selector"].is_object();
+        let left_alone = value["metadata"]["labels"][SKIP] == "true"
+            || value["metadata"]["annotations"].get(LEADER).is_some();
+        if selects || left_alone || endpoints.object.header.deleting {
+            return Ok(Vec::new());
+        }
+        Ok(mirrored(&value, &owner_reference(self.endpoints, &endpoints)))
+    }
+
+    async fn write(
+        &self,
+        key: &Key,
+        wanted: Value,
+        place: Option<Arc<Stored>>,
+    ) -> Result<(), Error> {
+        let Some(old) = place else {
+            let made = self.desk.create(self.slices, &key.cluster, &key.namespace, &wanted).await;
+            return made.map(drop).map_err(Error::api("create a mirrored EndpointSlice"));
+        };
+        let change = |mut value: Value| {
+            for part in ["endpoints", "ports"] {
+                value[part] = wanted[part].clone();
+            }
+            for part in ["labels", "annotations", "ownerReferences"] {
+                value["metadata"][part] = wanted["metadata"][part].clone();
+            }
+            Ok(value)
+        };
+        let written = self.desk.modify_at(self.slices, &old, None, change).await;
+        written.map(drop).map_err(Error::api("write a mirrored EndpointSlice"))
+    }
+}
+
+fn is_mirrored(slice: &Stored) -> bool {
+    slice.object.header.labels.get(MANAGED_BY).is_some_and(|manager| manager == MIRROR)
+}
+
+/// What a slice must keep to stay the same one: its family and its ports.
+fn shape(slice: &Value) -> (Value, Value) {
+    let ports = slice["ports"].as_array().cloned().unwrap_or_default();
+    (slice["addressType"].clone(), ports.into())
+}
+
+/// One slice per family and set of ports: pure.
+fn mirrored(endpoints: &Value, owner: &Value) -> Vec<Value> {
+    let mut groups: BTreeMap<(bool, String), (Vec<Value>, Vec<Value>)> = BTreeMap::new();
+    for subset in endpoints["subsets"].as_array().into_iter().flatten() {
+        let ports: Vec<Value> =
+            subset["ports"].as_array().into_iter().flatten().map(port).collect();
+        let same_ports = json!(ports).to_string();
+        let ready = [("addresses", true), ("notReadyAddresses", false)];
+        let all = ready.into_iter().flat_map(|(list, ready)| {
+            subset[list].as_array().into_iter().flatten().map(move |address| (address, ready))
+        });
+        for (address, ready) in all.take(MOST) {
+            let ip = address["ip"].as_str().and_then(|ip| ip.parse::<IpAddr>().ok());
+            let Some(ip) = ip else { continue };
+            let group = groups.entry((ip.is_ipv6(), same_ports.clone()));
+            let (_, list) = group.or_insert_with(|| (ports.clone(), Vec::new()));
+            list.push(endpoint(address, &ip, ready));
+        }
+    }
+    let meta = metadata(endpoints, owner);
+    let slice = |((six, _), (ports, mut list)): (_, (Vec<Value>, Vec<Value>))| {
+        let mut taken = HashSet::new();
+        list.retain(|endpoint| taken.insert(endpoint["addresses"].to_string()));
+        json!({
+            "metadata": meta, "addressType": if six { "IPv6" } else { "IPv4" },
+            "endpoints": list, "ports": ports,
+        })
+    };
+    groups.into_iter().map(slice).collect()
+}
+
+fn metadata(endpoints: &Value, owner: &Value) -> Value {
+    let meta = &endpoints["metadata"];
+    let map = |key: &str| meta[key].as_object().cloned().unwrap_or_default();
+    let name = meta["name"].as_str().unwrap_or_default();
+    let mut labels = map("labels");
+    labels.insert(SERVICE_NAME.into(), json!(name));
+    labels.insert(MANAGED_BY.into(), json!(MIRROR));
+    let mut annotations = map("annotations");
+    annotations.retain(|key, _| !NOT_MIRRORED.contains(&key.as_str()));
+    json!({
+        "generateName": format!("{name}-"), "namespace": meta["namespace"], "labels": labels,
+        "annotations": annotations, "ownerReferences": [owner],
+    })
+}
+
+fn port(port: &Value) -> Value {
+    let mut out = json!({
+        "name": port["name"].as_str().unwrap_or_default(), "port": port["port"],
+        "protocol": port["protocol"].as_str().unwrap_or("TCP"),
+    });
+    copy(port, &mut out, &["appProtocol"]);
+    out
+}
+
+fn endpoint(address: &Value, ip: &IpAddr, ready: bool) -> Value {
+    let mut out = json!({"addresses": [ip.to_string()], "conditions": {"ready": ready}});
+    copy(address, &mut out, &["hostname", "nodeName", "targetRef"]);
+    out
+}
+
+fn copy(from: &Value, to: &mut Value, keys: &[&str]) {
+    let none = Map::new();
+    let from = from.as_object().unwrap_or(&none);
+    for (key, value) in from.iter().filter(|(key, _)| keys.contains(&key.as_str())) {
+        to[key.as_str()] = value.clone();
+    }
+}
+
+#[async_trait]
+impl Controller for Mirror {
+    fn name(&self) -> &'static str {
+        self.desk.name()
+    }
+
+    fn scopes(&self) -> Vec<Scope> {
+        [self.services, self.slices, self.endpoints].map(everywhere).to_vec()
+    }
+
+    fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
+        let Some(key) = event.key() else { return Vec::new() };
+        let of = |name: &str| key_of(self.endpoints, &key.cluster, &key.namespace, name);
+        if key.resource != self.slices.storage() {
+            return vec![of(&key.name)];
+        }
+        let sides = event.now.iter().chain(event.before.iter()).filter(|slice| is_mirrored(slice));
+        sides.filter_map(|s| s.object.header.labels.get(SERVICE_NAME)).map(|n| of(n)).collect()
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
+        let mut present = self.present(key);
+        let mut homeless = Vec::new();
+        for wanted in self.wanted(key)? {
+            let fits = |old: &Arc<Stored>| {
+                old.object.value().is_ok_and(|value| shape(&value) == shape(&wanted))
+            };
+            match present.iter().position(fits) {
+                Some(at) => self.write(key, wanted, Some(present.remove(at))).await?,
+                None => homeless.push(wanted),
+            }
+        }
+        for wanted in homeless {
+            // The ports of a slice may change, its family may not.
+            let same_family = |old: &Arc<Stored>| {
+                old.object.value().is_ok_and(|v| v["addressType"] == wanted["addressType"])
+            };
+            let place = present.iter().position(same_family).map(|at| present.remove(at));
+            match self.write(key, wanted, place).await {
+                Err(error) if is_ending(&error) => return Ok(None),
+                other => other?,
+            }
+        }
+        for left in present {
+            let uid = &left.object.header.uid;
+            let deleted = self.desk.delete(self.slices, &left.key, uid, Propagation::Background);
+            deleted.await.map_err(Error::api("delete a mirrored EndpointSlice"))?;
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_family_and_set_of_ports_is_a_slice() {
+        let endpoints = json!({
+            "metadata": {"name": "db", "namespace": "default", "labels": {"a": "b"},
+                "annotations": {"mine": "1", "kubectl.kubernetes.io/last-applied-configuration": "{}"}},
+            "subsets": [
+                {"addresses": [{"ip": "10.0.0.1", "hostname": "one"}, {"ip": "2001:db8::1"}],
+                    "notReadyAddresses": [{"ip": "10.0.0.2"}], "ports": [{"name": "sql", "port": 5432}]},
+                {"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 80, "protocol": "TCP"}]},
+            ],
+        });
+        let slices = mirrored(&endpoints, &json!({"kind": "Endpoints"}));
+        let told: Vec<_> = slices
+            .iter()
+            .map(|slice| {
+                let count = slice["endpoints"].as_array().unwrap().len();
+                (
+                    slice["addressType"].as_str().unwrap(),
+                    slice["ports"][0]["port"].as_i64().unwrap(),
+                    count,
+                )
+            })
+            .collect();
+        assert_eq!(told, [("IPv4", 80, 1), ("IPv4", 5432, 2), ("IPv6", 5432, 1)]);
+        let sql = &slices[1];
+        assert_eq!(sql["endpoints"][0]["hostname"], "one");
+        assert_eq!(sql["endpoints"][1]["conditions"]["ready"], false);
+        assert_eq!(sql["metadata"]["annotations"], json!({"mine": "1"}));
+        assert_eq!(
+            sql["metadata"]["labels"],
+            json!({"a": "b", SERVICE_NAME: "db", MANAGED_BY: MIRROR})
+        );
+    }
+}
