@@ -1,7 +1,7 @@
 //! The same bodies lead to the same objects and the same refusals as at a kube-apiserver 1.36.
 //!
 //! The fixture holds what one answered, without what another part decides: uid, times, revisions,
-//! managed fields, allocated addresses, and the token volume and tolerations that its admission adds.
+//! managed fields, allocated addresses, and the token volume that its admission adds.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -8,6 +8,7 @@
 //! endpoints   Services to EndpointSlices and Endpoints
 //! scheduler   pods to nodes
 //! node        accepted spokes to Nodes; Ready and Unknown
+//! eviction    NoExecute taints to ends of pods
 //! namespace   what namespaces and clusters have from the start, and how they end
 //! gc, pod_gc  what nobody owns, and pods without a node
 //! signing     approved certificate requests of people to certificates, and the end of old requests
@@ -22,6 +23,7 @@ pub mod deployment;
 pub mod endpoints;
 pub mod engine;
 pub mod events;
+pub mod eviction;
 pub mod gc;
 pub mod index;
 pub mod namespace;
@@ -103,6 +105,7 @@ pub fn start_over(
         )?),
         Arc::new(gc::Garbage::new(desk("generic-garbage-collector"), indexes.clone())),
         Arc::new(pod_gc::PodGarbage::new(desk("pod-garbage-collector"), indexes.clone())?),
+        Arc::new(eviction::Evictions::new(desk("taint-eviction-controller"), indexes.clone())?),
         Arc::new(events::Expiry::new(desk("event-expiry"))?),
         Arc::new(signing::Signing::new(desk("csrsigning-controller"), config.authority.clone())?),
         Arc::new(signing::Cleaner::new(desk("csrcleaner-controller"), config.authority.clone())?),

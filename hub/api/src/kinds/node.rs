@@ -14,6 +14,8 @@ use crate::name as names;
 
 /// Taint of a Node that is not ready.
 pub const NOT_READY: &str = "node.kubernetes.io/not-ready";
+/// Taint of a Node that is not heard of.
+pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
 const ROLE_LABEL: &str = "kubernetes.io/role";
 const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];

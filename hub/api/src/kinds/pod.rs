@@ -25,6 +25,7 @@ use super::pod_spec;
 use crate::error::FieldError;
 use crate::kind::{Column, Kind, Strategy, Subresource, keep_metadata, keep_other_half};
 
+pub use admission::TOLERATED_SECONDS;
 pub use pod_spec::qos_class;
 
 const COLUMNS: &[Column] = &[

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 /// Cases that differ, and why.
 const DIFFERENT: &[(&str, &str)] = &[
-    ("dry-run create: defaults", "no token volume and no eviction tolerations are added to pods"),
+    ("dry-run create: defaults", "no token volume is added to pods"),
     ("wrong kind", "kube-apiserver names a Go package"),
     ("wrong version", "kube-apiserver names a Go file"),
     ("patch with wrong type", "the message holds the whole object with its times and uid"),

@@ -6,7 +6,7 @@
 //!     └─ takes no plan ─▶ Ready=False, Available=False, tainted
 //! ```
 //!
-//! Guarantees: silence never evicts: pods of a silent spoke stay as they are; a condition that says
+//! Guarantees: silence evicts nobody who has not asked for it: pods of a silent spoke stay as they are; a condition that says
 //! the same is not written again; a cordoned Node and one under pressure have the taint that says so; a ManagedCluster's labels are on its Nodes; what others put on a
 //! Node stays, and a Node that was here before its ManagedCluster is taken over as it is.
 //! Assumes: the gateway writes `sessions.internal` on each transition and calls a spoke disconnected
@@ -37,7 +37,7 @@ use crate::engine::{Controller, Desk, Error};
 pub use says::{GRACE, Presence, UNREACHABLE, UNSCHEDULABLE};
 use says::{
     PRESSURES, Session, cluster_conditions, holds, is_ours, presence, put_condition, put_labels,
-    put_taint, ready,
+    put_taint, put_taint_of, ready,
 };
 pub use stranger::Strangers;
 
@@ -115,6 +115,9 @@ impl Nodes {
         let change = |mut value: Value| -> Result<Value, ApiError> {
             put_labels(&mut value, &key.name, labels);
             put_taint(&mut value, UNREACHABLE, silent, &now);
+            // It ends the pods of whoever asked for it; see `eviction`.
+            let was_here = presence == Presence::Silent;
+            put_taint_of(&mut value, (UNREACHABLE, "NoExecute"), was_here, &now);
             // Admission gives it to Nodes that have yet to say something; of a spoke we know.
             put_taint(&mut value, NOT_READY, false, &now);
             let cordoned = value["spec"]["unschedulable"] == json!(true);

@@ -7,8 +7,8 @@ use freewheel_hub_store::Stored;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// Taint of a spoke that is silent.
-pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+pub use freewheel_hub_api::kinds::node::UNREACHABLE;
+
 /// Taint of a cordoned spoke.
 pub const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 /// Conditions of a spoke that is short of something, and the taints that keep new pods away meanwhile.
@@ -141,14 +141,19 @@ pub(super) fn holds(node: &Value, kind: &str) -> bool {
 
 /// Puts a taint that keeps new pods away on, or takes it off.
 pub fn put_taint(node: &mut Value, key: &str, wanted: bool, now: &str) {
+    put_taint_of(node, (key, "NoSchedule"), wanted, now);
+}
+
+/// Puts a taint with this key and effect on, or takes it off.
+pub fn put_taint_of(node: &mut Value, (key, effect): (&str, &str), wanted: bool, now: &str) {
     let list = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
-    let is_it = |taint: &Value| taint["key"] == key && taint["effect"] == "NoSchedule";
+    let is_it = |taint: &Value| taint["key"] == key && taint["effect"] == effect;
     if list.iter().any(is_it) == wanted {
         return;
     }
     let mut list: Vec<Value> = list.into_iter().filter(|taint| !is_it(taint)).collect();
     if wanted {
-        list.push(json!({"key": key, "effect": "NoSchedule", "timeAdded": now}));
+        list.push(json!({"key": key, "effect": effect, "timeAdded": now}));
     }
     node["spec"]["taints"] = json!(list);
 }

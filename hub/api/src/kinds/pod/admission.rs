@@ -1,4 +1,4 @@
-//! What kube-apiserver's admission plugins do to pods: Priority and RuntimeClass.
+//! What kube-apiserver's admission plugins do to pods: Priority, RuntimeClass and DefaultTolerationSeconds.
 //!
 //! There are no PriorityClasses and RuntimeClasses here but the two that every cluster is born with: whoever
 //! names another is told so at once.
@@ -6,6 +6,11 @@
 use serde_json::{Map, Value, json};
 
 use super::super::look::child;
+use super::super::node::{NOT_READY, UNREACHABLE};
+
+/// How long every pod tolerates that its Node is not heard of, unless it says something else. That it is said
+/// at all is for other people's tools: the hub evicts nobody by it.
+pub const TOLERATED_SECONDS: i64 = 300;
 
 /// PriorityClasses of every cluster.
 const CRITICAL: [(&str, i64); 2] =
@@ -15,6 +20,7 @@ const PREEMPTS: &str = "PreemptLowerPriority";
 /// Lets a new pod in, or a change through the main door (`old`).
 pub(super) fn admit(new: &mut Value, old: Option<&Value>) -> Result<(), String> {
     let Some(spec) = child(new, "spec") else { return Ok(()) };
+    tolerate(spec);
     if let Some(old) = old {
         for key in ["priority", "preemptionPolicy"] {
             if let (None, Some(was)) = (spec.get(key), old.get("spec").and_then(|s| s.get(key))) {
@@ -28,6 +34,26 @@ pub(super) fn admit(new: &mut Value, old: Option<&Value>) -> Result<(), String> 
         Some(name) => Err(format!("pod rejected: RuntimeClass {name:?} not found")),
         None => Ok(()),
     }
+}
+
+fn tolerate(spec: &mut Map<String, Value>) {
+    let mut tolerations =
+        spec.get("tolerations").and_then(Value::as_array).cloned().unwrap_or_default();
+    for key in [NOT_READY, UNREACHABLE] {
+        let says = |toleration: &Value, field: &str, text: &str| {
+            let said = toleration.get(field).and_then(Value::as_str).unwrap_or_default();
+            said.is_empty() || said == text
+        };
+        let told =
+            tolerations.iter().any(|t| says(t, "key", key) && says(t, "effect", "NoExecute"));
+        if !told {
+            tolerations.push(json!({
+                "key": key, "operator": "Exists", "effect": "NoExecute",
+                "tolerationSeconds": TOLERATED_SECONDS,
+            }));
+        }
+    }
+    spec.insert("tolerations".to_owned(), tolerations.into());
 }
 
 /// The priority follows from the class alone.
@@ -75,7 +101,10 @@ mod tests {
         assert_eq!(pod["spec"]["priority"], 2_000_001_000);
         let mut plain = json!({"spec": {}});
         admit(&mut plain, None).unwrap();
+        let added = plain["spec"].as_object_mut().unwrap().remove("tolerations").unwrap();
         assert_eq!(plain["spec"], json!({"priority": 0, "preemptionPolicy": PREEMPTS}));
+        let keys: Vec<_> = added.as_array().unwrap().iter().map(|t| t["key"].clone()).collect();
+        assert_eq!(keys, [NOT_READY, UNREACHABLE]);
         refused(&json!({"priorityClassName": "gold"}), "no PriorityClass with name gold was found");
         refused(&json!({"priority": 5}), "the integer value of priority (5) must not be provided");
         refused(
@@ -86,6 +115,23 @@ mod tests {
             &json!({"runtimeClassName": "gvisor"}),
             "pod rejected: RuntimeClass \"gvisor\" not found",
         );
+    }
+
+    #[test]
+    fn who_says_something_about_silence_is_left_at_it() {
+        for told in [
+            json!([{"operator": "Exists"}]),
+            json!([{"key": NOT_READY, "operator": "Exists"},
+                {"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5}]),
+        ] {
+            let mut pod = json!({"spec": {"tolerations": told}});
+            admit(&mut pod, None).unwrap();
+            assert_eq!(pod["spec"]["tolerations"], told);
+        }
+        let other = json!({"key": UNREACHABLE, "operator": "Exists", "effect": "NoSchedule"});
+        let mut pod = json!({"spec": {"tolerations": [other]}});
+        admit(&mut pod, None).unwrap();
+        assert_eq!(pod["spec"]["tolerations"].as_array().unwrap().len(), 3);
     }
 
     #[test]

@@ -1,0 +1,283 @@
+//! Ends pods whose Node has a NoExecute taint that they do not tolerate, or no longer.
+//!
+//! ```text
+//! taint on a Node + tolerations of a pod ─▶ stays, goes at a time, goes now
+//! ```
+//!
+//! Guarantees: silence alone evicts nobody: of the taints that the hub itself puts on a Node it does not hear
+//! of, a pod goes only if it says after how long (`silence_evicts_whoever_asks_for_it`), and none does while a
+//! large share of its cluster is silent (`nobody_is_evicted_when_all_are_silent`).
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::kinds::node::{NOT_READY, UNREACHABLE};
+use freewheel_hub_api::kinds::pod::TOLERATED_SECONDS;
+use freewheel_hub_api::object::Key;
+use freewheel_hub_placement::taint::{Effect, Taint, Toleration};
+use freewheel_hub_store::objects::Propagation;
+use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
+use freewheel_link::names::ClusterName;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1;
+use parking_lot::Mutex;
+use tracing::info;
+
+use crate::engine::clock::rfc3339;
+use crate::engine::desk::{everywhere, in_cluster, key as key_of, kind, typed};
+use crate::engine::{Controller, Desk, Error};
+use crate::index::{Indexes, Term};
+use crate::node::says::{Says, put_condition};
+use crate::pods::PodFacts;
+
+/// A share of silent Nodes, in hundredths, from which on the fault is rather the network's or ours.
+const LARGE_SHARE: usize = 55;
+/// So few silent Nodes are no share of anything.
+const FEW: usize = 2;
+/// How soon it is looked again whether a large share is still silent.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// The controller.
+pub struct Evictions {
+    desk: Desk,
+    indexes: Indexes,
+    pods: &'static Kind,
+    nodes: &'static Kind,
+    /// Nodes with NoExecute taints.
+    held: Mutex<HashMap<Key, Vec<Held>>>,
+}
+
+/// A NoExecute taint, and since when it is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Held {
+    taint: Taint,
+    since: Timestamp,
+}
+
+/// When a pod has to go, and whether only because its Node is not heard of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct End {
+    at: Timestamp,
+    of_silence: bool,
+}
+
+impl Evictions {
+    /// Deletes through this desk.
+    pub fn new(desk: Desk, indexes: Indexes) -> Result<Self, Error> {
+        let (pods, nodes) = (kind("", "v1", "pods")?, kind("", "v1", "nodes")?);
+        Ok(Self { desk, indexes, pods, nodes, held: Mutex::default() })
+    }
+
+    /// Takes in what a Node says now; whether its NoExecute taints changed.
+    fn note(&self, node: &Key, now: Option<&Stored>) -> bool {
+        let mut held = self.held.lock();
+        let before = held.remove(node).unwrap_or_default();
+        let moment = self.desk.clock.now();
+        let taints = now.map(|stored| taints_of(stored, &before, moment)).unwrap_or_default();
+        let changed = taints != before;
+        if !taints.is_empty() {
+            held.insert(node.clone(), taints);
+        }
+        changed
+    }
+
+    fn held(&self, node: &Key) -> Vec<Held> {
+        self.held.lock().get(node).cloned().unwrap_or_default()
+    }
+
+    /// Whether so many Nodes of a cluster are silent that it is not theirs.
+    fn is_widespread(&self, cluster: &ClusterName) -> bool {
+        let snapshot = self.desk.snapshot();
+        let scope = in_cluster(self.nodes, cluster);
+        let keys: Vec<Key> = snapshot.range(&scope, None).map(|node| node.key.clone()).collect();
+        let silent = self.indexes.nodes.look(|nodes| {
+            let is_silent = |key: &&Key| nodes.get(key).is_some_and(|node| node.is_silent());
+            keys.iter().filter(is_silent).count()
+        });
+        silent == keys.len() || (FEW < silent && keys.len() * LARGE_SHARE <= silent * 100)
+    }
+
+    async fn evict(&self, pod: &PodFacts) -> Result<(), Error> {
+        let key = pod.key();
+        info!(cluster = %key.cluster, pod = %key.name, node = pod.node(), "evicts a pod from a tainted node");
+        let text = format!("Marking for deletion Pod {}/{}", key.namespace, key.name);
+        let recorder = &self.desk.recorder;
+        recorder.normal(self.pods, &pod.stored, self.desk.name(), "TaintManagerEviction", text);
+        let now = rfc3339(self.desk.clock.now());
+        let says = Says {
+            kind: "DisruptionTarget",
+            status: "True",
+            reason: "DeletionByTaintManager",
+            message: "Taint manager: deleting due to NoExecute taint",
+        };
+        let told = self.desk.modify(self.pods, key, Some("status"), |mut value| {
+            if value["metadata"]["uid"] == pod.uid() {
+                put_condition(&mut value["status"]["conditions"], says, &now, None);
+            }
+            Ok(value)
+        });
+        match told.await {
+            Err(error) if error.code != 404 => {
+                return Err(Error::api("say why a pod is evicted")(error));
+            }
+            _ => {}
+        }
+        let deleted = self.desk.delete(self.pods, key, pod.uid(), Propagation::Background).await;
+        deleted.map(drop).map_err(Error::api("evict a pod"))
+    }
+}
+
+/// The NoExecute taints of a Node. One that was there before is as old as it was.
+fn taints_of(node: &Stored, before: &[Held], now: Timestamp) -> Vec<Held> {
+    // Most Nodes have none, which shows without parsing.
+    const EFFECT: &[u8] = b"\"NoExecute\"";
+    if !node.object.body.windows(EFFECT.len()).any(|part| part == EFFECT) {
+        return Vec::new();
+    }
+    let spec = typed::<v1::Node>(node).ok().and_then(|node| node.spec);
+    let taints = spec.and_then(|spec| spec.taints).unwrap_or_default();
+    let held = taints.iter().filter_map(|raw| {
+        let taint = Taint::read(raw).filter(|taint| taint.effect == Effect::NoExecute)?;
+        let known = before.iter().find(|held| held.taint == taint).map(|held| held.since);
+        let since = raw.time_added.as_ref().map(|time| time.0).or(known).unwrap_or(now);
+        Some(Held { taint, since })
+    });
+    held.collect()
+}
+
+/// When a pod with these tolerations has to go from a Node with these taints: pure.
+fn decide(tolerations: &[v1::Toleration], held: &[Held]) -> Option<End> {
+    held.iter().filter_map(|held| end(tolerations, held)).min_by_key(|end| end.at)
+}
+
+fn end(tolerations: &[v1::Toleration], held: &Held) -> Option<End> {
+    let of_silence = matches!(held.taint.key.as_str(), NOT_READY | UNREACHABLE);
+    let tolerates = |raw: &&v1::Toleration| {
+        Toleration::read(raw).is_some_and(|toleration| toleration.tolerates(&held.taint))
+    };
+    match tolerations.iter().find(tolerates) {
+        // Who says nothing about silence asks for nothing.
+        None if of_silence => None,
+        None => Some(End { at: held.since, of_silence }),
+        // What admission adds to every pod is nobody's wish.
+        Some(toleration) if of_silence && is_added(toleration) => None,
+        Some(toleration) => {
+            let seconds = toleration.toleration_seconds?.max(0);
+            let at = held.since.checked_add(SignedDuration::from_secs(seconds)).ok()?;
+            Some(End { at, of_silence })
+        }
+    }
+}
+
+fn is_added(toleration: &v1::Toleration) -> bool {
+    toleration.toleration_seconds == Some(TOLERATED_SECONDS)
+        && toleration.operator.as_deref() == Some("Exists")
+        && toleration.effect.as_deref() == Some("NoExecute")
+}
+
+#[async_trait]
+impl Controller for Evictions {
+    fn name(&self) -> &'static str {
+        self.desk.name()
+    }
+
+    fn scopes(&self) -> Vec<Scope> {
+        vec![everywhere(self.pods), everywhere(self.nodes)]
+    }
+
+    fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
+        let Some(key) = event.key() else { return Vec::new() };
+        if key.resource == self.nodes.storage() {
+            if !self.note(key, event.now.as_deref()) {
+                return Vec::new();
+            }
+            let pods = self.indexes.pods.find(Term::Node(&key.cluster, &key.name));
+            return pods.iter().map(|pod| pod.stored.key.clone()).collect();
+        }
+        let Some(pod) = &event.now else { return Vec::new() };
+        let fields = &pod.object.header.fields;
+        let Some(node) = fields.get("spec.nodeName").filter(|node| !node.is_empty()) else {
+            return Vec::new();
+        };
+        let node = key_of(self.nodes, &key.cluster, "", node);
+        if self.held.lock().contains_key(&node) { vec![key.clone()] } else { Vec::new() }
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
+        let Some(stored) = self.desk.snapshot().get(key) else { return Ok(None) };
+        let pod = PodFacts::read(stored)?;
+        if pod.node().is_empty() || !pod.is_active() {
+            return Ok(None);
+        }
+        let held = self.held(&key_of(self.nodes, &key.cluster, "", pod.node()));
+        let spec = pod.pod.spec.as_ref();
+        let tolerations = spec.and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
+        let Some(end) = decide(tolerations, &held) else { return Ok(None) };
+        let rest = end.at.duration_since(self.desk.clock.now());
+        if rest.is_positive() {
+            return Ok(Some(rest.unsigned_abs()));
+        }
+        if end.of_silence && self.is_widespread(&key.cluster) {
+            return Ok(Some(LOOK_AGAIN));
+        }
+        self.evict(&pod).await?;
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn held(key: &str, since: i64) -> Held {
+        let taint = Taint { key: key.to_owned(), value: String::new(), effect: Effect::NoExecute };
+        Held { taint, since: Timestamp::from_second(since).unwrap() }
+    }
+
+    #[track_caller]
+    fn goes(tolerations: &Value, taints: &[Held], at: Option<i64>) {
+        let tolerations: Vec<v1::Toleration> = serde_json::from_value(tolerations.clone()).unwrap();
+        let end = decide(&tolerations, taints);
+        assert_eq!(end.map(|end| end.at.as_second()), at, "{tolerations:?}");
+    }
+
+    #[test]
+    fn tolerations_say_how_long_a_pod_stays() {
+        let mine = [held("mine", 100)];
+        goes(&json!([]), &[], None);
+        goes(&json!([]), &mine, Some(100));
+        goes(&json!([{"key": "other", "operator": "Exists"}]), &mine, Some(100));
+        goes(&json!([{"key": "mine", "operator": "Exists"}]), &mine, None);
+        goes(
+            &json!([{"key": "mine", "effect": "NoExecute", "tolerationSeconds": 30}]),
+            &mine,
+            Some(130),
+        );
+        goes(
+            &json!([{"key": "mine", "effect": "NoExecute", "tolerationSeconds": -5}]),
+            &mine,
+            Some(100),
+        );
+        // The first that tolerates counts, and the taint that ends first.
+        let both = [held("mine", 100), held("yours", 10)];
+        let tolerations = json!([
+            {"key": "mine", "effect": "NoExecute", "tolerationSeconds": 5},
+            {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 200},
+        ]);
+        goes(&tolerations, &both, Some(105));
+    }
+
+    #[test]
+    fn silence_moves_only_who_asks_for_it() {
+        let silent = [held(UNREACHABLE, 100)];
+        let with = |seconds: Value| json!([{"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}]);
+        goes(&json!([]), &silent, None);
+        goes(&with(json!(300)), &silent, None);
+        goes(&with(Value::Null), &silent, None);
+        goes(&with(json!(60)), &silent, Some(160));
+        goes(&with(json!(301)), &silent, Some(401));
+    }
+}

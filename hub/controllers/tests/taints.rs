@@ -1,0 +1,90 @@
+//! Taints that end pods, with every controller running.
+
+#[expect(dead_code, reason = "each test file uses its part of the played hub")]
+mod hub;
+
+use std::time::Duration;
+
+use freewheel_hub_store::Snapshot;
+use hub::{Hub, condition, get, list};
+use serde_json::{Value, json};
+
+const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+
+fn pod(name: &str, node: &str, tolerations: &Value) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"nodeName": node, "tolerations": tolerations,
+        "containers": [{"name": "c", "image": "a:1"}]}})
+}
+
+fn tolerates(key: &str, seconds: &Value) -> Value {
+    json!([{"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}])
+}
+
+/// Gone, or told to go.
+fn ends(s: &dyn Snapshot, name: &str) -> bool {
+    let pod = get(s, "root", "pods", "default", name);
+    pod.is_none_or(|pod| pod["metadata"]["deletionTimestamp"].is_string())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_taint_that_executes_ends_whom_it_concerns() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    hub.create("root", "pods", "default", pod("plain", "pi-1", &json!([]))).await;
+    hub.create("root", "pods", "default", pod("patient", "pi-1", &tolerates("mine", &json!(30))))
+        .await;
+    hub.create("root", "pods", "default", pod("immune", "pi-1", &tolerates("mine", &Value::Null)))
+        .await;
+    let taint = |taints: Value| move |node: &mut Value| node["spec"]["taints"] = taints.clone();
+    let mine = json!([{"key": "mine", "value": "1", "effect": "NoExecute"}]);
+    hub.change("root", "nodes", "", "pi-1", taint(mine)).await;
+    hub.eventually("who does not tolerate it goes", |s| ends(s, "plain")).await;
+    let now = hub.snapshot();
+    assert!(!ends(&*now, "patient") && !ends(&*now, "immune"));
+    let told = |event: &Value| {
+        event["reason"] == "TaintManagerEviction"
+            && event["message"] == "Marking for deletion Pod default/plain"
+    };
+    hub.eventually("it is told", |s| list(s, "root", "events", "default").iter().any(told)).await;
+    hub.eventually("patience ends", |s| ends(s, "patient")).await;
+    hub.create("root", "pods", "default", pod("late", "pi-1", &tolerates("mine", &json!(5)))).await;
+    hub.change("root", "nodes", "", "pi-1", taint(json!([]))).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let now = hub.snapshot();
+    assert!(!ends(&*now, "immune"), "it tolerates the taint for ever");
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_evicts_whoever_asks_for_it() {
+    let hub = Hub::with_spokes(&["pi-1", "pi-2"]).await;
+    hub.create("root", "pods", "default", pod("plain", "pi-1", &json!([]))).await;
+    let added = pod("added", "pi-1", &tolerates(UNREACHABLE, &json!(300)));
+    hub.create("root", "pods", "default", added).await;
+    let roaming = pod("roaming", "pi-1", &tolerates(UNREACHABLE, &json!(60)));
+    hub.create("root", "pods", "default", roaming).await;
+    hub.connect("pi-1", false).await;
+    hub.eventually("who asks for it goes", |s| ends(s, "roaming")).await;
+    let node = get(&*hub.snapshot(), "root", "nodes", "", "pi-1").unwrap();
+    assert_eq!(condition(&node, "Ready"), "Unknown");
+    let effects: Vec<_> =
+        node["spec"]["taints"].as_array().unwrap().iter().map(|t| &t["effect"]).collect();
+    assert_eq!(effects, ["NoSchedule", "NoExecute"]);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let now = hub.snapshot();
+    assert!(!ends(&*now, "plain") && !ends(&*now, "added"), "nobody else does, however long");
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_evicted_when_all_are_silent() {
+    let hub = Hub::with_spokes(&["pi-1", "pi-2"]).await;
+    let roaming = pod("roaming", "pi-1", &tolerates(UNREACHABLE, &json!(60)));
+    hub.create("root", "pods", "default", roaming).await;
+    hub.connect("pi-1", false).await;
+    hub.connect("pi-2", false).await;
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!(!ends(&*hub.snapshot(), "roaming"));
+    hub.connect("pi-2", true).await;
+    hub.eventually("one comes back, and the other is alone", |s| ends(s, "roaming")).await;
+    hub.stop().await;
+}
