@@ -406,35 +406,3 @@ async fn a_node_that_was_here_before_its_cluster_is_taken_over_as_it_is() {
     .await;
     hub.stop().await;
 }
-
-#[tokio::test(start_paused = true)]
-async fn a_node_without_a_spoke_says_that_nobody_is_there() {
-    let hub = Hub::with_spokes(&[]).await;
-    let made = hub.create("root", "nodes", "", json!({"metadata": {"name": "by-hand"}})).await;
-    let taint = |key: &str| json!([{"key": key, "effect": "NoSchedule"}]);
-    assert_eq!(made["spec"]["taints"], taint("node.kubernetes.io/not-ready"));
-    hub.eventually("nobody is there", |s| {
-        let node = get(s, "root", "nodes", "", "by-hand").unwrap();
-        let unknown = |kind| condition(&node, kind) == "Unknown";
-        ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"].into_iter().all(unknown)
-            && node["spec"]["taints"][0]["key"] == "node.kubernetes.io/unreachable"
-            && node["spec"]["taints"].as_array().unwrap().len() == 1
-    })
-    .await;
-    let node = get(&*hub.snapshot(), "root", "nodes", "", "by-hand").unwrap();
-    assert_eq!(node["status"]["conditions"][0]["reason"], "NodeStatusNeverUpdated");
-    // Whoever says that it is ready is believed.
-    hub.change_status("root", "nodes", "", "by-hand", |node| {
-        for condition in node["status"]["conditions"].as_array_mut().unwrap() {
-            if condition["type"] == "Ready" {
-                condition["status"] = json!("True");
-            }
-        }
-    })
-    .await;
-    hub.eventually("it takes pods", |s| {
-        get(s, "root", "nodes", "", "by-hand").unwrap()["spec"]["taints"].is_null()
-    })
-    .await;
-    hub.stop().await;
-}

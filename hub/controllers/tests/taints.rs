@@ -1,4 +1,4 @@
-//! Taints that end pods, with every controller running.
+//! Taints of Nodes that nobody hears of, and what they do to pods, with every controller running.
 
 #[expect(dead_code, reason = "each test file uses its part of the played hub")]
 mod hub;
@@ -86,5 +86,37 @@ async fn nobody_is_evicted_when_all_are_silent() {
     assert!(!ends(&*hub.snapshot(), "roaming"));
     hub.connect("pi-2", true).await;
     hub.eventually("one comes back, and the other is alone", |s| ends(s, "roaming")).await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_without_a_spoke_says_that_nobody_is_there() {
+    let hub = Hub::with_spokes(&[]).await;
+    let made = hub.create("root", "nodes", "", json!({"metadata": {"name": "by-hand"}})).await;
+    let taint = |key: &str| json!([{"key": key, "effect": "NoSchedule"}]);
+    assert_eq!(made["spec"]["taints"], taint("node.kubernetes.io/not-ready"));
+    hub.eventually("nobody is there", |s| {
+        let node = get(s, "root", "nodes", "", "by-hand").unwrap();
+        let unknown = |kind| condition(&node, kind) == "Unknown";
+        ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"].into_iter().all(unknown)
+            && node["spec"]["taints"][0]["key"] == "node.kubernetes.io/unreachable"
+            && node["spec"]["taints"].as_array().unwrap().len() == 1
+    })
+    .await;
+    let node = get(&*hub.snapshot(), "root", "nodes", "", "by-hand").unwrap();
+    assert_eq!(node["status"]["conditions"][0]["reason"], "NodeStatusNeverUpdated");
+    // Whoever says that it is ready is believed.
+    hub.change_status("root", "nodes", "", "by-hand", |node| {
+        for condition in node["status"]["conditions"].as_array_mut().unwrap() {
+            if condition["type"] == "Ready" {
+                condition["status"] = json!("True");
+            }
+        }
+    })
+    .await;
+    hub.eventually("it takes pods", |s| {
+        get(s, "root", "nodes", "", "by-hand").unwrap()["spec"]["taints"].is_null()
+    })
+    .await;
     hub.stop().await;
 }

@@ -3,16 +3,19 @@
 //! Guarantees: the spec never changes; Approved and Denied go through the door `approval` alone, and
 //! the certificate through `status` alone, once.
 
+mod conditions;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::look::{AGE, ALL_VERBS, NAME, READ_WRITE, age, child, column, int, list, name, text};
+use super::look::{AGE, ALL_VERBS, NAME, READ_WRITE, age, column, int, list, name, text};
 use crate::error::FieldError;
 use crate::kind::{Column, Kind, NameRule, Strategy, Subresource, keep, keep_other_half};
 use crate::{name as names, time};
+use conditions::{DECISIONS, check_conditions, keep_decision, of_type, put_conditions};
 
 /// The one signer of this hub.
 const SIGNER: &str = "kubernetes.io/kube-apiserver-client";
@@ -211,67 +214,6 @@ impl Strategy for Rules {
     fn counts_generation(&self) -> bool {
         false
     }
-}
-
-/// What the door `approval` alone may say.
-const DECISIONS: &[&str] = &["Approved", "Denied"];
-
-fn of_type<'a>(object: &'a Value, kind: &str) -> Vec<&'a Value> {
-    let all = list(object, "/status/conditions").iter();
-    all.filter(|condition| text(condition, "/type") == kind).collect()
-}
-
-fn put_conditions(object: &mut Value, told: Option<Value>) {
-    let told = told.filter(|told| told.as_array().is_some_and(|list| !list.is_empty()));
-    let Some(status) = child(object, "status") else { return };
-    match told {
-        Some(told) => status.insert("conditions".to_owned(), told),
-        None => status.remove("conditions"),
-    };
-}
-
-/// A decision that is told again stays as it was made.
-fn keep_decision(new: &mut Value, old: &Value, kind: &str) {
-    let was: Vec<Value> = of_type(old, kind).into_iter().cloned().collect();
-    if was.len() != of_type(new, kind).len() {
-        // That is a change, which the rules refuse.
-        return;
-    }
-    let conditions = new.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
-    let same = conditions.into_iter().flatten().filter(|c| text(c, "/type") == kind);
-    for (slot, was) in same.zip(was) {
-        *slot = was;
-    }
-}
-
-fn check_conditions(conditions: &[Value]) -> Vec<FieldError> {
-    const ANY: &[&str] = &["False", "True", "Unknown"];
-    let mut errors = Vec::new();
-    let mut taken = BTreeSet::new();
-    for (i, condition) in conditions.iter().enumerate() {
-        let path = format!("status.conditions[{i}]");
-        let (kind, status) = (text(condition, "/type"), text(condition, "/status"));
-        if kind.is_empty() {
-            errors.push(FieldError::required(format!("{path}.type"), ""));
-        }
-        let final_ = DECISIONS.contains(&kind) || kind == "Failed";
-        let allowed = if final_ { &["True"][..] } else { ANY };
-        if status.is_empty() {
-            errors.push(FieldError::required(format!("{path}.status"), ""));
-        } else if !allowed.contains(&status) {
-            let at = format!("{path}.status");
-            errors.push(FieldError::not_supported(at, &json!(status), allowed));
-        }
-        let other = DECISIONS.iter().find(|other| DECISIONS.contains(&kind) && **other != kind);
-        if other.is_some_and(|other| taken.contains(other)) {
-            let text = "Approved and Denied conditions are mutually exclusive";
-            errors.push(FieldError::invalid(format!("{path}.type"), &json!(kind), text));
-        }
-        if !taken.insert(kind) {
-            errors.push(FieldError::duplicate(format!("{path}.type"), &json!(kind)));
-        }
-    }
-    errors
 }
 
 fn check_request(encoded: &str) -> Option<FieldError> {
