@@ -11,6 +11,8 @@ use wasmtime_wasi_http::p2::types::{
     HostFutureIncomingResponse, HostIncomingResponse, HostOutgoingRequest, HostOutgoingResponse,
 };
 
+use crate::sockets::Addresses;
+
 /// Bytes of one piece of a body that a guest sends.
 pub(crate) const CHUNK: usize = 64 << 10;
 
@@ -45,6 +47,9 @@ fn buffers(entry: &dyn Any) -> usize {
     }
     if let Some(request) = entry.downcast_ref::<HostOutgoingRequest>() {
         return if request.body.is_some() { SENT } else { 0 };
+    }
+    if let Some(addresses) = entry.downcast_ref::<Addresses>() {
+        return addresses.bytes();
     }
     if entry.is::<HostFutureIncomingResponse>() || entry.is::<HostIncomingResponse>() {
         return UNDER_WAY;

@@ -274,7 +274,10 @@ async fn read_directory(mut store: Store<'_>, dir: File) -> Result<(Result<List,
         Descriptor::File(_) => 0,
     };
     let mut held = state.files().memory.share();
-    held.set(usize::try_from(on_disk.saturating_mul(LISTED)).unwrap_or(usize::MAX))?;
+    // Told, not ended: a directory that once was large may be listed as well by a guest of little memory.
+    if !held.fits(usize::try_from(on_disk.saturating_mul(LISTED)).unwrap_or(usize::MAX)) {
+        return Ok((Err(ErrorCode::InsufficientMemory),));
+    }
     let list = HostDescriptor::read_directory(&mut state.filesystem(), dir).await;
     let list = told(state, list)?;
     if let Ok(list) = &list {

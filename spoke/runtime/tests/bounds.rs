@@ -100,6 +100,18 @@ async fn a_pod_that_opens_files_is_told_when_it_has_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn lists_of_large_directories_are_memory() {
+    let node = node();
+    let exit = node.run(node.greedy("lists", &["lists", "2000"])).await;
+    assert_eq!(exit.code, 0, "{exit:?} {}", node.log("lists"));
+    let log = node.log("lists");
+    let kept: usize = log.split(' ').next().unwrap().parse().unwrap();
+    assert!(kept < 500, "{log}");
+    assert!(log.contains("insufficient-memory") && log.contains("again: true"), "{log}");
+    nothing_is_held(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_waits_to_be_read_is_bounded_whoever_asks() {
     let node = node();
     let exit = node.run(node.greedy("unasked", &["unasked", "100000000"])).await;

@@ -41,6 +41,8 @@ mod bindings {
     });
 }
 
+pub(crate) use names::Addresses;
+
 use bindings::wasi::sockets::network::{
     self, ErrorCode, IpAddress, IpAddressFamily, IpSocketAddress, Ipv4SocketAddress,
     Ipv6SocketAddress,

@@ -11,6 +11,13 @@ use super::{IpAddress, NetView, Network, SocketResult, from_ip};
 /// Addresses that were found and not yet taken.
 pub struct Addresses(std::vec::IntoIter<IpAddr>);
 
+impl Addresses {
+    /// What is held for them: a Service without an address of its own may have thousands.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.len() * size_of::<IpAddr>()
+    }
+}
+
 #[async_trait::async_trait]
 impl Pollable for Addresses {
     async fn ready(&mut self) {}

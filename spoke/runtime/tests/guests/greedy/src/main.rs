@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "bodies" => bodies(number(2)?),
         "files" => files(arg(2)),
         "streams" => streams(number(2)?),
+        "lists" => lists(number(2)?),
         "unasked" => unasked(number(2)?),
         "asked" => asked(number(2)?),
         "datagrams" => datagrams(number(2)?)?,
@@ -124,6 +125,24 @@ fn streams(count: usize) {
         keep.push(stream);
     }
     println!("{} are kept", keep.len());
+}
+
+/// Lists of one directory with many names, of which none is read.
+fn lists(names: usize) {
+    let (dir, _) = get_directories().remove(0);
+    for name in 0..names {
+        drop(open(&dir, &format!("a-name-of-some-length-{name}")).unwrap());
+    }
+    let mut keep = Vec::new();
+    let why = loop {
+        match dir.read_directory() {
+            Ok(list) => keep.push(list),
+            Err(error) => break error,
+        }
+    };
+    println!("{} are kept: {}", keep.len(), why.name());
+    drop(keep);
+    println!("again: {}", dir.read_directory().is_ok());
 }
 
 fn connect(port: u16) -> wasip2::io::streams::OutputStream {
