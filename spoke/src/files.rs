@@ -1,7 +1,7 @@
 //! How many files and connections this process may have open, and whose they are.
 //!
 //! ```text
-//! all = half for guests (their files and mounts) + half for the agent (node ports, link, logs, modules)
+//! all = half for guests (their files and mounts) + quarter for clients of node ports + quarter for the agent
 //! ```
 //!
 //! Guarantees: the spoke uses what its system allows it; no guest takes a descriptor of the agent's half; the node
@@ -43,6 +43,11 @@ pub(crate) fn hard() -> u64 {
 /// What of it is the guests'.
 pub(crate) const fn for_guests(all: u64) -> u64 {
     all / 2
+}
+
+/// What of it is for connections from outside, each of which is one.
+pub(crate) const fn for_clients(all: u64) -> u64 {
+    all / 4
 }
 
 /// Pods that can all run with it.

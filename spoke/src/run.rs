@@ -77,7 +77,7 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
 
     let control = tokio::runtime::Handle::current();
     let (inputs, queue) = mpsc::channel(QUEUE);
-    let fabric = pod_network(&control);
+    let fabric = pod_network(&control, files::for_clients(probe.device.files));
     let logs = device::for_logs(node.storage);
     let runtime = guests(profile, &probe.device, logs, &fabric, &control, inputs.clone())?;
     let uplink = Handle::new();
@@ -152,8 +152,9 @@ fn guests(
     })?)
 }
 
-fn pod_network(control: &tokio::runtime::Handle) -> Arc<Fabric> {
+fn pod_network(control: &tokio::runtime::Handle, clients: u64) -> Arc<Fabric> {
     let fabric = Fabric::new(control.clone());
+    fabric.visits().set_limit(clients);
     fabric.on_port_problem(|problem| match &problem.error {
         Some(cause) => warn!(owner = problem.owner, cause, "a port of the node cannot be opened"),
         None => info!(owner = problem.owner, "a port of the node is open"),

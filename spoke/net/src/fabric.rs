@@ -50,6 +50,12 @@ impl Fabric {
         &self.shared.files
     }
 
+    /// Connections from outside through the node's ports.
+    #[must_use]
+    pub fn visits(&self) -> &Arc<Account> {
+        &self.shared.visits
+    }
+
     /// Opens the way to pods on other nodes.
     pub fn set_remote(&self, remote: Arc<dyn Remote>) {
         self.shared.set_remote(remote);

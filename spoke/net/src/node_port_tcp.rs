@@ -1,7 +1,8 @@
 //! A TCP door: connections from outside, each bridged to a pod.
 //!
 //! Guarantees: a door whose places are all taken stays open: the connection that has been silent longest makes room,
-//! those that never got a byte first; what broke off in the pod is reset for the client.
+//! those that never got a byte first; what broke off in the pod is reset for the client; all doors together have
+//! no more connections than the node has descriptors for, and each may have a few whatever the others have.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use crate::account::{Account, Held};
 use crate::conn::{Conn, Side};
 use crate::error::NetError;
 use crate::node_port::{RETRY, Target, Way};
@@ -26,6 +28,9 @@ use crate::remote::{self, Ended};
 
 /// Connections that one door carries at a time. Tests open more than that, twice, with the files of one process.
 const MAX_CONNECTIONS: usize = if cfg!(test) { 64 } else { 4096 };
+
+/// Connections that every door may have, whatever the others have.
+const FEW: usize = 16;
 
 /// A connection that was silent for so long may have to make room.
 const SILENT: Duration = Duration::from_secs(1);
@@ -41,18 +46,22 @@ struct Visit {
     /// It got something from its pod.
     served: AtomicBool,
     leave: CancellationToken,
+    /// Its place among those of all doors.
+    _place: Option<Held>,
 }
 
 /// All connections of a door.
 struct Visits {
     opened: Instant,
     most: usize,
+    /// Those of all doors.
+    node: Arc<Account>,
     all: Mutex<BTreeMap<u64, Arc<Visit>>>,
 }
 
 impl Visits {
-    fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { opened: Instant::now(), most, all: Mutex::default() })
+    fn new(most: usize, node: Arc<Account>) -> Arc<Self> {
+        Arc::new(Self { opened: Instant::now(), most, node, all: Mutex::default() })
     }
 
     fn now(&self) -> u64 {
@@ -61,7 +70,9 @@ impl Visits {
 
     /// Whether there is a place, after the one who has to go has made it.
     fn has_room(&self) -> bool {
-        self.all.lock().len() < self.most || self.send_one_away()
+        let own = self.all.lock().len();
+        let free = own < FEW.min(self.most) || (own < self.most && self.node.has_room_for(1));
+        free || self.send_one_away()
     }
 
     /// Ends the connection that has been silent longest; whether there was one.
@@ -89,6 +100,7 @@ impl Visits {
             last: AtomicU64::new(self.now()),
             served: AtomicBool::new(false),
             leave: CancellationToken::new(),
+            _place: self.node.take(1).ok(),
         });
         all.insert(number, visit.clone());
         visit
@@ -104,7 +116,7 @@ impl Visits {
 
 /// Carries connections until the door closes; those that are there by then go on.
 pub(crate) async fn serve(way: &Arc<Way>, listener: &TcpListener) {
-    let visits = Visits::new(MAX_CONNECTIONS);
+    let visits = Visits::new(MAX_CONNECTIONS, way.shared.visits.clone());
     loop {
         let accept = async {
             let accepted = listener.accept().await;
@@ -235,7 +247,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_one_that_was_silent_longest_makes_room_and_strangers_go_first() {
-        let visits = Visits::new(3);
+        let visits = Visits::new(3, Account::node());
         let served = visits.enter();
         served.served.store(true, Relaxed);
         tokio::time::advance(SILENT * 2).await;
@@ -260,5 +272,25 @@ mod tests {
                 && !later.leave.is_cancelled()
                 && !fourth.leave.is_cancelled()
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_door_that_has_taken_all_descriptors_leaves_the_others_a_few() {
+        let node = Account::node();
+        node.set_limit(100);
+        let (greedy, modest) = (Visits::new(4096, node.clone()), Visits::new(4096, node.clone()));
+        let mut taken = Vec::new();
+        while greedy.has_room() {
+            taken.push(greedy.enter());
+        }
+        assert_eq!(taken.len(), 100);
+        let few: Vec<_> =
+            std::iter::from_fn(|| modest.has_room().then(|| modest.enter())).take(50).collect();
+        assert_eq!(few.len(), FEW);
+        for visit in taken.drain(..) {
+            greedy.left(&visit);
+        }
+        assert_eq!(node.used(), 0, "places go with their connections");
+        assert!(modest.has_room());
     }
 }

@@ -233,3 +233,28 @@ async fn strangers_do_not_keep_others_out() {
     assert_eq!(node.get("web", 8080, "/hello").await.0, 200);
     assert_eq!(read_all(&mut first).await.1, Ok(()), "the oldest went");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_that_never_end_are_on_the_container_s_memory() {
+    let node = node();
+    let mut start = web(&node);
+    start.0.memory_limit = Some(8 << 20);
+    let id = up(&node, start).await;
+    let half = format!("GET / HTTP/1.1\r\nhost: web\r\nx: {}", "y".repeat(50 << 10));
+    let (mut open, mut broken) = (Vec::new(), 0);
+    for _ in 0..400 {
+        let mut conn = node.dial("web", 8080).unwrap();
+        match conn.write_all(half.as_bytes()).await {
+            Ok(()) => open.push(conn),
+            Err(_) => broken += 1,
+        }
+    }
+    for conn in &mut open {
+        let read = timeout(Duration::from_millis(20), conn.read(&mut [0; 1])).await;
+        broken += usize::from(read.is_ok());
+    }
+    // 160 of them fit.
+    assert!(200 < broken, "{broken} were broken off");
+    let (_, used) = node.runtime.usage(&id).unwrap();
+    assert!(used <= 8 << 20, "{used}");
+}

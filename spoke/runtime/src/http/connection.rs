@@ -17,6 +17,7 @@ use tracing::debug;
 use wasmtime_wasi_http::io::TokioIo;
 
 use super::answer::answer;
+use super::heads::Head;
 use super::seats::Seat;
 use super::serve::Server;
 
@@ -26,10 +27,17 @@ const MAX_HEAD: usize = 64 << 10;
 /// Serves what comes over one connection.
 pub(super) async fn serve(server: Arc<Server>, conn: Conn, seat: Arc<Seat>) {
     let (rx, tx) = (conn.rx.clone(), conn.tx.clone());
-    let wire = Wire { io: conn.into_io(), tx: tx.clone(), seat: seat.clone() };
+    let head = Arc::new(Head::new(server.pool.share(), MAX_HEAD));
+    let (io, read) = (conn.into_io(), head.clone());
+    let wire = Wire { io, tx: tx.clone(), seat: seat.clone(), head: read };
     let service = service_fn(|request| {
-        let (server, seat) = (server.clone(), seat.clone());
-        async move { Ok::<_, Infallible>(answer(&server, &seat, request).await) }
+        let (server, seat, head) = (server.clone(), seat.clone(), head.clone());
+        async move {
+            head.is_whole();
+            let answer = answer(&server, &seat, request).await;
+            head.begins();
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
         .half_close(true)
@@ -71,6 +79,7 @@ struct Wire {
     io: ConnIo,
     tx: Arc<Pipe>,
     seat: Arc<Seat>,
+    head: Arc<Head>,
 }
 
 impl AsyncRead for Wire {
@@ -81,8 +90,10 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(cx, buf);
-        if before < buf.filled().len() {
+        let count = buf.filled().len() - before;
+        if 0 < count {
             self.seat.heard();
+            self.head.heard(count)?;
         }
         polled
     }

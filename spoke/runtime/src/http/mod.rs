@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! pod's port ─▶ serve ─▶ connection: hyper, one task each ─▶ answer ─▶ pool: idle instances, queue ─▶ one instance
-//!                seats: who sits on a connection and for how long
+//!                seats: who sits on a connection and for how long     heads: what has come of a request
 //! guest ─▶ outgoing ─▶ the pod's names and connections
 //! ```
 //!
@@ -11,6 +11,7 @@
 
 mod answer;
 mod connection;
+mod heads;
 mod outgoing;
 mod pool;
 mod seats;

@@ -120,6 +120,11 @@ impl Pool {
         format!("{random:016x}")
     }
 
+    /// A place for what is held for a client of the container.
+    pub(super) fn share(&self) -> Share {
+        self.container.memory.share()
+    }
+
     /// A line in the container's log.
     pub(super) fn note(&self, line: &str) {
         self.container.log.note(&format!("freewheel: {line}"));
@@ -162,8 +167,9 @@ impl Pool {
     }
 
     fn may_grow(&self, inner: &Inner) -> bool {
-        // Those that run will be as large as the largest was.
-        let expected = inner.instance_bytes.saturating_mul(inner.instances + 1);
+        // Those that run will be as large as the largest was, and each has an answer on its way.
+        let each = inner.instance_bytes + census::SENT;
+        let expected = each.saturating_mul(inner.instances + 1);
         let most = usize::from(self.container.start.http.concurrency);
         inner.instances == 0 || (inner.instances < most && self.container.memory.fits(expected))
     }
