@@ -57,6 +57,9 @@ fn fit_pod(mut pod: PodStatusV1) -> PodStatusV1 {
         cut(text);
     }
     pod.conditions.truncate(64);
+    if limits::FRAME / 4 < pod.parts.weight() {
+        pod.parts.clear();
+    }
     for ConditionV1 { kind, reason, message, .. } in &mut pod.conditions {
         [kind, reason, message].into_iter().for_each(cut);
     }
@@ -117,6 +120,9 @@ impl NodeStatusV1 {
         self.labels.truncate(64);
         self.pressure.retain(|text| text.len() <= 64);
         self.pressure.truncate(8);
+        if 16 << 10 < self.parts.weight() {
+            self.parts.clear();
+        }
         true
     }
 }

@@ -8,6 +8,7 @@
 //! with bytes that have come, and a message that leaves bytes over is refused.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -42,6 +43,14 @@ pub enum FrameError {
     /// The stream failed.
     #[error("the stream failed")]
     Io(#[source] std::io::Error),
+}
+
+impl FrameError {
+    /// Whether the frame was whole and only its message is not known here: the next one may be.
+    #[must_use]
+    pub const fn is_unknown(&self) -> bool {
+        matches!(self, Self::Body(_) | Self::LeftOver(_))
+    }
 }
 
 /// One message as a frame.
@@ -152,6 +161,26 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Self { stream, decoder: Decoder::default() }
     }
 
+    /// The next message that is known here; `None` at the end of the stream. `skipped` counts the others.
+    ///
+    /// # Errors
+    /// When the stream fails or ends early.
+    pub async fn next_known<M: DeserializeOwned>(
+        &mut self,
+        skipped: &AtomicU64,
+    ) -> Result<Option<M>, FrameError> {
+        loop {
+            match self.next().await {
+                Err(error) if error.is_unknown() => {
+                    skipped.fetch_add(1, Ordering::Relaxed);
+                    // Without a pause a peer could keep this side busy with nothing else.
+                    tokio::task::yield_now().await;
+                }
+                other => return other,
+            }
+        }
+    }
+
     /// The next message; `None` at the end of the stream.
     ///
     /// # Errors
@@ -258,6 +287,23 @@ mod tests {
         let mut rest = String::new();
         reader.read_to_string(&mut rest).await.unwrap();
         assert_eq!(rest, "raw");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_known_is_skipped_and_counted() {
+        #[derive(Debug, PartialEq, Eq, serde::Deserialize)]
+        enum Known {
+            One(u8),
+        }
+        let newer = encode(&(9_u8, 1_u8, 2_u8)).unwrap();
+        let longer = encode(&(0_u8, 5_u8, 6_u8)).unwrap();
+        let known = encode(&(0_u8, 7_u8)).unwrap();
+        let bytes = [newer, longer, known, vec![0xff, 0xff, 0xff, 0xff, 0x0f]].concat();
+        let (mut reader, skipped) = (FrameReader::new(&bytes[..]), AtomicU64::new(0));
+        assert_eq!(reader.next_known(&skipped).await.unwrap(), Some(Known::One(7)));
+        assert_eq!(skipped.load(Ordering::Relaxed), 2);
+        let lost: Result<Option<Known>, _> = reader.next_known(&skipped).await;
+        assert!(matches!(lost, Err(FrameError::TooLong(_))), "nothing can follow that");
     }
 
     #[tokio::test]

@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::digest::SetDigest;
 use crate::generation::Generation;
 use crate::limits;
-use crate::message::{HelloV1, HubToSpoke, PROTOCOL, PlanV1, Reason, SpokeToHub, WelcomeV1};
+use crate::message::{HelloV1, HubToSpoke, PROTOCOLS, PlanV1, Reason, SpokeToHub, WelcomeV1};
 use crate::names::ClusterName;
 use crate::plan::{Record, RecordKey};
 use crate::record_set::{Held, RecordSet};
@@ -102,9 +102,9 @@ impl HubSession {
         known: Option<Held>,
         now: Duration,
     ) -> Result<Self, Reason> {
-        if hello.protocol != PROTOCOL {
-            return Err(Reason::Protocol(hello.protocol));
-        }
+        let mut welcome = welcome;
+        welcome.protocol =
+            PROTOCOLS.common(hello.protocols).ok_or(Reason::Protocol(hello.protocols.most))?;
         if hello.cluster != *certified {
             return Err(Reason::NotYou(certified.to_string()));
         }

@@ -1,6 +1,8 @@
 //! What the hub says, and when.
 
 use super::*;
+use crate::message::{ABILITIES, Protocols};
+use crate::part::Parts;
 use crate::plan::Kind;
 use crate::report::testing::node;
 
@@ -22,11 +24,27 @@ fn set(records: &[(&str, usize)]) -> Arc<RecordSet> {
 
 fn hello(held: Generation, digest: SetDigest) -> HelloV1 {
     let cluster = ClusterName::try_from("pi-7").unwrap();
-    HelloV1 { protocol: PROTOCOL, cluster, boot_epoch: 1, held, digest, node: node() }
+    HelloV1 {
+        protocols: PROTOCOLS,
+        abilities: ABILITIES,
+        cluster,
+        boot_epoch: 1,
+        held,
+        digest,
+        node: node(),
+        parts: Parts::default(),
+    }
 }
 
 fn welcome() -> WelcomeV1 {
-    WelcomeV1 { protocol: PROTOCOL, incarnation: 9, epoch: 1, heartbeat_seconds: 10, now: 0 }
+    WelcomeV1 {
+        protocol: 1,
+        abilities: ABILITIES,
+        incarnation: 9,
+        epoch: 1,
+        heartbeat_seconds: 10,
+        now: 0,
+    }
 }
 
 fn session(held: Generation, digest: SetDigest, known: Option<Held>) -> HubSession {
@@ -228,8 +246,11 @@ fn who_greets_wrongly_gets_the_reason() {
     let me = greeting.cluster.clone();
     greeting.node.labels = vec![("a".into(), "b".into()); 65];
     assert!(matches!(greet(&greeting, &me), Some(Reason::Violation(_))));
-    greeting.protocol = 2;
-    assert_eq!(greet(&greeting, &me), Some(Reason::Protocol(2)));
+    greeting.protocols = Protocols { least: 2, most: 3 };
+    assert_eq!(greet(&greeting, &me), Some(Reason::Protocol(3)));
+    greeting.protocols = Protocols { least: 0, most: 9 };
+    greeting.node.labels.clear();
+    assert_eq!(greet(&greeting, &me), None, "one version is spoken by both");
 }
 
 #[test]

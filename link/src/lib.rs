@@ -4,12 +4,14 @@
 //! names, digest, generation   the nouns both sides share
 //! limits                      how large things may be, layer by layer
 //! record_set                  the set of records, its digest, deltas
+//! part                        what is added to them later
 //! plan                        records the hub pushes      (frozen bytes)
 //! report                      what a spoke tells back     (frozen bytes)
 //! allocatable                 what of a device is its guests'
 //! message                     envelopes on the streams    (append-only)
 //! frame                       length-delimited, bounded
 //! fit                         what a device says, cut to what a message may be
+//! meter                       what a connection has carried, by what it was for
 //! budget                      how many streams of each kind a link carries
 //! transport, memory           the session's view of a connection, and one without a network
 //! hub_session, spoke_session  who says what next: no I/O, no clock
@@ -31,7 +33,9 @@ pub mod join;
 pub mod limits;
 pub mod memory;
 pub mod message;
+pub mod meter;
 pub mod names;
+pub mod part;
 pub mod plan;
 pub mod quic;
 pub mod record_set;

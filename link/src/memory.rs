@@ -13,6 +13,7 @@ use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 
+use crate::meter::{Carried, Class, Meter, Metered, Tag};
 use crate::transport::{Closed, Peer, Priority, SendHalf, Stream, Transport};
 
 const PIPE: usize = 64 * 1024;
@@ -21,13 +22,14 @@ const DATAGRAMS: usize = 16;
 
 /// One end of a connection in memory.
 pub struct Memory {
-    out: mpsc::Sender<Stream>,
-    incoming: AsyncMutex<mpsc::Receiver<Stream>>,
+    out: mpsc::Sender<End>,
+    incoming: AsyncMutex<mpsc::Receiver<End>>,
     datagrams_out: mpsc::Sender<Bytes>,
     datagrams_in: AsyncMutex<mpsc::Receiver<Bytes>>,
     ended: watch::Sender<Option<Closed>>,
     ended_there: watch::Sender<Option<Closed>>,
     certificate: Mutex<Option<CertificateDer<'static>>>,
+    meter: Arc<Meter>,
     heard: AtomicU64,
     deaf: AtomicBool,
 }
@@ -49,6 +51,7 @@ pub fn pair() -> (Arc<Memory>, Arc<Memory>) {
             ended,
             ended_there,
             certificate: Mutex::new(None),
+            meter: Arc::default(),
             heard: AtomicU64::new(0),
             deaf: AtomicBool::new(false),
         })
@@ -69,6 +72,12 @@ impl Memory {
         self.deaf.store(true, Ordering::Relaxed);
     }
 
+    fn stream(&self, (mut send, recv): End) -> Stream {
+        let tag = self.meter.tag();
+        send.tag = Some(tag.clone());
+        Stream { send: Box::new(send), recv: Box::new(Metered { recv, tag }) }
+    }
+
     async fn unless_closed<T>(&self, next: impl Future<Output = Option<T>>) -> Result<T, Closed> {
         tokio::select! {
             biased;
@@ -82,6 +91,8 @@ impl Memory {
 struct Half {
     pipe: DuplexStream,
     whole: Arc<AtomicBool>,
+    /// Known once it is at an end of the connection.
+    tag: Option<Arc<Tag>>,
 }
 
 impl AsyncWrite for Half {
@@ -90,7 +101,11 @@ impl AsyncWrite for Half {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.pipe).poll_write(cx, buf)
+        let written = ready!(Pin::new(&mut self.pipe).poll_write(cx, buf));
+        if let (Ok(count), Some(tag)) = (&written, &self.tag) {
+            tag.sent(*count);
+        }
+        Poll::Ready(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
@@ -104,6 +119,12 @@ impl AsyncWrite for Half {
 }
 
 impl SendHalf for Half {
+    fn set_priority(&mut self, priority: Priority) {
+        if let Some(tag) = &self.tag {
+            tag.set(priority);
+        }
+    }
+
     fn reset(&mut self) {
         self.pipe = duplex(1).0;
     }
@@ -133,38 +154,58 @@ impl AsyncRead for Rest {
 fn direction() -> (Half, Rest) {
     let (near, far) = duplex(PIPE);
     let whole = Arc::new(AtomicBool::new(false));
-    (Half { pipe: near, whole: whole.clone() }, Rest { pipe: far, whole })
+    (Half { pipe: near, whole: whole.clone(), tag: None }, Rest { pipe: far, whole })
 }
 
-fn streams() -> (Stream, Stream) {
+/// One end of a stream.
+type End = (Half, Rest);
+
+fn streams() -> (End, End) {
     let ((a_send, b_recv), (b_send, a_recv)) = (direction(), direction());
-    let stream = |send, recv| Stream { send: Box::new(send), recv: Box::new(recv) };
-    (stream(a_send, a_recv), stream(b_send, b_recv))
+    ((a_send, a_recv), (b_send, b_recv))
 }
 
 #[async_trait]
 impl Transport for Memory {
-    async fn open(&self, _priority: Priority) -> Result<Stream, Closed> {
+    async fn open(&self, priority: Priority) -> Result<Stream, Closed> {
         let (here, there) = streams();
         self.unless_closed(async { self.out.send(there).await.ok() }).await?;
-        Ok(here)
+        let mut stream = self.stream(here);
+        stream.send.set_priority(priority);
+        Ok(stream)
     }
 
     async fn accept(&self) -> Result<Stream, Closed> {
-        self.unless_closed(async { self.incoming.lock().await.recv().await }).await
+        let end = self.unless_closed(async { self.incoming.lock().await.recv().await }).await?;
+        Ok(self.stream(end))
     }
 
     fn send_datagram(&self, bytes: Bytes) {
+        let length = bytes.len();
         // A full queue drops it, as a network would.
-        let _ = self.datagrams_out.try_send(bytes);
+        if self.datagrams_out.try_send(bytes).is_ok() {
+            self.meter.sent(Class::Datagrams, length);
+        }
     }
 
     fn offer_datagram(&self, bytes: Bytes) -> bool {
-        1 < self.datagrams_out.capacity() && self.datagrams_out.try_send(bytes).is_ok()
+        let length = bytes.len();
+        let sent = 1 < self.datagrams_out.capacity() && self.datagrams_out.try_send(bytes).is_ok();
+        if sent {
+            self.meter.sent(Class::Datagrams, length);
+        }
+        sent
     }
 
     async fn datagram(&self) -> Result<Bytes, Closed> {
-        self.unless_closed(async { self.datagrams_in.lock().await.recv().await }).await
+        let next = async { self.datagrams_in.lock().await.recv().await };
+        let bytes = self.unless_closed(next).await?;
+        self.meter.received(Class::Datagrams, bytes.len());
+        Ok(bytes)
+    }
+
+    fn carried(&self, class: Class) -> Carried {
+        self.meter.carried(class)
     }
 
     fn close(&self, code: u32, reason: &str) {

@@ -10,9 +10,10 @@
 //!            node's port is from [`DOOR`]; the hub puts that node's address in the realm there, and back
 //! ```
 //!
-//! A variant's position is its number on the wire: add at the end, never remove. Structs are frozen.
+//! A variant's position is its number on the wire: add at the end, never remove. Structs are frozen. A message on
+//! the session's stream or in a datagram that is not known is skipped and counted; it ends nothing.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -21,11 +22,14 @@ use crate::artifact::Envelope;
 use crate::digest::{Digest, SetDigest};
 use crate::generation::Generation;
 use crate::names::ClusterName;
+use crate::part::Parts;
 use crate::plan::{Record, RecordKey};
 use crate::report::{NodeStatusV1, Report, ReportStamp, UnixMillis};
 
-/// Version of the session protocol that this side speaks.
-pub const PROTOCOL: u16 = 1;
+/// Versions of the session protocol that this side speaks.
+pub const PROTOCOLS: Protocols = Protocols { least: 1, most: 1 };
+/// Bits of [`ability`] that this side has.
+pub const ABILITIES: u64 = ability::TUNNELS | ability::DATAGRAMS | ability::LOGS;
 /// ALPN of sessions: a client certificate is required.
 pub const ALPN_SESSION: &[u8] = b"freewheel/1";
 /// ALPN of joining: no client certificate, a token instead.
@@ -36,6 +40,41 @@ pub const HEARTBEAT_SECONDS: u16 = 10;
 /// that it can be no pod's. Every node has the same one, so only the hub knows whose it is: on the way to
 /// other nodes it stands for the sender's node, and in what comes from the hub for the receiver's.
 pub const DOOR: Ipv4Addr = Ipv4Addr::new(169, 254, 64, 1);
+
+/// What a side can do beside the session itself, told in the greeting. Neither asks the other for what it
+/// lacks; what a record needs of its spoke is [`crate::plan::feature`].
+pub mod ability {
+    /// Carries connections between pods.
+    pub const TUNNELS: u64 = 1;
+    /// Carries pods' datagrams.
+    pub const DATAGRAMS: u64 = 1 << 1;
+    /// Reads logs from a spoke.
+    pub const LOGS: u64 = 1 << 2;
+}
+
+/// A range of protocol versions. Frozen bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Protocols {
+    /// The oldest.
+    pub least: u16,
+    /// The newest.
+    pub most: u16,
+}
+
+impl Protocols {
+    /// The newest version that both speak.
+    #[must_use]
+    pub fn common(self, other: Self) -> Option<u16> {
+        let newest = self.most.min(other.most);
+        (self.least.max(other.least) <= newest).then_some(newest)
+    }
+
+    /// Whether this version is among them.
+    #[must_use]
+    pub const fn has(self, version: u16) -> bool {
+        self.least <= version && version <= self.most
+    }
+}
 
 /// Spoke to hub, on the session's stream; `Heartbeat` also, `Datagram` only as a datagram.
 #[expect(
@@ -81,8 +120,10 @@ pub enum SpokeToHub {
 /// How a spoke greets. Frozen bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HelloV1 {
-    /// [`PROTOCOL`] of the spoke.
-    pub protocol: u16,
+    /// [`PROTOCOLS`] of the spoke.
+    pub protocols: Protocols,
+    /// [`ABILITIES`] of the spoke.
+    pub abilities: u64,
     /// Who it says it is; its certificate must say the same.
     pub cluster: ClusterName,
     /// Counts the agent's starts.
@@ -93,6 +134,8 @@ pub struct HelloV1 {
     pub digest: SetDigest,
     /// The device, with profile and features.
     pub node: NodeStatusV1,
+    /// What else there is to say; no kind is known yet.
+    pub parts: Parts,
 }
 
 /// Hub to spoke, on the session's stream.
@@ -113,8 +156,10 @@ pub enum HubToSpoke {
 /// The hub's greeting. Frozen bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WelcomeV1 {
-    /// [`PROTOCOL`] of the hub.
+    /// The version that is spoken from here on: the newest that both know.
     pub protocol: u16,
+    /// [`ABILITIES`] of the hub.
+    pub abilities: u64,
     /// Life of the hub's store.
     pub incarnation: u64,
     /// Counts this spoke's sessions: the highest one is the only one in force.
@@ -242,9 +287,9 @@ pub struct TunnelV1 {
     /// Realm of both.
     pub realm: ClusterName,
     /// Who connects.
-    pub from: SocketAddrV4,
+    pub from: SocketAddr,
     /// To whom.
-    pub to: SocketAddrV4,
+    pub to: SocketAddr,
 }
 
 /// A UDP datagram between pods of one realm on different spokes; a node's port may be one end ([`DOOR`]).
@@ -254,9 +299,9 @@ pub struct DatagramV1 {
     /// Realm of both.
     pub realm: ClusterName,
     /// Who sends.
-    pub from: SocketAddrV4,
+    pub from: SocketAddr,
     /// To whom.
-    pub to: SocketAddrV4,
+    pub to: SocketAddr,
     /// Its payload, as much of it as fits into one packet of the link.
     pub payload: Bytes,
 }
@@ -333,5 +378,6 @@ impl NodeStatusV1 {
             && self.labels.iter().all(|(key, value)| key.len() <= 317 && value.len() <= 63)
             && self.pressure.len() <= 8
             && self.pressure.iter().all(|text| text.len() <= 64)
+            && self.parts.weight() <= 16 << 10
     }
 }

@@ -1,15 +1,17 @@
 //! Records of a plan: what a spoke is to run, translated by the hub from Kubernetes objects.
 //!
 //! Every struct here is frozen: postcard writes neither names nor lengths, so one added field
-//! breaks an older peer. A change is a new [`Kind`] with a new body; tests keep the bytes.
+//! breaks an older peer. What a pod says beyond its core is a part ([`crate::part`]), and any other change a new
+//! [`Kind`] with a new body; tests keep the bytes.
 //! The ledger keeps a record's bytes as they came.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::names::ClusterName;
+use crate::part::{InPart, Parts};
 
 /// What a record's body is. The number is on the wire and in the ledger: never reuse one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -29,8 +31,6 @@ impl Kind {
     pub const POD_CIDR_V1: Self = Self(5);
     /// Body: [`NodeV1`]; key: `node`.
     pub const NODE_V1: Self = Self(6);
-    /// Body: [`PodStorageV1`]; key: the pod's UID. There is one only for pods that say something about storage.
-    pub const POD_STORAGE_V1: Self = Self(7);
 }
 
 /// Where a record lives in the set. Ordered, so that sets are written in one order everywhere.
@@ -107,13 +107,19 @@ pub struct PodV1 {
     pub containers: Vec<ContainerV1>,
     /// spec.volumes
     pub volumes: Vec<VolumeV1>,
+    /// What else it says: [`PodStorageV1`].
+    pub parts: Parts,
 }
 
-/// What the containers of a pod ask for and may have of the spoke's disk.
+/// What the containers of a pod ask for and may have of the spoke's disk; a part of few pods.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodStorageV1 {
     /// Those that say something about it, init containers first.
     pub containers: Vec<StorageV1>,
+}
+
+impl InPart for PodStorageV1 {
+    const KIND: u16 = 1;
 }
 
 /// One container's share of the disk.
@@ -329,7 +335,7 @@ pub struct ServiceV1 {
     /// metadata.name
     pub name: String,
     /// spec.clusterIP; `None`: headless or ExternalName.
-    pub cluster_ip: Option<Ipv4Addr>,
+    pub cluster_ip: Option<IpAddr>,
     /// spec.externalName, for type ExternalName.
     pub external_name: Option<String>,
     /// spec.ports
@@ -357,7 +363,7 @@ pub struct ServicePortV1 {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointV1 {
     /// The pod's IP.
-    pub ip: Ipv4Addr,
+    pub ip: IpAddr,
     /// The node that runs it.
     pub node: String,
     /// The pod's hostname within a headless Service, else empty.
@@ -372,7 +378,7 @@ pub struct EndpointV1 {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodCidrV1 {
     /// First address of the range.
-    pub base: Ipv4Addr,
+    pub base: IpAddr,
     /// Prefix length, 24 by default.
     pub prefix: u8,
 }

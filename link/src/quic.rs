@@ -18,7 +18,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -31,6 +31,7 @@ use tokio::io::AsyncWrite;
 pub use socket::{Datagrams, Socket, any_port};
 
 use crate::limits;
+use crate::meter::{Carried, Class, Meter, Metered, Tag};
 use crate::tls::{HUB_NAME, TlsError};
 use crate::transport::{Closed, Dial, DialError, Peer, Priority, SendHalf, Stream, Transport};
 
@@ -86,7 +87,7 @@ impl Endpoint {
             .connect_with(tls.0.clone(), to, HUB_NAME)
             .map_err(|error| Closed::Failed(error.to_string()))?;
         match tokio::time::timeout(HANDSHAKE, connecting).await {
-            Ok(Ok(connection)) => Ok(Quic(connection)),
+            Ok(Ok(connection)) => Ok(Quic::new(connection)),
             Ok(Err(error)) => Err(closed(error)),
             Err(_) => Err(Closed::TimedOut),
         }
@@ -202,7 +203,7 @@ impl Incoming {
     pub async fn finish(self) -> Result<Quic, Closed> {
         let connecting = self.0.accept().map_err(closed)?;
         match tokio::time::timeout(HANDSHAKE, connecting).await {
-            Ok(Ok(connection)) => Ok(Quic(connection)),
+            Ok(Ok(connection)) => Ok(Quic::new(connection)),
             Ok(Err(error)) => Err(closed(error)),
             Err(_) => Err(Closed::TimedOut),
         }
@@ -228,25 +229,37 @@ impl Traffic {
 
 /// A QUIC connection.
 #[derive(Clone, Debug)]
-pub struct Quic(quinn::Connection);
+pub struct Quic {
+    connection: quinn::Connection,
+    meter: Arc<Meter>,
+}
 
 impl Quic {
+    fn new(connection: quinn::Connection) -> Self {
+        Self { connection, meter: Arc::default() }
+    }
+
+    fn stream(&self, send: quinn::SendStream, recv: quinn::RecvStream) -> (Half, Recv) {
+        let tag = self.meter.tag();
+        (Half { send, whole: false, tag: tag.clone() }, Recv { recv, tag })
+    }
+
     /// The application protocol agreed on.
     #[must_use]
     pub fn protocol(&self) -> Option<Vec<u8>> {
-        self.0.handshake_data()?.downcast::<HandshakeData>().ok()?.protocol
+        self.connection.handshake_data()?.downcast::<HandshakeData>().ok()?.protocol
     }
 
     /// Gives a peer that has proven who it is the room of a session.
     pub fn admit(&self) {
-        self.0.set_receive_window(var_int(limits::LINK_WINDOW));
-        self.0.set_max_concurrent_bi_streams(var_int(limits::STREAMS));
+        self.connection.set_receive_window(var_int(limits::LINK_WINDOW));
+        self.connection.set_max_concurrent_bi_streams(var_int(limits::STREAMS));
     }
 
     /// What was sent and received so far.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
-        let stats = self.0.stats();
+        let stats = self.connection.stats();
         Traffic {
             packets: stats.udp_tx.datagrams + stats.udp_rx.datagrams,
             bytes: stats.udp_tx.bytes + stats.udp_rx.bytes,
@@ -257,52 +270,67 @@ impl Quic {
 #[async_trait]
 impl Transport for Quic {
     async fn open(&self, priority: Priority) -> Result<Stream, Closed> {
-        let (send, recv) = self.0.open_bi().await.map_err(closed)?;
-        let mut send = Half { send, whole: false };
+        let (send, recv) = self.connection.open_bi().await.map_err(closed)?;
+        let (mut send, recv) = self.stream(send, recv);
         send.set_priority(priority);
         Ok(Stream { send: Box::new(send), recv: Box::new(recv) })
     }
 
     async fn accept(&self) -> Result<Stream, Closed> {
-        let (send, recv) = self.0.accept_bi().await.map_err(closed)?;
-        Ok(Stream { send: Box::new(Half { send, whole: false }), recv: Box::new(recv) })
+        let (send, recv) = self.connection.accept_bi().await.map_err(closed)?;
+        let (send, recv) = self.stream(send, recv);
+        Ok(Stream { send: Box::new(send), recv: Box::new(recv) })
     }
 
     fn send_datagram(&self, bytes: Bytes) {
         // Lost is lost: the next one says the same. A dead connection shows itself elsewhere.
-        let _ = self.0.send_datagram(bytes);
+        let length = bytes.len();
+        if self.connection.send_datagram(bytes).is_ok() {
+            self.meter.sent(Class::Datagrams, length);
+        }
     }
 
     fn offer_datagram(&self, bytes: Bytes) -> bool {
         // A full buffer drops its oldest datagram: that must not be a heartbeat.
-        let fits = self.0.max_datagram_size().is_some_and(|most| bytes.len() <= most);
-        let room = bytes.len() + HEARTBEAT_ROOM <= self.0.datagram_send_buffer_space();
-        fits && room && self.0.send_datagram(bytes).is_ok()
+        let fits = self.connection.max_datagram_size().is_some_and(|most| bytes.len() <= most);
+        let length = bytes.len();
+        let room = length + HEARTBEAT_ROOM <= self.connection.datagram_send_buffer_space();
+        let sent = fits && room && self.connection.send_datagram(bytes).is_ok();
+        if sent {
+            self.meter.sent(Class::Datagrams, length);
+        }
+        sent
     }
 
     async fn datagram(&self) -> Result<Bytes, Closed> {
-        self.0.read_datagram().await.map_err(closed)
+        let bytes = self.connection.read_datagram().await.map_err(closed)?;
+        self.meter.received(Class::Datagrams, bytes.len());
+        Ok(bytes)
     }
 
     fn close(&self, code: u32, reason: &str) {
-        self.0.close(VarInt::from_u32(code), reason.as_bytes());
+        self.connection.close(VarInt::from_u32(code), reason.as_bytes());
     }
 
     async fn closed(&self) -> Closed {
-        closed(self.0.closed().await)
+        closed(self.connection.closed().await)
+    }
+
+    fn carried(&self, class: Class) -> Carried {
+        self.meter.carried(class)
     }
 
     fn heard(&self) -> u64 {
-        self.0.stats().udp_rx.datagrams
+        self.connection.stats().udp_rx.datagrams
     }
 
     fn peer(&self) -> Peer {
         let chain = self
-            .0
+            .connection
             .peer_identity()
             .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
         Peer {
-            address: self.0.remote_address(),
+            address: self.connection.remote_address(),
             certificate: chain.and_then(|chain| chain.into_iter().next()),
         }
     }
@@ -405,7 +433,10 @@ struct Half {
     send: quinn::SendStream,
     /// Whether its end was said.
     whole: bool,
+    tag: Arc<Tag>,
 }
+
+type Recv = Metered<quinn::RecvStream>;
 
 impl Drop for Half {
     fn drop(&mut self) {
@@ -422,7 +453,11 @@ impl AsyncWrite for Half {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        AsyncWrite::poll_write(Pin::new(&mut self.send), cx, buf)
+        let written = ready!(AsyncWrite::poll_write(Pin::new(&mut self.send), cx, buf));
+        if let Ok(count) = &written {
+            self.tag.sent(*count);
+        }
+        Poll::Ready(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -438,6 +473,7 @@ impl AsyncWrite for Half {
 
 impl SendHalf for Half {
     fn set_priority(&mut self, priority: Priority) {
+        self.tag.set(priority);
         // Fails only on a stream that has ended, which has no place in order any more.
         let _ = self.send.set_priority(priority as i32);
     }

@@ -1,10 +1,12 @@
-//! What a spoke tells back. Frozen like the records of a plan: a change is a new variant at the end.
+//! What a spoke tells back. Frozen like the records of a plan: what is told beyond that is a part, and any other
+//! change a new variant at the end.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::names::ClusterName;
+use crate::part::Parts;
 
 /// Order of reports about one thing: the hub drops what is older than what it has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -50,7 +52,7 @@ pub struct PodStatusV1 {
     /// status.phase
     pub phase: PhaseV1,
     /// status.podIP
-    pub ip: Option<Ipv4Addr>,
+    pub ip: Option<IpAddr>,
     /// status.startTime
     pub started: Option<UnixMillis>,
     /// status.reason, else empty.
@@ -63,6 +65,8 @@ pub struct PodStatusV1 {
     pub init: Vec<ContainerStatusV1>,
     /// status.containerStatuses
     pub containers: Vec<ContainerStatusV1>,
+    /// What else there is to say; no kind is known yet.
+    pub parts: Parts,
 }
 
 /// status.phase
@@ -148,7 +152,7 @@ pub struct TerminatedV1 {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStatusV1 {
     /// The node's own address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// metadata.name's machine name.
     pub hostname: String,
     /// nodeInfo.architecture in Go's words: amd64, arm64, arm.
@@ -179,6 +183,8 @@ pub struct NodeStatusV1 {
     pub labels: Vec<(String, String)>,
     /// Pressure conditions that hold now: `DiskPressure`, `MemoryPressure`, `PIDPressure`.
     pub pressure: Vec<String>,
+    /// What else there is to say; no kind is known yet.
+    pub parts: Parts,
 }
 
 /// An event about a pod.
@@ -211,7 +217,7 @@ pub(crate) mod testing {
 
     pub(crate) fn node() -> NodeStatusV1 {
         NodeStatusV1 {
-            address: Ipv4Addr::new(127, 0, 0, 11),
+            address: [127, 0, 0, 11].into(),
             hostname: "pi-7".into(),
             architecture: "arm64".into(),
             kernel: "6.18".into(),
@@ -227,6 +233,7 @@ pub(crate) mod testing {
             pods: 110,
             labels: vec![("site".into(), "attic".into())],
             pressure: vec!["DiskPressure".into()],
+            parts: Parts::default(),
         }
     }
 
@@ -245,7 +252,7 @@ pub(crate) mod testing {
             name: "web".into(),
             uid: uid.into(),
             phase: PhaseV1::Running,
-            ip: Some(Ipv4Addr::new(10, 64, 0, 2)),
+            ip: Some([10, 64, 0, 2].into()),
             started: Some(300),
             reason: String::new(),
             message: String::new(),
@@ -268,6 +275,7 @@ pub(crate) mod testing {
                 state: ContainerStateV1::Running(300),
                 last: Some(ended),
             }],
+            parts: Parts::default(),
         }
     }
 

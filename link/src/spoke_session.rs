@@ -17,7 +17,7 @@ use crate::digest::SetDigest;
 use crate::generation::Generation;
 use crate::limits;
 use crate::message::{
-    HEARTBEAT_SECONDS, HelloV1, HubToSpoke, PROTOCOL, PlanV1, Reason, SpokeToHub, WelcomeV1,
+    HEARTBEAT_SECONDS, HelloV1, HubToSpoke, PROTOCOLS, PlanV1, Reason, SpokeToHub, WelcomeV1,
 };
 use crate::plan::RecordKey;
 use crate::report::{Report, ReportStamp};
@@ -95,7 +95,7 @@ impl SpokeSession {
         match (message, self.welcome.is_some()) {
             (HubToSpoke::Goodbye(reason), _) => Ok(Some(Effect::Left(reason))),
             (HubToSpoke::Welcome(welcome), false) => {
-                if welcome.protocol != PROTOCOL {
+                if !PROTOCOLS.has(welcome.protocol) {
                     return Err(Reason::Protocol(welcome.protocol));
                 }
                 self.welcome = Some(welcome);

@@ -1,7 +1,9 @@
 //! What the spoke says, and when.
 
 use super::*;
+use crate::message::ABILITIES;
 use crate::names::ClusterName;
+use crate::part::Parts;
 use crate::plan::{Kind, Record, RecordKey};
 use crate::report::testing::{event, node, pod};
 
@@ -13,20 +15,28 @@ fn generation(revision: u64) -> Generation {
 
 fn up() -> SpokeSession {
     let mut session = waiting();
-    let welcome =
-        WelcomeV1 { protocol: PROTOCOL, incarnation: 9, epoch: 1, heartbeat_seconds: 10, now: 0 };
+    let welcome = WelcomeV1 {
+        protocol: 1,
+        abilities: ABILITIES,
+        incarnation: 9,
+        epoch: 1,
+        heartbeat_seconds: 10,
+        now: 0,
+    };
     assert!(matches!(session.hear(HubToSpoke::Welcome(welcome)), Ok(Some(Effect::Welcome(_)))));
     session
 }
 
 fn waiting() -> SpokeSession {
     let hello = HelloV1 {
-        protocol: PROTOCOL,
+        protocols: PROTOCOLS,
+        abilities: ABILITIES,
         cluster: ClusterName::try_from("pi-7").unwrap(),
         boot_epoch: 1,
         held: Generation::NONE,
         digest: SetDigest::default(),
         node: node(),
+        parts: Parts::default(),
     };
     SpokeSession::new(&hello, Duration::ZERO)
 }
@@ -158,8 +168,14 @@ fn nothing_is_taken_before_the_welcome() {
     let mut session = waiting();
     assert!(matches!(session.hear(part(5, 0, "a", false)), Err(Reason::Violation(_))));
     let mut session = up();
-    let welcome =
-        WelcomeV1 { protocol: 2, incarnation: 9, epoch: 1, heartbeat_seconds: 10, now: 0 };
+    let welcome = WelcomeV1 {
+        protocol: 2,
+        abilities: 0,
+        incarnation: 9,
+        epoch: 1,
+        heartbeat_seconds: 10,
+        now: 0,
+    };
     assert!(matches!(session.hear(HubToSpoke::Welcome(welcome)), Err(Reason::Violation(_))));
     assert_eq!(waiting().hear(HubToSpoke::Welcome(welcome)), Err(Reason::Protocol(2)));
 }

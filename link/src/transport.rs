@@ -13,6 +13,8 @@ use bytes::Bytes;
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::meter::{Carried, Class};
+
 /// What goes first when the link is narrow (heartbeats are datagrams and go before all). Pods' connections come
 /// behind the session: it is little, and what they carry has no bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -146,6 +148,8 @@ pub trait Transport: Send + Sync + 'static {
     async fn closed(&self) -> Closed;
     /// Who is at the other end.
     fn peer(&self) -> Peer;
+    /// What its streams and datagrams have carried of this class, without what the transport itself adds.
+    fn carried(&self, class: Class) -> Carried;
     /// Grows whenever something comes from the other end, if only the acknowledgement of what was sent.
     fn heard(&self) -> u64;
 }

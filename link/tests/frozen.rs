@@ -4,7 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv6Addr, SocketAddr};
 
 use freewheel_link::artifact::{Envelope, SignerCert};
 use freewheel_link::digest::{Digest, SetDigest};
@@ -12,6 +12,7 @@ use freewheel_link::generation::Generation;
 use freewheel_link::join::{AcceptedV1, JoinAnswer, JoinRefusal, JoinRequestV1};
 use freewheel_link::message::*;
 use freewheel_link::names::ClusterName;
+use freewheel_link::part::Parts;
 use freewheel_link::plan::*;
 use freewheel_link::report::*;
 use serde::Serialize;
@@ -113,12 +114,13 @@ fn pod() -> PodV1 {
             volume("p", VolumeSourceV1::Projected(vec![projected()])),
             volume("d", VolumeSourceV1::Downward(vec![(text("p"), text("f"))])),
         ],
+        parts: Parts::default(),
     }
 }
 
 fn node() -> NodeStatusV1 {
     NodeStatusV1 {
-        address: Ipv4Addr::new(127, 0, 0, 11),
+        address: [127, 0, 0, 11].into(),
         hostname: text("h"),
         architecture: text("arm64"),
         kernel: text("k"),
@@ -134,6 +136,7 @@ fn node() -> NodeStatusV1 {
         pods: 110,
         labels: vec![(text("l"), text("v"))],
         pressure: vec![text("DiskPressure")],
+        parts: Parts::default(),
     }
 }
 
@@ -163,7 +166,7 @@ fn pod_status() -> PodStatusV1 {
         name: text("n"),
         uid: text("u"),
         phase: PhaseV1::Failed,
-        ip: Some(Ipv4Addr::new(10, 64, 0, 2)),
+        ip: Some([10, 64, 0, 2].into()),
         started: Some(300),
         reason: text("r"),
         message: text("m"),
@@ -179,6 +182,7 @@ fn pod_status() -> PodStatusV1 {
             container(ContainerStateV1::Running(1)),
             container(ContainerStateV1::Terminated(ended())),
         ],
+        parts: Parts::default(),
     }
 }
 
@@ -196,7 +200,7 @@ fn records() {
 fn record_bodies() {
     frozen(
         &pod(),
-        "0175026e73016e0470692d3701016c017601016101760764656661756c7401680173011e013c0105010107312e322e332e3401780001016301690001010101010101010101010101010101010101010101010101010101010101010101610102016e02505f00040156000176014b0103016e016b01014602016601520301630a6c696d6974732e6370750131010170903f010150010176022f700173010180804001f40301010001022f77018001403c04016500010901630102016e01016b0170018003a403000170020102016e01016b0170018003a403000164030101700166",
+        "0175026e73016e0470692d3701016c017601016101760764656661756c7401680173011e013c0105010107312e322e332e3401780001016301690001010101010101010101010101010101010101010101010101010101010101010101610102016e02505f00040156000176014b0103016e016b01014602016601520301630a6c696d6974732e6370750131010170903f010150010176022f700173010180804001f40301010001022f77018001403c04016500010901630102016e01016b0170018003a403000170020102016e01016b0170018003a40300016403010170016600",
     );
     frozen(
         &ContainerV1 { module: ModuleV1::Missing(text("ErrImagePull"), text("m")), ..container() }
@@ -214,7 +218,7 @@ fn record_bodies() {
     let service = ServiceV1 {
         namespace: text("ns"),
         name: text("n"),
-        cluster_ip: Some(Ipv4Addr::new(10, 128, 0, 1)),
+        cluster_ip: Some([10, 128, 0, 1].into()),
         external_name: Some(text("x")),
         ports: vec![ServicePortV1 {
             name: text("p"),
@@ -223,7 +227,7 @@ fn record_bodies() {
             node_port: Some(30080),
         }],
         endpoints: vec![EndpointV1 {
-            ip: Ipv4Addr::new(10, 64, 0, 2),
+            ip: Ipv6Addr::LOCALHOST.into(),
             node: text("pi-7"),
             hostname: text("h"),
             ready: true,
@@ -233,13 +237,17 @@ fn record_bodies() {
     };
     frozen(
         &service,
-        "026e73016e010a80000101017801017000500180eb01010a4000020470692d3701680101903f01b054",
+        "026e73016e01000a80000101017801017000500180eb010101000000000000000000000000000000010470692d3701680101903f01b054",
     );
-    frozen(&PodCidrV1 { base: Ipv4Addr::new(10, 64, 3, 0), prefix: 24 }, "0a40030018");
+    frozen(&PodCidrV1 { base: [10, 64, 3, 0].into(), prefix: 24 }, "000a40030018");
     let node = NodeV1 { name: text("pi-7"), domain: text("cluster.local"), heartbeat_seconds: 10 };
     frozen(&node, "0470692d370d636c75737465722e6c6f63616c0a");
     let storage = StorageV1 { container: text("c"), limit: Some(300), request: None };
-    frozen(&PodStorageV1 { containers: vec![storage] }, "01016301ac0200");
+    let storage = PodStorageV1 { containers: vec![storage] };
+    frozen(&storage, "01016301ac0200");
+    let mut parts = Parts::default();
+    parts.put(&storage).unwrap();
+    frozen(&parts, "01010701016301ac0200");
 }
 
 #[test]
@@ -247,12 +255,12 @@ fn reports() {
     frozen(&ReportStamp { boot_epoch: 2, sequence: 300 }, "02ac02");
     frozen(
         &Report::Pod(pod_status()),
-        "0004726f6f74026e73016e017503010a40000201ac020172016d0105526561647901ac020172016d010163010003016901640178000172016d010112094f4f4d4b696c6c6564016d01020201630100030169016401780101010112094f4f4d4b696c6c6564016d01020163010003016901640178020112094f4f4d4b696c6c6564016d0102010112094f4f4d4b696c6c6564016d0102",
+        "0004726f6f74026e73016e01750301000a40000201ac020172016d0105526561647901ac020172016d010163010003016901640178000172016d010112094f4f4d4b696c6c6564016d01020201630100030169016401780101010112094f4f4d4b696c6c6564016d01020163010003016901640178020112094f4f4d4b696c6c6564016d0102010112094f4f4d4b696c6c6564016d010200",
     );
     frozen(&Report::PodGone { realm: name("root"), uid: text("u") }, "0104726f6f740175");
     frozen(
         &Report::Node(node()),
-        "027f00000b01680561726d3634016b016f016d01620176017003a01f808080800480808080206e01016c0176010c4469736b5072657373757265",
+        "02007f00000b01680561726d3634016b016f016d01620176017003a01f808080800480808080206e01016c0176010c4469736b507265737375726500",
     );
     let event = EventV1 {
         realm: name("root"),
@@ -279,16 +287,18 @@ fn reports() {
 #[test]
 fn session_messages() {
     let hello = HelloV1 {
-        protocol: 1,
+        protocols: Protocols { least: 1, most: 2 },
+        abilities: 7,
         cluster: name("pi-7"),
         boot_epoch: 2,
         held: generation(),
         digest: SetDigest::default(),
         node: node(),
+        parts: Parts::default(),
     };
     frozen(
         &SpokeToHub::Hello(Box::new(hello)),
-        "00010470692d3702ac0207000000007f00000b01680561726d3634016b016f016d01620176017003a01f808080800480808080206e01016c0176010c4469736b5072657373757265",
+        "000102070470692d3702ac020700000000007f00000b01680561726d3634016b016f016d01620176017003a01f808080800480808080206e01016c0176010c4469736b50726573737572650000",
     );
     let digest = SetDigest::default();
     frozen(&SpokeToHub::Heartbeat { generation: generation(), digest }, "01ac020700000000");
@@ -299,9 +309,15 @@ fn session_messages() {
     frozen(&SpokeToHub::Goodbye(Reason::Stopping), "0400");
     frozen(&SpokeToHub::Resync { generation: generation() }, "05ac0207");
 
-    let welcome =
-        WelcomeV1 { protocol: 1, incarnation: 300, epoch: 4, heartbeat_seconds: 10, now: 300 };
-    frozen(&HubToSpoke::Welcome(welcome), "0001ac02040aac02");
+    let welcome = WelcomeV1 {
+        protocol: 1,
+        abilities: 7,
+        incarnation: 300,
+        epoch: 4,
+        heartbeat_seconds: 10,
+        now: 300,
+    };
+    frozen(&HubToSpoke::Welcome(welcome), "000107ac02040aac02");
     let key = RecordKey { realm: name("root"), kind: Kind::POD_V1, key: text("u") };
     let plan = PlanV1 {
         base: Generation::NONE,
@@ -359,20 +375,20 @@ fn streams() {
     );
     let tunnel = TunnelV1 {
         realm: name("root"),
-        from: SocketAddrV4::new(Ipv4Addr::new(10, 64, 0, 2), 4000),
-        to: SocketAddrV4::new(Ipv4Addr::new(10, 64, 1, 2), 80),
+        from: SocketAddr::from(([10, 64, 0, 2], 4000)),
+        to: SocketAddr::from((Ipv6Addr::LOCALHOST, 80)),
     };
-    frozen(&Open::Tunnel(tunnel), "0304726f6f740a400002a01f0a40010250");
+    frozen(&Open::Tunnel(tunnel), "0304726f6f74000a400002a01f010000000000000000000000000000000150");
     let datagram = DatagramV1 {
         realm: ClusterName::root(),
-        from: SocketAddrV4::new(Ipv4Addr::new(10, 64, 0, 2), 4000),
-        to: SocketAddrV4::new(Ipv4Addr::new(10, 64, 1, 2), 53),
+        from: SocketAddr::from(([10, 64, 0, 2], 4000)),
+        to: SocketAddr::from(([10, 64, 1, 2], 53)),
         payload: bytes::Bytes::from_static(b"who?"),
     };
-    let body = "04726f6f740a400002a01f0a400102350477686f3f";
+    let body = "04726f6f74000a400002a01f000a400102350477686f3f";
     frozen(&SpokeToHub::Datagram(datagram.clone()), &format!("06{body}"));
     frozen(&HubToSpoke::Datagram(datagram), &format!("04{body}"));
-    frozen(&SocketAddrV4::new(DOOR, 53), "a9fe400135");
+    frozen(&SocketAddr::new(DOOR.into(), 53), "00a9fe400135");
     frozen(&Answer::Ready, "00");
     frozen(&Answer::Refused(RefusalV1::new("NotFound", "m")), "01084e6f74466f756e64016d");
     let signer = SignerCert { key: [3; 32], not_after: 300, signature: vec![4; 64] };

@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use freewheel_link::limits;
+use freewheel_link::meter::{Carried, Class};
 use freewheel_link::quic::Quic;
 use freewheel_link::transport::{Priority, Stream, Transport as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -102,4 +103,24 @@ async fn a_stream_that_is_dropped_before_its_end_is_reset() {
     let mut text = String::new();
     timeout(STUCK, far.read_to_string(&mut text)).await.unwrap().unwrap();
     assert_eq!(text, "all of it");
+}
+
+#[tokio::test]
+async fn what_is_carried_is_counted_by_what_it_was_for() {
+    let fleet = Fleet::new();
+    let hub = fleet.hub(ANYWHERE, b"secret");
+    let (_endpoint, spoke, hub) = connected(&fleet, &hub).await;
+    let (mut near, mut far) = stream(&spoke, &hub, Priority::Modules).await;
+    far.send.set_priority(Priority::Modules);
+    far.write_all(&[7; 1000]).await.unwrap();
+    near.read_exact(&mut [0; 1000]).await.unwrap();
+    spoke.send_datagram(bytes::Bytes::from_static(b"beat"));
+    hub.datagram().await.unwrap();
+    let carried = |sent, received| Carried { sent, received };
+    assert_eq!(spoke.carried(Class::Modules), carried(1, 1000));
+    assert_eq!(hub.carried(Class::Modules), carried(1000, 0));
+    assert_eq!(hub.carried(Class::Session), carried(0, 1), "before it was known what it is for");
+    assert_eq!(spoke.carried(Class::Datagrams), carried(4, 0));
+    assert_eq!(hub.carried(Class::Datagrams), carried(0, 4));
+    assert_eq!(hub.carried(Class::Tunnels), carried(0, 0));
 }

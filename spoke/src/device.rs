@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use freewheel_link::allocatable;
 use freewheel_link::names::ClusterName;
+use freewheel_link::part::Parts;
 use freewheel_link::report::NodeStatusV1;
 use freewheel_spoke_agent::admission::FEATURES;
 use freewheel_spoke_agent::eviction::{Left, Observed, Signal};
@@ -131,7 +132,7 @@ pub(crate) fn status(
     labels.sort();
     labels.dedup_by(|a, b| a.0 == b.0);
     NodeStatusV1 {
-        address,
+        address: address.into(),
         hostname: hostname(),
         architecture: architecture().to_owned(),
         kernel: line("/proc/sys/kernel/osrelease"),
@@ -148,6 +149,7 @@ pub(crate) fn status(
         labels,
         // The agent says it: it knows since when.
         pressure: Vec::new(),
+        parts: Parts::default(),
     }
 }
 

@@ -52,16 +52,19 @@ impl Serve for Here {
             RefusalV1::new(reason, error.to_string())
         };
         // Only pods that are here: a tunnel that led on to a third spoke could go round in circles.
-        if self.fabric.realm(&realm).pod_at((*to.ip()).into()).is_none() {
+        if self.fabric.realm(&realm).pod_at(to.ip()).is_none() {
             return Err(refuse(NetError::Unreachable));
         }
-        let conn = self.fabric.dial(&realm, from.into(), to.into()).await.map_err(refuse)?;
+        let conn = self.fabric.dial(&realm, from, to).await.map_err(refuse)?;
         Ok(Box::new(ToPod(conn)))
     }
 
     fn datagram(&self, datagram: DatagramV1) {
         let DatagramV1 { realm, from, to, payload } = datagram;
-        self.fabric.accept_datagram(&realm, from, to, payload);
+        // The pod network speaks IPv4.
+        if let (SocketAddr::V4(from), SocketAddr::V4(to)) = (from, to) {
+            self.fabric.accept_datagram(&realm, from, to, payload);
+        }
     }
 }
 
@@ -192,11 +195,6 @@ impl Remote for Elsewhere {
     ) -> BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
         let (uplink, realm) = (self.0.clone(), realm.clone());
         Box::pin(async move {
-            let (SocketAddr::V4(from), SocketAddr::V4(to)) = (from, to) else {
-                return Err(NetError::Unreachable);
-            };
-            let request: (ClusterName, SocketAddrV4, SocketAddrV4) = (realm, from, to);
-            let (realm, from, to) = request;
             match uplink.tunnel(TunnelV1 { realm, from, to }).await {
                 Ok(stream) => Ok(Box::new(stream) as Box<dyn Stream>),
                 Err(FetchError::Refused(refusal)) if refusal.reason == REFUSED => {
@@ -229,6 +227,7 @@ impl Remote for Elsewhere {
         to: SocketAddrV4,
         payload: Bytes,
     ) {
+        let (from, to) = (from.into(), to.into());
         self.0.send_datagram(DatagramV1 { realm: realm.clone(), from, to, payload });
     }
 }

@@ -11,7 +11,7 @@
 //! datagram through a node without a lease nothing waits: what a link does not take at once is dropped
 //! and counted.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -41,24 +41,26 @@ async fn route(
     mut datagram: DatagramV1,
 ) -> Option<(Arc<dyn Transport>, DatagramV1)> {
     let DatagramV1 { realm, from, to, .. } = &mut datagram;
+    // The pod network speaks IPv4; an address in IPv6's clothes is nobody's.
+    let (IpAddr::V4(sender), IpAddr::V4(receiver)) = (from.ip(), to.ip()) else { return None };
     let snapshot = inner.objects.store().snapshot();
     let owner = |address| records::owner_of(&*snapshot, realm, address);
     let its_realm = realm.is_root() || realm == spoke;
-    let through_door = *from.ip() == DOOR;
-    let own = owner(*from.ip()).as_ref() == Some(spoke) && !records::is_node_address(*from.ip());
+    let through_door = sender == DOOR;
+    let own = owner(sender).as_ref() == Some(spoke) && !records::is_node_address(sender);
     // Without a stream nobody can be told of a refusal.
     if !its_realm || !(own || through_door) {
         debug!(cluster = %spoke, %from, %realm, "a datagram is not this spoke's to send");
         return None;
     }
     // What is for the spoke itself would have found its way there.
-    let target = owner(*to.ip()).filter(|target| target != spoke)?;
+    let target = owner(receiver).filter(|target| target != spoke)?;
     let link = inner.links.lock().get(&target)?.transport.clone();
     if through_door {
-        from.set_ip(node_address(inner, realm, spoke).await?);
+        from.set_ip(node_address(inner, realm, spoke).await?.into());
     }
-    if records::is_node_address(*to.ip()) {
-        to.set_ip(DOOR);
+    if records::is_node_address(receiver) {
+        to.set_ip(DOOR.into());
     }
     Some((link, datagram))
 }

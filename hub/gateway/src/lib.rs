@@ -59,6 +59,7 @@ use freewheel_link::generation::Generation;
 use freewheel_link::hub_session::HubSession;
 use freewheel_link::limits;
 use freewheel_link::message::{ALPN_JOIN, ALPN_SESSION};
+use freewheel_link::meter::{Carried, Class};
 use freewheel_link::names::ClusterName;
 use freewheel_link::quic::{Endpoint, HubTls, Incoming};
 use freewheel_link::record_set::Held;
@@ -99,6 +100,8 @@ pub(crate) struct Inner {
     pub(crate) known: Mutex<BTreeMap<ClusterName, Held>>,
     /// Pods' datagrams that were not relayed.
     pub(crate) lost: AtomicU64,
+    /// Messages of spokes that are not known here.
+    pub(crate) skipped: AtomicU64,
     pub(crate) lives: lives::Lives,
     /// Told once, before devices join; a hub that is never told leaves it to its people.
     pub(crate) own_api: OnceLock<own_api::OwnApi>,
@@ -133,6 +136,7 @@ impl Gateway {
             links: Mutex::default(),
             known: Mutex::default(),
             lost: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
             lives: lives::Lives::default(),
             own_api: OnceLock::new(),
             joins: joins::Joins::default(),
@@ -175,6 +179,19 @@ impl Gateway {
     #[must_use]
     pub fn lost_datagrams(&self) -> u64 {
         self.inner.lost.load(Ordering::Relaxed)
+    }
+
+    /// What the link of a connected spoke has carried of this class since its session began.
+    #[must_use]
+    pub fn carried(&self, spoke: &ClusterName, class: Class) -> Option<Carried> {
+        let link = self.inner.links.lock().get(spoke)?.transport.clone();
+        Some(link.carried(class))
+    }
+
+    /// Messages of newer spokes that were skipped since the start.
+    #[must_use]
+    pub fn skipped_messages(&self) -> u64 {
+        self.inner.skipped.load(Ordering::Relaxed)
     }
 
     /// The plan that a connected spoke holds, where nothing newer is wanted or on its way to it.

@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn a_damaged_ledger_is_a_condition_from_the_first_time_on() {
         let device = |pressure: &[&str]| NodeStatusV1 {
-            address: std::net::Ipv4Addr::LOCALHOST,
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
             hostname: String::new(),
             architecture: String::new(),
             kernel: String::new(),
@@ -267,6 +267,7 @@ mod tests {
             pods: 1,
             labels: Vec::new(),
             pressure: pressure.iter().map(|&held| held.to_owned()).collect(),
+            parts: freewheel_link::part::Parts::default(),
         };
         let never = node_status(&Value::Null, &device(&[]), "1");
         assert_eq!(ledger(&never), None);

@@ -7,6 +7,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use freewheel_hub_api::plan::{NodeSettings, Refused};
@@ -15,7 +16,9 @@ use freewheel_link::budget::Budget;
 use freewheel_link::frame::{self, FrameError, FrameReader};
 use freewheel_link::generation::Generation;
 use freewheel_link::hub_session::{Effect, HubSession};
-use freewheel_link::message::{HelloV1, HubToSpoke, Open, PROTOCOL, Reason, SpokeToHub, WelcomeV1};
+use freewheel_link::message::{
+    ABILITIES, HelloV1, HubToSpoke, Open, PROTOCOLS, Reason, SpokeToHub, WelcomeV1,
+};
 use freewheel_link::names::ClusterName;
 use freewheel_link::report::{Report, ReportStamp};
 use freewheel_link::transport::{Closed, SendHalf, Transport, code};
@@ -245,7 +248,8 @@ async fn open(
     let now = inner.objects.clock().unix_seconds();
     let store = inner.objects.store();
     let mut welcome = WelcomeV1 {
-        protocol: PROTOCOL,
+        protocol: PROTOCOLS.most,
+        abilities: ABILITIES,
         incarnation: 0,
         epoch: 0,
         heartbeat_seconds: NodeSettings::default().heartbeat_seconds,
@@ -328,7 +332,7 @@ impl Talk<'_> {
         reports: &mpsc::Sender<(ReportStamp, Report)>,
     ) -> Result<Infallible, End> {
         loop {
-            match recv.next::<SpokeToHub>().await? {
+            match recv.next_known::<SpokeToHub>(&self.inner.skipped).await? {
                 Some(message) => self.hear(message, Some(reports)).await?,
                 None => return Err(End::Closed(over(self.link).await)),
             }
@@ -338,12 +342,13 @@ impl Talk<'_> {
     async fn beats(&self) -> Result<Infallible, End> {
         loop {
             let bytes = self.link.datagram().await?;
-            match frame::decode(&bytes)? {
-                beat @ SpokeToHub::Heartbeat { .. } => self.hear(beat, None).await?,
-                SpokeToHub::Datagram(sent) => {
+            match frame::decode(&bytes) {
+                Ok(beat @ SpokeToHub::Heartbeat { .. }) => self.hear(beat, None).await?,
+                Ok(SpokeToHub::Datagram(sent)) => {
                     datagrams::relay(self.inner, self.cluster, sent).await;
                 }
-                _ => {
+                Err(_) => drop(self.inner.skipped.fetch_add(1, Ordering::Relaxed)),
+                Ok(_) => {
                     let text = "only heartbeats and pods' datagrams come as datagrams";
                     return Err(End::Left(Reason::Violation(text.into())));
                 }

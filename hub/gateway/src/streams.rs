@@ -5,6 +5,7 @@
 //! or realm keep no other out, and who gets no place is told so; what broke off ends with a reset or an error.
 
 use std::io::SeekFrom;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -122,19 +123,26 @@ async fn tunnel(
     spoke: &ClusterName,
     request: &TunnelV1,
 ) -> Result<(Stream, OwnedSemaphorePermit), RefusalV1> {
+    // An IPv4 address in IPv6's clothes is the same address: whoever writes it so must not pass for a stranger.
+    let [from, to] = [request.from, request.to]
+        .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()));
+    let request = TunnelV1 { realm: request.realm.clone(), from, to };
     let snapshot = inner.objects.store().snapshot();
-    let owner = |address| records::owner_of(&*snapshot, &request.realm, address);
+    let owner = |address| match address {
+        IpAddr::V4(address) => records::owner_of(&*snapshot, &request.realm, address),
+        IpAddr::V6(_) => None,
+    };
     // A spoke speaks for its own pods, and for whoever came in through its NodePorts: never for pods
     // of another spoke, and never in another spoke's own cluster.
     let its_realm = request.realm.is_root() || request.realm == *spoke;
-    let from_pod = records::is_pod_address(*request.from.ip());
-    if !its_realm || (from_pod && owner(*request.from.ip()).as_ref() != Some(spoke)) {
+    let from_pod = matches!(from.ip(), IpAddr::V4(from) if records::is_pod_address(from));
+    if !its_realm || (from_pod && owner(from.ip()).as_ref() != Some(spoke)) {
         let text =
             format!("{} in {} is not this spoke's to speak for", request.from, request.realm);
         return Err(RefusalV1::new("Forbidden", text));
     }
     let nobody = || RefusalV1::new("NotFound", format!("nobody serves {}", request.to));
-    let target = owner(*request.to.ip()).ok_or_else(nobody)?;
+    let target = owner(to.ip()).ok_or_else(nobody)?;
     let relay = inner.relays.clone().try_acquire_owned().map_err(|_| {
         let text = format!("the hub relays {} connections, as many as it may", limits::RELAYS);
         RefusalV1::new(TOO_MANY, text)

@@ -1,6 +1,6 @@
 //! What a spoke takes on at all. Everything that becomes part of a path is checked here, once.
 
-use freewheel_link::plan::{PodV1, feature};
+use freewheel_link::plan::{PodStorageV1, PodV1, feature};
 
 /// Bits of [`feature`] that this agent honours.
 pub const FEATURES: u64 = feature::COMMAND | feature::HTTP | feature::SIDECARS;
@@ -26,6 +26,11 @@ pub fn check(pod: &PodV1) -> Result<(), (String, String)> {
     }
     if pod.containers.is_empty() {
         return Err(("InvalidPod".to_owned(), "the pod has no containers".to_owned()));
+    }
+    // Without its limits it must not run.
+    if let Err(error) = pod.parts.get::<PodStorageV1>() {
+        let text = format!("{error}: upgrade the spoke");
+        return Err(("UnsupportedFeature".to_owned(), text));
     }
     let mut seen = std::collections::BTreeSet::new();
     match pod.init.iter().chain(&pod.containers).find(|c| !seen.insert(c.name.as_str())) {

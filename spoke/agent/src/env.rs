@@ -4,7 +4,7 @@
 //! Guarantees: no environment and no arguments grow beyond [`MOST`], however often values name each other.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use freewheel_link::plan::{
     ConfigV1, ContainerV1, EnvSourceV1, Kind, PodV1, Protocol, ServiceV1, StorageV1,
@@ -21,7 +21,7 @@ pub struct Around<'a> {
     /// Its address.
     pub ip: Ipv4Addr,
     /// The node's own address.
-    pub host_ip: Ipv4Addr,
+    pub host_ip: IpAddr,
     /// What the node has, for containers without limits.
     pub allocatable: Allocatable,
     /// What the pod's containers say of the disk.

@@ -149,7 +149,7 @@ impl Network for Fabric {
         };
     }
 
-    fn set_node(&self, _: std::net::Ipv4Addr, _: &str) {}
+    fn set_node(&self, _: std::net::IpAddr, _: &str) {}
 }
 
 /// Modules that are all there, but those named as broken.
@@ -395,7 +395,7 @@ impl World {
 #[must_use]
 pub fn node() -> NodeStatusV1 {
     NodeStatusV1 {
-        address: std::net::Ipv4Addr::new(192, 168, 1, 7),
+        address: [192, 168, 1, 7].into(),
         hostname: "pi-7".to_owned(),
         architecture: "arm64".to_owned(),
         kernel: "6.12".to_owned(),
@@ -411,5 +411,6 @@ pub fn node() -> NodeStatusV1 {
         pods: 110,
         labels: Vec::new(),
         pressure: Vec::new(),
+        parts: freewheel_link::part::Parts::default(),
     }
 }

@@ -4,7 +4,7 @@
 //! Every port answers at once or reports later through [`Input`]; none blocks the agent's loop.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -129,7 +129,7 @@ pub trait Network: Send + Sync {
         service: Option<ServiceV1>,
     );
     /// The device's own address, for NodePorts and hostPorts, and the cluster's DNS domain.
-    fn set_node(&self, address: Ipv4Addr, domain: &str);
+    fn set_node(&self, address: IpAddr, domain: &str);
 }
 
 /// Compiled modules (spoke-modules).
@@ -144,6 +144,7 @@ pub trait Modules: Send + Sync {
 }
 
 /// What arrives in the agent's one queue.
+#[expect(clippy::large_enum_variant, reason = "one lives at a time, on its way into the agent")]
 #[derive(Clone, Debug)]
 pub enum Input {
     /// A part of a plan from the hub; durable in the ledger before it is acknowledged.

@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     fabric.set_service(&ClusterName::root(), "default", "native", Some(service(door.port())));
     let pod = fabric.pod("native").ok_or("the pod is not there")?;
     let listener = pod.listen(POD.into(), BACKLOG)?;
-    fabric.set_node(*door.ip(), "cluster.local");
+    fabric.set_node((*door.ip()).into(), "cluster.local");
     let text = Bytes::from(text);
     while let Ok(conn) = listener.accept().await {
         let text = text.clone();
@@ -73,7 +73,7 @@ fn service(node_port: u16) -> ServiceV1 {
         node_port: Some(node_port),
     };
     let endpoint = EndpointV1 {
-        ip: *POD.ip(),
+        ip: (*POD.ip()).into(),
         node: String::new(),
         hostname: String::new(),
         ready: true,
@@ -82,7 +82,7 @@ fn service(node_port: u16) -> ServiceV1 {
     ServiceV1 {
         namespace: "default".to_owned(),
         name: "native".to_owned(),
-        cluster_ip: Some(Ipv4Addr::new(10, 128, 0, 2)),
+        cluster_ip: Some([10, 128, 0, 2].into()),
         external_name: None,
         ports: vec![port],
         endpoints: vec![endpoint],

@@ -83,7 +83,7 @@ fn lookup(tables: &Tables, domain: &str, name: &str, left: u8) -> Result<Vec<IpA
         };
     }
     let addresses = match (spec.cluster_ip, host) {
-        (Some(ip), None) => vec![ip.into()],
+        (Some(ip), None) => vec![ip],
         (_, host) => service.addresses(host),
     };
     if addresses.is_empty() { Err(NetError::NameUnknown) } else { Ok(addresses) }

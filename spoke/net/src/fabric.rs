@@ -222,7 +222,7 @@ impl Network for Fabric {
         network.set_service(namespace, name, service);
     }
 
-    fn set_node(&self, address: Ipv4Addr, domain: &str) {
+    fn set_node(&self, address: IpAddr, domain: &str) {
         self.shared.set_domain(domain);
         self.doors.set_address(address);
     }

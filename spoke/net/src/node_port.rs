@@ -10,7 +10,7 @@
 //! door has closed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ struct Problems {
 
 #[derive(Default)]
 struct State {
-    address: Option<Ipv4Addr>,
+    address: Option<IpAddr>,
     /// First come, first served: an owner's claim on a door that another one has waits for it.
     claims: BTreeMap<Door, Vec<(String, Target)>>,
     open: HashMap<Door, Arc<Way>>,
@@ -144,7 +144,7 @@ impl NodePorts {
         self.reconcile(&mut state);
     }
 
-    pub(crate) fn set_address(&self, address: Ipv4Addr) {
+    pub(crate) fn set_address(&self, address: IpAddr) {
         let mut state = self.state.lock();
         if state.address.replace(address) != Some(address) {
             for (_, way) in state.open.drain() {
@@ -191,7 +191,7 @@ impl NodePorts {
                     closed: CancellationToken::new(),
                     owner: owner.clone(),
                 });
-                let bind = SocketAddr::new(address.into(), door.port);
+                let bind = SocketAddr::new(address, door.port);
                 let keep = keep_open(way.clone(), bind, self.problems.clone());
                 self.shared.tasks.spawn_on(keep, &self.shared.runtime);
                 way

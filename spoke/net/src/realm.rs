@@ -52,7 +52,9 @@ impl Tables {
 
     /// Whether a pod with this address is here, or an endpoint of a Service on another node.
     pub(crate) fn knows(&self, ip: Ipv4Addr) -> bool {
-        let endpoint = |service: &Arc<Service>| service.spec().endpoints.iter().any(|e| e.ip == ip);
+        let endpoint = |service: &Arc<Service>| {
+            service.spec().endpoints.iter().any(|e| e.ip == IpAddr::V4(ip))
+        };
         self.pods.contains_key(&ip) || self.services.values().any(endpoint)
     }
 }
@@ -118,7 +120,7 @@ impl Realm {
         let key = (namespace.to_owned(), name.to_owned());
         let former = tables.services.remove(&key);
         if let Some(former) = &former
-            && let Some(ip) = former.spec().cluster_ip
+            && let Some(IpAddr::V4(ip)) = former.spec().cluster_ip
             // The address may be another Service's by now: records come in any order.
             && tables.addresses.get(&ip).is_some_and(|holder| Arc::ptr_eq(holder, former))
         {
@@ -126,7 +128,7 @@ impl Realm {
         }
         let Some(spec) = spec else { return };
         let service = Arc::new(Service::new(spec, former.as_deref()));
-        if let Some(ip) = service.spec().cluster_ip {
+        if let Some(IpAddr::V4(ip)) = service.spec().cluster_ip {
             tables.addresses.insert(ip, service.clone());
         }
         tables.services.insert(key, service);

@@ -36,7 +36,7 @@ impl Service {
                 let live = spec.endpoints.iter().filter(|endpoint| endpoint.ready);
                 live.filter_map(|endpoint| match endpoint.ports.get(index) {
                     None | Some(0) => None,
-                    Some(port) => Some(SocketAddr::new(endpoint.ip.into(), *port)),
+                    Some(port) => Some(SocketAddr::new(endpoint.ip, *port)),
                 })
                 .collect()
             })
@@ -129,7 +129,7 @@ impl Service {
         let ready = self.spec.endpoints.iter().filter(|endpoint| endpoint.ready);
         ready
             .filter(|endpoint| hostname.is_none_or(|hostname| endpoint.hostname == hostname))
-            .map(|endpoint| endpoint.ip.into())
+            .map(|endpoint| endpoint.ip)
             .collect()
     }
 }

@@ -78,13 +78,11 @@ fn members(plan: &Plan, spoke: &ClusterName, source: &dyn Source) -> Vec<Member>
             let Ok(Pod { metadata: meta, .. }) = parse::<Pod>(realm, "pods", &found) else {
                 continue;
             };
-            let own = |kind| {
-                let key = meta.uid.clone().unwrap_or_default();
-                RecordKey { realm: realm.clone(), kind, key }
-            };
-            let Some(pod) = plan.records.get(&own(Kind::POD_V1)) else { continue };
+            let key = meta.uid.clone().unwrap_or_default();
+            let own = RecordKey { realm: realm.clone(), kind: Kind::POD_V1, key };
+            let Some(pod) = plan.records.get(&own) else { continue };
             let named = pod.body::<PodV1>().map(|pod| config_of(&pod)).unwrap_or_default();
-            let mut keys = vec![own(Kind::POD_V1), own(Kind::POD_STORAGE_V1)];
+            let mut keys = vec![own];
             keys.extend(
                 named
                     .iter()

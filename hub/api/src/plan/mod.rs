@@ -4,7 +4,7 @@
 //! pod        Pod          → PodV1       (containers, volumes, env: one file each)
 //! http       annotations on how containers serve HTTP → HttpV1
 //! config     ConfigMap, Secret → ConfigV1
-//! storage    what a Pod says of the disk → PodStorageV1
+//! storage    what a Pod says of the disk → PodStorageV1, a part of it
 //! service    Service + its EndpointSlices → ServiceV1
 //! node       leased pod ranges, the node's own settings
 //! fit        what stays out of a plan that is larger than a spoke can hold
@@ -44,7 +44,6 @@ pub use http::{HTTP_CONCURRENCY, HTTP_REUSE, HTTP_TIMEOUT};
 pub use node::{node_record, pod_cidr_record};
 pub use pod::{config_of, pod_record};
 pub use service::{has_node_port, service_record};
-pub use storage::storage_record;
 
 /// An object as the store holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -214,14 +213,6 @@ pub fn records(
         let pods = source.pods(realm, spoke.as_str());
         let mut wanted = BTreeSet::new();
         for found in &pods {
-            // A pod whose limits cannot be read does not run without them.
-            match storage_record(realm, found).transpose() {
-                Ok(record) => plan.records.extend(record.map(|r| (r.key.clone(), r))),
-                Err(refused) => {
-                    plan.refused.push(refused);
-                    continue;
-                }
-            }
             let outcome = pod_record(realm, found, images).map(|(record, pod)| {
                 wanted.extend(config_of(&pod));
                 record

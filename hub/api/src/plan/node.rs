@@ -39,7 +39,7 @@ pub fn pod_cidr_record(realm: &ClusterName, base: &str, revision: u64) -> Result
         kind: Kind::POD_CIDR_V1,
         key: format!("{first}/{PREFIX}"),
     };
-    Record::new(key, revision, 0, &PodCidrV1 { base: first, prefix: PREFIX })
+    Record::new(key, revision, 0, &PodCidrV1 { base: first.into(), prefix: PREFIX })
         .map_err(|error| refused(realm, "podcidrs", base, &error))
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use freewheel_link::names::ClusterName;
+use freewheel_link::part::Parts;
 use freewheel_link::plan::{
     EnvSourceV1, Kind, PodV1, Record, RecordKey, RestartPolicy, VolumeSourceV1, feature,
 };
@@ -11,6 +12,7 @@ use k8s_openapi::api::core::v1::{HostAlias, Pod, PodSpec};
 use super::config::parse;
 use super::containers::container;
 use super::http::http;
+use super::storage::storage;
 use super::volumes::volume;
 use super::{Fault, Found, Refused, fit};
 use crate::images::Images;
@@ -110,8 +112,17 @@ fn body(pod: &Pod, images: &dyn Images) -> Result<PodV1, Fault> {
         init,
         containers,
         volumes: spec.volumes.iter().flatten().map(volume).collect::<Result<Vec<_>, Fault>>()?,
+        parts: parts(spec)?,
         name,
     })
+}
+
+fn parts(spec: &PodSpec) -> Result<Parts, Fault> {
+    let mut parts = Parts::default();
+    if let Some(storage) = storage(spec)? {
+        parts.put(&storage).map_err(Fault::malformed)?;
+    }
+    Ok(parts)
 }
 
 fn sorted(map: Option<&BTreeMap<String, String>>) -> Vec<(String, String)> {

@@ -1,7 +1,7 @@
 //! Service and its EndpointSlices → `ServiceV1`.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{EndpointV1, Kind, Record, RecordKey, ServicePortV1, ServiceV1};
@@ -77,13 +77,13 @@ fn body(
     })
 }
 
-fn cluster_ip(spec: &ServiceSpec) -> Result<Option<Ipv4Addr>, Fault> {
+fn cluster_ip(spec: &ServiceSpec) -> Result<Option<IpAddr>, Fault> {
     match spec.cluster_ip.as_deref() {
         Some("None") => Ok(None),
         None | Some("") => Err(Fault::invalid("spec.clusterIP is not allocated")),
         Some(raw) => raw
-            .parse()
-            .map(Some)
+            .parse::<Ipv4Addr>()
+            .map(|ip| Some(ip.into()))
             .map_err(|_| Fault::unsupported(format!("spec.clusterIP {raw}: spokes speak IPv4"))),
     }
 }
@@ -124,7 +124,7 @@ fn endpoints(ports: &[ServicePort], slices: &[Found]) -> Vec<EndpointV1> {
 
 fn blank(ip: Ipv4Addr, endpoint: &Endpoint, ports: usize) -> EndpointV1 {
     EndpointV1 {
-        ip,
+        ip: ip.into(),
         node: endpoint.node_name.clone().unwrap_or_default(),
         hostname: endpoint.hostname.clone().unwrap_or_default(),
         ready: endpoint.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true),

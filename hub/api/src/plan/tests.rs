@@ -190,7 +190,7 @@ fn a_service_knows_its_endpoints_and_their_ports() {
     );
     assert_eq!(record.revision, 12, "the newest slice's");
     assert_eq!(body.ports[0].node_port, Some(30080));
-    assert_eq!(body.cluster_ip, Some(Ipv4Addr::new(10, 128, 0, 9)));
+    assert_eq!(body.cluster_ip, Some([10, 128, 0, 9].into()));
 }
 
 #[test]
@@ -305,7 +305,7 @@ fn only_a_changed_body_is_worth_a_push() {
 }
 
 #[test]
-fn what_a_pod_says_of_the_disk_is_a_record_of_its_own() {
+fn what_a_pod_says_of_the_disk_is_a_part_of_its_record() {
     let resources = json!({"limits": {"ephemeral-storage": "1Gi"},
         "requests": {"ephemeral-storage": "100M", "cpu": "1"}});
     let loud = json!({"containers": [
@@ -319,14 +319,16 @@ fn what_a_pod_says_of_the_disk_is_a_record_of_its_own() {
         .with("root", "pods", &pod("mention", &mention))
         .plan();
     assert_eq!(plan.refused, []);
-    let records: Vec<&Record> =
-        plan.records.values().filter(|r| r.key.kind == Kind::POD_STORAGE_V1).collect();
-    assert_eq!(records.len(), 1);
-    assert_eq!(records[0].key.key, "uid-loud");
-    let body: PodStorageV1 = records[0].body().unwrap();
+    let pods = plan.records.values().filter(|r| r.key.kind == Kind::POD_V1);
+    let pods: Vec<PodV1> = pods.map(|record| record.body().unwrap()).collect();
+    let storage = |pod: &PodV1| pod.parts.get::<PodStorageV1>().unwrap();
     let web =
         StorageV1 { container: "web".to_owned(), limit: Some(1 << 30), request: Some(100_000_000) };
-    assert_eq!(body.containers, [web]);
+    assert_eq!(pods.len(), 2);
+    for pod in &pods {
+        let said = storage(pod).map(|storage| storage.containers);
+        assert_eq!(said, (pod.uid == "uid-loud").then(|| vec![web.clone()]), "{}", pod.uid);
+    }
     let bad = json!({"containers": [{"name": "web", "image": "hello",
         "resources": {"limits": {"ephemeral-storage": "much"}}}]});
     let plan = World::default().with("root", "pods", &pod("bad", &bad)).plan();

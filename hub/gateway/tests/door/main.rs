@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
+mod broken;
 mod cost;
 mod datagrams;
 mod pace;
@@ -167,17 +168,24 @@ async fn hostile_bytes_end_a_session_and_nothing_else() {
     hub.listen().await;
     let accepted = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap();
     let certificate = CertificateDer::from(accepted.certificate);
-    for bytes in [&[0xff, 0xff, 0xff, 0xff, 0x0f][..], &[1, 99], &[2, 0, 0]] {
+    let greeted = async || {
         let link = hub.connect(ALPN_SESSION, Some(certificate.clone()));
         let mut session = greet(&*link, hello("pi-7")).await;
         assert!(matches!(heard(&mut session).await, HubToSpoke::Welcome(_)));
+        (link, session)
+    };
+    let (link, mut session) = greeted().await;
+    session.0.write_all(&[0xff, 0xff, 0xff, 0xff, 0x0f]).await.unwrap();
+    let closed = link.closed().await;
+    assert!(matches!(closed, Closed::ByPeer { code: code::VIOLATION, .. }), "{closed:?}");
+
+    // Whole frames whose messages are not known here may be a newer spoke's.
+    let (_link, mut session) = greeted().await;
+    for bytes in [&[1, 99][..], &[2, 0, 0]] {
         session.0.write_all(bytes).await.unwrap();
-        let closed = link.closed().await;
-        assert!(matches!(closed, Closed::ByPeer { code: code::VIOLATION, .. }), "{closed:?}");
     }
-    let link = hub.connect(ALPN_SESSION, Some(certificate));
-    let mut session = greet(&*link, hello("pi-7")).await;
-    assert!(matches!(heard(&mut session).await, HubToSpoke::Welcome(_)));
+    eventually("both are skipped", || hub.gateway.skipped_messages() == 2).await;
+    assert_eq!(hub.gateway.connected().len(), 1);
 }
 
 #[tokio::test]
@@ -236,13 +244,14 @@ fn running(realm: &str, uid: &str) -> Report {
         name: "web".into(),
         uid: uid.into(),
         phase: PhaseV1::Running,
-        ip: Some(Ipv4Addr::new(10, 64, 0, 2)),
+        ip: Some([10, 64, 0, 2].into()),
         started: Some(1_790_000_000_000),
         reason: String::new(),
         message: String::new(),
         conditions: Vec::new(),
         init: Vec::new(),
         containers: Vec::new(),
+        parts: Parts::default(),
     })
 }
 
@@ -453,6 +462,8 @@ async fn a_tunnel_is_relayed_between_leased_addresses_only() {
 
     for (from, to, reason) in [
         ("10.64.1.2:4000", "10.64.1.3:80", "Forbidden"),
+        ("[::ffff:10.64.1.2]:4000", "10.64.1.3:80", "Forbidden"),
+        ("[fd00::1]:4000", "[fd00::2]:80", "NotFound"),
         ("10.64.0.2:4000", "10.64.9.2:80", "NotFound"),
     ] {
         let (answer, _) = open(&*links[0].0, tunnel(from, to)).await;

@@ -25,10 +25,12 @@ pub(crate) use freewheel_link::hub_session::PLAN_TIMEOUT;
 pub(crate) use freewheel_link::join::{self, JoinAnswer, JoinError, JoinRefusal, JoinRequestV1};
 pub(crate) use freewheel_link::memory;
 pub(crate) use freewheel_link::message::{
-    ALPN_JOIN, ALPN_SESSION, Answer, DOOR, DatagramV1, HelloV1, HubToSpoke, ModuleHeaderV1,
-    ModuleRequestV1, Open, PROTOCOL, PlanV1, Reason, SpokeToHub, TunnelV1, WelcomeV1,
+    ABILITIES, ALPN_JOIN, ALPN_SESSION, Answer, DOOR, DatagramV1, HelloV1, HubToSpoke,
+    ModuleHeaderV1, ModuleRequestV1, Open, PROTOCOLS, PlanV1, Reason, SpokeToHub, TunnelV1,
+    WelcomeV1,
 };
 pub(crate) use freewheel_link::names::ClusterName;
+pub(crate) use freewheel_link::part::Parts;
 pub(crate) use freewheel_link::plan::{Kind, PodCidrV1};
 pub(crate) use freewheel_link::quic::{ClientTls, Dialer, Endpoint, Socket, any_port};
 pub(crate) use freewheel_link::record_set::RecordSet;
@@ -279,7 +281,7 @@ impl Device {
 
 pub(crate) fn node() -> NodeStatusV1 {
     NodeStatusV1 {
-        address: Ipv4Addr::new(127, 0, 0, 11),
+        address: [127, 0, 0, 11].into(),
         hostname: "pi-7".into(),
         architecture: "arm64".into(),
         kernel: "6.18".into(),
@@ -295,17 +297,20 @@ pub(crate) fn node() -> NodeStatusV1 {
         pods: 110,
         labels: vec![("site".into(), "attic".into())],
         pressure: Vec::new(),
+        parts: Parts::default(),
     }
 }
 
 pub(crate) fn hello(name: &str) -> HelloV1 {
     HelloV1 {
-        protocol: PROTOCOL,
+        protocols: PROTOCOLS,
+        abilities: ABILITIES,
         cluster: ClusterName::try_from(name).unwrap(),
         boot_epoch: 1,
         held: Generation::NONE,
         digest: SetDigest::default(),
         node: node(),
+        parts: Parts::default(),
     }
 }
 

@@ -51,6 +51,10 @@ async fn a_full_disk_ends_no_session_and_reports_are_taken_when_there_is_room_ag
     let (link, mut session) = hub.spoke("pi-7").await;
     let mut holder = Holder::default();
     holder.settle(&mut session).await;
+    // Of a newer spoke: skipped and counted, on the stream and as a datagram.
+    frame::write(&mut session.0, &(77_u8, "what is this?")).await.unwrap();
+    link.send_datagram(bytes::Bytes::from_static(b"\x4d and this"));
+    eventually("both are skipped", || hub.gateway.skipped_messages() == 2).await;
     full.store(true, Ordering::Relaxed);
     let stamp = ReportStamp { boot_epoch: 1, sequence: 1 };
     let mut changed = node();

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use freewheel_link::digest::{Digest, SetDigest};
 use freewheel_link::generation::Generation;
+use freewheel_link::names::ClusterName;
 use freewheel_link::report::{EventV1, NodeStatusV1};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -93,6 +94,8 @@ pub struct Agent {
     conditions: Vec<&'static str>,
     /// What the device is short of now.
     short: Option<Short>,
+    /// What records that this agent does not know need of it, by realm: their pods are not started without.
+    guards: BTreeMap<ClusterName, u64>,
 }
 
 impl Agent {
@@ -124,6 +127,7 @@ impl Agent {
             watch: Watch::new(config.thresholds.clone()),
             conditions: Vec::new(),
             short: None,
+            guards: BTreeMap::new(),
             ports,
             config,
             ledger,

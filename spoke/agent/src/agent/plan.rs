@@ -1,6 +1,7 @@
 //! Records of a plan → what the agent has: pods, addresses, services, configuration.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use freewheel_link::digest::Digest;
 use freewheel_link::names::ClusterName;
@@ -64,7 +65,8 @@ impl Agent {
     /// Looks at every key again: what is there now, or is gone.
     fn take_records(&mut self, keys: &[RecordKey]) {
         let mut realms = BTreeSet::new();
-        for key in keys {
+        let changed = self.take_guards(keys);
+        for key in keys.iter().chain(&changed) {
             match key.kind {
                 Kind::POD_V1 => self.take_pod(key),
                 Kind::CONFIG_MAP_V1 | Kind::SECRET_V1 => self.take_config(key),
@@ -73,8 +75,6 @@ impl Agent {
                     realms.insert(key.realm.clone());
                 }
                 Kind::NODE_V1 => self.take_node(key),
-                // Read where it is needed; below, and at the next start of a container.
-                Kind::POD_STORAGE_V1 => {}
                 // Of a newer hub: kept in the ledger for the agent that understands it.
                 Kind(other) => warn!(kind = other, key = key.key, "record of an unknown kind"),
             }
@@ -84,6 +84,28 @@ impl Agent {
         }
         self.take_limits();
         self.modules_changed = true;
+    }
+
+    /// Takes up what records of unknown kinds need of this agent; answers with the pods to look at again. What
+    /// protects a realm must not be missing from it because its spoke is too old to read it.
+    fn take_guards(&mut self, keys: &[RecordKey]) -> Vec<RecordKey> {
+        let unknown = |key: &RecordKey| Kind::NODE_V1 < key.kind;
+        if !keys.iter().any(unknown) {
+            return Vec::new();
+        }
+        let mut guards = BTreeMap::new();
+        for record in self.ledger.records().iter().filter(|record| unknown(&record.key)) {
+            *guards.entry(record.key.realm.clone()).or_default() |= record.needs;
+        }
+        let before = std::mem::replace(&mut self.guards, guards);
+        let of =
+            |guards: &BTreeMap<ClusterName, u64>, realm: &ClusterName| guards.get(realm).copied();
+        let records = self.ledger.records().iter().map(|record| &record.key);
+        records
+            .filter(|key| key.kind == Kind::POD_V1)
+            .filter(|key| of(&before, &key.realm) != of(&self.guards, &key.realm))
+            .cloned()
+            .collect()
     }
 
     /// Tells which modules are still needed: those of every pod that is here and has not ended.
@@ -114,7 +136,8 @@ impl Agent {
         let Some(record) = self.ledger.records().get(key) else { return self.drop_pod(key) };
         match record.body::<PodV1>() {
             Ok(spec) if spec.uid == uid => {
-                let needs = admission::check_needs(record.needs).err();
+                let guard = self.guards.get(&key.realm).copied().unwrap_or_default();
+                let needs = admission::check_needs(record.needs | guard).err();
                 self.take_spec(key, spec, needs);
             }
             Ok(_) => warn!(pod = uid, "a record is filed under another pod's UID"),
@@ -248,7 +271,10 @@ impl Agent {
             .filter_map(|record| record.body().ok())
             .collect();
         for range in ranges {
-            self.addresses.lease(realm, range.base, range.prefix);
+            // The pod network speaks IPv4; a range of another family is for a newer agent.
+            if let IpAddr::V4(base) = range.base {
+                self.addresses.lease(realm, base, range.prefix);
+            }
         }
         let waiting = self.pods.values().filter(|pod| pod.realm == *realm && pod.ip().is_none());
         self.dirty.extend(waiting.map(|pod| pod.spec.uid.clone()));

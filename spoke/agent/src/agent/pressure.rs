@@ -82,7 +82,7 @@ impl Agent {
         }
         let candidates = measured.iter().filter_map(|(uid, usage)| {
             let pod = self.pods.get(uid).filter(|pod| pod.stays())?;
-            let storage = self.storage_of(pod);
+            let storage = Self::storage_of(pod);
             let shares = usage.logs.iter().map(|(container, used)| {
                 let of = storage.iter().find(|one| one.container == *container);
                 let request = of.and_then(|one| one.request).unwrap_or(0);

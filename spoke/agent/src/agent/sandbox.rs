@@ -47,7 +47,7 @@ impl Agent {
         let config =
             |kind: Kind, name: &str| self.config_data(&pod.realm, &pod.spec.namespace, kind, name);
         let services = self.services_for(pod);
-        let storage = self.storage_of(pod);
+        let storage = Self::storage_of(pod);
         let guests = allocatable::of(&self.config.node);
         then(&Around {
             pod: &pod.spec,

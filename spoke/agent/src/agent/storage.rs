@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use freewheel_link::plan::{Kind, PodStorageV1, RecordKey, StorageV1};
+use freewheel_link::plan::{PodStorageV1, StorageV1};
 use tokio::sync::mpsc;
 
 use super::Agent;
@@ -62,19 +62,21 @@ impl Meter {
     }
 }
 
+/// What a pod says of the disk. One that cannot be read was refused when it came.
+fn storage(pod: &Pod) -> Option<PodStorageV1> {
+    pod.spec.parts.get().ok().flatten()
+}
+
 impl Agent {
     /// What the containers of a pod say of the disk.
-    pub(super) fn storage_of(&self, pod: &Pod) -> Vec<StorageV1> {
-        let (realm, kind) = (pod.realm.clone(), Kind::POD_STORAGE_V1);
-        let key = RecordKey { realm, kind, key: pod.spec.uid.clone() };
-        self.read::<PodStorageV1>(&key).map(|(_, body)| body.containers).unwrap_or_default()
+    pub(super) fn storage_of(pod: &Pod) -> Vec<StorageV1> {
+        storage(pod).map(|storage| storage.containers).unwrap_or_default()
     }
 
     /// Looks at the plan anew: which pods have limits.
     pub(super) fn take_limits(&mut self) {
         let limits = self.pods.values().filter_map(|pod| {
-            let storage = PodStorageV1 { containers: self.storage_of(pod) };
-            Some((pod.spec.uid.clone(), Limits::of(&pod.spec, Some(&storage))?))
+            Some((pod.spec.uid.clone(), Limits::of(&pod.spec, storage(pod).as_ref())?))
         });
         self.meter.limits = limits.collect();
         if self.meter.next.is_none() {

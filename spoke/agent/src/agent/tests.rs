@@ -1,6 +1,7 @@
 //! The agent between a plan and an engine that runs nothing.
 
 use freewheel_link::names::ClusterName;
+use freewheel_link::part::Parts;
 use freewheel_link::plan::{
     ConfigV1, ContainerV1, EnvFromV1, HttpV1, Kind, ModuleV1, PodCidrV1, PodV1, Record, RecordKey,
     RestartPolicy,
@@ -60,6 +61,7 @@ fn pod(name: &str) -> PodV1 {
             http: HttpV1::default(),
         }],
         volumes: vec![],
+        parts: Parts::default(),
     }
 }
 
@@ -68,7 +70,7 @@ fn pod_record(pod: &PodV1) -> Record {
 }
 
 fn range() -> Record {
-    let base = std::net::Ipv4Addr::new(10, 64, 3, 0);
+    let base = [10, 64, 3, 0].into();
     record(Kind::POD_CIDR_V1, "10.64.3.0/24", &PodCidrV1 { base, prefix: 24 })
 }
 
@@ -174,7 +176,7 @@ async fn a_planned_pod_runs_and_is_reported_and_acknowledged() {
     assert_eq!(run.running(), ["a web/0"]);
     let said = run.said("a").unwrap();
     assert_eq!(said.phase, PhaseV1::Running);
-    assert_eq!(said.ip, Some(std::net::Ipv4Addr::new(10, 64, 3, 2)));
+    assert_eq!(said.ip, Some([10, 64, 3, 2].into()));
     assert_eq!(run.reasons(), ["Pulled", "Created", "Started"]);
     assert_eq!(run.world.ear.took.lock().last().unwrap().0, generation(1));
     assert_eq!(run.world.fabric.pods.lock()["uid-a"].ip, said.ip.unwrap());

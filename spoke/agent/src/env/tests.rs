@@ -1,5 +1,6 @@
 //! Environments as kubelet makes them.
 
+use freewheel_link::part::Parts;
 use freewheel_link::plan::{EnvFromV1, EnvV1, HttpV1, ModuleV1, RestartPolicy, ServicePortV1};
 
 use super::*;
@@ -58,6 +59,7 @@ fn pod(container: &ContainerV1) -> PodV1 {
         init: vec![],
         containers: vec![container.clone()],
         volumes: vec![],
+        parts: Parts::default(),
     }
 }
 
@@ -71,7 +73,7 @@ fn service(namespace: &str, name: &str) -> ServiceV1 {
     ServiceV1 {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
-        cluster_ip: Some(Ipv4Addr::new(10, 128, 0, 1)),
+        cluster_ip: Some([10, 128, 0, 1].into()),
         external_name: None,
         ports: vec![port("https", 443), port("", 80)],
         endpoints: vec![],
@@ -93,7 +95,7 @@ fn resolve(container: &ContainerV1) -> Result<Vec<(String, String)>, String> {
         &Around {
             pod: &pod,
             ip: Ipv4Addr::new(10, 64, 0, 5),
-            host_ip: Ipv4Addr::new(192, 168, 1, 7),
+            host_ip: [192, 168, 1, 7].into(),
             allocatable: Allocatable { memory: 1 << 30, cpu_milli: 4000, storage: 8 << 30 },
             storage: &[StorageV1 {
                 container: "web".to_owned(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use freewheel_link::digest::Digest;
+use freewheel_link::part::Parts;
 use freewheel_link::plan::{ContainerV1, ModuleV1, RestartPolicy};
 use freewheel_link::report::{
     ConditionV1, ContainerStateV1, ContainerStatusV1, PhaseV1, PodStatusV1, UnixMillis,
@@ -35,13 +36,14 @@ pub fn status(pod: &Pod, see: Sight<'_>, unix: UnixMillis) -> PodStatusV1 {
         name: pod.spec.name.clone(),
         uid: pod.spec.uid.clone(),
         phase: phase(pod),
-        ip: pod.ip(),
+        ip: pod.ip().map(Into::into),
         started: Some(pod.started),
         reason,
         message,
         conditions: conditions(pod, &init, &containers, unix),
         init,
         containers,
+        parts: Parts::default(),
     }
 }
 
@@ -62,13 +64,14 @@ pub fn unreadable(state: &PodStateV1, why: &str, unix: UnixMillis) -> PodStatusV
         name: state.name.clone(),
         uid: state.uid.clone(),
         phase: state.done.as_ref().map_or(PhaseV1::Pending, |(phase, ..)| *phase),
-        ip: state.ip,
+        ip: state.ip.map(Into::into),
         started: state.started,
         conditions: vec![not("Ready"), not("ContainersReady")],
         message: why.to_owned(),
         reason,
         init: Vec::new(),
         containers: Vec::new(),
+        parts: Parts::default(),
     }
 }
 

@@ -7,7 +7,10 @@ use std::time::Duration;
 use freewheel_link::backoff::Backoff;
 use freewheel_link::budget::Budget;
 use freewheel_link::frame::{self, FrameError, FrameReader};
-use freewheel_link::message::{HelloV1, HubToSpoke, Open, PROTOCOL, Reason, SpokeToHub};
+use freewheel_link::message::{
+    ABILITIES, HelloV1, HubToSpoke, Open, PROTOCOLS, Reason, SpokeToHub,
+};
+use freewheel_link::part::Parts;
 use freewheel_link::plan::Kind;
 use freewheel_link::spoke_session::{Effect, SpokeSession};
 use freewheel_link::transport::{Closed, Dial, DialError, Priority, SendHalf, Transport, code};
@@ -194,12 +197,14 @@ impl Driver {
             );
         }
         HelloV1 {
-            protocol: PROTOCOL,
+            protocols: PROTOCOLS,
+            abilities: ABILITIES,
             cluster: self.me.cluster.clone(),
             boot_epoch: self.me.boot_epoch,
             held: self.me.held,
             digest: self.me.digest,
             node: self.me.node.clone(),
+            parts: Parts::default(),
         }
     }
 
@@ -211,7 +216,8 @@ impl Driver {
         inputs: &mpsc::Sender<Input>,
     ) -> Result<std::convert::Infallible, End> {
         loop {
-            let Some(message) = reader.next::<HubToSpoke>().await? else {
+            let next = reader.next_known::<HubToSpoke>(&self.shared.skipped);
+            let Some(message) = next.await? else {
                 return Err(End::Closed(over(link).await));
             };
             let heard = match &mut self.shared.state.lock().session {

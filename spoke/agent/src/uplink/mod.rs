@@ -89,6 +89,8 @@ struct Shared {
     sessions: AtomicU64,
     /// Datagrams of pods that the link did not take.
     lost: AtomicU64,
+    /// Messages of the hub that are not known here.
+    skipped: AtomicU64,
     /// Places of the streams that are opened here.
     opened: Arc<Budget>,
 }
@@ -102,6 +104,7 @@ impl Default for Shared {
             link,
             sessions: AtomicU64::new(0),
             lost: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
             opened: Arc::default(),
         }
     }
@@ -162,6 +165,12 @@ impl Handle {
         if !sent {
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Messages of a newer hub that were skipped.
+    #[must_use]
+    pub fn skipped_messages(&self) -> u64 {
+        self.shared.skipped.load(Ordering::Relaxed)
     }
 
     /// Datagrams that [`Handle::send_datagram`] has dropped.

@@ -9,10 +9,11 @@ use freewheel_link::frame::{self, FrameReader};
 use freewheel_link::generation::Generation;
 use freewheel_link::memory::{self, Memory};
 use freewheel_link::message::{
-    Answer, DatagramV1, HubToSpoke, LogsV1, Open, PROTOCOL, PlanV1, RefusalV1, SpokeToHub,
+    ABILITIES, Answer, DatagramV1, HubToSpoke, LogsV1, Open, PlanV1, RefusalV1, SpokeToHub,
     TunnelV1, WelcomeV1,
 };
 use freewheel_link::names::ClusterName;
+use freewheel_link::part::Parts;
 use freewheel_link::report::{NodeStatusV1, Report, ReportStamp};
 use freewheel_link::transport::{Dial, DialError, Priority, SendHalf, Transport};
 use parking_lot::Mutex;
@@ -71,7 +72,7 @@ impl Serve for Echo {
 
 fn node() -> NodeStatusV1 {
     NodeStatusV1 {
-        address: std::net::Ipv4Addr::LOCALHOST,
+        address: std::net::Ipv4Addr::LOCALHOST.into(),
         hostname: "pi-7".into(),
         architecture: "arm64".into(),
         kernel: String::new(),
@@ -87,6 +88,7 @@ fn node() -> NodeStatusV1 {
         pods: 110,
         labels: Vec::new(),
         pressure: Vec::new(),
+        parts: Parts::default(),
     }
 }
 
@@ -124,8 +126,14 @@ async fn welcome(hub: &Memory) -> (Box<dyn SendHalf>, Reader) {
     let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
     assert_eq!(soon(recv.next::<Open>()).await.unwrap(), Some(Open::Session));
     assert!(matches!(soon(recv.next::<SpokeToHub>()).await.unwrap(), Some(SpokeToHub::Hello(_))));
-    let welcome =
-        WelcomeV1 { protocol: PROTOCOL, incarnation: 9, epoch: 1, heartbeat_seconds: 10, now: 0 };
+    let welcome = WelcomeV1 {
+        protocol: 1,
+        abilities: ABILITIES,
+        incarnation: 9,
+        epoch: 1,
+        heartbeat_seconds: 10,
+        now: 0,
+    };
     frame::write(&mut send, &HubToSpoke::Welcome(welcome)).await.unwrap();
     (send, recv)
 }
@@ -161,8 +169,11 @@ async fn plans_reach_the_agent_and_answers_reach_the_hub() {
         put: Vec::new(),
         remove: Vec::new(),
     };
+    // Of a newer hub: skipped and counted.
+    frame::write(&mut send, &(77_u8, "what is this?")).await.unwrap();
     frame::write(&mut send, &HubToSpoke::Plan(part)).await.unwrap();
     assert!(matches!(input(&mut bench).await, Input::Plan(plan) if plan.to == to));
+    assert_eq!(bench.handle.skipped_messages(), 1);
     bench.handle.took(to, SetDigest::default());
     bench.handle.report(stamp(1), Report::Node(node()));
     let heard: SpokeToHub = soon(recv.next()).await.unwrap().unwrap();

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use freewheel_link::part::Parts;
 use freewheel_link::plan::{ConfigV1, HttpV1, ModuleV1, RestartPolicy};
 
 use super::*;
@@ -66,6 +67,7 @@ fn pod(volumes: Vec<(&str, VolumeSourceV1)>, mounts: Vec<MountV1>) -> PodV1 {
             .into_iter()
             .map(|(name, source)| VolumeV1 { name: name.to_owned(), source })
             .collect(),
+        parts: Parts::default(),
     }
 }
 
@@ -78,7 +80,7 @@ fn make_with(data: &Path, pod: &PodV1, value: &str) -> Result<(), String> {
     let around = Around {
         pod,
         ip: Ipv4Addr::new(10, 64, 0, 5),
-        host_ip: Ipv4Addr::LOCALHOST,
+        host_ip: Ipv4Addr::LOCALHOST.into(),
         allocatable: Allocatable::default(),
         storage: &[],
         config: &config,

@@ -15,7 +15,7 @@ use freewheel_spoke_agent::volumes::log_aside;
 use tracing::warn;
 
 use super::budget::{LogBudget, Share};
-use super::sink::{LogSink, Piece, Source};
+use super::sink::{LogSink, Piece, Source, Written};
 use super::stamp::stamp;
 
 /// A line longer than this is written in parts, as containerd does.
@@ -48,7 +48,7 @@ pub(crate) async fn drain(sink: LogSink, log: PathBuf, budget: Arc<LogBudget>) {
                 return;
             }
         }
-        sink.wrote(file.total);
+        sink.wrote(file.written);
         if last {
             return;
         }
@@ -78,7 +78,7 @@ struct Partial {
 
 struct LogFile {
     path: PathBuf,
-    total: u64,
+    written: Written,
     buffer: Vec<u8>,
     partial: [Partial; 2],
     /// Bytes that the disk has not taken since it last took some.
@@ -92,7 +92,7 @@ impl LogFile {
     fn new(path: PathBuf, share: Share) -> Self {
         Self {
             path,
-            total: 0,
+            written: Written::default(),
             buffer: Vec::new(),
             partial: Default::default(),
             lost: 0,
@@ -183,6 +183,7 @@ impl LogFile {
             }
             file = open(&self.path)?;
             size = file.metadata()?.len();
+            self.written.turns += 1;
         }
         if let Err(error) = file.write_all(bytes) {
             // A part of it may be there: the next line must not go on in the middle of this one. Where it cannot be
@@ -190,7 +191,7 @@ impl LogFile {
             let _ = file.set_len(size);
             return Err(error);
         }
-        self.total += bytes.len() as u64;
+        self.written.bytes += bytes.len() as u64;
         self.unbooked += bytes.len() as u64;
         Ok(())
     }

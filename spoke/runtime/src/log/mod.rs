@@ -7,7 +7,7 @@
 //!
 //! Guarantees: nothing that a guest wrote is lost while the disk takes it, and what is lost is said; what it
 //! keeps in memory and on disk is bounded, whatever the guest does; a container that ended has all its lines in the
-//! file.
+//! file; a reader that falls behind it is told that lines are missing, where they are missing.
 
 mod budget;
 mod drain;
@@ -18,4 +18,5 @@ mod stamp;
 pub(crate) use budget::LogBudget;
 pub(crate) use drain::drain;
 pub use read::{LogOptions, read};
+pub use sink::Written;
 pub(crate) use sink::{LogSink, Source};

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use freewheel_spoke_agent::volumes::log_aside;
 use tokio::sync::{mpsc, watch};
 
+use super::sink::Written;
 use super::stamp::{self, stamp};
 
 /// Bytes of one piece of the answer.
@@ -18,6 +19,10 @@ const PIECE: usize = 32 << 10;
 
 /// Pieces that wait for a slow reader; then reading waits.
 const PIECES: usize = 4;
+
+/// Said where lines are missing.
+const MISSED: &[u8] =
+    b"[lines of this log are missing here: it was written faster than it was read]\n";
 
 /// What to read.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +46,7 @@ pub struct LogOptions {
 pub fn read(
     log: PathBuf,
     options: LogOptions,
-    live: Option<watch::Receiver<u64>>,
+    live: Option<watch::Receiver<Written>>,
 ) -> mpsc::Receiver<io::Result<Bytes>> {
     let (out, pieces) = mpsc::channel(PIECES);
     tokio::spawn(async move {
@@ -56,11 +61,12 @@ pub fn read(
 async fn pump(
     log: PathBuf,
     options: LogOptions,
-    mut live: Option<watch::Receiver<u64>>,
+    mut live: Option<watch::Receiver<Written>>,
     out: &mpsc::Sender<io::Result<Bytes>>,
 ) -> io::Result<()> {
     let follow = options.follow;
-    let mut reader = blocking(move || Reader::open(log, &options)).await?;
+    let of = live.clone();
+    let mut reader = blocking(move || Reader::open(log, &options, of)).await?;
     loop {
         // What is written after this mark wakes the wait below, so that nothing falls between.
         let ended = live.as_mut().is_none_or(|live| {
@@ -107,10 +113,19 @@ struct Reader {
     timestamps: bool,
     left: Option<u64>,
     line: Vec<u8>,
+    /// The container that writes it, and how often it had set a file aside when the newest one here was opened.
+    live: Option<watch::Receiver<Written>>,
+    turns: u64,
+    /// Files are missing before the next line.
+    missed: bool,
 }
 
 impl Reader {
-    fn open(log: PathBuf, options: &LogOptions) -> io::Result<Self> {
+    fn open(
+        log: PathBuf,
+        options: &LogOptions,
+        live: Option<watch::Receiver<Written>>,
+    ) -> io::Result<Self> {
         let mut reader = Self {
             log,
             files: VecDeque::new(),
@@ -119,10 +134,20 @@ impl Reader {
             timestamps: options.timestamps,
             left: options.limit_bytes,
             line: Vec::new(),
+            live,
+            turns: 0,
+            missed: false,
         };
-        let aside = log_aside(&reader.log);
-        for path in [aside.as_path(), reader.log.clone().as_path()] {
-            reader.add(path)?;
+        loop {
+            reader.turns = reader.turns_now();
+            for path in [log_aside(&reader.log), reader.log.clone()] {
+                reader.add(&path)?;
+            }
+            if reader.turns == reader.turns_now() {
+                break;
+            }
+            // A file was set aside in between.
+            reader.files.clear();
         }
         if let Some(lines) = options.tail_lines {
             reader.skip_to_tail(usize::try_from(lines).unwrap_or(usize::MAX))?;
@@ -140,6 +165,10 @@ impl Reader {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    fn turns_now(&self) -> u64 {
+        self.live.as_ref().map_or(0, |live| live.borrow().turns)
     }
 
     /// Leaves the last lines unread. The files are bounded, so reading them whole is too.
@@ -224,12 +253,29 @@ impl Reader {
         if self.newest == Some(current) {
             return Ok(false);
         }
+        let turns = self.turns_now();
+        if self.live.is_some() && turns == self.turns {
+            // It is being set aside just now: that is told in a moment.
+            return Ok(false);
+        }
+        // What was read to its end is the one aside, or was replaced there by later ones.
+        let aside = log_aside(&self.log);
+        let replaced =
+            std::fs::metadata(&aside).is_ok_and(|found| self.newest != Some(found.ino()));
+        if self.live.is_some() && replaced {
+            self.missed |= self.turns + 2 < turns;
+            self.add(&aside)?;
+        }
+        self.turns = turns;
         self.add(&self.log.clone())?;
         Ok(true)
     }
 
     fn emit(&mut self, out: &mut Vec<u8>) {
         let Some((time, tag, text)) = fields(&self.line) else { return };
+        if std::mem::take(&mut self.missed) {
+            out.extend_from_slice(MISSED);
+        }
         if self.since.as_ref().is_some_and(|since| time < since.as_bytes()) {
             return;
         }
@@ -345,11 +391,45 @@ mod tests {
         let line = |text: &str| format!("{} stdout F {text}", stamp(SystemTime::UNIX_EPOCH));
         let whole = format!("{}\n", line("whole"));
         std::fs::write(&log, format!("{whole}{}", line("half of a long l"))).unwrap();
-        let mut reader = Reader::open(log.clone(), &LogOptions::default()).unwrap();
+        let mut reader = Reader::open(log.clone(), &LogOptions::default(), None).unwrap();
         assert_eq!(reader.piece().unwrap().unwrap(), "whole\n");
         assert_eq!(reader.piece().unwrap(), None);
         std::fs::write(&log, format!("{whole}{}\n", line("next"))).unwrap();
         assert_eq!(reader.piece().unwrap().unwrap(), "next\n");
+    }
+
+    #[test]
+    fn a_reader_that_falls_behind_is_told_where_lines_are_missing_and_only_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("0.log");
+        let (told, live) = watch::channel(Written::default());
+        let write = |text: &str| {
+            let line = format!("{} stdout F {text}\n", stamp(SystemTime::UNIX_EPOCH));
+            std::fs::write(&log, line).unwrap();
+        };
+        let turn = |text: &str| {
+            std::fs::rename(&log, log_aside(&log)).unwrap();
+            write(text);
+            told.send_modify(|written| written.turns += 1);
+        };
+        write("0");
+        let mut reader = Reader::open(log.clone(), &LogOptions::default(), Some(live)).unwrap();
+        let mut next = || reader.piece().unwrap().unwrap_or_default();
+        assert_eq!(next(), "0\n");
+        turn("1");
+        assert_eq!(next(), "1\n");
+        turn("2");
+        turn("3");
+        assert_eq!(next(), "2\n3\n", "both are still there");
+        turn("4");
+        turn("5");
+        turn("6");
+        let said = next();
+        let said = std::str::from_utf8(&said).unwrap();
+        assert!(said.starts_with("[lines of this log are missing here"), "{said}");
+        assert!(said.ends_with("]\n5\n6\n"), "{said}");
+        turn("7");
+        assert_eq!(next(), "7\n");
     }
 
     #[tokio::test]

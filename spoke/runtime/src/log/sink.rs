@@ -61,8 +61,17 @@ struct State {
 
 struct Inner {
     state: Mutex<State>,
-    /// Bytes on disk; its end tells followers that no more will come.
-    written: watch::Sender<u64>,
+    /// What is on disk; its end tells followers that no more will come.
+    written: watch::Sender<Written>,
+}
+
+/// How far a log has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Bytes that the disk has taken.
+    pub bytes: u64,
+    /// Files that were set aside.
+    pub turns: u64,
 }
 
 /// A container's output on its way to the disk.
@@ -71,7 +80,10 @@ pub(crate) struct LogSink(Arc<Inner>);
 
 impl LogSink {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Inner { state: Mutex::default(), written: watch::channel(0).0 }))
+        Self(Arc::new(Inner {
+            state: Mutex::default(),
+            written: watch::channel(Written::default()).0,
+        }))
     }
 
     /// One of the guest's streams.
@@ -100,12 +112,12 @@ impl LogSink {
     }
 
     /// Changes whenever lines have reached the file; ends when the container's log is complete.
-    pub(crate) fn follow(&self) -> watch::Receiver<u64> {
+    pub(crate) fn follow(&self) -> watch::Receiver<Written> {
         self.0.written.subscribe()
     }
 
-    pub(super) fn wrote(&self, total: u64) {
-        self.0.written.send_replace(total);
+    pub(super) fn wrote(&self, written: Written) {
+        self.0.written.send_replace(written);
     }
 
     /// No more output will come.

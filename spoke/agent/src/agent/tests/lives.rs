@@ -4,7 +4,7 @@ use super::*;
 
 /// A range with one address for pods.
 fn one_address() -> Record {
-    let base = std::net::Ipv4Addr::new(10, 64, 3, 0);
+    let base = [10, 64, 3, 0].into();
     record(Kind::POD_CIDR_V1, "10.64.3.0/30", &PodCidrV1 { base, prefix: 30 })
 }
 
@@ -153,4 +153,19 @@ async fn a_service_that_cannot_be_read_stays_as_it_was() {
     assert_eq!(run.world.fabric.services.lock().len(), 1);
     run.plan(vec![], vec![known.key]).await;
     assert_eq!(run.world.fabric.services.lock().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_protects_a_realm_and_is_not_known_here_keeps_its_pods_from_starting() {
+    let mut run = run(&SimDisk::default());
+    run.send(Input::Connected(true)).await;
+    let key = RecordKey { realm: ClusterName::root(), kind: Kind(999), key: "policy".to_owned() };
+    let policy = Record { key: key.clone(), revision: 1, needs: 1 << 40, body: vec![7] };
+    run.plan(vec![range(), policy.clone(), pod_record(&pod("a"))], vec![]).await;
+    assert_eq!(run.running(), [""; 0]);
+    assert_eq!(run.said("a").unwrap().reason, "UnsupportedFeature");
+    run.plan(vec![], vec![key]).await;
+    assert_eq!(run.running(), ["a web/0"]);
+    run.plan(vec![Record { needs: 0, ..policy }, pod_record(&pod("b"))], vec![]).await;
+    assert_eq!(run.running(), ["a web/0", "b web/0"], "what needs nothing is left to newer agents");
 }

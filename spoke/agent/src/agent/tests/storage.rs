@@ -11,10 +11,11 @@ fn with_volume(name: &str, limit: Option<u64>) -> PodV1 {
     pod
 }
 
-/// A record that gives the pod's container this much.
-fn storage(pod: &PodV1, limit: u64) -> Record {
+/// The same pod with so much for its container.
+fn limited(mut pod: PodV1, limit: u64) -> PodV1 {
     let web = StorageV1 { container: "web".to_owned(), limit: Some(limit), request: None };
-    record(Kind::POD_STORAGE_V1, &pod.uid, &PodStorageV1 { containers: vec![web] })
+    pod.parts.put(&PodStorageV1 { containers: vec![web] }).unwrap();
+    pod
 }
 
 impl Run {
@@ -75,7 +76,7 @@ async fn logs_and_volumes_count_for_the_limits_of_containers() {
     let (logs, both, fine) = (pod("logs"), with_volume("both", None), with_volume("fine", None));
     let mut records = vec![range()];
     for pod in [&logs, &both, &fine] {
-        records.extend([pod_record(pod), storage(pod, 1 << 20)]);
+        records.push(pod_record(&limited(pod.clone(), 1 << 20)));
     }
     run.plan(records, vec![]).await;
     run.fill("/data/pods/uid-logs/logs/web", 2 << 20);
@@ -95,10 +96,9 @@ async fn logs_and_volumes_count_for_the_limits_of_containers() {
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_is_lifted_is_forgotten_and_none_costs_nothing() {
     let mut run = run(&SimDisk::default());
-    let (limited, free) = (pod("limited"), with_volume("free", None));
-    let limit = storage(&limited, 1);
-    run.plan(vec![range(), pod_record(&limited), pod_record(&free), limit.clone()], vec![]).await;
-    run.plan(vec![], vec![limit.key]).await;
+    let (before, free) = (limited(pod("limited"), 1), with_volume("free", None));
+    run.plan(vec![range(), pod_record(&before), pod_record(&free)], vec![]).await;
+    run.plan(vec![pod_record(&pod("limited"))], vec![]).await;
     run.fill("/data/pods/uid-limited/logs/web", 1 << 30);
     run.fill("/data/pods/uid-free/volumes/cache", 1 << 30);
     run.a_while().await;

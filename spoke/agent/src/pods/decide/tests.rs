@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use freewheel_link::names::ClusterName;
+use freewheel_link::part::Parts;
 use freewheel_link::plan::{HttpV1, PodV1};
 use freewheel_link::report::{ContainerStateV1, PodStatusV1};
 
@@ -65,6 +66,7 @@ fn spec(init: &[ContainerV1], names: &[&str], restart: RestartPolicy) -> PodV1 {
         init: init.to_vec(),
         containers: names.iter().map(|name| container(name)).collect(),
         volumes: vec![],
+        parts: Parts::default(),
     }
 }
 

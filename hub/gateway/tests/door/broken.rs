@@ -1,0 +1,100 @@
+//! Streams through the hub that break off: nobody takes what came for all there was.
+
+use std::io::ErrorKind;
+
+use crate::support::*;
+
+/// The next stream that the hub opens here, answered.
+async fn taken(link: &memory::Memory) -> Session {
+    let stream = link.accept().await.unwrap();
+    let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
+    recv.next::<Open>().await.unwrap().unwrap();
+    frame::write(&mut send, &Answer::Ready).await.unwrap();
+    (send, recv)
+}
+
+/// A tunnel from a pod of pi-7 to one of pi-8, both ends.
+async fn tunnel(near: &Arc<memory::Memory>, far: &Arc<memory::Memory>) -> (Session, Session) {
+    let ask = async {
+        let stream = near.open(Priority::Tunnels).await.unwrap();
+        let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
+        let (from, to) = ("10.64.0.2:4000".parse().unwrap(), "10.64.1.2:80".parse().unwrap());
+        let open = Open::Tunnel(TunnelV1 { realm: ClusterName::root(), from, to });
+        frame::write(&mut send, &open).await.unwrap();
+        assert_eq!(recv.next::<Answer>().await.unwrap(), Some(Answer::Ready));
+        (send, recv)
+    };
+    tokio::join!(ask, taken(far))
+}
+
+#[tokio::test]
+async fn a_connection_across_the_hub_that_breaks_off_is_reset_at_the_other_end() {
+    let hub = Hub::new(true).await;
+    let ((near, _one), (far, _two)) = (hub.spoke("pi-7").await, hub.spoke("pi-8").await);
+    hub.lease("10.64.0.0", "pi-7").await;
+    hub.lease("10.64.1.0", "pi-8").await;
+    for broken_there in [true, false] {
+        let (mut here, mut there) = tunnel(&near, &far).await;
+        let (breaks, mut hears) =
+            if broken_there { (&mut there, here) } else { (&mut here, there) };
+        breaks.0.write_all(b"half of").await.unwrap();
+        breaks.0.reset();
+        let mut text = String::new();
+        let read = tokio::time::timeout(Duration::from_secs(10), hears.1.read_to_string(&mut text));
+        assert_eq!(read.await.unwrap().unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_breaks_off_ends_with_an_error() {
+    let hub = Hub::new(true).await;
+    let (link, _session) = hub.spoke("pi-7").await;
+    let name = ClusterName::try_from("pi-7").unwrap();
+    let streams = hub.gateway.streams();
+    let read = async {
+        let log = streams.logs(&name, "u", LogOptions::default()).await.unwrap();
+        log.collect::<Vec<_>>().await
+    };
+    let write = async {
+        let (mut send, _recv) = taken(&link).await;
+        send.write_all(b"one\n").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let (pieces, ()) = tokio::join!(read, write);
+    let (last, all) = pieces.split_last().unwrap();
+    assert!(all.iter().all(Result::is_ok) && last.is_err(), "{pieces:?}");
+}
+
+#[tokio::test]
+async fn idle_connections_keep_logs_and_modules_in() {
+    let hub = Hub::new(true).await;
+    let ((near, _one), (far, _two)) = (hub.spoke("pi-7").await, hub.spoke("pi-8").await);
+    hub.lease("10.64.0.0", "pi-7").await;
+    hub.lease("10.64.1.0", "pi-8").await;
+    let mut idle = Vec::new();
+    for _ in 0..100 {
+        idle.push(tunnel(&near, &far).await);
+    }
+    let name = ClusterName::try_from("pi-8").unwrap();
+    let streams = hub.gateway.streams();
+    let asked = async {
+        let (log, ()) = tokio::join!(streams.logs(&name, "u", LogOptions::default()), async {
+            drop(taken(&far).await);
+        });
+        assert!(log.is_ok());
+        let module = ModuleRequestV1 {
+            component: Digest::of(b"none"),
+            profile: "p".into(),
+            offset: 0,
+            resume: None,
+        };
+        let stream = near.open(Priority::Modules).await.unwrap();
+        let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
+        frame::write(&mut send, &Open::Module(module)).await.unwrap();
+        let answer = recv.next::<Answer>().await.unwrap();
+        assert!(
+            matches!(answer, Some(Answer::Refused(refusal)) if refusal.reason == "ErrImagePull")
+        );
+    };
+    tokio::time::timeout(Duration::from_secs(10), asked).await.unwrap();
+}
