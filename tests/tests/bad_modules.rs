@@ -156,7 +156,7 @@ fn not_a_module_from_another_client(kubectl: &Kubectl) {
         (
             &script,
             "application/vnd.oci.image.layer.v1.tar+gzip",
-            "exactly one layer of the type application/wasm",
+            "it has no layer that is a module",
         ),
         (&nowhere, "application/wasm", "push the blob sha256:"),
     ] {

@@ -101,5 +101,5 @@ fn every_documented_example_builds_in_a_crate_of_its_own() {
         .output()
         .expect("cargo");
     let said = String::from_utf8_lossy(&built.stderr);
-    assert!(built.status.success(), "{}\n{examples:#?}", said);
+    assert!(built.status.success(), "{said}\n{examples:#?}");
 }
