@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData as _, SanType,
 };
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -49,12 +49,18 @@ pub enum PkiError {
         #[source]
         source: rcgen::Error,
     },
-    /// The CA is gone but the data is there.
+    /// A file of the CA is gone but the data is there.
     #[error(
-        "{0} holds data but its pki/ca.key is missing: bring the key back (every spoke and kubeconfig trusts that CA), \
-         or start with an empty folder"
+        "{0} is missing though the hub holds data: put it back from a copy of the data folder (every spoke and kubeconfig \
+         trusts that CA), or move the whole folder away to begin an empty fleet"
     )]
     CaLost(PathBuf),
+    /// A file of the CA is not what was written.
+    #[error(
+        "{0} is damaged: put it back from a copy of the data folder (every spoke and kubeconfig trusts that CA), or move \
+         the whole folder away to begin an empty fleet"
+    )]
+    CaDamaged(PathBuf),
     /// A PEM file holds something else.
     #[error("{0} does not hold what its name says")]
     Malformed(PathBuf),
@@ -80,7 +86,16 @@ pub struct Pki {
     pub admin_key_pem: String,
 }
 
+/// Files under `pki` that are made once: where one of them is, the store was made before.
+const MADE_ONCE: [&str; 3] = ["ca.key", "ca.crt", "fleet-root.key"];
+
 impl Pki {
+    /// Whether a hub has made keys in this folder.
+    #[must_use]
+    pub fn is_there(dir: &Path) -> bool {
+        MADE_ONCE.iter().any(|name| dir.join("pki").join(name).exists())
+    }
+
     /// Reads the keys, or makes them when the hub has no data yet.
     ///
     /// # Errors
@@ -89,10 +104,12 @@ impl Pki {
         let pki = dir.join("pki");
         std::fs::create_dir_all(&pki)
             .map_err(|source| PkiError::File { path: pki.clone(), source })?;
+        let synced = std::fs::File::open(dir).and_then(|dir| dir.sync_all());
+        synced.map_err(|source| PkiError::File { path: dir.to_path_buf(), source })?;
         let (cert, key) = (pki.join("ca.crt"), pki.join("ca.key"));
-        if !key.exists() || !cert.exists() {
+        if let Some(lost) = [&key, &cert].into_iter().find(|path| !path.exists()) {
             if store_has_data {
-                return Err(PkiError::CaLost(dir.to_path_buf()));
+                return Err(PkiError::CaLost(lost.clone()));
             }
             let (cert_pem, key_pem) = make_ca()?;
             // The key first: a certificate without its key is taken for lost, a key alone is made again.
@@ -100,6 +117,12 @@ impl Pki {
             write(&cert, cert_pem.as_bytes(), 0o644)?;
         }
         let (ca_pem, ca_key_pem) = (read(&cert)?, read(&key)?);
+        if !is_signed_by(&ca_pem, &ca_pem) {
+            return Err(PkiError::CaDamaged(cert));
+        }
+        if !is_of(&ca_pem, &ca_key_pem) {
+            return Err(PkiError::CaDamaged(key));
+        }
         let (admin_pem, admin_key_pem) = admin(&pki, &ca_pem, &ca_key_pem)?;
         Ok(Self { ca_pem, ca_key_pem, admin_pem, admin_key_pem })
     }
@@ -185,7 +208,12 @@ fn admin(pki: &Path, ca_pem: &str, ca_key_pem: &str) -> Result<(String, String),
         .and_then(|at| at.elapsed().ok());
     let fresh =
         age.is_some_and(|age| age.as_secs() < (ADMIN_DAYS - RENEW_DAYS).unsigned_abs() * 86_400);
-    if !fresh || !key.exists() {
+    // One of a pair may be damaged, or of another pair when a hub was killed between the two.
+    let fits = match (std::fs::read_to_string(&cert), std::fs::read_to_string(&key)) {
+        (Ok(cert), Ok(key)) => is_signed_by(&cert, ca_pem) && is_of(&cert, &key),
+        _ => false,
+    };
+    if !fresh || !fits {
         let failed = |source| PkiError::Certificate { what: "the administrator", source };
         let params = leaf(
             "kubernetes-admin",
@@ -199,6 +227,34 @@ fn admin(pki: &Path, ca_pem: &str, ca_key_pem: &str) -> Result<(String, String),
         write(&cert, made.pem().as_bytes(), 0o644)?;
     }
     Ok((read(&cert)?, read(&key)?))
+}
+
+/// What stands between a certificate and its signature: ecdsa-with-SHA256, and the tag of a bit string.
+const ECDSA_FRAME: [u8; 13] =
+    [0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02, 0x03];
+
+/// Whether a certificate is whole and has this CA's signature.
+fn is_signed_by(cert_pem: &str, ca_pem: &str) -> bool {
+    let [cert, ca] = [cert_pem, ca_pem].map(|pem| CertificateDer::from_pem_slice(pem.as_bytes()));
+    let (Ok(cert_der), Ok(ca)) = (cert, ca) else { return false };
+    let parsed = x509_parser::parse_x509_certificate;
+    let (Ok((rest, cert)), Ok((_, ca))) = (parsed(&cert_der), parsed(&ca)) else { return false };
+    // The signature does not cover its own frame, and the parser takes one for another there.
+    let signed = cert.tbs_certificate.as_ref();
+    let frame = cert_der.split_at_checked(4 + signed.len()).map(|(_, frame)| frame);
+    let framed = rest.is_empty()
+        && cert.signature_value.unused_bits == 0
+        && frame.is_some_and(|frame| frame.starts_with(&ECDSA_FRAME));
+    framed && cert.verify_signature(Some(ca.public_key())).is_ok()
+}
+
+/// Whether a certificate is for this key.
+fn is_of(cert_pem: &str, key_pem: &str) -> bool {
+    let Ok(cert) = CertificateDer::from_pem_slice(cert_pem.as_bytes()) else { return false };
+    match (x509_parser::parse_x509_certificate(&cert), KeyPair::from_pem(key_pem)) {
+        (Ok((_, cert)), Ok(key)) => cert.public_key().raw == key.subject_public_key_info(),
+        _ => false,
+    }
 }
 
 /// The certificates in a PEM text.
@@ -266,5 +322,61 @@ mod tests {
         Pki::open(dir.path(), false).unwrap();
         std::fs::remove_file(dir.path().join("pki/ca.key")).unwrap();
         assert!(matches!(Pki::open(dir.path(), true), Err(PkiError::CaLost(_))));
+        assert!(Pki::is_there(dir.path()));
+    }
+
+    /// Every way in which the bytes of a file can be others: a flipped bit, a cut.
+    fn damages(whole: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+        let flipped = (0..whole.len()).map(|at| {
+            let mut flipped = whole.to_vec();
+            flipped[at] ^= 1 << (at % 8);
+            flipped
+        });
+        flipped.chain((0..whole.len()).step_by(7).map(|length| whole[..length].to_vec()))
+    }
+
+    #[test]
+    fn a_damaged_ca_is_told_by_name_and_never_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Pki::open(dir.path(), false).unwrap();
+        for name in ["ca.crt", "ca.key"] {
+            let path = dir.path().join("pki").join(name);
+            let whole = std::fs::read(&path).unwrap();
+            for damaged in damages(&whole) {
+                std::fs::write(&path, &damaged).unwrap();
+                match Pki::open(dir.path(), true) {
+                    // PEM lets some bytes be this or that.
+                    Ok(pki) => {
+                        let (key, cert) = (&pki.ca_key_pem, &pki.ca_pem);
+                        let public =
+                            |pem: &str| KeyPair::from_pem(pem).unwrap().subject_public_key_info();
+                        assert_eq!(public(key), public(&first.ca_key_pem));
+                        let der = |pem: &str| certificates(pem, "".as_ref()).unwrap();
+                        assert_eq!(der(cert), der(&first.ca_pem));
+                    }
+                    Err(error) => {
+                        let text = error.to_string();
+                        assert!(text.contains(name), "{text}");
+                    }
+                }
+            }
+            std::fs::write(&path, whole).unwrap();
+        }
+        assert_eq!(Pki::open(dir.path(), true).unwrap().ca_pem, first.ca_pem);
+    }
+
+    #[test]
+    fn a_damaged_administrator_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        Pki::open(dir.path(), false).unwrap();
+        for name in ["admin.crt", "admin.key"] {
+            let path = dir.path().join("pki").join(name);
+            for damaged in damages(&std::fs::read(&path).unwrap()).step_by(9) {
+                std::fs::write(&path, &damaged).unwrap();
+                let pki = Pki::open(dir.path(), true).unwrap();
+                assert!(is_of(&pki.admin_pem, &pki.admin_key_pem));
+                assert!(is_signed_by(&pki.admin_pem, &pki.ca_pem));
+            }
+        }
     }
 }

@@ -7,9 +7,11 @@
 mod announce;
 mod disk;
 mod files;
+mod heap;
 mod http_v2;
 mod login;
 mod names;
+mod opened;
 mod parts;
 mod signer;
 
@@ -23,10 +25,10 @@ use std::time::Duration;
 use freewheel_hub_api::images::Images;
 use freewheel_hub_apiserver::{Check, Limits, Server, Tls, TlsError};
 use freewheel_hub_gateway::{Authority, Gateway, SetupError};
-use freewheel_hub_modules::{FleetRoot, Modules, OpenError, Options, compile};
+use freewheel_hub_modules::{Modules, OpenError, RootError, compile};
 use freewheel_hub_store::Store;
 use freewheel_hub_store::objects::Objects;
-use freewheel_hub_store::redb::{self, RedbStore};
+use freewheel_hub_store::redb;
 use freewheel_link::artifact::PublicKey;
 use freewheel_link::quic::{Endpoint, Socket};
 use freewheel_link::tls::FloorClock;
@@ -44,6 +46,7 @@ use crate::pki::{Identity, Pki, PkiError, certificates, write};
 use disk::{Disk, Watched};
 pub use login::secret as registry_login;
 use names::Names;
+use opened::Opened;
 use parts::{Parts, Signs, together};
 use signer::Signer;
 
@@ -73,8 +76,17 @@ pub enum ServeError {
     #[error("{0} is in use by another hub")]
     InUse(PathBuf),
     /// The store.
-    #[error("cannot open the store")]
-    Store(#[source] Box<redb::OpenError>),
+    #[error("cannot open the store in {path}")]
+    Store {
+        /// Its folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<redb::OpenError>,
+    },
+    /// The fleet's root key.
+    #[error(transparent)]
+    Root(#[from] RootError),
     /// Keys.
     #[error(transparent)]
     Pki(#[from] PkiError),
@@ -125,14 +137,13 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let _lock = lock(&data)?;
     let names = Names::new(&options)?;
     let disk = Disk::new(&data);
-    let store = open_store(data.join("store")).await?;
-    let store: Arc<dyn Store> = Arc::new(Watched { store, disk: disk.clone() });
-    let pki = Pki::open(&data, store.snapshot().revision() != 0)?;
-    let root = FleetRoot::open(&data.join("pki/fleet-root.key")).map_err(unusable)?;
-    let fleet_root = root.public();
     let compiler = compile::this_program().map_err(unusable)?;
-    let modules = Modules::open(Options { dir: data.join("modules"), compiler, root })?;
+    let opening = data.clone();
+    let opened = tokio::task::spawn_blocking(move || Opened::in_folder(&opening, compiler)).await;
+    let Opened { store, pki, fleet_root, modules } =
+        opened.map_err(|e| ServeError::Run(io::Error::other(e)))??;
     modules.known_as(names.registries(options.listen.port()));
+    let store: Arc<dyn Store> = Arc::new(Watched { store, disk: disk.clone() });
     let hub = Hub { objects: Objects::new(store), disk, pki, modules, fleet_root, names };
     hub.serve(&options).await
 }
@@ -156,14 +167,6 @@ fn lock(data: &Path) -> Result<File, ServeError> {
             Err(ServeError::Data { path: data.to_path_buf(), source })
         }
     }
-}
-
-async fn open_store(dir: PathBuf) -> Result<Arc<dyn Store>, ServeError> {
-    std::fs::create_dir_all(&dir)
-        .map_err(|source| ServeError::Data { path: dir.clone(), source })?;
-    let opened = tokio::task::spawn_blocking(move || RedbStore::open(&dir)).await;
-    let store = opened.map_err(|e| ServeError::Run(io::Error::other(e)))?;
-    Ok(Arc::new(store.map_err(|e| ServeError::Store(Box::new(e)))?))
 }
 
 /// Everything that is open before anything is served.
@@ -217,6 +220,7 @@ impl Hub {
         });
         let watching = self.disk.clone().watch(self.objects.store().clone(), stop.clone());
         parts.start("store", watching);
+        parts.start("memory", heap::tend(self.objects.store().clone(), stop.clone()));
         announce::write(&self.objects, &self.names.link).await.map_err(ServeError::Announce)?;
         self.write_kubeconfig(&options.data)?;
         signs.bootstrap.set(true);

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 /// Replaces a file as a whole, durably. A failure leaves the old one and nothing beside it.
@@ -12,13 +13,34 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     })
 }
 
+/// The same, for content that nobody else may read.
+pub(crate) fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace_as(path, 0o600, |mut file| {
+        file.write_all(content)?;
+        Ok(file)
+    })
+}
+
 /// The same, for content that is made on the way to the disk.
 pub(crate) fn replace_with(
     path: &Path,
     fill: impl FnOnce(File) -> io::Result<File>,
 ) -> io::Result<()> {
+    replace_as(path, 0o666, fill)
+}
+
+fn replace_as(
+    path: &Path,
+    mode: u32,
+    fill: impl FnOnce(File) -> io::Result<File>,
+) -> io::Result<()> {
     let fresh = path.with_extension("new");
-    let outcome = File::create(&fresh)
+    let outcome = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(&fresh)
         .and_then(fill)
         .and_then(|file| file.sync_all())
         .and_then(|()| std::fs::rename(&fresh, path));

@@ -38,4 +38,4 @@ mod uploads;
 
 pub use blobs::MAX_BLOB;
 pub use modules::{Modules, OpenError, Options};
-pub use sign::FleetRoot;
+pub use sign::{FleetRoot, RootError};

@@ -1,8 +1,10 @@
-//! The fleet root and this hub's signing key (Ed25519, PKCS#8 files with mode 0600).
+//! The fleet root (Ed25519, a PKCS#8 file with mode 0600) and this hub's signing key.
+//!
+//! Guarantees: the root's key is made once. Every spoke pins it, so one that is lost or damaged is told and
+//! never made again.
 
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use freewheel_link::artifact::{Envelope, PublicKey, SignerCert};
@@ -14,18 +16,67 @@ use ring::signature::{Ed25519KeyPair, KeyPair as _};
 /// hub made meanwhile, and a stolen key ends by itself.
 const SIGNER_SECONDS: u64 = 90 * 24 * 60 * 60;
 
+/// Why the fleet's root key is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum RootError {
+    /// It is gone but the data is there.
+    #[error(
+        "{0} is missing, and every spoke takes modules only by that key: put it back from a copy of the data folder, \
+         or move the whole folder away to begin an empty fleet, which every device has to join again"
+    )]
+    Lost(PathBuf),
+    /// It holds something else.
+    #[error(
+        "{path} is damaged ({why}), and every spoke takes modules only by that key: put it back from a copy of the \
+         data folder"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        why: String,
+    },
+    /// It cannot be read or written.
+    #[error("cannot use {path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
 /// The key that every spoke of the fleet pins when it joins.
 pub struct FleetRoot {
     key: Ed25519KeyPair,
 }
 
 impl FleetRoot {
-    /// Reads the root's key, or makes it on the first start.
+    /// Reads the root's key, or makes it when there is none and it `may_make` one: on the first start.
     ///
     /// # Errors
-    /// When the file cannot be read or written, or holds no Ed25519 key.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { key: key_at(path)? })
+    /// When the file is lost, or cannot be read or written, or holds no Ed25519 key.
+    pub fn open(path: &Path, may_make: bool) -> Result<Self, RootError> {
+        let failed = |source| RootError::File { path: path.to_path_buf(), source };
+        match std::fs::read(path) {
+            Ok(bytes) => {
+                let damaged = |e: ring::error::KeyRejected| RootError::Damaged {
+                    path: path.to_path_buf(),
+                    why: format!("it is no Ed25519 key: {e}"),
+                };
+                Ok(Self { key: Ed25519KeyPair::from_pkcs8(&bytes).map_err(damaged)? })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound && may_make => {
+                let (bytes, key) = fresh().map_err(failed)?;
+                crate::durable::replace_private(path, &bytes).map_err(failed)?;
+                Ok(Self { key })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(RootError::Lost(path.to_path_buf()))
+            }
+            Err(error) => Err(failed(error)),
+        }
     }
 
     /// What a spoke pins.
@@ -104,26 +155,6 @@ fn fresh() -> io::Result<(Vec<u8>, Ed25519KeyPair)> {
     Ok((pkcs8.as_ref().to_vec(), key))
 }
 
-fn key_at(path: &Path) -> io::Result<Ed25519KeyPair> {
-    match std::fs::read(path) {
-        Ok(bytes) => {
-            let bad = |e| io::Error::other(format!("{} is no Ed25519 key: {e}", path.display()));
-            Ed25519KeyPair::from_pkcs8(&bytes).map_err(bad)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            use std::io::Write as _;
-            let (bytes, key) = fresh()?;
-            let mut file =
-                std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            crate::durable::sync_parent(path)?;
-            Ok(key)
-        }
-        Err(error) => Err(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,17 +163,41 @@ mod tests {
     #[test]
     fn a_hub_that_runs_on_gets_a_new_key_in_time() {
         let dir = tempfile::tempdir().unwrap();
-        let root = FleetRoot::open(&dir.path().join("root")).unwrap();
+        let root = FleetRoot::open(&dir.path().join("root"), true).unwrap();
         let signer = Signer::new(&root, 1000).unwrap();
         assert!(!signer.is_ageing(1000) && !signer.is_ageing(1000 + SIGNER_SECONDS / 2));
         assert!(signer.is_ageing(1001 + SIGNER_SECONDS / 2), "long before a spoke would refuse it");
     }
 
     #[test]
+    fn a_root_is_made_once_and_never_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fleet-root.key");
+        let lost = FleetRoot::open(&path, false).err().unwrap();
+        assert!(matches!(&lost, RootError::Lost(at) if *at == path), "{lost}");
+        let root = FleetRoot::open(&path, true).unwrap().public();
+        let mode = std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+        let whole = std::fs::read(&path).unwrap();
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, flipped).unwrap();
+            match FleetRoot::open(&path, true) {
+                // Not every byte around a key has a meaning.
+                Ok(same) => assert_eq!(same.public(), root, "bit {bit}"),
+                Err(error) => assert!(error.to_string().contains("fleet-root.key is damaged")),
+            }
+        }
+        std::fs::write(&path, b"").unwrap();
+        assert!(matches!(FleetRoot::open(&path, true), Err(RootError::Damaged { .. })));
+    }
+
+    #[test]
     fn a_spoke_takes_what_the_hub_signed_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
-        let root = FleetRoot::open(&dir.path().join("root")).unwrap();
-        let again = FleetRoot::open(&dir.path().join("root")).unwrap();
+        let root = FleetRoot::open(&dir.path().join("root"), true).unwrap();
+        let again = FleetRoot::open(&dir.path().join("root"), true).unwrap();
         assert_eq!(root.public(), again.public());
         let bytes = b"native code";
         let component = Digest::of(b"component");
@@ -156,7 +211,7 @@ mod tests {
         assert_eq!(envelope.verify(&root.public(), &component, "p", Some(0)), Ok(()));
         assert_eq!(envelope.verify_bytes(bytes), Ok(()));
         assert_eq!(envelope.verify_bytes(b"native cod3"), Err(Untrusted::Bytes));
-        let stranger = FleetRoot::open(&dir.path().join("other")).unwrap();
+        let stranger = FleetRoot::open(&dir.path().join("other"), true).unwrap();
         assert_eq!(
             envelope.verify(&stranger.public(), &component, "p", Some(0)),
             Err(Untrusted::Signer)

@@ -1,6 +1,7 @@
 //! Names and what they stand for: `repository → tag → manifest → component`, in one small file.
 //!
-//! Guarantees: what is read is on the disk. Readers never wait for a writer's disk.
+//! Guarantees: what is read is on the disk. Readers never wait for a writer's disk. A file that is not what
+//! was written is refused by name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -32,6 +33,8 @@ pub(crate) struct Manifest {
 pub(crate) struct Book {
     /// Version of this file's format.
     version: u32,
+    /// Digest of the rest as it is written.
+    sum: String,
     /// By repository, then by tag or manifest digest. A change copies one repository.
     repositories: BTreeMap<String, Arc<BTreeMap<String, Manifest>>>,
 }
@@ -50,6 +53,22 @@ impl Book {
         all.filter(|(name, _)| is_tag(name))
             .filter_map(|(_, manifest)| manifest.component.parse().ok())
             .collect()
+    }
+
+    fn summed(&self) -> io::Result<String> {
+        let rest = serde_json::to_vec(&self.repositories).map_err(io::Error::other)?;
+        Ok(Digest::of(&rest).to_string())
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self, String> {
+        let book: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        if book.version != 1 {
+            return Err(format!("it has version {}; this hub reads version 1", book.version));
+        }
+        match book.summed() {
+            Ok(sum) if sum == book.sum => Ok(book),
+            _ => Err("its text is not what was written".to_owned()),
+        }
     }
 
     fn len(&self) -> usize {
@@ -83,20 +102,18 @@ impl Tags {
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
         let path = dir.join("tags.json");
         let book = match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::other)?,
+            Ok(bytes) => Book::read(&bytes).map_err(|why| {
+                io::Error::other(format!(
+                    "{} cannot be used ({why}): put it back from a copy of the data folder, or move it away and push \
+                     the modules again; those that run are not touched",
+                    path.display()
+                ))
+            })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Book { version: 1, ..Book::default() }
             }
             Err(error) => return Err(error),
         };
-        if book.version != 1 {
-            let text = format!(
-                "{} has version {}; this hub reads version 1",
-                path.display(),
-                book.version
-            );
-            return Err(io::Error::other(text));
-        }
         Ok(Self { path, writing: Mutex::default(), book: RwLock::new(Arc::new(book)) })
     }
 
@@ -163,7 +180,8 @@ impl Tags {
     }
 
     /// What is not on disk is not so: first the file, then the readers.
-    fn publish(&self, book: Book) -> io::Result<()> {
+    fn publish(&self, mut book: Book) -> io::Result<()> {
+        book.sum = book.summed()?;
         replace(&self.path, &serde_json::to_vec(&book).map_err(io::Error::other)?)?;
         *self.book.write() = Arc::new(book);
         Ok(())
@@ -197,6 +215,29 @@ mod tests {
         assert_eq!(again.get("team/hello", "v1"), None);
         std::fs::write(dir.path().join("tags.json"), r#"{"version":2,"repositories":{}}"#).unwrap();
         assert!(Tags::open(dir.path()).is_err());
+    }
+
+    #[test]
+    fn a_file_that_was_cut_or_flipped_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tags.json");
+        Tags::open(dir.path()).unwrap().put("app", "v1", &manifest("m")).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let refused = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            let text = Tags::open(dir.path()).err().map(|error| error.to_string());
+            assert!(text.as_ref().is_none_or(|text| text.contains("tags.json cannot be used")));
+            text.is_some()
+        };
+        for length in 0..whole.len() {
+            assert!(refused(&whole[..length]), "{length} bytes");
+        }
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(refused(&flipped), "bit {bit}");
+        }
+        assert!(!refused(&whole));
     }
 
     #[test]

@@ -176,6 +176,10 @@ impl Store for Watched {
         self.store.snapshot_at(revision)
     }
 
+    fn rest(&self) {
+        self.store.rest();
+    }
+
     fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {
         self.store.watch(scopes, after)
     }

@@ -53,7 +53,25 @@ impl Board {
         self.state.store(Arc::new(state));
         let calls = ring.publish(revision, events);
         self.published.store(revision, Ordering::Release);
+        let oldest = ring.oldest();
+        drop(ring);
+        self.forget_before(oldest);
         calls
+    }
+
+    /// Gives back what of the past was there at the call before.
+    pub(crate) fn rest(&self) {
+        let oldest = {
+            let mut ring = self.ring.write();
+            ring.thin();
+            ring.oldest()
+        };
+        self.forget_before(oldest);
+    }
+
+    /// A state that was rebuilt holds every object of its time.
+    fn forget_before(&self, oldest: Revision) {
+        self.rebuilt.lock().retain(|state| oldest <= state.revision);
     }
 
     /// The state at a revision that the ring still reaches.
@@ -159,6 +177,27 @@ mod tests {
     use crate::Stored;
     use freewheel_hub_api::object::{Key, Object, Resource};
     use freewheel_link::names::ClusterName;
+
+    #[test]
+    fn a_rebuilt_state_goes_with_the_past_that_it_was_built_from() {
+        let board = Board::new(State::default(), Limits { events: 3, bytes: 1 << 20 });
+        let publish = |revision| {
+            let mut state = State::default();
+            state.revision = revision;
+            let key = Key::new(&Resource::new("", "pods"), &ClusterName::root(), "d", "a");
+            let object = Object { header: Default::default(), body: "{}".into() };
+            let stored = Arc::new(Stored { key, object, revision, created: 1 });
+            drop(board.publish(state, &[Event { revision, now: Some(stored), before: None }]));
+        };
+        publish(1);
+        publish(2);
+        let rebuilt = Arc::downgrade(&board.state_at(1).unwrap());
+        publish(3);
+        assert!(rebuilt.upgrade().is_some(), "a list may go on in it");
+        publish(4);
+        publish(5);
+        assert!(rebuilt.upgrade().is_none());
+    }
 
     #[test]
     fn what_is_published_is_found_before_the_call() {

@@ -55,6 +55,29 @@ pub struct Stored {
     pub created: Revision,
 }
 
+/// What a map with anything in it takes beside its texts: its first node has room for eleven.
+const MAP_BYTES: usize = 600;
+
+impl Stored {
+    /// About how many bytes of memory it takes.
+    pub(crate) fn held(&self) -> usize {
+        let header = &self.object.header;
+        let map = |map: &std::collections::BTreeMap<String, String>| {
+            let texts: usize = map.iter().map(|(name, value)| name.len() + value.len()).sum();
+            if map.is_empty() { 0 } else { MAP_BYTES + texts }
+        };
+        let owner = size_of::<freewheel_hub_api::object::Owner>() + 100;
+        size_of::<Self>()
+            + self.key.name.len()
+            + self.object.body.len()
+            + header.uid.len()
+            + map(&header.labels)
+            + map(&header.fields)
+            + header.owners.len() * owner
+            + header.finalizers.iter().map(|text| 24 + text.len()).sum::<usize>()
+    }
+}
+
 impl Scope {
     /// Whether the key lies in it.
     #[must_use]
@@ -230,6 +253,8 @@ pub trait Store: Send + Sync + 'static {
     /// The state at exactly this revision, older ones as far back as a watch can start (for
     /// `continue` and exact lists). A revision that is not reached yet is an error too.
     fn snapshot_at(&self, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted>;
+    /// Gives back memory of the past. To be called every few minutes: what was there at the call before may go.
+    fn rest(&self) {}
     /// Events after `after` in any of the scopes; no scopes: of everything.
     fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted>;
 }

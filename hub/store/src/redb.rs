@@ -3,15 +3,22 @@
 //! ```text
 //! encoding  keys and values on disk, frozen
 //! disk      where the file lives; a simulated disk may stand in
+//! witness   which revision was acknowledged, beside the file
+//! trial     a disk that keeps its writes to itself
+//! check     reads a database through and through before anything is built upon it
 //! log       batches as redb transactions, and the way back after the disk failed
 //! ```
 //!
 //! Guarantees: what was acknowledged survives `kill -9` and a power cut; no transaction is ever half
-//! there; a file of a newer format is refused unharmed.
+//! there; a file of a newer format is refused unharmed, and so is a damaged one: whichever bit of it flips,
+//! it opens with the same objects or says its name. A store is made whole or not at all.
 
+mod check;
 mod disk;
 mod encoding;
 mod log;
+mod trial;
+mod witness;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -44,15 +51,39 @@ pub enum OpenError {
     /// The file cannot be opened.
     #[error("cannot open the store's file")]
     Disk(#[source] std::io::Error),
-    /// redb refuses it.
+    /// redb cannot do it.
     #[error("cannot read the store")]
     Database(#[source] Box<redb::Error>),
-    /// Something in it makes no sense.
-    #[error("the store is damaged")]
-    Unreadable(#[from] Unreadable),
-    /// It lacks what every store has.
-    #[error("the store lacks its incarnation or revision")]
-    Incomplete,
+    /// It is not there, and was.
+    #[error(
+        "{0} is missing, and this hub had one: put the whole data folder back from a copy, or move the folder away to \
+         begin an empty fleet, which every device has to join again"
+    )]
+    Missing(String),
+    /// Bytes of it are not those that were written.
+    #[error(
+        "{file} is damaged ({why}) and was left as it is: put the whole data folder back from a copy, or move the folder \
+         away to begin an empty fleet, which every device has to join again"
+    )]
+    Damaged {
+        /// The file.
+        file: String,
+        /// What does not fit.
+        why: String,
+    },
+    /// It is older than what was acknowledged.
+    #[error(
+        "{file} stands at revision {found}, but {known} was acknowledged: it is damaged, or an older copy. Put the whole \
+         data folder back from a copy; if this older copy is what you want, remove the file \"acknowledged\" beside it"
+    )]
+    Older {
+        /// The file.
+        file: String,
+        /// What it holds.
+        found: Revision,
+        /// What it held.
+        known: Revision,
+    },
     /// The writer's thread cannot be started.
     #[error("cannot start the store's writer")]
     Thread(#[source] std::io::Error),
@@ -91,12 +122,23 @@ impl RedbStore {
         Self::open_on(FileDisk::new(directory), Limits::default())
     }
 
+    /// Opens the store in this directory, which must be there.
+    ///
+    /// # Errors
+    /// As [`RedbStore::open`].
+    pub fn open_old(directory: &Path) -> Result<Self, OpenError> {
+        Self::start(RedbLog::open(FileDisk::new(directory), false)?, Limits::default())
+    }
+
     /// Opens or makes the store on any disk.
     ///
     /// # Errors
     /// As [`RedbStore::open`].
     pub fn open_on(disk: impl Disk, limits: Limits) -> Result<Self, OpenError> {
-        let opened = RedbLog::open(disk)?;
+        Self::start(RedbLog::open(disk, true)?, limits)
+    }
+
+    fn start(opened: log::Opened<impl Disk>, limits: Limits) -> Result<Self, OpenError> {
         let board = Board::new(opened.state, limits);
         let committer =
             Committer::start(Arc::clone(&board), opened.log).map_err(OpenError::Thread)?;
@@ -124,6 +166,10 @@ impl Store for RedbStore {
 
     fn snapshot_at(&self, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted> {
         Ok(self.board.state_at(revision)?)
+    }
+
+    fn rest(&self) {
+        self.board.rest();
     }
 
     fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Guarantees: a watcher wakes for events of its own shelves only; it misses nothing or learns that
-//! events it never saw were dropped; memory is bounded by [`Limits`] however slow a watcher is. What
+//! events it never saw were dropped; memory is bounded by [`Limits`] however slow a watcher is, and what is left of
+//! it after a storm of writes is given back. What
 //! publishing costs does not grow with the number of watchers: they are woken after it ([`Calls`]).
 
 mod shelf;
@@ -25,13 +26,18 @@ use shelf::{ALL, Numbered, Place, Shelf, Shelves, places};
 pub struct Limits {
     /// Most events.
     pub events: usize,
-    /// Most bytes of object bodies in them.
+    /// Most bytes of memory that they hold beside the objects that are there.
     pub bytes: usize,
 }
 
+/// What an event takes by itself, on its shelves.
+const EVENT_BYTES: usize = 256;
+
+/// Of the bytes that the past may hold, what it keeps when nobody has written for a while.
+const QUIET_SHARE: usize = 8;
+
 impl Default for Limits {
-    /// A list in pages survives some ten thousand writes; the bodies are those of old objects, so
-    /// this bounds what the past costs in memory.
+    /// A list in pages survives some ten thousand writes.
     fn default() -> Self {
         Self { events: 32_768, bytes: 32 << 20 }
     }
@@ -92,6 +98,8 @@ pub(crate) struct Ring {
     /// Revisions between these were skipped: whoever has seen one saw it in a future that is lost.
     skipped: (Revision, Revision),
     numbers: u64,
+    /// The last number when the past was thinned.
+    thinned: u64,
     bytes: usize,
     shelves: Shelves,
     next_watcher: u64,
@@ -105,6 +113,7 @@ impl Ring {
             published,
             skipped: (published, published),
             numbers: 0,
+            thinned: 0,
             bytes: 0,
             shelves: Shelves::new(published),
             next_watcher: 0,
@@ -154,6 +163,20 @@ impl Ring {
             self.drop_oldest();
         }
         Calls(calls)
+    }
+
+    /// Drops what was there when this was called last, down to a share of the limit. Called every few minutes, it
+    /// gives back what a storm of writes has left, and the newest past stays.
+    pub(crate) fn thin(&mut self) {
+        let keep = self.limits.bytes / QUIET_SHARE;
+        let is_old = |ring: &Self| {
+            ring.shelves.all().events.front().is_some_and(|oldest| oldest.number <= ring.thinned)
+        };
+        while keep < self.bytes && is_old(self) {
+            self.drop_oldest();
+        }
+        self.shelves.shrink();
+        self.thinned = self.numbers;
     }
 
     fn drop_oldest(&mut self) {
@@ -261,6 +284,68 @@ impl Ring {
     }
 }
 
+/// What an event holds that nothing else does: the object as it was before. What it became is in the store, or is
+/// the former object of a later event.
 fn cost(event: &Event) -> usize {
-    event.now.as_ref().or(event.before.as_ref()).map_or(0, |stored| stored.object.body.len())
+    EVENT_BYTES + event.before.as_ref().map_or(0, |before| before.held())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+
+    use freewheel_hub_api::object::{Header, Key, Object, Resource};
+    use freewheel_link::names::ClusterName;
+
+    use super::*;
+    use crate::Stored;
+
+    const LIMITS: Limits = Limits { events: 10_000, bytes: 1_000_000 };
+
+    /// Objects that are large at first and small ever after, as those whose trouble was told and is over.
+    fn shrink(ring: &mut Ring, objects: u64) -> Vec<Weak<Stored>> {
+        let stored = |number: u64, revision, body: Vec<u8>| {
+            let resource = Resource::new("", "configmaps");
+            let key = Key::new(&resource, &ClusterName::root(), "d", &format!("c{number}"));
+            let object = Object { header: Header::default(), body: body.into() };
+            Arc::new(Stored { key, object, revision, created: revision })
+        };
+        let mut before = Vec::new();
+        for number in 0..objects {
+            let revision = ring.published() + 1;
+            let large = stored(number, revision, vec![b'x'; 100_000]);
+            before.push(Arc::downgrade(&large));
+            let made = Event { revision, now: Some(large.clone()), before: None };
+            drop(ring.publish(revision, &[made]));
+            let small = stored(number, revision + 1, b"{}".to_vec());
+            let event = Event { revision: revision + 1, now: Some(small), before: Some(large) };
+            drop(ring.publish(revision + 1, &[event]));
+        }
+        before
+    }
+
+    fn alive(before: &[Weak<Stored>]) -> usize {
+        before.iter().filter(|old| old.strong_count() != 0).count()
+    }
+
+    #[test]
+    fn former_bodies_count_however_small_what_replaced_them_is() {
+        let mut ring = Ring::new(0, LIMITS);
+        let before = shrink(&mut ring, 60);
+        assert!((5..=10).contains(&alive(&before)), "{} of 100 kB are held", alive(&before));
+        assert!(ring.undo(ring.published() - 4).is_ok(), "the newest past is there");
+    }
+
+    #[test]
+    fn the_past_is_given_back_when_it_is_old() {
+        let mut ring = Ring::new(0, LIMITS);
+        let before = shrink(&mut ring, 8);
+        ring.thin();
+        assert!(alive(&before) == 8, "it is not old yet");
+        ring.thin();
+        assert!(alive(&before) <= 1, "{} are held", alive(&before));
+        let newest = shrink(&mut ring, 3);
+        ring.thin();
+        assert_eq!(alive(&newest), 3, "the newest is kept");
+    }
 }

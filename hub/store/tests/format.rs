@@ -70,6 +70,9 @@ fn everything(store: &dyn Store) -> Vec<Stored> {
         .collect()
 }
 
+/// That of the fixture, told when it was written.
+const INCARNATION: u64 = 0x9bd6_9d2a_789e_4612;
+
 #[tokio::test]
 async fn a_store_of_format_1_opens_and_goes_on() {
     if std::env::var_os("FREEWHEEL_WRITE_FIXTURE").is_some() {
@@ -81,7 +84,7 @@ async fn a_store_of_format_1_opens_and_goes_on() {
     packed.read_to_end(&mut bytes).unwrap();
     std::fs::write(directory.path().join("store.redb"), bytes).unwrap();
     let store = RedbStore::open(directory.path()).unwrap();
-    assert_eq!(store.incarnation(), 0x0bad_cafe_f00d_0001);
+    assert_eq!(store.incarnation(), INCARNATION);
     assert_eq!(store.snapshot().revision(), 3);
     let reference = freewheel_hub_store::memory::MemoryStore::new();
     write_history(&reference).await;
@@ -95,9 +98,9 @@ async fn write_fixture() {
     let directory = tempfile::tempdir().unwrap();
     let store = RedbStore::open(directory.path()).unwrap();
     write_history(&store).await;
+    println!("INCARNATION: {:#x}", store.incarnation());
     drop(store);
     let path = directory.path().join("store.redb");
-    set_meta(&path, "incarnation", 0x0bad_cafe_f00d_0001);
     let file = std::fs::File::create(fixture()).unwrap();
     let mut packed = flate2::write::GzEncoder::new(file, flate2::Compression::best());
     packed.write_all(&std::fs::read(path).unwrap()).unwrap();
@@ -133,7 +136,8 @@ fn a_file_that_is_no_store_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.redb");
     std::fs::write(&path, vec![7; 100_000]).unwrap();
-    assert!(RedbStore::open(directory.path()).is_err());
+    let refused = RedbStore::open(directory.path()).err().unwrap();
+    assert!(refused.to_string().contains("store.redb is damaged"), "{refused}");
     assert_eq!(std::fs::read(&path).unwrap(), vec![7; 100_000]);
 }
 

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use freewheel_hub_store::redb::{Disk, RedbStore};
+use freewheel_hub_store::redb::{Disk, OpenError, RedbStore};
 use freewheel_hub_store::{CommitError, Limits, Operation, Store};
 use parking_lot::Mutex;
 use promises::kit::{all_pods, listed, put, read_until, remove, txn};
@@ -34,6 +34,8 @@ struct Platter {
     /// What is there after a power cut, whatever happens.
     durable: Vec<u8>,
     unsynced: Vec<Change>,
+    /// What the witness says, after what it said when it was synced last.
+    witness: Vec<u64>,
     /// Changes until the power goes.
     changes_left: Option<usize>,
     dead: bool,
@@ -89,7 +91,9 @@ impl Platter {
                 }
             }
         }
-        *self = Self { now: image.clone(), durable: image, ..Self::default() };
+        let mut witness = std::mem::take(&mut self.witness);
+        witness.truncate(random.usize(..=witness.len()));
+        *self = Self { now: image.clone(), durable: image, witness, ..Self::default() };
     }
 }
 
@@ -161,8 +165,39 @@ impl redb::StorageBackend for Simulated {
 impl Disk for Simulated {
     type Backend = Self;
 
-    fn open(&mut self) -> io::Result<Self> {
-        Ok(self.clone())
+    fn name(&self) -> String {
+        "the simulated disk".to_owned()
+    }
+
+    fn open(&mut self) -> io::Result<Option<Self>> {
+        Ok((!self.0.lock().now.is_empty()).then(|| self.clone()))
+    }
+
+    /// As under a name of its own that is given to it at the end.
+    fn make(
+        &mut self,
+        fill: &mut dyn FnMut(Self) -> Result<(), OpenError>,
+    ) -> Result<(), OpenError> {
+        let fresh = Self::default();
+        fill(fresh.clone())?;
+        let image = fresh.0.lock().now.clone();
+        let mut platter = self.0.lock();
+        (platter.now, platter.durable) = (image.clone(), image);
+        Ok(())
+    }
+
+    fn acknowledged(&mut self) -> io::Result<Option<u64>> {
+        Ok(self.0.lock().witness.last().copied())
+    }
+
+    fn acknowledge(&mut self, revision: u64, kept: bool) -> io::Result<()> {
+        let mut platter = self.0.lock();
+        platter.spend()?;
+        platter.witness.push(revision);
+        if kept {
+            platter.witness = vec![revision];
+        }
+        Ok(())
     }
 }
 

@@ -1,4 +1,4 @@
-//! The only unsafe code of the project: what no safe wrapper covers.
+//! The only unsafe code of the spoke: what no safe wrapper covers.
 
 #![expect(unsafe_code, reason = "maps memory, and loads native code that others have verified")]
 

@@ -26,7 +26,7 @@ pub(crate) fn module(name: &str) -> Vec<u8> {
 }
 
 pub(crate) fn modules(dir: &std::path::Path) -> Modules {
-    let root = FleetRoot::open(&dir.join("root")).unwrap();
+    let root = FleetRoot::open(&dir.join("root"), true).unwrap();
     Modules::open(Options { dir: dir.to_path_buf(), compiler: "/bin/false".into(), root }).unwrap()
 }
 

@@ -2,51 +2,143 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
-/// The database's file name in the data directory.
+use super::{OpenError, witness};
+use crate::Revision;
+
+/// The database's file name in the data directory, and the one that it is made under.
 const FILE: &str = "store.redb";
+const FRESH: &str = "store.new";
+/// The [`witness`]'s file name.
+const WITNESS: &str = "acknowledged";
 
 /// Something that can be opened again after it failed.
 pub trait Disk: Send + 'static {
     /// What redb reads and writes.
     type Backend: StorageBackend;
 
-    /// Opens it, making it when it is not there.
+    /// What a person knows it by.
+    fn name(&self) -> String;
+
+    /// Opens it; `None` when nothing was ever made there.
     ///
     /// # Errors
     /// What the disk says.
-    fn open(&mut self) -> io::Result<Self::Backend>;
+    fn open(&mut self) -> io::Result<Option<Self::Backend>>;
+
+    /// Makes it: what `fill` writes is there whole or not at all.
+    ///
+    /// # Errors
+    /// Those of `fill`, and what the disk says.
+    fn make(
+        &mut self,
+        fill: &mut dyn FnMut(Self::Backend) -> Result<(), OpenError>,
+    ) -> Result<(), OpenError>;
+
+    /// The last revision that is known to have been acknowledged, if any is.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn acknowledged(&mut self) -> io::Result<Option<Revision>>;
+
+    /// Notes that this revision was acknowledged. A power cut may take it back unless it is `kept`.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn acknowledge(&mut self, revision: Revision, kept: bool) -> io::Result<()>;
 }
 
 /// A file in a directory of the host.
 #[derive(Debug)]
 pub struct FileDisk {
     directory: PathBuf,
+    witness: Option<File>,
 }
 
 impl FileDisk {
     /// In this directory, which is made when it is not there.
     #[must_use]
     pub fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned() }
+        Self { directory: directory.to_owned(), witness: None }
+    }
+
+    /// Names are as durable as what is behind them once their directory is synced.
+    fn sync_names(&self) -> io::Result<()> {
+        File::open(&self.directory)?.sync_all()
+    }
+
+    fn make_directory(&self) -> io::Result<()> {
+        std::fs::create_dir_all(&self.directory)?;
+        let parent = self.directory.parent().filter(|parent| !parent.as_os_str().is_empty());
+        parent.map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+    }
+
+    fn witness(&mut self) -> io::Result<&File> {
+        if self.witness.is_none() {
+            let file = open_private(&self.directory.join(WITNESS))?;
+            self.sync_names()?;
+            self.witness = Some(file);
+        }
+        self.witness.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
 impl Disk for FileDisk {
     type Backend = FileBackend;
 
-    fn open(&mut self) -> io::Result<FileBackend> {
-        std::fs::create_dir_all(&self.directory)?;
+    fn name(&self) -> String {
+        self.directory.join(FILE).display().to_string()
+    }
+
+    fn open(&mut self) -> io::Result<Option<FileBackend>> {
         let path = self.directory.join(FILE);
-        let file = open_private(&path)?;
-        // The file's name has to be as durable as what will be in it.
-        File::open(&self.directory)?.sync_all()?;
+        let file = match OpenOptions::new().read(true).write(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
         forget_cached(&file);
-        FileBackend::new(file).map_err(io::Error::other)
+        FileBackend::new(file).map(Some).map_err(io::Error::other)
+    }
+
+    fn make(
+        &mut self,
+        fill: &mut dyn FnMut(FileBackend) -> Result<(), OpenError>,
+    ) -> Result<(), OpenError> {
+        self.make_directory().map_err(OpenError::Disk)?;
+        let fresh = self.directory.join(FRESH);
+        match std::fs::remove_file(&fresh) {
+            // Left by a hub that was killed while it made it.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(OpenError::Disk(error));
+            }
+            _ => {}
+        }
+        let file = open_private(&fresh).map_err(OpenError::Disk)?;
+        fill(FileBackend::new(file).map_err(|e| OpenError::Disk(io::Error::other(e)))?)?;
+        let named = || {
+            File::open(&fresh)?.sync_all()?;
+            std::fs::rename(&fresh, self.directory.join(FILE))?;
+            self.sync_names()
+        };
+        named().map_err(OpenError::Disk)
+    }
+
+    fn acknowledged(&mut self) -> io::Result<Option<Revision>> {
+        match std::fs::read(self.directory.join(WITNESS)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => Ok(witness::decode(&other?)),
+        }
+    }
+
+    fn acknowledge(&mut self, revision: Revision, kept: bool) -> io::Result<()> {
+        let file = self.witness()?;
+        file.write_all_at(&witness::encode(revision), 0)?;
+        if kept { file.sync_all() } else { Ok(()) }
     }
 }
 

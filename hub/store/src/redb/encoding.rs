@@ -2,19 +2,25 @@
 //!
 //! ```text
 //! key    resource 00 cluster 00 namespace 00 name
-//! value  01  postcard(HeaderV1)  body
+//! value  01  sum (8)  postcard(HeaderV1)  body
 //! ```
 //!
-//! Guarantees: keys sort on disk as they sort in memory; a value of an unknown version is refused.
+//! The sum is the head of a SHA-256 over the key and everything after the sum.
+//!
+//! Guarantees: keys sort on disk as they sort in memory; a value of an unknown version is refused, and so is
+//! one whose bytes, or whose key's, are not those that were written.
 
 use bytes::Bytes;
 use freewheel_hub_api::object::{Header, Key, Object, Owner, Resource};
+use freewheel_link::digest::Digest;
 use freewheel_link::names::ClusterName;
 use serde::{Deserialize, Serialize};
 
 use crate::{Revision, Stored};
 
 const VERSION: u8 = 1;
+/// Where the sum ends and what it is about begins.
+const SUMMED: usize = 1 + size_of::<u64>();
 
 /// What of an object is not its body. Frozen: another field is another version.
 #[derive(Serialize, Deserialize)]
@@ -56,6 +62,30 @@ pub enum Unreadable {
     /// A value that ends early or holds what it may not.
     #[error("a value is malformed")]
     Value,
+    /// A value or its key is not what was written.
+    #[error("the value of {0} is not what was written")]
+    Sum(String),
+}
+
+/// What the bytes of a key and of its value's rest add up to.
+fn sum(key: &[u8], rest: &[u8]) -> u64 {
+    // The length keeps a byte that moves from one to the other from going unnoticed.
+    let length = (key.len() as u64).to_le_bytes();
+    let digest = Digest::of(&[&length, key, rest].concat());
+    let mut head = [0; size_of::<u64>()];
+    head.copy_from_slice(&digest.0[..size_of::<u64>()]);
+    u64::from_le_bytes(head)
+}
+
+/// The sum of numbers that belong together, such as those of the store itself.
+pub(super) fn sum_of(numbers: &[u64]) -> u64 {
+    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+    sum(&[], &bytes)
+}
+
+/// The sum that a value says of itself.
+pub(super) fn sum_in(value: &[u8]) -> Option<u64> {
+    Some(u64::from_le_bytes(value.get(1..SUMMED)?.try_into().ok()?))
 }
 
 /// Bytes of a key.
@@ -90,8 +120,12 @@ pub(super) fn decode_key(bytes: &[u8], last: Option<&Key>) -> Result<Key, Unread
     Ok(Key { resource, cluster, namespace, name: name.into() })
 }
 
-/// Bytes of what is stored under a key.
-pub(super) fn encode_value(stored: &Stored, out: &mut Vec<u8>) -> Result<(), postcard::Error> {
+/// Bytes of what is stored under a key, whose bytes are `key`; answers their sum.
+pub(super) fn encode_value(
+    key: &[u8],
+    stored: &Stored,
+    out: &mut Vec<u8>,
+) -> Result<u64, postcard::Error> {
     let header = &stored.object.header;
     let frozen = HeaderV1 {
         created: stored.created,
@@ -106,17 +140,25 @@ pub(super) fn encode_value(stored: &Stored, out: &mut Vec<u8>) -> Result<(), pos
     };
     out.clear();
     out.push(VERSION);
+    out.extend_from_slice(&[0; size_of::<u64>()]);
     let mut written = postcard::to_extend(&frozen, std::mem::take(out))?;
     written.extend_from_slice(&stored.object.body);
+    let sum = sum(key, &written[SUMMED..]);
+    written[1..SUMMED].copy_from_slice(&sum.to_le_bytes());
     *out = written;
-    Ok(())
+    Ok(sum)
 }
 
-/// What is stored, from its bytes.
-pub(super) fn decode_value(key: Key, bytes: &[u8]) -> Result<Stored, Unreadable> {
-    let (version, rest) = bytes.split_first().ok_or(Unreadable::Value)?;
-    if *version != VERSION {
-        return Err(Unreadable::Version(*version));
+/// What is stored under a key, whose bytes are `key_bytes`, from its bytes.
+pub(super) fn decode_value(key: Key, key_bytes: &[u8], bytes: &[u8]) -> Result<Stored, Unreadable> {
+    let version = *bytes.first().ok_or(Unreadable::Value)?;
+    if version != VERSION {
+        return Err(Unreadable::Version(version));
+    }
+    let said = sum_in(bytes).ok_or(Unreadable::Value)?;
+    let rest = &bytes[SUMMED..];
+    if said != sum(key_bytes, rest) {
+        return Err(Unreadable::Sum(String::from_utf8_lossy(key_bytes).replace('\0', "/")));
     }
     let (frozen, body): (HeaderV1<'_>, &[u8]) =
         postcard::take_from_bytes(rest).map_err(|_| Unreadable::Value)?;
@@ -206,6 +248,9 @@ mod tests {
         assert!(encoded.is_sorted());
     }
 
+    /// Head of the SHA-256 of the key's length, the key and the rest below.
+    const SUM: [u8; 8] = [0x9c, 0xc6, 0xd9, 0x28, 0x44, 0x2a, 0x10, 0x0f];
+
     fn stored() -> Stored {
         let owner = Owner {
             api_version: "apps/v1".into(),
@@ -230,10 +275,13 @@ mod tests {
 
     #[test]
     fn value_bytes_are_frozen() {
-        let mut out = Vec::new();
-        encode_value(&stored(), &mut out).unwrap();
+        let (mut out, key) = (Vec::new(), bytes(&stored().key));
+        let sum = encode_value(&key, &stored(), &mut out).unwrap();
+        assert_eq!(sum_in(&out), Some(sum));
         let expected = [
-            &[1, 3, 0xac, 2][..],
+            &[1][..],
+            &SUM,
+            &[3, 0xac, 2],
             b"\x01u\x04",
             b"\x01\x01a\x01b",
             b"\x01\x07apps/v1\x0aReplicaSet\x01r\x01o\x01\x00",
@@ -244,7 +292,23 @@ mod tests {
         ]
         .concat();
         assert_eq!(out, expected);
-        assert_eq!(decode_value(stored().key, &out).unwrap(), stored());
+        assert_eq!(decode_value(stored().key, &key, &out).unwrap(), stored());
+    }
+
+    #[test]
+    fn a_bit_that_flips_in_a_value_or_its_key_is_noticed() {
+        let (mut out, key) = (Vec::new(), bytes(&stored().key));
+        encode_value(&key, &stored(), &mut out).unwrap();
+        for bit in 0..out.len() * 8 {
+            let mut flipped = out.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode_value(stored().key, &key, &flipped).is_err(), "bit {bit}");
+        }
+        for bit in 0..key.len() * 8 {
+            let mut flipped = key.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode_value(stored().key, &flipped, &out).is_err(), "bit {bit} of the key");
+        }
     }
 
     #[test]
@@ -254,8 +318,8 @@ mod tests {
             Err(Unreadable::Key(b"pods\0root\0x".into()))
         );
         assert!(decode_key(b"pods\0Root\0x\0y", None).is_err());
-        assert_eq!(decode_value(stored().key, &[]), Err(Unreadable::Value));
-        assert_eq!(decode_value(stored().key, &[9, 1]), Err(Unreadable::Version(9)));
-        assert_eq!(decode_value(stored().key, &[1, 3, 0xac]), Err(Unreadable::Value));
+        assert_eq!(decode_value(stored().key, &[], &[]), Err(Unreadable::Value));
+        assert_eq!(decode_value(stored().key, &[], &[9, 1]), Err(Unreadable::Version(9)));
+        assert_eq!(decode_value(stored().key, &[], &[1, 3, 0xac]), Err(Unreadable::Value));
     }
 }

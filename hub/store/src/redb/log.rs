@@ -3,32 +3,35 @@
 //! redb refuses everything after an error of its disk, so the database is opened again; whether the
 //! batch that failed is in it is read from the revision that every batch writes.
 
-use std::sync::Arc;
+use redb::{Database, Durability, ReadableDatabase, StorageBackend, TableDefinition, TableError};
 
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError};
-
+use super::check::{self, Checked};
 use super::disk::Disk;
-use super::encoding::{decode_key, decode_value, encode_key, encode_value};
+use super::encoding::{encode_key, encode_value, sum_in, sum_of};
 use super::{FORMAT, OpenError};
 use crate::committer::{Failure, Log};
 use crate::state::State;
 use crate::{Event, Revision};
 
 /// Frozen: key bytes to value bytes.
-const OBJECTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("objects");
-/// Frozen: `format`, `incarnation` and `revision`.
+pub(super) const OBJECTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("objects");
+/// Frozen: `format`, `incarnation`, `revision`, `sum` (of the sums of all values) and `check` (the sum of
+/// the four).
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 /// redb's page cache. Reads are served from our own state; redb needs its inner pages only, and the
 /// hub's memory is better spent elsewhere.
-const CACHE_BYTES: usize = 32 << 20;
+const CACHE_BYTES: usize = 8 << 20;
 
 /// The database and what may have happened to it.
-pub(super) struct RedbLog<D> {
+pub(super) struct RedbLog<D: Disk> {
     disk: D,
     /// None after a failure, until it was opened again.
     database: Option<Database>,
     durable: Revision,
+    incarnation: u64,
+    /// Of the sums of all values that are durable.
+    sum: u64,
     /// The batch that failed, and its last revision: it may be on disk or not.
     doubtful: Option<(Vec<Event>, Revision)>,
     key: Vec<u8>,
@@ -36,65 +39,76 @@ pub(super) struct RedbLog<D> {
 }
 
 /// What was found on disk.
-pub(super) struct Opened<D> {
+pub(super) struct Opened<D: Disk> {
     pub(super) log: RedbLog<D>,
     pub(super) incarnation: u64,
     pub(super) state: State,
 }
 
 impl<D: Disk> RedbLog<D> {
-    /// Opens or makes the database and loads all of it.
-    pub(super) fn open(mut disk: D) -> Result<Opened<D>, OpenError> {
-        let database = open_database(&mut disk)?;
-        let incarnation = match read_meta(&database)? {
-            Some(meta) if FORMAT < meta.format => {
-                return Err(OpenError::Newer { found: meta.format, known: FORMAT });
+    /// Opens the database and loads all of it; makes it when there never was one and it `may_make` one.
+    pub(super) fn open(mut disk: D, may_make: bool) -> Result<Opened<D>, OpenError> {
+        let known = disk.acknowledged().map_err(OpenError::Disk)?;
+        let backend = match disk.open().map_err(OpenError::Disk)? {
+            Some(backend) => backend,
+            None if may_make && known.is_none() => {
+                let mut fill = |backend| found_new(&open_on(backend)?);
+                disk.make(&mut fill)?;
+                there(&mut disk)?
             }
-            Some(meta) => meta.incarnation,
-            None => found_new(&database)?,
+            None => return Err(OpenError::Missing(disk.name())),
         };
-        let state = load(&database)?;
-        let log = Self {
-            disk,
-            database: Some(database),
-            durable: state.revision,
-            doubtful: None,
-            key: Vec::new(),
-            value: Vec::new(),
-        };
+        let Checked { meta, state } = check::through(backend, &disk.name())?;
+        if let Some(known) = known.filter(|known| meta.revision < *known) {
+            let (file, found) = (disk.name(), meta.revision);
+            return Err(OpenError::Older { file, found, known });
+        }
+        let database = open_on(there(&mut disk)?)?;
+        disk.acknowledge(meta.revision, true).map_err(OpenError::Disk)?;
+        let Meta { incarnation, revision: durable, sum, .. } = meta;
+        let (key, value) = (Vec::new(), Vec::new());
+        let database = Some(database);
+        let log = Self { disk, database, durable, incarnation, sum, doubtful: None, key, value };
         Ok(Opened { log, incarnation, state })
     }
 
-    fn try_write(&mut self, events: &[Event], revision: Revision) -> Result<(), redb::Error> {
+    /// Answers the sum of all values after it.
+    fn try_write(&mut self, events: &[Event], revision: Revision) -> Result<u64, redb::Error> {
         let Some(database) = &self.database else { return Err(redb::Error::PreviousIo) };
         let mut txn = database.begin_write()?;
         txn.set_durability(Durability::Immediate)?;
+        let mut sum = self.sum;
         {
             let mut objects = txn.open_table(OBJECTS)?;
             for event in events {
                 let Some(key) = event.key() else { continue };
                 encode_key(key, &mut self.key);
-                match &event.now {
+                let before = match &event.now {
                     Some(now) => {
-                        encode_value(now, &mut self.value)
+                        let added = encode_value(&self.key, now, &mut self.value)
                             .map_err(|e| redb::Error::Corrupted(e.to_string()))?;
-                        objects.insert(self.key.as_slice(), self.value.as_slice())?;
+                        sum = sum.wrapping_add(added);
+                        objects.insert(self.key.as_slice(), self.value.as_slice())?
                     }
-                    None => drop(objects.remove(self.key.as_slice())?),
-                }
+                    None => objects.remove(self.key.as_slice())?,
+                };
+                let gone = before.and_then(|before| sum_in(before.value()));
+                sum = sum.wrapping_sub(gone.unwrap_or_default());
             }
-            txn.open_table(META)?.insert("revision", revision)?;
         }
+        let incarnation = self.incarnation;
+        Meta { format: FORMAT, incarnation, revision, sum }.write(&txn)?;
         txn.commit()?;
-        Ok(())
+        Ok(sum)
     }
 
     /// Opens the database again after a failure and finds out what became of the doubtful batch.
     fn heal(&mut self) -> Result<(), Failure> {
         let refused = |error: OpenError| Failure::Refused(error.chain());
-        let database = open_database(&mut self.disk).map_err(refused)?;
-        let meta = read_meta(&database).map_err(refused)?;
-        let found = meta.map_or(0, |meta| meta.revision);
+        let backend = there(&mut self.disk).map_err(refused)?;
+        let database = open_on(backend).map_err(refused)?;
+        let Meta { revision: found, sum, .. } =
+            Meta::read(&database, &self.disk.name()).map_err(refused)?;
         let doubtful = self.doubtful.take();
         if found == self.durable {
             self.database = Some(database);
@@ -102,7 +116,7 @@ impl<D: Disk> RedbLog<D> {
         }
         match doubtful {
             Some((events, revision)) if revision == found => {
-                self.durable = found;
+                (self.durable, self.sum) = (found, sum);
                 self.database = Some(database);
                 Err(Failure::Found(events))
             }
@@ -123,8 +137,12 @@ impl<D: Disk> Log for RedbLog<D> {
             self.heal()?;
         }
         match self.try_write(events, revision) {
-            Ok(()) => {
-                self.durable = revision;
+            Ok(sum) => {
+                (self.durable, self.sum) = (revision, sum);
+                // It only helps to notice damage; the batch is durable without it.
+                if let Err(error) = self.disk.acknowledge(revision, false) {
+                    tracing::debug!(%error, "the store's witness is behind");
+                }
                 Ok(())
             }
             Err(error) => {
@@ -136,65 +154,94 @@ impl<D: Disk> Log for RedbLog<D> {
     }
 }
 
-struct Meta {
-    format: u64,
-    incarnation: u64,
-    revision: Revision,
+impl<D: Disk> Drop for RedbLog<D> {
+    fn drop(&mut self) {
+        if let Err(error) = self.disk.acknowledge(self.durable, true) {
+            tracing::debug!(%error, "the store's witness may be behind");
+        }
+    }
 }
 
-fn open_database(disk: &mut impl Disk) -> Result<Database, OpenError> {
-    let backend = disk.open().map_err(OpenError::Disk)?;
+/// The store's own numbers.
+pub(super) struct Meta {
+    pub(super) format: u64,
+    pub(super) incarnation: u64,
+    pub(super) revision: Revision,
+    /// Of the sums of all values.
+    pub(super) sum: u64,
+}
+
+impl Meta {
+    fn check(&self) -> u64 {
+        sum_of(&[self.format, self.incarnation, self.revision, self.sum])
+    }
+
+    fn write(&self, txn: &redb::WriteTransaction) -> Result<(), redb::Error> {
+        let mut table = txn.open_table(META)?;
+        let rows = [
+            ("format", self.format),
+            ("incarnation", self.incarnation),
+            ("revision", self.revision),
+            ("sum", self.sum),
+            ("check", self.check()),
+        ];
+        for (name, value) in rows {
+            table.insert(name, value)?;
+        }
+        Ok(())
+    }
+
+    /// `file` is what to call the database when it is damaged.
+    pub(super) fn read(database: &Database, file: &str) -> Result<Self, OpenError> {
+        let damaged = |why: &str| OpenError::Damaged { file: file.to_owned(), why: why.to_owned() };
+        let txn = database.begin_read().map_err(OpenError::from)?;
+        let table = match txn.open_table(META) {
+            Err(TableError::TableDoesNotExist(_)) => return Err(damaged("it holds no store")),
+            other => other.map_err(OpenError::from)?,
+        };
+        let number = |name: &str| -> Result<u64, OpenError> {
+            let found = table.get(name).map_err(OpenError::from)?;
+            found.map(|guard| guard.value()).ok_or_else(|| damaged("it lacks a number of its own"))
+        };
+        let format = number("format")?;
+        if FORMAT < format {
+            return Err(OpenError::Newer { found: format, known: FORMAT });
+        }
+        let (incarnation, revision) = (number("incarnation")?, number("revision")?);
+        let meta = Self { format, incarnation, revision, sum: number("sum")? };
+        if number("check")? != meta.check() {
+            return Err(damaged("its own numbers do not add up"));
+        }
+        Ok(meta)
+    }
+}
+
+/// What a builder needs to know to open a database as this hub does.
+pub(super) fn builder() -> redb::Builder {
     let mut builder = redb::Builder::new();
     builder.set_cache_size(CACHE_BYTES);
-    builder.create_with_backend(backend).map_err(OpenError::from)
+    builder
 }
 
-fn read_meta(database: &Database) -> Result<Option<Meta>, OpenError> {
-    let txn = database.begin_read().map_err(OpenError::from)?;
-    let table = match txn.open_table(META) {
-        Err(TableError::TableDoesNotExist(_)) => return Ok(None),
-        other => other.map_err(OpenError::from)?,
-    };
-    let number = |name: &str| -> Result<Option<u64>, OpenError> {
-        Ok(table.get(name).map_err(OpenError::from)?.map(|guard| guard.value()))
-    };
-    let Some(format) = number("format")? else { return Ok(None) };
-    let incarnation = number("incarnation")?.ok_or(OpenError::Incomplete)?;
-    let revision = number("revision")?.ok_or(OpenError::Incomplete)?;
-    Ok(Some(Meta { format, incarnation, revision }))
+fn open_on(backend: impl StorageBackend) -> Result<Database, OpenError> {
+    builder().create_with_backend(backend).map_err(OpenError::from)
 }
 
-/// Writes what a new database starts with; answers its incarnation.
-fn found_new(database: &Database) -> Result<u64, OpenError> {
-    let incarnation = crate::random_incarnation();
+/// What was there a moment ago.
+fn there<D: Disk>(disk: &mut D) -> Result<D::Backend, OpenError> {
+    let found = disk.open().map_err(OpenError::Disk)?;
+    found.ok_or_else(|| OpenError::Missing(disk.name()))
+}
+
+/// Writes what a new database starts with.
+fn found_new(database: &Database) -> Result<(), OpenError> {
     let write = || -> Result<(), redb::Error> {
         let txn = database.begin_write()?;
-        {
-            let mut meta = txn.open_table(META)?;
-            meta.insert("format", FORMAT)?;
-            meta.insert("incarnation", incarnation)?;
-            meta.insert("revision", 0)?;
-            txn.open_table(OBJECTS)?;
-        }
+        txn.open_table(OBJECTS)?;
+        let incarnation = crate::random_incarnation();
+        Meta { format: FORMAT, incarnation, revision: 0, sum: 0 }.write(&txn)?;
         txn.commit()?;
         Ok(())
     };
-    write().map_err(OpenError::from)?;
-    Ok(incarnation)
-}
-
-fn load(database: &Database) -> Result<State, OpenError> {
-    let txn = database.begin_read().map_err(OpenError::from)?;
-    let table = txn.open_table(OBJECTS).map_err(OpenError::from)?;
-    let mut state = State::default();
-    let mut last = None;
-    for entry in table.iter().map_err(OpenError::from)? {
-        let (key, value) = entry.map_err(OpenError::from)?;
-        let key = decode_key(key.value(), last.as_ref())?;
-        let stored = decode_value(key.clone(), value.value())?;
-        last = Some(key);
-        state.insert(Arc::new(stored));
-    }
-    state.revision = read_meta(database)?.map_or(0, |meta| meta.revision);
-    Ok(state)
+    write().map_err(OpenError::from)
 }

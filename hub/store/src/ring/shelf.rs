@@ -122,6 +122,15 @@ impl Shelves {
         shelf
     }
 
+    /// Gives back room that shelves do not need any more.
+    pub(super) fn shrink(&mut self) {
+        for shelf in &mut self.shelves {
+            if shelf.events.len() < shelf.events.capacity() / 4 {
+                shelf.events.shrink_to_fit();
+            }
+        }
+    }
+
     /// Lets go of the place's shelf when it is idle.
     pub(super) fn tidy(&mut self, place: &Place) {
         let Some(shelf) = self.places.get(place).copied() else { return };

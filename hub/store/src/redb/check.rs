@@ -1,0 +1,103 @@
+//! Reads a database through and through before anything is built upon it.
+//!
+//! redb verifies its pages only when it repairs, and takes a database that was closed well at its word. So
+//! all of it is read once on a [`Trial`], where a repair or a panic on nonsense does no harm: redb's own check
+//! of every page, then our sums of every value, of all of them together, and of the store's numbers.
+//!
+//! Guarantees: what comes out is what was written, or the file's name; nothing on disk is changed.
+
+use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend};
+
+use super::OpenError;
+use super::encoding::{decode_key, decode_value, sum_in};
+use super::log::{Meta, OBJECTS, builder};
+use super::trial::Trial;
+use crate::state::State;
+
+/// What a whole database holds.
+pub(super) struct Checked {
+    pub(super) meta: Meta,
+    pub(super) state: State,
+}
+
+/// Reads all of it. `file` is what to call it.
+pub(super) fn through(backend: impl StorageBackend, file: &str) -> Result<Checked, OpenError> {
+    // redb asserts what holds in every file that it wrote; damage may break it anywhere.
+    let read = catch_unwind(AssertUnwindSafe(|| read(backend, file)));
+    read.unwrap_or_else(|_| Err(damaged(file, "redb stumbles over it")))
+        .map_err(|error| named(error, file))
+}
+
+fn read(backend: impl StorageBackend, file: &str) -> Result<Checked, OpenError> {
+    let trial = Trial::over(backend).map_err(OpenError::Disk)?;
+    if trial.len().map_err(OpenError::Disk)? == 0 {
+        return Err(damaged(file, "it is empty"));
+    }
+    let repaired = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&repaired);
+    let mut builder = builder();
+    builder.set_repair_callback(move |_| told.store(true, Ordering::Relaxed));
+    let database = builder.create_with_backend(trial).map_err(OpenError::from)?;
+    // Whoever panics over it leaves it behind: dropping it as well could panic once more, which no one can catch.
+    let mut database = ManuallyDrop::new(database);
+    let checked = read_all(&mut database, repaired.load(Ordering::Relaxed), file);
+    drop(ManuallyDrop::into_inner(database));
+    checked
+}
+
+fn read_all(database: &mut Database, repaired: bool, file: &str) -> Result<Checked, OpenError> {
+    // A repair has verified every page already.
+    if !repaired && !database.check_integrity().map_err(OpenError::from)? {
+        return Err(damaged(file, "its pages do not fit together"));
+    }
+    let meta = Meta::read(database, file)?;
+    let (mut state, sum) = load(database, file)?;
+    if sum != meta.sum {
+        return Err(damaged(file, "values are missing, or are there that should not be"));
+    }
+    state.revision = meta.revision;
+    Ok(Checked { meta, state })
+}
+
+fn load(database: &Database, file: &str) -> Result<(State, u64), OpenError> {
+    let unreadable = |error: super::Unreadable| damaged(file, &error.to_string());
+    let txn = database.begin_read().map_err(OpenError::from)?;
+    let table = txn.open_table(OBJECTS).map_err(OpenError::from)?;
+    let (mut state, mut sum, mut last) = (State::default(), 0_u64, None);
+    for entry in table.iter().map_err(OpenError::from)? {
+        let (key_bytes, value) = entry.map_err(OpenError::from)?;
+        let key = decode_key(key_bytes.value(), last.as_ref()).map_err(unreadable)?;
+        let stored = decode_value(key.clone(), key_bytes.value(), value.value());
+        state.insert(Arc::new(stored.map_err(unreadable)?));
+        sum = sum.wrapping_add(sum_in(value.value()).unwrap_or_default());
+        last = Some(key);
+    }
+    Ok((state, sum))
+}
+
+fn damaged(file: &str, why: &str) -> OpenError {
+    OpenError::Damaged { file: file.to_owned(), why: why.to_owned() }
+}
+
+/// redb's word for damage, with the file's name.
+fn named(error: OpenError, file: &str) -> OpenError {
+    match error {
+        OpenError::Database(error) if is_damage(&error) => damaged(file, &error.to_string()),
+        other => other,
+    }
+}
+
+/// Whether it is about what was read, not about reading.
+fn is_damage(error: &redb::Error) -> bool {
+    match error {
+        redb::Error::Io(error) => matches!(error.kind(), InvalidData | UnexpectedEof),
+        redb::Error::DatabaseAlreadyOpen | redb::Error::PreviousIo => false,
+        _ => true,
+    }
+}
