@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use freewheel_link::digest::Digest;
 
 /// Freewheel's hub: a Kubernetes API for people, QUIC for devices.
 #[derive(Parser)]
@@ -48,6 +49,8 @@ pub enum Verb {
         component: PathBuf,
         #[arg(long)]
         artifact: PathBuf,
+        #[arg(long)]
+        digest: Digest,
     },
 }
 
@@ -157,6 +160,9 @@ pub struct PushOptions {
     pub file: PathBuf,
     /// NAME or NAME:TAG, as pods will write it in `image:`; the hub's own HOST:PORT/ before it is fine
     pub name: String,
+    /// Return when the module is stored, not when it is compiled for the devices that are known
+    #[arg(long)]
+    pub no_wait: bool,
     /// Else $KUBECONFIG
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,

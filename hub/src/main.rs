@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use cli::{Cli, Verb};
+use freewheel_hub_modules::compile;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -52,8 +53,10 @@ fn run(verb: Verb) -> Result<(), Box<dyn Error>> {
             Ok(outcome?)
         }
         // Inside the child: what is printed on stderr is what the parent tells the user.
-        Verb::CompileModule { profile, component, artifact } => {
-            match freewheel_hub_modules::compile::child(&profile, &component, &artifact) {
+        Verb::CompileModule { profile, component, artifact, digest } => {
+            let (component, artifact) = (component.as_path(), artifact.as_path());
+            match compile::child(compile::Order { profile: &profile, component, digest, artifact })
+            {
                 Ok(line) => println!("{line}"),
                 Err(error) => {
                     eprintln!("{}", chain(&error));

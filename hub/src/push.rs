@@ -3,16 +3,20 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 use freewheel_hub_modules::MAX_BLOB;
 use freewheel_hub_modules::reference::{BadReference, Reference};
 use freewheel_link::digest::Digest;
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::PushOptions;
 use crate::client::{Client, ClientError};
+
+/// How often it is asked whether the module is compiled.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Why nothing was pushed.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +47,14 @@ pub enum PushError {
     /// A digest is computed, not given.
     #[error("{0:?} holds a digest; give a name and a tag")]
     Digest(String),
+    /// It is there and cannot run.
+    #[error("it is stored, but for the devices' engine {profile}: {why}")]
+    NotCompiled {
+        /// The engine.
+        profile: String,
+        /// The hub's word.
+        why: String,
+    },
     /// The hub.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -86,7 +98,35 @@ pub async fn run(options: PushOptions) -> Result<(), PushError> {
     client.send(Method::PUT, &path, kind, manifest.into()).await?.success()?;
     // The second name is one that no later push changes.
     println!("{repository}:{tag} pushed, {repository}@{pinned}, {size} bytes");
-    Ok(())
+    if options.no_wait { Ok(()) } else { compiled(&client, component).await }
+}
+
+/// Waits until the hub has compiled the module for every engine that its devices have.
+async fn compiled(client: &Client, component: Digest) -> Result<(), PushError> {
+    let path = format!("/v2/_freewheel/compiled/{component}");
+    let mut told = false;
+    loop {
+        let answer = client.get(&path).await?;
+        let profiles = answer["profiles"].as_array().cloned().unwrap_or_default();
+        let text = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+        if let Some(failed) = profiles.iter().find(|entry| entry["state"] == "failed") {
+            let (profile, why) = (text(failed, "profile"), text(failed, "why"));
+            return Err(PushError::NotCompiled { profile, why });
+        }
+        let left = profiles.iter().filter(|entry| entry["state"] != "compiled").count();
+        if left == 0 {
+            if told {
+                eprintln!("compiled");
+            }
+            return Ok(());
+        }
+        if !std::mem::replace(&mut told, true) {
+            eprintln!(
+                "compiling for {left} engine profiles of the devices; Ctrl-C does not stop it"
+            );
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// A file whole, but never more of it than the registry takes: it may be any file, or none that ends.

@@ -108,7 +108,6 @@ pub(crate) fn collect(inner: &Inner, limits: &Limits) -> io::Result<Freed> {
     let verdict = decide(&observe(inner)?, limits);
     let freed = apply(inner, &verdict, limits)?;
     inner.blobs.forget(limits.blobs);
-    inner.forget_refusals();
     Ok(freed)
 }
 

@@ -1,21 +1,26 @@
 //! Compilation ahead of time, in a child process that cannot take the hub with it.
 //!
 //! ```text
-//! hub ──spawns──▶ hub compile-module --profile P --component IN --artifact OUT
-//!                   limits itself (memory, CPU time), compiles, compresses, writes OUT, prints one line
+//! hub ──spawns──▶ hub compile-module --profile P --component IN --artifact OUT --digest D
+//!                   limits itself (memory, CPU time), reads IN and checks it, compiles, compresses, writes OUT,
+//!                   prints one line
 //! ```
 //!
 //! A compiler bug, a bomb of a module or an out-of-memory ends the child and becomes a message for the
 //! pod's user.
+//!
+//! Guarantees: what a child may use follows the module's size; a component whose bytes are not those that were
+//! pushed is not compiled.
 
 use std::io::{self, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use freewheel_link::digest::Digest;
 use freewheel_spoke_engine::Profile;
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, nice, setrlimit};
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
@@ -24,20 +29,43 @@ use crate::durable::replace_with;
 /// Counts up with every compiler whose artifacts should replace older ones: major·10⁴ + minor·10² + patch.
 pub const BUILD: u32 = 480_008;
 
-/// Address space of the child: Cranelift needs some hundred MiB for the largest modules seen.
-const MEMORY_LIMIT: u64 = 4 << 30;
-/// CPU seconds of the child.
-const CPU_LIMIT: u64 = 240;
 /// Longest message of a child, in characters: a module may be able to make it say anything.
 const MAX_MESSAGE: usize = 2000;
 /// Exit code of a child that refuses the module; every other one is trouble that may pass.
 const REFUSED: i32 = 1;
 /// Exit code of a child that met trouble of the hub's.
 const TROUBLE: i32 = 3;
-/// Wall time that the parent waits.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// Exit code of a Rust program that panicked.
+const PANICKED: i32 = 101;
 /// zstd level: 3 gives a third of the size at the disk's speed.
 const ZSTD_LEVEL: i32 = 3;
+/// Threads of a child at most: each takes address space, whether it uses it or not.
+const THREADS: usize = 8;
+
+/// What a child may use. A Python interpreter of 18 MB takes 130 seconds of CPU time and 1.5 GiB on a slow
+/// machine; what takes more for its size is a bomb.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Allowance {
+    /// Seconds of CPU time.
+    cpu: u64,
+    /// Bytes of address space.
+    memory: u64,
+}
+
+impl Allowance {
+    /// For a component of this many bytes.
+    fn of(size: u64) -> Self {
+        const MIB: u64 = 1 << 20;
+        let cpu = (20 + size * 15 / MIB).min(900);
+        let memory = (1024 * MIB).saturating_add(size.saturating_mul(160)).min(4096 * MIB);
+        Self { cpu, memory }
+    }
+
+    /// How long the parent waits: the machine does other things as well.
+    fn patience(self) -> Duration {
+        Duration::from_secs(60 + 4 * self.cpu)
+    }
+}
 
 /// What the child found out about its artifact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +87,10 @@ pub enum CompileError {
     /// The compiler refuses the module.
     #[error("the module cannot be compiled: {0}")]
     Refused(String),
-    /// The child was ended by its limits or died.
+    /// It takes more than a module of its size may, or the compiler has a mistake that it hits.
+    #[error("the module cannot be compiled: {0}; it is not tried again until it is pushed again")]
+    Beyond(String),
+    /// The child was ended from outside.
     #[error("the compiler did not finish: {0}")]
     Died(String),
     /// The child met trouble of the hub's, such as a full disk.
@@ -76,87 +107,127 @@ impl CompileError {
     pub const fn exit_code(&self) -> i32 {
         match self {
             Self::Profile(_) | Self::Refused(_) => REFUSED,
-            Self::Died(_) | Self::Trouble(_) | Self::Hub(_) => TROUBLE,
+            Self::Beyond(_) | Self::Died(_) | Self::Trouble(_) | Self::Hub(_) => TROUBLE,
         }
+    }
+
+    /// Whether the next try would end in the same way.
+    pub(crate) const fn is_kept(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Beyond(_))
     }
 }
 
+/// What is to be compiled, and to where.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// The engine profile.
+    pub profile: &'a str,
+    /// The component's file.
+    pub component: &'a Path,
+    /// What its bytes must be.
+    pub digest: Digest,
+    /// The artifact's file.
+    pub artifact: &'a Path,
+}
+
 /// Compiles in a child process. A failure leaves nothing behind.
-pub(crate) async fn compile(
-    program: &Path,
-    component: &Path,
-    artifact: &Path,
-    profile: &str,
-) -> Result<Made, CompileError> {
-    let outcome = spawn(program, component, artifact, profile).await;
+pub(crate) async fn compile(program: &Path, order: Order<'_>) -> Result<Made, CompileError> {
+    let outcome = spawn(program, order).await;
     if outcome.is_err() {
         // What a child that was killed had written; gone already is as good.
-        let _ = std::fs::remove_file(artifact.with_extension("new"));
+        let _ = std::fs::remove_file(order.artifact.with_extension("new"));
     }
     outcome
 }
 
-async fn spawn(
-    program: &Path,
-    component: &Path,
-    artifact: &Path,
-    profile: &str,
-) -> Result<Made, CompileError> {
+async fn spawn(program: &Path, order: Order<'_>) -> Result<Made, CompileError> {
+    let allowance = Allowance::of(std::fs::metadata(order.component)?.len());
+    let threads = std::thread::available_parallelism().map_or(1, |all| all.get().min(THREADS));
     let child = Command::new(program)
-        .args(["compile-module", "--profile", profile, "--component"])
-        .arg(component)
+        .args(["compile-module", "--profile", order.profile, "--component"])
+        .arg(order.component)
         .arg("--artifact")
-        .arg(artifact)
+        .arg(order.artifact)
+        .args(["--digest", &order.digest.to_string()])
+        // Each arena of the allocator and each thread takes address space beforehand, by the machine's cores.
+        .env("MALLOC_ARENA_MAX", "2")
+        .env("RAYON_NUM_THREADS", threads.to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()?;
-    let output = match tokio::time::timeout(PATIENCE, child.wait_with_output()).await {
+    let patience = allowance.patience();
+    let output = match tokio::time::timeout(patience, child.wait_with_output()).await {
         Ok(output) => output?,
-        Err(_) => return Err(CompileError::Died(format!("it took longer than {PATIENCE:?}"))),
+        Err(_) => return Err(CompileError::Died(format!("it took longer than {patience:?}"))),
     };
     if output.status.success() {
         return serde_json::from_slice(&output.stdout)
             .map_err(|e| CompileError::Died(format!("it said nonsense: {e}")));
     }
     let said = bounded(String::from_utf8_lossy(&output.stderr).trim());
-    match output.status.code() {
-        Some(REFUSED) if !said.is_empty() => Err(CompileError::Refused(said)),
-        Some(TROUBLE) => Err(CompileError::Trouble(said)),
-        _ => Err(CompileError::Died(format!("{}, {said}", output.status))),
+    Err(failure(output.status, said, allowance))
+}
+
+/// What the end of a child says about its module.
+fn failure(status: ExitStatus, said: String, allowance: Allowance) -> CompileError {
+    match (status.code(), status.signal()) {
+        (Some(REFUSED), _) if !said.is_empty() => CompileError::Refused(said),
+        (Some(TROUBLE), _) => CompileError::Trouble(said),
+        (_, Some(libc::SIGXCPU)) => {
+            let Allowance { cpu, .. } = allowance;
+            let text = format!("it takes more than {cpu} s of CPU time, the most for its size");
+            CompileError::Beyond(text)
+        }
+        // The allocator and the compiler abort or panic; a deep recursion overflows the stack.
+        (Some(PANICKED), _) | (_, Some(libc::SIGABRT | libc::SIGSEGV | libc::SIGILL)) => {
+            let most = allowance.memory >> 20;
+            let text = format!(
+                "it takes more than {most} MiB of memory, the most for its size, or the compiler stumbles over it ({status}, {said})"
+            );
+            CompileError::Beyond(text)
+        }
+        _ => CompileError::Died(format!("{status}, {said}")),
     }
 }
 
-/// What runs inside the child: limits itself, compiles `component`, writes the compressed artifact and prints what
-/// it made as one line of JSON.
+/// What runs inside the child: limits itself, compiles, writes the compressed artifact and prints what it made as
+/// one line of JSON.
 ///
 /// # Errors
 /// With the text that the parent passes on.
-pub fn child(profile: &str, component: &Path, artifact: &Path) -> Result<String, CompileError> {
-    limit(Resource::As, MEMORY_LIMIT)?;
-    limit(Resource::Cpu, CPU_LIMIT)?;
-    let made = compile_here(profile, component, artifact)?;
+pub fn child(order: Order<'_>) -> Result<String, CompileError> {
+    let allowance = Allowance::of(std::fs::metadata(order.component)?.len());
+    limit(Resource::As, allowance.memory, 0)?;
+    // At the first bound the kernel says why, at the second it kills.
+    limit(Resource::Cpu, allowance.cpu, 5)?;
+    // Devices and people that talk to the hub come first.
+    if let Err(error) = nice(10) {
+        return Err(CompileError::Hub(error.into()));
+    }
+    let made = compile_here(order)?;
     serde_json::to_string(&made).map_err(|e| CompileError::Died(e.to_string()))
 }
 
-fn limit(resource: Resource, most: u64) -> Result<(), CompileError> {
-    let limit = Rlimit { current: Some(most), maximum: Some(most) };
+fn limit(resource: Resource, most: u64, more: u64) -> Result<(), CompileError> {
+    let limit = Rlimit { current: Some(most), maximum: Some(most + more) };
     setrlimit(resource, limit).map_err(|e| CompileError::Hub(e.into()))
 }
 
 /// Compiles in this process.
-pub(crate) fn compile_here(
-    profile: &str,
-    component: &Path,
-    artifact: &Path,
-) -> Result<Made, CompileError> {
+pub(crate) fn compile_here(order: Order<'_>) -> Result<Made, CompileError> {
+    let Order { profile, component, digest, artifact } = order;
     let unknown = || CompileError::Profile(profile.to_owned());
     let parsed = Profile::parse(profile).map_err(|_| unknown())?;
     let config = freewheel_spoke_engine::compiler_config(&parsed).map_err(|_| unknown())?;
     let engine = wasmtime::Engine::new(&config).map_err(|_| unknown())?;
     // The compiler takes a component as a whole and gives its code as a whole; not both at once.
     let bytes = std::fs::read(component)?;
+    if Digest::of(&bytes) != digest {
+        let text = format!("{} is damaged: push the module again", component.display());
+        return Err(CompileError::Trouble(text));
+    }
     let made = engine
         .precompile_component(&bytes)
         .map_err(|e| CompileError::Refused(bounded(&format!("{e:#}"))))?;
@@ -187,16 +258,22 @@ mod tests {
 
     const EMPTY: &str = "(component)";
 
+    fn write(dir: &Path, bytes: &[u8]) -> (PathBuf, Digest) {
+        let component = dir.join("c.wasm");
+        std::fs::write(&component, bytes).unwrap();
+        (component, Digest::of(bytes))
+    }
+
     #[test]
     fn a_component_is_compiled_for_every_profile_that_a_spoke_may_report() {
         let dir = tempfile::tempdir().unwrap();
-        let component = dir.path().join("c.wasm");
-        std::fs::write(&component, wat::parse_str(EMPTY).unwrap()).unwrap();
+        let (component, digest) = write(dir.path(), &wat::parse_str(EMPTY).unwrap());
         let keys: Vec<String> = Profile::candidates().iter().map(Profile::key).collect();
         assert!(!keys.is_empty());
         for key in keys {
             let artifact = dir.path().join(&key);
-            let made = compile_here(&key, &component, &artifact).unwrap();
+            let order = Order { profile: &key, component: &component, digest, artifact: &artifact };
+            let made = compile_here(order).unwrap();
             let unpacked = zstd::decode_all(std::fs::File::open(&artifact).unwrap()).unwrap();
             assert_eq!(Digest::of(&unpacked).to_string(), made.digest, "{key}");
             assert_eq!(unpacked.len() as u64, made.size, "{key}");
@@ -204,47 +281,71 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_profile_and_a_broken_module_are_told_apart() {
+    fn an_unknown_profile_a_broken_module_and_a_damaged_one_are_told_apart() {
         let dir = tempfile::tempdir().unwrap();
-        let component = dir.path().join("c.wasm");
-        std::fs::write(&component, b"\0asm\x0d\0\x01\0nonsense").unwrap();
+        let (component, digest) = write(dir.path(), b"\0asm\x0d\0\x01\0nonsense");
         let out = dir.path().join("out");
-        let unknown = compile_here("1-vax-huge-0", &component, &out);
-        assert!(matches!(unknown, Err(CompileError::Profile(_))));
+        let order = |profile, digest| {
+            compile_here(Order { profile, component: &component, digest, artifact: &out })
+        };
+        assert!(matches!(order("1-vax-huge-0", digest), Err(CompileError::Profile(_))));
         let known = Profile::candidates()[0].key();
-        assert!(matches!(compile_here(&known, &component, &out), Err(CompileError::Refused(_))));
+        assert!(matches!(order(&known, digest), Err(CompileError::Refused(_))));
+        let damaged = order(&known, Digest::of(b"what was pushed")).unwrap_err();
+        assert!(damaged.to_string().contains("c.wasm is damaged"), "{damaged}");
+        assert!(!damaged.is_kept(), "the next push mends it");
         assert!(!out.exists());
     }
 
     #[test]
     fn a_full_disk_is_no_refusal_of_the_module() {
         let dir = tempfile::tempdir().unwrap();
-        let component = dir.path().join("c.wasm");
-        std::fs::write(&component, wat::parse_str(EMPTY).unwrap()).unwrap();
+        let (component, digest) = write(dir.path(), &wat::parse_str(EMPTY).unwrap());
         std::os::unix::fs::symlink("/dev/full", dir.path().join("out.new")).unwrap();
         let known = Profile::candidates()[0].key();
-        let outcome = compile_here(&known, &component, &dir.path().join("out.zst")).unwrap_err();
+        let artifact = dir.path().join("out.zst");
+        let order = Order { profile: &known, component: &component, digest, artifact: &artifact };
+        let outcome = compile_here(order).unwrap_err();
         assert_eq!(outcome.exit_code(), TROUBLE, "{outcome}");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left of it");
     }
 
-    /// A program that says and exits what it is told stands for the compiler.
+    /// A program that says and does what it is told stands for the compiler.
     #[tokio::test]
-    async fn only_a_refusal_is_kept() {
+    async fn a_refusal_and_what_is_beyond_its_size_are_kept_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("compiler");
+        let (component, digest) = write(dir.path(), b"c");
         let artifact = dir.path().join("out.zst");
-        for (code, kept) in [(1, true), (3, false), (101, false)] {
+        let ends = [
+            ("exit 1", true),
+            ("exit 3", false),
+            ("exit 101", true),
+            ("kill -XCPU $$", true),
+            ("kill -ABRT $$", true),
+            ("kill -KILL $$", false),
+        ];
+        for (end, kept) in ends {
             let half = artifact.with_extension("new");
-            let text = format!("#!/bin/sh\ntouch {}\necho no >&2\nexit {code}\n", half.display());
+            let text = format!("#!/bin/sh\ntouch {}\necho no >&2\n{end}\n", half.display());
             let copy = dir.path().join("text");
             std::fs::write(&copy, text).unwrap();
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
             std::fs::set_permissions(&copy, mode).unwrap();
             std::fs::rename(&copy, &program).unwrap();
-            let outcome = compile(&program, Path::new("c"), &artifact, "p").await.unwrap_err();
-            assert_eq!(matches!(outcome, CompileError::Refused(_)), kept, "{code}: {outcome}");
+            let order = Order { profile: "p", component: &component, digest, artifact: &artifact };
+            let outcome = compile(&program, order).await.unwrap_err();
+            assert_eq!(outcome.is_kept(), kept, "{end}: {outcome}");
             assert!(!half.exists(), "what the child left is removed");
         }
+    }
+
+    #[test]
+    fn what_a_child_may_use_follows_the_modules_size() {
+        let of = |mib: u64| Allowance::of(mib << 20);
+        assert!(of(0).cpu <= 30 && of(2).cpu <= 60, "small ones are stopped soon");
+        assert!(250 <= of(18).cpu && 3 << 30 <= of(18).memory, "a Python interpreter passes");
+        assert_eq!(of(256), of(10_000), "there is an end to it");
+        assert!(of(256).memory <= 4 << 30);
     }
 }

@@ -1,17 +1,19 @@
-//! Compiled modules on the hub's disk: `<component>-<profile>-<build>.zst`, and beside it a note in JSON.
+//! Compiled modules on the hub's disk: `<component>-<profile>-<build>.zst`, and beside it a note in JSON; or, where
+//! there will be none, why not: `<component>-<profile>-<build>.why`.
 //!
 //! Guarantees: a note is written after its artifact and removed before it, so a note never speaks of an
-//! artifact that is not whole.
+//! artifact that is not whole. An artifact whose bytes are not those that were made is not handed out.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use freewheel_link::digest::Digest;
 use freewheel_spoke_engine::Profile;
+use sha2::{Digest as _, Sha256};
 
-use crate::compile::{BUILD, Made};
+use crate::compile::{BUILD, CompileError, Made};
 use crate::durable::{remove, replace};
 
 /// Everything of one compilation in the folder.
@@ -23,7 +25,7 @@ pub(crate) struct Listed {
     pub(crate) component: Digest,
     /// Whether this hub's compiler and engine settings made it.
     pub(crate) current: bool,
-    /// Whether artifact and note are there.
+    /// Whether artifact and note are there, or why there will be none.
     pub(crate) whole: bool,
     /// Bytes of its files.
     pub(crate) bytes: u64,
@@ -55,9 +57,52 @@ impl Compiled {
 
     /// What is known of an artifact that is there.
     pub(crate) fn note(&self, artifact: &Path) -> Option<Made> {
-        let made = serde_json::from_slice(&std::fs::read(note_of(artifact)).ok()?).ok()?;
+        let made: Made = serde_json::from_slice(&std::fs::read(note_of(artifact)).ok()?).ok()?;
         // Somebody may have tidied up by hand.
-        artifact.exists().then_some(made)
+        (made.build == BUILD && artifact.exists()).then_some(made)
+    }
+
+    /// Whether an artifact is what its note says, byte by byte. Blocking.
+    pub(crate) fn is_whole(artifact: &Path, made: &Made) -> io::Result<bool> {
+        let mut unpacked = zstd::Decoder::new(std::fs::File::open(artifact)?)?;
+        let (mut hash, mut size, mut piece) = (Sha256::new(), 0, vec![0; 256 << 10]);
+        loop {
+            match unpacked.read(&mut piece) {
+                Ok(0) => break,
+                Ok(read) => {
+                    hash.update(&piece[..read]);
+                    size += read as u64;
+                }
+                // What cannot be unpacked is not what was packed.
+                Err(_) => return Ok(false),
+            }
+        }
+        Ok(size == made.size && Digest(hash.finalize().into()).to_string() == made.digest)
+    }
+
+    /// Why there will be no artifact, if that is known.
+    pub(crate) fn failure(&self, artifact: &Path) -> Option<CompileError> {
+        let text = std::fs::read_to_string(why_of(artifact)).ok()?;
+        match text.split_once('\n')? {
+            ("refused", why) => Some(CompileError::Refused(why.to_owned())),
+            ("beyond", why) => Some(CompileError::Beyond(why.to_owned())),
+            _ => None,
+        }
+    }
+
+    /// Keeps a failure that the next try would meet as well.
+    pub(crate) fn write_failure(&self, artifact: &Path, error: &CompileError) -> io::Result<()> {
+        let text = match error {
+            CompileError::Refused(why) => format!("refused\n{why}"),
+            CompileError::Beyond(why) => format!("beyond\n{why}"),
+            _ => return Ok(()),
+        };
+        replace(&why_of(artifact), text.as_bytes())
+    }
+
+    /// Forgets a failure; whether there was one.
+    pub(crate) fn forget_failure(&self, artifact: &Path) -> io::Result<bool> {
+        remove(&why_of(artifact))
     }
 
     /// Makes an artifact known.
@@ -81,13 +126,14 @@ impl Compiled {
             let found = files.entry(stem.to_owned()).or_default();
             found.artifact |= extension == "zst";
             found.note |= extension == "json";
+            found.why |= extension == "why";
             found.bytes += meta.len();
             let idle = idle.unwrap_or_default();
             found.idle = Some(found.idle.map_or(idle, |newest| newest.min(idle)));
         }
         let named = files.into_iter().filter_map(|(stem, files)| {
             let (component, current) = read_stem(&stem)?;
-            let whole = files.artifact && files.note;
+            let whole = files.artifact && files.note || files.why;
             let idle = files.idle.unwrap_or_default();
             Some(Listed { stem, component, current, whole, bytes: files.bytes, idle })
         });
@@ -97,7 +143,7 @@ impl Compiled {
     /// Removes one compilation; whether there was one.
     pub(crate) fn remove(&self, stem: &str) -> io::Result<bool> {
         let mut removed = false;
-        for extension in ["json", "zst", "new"] {
+        for extension in ["json", "zst", "new", "why"] {
             removed |= remove(&self.dir.join(format!("{stem}.{extension}")))?;
         }
         Ok(removed)
@@ -108,12 +154,17 @@ impl Compiled {
 struct Files {
     artifact: bool,
     note: bool,
+    why: bool,
     bytes: u64,
     idle: Option<Duration>,
 }
 
 fn note_of(artifact: &Path) -> PathBuf {
     artifact.with_extension("json")
+}
+
+fn why_of(artifact: &Path) -> PathBuf {
+    artifact.with_extension("why")
 }
 
 /// The component, and whether this hub would make the same file today.
@@ -141,6 +192,48 @@ mod tests {
         assert_eq!(read(&format!("1-vax-{BUILD}")), Some((component, false)));
         assert_eq!(read_stem("README"), None);
         assert_eq!(read(&format!("{profile}-x")), None, "no build at the end");
+    }
+
+    #[test]
+    fn a_flipped_bit_in_an_artifact_or_its_note_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let compiled = Compiled::open(dir.path()).unwrap();
+        let path = compiled.path(&Digest::of(b"c"), "p");
+        let code: Vec<u8> = (0..20_000_u32).flat_map(|n| (n * n).to_le_bytes()).collect();
+        std::fs::write(&path, zstd::encode_all(&code[..], 3).unwrap()).unwrap();
+        let size = code.len() as u64;
+        let made = Made { digest: Digest::of(&code).to_string(), size, build: BUILD };
+        compiled.write_note(&path, &made).unwrap();
+        let is_whole =
+            || compiled.note(&path).is_some_and(|made| Compiled::is_whole(&path, &made).unwrap());
+        assert!(is_whole());
+        for file in [path.clone(), note_of(&path)] {
+            let whole = std::fs::read(&file).unwrap();
+            for at in (0..whole.len()).step_by(whole.len() / 40 + 1) {
+                let mut flipped = whole.clone();
+                flipped[at] ^= 4;
+                std::fs::write(&file, flipped).unwrap();
+                let unchanged = compiled.note(&path) == Some(made.clone()) && file != path;
+                assert!(!is_whole() || unchanged, "byte {at} of {file:?}");
+            }
+            std::fs::write(&file, whole).unwrap();
+        }
+        assert!(is_whole());
+    }
+
+    #[test]
+    fn a_failure_is_kept_over_a_restart_until_it_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let profile = Profile::candidates()[0].key();
+        let compiled = Compiled::open(dir.path()).unwrap();
+        let path = compiled.path(&Digest::of(b"bomb"), &profile);
+        let beyond = CompileError::Beyond("too much".to_owned());
+        compiled.write_failure(&path, &beyond).unwrap();
+        compiled.write_failure(&path.with_extension("x"), &CompileError::Died("x".into())).unwrap();
+        let again = Compiled::open(dir.path()).unwrap();
+        assert_eq!(again.failure(&path).unwrap().to_string(), beyond.to_string());
+        assert_eq!(again.list().unwrap().len(), 1, "only what would fail again is kept");
+        assert!(again.forget_failure(&path).unwrap() && again.failure(&path).is_none());
     }
 
     #[test]

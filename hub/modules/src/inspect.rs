@@ -1,7 +1,9 @@
-//! Is it a Wasm component, and what does it offer?
+//! Is it a Wasm component, can it be started, and is it of a size that the compiler can bear?
 //!
 //! Guarantees: a file is validated as it is read; what is held in memory is its largest section, or the
-//! largest function of its code.
+//! largest function of its code. What passes has no more of anything than [`weight`] bears.
+
+mod weight;
 
 use std::io::{self, Read};
 
@@ -10,8 +12,13 @@ use wasmparser::{
     Validator,
 };
 
+use weight::Weight;
+
 /// Bytes that are read at a time.
 const PIECE: u64 = 64 << 10;
+
+/// What core modules of WASI preview 1 import.
+const PREVIEW_1: &str = "wasi_snapshot_preview1";
 
 /// Why a file is not taken as a module.
 #[derive(Debug, thiserror::Error)]
@@ -19,17 +26,53 @@ pub(crate) enum NotAModule {
     #[error("it is not a WebAssembly file: it does not start with \\0asm")]
     NotWasm,
     #[error(
-        "it is a core module, not a component: build it with `--target wasm32-wasip2`, or wrap it with `wasm-tools component new`"
+        "it is a core module, not a component: build it with `--target wasm32-wasip2`. Only a core module that was built for \
+         a WIT world becomes a component by `wasm-tools component new`"
     )]
     Core,
+    #[error(
+        "it is a core module for WASI preview 1 (wasip1), and pods run components of WASI 0.2: build it with \
+         `--target wasm32-wasip2`, or put the adapter in front, which wasmtime's releases have: `wasm-tools component new \
+         FILE.wasm --adapt wasi_snapshot_preview1=wasi_snapshot_preview1.command.wasm -o COMPONENT.wasm`"
+    )]
+    Preview1,
+    #[error(
+        "it is made for WASI 0.3 (it exports {0}), and pods run WASI 0.2: build it for wasi:cli/run@0.2 (a program with \
+         main) or wasi:http/incoming-handler@0.2 (an HTTP handler)"
+    )]
+    Preview3(String),
     #[error("it is not valid WebAssembly: {0}")]
     Invalid(#[from] BinaryReaderError),
     #[error(
         "it exports neither wasi:cli/run@0.2 (a program with main) nor wasi:http/incoming-handler@0.2 (an HTTP handler): nothing could start it"
     )]
     NoEntry,
+    #[error("it imports {import}, which pods are not given. They are given {}", given())]
+    NotGiven { import: String },
+    #[error(
+        "it has more than {most} {what}, which is the most that the hub compiles: split it, or leave out what it does not need"
+    )]
+    TooMany { what: &'static str, most: u64 },
     #[error("it cannot be read from the registry's disk")]
     Disk(#[from] io::Error),
+}
+
+/// All interfaces of a package in one word: `wasi:io/{error,poll,streams}@0.2`.
+fn given() -> String {
+    let mut packages: Vec<(&str, &str, Vec<&str>)> = Vec::new();
+    for (name, version) in freewheel_spoke_engine::given() {
+        let (package, interface) = name.split_once('/').unwrap_or((name, ""));
+        match packages.last_mut() {
+            Some((last, _, interfaces)) if *last == package => interfaces.push(interface),
+            _ => packages.push((package, version, vec![interface])),
+        }
+    }
+    let named = packages.iter().map(|(package, version, interfaces)| {
+        let all = interfaces.join(",");
+        let all = if interfaces.len() == 1 { all } else { format!("{{{all}}}") };
+        format!("{package}/{all}@{version}")
+    });
+    named.collect::<Vec<_>>().join(" ")
 }
 
 /// Checks a file from the outside in. Blocking.
@@ -43,7 +86,8 @@ pub(crate) fn inspect(source: impl Read) -> Result<(), NotAModule> {
     let mut allocations = FuncValidatorAllocations::default();
     let mut parser = Parser::new(0);
     let mut outer = Vec::new();
-    let mut entry = false;
+    let mut face = Face::default();
+    let mut weight = Weight::default();
     loop {
         let (payload, consumed) = match parser.parse(window.rest(), window.ended)? {
             Chunk::Parsed { consumed, payload } => (payload, consumed),
@@ -53,8 +97,9 @@ pub(crate) fn inspect(source: impl Read) -> Result<(), NotAModule> {
             }
         };
         if outer.is_empty() {
-            entry |= is_entry(&payload)?;
+            face.look(&payload)?;
         }
+        weight.add(&payload)?;
         match validator.payload(&payload)? {
             ValidPayload::Ok => {}
             ValidPayload::Parser(inner) => outer.push(std::mem::replace(&mut parser, inner)),
@@ -70,24 +115,73 @@ pub(crate) fn inspect(source: impl Read) -> Result<(), NotAModule> {
         }
         window.used += consumed;
     }
-    if entry { Ok(()) } else { Err(NotAModule::NoEntry) }
+    face.verdict()
 }
 
-/// Whether this part of the outermost component exports something that can be started.
-fn is_entry(payload: &Payload<'_>) -> Result<bool, NotAModule> {
-    match payload {
-        Payload::Version { encoding: Encoding::Module, .. } => Err(NotAModule::Core),
-        Payload::ComponentExportSection(exports) => {
-            let mut entry = false;
-            for export in exports.clone() {
-                let name = export?.name.name;
-                entry |= name.starts_with("wasi:cli/run@0.2.")
-                    || name.starts_with("wasi:http/incoming-handler@0.2.");
+/// What the outermost component shows of itself.
+#[derive(Default)]
+struct Face {
+    core: bool,
+    entry: bool,
+    /// An entry of WASI 0.3.
+    newer: Option<String>,
+    /// The first import that no pod is given.
+    unknown: Option<String>,
+}
+
+impl Face {
+    fn look(&mut self, payload: &Payload<'_>) -> Result<(), NotAModule> {
+        match payload {
+            Payload::Version { encoding: Encoding::Module, .. } => self.core = true,
+            // Imports come early in a core module; what it is shows there or not at all.
+            Payload::ImportSection(imports) if self.core => {
+                for import in imports.clone().into_imports() {
+                    if import?.module == PREVIEW_1 {
+                        return Err(NotAModule::Preview1);
+                    }
+                }
+                return Err(NotAModule::Core);
             }
-            Ok(entry)
+            Payload::TypeSection(_) | Payload::CustomSection(_) if self.core => {}
+            _ if self.core => return Err(NotAModule::Core),
+            Payload::ComponentImportSection(imports) => {
+                for import in imports.clone() {
+                    let name = import?.name.name;
+                    if self.unknown.is_none() && !freewheel_spoke_engine::is_given(name) {
+                        self.unknown = Some(bounded(name));
+                    }
+                }
+            }
+            Payload::ComponentExportSection(exports) => {
+                for export in exports.clone() {
+                    let name = export?.name.name;
+                    self.entry |= name.starts_with("wasi:cli/run@0.2.")
+                        || name.starts_with("wasi:http/incoming-handler@0.2.");
+                    let newer = name.starts_with("wasi:cli/run@0.3")
+                        || name.starts_with("wasi:http/handler@0.3");
+                    if newer {
+                        self.newer = Some(bounded(name));
+                    }
+                }
+            }
+            _ => {}
         }
-        _ => Ok(false),
+        Ok(())
     }
+
+    fn verdict(self) -> Result<(), NotAModule> {
+        match self {
+            Self { entry: false, newer: Some(name), .. } => Err(NotAModule::Preview3(name)),
+            Self { entry: false, .. } => Err(NotAModule::NoEntry),
+            Self { unknown: Some(import), .. } => Err(NotAModule::NotGiven { import }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A name as far as it is worth repeating: its author may have made it long.
+fn bounded(name: &str) -> String {
+    name.chars().take(200).collect()
 }
 
 /// The part of the file that the parser looks at.
@@ -150,7 +244,14 @@ mod tests {
         assert!(matches!(inspect(&b""[..]), Err(NotAModule::NotWasm)));
         let broken = inspect(&b"\0asm\x0d\0\x01\0\xff\xff"[..]);
         assert!(matches!(broken, Err(NotAModule::Invalid(_))));
-        check("(module)", Err("core module"));
+        check("(module)", Err("core module, not a component"));
+        check(
+            r#"(module (type (func)) (import "wasi:io/poll@0.2.0" "poll" (func (type 0))))"#,
+            Err("a WIT world"),
+        );
+        let preview1 = r#"(module (type (func)) (import "env" "x" (func (type 0)))
+            (import "wasi_snapshot_preview1" "sched_yield" (func (result i32))))"#;
+        check(preview1, Err("--adapt wasi_snapshot_preview1=wasi_snapshot_preview1.command.wasm"));
         check("(component)", Err("nothing could start it"));
         let program = |body: &str| {
             format!(
@@ -173,6 +274,70 @@ mod tests {
         check(&program(&rich), Ok(()));
         let ill = format!("{run} (func (result i32) i64.const 1)");
         check(&program(&ill), Err("not valid WebAssembly"));
+    }
+
+    /// A program with these lines before what can be started.
+    fn with(before: &str, entry: &str) -> String {
+        format!(
+            r#"(component {before}
+                 (core module $m (func (export "run") (result i32) i32.const 0))
+                 (core instance $i (instantiate $m))
+                 (func $run (result (result)) (canon lift (core func $i "run")))
+                 (instance $run-i (export "run" (func $run)))
+                 (export "{entry}" (instance $run-i)))"#
+        )
+    }
+
+    #[test]
+    fn what_no_pod_is_given_is_named_at_push() {
+        let run = "wasi:cli/run@0.2.3";
+        check(&with(r#"(import "wasi:io/poll@0.2.6" (instance))"#, run), Ok(()));
+        for not in ["wasi:keyvalue/store@0.2.0", "wasi:io/poll@0.3.0", "acme:robot/arm@1.0.0"] {
+            let text = with(
+                &format!(r#"(import "wasi:io/poll@0.2.6" (instance)) (import "{not}" (instance))"#),
+                run,
+            );
+            check(&text, Err(&format!("it imports {not}, which pods are not given")));
+            check(&text, Err("wasi:io/{error,poll,streams}@0.2 "));
+        }
+    }
+
+    #[test]
+    fn wasi_0_3_is_called_by_its_name() {
+        for entry in ["wasi:cli/run@0.3.0", "wasi:http/handler@0.3.0-rc-2026-01-06"] {
+            let import = r#"(import "wasi:http/types@0.3.0" (instance))"#;
+            check(&with(import, entry), Err(&format!("made for WASI 0.3 (it exports {entry})")));
+        }
+    }
+
+    #[test]
+    fn a_bomb_of_tiny_functions_is_refused_by_its_count() {
+        let module = |functions: usize| {
+            let tiny = "(func)".repeat(functions);
+            let text = with(&format!("(core module {tiny})"), "wasi:cli/run@0.2.0");
+            inspect(wat::parse_str(text).unwrap().as_slice())
+        };
+        assert!(module(1_000).is_ok());
+        let refused = module(usize::try_from(weight::MOST_FUNCTIONS).unwrap()).unwrap_err();
+        assert!(matches!(refused, NotAModule::TooMany { what: "functions", .. }), "{refused}");
+    }
+
+    #[test]
+    fn other_bombs_of_few_bytes_are_refused_by_their_counts() {
+        let module = |body: String| {
+            let text = with(&format!("(core module {body})"), "wasi:cli/run@0.2.0");
+            inspect(wat::parse_str(text).unwrap().as_slice())
+        };
+        let locals = format!("(func (local {}))", "i64 ".repeat(40_000));
+        let refused = module(locals.repeat(101)).unwrap_err();
+        assert!(
+            matches!(refused, NotAModule::TooMany { what: "local variables", .. }),
+            "{refused}"
+        );
+        let globals =
+            "(global i32 i32.const 0)".repeat(usize::try_from(weight::MOST_ITEMS).unwrap() + 1);
+        let refused = module(globals).unwrap_err();
+        assert!(matches!(refused, NotAModule::TooMany { .. }), "{refused}");
     }
 
     #[test]

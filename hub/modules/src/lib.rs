@@ -12,8 +12,9 @@
 //! uploads    content on its way in
 //! manifest   what a manifest stands on
 //! tags       names and what they stand for, durable
-//! inspect    is it a component, and which world does it export
+//! inspect    is it a component, can it be started, and how much is in it
 //! registry   the OCI distribution API over all of these
+//! line       whose turn it is to be compiled
 //! compile    the bounded child process, and what runs inside it
 //! compiled   what it made, for every profile
 //! collector  gives back the disk that nobody uses any more
@@ -28,6 +29,7 @@ pub mod compile;
 mod compiled;
 mod durable;
 mod inspect;
+mod line;
 mod manifest;
 mod modules;
 pub mod reference;
@@ -37,5 +39,5 @@ mod tags;
 mod uploads;
 
 pub use blobs::MAX_BLOB;
-pub use modules::{Modules, OpenError, Options};
+pub use modules::{Modules, OpenError, Options, Progress};
 pub use sign::{FleetRoot, RootError};

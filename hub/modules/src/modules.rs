@@ -1,13 +1,14 @@
 //! All together: what an image stands for, and its artifact for a spoke.
 //!
-//! Guarantees: a spoke that waits for a module waits for no more than the compilation that is under way and
-//! one per known profile: what is compiled ahead of time stands in line once.
+//! Guarantees: a module is compiled once for all who ask for it, and a failure is told to all of them; one that
+//! would come again is kept until the module is pushed again or the compiler changes. Nobody waits for what is
+//! compiled ahead of time, and small modules do not wait for large ones ([`crate::line`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use freewheel_hub_api::images::{Artifact, ImageProblem, Images};
@@ -22,6 +23,7 @@ use crate::blobs::Blobs;
 use crate::collector::{self, Limits};
 use crate::compile::{self, CompileError, Made};
 use crate::compiled::Compiled;
+use crate::line::{Job, Lane, Line, Stand};
 use crate::reference::Reference;
 use crate::sign::{FleetRoot, Signer, unix_now};
 use crate::tags::Tags;
@@ -32,6 +34,9 @@ const MAX_PROFILES: usize = 64;
 
 /// Manifests whose module is validated at the same time.
 const INSPECTIONS: usize = 2;
+
+/// How long trouble that may pass is told before the compiler is tried again.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// How often unused files are looked for.
 const COLLECT_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -78,10 +83,28 @@ pub(crate) struct Inner {
     hosts: OnceLock<BTreeSet<String>>,
     changed: watch::Sender<u64>,
     profiles: Mutex<BTreeSet<String>>,
-    /// What cannot be compiled stays so until this hub's compiler changes.
-    refused: Mutex<BTreeMap<(Digest, String), String>>,
-    /// One compiler at a time: it uses every core already.
-    turn: Semaphore,
+    /// Who waits for the compilers.
+    line: Line<Outcome>,
+    /// Trouble that may pass, and when it was met.
+    troubles: Mutex<BTreeMap<Job, (Instant, Arc<CompileError>)>>,
+    /// Artifacts whose bytes were looked at in this life of the hub.
+    whole: tokio::sync::Mutex<BTreeSet<PathBuf>>,
+}
+
+/// What comes out of a compilation, for all who wait for it.
+type Outcome = Result<Made, Arc<CompileError>>;
+
+/// Where the compilation for one profile stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Others come first.
+    Waiting,
+    /// The compiler is at it.
+    Compiling,
+    /// It is there.
+    Compiled,
+    /// There will be none, and why.
+    Failed(String),
 }
 
 impl Modules {
@@ -109,8 +132,9 @@ impl Modules {
             hosts: OnceLock::new(),
             changed: watch::Sender::new(0),
             profiles: Mutex::default(),
-            refused: Mutex::default(),
-            turn: Semaphore::new(1),
+            line: Line::new(),
+            troubles: Mutex::default(),
+            whole: tokio::sync::Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -122,21 +146,42 @@ impl Modules {
         let _ = self.inner.hosts.set(hosts.collect());
     }
 
-    /// Gives back what nobody uses any more: now, and every hour until `stop`.
+    /// Compiles what stands in line, and gives back what nobody uses any more: now, and every hour until `stop`.
     pub async fn tend(&self, stop: CancellationToken) {
         let mut tick = tokio::time::interval(COLLECT_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let work = async {
+        let collecting = async {
             loop {
                 tick.tick().await;
                 self.collect().await;
             }
         };
-        // A run that is under way ends by itself, or with the process: every step of it is whole.
+        let (quick, any) = (
+            self.compile_one_after_another(Lane::Quick),
+            self.compile_one_after_another(Lane::Any),
+        );
+        // A run that is under way ends by itself, or with the process: every step of it is whole. A compiler
+        // that is not waited for is killed.
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
-            () = work => {}
+            ((), (), ()) = async { tokio::join!(collecting, quick, any) } => {}
+        }
+    }
+
+    async fn compile_one_after_another(&self, lane: Lane) {
+        loop {
+            let job = self.inner.line.next(lane).await;
+            let outcome = self.compile(&job).await.map_err(Arc::new);
+            if let Err(error) = &outcome {
+                let (component, profile) = &job;
+                warn!(%component, profile, %error, "a module is not compiled");
+                if !error.is_kept() {
+                    let trouble = (Instant::now(), Arc::clone(error));
+                    self.inner.troubles.lock().insert(job.clone(), trouble);
+                }
+            }
+            self.inner.line.finish(&job, outcome);
         }
     }
 
@@ -159,13 +204,46 @@ impl Modules {
         }
     }
 
-    /// Some tag stands for something else now: compile it for all known profiles and tell.
+    /// Some tag stands for something else now: compile it for all known profiles and tell. A push is also a
+    /// request to try again what failed.
     pub(crate) fn pushed(&self, component: Digest) {
         self.inner.changed.send_modify(|count| *count += 1);
         let profiles: Vec<String> = self.inner.profiles.lock().iter().cloned().collect();
+        self.inner.troubles.lock().retain(|(of, _), _| *of != component);
         for profile in profiles {
-            self.warm(vec![component], profile);
+            let path = self.inner.compiled.path(&component, &profile);
+            if let Err(error) = self.inner.compiled.forget_failure(&path) {
+                warn!(%component, profile, %error, "a failure cannot be forgotten");
+            }
+            self.warm(component, profile);
         }
+    }
+
+    /// Somebody waits for this component to be compiled for every known profile: what is in line comes first.
+    pub(crate) fn urge(&self, component: &Digest) {
+        let profiles = self.inner.profiles.lock();
+        profiles.iter().for_each(|profile| self.inner.line.urge(&(*component, profile.clone())));
+    }
+
+    /// Where the compilation of a component stands, for every profile that a spoke has reported.
+    #[must_use]
+    pub fn progress(&self, component: &Digest) -> Vec<(String, Progress)> {
+        let profiles: Vec<String> = self.inner.profiles.lock().iter().cloned().collect();
+        let with = |profile: String| {
+            let job = (*component, profile.clone());
+            let path = self.inner.compiled.path(component, &profile);
+            let progress = match self.inner.line.stand(&job) {
+                Some(Stand::Waiting) => Progress::Waiting,
+                Some(Stand::Running) => Progress::Compiling,
+                None if self.inner.compiled.note(&path).is_some() => Progress::Compiled,
+                None => match self.inner.failed(&job, &path) {
+                    Some(error) => Progress::Failed(error.to_string()),
+                    None => Progress::Waiting,
+                },
+            };
+            (profile, progress)
+        };
+        profiles.into_iter().map(with).collect()
     }
 
     /// Some tag stands for nothing any more.
@@ -173,16 +251,17 @@ impl Modules {
         self.inner.changed.send_modify(|count| *count += 1);
     }
 
-    /// Compiles ahead of the first use, one after the other; a failure is kept and told to whoever asks for it.
-    fn warm(&self, components: Vec<Digest>, profile: String) {
-        let modules = self.clone();
-        tokio::spawn(async move {
-            for component in components {
-                if let Err(error) = modules.made(&component, &profile).await {
-                    warn!(%component, profile, %error, "module cannot be compiled ahead of time");
-                }
-            }
-        });
+    /// Puts a module in line ahead of its first use.
+    fn warm(&self, component: Digest, profile: String) {
+        let path = self.inner.compiled.path(&component, &profile);
+        if self.inner.compiled.note(&path).is_some() || self.inner.compiled.failure(&path).is_some()
+        {
+            return;
+        }
+        let size = self.inner.blobs.size(&component).unwrap_or_default();
+        if !self.inner.line.ahead((component, profile), size) {
+            debug!(%component, "too much waits to be compiled; this module is when it is asked for");
+        }
     }
 
     /// The compiled form on disk, made when it is not there.
@@ -190,7 +269,7 @@ impl Modules {
         &self,
         component: &Digest,
         profile: &str,
-    ) -> Result<(Made, PathBuf), CompileError> {
+    ) -> Result<(Made, PathBuf), Arc<CompileError>> {
         let inner = &self.inner;
         // The profile becomes part of a path, and the compiler makes code of its own version only.
         Profile::parse(profile)
@@ -198,33 +277,46 @@ impl Modules {
             .filter(Profile::is_current)
             .ok_or_else(|| CompileError::Profile(profile.to_owned()))?;
         let path = inner.compiled.path(component, profile);
-        if let Some(made) = inner.compiled.note(&path) {
+        if let Some(made) = inner.whole(&path).await.map_err(CompileError::Hub)? {
             return Ok((made, path));
         }
-        let _turn = inner
-            .turn
-            .acquire()
-            .await
-            .map_err(|_| CompileError::Died("the hub is stopping".into()))?;
-        if let Some(made) = inner.compiled.note(&path) {
-            return Ok((made, path));
+        let job = (*component, profile.to_owned());
+        if let Some(error) = inner.failed(&job, &path) {
+            return Err(error);
         }
-        let known = (*component, profile.to_owned());
-        if let Some(text) = inner.refused.lock().get(&known) {
-            return Err(CompileError::Refused(text.clone()));
+        let size = inner.blobs.size(component).unwrap_or_default();
+        let mut outcome = inner.line.ask(job, size);
+        let stopping = |_| CompileError::Died("the hub is stopping".to_owned());
+        let made = outcome.wait_for(Option::is_some).await.map_err(stopping)?.clone();
+        Ok((made.ok_or_else(|| CompileError::Died("there is no outcome".to_owned()))??, path))
+    }
+
+    /// Compiles when it is a job's turn.
+    async fn compile(&self, (component, profile): &Job) -> Result<Made, CompileError> {
+        let inner = &self.inner;
+        let path = inner.compiled.path(component, profile);
+        // It may have been done between the look at the disk and the place in line.
+        if let Some(made) = inner.whole(&path).await? {
+            return Ok(made);
         }
-        match compile::compile(&inner.compiler, &inner.blobs.path(component), &path, profile).await
-        {
+        if let Some(error) = inner.compiled.failure(&path) {
+            return Err(error);
+        }
+        let file = inner.blobs.path(component);
+        let order =
+            compile::Order { profile, component: &file, digest: *component, artifact: &path };
+        match compile::compile(&inner.compiler, order).await {
             Ok(made) => {
                 inner.compiled.write_note(&path, &made)?;
                 info!(%component, profile, bytes = made.size, "module compiled");
-                Ok((made, path))
+                Ok(made)
             }
-            Err(CompileError::Refused(text)) => {
-                inner.refused.lock().insert(known, text.clone());
-                Err(CompileError::Refused(text))
+            Err(error) => {
+                if let Err(error) = inner.compiled.write_failure(&path, &error) {
+                    warn!(%component, profile, %error, "a failure is not kept");
+                }
+                Err(error)
             }
-            Err(error) => Err(error),
         }
     }
 }
@@ -247,9 +339,35 @@ impl Inner {
         self.hosts.get().is_some_and(|own| own.contains(&host.to_ascii_lowercase()))
     }
 
-    /// Refusals of components that are not here any more.
-    pub(crate) fn forget_refusals(&self) {
-        self.refused.lock().retain(|(component, _), _| self.blobs.size(component).is_some());
+    /// The artifact that is there, if its bytes are those that were made: a damaged one would be refused by every
+    /// spoke, again and again. Looked at once in a life of the hub.
+    async fn whole(&self, path: &Path) -> io::Result<Option<Made>> {
+        let Some(made) = self.compiled.note(path) else { return Ok(None) };
+        let mut whole = self.whole.lock().await;
+        if whole.contains(path) {
+            return Ok(Some(made));
+        }
+        let (artifact, expected) = (path.to_path_buf(), made.clone());
+        let look = tokio::task::spawn_blocking(move || Compiled::is_whole(&artifact, &expected));
+        if look.await.map_err(io::Error::other)?? {
+            whole.insert(path.to_path_buf());
+            return Ok(Some(made));
+        }
+        warn!(path = %path.display(), "a compiled module is damaged; it is compiled again");
+        if let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) {
+            self.compiled.remove(stem)?;
+        }
+        Ok(None)
+    }
+
+    /// Why a job would fail again, as far as that is known.
+    fn failed(&self, job: &Job, path: &Path) -> Option<Arc<CompileError>> {
+        if let Some(error) = self.compiled.failure(path) {
+            return Some(Arc::new(error));
+        }
+        let mut troubles = self.troubles.lock();
+        troubles.retain(|_, (met, _)| met.elapsed() < AGAIN);
+        troubles.get(job).map(|(_, error)| Arc::clone(error))
     }
 }
 
@@ -321,8 +439,12 @@ impl Images for Modules {
                 && profiles.insert(profile.to_owned())
         };
         if fresh {
-            let components = self.inner.tags.book().tagged().into_iter().collect();
-            self.warm(components, profile.to_owned());
+            for component in self.inner.tags.book().tagged() {
+                self.warm(component, profile.to_owned());
+            }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,11 +8,13 @@
 //! GET    PATCH  PUT    DELETE   /v2/NAME/blobs/uploads/ID     uploads
 //! HEAD   GET    PUT    DELETE   /v2/NAME/manifests/TAG|DIGEST manifests
 //! GET                           /v2/NAME/tags/list            manifests
+//! GET                           /v2/_freewheel/compiled/DIGEST  ours: where a module's compilations stand
 //! ```
 //!
 //! A manifest is taken only when exactly one of its layers is a Wasm component with an entry, and when all
 //! that it names is here. Memory holds one piece of a blob, on its way in or out, whatever its size.
 
+mod compilations;
 mod content;
 mod manifests;
 mod range;
@@ -53,6 +55,7 @@ enum Route<'a> {
     Blob(&'a str),
     NewUpload(&'a str),
     Upload(&'a str, &'a str),
+    Compiled(&'a str),
 }
 
 impl<'a> Route<'a> {
@@ -63,6 +66,10 @@ impl<'a> Route<'a> {
         }
         if rest == "_catalog" {
             return Some(Self::Catalog);
+        }
+        // No repository's name begins so.
+        if let Some(digest) = rest.strip_prefix("_freewheel/compiled/") {
+            return Some(Self::Compiled(digest));
         }
         let named = |name: &'a str| is_repository(name).then_some(name);
         if let Some(name) = rest.strip_suffix("/tags/list") {
@@ -114,6 +121,7 @@ impl Modules {
         match (route, &head.method) {
             (Route::Root, _) if read => Ok(answer(StatusCode::OK, Bytes::from_static(b"{}"))),
             (Route::Catalog, _) if read => Ok(self.catalog(head.uri.query())),
+            (Route::Compiled(digest), &Method::GET) => self.compilations(digest),
             (Route::Tags(name), _) if read => self.tags(name, head.uri.query()),
             (Route::Manifest(name, reference), _) if read => {
                 self.get_manifest(head, name, reference).await

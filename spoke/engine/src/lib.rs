@@ -7,8 +7,10 @@
 //! Guarantees: two sides that agree on [`Profile::key`] accept each other's artifacts. Whatever changes
 //! the shape of compiled code (wasm features, metering, memory layout) changes [`FEATURES_REV`].
 
+mod imports;
 mod profile;
 
+pub use imports::{given, is_given};
 pub use profile::{Arch, BadProfile, Memory, Profile};
 
 use std::num::NonZeroUsize;

@@ -16,18 +16,6 @@ use crate::mounts::HasMounts;
 use crate::state::State;
 use crate::{fields, lifecycle, open_files, sockets};
 
-/// Packages and interfaces in [`linker`], for a clear word about what is not.
-const GIVEN: [(&str, &str); 8] = [
-    ("freewheel:lifecycle/", "0.1"),
-    ("wasi:cli/", "0.2"),
-    ("wasi:clocks/", "0.2"),
-    ("wasi:filesystem/", "0.2"),
-    ("wasi:http/", "0.2"),
-    ("wasi:io/", "0.2"),
-    ("wasi:random/", "0.2"),
-    ("wasi:sockets/", "0.2"),
-];
-
 /// Interfaces of which some calls are ours, in the version that upstream defines them.
 pub(crate) const HTTP: &str = "wasi:http/types@0.2.12";
 pub(crate) const FILESYSTEM: &str = "wasi:filesystem/types@0.2.12";
@@ -36,12 +24,6 @@ struct HasTable;
 
 impl HasData for HasTable {
     type Data<'a> = &'a mut ResourceTable;
-}
-
-/// Whether an import of this name is one that pods are given, in the version that they are given.
-pub(crate) fn is_given(import: &str) -> bool {
-    let (name, version) = import.split_once('@').unwrap_or((import, ""));
-    GIVEN.iter().any(|(package, given)| name.starts_with(package) && version.starts_with(given))
 }
 
 /// Everything that pods are given. Commands may make HTTP requests and handlers may open sockets, so both
@@ -76,4 +58,27 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<State>> {
     fields::add_to_linker(l)?;
     open_files::add_to_linker(l)?;
     Ok(linker)
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::component::Component;
+
+    use super::*;
+
+    #[test]
+    fn what_the_hub_takes_at_push_is_given() {
+        let engine = Engine::default();
+        let linker = linker(&engine).unwrap();
+        let mut names = 0;
+        for (interface, version) in freewheel_spoke_engine::given() {
+            let text = format!(r#"(component (import "{interface}@{version}.0" (instance)))"#);
+            let component = Component::new(&engine, wat::parse_str(text).unwrap()).unwrap();
+            let linked = linker.instantiate_pre(&component);
+            assert!(linked.is_ok(), "{interface}: {:?}", linked.err());
+            names += 1;
+        }
+        // As many as `linker` adds: whoever adds one there has to tell the hub.
+        assert_eq!(names, 20 + 7 + 1 + 2);
+    }
 }

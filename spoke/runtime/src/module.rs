@@ -14,7 +14,6 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
-use crate::linker::is_given;
 use crate::native;
 use crate::state::State;
 
@@ -140,7 +139,8 @@ impl Modules {
 
     fn link(&self, component: &Component) -> Result<Module, CannotRun> {
         let kind = component.component_type();
-        let unknown = kind.imports(&self.engine).find(|(name, _)| !is_given(name));
+        let unknown =
+            kind.imports(&self.engine).find(|(name, _)| !freewheel_spoke_engine::is_given(name));
         if let Some((name, _)) = unknown {
             return Err(CannotRun::Import(name.to_owned()));
         }

@@ -1,0 +1,71 @@
+//! How much there is in a component that costs the compiler more than its bytes say.
+//!
+//! A function of four bytes costs the compiler some kilobytes and a tenth of a millisecond, a declared local a
+//! byte or two of the file and a place in several tables. Bounds on bytes alone would let five megabytes take
+//! minutes and gigabytes.
+
+use wasmparser::Payload;
+
+use super::NotAModule;
+
+/// Most functions with a body, in all core modules together: five times those of a Python interpreter.
+pub(super) const MOST_FUNCTIONS: u64 = 150_000;
+/// Most local variables that all functions declare together.
+pub(super) const MOST_LOCALS: u64 = 4_000_000;
+/// Most of everything else that is listed: types, imports, globals, exports, segments, instances, aliases.
+pub(super) const MOST_ITEMS: u64 = 400_000;
+
+#[derive(Default)]
+pub(super) struct Weight {
+    functions: u64,
+    locals: u64,
+    items: u64,
+}
+
+impl Weight {
+    /// Takes in one part of the file; fails as soon as there is too much of something.
+    pub(super) fn add(&mut self, payload: &Payload<'_>) -> Result<(), NotAModule> {
+        let items = match payload {
+            Payload::CodeSectionStart { count, .. } => {
+                self.functions += u64::from(*count);
+                0
+            }
+            Payload::CodeSectionEntry(body) => {
+                for locals in body.get_locals_reader()? {
+                    self.locals += u64::from(locals?.0);
+                }
+                0
+            }
+            Payload::TypeSection(all) => all.count(),
+            Payload::ImportSection(all) => all.count(),
+            Payload::TableSection(all) => all.count(),
+            Payload::MemorySection(all) => all.count(),
+            Payload::TagSection(all) => all.count(),
+            Payload::GlobalSection(all) => all.count(),
+            Payload::ExportSection(all) => all.count(),
+            Payload::ElementSection(all) => all.count(),
+            Payload::DataSection(all) => all.count(),
+            Payload::InstanceSection(all) => all.count(),
+            Payload::CoreTypeSection(all) => all.count(),
+            Payload::ComponentInstanceSection(all) => all.count(),
+            Payload::ComponentAliasSection(all) => all.count(),
+            Payload::ComponentTypeSection(all) => all.count(),
+            Payload::ComponentCanonicalSection(all) => all.count(),
+            Payload::ComponentImportSection(all) => all.count(),
+            Payload::ComponentExportSection(all) => all.count(),
+            _ => 0,
+        };
+        self.items += u64::from(items);
+        let counted = [
+            ("functions", self.functions, MOST_FUNCTIONS),
+            ("local variables", self.locals, MOST_LOCALS),
+            ("types, imports, exports, globals and segments", self.items, MOST_ITEMS),
+        ];
+        for (what, found, most) in counted {
+            if most < found {
+                return Err(NotAModule::TooMany { what, most });
+            }
+        }
+        Ok(())
+    }
+}
