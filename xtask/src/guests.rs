@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::command::{Stop, cargo, output, root, run, target};
-
-const TARGET: &str = "wasm32-wasip2";
+use crate::command::{Stop, cargo, root, run, target};
+use crate::wasi::{self, TARGET};
 
 /// (workspace, file that cargo makes, name as it is pushed)
 const GUESTS: [(&str, &str, &str); 5] = [
@@ -17,7 +16,7 @@ const GUESTS: [(&str, &str, &str); 5] = [
 
 /// Builds all guests and returns the folder that holds them.
 pub fn build() -> Result<PathBuf, Stop> {
-    ensure_target()?;
+    wasi::ensure()?;
     let build = target().join("guests-build");
     for workspace in ["guest-sdk", "tests/guests"] {
         run(cargo()
@@ -37,25 +36,4 @@ pub fn build() -> Result<PathBuf, Stop> {
         })?;
     }
     Ok(out)
-}
-
-/// Makes sure that rustc can build for WASI 0.2.
-fn ensure_target() -> Result<(), Stop> {
-    let libdir = output(std::process::Command::new("rustc").args([
-        "--print",
-        "target-libdir",
-        "--target",
-        TARGET,
-    ]))?;
-    let has_std = std::fs::read_dir(libdir.trim()).is_ok_and(|dir| {
-        dir.flatten().any(|file| file.file_name().to_string_lossy().starts_with("libstd-"))
-    });
-    if has_std {
-        return Ok(());
-    }
-    run(std::process::Command::new("rustup").args(["target", "add", TARGET])).map_err(|stop| {
-        Stop(format!(
-            "rustc has no standard library for {TARGET}, and rustup could not add it: {stop}"
-        ))
-    })
 }

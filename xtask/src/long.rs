@@ -1,9 +1,9 @@
 //! The long tier of `cargo xtask test --all`.
 
-use std::path::PathBuf;
 use std::process::Command;
 
-use crate::command::{Stop, cargo, output, target};
+use crate::command::{Stop, cargo, output};
+use crate::dist;
 use crate::test::Tally;
 
 /// Largest spoke that ships, in bytes (goal P02).
@@ -31,6 +31,13 @@ pub fn run(tally: &mut Tally) {
             .args(["--test", "kill", "--test", "simulated_disk"])
             .env("FREEWHEEL_SEEDS", "150..1500")
             .env("FREEWHEEL_ROUNDS", "100"),
+    );
+    tally.harness(
+        "damage to the store, more bits",
+        cargo()
+            .args(["test", "--quiet", "--locked", "--package", "freewheel-hub-store"])
+            .args(["--test", "damage"])
+            .env("FREEWHEEL_SEEDS", "1..40"),
     );
 }
 
@@ -67,7 +74,7 @@ fn up() -> Result<(), Stop> {
 
 /// The shipped spoke is small and has no compiler inside.
 fn spoke() -> Result<(), Stop> {
-    let built = dist_spoke()?;
+    let built = dist::spoke()?;
     let size =
         std::fs::metadata(&built).map_err(|e| Stop(format!("{}: {e}", built.display())))?.len();
     println!("spoke: {size} bytes");
@@ -81,18 +88,4 @@ fn spoke() -> Result<(), Stop> {
         }
     }
     Ok(())
-}
-
-/// Builds the spoke as it ships.
-pub fn dist_spoke() -> Result<PathBuf, Stop> {
-    crate::command::run(cargo().args([
-        "build",
-        "--quiet",
-        "--locked",
-        "--profile",
-        "dist",
-        "--package",
-        "freewheel-spoke",
-    ]))?;
-    Ok(target().join("dist/spoke"))
 }

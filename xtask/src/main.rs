@@ -2,6 +2,7 @@
 
 mod bench;
 mod command;
+mod dist;
 mod guests;
 mod kubectl;
 mod long;
@@ -9,6 +10,7 @@ mod schema;
 mod test;
 mod tidy;
 mod up;
+mod wasi;
 
 use clap::{Parser, Subcommand};
 
@@ -35,6 +37,8 @@ enum Chore {
     Ci,
     /// Measure the performance gates beside their peers
     Bench(bench::Options),
+    /// Build the hub and the spoke as they ship, into target/dist
+    Dist,
     /// Check layers, file sizes and names
     Tidy,
     /// Build the example modules into target/guests
@@ -53,6 +57,7 @@ fn main() -> std::process::ExitCode {
         Chore::Test { all } => test::all(all),
         Chore::Ci => test::all(false).and_then(|()| long::doc()).and_then(|()| long::deny()),
         Chore::Bench(options) => bench::run(&options),
+        Chore::Dist => dist::build(),
         Chore::Tidy => tidy::run(),
         Chore::Schema { check } => schema::run(check),
         Chore::Guests => {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::child::{self, Child};
 use super::{Plan, fresh, load};
 use crate::command::{Stop, cargo, run, target};
-use crate::{guests, long};
+use crate::{dist, guests};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -127,7 +127,7 @@ pub fn spoke_program(plan: Plan) -> Result<PathBuf, Stop> {
         return Ok(target().join("dist/spoke"));
     }
     println!("building the spoke (dist) …");
-    long::dist_spoke()
+    dist::spoke()
 }
 
 /// Whether a page is answered with 200.
