@@ -7,7 +7,7 @@
 //! dispatch   caller ▸ cluster ▸ path ▸ permission ▸ verb
 //!   path, query, media   what the URL and the headers say
 //!   authn, authz         who calls, what they may do   (impersonate)
-//!   read, watch          get, list; watch          (encode, splice, resume)
+//!   read, watch          get, list; watch          (encode, splice, resume, heavy)
 //!   write, remove        create, update, patch; delete   (decode, signing_request)
 //!   scale, log, bind     subresources with a body of their own
 //!   discovery, openapi, health, review   what the hub says about itself and the caller
@@ -28,6 +28,7 @@ mod dispatch;
 mod edge;
 mod encode;
 pub mod health;
+mod heavy;
 mod impersonate;
 mod lease;
 mod log;

@@ -55,8 +55,11 @@ pub(crate) async fn list(call: &Call) -> Result<Response<Body>, ApiError> {
     };
     let after = resume.map(|token| token.key(&call.scope().resource, &call.cluster));
     let (items, meta) = collect(call, snapshot.as_ref(), &filter, after.as_ref());
+    let bodies: usize = items.iter().map(|item| item.object.body.len()).sum();
+    // What does not go out as it is stored is a tree of values on its way.
+    let room = call.hub.heavy.room(if encoder.is_plain() { bodies } else { 4 * bodies }).await?;
     let items = Renewal::of(call).renew_all(items)?;
-    let bytes = encoder.list(&items, &meta)?;
+    let bytes = room.keep(encoder.list(&items, &meta)?);
     Ok(respond::compressed(200, encoder.wanted.content_type(), bytes, call.gzip()).await)
 }
 

@@ -30,6 +30,7 @@ use crate::authn::{self, User};
 use crate::body::Body;
 use crate::edge;
 use crate::health::Check;
+use crate::heavy::Heavy;
 use crate::places::{Place, Places};
 use crate::received::Received;
 use crate::socket::Socket;
@@ -119,6 +120,7 @@ pub(crate) struct Hub {
     pub(crate) server: Server,
     pub(crate) frames: Frames,
     pub(crate) stop: Arc<Stop>,
+    pub(crate) heavy: Heavy,
 }
 
 /// Serves until `stop`.
@@ -132,7 +134,12 @@ pub async fn serve(
     server: Server,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let hub = Arc::new(Hub { server, frames: Frames::default(), stop: Arc::default() });
+    let hub = Arc::new(Hub {
+        server,
+        frames: Frames::default(),
+        stop: Arc::default(),
+        heavy: Heavy::default(),
+    });
     let places = Places::new(limits.known, limits.strangers);
     let limits = Arc::new(limits);
     let mut connections = JoinSet::new();

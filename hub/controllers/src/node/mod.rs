@@ -11,7 +11,7 @@
 //! Node stays, and a Node that was here before its ManagedCluster is taken over as it is.
 //! Assumes: the gateway writes `sessions.internal` on each transition and calls a spoke disconnected
 //! after 30 s of silence; with [`GRACE`] a spoke is silent after 40 s, and one that restarts in
-//! between was never away.
+//! between was never away. A hub that restarts calls nobody silent for its first half a minute who was not before.
 
 mod lease;
 pub mod says;
@@ -36,8 +36,8 @@ use crate::engine::desk::{everywhere, key as key_of, kind};
 use crate::engine::{Controller, Desk, Error};
 pub use says::{GRACE, Presence, UNREACHABLE, UNSCHEDULABLE};
 use says::{
-    PRESSURES, Session, cluster_conditions, holds, is_ours, presence, put_condition, put_labels,
-    put_taint, put_taint_of, ready,
+    PRESSURES, Session, cluster_conditions, holds, is_called_silent, is_ours, patient, presence,
+    put_condition, put_labels, put_taint, put_taint_of, ready,
 };
 pub use stranger::Strangers;
 
@@ -50,6 +50,8 @@ pub struct Nodes {
     clusters: &'static Kind,
     nodes: &'static Kind,
     leases: &'static Kind,
+    /// When this hub began, in milliseconds.
+    started: i64,
 }
 
 impl Nodes {
@@ -57,7 +59,8 @@ impl Nodes {
     pub fn new(desk: Desk) -> Result<Self, Error> {
         let clusters = kind("cluster.open-cluster-management.io", "v1", "managedclusters")?;
         let leases = kind("coordination.k8s.io", "v1", "leases")?;
-        Ok(Self { desk, clusters, nodes: kind("", "v1", "nodes")?, leases })
+        let started = desk.clock.now().as_millisecond();
+        Ok(Self { desk, clusters, nodes: kind("", "v1", "nodes")?, leases, started })
     }
 
     fn sessions() -> Resource {
@@ -236,7 +239,11 @@ impl Controller for Nodes {
         let accepted = is_accepted(&cluster);
         let session = Self::session(&*snapshot, &key.name);
         let now = self.desk.clock.now().as_millisecond();
-        let (presence, mut look_again) = presence(session.as_ref(), now);
+        let up = u64::try_from(now.saturating_sub(self.started)).unwrap_or_default();
+        let in_root = snapshot.get(&key_of(self.nodes, &ClusterName::root(), "", &key.name));
+        let called_silent = in_root.is_some_and(|node| is_called_silent(&node));
+        let seen = presence(session.as_ref(), now);
+        let (presence, mut look_again) = patient(seen, called_silent, Duration::from_millis(up));
         self.write_cluster(&cluster, accepted, presence).await?;
         let own =
             ClusterName::try_from(&*key.name).map_err(|error| Error::Refused(error.to_string()))?;

@@ -19,6 +19,9 @@ pub(super) const PRESSURES: [(&str, &str); 3] = [
 ];
 /// How long a session may be gone before the spoke counts as silent.
 pub const GRACE: Duration = Duration::from_secs(10);
+/// How long after its own start a hub calls nobody silent who was not before: spokes look for it every 15 s at
+/// least, and a dial takes a while.
+const RETURN: Duration = Duration::from_secs(30);
 /// Names the labels that a Node has from its ManagedCluster, so that they can be taken off again. A Node
 /// without it was never a spoke's.
 const COPIED: &str = "freewheel.dev/labels-of-cluster";
@@ -219,9 +222,46 @@ pub(super) fn presence(session: Option<&Session>, now_millis: i64) -> (Presence,
     }
 }
 
+/// The same for a hub that runs since `up`: who was not called silent before it started gets the time to come back.
+pub(super) fn patient(
+    seen: (Presence, Option<Duration>),
+    called_silent: bool,
+    up: Duration,
+) -> (Presence, Option<Duration>) {
+    match RETURN.checked_sub(up) {
+        Some(rest) if seen.0 == Presence::Silent && !called_silent && !rest.is_zero() => {
+            (Presence::Connected, Some(rest))
+        }
+        _ => seen,
+    }
+}
+
+/// Whether a Node has the taint of a spoke that is silent.
+pub(super) fn is_called_silent(node: &Stored) -> bool {
+    let value = node.object.value().unwrap_or_default();
+    let taints = value["spec"]["taints"].as_array();
+    taints.is_some_and(|taints| taints.iter().any(|taint| taint["key"] == UNREACHABLE))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hub_that_starts_gives_its_spokes_the_time_to_come_back() {
+        let silent = (Presence::Silent, None);
+        let left = RETURN.checked_sub(Duration::from_secs(12));
+        let up = Duration::from_secs(12);
+        assert_eq!(patient(silent, false, up), (Presence::Connected, left));
+        assert_eq!(patient(silent, true, up), silent, "it was silent before");
+        assert_eq!(patient(silent, false, RETURN), silent);
+        let (never, here) = ((Presence::Never, None), (Presence::Connected, None));
+        assert_eq!((patient(never, false, up), patient(here, false, up)), (never, here));
+        let mut backoff = freewheel_link::backoff::Backoff::uplink();
+        let mut rng = fastrand::Rng::with_seed(1);
+        let tries = (0..5_000).map(|_| backoff.wait(Some(Duration::ZERO), &mut rng));
+        assert!(tries.max().unwrap() + Duration::from_secs(10) < RETURN, "a try and its dial fit");
+    }
 
     #[test]
     fn conditions_follow_the_session() {

@@ -20,13 +20,14 @@
 mod bind;
 mod state;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::Key;
 use freewheel_hub_store::Event;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
@@ -51,7 +52,48 @@ pub struct Scheduler {
     seed: u64,
 }
 
+/// Writes that are under way.
+///
+/// Guarantees: every one of them ends with its pod's name, also when it panics: a pod whose binding was lost
+/// with its task would hold its room and wait for ever.
+#[derive(Default)]
+struct Writes {
+    set: JoinSet<Ended>,
+    pods: HashMap<Id, (Key, String)>,
+}
+
+impl Writes {
+    fn len(&self) -> usize {
+        self.set.len()
+    }
+
+    fn spawn(
+        &mut self,
+        pod: (Key, String),
+        write: impl Future<Output = Ended> + Send + 'static,
+    ) -> Id {
+        let id = self.set.spawn(write).id();
+        self.pods.insert(id, pod);
+        id
+    }
+
+    async fn next(&mut self) -> Option<Ended> {
+        match self.set.join_next_with_id().await? {
+            Ok((id, ended)) => {
+                self.pods.remove(&id);
+                Some(ended)
+            }
+            Err(died) => {
+                error!(error = %died, "a write of the scheduler panicked");
+                let (pod, uid) = self.pods.remove(&died.id())?;
+                Some(Ended { pod, uid, bound: Some(false) })
+            }
+        }
+    }
+}
+
 /// A write that ended.
+#[derive(Debug)]
 struct Ended {
     pod: Key,
     uid: String,
@@ -71,9 +113,9 @@ impl Scheduler {
         while !stop.is_cancelled() {
             // Whatever is under way when the scheduler falls behind is waited for, so that what is
             // read anew has it.
-            let mut writes = JoinSet::new();
+            let mut writes = Writes::default();
             self.follow(&mut writes, &stop).await;
-            while writes.join_next().await.is_some() {}
+            while writes.next().await.is_some() {}
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(RELIST_PAUSE) => {}
@@ -82,7 +124,7 @@ impl Scheduler {
     }
 
     /// Reads everything and follows the store until it is cancelled or falls behind.
-    async fn follow(&self, writes: &mut JoinSet<Ended>, stop: &CancellationToken) {
+    async fn follow(&self, writes: &mut Writes, stop: &CancellationToken) {
         let mut state = State::new(self.seed);
         let store = self.hand.desk.objects().store().clone();
         let snapshot = store.snapshot();
@@ -109,7 +151,7 @@ impl Scheduler {
                     };
                     events.iter().for_each(|event| self.take_in(&mut state, event));
                 }
-                Some(ended) = writes.join_next(), if !writes.is_empty() => self.settle(&mut state, ended),
+                Some(ended) = writes.next(), if 0 < writes.len() => settle(&mut state, &ended),
                 () = until(due), if due.is_some() => {}
                 () = tokio::task::yield_now(), if busy => {}
             }
@@ -126,7 +168,7 @@ impl Scheduler {
         }
     }
 
-    fn decide(&self, state: &mut State, writes: &mut JoinSet<Ended>) {
+    fn decide(&self, state: &mut State, writes: &mut Writes) {
         let now = Instant::now();
         for _ in 0..ROUND {
             if WRITES <= writes.len() {
@@ -135,45 +177,66 @@ impl Scheduler {
             let Some(verdict) = state.next(now) else { return };
             let hand = self.hand.clone();
             match verdict {
-                Verdict::Bind { pod, uid, node } => writes.spawn(async move {
-                    let bound = hand.bind(&pod, &uid, &node).await;
-                    if let Err(failed) = &bound {
-                        warn!(cluster = %pod.cluster, pod = %pod.name, error = %failed.chain(),
+                Verdict::Bind { pod, uid, node } => {
+                    writes.spawn((pod.clone(), uid.clone()), async move {
+                        let bound = hand.bind(&pod, &uid, &node).await;
+                        if let Err(failed) = &bound {
+                            warn!(cluster = %pod.cluster, pod = %pod.name, error = %failed.chain(),
                             "a binding was not written");
-                    }
-                    Ended { pod, uid, bound: Some(matches!(bound, Ok(true))) }
-                }),
-                Verdict::Refuse { pod, uid, why } => writes.spawn(async move {
-                    if let Err(failed) = hand.refuse(&pod, &uid, &why).await {
-                        debug!(cluster = %pod.cluster, pod = %pod.name, error = %failed.chain(),
+                        }
+                        Ended { pod, uid, bound: Some(matches!(bound, Ok(true))) }
+                    })
+                }
+                Verdict::Refuse { pod, uid, why } => {
+                    writes.spawn((pod.clone(), uid.clone()), async move {
+                        if let Err(failed) = hand.refuse(&pod, &uid, &why).await {
+                            debug!(cluster = %pod.cluster, pod = %pod.name, error = %failed.chain(),
                             "a refusal was not written");
-                    }
-                    Ended { pod, uid, bound: None }
-                }),
-                Verdict::Gate { pod, uid } => writes.spawn(async move {
-                    if let Err(failed) = hand.gate(&pod, &uid).await {
-                        debug!(cluster = %pod.cluster, pod = %pod.name, error = %failed.chain(),
+                        }
+                        Ended { pod, uid, bound: None }
+                    })
+                }
+                Verdict::Gate { pod, uid } => {
+                    writes.spawn((pod.clone(), uid.clone()), async move {
+                        if let Err(failed) = hand.gate(&pod, &uid).await {
+                            debug!(cluster = %pod.cluster, pod = %pod.name, error = %failed.chain(),
                             "that a pod is held back was not written");
-                    }
-                    Ended { pod, uid, bound: None }
-                }),
+                        }
+                        Ended { pod, uid, bound: None }
+                    })
+                }
             };
         }
     }
+}
 
-    fn settle(&self, state: &mut State, ended: Result<Ended, tokio::task::JoinError>) {
-        match ended {
-            Ok(Ended { pod, uid, bound: Some(false) }) => {
-                state.not_bound(&pod, &uid, Instant::now());
-            }
-            Ok(_) => {}
-            Err(panicked) => error!(error = %panicked, "a write of the scheduler panicked"),
-        }
+/// A pod whose binding was not written waits again.
+fn settle(state: &mut State, ended: &Ended) {
+    if ended.bound == Some(false) {
+        state.not_bound(&ended.pod, &ended.uid, Instant::now());
     }
 }
 
 async fn until(due: Option<Instant>) {
     if let Some(due) = due {
         tokio::time::sleep_until(due).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use freewheel_hub_api::object::Resource;
+    use freewheel_link::names::ClusterName;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_binding_that_panics_ends_with_its_pod() {
+        let pod = Key::new(&Resource::new("", "pods"), &ClusterName::root(), "default", "web");
+        let mut writes = Writes::default();
+        let _ = writes.spawn((pod.clone(), "u".to_owned()), async { panic!("a bug") });
+        let ended = writes.next().await.unwrap();
+        assert_eq!((ended.pod, &*ended.uid, ended.bound), (pod, "u", Some(false)));
+        assert!(writes.next().await.is_none() && writes.pods.is_empty());
     }
 }
