@@ -168,7 +168,7 @@ async fn two_realms_share_a_device_and_never_overcommit_it() {
 async fn endpoints_follow_pods() {
     let hub = Hub::with_spokes(&["pi-1"]).await;
     let service = json!({"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"},
-        "ports": [{"port": 80, "targetPort": 8080}]}});
+        "ports": [{"port": 80, "targetPort": 3000}]}});
     hub.create("root", "services", "default", service).await;
     let slice = |s: &dyn freewheel_hub_store::Snapshot| {
         let slices = list(s, "root", "endpointslices", "default");
@@ -181,8 +181,15 @@ async fn endpoints_follow_pods() {
         let ready = slice["endpoints"].as_array().into_iter().flatten();
         let endpoints = get(s, "root", "endpoints", "default", "web").unwrap_or_default();
         ready.filter(|e| e["conditions"]["ready"] == true).count() == 3
-            && slice["ports"][0]["port"] == 8080
+            && slice["ports"][0]["port"] == 3000
             && endpoints["subsets"][0]["addresses"].as_array().is_some_and(|a| a.len() == 3)
+    })
+    .await;
+    hub.eventually("the Service says that nobody declares the port", |s| {
+        let events = list(s, "root", "events", "default");
+        events.iter().any(|event| {
+            event["reason"] == "PortNotDeclared" && event["involvedObject"]["name"] == "web"
+        })
     })
     .await;
     hub.change("root", "nodes", "", "pi-1", |n| {

@@ -204,6 +204,8 @@ async fn a_handler_calls_another_through_its_service() {
     assert!(text.contains("DnsError"), "{text}");
     let (_, text) = node.get("front", 8080, "/via/1.1.1.1").await;
     assert!(text.contains("Prohibited"), "{text}");
+    let (_, text) = node.get("front", 8080, "/over-tls").await;
+    assert!(text.contains("use http://"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -270,6 +270,18 @@ mod tests {
     }
 
     #[test]
+    fn a_command_is_no_program_and_says_so() {
+        let mut object = pod();
+        assert_eq!(Rules.warnings(&object), Vec::<String>::new());
+        object["spec"]["containers"][0]["args"] = json!(["--port", "7000"]);
+        assert_eq!(Rules.warnings(&object), Vec::<String>::new());
+        object["spec"]["containers"][0]["command"] = json!(["/bin/sh", "-c"]);
+        let said = "spec.containers[0].command: the image is the program, and there is no other in it: \
+                    \"/bin/sh\" becomes its name (argv[0]) and is not run";
+        assert_eq!(Rules.warnings(&object), [said]);
+    }
+
+    #[test]
     fn a_binding_keeps_its_condition_and_moves_nothing_else() {
         let old = pod();
         let mut new = old.clone();

@@ -39,6 +39,14 @@ pub(super) fn warnings(spec: &Value, path: &str) -> Vec<String> {
     for (list, i, container) in containers(spec) {
         let path = format!("{path}.{list}[{i}]");
         found.extend(classes::warnings(classes::CONTAINER, container, &path));
+        if let Some(program) = container.pointer("/command/0").and_then(Value::as_str) {
+            // The whole of a warning is one header.
+            let program: String = program.chars().take(64).collect();
+            found.push(format!(
+                "{path}.command: the image is the program, and there is no other in it: {program:?} becomes \
+                 its name (argv[0]) and is not run"
+            ));
+        }
         for (i, port) in items_of(container, "ports") {
             found.extend(classes::warnings(classes::PORT, port, &format!("{path}.ports[{i}]")));
         }

@@ -13,6 +13,7 @@ pub mod facts;
 mod legacy;
 mod mirror;
 pub mod slices;
+mod undeclared;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -24,7 +25,8 @@ use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::Key;
 use freewheel_hub_store::objects::Propagation;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::control::owner_reference;
@@ -51,6 +53,8 @@ pub struct EndpointsOfServices {
     endpoints: &'static Kind,
     /// When the endpoints of each Service were last written.
     pace: Pace,
+    /// What was last said about the ports of each Service.
+    hints: Mutex<HashMap<Key, String>>,
 }
 
 impl EndpointsOfServices {
@@ -65,6 +69,7 @@ impl EndpointsOfServices {
             slices: kind("discovery.k8s.io", "v1", "endpointslices")?,
             endpoints: kind("", "v1", "endpoints")?,
             pace: Pace::default(),
+            hints: Mutex::default(),
         })
     }
 
@@ -217,9 +222,32 @@ impl EndpointsOfServices {
         written.map(|_| ()).map_err(Error::api("write Endpoints"))
     }
 
+    /// Says once when the Service sends to a port that the first of its pods does not declare.
+    fn hint(&self, stored: &Arc<Stored>, service: &Service, pods: &[Facts]) -> Result<(), Error> {
+        let Some(first) = pods.first() else { return Ok(()) };
+        let key = key_of(self.pods, &stored.key.cluster, &first.namespace, &first.pod);
+        let Some(pod) = self.desk.snapshot().get(&key) else { return Ok(()) };
+        let pod: Pod = typed(&pod)?;
+        let hint = pod.spec.as_ref().and_then(|spec| undeclared::hint(service, spec));
+        let mut hints = self.hints.lock();
+        if hints.get(&stored.key) == hint.as_ref() {
+            return Ok(());
+        }
+        let Some(hint) = hint else {
+            hints.remove(&stored.key);
+            return Ok(());
+        };
+        hints.insert(stored.key.clone(), hint.clone());
+        drop(hints);
+        let by = "endpoint-slice-controller";
+        self.desk.recorder.warning(self.services, stored, by, "PortNotDeclared", hint);
+        Ok(())
+    }
+
     /// The Service is gone, or selects nothing any more: what was written for it goes too.
     async fn clean(&self, key: &Key) -> Result<(), Error> {
         self.pace.forget(key);
+        self.hints.lock().remove(key);
         for slice in self.present(key)? {
             self.delete_slice(&slice.stored).await?;
         }
@@ -312,6 +340,7 @@ impl Controller for EndpointsOfServices {
         if let Some(rest) = self.pace.wait(key, 2 * selected) {
             return Ok(Some(rest));
         }
+        self.hint(&stored, &service, &pods)?;
         let present = self.present(key)?;
         let written = match self.write_slices(&stored, &service, &pods, &present).await {
             Ok(()) => self.write_endpoints(&stored, &service, &pods).await,

@@ -21,6 +21,9 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(600);
 /// What a connection reads or writes at once, and the largest head of an answer.
 const MAX_BUFFER: usize = 64 << 10;
 
+/// What a guest hears that asks for more than there is: the error itself has no words.
+const HTTPS: &str = "https:// is not spoken yet: use http:// for the fleet's pods and Services; the world outside is not reached";
+
 /// Carries the requests of one store, and bounds the bodies that it sends.
 pub(crate) struct Outgoing {
     pod: Arc<PodNet>,
@@ -42,7 +45,8 @@ impl WasiHttpHooks for Outgoing {
     }
 
     fn is_supported_scheme(&mut self, scheme: &Scheme) -> bool {
-        *scheme == Scheme::HTTP
+        // Refused by `send`, which can say why.
+        *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
@@ -60,6 +64,9 @@ impl WasiHttpHooks for Outgoing {
 }
 
 async fn send(pod: Arc<PodNet>, mut request: Request<WasiBody>, options: RequestOptions) -> Answer {
+    if request.uri().scheme() == Some(&Scheme::HTTPS) {
+        return Err(Error::InternalError(Some(HTTPS.to_owned())));
+    }
     let authority = request.uri().authority().cloned().ok_or(Error::HttpRequestUriInvalid)?;
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     let addresses = pod.resolve(host).map_err(to_http)?;

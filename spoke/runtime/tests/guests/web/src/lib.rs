@@ -54,8 +54,9 @@ impl Guest for Web {
                     std::hint::black_box(&all);
                 }
             }
+            "/over-tls" => fetch(&Scheme::Https, "hello"),
             other => match (other.strip_prefix("/via/"), other.strip_prefix("/cat")) {
-                (Some(authority), _) => fetch(authority),
+                (Some(authority), _) => fetch(&Scheme::Http, authority),
                 (None, Some(file)) => match std::fs::read_to_string(file) {
                     Ok(text) => text,
                     Err(error) => format!("{error}\n"),
@@ -124,9 +125,9 @@ fn half(out: ResponseOutparam, trap: bool) {
 }
 
 /// What another handler says to `/hello`.
-fn fetch(authority: &str) -> String {
+fn fetch(scheme: &Scheme, authority: &str) -> String {
     let request = OutgoingRequest::new(Fields::new());
-    request.set_scheme(Some(&Scheme::Http)).unwrap();
+    request.set_scheme(Some(scheme)).unwrap();
     request.set_authority(Some(authority)).unwrap();
     request.set_path_with_query(Some("/hello")).unwrap();
     let future = match outgoing_handler::handle(request, None) {
