@@ -126,6 +126,10 @@ async fn a_pod_that_fits_nowhere_says_why_and_waits_for_room() {
                 == "True"
     })
     .await;
+    let more = get(&*hub.snapshot(), "root", "pods", "default", "more").unwrap();
+    let mut conditions = more["status"]["conditions"].as_array().unwrap().iter();
+    let scheduled = conditions.find(|c| c["type"] == "PodScheduled").unwrap();
+    assert_eq!(scheduled["observedGeneration"], 1);
     hub.create("root", "pods", "default", pod("third", "3")).await;
     hub.eventually("full again", |s| {
         let third = get(s, "root", "pods", "default", "third").unwrap();

@@ -248,9 +248,8 @@ mod tests {
         conditions.iter().find(|held| held["type"] == "LedgerDamaged")?["status"].as_str()
     }
 
-    #[test]
-    fn a_damaged_ledger_is_a_condition_from_the_first_time_on() {
-        let device = |pressure: &[&str]| NodeStatusV1 {
+    fn device(pressure: &[&str]) -> NodeStatusV1 {
+        NodeStatusV1 {
             address: std::net::Ipv4Addr::LOCALHOST.into(),
             hostname: String::new(),
             architecture: String::new(),
@@ -268,7 +267,22 @@ mod tests {
             labels: Vec::new(),
             pressure: pressure.iter().map(|&held| held.to_owned()).collect(),
             parts: freewheel_link::part::Parts::default(),
-        };
+        }
+    }
+
+    #[test]
+    fn what_somebody_says_that_the_device_has_stays() {
+        let said = json!({"cpu": "64", "nvidia.com/gpu": "2"});
+        let old = json!({"capacity": said, "allocatable": said});
+        let now = node_status(&old, &device(&[]), "1");
+        for list in ["capacity", "allocatable"] {
+            assert_eq!(now[list]["nvidia.com/gpu"], "2", "{list}");
+            assert_ne!(now[list]["cpu"], "64", "{list}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_ledger_is_a_condition_from_the_first_time_on() {
         let never = node_status(&Value::Null, &device(&[]), "1");
         assert_eq!(ledger(&never), None);
         let now = node_status(&never, &device(&["LedgerDamaged"]), "2");

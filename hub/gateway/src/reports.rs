@@ -272,3 +272,55 @@ fn terminated(end: &TerminatedV1, id: &str) -> Value {
     }
     json!({"terminated": out})
 }
+
+#[cfg(test)]
+mod tests {
+    use freewheel_link::report::ConditionV1;
+
+    use super::*;
+
+    #[track_caller]
+    fn seen(generation: i64, revision: &str, acked: u64, expected: Option<i64>) {
+        let pod = json!({"metadata": {"generation": generation, "resourceVersion": revision}});
+        assert_eq!(observed(&pod, acked), expected, "{pod} {acked}");
+    }
+
+    #[test]
+    fn a_generation_is_observed_when_its_plan_is_acknowledged() {
+        seen(1, "70", 0, Some(1));
+        seen(2, "70", 69, None);
+        seen(2, "70", 70, Some(2));
+        assert_eq!(observed(&json!({"metadata": {}}), 9), None);
+        let ready = ConditionV1 {
+            kind: "Ready".into(),
+            status: true,
+            since: 0,
+            reason: String::new(),
+            message: String::new(),
+        };
+        let pod = PodStatusV1 {
+            realm: ClusterName::root(),
+            namespace: "default".into(),
+            name: "web".into(),
+            uid: "u".into(),
+            phase: PhaseV1::Running,
+            ip: None,
+            started: None,
+            reason: String::new(),
+            message: String::new(),
+            conditions: vec![ready],
+            init: Vec::new(),
+            containers: Vec::new(),
+            parts: freewheel_link::part::Parts::default(),
+        };
+        let others = json!({"conditions": [{"type": "PodScheduled", "status": "True"}]});
+        let mut new = status(&others, &pod, None);
+        put_observed(&mut new, &pod, 3);
+        assert_eq!(new["observedGeneration"], 3);
+        assert_eq!(new["conditions"][1]["observedGeneration"], 3);
+        assert!(
+            new["conditions"][0].get("observedGeneration").is_none(),
+            "that is the scheduler's"
+        );
+    }
+}

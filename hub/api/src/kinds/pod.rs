@@ -136,7 +136,13 @@ impl Strategy for Rules {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        pod_spec::check(object.get("spec").unwrap_or(&Value::Null), "spec")
+        let mut errors = pod_spec::check(object.get("spec").unwrap_or(&Value::Null), "spec");
+        let gated = !list(object, "/spec/schedulingGates").is_empty();
+        if gated && !text(object, "/spec/nodeName").is_empty() {
+            let text = "cannot be set until all schedulingGates have been cleared";
+            errors.push(FieldError::forbidden("spec.nodeName", text));
+        }
+        errors
     }
 
     fn validate_update(
@@ -339,6 +345,15 @@ mod tests {
         assert_eq!(Rules.grace_period(&object), Some(30));
         object["status"]["phase"] = json!("Succeeded");
         assert_eq!(Rules.grace_period(&object), Some(0));
+    }
+
+    #[test]
+    fn a_gated_pod_has_no_node() {
+        let mut object = pod();
+        object["spec"]["schedulingGates"] = json!([{"name": "a/b"}]);
+        assert_eq!(Rules.validate(&object), []);
+        object["spec"]["nodeName"] = json!("pi-7");
+        assert_eq!(Rules.validate(&object)[0].field, "spec.nodeName");
     }
 
     #[test]

@@ -292,6 +292,8 @@ async fn a_spoke_reports_on_its_own_pods_and_on_nobody_elses() {
     report(&mut sessions[0].1, gone.clone()).await;
     report(&mut sessions[0].1, running("root", uid)).await;
     assert_eq!(phase().await, "Running");
+    let web = hub.get(("", "v1", "pods"), "default", "web").await;
+    assert_eq!(web["status"]["observedGeneration"], 1, "{web}");
 
     let delete = DeleteOptions::default();
     let web = place(("", "v1", "pods"), "default", "web");
