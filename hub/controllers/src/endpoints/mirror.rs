@@ -73,11 +73,14 @@ impl Mirror {
             return Ok(Vec::new());
         };
         let read = |stored: &Stored| stored.object.value().map_err(Error::api("read an object"));
-        let (value, service) = (read(&endpoints)?, read(&service)?);
-        let selects = service["spec"]["selector"].is_object();
+        // Most Services select, and the Endpoints of a large one are large.
+        if read(&service)?["spec"]["selector"].is_object() {
+            return Ok(Vec::new());
+        }
+        let value = read(&endpoints)?;
         let left_alone = value["metadata"]["labels"][SKIP] == "true"
             || value["metadata"]["annotations"].get(LEADER).is_some();
-        if selects || left_alone || endpoints.object.header.deleting {
+        if left_alone || endpoints.object.header.deleting {
             return Ok(Vec::new());
         }
         Ok(mirrored(&value, &owner_reference(self.endpoints, &endpoints)))
