@@ -243,7 +243,9 @@ impl Controller for Nodes {
         let in_root = snapshot.get(&key_of(self.nodes, &ClusterName::root(), "", &key.name));
         let called_silent = in_root.is_some_and(|node| is_called_silent(&node));
         let seen = presence(session.as_ref(), now);
-        let (presence, mut look_again) = patient(seen, called_silent, Duration::from_millis(up));
+        // Who was put out is not on its way back.
+        let (presence, mut look_again) =
+            if accepted { patient(seen, called_silent, Duration::from_millis(up)) } else { seen };
         self.write_cluster(&cluster, accepted, presence).await?;
         let own =
             ClusterName::try_from(&*key.name).map_err(|error| Error::Refused(error.to_string()))?;
