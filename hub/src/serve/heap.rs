@@ -34,13 +34,15 @@ pub async fn tend(store: Arc<dyn Store>, stop: CancellationToken) -> io::Result<
             () = tokio::time::sleep(EVERY) => {}
         }
         looks = looks.wrapping_add(1);
-        if looks.is_multiple_of(PAST_EVERY) {
+        let thinned = looks.is_multiple_of(PAST_EVERY);
+        if thinned {
             store.rest();
         }
         let revision = store.snapshot().revision();
         let quiet = std::mem::replace(&mut last, revision) == revision;
-        let grown = kept + WORTH < resident();
-        if grown && (quiet || looks.is_multiple_of(LATEST)) {
+        // What the past has just let go of is free, and does not show as growth.
+        let worth = thinned || kept + WORTH < resident();
+        if worth && (quiet || looks.is_multiple_of(LATEST)) {
             let before = resident();
             // It waits for locks and walks all that is free.
             tokio::task::spawn_blocking(give_back).await.map_err(io::Error::other)?;
