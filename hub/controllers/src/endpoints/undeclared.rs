@@ -36,7 +36,7 @@ mod tests {
     use crate::testing::service;
 
     #[track_caller]
-    fn check(ports: Value, declared: Value, missing: Option<&str>) {
+    fn check(ports: &Value, declared: &Value, missing: Option<&str>) {
         let service = service("web", &json!({"ports": ports}));
         let pod = json!({"containers": [{"name": "c", "ports": declared}]});
         let said = hint(&service, &serde_json::from_value(pod).unwrap());
@@ -49,12 +49,12 @@ mod tests {
     #[test]
     fn a_port_that_nobody_declares_is_told() {
         let http = json!([{"containerPort": 9000}, {"containerPort": 53, "protocol": "UDP"}]);
-        check(json!([{"port": 80, "targetPort": 9000}]), http.clone(), None);
-        check(json!([{"port": 80, "targetPort": "web"}]), http.clone(), None);
-        check(json!([{"port": 53, "protocol": "UDP"}]), http.clone(), None);
-        check(json!([{"port": 53}]), http.clone(), Some("53"));
-        check(json!([{"port": 80}]), http, Some("80"));
-        check(json!([{"port": 80, "targetPort": 8080}]), json!([]), None);
-        check(json!([{"port": 80, "targetPort": 3000}]), json!([]), Some("3000"));
+        check(&json!([{"port": 80, "targetPort": 9000}]), &http, None);
+        check(&json!([{"port": 80, "targetPort": "web"}]), &http, None);
+        check(&json!([{"port": 53, "protocol": "UDP"}]), &http, None);
+        check(&json!([{"port": 53}]), &http, Some("53"));
+        check(&json!([{"port": 80}]), &http, Some("80"));
+        check(&json!([{"port": 80, "targetPort": 8080}]), &json!([]), None);
+        check(&json!([{"port": 80, "targetPort": 3000}]), &json!([]), Some("3000"));
     }
 }
