@@ -1,14 +1,32 @@
-//! `hub get kubeconfig`: the kubeconfig in use, for the root or for one spoke's own API.
+//! `hub get kubeconfig`: the kubeconfig in use for the root; for one spoke's own API one with a certificate of its
+//! own, which opens that cluster alone.
+//!
+//! ```text
+//! key made here ─▶ CertificateSigningRequest ─▶ approved with the caller's rights ─▶ signed ─▶ printed
+//! ```
 
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use freewheel_hub_api::time;
+use freewheel_hub_apiserver::CLUSTER_ADMIN;
 use freewheel_link::names::ClusterName;
-use http::StatusCode;
-use serde_json::Value;
+use http::{Method, StatusCode};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use serde_json::{Value, json};
 
 use crate::cli::KubeconfigOptions;
 use crate::client::{Client, ClientError};
 use crate::kubeconfig;
 
 const CLUSTERS: &str = "/apis/cluster.open-cluster-management.io/v1/managedclusters";
+
+const CSRS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+const SIGNER: &str = "kubernetes.io/kube-apiserver-client";
+/// A hub signs at once.
+const SIGNED_WITHIN: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// So many names help; all of a large fleet do not.
 const SHOWN: usize = 10;
@@ -27,6 +45,12 @@ pub enum GetError {
         /// What there is instead.
         known: String,
     },
+    /// No key or request.
+    #[error("cannot make a key")]
+    Key(#[from] rcgen::Error),
+    /// The hub has not signed.
+    #[error("the hub has not signed the certificate of {0} in time: see `kubectl get csr {0}`")]
+    Unsigned(String),
 }
 
 /// Prints it.
@@ -37,24 +61,67 @@ pub async fn kubeconfig(options: KubeconfigOptions) -> Result<(), GetError> {
     let client = Client::new(options.kubeconfig.as_deref())?.at_root();
     let access = client.access();
     let root = access.server.split("/clusters/").next().unwrap_or_default();
-    let (name, server) = match &options.cluster {
-        Some(cluster) => {
-            check(&client, cluster).await?;
-            (cluster.as_str(), format!("{root}/clusters/{cluster}"))
-        }
-        None => ("freewheel", root.to_owned()),
-    };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (ca, cert, key) = (text(&access.ca_pem), text(&access.cert_pem), text(&access.key_pem));
+    let ca = text(&access.ca_pem);
+    let cluster = options.cluster.as_deref().filter(|name| *name != "root");
+    let (name, server, (cert, key)) = match cluster {
+        Some(cluster) => {
+            let uid = find(&client, cluster).await?;
+            let own = certificate(&client, cluster, &uid).await?;
+            (cluster, format!("{root}/clusters/{cluster}"), own)
+        }
+        None => ("freewheel", root.to_owned(), (text(&access.cert_pem), text(&access.key_pem))),
+    };
     print!("{}", kubeconfig::write(name, &server, (&ca, &cert, &key)));
     Ok(())
 }
 
-/// Whether the hub serves this cluster.
-async fn check(client: &Client, name: &str) -> Result<(), GetError> {
+/// A certificate and key for the administrator of one cluster.
+async fn certificate(
+    client: &Client,
+    cluster: &str,
+    uid: &str,
+) -> Result<(String, String), GetError> {
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, format!("cluster-admin:{cluster}"));
+    let group = format!("{CLUSTER_ADMIN}{cluster}:{uid}");
+    params.distinguished_name.push(DnType::OrganizationName, group);
+    let request = params.serialize_request(&key)?.pem()?;
+    let asked = json!({
+        "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
+        "metadata": {"generateName": format!("cluster-admin-{cluster}-")},
+        "spec": {
+            "request": STANDARD.encode(request), "signerName": SIGNER,
+            "usages": ["digital signature", "client auth"],
+        },
+    });
+    let mut made = client.json(Method::POST, CSRS, "application/json", &asked).await?;
+    let name = made["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    made["status"]["conditions"] = json!([{
+        "type": "Approved", "status": "True", "reason": "HubGetKubeconfig",
+        "message": format!("for the administrator of {cluster} alone"), "lastUpdateTime": time::now(),
+    }]);
+    let path = format!("{CSRS}/{name}");
+    client.json(Method::PUT, &format!("{path}/approval"), "application/json", &made).await?;
+    let deadline = tokio::time::Instant::now() + SIGNED_WITHIN;
+    while tokio::time::Instant::now() < deadline {
+        let now = client.get(&path).await?;
+        let signed =
+            now["status"]["certificate"].as_str().and_then(|text| STANDARD.decode(text).ok());
+        if let Some(signed) = signed.filter(|signed| !signed.is_empty()) {
+            return Ok((String::from_utf8_lossy(&signed).into_owned(), key.serialize_pem()));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Err(GetError::Unsigned(name))
+}
+
+/// UID of this cluster, if the hub serves it.
+async fn find(client: &Client, name: &str) -> Result<String, GetError> {
     let found = match ClusterName::try_from(name) {
-        Ok(cluster) if cluster.is_root() => return Ok(()),
-        Ok(_) => client.get(&format!("{CLUSTERS}/{name}")).await.map(drop),
+        Ok(_) => client.get(&format!("{CLUSTERS}/{name}")).await,
         // No cluster can have this name, and it may not even fit into a path.
         Err(_) => return Err(none(client, name).await?),
     };
@@ -62,7 +129,7 @@ async fn check(client: &Client, name: &str) -> Result<(), GetError> {
         Err(ClientError::Refused { code: StatusCode::NOT_FOUND, .. }) => {
             Err(none(client, name).await?)
         }
-        found => Ok(found?),
+        found => Ok(found?["metadata"]["uid"].as_str().unwrap_or_default().to_owned()),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Everybody else is nobody, and there is no anonymous access beyond `/version` and health.
 
 use freewheel_hub_api::error::ApiError;
+use freewheel_link::names::ClusterName;
 use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -11,6 +12,10 @@ use crate::tls::Tls;
 /// The group whose members may do everything.
 pub const MASTERS: &str = "system:masters";
 
+/// How the group begins whose members may do everything in one logical cluster: its name, a colon and the UID of
+/// its ManagedCluster follow.
+pub const CLUSTER_ADMIN: &str = "freewheel:cluster-admin:";
+
 /// An authenticated caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct User {
@@ -18,13 +23,27 @@ pub struct User {
     pub name: String,
     /// Its organisations, and `system:authenticated`.
     pub groups: Vec<String>,
+    /// Whether it is an administrator of the cluster that this request is about.
+    pub(crate) administers: bool,
 }
 
 impl User {
     /// Whether the caller may do everything.
     #[must_use]
     pub fn is_master(&self) -> bool {
-        self.groups.iter().any(|group| group == MASTERS)
+        self.administers || self.groups.iter().any(|group| group == MASTERS)
+    }
+
+    /// Whether it administers some cluster, so that it has to be looked at which one.
+    pub(crate) fn is_cluster_admin(&self) -> bool {
+        self.groups.iter().any(|group| group.starts_with(CLUSTER_ADMIN))
+    }
+
+    /// The same caller in this cluster, the ManagedCluster with this UID.
+    pub(crate) fn within(&self, cluster: &ClusterName, uid: &str) -> Self {
+        let needed = format!("{CLUSTER_ADMIN}{cluster}:{uid}");
+        let administers = !uid.is_empty() && self.groups.contains(&needed);
+        Self { administers, ..self.clone() }
     }
 }
 
@@ -44,7 +63,7 @@ pub fn identify(tls: &Tls, chain: Option<&[CertificateDer<'_>]>) -> Option<User>
     let organisations = subject.iter_organization().filter_map(|o| o.as_str().ok());
     let mut groups: Vec<String> = organisations.map(str::to_owned).collect();
     groups.push("system:authenticated".to_owned());
-    Some(User { name, groups })
+    Some(User { name, groups, administers: false })
 }
 
 /// 401: we do not know the caller.

@@ -1,4 +1,8 @@
-//! What a caller may do: masters everything, others look around and ask who they are.
+//! What a caller may do: masters everything, a cluster's administrators everything in that cluster, others look
+//! around and ask who they are.
+//!
+//! Guarantees: a certificate for one cluster opens that cluster and no other, the root not either, and not the next
+//! cluster of its name; which one a request is about is looked at for each request.
 
 use freewheel_hub_api::error::{ApiError, Details};
 
@@ -95,7 +99,7 @@ mod tests {
     use crate::authn::MASTERS;
 
     fn user(group: &str) -> User {
-        User { name: "x".to_owned(), groups: vec![group.to_owned()] }
+        User { name: "x".to_owned(), groups: vec![group.to_owned()], administers: false }
     }
 
     #[test]
@@ -111,6 +115,21 @@ mod tests {
             check(&user("people"), &listing).unwrap_err().message,
             r#"pods is forbidden: User "x" cannot list resource "pods" in API group "" in the namespace "default""#
         );
+    }
+
+    #[test]
+    fn an_administrator_of_one_cluster_is_nobody_elsewhere() {
+        let pi = |name: &str| freewheel_link::names::ClusterName::try_from(name).unwrap();
+        let caller = user("freewheel:cluster-admin:pi-7:u-1");
+        let anything = Attributes { verb: "delete", resource: "secrets", ..Attributes::default() };
+        let may = |name: &str, uid: &str| allows(&caller.within(&pi(name), uid), &anything);
+        assert!(may("pi-7", "u-1"));
+        for (name, uid) in [("pi-7", "u-2"), ("pi-8", "u-1"), ("root", "u-1"), ("pi-7", "")] {
+            assert!(!may(name, uid), "{name} {uid}");
+        }
+        assert!(!allows(&caller, &anything));
+        let twice = caller.within(&pi("pi-7"), "u-1").within(&pi("pi-8"), "u-2");
+        assert!(!allows(&twice, &anything), "each request is looked at anew");
     }
 
     #[test]

@@ -103,6 +103,7 @@ async fn answer(
         Err(_) if route.describes_the_api() => any_managed()?,
         found => found?,
     };
+    let user = in_cluster(&hub, user, &cluster);
     match route {
         Route::Resource(target) => {
             resource(hub, user, cluster, target, (request, headers), incoming).await
@@ -153,6 +154,20 @@ fn find_cluster(hub: &Hub, name: Option<&str>) -> Result<ClusterName, ApiError> 
     let key = Key::new(&kind.storage(), &ClusterName::root(), "", name);
     let known = hub.server.objects.store().snapshot().get(&key).is_some();
     if known { Ok(cluster) } else { Err(unknown()) }
+}
+
+/// The caller as the cluster of the request knows it.
+fn in_cluster(hub: &Hub, user: Arc<User>, cluster: &ClusterName) -> Arc<User> {
+    if cluster.is_root() || !user.is_cluster_admin() {
+        return user;
+    }
+    let kind = kinds::find("cluster.open-cluster-management.io", "v1", "managedclusters");
+    let managed = kind.and_then(|kind| {
+        let key = Key::new(&kind.storage(), &ClusterName::root(), "", cluster.as_str());
+        hub.server.objects.store().snapshot().get(&key)
+    });
+    let uid = managed.map(|managed| managed.object.header.uid.clone()).unwrap_or_default();
+    Arc::new(user.within(cluster, &uid))
 }
 
 /// A managed cluster as far as its API goes, which is the same in all of them.

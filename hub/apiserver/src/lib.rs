@@ -54,7 +54,7 @@ mod view;
 mod watch;
 mod write;
 
-pub use authn::User;
+pub use authn::{CLUSTER_ADMIN, User};
 pub use body::{Body, BodyError};
 pub use edge::LoggedIn;
 pub use health::Check;

@@ -168,6 +168,42 @@ async fn each_accepted_cluster_is_served_under_its_name() {
 }
 
 #[tokio::test]
+async fn a_certificate_for_one_cluster_opens_that_cluster_alone() {
+    let hub = Hub::start().await;
+    let group = "cluster.open-cluster-management.io/v1";
+    let mut uids = Vec::new();
+    for name in ["pi-7", "pi-8"] {
+        let body = json!({"metadata": {"name": name}});
+        let made = crate::support::create(&hub.objects, group, "ManagedCluster", body).await;
+        uids.push(made["metadata"]["uid"].as_str().unwrap().to_owned());
+    }
+    let admin_of = |name: &str, uid: &str| {
+        let group = format!("freewheel:cluster-admin:{name}:{uid}");
+        hub.client(Some(&hub.authority.client("site", &group)))
+    };
+    let site = admin_of("pi-7", &uids[0]);
+    let namespace = json!({"metadata": {"name": "default"}});
+    let answer = site.post("/clusters/pi-7/api/v1/namespaces", &namespace).await;
+    assert_eq!(answer.code, 201, "{}", answer.text());
+    let secrets = "/api/v1/namespaces/default/secrets";
+    assert_eq!(site.get(&format!("/clusters/pi-7{secrets}")).await.code, 200);
+    for path in [
+        secrets.to_owned(),
+        format!("/clusters/pi-8{secrets}"),
+        format!("/apis/{group}/managedclusters"),
+        "/api/v1/nodes".to_owned(),
+        "/metrics".to_owned(),
+    ] {
+        assert_eq!(site.get(&path).await.code, 403, "{path}");
+    }
+    let path = format!("/clusters/pi-7{secrets}");
+    // Of an earlier cluster of that name, or of another one.
+    for stale in [admin_of("pi-7", &uids[1]), admin_of("pi-7", "")] {
+        assert_eq!(stale.get(&path).await.code, 403);
+    }
+}
+
+#[tokio::test]
 async fn http_2_is_spoken() {
     let hub = Hub::start().await;
     let answer = hub.admin().get_over_h2("/api/v1/namespaces/default").await;
