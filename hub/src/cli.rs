@@ -95,9 +95,12 @@ pub struct TokenOptions {
     /// How long it can be used, for example 30m, 24h, 7d
     #[arg(long, default_value = "24h", value_parser = duration)]
     pub ttl: Duration,
-    /// Accept every spoke that joins with it, without `hub accept`
+    /// Accept the spoke that joins with it, without `hub accept`
     #[arg(long, conflicts_with = "registry")]
     pub accept: bool,
+    /// Any number of devices may join with it until it ends; without this, the first that uses it
+    #[arg(long, conflicts_with = "registry")]
+    pub reusable: bool,
     /// Make a login to the hub's registry instead, for docker, oras, wkg and the like
     #[arg(long)]
     pub registry: bool,

@@ -4,8 +4,11 @@
 //! ca.{crt,key}      made once; a hub never makes a CA over a store that has data
 //! admin.{crt,key}   the first administrator (system:masters), renewed before it ends
 //! fleet-root.key    signs the keys that sign compiled modules
-//! serving           made at every start, in memory: addresses change, and nobody pins it
+//! serving           made at every start, in memory: addresses change, and nobody pins it; exchanged before it ends
 //! ```
+//!
+//! Guarantees: nothing is signed by a clock that was never set, so that no CA ends before its fleet begins; a CA
+//! whose time is over, or not yet come, is said and not served.
 //!
 //! ECDSA P-256 throughout. Private files have mode 0600.
 
@@ -14,6 +17,8 @@ use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use freewheel_hub_gateway::life;
+use freewheel_link::tls::{BUILT, Credentials};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData as _, SanType,
@@ -25,8 +30,6 @@ use time::{Duration, OffsetDateTime};
 const CA_DAYS: i64 = 3650;
 const ADMIN_DAYS: i64 = 365;
 const SERVING_DAYS: i64 = 365;
-/// An administrator's certificate with less left than this is made again at the start.
-const RENEW_DAYS: i64 = 30;
 
 /// Why the keys are not there.
 #[derive(Debug, thiserror::Error)]
@@ -61,17 +64,30 @@ pub enum PkiError {
          the whole folder away to begin an empty fleet"
     )]
     CaDamaged(PathBuf),
+    /// The clock was never set.
+    #[error(
+        "the clock shows {0}, which is before this software was made: set the clock (a time service such as chrony \
+         does), then start the hub again; certificates made now would be of no use"
+    )]
+    Clock(String),
+    /// The CA's time and the clock's do not meet.
+    #[error(
+        "the fleet's CA in {path} is valid from {from} to {to}, and the clock shows {now}: set the clock, or start \
+         with an empty folder when it is right"
+    )]
+    CaTime {
+        /// Which.
+        path: PathBuf,
+        /// Its first second.
+        from: String,
+        /// Its last second.
+        to: String,
+        /// The clock.
+        now: String,
+    },
     /// A PEM file holds something else.
     #[error("{0} does not hold what its name says")]
     Malformed(PathBuf),
-}
-
-/// A certificate chain with its key.
-pub struct Identity {
-    /// Leaf first.
-    pub chain: Vec<CertificateDer<'static>>,
-    /// Its key.
-    pub key: PrivateKeyDer<'static>,
 }
 
 /// The hub's keys.
@@ -101,6 +117,7 @@ impl Pki {
     /// # Errors
     /// When files cannot be read or written, or the CA was lost.
     pub fn open(dir: &Path, store_has_data: bool) -> Result<Self, PkiError> {
+        check_clock(now())?;
         let pki = dir.join("pki");
         std::fs::create_dir_all(&pki)
             .map_err(|source| PkiError::File { path: pki.clone(), source })?;
@@ -123,15 +140,27 @@ impl Pki {
         if !is_of(&ca_pem, &ca_key_pem) {
             return Err(PkiError::CaDamaged(key));
         }
+        check_ca(&cert, &ca_pem, now())?;
         let (admin_pem, admin_key_pem) = admin(&pki, &ca_pem, &ca_key_pem)?;
         Ok(Self { ca_pem, ca_key_pem, admin_pem, admin_key_pem })
+    }
+
+    /// Makes the administrator's certificate anew where its time has come; whether it was.
+    ///
+    /// # Errors
+    /// When the CA cannot sign or the files cannot be written.
+    pub fn renew_admin(&mut self, dir: &Path) -> Result<bool, PkiError> {
+        let (pem, key_pem) = admin(&dir.join("pki"), &self.ca_pem, &self.ca_key_pem)?;
+        let renewed = pem != self.admin_pem;
+        (self.admin_pem, self.admin_key_pem) = (pem, key_pem);
+        Ok(renewed)
     }
 
     /// A fresh serving certificate for these names and addresses.
     ///
     /// # Errors
     /// When the CA cannot sign.
-    pub fn serving(&self, names: &[String], addresses: &[IpAddr]) -> Result<Identity, PkiError> {
+    pub fn serving(&self, names: &[String], addresses: &[IpAddr]) -> Result<Credentials, PkiError> {
         let failed = |source| PkiError::Certificate { what: "the API", source };
         let mut params =
             leaf("freewheel-hub", &[], ExtendedKeyUsagePurpose::ServerAuth, SERVING_DAYS);
@@ -148,8 +177,41 @@ impl Pki {
             params.signed_by(&key, &issuer(&self.ca_pem, &self.ca_key_pem)?).map_err(failed)?;
         let key_der = PrivateKeyDer::try_from(key.serialize_der());
         let key = key_der.map_err(|_| failed(rcgen::Error::CouldNotParseKeyPair))?;
-        Ok(Identity { chain: vec![cert.der().clone()], key })
+        Ok(Credentials { chain: vec![cert.der().clone()], key })
     }
+}
+
+/// The wall clock, in Unix seconds.
+pub fn now() -> i64 {
+    OffsetDateTime::now_utc().unix_timestamp()
+}
+
+fn stamp(second: i64) -> String {
+    freewheel_hub_api::time::from_unix(second)
+}
+
+fn check_clock(now: i64) -> Result<(), PkiError> {
+    if u64::try_from(now).unwrap_or_default() < BUILT {
+        return Err(PkiError::Clock(stamp(now)));
+    }
+    Ok(())
+}
+
+fn check_ca(path: &Path, pem: &str, now: i64) -> Result<(), PkiError> {
+    let ca = certificates(pem, path)?;
+    let life = ca.first().and_then(|ca| life(ca));
+    let (from, to) = life.ok_or_else(|| PkiError::Malformed(path.to_path_buf()))?;
+    if now < from || to < now {
+        let path = path.to_path_buf();
+        return Err(PkiError::CaTime { path, from: stamp(from), to: stamp(to), now: stamp(now) });
+    }
+    Ok(())
+}
+
+/// Whether a certificate has to be made anew: less than a quarter of its life is left, or it begins in what the
+/// clock now takes for the future.
+pub fn is_due((from, to): (i64, i64), now: i64) -> bool {
+    now < from || to - now < (to - from) / 4
 }
 
 fn issuer(ca_pem: &str, ca_key_pem: &str) -> Result<Issuer<'static, KeyPair>, PkiError> {
@@ -201,13 +263,9 @@ fn valid(params: &mut CertificateParams, days: i64) {
 
 fn admin(pki: &Path, ca_pem: &str, ca_key_pem: &str) -> Result<(String, String), PkiError> {
     let (cert, key) = (pki.join("admin.crt"), pki.join("admin.key"));
-    // How long a certificate is valid is known from when its file was written: it is made here alone.
-    let age = std::fs::metadata(&cert)
-        .and_then(|meta| meta.modified())
-        .ok()
-        .and_then(|at| at.elapsed().ok());
-    let fresh =
-        age.is_some_and(|age| age.as_secs() < (ADMIN_DAYS - RENEW_DAYS).unsigned_abs() * 86_400);
+    let held = std::fs::read_to_string(&cert).ok();
+    let held = held.and_then(|pem| certificates(&pem, &cert).ok()?.first().and_then(|c| life(c)));
+    let fresh = held.is_some_and(|life| !is_due(life, now()));
     // One of a pair may be damaged, or of another pair when a hub was killed between the two.
     let fits = match (std::fs::read_to_string(&cert), std::fs::read_to_string(&key)) {
         (Ok(cert), Ok(key)) => is_signed_by(&cert, ca_pem) && is_of(&cert, &key),
@@ -314,6 +372,32 @@ mod tests {
             assert_eq!(mode & 0o777, 0o600, "{name}");
         }
         first.serving(&["localhost".into()], &["127.0.0.1".parse().unwrap()]).unwrap();
+    }
+
+    #[test]
+    fn a_clock_that_was_never_set_makes_no_certificates_and_is_named() {
+        assert!(check_clock(now()).is_ok());
+        let said = check_clock(4).unwrap_err().to_string();
+        assert!(said.contains("the clock shows 1970-01-01T00:00:04Z"), "{said}");
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::open(dir.path(), false).unwrap();
+        let late = now() + 11 * 365 * 86_400;
+        let said = check_ca(Path::new("pki/ca.crt"), &pki.ca_pem, late).unwrap_err().to_string();
+        assert!(said.contains("the clock shows"), "{said}");
+        assert!(check_ca(Path::new("x"), &pki.ca_pem, now()).is_ok());
+    }
+
+    #[test]
+    fn the_administrator_is_renewed_by_what_the_certificate_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut pki = Pki::open(dir.path(), false).unwrap();
+        assert!(!pki.renew_admin(dir.path()).unwrap(), "it is new");
+        assert!(!is_due((0, 400), 300) && is_due((0, 400), 301) && is_due((500, 900), 400));
+        // As if its time had come: what is there cannot be read.
+        std::fs::write(dir.path().join("pki/admin.crt"), "cut").unwrap();
+        let before = pki.admin_pem.clone();
+        assert!(pki.renew_admin(dir.path()).unwrap());
+        assert_ne!(pki.admin_pem, before);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! ```
 
 mod announce;
+mod certificates;
 mod disk;
 mod files;
 mod heap;
@@ -24,14 +25,14 @@ use std::time::Duration;
 
 use freewheel_hub_api::images::Images;
 use freewheel_hub_apiserver::{Check, Limits, Server, Tls, TlsError};
-use freewheel_hub_gateway::{Authority, Gateway, SetupError};
+use freewheel_hub_gateway::{Authority, Gateway, SetupError, life};
 use freewheel_hub_modules::{Modules, OpenError, RootError, compile};
 use freewheel_hub_store::Store;
 use freewheel_hub_store::objects::Objects;
 use freewheel_hub_store::redb;
 use freewheel_link::artifact::PublicKey;
 use freewheel_link::quic::{Endpoint, Socket};
-use freewheel_link::tls::FloorClock;
+use freewheel_link::tls::DefaultTimeProvider;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
@@ -40,9 +41,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::certificates::Certificates;
 use crate::cli::ServeOptions;
 use crate::kubeconfig;
-use crate::pki::{Identity, Pki, PkiError, certificates, write};
+use crate::pki::{Pki, PkiError, certificates, write};
 use disk::{Disk, Watched};
 pub use login::secret as registry_login;
 use names::Names;
@@ -192,11 +194,10 @@ impl Hub {
         ))?;
         let ca = certificates(&self.pki.ca_pem, "pki/ca.crt".as_ref())?;
         let gateway = self.gateway(&ca)?;
-        let clock = Arc::new(FloorClock { floor: 0 });
+        let clock = Arc::new(DefaultTimeProvider);
         let endpoint = Endpoint::hub(Socket::Bind(options.link), gateway.tls(clock)?)
             .map_err(listening("the link to the spokes (UDP)", "--link", options.link))?;
-        let Identity { chain, key } = self.pki.serving(&self.names.dns, &self.names.addresses)?;
-        let tls = Tls::new(chain, key, &ca)?;
+        let (tls, served) = self.tls(&ca)?;
         let server = Server {
             objects: self.objects.clone(),
             streams: gateway.streams(),
@@ -204,6 +205,12 @@ impl Hub {
             checks: self.checks(&signs, &stop),
         };
         let limits = Limits { drain: DRAIN, ..Limits::default() }.within(files::raise());
+        let certificates = Certificates {
+            data: options.data.clone(),
+            tls: tls.clone(),
+            gateway: gateway.clone(),
+            served,
+        };
         let serving = freewheel_hub_apiserver::serve(api, tls, limits, server, stop.clone());
         parts.start("API server", serving);
         let controllers = self.controllers(options, &ca, &stop).await?;
@@ -222,7 +229,8 @@ impl Hub {
         parts.start("store", watching);
         parts.start("memory", heap::tend(self.objects.store().clone(), stop.clone()));
         announce::write(&self.objects, &self.names.link).await.map_err(ServeError::Announce)?;
-        self.write_kubeconfig(&options.data)?;
+        write_kubeconfig(&self.pki, &self.names, &options.data)?;
+        parts.start("certificates", certificates.keep(self.pki, self.names.clone(), stop.clone()));
         signs.bootstrap.set(true);
         self.names.say();
         let outcome = tokio::select! {
@@ -231,13 +239,15 @@ impl Hub {
         };
         info!("hub is stopping");
         stop.cancel();
-        tokio::select! {
-            whole = parts.rest(PATIENCE) => if !whole {
-                warn!("a part of the hub has not stopped in time and is left behind");
-            },
-            () = signals.next() => warn!("told to stop twice: the hub stops at once"),
-        }
+        parting(parts, &mut signals).await;
         outcome
+    }
+
+    /// TLS of the API, with a new certificate, and that one's life.
+    fn tls(&self, ca: &[CertificateDer<'static>]) -> Result<(Tls, (i64, i64)), ServeError> {
+        let own = self.pki.serving(&self.names.dns, &self.names.addresses)?;
+        let served = own.chain.first().and_then(|own| life(own)).unwrap_or_default();
+        Ok((Tls::new(own.chain, own.key, ca)?, served))
     }
 
     fn checks(&self, signs: &Signs, stop: &CancellationToken) -> Vec<Check> {
@@ -294,20 +304,26 @@ impl Hub {
         let here = if listen.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { listen };
         first.unwrap_or_else(|| SocketAddr::new(here, port))
     }
+}
 
-    fn write_kubeconfig(&self, data: &Path) -> Result<(), PkiError> {
-        let pki = &self.pki;
-        let text = kubeconfig::write(
-            "freewheel",
-            &self.names.api,
-            (&pki.ca_pem, &pki.admin_pem, &pki.admin_key_pem),
-        );
-        let path = data.join("admin.kubeconfig");
-        // A person may have set a namespace in it: only what is not ours to keep is written again.
-        match std::fs::read_to_string(&path) {
-            Ok(old) if kubeconfig::same_access(&old, &text) => Ok(()),
-            _ => write(&path, text.as_bytes(), 0o600),
-        }
+/// Until all parts have stopped, or nobody waits for them any more.
+async fn parting(mut parts: Parts, signals: &mut Signals) {
+    tokio::select! {
+        whole = parts.rest(PATIENCE) => if !whole {
+            warn!("a part of the hub has not stopped in time and is left behind");
+        },
+        () = signals.next() => warn!("told to stop twice: the hub stops at once"),
+    }
+}
+
+fn write_kubeconfig(pki: &Pki, names: &Names, data: &Path) -> Result<(), PkiError> {
+    let access = (&*pki.ca_pem, &*pki.admin_pem, &*pki.admin_key_pem);
+    let text = kubeconfig::write("freewheel", &names.api, access);
+    let path = data.join("admin.kubeconfig");
+    // A person may have set a namespace in it: only what is not ours to keep is written again.
+    match std::fs::read_to_string(&path) {
+        Ok(old) if kubeconfig::same_access(&old, &text) => Ok(()),
+        _ => write(&path, text.as_bytes(), 0o600),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `hub token create`: a bootstrap token (Kubernetes' format and Secret type) and the line to paste; with
 //! `--registry` a login to the hub's registry.
+//!
+//! A token is for one device, the first that uses it, unless it is asked for with `--reusable`.
 
 use std::net::IpAddr;
 
@@ -109,6 +111,9 @@ fn body(id: &str, secret: &str, options: &TokenOptions) -> Value {
         "usage-bootstrap-authentication": encode("true"),
         "description": encode("made by hub token create"),
     });
+    if !options.reusable {
+        data["freewheel-single-use"] = encode("true");
+    }
     if options.accept {
         data["freewheel-auto-accept"] = encode("true");
     }

@@ -28,6 +28,8 @@ pub enum Use {
     Module,
     /// A connection between pods of this realm.
     Tunnel(ClusterName),
+    /// A new certificate.
+    Renewal,
 }
 
 /// Streams of one direction of one link.
@@ -39,6 +41,7 @@ struct State {
     logs: usize,
     modules: usize,
     tunnels: BTreeMap<ClusterName, usize>,
+    renewals: usize,
 }
 
 /// A place that is taken until this is dropped.
@@ -64,6 +67,10 @@ impl Budget {
             Use::Module if limits::MODULES <= state.modules => {
                 return full(format!("the link carries {} modules already", limits::MODULES));
             }
+            Use::Renewal if limits::RENEWALS <= state.renewals => {
+                return full("a certificate is being renewed already".to_owned());
+            }
+            Use::Renewal => &mut state.renewals,
             Use::Logs => &mut state.logs,
             Use::Module => &mut state.modules,
             Use::Tunnel(realm) => {
@@ -97,6 +104,7 @@ impl Drop for Place {
         match &self.of {
             Use::Logs => state.logs -= 1,
             Use::Module => state.modules -= 1,
+            Use::Renewal => state.renewals -= 1,
             Use::Tunnel(realm) => {
                 if let Some(count) = state.tunnels.get_mut(realm) {
                     *count -= 1;

@@ -29,6 +29,7 @@ fn hello(held: Generation, digest: SetDigest) -> HelloV1 {
         abilities: ABILITIES,
         cluster,
         boot_epoch: 1,
+        instance: 1,
         held,
         digest,
         node: node(),

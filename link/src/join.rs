@@ -1,8 +1,11 @@
 //! How a device becomes a spoke: a token and its own key in, a certificate out.
 //!
 //! ```text
-//! device ──JoinRequest──▶ hub      (ALPN freewheel-join/1, one stream, the hub's CA is pinned)
+//! device ──Ask::Join────▶ hub      (ALPN freewheel-join/1, one stream, the hub's CA is pinned)
 //! device ◀─Pending──────  hub      as often as it likes, until its owner has accepted
+//! device ◀─Accepted|Refused─ hub
+//!
+//! device ──Ask::Renew───▶ hub      the way back for a known key whose certificate has expired
 //! device ◀─Accepted|Refused─ hub
 //! ```
 //!
@@ -94,6 +97,24 @@ impl std::fmt::Debug for Token {
     }
 }
 
+/// What a device comes with. A variant's position is its number on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ask {
+    /// A token.
+    Join(JoinRequestV1),
+    /// A certificate that was good once.
+    Renew(RenewRequestV1),
+}
+
+/// Asks for a new certificate for a key that has one already. Frozen bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenewRequestV1 {
+    /// The old certificate, DER.
+    pub certificate: Vec<u8>,
+    /// Certificate signing request, DER, with the same key.
+    pub csr: Vec<u8>,
+}
+
 /// What a device asks. Frozen bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinRequestV1 {
@@ -159,6 +180,10 @@ pub enum JoinRefusal {
     Busy,
     /// The hub has a problem of its own.
     Internal,
+    /// There is no such cluster (any more): only a token helps.
+    Unknown,
+    /// A label that a device may not give itself.
+    Labels,
 }
 
 impl JoinRefusal {
@@ -199,6 +224,25 @@ impl JoinRequestV1 {
     }
 }
 
+impl RenewRequestV1 {
+    /// Whether every part is of a size that makes sense, before anything is done with it.
+    #[must_use]
+    pub const fn is_bounded(&self) -> bool {
+        self.csr.len() <= 4096 && self.certificate.len() <= 4096
+    }
+}
+
+impl Ask {
+    /// Whether every part is of a size that makes sense.
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        match self {
+            Self::Join(request) => request.is_bounded(),
+            Self::Renew(request) => request.is_bounded(),
+        }
+    }
+}
+
 impl JoinAnswer {
     /// A refusal with a message of bounded length.
     #[must_use]
@@ -215,6 +259,22 @@ impl JoinAnswer {
 pub async fn ask(
     link: &dyn Transport,
     request: &JoinRequestV1,
+    pending: impl FnMut(&str) + Send,
+) -> Result<AcceptedV1, JoinError> {
+    say(link, &Ask::Join(request.clone()), pending).await
+}
+
+/// Asks for a new certificate with an old one, which may have expired.
+///
+/// # Errors
+/// When the hub refuses or goes away.
+pub async fn renew(link: &dyn Transport, request: RenewRequestV1) -> Result<AcceptedV1, JoinError> {
+    say(link, &Ask::Renew(request), |_| {}).await
+}
+
+async fn say(
+    link: &dyn Transport,
+    request: &Ask,
     mut pending: impl FnMut(&str) + Send,
 ) -> Result<AcceptedV1, JoinError> {
     let stream = link.open(Priority::Session).await?;
@@ -286,8 +346,8 @@ mod tests {
         let answers = async {
             let stream = hub.accept().await.unwrap();
             let (mut send, mut requests) = (stream.send, FrameReader::new(stream.recv));
-            let asked: Option<JoinRequestV1> = requests.next().await.unwrap();
-            assert_eq!(asked.as_ref(), Some(&request));
+            let asked: Option<Ask> = requests.next().await.unwrap();
+            assert_eq!(asked, Some(Ask::Join(request.clone())));
             frame::write(&mut send, &JoinAnswer::Pending("run hub accept pi-7".into()))
                 .await
                 .unwrap();

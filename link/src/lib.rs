@@ -16,7 +16,7 @@
 //! transport, memory           the session's view of a connection, and one without a network
 //! hub_session, spoke_session  who says what next: no I/O, no clock
 //! backoff                     how long to wait before the next try
-//! join                        how a device becomes a spoke
+//! join, labels                how a device becomes a spoke; what it may not say of itself
 //! tls, quic                   the only rustls configurations; the only file that names quinn
 //! ```
 
@@ -30,6 +30,7 @@ pub mod frame;
 pub mod generation;
 pub mod hub_session;
 pub mod join;
+pub mod labels;
 pub mod limits;
 pub mod memory;
 pub mod message;

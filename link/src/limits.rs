@@ -40,6 +40,8 @@ pub const MODULES: usize = 16;
 pub const TUNNELS: usize = 384;
 /// The most of them that one realm has: another one finds places.
 pub const TUNNELS_OF_REALM: usize = 320;
+/// Certificates that are renewed over a link at a time.
+pub const RENEWALS: usize = 1;
 /// Streams that a peer may have open: the session and all of the above. Quinn keeps a place for each of them,
 /// and up to 448 cost no more than 256.
 pub const STREAMS: usize = 440;
@@ -65,7 +67,7 @@ const _: () = {
     assert!(2 * RECORD <= PLAN);
     assert!(2 * PART <= FRAME);
     assert!(2 * PLAN <= LEDGER_ENTRY);
-    assert!(1 + LOGS + MODULES + TUNNELS <= STREAMS);
+    assert!(1 + LOGS + MODULES + TUNNELS + RENEWALS <= STREAMS);
     assert!(TUNNELS_OF_REALM < TUNNELS);
     assert!(LINK_WINDOW <= u32::MAX as usize);
 };

@@ -128,6 +128,8 @@ pub struct HelloV1 {
     pub cluster: ClusterName,
     /// Counts the agent's starts.
     pub boot_epoch: u64,
+    /// Drawn anew at each start of the agent: two processes with one identity are told apart by it.
+    pub instance: u64,
     /// Generation that is durable.
     pub held: Generation,
     /// Fingerprint of its records.
@@ -219,6 +221,21 @@ pub enum Reason {
     /// The peer was silent for too long.
     #[error("nothing was heard for too long")]
     Silent,
+    /// The certificate was given for another ManagedCluster or another key than the name has now.
+    #[error(
+        "this name belongs to another device now, or its ManagedCluster was deleted and made anew; this \
+         device must join again, with a new token"
+    )]
+    Replaced,
+    /// Two processes use one identity at the same time.
+    #[error(
+        "another device is in session with the same identity: a copy of this device's data directory runs \
+         somewhere else"
+    )]
+    Cloned,
+    /// The certificate's time is over, by the hub's clock.
+    #[error("this device's certificate has expired")]
+    Expired,
 }
 
 /// The first frame of every stream: what it is for.
@@ -232,6 +249,22 @@ pub enum Open {
     Module(ModuleRequestV1),
     /// A connection between pods of one realm on different spokes; by either side.
     Tunnel(TunnelV1),
+    /// A new certificate for the key of this session; by the spoke. [`RenewedV1`] follows the answer.
+    Renew(RenewV1),
+}
+
+/// A request for a new certificate. Frozen bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenewV1 {
+    /// Certificate signing request, DER, with the key that the session was proven with.
+    pub csr: Vec<u8>,
+}
+
+/// A new certificate. Frozen bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenewedV1 {
+    /// DER.
+    pub certificate: Vec<u8>,
 }
 
 /// What log to send. Frozen bytes.

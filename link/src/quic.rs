@@ -33,7 +33,9 @@ pub use socket::{Datagrams, Socket, any_port};
 use crate::limits;
 use crate::meter::{Carried, Class, Meter, Metered, Tag};
 use crate::tls::{HUB_NAME, TlsError};
-use crate::transport::{Closed, Dial, DialError, Peer, Priority, SendHalf, Stream, Transport};
+use crate::transport::{
+    Closed, Dial, DialError, Fault, Peer, Priority, SendHalf, Stream, Transport, Whose,
+};
 
 /// A node is Unknown after 40 s of silence; the connection is given up before that.
 pub const IDLE: Duration = Duration::from_secs(30);
@@ -368,6 +370,13 @@ impl Dialer {
         for address in found.into_iter().filter(|to| to.is_ipv4() || local.is_ipv6()).take(4) {
             match self.endpoint.connect(address, &self.tls).await {
                 Ok(quic) => return Ok(quic),
+                Err(Closed::Certificate { whose: Whose::Theirs, fault: Fault::Time, detail }) => {
+                    return Err(DialError::Clock { host: host(), detail });
+                }
+                Err(Closed::Certificate { whose: Whose::Theirs, detail, .. }) => {
+                    return Err(DialError::WrongHub { host: host(), detail });
+                }
+                // A CA that is not the pinned one fails before its certificate is looked at.
                 Err(Closed::Failed(detail)) if detail.contains("certificate") => {
                     return Err(DialError::WrongHub { host: host(), detail });
                 }
@@ -425,8 +434,31 @@ fn closed(error: ConnectionError) -> Closed {
         ConnectionError::LocallyClosed => Closed::Here,
         ConnectionError::TimedOut => Closed::TimedOut,
         ConnectionError::Reset => Closed::Restarted,
+        ConnectionError::TransportError(ref failed) => {
+            certificate(failed.code.into(), Whose::Theirs, &failed.reason)
+                .unwrap_or_else(|| Closed::Failed(error.to_string()))
+        }
+        ConnectionError::ConnectionClosed(ref closed) => {
+            let reason = String::from_utf8_lossy(&closed.reason);
+            certificate(closed.error_code.into(), Whose::Ours, &reason)
+                .unwrap_or_else(|| Closed::Failed(error.to_string()))
+        }
         other => Closed::Failed(other.to_string()),
     }
+}
+
+/// QUIC carries TLS alerts as 0x100 and the alert's number (RFC 9001, 4.8).
+fn certificate(code: u64, whose: Whose, detail: &str) -> Option<Closed> {
+    let fault = match code.checked_sub(0x100)? {
+        // certificate_expired: rustls says it of one that has not begun, too.
+        45 => Fault::Time,
+        // decrypt_error: the signature is of another key; unknown_ca
+        51 | 48 => Fault::Authority,
+        // bad_, unsupported_, _revoked, _unknown
+        42 | 43 | 44 | 46 => Fault::Other,
+        _ => return None,
+    };
+    Some(Closed::Certificate { whose, fault, detail: detail.chars().take(256).collect() })
 }
 
 struct Half {

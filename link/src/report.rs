@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::message::bounded;
 use crate::names::ClusterName;
 use crate::part::Parts;
 
@@ -208,6 +209,138 @@ pub struct EventV1 {
     pub message: String,
     /// When it happened.
     pub at: UnixMillis,
+}
+
+/// Longest text that people read, and longest name or reason, in bytes. kubelet cuts what a container leaves
+/// behind at 4 KiB, and Kubernetes an event's message at 1 KiB.
+const LONG: usize = 4096;
+const SHORT: usize = 256;
+/// Containers of a pod, or conditions, that are told of.
+const MANY: usize = 256;
+
+impl Report {
+    /// Cuts every text and list to a length that an honest spoke does not reach: nobody makes the hub
+    /// keep more.
+    pub fn bound(&mut self) {
+        match self {
+            Self::Pod(pod) => pod.bound(),
+            Self::PodGone { uid, .. } => cut(uid, SHORT),
+            Self::Node(node) => node.bound(),
+            Self::Event(event) => {
+                let names = [&mut event.namespace, &mut event.pod, &mut event.uid];
+                names.into_iter().for_each(|text| cut(text, SHORT));
+                cut(&mut event.field_path, SHORT);
+                cut(&mut event.reason, SHORT);
+                cut(&mut event.message, LONG);
+            }
+        }
+    }
+}
+
+impl PodStatusV1 {
+    fn bound(&mut self) {
+        let names = [&mut self.namespace, &mut self.name, &mut self.uid, &mut self.reason];
+        names.into_iter().for_each(|text| cut(text, SHORT));
+        cut(&mut self.message, LONG);
+        self.conditions.truncate(MANY);
+        for condition in &mut self.conditions {
+            cut(&mut condition.kind, SHORT);
+            cut(&mut condition.reason, SHORT);
+            cut(&mut condition.message, LONG);
+        }
+        for list in [&mut self.init, &mut self.containers] {
+            list.truncate(MANY);
+            list.iter_mut().for_each(ContainerStatusV1::bound);
+        }
+    }
+}
+
+impl ContainerStatusV1 {
+    fn bound(&mut self) {
+        for text in [&mut self.name, &mut self.container_id] {
+            cut(text, SHORT);
+        }
+        // References to images may be longer than names.
+        for text in [&mut self.image, &mut self.image_id] {
+            cut(text, LONG);
+        }
+        match &mut self.state {
+            ContainerStateV1::Waiting(reason, message) => {
+                cut(reason, SHORT);
+                cut(message, LONG);
+            }
+            ContainerStateV1::Terminated(end) => end.bound(),
+            ContainerStateV1::Running(_) => {}
+        }
+        if let Some(end) = &mut self.last {
+            end.bound();
+        }
+    }
+}
+
+impl TerminatedV1 {
+    fn bound(&mut self) {
+        cut(&mut self.reason, SHORT);
+        cut(&mut self.message, LONG);
+    }
+}
+
+impl NodeStatusV1 {
+    fn bound(&mut self) {
+        let texts = [
+            &mut self.hostname,
+            &mut self.architecture,
+            &mut self.kernel,
+            &mut self.os_image,
+            &mut self.machine_id,
+            &mut self.boot_id,
+            &mut self.version,
+            &mut self.profile,
+        ];
+        texts.into_iter().for_each(|text| cut(text, SHORT));
+        self.labels.retain(|(key, value)| key.len() <= 317 && value.len() <= 63);
+        self.labels.truncate(64);
+        self.pressure.retain(|text| text.len() <= 64);
+        self.pressure.truncate(8);
+    }
+}
+
+fn cut(text: &mut String, most: usize) {
+    if most < text.len() {
+        *text = bounded(std::mem::take(text), most);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_spoke_says_is_cut_to_what_an_honest_one_may_say() {
+        let long = || "ä".repeat(1 << 20);
+        let mut pod = testing::pod("u");
+        let (honest, container) = (Report::Pod(pod.clone()), pod.containers[0].clone());
+        pod.message = long();
+        pod.containers = vec![container; 10_000];
+        pod.containers[0].state = ContainerStateV1::Waiting(long(), long());
+        let mut node = testing::node();
+        node.hostname = long();
+        node.labels = vec![("k".into(), "v".into()); 10_000];
+        node.pressure = vec![long(); 3];
+        let mut event = testing::event();
+        (event.message, event.reason) = (long(), long());
+        for mut report in [Report::Pod(pod), Report::Node(node), Report::Event(event)] {
+            report.bound();
+            let size = postcard::to_stdvec(&report).unwrap().len();
+            assert!(size < 64 << 10, "{size}");
+            if let Report::Node(node) = &report {
+                assert!(node.is_bounded());
+            }
+        }
+        let mut same = honest.clone();
+        same.bound();
+        assert_eq!(same, honest, "an honest one is left as it is");
+    }
 }
 
 /// Examples for this crate's tests.

@@ -33,6 +33,7 @@ fn waiting() -> SpokeSession {
         abilities: ABILITIES,
         cluster: ClusterName::try_from("pi-7").unwrap(),
         boot_epoch: 1,
+        instance: 1,
         held: Generation::NONE,
         digest: SetDigest::default(),
         node: node(),

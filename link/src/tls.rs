@@ -5,17 +5,26 @@
 //! session   hub proves a certificate of the CA that the device keeps; device proves the one it got
 //! ```
 //!
+//! A device's clock may never have been set ([`DeviceClock`]). Then the hub's certificate may begin in what
+//! it takes for the future: all but that is checked, and its beginning taken for the time.
+//!
 //! Guarantees: TLS 1.3 only, ring only, no early data (nothing can be replayed), the clock is the
 //! caller's. The hub's link certificate is for [`HUB_NAME`] whatever its address: a device trusts the
 //! fleet's CA, not a name in somebody's DNS.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, RwLock};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig,
+    SignatureScheme,
+};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 pub use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
@@ -52,19 +61,109 @@ impl Clone for Credentials {
     }
 }
 
-/// A clock that never shows less than a floor: a device that boots in 1970 still knows that it is not
-/// earlier than when it was built or last heard its hub.
+/// 2026-11-01: nothing that this software does happened before it was made. A clock that shows less was
+/// never set.
+pub const BUILT: u64 = 1_793_491_200;
+
+/// The clock of a device.
+pub trait DeviceClock: TimeProvider {
+    /// Whether somebody has ever set it.
+    fn is_set(&self) -> bool {
+        true
+    }
+}
+
+impl DeviceClock for DefaultTimeProvider {}
+
+/// A clock that never shows less than a floor, which goes on by itself: a device that boots in 1970 still
+/// knows that it is not earlier than when it was built or last heard its hub.
 #[derive(Debug)]
 pub struct FloorClock {
-    /// Unix seconds.
-    pub floor: u64,
+    /// Unix seconds, and when they were told.
+    told: Mutex<(u64, Instant)>,
+}
+
+impl FloorClock {
+    /// From this Unix second on, and never before [`BUILT`].
+    #[must_use]
+    pub fn new(floor: u64) -> Self {
+        Self { told: Mutex::new((floor.max(BUILT), Instant::now())) }
+    }
+
+    /// It is this late already, says somebody who knows.
+    pub fn tell(&self, now: u64) {
+        if self.floor() < now {
+            *self.told.lock() = (now, Instant::now());
+        }
+    }
+
+    /// What was told has proven wrong: only the machine's clock counts, until somebody tells again. Whether
+    /// that changes anything: where the machine's clock was never set, there is nothing better.
+    pub fn forget(&self) -> bool {
+        let leads = UnixTime::now().as_secs() < self.floor() && self.is_set();
+        if leads {
+            *self.told.lock() = (BUILT, Instant::now());
+        }
+        leads
+    }
+
+    fn floor(&self) -> u64 {
+        let (told, at) = *self.told.lock();
+        told.saturating_add(at.elapsed().as_secs())
+    }
+
+    /// What it shows, in Unix seconds.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        UnixTime::now().as_secs().max(self.floor())
+    }
 }
 
 impl TimeProvider for FloorClock {
     fn current_time(&self) -> Option<UnixTime> {
-        let floor = UnixTime::since_unix_epoch(std::time::Duration::from_secs(self.floor));
-        Some(UnixTime::now().max(floor))
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(self.now())))
     }
+}
+
+impl DeviceClock for FloorClock {
+    fn is_set(&self) -> bool {
+        BUILT <= UnixTime::now().as_secs()
+    }
+}
+
+/// A server's certificate that can be exchanged while it serves.
+#[derive(Debug)]
+pub struct Serving(RwLock<Arc<CertifiedKey>>);
+
+impl Serving {
+    /// With this one to begin with.
+    ///
+    /// # Errors
+    /// When the key is of no use.
+    pub fn new(own: Credentials) -> Result<Self, TlsError> {
+        Ok(Self(RwLock::new(Arc::new(certified(own)?))))
+    }
+
+    /// New connections get this one.
+    ///
+    /// # Errors
+    /// When the key is of no use; the old one stays.
+    pub fn exchange(&self, own: Credentials) -> Result<(), TlsError> {
+        let new = Arc::new(certified(own)?);
+        *self.0.write() = new;
+        Ok(())
+    }
+}
+
+impl ResolvesServerCert for Serving {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.read().clone())
+    }
+}
+
+fn certified(own: Credentials) -> Result<CertifiedKey, TlsError> {
+    let key = provider().key_provider.load_private_key(own.key).map_err(TlsError::Material)?;
+    Ok(CertifiedKey::new(own.chain, key))
 }
 
 /// `sha256:<hex>` over the certificate's SubjectPublicKeyInfo, as kubeadm's `--discovery-token-ca-cert-hash`.
@@ -90,9 +189,10 @@ fn roots(ca: &CertificateDer<'static>) -> Result<Arc<RootCertStore>, TlsError> {
 ///
 /// # Errors
 /// None today; the signature leaves room for what rustls may refuse.
-pub fn join_client(ca_hash: Digest, time: Arc<dyn TimeProvider>) -> Result<ClientConfig, TlsError> {
+pub fn join_client(ca_hash: Digest, time: Arc<dyn DeviceClock>) -> Result<ClientConfig, TlsError> {
     let provider = provider();
-    let verifier = Arc::new(PinnedAuthority { ca_hash, provider: provider.clone() });
+    let verifier =
+        Arc::new(PinnedAuthority { ca_hash, provider: provider.clone(), clock: time.clone() });
     let mut config = ClientConfig::builder_with_details(provider, time)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(TlsError::Material)?
@@ -111,12 +211,18 @@ pub fn join_client(ca_hash: Digest, time: Arc<dyn TimeProvider>) -> Result<Clien
 pub fn session_client(
     ca: &CertificateDer<'static>,
     own: Credentials,
-    time: Arc<dyn TimeProvider>,
+    time: Arc<dyn DeviceClock>,
 ) -> Result<ClientConfig, TlsError> {
-    let mut config = ClientConfig::builder_with_details(provider(), time)
+    let provider = provider();
+    let hub = WebPkiServerVerifier::builder_with_provider(roots(ca)?, provider.clone())
+        .build()
+        .map_err(|error| TlsError::Authority(error.to_string()))?;
+    let verifier = Arc::new(KnownAuthority { hub, clock: time.clone() });
+    let mut config = ClientConfig::builder_with_details(provider, time)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(TlsError::Material)?
-        .with_root_certificates(roots(ca)?)
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
         .with_client_auth_cert(own.chain, own.key)
         .map_err(TlsError::Material)?;
     config.alpn_protocols = vec![ALPN_SESSION.to_vec()];
@@ -130,7 +236,7 @@ pub fn session_client(
 /// When certificate, key or CA are of no use.
 pub fn hub_server(
     ca: &CertificateDer<'static>,
-    own: Credentials,
+    own: Arc<Serving>,
     time: Arc<dyn TimeProvider>,
 ) -> Result<ServerConfig, TlsError> {
     let provider = provider();
@@ -142,11 +248,71 @@ pub fn hub_server(
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(TlsError::Material)?
         .with_client_cert_verifier(clients)
-        .with_single_cert(own.chain, own.key)
-        .map_err(TlsError::Material)?;
+        .with_cert_resolver(own);
     config.alpn_protocols = vec![ALPN_SESSION.to_vec(), ALPN_JOIN.to_vec()];
     config.max_early_data_size = 0;
     Ok(config)
+}
+
+/// Verifies at this time, and at the certificate's beginning where that lies ahead of a clock that was never
+/// set.
+fn verify(
+    clock: &dyn DeviceClock,
+    now: UnixTime,
+    verify: impl Fn(UnixTime) -> Result<ServerCertVerified, rustls::Error>,
+) -> Result<ServerCertVerified, rustls::Error> {
+    match verify(now) {
+        Err(rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext {
+            not_before,
+            ..
+        })) if !clock.is_set() => verify(not_before),
+        verdict => verdict,
+    }
+}
+
+/// Trusts the CA that the device keeps.
+#[derive(Debug)]
+struct KnownAuthority {
+    hub: Arc<WebPkiServerVerifier>,
+    clock: Arc<dyn DeviceClock>,
+}
+
+impl ServerCertVerifier for KnownAuthority {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        verify(&*self.clock, now, |now| {
+            let hub = &self.hub;
+            hub.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        })
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.hub.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.hub.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.hub.supported_verify_schemes()
+    }
 }
 
 /// Trusts whatever the CA with this key hash has signed. The hub sends the CA along in its chain.
@@ -154,6 +320,7 @@ pub fn hub_server(
 struct PinnedAuthority {
     ca_hash: Digest,
     provider: Arc<CryptoProvider>,
+    clock: Arc<dyn DeviceClock>,
 }
 
 impl ServerCertVerifier for PinnedAuthority {
@@ -176,10 +343,12 @@ impl ServerCertVerifier for PinnedAuthority {
         let roots = roots(&ca.clone().into_owned()).map_err(|_| {
             rustls::Error::InvalidCertificate(rustls::CertificateError::BadEncoding)
         })?;
-        WebPkiServerVerifier::builder_with_provider(roots, self.provider.clone())
+        let hub = WebPkiServerVerifier::builder_with_provider(roots, self.provider.clone())
             .build()
-            .map_err(|error| rustls::Error::General(error.to_string()))?
-            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
+        verify(&*self.clock, now, |now| {
+            hub.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        })
     }
 
     fn verify_tls12_signature(

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::message::{Reason, WelcomeV1};
 use crate::meter::{Carried, Class};
 
 /// What goes first when the link is narrow (heartbeats are datagrams and go before all). Pods' connections come
@@ -52,6 +53,55 @@ pub enum Closed {
     /// The handshake was refused or the connection broke.
     #[error("the connection failed: {0}")]
     Failed(String),
+    /// A certificate was not taken.
+    #[error("{}: {detail}", .whose.refusal(*.fault))]
+    Certificate {
+        /// Whose.
+        whose: Whose,
+        /// What is wrong with it.
+        fault: Fault,
+        /// In the words of whoever refused it.
+        detail: String,
+    },
+}
+
+/// Whose certificate was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// This side's, by the peer.
+    Ours,
+    /// The peer's, by this side.
+    Theirs,
+}
+
+/// What is wrong with a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is over or not yet begun, by the clock of whoever refused it.
+    Time,
+    /// Another authority has signed it.
+    Authority,
+    /// Anything else.
+    Other,
+}
+
+impl Whose {
+    const fn refusal(self, fault: Fault) -> &'static str {
+        match (self, fault) {
+            (Self::Ours, Fault::Time) => {
+                "the peer says that the certificate of this side has expired"
+            }
+            (Self::Ours, Fault::Authority) => {
+                "the peer does not know the authority of this side's certificate"
+            }
+            (Self::Ours, Fault::Other) => "the peer does not take the certificate of this side",
+            (Self::Theirs, Fault::Time) => {
+                "the peer's certificate is not valid at the time that this machine's clock shows"
+            }
+            (Self::Theirs, Fault::Authority) => "the peer has a certificate of another authority",
+            (Self::Theirs, Fault::Other) => "the peer's certificate is of no use",
+        }
+    }
 }
 
 /// Codes of [`Transport::close`].
@@ -159,6 +209,10 @@ pub trait Transport: Send + Sync + 'static {
 pub trait Dial: Send + Sync + 'static {
     /// A new connection. Names are looked up anew each time.
     async fn dial(&self) -> Result<Arc<dyn Transport>, DialError>;
+    /// The hub has greeted over the newest connection.
+    fn welcomed(&self, _welcome: &WelcomeV1) {}
+    /// The hub has said that it does not take this spoke.
+    fn turned_away(&self, _reason: &Reason) {}
 }
 
 /// Why there is no connection.
@@ -180,6 +234,25 @@ pub enum DialError {
         host: String,
         /// What happened.
         closed: Closed,
+    },
+    /// The hub's certificate is over, or not yet valid, by this device's clock.
+    #[error(
+        "the certificate of {host} is not valid at the time that this device's clock shows: check the clock \
+         first ({detail})"
+    )]
+    Clock {
+        /// As it was given.
+        host: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// What this device has to show cannot be used, or the hub gives it no new one.
+    #[error("no credentials to show to {host}: {detail}")]
+    Credentials {
+        /// As it was given.
+        host: String,
+        /// Why.
+        detail: String,
     },
     /// The hub's certificate does not come from the CA that is pinned.
     #[error("{host} has a certificate of another authority: {detail}")]

@@ -9,7 +9,9 @@ use std::net::{Ipv6Addr, SocketAddr};
 use freewheel_link::artifact::{Envelope, SignerCert};
 use freewheel_link::digest::{Digest, SetDigest};
 use freewheel_link::generation::Generation;
-use freewheel_link::join::{AcceptedV1, JoinAnswer, JoinRefusal, JoinRequestV1};
+use freewheel_link::join::{
+    AcceptedV1, Ask, JoinAnswer, JoinRefusal, JoinRequestV1, RenewRequestV1,
+};
 use freewheel_link::message::*;
 use freewheel_link::names::ClusterName;
 use freewheel_link::part::Parts;
@@ -291,6 +293,7 @@ fn session_messages() {
         abilities: 7,
         cluster: name("pi-7"),
         boot_epoch: 2,
+        instance: 9,
         held: generation(),
         digest: SetDigest::default(),
         node: node(),
@@ -298,7 +301,7 @@ fn session_messages() {
     };
     frozen(
         &SpokeToHub::Hello(Box::new(hello)),
-        "000102070470692d3702ac020700000000007f00000b01680561726d3634016b016f016d01620176017003a01f808080800480808080206e01016c0176010c4469736b50726573737572650000",
+        "000102070470692d370209ac020700000000007f00000b01680561726d3634016b016f016d01620176017003a01f808080800480808080206e01016c0176010c4469736b50726573737572650000",
     );
     let digest = SetDigest::default();
     frozen(&SpokeToHub::Heartbeat { generation: generation(), digest }, "01ac020700000000");
@@ -334,6 +337,10 @@ fn session_messages() {
         "010000ac0207010000000104726f6f74010175070101090104726f6f74010175",
     );
     frozen(&HubToSpoke::ReportsTaken(stamp), "020203");
+}
+
+#[test]
+fn reasons() {
     for (reason, hex) in [
         (Reason::Stopping, "0300"),
         (Reason::Superseded, "0301"),
@@ -343,6 +350,9 @@ fn session_messages() {
         (Reason::Protocol(2), "030502"),
         (Reason::Violation(text("x")), "03060178"),
         (Reason::Silent, "0307"),
+        (Reason::Replaced, "0308"),
+        (Reason::Cloned, "0309"),
+        (Reason::Expired, "030a"),
     ] {
         frozen(&HubToSpoke::Goodbye(reason), hex);
     }
@@ -379,6 +389,8 @@ fn streams() {
         to: SocketAddr::from((Ipv6Addr::LOCALHOST, 80)),
     };
     frozen(&Open::Tunnel(tunnel), "0304726f6f74000a400002a01f010000000000000000000000000000000150");
+    frozen(&Open::Renew(RenewV1 { csr: vec![1, 2] }), "04020102");
+    frozen(&RenewedV1 { certificate: vec![3] }, "0103");
     let datagram = DatagramV1 {
         realm: ClusterName::root(),
         from: SocketAddr::from(([10, 64, 0, 2], 4000)),
@@ -420,6 +432,12 @@ fn joining() {
         &request,
         "176162636465662e303132333435363738396162636465660470692d3702010201016c01760176",
     );
+    frozen(
+        &Ask::Join(request),
+        "00176162636465662e303132333435363738396162636465660470692d3702010201016c01760176",
+    );
+    let renew = RenewRequestV1 { certificate: vec![3], csr: vec![1, 2] };
+    frozen(&Ask::Renew(renew), "010103020102");
     frozen(&JoinAnswer::Pending(text("w")), "000177");
     let accepted = AcceptedV1 {
         cluster: name("pi-7"),
@@ -439,6 +457,8 @@ fn joining() {
         (JoinRefusal::Denied, "02040178"),
         (JoinRefusal::Busy, "02050178"),
         (JoinRefusal::Internal, "02060178"),
+        (JoinRefusal::Unknown, "02070178"),
+        (JoinRefusal::Labels, "02080178"),
     ] {
         frozen(&JoinAnswer::refused(cause, "x"), hex);
     }

@@ -1,13 +1,20 @@
 //! The command line. Stable: tools and tests rely on it.
 
+use std::io::Read as _;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use freewheel_link::digest::Digest;
 use freewheel_link::join::Token;
+use freewheel_link::labels::is_reserved;
 use freewheel_link::names::ClusterName;
 use freewheel_spoke_agent::eviction::{self, Threshold};
+
+use crate::identity::IdentityError;
+
+/// A token is 23 characters, with room for what editors put around it.
+const MAX_TOKEN: u64 = 256;
 
 /// Runs pods of WebAssembly modules on this device, with or without its hub.
 #[derive(Debug, Parser)]
@@ -20,7 +27,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Run the agent. Joins a hub first when the data directory has no identity yet.
-    Run(Run),
+    Run(Box<Run>),
     /// Check clock, UDP, DNS, disk and certificate, and say what to do.
     Doctor(Doctor),
 }
@@ -33,9 +40,12 @@ pub(crate) struct Run {
     /// The hub's link address. Needed to join; later it is remembered, and this replaces it.
     #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     pub(crate) hub: Option<String>,
-    /// Join token from `hub token create`.
-    #[arg(long, value_parser = token)]
-    pub(crate) token: Option<Token>,
+    /// Join token from `hub token create`; `-` reads it from standard input.
+    #[arg(long, value_name = "TOKEN|-", value_parser = token, conflicts_with = "token_file")]
+    pub(crate) token: Option<TokenFrom>,
+    /// File with the join token, for a unit that starts at each boot.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// Hash of the hub's CA, as `hub token create` prints it.
     #[arg(long, value_name = "sha256:…")]
     pub(crate) ca_hash: Option<Digest>,
@@ -74,8 +84,48 @@ fn host_port(raw: &str) -> Result<String, String> {
     }
 }
 
-fn token(raw: &str) -> Result<Token, String> {
-    Token::try_from(raw.to_owned()).map_err(|error| error.to_string())
+/// Where the join token is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TokenFrom {
+    /// On the command line. Every user of the machine reads that, so it is taken off it: see `hide`.
+    Given(Token),
+    /// It is read from standard input.
+    Stdin,
+}
+
+fn token(raw: &str) -> Result<TokenFrom, String> {
+    if raw == "-" {
+        return Ok(TokenFrom::Stdin);
+    }
+    Token::try_from(raw.to_owned()).map(TokenFrom::Given).map_err(|error| error.to_string())
+}
+
+impl Run {
+    /// The join token, from where it is.
+    pub(crate) fn join_token(&self) -> Result<Option<Token>, IdentityError> {
+        let (from, text) = match (&self.token, &self.token_file) {
+            (Some(TokenFrom::Given(token)), _) => return Ok(Some(token.clone())),
+            (Some(TokenFrom::Stdin), _) => {
+                let mut text = String::new();
+                let read = std::io::stdin().lock().take(MAX_TOKEN).read_to_string(&mut text);
+                ("standard input".to_owned(), read.map(|_| text))
+            }
+            (None, Some(file)) => {
+                let read = std::fs::File::open(file).and_then(|file| {
+                    let mut text = String::new();
+                    file.take(MAX_TOKEN).read_to_string(&mut text).map(|_| text)
+                });
+                (file.display().to_string(), read)
+            }
+            (None, None) => return Ok(None),
+        };
+        let text = match text {
+            Ok(text) => text,
+            Err(source) => return Err(IdentityError::Token { from, source }),
+        };
+        let token = Token::try_from(text.trim().to_owned());
+        token.map(Some).map_err(|_| IdentityError::NoToken(from))
+    }
 }
 
 fn name(raw: &str) -> Result<ClusterName, String> {
@@ -109,6 +159,11 @@ fn label(raw: &str) -> Result<(String, String), String> {
     let clean = |text: &str, extra: &str| {
         text.chars().all(|c| c.is_ascii_alphanumeric() || extra.contains(c))
     };
+    if is_reserved(key) {
+        return Err(format!(
+            "a device may not give itself the label {key:?}: label its ManagedCluster on the hub"
+        ));
+    }
     if key.is_empty()
         || 317 < key.len()
         || 63 < value.len()
@@ -144,6 +199,24 @@ mod tests {
     }
 
     #[test]
+    fn a_token_comes_from_a_file_or_from_standard_input() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token");
+        let run = |args: &str| match parse(&format!("run --data /d {args}")).unwrap().verb {
+            Verb::Run(run) => run,
+            Verb::Doctor(_) => panic!("run"),
+        };
+        assert_eq!(run("--token -").token, Some(TokenFrom::Stdin));
+        let from_file = run(&format!("--token-file {}", file.display()));
+        assert!(matches!(from_file.join_token(), Err(IdentityError::Token { .. })));
+        std::fs::write(&file, "abcdef.0123456789abcdef\n").unwrap();
+        assert_eq!(from_file.join_token().unwrap().unwrap().id(), "abcdef");
+        std::fs::write(&file, "no token").unwrap();
+        assert!(matches!(from_file.join_token(), Err(IdentityError::NoToken(_))));
+        assert_eq!(run("").join_token().unwrap(), None);
+    }
+
+    #[test]
     fn mistakes_are_named_before_anything_is_done() {
         for line in [
             "run",
@@ -156,6 +229,8 @@ mod tests {
             "run --data /d --address here",
             "run --data /d --labels site",
             "run --data /d --labels si%te=x",
+            "run --data /d --labels node-role.kubernetes.io/master=",
+            "run --data /d --token abcdef.0123456789abcdef --token-file /t",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -1,20 +1,29 @@
 //! `spoke doctor`: what is wrong, why, and what to do next. Changes nothing.
+//!
+//! Guarantees: the clock is judged before anything that is judged by it; a key that the hub still knows is never
+//! advised to be thrown away; what the hub said last, when it turned this device away, is told in its words.
 
 use std::error::Error;
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use freewheel_link::message::Reason;
 use freewheel_link::quic::{ClientTls, Dialer, Endpoint, Socket};
-use freewheel_link::transport::{Closed, DialError, Transport as _, code};
+use freewheel_link::tls::{BUILT, FloorClock};
+use freewheel_link::transport::{Closed, DialError, Fault, Transport as _, Whose, code};
 use freewheel_spoke_agent::ledger::{Found, Ledger};
 
 use crate::data::{damaged_ledger, read_ledger};
 use crate::identity::{self, Identity};
 use crate::{cli, device, files};
 
-/// 2026-01-01: a clock before that was never set.
-const CLOCK_IS_SET: u64 = 1_767_225_600;
+/// The hub's clock may be ahead by this much without anything being wrong here.
+const AHEAD: u64 = 3600;
+/// How long the hub may take to say that it does not take the certificate.
+const VERDICT: Duration = Duration::from_millis(700);
 /// Less free space than this stops modules and logs.
 const SPACE: u64 = 64 << 20;
 
@@ -34,17 +43,23 @@ use Finding::{Bad, Good};
 pub(crate) fn run(options: &cli::Doctor) -> Result<bool, Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let identity = identity::load(&options.data);
+    let time = identity::clock(&options.data);
+    let told = identity::told(&options.data);
     let mut findings = vec![
-        ("clock", clock(unix_now())),
+        ("clock", clock(unix_now(), told)),
         ("disk", disk(&options.data)),
         ("ledger", ledger(&options.data)),
         ("files", open_files(files::hard())),
     ];
     match identity {
         Ok(Some(identity)) => {
-            findings.push(("certificate", certificate(&identity, unix_now())));
+            findings.push(("certificate", certificate(&identity, &time)));
             findings.push(("dns", runtime.block_on(dns(&identity.hub))));
-            findings.push(("udp", runtime.block_on(udp(&identity))));
+            findings.push(("udp", runtime.block_on(udp(&identity, &time))));
+            if let Some((at, reason)) = identity::refusal(&options.data) {
+                let ago = time.now().saturating_sub(at) / 60;
+                findings.push(("hub", turned_away(&identity, &reason, ago)));
+            }
         }
         Ok(None) => {
             findings.push(("certificate", unjoined()));
@@ -82,12 +97,15 @@ fn unjoined() -> Finding {
     )
 }
 
-fn clock(now: u64) -> Finding {
-    if now < CLOCK_IS_SET {
-        return Bad(
-            "the clock was never set".to_owned(),
-            "start a time service (systemd-timesyncd, chrony); pods run meanwhile".to_owned(),
-        );
+fn clock(now: u64, told: u64) -> Finding {
+    let step = "start a time service (systemd-timesyncd, chrony); pods run meanwhile";
+    if now < BUILT {
+        return Bad("the clock was never set".to_owned(), step.to_owned());
+    }
+    if now + AHEAD < told {
+        let days = (told - now) / 86_400;
+        let cause = format!("the clock is {days} days behind what the hub's showed already");
+        return Bad(cause, step.to_owned());
     }
     Good(format!("set (Unix time {now})"))
 }
@@ -102,10 +120,15 @@ fn disk(data: &Path) -> Finding {
     // A file of its own: the agent may be running.
     let probe = data.join(".doctor");
     if let Err(error) = std::fs::write(&probe, b"x").and_then(|()| std::fs::remove_file(&probe)) {
-        return Bad(
-            format!("cannot write to {}: {error}", data.display()),
-            "run as the agent's user; check for a read-only or worn-out card".to_owned(),
-        );
+        let step = match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room; the disk is full",
+            ErrorKind::PermissionDenied => "run as the agent's user",
+            ErrorKind::ReadOnlyFilesystem => {
+                "it is mounted read-only: a kernel does that to a card with errors; see `dmesg`, and replace it"
+            }
+            _ => "see `dmesg`: the card may be worn out",
+        };
+        return Bad(format!("cannot write to {}: {error}", data.display()), step.to_owned());
     }
     let (size, free) = device::disk(data);
     if free < SPACE {
@@ -159,21 +182,42 @@ fn open_files(hard: u64) -> Finding {
     Good(format!("{hard} may be open, {pods} pods can have theirs"))
 }
 
-fn certificate(identity: &Identity, now: u64) -> Finding {
-    match identity.tls() {
-        Err(error) => Bad(
+fn certificate(identity: &Identity, time: &Arc<FloorClock>) -> Finding {
+    let now = time.now();
+    match (identity.tls(time), identity.life()) {
+        (Err(error), _) => Bad(
             crate::chain(&error),
             "remove DIR/identity and join again with a new token".to_owned(),
         ),
-        Ok(_) => match identity.not_after() {
-            Some(end) if end < now => Bad(
-                format!("expired {} days ago", (now - end) / 86_400),
-                "remove DIR/identity and join again with a new token".to_owned(),
-            ),
-            Some(end) => Good(format!("{}, {} days left", identity.cluster, (end - now) / 86_400)),
-            None => Good(format!("{}", identity.cluster)),
-        },
+        (Ok(_), (_, end)) if end < now => Bad(
+            format!("expired {} days ago, if the clock is right", (now - end) / 86_400),
+            "start `spoke run`: with its key it gets a new one by itself, as long as the hub accepts this device; \
+             keep DIR/identity"
+                .to_owned(),
+        ),
+        (Ok(_), (_, end)) => {
+            Good(format!("{}, {} days left", identity.cluster, (end - now) / 86_400))
+        }
     }
+}
+
+/// What the hub said last, and what helps.
+fn turned_away(identity: &Identity, reason: &Reason, minutes: u64) -> Finding {
+    let name = &identity.cluster;
+    let step = match reason {
+        Reason::NotAccepted => format!("on the hub: `hub accept {name}`"),
+        Reason::Unknown | Reason::Replaced => {
+            "on the hub: `hub token create`; start `spoke run` here with that token, or under another --name with \
+             another --data"
+                .to_owned()
+        }
+        Reason::Cloned => "find the copy of this device's data directory; on one of the two devices remove \
+                           DIR/identity and join under a name of its own"
+            .to_owned(),
+        Reason::Expired => "see clock and certificate above; then start `spoke run`".to_owned(),
+        _ => "see the agent's log".to_owned(),
+    };
+    Bad(format!("turned this device away {minutes} minutes ago: {reason}"), step)
 }
 
 async fn dns(hub: &str) -> Finding {
@@ -197,21 +241,34 @@ async fn dns(hub: &str) -> Finding {
     }
 }
 
-async fn udp(identity: &Identity) -> Finding {
-    let Ok(tls) = identity.tls() else {
+async fn udp(identity: &Identity, time: &Arc<FloorClock>) -> Finding {
+    let Ok(tls) = identity.tls(time) else {
         return Bad("no usable certificate".to_owned(), "see above".to_owned());
     };
     let hub = &identity.hub;
     match shake(hub, tls).await {
         Ok(finding) => finding,
-        Err(error @ DialError::WrongHub { .. }) => Bad(
-            crate::chain(&error),
-            "another hub answers there: correct --hub, or join anew".to_owned(),
-        ),
-        Err(error) => Bad(
-            crate::chain(&error),
-            "check that the cluster is accepted: `kubectl get managedclusters`".to_owned(),
-        ),
+        Err(error) => Bad(crate::chain(&error), next_step(&error).to_owned()),
+    }
+}
+
+fn next_step(error: &DialError) -> &'static str {
+    match error {
+        DialError::WrongHub { .. } => "another hub answers there: correct --hub, or join anew",
+        DialError::Clock { .. } => {
+            "compare `date -u` here and on the hub; set whichever is wrong; nothing is wrong with the identity"
+        }
+        DialError::Lookup { .. } => "see dns above",
+        DialError::Connect { closed, .. } => match closed {
+            Closed::Certificate { whose: Whose::Ours, fault: Fault::Time, .. } => {
+                "start `spoke run`: it renews the certificate with its key; keep DIR/identity"
+            }
+            Closed::Certificate { whose: Whose::Ours, .. } => {
+                "another hub answers there, or one that lost its CA: correct --hub, or bring pki/ca.key back on the hub"
+            }
+            _ => "look at the hub's log, and try again",
+        },
+        DialError::Credentials { .. } => "see certificate above",
     }
 }
 
@@ -241,8 +298,15 @@ async fn shake(hub: &str, tls: ClientTls) -> Result<Finding, DialError> {
     };
     match Dialer::new(endpoint, hub.to_owned(), tls).connect().await {
         Ok(link) => {
+            // Whether the hub takes this side's certificate shows only after the handshake.
+            let verdict = tokio::time::timeout(VERDICT, link.closed()).await;
             link.close(code::STOPPING, "doctor");
-            Ok(Good(format!("{hub} answers")))
+            match verdict {
+                Ok(closed @ Closed::Certificate { .. }) => {
+                    Err(DialError::Connect { host: hub.to_owned(), closed })
+                }
+                _ => Ok(Good(format!("{hub} answers"))),
+            }
         }
         Err(DialError::Connect { closed: Closed::TimedOut, .. }) => Ok(Bad(
             format!("{hub} does not answer over UDP"),
@@ -259,9 +323,12 @@ mod tests {
     #[test]
     fn every_finding_names_cause_and_next_step() {
         assert!(
-            matches!(clock(1000), Bad(cause, step) if cause.contains("never set") && step.contains("time"))
+            matches!(clock(1000, 0), Bad(cause, step) if cause.contains("never set") && step.contains("time"))
         );
-        assert!(matches!(clock(CLOCK_IS_SET), Good(_)));
+        assert!(matches!(clock(BUILT, BUILT), Good(_)));
+        assert!(
+            matches!(clock(BUILT, BUILT + 86_400 * 3), Bad(cause, _) if cause.contains("3 days behind"))
+        );
         assert!(matches!(disk(Path::new("/nowhere")), Bad(..)));
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(disk(dir.path()), Good(_)));
@@ -278,5 +345,24 @@ mod tests {
         assert!(matches!(ledger(dir.path()), Bad(_, step) if step.contains("ledger.damaged")));
         std::fs::remove_file(damaged_ledger(dir.path())).unwrap();
         assert!(matches!(ledger(dir.path()), Good(_)));
+    }
+
+    #[test]
+    fn no_cause_advises_to_throw_away_what_the_hub_still_knows() {
+        let host = || "hub".to_owned();
+        let closed = |whose, fault| DialError::Connect {
+            host: host(),
+            closed: Closed::Certificate { whose, fault, detail: String::new() },
+        };
+        let steps = [
+            next_step(&DialError::Clock { host: host(), detail: String::new() }),
+            next_step(&closed(Whose::Ours, Fault::Time)),
+            next_step(&DialError::Connect { host: host(), closed: Closed::TimedOut }),
+        ];
+        for step in steps {
+            assert!(!step.contains("remove") && !step.contains("anew"), "{step}");
+        }
+        assert!(steps[0].contains("date -u"), "{}", steps[0]);
+        assert_ne!(steps[0], steps[1]);
     }
 }

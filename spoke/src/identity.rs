@@ -4,38 +4,40 @@
 //! DIR/identity/key.der    made here, 0600     cert.der   from the hub, rewritten on rotation
 //!              ca.der, fleet-root             pinned when it joined
 //!              cluster, hub                   its name; where the hub was last
+//!              told                           the hub's newest time, for a device without a clock
+//!              refusal                        when and why the hub turned this device away last
 //! ```
 //!
 //! Guarantees: `cert.der` is written last, so that an identity is whole or not there; a failed join keeps the
-//! key, and the next try asks with it again.
+//! key, and the next try asks with it again; the time that is remembered never falls, unless it has proven wrong.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
 use freewheel_link::artifact::PublicKey;
 use freewheel_link::digest::Digest;
-use freewheel_link::join::Token;
+use freewheel_link::join::{JoinError, RenewRequestV1, Token};
+use freewheel_link::message::Reason;
 use freewheel_link::names::ClusterName;
 use freewheel_link::quic::{ClientTls, Dialer, Endpoint};
 use freewheel_link::tls::{self, Credentials, FloorClock, TlsError};
 use freewheel_link::transport::{Closed, DialError};
-use freewheel_spoke_agent::uplink::join::{Ask, Identity as Given, NoIdentity, join};
+use freewheel_spoke_agent::uplink::join::{Ask, Identity as Given, NoIdentity, join, renew};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tracing::info;
 
 use crate::data::write_whole;
 
-/// 2026-11-01: no device joins before the software that it runs was made.
-const BUILT: u64 = 1_793_491_200;
+/// The hub dates its certificates back by this much: it was this much later when it gave one.
+const BACKDATED: u64 = 24 * 3600;
 
 /// Why there is no identity to run with.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IdentityError {
     #[error(
-        "{0} has no identity yet: give --hub, --token and --ca-hash, as `hub token create` prints them"
+        "{0} has no identity yet: give --hub, --token (or --token-file) and --ca-hash, as `hub token create` prints them"
     )]
     Unjoined(PathBuf),
     #[error(
@@ -65,6 +67,36 @@ pub(crate) enum IdentityError {
     Dial(#[source] DialError),
     #[error("cannot join")]
     Join(#[source] NoIdentity),
+    #[error("the certificate has expired, and the hub gives no new one")]
+    Renew(#[source] NoIdentity),
+    #[error("cannot read the token from {from}")]
+    Token {
+        from: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("what is in {0} is no token: it looks like abcdef.0123456789abcdef")]
+    NoToken(String),
+    #[error(
+        "this device belongs to another hub than --ca-hash says (its own is {held}): use another --data, or remove \
+         {dir} to join anew"
+    )]
+    OtherFleet { held: Digest, dir: PathBuf },
+}
+
+impl IdentityError {
+    /// Whether the same may succeed later without anybody doing anything.
+    pub(crate) const fn may_pass(&self) -> bool {
+        match self {
+            Self::Dial(_) | Self::Silent { .. } => true,
+            Self::Join(NoIdentity::Join(JoinError::Refused(refused)))
+            | Self::Renew(NoIdentity::Join(JoinError::Refused(refused))) => {
+                refused.cause.may_pass()
+            }
+            Self::Join(NoIdentity::Join(_)) | Self::Renew(NoIdentity::Join(_)) => true,
+            _ => false,
+        }
+    }
 }
 
 /// An identity in force.
@@ -75,7 +107,6 @@ pub(crate) struct Identity {
     pub(crate) certificate: Vec<u8>,
     ca: Vec<u8>,
     key: Vec<u8>,
-    floor: u64,
 }
 
 /// What joining needs.
@@ -106,8 +137,6 @@ pub(crate) fn load(data: &Path) -> Result<Option<Identity>, IdentityError> {
         let bytes = read(name)?.ok_or_else(damaged)?;
         String::from_utf8(bytes).map_err(|_| damaged())
     };
-    let joined = fs::metadata(dir.join("cert.der")).and_then(|meta| meta.modified());
-    let joined = joined.ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     Ok(Some(Identity {
         cluster: ClusterName::try_from(text("cluster")?).map_err(|_| damaged())?,
         hub: text("hub")?,
@@ -117,25 +146,129 @@ pub(crate) fn load(data: &Path) -> Result<Option<Identity>, IdentityError> {
         ca: read("ca.der")?.ok_or_else(damaged)?,
         key: read("key.der")?.ok_or_else(damaged)?,
         certificate,
-        floor: joined.map_or(BUILT, |age| age.as_secs().max(BUILT)),
     }))
+}
+
+/// The clock of this device: what the machine shows, and never less than what is known of the hub's time.
+pub(crate) fn clock(data: &Path) -> Arc<FloorClock> {
+    let given = load(data).ok().flatten().map_or(0, |identity| identity.life().0 + BACKDATED);
+    Arc::new(FloorClock::new(given.max(told(data))))
+}
+
+/// The hub's time as it was last written down.
+pub(crate) fn told(data: &Path) -> u64 {
+    let text = fs::read_to_string(home(data).join("told")).ok();
+    text.and_then(|text| text.trim().parse().ok()).unwrap_or_default()
+}
+
+/// Writes the hub's time down where it is later by `step` than what is there.
+pub(crate) fn note_time(data: &Path, now: u64, step: u64) -> io::Result<()> {
+    if now < told(data).saturating_add(step) {
+        return Ok(());
+    }
+    write_whole(&home(data).join("told"), now.to_string().as_bytes())
+}
+
+/// Keeps why the hub turned this device away; the same again is not written again.
+pub(crate) fn note_refusal(data: &Path, now: u64, reason: &Reason) -> io::Result<()> {
+    if refusal(data).is_some_and(|(_, held)| held == *reason) {
+        return Ok(());
+    }
+    let bytes = postcard::to_stdvec(&(now, reason)).map_err(io::Error::other)?;
+    write_whole(&home(data).join("refusal"), &bytes)
+}
+
+/// When and why the hub turned this device away, unless it has let it in since.
+pub(crate) fn refusal(data: &Path) -> Option<(u64, Reason)> {
+    postcard::from_bytes(&fs::read(home(data).join("refusal")).ok()?).ok()
+}
+
+/// The hub has let this device in.
+pub(crate) fn forget_refusal(data: &Path) -> io::Result<()> {
+    forget(&home(data).join("refusal"))
+}
+
+/// What the hub told has proven wrong.
+pub(crate) fn forget_time(data: &Path) -> io::Result<()> {
+    forget(&home(data).join("told"))
+}
+
+fn forget(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 impl Identity {
     /// TLS for sessions with this identity.
-    pub(crate) fn tls(&self) -> Result<ClientTls, TlsError> {
+    pub(crate) fn tls(&self, clock: &Arc<FloorClock>) -> Result<ClientTls, TlsError> {
         let own = Credentials {
             chain: vec![CertificateDer::from(self.certificate.clone())],
             key: PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.key.clone())),
         };
         let ca = CertificateDer::from(self.ca.clone());
-        ClientTls::new(tls::session_client(&ca, own, Arc::new(FloorClock { floor: self.floor }))?)
+        ClientTls::new(tls::session_client(&ca, own, clock.clone())?)
     }
 
-    /// Last second of the certificate, Unix time.
-    pub(crate) fn not_after(&self) -> Option<u64> {
-        let (_, parsed) = x509_parser::parse_x509_certificate(&self.certificate).ok()?;
-        u64::try_from(parsed.validity().not_after.timestamp()).ok()
+    /// First and last second of the certificate, Unix time; 0 of one that cannot be read.
+    pub(crate) fn life(&self) -> (u64, u64) {
+        let Ok((_, parsed)) = x509_parser::parse_x509_certificate(&self.certificate) else {
+            return (0, 0);
+        };
+        let second = |at: x509_parser::time::ASN1Time| u64::try_from(at.timestamp()).unwrap_or(0);
+        (second(parsed.validity().not_before), second(parsed.validity().not_after))
+    }
+
+    /// Hash of the key of the CA that this device trusts.
+    pub(crate) fn ca_hash(&self) -> Result<Digest, TlsError> {
+        tls::key_hash(&CertificateDer::from(self.ca.as_slice()))
+    }
+
+    /// What to have signed for a new certificate.
+    pub(crate) fn signing_request(&self) -> Result<Vec<u8>, IdentityError> {
+        let der = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.key.clone()));
+        let key = rcgen::KeyPair::try_from(&der).map_err(IdentityError::Key)?;
+        signing_request(&self.cluster, &key).map_err(IdentityError::Key)
+    }
+
+    /// Takes a new certificate into use, once it is on disk. One that is not of this key is none.
+    pub(crate) fn exchange(
+        mut self,
+        data: &Path,
+        certificate: Vec<u8>,
+    ) -> Result<Self, IdentityError> {
+        let dir = home(data);
+        let key = |der: &[u8]| tls::key_hash(&CertificateDer::from(der));
+        if key(&certificate)? != key(&self.certificate)? {
+            let text = "the hub's new certificate is of another key";
+            return Err(IdentityError::Renew(NoIdentity::Odd(text.to_owned())));
+        }
+        write_whole(&dir.join("cert.der"), &certificate)
+            .map_err(|source| IdentityError::Files { dir, source })?;
+        self.certificate = certificate;
+        Ok(self)
+    }
+
+    /// Asks for a new certificate with the one that has expired.
+    pub(crate) async fn renew_at_the_door(
+        self,
+        data: &Path,
+        endpoint: &Endpoint,
+        clock: &Arc<FloorClock>,
+    ) -> Result<Self, IdentityError> {
+        info!(cluster = %self.cluster, "the certificate has expired; asking for a new one with its key");
+        let ca_hash = self.ca_hash()?;
+        let client = ClientTls::new(tls::join_client(ca_hash, clock.clone())?)?;
+        let dialer = Dialer::new(endpoint.clone(), self.hub.clone(), client);
+        let link = dialer.connect().await.map_err(IdentityError::Dial)?;
+        let csr = self.signing_request()?;
+        let request = RenewRequestV1 { certificate: self.certificate.clone(), csr };
+        let given = renew(&link, &self.cluster, ca_hash, request).await;
+        let given = given.map_err(IdentityError::Renew)?;
+        let renewed = self.exchange(data, given.certificate)?;
+        info!(until = renewed.life().1, "the certificate is renewed");
+        Ok(renewed)
     }
 
     /// Remembers where the hub is now.
@@ -154,11 +287,12 @@ impl Identity {
 pub(crate) async fn enrol(
     data: &Path,
     endpoint: &Endpoint,
-    joining: Joining,
+    clock: &Arc<FloorClock>,
+    joining: &Joining,
 ) -> Result<Identity, IdentityError> {
     let dir = home(data);
     let key = own_key(&dir)?;
-    let client = tls::join_client(joining.ca_hash, Arc::new(FloorClock { floor: BUILT }))?;
+    let client = tls::join_client(joining.ca_hash, clock.clone())?;
     let dialer = Dialer::new(endpoint.clone(), joining.hub.clone(), ClientTls::new(client)?);
     info!(hub = joining.hub, cluster = %joining.name, "joining");
     // The doctor of a device that comes no further looks there.
@@ -169,11 +303,11 @@ pub(crate) async fn enrol(
         Err(error) => return Err(no_link(error, &joining.hub, data).await),
     };
     let ask = Ask {
-        token: joining.token,
+        token: joining.token.clone(),
         csr: signing_request(&joining.name, &key).map_err(IdentityError::Key)?,
-        name: joining.name,
+        name: joining.name.clone(),
         ca_hash: joining.ca_hash,
-        labels: joining.labels,
+        labels: joining.labels.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let tell = |why: &str| info!(cluster = %ask.name, why, "waiting for the hub");
@@ -190,7 +324,7 @@ pub(crate) fn asked(data: &Path) -> Option<String> {
 
 /// TLS for a handshake that shows whether anybody is there, and trusts nobody.
 pub(crate) fn stranger() -> Result<ClientTls, TlsError> {
-    ClientTls::new(tls::join_client(Digest::of(b""), Arc::new(FloorClock { floor: BUILT }))?)
+    ClientTls::new(tls::join_client(Digest::of(b""), Arc::new(FloorClock::new(0)))?)
 }
 
 /// Silence has a next step of its own.
@@ -271,6 +405,44 @@ mod tests {
         assert_eq!(load(data.path()).unwrap().unwrap().hub, "other:1");
         fs::remove_file(dir.join("fleet-root")).unwrap();
         assert!(matches!(load(data.path()), Err(IdentityError::Damaged(_))));
+    }
+
+    #[test]
+    fn the_hubs_time_and_its_refusal_outlive_a_reboot() {
+        let data = tempfile::tempdir().unwrap();
+        fs::create_dir(home(data.path())).unwrap();
+        note_time(data.path(), 2_000_000_000, 3600).unwrap();
+        assert!(2_000_000_000 <= clock(data.path()).now(), "whatever the machine's clock says");
+        note_time(data.path(), 1_900_000_000, 3600).unwrap();
+        note_time(data.path(), 2_000_000_010, 3600).unwrap();
+        assert_eq!(told(data.path()), 2_000_000_000, "it never falls, and flash is spared");
+        forget_time(data.path()).unwrap();
+        assert_eq!(told(data.path()), 0);
+        assert_eq!(refusal(data.path()), None);
+        note_refusal(data.path(), 7, &Reason::Cloned).unwrap();
+        note_refusal(data.path(), 8, &Reason::Cloned).unwrap();
+        assert_eq!(refusal(data.path()), Some((7, Reason::Cloned)));
+        forget_refusal(data.path()).unwrap();
+        forget_refusal(data.path()).unwrap();
+        assert_eq!(refusal(data.path()), None);
+    }
+
+    #[test]
+    fn a_new_certificate_is_taken_for_the_same_key_only() {
+        let data = tempfile::tempdir().unwrap();
+        let dir = home(data.path());
+        let key = own_key(&dir).unwrap();
+        let certificate = |key: &rcgen::KeyPair| {
+            let params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+            params.self_signed(key).unwrap().der().to_vec()
+        };
+        keep(&dir, &Given { certificate: certificate(&key), ..given() }, "hub:1").unwrap();
+        let held = || load(data.path()).unwrap().unwrap();
+        let other = certificate(&rcgen::KeyPair::generate().unwrap());
+        assert!(held().exchange(data.path(), other).is_err());
+        let new = certificate(&key);
+        held().exchange(data.path(), new.clone()).unwrap();
+        assert_eq!(held().certificate, new);
     }
 
     #[tokio::test]

@@ -4,7 +4,9 @@
 //! cli       what can be asked          doctor    what is wrong, and what to do
 //! data      DIR, its lock, the ledger's file     identity  key, certificate, pins; joining
 //! device    what this machine is       serve     what the hub may open here, and the way to other spokes
-//! files     what may be open           run       everything wired, until a signal
+//! files     what may be open           hide      the token off the command line
+//! dial      the way to the hub, with what this device has to show
+//! run       everything wired, until a signal
 //! ```
 
 mod address;
@@ -12,8 +14,10 @@ mod cgroup;
 mod cli;
 mod data;
 mod device;
+mod dial;
 mod doctor;
 mod files;
+mod hide;
 mod identity;
 mod run;
 mod serve;
@@ -29,7 +33,8 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::Run(options) => {
             logging();
-            run::run(options)
+            hide::token(&options);
+            run::run(*options)
         }
         Verb::Doctor(options) => match doctor::run(&options) {
             Ok(true) => Ok(()),

@@ -13,8 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_link::artifact::PublicKey;
-use freewheel_link::quic::{Dialer, Endpoint, Socket};
+use freewheel_link::quic::{Endpoint, Socket};
 use freewheel_link::report::NodeStatusV1;
+use freewheel_link::tls::FloorClock;
 use freewheel_spoke_agent::agent::{Agent, Config};
 use freewheel_spoke_agent::eviction::{self, Threshold};
 use freewheel_spoke_agent::files::DiskFiles;
@@ -32,6 +33,7 @@ use crate::address::Address;
 use crate::cli;
 use crate::data::{Data, LedgerFile, MachineClock};
 use crate::device::{self, Device};
+use crate::dial::{OwnDial, keep_certificate};
 use crate::files;
 use crate::identity::{self, Identity, IdentityError, Joining};
 use crate::serve::{Elsewhere, Here};
@@ -64,9 +66,10 @@ pub(crate) fn run(options: cli::Run) -> Result<(), Box<dyn Error>> {
 async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
     let stop = on_signal()?;
     let endpoint = Endpoint::spoke(Socket::Bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0)))?;
-    let identity = tokio::select! {
+    let clock = identity::clock(data.dir());
+    let (identity, spare) = tokio::select! {
         () = stop.cancelled() => return Ok(()),
-        identity = who(data, &endpoint, &options) => identity?,
+        who = who(data, &endpoint, &clock, &options) => who?,
     };
     let device = Device::probe();
     let profile = choose_profile(device.pods).ok_or("this machine cannot run the Wasm engine")?;
@@ -99,23 +102,19 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
         thresholds: thresholds(options.eviction_hard, options.eviction_soft),
     };
     let agent = Agent::open(ports, config)?;
-    let (held, digest) = agent.held();
-    let me = Me {
-        cluster: identity.cluster.clone(),
-        boot_epoch: agent.boot_epoch(),
-        held,
-        digest,
-        node,
-    };
-    let dialer = Dialer::new(endpoint.clone(), identity.hub.clone(), identity.tls()?);
-    let driver = uplink.driver(me, Arc::new(dialer), fastrand::Rng::new());
+    let me = me(&identity, &agent, node);
+    let home = data.dir().to_owned();
+    let dial = OwnDial::new(home.clone(), endpoint.clone(), clock.clone(), spare);
+    let driver = uplink.driver(me, Arc::new(dial), fastrand::Rng::new());
+    let renewals =
+        keep_certificate(home, uplink.clone(), clock, fastrand::Rng::new(), stop.clone());
     let here =
         Here { data: data.dir().to_owned(), runtime: runtime.clone(), fabric: fabric.clone() };
 
     let agent = on_own_thread(agent, queue, stop.clone())?;
     let session = tokio::spawn(driver.run(inputs.clone(), Arc::new(here), stop.clone()));
     let session = end_with(session, &stop);
-    tokio::join!(watch_device(&mut probe, data, &inputs, &stop), session);
+    tokio::join!(watch_device(&mut probe, data, &inputs, &stop), session, renewals);
     drop(inputs);
     // Its last writes reach the disk before the guests go.
     let _ = agent.await;
@@ -123,6 +122,12 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
     endpoint.close(0, "the spoke stops");
     info!("stopped; pods come back at the next start");
     Ok(())
+}
+
+fn me(identity: &Identity, agent: &Agent, node: NodeStatusV1) -> Me {
+    let (held, digest) = agent.held();
+    let (cluster, boot_epoch) = (identity.cluster.clone(), agent.boot_epoch());
+    Me { cluster, boot_epoch, held, digest, node }
 }
 
 /// Where eviction begins: what was asked for, or the defaults.
@@ -162,12 +167,14 @@ fn pod_network(control: &tokio::runtime::Handle, clients: u64) -> Arc<Fabric> {
     fabric
 }
 
-/// The identity: from the directory, or by joining.
+/// The identity: from the directory, or by joining. With it what to join again with, where the hub should let this
+/// identity in no more.
 async fn who(
     data: &Data,
     endpoint: &Endpoint,
+    clock: &Arc<FloorClock>,
     options: &cli::Run,
-) -> Result<Identity, IdentityError> {
+) -> Result<(Identity, Option<Joining>), IdentityError> {
     if let Some(mut held) = identity::load(data.dir())? {
         if let Some(asked) = options.name.clone().filter(|asked| *asked != held.cluster) {
             return Err(IdentityError::OtherName { held: held.cluster, asked });
@@ -175,18 +182,42 @@ async fn who(
         if let Some(hub) = &options.hub {
             held.move_hub(data.dir(), hub)?;
         }
-        return Ok(held);
+        let spare = spare(data, &held, options)?;
+        return Ok((held, spare));
     }
     let (Some(hub), Some(token), Some(ca_hash), Some(name)) = (
         options.hub.clone(),
-        options.token.clone(),
+        options.join_token()?,
         options.ca_hash,
         options.name.clone().or_else(device::default_name),
     ) else {
         return Err(IdentityError::Unjoined(data.dir().to_owned()));
     };
     let joining = Joining { hub, token, ca_hash, name, labels: options.labels.clone() };
-    identity::enrol(data.dir(), endpoint, joining).await
+    Ok((identity::enrol(data.dir(), endpoint, clock, &joining).await?, None))
+}
+
+/// A token beside an identity is for the case that the hub lets that in no more.
+fn spare(
+    data: &Data,
+    held: &Identity,
+    options: &cli::Run,
+) -> Result<Option<Joining>, IdentityError> {
+    // The file may be gone by now: it was for joining.
+    let Ok(Some(token)) = options.join_token() else { return Ok(None) };
+    let own = held.ca_hash()?;
+    if options.ca_hash.is_some_and(|given| given != own) {
+        let dir = data.dir().join("identity");
+        return Err(IdentityError::OtherFleet { held: own, dir });
+    }
+    info!(cluster = %held.cluster, "this device has joined; its token is kept for the case that the hub lets it in no more");
+    Ok(Some(Joining {
+        hub: held.hub.clone(),
+        token,
+        ca_hash: own,
+        name: held.cluster.clone(),
+        labels: options.labels.clone(),
+    }))
 }
 
 fn module_store(

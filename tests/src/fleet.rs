@@ -159,6 +159,14 @@ impl Fleet {
         self.run_spoke(name, &[]);
     }
 
+    /// Starts a spoke on a folder that was copied from another one's.
+    pub fn start_twin(&mut self, name: &str) {
+        let number = u8::try_from(self.spokes.len() + 10).expect("fewer spokes");
+        let address = Ipv4Addr::new(127, self.net[0], self.net[1], number);
+        self.spokes.insert(name.to_owned(), (None, address));
+        self.run_spoke(name, &[]);
+    }
+
     fn run_spoke(&mut self, name: &str, flags: &[&str]) {
         let mut command = Command::new(guests::binary("spoke"));
         let address = self.address(name);

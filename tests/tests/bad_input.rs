@@ -186,7 +186,7 @@ fn a_spoke_with_wrong_papers_is_told_what_is_wrong() {
     // Not a word of what the spoke says before it is refused.
     tells(
         run(&fleet, "stranger", &["--token", bad, "--ca-hash", &ca_hash]),
-        &["the hub refuses", "the token is unknown, wrong or has expired"],
+        &["the hub refuses", "the token is unknown, wrong, used by another device or has expired"],
     );
     let other = format!("sha256:{}", "0".repeat(64));
     tells(

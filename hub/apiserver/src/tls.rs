@@ -1,4 +1,5 @@
-//! TLS of the API listener: our certificate, and client certificates that may be missing.
+//! TLS of the API listener: our certificate, which is exchanged before it ends, and client certificates that may
+//! be missing.
 //!
 //! Guarantees: the handshake proves that a client owns the key of the certificate it shows; whether
 //! that certificate is one of ours is decided after it, by [`Tls::trusts`], so that a stranger gets a
@@ -6,6 +7,7 @@
 
 use std::sync::Arc;
 
+use freewheel_link::tls::{Credentials, Serving};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -17,6 +19,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 pub struct Tls {
     /// For the acceptor.
     pub config: Arc<rustls::ServerConfig>,
+    serving: Arc<Serving>,
     verifier: Arc<dyn ClientCertVerifier>,
 }
 
@@ -32,6 +35,9 @@ pub enum TlsError {
     /// The verifier cannot be built.
     #[error("client certificates cannot be verified")]
     Verifier(#[source] rustls::server::VerifierBuilderError),
+    /// The certificate's key is of no use.
+    #[error(transparent)]
+    Key(#[from] freewheel_link::tls::TlsError),
 }
 
 impl Tls {
@@ -54,14 +60,22 @@ impl Tls {
                 .allow_unauthenticated()
                 .build()
                 .map_err(TlsError::Verifier)?;
+        let serving = Arc::new(Serving::new(Credentials { chain, key })?);
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Serving)?
             .with_client_cert_verifier(Arc::new(Deferred(verifier.clone())))
-            .with_single_cert(chain, key)
-            .map_err(TlsError::Serving)?;
+            .with_cert_resolver(serving.clone());
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), verifier })
+        Ok(Self { config: Arc::new(config), serving, verifier })
+    }
+
+    /// New connections get this certificate.
+    ///
+    /// # Errors
+    /// When its key cannot be used; the old one stays.
+    pub fn exchange(&self, own: Credentials) -> Result<(), TlsError> {
+        Ok(self.serving.exchange(own)?)
     }
 
     /// Whether this chain, the client's own certificate first, leads to one of our authorities now.

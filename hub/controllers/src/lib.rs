@@ -9,6 +9,7 @@
 //! scheduler   pods to nodes
 //! node        accepted spokes to Nodes; Ready and Unknown
 //! eviction    NoExecute taints to ends of pods
+//! leftovers   what a removed spoke leaves behind
 //! namespace   what namespaces and clusters have from the start, and how they end
 //! gc, pod_gc  what nobody owns, and pods without a node
 //! signing     approved certificate requests of people to certificates, and the end of old requests
@@ -26,6 +27,7 @@ pub mod events;
 pub mod eviction;
 pub mod gc;
 pub mod index;
+pub mod leftovers;
 pub mod namespace;
 pub mod node;
 pub mod pod_gc;
@@ -93,6 +95,7 @@ pub fn start_over(
         Arc::new(namespace::Ending::new(desk("namespace-controller"))?),
         Arc::new(node::Nodes::new(desk("node-controller"))?),
         Arc::new(node::Strangers::new(desk("node-lifecycle-controller"))?),
+        Arc::new(leftovers::Leftovers::new(desk("cluster-leftovers"))?),
         Arc::new(deployment::Deployments::new(desk("deployment-controller"), indexes.clone())?),
         Arc::new(replicaset::ReplicaSets::new(desk("replicaset-controller"), indexes.clone())?),
         Arc::new(endpoints::EndpointsOfServices::new(

@@ -417,3 +417,45 @@ async fn a_node_that_was_here_before_its_cluster_is_taken_over_as_it_is() {
     .await;
     hub.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_cluster_leaves_nothing_to_the_next_one_of_its_name() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    hub.eventually("its namespaces stand", |s| {
+        get(s, "pi-1", "namespaces", "", "default").is_some()
+    })
+    .await;
+    let secret = json!({"metadata": {"name": "key", "finalizers": ["example.com/hold"]},
+        "stringData": {"password": "x"}});
+    hub.create("pi-1", "secrets", "default", secret).await;
+    let service = json!({"metadata": {"name": "web"}, "spec": {"type": "NodePort",
+        "ports": [{"port": 80, "nodePort": 30080}]}});
+    hub.create("pi-1", "services", "default", service.clone()).await;
+    hub.create("pi-1", "pods", "default", pod("own", "1")).await;
+    hub.create("root", "pods", "default", pod("a", "1")).await;
+    hub.eventually("bound", |s| node_of(s, "root", "a") == "pi-1").await;
+    hub.delete("managedclusters", "", "pi-1", Propagation::Background).await;
+    hub.eventually("the cluster is gone", |s| {
+        get(s, "root", "managedclusters", "", "pi-1").is_none()
+    })
+    .await;
+    let snapshot = hub.snapshot();
+    for plural in ["secrets", "services", "pods", "configmaps", "serviceaccounts", "events"] {
+        assert_eq!(list(&*snapshot, "pi-1", plural, "default"), Vec::<Value>::new(), "{plural}");
+    }
+    for plural in ["namespaces", "nodes"] {
+        assert_eq!(list(&*snapshot, "pi-1", plural, ""), Vec::<Value>::new(), "{plural}");
+    }
+    assert!(get(&*snapshot, "root", "pods", "default", "a").is_none(), "what was bound to it");
+    assert!(get(&*snapshot, "root", "nodes", "", "pi-1").is_none());
+    hub.create("root", "services", "default", service).await;
+
+    // The next device of that name asks, and nobody has accepted it yet.
+    let body = json!({"metadata": {"name": "pi-1"}, "spec": {"hubAcceptsClient": false}});
+    hub.create("root", "managedclusters", "", body).await;
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    let cluster = get(&*hub.snapshot(), "root", "managedclusters", "", "pi-1").unwrap();
+    assert_eq!(condition(&cluster, "ManagedClusterJoined"), "", "it was never here");
+    assert_eq!(list(&*hub.snapshot(), "pi-1", "secrets", "default"), Vec::<Value>::new());
+    hub.stop().await;
+}

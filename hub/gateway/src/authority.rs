@@ -25,6 +25,9 @@ pub const SPOKE_LIFE: time::Duration = time::Duration::days(365);
 /// How the names of spokes and of their groups begin.
 pub(crate) const SPOKES: &str = "system:open-cluster-management:";
 
+/// Attribute of a subject that carries a UID, as Kubernetes reads it from client certificates.
+pub(crate) const UID: [u64; 8] = [1, 3, 6, 1, 4, 1, 57683, 2];
+
 /// What the hub is, cryptographically.
 pub struct Identity {
     /// The fleet's CA.
@@ -108,7 +111,15 @@ impl Authority {
         Ok(Credentials { chain: vec![certificate.der().clone(), self.ca().clone()], key })
     }
 
-    /// A certificate for the agent of this cluster, with the request's key.
+    /// Whether the CA has signed this certificate, whatever the time.
+    pub(crate) fn has_signed(&self, certificate: &CertificateDer<'_>) -> bool {
+        let parsed = (X509Certificate::from_der(certificate), X509Certificate::from_der(self.ca()));
+        let (Ok(([], certificate)), Ok((_, ca))) = parsed else { return false };
+        certificate.issuer().as_raw() == ca.subject().as_raw()
+            && certificate.verify_signature(Some(ca.public_key())).is_ok()
+    }
+
+    /// A certificate for the agent of this cluster, the ManagedCluster with this UID, with the request's key.
     ///
     /// # Errors
     /// When the request is malformed or not signed by its own key.
@@ -116,10 +127,12 @@ impl Authority {
         &self,
         csr: &[u8],
         cluster: &ClusterName,
+        uid: &str,
         now: i64,
     ) -> Result<CertificateDer<'static>, AuthorityError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = subject(&agent_name(cluster), Some(&agent_group(cluster)));
+        params.distinguished_name.push(DnType::CustomDnType(UID.to_vec()), uid);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         limit(&mut params, now);
         self.leaf(&params, &Request::read(csr)?)
@@ -176,24 +189,18 @@ pub fn certificate_key(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
     Some(parsed.public_key().subject_public_key.data.to_vec())
 }
 
-/// The cluster that a certificate of this CA speaks for. The handshake has verified the certificate itself.
-#[must_use]
-pub fn cluster_of(certificate: &CertificateDer<'_>) -> Option<ClusterName> {
-    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-    let name = parsed.subject().iter_common_name().next()?.as_str().ok()?.to_owned();
-    let group = name.strip_suffix(":agent")?;
-    let cluster = group.strip_prefix(SPOKES)?;
-    let in_group =
-        parsed.subject().iter_organization().any(|o| o.as_str().is_ok_and(|o| o == group));
-    let cluster = ClusterName::try_from(cluster).ok()?;
-    (in_group && !cluster.is_root()).then_some(cluster)
-}
-
 /// When a certificate's time is over, in Unix seconds.
 #[must_use]
 pub fn expires(certificate: &[u8]) -> Option<i64> {
+    life(certificate).map(|(_, end)| end)
+}
+
+/// First and last second of a certificate, in Unix seconds.
+#[must_use]
+pub fn life(certificate: &[u8]) -> Option<(i64, i64)> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-    Some(parsed.validity().not_after.timestamp())
+    let validity = parsed.validity();
+    Some((validity.not_before.timestamp(), validity.not_after.timestamp()))
 }
 
 pub(crate) fn subject(name: &str, organization: Option<&str>) -> DistinguishedName {

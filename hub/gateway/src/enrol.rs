@@ -8,7 +8,10 @@
 //! signs people's requests knows it by the user it names, which nobody else can be.
 //!
 //! Guarantees: without a valid token nothing is written; a name belongs to the first key that asked for
-//! it; a device that comes again with the same key gets the same answer, not a second request.
+//! it, until its ManagedCluster is deleted and all that it left behind is gone; a device that comes again with the
+//! same key gets the same answer, not a second request; a token for one device is one device's from its first
+//! use on; what the hub's owner has taken back, no token gives again; a device gives itself no label that others
+//! decide by.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +26,9 @@ use freewheel_hub_store::objects::{Actor, How, Objects};
 use freewheel_link::digest::Digest;
 use freewheel_link::frame::{self, FrameReader};
 use freewheel_link::join::{
-    AcceptedV1, JoinAnswer, JoinRefusal, JoinRequestV1, PENDING_EVERY, Token,
+    AcceptedV1, Ask, JoinAnswer, JoinRefusal, JoinRequestV1, PENDING_EVERY,
 };
+use freewheel_link::labels;
 use freewheel_link::names::ClusterName;
 use freewheel_link::transport::{SendHalf, Transport, code};
 use serde_json::{Map, Value, json};
@@ -37,18 +41,18 @@ use crate::authority::{Authority, agent_group, pem, request_key};
 use crate::issue::{forget_spent, issued, sign};
 use crate::joins::{self, Stranger};
 use crate::node::CLUSTERS;
+use crate::papers::KEY_ANNOTATION;
+use crate::renew;
 use crate::reports::place;
+use crate::tokens::{self, Good};
 
 /// The request is the first thing a device says.
 const ASK: Duration = Duration::from_secs(10);
 /// A device is asked to come back after this long, so that forgotten ones hold nothing.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// Which key a cluster's name belongs to.
-const KEY_ANNOTATION: &str = "freewheel.dev/agent-key";
-/// A token with this accepts its clusters by itself.
-const AUTO_ACCEPT: &str = "freewheel-auto-accept";
+/// Which token has accepted a cluster by itself.
+const ACCEPTED_BY: &str = "freewheel.dev/accepted-by-token";
 
-const SECRETS: (&str, &str, &str) = ("", "v1", "secrets");
 pub(crate) const REQUESTS: (&str, &str, &str) =
     ("certificates.k8s.io", "v1", "certificatesigningrequests");
 
@@ -74,7 +78,7 @@ pub(crate) async fn serve(hub: &Inner, link: Arc<dyn Transport>, stranger: Stran
         return;
     };
     let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
-    let request = match timeout(ASK, recv.next::<JoinRequestV1>()).await {
+    let request = match timeout(ASK, recv.next::<Ask>()).await {
         Ok(Ok(Some(request))) if request.is_bounded() => request,
         Ok(Err(error)) => {
             warn!(peer = %address, %error, "a join request cannot be read");
@@ -87,18 +91,21 @@ pub(crate) async fn serve(hub: &Inner, link: Arc<dyn Transport>, stranger: Stran
             return;
         }
     };
-    let answer = tokio::select! {
-        biased;
-        answer = decide(hub, &request, &mut send, &mut stranger) => answer,
-        _ = link.closed() => return,
+    let (name, answer) = match &request {
+        Ask::Join(request) => tokio::select! {
+            biased;
+            answer = decide(hub, request, &mut send, &mut stranger) => (&*request.name, answer),
+            _ = link.closed() => return,
+        },
+        Ask::Renew(request) => ("", renew::at_the_door(hub, request)),
     };
     let answer = match answer {
         Ok(accepted) => {
-            info!(cluster = %accepted.cluster, peer = %address, "a spoke has joined");
+            info!(cluster = %accepted.cluster, peer = %address, "a device has its certificate");
             JoinAnswer::Accepted(accepted)
         }
         Err(Refusal(cause, message)) => {
-            warn!(cluster = %request.name, peer = %address, error = %message, "a join is refused");
+            warn!(cluster = name, peer = %address, error = %message, "a device is refused");
             JoinAnswer::refused(cause, message)
         }
     };
@@ -122,7 +129,7 @@ async fn decide(
     stranger: &mut Option<Stranger<'_>>,
 ) -> Result<AcceptedV1, Refusal> {
     let Inner { objects, authority, .. } = hub;
-    let auto = check_token(objects, &request.token)?;
+    let token = tokens::check(objects, &request.token)?;
     let busy = || Refusal(JoinRefusal::Busy, joins::BUSY.to_owned());
     let _place = hub.joins.wait().ok_or_else(busy)?;
     *stranger = None;
@@ -134,59 +141,39 @@ async fn decide(
     }
     let key = request_key(&request.csr)
         .map_err(|error| Refusal(JoinRefusal::Request, error.to_string()))?;
+    check_labels(request)?;
     let mark = Digest::of(&key);
-    register(hub, &name, &mark, request, auto).await?;
+    token.claim(objects, &mark, &name).await?;
+    let (uid, accepts) = register(hub, &name, &mark, request, &token).await?;
+    token.spend(objects, &uid).await?;
     let csr_name = format!("{name}-{}", &mark.hex()[..10]);
-    forget_spent(objects, &csr_name, request).await?;
-    request_certificate(objects, &name, &csr_name, &request.csr, auto).await?;
-    wait(objects, authority, &name, &csr_name, request, send).await
+    forget_spent(objects, &csr_name, request, &uid).await?;
+    request_certificate(objects, &name, &csr_name, &request.csr, accepts).await?;
+    wait(objects, authority, (&name, &uid), &csr_name, request, send).await
 }
 
-/// Checks a token against the bootstrap Secrets; answers whether it accepts by itself. Every failure looks
-/// the same from outside.
-fn check_token(objects: &Objects, raw: &str) -> Result<bool, Refusal> {
-    let refused = || {
-        let text =
-            "the token is unknown, wrong or has expired; make a new one with `hub token create`";
-        Refusal(JoinRefusal::Token, text.to_owned())
-    };
-    let token: Token = raw.parse().map_err(|_| refused())?;
-    let name = format!("bootstrap-token-{}", token.id());
-    let place = place(SECRETS, &ClusterName::root(), "kube-system", &name)?;
-    let found = objects.get(&place).ok().and_then(|stored| stored.object.value().ok());
-    let data = |key: &str| {
-        let text = found.as_ref()?.pointer(&format!("/data/{key}"))?.as_str()?;
-        STANDARD.decode(text).ok()
-    };
-    // An unknown id is compared as well, so that it takes no less time.
-    let secret = data("token-secret").unwrap_or_else(|| vec![0; 16]);
-    let right =
-        token.has_secret(&secret) && data("token-id").as_deref() == Some(token.id().as_bytes());
-    let kind = found.as_ref().and_then(|value| value.get("type")).and_then(Value::as_str);
-    let usable = kind == Some("bootstrap.kubernetes.io/token")
-        && data("usage-bootstrap-authentication").as_deref() == Some(b"true");
-    let alive = match data("expiration") {
-        None => true,
-        Some(text) => std::str::from_utf8(&text)
-            .ok()
-            .and_then(time::parse_unix)
-            .is_some_and(|end| objects.clock().unix_seconds() < end),
-    };
-    if right && usable && alive {
-        Ok(data(AUTO_ACCEPT).as_deref() == Some(b"true"))
-    } else {
-        Err(refused())
+fn check_labels(request: &JoinRequestV1) -> Result<(), Refusal> {
+    match request.labels.iter().find(|(key, _)| labels::is_reserved(key)) {
+        Some((key, _)) => Err(Refusal(
+            JoinRefusal::Labels,
+            format!(
+                "a device may not give itself the label {key:?}: it is the hub's; leave it out of --labels, and \
+                 label the ManagedCluster on the hub"
+            ),
+        )),
+        None => Ok(()),
     }
 }
 
-/// Makes the ManagedCluster, or finds that this key has made it before.
+/// Makes the ManagedCluster, or finds that this key has made it before. Answers its UID, and whether the token
+/// has accepted it.
 async fn register(
     hub: &Inner,
     name: &ClusterName,
     mark: &Digest,
     request: &JoinRequestV1,
-    auto: bool,
-) -> Result<(), Refusal> {
+    token: &Good,
+) -> Result<(String, bool), Refusal> {
     let objects = &hub.objects;
     let say_where = |value: &mut Value| {
         if let Some(own) = hub.own_api.get() {
@@ -195,32 +182,19 @@ async fn register(
     };
     let place = place(CLUSTERS, &ClusterName::root(), "", name.as_str())?;
     if objects.get(&place).is_err() {
-        let labels: Map<String, Value> =
-            request.labels.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
-        let mut value = json!({
-            "apiVersion": "cluster.open-cluster-management.io/v1", "kind": "ManagedCluster",
-            "metadata": {
-                "name": name.as_str(), "labels": labels,
-                "annotations": {KEY_ANNOTATION: mark.to_string()},
-            },
-            "spec": {"hubAcceptsClient": auto, "leaseDurationSeconds": 60},
-        });
+        let mut value = new_cluster(name, mark, request, token);
         say_where(&mut value);
         match objects.create(&how(), &place, value).await {
             Err(error) if error.reason == "AlreadyExists" => {}
             Err(error) => return Err(error.into()),
-            Ok(_) => return Ok(()),
+            Ok(made) => return Ok((made.stored.object.header.uid.clone(), token.accepts)),
         }
     }
-    let taken = || {
-        let text = format!(
-            "the name {name:?} belongs to another device; choose another --name, or delete the \
-             ManagedCluster to make it free",
-            name = name.as_str()
-        );
-        Refusal(JoinRefusal::NameTaken, text)
-    };
     let claim = |mut value: Value| {
+        if value.pointer("/metadata/deletionTimestamp").is_some() {
+            return Err(ApiError::new(409, "Going", "going"));
+        }
+        let new = !was_accepted(&value);
         let owner = value.pointer("/metadata/annotations/freewheel.dev~1agent-key");
         match owner.and_then(Value::as_str) {
             Some(owner) if owner == mark.to_string() => {}
@@ -228,17 +202,66 @@ async fn register(
             // Made beforehand by its owner: the first key that comes with a valid token has it.
             None => value["metadata"]["annotations"][KEY_ANNOTATION] = json!(mark.to_string()),
         }
-        if auto {
+        // Who was accepted once and is not any more, was taken back by somebody: that stands.
+        if token.accepts && new {
             value["spec"]["hubAcceptsClient"] = json!(true);
+            value["metadata"]["annotations"][ACCEPTED_BY] = json!(token.id);
         }
         say_where(&mut value);
         Ok(value)
     };
     match objects.modify(&how(), &place, None, claim).await {
-        Ok(_) => Ok(()),
-        Err(error) if error.reason == "Taken" => Err(taken()),
-        Err(error) => Err(error.into()),
+        Ok(written) => {
+            let value = written.stored.object.value()?;
+            let accepted = value.pointer("/spec/hubAcceptsClient") == Some(&Value::Bool(true));
+            Ok((written.stored.object.header.uid.clone(), token.accepts && accepted))
+        }
+        Err(error) => Err(not_ours(name, error)),
     }
+}
+
+fn new_cluster(name: &ClusterName, mark: &Digest, request: &JoinRequestV1, token: &Good) -> Value {
+    let labels: Map<String, Value> =
+        request.labels.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+    let mut value = json!({
+        "apiVersion": "cluster.open-cluster-management.io/v1", "kind": "ManagedCluster",
+        "metadata": {
+            "name": name.as_str(), "labels": labels,
+            "annotations": {KEY_ANNOTATION: mark.to_string()},
+        },
+        "spec": {"hubAcceptsClient": token.accepts, "leaseDurationSeconds": 60},
+    });
+    if token.accepts {
+        value["metadata"]["annotations"][ACCEPTED_BY] = json!(token.id);
+    }
+    value
+}
+
+/// Why a name is not this device's.
+fn not_ours(name: &ClusterName, error: ApiError) -> Refusal {
+    match error.reason {
+        "Taken" => Refusal(
+            JoinRefusal::NameTaken,
+            format!(
+                "the name {:?} belongs to another device; choose another --name, or delete the ManagedCluster \
+                 to make it free",
+                name.as_str()
+            ),
+        ),
+        "Going" => Refusal(
+            JoinRefusal::Busy,
+            format!("what the former {name} has left behind is being removed; come back"),
+        ),
+        _ => error.into(),
+    }
+}
+
+/// Whether somebody, or a token, has ever let this cluster in.
+fn was_accepted(cluster: &Value) -> bool {
+    let said = cluster.pointer("/status/conditions").and_then(Value::as_array);
+    let said = said.is_some_and(|all| all.iter().any(|c| c["type"] == "HubAcceptedManagedCluster"));
+    let by_token = &cluster["metadata"]["annotations"][ACCEPTED_BY];
+    said || by_token.is_string() || cluster.pointer("/spec/hubAcceptsClient") == Some(&json!(true))
 }
 
 async fn request_certificate(
@@ -298,7 +321,7 @@ fn has_condition(value: &Value, kind: &str) -> bool {
 async fn wait(
     objects: &Objects,
     authority: &Authority,
-    name: &ClusterName,
+    (name, uid): (&ClusterName, &str),
     csr_name: &str,
     request: &JoinRequestV1,
     send: &mut Box<dyn SendHalf>,
@@ -317,7 +340,7 @@ async fn wait(
         .watch(scopes.to_vec(), revision)
         .map_err(|_| busy("the hub is busy; come back"))?;
     loop {
-        if let Some(accepted) = look(objects, authority, name, csr_name, request).await? {
+        if let Some(accepted) = look(objects, authority, (name, uid), csr_name, request).await? {
             return Ok(accepted);
         }
         if PATIENCE <= began.elapsed() {
@@ -343,16 +366,19 @@ async fn wait(
 async fn look(
     objects: &Objects,
     authority: &Authority,
-    name: &ClusterName,
+    (name, uid): (&ClusterName, &str),
     csr_name: &str,
     request: &JoinRequestV1,
 ) -> Result<Option<AcceptedV1>, Refusal> {
-    let gone = |_| {
+    let gone = || {
         let text = "the ManagedCluster was deleted while this device waited; join again";
         Refusal(JoinRefusal::Denied, text.to_owned())
     };
     let cluster = place(CLUSTERS, &ClusterName::root(), "", name.as_str())?;
-    let cluster = objects.get(&cluster).map_err(gone)?.object.value()?;
+    let cluster = objects.get(&cluster).map_err(|_| gone())?.object.value()?;
+    if cluster["metadata"]["uid"] != uid || cluster["metadata"]["deletionTimestamp"].is_string() {
+        return Err(gone());
+    }
     let csr_place = place(REQUESTS, &ClusterName::root(), "", csr_name)?;
     // Requests are deleted when they get old; who still waits makes a new one.
     let expired = |_| {
@@ -368,9 +394,9 @@ async fn look(
     if !accepted || !has_condition(&csr, "Approved") {
         return Ok(None);
     }
-    let certificate = match issued(objects, &csr, request) {
+    let certificate = match issued(objects, &csr, request, uid) {
         Some(certificate) => certificate,
-        None => sign(objects, authority, name, &csr_place, request).await?,
+        None => sign(objects, authority, (name, uid), &csr_place, request).await?,
     };
     Ok(Some(AcceptedV1 {
         cluster: name.clone(),

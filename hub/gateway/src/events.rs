@@ -4,6 +4,9 @@
 //! repeats counts up in one Event, at most once a second; one pod has at most [`MAX_EVENTS`] that a
 //! spoke told.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::object::{Key, Resource};
 use freewheel_hub_store::Scope;
@@ -11,22 +14,78 @@ use freewheel_hub_store::objects::Objects;
 use freewheel_link::digest::Digest;
 use freewheel_link::names::ClusterName;
 use freewheel_link::report::EventV1;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tracing::debug;
+use tokio::time::Instant;
+use tracing::{debug, warn};
 
-use crate::reports::{how, may_speak, place, stamp};
+use crate::Inner;
+use crate::allowance::Allowance;
+use crate::reports::{how, is_here, may_speak, place, stamp};
 
 /// Different events of one pod that are kept; they make room when they are an hour old.
 const MAX_EVENTS: usize = 64;
 const EVENTS: (&str, &str, &str) = ("", "v1", "events");
 
-/// Writes one event about a pod, or counts it.
+/// Events in a row that one spoke may tell, and per second after that: more than any start of a full
+/// device has to tell.
+const BURST: u32 = 2048;
+const RATE: f64 = 20.0;
+/// How often it is said that some were dropped.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+
+/// What each spoke may still tell.
+#[derive(Debug, Default)]
+pub(crate) struct Allowances(Mutex<BTreeMap<ClusterName, Told>>);
+
+#[derive(Debug)]
+struct Told {
+    left: Allowance,
+    dropped: u64,
+    complained: Option<Instant>,
+}
+
+impl Allowances {
+    fn allows(&self, spoke: &ClusterName) -> bool {
+        let mut all = self.0.lock();
+        let told = all.entry(spoke.clone()).or_insert_with(|| Told {
+            left: Allowance::new(BURST, RATE),
+            dropped: 0,
+            complained: None,
+        });
+        if told.left.take() {
+            return true;
+        }
+        told.dropped += 1;
+        if told.complained.is_none_or(|at| COMPLAIN_EVERY <= at.elapsed()) {
+            told.complained = Some(Instant::now());
+            warn!(cluster = %spoke, dropped = told.dropped, "a spoke tells too many events; some are dropped");
+        }
+        false
+    }
+
+    /// A cluster that is gone leaves nothing behind.
+    pub(crate) fn forget(&self, spoke: &ClusterName) {
+        self.0.lock().remove(spoke);
+    }
+}
+
+/// Takes an event that a spoke tells of a pod.
+///
+/// # Errors
+/// When the store cannot write, and when the pod is not the spoke's.
 pub(crate) async fn take(
-    objects: &Objects,
+    inner: &Inner,
     spoke: &ClusterName,
     seen: &EventV1,
 ) -> Result<(), ApiError> {
-    about(objects, spoke, "Pod", seen).await
+    may_speak(spoke, &seen.realm)?;
+    let place = place(("", "v1", "pods"), &seen.realm, &seen.namespace, &seen.pod)?;
+    is_here(&inner.objects.get(&place)?.object.value()?, spoke, &seen.uid)?;
+    if !inner.events.allows(spoke) {
+        return Ok(());
+    }
+    about(&inner.objects, spoke, "Pod", seen).await
 }
 
 /// Writes one event about an object of this kind of the core group, or counts it.

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::authority::{Authority, certificate_key, expires, pem, request_key};
 use crate::enrol::{REQUESTS, Refusal, how};
+use crate::papers::Papers;
 use crate::reports::place;
 
 /// A certificate with less time left is made anew for a device that joins again.
@@ -21,15 +22,17 @@ pub(crate) async fn forget_spent(
     objects: &Objects,
     csr_name: &str,
     request: &JoinRequestV1,
+    uid: &str,
 ) -> Result<(), Refusal> {
     let place = place(REQUESTS, &ClusterName::root(), "", csr_name)?;
     let Ok(stored) = objects.get(&place) else { return Ok(()) };
     let csr = stored.object.value()?;
-    if certificate_text(&csr).is_none() || issued(objects, &csr, request).is_some() {
+    if certificate_text(&csr).is_none() || issued(objects, &csr, request, uid).is_some() {
         return Ok(());
     }
     let uid = Some(stored.object.header.uid.clone());
-    match objects.delete(&how(), &place, &DeleteOptions { uid, ..DeleteOptions::default() }).await {
+    let options = DeleteOptions { uid, ..DeleteOptions::default() };
+    match objects.delete(&how(), &place, &options).await {
         Err(error) if error.code != 404 => Err(error.into()),
         _ => Ok(()),
     }
@@ -39,30 +42,32 @@ fn certificate_text(csr: &Value) -> Option<&str> {
     csr.pointer("/status/certificate")?.as_str().filter(|text| !text.is_empty())
 }
 
-/// The certificate that was issued before, if it is of this key and has time left.
+/// The certificate that was issued before, if it is of this key and ManagedCluster and has time left.
 pub(crate) fn issued(
     objects: &Objects,
     csr: &Value,
     request: &JoinRequestV1,
+    uid: &str,
 ) -> Option<CertificateDer<'static>> {
     use rustls_pki_types::pem::PemObject as _;
     let certificate = STANDARD.decode(certificate_text(csr)?).ok()?;
     let certificate = CertificateDer::from_pem_slice(&certificate).ok()?;
     let enough = objects.clock().unix_seconds() + ENOUGH < expires(&certificate)?;
     let same_key = certificate_key(&certificate)? == request_key(&request.csr).ok()?;
-    (enough && same_key).then_some(certificate)
+    let same_cluster = Papers::read(&certificate)?.uid == uid;
+    (enough && same_key && same_cluster).then_some(certificate)
 }
 
 pub(crate) async fn sign(
     objects: &Objects,
     authority: &Authority,
-    name: &ClusterName,
+    (name, uid): (&ClusterName, &str),
     place: &Place,
     request: &JoinRequestV1,
 ) -> Result<CertificateDer<'static>, Refusal> {
     let now = objects.clock().unix_seconds();
     let certificate = authority
-        .sign_agent(&request.csr, name, now)
+        .sign_agent(&request.csr, name, uid, now)
         .map_err(|error| Refusal(JoinRefusal::Request, error.to_string()))?;
     let text = STANDARD.encode(pem("CERTIFICATE", &certificate));
     let write = |mut value: Value| {
@@ -73,5 +78,5 @@ pub(crate) async fn sign(
         Ok(value)
     };
     let written = objects.modify(&how(), place, Some("status"), write).await?;
-    Ok(issued(objects, &written.stored.object.value()?, request).unwrap_or(certificate))
+    Ok(issued(objects, &written.stored.object.value()?, request, uid).unwrap_or(certificate))
 }

@@ -2,9 +2,14 @@
 //!
 //! ```text
 //! authority  the CA at work: link certificate, certificates of spokes
+//! papers     what a spoke's certificate says, and whether that is let in
+//! renew      a new certificate for a key that has one
+//! twins      two devices with one identity
+//! allowance  how much one spoke may say
 //! client     certificates of people
 //! door       (here) handshakes, admission, which protocol
 //! joins      how many devices join at a time
+//! tokens     what devices join with
 //! enrol, issue  a token and a key become a certificate, after two yeses
 //! own_api    where a cluster says that its API is served
 //! session    one connected spoke         look  when and how it is told what it should hold
@@ -23,6 +28,7 @@
 //! Guarantees: nobody is served before the handshake proves who they are; strangers cost bounded memory
 //! and time; one spoke cannot slow another.
 
+mod allowance;
 mod authority;
 mod client;
 mod datagrams;
@@ -35,14 +41,18 @@ mod lives;
 mod look;
 mod node;
 mod own_api;
+pub mod papers;
 mod ranges;
 pub mod records;
 mod refusals;
+mod renew;
 mod reports;
 mod request;
 mod services;
 mod session;
 mod streams;
+mod tokens;
+pub mod twins;
 mod writes;
 
 use std::collections::BTreeMap;
@@ -63,7 +73,7 @@ use freewheel_link::meter::{Carried, Class};
 use freewheel_link::names::ClusterName;
 use freewheel_link::quic::{Endpoint, HubTls, Incoming};
 use freewheel_link::record_set::Held;
-use freewheel_link::tls::{Credentials, TimeProvider, TlsError, hub_server};
+use freewheel_link::tls::{Credentials, Serving, TimeProvider, TlsError, hub_server};
 use freewheel_link::transport::{Transport, code};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -72,10 +82,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 pub use authority::{
-    Authority, AuthorityError, Identity, SPOKE_LIFE, agent_group, agent_name, cluster_of, expires,
-    pem,
+    Authority, AuthorityError, Identity, SPOKE_LIFE, agent_group, agent_name, expires, life, pem,
 };
 pub use client::ClientRequest;
+use papers::Papers;
 
 /// Handshakes at the same time; more wait, and are asked to prove their address first.
 const HANDSHAKES: usize = 256;
@@ -83,7 +93,6 @@ const HANDSHAKES: usize = 256;
 /// A spoke's connection that is in force.
 pub(crate) struct Link {
     pub(crate) transport: Arc<dyn Transport>,
-    pub(crate) epoch: u64,
     pub(crate) state: Arc<Mutex<HubSession>>,
     /// Places of the streams that the hub opens on it.
     pub(crate) opened: Arc<Budget>,
@@ -98,6 +107,12 @@ pub(crate) struct Inner {
     pub(crate) links: Mutex<BTreeMap<ClusterName, Link>>,
     /// What spokes held when they were last seen.
     pub(crate) known: Mutex<BTreeMap<ClusterName, Held>>,
+    /// Processes that came with one identity.
+    pub(crate) twins: twins::Twins,
+    /// Events that each spoke may still tell.
+    pub(crate) events: events::Allowances,
+    /// The certificate of the link, exchanged before it ends.
+    serving: OnceLock<Arc<Serving>>,
     /// Pods' datagrams that were not relayed.
     pub(crate) lost: AtomicU64,
     /// Messages of spokes that are not known here.
@@ -108,6 +123,15 @@ pub(crate) struct Inner {
     pub(crate) joins: joins::Joins,
     /// Connections between spokes that may be relayed at a time.
     pub(crate) relays: Arc<Semaphore>,
+}
+
+impl Inner {
+    /// What is remembered under the name of a cluster goes with it.
+    pub(crate) fn forget(&self, cluster: &ClusterName) {
+        self.known.lock().remove(cluster);
+        self.twins.forget(cluster);
+        self.events.forget(cluster);
+    }
 }
 
 /// The gateway. Cheap to clone.
@@ -135,6 +159,9 @@ impl Gateway {
             interest: interest::Interest::default(),
             links: Mutex::default(),
             known: Mutex::default(),
+            twins: twins::Twins::default(),
+            events: events::Allowances::default(),
+            serving: OnceLock::new(),
             lost: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
             lives: lives::Lives::default(),
@@ -159,8 +186,23 @@ impl Gateway {
     pub fn tls(&self, time: Arc<dyn TimeProvider>) -> Result<HubTls, SetupError> {
         let now = self.inner.objects.clock().unix_seconds();
         let own: Credentials = self.inner.authority.hub_credentials(now)?;
-        let config = hub_server(self.inner.authority.ca(), own, time)?;
+        let own = Arc::new(Serving::new(own)?);
+        let own = self.inner.serving.get_or_init(|| own);
+        let config = hub_server(self.inner.authority.ca(), own.clone(), time)?;
         Ok(HubTls::new(config, self.inner.authority.secret())?)
+    }
+
+    /// A new certificate for the link; connections that are up keep theirs.
+    ///
+    /// # Errors
+    /// When the CA cannot sign; the old one stays.
+    pub fn renew_tls(&self) -> Result<(), SetupError> {
+        let now = self.inner.objects.clock().unix_seconds();
+        let own = self.inner.authority.hub_credentials(now)?;
+        match self.inner.serving.get() {
+            Some(serving) => Ok(serving.exchange(own)?),
+            None => Ok(()),
+        }
     }
 
     /// The way to connected spokes, for the API server.
@@ -220,7 +262,8 @@ impl Gateway {
             if session.hub != self.inner.hub {
                 continue;
             }
-            let closed = records::close_session(objects.store(), &spoke, session.epoch, now);
+            let which = (session.epoch, &*session.uid);
+            let closed = records::close_session(objects.store(), &spoke, which, now);
             if let Err(error) = closed.await {
                 warn!(cluster = %spoke, %error, "cannot write that a session is over");
             }
@@ -299,8 +342,8 @@ impl Gateway {
                     () = enrol::serve(&self.inner, link.clone(), stranger) => {}
                 }
             }
-            Some(ALPN_SESSION) => match peer.certificate.as_ref().and_then(cluster_of) {
-                Some(cluster) => session::serve(&self.inner, link, cluster, stop).await,
+            Some(ALPN_SESSION) => match peer.certificate.as_ref().and_then(Papers::read) {
+                Some(papers) => session::serve(&self.inner, link, papers, stop).await,
                 None => {
                     warn!(peer = %peer.address, "a session without a spoke's certificate is refused");
                     link.close(code::REFUSED, "a session needs the certificate of a spoke");

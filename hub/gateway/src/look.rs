@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
 use crate::interest::Bell;
-use crate::session::{End, Talk, admitted};
+use crate::session::{End, Talk};
 use crate::{lives, ranges, records, refusals};
 
 /// Least time between two looks of one session: changes come in a row, and each look is work.
@@ -66,8 +66,9 @@ impl Talk<'_> {
 
     /// Whether this session may go on.
     fn in_force(&self) -> Result<(), End> {
-        admitted(self.inner, self.cluster).map_err(End::Left)?;
+        self.papers.admit(&self.inner.objects).map_err(End::Left)?;
         let newest = records::session(&*self.inner.objects.store().snapshot(), self.cluster);
+        let newest = newest.filter(|newest| newest.uid == self.papers.uid);
         if newest.is_some_and(|newest| self.state.lock().epoch() < newest.epoch) {
             return Err(End::Left(Reason::Superseded));
         }

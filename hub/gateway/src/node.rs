@@ -7,10 +7,12 @@ use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::time;
 use freewheel_hub_store::objects::Objects;
 use freewheel_link::allocatable;
+use freewheel_link::labels::is_reserved;
 use freewheel_link::names::ClusterName;
 use freewheel_link::report::NodeStatusV1;
 use serde_json::{Map, Value, json};
 
+use crate::papers::Papers;
 use crate::reports::{how, merge, place};
 
 const NODES: (&str, &str, &str) = ("", "v1", "nodes");
@@ -30,18 +32,24 @@ pub(crate) fn address(objects: &Objects, spoke: &ClusterName) -> Option<String> 
 /// Writes what a spoke says of itself to its Nodes and its ManagedCluster. It is connected, so it is Ready.
 ///
 /// # Errors
-/// When the store cannot write.
+/// When the store cannot write, and when the name is another ManagedCluster's by now.
 pub(crate) async fn write(
     objects: &Objects,
-    spoke: &ClusterName,
+    papers: &Papers,
     status: &NodeStatusV1,
 ) -> Result<(), ApiError> {
+    let spoke = &papers.cluster;
+    let other = || ApiError::new(409, "Conflict", "the name is another cluster's by now");
+    papers.admit(objects).map_err(|_| other())?;
     let now = time::from_unix(objects.clock().unix_seconds());
     for realm in [&ClusterName::root(), spoke] {
         write_node(objects, realm, spoke, status, &now).await?;
     }
     let place = place(CLUSTERS, &ClusterName::root(), "", spoke.as_str())?;
     let change = |mut value: Value| {
+        if !papers.are_of(&value) {
+            return Err(other());
+        }
         let old = value.pointer("/status/conditions").cloned();
         let conditions = [
             (
@@ -115,7 +123,7 @@ fn version(status: &NodeStatusV1) -> String {
 
 fn labels(spoke: &ClusterName, status: &NodeStatusV1) -> Map<String, Value> {
     let mut labels = Map::new();
-    for (key, value) in &status.labels {
+    for (key, value) in status.labels.iter().filter(|(key, _)| !is_reserved(key)) {
         labels.insert(key.clone(), json!(value));
     }
     let own = [
@@ -216,7 +224,7 @@ fn ledger_condition(conditions: Option<&Value>, status: &NodeStatusV1, now: &str
 }
 
 /// A condition that keeps its times while nothing changes, so that the write is none.
-fn condition(
+pub(crate) fn condition(
     old: Option<&Value>,
     (kind, status): (&str, &str),
     reason: &str,
@@ -232,7 +240,7 @@ fn condition(
         "lastTransitionTime": since,
     });
     // Node conditions have a heartbeat time; it moves with transitions only.
-    if !kind.contains("ManagedCluster") {
+    if !kind.contains("ManagedCluster") && kind != crate::twins::CONDITION {
         let heard = same.and_then(|c| c["lastHeartbeatTime"].as_str()).unwrap_or(now);
         out["lastHeartbeatTime"] = json!(heard);
     }

@@ -1,10 +1,12 @@
 //! What the gateway keeps in the store beside API objects: sessions, acked revisions, leased pod ranges.
 //!
 //! ```text
-//! sessions.internal  root/<spoke>      {"hub","epoch","connected","since"}: transitions only
-//! acked.internal     root/<spoke>      {"incarnation","revision"}
+//! sessions.internal  root/<spoke>      {"hub","epoch","connected","since","uid","life"}: transitions only
+//! acked.internal     root/<spoke>      {"incarnation","revision","uid"}
 //! podcidrs.internal  <realm>/10.x.y.0  the spoke's name
 //! ```
+//!
+//! They go with the ManagedCluster: a controller deletes them, and `uid` says which one they were written for.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -15,6 +17,8 @@ use freewheel_hub_store::{CommitError, Expect, Operation, Scope, Snapshot, Store
 use freewheel_link::generation::Generation;
 use freewheel_link::names::ClusterName;
 use serde::{Deserialize, Serialize};
+
+use crate::papers::Papers;
 
 /// First address of the pod network, 10.64.0.0/10.
 pub(crate) const POD_NETWORK: u32 = 0x0a40_0000;
@@ -36,6 +40,10 @@ pub struct Session {
     pub connected: bool,
     /// Since when that is so, Unix milliseconds.
     pub since: i64,
+    /// UID of the ManagedCluster whose session it is.
+    pub uid: String,
+    /// First and last second of the spoke's certificate, Unix time.
+    pub life: (i64, i64),
     /// It is up and takes no plan.
     #[serde(default)]
     pub late: bool,
@@ -53,7 +61,9 @@ pub fn pod_cidrs() -> Resource {
     Resource::new("internal", "podcidrs")
 }
 
-fn acked() -> Resource {
+/// `acked.internal`
+#[must_use]
+pub fn acked() -> Resource {
     Resource::new("internal", "acked")
 }
 
@@ -91,17 +101,24 @@ pub fn read_session(stored: &Stored) -> Option<Session> {
 /// When the store cannot write.
 pub async fn open_session(
     store: &Arc<dyn Store>,
-    spoke: &ClusterName,
+    papers: &Papers,
     hub: &str,
     now: i64,
 ) -> Result<u64, CommitError> {
     let mut last = CommitError::Unavailable("too many sessions of one spoke at once".into());
     for _ in 0..TRIES {
-        let key = session_key(spoke);
+        let key = session_key(&papers.cluster);
         let found = store.snapshot().get(&key);
         let epoch = found.as_deref().and_then(read_session).map_or(0, |s| s.epoch) + 1;
-        let session =
-            Session { hub: hub.to_owned(), epoch, connected: true, since: now * 1000, late: false };
+        let session = Session {
+            hub: hub.to_owned(),
+            epoch,
+            connected: true,
+            since: now * 1000,
+            uid: papers.uid.clone(),
+            life: papers.life,
+            late: false,
+        };
         let body = serde_json::to_vec(&session).unwrap_or_default();
         match store.commit(put(key, found.as_deref(), raw(body))).await {
             Ok(_) => return Ok(epoch),
@@ -119,43 +136,77 @@ pub async fn open_session(
 pub async fn close_session(
     store: &Arc<dyn Store>,
     spoke: &ClusterName,
-    epoch: u64,
+    which: (u64, &str),
     now: i64,
 ) -> Result<(), CommitError> {
-    let close = |session: &mut Session| (session.connected, session.since) = (false, now * 1000);
-    change_session(store, spoke, epoch, close).await
+    change_session(store, spoke, |session| {
+        let ours = is_up(session, which);
+        if ours {
+            (session.connected, session.since) = (false, now * 1000);
+        }
+        ours
+    })
+    .await
 }
 
 /// Says whether a session that is up takes plans.
 pub(crate) async fn write_late(
     store: &Arc<dyn Store>,
-    spoke: &ClusterName,
+    papers: &Papers,
     epoch: u64,
     late: bool,
 ) -> Result<(), CommitError> {
-    change_session(store, spoke, epoch, |session| session.late = late).await
+    change_session(store, &papers.cluster, |session| {
+        let news = is_up(session, (epoch, &papers.uid)) && session.late != late;
+        if news {
+            session.late = late;
+        }
+        news
+    })
+    .await
 }
 
-/// Changes a session that is up, unless a newer one is in force.
+/// Remembers how long a spoke's new certificate is good for.
+///
+/// # Errors
+/// When the store cannot write.
+pub async fn note_certificate(store: &Arc<dyn Store>, new: &Papers) -> Result<(), CommitError> {
+    change_session(store, &new.cluster, |session| {
+        let news = session.uid == new.uid && session.life != new.life;
+        if news {
+            session.life = new.life;
+        }
+        news
+    })
+    .await
+}
+
+fn is_up(session: &Session, (epoch, uid): (u64, &str)) -> bool {
+    session.epoch == epoch && session.uid == uid && session.connected
+}
+
+/// Changes a session's record while `change` says that there is something to write.
 async fn change_session(
     store: &Arc<dyn Store>,
     spoke: &ClusterName,
-    epoch: u64,
-    change: impl FnOnce(&mut Session),
+    change: impl Fn(&mut Session) -> bool + Send + Sync,
 ) -> Result<(), CommitError> {
-    let key = session_key(spoke);
-    let found = store.snapshot().get(&key);
-    let Some(mut session) = found.as_deref().and_then(read_session) else { return Ok(()) };
-    if session.epoch != epoch || !session.connected {
-        return Ok(());
+    let mut last = CommitError::Unavailable("too many sessions of one spoke at once".into());
+    for _ in 0..TRIES {
+        let key = session_key(spoke);
+        let found = store.snapshot().get(&key);
+        let Some(mut session) = found.as_deref().and_then(read_session) else { return Ok(()) };
+        if !change(&mut session) {
+            return Ok(());
+        }
+        let body = serde_json::to_vec(&session).unwrap_or_default();
+        match store.commit(put(key, found.as_deref(), raw(body))).await {
+            Ok(_) => return Ok(()),
+            Err(error @ CommitError::Unmet { .. }) => last = error,
+            Err(error) => return Err(error),
+        }
     }
-    change(&mut session);
-    let body = serde_json::to_vec(&session).unwrap_or_default();
-    match store.commit(put(key, found.as_deref(), raw(body))).await {
-        // Somebody was faster: a newer session.
-        Ok(_) | Err(CommitError::Unmet { .. }) => Ok(()),
-        Err(error) => Err(error),
-    }
+    Err(last)
 }
 
 /// All sessions that say they are up.
@@ -175,12 +226,12 @@ pub fn connected(snapshot: &dyn Snapshot) -> Vec<(ClusterName, Session)> {
 /// When the store cannot write.
 pub async fn write_acked(
     store: &Arc<dyn Store>,
-    spoke: &ClusterName,
+    papers: &Papers,
     generation: Generation,
 ) -> Result<(), CommitError> {
-    let key = Key::new(&acked(), &ClusterName::root(), "", spoke.as_str());
+    let key = Key::new(&acked(), &ClusterName::root(), "", papers.cluster.as_str());
     let body = serde_json::json!({
-        "incarnation": generation.incarnation, "revision": generation.revision,
+        "incarnation": generation.incarnation, "revision": generation.revision, "uid": papers.uid,
     });
     let put = Operation::Put(key, raw(body.to_string()));
     store.commit(Txn { expect: Vec::new(), operations: vec![put] }).await.map(|_| ())

@@ -65,7 +65,7 @@ async fn show(objects: &Objects, spoke: &ClusterName, refused: &Refused) -> Resu
         Ok(value)
     };
     objects.modify(&how(spoke), &place, Some("status"), change).await?;
-    events::take(objects, spoke, &event(refused, &refused.uid, now)).await
+    events::about(objects, spoke, "Pod", &event(refused, &refused.uid, now)).await
 }
 
 /// An event at an object that has no conditions for it.

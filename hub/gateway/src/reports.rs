@@ -1,7 +1,8 @@
 //! What a spoke says, as objects: pod status, the end of a pod.
 //!
-//! Guarantees: a report changes only objects of the spoke that sent it: pods bound to it by UID;
-//! conditions that the spoke does not own stay; what is answered as taken is durable.
+//! Guarantees: a report changes only objects of the spoke that sent it: pods bound to it by UID, and of
+//! these only the containers that they have; a spoke that says something new of itself all the time is
+//! written now and then; conditions that the spoke does not own stay; what is answered as taken is durable.
 
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
@@ -14,7 +15,13 @@ use freewheel_link::report::{
 use serde_json::{Map, Value, json};
 use tracing::{debug, warn};
 
+use crate::allowance::Allowance;
+use crate::papers::Papers;
 use crate::{Inner, events, node, records};
+
+/// Times in a row that a device may have something new to say of itself, and per second after that.
+const NODE_BURST: u32 = 6;
+const NODE_RATE: f64 = 0.2;
 
 /// Writes as the node, as a kubelet does.
 pub(crate) fn how(spoke: &ClusterName) -> How {
@@ -43,17 +50,13 @@ pub(crate) fn place(
 ///
 /// # Errors
 /// When the store cannot write: the report is not taken, and comes again.
-pub(crate) async fn take(
-    inner: &Inner,
-    spoke: &ClusterName,
-    report: &Report,
-) -> Result<(), ApiError> {
-    let objects = &inner.objects;
+pub(crate) async fn take(inner: &Inner, papers: &Papers, report: &Report) -> Result<(), ApiError> {
+    let (objects, spoke) = (&inner.objects, &papers.cluster);
     let outcome = match report {
         Report::Pod(pod) => pod_status(objects, spoke, pod).await,
         Report::PodGone { realm, uid } => pod_gone(inner, spoke, realm, uid).await,
-        Report::Node(status) => node::write(objects, spoke, status).await,
-        Report::Event(seen) => events::take(objects, spoke, seen).await,
+        Report::Node(status) => node::write(objects, papers, status).await,
+        Report::Event(seen) => events::take(inner, spoke, seen).await,
     };
     match outcome {
         Err(error) if error.code >= 500 => Err(error),
@@ -62,6 +65,40 @@ pub(crate) async fn take(
             Ok(())
         }
         Ok(()) => Ok(()),
+    }
+}
+
+/// What a spoke says of the device itself, the newest of it, as often as it may.
+pub(crate) struct Device {
+    newest: Option<Report>,
+    allowance: Allowance,
+}
+
+impl Device {
+    /// With what it greeted with.
+    pub(crate) fn new(own: Report) -> Self {
+        Self { newest: Some(own), allowance: Allowance::new(NODE_BURST, NODE_RATE) }
+    }
+
+    /// It is so now.
+    pub(crate) fn says(&mut self, report: Report) {
+        self.newest = Some(report);
+    }
+
+    /// Resolves when something may be written. Cancel safe.
+    pub(crate) async fn due(&mut self) {
+        if self.newest.is_none() {
+            std::future::pending::<()>().await;
+        }
+        let wait = self.allowance.wait();
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// What is to be written.
+    pub(crate) fn take(&mut self) -> Option<Report> {
+        self.newest.take_if(|_| self.allowance.take())
     }
 }
 
@@ -99,6 +136,7 @@ async fn pod_status(
         if let Some(seen) = observed(&value, acked) {
             put_observed(&mut new, pod, seen);
         }
+        keep_known(&mut new, &value["spec"]);
         value["status"] = new;
         Ok(value)
     };
@@ -213,6 +251,21 @@ fn status(old: &Value, pod: &PodStatusV1, host: Option<&str>) -> Value {
         }
     }
     Value::Object(status)
+}
+
+/// Drops the states of containers that the pod does not have.
+fn keep_known(status: &mut Value, spec: &Value) {
+    for (field, of) in
+        [("initContainerStatuses", "initContainers"), ("containerStatuses", "containers")]
+    {
+        let known = |status: &Value| {
+            let all = spec[of].as_array();
+            all.is_some_and(|all| all.iter().any(|one| one["name"] == status["name"]))
+        };
+        if let Some(list) = status.get_mut(field).and_then(Value::as_array_mut) {
+            list.retain(known);
+        }
+    }
 }
 
 /// Replaces conditions of the same type, in place; others stay.

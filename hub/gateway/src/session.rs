@@ -1,7 +1,8 @@
 //! One spoke's session: greet, push the newest plan, take reports, serve its streams, end for a reason.
 //!
-//! Guarantees: a certificate speaks for its own cluster only; the newest session is the only one; what is
-//! answered with `ReportsTaken` is durable; a spoke that is no longer accepted is cut off at once; nothing
+//! Guarantees: a certificate speaks for its own cluster only, the ManagedCluster that it was given for; the newest
+//! session is the only one; what is answered with `ReportsTaken` is durable, but for what a spoke says of itself,
+//! which each greeting repeats; a spoke that is no longer accepted is cut off at once; nothing
 //! here waits for another spoke; a store that cannot write makes reports wait and ends no session; a spoke
 //! that takes no plans is not called ready.
 
@@ -32,8 +33,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::interest::Bell;
+use crate::papers::Papers;
+use crate::twins::{self, Greeting};
 use crate::writes::{AGAIN, REPORTS};
-use crate::{Inner, Link, datagrams, lives, node, records, reports, streams};
+use crate::{Inner, Link, datagrams, lives, records, streams};
 
 /// The greeting is the first thing a spoke says.
 const GREETING: Duration = Duration::from_secs(10);
@@ -57,6 +60,7 @@ pub(crate) struct Talk<'a> {
     pub(crate) inner: &'a Inner,
     pub(crate) link: &'a Arc<dyn Transport>,
     pub(crate) cluster: &'a ClusterName,
+    pub(crate) papers: &'a Arc<Papers>,
     pub(crate) epoch: u64,
     pub(crate) state: Arc<Mutex<HubSession>>,
     /// There may be something to say.
@@ -77,14 +81,16 @@ pub(crate) struct Talk<'a> {
 pub(crate) async fn serve(
     inner: &Arc<Inner>,
     link: Arc<dyn Transport>,
-    cluster: ClusterName,
+    papers: Papers,
     stop: &CancellationToken,
 ) {
+    let papers = Arc::new(papers);
+    let cluster = &papers.cluster;
     // The epoch of a session that the store still calls up.
     let open = Mutex::new(None);
     let end = match greeted(&link).await {
         Ok((send, recv, hello)) => {
-            let end = session(inner, &link, &cluster, (send, recv, hello), &open, stop).await;
+            let end = session(inner, &link, &papers, (send, recv, hello), &open, stop).await;
             match end {
                 Ok(never) => match never {},
                 Err(end) => end,
@@ -100,13 +106,20 @@ pub(crate) async fn serve(
     let close = match &end {
         End::Frame(_) | End::Left(Reason::Violation(_) | Reason::Protocol(_)) => code::VIOLATION,
         End::Left(Reason::Superseded) => code::SUPERSEDED,
-        End::Left(Reason::NotAccepted | Reason::Unknown | Reason::NotYou(_)) => code::REFUSED,
+        End::Left(
+            Reason::NotAccepted
+            | Reason::Unknown
+            | Reason::NotYou(_)
+            | Reason::Replaced
+            | Reason::Cloned
+            | Reason::Expired,
+        ) => code::REFUSED,
         _ => code::STOPPING,
     };
     link.close(close, &end.to_string());
     let unwritten = open.lock().take();
     if let Some(epoch) = unwritten {
-        over_for_sure(inner, &cluster, epoch, stop).await;
+        over_for_sure(inner, &papers, epoch, stop).await;
     }
     match end {
         End::Frame(error) => {
@@ -136,28 +149,16 @@ async fn greeted(link: &Arc<dyn Transport>) -> Result<(Box<dyn SendHalf>, Recv, 
     timeout(GREETING, wait).await.unwrap_or(Err(End::Left(Reason::Silent)))
 }
 
-/// Whether the hub's owner lets this cluster in, now.
-pub(crate) fn admitted(inner: &Inner, cluster: &ClusterName) -> Result<(), Reason> {
-    let place = reports::place(node::CLUSTERS, &ClusterName::root(), "", cluster.as_str())
-        .map_err(|_| Reason::Unknown)?;
-    let found = inner.objects.get(&place).map_err(|_| Reason::Unknown)?;
-    let value = found.object.value().map_err(|_| Reason::Unknown)?;
-    if value.pointer("/spec/hubAcceptsClient") == Some(&serde_json::Value::Bool(true)) {
-        Ok(())
-    } else {
-        Err(Reason::NotAccepted)
-    }
-}
-
 async fn session(
     inner: &Arc<Inner>,
     link: &Arc<dyn Transport>,
-    cluster: &ClusterName,
+    papers: &Arc<Papers>,
     (mut send, recv, hello): (Box<dyn SendHalf>, Recv, HelloV1),
     up: &Mutex<Option<u64>>,
     stop: &CancellationToken,
 ) -> Result<Infallible, End> {
-    let opened = open(inner, cluster, hello.clone()).await;
+    let cluster = &papers.cluster;
+    let opened = open(inner, papers, link, hello.clone()).await;
     let (state, epoch) = match opened {
         Ok(opened) => opened,
         Err(End::Left(reason)) => {
@@ -170,13 +171,14 @@ async fn session(
     let bell = inner.interest.join(cluster);
     let state = Arc::new(Mutex::new(state));
     let opened = Arc::default();
-    let own = Link { transport: link.clone(), epoch, state: state.clone(), opened };
+    let own = Link { transport: link.clone(), state: state.clone(), opened };
     inner.links.lock().insert(cluster.clone(), own);
     info!(%cluster, epoch, peer = %link.peer().address, "a spoke is in session");
     let talk = Talk {
         inner,
         link,
         cluster,
+        papers,
         epoch,
         state,
         news: Notify::new(),
@@ -200,7 +202,11 @@ async fn session(
         ended = talk.write(from_listener, own_node) => ended,
         ended = talk.remember() => ended,
         ended = talk.streams(inner) => ended,
+        never = twins::watch(inner, papers) => match never {},
     };
+    if matches!(ended, Err(End::Left(Reason::Unknown | Reason::Replaced))) {
+        inner.forget(cluster);
+    }
     talk.leave(&bell, up).await;
     if let Err(End::Left(reason)) = &ended {
         part(&mut send, link, reason.clone()).await;
@@ -209,13 +215,14 @@ async fn session(
 }
 
 /// Writes that a session is over as soon as the store can: a node is not ready for ever because a disk was full.
-async fn over_for_sure(inner: &Inner, cluster: &ClusterName, epoch: u64, stop: &CancellationToken) {
+async fn over_for_sure(inner: &Inner, papers: &Papers, epoch: u64, stop: &CancellationToken) {
+    let which = (epoch, &*papers.uid);
     let again = async {
         loop {
             sleep(AGAIN).await;
             let now = inner.objects.clock().unix_seconds();
             let store = inner.objects.store();
-            if records::close_session(store, cluster, epoch, now).await.is_ok() {
+            if records::close_session(store, &papers.cluster, which, now).await.is_ok() {
                 return;
             }
         }
@@ -241,10 +248,16 @@ async fn part(send: &mut Box<dyn SendHalf>, link: &Arc<dyn Transport>, reason: R
 
 async fn open(
     inner: &Inner,
-    cluster: &ClusterName,
+    papers: &Papers,
+    link: &Arc<dyn Transport>,
     mut hello: HelloV1,
 ) -> Result<(HubSession, u64), End> {
-    admitted(inner, cluster).map_err(End::Left)?;
+    let cluster = &papers.cluster;
+    papers.admit(&inner.objects).map_err(End::Left)?;
+    // The handshake has looked at it, but not where a session of TLS was taken up again.
+    if papers.are_over(inner.objects.clock().unix_seconds()) {
+        return Err(End::Left(Reason::Expired));
+    }
     let now = inner.objects.clock().unix_seconds();
     let store = inner.objects.store();
     let mut welcome = WelcomeV1 {
@@ -259,7 +272,14 @@ async fn open(
     HubSession::greet(&hello, cluster, welcome, None, Duration::ZERO).map_err(End::Left)?;
     hello.held = lives::known(&inner.lives, &inner.objects, cluster, hello.held).await?;
     welcome.incarnation = lives::incarnation(&**store, &*store.snapshot());
-    welcome.epoch = records::open_session(store, cluster, &inner.hub, now).await?;
+    let busy = inner.links.lock().contains_key(cluster);
+    if let Greeting::Twin { tell } = inner.twins.greet(cluster, hello.instance, busy) {
+        if tell {
+            twins::tell(inner, papers, link.peer().address).await;
+        }
+        return Err(End::Left(Reason::Cloned));
+    }
+    welcome.epoch = records::open_session(store, papers, &inner.hub, now).await?;
     if let Some(older) = inner.links.lock().remove(cluster) {
         older.transport.close(code::SUPERSEDED, "a newer session of this spoke is in force");
     }
@@ -280,17 +300,18 @@ impl Talk<'_> {
         inner.interest.leave(cluster, bell);
         {
             let mut links = inner.links.lock();
-            if links.get(cluster).is_some_and(|held| held.epoch == self.epoch) {
+            if links.get(cluster).is_some_and(|held| Arc::ptr_eq(&held.transport, self.link)) {
                 links.remove(cluster);
             }
         }
         let known = self.state.lock().take_known();
-        if let Some(held) = known {
+        if let Some(held) = known.filter(|_| self.papers.admit(&inner.objects).is_ok()) {
             inner.known.lock().insert(cluster.clone(), held);
         }
         let now = inner.objects.clock().unix_seconds();
         let store = inner.objects.store();
-        if let Err(error) = records::close_session(store, cluster, self.epoch, now).await {
+        let which = (self.epoch, &*self.papers.uid);
+        if let Err(error) = records::close_session(store, cluster, which, now).await {
             warn!(%cluster, %error, "cannot write that a session is over; trying again");
             *up.lock() = Some(self.epoch);
         }
@@ -316,7 +337,8 @@ impl Talk<'_> {
                 self.inner.interest.ring_one(self.cluster);
                 Ok(())
             }
-            Some(Effect::Report(stamp, report)) => {
+            Some(Effect::Report(stamp, mut report)) => {
+                report.bound();
                 if let Some(reports) = reports {
                     // A full queue makes the spoke wait, and nobody else.
                     let _ = reports.send((stamp, *report)).await;
@@ -396,8 +418,8 @@ impl Talk<'_> {
         let budget = Arc::new(Budget::default());
         loop {
             let stream = self.link.accept().await?;
-            let cluster = self.cluster.clone();
-            serving.spawn(streams::serve(inner.clone(), cluster, stream, budget.clone()));
+            let papers = self.papers.clone();
+            serving.spawn(streams::serve(inner.clone(), papers, stream, budget.clone()));
             while serving.try_join_next().is_some() {}
         }
     }

@@ -26,7 +26,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::{Inner, records};
+use crate::papers::Papers;
+use crate::{Inner, records, renew};
 
 /// The opener is the first thing on a stream.
 const OPENER: Duration = Duration::from_secs(10);
@@ -36,10 +37,11 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// Serves a stream that a spoke has opened.
 pub(crate) async fn serve(
     inner: Arc<Inner>,
-    spoke: ClusterName,
+    papers: Arc<Papers>,
     stream: Stream,
     budget: Arc<Budget>,
 ) {
+    let spoke = &papers.cluster;
     let mut send = stream.send;
     let mut recv = FrameReader::new(stream.recv);
     let refusal = match timeout(OPENER, recv.next::<Open>()).await {
@@ -58,7 +60,7 @@ pub(crate) async fn serve(
             send.set_priority(Priority::Tunnels);
             let place = budget.take(Use::Tunnel(request.realm.clone()));
             let opened = match &place {
-                Ok(_) => tunnel(&inner, &spoke, &request).await,
+                Ok(_) => tunnel(&inner, spoke, &request).await,
                 Err(full) => Err(full.clone()),
             };
             match opened {
@@ -70,6 +72,16 @@ pub(crate) async fn serve(
                     }
                     return;
                 }
+                Err(refusal) => refusal,
+            }
+        }
+        Ok(Ok(Some(Open::Renew(request)))) => {
+            let renewed = match budget.take(Use::Renewal) {
+                Ok(_place) => renew::in_session(&inner, &papers, &request).await,
+                Err(full) => Err(full),
+            };
+            match renewed {
+                Ok(renewed) => return renew::send(&mut send, &renewed).await,
                 Err(refusal) => refusal,
             }
         }

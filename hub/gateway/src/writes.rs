@@ -1,6 +1,7 @@
 //! What a session writes into the store: reports, what its spoke holds, whether it takes plans at all.
 //!
-//! Guarantees: a report is answered when it is durable; a store that cannot write makes it wait and ends nothing; a
+//! Guarantees: a report is answered when it is durable, but for what a device says of itself, which is written as often
+//! as it may and repeated in each greeting; a store that cannot write makes it wait and ends nothing; a
 //! report that no store would take is dropped, so that the next one gets its turn.
 
 use std::collections::BTreeMap;
@@ -9,10 +10,12 @@ use std::time::Duration;
 
 use freewheel_link::generation::Generation;
 use freewheel_link::report::{Report, ReportStamp};
+use tokio::select;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
+use crate::reports::Device;
 use crate::session::{End, Talk, over};
 use crate::{events, records, reports};
 
@@ -28,10 +31,20 @@ impl Talk<'_> {
         mut reports: mpsc::Receiver<(ReportStamp, Report)>,
         own: Report,
     ) -> Result<Infallible, End> {
-        self.taken_for_sure(&[own]).await;
+        let mut device = Device::new(own);
         let mut batch = Vec::new();
         loop {
-            if reports.recv_many(&mut batch, REPORTS).await == 0 {
+            let more = select! {
+                biased;
+                () = device.due() => {
+                    if let Some(own) = device.take() {
+                        self.taken_for_sure(&[own]).await;
+                    }
+                    continue;
+                }
+                more = reports.recv_many(&mut batch, REPORTS) => more,
+            };
+            if more == 0 {
                 return Err(End::Closed(over(self.link).await));
             }
             let last = batch.iter().map(|(stamp, _)| *stamp).max();
@@ -41,7 +54,10 @@ impl Talk<'_> {
                 let subject = match &report {
                     Report::Pod(pod) => (pod.uid.clone(), 0),
                     Report::PodGone { uid, .. } => (uid.clone(), 0),
-                    Report::Node(_) => (String::new(), 0),
+                    Report::Node(_) => {
+                        device.says(report);
+                        continue;
+                    }
                     Report::Event(event) => (event.uid.clone(), events::mark(event)),
                 };
                 newest.insert(subject, report);
@@ -60,7 +76,7 @@ impl Talk<'_> {
         let mut failed_before = false;
         loop {
             // Written side by side, they share the store's group commit.
-            let writes = left.iter().map(|r| reports::take(self.inner, self.cluster, r));
+            let writes = left.iter().map(|r| reports::take(self.inner, self.papers, r));
             let outcomes = futures::future::join_all(writes).await;
             let mut failure = None;
             let mut still = Vec::new();
@@ -100,13 +116,13 @@ impl Talk<'_> {
             let late = self.state.lock().is_late();
             let mut written = Ok(());
             if let Some(generation) = acked {
-                written = records::write_acked(store, self.cluster, generation).await;
+                written = records::write_acked(store, self.papers, generation).await;
             }
             if written.is_ok() && late != told_late {
                 if late {
                     warn!(cluster = %self.cluster, "the spoke is connected and takes no plan");
                 }
-                written = records::write_late(store, self.cluster, self.epoch, late).await;
+                written = records::write_late(store, self.papers, self.epoch, late).await;
             }
             match written {
                 Ok(()) => {

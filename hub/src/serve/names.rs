@@ -14,6 +14,7 @@ use super::{KUBERNETES_SERVICE, ServeError};
 use crate::cli::ServeOptions;
 
 /// Under which names the hub is reached.
+#[derive(Clone)]
 pub(super) struct Names {
     /// Host of the API.
     pub(super) advertise: String,

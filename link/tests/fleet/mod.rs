@@ -38,7 +38,8 @@ impl Fleet {
     /// A hub's endpoint with a certificate of its own, as each start makes one.
     pub fn hub(&self, at: SocketAddr, secret: &[u8]) -> Endpoint {
         let time = Arc::new(DefaultTimeProvider);
-        let config = tls::hub_server(&self.ca, self.credentials(HUB_NAME), time).unwrap();
+        let own = Arc::new(tls::Serving::new(self.credentials(HUB_NAME)).unwrap());
+        let config = tls::hub_server(&self.ca, own, time).unwrap();
         Endpoint::hub(Socket::Bind(at), HubTls::new(config, secret).unwrap()).unwrap()
     }
 

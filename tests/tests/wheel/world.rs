@@ -23,7 +23,7 @@ use freewheel_link::message::{LogsV1, RefusalV1, TunnelV1};
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::Kind;
 use freewheel_link::quic::{ClientTls, Dialer, Endpoint, Socket};
-use freewheel_link::tls::{self, Credentials, TimeProvider};
+use freewheel_link::tls::{self, Credentials, DeviceClock, TimeProvider};
 use freewheel_spoke_agent::agent::{Agent, Config};
 use freewheel_spoke_agent::fake::{self, Engine, SimDisk};
 use freewheel_spoke_agent::ledger::Ledger;
@@ -64,6 +64,8 @@ impl TimeProvider for SimClock {
         Some(UnixTime::since_unix_epoch(since))
     }
 }
+
+impl DeviceClock for SimClock {}
 
 /// Every image exists.
 struct AllImages(watch::Sender<u64>);

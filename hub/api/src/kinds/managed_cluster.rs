@@ -1,6 +1,7 @@
 //! ManagedCluster: a spoke, in Open Cluster Management's form.
 //!
-//! Guarantees: its name is a DNS label and never `root`, which is the hub's own cluster.
+//! Guarantees: its name is a DNS label and never `root`, which is the hub's own cluster; it goes only when
+//! what it leaves behind is gone, so that the next one of its name begins with nothing.
 
 use serde_json::{Value, json};
 
@@ -9,11 +10,16 @@ use super::look::{
     set_default, text,
 };
 use crate::error::FieldError;
-use crate::kind::{Column, Kind, NameRule, Strategy, Subresource, keep_all_but_status};
+use crate::kind::{
+    Column, Kind, NameRule, Strategy, Subresource, drop_status, keep_all_but_status,
+};
 use crate::name as names;
 
 /// Seconds between two signs of life when the spec does not say.
 pub const DEFAULT_LEASE_SECONDS: i64 = 60;
+
+/// Finalizer of every ManagedCluster: the controller takes it off that removes what the cluster leaves behind.
+pub const LEFTOVERS: &str = "freewheel.dev/leftovers";
 
 const EFFECTS: &[&str] = &["NoSelect", "PreferNoSelect", "NoSelectIfNew"];
 const COLUMNS: &[Column] = &[
@@ -57,9 +63,18 @@ impl Strategy for Rules {
         }
     }
 
+    fn prepare_create(&self, object: &mut Value) {
+        drop_status(object);
+        hold(object);
+    }
+
     /// Elsewhere it is a custom resource.
     fn prepare_update(&self, subresource: Option<&str>, new: &mut Value, old: &Value) {
         keep_all_but_status(subresource, new, old);
+        // Who replaces it from a file does not know of this.
+        if subresource.is_none() && old.pointer("/metadata/deletionTimestamp").is_none() {
+            hold(new);
+        }
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
@@ -105,6 +120,16 @@ impl Strategy for Rules {
     }
 }
 
+fn hold(object: &mut Value) {
+    let Some(meta) = child(object, "metadata") else { return };
+    let list = meta.entry("finalizers").or_insert_with(|| json!([]));
+    if let Some(list) = list.as_array_mut()
+        && !list.iter().any(|name| name == LEFTOVERS)
+    {
+        list.push(json!(LEFTOVERS));
+    }
+}
+
 fn check_taint(path: &str, taint: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let (key, effect) = (text(taint, "/key"), text(taint, "/effect"));
@@ -134,6 +159,21 @@ mod tests {
         assert_eq!(Rules.validate(&object)[0].field, "metadata.name");
         object["metadata"]["name"] = json!("pi-7");
         assert_eq!(Rules.validate(&object), []);
+    }
+
+    #[test]
+    fn it_is_held_until_what_it_leaves_behind_is_gone() {
+        let held = json!(["mine.io/x", LEFTOVERS]);
+        let mut object = json!({"metadata": {"finalizers": ["mine.io/x"]}});
+        Rules.prepare_create(&mut object);
+        assert_eq!(object["metadata"]["finalizers"], held);
+        let mut replaced = json!({"metadata": {}});
+        Rules.prepare_update(None, &mut replaced, &object);
+        assert_eq!(replaced["metadata"]["finalizers"], json!([LEFTOVERS]));
+        object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        let mut let_go = json!({"metadata": {}});
+        Rules.prepare_update(None, &mut let_go, &object);
+        assert_eq!(let_go["metadata"]["finalizers"], Value::Null);
     }
 
     #[test]

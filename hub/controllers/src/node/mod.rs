@@ -34,10 +34,11 @@ use serde_json::{Value, json};
 use crate::engine::clock::rfc3339;
 use crate::engine::desk::{everywhere, key as key_of, kind};
 use crate::engine::{Controller, Desk, Error};
+pub(crate) use says::is_ours;
 pub use says::{GRACE, Presence, UNREACHABLE, UNSCHEDULABLE};
 use says::{
-    PRESSURES, Session, cluster_conditions, holds, is_called_silent, is_ours, patient, presence,
-    put_condition, put_labels, put_taint, put_taint_of, ready,
+    PRESSURES, Says, Session, certificate, cluster_conditions, holds, is_called_silent, patient,
+    presence, put_condition, put_labels, put_taint, put_taint_of, ready,
 };
 pub use stranger::Strangers;
 
@@ -76,10 +77,11 @@ impl Nodes {
         &self,
         stored: &Stored,
         accepted: bool,
-        presence: Presence,
+        (presence, ends): (Presence, Option<Says>),
     ) -> Result<(), Error> {
         let now = rfc3339(self.desk.clock.now());
-        let says = cluster_conditions(accepted, presence);
+        let mut says = cluster_conditions(accepted, presence);
+        says.extend(ends);
         self.desk
             .modify(self.clusters, &stored.key, Some("status"), |mut value| {
                 let before = value["status"]["conditions"].as_array().map_or(0, Vec::len);
@@ -202,9 +204,13 @@ impl Nodes {
     }
 }
 
-/// spec.hubAcceptsClient
+/// spec.hubAcceptsClient, of a cluster that stays
 pub(crate) fn is_accepted(cluster: &Stored) -> bool {
-    cluster.object.value().is_ok_and(|value| value["spec"]["hubAcceptsClient"] == json!(true))
+    !cluster.object.header.deleting
+        && cluster
+            .object
+            .value()
+            .is_ok_and(|value| value["spec"]["hubAcceptsClient"] == json!(true))
 }
 
 #[async_trait]
@@ -236,8 +242,14 @@ impl Controller for Nodes {
             self.remove(&*snapshot, &key.name).await?;
             return Ok(None);
         };
+        if cluster.object.header.deleting {
+            // What it leaves behind is being removed, its Nodes among it.
+            return Ok(None);
+        }
         let accepted = is_accepted(&cluster);
-        let session = Self::session(&*snapshot, &key.name);
+        // A session of an earlier cluster of this name says nothing about this one.
+        let session = Self::session(&*snapshot, &key.name)
+            .filter(|session| session.uid == cluster.object.header.uid);
         let now = self.desk.clock.now().as_millisecond();
         let up = u64::try_from(now.saturating_sub(self.started)).unwrap_or_default();
         let in_root = snapshot.get(&key_of(self.nodes, &ClusterName::root(), "", &key.name));
@@ -246,7 +258,9 @@ impl Controller for Nodes {
         // Who was put out is not on its way back.
         let (presence, mut look_again) =
             if accepted { patient(seen, called_silent, Duration::from_millis(up)) } else { seen };
-        self.write_cluster(&cluster, accepted, presence).await?;
+        let (ends, later) = certificate(session.as_ref(), now / 1000);
+        look_again = later.into_iter().chain(look_again).min();
+        self.write_cluster(&cluster, accepted, (presence, ends)).await?;
         let own =
             ClusterName::try_from(&*key.name).map_err(|error| Error::Refused(error.to_string()))?;
         for realm in [ClusterName::root(), own] {

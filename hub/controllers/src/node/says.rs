@@ -189,7 +189,7 @@ pub fn put_labels(node: &mut Value, name: &str, of_cluster: &BTreeMap<String, St
 }
 
 /// Whether this Node was ever written for a spoke.
-pub(super) fn is_ours(node: &Stored) -> bool {
+pub(crate) fn is_ours(node: &Stored) -> bool {
     let value = node.object.value().unwrap_or_default();
     value["metadata"]["annotations"][COPIED].is_string()
 }
@@ -201,9 +201,41 @@ pub(super) struct Session {
     /// Unix time in milliseconds of the last transition, by the hub's clock.
     #[serde(default)]
     pub(super) since: i64,
+    /// UID of the ManagedCluster whose session it is.
+    #[serde(default)]
+    pub(super) uid: String,
+    /// First and last second of the spoke's certificate, Unix time.
+    #[serde(default)]
+    pub(super) life: (i64, i64),
     /// It is up and takes no plan.
     #[serde(default)]
     pub(super) late: bool,
+}
+
+/// Condition of a ManagedCluster whose spoke's certificate ends soon, though it should have been renewed.
+pub const CERTIFICATE: &str = "CertificateExpiring";
+
+/// What is to be said of a spoke's certificate, and when that changes. A spoke renews it with a quarter to a fifth
+/// of its life left; that it is not renewed with an eighth left, somebody should know.
+pub(super) fn certificate(session: Option<&Session>, now: i64) -> (Option<Says>, Option<Duration>) {
+    let Some(Session { life: (from, to), .. }) = session.filter(|s| s.life.0 < s.life.1) else {
+        return (None, None);
+    };
+    let late = to - (to - from) / 8;
+    let say = |status, reason, message| Says { kind: CERTIFICATE, status, reason, message };
+    let (says, change) = if now < late {
+        (say("False", "Valid", "The spoke's certificate is valid for long."), Some(late))
+    } else if now <= *to {
+        let text = "The spoke has not renewed its certificate, which ends soon: it does so by itself while it is in \
+                    session. See that it is connected, and its log.";
+        (say("True", "NotRenewed", text), Some(*to + 1))
+    } else {
+        let text = "The spoke's certificate has ended. It gets a new one with its key when it comes back, as long as \
+                    it is accepted.";
+        (say("True", "Expired", text), None)
+    };
+    let wait = change.and_then(|at| u64::try_from(at - now).ok());
+    (Some(says), wait.map(Duration::from_secs))
 }
 
 /// How a spoke is, and when that changes by itself.
@@ -283,7 +315,8 @@ mod tests {
 
     #[test]
     fn a_short_absence_is_none() {
-        let gone = Session { connected: false, since: 5_000, late: false };
+        let gone =
+            Session { connected: false, since: 5_000, late: false, uid: "u".into(), life: (0, 0) };
         let left = Some(Duration::from_secs(7));
         assert_eq!(presence(Some(&gone), 8_000), (Presence::Connected, left));
         assert_eq!(presence(Some(&gone), 15_000), (Presence::Silent, None));
@@ -292,12 +325,27 @@ mod tests {
 
     #[test]
     fn who_is_connected_and_takes_no_plan_is_not_ready() {
-        let late = Session { connected: true, since: 5_000, late: true };
+        let late =
+            Session { connected: true, since: 5_000, late: true, uid: "u".into(), life: (0, 0) };
         let (presence, look_again) = presence(Some(&late), 8_000);
         assert_eq!((presence, look_again), (Presence::Late, None));
         assert_eq!((ready(presence).status, ready(presence).reason), ("False", "PlansDoNotLand"));
         let available = cluster_conditions(true, presence);
         assert!(available.iter().any(|c| c.status == "False" && c.reason == "PlansDoNotLand"));
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_renewed_is_told_of_before_it_ends() {
+        let held = |life| Session { connected: true, since: 0, late: false, uid: "u".into(), life };
+        let reason = |now| {
+            let (says, again) = certificate(Some(&held((0, 800))), now);
+            (says.map(|says| says.reason), again.map(|again| again.as_secs()))
+        };
+        assert_eq!(reason(600), (Some("Valid"), Some(100)));
+        assert_eq!(reason(700), (Some("NotRenewed"), Some(101)));
+        assert_eq!(reason(801), (Some("Expired"), None));
+        assert_eq!(certificate(Some(&held((0, 0))), 5), (None, None));
+        assert_eq!(certificate(None, 5), (None, None));
     }
 
     #[test]

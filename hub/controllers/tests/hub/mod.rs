@@ -118,7 +118,11 @@ impl Hub {
         let resource = Resource::new("internal", "sessions");
         let key = Key::new(&resource, &ClusterName::root(), "", spoke);
         let since = self.objects.clock().unix_seconds() * 1000;
-        let body = json!({"hub": "h", "epoch": 1, "connected": connected, "since": since});
+        let cluster = get(&*self.snapshot(), "root", "managedclusters", "", spoke).unwrap();
+        let uid = &cluster["metadata"]["uid"];
+        let body = json!({
+            "hub": "h", "epoch": 1, "connected": connected, "since": since, "uid": uid, "life": [0, 0],
+        });
         let body = serde_json::to_vec(&body).unwrap().into();
         let object = Object { header: Header::default(), body };
         let operations = vec![Operation::Put(key, object)];

@@ -6,6 +6,8 @@
 mod broken;
 mod cost;
 mod datagrams;
+mod events;
+mod identity;
 mod pace;
 mod requests;
 mod restored;
@@ -377,10 +379,11 @@ async fn over_quic_a_device_joins_once_the_pinned_ca_is_right() {
     let refused = match link {
         Ok(link) => link.closed().await,
         Err(DialError::Connect { closed, .. }) => closed,
-        Err(DialError::WrongHub { detail, .. }) => Closed::Failed(detail),
         Err(error) => panic!("{error}"),
     };
-    assert!(matches!(refused, Closed::Failed(_)), "{refused:?}");
+    let ours =
+        matches!(refused, Closed::Certificate { whose: Whose::Ours, fault: Fault::Authority, .. });
+    assert!(ours, "{refused:?}");
     hub.stop.cancel();
 }
 

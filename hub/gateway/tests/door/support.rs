@@ -10,7 +10,7 @@ pub(crate) use freewheel_hub_api::images::{Artifact, ImageProblem, Images};
 pub(crate) use freewheel_hub_api::kinds;
 pub(crate) use freewheel_hub_api::object::{Header, Key, Object};
 pub(crate) use freewheel_hub_api::streams::LogOptions;
-pub(crate) use freewheel_hub_gateway::{Gateway, Identity, records};
+pub(crate) use freewheel_hub_gateway::{Authority, Gateway, Identity, records};
 pub(crate) use freewheel_hub_store::memory::MemoryStore;
 pub(crate) use freewheel_hub_store::objects::{DeleteOptions, How, Objects, Place};
 pub(crate) use freewheel_hub_store::{
@@ -37,7 +37,7 @@ pub(crate) use freewheel_link::record_set::RecordSet;
 pub(crate) use freewheel_link::report::{NodeStatusV1, PhaseV1, PodStatusV1, Report, ReportStamp};
 pub(crate) use freewheel_link::tls::{self, Credentials, DefaultTimeProvider};
 pub(crate) use freewheel_link::transport::{
-    Closed, DialError, Priority, SendHalf, Transport, code,
+    Closed, DialError, Fault, Priority, SendHalf, Transport, Whose, code,
 };
 pub(crate) use futures::StreamExt as _;
 pub(crate) use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose};
@@ -76,6 +76,7 @@ impl Images for OneImage {
 pub(crate) struct Hub {
     pub(crate) objects: Objects,
     pub(crate) gateway: Gateway,
+    pub(crate) authority: Authority,
     pub(crate) ca: CertificateDer<'static>,
     pub(crate) stop: CancellationToken,
 }
@@ -98,11 +99,13 @@ impl Hub {
         let ca = params.self_signed(&key).unwrap().der().clone();
         let ca_key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let objects = Objects::new(store);
-        let identity = Identity { ca: ca.clone(), ca_key, fleet_root: [3; 32] };
+        let identity = Identity { ca: ca.clone(), ca_key: ca_key.clone_key(), fleet_root: [3; 32] };
+        let authority =
+            Authority::new(Identity { ca: ca.clone(), ca_key, fleet_root: [3; 32] }).unwrap();
         let gateway =
             Gateway::new(objects.clone(), Arc::new(OneImage(image)), identity, "hub").unwrap();
         gateway.tell_api("https://hub.example.com:6443");
-        let hub = Self { objects, gateway, ca, stop: CancellationToken::new() };
+        let hub = Self { objects, gateway, authority, ca, stop: CancellationToken::new() };
         for namespace in ["kube-system", "default"] {
             let value = json!({
                 "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace},
@@ -140,6 +143,30 @@ impl Hub {
     ) {
         let place = place(kind, namespace, name);
         self.objects.create(&How::default(), &place, value).await.unwrap();
+    }
+
+    /// Deletes a ManagedCluster, which goes when its leftovers are gone.
+    pub(crate) async fn remove_cluster(&self, name: &str) {
+        let place = place(CLUSTERS, "", name);
+        self.objects.delete(&How::default(), &place, &DeleteOptions::default()).await.unwrap();
+    }
+
+    /// What the controller does once nothing is left.
+    pub(crate) async fn let_cluster_go(&self, name: &str) {
+        let free = |mut value: Value| {
+            value["metadata"]["finalizers"] = json!([]);
+            Ok(value)
+        };
+        let place = place(CLUSTERS, "", name);
+        self.objects.modify(&How::default(), &place, None, free).await.unwrap();
+    }
+
+    /// A certificate of this cluster's device as it was given then.
+    pub(crate) async fn given(&self, device: &Device, name: &str, then: i64) -> Vec<u8> {
+        let uid = self.get(CLUSTERS, "", name).await["metadata"]["uid"].clone();
+        let name = ClusterName::try_from(name).unwrap();
+        let csr = device.ask("x", TOKEN).csr;
+        self.authority.sign_agent(&csr, &name, uid.as_str().unwrap(), then).unwrap().to_vec()
     }
 
     pub(crate) async fn get(&self, kind: (&str, &str, &str), namespace: &str, name: &str) -> Value {
@@ -307,6 +334,7 @@ pub(crate) fn hello(name: &str) -> HelloV1 {
         abilities: ABILITIES,
         cluster: ClusterName::try_from(name).unwrap(),
         boot_epoch: 1,
+        instance: 1,
         held: Generation::NONE,
         digest: SetDigest::default(),
         node: node(),

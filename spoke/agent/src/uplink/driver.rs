@@ -1,4 +1,7 @@
 //! One session after another: dial, greet, listen, beat, and wait with jitter before the next try.
+//!
+//! Guarantees: a session that ends says why in the hub's words where the hub had any; a stream that breaks with
+//! its connection is no message that cannot be read; who shares its identity with another device stands back.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +16,9 @@ use freewheel_link::message::{
 use freewheel_link::part::Parts;
 use freewheel_link::plan::Kind;
 use freewheel_link::spoke_session::{Effect, SpokeSession};
-use freewheel_link::transport::{Closed, Dial, DialError, Priority, SendHalf, Transport, code};
+use freewheel_link::transport::{
+    Closed, Dial, DialError, Fault, Priority, SendHalf, Transport, Whose, code,
+};
 use tokio::io::{AsyncRead, AsyncWriteExt as _};
 use tokio::select;
 use tokio::sync::mpsc;
@@ -32,6 +37,10 @@ const STEADY: Duration = Duration::from_secs(10);
 const DEAF: u32 = 2;
 /// How long a goodbye may take before the connection is cut.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// A broken stream waits this long for the reason of its connection.
+const REASON: Duration = Duration::from_secs(1);
+/// Two devices with one identity: neither can know which of them is the right one, so they do not fight.
+const TWIN: Duration = Duration::from_secs(300);
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -56,12 +65,42 @@ pub enum End {
     NoAgent,
 }
 
+/// Whether coming back helps only when somebody has done something.
+const fn is_refusal(reason: &Reason) -> bool {
+    matches!(
+        reason,
+        Reason::NotAccepted
+            | Reason::Unknown
+            | Reason::NotYou(_)
+            | Reason::Replaced
+            | Reason::Cloned
+            | Reason::Expired
+    )
+}
+
+impl End {
+    /// What the connection was closed with says what a goodbye would have said.
+    fn in_words_of_the_hub(self) -> Self {
+        match self {
+            Self::Closed(Closed::ByPeer { code: code::SUPERSEDED, .. }) => {
+                Self::Left(Reason::Superseded)
+            }
+            Self::Closed(Closed::Certificate {
+                whose: Whose::Ours, fault: Fault::Time, ..
+            }) => Self::Left(Reason::Expired),
+            other => other,
+        }
+    }
+}
+
 /// Keeps a [`super::Handle`] connected.
 pub struct Driver {
     shared: Arc<Shared>,
     me: Me,
     dial: Arc<dyn Dial>,
     rng: fastrand::Rng,
+    /// Tells this process from another one with the same identity.
+    instance: u64,
 }
 
 impl Driver {
@@ -69,9 +108,10 @@ impl Driver {
         shared: Arc<Shared>,
         me: Me,
         dial: Arc<dyn Dial>,
-        rng: fastrand::Rng,
+        mut rng: fastrand::Rng,
     ) -> Self {
-        Self { shared, me, dial, rng }
+        let instance = rng.u64(..);
+        Self { shared, me, dial, rng, instance }
     }
 
     /// Until `stop`, or until nobody listens to `inputs`.
@@ -93,12 +133,16 @@ impl Driver {
             }
             match &end {
                 End::Stopped | End::NoAgent => return,
-                End::Left(Reason::NotAccepted | Reason::Unknown | Reason::NotYou(_)) => {
+                End::Left(reason) if is_refusal(reason) => {
                     warn!(error = %end, "the hub turns this spoke away; pods go on");
+                    self.dial.turned_away(reason);
                 }
                 _ => info!(error = %end, "no session with the hub; pods go on"),
             }
-            let wait = backoff.wait(last_up.map(|up| up.elapsed()), &mut self.rng);
+            let wait = match &end {
+                End::Left(Reason::Cloned) => TWIN.mul_f64(1.0 + self.rng.f64()),
+                _ => backoff.wait(last_up.map(|up| up.elapsed()), &mut self.rng),
+            };
             debug!(seconds = wait.as_secs_f32(), "next try");
             select! {
                 biased;
@@ -167,6 +211,14 @@ impl Driver {
             ended = datagrams(link, serve) => ended,
             closed = link.closed() => Err(End::Closed(closed)),
         };
+        let ended = match ended {
+            Err(End::Frame(FrameError::Io(error))) => match timeout(REASON, link.closed()).await {
+                Ok(closed) => Err(End::Closed(closed)),
+                Err(_) => Err(End::Frame(FrameError::Io(error))),
+            },
+            ended => ended,
+        };
+        let ended = ended.map_err(End::in_words_of_the_hub);
         let goodbye = match &ended {
             Err(End::Stopped) => Some(Reason::Stopping),
             Err(End::Left(reason @ Reason::Violation(_))) => Some(reason.clone()),
@@ -201,6 +253,7 @@ impl Driver {
             abilities: ABILITIES,
             cluster: self.me.cluster.clone(),
             boot_epoch: self.me.boot_epoch,
+            instance: self.instance,
             held: self.me.held,
             digest: self.me.digest,
             node: self.me.node.clone(),
@@ -231,6 +284,7 @@ impl Driver {
                 Some(Effect::Left(reason)) => return Err(End::Left(reason)),
                 Some(Effect::Welcome(welcome)) => {
                     info!(epoch = welcome.epoch, "in session with the hub");
+                    self.dial.welcomed(&welcome);
                     self.shared.state.lock().up = Some(Instant::now());
                     self.shared.sessions.fetch_add(1, Ordering::Relaxed);
                     self.shared.link.send_replace(Some(link.clone()));

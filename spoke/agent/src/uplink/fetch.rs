@@ -8,7 +8,9 @@ use freewheel_link::backoff::Backoff;
 use freewheel_link::budget::{TOO_MANY, Use};
 use freewheel_link::digest::Digest;
 use freewheel_link::frame::{self, FrameError, FrameReader};
-use freewheel_link::message::{Answer, ModuleHeaderV1, ModuleRequestV1, Open, RefusalV1, TunnelV1};
+use freewheel_link::message::{
+    Answer, ModuleHeaderV1, ModuleRequestV1, Open, RefusalV1, RenewV1, RenewedV1, TunnelV1,
+};
 use freewheel_link::transport::{Closed, Priority, Stream, Transport};
 use tokio::io::AsyncReadExt as _;
 use tokio::time::{sleep, timeout};
@@ -131,6 +133,21 @@ impl Handle {
     pub async fn tunnel(&self, request: TunnelV1) -> Result<Stream, FetchError> {
         let of = Use::Tunnel(request.realm.clone());
         self.open(&Open::Tunnel(request), of, Priority::Tunnels).await
+    }
+
+    /// A new certificate for the key that the session was proven with.
+    ///
+    /// # Errors
+    /// When there is no session, or the hub refuses.
+    pub async fn renew(&self, csr: Vec<u8>) -> Result<Vec<u8>, FetchError> {
+        let stream =
+            self.open(&Open::Renew(RenewV1 { csr }), Use::Renewal, Priority::Session).await?;
+        let mut recv = FrameReader::new(stream.recv);
+        match timeout(STALLED, recv.next::<RenewedV1>()).await {
+            Ok(Ok(Some(renewed))) => Ok(renewed.certificate),
+            Ok(Ok(None)) | Err(_) => Err(FetchError::Broken("no certificate came".into())),
+            Ok(Err(error)) => Err(error.into()),
+        }
     }
 
     /// Resolves while a session is up.

@@ -4,7 +4,7 @@
 //! pinned one.
 
 use freewheel_link::digest::Digest;
-use freewheel_link::join::{self, JoinError, JoinRequestV1, Token};
+use freewheel_link::join::{self, AcceptedV1, JoinError, JoinRequestV1, RenewRequestV1, Token};
 use freewheel_link::names::ClusterName;
 use freewheel_link::tls;
 use freewheel_link::transport::Transport;
@@ -67,12 +67,34 @@ pub async fn join(
         version: ask.version.clone(),
     };
     let accepted = join::ask(link, &request, pending).await?;
+    check(accepted, &ask.name, ask.ca_hash)
+}
+
+/// Asks for a new certificate with an old one, which may have expired, over a connection made with
+/// [`tls::join_client`]. `ca_hash` is that of the CA that the device keeps.
+///
+/// # Errors
+/// When the hub refuses or goes away, or answers with something that cannot be trusted.
+pub async fn renew(
+    link: &dyn Transport,
+    name: &ClusterName,
+    ca_hash: Digest,
+    request: RenewRequestV1,
+) -> Result<Identity, NoIdentity> {
+    check(join::renew(link, request).await?, name, ca_hash)
+}
+
+fn check(
+    accepted: AcceptedV1,
+    name: &ClusterName,
+    ca_hash: Digest,
+) -> Result<Identity, NoIdentity> {
     let hash = tls::key_hash(&accepted.ca.as_slice().into())
         .map_err(|error| NoIdentity::Odd(error.to_string()))?;
-    if hash != ask.ca_hash {
-        return Err(NoIdentity::Odd(format!("its CA is {hash}, pinned is {}", ask.ca_hash)));
+    if hash != ca_hash {
+        return Err(NoIdentity::Odd(format!("its CA is {hash}, pinned is {ca_hash}")));
     }
-    if accepted.cluster != ask.name {
+    if accepted.cluster != *name {
         return Err(NoIdentity::Odd(format!("it is for {}", accepted.cluster)));
     }
     Ok(Identity {

@@ -54,7 +54,7 @@ pub(super) async fn serve_stream(stream: Stream, serve: Arc<dyn Serve>, budget: 
             Ok(pod) => connect(send, recv, pod).await,
             Err(refusal) => refuse(&mut send, refusal).await,
         },
-        Open::Logs(_) | Open::Session | Open::Module(_) => {
+        Open::Logs(_) | Open::Session | Open::Module(_) | Open::Renew(_) => {
             refuse(&mut send, RefusalV1::new("BadRequest", "a spoke does not serve that")).await;
         }
     }

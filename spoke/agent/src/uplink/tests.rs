@@ -9,7 +9,7 @@ use freewheel_link::frame::{self, FrameReader};
 use freewheel_link::generation::Generation;
 use freewheel_link::memory::{self, Memory};
 use freewheel_link::message::{
-    ABILITIES, Answer, DatagramV1, HubToSpoke, LogsV1, Open, PlanV1, RefusalV1, SpokeToHub,
+    ABILITIES, Answer, DatagramV1, HubToSpoke, LogsV1, Open, PlanV1, Reason, RefusalV1, SpokeToHub,
     TunnelV1, WelcomeV1,
 };
 use freewheel_link::names::ClusterName;
@@ -29,6 +29,8 @@ use crate::ports::{Input, Uplink as _};
 struct Dials {
     links: Mutex<Vec<Arc<Memory>>>,
     times: Mutex<Vec<Instant>>,
+    /// Why the hub did not take this spoke.
+    refused: Mutex<Vec<Reason>>,
 }
 
 #[async_trait]
@@ -40,6 +42,10 @@ impl Dial for Dials {
             Some(link) => Ok(link),
             None => Err(DialError::Connect { host: "hub".into(), closed }),
         }
+    }
+
+    fn turned_away(&self, reason: &Reason) {
+        self.refused.lock().push(reason.clone());
     }
 }
 
@@ -110,7 +116,11 @@ fn start(links: Vec<Arc<Memory>>) -> Bench {
         digest: SetDigest::default(),
         node: node(),
     };
-    let dials = Arc::new(Dials { links: Mutex::new(links), times: Mutex::default() });
+    let dials = Arc::new(Dials {
+        links: Mutex::new(links),
+        times: Mutex::default(),
+        refused: Mutex::default(),
+    });
     let driver = handle.driver(me, dials.clone(), fastrand::Rng::with_seed(1));
     let (send, inputs) = mpsc::channel(16);
     let stop = CancellationToken::new();
@@ -283,6 +293,27 @@ async fn a_hub_that_breaks_the_protocol_is_left() {
     assert!(matches!(input(&mut bench).await, Input::Connected(false)));
     let closed = soon(hub.closed()).await.to_string();
     assert!(closed.contains("(2)"), "{closed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_shares_its_identity_stands_back_and_says_why() {
+    let (first_hub, first) = memory::pair();
+    let (second_hub, second) = memory::pair();
+    let bench = start(vec![second, first]);
+    let refuse = async |hub: &Memory, reason: Reason| {
+        let stream = soon(hub.accept()).await.unwrap();
+        let mut send = stream.send;
+        frame::write(&mut send, &HubToSpoke::Goodbye(reason)).await.unwrap();
+        soon(hub.closed()).await;
+    };
+    refuse(&first_hub, Reason::Replaced).await;
+    refuse(&second_hub, Reason::Cloned).await;
+    bench.dials.times.lock().clear();
+    tokio::time::sleep(Duration::from_secs(299)).await;
+    assert_eq!(bench.dials.times.lock().len(), 0, "two devices would fight for ever");
+    assert_eq!(*bench.dials.refused.lock(), [Reason::Replaced, Reason::Cloned]);
+    tokio::time::sleep(Duration::from_secs(302)).await;
+    assert!(!bench.dials.times.lock().is_empty(), "the other one may be gone by then");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,134 @@
+//! Who a spoke is: the key and the ManagedCluster that its certificate was given for.
+//!
+//! ```text
+//! certificate ─▶ cluster, UID, key ─▶ is that the ManagedCluster of this name, now? ─▶ accepted?
+//! ```
+//!
+//! Guarantees: a name alone opens nothing: a certificate that was given for a ManagedCluster which is gone,
+//! or for another key than the name belongs to, is turned away with a reason of its own.
+
+use freewheel_hub_store::objects::Objects;
+use freewheel_link::digest::Digest;
+use freewheel_link::message::Reason;
+use freewheel_link::names::ClusterName;
+use rustls_pki_types::CertificateDer;
+use serde_json::Value;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::authority::{SPOKES, UID, certificate_key};
+use crate::node::CLUSTERS;
+use crate::reports::place;
+
+/// Where a ManagedCluster says which key its name belongs to.
+pub(crate) const KEY_ANNOTATION: &str = "freewheel.dev/agent-key";
+
+/// What a spoke's certificate says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Papers {
+    /// The cluster that it speaks for.
+    pub cluster: ClusterName,
+    /// UID of the ManagedCluster that it was given for.
+    pub uid: String,
+    /// Digest of the key's bits, as [`KEY_ANNOTATION`] has it.
+    pub key: Digest,
+    /// Its first and last second, Unix time.
+    pub life: (i64, i64),
+}
+
+impl Papers {
+    /// Reads a certificate of this CA. That it is one, the handshake has verified.
+    #[must_use]
+    pub fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+        let subject = parsed.subject();
+        let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
+        let group = name.strip_suffix(":agent")?;
+        let cluster = ClusterName::try_from(group.strip_prefix(SPOKES)?).ok()?;
+        let in_group = subject.iter_organization().any(|o| o.as_str().is_ok_and(|o| o == group));
+        if !in_group || cluster.is_root() {
+            return None;
+        }
+        let oid = x509_parser::der_parser::Oid::from(&UID).ok()?;
+        let uid = subject.iter_by_oid(&oid).next()?.as_str().ok()?.to_owned();
+        let validity = parsed.validity();
+        Some(Self {
+            cluster,
+            uid,
+            key: Digest::of(&certificate_key(certificate)?),
+            life: (validity.not_before.timestamp(), validity.not_after.timestamp()),
+        })
+    }
+
+    /// Whether the hub's owner lets this key in as this ManagedCluster, now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn admit(&self, objects: &Objects) -> Result<(), Reason> {
+        let place = place(CLUSTERS, &ClusterName::root(), "", self.cluster.as_str())
+            .map_err(|_| Reason::Unknown)?;
+        let found = objects.get(&place).map_err(|_| Reason::Unknown)?;
+        let value = found.object.value().map_err(|_| Reason::Unknown)?;
+        self.check(&value)
+    }
+
+    fn check(&self, cluster: &Value) -> Result<(), Reason> {
+        let text = |path: &str| cluster.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        let key = text("/metadata/annotations/freewheel.dev~1agent-key");
+        if text("/metadata/uid") != self.uid || key != self.key.to_string() {
+            return Err(Reason::Replaced);
+        }
+        if !text("/metadata/deletionTimestamp").is_empty() {
+            return Err(Reason::Unknown);
+        }
+        match cluster.pointer("/spec/hubAcceptsClient") {
+            Some(Value::Bool(true)) => Ok(()),
+            _ => Err(Reason::NotAccepted),
+        }
+    }
+
+    /// Whether an object read by this spoke's name is still the ManagedCluster of these papers.
+    pub(crate) fn are_of(&self, cluster: &Value) -> bool {
+        !matches!(self.check(cluster), Err(Reason::Replaced | Reason::Unknown))
+    }
+
+    /// Whether its time is over.
+    #[must_use]
+    pub fn are_over(&self, now: i64) -> bool {
+        self.life.1 < now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn papers() -> Papers {
+        Papers {
+            cluster: ClusterName::try_from("pi-7").unwrap(),
+            uid: "u-1".into(),
+            key: Digest::of(b"key"),
+            life: (0, 100),
+        }
+    }
+
+    fn cluster(uid: &str, key: &str, accepted: bool) -> Value {
+        json!({
+            "metadata": {"uid": uid, "annotations": {KEY_ANNOTATION: Digest::of(key.as_bytes()).to_string()}},
+            "spec": {"hubAcceptsClient": accepted},
+        })
+    }
+
+    #[test]
+    fn a_name_alone_opens_nothing() {
+        let check = |value: &Value| papers().check(value);
+        assert_eq!(check(&cluster("u-1", "key", true)), Ok(()));
+        assert_eq!(check(&cluster("u-1", "key", false)), Err(Reason::NotAccepted));
+        assert_eq!(check(&cluster("u-2", "key", true)), Err(Reason::Replaced));
+        assert_eq!(check(&cluster("u-1", "other", true)), Err(Reason::Replaced));
+        let mut going = cluster("u-1", "key", true);
+        going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        assert_eq!(check(&going), Err(Reason::Unknown));
+    }
+}

@@ -1,0 +1,100 @@
+//! A new certificate for a key that has one: over its session, or at the door with one that has expired.
+//!
+//! Guarantees: only the key that the old certificate was given for gets a new one, only as the same
+//! ManagedCluster, and only while its owner accepts that; whoever comes with an old certificate gets a
+//! certificate and nothing else.
+
+use freewheel_link::digest::Digest;
+use freewheel_link::frame;
+use freewheel_link::join::{AcceptedV1, JoinRefusal, RenewRequestV1};
+use freewheel_link::message::{Answer, Reason, RefusalV1, RenewV1, RenewedV1};
+use freewheel_link::names::ClusterName;
+use freewheel_link::transport::SendHalf;
+use rustls_pki_types::CertificateDer;
+use tokio::io::AsyncWriteExt as _;
+use tracing::info;
+
+use crate::authority::request_key;
+use crate::enrol::Refusal;
+use crate::papers::Papers;
+use crate::{Inner, records};
+
+/// Longest request that is looked at.
+const MAX_REQUEST: usize = 4096;
+
+/// Over a session, whose certificate is these papers.
+pub(crate) async fn in_session(
+    inner: &Inner,
+    papers: &Papers,
+    asked: &RenewV1,
+) -> Result<RenewedV1, RefusalV1> {
+    if MAX_REQUEST < asked.csr.len() {
+        return Err(RefusalV1::new("BadRequest", "the signing request is too large"));
+    }
+    let certificate = sign(inner, papers, &asked.csr).map_err(|refusal| {
+        let reason = if refusal.0.may_pass() { "ServiceUnavailable" } else { "Forbidden" };
+        RefusalV1::new(reason, refusal.1)
+    })?;
+    if let Some(new) = Papers::read(&certificate) {
+        let written = records::note_certificate(inner.objects.store(), &new).await;
+        written.map_err(|error| RefusalV1::new("ServiceUnavailable", error.to_string()))?;
+    }
+    info!(cluster = %papers.cluster, "a spoke's certificate is renewed");
+    Ok(RenewedV1 { certificate: certificate.to_vec() })
+}
+
+/// Sends it; a spoke that did not get it asks again.
+pub(crate) async fn send(send: &mut Box<dyn SendHalf>, renewed: &RenewedV1) {
+    let sent = async {
+        frame::write(send, &Answer::Ready).await?;
+        frame::write(send, renewed).await?;
+        send.shutdown().await.map_err(frame::FrameError::Io)
+    };
+    let _ = sent.await;
+}
+
+/// At the door, where the handshake has proven nothing.
+pub(crate) fn at_the_door(inner: &Inner, asked: &RenewRequestV1) -> Result<AcceptedV1, Refusal> {
+    let old = CertificateDer::from(asked.certificate.as_slice());
+    let odd = || {
+        let text = "the old certificate is none that this hub has given to a spoke";
+        Refusal(JoinRefusal::Request, text.to_owned())
+    };
+    if !inner.authority.has_signed(&old) {
+        return Err(odd());
+    }
+    let papers = Papers::read(&old).ok_or_else(odd)?;
+    let certificate = sign(inner, &papers, &asked.csr)?;
+    Ok(AcceptedV1 {
+        cluster: papers.cluster,
+        certificate: certificate.to_vec(),
+        ca: inner.authority.ca().to_vec(),
+        fleet_root: inner.authority.fleet_root(),
+    })
+}
+
+fn sign(inner: &Inner, papers: &Papers, csr: &[u8]) -> Result<CertificateDer<'static>, Refusal> {
+    let refused = |error: &dyn std::fmt::Display| Refusal(JoinRefusal::Request, error.to_string());
+    let key = request_key(csr).map_err(|error| refused(&error))?;
+    if Digest::of(&key) != papers.key {
+        let text = "the signing request is not of the key that the certificate was given for";
+        return Err(Refusal(JoinRefusal::Request, text.to_owned()));
+    }
+    papers.admit(&inner.objects).map_err(|reason| why(&papers.cluster, reason))?;
+    let now = inner.objects.clock().unix_seconds();
+    let signed = inner.authority.sign_agent(csr, &papers.cluster, &papers.uid, now);
+    signed.map_err(|error| Refusal(JoinRefusal::Internal, error.to_string()))
+}
+
+fn why(cluster: &ClusterName, reason: Reason) -> Refusal {
+    match reason {
+        Reason::NotAccepted => {
+            let text = format!(
+                "the hub does not accept {cluster}: on the hub, run `hub accept {cluster}`"
+            );
+            Refusal(JoinRefusal::Denied, text)
+        }
+        Reason::Replaced => Refusal(JoinRefusal::NameTaken, reason.to_string()),
+        other => Refusal(JoinRefusal::Unknown, other.to_string()),
+    }
+}

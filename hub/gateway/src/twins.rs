@@ -1,0 +1,238 @@
+//! Two devices with one identity: a copied data directory, started twice.
+//!
+//! ```text
+//! A in session ─▶ B comes, A is pushed out (a restart looks the same) ─▶ A comes back: two of them
+//! ```
+//!
+//! Guarantees: a restart is never taken for a twin, for the process before it does not come back; while
+//! both run, the one in session stays, the other is told why and to come back much later, and the hub's
+//! people find an event and the condition [`CONDITION`].
+
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+use std::time::Duration;
+
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::time;
+use freewheel_link::names::ClusterName;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use crate::Inner;
+use crate::node::{CLUSTERS, condition};
+use crate::papers::Papers;
+use crate::reports::{how, merge, place};
+
+/// Condition of a ManagedCluster whose identity two devices use.
+pub const CONDITION: &str = "DuplicateIdentity";
+/// Processes of one identity that are remembered.
+const REMEMBERED: usize = 8;
+/// A twin that was told comes back within ten minutes; after three times that it is gone.
+const CALM: Duration = Duration::from_secs(1800);
+/// People are told no more often than this.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+const REASON: &str = "TwoDevicesOneIdentity";
+
+#[derive(Debug)]
+struct Seen {
+    current: u64,
+    gone: VecDeque<u64>,
+    contested: Option<Instant>,
+    told: Option<Instant>,
+}
+
+/// Which processes have come with which identity.
+#[derive(Debug, Default)]
+pub(crate) struct Twins(Mutex<BTreeMap<ClusterName, Seen>>);
+
+/// What the hub makes of a greeting.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Greeting {
+    /// It may have the session.
+    Welcome,
+    /// Another one has it, and both are alive.
+    Twin {
+        /// People have not heard of it for a while.
+        tell: bool,
+    },
+}
+
+impl Twins {
+    /// Takes the greeting of a process; `busy` says whether another connection of the identity is up.
+    pub(crate) fn greet(&self, cluster: &ClusterName, instance: u64, busy: bool) -> Greeting {
+        let mut all = self.0.lock();
+        let Some(seen) = all.get_mut(cluster) else {
+            let gone = VecDeque::new();
+            let seen = Seen { current: instance, gone, contested: None, told: None };
+            all.insert(cluster.clone(), seen);
+            return Greeting::Welcome;
+        };
+        if seen.current == instance {
+            return Greeting::Welcome;
+        }
+        let back = seen.gone.contains(&instance);
+        if back && busy {
+            let now = Instant::now();
+            seen.contested = Some(now);
+            let tell = seen.told.is_none_or(|at| at + TOLD_EVERY <= now);
+            if tell {
+                seen.told = Some(now);
+            }
+            return Greeting::Twin { tell };
+        }
+        seen.gone.retain(|known| *known != instance);
+        seen.gone.push_back(std::mem::replace(&mut seen.current, instance));
+        if REMEMBERED < seen.gone.len() {
+            seen.gone.pop_front();
+        }
+        Greeting::Welcome
+    }
+
+    /// A cluster that is gone leaves nothing behind.
+    pub(crate) fn forget(&self, cluster: &ClusterName) {
+        self.0.lock().remove(cluster);
+    }
+
+    /// How much longer it must be quiet around this identity to be called well; from now on where a hub
+    /// that was started meanwhile remembers nothing.
+    fn calm_in(&self, cluster: &ClusterName) -> Duration {
+        let mut all = self.0.lock();
+        let Some(seen) = all.get_mut(cluster) else { return Duration::ZERO };
+        let since = *seen.contested.get_or_insert_with(Instant::now);
+        CALM.saturating_sub(since.elapsed())
+    }
+}
+
+/// Tells the hub's people.
+pub(crate) async fn tell(inner: &Inner, papers: &Papers, peer: std::net::SocketAddr) {
+    let cluster = &papers.cluster;
+    warn!(%cluster, %peer, "two devices use one identity: the second one is turned away");
+    let message = format!(
+        "another device, at {peer}, uses the identity of {cluster}: a copy of its data directory runs there. The one in \
+         session stays. On one of the two remove DIR/identity and let it join under a name of its own"
+    );
+    let told = async {
+        write(inner, papers, "True", REASON, &message).await?;
+        event(inner, papers, &message).await
+    };
+    if let Err(error) = told.await {
+        warn!(%cluster, %error, "cannot say that two devices have one identity");
+    }
+}
+
+/// Never ends by itself; says that all is well once no twin has come for a while.
+pub(crate) async fn watch(inner: &Inner, papers: &Papers) -> Infallible {
+    loop {
+        let mut wait = CALM;
+        if is_said(inner, papers) {
+            let rest = inner.twins.calm_in(&papers.cluster);
+            if rest.is_zero() {
+                let text = "One device uses this identity";
+                if let Err(error) = write(inner, papers, "False", "OneDevice", text).await {
+                    debug!(cluster = %papers.cluster, %error, "cannot say that one device has this identity");
+                    wait = TOLD_EVERY;
+                }
+            } else {
+                wait = rest;
+            }
+        }
+        tokio::time::sleep(wait).await;
+    }
+}
+
+fn is_said(inner: &Inner, papers: &Papers) -> bool {
+    let found = place(CLUSTERS, &ClusterName::root(), "", papers.cluster.as_str())
+        .and_then(|place| inner.objects.get(&place)?.object.value());
+    let Ok(found) = found else { return false };
+    let list = found.pointer("/status/conditions").and_then(Value::as_array);
+    list.is_some_and(|list| list.iter().any(|c| c["type"] == CONDITION && c["status"] == "True"))
+}
+
+async fn write(
+    inner: &Inner,
+    papers: &Papers,
+    status: &str,
+    reason: &str,
+    message: &str,
+) -> Result<(), ApiError> {
+    let objects = &inner.objects;
+    let place = place(CLUSTERS, &ClusterName::root(), "", papers.cluster.as_str())?;
+    let now = time::from_unix(objects.clock().unix_seconds());
+    let change = |mut value: Value| {
+        if !papers.are_of(&value) {
+            return Err(ApiError::new(409, "Conflict", "it is another cluster by now"));
+        }
+        let old = value.pointer("/status/conditions").cloned();
+        let new = condition(old.as_ref(), (CONDITION, status), reason, message, &now);
+        value["status"]["conditions"] = merge(old.as_ref(), vec![new]);
+        Ok(value)
+    };
+    objects.modify(&how(&papers.cluster), &place, Some("status"), change).await.map(drop)
+}
+
+/// One Event that counts up.
+async fn event(inner: &Inner, papers: &Papers, message: &str) -> Result<(), ApiError> {
+    let objects = &inner.objects;
+    let now = time::from_unix(objects.clock().unix_seconds());
+    let cluster = &papers.cluster;
+    let name = format!("{cluster}.duplicate-identity");
+    let place = place(("", "v1", "events"), &ClusterName::root(), "default", &name)?;
+    let value = json!({
+        "apiVersion": "v1", "kind": "Event",
+        "metadata": {"name": name, "namespace": "default"},
+        "involvedObject": {
+            "apiVersion": "cluster.open-cluster-management.io/v1", "kind": "ManagedCluster",
+            "name": cluster.as_str(), "uid": papers.uid,
+        },
+        "reason": REASON, "message": message, "type": "Warning",
+        "source": {"component": "freewheel-gateway"},
+        "reportingComponent": "freewheel-gateway", "reportingInstance": inner.hub,
+        "firstTimestamp": now, "lastTimestamp": now, "count": 1,
+    });
+    match objects.create(&how(cluster), &place, value).await {
+        Err(error) if error.reason == "AlreadyExists" => {}
+        other => return other.map(drop),
+    }
+    let count = |mut old: Value| {
+        old["count"] = json!(old["count"].as_i64().unwrap_or(1).saturating_add(1));
+        old["lastTimestamp"] = json!(now);
+        old["message"] = json!(message);
+        Ok(old)
+    };
+    objects.modify(&how(cluster), &place, None, count).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pi() -> ClusterName {
+        ClusterName::try_from("pi-7").unwrap()
+    }
+
+    #[test]
+    fn a_restart_is_no_twin_and_a_twin_is_one_when_it_comes_back() {
+        let twins = Twins::default();
+        assert_eq!(twins.greet(&pi(), 1, false), Greeting::Welcome);
+        assert_eq!(twins.greet(&pi(), 1, true), Greeting::Welcome, "its link was cut");
+        assert_eq!(twins.greet(&pi(), 2, true), Greeting::Welcome, "it was started again");
+        assert_eq!(twins.greet(&pi(), 1, true), Greeting::Twin { tell: true });
+        assert_eq!(twins.greet(&pi(), 1, true), Greeting::Twin { tell: false });
+        assert_eq!(twins.greet(&pi(), 2, true), Greeting::Welcome, "who is in session stays");
+        assert_eq!(twins.greet(&pi(), 1, false), Greeting::Welcome, "the other one is off");
+        assert_eq!(twins.greet(&pi(), 2, true), Greeting::Twin { tell: false });
+        twins.forget(&pi());
+        assert_eq!(twins.greet(&pi(), 2, true), Greeting::Welcome);
+    }
+
+    #[test]
+    fn many_restarts_are_not_remembered_for_ever() {
+        let twins = Twins::default();
+        for instance in 0..100 {
+            assert_eq!(twins.greet(&pi(), instance, true), Greeting::Welcome);
+        }
+        assert_eq!(twins.0.lock()[&pi()].gone.len(), REMEMBERED);
+    }
+}

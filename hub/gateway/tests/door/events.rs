@@ -1,0 +1,64 @@
+//! What a hostile device can make the hub keep.
+
+use freewheel_link::report::EventV1;
+
+use crate::support::*;
+
+fn event(pod: &str, uid: &str, n: usize) -> Report {
+    Report::Event(EventV1 {
+        realm: ClusterName::root(),
+        namespace: "default".into(),
+        pod: pod.into(),
+        uid: uid.into(),
+        field_path: String::new(),
+        warning: true,
+        reason: "Flood".into(),
+        message: format!("{n} {}", "x".repeat(100_000)),
+        at: 1_790_000_000_000 + n as u64,
+    })
+}
+
+#[tokio::test]
+async fn a_hostile_device_writes_few_events_and_only_about_its_own_pods() {
+    let hub = Hub::new(true).await;
+    hub.listen().await;
+    let mut uids = Vec::new();
+    for (name, node) in [("mine", "pi-7"), ("theirs", "pi-8")] {
+        hub.create(PODS, "default", name, pod(name, node)).await;
+        let uid = hub.get(PODS, "default", name).await["metadata"]["uid"].clone();
+        uids.push(uid.as_str().unwrap().to_owned());
+    }
+    let (_link, session) = hub.spoke("pi-7").await;
+    let mut reports: Vec<Report> = Vec::new();
+    for n in 0..300 {
+        reports.push(event("mine", &uids[0], n));
+        reports.push(event("theirs", &uids[1], n));
+        reports.push(event("mine", "another-uid", n));
+        reports.push(event(&format!("nobody-{n}"), "no-uid", n));
+    }
+    let last = reports.len() as u64;
+    let (mut send, mut answers) = session;
+    let saying = async {
+        for (sequence, report) in (1..).zip(reports) {
+            let stamp = ReportStamp { boot_epoch: 1, sequence };
+            frame::write(&mut send, &SpokeToHub::Report { stamp, report }).await.unwrap();
+        }
+    };
+    let hearing = async {
+        let end = HubToSpoke::ReportsTaken(ReportStamp { boot_epoch: 1, sequence: last });
+        while answers.next::<HubToSpoke>().await.unwrap().unwrap() != end {}
+    };
+    tokio::join!(saying, hearing);
+    let scope = Scope {
+        resource: freewheel_hub_api::object::Resource::new("", "events"),
+        cluster: None,
+        namespace: None,
+    };
+    let snapshot = hub.objects.store().snapshot();
+    let all: Vec<_> = snapshot.range(&scope, None).collect();
+    assert!(!all.is_empty() && all.len() <= 64, "{} events", all.len());
+    for stored in all {
+        assert!(stored.key.name.starts_with("mine."), "{}", stored.key.name);
+        assert!(stored.object.body.len() < 8192, "a message has a bound");
+    }
+}

@@ -1,0 +1,106 @@
+//! The hub's own certificates while it runs: none of them ends, whatever its uptime.
+//!
+//! Guarantees: the certificates of the API, of the link and of the administrator are exchanged with a quarter of
+//! their life left, without an end of any connection; the administrator's kubeconfig is written anew with them;
+//! a CA that ends within a year is said once a day.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use freewheel_hub_apiserver::{Tls, TlsError};
+use freewheel_hub_gateway::{Gateway, SetupError, life};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::names::Names;
+use super::write_kubeconfig;
+use crate::pki::{Pki, PkiError, certificates, is_due, now};
+
+/// The clock may jump: it is looked at this often, which costs nothing.
+const LOOK: Duration = Duration::from_secs(2);
+/// After a failure.
+const AGAIN: Duration = Duration::from_secs(60);
+const DAY: i64 = 86_400;
+
+/// What is kept valid.
+pub(super) struct Certificates {
+    /// The hub's folder.
+    pub(super) data: PathBuf,
+    /// Of the API.
+    pub(super) tls: Tls,
+    /// Of the link.
+    pub(super) gateway: Gateway,
+    /// Life of the certificates that both serve with: they are made together.
+    pub(super) served: (i64, i64),
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Gateway(#[from] SetupError),
+}
+
+impl Certificates {
+    /// Until `stop`.
+    ///
+    /// # Errors
+    /// Never: what fails is tried again, and said.
+    pub(super) async fn keep(
+        mut self,
+        mut pki: Pki,
+        names: Names,
+        stop: CancellationToken,
+    ) -> io::Result<()> {
+        let mut wait = LOOK;
+        let mut warned = 0;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(wait) => wait = LOOK,
+            }
+            if let Err(failed) = self.look(&mut pki, &names) {
+                let error = crate::chain(&failed);
+                error!(error, "the hub's certificates cannot be made anew; trying again");
+                wait = AGAIN;
+            }
+            if DAY <= now() - warned
+                && let Some(days) = ends_soon(&pki)
+            {
+                warned = now();
+                warn!(
+                    days,
+                    "the fleet's CA ends; every spoke and kubeconfig trusts it: plan a new fleet"
+                );
+            }
+        }
+    }
+
+    fn look(&mut self, pki: &mut Pki, names: &Names) -> Result<(), Failed> {
+        if is_due(self.served, now()) {
+            let own = pki.serving(&names.dns, &names.addresses)?;
+            let served = own.chain.first().and_then(|own| life(own));
+            self.tls.exchange(own)?;
+            self.gateway.renew_tls()?;
+            self.served = served.unwrap_or(self.served);
+            info!("the certificates of API and link are renewed");
+        }
+        if pki.renew_admin(&self.data)? {
+            write_kubeconfig(pki, names, &self.data)?;
+            info!("the administrator's certificate is renewed, and admin.kubeconfig written anew");
+        }
+        Ok(())
+    }
+}
+
+/// Days that the CA has left, when these are few.
+fn ends_soon(pki: &Pki) -> Option<i64> {
+    let ca = certificates(&pki.ca_pem, "pki/ca.crt".as_ref()).ok()?;
+    let (_, end) = life(ca.first()?)?;
+    let days = (end - now()) / DAY;
+    (days < 365).then_some(days)
+}

@@ -1,0 +1,252 @@
+//! The way to the hub as this device: what it has to show is read for each dial, and made good where it is not.
+//!
+//! ```text
+//! dial ─▶ turned away for good, token at hand? ─▶ join again with the same key
+//!      ─▶ certificate over?                    ─▶ renew it at the hub's door
+//!      ─▶ session
+//! ```
+//!
+//! Guarantees: an exchanged certificate is used by the next dial; one that has expired is renewed with its key
+//! before anything else is tried; a token is used only by a device that has had no other way in since its start;
+//! the last refusal of the hub is kept for `spoke doctor`, and the hub's time for the next start.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freewheel_link::join::{JoinError, JoinRefusal};
+use freewheel_link::message::{Reason, WelcomeV1};
+use freewheel_link::quic::{Dialer, Endpoint};
+use freewheel_link::tls::FloorClock;
+use freewheel_link::transport::{Dial, DialError, Transport};
+use freewheel_spoke_agent::uplink::Handle;
+use freewheel_spoke_agent::uplink::join::NoIdentity;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::identity::{self, Identity, IdentityError, Joining};
+
+/// How often the certificate is looked at: clocks jump.
+const LOOK: Duration = Duration::from_secs(10);
+/// After a renewal that failed.
+const AGAIN: Duration = Duration::from_secs(600);
+/// The hub's time is written down when it is this much later than what is there: flash wears out.
+const WORTH_WRITING: u64 = 3600;
+
+/// What the next dial has to do first.
+#[derive(Default)]
+struct Todo {
+    renew: bool,
+    rejoin: bool,
+    joining: Option<Joining>,
+}
+
+/// Dials as the device that the directory says this is.
+pub(crate) struct OwnDial {
+    data: PathBuf,
+    endpoint: Endpoint,
+    clock: Arc<FloorClock>,
+    todo: Mutex<Todo>,
+}
+
+impl OwnDial {
+    /// `joining` is what to join again with, where the hub lets this identity in no more.
+    pub(crate) fn new(
+        data: PathBuf,
+        endpoint: Endpoint,
+        clock: Arc<FloorClock>,
+        joining: Option<Joining>,
+    ) -> Self {
+        let todo = Todo { joining, ..Todo::default() };
+        Self { data, endpoint, clock, todo: Mutex::new(todo) }
+    }
+
+    fn load(&self) -> Result<Identity, IdentityError> {
+        identity::load(&self.data)?.ok_or_else(|| IdentityError::Damaged(self.data.clone()))
+    }
+
+    /// The identity, with a certificate that is good as far as this device can tell.
+    async fn identity(&self) -> Result<Identity, IdentityError> {
+        let identity = self.load()?;
+        let (rejoin, renew) = {
+            let mut todo = self.todo.lock();
+            (std::mem::take(&mut todo.rejoin), std::mem::take(&mut todo.renew))
+        };
+        if rejoin && let Some(joined) = self.join_again().await? {
+            return Ok(joined);
+        }
+        if !renew && self.clock.now() <= identity.life().1 {
+            return Ok(identity);
+        }
+        match identity.renew_at_the_door(&self.data, &self.endpoint, &self.clock).await {
+            Ok(renewed) => Ok(renewed),
+            Err(IdentityError::Renew(NoIdentity::Join(JoinError::Refused(refused))))
+                if !refused.cause.may_pass() =>
+            {
+                self.note(match refused.cause {
+                    JoinRefusal::Denied => Reason::NotAccepted,
+                    JoinRefusal::NameTaken => Reason::Replaced,
+                    JoinRefusal::Unknown => Reason::Unknown,
+                    _ => Reason::Expired,
+                });
+                match self.join_again().await? {
+                    Some(joined) => Ok(joined),
+                    None => {
+                        let refused = JoinError::Refused(refused);
+                        Err(IdentityError::Renew(NoIdentity::Join(refused)))
+                    }
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// With the token, if one was given and not used yet.
+    async fn join_again(&self) -> Result<Option<Identity>, IdentityError> {
+        let Some(joining) = self.todo.lock().joining.take() else { return Ok(None) };
+        info!(cluster = %joining.name, "the hub lets this identity in no more; joining again with the token");
+        match identity::enrol(&self.data, &self.endpoint, &self.clock, &joining).await {
+            Ok(identity) => Ok(Some(identity)),
+            Err(error) => {
+                // What the hub refuses for good, it refuses again.
+                if error.may_pass() {
+                    let mut todo = self.todo.lock();
+                    (todo.joining, todo.rejoin) = (Some(joining), true);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// A hub whose clock ran ahead has told a time at which its own certificate is over: where the machine's
+    /// clock is set, that is better.
+    fn doubt(&self, error: DialError) -> DialError {
+        if matches!(error, DialError::Clock { .. }) && self.clock.forget() {
+            warn!(
+                "the hub's time as this device remembers it is forgotten: the hub's certificate is not valid then"
+            );
+            let data = self.data.clone();
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = identity::forget_time(&data) {
+                    warn!(%error, "cannot forget the hub's time");
+                }
+            });
+        }
+        error
+    }
+
+    fn note(&self, reason: Reason) {
+        let (data, now) = (self.data.clone(), self.clock.now());
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = identity::note_refusal(&data, now, &reason) {
+                warn!(%error, "cannot write down why the hub refused");
+            }
+        });
+    }
+}
+
+#[async_trait]
+impl Dial for OwnDial {
+    async fn dial(&self) -> Result<Arc<dyn Transport>, DialError> {
+        let lost = |error: &dyn std::error::Error| DialError::Credentials {
+            host: "the hub".to_owned(),
+            detail: crate::chain(error),
+        };
+        let identity = match Box::pin(self.identity()).await {
+            Ok(identity) => identity,
+            Err(IdentityError::Dial(error)) => return Err(self.doubt(error)),
+            Err(error) => return Err(lost(&error)),
+        };
+        let tls = identity.tls(&self.clock).map_err(|error| lost(&error))?;
+        let dialer = Dialer::new(self.endpoint.clone(), identity.hub, tls);
+        Ok(Arc::new(dialer.connect().await.map_err(|error| self.doubt(error))?))
+    }
+
+    fn welcomed(&self, welcome: &WelcomeV1) {
+        // The identity is good: a token is no way around a removal that comes later.
+        self.todo.lock().joining = None;
+        let (data, now) = (self.data.clone(), welcome.now / 1000);
+        self.clock.tell(now);
+        tokio::task::spawn_blocking(move || {
+            let written = identity::forget_refusal(&data)
+                .and_then(|()| identity::note_time(&data, now, WORTH_WRITING));
+            if let Err(error) = written {
+                warn!(%error, "cannot write down the hub's time");
+            }
+        });
+    }
+
+    fn turned_away(&self, reason: &Reason) {
+        let mut todo = self.todo.lock();
+        match reason {
+            Reason::Expired => todo.renew = true,
+            Reason::Unknown | Reason::Replaced => todo.rejoin = true,
+            _ => {}
+        }
+        drop(todo);
+        self.note(reason.clone());
+    }
+}
+
+/// Renews the certificate over the session, with a quarter to a fifth of its life left, until `stop`.
+pub(crate) async fn keep_certificate(
+    data: PathBuf,
+    uplink: Handle,
+    clock: Arc<FloorClock>,
+    mut rng: fastrand::Rng,
+    stop: CancellationToken,
+) {
+    // All devices of a fleet that joined on one day do not come on one day again.
+    let share = 4.0 + rng.f64();
+    let mut wait = LOOK;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(wait) => wait = LOOK,
+        }
+        if !uplink.is_up() {
+            continue;
+        }
+        let Ok(Some(identity)) = identity::load(&data) else { continue };
+        if !is_due(identity.life(), clock.now(), share) {
+            continue;
+        }
+        let renewed = async {
+            let csr = identity.signing_request()?;
+            let certificate = uplink.renew(csr).await?;
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(
+                identity.exchange(&data, certificate)?,
+            )
+        };
+        match renewed.await {
+            Ok(new) => info!(until = new.life().1, "the certificate is renewed"),
+            Err(error) => {
+                warn!(error = %crate::chain(&*error), "the certificate is not renewed; trying again");
+                wait = AGAIN;
+            }
+        }
+    }
+}
+
+/// Whether less than one part in `share` of a certificate's life is left.
+fn is_due((from, to): (u64, u64), now: u64, share: f64) -> bool {
+    let (left, life) = (to.saturating_sub(now) as f64, to.saturating_sub(from) as f64);
+    left * share < life
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_renewed_with_a_quarter_to_a_fifth_of_its_life_left() {
+        let life = (1000, 2000);
+        assert!(!is_due(life, 1749, 4.0));
+        assert!(is_due(life, 1751, 4.0));
+        assert!(!is_due(life, 1799, 5.0));
+        assert!(is_due(life, 1801, 5.0));
+        assert!(is_due(life, 3000, 5.0));
+    }
+}

@@ -1,0 +1,81 @@
+//! A device's identity over time, with real processes.
+
+use freewheel_tests::fleet::PATIENCE;
+use freewheel_tests::kubectl::Kubectl;
+use freewheel_tests::{Fleet, eventually, guests};
+
+/// All arguments of a running process, as every user of the machine reads them.
+fn arguments(process: u32) -> String {
+    let raw = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&raw).replace('\0', " ")
+}
+
+#[test]
+fn a_join_token_is_for_one_device_and_in_nobodys_sight() {
+    let mut fleet = Fleet::hub();
+    let [token, ca_hash] = fleet.token(&["--accept"]);
+    fleet.join_with("pi-1", &token, &ca_hash);
+    fleet.node_ready("pi-1");
+    let seen = arguments(fleet.spoke_id("pi-1"));
+    assert!(seen.contains("--token -") && seen.contains("--name pi-1"), "{seen}");
+    assert!(!seen.contains(&token), "{seen}");
+    fleet.join_with("pi-2", &token, &ca_hash);
+    eventually("the second device is refused", PATIENCE, || {
+        let log = fleet.spoke_log("pi-2");
+        if log.contains("used by another device") { Ok(()) } else { Err(log) }
+    });
+}
+
+#[test]
+fn a_copied_data_directory_is_noticed_and_the_two_do_not_fight() {
+    let mut fleet = Fleet::with(&["pi-1"]);
+    fleet.kill_spoke("pi-1");
+    let copied = std::process::Command::new("cp")
+        .args(["-a"])
+        .args([fleet.path("pi-1"), fleet.path("twin")])
+        .status();
+    assert!(copied.is_ok_and(|status| status.success()));
+    fleet.start_spoke("pi-1");
+    let sessions = |fleet: &Fleet| fleet.hub_log().matches("a spoke is in session").count();
+    eventually("it is back", PATIENCE, || {
+        if sessions(&fleet) == 2 { Ok(()) } else { Err(fleet.spoke_log("pi-1")) }
+    });
+    fleet.start_twin("twin");
+    let word = "another device is in session with the same identity";
+    eventually("the first one is told", PATIENCE, || {
+        let log = fleet.spoke_log("pi-1");
+        if log.contains(word) { Ok(()) } else { Err(log) }
+    });
+    let kubectl = fleet.kubectl();
+    let path = "jsonpath={.status.conditions[?(@.type==\"DuplicateIdentity\")].status}";
+    assert_eq!(kubectl.run(&["get", "managedcluster", "pi-1", "-o", path]), "True");
+    let events = kubectl.run(&["get", "events", "-A"]);
+    assert!(events.contains("TwoDevicesOneIdentity"), "{events}");
+    assert_eq!(sessions(&fleet), 3, "nobody pushes anybody out any more");
+    let doctor = std::process::Command::new(guests::binary("spoke"))
+        .args(["doctor", "--data"])
+        .arg(fleet.path("pi-1"))
+        .output()
+        .expect("the doctor");
+    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(said.contains(word) && said.contains("copy of this device's data"), "{said}");
+}
+
+#[test]
+fn a_kubeconfig_for_one_cluster_opens_that_cluster_alone() {
+    let mut fleet = Fleet::with(&["pi-1"]);
+    fleet.join("pi-2");
+    fleet.node_ready("pi-2");
+    let text = fleet.hub_cli(&["get", "kubeconfig", "--cluster", "pi-1"]);
+    let file = fleet.path("site.kubeconfig");
+    std::fs::write(&file, text).expect("a kubeconfig");
+    let site = Kubectl::new(&file);
+    let secrets = ["get", "secrets", "-A"];
+    let _ = site.run(&secrets);
+    let _ = site.run(&["create", "configmap", "mine", "--from-literal", "a=b"]);
+    let api = format!("https://127.0.0.1:{}", fleet.api_port());
+    for elsewhere in [api.clone(), format!("{api}/clusters/pi-2")] {
+        let said = site.at(&elsewhere).fails(&secrets);
+        assert!(said.contains("is forbidden"), "{elsewhere}: {said}");
+    }
+}
