@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use crate::digest::{Digest, SetDigest};
 use crate::generation::Generation;
-use crate::plan::{Record, RecordKey};
+use crate::names::ClusterName;
+use crate::plan::{Kind, Record, RecordKey};
 
 impl Record {
     /// The bytes that count for the set's digest: everything but the revision, which rises with writes
@@ -52,6 +53,22 @@ impl RecordSet {
     /// All records in key order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Record>> {
         self.records.values()
+    }
+
+    /// Records of a kind in a realm whose keys start with this, in key order.
+    pub fn below(
+        &self,
+        realm: &ClusterName,
+        kind: Kind,
+        prefix: &str,
+    ) -> impl Iterator<Item = &Arc<Record>> {
+        let from = RecordKey { realm: realm.clone(), kind, key: prefix.to_owned() };
+        self.records
+            .range(from.clone()..)
+            .take_while(move |(key, _)| {
+                key.realm == from.realm && key.kind == kind && key.key.starts_with(&from.key)
+            })
+            .map(|(_, record)| record)
     }
 
     /// The record with this key.
@@ -124,8 +141,6 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::ClusterName;
-    use crate::plan::Kind;
 
     fn record(key: &str, body: u8) -> Record {
         let key = RecordKey { realm: ClusterName::root(), kind: Kind::POD_V1, key: key.into() };
@@ -156,5 +171,28 @@ mod tests {
         assert_eq!(set.digest(), [record("a", 2)].into_iter().collect::<RecordSet>().digest());
         set.remove(&record("a", 2).key);
         assert_eq!(set.digest(), SetDigest::default());
+    }
+
+    #[test]
+    fn records_of_a_kind_are_found_by_the_beginning_of_their_keys() {
+        let key = |realm: &str, kind: Kind, key: &str| RecordKey {
+            realm: ClusterName::try_from(realm).unwrap(),
+            kind,
+            key: key.to_owned(),
+        };
+        let mut set = RecordSet::default();
+        for (realm, kind, name) in [
+            ("pi-1", Kind::SERVICE_V1, "a/one"),
+            ("pi-1", Kind::SERVICE_V1, "a/two"),
+            ("pi-1", Kind::SERVICE_V1, "ab/three"),
+            ("pi-1", Kind::SECRET_V1, "a/four"),
+            ("pi-2", Kind::SERVICE_V1, "a/five"),
+        ] {
+            set.put(Record { key: key(realm, kind, name), revision: 1, needs: 0, body: vec![] });
+        }
+        let realm = ClusterName::try_from("pi-1").unwrap();
+        let found: Vec<&str> =
+            set.below(&realm, Kind::SERVICE_V1, "a/").map(|r| r.key.key.as_str()).collect();
+        assert_eq!(found, ["a/one", "a/two"]);
     }
 }

@@ -98,7 +98,7 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
     let config = Config {
         data: data.dir().to_owned(),
         node: node.clone(),
-        files: Arc::new(DiskFiles),
+        files: Arc::new(DiskFiles::new(data.dir())?),
         thresholds: thresholds(options.eviction_hard, options.eviction_soft),
     };
     let agent = Agent::open(ports, config)?;

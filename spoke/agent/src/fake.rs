@@ -302,6 +302,8 @@ pub struct MemoryFiles {
     pub measured: Mutex<usize>,
     /// Directories that were removed, in order.
     pub removed: Mutex<Vec<PathBuf>>,
+    /// How often a set was written.
+    pub written: Mutex<usize>,
 }
 
 impl Files for MemoryFiles {
@@ -310,6 +312,7 @@ impl Files for MemoryFiles {
     }
 
     fn write_set(&self, dir: &Path, files: &[File]) -> io::Result<()> {
+        *self.written.lock() += 1;
         self.sets.lock().insert(dir.to_owned(), files.to_vec());
         Ok(())
     }
@@ -334,6 +337,10 @@ impl Files for MemoryFiles {
         self.sets.lock().retain(|path, _| !path.starts_with(dir));
         self.removed.lock().push(dir.to_owned());
         Ok(())
+    }
+
+    fn is_removing(&self) -> bool {
+        false
     }
 
     fn remove_file(&self, _: &Path) -> io::Result<()> {

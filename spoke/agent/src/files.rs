@@ -4,6 +4,7 @@
 //! DATA/pods/<uid>/volumes/<volume>/                     what containers mount
 //! DATA/pods/<uid>/subpaths/<container>/<n>/             single files out of volumes
 //! DATA/pods/<uid>/logs/<container>/<attempt>.log        written by the runtime
+//! DATA/pods/.gone/<n>                                   on its way out
 //! ```
 //!
 //! A set of files changes at once, as with kubelet: `..data` is a relative symlink to the current
@@ -19,6 +20,7 @@ use parking_lot::Mutex;
 use tracing::warn;
 
 use crate::host_dir::{self, Entered, HostDir};
+use crate::remover::Remover;
 
 /// Largest file that is shown by `subPath`: it is copied for every start of its container, and a guest may have
 /// made it of holes.
@@ -50,8 +52,10 @@ pub trait Files: Send + Sync {
     fn copy(&self, from: std::fs::File, to: &Path) -> io::Result<()>;
     /// Makes an empty file unless there is one.
     fn touch(&self, path: &Path) -> io::Result<()>;
-    /// Removes a directory and all in it; nothing there is fine.
+    /// Removes a directory and all in it; nothing there is fine. Its room may be free a little later.
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Whether room of what was removed is not free yet.
+    fn is_removing(&self) -> bool;
     /// Removes a file; nothing there is fine.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Measures what each of these directories takes on the disk, beside the caller, and hands over the bytes in
@@ -73,8 +77,21 @@ pub fn stays_inside(path: &str) -> bool {
 }
 
 /// The disk.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct DiskFiles;
+#[derive(Debug, Default)]
+pub struct DiskFiles {
+    /// Removes trees; without one they are removed on the spot.
+    remover: Option<Remover>,
+}
+
+impl DiskFiles {
+    /// The disk, with somebody who removes trees beside the caller.
+    ///
+    /// # Errors
+    /// When there is no room for what is removed below `data`.
+    pub fn new(data: &Path) -> io::Result<Self> {
+        Ok(Self { remover: Some(Remover::start(&data.join("pods/.gone"))?) })
+    }
+}
 
 const CURRENT: &str = "..data";
 
@@ -163,7 +180,14 @@ impl Files for DiskFiles {
     }
 
     fn remove_dir(&self, dir: &Path) -> io::Result<()> {
-        remove_if_there(std::fs::remove_dir_all(dir))
+        match &self.remover {
+            Some(remover) => remover.remove(dir),
+            None => remove_if_there(std::fs::remove_dir_all(dir)),
+        }
+    }
+
+    fn is_removing(&self) -> bool {
+        self.remover.as_ref().is_some_and(|remover| !remover.is_idle())
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
@@ -286,13 +310,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let volume = dir.path().join("v");
         let files = [file("a", "1"), file("deep/b", "2")];
-        DiskFiles.write_set(&volume, &files).unwrap();
+        DiskFiles::default().write_set(&volume, &files).unwrap();
         assert_eq!(read(&volume, "a").as_deref(), Some("1"));
         assert_eq!(read(&volume, "deep/b").as_deref(), Some("2"));
         let version = std::fs::read_link(volume.join("..data")).unwrap();
-        DiskFiles.write_set(&volume, &files).unwrap();
+        DiskFiles::default().write_set(&volume, &files).unwrap();
         assert_eq!(std::fs::read_link(volume.join("..data")).unwrap(), version, "no rewrite");
-        DiskFiles.write_set(&volume, &[file("a", "3"), file("c", "4")]).unwrap();
+        DiskFiles::default().write_set(&volume, &[file("a", "3"), file("c", "4")]).unwrap();
         assert_eq!(read(&volume, "a").as_deref(), Some("3"));
         assert_eq!(read(&volume, "c").as_deref(), Some("4"));
         assert_eq!(read(&volume, "deep/b"), None);
@@ -302,14 +326,14 @@ mod tests {
             .collect();
         names.sort();
         assert_eq!(names.len(), 4, "{names:?}");
-        DiskFiles.write_set(&volume, &[]).unwrap();
+        DiskFiles::default().write_set(&volume, &[]).unwrap();
         assert_eq!(read(&volume, "a"), None);
     }
 
     #[test]
     fn links_are_relative_so_that_a_guest_can_follow_them() {
         let dir = tempfile::tempdir().unwrap();
-        DiskFiles.write_set(dir.path(), &[file("a", "1")]).unwrap();
+        DiskFiles::default().write_set(dir.path(), &[file("a", "1")]).unwrap();
         for link in ["a", "..data"] {
             assert!(std::fs::read_link(dir.path().join(link)).unwrap().is_relative());
         }
@@ -320,8 +344,8 @@ mod tests {
         for path in ["../x", "/etc/passwd", "a/../../x", "", "..data/x", "..", "a\0"] {
             assert!(!stays_inside(path), "{path:?}");
             let dir = tempfile::tempdir().unwrap();
-            assert!(DiskFiles.write_set(dir.path(), &[file(path, "")]).is_err());
-            assert!(DiskFiles.enter(dir.path(), path, true).is_err());
+            assert!(DiskFiles::default().write_set(dir.path(), &[file(path, "")]).is_err());
+            assert!(DiskFiles::default().enter(dir.path(), path, true).is_err());
         }
     }
 
@@ -331,9 +355,9 @@ mod tests {
         let volume = dir.path().join("v");
         std::fs::create_dir(&volume).unwrap();
         std::os::unix::fs::symlink("..", volume.join("out")).unwrap();
-        assert!(DiskFiles.enter(&volume, "out", false).is_err());
-        assert!(DiskFiles.enter(&volume, "out/other", false).is_err());
-        assert!(DiskFiles.enter(&volume, "out", true).is_err());
+        assert!(DiskFiles::default().enter(&volume, "out", false).is_err());
+        assert!(DiskFiles::default().enter(&volume, "out/other", false).is_err());
+        assert!(DiskFiles::default().enter(&volume, "out", true).is_err());
     }
 
     #[test]
@@ -342,10 +366,17 @@ mod tests {
         let (huge, copy) = (dir.path().join("huge"), dir.path().join("copy"));
         let file = std::fs::File::create_new(&huge).unwrap();
         file.set_len(1 << 40).unwrap();
-        let Entered::File(file) = DiskFiles.enter(dir.path(), "huge", false).unwrap() else {
+        let Entered::File(file) = DiskFiles::default().enter(dir.path(), "huge", false).unwrap()
+        else {
             panic!("no file")
         };
-        assert!(DiskFiles.copy(file, &copy).unwrap_err().to_string().contains("cannot be shown"));
+        assert!(
+            DiskFiles::default()
+                .copy(file, &copy)
+                .unwrap_err()
+                .to_string()
+                .contains("cannot be shown")
+        );
         assert!(!copy.exists());
     }
 }

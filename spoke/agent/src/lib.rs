@@ -9,6 +9,7 @@
 //! addresses  pod IPs out of leased ranges
 //! env, volumes, files, host_dir   what a container sees
 //! eviction   when the device is short, and which pod goes
+//! remover    takes trees away beside the agent
 //! usage      what of the disk a directory takes
 //! outbox     reports until the hub has them
 //! uplink/    the session with the hub: dial, greet, report, fetch
@@ -30,6 +31,7 @@ pub mod limits;
 pub mod outbox;
 pub mod pods;
 pub mod ports;
+pub mod remover;
 pub mod uplink;
 pub mod usage;
 pub mod volumes;

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use freewheel_link::plan::{
-    ContainerV1, Kind, MountV1, PodV1, ProjectedV1, VolumeSourceV1, VolumeV1,
+    ContainerV1, EnvSourceV1, Kind, MountV1, PodV1, ProjectedV1, VolumeSourceV1, VolumeV1,
 };
 
 use crate::env::{Around, field, not_found};
@@ -150,7 +150,30 @@ fn add(out: &mut Vec<File>, file: File) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a volume shows configuration of this name.
+/// Whether anything of the pod is made of this ConfigMap or Secret.
+#[must_use]
+pub fn names_config(pod: &PodV1, kind: Kind, name: &str) -> bool {
+    let is_it = |from: &ProjectedV1| from.kind == kind && from.name == name;
+    let in_volumes = pod.volumes.iter().any(|volume| match &volume.source {
+        VolumeSourceV1::Config(from) => is_it(from),
+        VolumeSourceV1::Projected(all) => all.iter().any(is_it),
+        VolumeSourceV1::EmptyDir(_) | VolumeSourceV1::Downward(_) => false,
+    });
+    in_volumes
+        || pod.init.iter().chain(&pod.containers).any(|container| {
+            let whole =
+                container.env_from.iter().any(|from| from.kind == kind && from.name == name);
+            whole
+                || container.env.iter().any(|variable| match &variable.source {
+                    EnvSourceV1::Key { kind: of, name: from, .. } => *of == kind && from == name,
+                    EnvSourceV1::Value(_) | EnvSourceV1::Field(_) | EnvSourceV1::Resource(..) => {
+                        false
+                    }
+                })
+        })
+}
+
+/// Whether a volume shows configuration.
 #[must_use]
 pub fn shows_config(pod: &PodV1) -> bool {
     pod.volumes.iter().any(|volume| !is_own(volume))

@@ -225,11 +225,12 @@ impl Agent {
         if self.is_unreadable::<ConfigV1>(key) {
             return;
         }
-        let namespace = key.key.split('/').next().unwrap_or_default();
+        let (namespace, name) = key.key.split_once('/').unwrap_or_default();
         let concerned: Vec<String> = self
             .pods
             .values()
             .filter(|pod| pod.realm == key.realm && pod.spec.namespace == namespace)
+            .filter(|pod| volumes::names_config(&pod.spec, key.kind, name))
             .map(|pod| pod.spec.uid.clone())
             .collect();
         for uid in concerned {
@@ -317,15 +318,14 @@ impl Agent {
     /// Services that a pod's environment may name.
     pub(super) fn services_for(&self, pod: &Pod) -> Vec<ServiceV1> {
         let own = format!("{}/", pod.spec.namespace);
-        self.ledger
-            .records()
-            .iter()
-            .filter(|record| {
-                let key = &record.key;
-                key.kind == Kind::SERVICE_V1
-                    && key.realm == pod.realm
-                    && (key.key == "default/kubernetes" || key.key.starts_with(&own))
-            })
+        let all = self.ledger.records();
+        let api = (own != "default/").then(|| {
+            all.below(&pod.realm, Kind::SERVICE_V1, "default/kubernetes")
+                .filter(|record| record.key.key == "default/kubernetes")
+        });
+        api.into_iter()
+            .flatten()
+            .chain(all.below(&pod.realm, Kind::SERVICE_V1, &own))
             .filter_map(|record| record.body().ok())
             .collect()
     }

@@ -29,7 +29,8 @@ impl Agent {
         }
         let before = std::mem::replace(&mut self.short, verdict.short);
         let Some(short) = self.short else { return };
-        if self.pods.values().any(is_going) {
+        // What is on its way out is not free yet.
+        if self.pods.values().any(is_going) || self.config.files.is_removing() {
             return;
         }
         let again = before.is_some_and(|before| before.signal == short.signal);

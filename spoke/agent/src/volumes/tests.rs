@@ -86,7 +86,7 @@ fn make_with(data: &Path, pod: &PodV1, value: &str) -> Result<(), String> {
         config: &config,
         services: &[],
     };
-    make(&DiskFiles, data, &around)
+    make(&DiskFiles::default(), data, &around)
 }
 
 fn read(dir: &Path, path: &str) -> String {
@@ -111,7 +111,7 @@ fn configuration_is_mounted_and_follows_changes() {
         ],
     );
     make_with(data.path(), &pod, "1").unwrap();
-    let seen = mounts(&DiskFiles, data.path(), &pod, &pod.containers[0]).unwrap();
+    let seen = mounts(&DiskFiles::default(), data.path(), &pod, &pod.containers[0]).unwrap();
     let mount = |guest: &str| seen.iter().find(|mount| mount.guest == guest).unwrap();
     let at = |guest: &str| mount(guest).dir.path();
     assert_eq!(read(at("/c"), "k"), "1");
@@ -135,7 +135,7 @@ fn single_files_come_in_a_directory_of_their_own() {
         vec![mount("c", "/etc/app/a", "k"), mount("c", "/etc/app/b", "l"), mount("e", "/w", "sub")],
     );
     make_with(data.path(), &pod, "1").unwrap();
-    let seen = mounts(&DiskFiles, data.path(), &pod, &pod.containers[0]).unwrap();
+    let seen = mounts(&DiskFiles::default(), data.path(), &pod, &pod.containers[0]).unwrap();
     assert_eq!(seen.len(), 2, "two files share their parent: {seen:?}");
     assert_eq!((seen[0].guest.as_str(), seen[0].read_only), ("/etc/app", true));
     let (files, sub) = (seen[0].dir.path(), seen[1].dir.path());
@@ -166,7 +166,7 @@ fn what_cannot_be_mounted_is_said_in_kubelets_words() {
     );
     assert_eq!(of(config("none", &[], true)), Ok(()));
     let lost = pod(vec![], vec![mount("nowhere", "/x", "")]);
-    assert!(mounts(&DiskFiles, data.path(), &lost, &lost.containers[0]).is_err());
+    assert!(mounts(&DiskFiles::default(), data.path(), &lost, &lost.containers[0]).is_err());
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn a_single_file_is_never_one_outside_of_its_volume() {
     std::fs::write(volume.join("f"), "mine").unwrap();
     std::fs::create_dir(volume.join("d")).unwrap();
     std::fs::write(volume.join("d/g"), "mine too").unwrap();
-    let mounted = || mounts(&DiskFiles, data.path(), &pod, &pod.containers[0]);
+    let mounted = || mounts(&DiskFiles::default(), data.path(), &pod, &pod.containers[0]);
     let seen = mounted().unwrap();
     assert_eq!(read(seen[0].dir.path(), "f") + &read(seen[1].dir.path(), "g"), "minemine too");
     // A sidecar swaps the file, then the directory above it, before the container's next start.

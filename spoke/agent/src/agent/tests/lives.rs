@@ -169,3 +169,36 @@ async fn what_protects_a_realm_and_is_not_known_here_keeps_its_pods_from_startin
     run.plan(vec![Record { needs: 0, ..policy }, pod_record(&pod("b"))], vec![]).await;
     assert_eq!(run.running(), ["a web/0", "b web/0"], "what needs nothing is left to newer agents");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_config_map_costs_the_pods_that_name_it_and_no_others() {
+    use freewheel_link::plan::{ProjectedV1, VolumeSourceV1, VolumeV1};
+    let shows = |name: &str, of: &str| {
+        let mut pod = pod(name);
+        let from = ProjectedV1 {
+            kind: Kind::CONFIG_MAP_V1,
+            name: of.to_owned(),
+            items: vec![],
+            mode: 0o644,
+            optional: false,
+        };
+        let source = VolumeSourceV1::Config(from);
+        pod.volumes = vec![VolumeV1 { name: "conf".to_owned(), source }];
+        pod
+    };
+    let conf = |name: &str, value: &str| {
+        let data = vec![("key".to_owned(), value.as_bytes().to_vec())];
+        record(Kind::CONFIG_MAP_V1, &format!("default/{name}"), &ConfigV1 { data })
+    };
+    let mut run = run(&SimDisk::default());
+    let pods = ["a", "b", "c"].map(|name| pod_record(&shows(name, &format!("of-{name}"))));
+    let confs = ["a", "b", "c"].map(|name| conf(&format!("of-{name}"), "1"));
+    run.plan([range()].into_iter().chain(pods).chain(confs).collect(), vec![]).await;
+    assert_eq!(run.names(), ["a", "b", "c"]);
+    let before = *run.world.files.written.lock();
+    run.plan(vec![conf("of-b", "2")], vec![]).await;
+    assert_eq!(*run.world.files.written.lock() - before, 1);
+    let shown =
+        run.world.files.sets.lock()[&PathBuf::from("/data/pods/uid-b/volumes/conf")].clone();
+    assert_eq!(shown[0].bytes, b"2");
+}

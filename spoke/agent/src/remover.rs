@@ -1,0 +1,142 @@
+//! Removes trees beside the agent: what a guest has filled may take a slow card minutes.
+//!
+//! ```text
+//! DATA/pods/<uid>  ─rename─▶  DATA/pods/.gone/<n>  ─a thread of its own─▶ nothing
+//! ```
+//!
+//! Guarantees: what was removed is not at its place any more when [`Remover::remove`] returns; what an earlier life left
+//! half-way is removed by the next.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, mpsc};
+
+use tracing::warn;
+
+/// The thread that removes, and the way to it. It ends with this.
+#[derive(Debug)]
+pub struct Remover {
+    trash: PathBuf,
+    queue: mpsc::Sender<PathBuf>,
+    number: AtomicU64,
+    open: Arc<AtomicUsize>,
+}
+
+impl Remover {
+    /// Starts with what is left in `trash`, which is made when it is not there.
+    ///
+    /// # Errors
+    /// When there can be no such directory, or no thread.
+    pub fn start(trash: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(trash)?;
+        let (queue, work) = mpsc::channel::<PathBuf>();
+        let open = Arc::new(AtomicUsize::new(0));
+        let done = open.clone();
+        let remove = move || {
+            for path in work {
+                if let Err(error) = remove(&path) {
+                    warn!(path = %path.display(), %error, "what was removed stays on disk");
+                }
+                done.fetch_sub(1, Relaxed);
+            }
+        };
+        std::thread::Builder::new().name("remover".to_owned()).spawn(remove)?;
+        let remover = Self { trash: trash.to_owned(), queue, number: AtomicU64::new(0), open };
+        for left in std::fs::read_dir(trash)? {
+            remover.queue(left?.path());
+        }
+        Ok(remover)
+    }
+
+    /// Takes a directory away; nothing there is fine.
+    ///
+    /// # Errors
+    /// When it cannot be taken away.
+    pub fn remove(&self, dir: &Path) -> io::Result<()> {
+        loop {
+            let place = self.trash.join(self.number.fetch_add(1, Relaxed).to_string());
+            // A name that an earlier life has used: rename would replace an empty directory, and no other.
+            if std::fs::symlink_metadata(&place).is_ok() {
+                continue;
+            }
+            return match std::fs::rename(dir, &place) {
+                Ok(()) => {
+                    self.queue(place);
+                    Ok(())
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                Err(error) => Err(error),
+            };
+        }
+    }
+
+    /// Whether everything that was taken away is gone.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.open.load(Relaxed) == 0
+    }
+
+    fn queue(&self, path: PathBuf) {
+        self.open.fetch_add(1, Relaxed);
+        // The thread is there as long as this is.
+        if self.queue.send(path).is_err() {
+            self.open.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    let outcome = if std::fs::symlink_metadata(path)?.is_dir() {
+        std::fs::remove_dir_all(path)
+    } else {
+        std::fs::remove_file(path)
+    };
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[track_caller]
+    fn rest(remover: &Remover) {
+        let start = Instant::now();
+        while !remover.is_idle() {
+            assert!(start.elapsed() < Duration::from_secs(60), "never");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_removed_tree_is_away_at_once_and_gone_soon() {
+        let dir = tempfile::tempdir().unwrap();
+        let trash = dir.path().join("trash");
+        let remover = Remover::start(&trash).unwrap();
+        for round in 0..3 {
+            let tree = dir.path().join("pod");
+            std::fs::create_dir_all(tree.join("a/b")).unwrap();
+            std::fs::write(tree.join("a/b/file"), round.to_string()).unwrap();
+            remover.remove(&tree).unwrap();
+            assert!(!tree.exists());
+        }
+        remover.remove(&dir.path().join("absent")).unwrap();
+        rest(&remover);
+        assert_eq!(std::fs::read_dir(&trash).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_an_earlier_life_left_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("0/deep")).unwrap();
+        std::fs::write(dir.path().join("1"), "a file").unwrap();
+        let remover = Remover::start(dir.path()).unwrap();
+        rest(&remover);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}
