@@ -254,8 +254,8 @@ impl Reader {
             return Ok(false);
         }
         let turns = self.turns_now();
-        if self.live.is_some() && turns == self.turns {
-            // It is being set aside just now: that is told in a moment.
+        if self.newest.is_some() && self.live.is_some() && turns == self.turns {
+            // It is being set aside just now: that is told in a moment. (The first file is told by nobody.)
             return Ok(false);
         }
         // What was read to its end is the one aside, or was replaced there by later ones.
@@ -430,6 +430,20 @@ mod tests {
         assert!(said.ends_with("]\n5\n6\n"), "{said}");
         turn("7");
         assert_eq!(next(), "7\n");
+    }
+
+    #[test]
+    fn who_follows_before_the_first_line_reads_it_and_all_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("0.log");
+        let (_told, live) = watch::channel(Written::default());
+        let mut reader = Reader::open(log.clone(), &LogOptions::default(), Some(live)).unwrap();
+        assert_eq!(reader.piece().unwrap(), None);
+        let line = format!("{} stdout F first\n", stamp(SystemTime::UNIX_EPOCH));
+        std::fs::write(&log, &line).unwrap();
+        assert_eq!(reader.piece().unwrap().unwrap(), "first\n");
+        std::fs::write(&log, line.repeat(2)).unwrap();
+        assert_eq!(reader.piece().unwrap().unwrap(), "first\n");
     }
 
     #[tokio::test]
