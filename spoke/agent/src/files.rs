@@ -4,7 +4,7 @@
 //! DATA/pods/<uid>/volumes/<volume>/                     what containers mount
 //! DATA/pods/<uid>/subpaths/<container>/<n>/             single files out of volumes
 //! DATA/pods/<uid>/logs/<container>/<attempt>.log        written by the runtime
-//! DATA/pods/.gone/<n>                                   on its way out
+//! DATA/removed/<n>                                      on its way out
 //! ```
 //!
 //! A set of files changes at once, as with kubelet: `..data` is a relative symlink to the current
@@ -89,7 +89,7 @@ impl DiskFiles {
     /// # Errors
     /// When there is no room for what is removed below `data`.
     pub fn new(data: &Path) -> io::Result<Self> {
-        Ok(Self { remover: Some(Remover::start(&data.join("pods/.gone"))?) })
+        Ok(Self { remover: Some(Remover::start(&data.join("removed"))?) })
     }
 }
 

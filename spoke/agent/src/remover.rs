@@ -1,7 +1,7 @@
 //! Removes trees beside the agent: what a guest has filled may take a slow card minutes.
 //!
 //! ```text
-//! DATA/pods/<uid>  ─rename─▶  DATA/pods/.gone/<n>  ─a thread of its own─▶ nothing
+//! DATA/pods/<uid>  ─rename─▶  DATA/removed/<n>  ─a thread of its own─▶ nothing
 //! ```
 //!
 //! Guarantees: what was removed is not at its place any more when [`Remover::remove`] returns; what an earlier life left
