@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Guarantees: what was removed is not at its place any more when [`Remover::remove`] returns; what an earlier life left
-//! half-way is removed by the next.
+//! half-way is removed by the next; a tree of any depth takes two descriptors and no stack: its directories are moved up
+//! beside each other first (a guest nests them without end, and this would die of it at every start).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,11 +32,17 @@ impl Remover {
     pub fn start(trash: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(trash)?;
         let (queue, work) = mpsc::channel::<PathBuf>();
-        let open = Arc::new(AtomicUsize::new(0));
+        let mut sweep = Sweep { deep: trash.join(DEEP), number: 0 };
+        std::fs::create_dir_all(&sweep.deep)?;
+        let open = Arc::new(AtomicUsize::new(1));
         let done = open.clone();
         let remove = move || {
+            if let Err(error) = sweep.rest() {
+                warn!(path = %sweep.deep.display(), %error, "what was removed stays on disk");
+            }
+            done.fetch_sub(1, Relaxed);
             for path in work {
-                if let Err(error) = remove(&path) {
+                if let Err(error) = sweep.tree(&path) {
                     warn!(path = %path.display(), %error, "what was removed stays on disk");
                 }
                 done.fetch_sub(1, Relaxed);
@@ -44,7 +51,10 @@ impl Remover {
         std::thread::Builder::new().name("remover".to_owned()).spawn(remove)?;
         let remover = Self { trash: trash.to_owned(), queue, number: AtomicU64::new(0), open };
         for left in std::fs::read_dir(trash)? {
-            remover.queue(left?.path());
+            let left = left?;
+            if left.file_name() != DEEP {
+                remover.queue(left.path());
+            }
         }
         Ok(remover)
     }
@@ -86,15 +96,72 @@ impl Remover {
     }
 }
 
-fn remove(path: &Path) -> io::Result<()> {
-    let outcome = if std::fs::symlink_metadata(path)?.is_dir() {
-        std::fs::remove_dir_all(path)
-    } else {
-        std::fs::remove_file(path)
-    };
-    match outcome {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
+/// Where the directories of a tree wait for their turn.
+const DEEP: &str = "deep";
+
+/// What the thread does: one directory after the other, never one inside of another.
+struct Sweep {
+    deep: PathBuf,
+    number: u64,
+}
+
+impl Sweep {
+    fn tree(&mut self, path: &Path) -> io::Result<()> {
+        let outcome = match self.level(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        };
+        outcome.and(self.rest())
+    }
+
+    /// Everything that was moved up, until nothing is left or nothing of it can be removed.
+    fn rest(&mut self) -> io::Result<()> {
+        loop {
+            let (mut freed, mut failed) = (false, Ok(()));
+            for entry in std::fs::read_dir(&self.deep)? {
+                match self.level(&entry?.path()) {
+                    Ok(()) => freed = true,
+                    Err(error) => failed = Err(error),
+                }
+            }
+            if !freed {
+                return failed;
+            }
+        }
+    }
+
+    /// One directory, or a file: files go, directories move up.
+    fn level(&mut self, path: &Path) -> io::Result<()> {
+        if !std::fs::symlink_metadata(path)?.is_dir() {
+            return std::fs::remove_file(path);
+        }
+        loop {
+            let mut moved = false;
+            for entry in std::fs::read_dir(path)? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    std::fs::rename(entry.path(), self.place())?;
+                } else {
+                    std::fs::remove_file(entry.path())?;
+                }
+                moved = true;
+            }
+            match std::fs::remove_dir(path) {
+                // The list was made while it changed.
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && moved => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn place(&mut self) -> PathBuf {
+        loop {
+            self.number += 1;
+            let place = self.deep.join(self.number.to_string());
+            if std::fs::symlink_metadata(&place).is_err() {
+                return place;
+            }
+        }
     }
 }
 
@@ -127,16 +194,41 @@ mod tests {
         }
         remover.remove(&dir.path().join("absent")).unwrap();
         rest(&remover);
-        assert_eq!(std::fs::read_dir(&trash).unwrap().count(), 0);
+        assert_eq!(left(&trash), 0);
+    }
+
+    /// Entries, without the one that is always there.
+    fn left(trash: &Path) -> usize {
+        let inside = std::fs::read_dir(trash.join(DEEP)).unwrap().count();
+        std::fs::read_dir(trash).unwrap().count() - 1 + inside
+    }
+
+    #[test]
+    fn a_tree_that_a_guest_has_nested_without_end_is_removed() {
+        use rustix::fs::{Mode, OFlags, mkdirat, openat};
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("pod");
+        std::fs::create_dir(&tree).unwrap();
+        let mut at = std::fs::File::open(&tree).unwrap();
+        for _ in 0..20_000 {
+            mkdirat(&at, "a", Mode::RWXU).unwrap();
+            at = openat(&at, "a", OFlags::DIRECTORY, Mode::empty()).unwrap().into();
+        }
+        let trash = dir.path().join("trash");
+        let remover = Remover::start(&trash).unwrap();
+        remover.remove(&tree).unwrap();
+        rest(&remover);
+        assert_eq!(left(&trash), 0);
     }
 
     #[test]
     fn what_an_earlier_life_left_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("0/deep")).unwrap();
+        std::fs::create_dir_all(dir.path().join(DEEP).join("7/half/way")).unwrap();
         std::fs::write(dir.path().join("1"), "a file").unwrap();
         let remover = Remover::start(dir.path()).unwrap();
         rest(&remover);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert_eq!(left(dir.path()), 0);
     }
 }
