@@ -30,7 +30,8 @@ impl Agent {
         let before = std::mem::replace(&mut self.short, verdict.short);
         let Some(short) = self.short else { return };
         // What is on its way out is not free yet.
-        if self.pods.values().any(is_going) || self.config.files.is_removing() {
+        let removing = short.signal != Signal::Memory && self.config.files.is_removing();
+        if removing || self.pods.values().any(is_going) {
             return;
         }
         let again = before.is_some_and(|before| before.signal == short.signal);

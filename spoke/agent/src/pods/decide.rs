@@ -85,7 +85,8 @@ pub fn decide(pod: &Pod, see: Sight<'_>) -> Decision {
         if pod.sandbox.is_up() {
             out.act(Action::RemoveNetwork);
         }
-    } else if pod.refused.is_none() && pod.held.is_none() {
+    } else if matches!(pod.fate, Fate::Evicted(_)) || pod.refused.is_none() && pod.held.is_none() {
+        // A pod that may not start any more still has to leave when it must: nobody is evicted before it has.
         live(pod, see, &mut out);
     }
     out

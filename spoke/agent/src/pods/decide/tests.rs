@@ -490,3 +490,17 @@ fn conditions_keep_their_time_until_they_change() {
     let later = status(&life.pod, Sight { now: life.now, modules: &life.modules }, 99);
     assert_eq!(later, first);
 }
+
+#[test]
+fn a_pod_that_may_not_start_any_more_is_evicted_all_the_same() {
+    let mut life = always(&["web"]);
+    life.go();
+    life.started("web");
+    life.pod.refused = Some(("NodeTooOld".to_owned(), "needs a newer agent".to_owned()));
+    let message = "The node was low on resource: memory.".to_owned();
+    let until = life.now + SECOND;
+    life.pod.fate = Fate::Evicted(crate::pods::storage::Evicted { message, until });
+    assert_eq!(life.go(), ["stop web 1s"]);
+    life.exited("web", 137);
+    assert_eq!(life.go(), ["finish Failed Evicted", "no network"]);
+}
