@@ -92,8 +92,10 @@ impl Agent {
         for (suspect, _, uid) in &waiting {
             self.hold(uid, crashes, suspect.is_some());
         }
+        // Where all are suspects, the first of them waits as any other.
+        let next = if 0 < suspects && suspects == waiting.len() { now + SUSPECT_GAP } else { now };
         let queue = waiting.into_iter().map(|(.., uid)| uid).collect();
-        self.recovery = Recovery::OneByOne { queue, suspects, next: now };
+        self.recovery = Recovery::OneByOne { queue, suspects, next };
     }
 
     fn hold(&mut self, uid: &str, crashes: u32, suspect: bool) {
