@@ -30,6 +30,8 @@ use crate::identity::{self, Identity, IdentityError, Joining};
 
 /// How often the certificate is looked at: clocks jump.
 const LOOK: Duration = Duration::from_secs(10);
+/// Seconds between two renewals, by the same clock: each costs flash here and a write at the hub.
+const RENEW_AT_MOST_EVERY: u64 = 24 * 60 * 60;
 /// After a renewal that failed.
 const AGAIN: Duration = Duration::from_secs(600);
 /// The hub's time is written down when it is this much later than what is there: flash wears out.
@@ -201,6 +203,7 @@ pub(crate) async fn keep_certificate(
     // All devices of a fleet that joined on one day do not come on one day again.
     let share = 4.0 + rng.f64();
     let mut wait = LOOK;
+    let mut renewed_at = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -210,7 +213,9 @@ pub(crate) async fn keep_certificate(
             continue;
         }
         let Ok(Some(identity)) = identity::load(&data) else { continue };
-        if !is_due(identity.life(), clock.now(), share) {
+        let now = clock.now();
+        // By a clock that is far ahead of the hub's, a new certificate is due as soon as it is there.
+        if !is_due(identity.life(), now, share) || renewed_at.is_some_and(|at| is_recent(at, now)) {
             continue;
         }
         let renewed = async {
@@ -221,13 +226,21 @@ pub(crate) async fn keep_certificate(
             )
         };
         match renewed.await {
-            Ok(new) => info!(until = new.life().1, "the certificate is renewed"),
+            Ok(new) => {
+                renewed_at = Some(now);
+                info!(until = new.life().1, "the certificate is renewed");
+            }
             Err(error) => {
                 warn!(error = %crate::chain(&*error), "the certificate is not renewed; trying again");
                 wait = AGAIN;
             }
         }
     }
+}
+
+/// Whether a certificate that was renewed at `at` is too young for the next renewal.
+const fn is_recent(at: u64, now: u64) -> bool {
+    now.abs_diff(at) < RENEW_AT_MOST_EVERY
 }
 
 /// Whether less than one part in `share` of a certificate's life is left.
@@ -239,6 +252,15 @@ fn is_due((from, to): (u64, u64), now: u64, share: f64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_ahead_renews_once_a_day_and_no_more() {
+        let (day, ahead) = (86_400, 300 * 86_400);
+        let life = (0, 365 * day);
+        assert!(is_due(life, ahead, 4.0), "by that clock a new one is due at once");
+        assert!(is_recent(ahead, ahead + 10) && is_recent(ahead, ahead - 10));
+        assert!(!is_recent(ahead, ahead + day) && !is_recent(ahead, 0));
+    }
 
     #[test]
     fn a_certificate_is_renewed_with_a_quarter_to_a_fifth_of_its_life_left() {
