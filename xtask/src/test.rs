@@ -3,7 +3,9 @@
 //! `--all` adds the long tier: the shipped spoke's size and symbols, more simulation seeds, more
 //! crash rounds, documentation, dependency policy. A tier is not a skip: both run before a release.
 //!
-//! Guarantees: the last line is the tally, whatever failed before it.
+//! Guarantees:
+//! - what fails is counted, a harness that dies before it counts included, and keeps nothing from running
+//!   (`what_fails_is_counted_and_the_rest_runs`).
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -121,5 +123,32 @@ impl Tally {
     /// For the long tier's single checks.
     pub fn check(&mut self, name: &str, check: impl FnOnce() -> Result<(), Stop>) {
         self.step(name, check);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::Tally;
+    use crate::command::Stop;
+
+    #[test]
+    fn what_fails_is_counted_and_the_rest_runs() {
+        let mut tally = Tally::default();
+        tally.step("fails", || Err(Stop("as asked".into())));
+        tally.step("passes", || Ok(()));
+        assert_eq!((tally.passed, tally.failed), (1, 1));
+        let harness = |tally: &mut Tally, script: &str| {
+            tally.harness("tests", Command::new("sh").args(["-c", script]));
+        };
+        harness(&mut tally, "echo 'test result: ok. 3 passed; 0 failed; 0 ignored;'");
+        assert_eq!((tally.passed, tally.failed), (4, 1));
+        harness(&mut tally, "echo 'test result: FAILED. 2 passed; 1 failed; 0 ignored;'; exit 101");
+        assert_eq!((tally.passed, tally.failed), (6, 2));
+        harness(&mut tally, "exit 101");
+        assert_eq!((tally.passed, tally.failed), (6, 3));
+        tally.harness("nothing there", &mut Command::new("/nowhere/at/all"));
+        assert_eq!((tally.passed, tally.failed), (6, 4));
     }
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: what neither the compiler nor clippy checks.
 
+mod guarantees;
 mod layers;
 
 use std::path::{Path, PathBuf};
@@ -19,9 +20,16 @@ fn foreign() -> Vec<String> {
 pub fn run() -> Result<(), Stop> {
     let mut wrong = layers::check()?;
     let foreign = foreign();
+    let mut files = Vec::new();
     for file in tracked()? {
         let Ok(text) = std::fs::read_to_string(root().join(&file)) else { continue };
         wrong.extend(look_at(&file, &text, &foreign));
+        files.push((file, text));
+    }
+    let (unproven, others) = guarantees::check(&files);
+    wrong.extend(unproven);
+    if 0 < others {
+        println!("tidy: note: in {others} files that are not held the guarantees name no tests");
     }
     for line in &wrong {
         println!("tidy: {line}");

@@ -1,6 +1,8 @@
 //! Whether what the store says is so now: it remembers the fleet of the last time as Ready.
 //!
-//! Guarantees: only what was heard from this start's spokes counts.
+//! Guarantees:
+//! - only what was heard from this start's spokes counts (`a_lease_of_an_earlier_life_is_no_sign_of_life`,
+//!   `pods_count_when_their_containers_run_since_this_start`).
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
