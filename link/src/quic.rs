@@ -252,12 +252,6 @@ impl Quic {
         self.connection.handshake_data()?.downcast::<HandshakeData>().ok()?.protocol
     }
 
-    /// Gives a peer that has proven who it is the room of a session.
-    pub fn admit(&self) {
-        self.connection.set_receive_window(var_int(limits::LINK_WINDOW));
-        self.connection.set_max_concurrent_bi_streams(var_int(limits::STREAMS));
-    }
-
     /// What was sent and received so far.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
@@ -308,6 +302,11 @@ impl Transport for Quic {
         let bytes = self.connection.read_datagram().await.map_err(closed)?;
         self.meter.received(Class::Datagrams, bytes.len());
         Ok(bytes)
+    }
+
+    fn admit(&self) {
+        self.connection.set_receive_window(var_int(limits::LINK_WINDOW));
+        self.connection.set_max_concurrent_bi_streams(var_int(limits::STREAMS));
     }
 
     fn close(&self, code: u32, reason: &str) {

@@ -192,6 +192,8 @@ pub trait Transport: Send + Sync + 'static {
     fn offer_datagram(&self, bytes: Bytes) -> bool;
     /// The next datagram. Cancel safe.
     async fn datagram(&self) -> Result<Bytes, Closed>;
+    /// Gives a peer that is let in the room of a session; until then it has a stranger's, where that is bounded.
+    fn admit(&self) {}
     /// Closes at once; streams end on both sides.
     fn close(&self, code: u32, reason: &str);
     /// Resolves once it is over. Cancel safe.

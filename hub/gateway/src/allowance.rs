@@ -1,7 +1,15 @@
 //! How much somebody may say: a burst, and so much per second after it.
+//!
+//! Guarantees:
+//! - after the burst it comes at its pace, and what was not used adds up to no more than a burst
+//!   (`after_the_burst_it_comes_at_its_pace`);
+//! - of many, each has an allowance of its own, and nothing is kept of those who have all of theirs
+//!   (`who_has_all_of_it_is_not_remembered`).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// What is left.
@@ -30,12 +38,53 @@ impl Allowance {
 
     /// How long until there is one.
     pub(crate) fn wait(&mut self) -> Duration {
-        let passed = self.at.elapsed();
-        self.at += passed;
-        self.left = (self.left + passed.as_secs_f64() * self.per_second).min(self.burst);
+        self.refill();
         // A whole microsecond more, so that who waits does not come a moment too early.
         let short = (1.0 - self.left) / self.per_second;
         if short <= 0.0 { Duration::ZERO } else { Duration::from_secs_f64(short + 1e-6) }
+    }
+
+    fn refill(&mut self) {
+        let passed = self.at.elapsed();
+        self.at += passed;
+        self.left = (self.left + passed.as_secs_f64() * self.per_second).min(self.burst);
+    }
+
+    fn is_full(&mut self) -> bool {
+        self.refill();
+        self.burst <= self.left
+    }
+}
+
+/// Allowances of this many are kept before it is looked which of them are full again.
+const MANY: usize = 1024;
+
+/// What is left to each of many, by a name of theirs.
+#[derive(Debug)]
+pub(crate) struct Allowances {
+    burst: u32,
+    per_second: f64,
+    /// With the number of them at which those that are full go.
+    left: Mutex<(BTreeMap<String, Allowance>, usize)>,
+}
+
+impl Allowances {
+    /// Full for everybody.
+    pub(crate) fn new(burst: u32, per_second: f64) -> Self {
+        Self { burst, per_second, left: Mutex::new((BTreeMap::new(), MANY)) }
+    }
+
+    /// Takes one of theirs, if there is one.
+    pub(crate) fn take(&self, whose: &str) -> bool {
+        let mut left = self.left.lock();
+        let (all, many) = &mut *left;
+        if *many <= all.len() {
+            all.retain(|_, allowance| !allowance.is_full());
+            // Looking at all of them is paid for by as many new ones.
+            *many = MANY.max(2 * all.len());
+        }
+        let new = || Allowance::new(self.burst, self.per_second);
+        all.entry(whose.to_owned()).or_insert_with(new).take()
     }
 }
 
@@ -57,5 +106,18 @@ mod tests {
         assert!(!allowance.take());
         tokio::time::sleep(Duration::from_secs(3600)).await;
         assert_eq!((0..10).filter(|_| allowance.take()).count(), 3, "no more than the burst");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_all_of_it_is_not_remembered() {
+        let allowances = Allowances::new(2, 1.0);
+        let take = |who: usize| allowances.take(&format!("spoke-{who}"));
+        assert_eq!([take(0), take(0), take(0)], [true, true, false]);
+        assert!((1..MANY).all(take), "each has its own");
+        assert_eq!(allowances.left.lock().0.len(), MANY);
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert!(take(MANY), "by now all but the first have all of it");
+        assert_eq!(allowances.left.lock().0.len(), 2);
+        assert_eq!([take(0), take(0)], [true, false]);
     }
 }

@@ -4,8 +4,9 @@
 //! connected ─▶ asks ──the token is good──▶ waits to be accepted
 //! ```
 //!
-//! Guarantees: who has no good token takes nothing from those who have one; strangers who say nothing
-//! keep nobody out for longer than [`GRACE`].
+//! Guarantees:
+//! - who has no good token takes nothing from those who have one, and strangers who say nothing keep nobody out for
+//!   longer than [`GRACE`] (`strangers_keep_nobody_with_a_good_token_out`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

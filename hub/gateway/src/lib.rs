@@ -12,6 +12,7 @@
 //! tokens     what devices join with
 //! enrol, issue  a token and a key become a certificate, after two yeses
 //! own_api    where a cluster says that its API is served
+//! handshakes, greetings, opening  from a first packet to a session in force
 //! session    one connected spoke         look  when and how it is told what it should hold
 //! interest   which spokes look again after a change; what a plan reads
 //! ranges     which spoke has which pod addresses
@@ -20,13 +21,16 @@
 //! refusals   what cannot be planned, where its user looks
 //! lives      which life of the store this is; a folder put back from a copy is a new one
 //! records    sessions, acked revisions, leases of pod ranges in the store
-//! streams    modules, logs, tunnels
+//! streams    modules, logs, tunnels      relays  how many tunnels each spoke may have
 //! writes     what a session writes, whatever the disk says
 //! datagrams  UDP of pods between spokes
 //! ```
 //!
-//! Guarantees: nobody is served before the handshake proves who they are; strangers cost bounded memory
-//! and time; one spoke cannot slow another.
+//! Guarantees:
+//! - nobody has a session whose key the handshake has not proven, or whom the hub's owner does not let in
+//!   (`over_quic_a_device_joins_once_the_pinned_ca_is_right`, `a_certificate_speaks_for_its_own_cluster_only`);
+//! - strangers keep no device out, neither with handshakes nor with joins
+//!   (`handshakes_that_never_end_keep_no_device_out`, `strangers_keep_nobody_with_a_good_token_out`).
 
 mod allowance;
 mod authority;
@@ -34,17 +38,21 @@ mod client;
 mod datagrams;
 mod enrol;
 mod events;
+mod greetings;
+mod handshakes;
 mod interest;
 mod issue;
 mod joins;
 mod lives;
 mod look;
 mod node;
+mod opening;
 mod own_api;
 pub mod papers;
 mod ranges;
 pub mod records;
 mod refusals;
+mod relays;
 mod renew;
 mod reports;
 mod request;
@@ -67,7 +75,6 @@ use freewheel_link::budget::Budget;
 use freewheel_link::digest::SetDigest;
 use freewheel_link::generation::Generation;
 use freewheel_link::hub_session::HubSession;
-use freewheel_link::limits;
 use freewheel_link::message::{ALPN_JOIN, ALPN_SESSION};
 use freewheel_link::meter::{Carried, Class};
 use freewheel_link::names::ClusterName;
@@ -76,19 +83,21 @@ use freewheel_link::record_set::Held;
 use freewheel_link::tls::{Credentials, Serving, TimeProvider, TlsError, hub_server};
 use freewheel_link::transport::{Transport, code};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use allowance::Allowances;
 pub use authority::{
     Authority, AuthorityError, Identity, SPOKE_LIFE, agent_group, agent_name, expires, life, pem,
 };
 pub use client::ClientRequest;
+use handshakes::{Answer, Handshakes, Place};
 use papers::Papers;
 
-/// Handshakes at the same time; more wait, and are asked to prove their address first.
-const HANDSHAKES: usize = 256;
+/// How often a spoke may ask for all of its plan, in a row and per second after that: once is for a mistake, and one
+/// mistake in a while is met.
+const DRIFTS: (u32, f64) = (4, 1.0 / 30.0);
 
 /// A spoke's connection that is in force.
 pub(crate) struct Link {
@@ -96,6 +105,9 @@ pub(crate) struct Link {
     pub(crate) state: Arc<Mutex<HubSession>>,
     /// Places of the streams that the hub opens on it.
     pub(crate) opened: Arc<Budget>,
+    /// UID of the ManagedCluster whose session it carries, and which of its sessions that is.
+    pub(crate) uid: String,
+    pub(crate) epoch: u64,
 }
 
 pub(crate) struct Inner {
@@ -121,8 +133,14 @@ pub(crate) struct Inner {
     /// Told once, before devices join; a hub that is never told leaves it to its people.
     pub(crate) own_api: OnceLock<own_api::OwnApi>,
     pub(crate) joins: joins::Joins,
-    /// Connections between spokes that may be relayed at a time.
-    pub(crate) relays: Arc<Semaphore>,
+    /// Connections with certificates that are not let in yet.
+    pub(crate) greetings: greetings::Greetings,
+    /// Connections between spokes.
+    pub(crate) relays: Arc<relays::Relays>,
+    /// Certificates that each device may still have anew.
+    pub(crate) renewals: Allowances,
+    /// How often each spoke may still have all of its plan anew.
+    pub(crate) drifts: Allowances,
 }
 
 impl Inner {
@@ -167,7 +185,10 @@ impl Gateway {
             lives: lives::Lives::default(),
             own_api: OnceLock::new(),
             joins: joins::Joins::default(),
-            relays: Arc::new(Semaphore::new(limits::RELAYS)),
+            greetings: greetings::Greetings::default(),
+            relays: Arc::default(),
+            renewals: Allowances::new(renew::BURST, renew::RATE),
+            drifts: Allowances::new(DRIFTS.0, DRIFTS.1),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -271,7 +292,7 @@ impl Gateway {
     }
 
     async fn door(&self, endpoint: &Endpoint, stop: &CancellationToken) {
-        let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+        let handshakes = Arc::new(Handshakes::default());
         let mut serving = JoinSet::new();
         loop {
             let incoming = tokio::select! {
@@ -283,42 +304,43 @@ impl Gateway {
                     None => break,
                 },
             };
-            let Ok(permit) = handshakes.clone().try_acquire_owned() else {
-                // Under load an address has to be proven before it costs anything.
-                if incoming.is_validated() {
-                    incoming.refuse();
-                } else {
+            let asked = handshakes.ask(incoming.address().ip(), incoming.is_validated());
+            let place = match asked {
+                Answer::Go(place) => place,
+                Answer::Prove => {
                     incoming.retry();
+                    continue;
                 }
-                continue;
+                Answer::Refuse => {
+                    incoming.refuse();
+                    continue;
+                }
             };
             let (gateway, stop) = (self.clone(), stop.clone());
-            serving.spawn(async move { Box::pin(gateway.take(incoming, permit, stop)).await });
+            serving.spawn(async move { Box::pin(gateway.take(incoming, place, stop)).await });
         }
         let farewell = async { while serving.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(Duration::from_secs(3), farewell).await;
     }
 
-    async fn take(
-        &self,
-        incoming: Incoming,
-        permit: tokio::sync::OwnedSemaphorePermit,
-        stop: CancellationToken,
-    ) {
+    async fn take(&self, incoming: Incoming, place: Place, stop: CancellationToken) {
         let address = incoming.address();
-        let quic = match incoming.finish().await {
+        let finished = tokio::select! {
+            finished = incoming.finish() => finished,
+            () = place.lost() => {
+                debug!(peer = %address, "a handshake gives way to another address");
+                return;
+            }
+        };
+        let quic = match finished {
             Ok(quic) => quic,
             Err(error) => {
                 debug!(peer = %address, %error, "a handshake failed");
                 return;
             }
         };
-        drop(permit);
+        drop(place);
         let protocol = quic.protocol();
-        // A certificate was verified against the fleet's CA: whoever has none stays a stranger.
-        if protocol.as_deref() == Some(ALPN_SESSION) && quic.peer().certificate.is_some() {
-            quic.admit();
-        }
         self.serve_link(Arc::new(quic), protocol.as_deref(), &stop).await;
     }
 

@@ -1,9 +1,15 @@
 //! A new certificate for a key that has one: over its session, or at the door with one that has expired.
 //!
-//! Guarantees: only the key that the old certificate was given for gets a new one, only as the same
-//! ManagedCluster, and only while its owner accepts that; whoever comes with an old certificate gets a
-//! certificate and nothing else.
+//! Guarantees:
+//! - only the key that the old certificate was given for gets a new one, only as the same ManagedCluster, and only while
+//!   its owner accepts that (`a_known_key_whose_certificate_expired_may_renew_and_nothing_else`,
+//!   `a_certificate_is_renewed_over_its_session_for_its_own_key`);
+//! - whoever comes with an old certificate gets a certificate and nothing else
+//!   (`a_known_key_whose_certificate_expired_may_renew_and_nothing_else`);
+//! - a device that asks in a loop gets [`BURST`] certificates and then few, however often it starts anew
+//!   (`a_device_that_renews_in_a_loop_gets_few_certificates`).
 
+use freewheel_link::budget::TOO_MANY;
 use freewheel_link::digest::Digest;
 use freewheel_link::frame;
 use freewheel_link::join::{AcceptedV1, JoinRefusal, RenewRequestV1};
@@ -19,6 +25,10 @@ use crate::enrol::Refusal;
 use crate::papers::Papers;
 use crate::{Inner, records};
 
+/// Certificates in a row for one device: an answer may get lost.
+pub(crate) const BURST: u32 = 2;
+/// And per second after that, one an hour: a device renews once in months.
+pub(crate) const RATE: f64 = 1.0 / 3600.0;
 /// Longest request that is looked at.
 const MAX_REQUEST: usize = 4096;
 
@@ -32,7 +42,11 @@ pub(crate) async fn in_session(
         return Err(RefusalV1::new("BadRequest", "the signing request is too large"));
     }
     let certificate = sign(inner, papers, &asked.csr).map_err(|refusal| {
-        let reason = if refusal.0.may_pass() { "ServiceUnavailable" } else { "Forbidden" };
+        let reason = match refusal.0 {
+            JoinRefusal::Busy => TOO_MANY,
+            cause if cause.may_pass() => "ServiceUnavailable",
+            _ => "Forbidden",
+        };
         RefusalV1::new(reason, refusal.1)
     })?;
     if let Some(new) = Papers::read(&certificate) {
@@ -81,6 +95,10 @@ fn sign(inner: &Inner, papers: &Papers, csr: &[u8]) -> Result<CertificateDer<'st
         return Err(Refusal(JoinRefusal::Request, text.to_owned()));
     }
     papers.admit(&inner.objects).map_err(|reason| why(&papers.cluster, reason))?;
+    if !inner.renewals.take(&papers.uid) {
+        let text = "this device has had new certificates just now: the next one an hour later";
+        return Err(Refusal(JoinRefusal::Busy, text.to_owned()));
+    }
     let now = inner.objects.clock().unix_seconds();
     let signed = inner.authority.sign_agent(csr, &papers.cluster, &papers.uid, now);
     signed.map_err(|error| Refusal(JoinRefusal::Internal, error.to_string()))

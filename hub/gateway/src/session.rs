@@ -1,30 +1,32 @@
 //! One spoke's session: greet, push the newest plan, take reports, serve its streams, end for a reason.
 //!
-//! Guarantees: a certificate speaks for its own cluster only, the ManagedCluster that it was given for; the newest
-//! session is the only one; what is answered with `ReportsTaken` is durable, but for what a spoke says of itself,
-//! which each greeting repeats; a spoke that is no longer accepted is cut off at once; nothing
-//! here waits for another spoke; a store that cannot write makes reports wait and ends no session; a spoke
-//! that takes no plans is not called ready.
+//! Guarantees:
+//! - the newest session is the only one (`a_newer_session_is_the_only_one_and_the_spoke_is_a_node`);
+//! - a spoke that is no longer accepted is cut off at once (`taking_acceptance_back_closes_the_link_within_a_second`);
+//! - what a spoke says wrong ends its session and nothing else (`hostile_bytes_end_a_session_and_nothing_else`);
+//! - a store that cannot write makes reports wait and ends no session
+//!   (`a_full_disk_ends_no_session_and_reports_are_taken_when_there_is_room_again`);
+//! - a spoke that takes no plans is not called ready (`a_spoke_that_takes_no_plan_is_called_late_until_it_does`);
+//! - a spoke has its whole plan sent anew a few times in a row, then twice a minute, then it is sent away
+//!   (`a_device_that_asks_for_everything_again_and_again_is_sent_away_with_the_reason`).
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use freewheel_hub_api::plan::{NodeSettings, Refused};
+use freewheel_hub_api::plan::Refused;
 use freewheel_hub_store::CommitError;
 use freewheel_link::budget::Budget;
-use freewheel_link::frame::{self, FrameError, FrameReader};
+use freewheel_link::frame::{self, FrameError};
 use freewheel_link::generation::Generation;
 use freewheel_link::hub_session::{Effect, HubSession};
-use freewheel_link::message::{
-    ABILITIES, HelloV1, HubToSpoke, Open, PROTOCOLS, Reason, SpokeToHub, WelcomeV1,
-};
+use freewheel_link::message::{HelloV1, HubToSpoke, Reason, SpokeToHub};
 use freewheel_link::names::ClusterName;
 use freewheel_link::report::{Report, ReportStamp};
 use freewheel_link::transport::{Closed, SendHalf, Transport, code};
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::select;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -32,14 +34,13 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::greetings::Waiting;
 use crate::interest::Bell;
+use crate::opening::{self, Opened, Recv};
 use crate::papers::Papers;
-use crate::twins::{self, Greeting};
 use crate::writes::{AGAIN, REPORTS};
-use crate::{Inner, Link, datagrams, lives, records, streams};
+use crate::{Inner, datagrams, records, streams, twins};
 
-/// The greeting is the first thing a spoke says.
-const GREETING: Duration = Duration::from_secs(10);
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Why a session ended.
@@ -88,9 +89,10 @@ pub(crate) async fn serve(
     let cluster = &papers.cluster;
     // The epoch of a session that the store still calls up.
     let open = Mutex::new(None);
-    let end = match greeted(&link).await {
-        Ok((send, recv, hello)) => {
-            let end = session(inner, &link, &papers, (send, recv, hello), &open, stop).await;
+    let waiting = inner.greetings.wait(&papers.uid, &link);
+    let end = match opening::greeted(&link).await {
+        Ok(greeting) => {
+            let end = session(inner, &link, &papers, greeting, waiting, &open, stop).await;
             match end {
                 Ok(never) => match never {},
                 Err(end) => end,
@@ -133,33 +135,18 @@ pub(crate) async fn serve(
     }
 }
 
-type Recv = FrameReader<Box<dyn AsyncRead + Send + Sync + Unpin>>;
-
-async fn greeted(link: &Arc<dyn Transport>) -> Result<(Box<dyn SendHalf>, Recv, HelloV1), End> {
-    let wait = async {
-        let stream = link.accept().await?;
-        let (send, mut recv) = (stream.send, FrameReader::new(stream.recv));
-        let odd = || End::Left(Reason::Violation("the first stream is no session".into()));
-        let Some(Open::Session) = recv.next::<Open>().await? else { return Err(odd()) };
-        let Some(SpokeToHub::Hello(hello)) = recv.next::<SpokeToHub>().await? else {
-            return Err(odd());
-        };
-        Ok((send, recv, *hello))
-    };
-    timeout(GREETING, wait).await.unwrap_or(Err(End::Left(Reason::Silent)))
-}
-
 async fn session(
     inner: &Arc<Inner>,
     link: &Arc<dyn Transport>,
     papers: &Arc<Papers>,
     (mut send, recv, hello): (Box<dyn SendHalf>, Recv, HelloV1),
+    waiting: Waiting<'_>,
     up: &Mutex<Option<u64>>,
     stop: &CancellationToken,
 ) -> Result<Infallible, End> {
     let cluster = &papers.cluster;
-    let opened = open(inner, papers, link, hello.clone()).await;
-    let (state, epoch) = match opened {
+    let opened = opening::open(inner, papers, link, hello.clone(), up).await;
+    let Opened { state, epoch, bell } = match opened {
         Ok(opened) => opened,
         Err(End::Left(reason)) => {
             part(&mut send, link, reason.clone()).await;
@@ -168,11 +155,7 @@ async fn session(
         Err(end) => return Err(end),
     };
     inner.images.note_profile(&hello.node.profile);
-    let bell = inner.interest.join(cluster);
-    let state = Arc::new(Mutex::new(state));
-    let opened = Arc::default();
-    let own = Link { transport: link.clone(), state: state.clone(), opened };
-    inner.links.lock().insert(cluster.clone(), own);
+    drop(waiting);
     info!(%cluster, epoch, peer = %link.peer().address, "a spoke is in session");
     let talk = Talk {
         inner,
@@ -246,49 +229,6 @@ async fn part(send: &mut Box<dyn SendHalf>, link: &Arc<dyn Transport>, reason: R
     let _ = timeout(GOODBYE, last).await;
 }
 
-async fn open(
-    inner: &Inner,
-    papers: &Papers,
-    link: &Arc<dyn Transport>,
-    mut hello: HelloV1,
-) -> Result<(HubSession, u64), End> {
-    let cluster = &papers.cluster;
-    papers.admit(&inner.objects).map_err(End::Left)?;
-    // The handshake has looked at it, but not where a session of TLS was taken up again.
-    if papers.are_over(inner.objects.clock().unix_seconds()) {
-        return Err(End::Left(Reason::Expired));
-    }
-    let now = inner.objects.clock().unix_seconds();
-    let store = inner.objects.store();
-    let mut welcome = WelcomeV1 {
-        protocol: PROTOCOLS.most,
-        abilities: ABILITIES,
-        incarnation: 0,
-        epoch: 0,
-        heartbeat_seconds: NodeSettings::default().heartbeat_seconds,
-        now: u64::try_from(now).unwrap_or_default() * 1000,
-    };
-    // A greeting that will be refused opens no session.
-    HubSession::greet(&hello, cluster, welcome, None, Duration::ZERO).map_err(End::Left)?;
-    hello.held = lives::known(&inner.lives, &inner.objects, cluster, hello.held).await?;
-    welcome.incarnation = lives::incarnation(&**store, &*store.snapshot());
-    let busy = inner.links.lock().contains_key(cluster);
-    if let Greeting::Twin { tell } = inner.twins.greet(cluster, hello.instance, busy) {
-        if tell {
-            twins::tell(inner, papers, link.peer().address).await;
-        }
-        return Err(End::Left(Reason::Cloned));
-    }
-    welcome.epoch = records::open_session(store, papers, &inner.hub, now).await?;
-    if let Some(older) = inner.links.lock().remove(cluster) {
-        older.transport.close(code::SUPERSEDED, "a newer session of this spoke is in force");
-    }
-    let known = inner.known.lock().remove(cluster);
-    let state =
-        HubSession::greet(&hello, cluster, welcome, known, Duration::ZERO).map_err(End::Left)?;
-    Ok((state, welcome.epoch))
-}
-
 impl Talk<'_> {
     fn now(&self) -> Duration {
         self.started.elapsed()
@@ -331,6 +271,11 @@ impl Talk<'_> {
                 debug!(cluster = %self.cluster, generation = generation.revision, "plan taken");
                 self.note(generation);
                 Ok(())
+            }
+            // All of a plan is the most that a word of a spoke costs.
+            Some(Effect::Drifted) if !self.inner.drifts.take(&self.papers.uid) => {
+                let text = "everything is asked for again and again";
+                Err(End::Left(Reason::Violation(text.into())))
             }
             Some(Effect::Drifted) => {
                 warn!(cluster = %self.cluster, "the spoke holds something else; sending everything");

@@ -1,8 +1,15 @@
 //! Streams beside the session: modules to a spoke, logs from one, tunnels between two.
 //!
-//! Guarantees: a spoke gets a tunnel only within a realm that it takes part in, and only from an address
-//! that is leased to it; a transfer holds one piece in memory, whatever the module's size; streams of one kind
-//! or realm keep no other out, and who gets no place is told so; what broke off ends with a reset or an error.
+//! Guarantees:
+//! - a spoke gets a tunnel in the root and in its own cluster only, and from a pod's address only where that is leased to
+//!   it (`a_tunnel_is_relayed_between_leased_addresses_only`);
+//! - connections keep no stream of another kind out (`idle_connections_keep_logs_and_modules_in`), nor those of one spoke
+//!   another's (`greedy_spokes_leave_places_for_all_others`); who gets no place is told why, in words that reach the
+//!   user (`logs_come_through_and_refusals_keep_their_words`);
+//! - a transfer goes on where it was cut, unless it is of another artifact
+//!   (`a_module_is_sent_from_where_it_was_cut_unless_it_is_another_one`);
+//! - what broke off ends with a reset or an error (`a_connection_across_the_hub_that_breaks_off_is_reset_at_the_other_end`,
+//!   `a_log_that_breaks_off_ends_with_an_error`, `an_artifact_that_lost_its_end_on_the_disk_is_no_whole_module`).
 
 use std::io::SeekFrom;
 use std::net::{IpAddr, SocketAddr};
@@ -15,18 +22,17 @@ use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
 use freewheel_link::budget::{Budget, TOO_MANY, Use};
 use freewheel_link::frame::{self, FrameReader};
-use freewheel_link::limits;
 use freewheel_link::message::{
     Answer, LogsV1, ModuleHeaderV1, ModuleRequestV1, Open, RefusalV1, TunnelV1, bounded,
 };
 use freewheel_link::names::ClusterName;
 use freewheel_link::transport::{Priority, Stream, Transport};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _, copy_bidirectional};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tracing::debug;
 
 use crate::papers::Papers;
+use crate::relays::Relay;
 use crate::{Inner, records, renew};
 
 /// The opener is the first thing on a stream.
@@ -118,9 +124,12 @@ async fn module(
     let sent = async {
         frame::write(send, &Answer::Ready).await?;
         frame::write(send, &header).await?;
-        tokio::io::copy(&mut file.take(artifact.compressed - offset), send)
-            .await
-            .map_err(frame::FrameError::Io)?;
+        let rest = artifact.compressed - offset;
+        let copied = tokio::io::copy(&mut file.take(rest), send).await;
+        if copied.map_err(frame::FrameError::Io)? < rest {
+            let cut = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+            return Err(frame::FrameError::Io(cut));
+        }
         send.shutdown().await.map_err(frame::FrameError::Io)
     };
     if let Err(error) = sent.await {
@@ -134,7 +143,7 @@ async fn tunnel(
     inner: &Inner,
     spoke: &ClusterName,
     request: &TunnelV1,
-) -> Result<(Stream, OwnedSemaphorePermit), RefusalV1> {
+) -> Result<(Stream, Relay), RefusalV1> {
     // An IPv4 address in IPv6's clothes is the same address: whoever writes it so must not pass for a stranger.
     let [from, to] = [request.from, request.to]
         .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()));
@@ -155,10 +164,7 @@ async fn tunnel(
     }
     let nobody = || RefusalV1::new("NotFound", format!("nobody serves {}", request.to));
     let target = owner(to.ip()).ok_or_else(nobody)?;
-    let relay = inner.relays.clone().try_acquire_owned().map_err(|_| {
-        let text = format!("the hub relays {} connections, as many as it may", limits::RELAYS);
-        RefusalV1::new(TOO_MANY, text)
-    })?;
+    let relay = inner.relays.take(spoke)?;
     let of = Use::Tunnel(request.realm.clone());
     let open = Open::Tunnel(request.clone());
     Ok((self::open(inner, &target, &open, of, Priority::Tunnels).await?, relay))

@@ -4,9 +4,13 @@
 //! A in session ─▶ B comes, A is pushed out (a restart looks the same) ─▶ A comes back: two of them
 //! ```
 //!
-//! Guarantees: a restart is never taken for a twin, for the process before it does not come back; while
-//! both run, the one in session stays, the other is told why and to come back much later, and the hub's
-//! people find an event and the condition [`CONDITION`].
+//! Guarantees:
+//! - a restart is never taken for a twin, for the process before it does not come back
+//!   (`a_restart_is_no_twin_and_a_twin_is_one_when_it_comes_back`);
+//! - while both run, the one in session stays, the other is told why, and the hub's people find an event and the condition
+//!   [`CONDITION`] (`two_devices_with_one_identity_are_told_apart_and_told_of`);
+//! - who never had a session is nobody's twin (`a_process_whose_session_never_opened_is_no_twin`);
+//! - what is remembered of one identity has a bound (`many_restarts_are_not_remembered_for_ever`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -60,34 +64,37 @@ pub(crate) enum Greeting {
 }
 
 impl Twins {
-    /// Takes the greeting of a process; `busy` says whether another connection of the identity is up.
-    pub(crate) fn greet(&self, cluster: &ClusterName, instance: u64, busy: bool) -> Greeting {
+    /// Looks at a process that greets; `busy` says whether another connection of the identity is up.
+    pub(crate) fn greets(&self, cluster: &ClusterName, instance: u64, busy: bool) -> Greeting {
+        let mut all = self.0.lock();
+        let back = all.get_mut(cluster).filter(|seen| busy && seen.gone.contains(&instance));
+        let Some(seen) = back else { return Greeting::Welcome };
+        let now = Instant::now();
+        seen.contested = Some(now);
+        let tell = seen.told.is_none_or(|at| at + TOLD_EVERY <= now);
+        if tell {
+            seen.told = Some(now);
+        }
+        Greeting::Twin { tell }
+    }
+
+    /// The session of a process has opened: the one before it is gone.
+    pub(crate) fn opened(&self, cluster: &ClusterName, instance: u64) {
         let mut all = self.0.lock();
         let Some(seen) = all.get_mut(cluster) else {
             let gone = VecDeque::new();
             let seen = Seen { current: instance, gone, contested: None, told: None };
             all.insert(cluster.clone(), seen);
-            return Greeting::Welcome;
+            return;
         };
         if seen.current == instance {
-            return Greeting::Welcome;
-        }
-        let back = seen.gone.contains(&instance);
-        if back && busy {
-            let now = Instant::now();
-            seen.contested = Some(now);
-            let tell = seen.told.is_none_or(|at| at + TOLD_EVERY <= now);
-            if tell {
-                seen.told = Some(now);
-            }
-            return Greeting::Twin { tell };
+            return;
         }
         seen.gone.retain(|known| *known != instance);
         seen.gone.push_back(std::mem::replace(&mut seen.current, instance));
         if REMEMBERED < seen.gone.len() {
             seen.gone.pop_front();
         }
-        Greeting::Welcome
     }
 
     /// A cluster that is gone leaves nothing behind.
@@ -210,6 +217,17 @@ mod tests {
 
     fn pi() -> ClusterName {
         ClusterName::try_from("pi-7").unwrap()
+    }
+
+    impl Twins {
+        /// A greeting whose session opens if it may.
+        fn greet(&self, cluster: &ClusterName, instance: u64, busy: bool) -> Greeting {
+            let greeting = self.greets(cluster, instance, busy);
+            if greeting == Greeting::Welcome {
+                self.opened(cluster, instance);
+            }
+            greeting
+        }
     }
 
     #[test]

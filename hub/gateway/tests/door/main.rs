@@ -3,12 +3,14 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
+mod bounds;
 mod broken;
 mod cost;
 mod datagrams;
 mod events;
 mod identity;
 mod pace;
+mod races;
 mod requests;
 mod restored;
 mod sizes;
@@ -396,14 +398,12 @@ async fn open(link: &dyn Transport, what: Open) -> (Answer, Session) {
     (answer, (send, recv))
 }
 
-#[tokio::test]
-async fn a_module_is_sent_from_where_it_was_cut_unless_it_is_another_one() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("artifact");
+/// A hub with one artifact of ten bytes, which should have this many.
+async fn with_artifact(dir: &std::path::Path, compressed: u64) -> (Hub, Envelope) {
+    let path = dir.join("artifact");
     std::fs::write(&path, b"0123456789").unwrap();
-    let component = Digest::of(b"component");
     let envelope = Envelope {
-        component,
+        component: Digest::of(b"component"),
         profile: "p".into(),
         build: 1,
         artifact: Digest::of(b"artifact"),
@@ -411,12 +411,30 @@ async fn a_module_is_sent_from_where_it_was_cut_unless_it_is_another_one() {
         signer: SignerCert { key: [0; 32], not_after: 0, signature: Vec::new() },
         signature: Vec::new(),
     };
-    let artifact = Artifact { envelope: envelope.clone(), path, compressed: 10 };
-    let hub = Hub::with(true, Some(artifact)).await;
-    let accepted = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap();
-    let link = hub.connect(ALPN_SESSION, Some(CertificateDer::from(accepted.certificate)));
-    let mut session = greet(&*link, hello("pi-7")).await;
-    assert!(matches!(heard(&mut session).await, HubToSpoke::Welcome(_)));
+    let artifact = Artifact { envelope: envelope.clone(), path, compressed };
+    (Hub::with(true, Some(artifact)).await, envelope)
+}
+
+#[tokio::test]
+async fn an_artifact_that_lost_its_end_on_the_disk_is_no_whole_module() {
+    let dir = tempfile::tempdir().unwrap();
+    let (hub, envelope) = with_artifact(dir.path(), 20).await;
+    let (link, _session) = hub.spoke("pi-7").await;
+    let component = envelope.component;
+    let ask = ModuleRequestV1 { component, profile: "p".into(), offset: 0, resume: None };
+    let (answer, (_send, mut recv)) = open(&*link, Open::Module(ask)).await;
+    assert_eq!(answer, Answer::Ready);
+    recv.next::<ModuleHeaderV1>().await.unwrap().unwrap();
+    let read = recv.read_to_end(&mut Vec::new()).await;
+    assert_eq!(read.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn a_module_is_sent_from_where_it_was_cut_unless_it_is_another_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (hub, envelope) = with_artifact(dir.path(), 10).await;
+    let component = envelope.component;
+    let (link, _session) = hub.spoke("pi-7").await;
     let ask = |component, offset, resume| {
         Open::Module(ModuleRequestV1 { component, profile: "p".into(), offset, resume })
     };
@@ -465,6 +483,13 @@ async fn a_tunnel_is_relayed_between_leased_addresses_only() {
     recv.read_to_string(&mut text).await.unwrap();
     assert_eq!(text, "ping");
 
+    let own = Open::Tunnel(TunnelV1 {
+        realm: ClusterName::try_from("pi-8").unwrap(),
+        from: "192.168.0.1:4000".parse().unwrap(),
+        to: "10.64.1.2:80".parse().unwrap(),
+    });
+    let (answer, _) = open(&*links[0].0, own).await;
+    assert!(matches!(answer, Answer::Refused(refusal) if refusal.reason == "Forbidden"));
     for (from, to, reason) in [
         ("10.64.1.2:4000", "10.64.1.3:80", "Forbidden"),
         ("[::ffff:10.64.1.2]:4000", "10.64.1.3:80", "Forbidden"),

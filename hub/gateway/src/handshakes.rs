@@ -1,0 +1,182 @@
+//! Handshakes at a time, so that strangers who begin one and never end it keep no device out.
+//!
+//! ```text
+//! first packet ──a place is free──▶ handshake
+//!      └──none──▶ Retry ─▶ the address is proven ──▶ handshake, of the places for those
+//! ```
+//!
+//! Whose a handshake is shows only at its end; before it there is an address, and that only when it is proven.
+//!
+//! Guarantees:
+//! - addresses that are not proven take no place from those that are
+//!   (`who_has_proven_an_address_finds_a_place_when_all_others_are_taken`, `handshakes_that_never_end_keep_no_device_out`);
+//! - an address that holds more places than others gives its oldest one to who has fewer
+//!   (`one_address_keeps_no_other_out`).
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+/// Handshakes of addresses that nobody has proven.
+const UNPROVEN: usize = 256;
+/// Handshakes of proven addresses beside them.
+const PROVEN: usize = 256;
+
+/// All that are going on.
+#[derive(Debug, Default)]
+pub(crate) struct Handshakes(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    unproven: usize,
+    next: u64,
+    /// In the order of their coming.
+    proven: BTreeMap<u64, (IpAddr, CancellationToken)>,
+}
+
+/// What is done with somebody who wants to connect.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// The handshake may begin.
+    Go(Place),
+    /// Its address has to be proven first.
+    Prove,
+    /// There is no place.
+    Refuse,
+}
+
+/// A handshake's place, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    all: Arc<Handshakes>,
+    proven: Option<(u64, CancellationToken)>,
+}
+
+impl Place {
+    /// Resolves when the place is another's.
+    pub(crate) async fn lost(&self) {
+        match &self.proven {
+            Some((_, lost)) => lost.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.all.0.lock();
+        match &self.proven {
+            Some((number, _)) => drop(state.proven.remove(number)),
+            None => state.unproven -= 1,
+        }
+    }
+}
+
+impl Handshakes {
+    /// Somebody comes from this address, which is `proven` or not.
+    pub(crate) fn ask(self: &Arc<Self>, address: IpAddr, proven: bool) -> Answer {
+        let mut state = self.0.lock();
+        if !proven {
+            if UNPROVEN <= state.unproven {
+                return Answer::Prove;
+            }
+            state.unproven += 1;
+            return Answer::Go(Place { all: self.clone(), proven: None });
+        }
+        let from = network(address);
+        if PROVEN <= state.proven.len() && !state.make_room(from) {
+            return Answer::Refuse;
+        }
+        state.next += 1;
+        let (number, lost) = (state.next, CancellationToken::new());
+        state.proven.insert(number, (from, lost.clone()));
+        Answer::Go(Place { all: self.clone(), proven: Some((number, lost)) })
+    }
+}
+
+impl State {
+    /// Takes the oldest place of the network that has most of them, when this one has fewer even with it.
+    fn make_room(&mut self, from: IpAddr) -> bool {
+        let mut held: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        for (whose, _) in self.proven.values() {
+            *held.entry(*whose).or_default() += 1;
+        }
+        let own = held.get(&from).copied().unwrap_or_default();
+        let Some((&most, &count)) = held.iter().max_by_key(|(_, count)| **count) else {
+            return true;
+        };
+        let oldest = self.proven.iter().find(|(_, (whose, _))| *whose == most);
+        let Some(number) = oldest.map(|(number, _)| *number).filter(|_| own + 1 < count) else {
+            return false;
+        };
+        if let Some((_, lost)) = self.proven.remove(&number) {
+            lost.cancel();
+        }
+        true
+    }
+}
+
+/// Who has one address of IPv6 has all of its /64.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(last: u16) -> IpAddr {
+        Ipv6Addr::new(0xfd00, 0, 0, last, 1, 2, 3, 4).into()
+    }
+
+    fn place(answer: Answer) -> Option<Place> {
+        match answer {
+            Answer::Go(place) => Some(place),
+            Answer::Prove | Answer::Refuse => None,
+        }
+    }
+
+    #[test]
+    fn who_has_proven_an_address_finds_a_place_when_all_others_are_taken() {
+        let all = Arc::new(Handshakes::default());
+        let held: Vec<_> = (0..2 * UNPROVEN).map(|_| all.ask(from(1), false)).collect();
+        let began = held.iter().filter(|answer| matches!(answer, Answer::Go(_))).count();
+        assert_eq!(began, UNPROVEN);
+        assert!(matches!(held.last(), Some(Answer::Prove)));
+        assert!(place(all.ask(from(1), true)).is_some());
+        drop(held);
+        assert!(place(all.ask(from(1), false)).is_some(), "places come back");
+        let state = all.0.lock();
+        assert!(state.unproven == 0 && state.proven.is_empty(), "{state:?}");
+    }
+
+    #[tokio::test]
+    async fn one_address_keeps_no_other_out() {
+        let all = Arc::new(Handshakes::default());
+        let mut crowd: Vec<_> =
+            (0..PROVEN).map(|_| place(all.ask(from(1), true)).unwrap()).collect();
+        assert!(matches!(all.ask(from(1), true), Answer::Refuse), "nobody has more than it");
+        let one = place(all.ask(from(2), true)).unwrap();
+        crowd[0].lost().await;
+        assert_eq!(all.0.lock().proven.len(), PROVEN);
+        crowd.remove(0);
+        // The places are shared evenly in the end, and no further.
+        let mut second = vec![one];
+        while let Some(place) = place(all.ask(from(2), true)) {
+            second.push(place);
+        }
+        assert_eq!(second.len(), PROVEN / 2);
+        assert!(place(all.ask(from(3), true)).is_some());
+        drop((crowd, second));
+        assert!(all.0.lock().proven.is_empty());
+    }
+}

@@ -1,0 +1,145 @@
+//! From a connection with a spoke's certificate to the session that is in force.
+//!
+//! ```text
+//! connected ─▶ greeted ─▶ let in? no twin? ─▶ epoch written ─▶ still the newest? ─▶ in force
+//! ```
+//!
+//! Guarantees:
+//! - a certificate opens a session for its own cluster only, and only for the ManagedCluster that it was given for
+//!   (`a_certificate_speaks_for_its_own_cluster_only`,
+//!   `a_removed_device_is_not_let_in_when_its_name_was_given_to_new_hardware`);
+//! - who is not let in has a stranger's room (`who_is_not_let_in_has_a_strangers_room_whatever_its_certificate`);
+//! - of sessions that open side by side the one with the highest epoch is in force, whichever is done first
+//!   (`of_sessions_that_open_at_the_same_time_the_newest_is_in_force_and_hears_of_changes`);
+//! - a process counts for one of its identity's only once its session has opened
+//!   (`a_process_whose_session_never_opened_is_no_twin`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_hub_api::plan::NodeSettings;
+use freewheel_link::frame::FrameReader;
+use freewheel_link::hub_session::HubSession;
+use freewheel_link::message::{ABILITIES, HelloV1, Open, PROTOCOLS, Reason, SpokeToHub, WelcomeV1};
+use freewheel_link::transport::{SendHalf, Transport, code};
+use parking_lot::Mutex;
+use tokio::io::AsyncRead;
+use tokio::time::timeout;
+
+use crate::interest::Bell;
+use crate::papers::Papers;
+use crate::session::End;
+use crate::twins::{self, Greeting};
+use crate::{Inner, Link, lives, records};
+
+/// The greeting is the first thing a spoke says.
+const GREETING: Duration = Duration::from_secs(10);
+
+/// What a spoke says comes from here.
+pub(crate) type Recv = FrameReader<Box<dyn AsyncRead + Send + Sync + Unpin>>;
+
+/// Waits for the greeting.
+pub(crate) async fn greeted(
+    link: &Arc<dyn Transport>,
+) -> Result<(Box<dyn SendHalf>, Recv, HelloV1), End> {
+    let wait = async {
+        let stream = link.accept().await?;
+        let (send, mut recv) = (stream.send, FrameReader::new(stream.recv));
+        let odd = || End::Left(Reason::Violation("the first stream is no session".into()));
+        let Some(Open::Session) = recv.next::<Open>().await? else { return Err(odd()) };
+        let Some(SpokeToHub::Hello(hello)) = recv.next::<SpokeToHub>().await? else {
+            return Err(odd());
+        };
+        Ok((send, recv, *hello))
+    };
+    timeout(GREETING, wait).await.unwrap_or(Err(End::Left(Reason::Silent)))
+}
+
+/// A session that is in force.
+pub(crate) struct Opened {
+    pub(crate) state: Arc<Mutex<HubSession>>,
+    pub(crate) epoch: u64,
+    pub(crate) bell: Bell,
+}
+
+/// Opens a session, and closes the one before it. `up` is the epoch that the store calls up from here on.
+pub(crate) async fn open(
+    inner: &Inner,
+    papers: &Papers,
+    link: &Arc<dyn Transport>,
+    mut hello: HelloV1,
+    up: &Mutex<Option<u64>>,
+) -> Result<Opened, End> {
+    let cluster = &papers.cluster;
+    papers.admit(&inner.objects).map_err(End::Left)?;
+    let now = inner.objects.clock().unix_seconds();
+    // The handshake has looked at it, but not where a session of TLS was taken up again.
+    if papers.are_over(now) {
+        return Err(End::Left(Reason::Expired));
+    }
+    let store = inner.objects.store();
+    let mut welcome = WelcomeV1 {
+        protocol: PROTOCOLS.most,
+        abilities: ABILITIES,
+        incarnation: 0,
+        epoch: 0,
+        heartbeat_seconds: NodeSettings::default().heartbeat_seconds,
+        now: u64::try_from(now).unwrap_or_default() * 1000,
+    };
+    // A greeting that will be refused opens no session.
+    HubSession::greet(&hello, cluster, welcome, None, Duration::ZERO).map_err(End::Left)?;
+    hello.held = lives::known(&inner.lives, &inner.objects, cluster, hello.held).await?;
+    welcome.incarnation = lives::incarnation(&**store, &*store.snapshot());
+    let busy = inner.links.lock().contains_key(cluster);
+    if let Greeting::Twin { tell } = inner.twins.greets(cluster, hello.instance, busy) {
+        if tell {
+            twins::tell(inner, papers, link.peer().address).await;
+        }
+        return Err(End::Left(Reason::Cloned));
+    }
+    welcome.epoch = records::open_session(store, papers, &inner.hub, now).await?;
+    let opened = into_force(inner, papers, link, &hello, welcome);
+    if opened.is_err() {
+        // A newer session's record says nothing of this one.
+        *up.lock() = Some(welcome.epoch);
+    }
+    opened
+}
+
+/// Puts a session whose epoch is written where the others are known. Writing took its time: meanwhile a newer one may
+/// have opened, and the cluster may have become another.
+fn into_force(
+    inner: &Inner,
+    papers: &Papers,
+    link: &Arc<dyn Transport>,
+    hello: &HelloV1,
+    welcome: WelcomeV1,
+) -> Result<Opened, End> {
+    let (cluster, epoch) = (&papers.cluster, welcome.epoch);
+    let mut links = inner.links.lock();
+    papers.admit(&inner.objects).map_err(End::Left)?;
+    let newer = |held: &&Link| held.uid == papers.uid && epoch < held.epoch;
+    if links.get(cluster).filter(newer).is_some() {
+        return Err(End::Left(Reason::Superseded));
+    }
+    let known = inner.known.lock().remove(cluster);
+    let state =
+        HubSession::greet(hello, cluster, welcome, known, Duration::ZERO).map_err(End::Left)?;
+    let state = Arc::new(Mutex::new(state));
+    let own = Link {
+        transport: link.clone(),
+        state: state.clone(),
+        opened: Arc::default(),
+        uid: papers.uid.clone(),
+        epoch,
+    };
+    let older = links.insert(cluster.clone(), own);
+    let bell = inner.interest.join(cluster);
+    drop(links);
+    inner.twins.opened(cluster, hello.instance);
+    link.admit();
+    if let Some(older) = older {
+        older.transport.close(code::SUPERSEDED, "a newer session of this spoke is in force");
+    }
+    Ok(Opened { state, epoch, bell })
+}

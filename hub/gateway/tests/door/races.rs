@@ -1,0 +1,118 @@
+//! Sessions of one spoke that open side by side, and openings that fail half way.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Notify;
+
+use crate::support::*;
+
+/// What the store does with the next session that opens.
+#[derive(Default)]
+struct Openings {
+    /// Its answer comes when the test says so.
+    slow: AtomicBool,
+    /// It cannot be written.
+    fails: AtomicBool,
+    written: Notify,
+    answers: Notify,
+}
+
+struct Sessions(MemoryStore, Arc<Openings>);
+
+fn opens(txn: &Txn) -> bool {
+    let session = |operation: &Operation| matches!(operation, Operation::Put(key, _) if key.resource == records::sessions());
+    txn.operations.iter().any(session)
+}
+
+#[async_trait]
+impl Store for Sessions {
+    fn incarnation(&self) -> u64 {
+        self.0.incarnation()
+    }
+
+    fn skip_to(&self, beyond: Revision) {
+        self.0.skip_to(beyond);
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        let opens = opens(&txn);
+        if opens && self.1.fails.swap(false, Ordering::Relaxed) {
+            return Err(CommitError::Unavailable("no space left on device".into()));
+        }
+        let slow = opens && self.1.slow.swap(false, Ordering::Relaxed);
+        let committed = self.0.commit(txn).await;
+        if slow {
+            self.1.written.notify_one();
+            self.1.answers.notified().await;
+        }
+        committed
+    }
+
+    fn snapshot(&self) -> Arc<dyn Snapshot> {
+        self.0.snapshot()
+    }
+
+    fn snapshot_at(&self, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted> {
+        self.0.snapshot_at(revision)
+    }
+
+    fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {
+        self.0.watch(scopes, after)
+    }
+}
+
+async fn hub() -> (Hub, Arc<Openings>, CertificateDer<'static>) {
+    let openings = Arc::new(Openings::default());
+    let store = Sessions(MemoryStore::with_incarnation(7), openings.clone());
+    let hub = Hub::over(Arc::new(store), true, None).await;
+    hub.listen().await;
+    let accepted = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap();
+    (hub, openings, CertificateDer::from(accepted.certificate))
+}
+
+#[tokio::test]
+async fn of_sessions_that_open_at_the_same_time_the_newest_is_in_force_and_hears_of_changes() {
+    let (hub, openings, papers) = hub().await;
+    openings.slow.store(true, Ordering::Relaxed);
+    let older = hub.connect(ALPN_SESSION, Some(papers.clone()));
+    let _older = greet(&*older, hello("pi-7")).await;
+    openings.written.notified().await;
+    let newer = hub.connect(ALPN_SESSION, Some(papers));
+    let mut session = greet(&*newer, hello("pi-7")).await;
+    let HubToSpoke::Welcome(welcome) = heard(&mut session).await else { panic!("no welcome") };
+    assert_eq!(welcome.epoch, 2);
+    let mut holder = Holder::default();
+    holder.settle(&mut session).await;
+
+    openings.answers.notify_one();
+    let closed = tokio::time::timeout(Duration::from_secs(10), older.closed()).await.unwrap();
+    assert!(matches!(closed, Closed::ByPeer { code: code::SUPERSEDED, .. }), "{closed:?}");
+    hub.create(PODS, "default", "web", pod("web", "pi-7")).await;
+    let plan = holder.plan(&mut session).await;
+    assert!(plan.put.iter().any(|record| record.key.kind == Kind::POD_V1), "{plan:?}");
+    let name = ClusterName::try_from("pi-7").unwrap();
+    let written = records::session(&*hub.objects.store().snapshot(), &name).unwrap();
+    assert_eq!((written.epoch, written.connected), (2, true));
+    hub.stop.cancel();
+}
+
+#[tokio::test]
+async fn a_process_whose_session_never_opened_is_no_twin() {
+    let (hub, openings, papers) = hub().await;
+    let greeted = async |instance| {
+        let link = hub.connect(ALPN_SESSION, Some(papers.clone()));
+        let session = greet(&*link, HelloV1 { instance, ..hello("pi-7") }).await;
+        (link, session)
+    };
+    let (_one, mut session) = greeted(1).await;
+    assert!(matches!(heard(&mut session).await, HubToSpoke::Welcome(_)));
+    openings.fails.store(true, Ordering::Relaxed);
+    let (two, _session) = greeted(2).await;
+    let closed = tokio::time::timeout(Duration::from_secs(10), two.closed()).await.unwrap();
+    assert!(matches!(closed, Closed::ByPeer { code: code::STOPPING, .. }), "{closed:?}");
+    // The link of the first is cut, which the hub has not noticed.
+    let (_again, mut session) = greeted(1).await;
+    let word = heard(&mut session).await;
+    assert!(matches!(word, HubToSpoke::Welcome(_)), "{word:?}");
+    hub.stop.cancel();
+}
