@@ -1,6 +1,12 @@
 //! Who calls: the subject of a client certificate that the cluster's authority signed.
 //!
 //! Everybody else is nobody, and there is no anonymous access beyond `/version` and health.
+//!
+//! Guarantees:
+//! - nobody is somebody beyond the end of their certificate, however long their connection lasts
+//!   (`a_certificate_that_ends_is_refused_over_its_open_connection_and_ends_what_runs`).
+
+use std::time::Duration;
 
 use freewheel_hub_api::error::ApiError;
 use freewheel_link::names::ClusterName;
@@ -23,6 +29,8 @@ pub struct User {
     pub name: String,
     /// Its organisations, and `system:authenticated`.
     pub groups: Vec<String>,
+    /// The last second of the certificate, since the Unix epoch.
+    pub(crate) until: Option<i64>,
     /// Whether it is an administrator of the cluster that this request is about.
     pub(crate) administers: bool,
 }
@@ -32,6 +40,17 @@ impl User {
     #[must_use]
     pub fn is_master(&self) -> bool {
         self.administers || self.groups.iter().any(|group| group == MASTERS)
+    }
+
+    /// Whether the certificate has ended: whoever it was is a stranger again.
+    pub(crate) fn has_ended(&self, now: i64) -> bool {
+        self.until.is_some_and(|until| until < now)
+    }
+
+    /// After which time it will have ended.
+    pub(crate) fn ends_in(&self, now: i64) -> Option<Duration> {
+        let seconds = self.until?.saturating_add(1).saturating_sub(now);
+        Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
     }
 
     /// Whether it administers some cluster, so that it has to be looked at which one.
@@ -63,7 +82,8 @@ pub fn identify(tls: &Tls, chain: Option<&[CertificateDer<'_>]>) -> Option<User>
     let organisations = subject.iter_organization().filter_map(|o| o.as_str().ok());
     let mut groups: Vec<String> = organisations.map(str::to_owned).collect();
     groups.push("system:authenticated".to_owned());
-    Some(User { name, groups, administers: false })
+    let until = Some(certificate.validity().not_after.timestamp());
+    Some(User { name, groups, until, administers: false })
 }
 
 /// 401: we do not know the caller.

@@ -99,7 +99,7 @@ mod tests {
     use crate::authn::MASTERS;
 
     fn user(group: &str) -> User {
-        User { name: "x".to_owned(), groups: vec![group.to_owned()], administers: false }
+        User { name: "x".to_owned(), groups: vec![group.to_owned()], ..User::default() }
     }
 
     #[test]

@@ -6,7 +6,6 @@ use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::selector::{FieldSelector, LabelSelector};
 use freewheel_hub_store::objects::{Actor, How, Place};
 use freewheel_hub_store::{Scope, Stored};
-use freewheel_link::names::ClusterName;
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 
@@ -15,13 +14,14 @@ use crate::encode;
 use crate::media::{self, Shape, Wanted, Wire};
 use crate::query::Query;
 use crate::server::Hub;
+use crate::tenant::Tenant;
 use crate::view::View;
 
 /// One request.
 pub(crate) struct Call {
     pub(crate) hub: Arc<Hub>,
     pub(crate) user: Arc<User>,
-    pub(crate) cluster: ClusterName,
+    pub(crate) tenant: Tenant,
     pub(crate) view: View,
     /// Empty for cluster-scoped resources and for all namespaces.
     pub(crate) namespace: String,
@@ -74,7 +74,7 @@ impl Call {
     pub(crate) fn place(&self) -> Place {
         Place {
             kind: self.view.stored,
-            cluster: self.cluster.clone(),
+            cluster: self.tenant.name.clone(),
             namespace: self.namespace.clone(),
             name: self.name.clone(),
         }
@@ -84,7 +84,7 @@ impl Call {
     pub(crate) fn scope(&self) -> Scope {
         Scope {
             resource: self.view.stored.storage(),
-            cluster: Some(self.cluster.clone()),
+            cluster: Some(self.tenant.name.clone()),
             namespace: (!self.namespace.is_empty()).then(|| self.namespace.as_str().into()),
         }
     }

@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use freewheel_hub_api::KUBERNETES_VERSION;
 use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kinds;
-use freewheel_hub_api::object::Key;
 use freewheel_link::names::ClusterName;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST};
 use http::request::Parts;
@@ -23,6 +21,7 @@ use crate::path::{self, Route, Target};
 use crate::query::Query;
 use crate::received::Received;
 use crate::server::Hub;
+use crate::tenant::Tenant;
 use crate::view::View;
 use crate::{
     bind, health, impersonate, log, media, openapi, read, remove, respond, review, scale, watch,
@@ -42,6 +41,9 @@ pub(crate) async fn handle(
     user: Option<Arc<User>>,
     request: Request<Received>,
 ) -> Response<Body> {
+    // A connection lives on when the certificate that it began with has ended.
+    let now = hub.server.objects.clock().unix_seconds();
+    let user = user.filter(|user| !user.has_ended(now));
     let path = request.uri().path();
     if (path == "/v2" || path.starts_with("/v2/"))
         && let Some(extra) = &hub.server.extra
@@ -97,16 +99,16 @@ async fn answer(
         }
     }
     let user = user.ok_or_else(authn::unauthorized)?;
-    let cluster = match find_cluster(&hub, cluster) {
+    let tenant = match Tenant::find(&*hub.server.objects.store().snapshot(), cluster) {
         // The same in every cluster. kubectl asks for these first and drops the message of a refusal, so the
         // missing cluster is told where it is heard: with the first object.
-        Err(_) if route.describes_the_api() => any_managed()?,
+        Err(_) if route.describes_the_api() => Tenant::any()?,
         found => found?,
     };
-    let user = in_cluster(&hub, user, &cluster);
+    let user = tenant.user(user);
     match route {
         Route::Resource(target) => {
-            resource(hub, user, cluster, target, (request, headers), incoming).await
+            resource(hub, user, tenant, target, (request, headers), incoming).await
         }
         route => {
             let verb = request.method.as_str().to_ascii_lowercase();
@@ -114,7 +116,7 @@ async fn answer(
             if !matches!(*request.method, Method::GET | Method::HEAD) {
                 return Err(respond::method_not_allowed());
             }
-            describe(&hub, &cluster, route, request, &headers).await
+            describe(&hub, &tenant.name, route, request, &headers).await
         }
     }
 }
@@ -132,47 +134,6 @@ fn version() -> Response<Body> {
             "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
         }),
     )
-}
-
-/// The logical cluster of a request: the root, or a managed cluster that exists.
-fn find_cluster(hub: &Hub, name: Option<&str>) -> Result<ClusterName, ApiError> {
-    let Some(name) = name else { return Ok(ClusterName::root()) };
-    let unknown = || {
-        let mut error =
-            ApiError::not_found("cluster.open-cluster-management.io", "managedclusters", name);
-        error.message.push_str(
-            ": there is no cluster of this name here; `kubectl get managedclusters` in the root lists them",
-        );
-        error
-    };
-    let cluster = ClusterName::try_from(name).map_err(|_| unknown())?;
-    if cluster.is_root() {
-        return Ok(cluster);
-    }
-    let kind = kinds::find("cluster.open-cluster-management.io", "v1", "managedclusters")
-        .ok_or_else(unknown)?;
-    let key = Key::new(&kind.storage(), &ClusterName::root(), "", name);
-    let known = hub.server.objects.store().snapshot().get(&key).is_some();
-    if known { Ok(cluster) } else { Err(unknown()) }
-}
-
-/// The caller as the cluster of the request knows it.
-fn in_cluster(hub: &Hub, user: Arc<User>, cluster: &ClusterName) -> Arc<User> {
-    if cluster.is_root() || !user.is_cluster_admin() {
-        return user;
-    }
-    let kind = kinds::find("cluster.open-cluster-management.io", "v1", "managedclusters");
-    let managed = kind.and_then(|kind| {
-        let key = Key::new(&kind.storage(), &ClusterName::root(), "", cluster.as_str());
-        hub.server.objects.store().snapshot().get(&key)
-    });
-    let uid = managed.map(|managed| managed.object.header.uid.clone()).unwrap_or_default();
-    Arc::new(user.within(cluster, &uid))
-}
-
-/// A managed cluster as far as its API goes, which is the same in all of them.
-fn any_managed() -> Result<ClusterName, ApiError> {
-    ClusterName::try_from("any").map_err(ApiError::internal)
 }
 
 /// Discovery and schemas.
@@ -225,7 +186,7 @@ async fn describe(
 async fn resource(
     hub: Arc<Hub>,
     user: Arc<User>,
-    cluster: ClusterName,
+    tenant: Tenant,
     target: Target<'_>,
     (request, headers): (Head<'_>, HeaderMap),
     incoming: &mut Received,
@@ -239,7 +200,7 @@ async fn resource(
     let by_name = bind::is_collection(&target);
     let plural = if by_name { "pods" } else { target.plural };
     let view = View::find(target.group, target.version, plural)
-        .filter(|view| discovery::serves(&cluster, view.served.group))
+        .filter(|view| discovery::serves(&tenant.name, view.served.group))
         .ok_or_else(respond::no_such_path)?;
     let raw_query = request.uri.query().unwrap_or_default().to_owned();
     let mut query = Query::parse(&raw_query)?;
@@ -264,7 +225,7 @@ async fn resource(
     let call = Call {
         hub,
         user,
-        cluster,
+        tenant,
         view,
         namespace: target.namespace.map(|ns| ns.into_owned()).unwrap_or_default(),
         name: target.name.map(|name| name.into_owned()).unwrap_or_default(),
@@ -273,10 +234,7 @@ async fn resource(
         raw_query,
         headers,
     };
-    let body = match verb {
-        "get" | "list" | "watch" => bytes::Bytes::new(),
-        _ => body::read(incoming).await?,
-    };
+    let body = body_of(&call, verb, incoming).await?;
     if by_name {
         return bind::bind_named(call, body).await;
     }
@@ -289,6 +247,20 @@ async fn resource(
         answer.unwrap_or_else(|error| respond::failure_in(call.status_wire(), &error));
     respond::warn(&mut response, &[ENDPOINTS_ARE_OLD.to_owned()]);
     Ok(response)
+}
+
+async fn body_of(
+    call: &Call,
+    verb: &str,
+    incoming: &mut Received,
+) -> Result<bytes::Bytes, ApiError> {
+    if matches!(verb, "get" | "list" | "watch") {
+        return Ok(bytes::Bytes::new());
+    }
+    let body = body::read(incoming).await?;
+    // It may have taken minutes.
+    call.tenant.check(&*call.hub.server.objects.store().snapshot())?;
+    Ok(body)
 }
 
 /// Whether somebody asks which custom resources there are: kubectl does when it meets a kind that no

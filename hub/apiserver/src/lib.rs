@@ -6,6 +6,7 @@
 //! tls        certificates of ours and of clients
 //! dispatch   caller ▸ cluster ▸ path ▸ permission ▸ verb
 //!   path, query, media   what the URL and the headers say
+//!   tenant               which logical cluster, as long as it is there
 //!   authn, authz         who calls, what they may do   (impersonate)
 //!   read, watch          get, list; watch          (encode, splice, resume, heavy)
 //!   write, remove        create, update, patch; delete   (decode, signing_request)
@@ -49,6 +50,7 @@ mod signing_request;
 mod socket;
 mod splice;
 mod stop;
+mod tenant;
 pub mod tls;
 mod view;
 mod watch;

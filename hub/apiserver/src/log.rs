@@ -1,17 +1,24 @@
 //! GET of `pods/NAME/log`: what `kubectl logs` reads.
 //!
-//! Guarantees: an answer that broke off, on its way or because the hub stops, does not look complete.
+//! Guarantees:
+//! - an answer that broke off, on its way or because the hub stops, does not look complete
+//!   (`a_log_that_breaks_off_ends_with_an_error_and_one_that_ends_does_not`);
+//! - nor does one whose cluster goes or whose reader's certificate ends meanwhile
+//!   (`watches_and_logs_end_with_their_cluster_and_read_nothing_of_the_next`,
+//!   `a_certificate_that_ends_is_refused_over_its_open_connection_and_ends_what_runs`).
 
 use bytes::Bytes;
 use freewheel_hub_api::error::{ApiError, FieldError};
 use freewheel_hub_api::streams::{ByteStream, LogOptions};
 use freewheel_hub_api::time;
 use freewheel_link::names::ClusterName;
+use futures::future::OptionFuture;
 use futures::{Stream, StreamExt as _};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 use serde_json::{Value, json};
 
+use crate::authn;
 use crate::body::{Body, BodyError};
 use crate::call::Call;
 use crate::query::{flag, number, pairs};
@@ -27,28 +34,44 @@ pub(crate) async fn log(call: &Call) -> Result<Response<Body>, ApiError> {
     let spoke = ClusterName::try_from(node)
         .map_err(|_| ApiError::bad_request(format!("no spoke can be called {node:?}")))?;
     let uid = &stored.object.header.uid;
+    let end = end(call);
     let stream = call.hub.server.streams.logs(&spoke, uid, options).await?;
-    let mut response = Response::new(Body::chunks(until_stop(stream, call.hub.stop.begun())));
+    let mut response = Response::new(Body::chunks(until(stream, end)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     Ok(response)
 }
 
-/// The log's chunks; with an error at the end when `stop` comes first.
-fn until_stop(
-    stream: ByteStream,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> impl Stream<Item = Result<Bytes, BodyError>> + Send {
-    let state = Some((stream, Box::pin(stop)));
-    futures::stream::unfold(state, |state| async move {
-        let (mut stream, mut stop) = state?;
+/// Ready when what this call follows has to end, and why.
+fn end(call: &Call) -> impl Future<Output = ApiError> + Send + 'static {
+    let (hub, tenant) = (&call.hub, call.tenant.clone());
+    let stop = hub.stop.begun();
+    let gone = OptionFuture::from(hub.tenants.end_of(&tenant, &**hub.server.objects.store()));
+    let now = hub.server.objects.clock().unix_seconds();
+    let expiry = OptionFuture::from(call.user.ends_in(now).map(tokio::time::sleep));
+    async move {
         tokio::select! {
             biased;
-            () = &mut stop => {
-                let gone = ApiError::new(503, "ServiceUnavailable", "the hub is stopping");
-                Some((Err(BodyError::from(gone)), None))
-            }
+            () = stop => ApiError::new(503, "ServiceUnavailable", "the hub is stopping"),
+            Some(()) = gone => tenant.gone(),
+            Some(()) = expiry => authn::unauthorized(),
+            else => std::future::pending().await,
+        }
+    }
+}
+
+/// The log's chunks; with an error at the end when `end` comes first.
+fn until(
+    stream: ByteStream,
+    end: impl Future<Output = ApiError> + Send + 'static,
+) -> impl Stream<Item = Result<Bytes, BodyError>> + Send {
+    let state = Some((stream, Box::pin(end)));
+    futures::stream::unfold(state, |state| async move {
+        let (mut stream, mut end) = state?;
+        tokio::select! {
+            biased;
+            why = &mut end => Some((Err(BodyError::from(why)), None)),
             next = stream.next() => match next? {
-                Ok(chunk) => Some((Ok(chunk), Some((stream, stop)))),
+                Ok(chunk) => Some((Ok(chunk), Some((stream, end)))),
                 Err(error) => Some((Err(BodyError::from(error)), None)),
             }
         }
@@ -208,15 +231,16 @@ mod tests {
     async fn a_log_that_breaks_off_ends_with_an_error_and_one_that_ends_does_not() {
         let chunk = || Ok(Bytes::from_static(b"line\n"));
         let whole: ByteStream = Box::pin(futures::stream::iter([chunk()]));
-        let all: Vec<_> = until_stop(whole, std::future::pending()).collect().await;
+        let all: Vec<_> = until(whole, std::future::pending()).collect().await;
         assert!(all.len() == 1 && all[0].is_ok());
         let cut = Err(ApiError::new(503, "ServiceUnavailable", "the log broke off"));
         let broken: ByteStream = Box::pin(futures::stream::iter([chunk(), cut, chunk()]));
-        let all: Vec<_> = until_stop(broken, std::future::pending()).collect().await;
+        let all: Vec<_> = until(broken, std::future::pending()).collect().await;
         assert!(all.len() == 2 && all[0].is_ok() && all[1].is_err());
         let endless: ByteStream = Box::pin(futures::stream::pending());
-        let all: Vec<_> = until_stop(endless, std::future::ready(())).collect().await;
-        assert!(all.len() == 1 && all[0].is_err(), "the hub stops");
+        let all: Vec<_> =
+            until(endless, std::future::ready(ApiError::expired("gone"))).collect().await;
+        assert!(all.len() == 1 && all[0].is_err(), "it has to end");
     }
 
     #[test]

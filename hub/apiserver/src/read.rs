@@ -45,15 +45,14 @@ pub(crate) async fn list(call: &Call) -> Result<Response<Body>, ApiError> {
         ));
     }
     let snapshot = match &resume {
-        Some(token) if token.revision != 0 => {
-            match call.hub.server.objects.store().snapshot_at(token.revision) {
-                Ok(snapshot) => snapshot,
-                Err(_) => return Ok(expired(token.clone())),
-            }
-        }
+        Some(token) if token.revision != 0 => match past(call, token.revision) {
+            Some(snapshot) => snapshot,
+            None => return Ok(expired(token.clone())),
+        },
         _ => snapshot(call)?,
     };
-    let after = resume.map(|token| token.key(&call.scope().resource, &call.cluster));
+    call.tenant.check(&*call.hub.server.objects.store().snapshot())?;
+    let after = resume.map(|token| token.key(&call.scope().resource, &call.tenant.name));
     let (items, meta) = collect(call, snapshot.as_ref(), &filter, after.as_ref());
     let bodies: usize = items.iter().map(|item| item.object.body.len()).sum();
     // What does not go out as it is stored is a tree of values on its way.
@@ -75,7 +74,7 @@ fn collect(
         && (!call.view.stored.namespaced || !call.namespace.is_empty())
     {
         // A list of one name is a get.
-        let key = Key::new(&scope.resource, &call.cluster, &call.namespace, name);
+        let key = Key::new(&scope.resource, &call.tenant.name, &call.namespace, name);
         let found = snapshot.get(&key).filter(|stored| filter.matches(stored));
         let found = found.filter(|_| after.is_none_or(|after| *after < key));
         return (found.into_iter().collect(), meta);
@@ -112,9 +111,14 @@ fn snapshot(call: &Call) -> Result<Arc<dyn Snapshot>, ApiError> {
     if !exact {
         return Ok(newest);
     }
-    store
-        .snapshot_at(asked)
-        .map_err(|_| ApiError::expired("The resourceVersion for the provided list is too old."))
+    let too_old = "The resourceVersion for the provided list is too old.";
+    past(call, asked).ok_or_else(|| ApiError::expired(too_old))
+}
+
+/// The cluster at this revision, if that is kept and of the cluster's own time.
+fn past(call: &Call, revision: u64) -> Option<Arc<dyn Snapshot>> {
+    call.tenant.reaches(revision).ok()?;
+    call.hub.server.objects.store().snapshot_at(revision).ok()
 }
 
 /// 504 when a client has seen a newer revision than there is.

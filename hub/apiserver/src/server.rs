@@ -1,10 +1,15 @@
 //! The listener: TLS, HTTP/1.1 and HTTP/2, with a bound on everything a client can make grow.
 //!
-//! Guarantees: a client that is slow to shake hands, to say something or to send its headers is cut off,
-//! and so is one that asks nothing for long; a watch is not. There are never more than
-//! [`Limits::known`] and [`Limits::strangers`] connections, and strangers never take a place of the
-//! known; on stop, watches end, running requests get [`Limits::drain`] to finish, and `serve` returns
-//! when no connection is left.
+//! Guarantees:
+//! - a client that is slow to shake hands, to say something or to send its headers is cut off, and so is one that
+//!   asks nothing for long (`whoever_connects_and_asks_nothing_is_sent_away`); a watch is not
+//!   (`a_watch_outlives_every_idle_connection`);
+//! - a request that comes while its idle connection is being ended is served to its end
+//!   (`a_request_that_comes_with_the_farewell_is_served`);
+//! - a client that is gone without a word is noticed within [`Limits::lost`]
+//!   (`a_client_that_is_gone_without_a_word_is_noticed`);
+//! - strangers never take a place of the known (`strangers_take_no_place_of_those_whom_the_hub_knows`);
+//! - on stop, watches end and `serve` returns (`a_server_that_stops_ends_its_watches_and_returns`).
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
@@ -17,9 +22,10 @@ use http::{Request, Response};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -31,10 +37,11 @@ use crate::body::Body;
 use crate::edge;
 use crate::health::Check;
 use crate::heavy::Heavy;
-use crate::places::{Place, Places};
+use crate::places::{Place, Places, Seat};
 use crate::received::Received;
 use crate::socket::Socket;
-use crate::stop::Stop;
+use crate::stop::{Begun, Stop};
+use crate::tenant::Tenants;
 use crate::tls::Tls;
 use crate::watch::Frames;
 
@@ -71,6 +78,9 @@ pub struct Limits {
     pub idle: Duration,
     /// The same for a stranger, who is also to have sent the headers of a request by then.
     pub stranger_idle: Duration,
+    /// After which time a client counts as gone whose machine answers nothing, neither what it is sent nor a probe
+    /// when there is nothing to send.
+    pub lost: Duration,
     /// Bytes of headers of one request.
     pub header_bytes: u32,
     /// Requests at a time on one HTTP/2 connection.
@@ -90,6 +100,9 @@ impl Default for Limits {
             // As kube-apiserver: what clients keep open for the next request they close earlier.
             idle: Duration::from_secs(90),
             stranger_idle: Duration::from_secs(15),
+            // TCP alone gives up after a quarter of an hour, and never while there is nothing to send. Less than
+            // this would also cut off people whose pager has stopped reading a log for a moment.
+            lost: Duration::from_secs(120),
             header_bytes: 64 * 1024,
             // client-go multiplexes all its watches over one connection.
             streams: 1_000,
@@ -121,6 +134,7 @@ pub(crate) struct Hub {
     pub(crate) frames: Frames,
     pub(crate) stop: Arc<Stop>,
     pub(crate) heavy: Heavy,
+    pub(crate) tenants: Tenants,
 }
 
 /// Serves until `stop`.
@@ -139,10 +153,13 @@ pub async fn serve(
         frames: Frames::default(),
         stop: Arc::default(),
         heavy: Heavy::default(),
+        tenants: Tenants::default(),
     });
     let places = Places::new(limits.known, limits.strangers);
     let limits = Arc::new(limits);
     let mut connections = JoinSet::new();
+    let tenants = hub.clone();
+    let mut ends = pin!(tenants.tenants.follow(&**tenants.server.objects.store()));
     if let Ok(address) = listener.local_addr() {
         info!(%address, known = limits.known, strangers = limits.strangers, "API server listens");
     }
@@ -150,6 +167,7 @@ pub async fn serve(
         while connections.try_join_next().is_some() {}
         let (stream, place) = tokio::select! {
             () = stop.cancelled() => break,
+            () = &mut ends => continue,
             accepted = accept(&listener, &places) => match accepted {
                 Some(accepted) => accepted,
                 None => continue,
@@ -172,7 +190,7 @@ async fn accept(listener: &TcpListener, places: &Arc<Places>) -> Option<(TcpStre
             // Out of descriptors, or a peer that left at once: the next accept may do better.
             warn!(%error, "cannot accept a connection");
             places.make_room();
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            sleep(Duration::from_millis(50)).await;
             None
         }
     }
@@ -188,6 +206,9 @@ impl Connection {
     async fn run(self, stream: TcpStream, place: Place) {
         let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
         let _ = stream.set_nodelay(true);
+        if let Err(error) = notice_loss(&stream, self.limits.lost) {
+            return debug!(peer, %error, "nobody would notice when it is gone");
+        }
         let acceptor = TlsAcceptor::from(self.tls.config.clone());
         let socket = Socket::new(stream, place.seat.clone());
         let stream = match timeout(self.limits.handshake, acceptor.accept(socket)).await {
@@ -211,36 +232,16 @@ impl Connection {
         let stream = TokioIo::new(stream);
         let outcome = if is_http2 {
             let connection = self.http2(known).serve_connection(stream, service);
-            self.attend(&place, connection, http2::Connection::graceful_shutdown).await
+            let end = http2::Connection::graceful_shutdown;
+            attend(&self.limits, self.hub.stop.begun(), &place.seat, connection, end).await
         } else {
             let connection = self.http1(known).serve_connection(stream, service);
-            self.attend(&place, connection, http1::Connection::graceful_shutdown).await
+            let end = http1::Connection::graceful_shutdown;
+            attend(&self.limits, self.hub.stop.begun(), &place.seat, connection, end).await
         };
         if let Err(error) = outcome {
             debug!(peer, %error, "connection ended early");
         }
-    }
-
-    /// Stays with a connection until it ends, the hub stops, or nobody has asked anything for long.
-    async fn attend<C>(
-        &self,
-        place: &Place,
-        connection: C,
-        ask_to_end: fn(Pin<&mut C>),
-    ) -> hyper::Result<()>
-    where
-        C: Future<Output = hyper::Result<()>>,
-    {
-        let (limits, stop) = (&self.limits, self.hub.stop.begun());
-        let mut connection = pin!(connection);
-        let patience = tokio::select! {
-            biased;
-            outcome = connection.as_mut() => return outcome,
-            () = stop => limits.drain,
-            () = place.seat.idle_for(limits.idle, limits.stranger_idle) => FAREWELL,
-        };
-        ask_to_end(connection.as_mut());
-        timeout(patience, connection).await.unwrap_or(Ok(()))
     }
 
     fn http1(&self, known: bool) -> http1::Builder {
@@ -273,9 +274,81 @@ impl Connection {
     }
 }
 
+/// Stays with a connection until it ends, the hub stops, or nobody has asked anything for long.
+async fn attend<C>(
+    limits: &Limits,
+    mut stop: Begun,
+    seat: &Seat,
+    connection: C,
+    mut ask_to_end: impl FnMut(Pin<&mut C>),
+) -> hyper::Result<()>
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let mut connection = pin!(connection);
+    let idle = tokio::select! {
+        biased;
+        outcome = connection.as_mut() => return outcome,
+        () = &mut stop => false,
+        () = seat.idle_for(limits.idle, limits.stranger_idle) => true,
+    };
+    ask_to_end(connection.as_mut());
+    if idle {
+        let farewell = async {
+            sleep(FAREWELL).await;
+            // Whatever was asked before the client has heard of the end is answered.
+            seat.idle_for(FAREWELL, FAREWELL).await;
+        };
+        tokio::select! {
+            biased;
+            outcome = connection.as_mut() => return outcome,
+            () = &mut stop => {}
+            () = farewell => return Ok(()),
+        }
+    }
+    timeout(limits.drain, connection).await.unwrap_or(Ok(()))
+}
+
+/// Has TCP find out when the client's machine is gone.
+fn notice_loss(stream: &TcpStream, lost: Duration) -> std::io::Result<()> {
+    let socket = SockRef::from(stream);
+    let pause = (lost / 4).max(Duration::from_secs(1));
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(pause).with_interval(pause))?;
+    // For what is sent and for probes alike: it stands in for their number.
+    socket.set_tcp_user_timeout(Some(lost))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_comes_with_the_farewell_is_served() {
+        let places = Places::new(1, 1);
+        let place = places.take().await;
+        let seat = place.seat.clone();
+        let stop = Arc::new(Stop::default());
+        let (asked, comes) = tokio::sync::oneshot::channel::<()>();
+        let connection = Box::pin(async move {
+            // The client asks something just when it is asked to leave, and reads for a while.
+            let _ = comes.await;
+            let busy = seat.busy();
+            sleep(Duration::from_secs(30)).await;
+            drop(busy);
+            std::future::pending().await
+        });
+        let mut asked = Some(asked);
+        let start = tokio::time::Instant::now();
+        let limits = Limits::default();
+        let ask = |_: Pin<&mut _>| {
+            if let Some(asked) = asked.take() {
+                asked.send(()).unwrap();
+            }
+        };
+        attend(&limits, stop.begun(), &place.seat, connection, ask).await.unwrap();
+        let idle = limits.stranger_idle.as_secs();
+        assert_eq!(start.elapsed().as_secs(), idle + 30 + FAREWELL.as_secs());
+    }
 
     #[test]
     fn places_leave_files_for_the_hub_and_most_of_them_to_the_known() {

@@ -4,9 +4,14 @@
 //! store ─▶ Event ─▶ filter: was in, is in ─▶ ADDED | MODIFIED | DELETED ─▶ frame ─▶ many watchers
 //! ```
 //!
-//! Guarantees: a frame is made once per (event, encoding) while it is recent and shared by all
-//! watchers; a watcher that is too slow gets 410 and costs no memory meanwhile; a revision's events
-//! arrive together.
+//! Guarantees:
+//! - a frame is made once per (event, encoding) while it is recent and shared by all watchers
+//!   (`watchers_of_the_same_encoding_share_a_frames_bytes`);
+//! - each watcher gets every event, in order (`a_thousand_watchers_see_every_event_in_order`), or 410 when what it
+//!   still has to see is no longer kept (`a_forgotten_version_is_an_error_event`);
+//! - a watch ends with 410 when its cluster goes, and with 401 when its client's certificate ends
+//!   (`watches_and_logs_end_with_their_cluster_and_read_nothing_of_the_next`,
+//!   `a_certificate_that_ends_is_refused_over_its_open_connection_and_ends_what_runs`).
 
 mod frames;
 
@@ -27,6 +32,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use serde_json::{Value, json};
 use tokio::time::{Instant, Sleep};
 
+use crate::authn;
 use crate::body::{Body, BodyError};
 use crate::call::{Call, Filter};
 use crate::encode::Encoder;
@@ -35,6 +41,7 @@ use crate::read;
 use crate::server::Hub;
 use crate::splice;
 use crate::stop::Begun;
+use crate::tenant::Tenant;
 
 pub(crate) use frames::Frames;
 
@@ -52,7 +59,10 @@ pub(crate) fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
     let encoder = Encoder::of(call)?;
     let filter = call.filter()?;
     let store = call.hub.server.objects.store();
+    // First the signal: what goes after this look is told.
+    let gone = call.hub.tenants.end_of(&call.tenant, &**store);
     let newest = store.snapshot();
+    call.tenant.check(&*newest)?;
     let asked = call.query.revision()?;
     if let Some(asked) = asked {
         read::check_not_ahead(asked, newest.revision())?;
@@ -66,14 +76,25 @@ pub(crate) fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
         _ => newest.revision(),
     };
     let scope = call.scope();
-    let opened = store.watch(vec![scope.clone()], from);
+    let opened = match call.tenant.reaches(from) {
+        Ok(()) => store
+            .watch(vec![scope.clone()], from)
+            .map_err(|gone| ApiError::expired(gone.to_string())),
+        Err(before) => Err(before),
+    };
     let end_mark = call.query.send_initial_events == Some(true) && call.query.bookmarks;
+    let expires = call.user.ends_in(call.hub.server.objects.clock().unix_seconds());
+    let expires = expires.and_then(|after| Instant::now().checked_add(after));
     let deadline = Instant::now() + life(call.query.timeout_seconds);
+    let deadline = expires.map_or(deadline, |expires| deadline.min(expires));
     let first = if call.query.bookmarks { Instant::now() + BOOKMARK_EVERY } else { deadline };
     let first = first.min(deadline);
     let mut feed = Feed {
         hub: call.hub.clone(),
         stopped: call.hub.stop.begun(),
+        tenant: call.tenant.clone(),
+        gone,
+        expires,
         encoder,
         filter,
         scope,
@@ -86,7 +107,7 @@ pub(crate) fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
     };
     match opened {
         Ok(watch) => feed.watch = Some(watch),
-        Err(gone) => feed.closing = Some(feed.error(&ApiError::expired(gone.to_string()))?),
+        Err(gone) => feed.closing = Some(feed.error(&gone)?),
     }
     let mut response = Response::new(Body::chunks(feed));
     let headers = response.headers_mut();
@@ -114,6 +135,11 @@ struct Initial {
 struct Feed {
     hub: Arc<Hub>,
     stopped: Begun,
+    tenant: Tenant,
+    /// The tenant is there no more.
+    gone: Option<Begun>,
+    /// The client's certificate ends.
+    expires: Option<Instant>,
     encoder: Encoder,
     filter: Filter,
     scope: Scope,
@@ -128,7 +154,7 @@ struct Feed {
 
 enum Turn {
     Events(Vec<Event>),
-    Gone(String),
+    Broken(ApiError),
     Mark,
     End,
 }
@@ -160,8 +186,9 @@ impl Feed {
         let Some(turn) = ready!(self.poll_turn(cx)) else { return Poll::Ready(None) };
         Poll::Ready(match turn {
             Turn::Events(events) => Some(self.frames(&events)),
-            Turn::Gone(why) => {
-                self.closing = self.error(&ApiError::expired(why)).ok();
+            Turn::Broken(why) => {
+                self.closing = self.error(&why).ok();
+                self.watch = None;
                 Some(Ok(Bytes::new()))
             }
             Turn::Mark => Some(self.bookmark(false)),
@@ -180,8 +207,16 @@ impl Feed {
         if self.stopped.poll_unpin(cx).is_ready() {
             return Poll::Ready(Some(Turn::End));
         }
+        if let Some(gone) = &mut self.gone
+            && gone.poll_unpin(cx).is_ready()
+        {
+            return Poll::Ready(Some(Turn::Broken(self.tenant.gone())));
+        }
         if self.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
+            if self.expires.is_some_and(|expires| expires <= now) {
+                return Poll::Ready(Some(Turn::Broken(authn::unauthorized())));
+            }
             if self.deadline <= now {
                 return Poll::Ready(Some(Turn::End));
             }
@@ -190,8 +225,12 @@ impl Feed {
             return Poll::Ready(Some(Turn::Mark));
         }
         Poll::Ready(Some(match ready!(watch.poll_next(cx)) {
-            Ok(events) => Turn::Events(events),
-            Err(gone) => Turn::Gone(gone.to_string()),
+            // These may be of the next cluster already, before anybody gave the signal.
+            Ok(events) => match self.tenant.check(&*self.hub.server.objects.store().snapshot()) {
+                Ok(()) => Turn::Events(events),
+                Err(gone) => Turn::Broken(gone),
+            },
+            Err(gone) => Turn::Broken(ApiError::expired(gone.to_string())),
         }))
     }
 

@@ -9,6 +9,8 @@ mod discovery;
 #[cfg(test)]
 mod edge;
 #[cfg(test)]
+mod endings;
+#[cfg(test)]
 mod idle;
 mod leases;
 #[cfg(test)]

@@ -72,7 +72,7 @@ async fn a_pod_is_bound_once_and_its_log_comes_from_there() {
         admin.get(&log).await.json()["message"],
         "a container name must be specified for pod p, choose one of: [a b]"
     );
-    let log = format!("{log}?container=b&follow=true");
+    let log = format!("{log}?container=b");
     assert_eq!(
         admin.get(&log).await.json()["message"],
         r#"container "b" in pod "p" is waiting to start: ContainerCreating"#

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use freewheel_hub_apiserver::{Body, Check, Limits, LoggedIn, Received, Server, T
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::objects::{How, Objects, Place};
 use freewheel_link::names::ClusterName;
+use futures::StreamExt as _;
 use http::{HeaderMap, Method, Request};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -30,8 +32,21 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// Logs that say what they were asked for.
-struct Echo;
+/// Logs that say what they were asked for. One that is followed never ends; of a container called `chatty`
+/// something is always on its way.
+#[derive(Default)]
+struct Echo {
+    followed: Arc<AtomicUsize>,
+}
+
+/// One that reads on.
+struct Follower(Arc<AtomicUsize>);
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
 
 #[async_trait]
 impl SpokeStreams for Echo {
@@ -42,7 +57,19 @@ impl SpokeStreams for Echo {
         options: LogOptions,
     ) -> Result<ByteStream, ApiError> {
         let lines = [format!("{spoke} "), format!("{}\n", options.container)];
-        Ok(Box::pin(futures::stream::iter(lines.map(|line| Ok(Bytes::from(line))))))
+        let lines = futures::stream::iter(lines.map(|line| Ok(Bytes::from(line))));
+        if !options.follow {
+            return Ok(Box::pin(lines));
+        }
+        self.followed.fetch_add(1, Ordering::SeqCst);
+        let follower = Follower(self.followed.clone());
+        let pause =
+            Duration::from_millis(if options.container == "chatty" { 50 } else { 3_600_000 });
+        let rest = futures::stream::unfold(follower, move |follower| async move {
+            tokio::time::sleep(pause).await;
+            Some((Ok(Bytes::from_static(b"more\n")), follower))
+        });
+        Ok(Box::pin(lines.chain(rest)))
     }
 }
 
@@ -99,10 +126,21 @@ impl Authority {
     }
 
     pub fn client(&self, name: &str, group: &str) -> Identity {
+        self.sign(Self::of_client(name, group), ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    /// One that ends soon.
+    pub fn client_for(&self, life: Duration, name: &str, group: &str) -> Identity {
+        let mut params = Self::of_client(name, group);
+        params.not_after = (SystemTime::now() + life).into();
+        self.sign(params, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    fn of_client(name: &str, group: &str) -> CertificateParams {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.distinguished_name.push(DnType::OrganizationName, group);
-        self.sign(params, ExtendedKeyUsagePurpose::ClientAuth)
+        params
     }
 }
 
@@ -111,6 +149,8 @@ pub struct Hub {
     pub address: SocketAddr,
     pub authority: Authority,
     pub objects: Objects,
+    /// Logs that somebody reads on.
+    pub followed: Arc<AtomicUsize>,
     /// Stops the server when dropped.
     pub stop: DropGuard,
     pub served: tokio::task::JoinHandle<std::io::Result<()>>,
@@ -147,14 +187,16 @@ impl Hub {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
+        let echo = Echo::default();
+        let followed = echo.followed.clone();
         let server = Server {
             objects: objects.clone(),
-            streams: Arc::new(Echo),
+            streams: Arc::new(echo),
             extra: Some(Arc::new(|user, request| Box::pin(whoami(user, request)))),
             checks: vec![Check::of_readiness("store", || Ok(()))],
         };
         let served = tokio::spawn(serve(listener, tls, limits, server, stop.clone()));
-        Self { address, authority, objects, stop: stop.drop_guard(), served }
+        Self { address, authority, objects, followed, stop: stop.drop_guard(), served }
     }
 
     /// Somebody who may do everything.
@@ -306,6 +348,11 @@ impl Client {
         sender
     }
 
+    /// One HTTP/2 connection for many requests.
+    pub async fn line(&self) -> Line {
+        Line(self.connect_h2().await)
+    }
+
     /// The same over HTTP/2.
     pub async fn get_over_h2(&self, path: &str) -> Answer {
         self.send_over_h2("GET", path, Bytes::new()).await
@@ -376,6 +423,23 @@ impl Client {
 
     pub async fn watch_as(&self, path: &str, accept: &str) -> Watcher {
         let response = self.open("GET", path, &[("accept", accept)], Bytes::new()).await;
+        assert_eq!(response.status(), 200);
+        Watcher { body: response.into_body(), buffer: Vec::new() }
+    }
+}
+
+/// One HTTP/2 connection.
+pub struct Line(http2::SendRequest<Full<Bytes>>);
+
+impl Line {
+    pub async fn get(&self, path: &str) -> http::Response<Incoming> {
+        let uri = format!("https://localhost{path}");
+        let request = Request::builder().uri(uri).body(Full::new(Bytes::new())).unwrap();
+        self.0.clone().send_request(request).await.unwrap()
+    }
+
+    pub async fn watch(&self, path: &str) -> Watcher {
+        let response = self.get(path).await;
         assert_eq!(response.status(), 200);
         Watcher { body: response.into_body(), buffer: Vec::new() }
     }
