@@ -1,13 +1,17 @@
 //! What a device's guests may really have, out of what the device has.
 //!
 //! One place for hub and spoke: the number that the scheduler counts with and `kubectl describe node` shows is
-//! the number that the spoke's runtime enforces. It follows from the reported capacity, so it needs no word on
-//! the wire; the shares are part of the contract.
+//! what the spoke's runtime enforces, less what is pressure. Both follow from the reported capacity, so they need no
+//! word on the wire; the shares are part of the contract.
 
 use crate::report::NodeStatusV1;
 
 /// Memory that guests never get: the agent, the system and what the kernel needs to find a way out.
 const RESERVED: u64 = 64 << 20;
+
+/// The part of a device's memory below which it is under pressure, and no more than so many bytes: what its pods may
+/// ask for is that much less than what they may have together, so that those within their requests are no pressure.
+pub const MEMORY_PRESSURE: (u8, u64) = (5, 100 << 20);
 
 /// The part of a file system that stays free, as kubelet's default for eviction: less is pressure.
 const STORAGE_RESERVED_SHARE: u64 = 10;
@@ -16,10 +20,18 @@ const STORAGE_RESERVED_SHARE: u64 = 10;
 pub const STORAGE_RESERVED_MOST: u64 = 1 << 30;
 
 /// Memory in bytes that all guests together may have on a device with this much: an eighth stays with the
-/// system.
+/// system. The spoke's runtime enforces it.
 #[must_use]
 pub fn memory(capacity: u64) -> u64 {
     capacity.saturating_sub(RESERVED.max(capacity / 8))
+}
+
+/// Of these, what pods may ask for.
+#[must_use]
+pub fn requestable_memory(capacity: u64) -> u64 {
+    let (percent, most) = MEMORY_PRESSURE;
+    let share = u128::from(capacity) * u128::from(percent) / 100;
+    memory(capacity).saturating_sub(u64::try_from(share).map_or(most, |share| share.min(most)))
 }
 
 /// Bytes of a file system of this size that pods may fill before the device is under pressure.
@@ -39,7 +51,7 @@ pub const fn storage_reserve(capacity: u64) -> u64 {
 #[must_use]
 pub fn of(status: &NodeStatusV1) -> NodeStatusV1 {
     NodeStatusV1 {
-        memory: memory(status.memory),
+        memory: requestable_memory(status.memory),
         storage: storage(status.storage),
         ..status.clone()
     }
@@ -54,13 +66,18 @@ mod tests {
         assert_eq!(memory(256 << 20), 192 << 20);
         assert_eq!(memory(8 << 30), 7 << 30);
         assert_eq!(memory(1 << 20), 0);
+        assert_eq!(requestable_memory(8 << 30), (7 << 30) - (100 << 20));
+        assert_eq!(requestable_memory(1000 << 20), (875 << 20) - (50 << 20));
     }
 
     #[test]
     fn a_device_keeps_memory_and_storage_back_and_nothing_else() {
         let device = crate::report::testing::node();
         let guests = of(&device);
-        assert_eq!((guests.memory, guests.storage), (memory(1 << 30), (1 << 33) - (1 << 33) / 10));
+        assert_eq!(
+            (guests.memory, guests.storage),
+            (requestable_memory(1 << 30), (1 << 33) - (1 << 33) / 10)
+        );
         assert_eq!((guests.cpu_milli, guests.pods), (device.cpu_milli, device.pods));
         assert_eq!(storage(1 << 40), (1 << 40) - (1 << 30));
     }

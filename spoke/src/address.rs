@@ -10,10 +10,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
@@ -25,12 +24,12 @@ const LOOK_UP: (Duration, Duration) = (Duration::from_secs(5), Duration::from_se
 const ANYWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 /// The hub's address, as the name server said last.
-type Hub = Arc<Mutex<Option<Ipv4Addr>>>;
+type Hub = watch::Sender<Option<Ipv4Addr>>;
 
 /// The node's own address.
 pub(crate) struct Address {
     given: Option<Ipv4Addr>,
-    hub: Hub,
+    hub: watch::Receiver<Option<Ipv4Addr>>,
     file: PathBuf,
     now: Ipv4Addr,
     /// Looks the hub's name up; ends with this.
@@ -41,16 +40,17 @@ impl Address {
     /// Follows the interfaces and the hub's name from now on. Call within a tokio runtime.
     pub(crate) fn follow(given: Option<Ipv4Addr>, hub: &str, data: &Path) -> Self {
         let address = of_hub(hub);
-        let follow = AbortOnDropHandle::new(tokio::spawn(follow(hub.to_owned(), address.clone())));
-        Self { _follow: Some(follow), ..Self::open(given, address, data) }
+        let opened = Self::open(given, &address, data);
+        let follow = AbortOnDropHandle::new(tokio::spawn(follow(hub.to_owned(), address)));
+        Self { _follow: Some(follow), ..opened }
     }
 
     /// As far as it is known without waiting.
-    fn open(given: Option<Ipv4Addr>, hub: Hub, data: &Path) -> Self {
+    fn open(given: Option<Ipv4Addr>, hub: &Hub, data: &Path) -> Self {
         let file = data.join("address");
         let last = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok());
-        let mut address =
-            Self { given, hub, file, now: last.unwrap_or(Ipv4Addr::LOCALHOST), _follow: None };
+        let now = last.unwrap_or(Ipv4Addr::LOCALHOST);
+        let mut address = Self { given, hub: hub.subscribe(), file, now, _follow: None };
         address.look();
         address
     }
@@ -60,9 +60,17 @@ impl Address {
         self.now
     }
 
+    /// Waits until the hub's name leads to another address.
+    pub(crate) async fn hub_moved(&mut self) {
+        if self.hub.changed().await.is_err() {
+            // Nobody looks up an address that is given.
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Looks at the interfaces; whether it has become another.
     pub(crate) fn look(&mut self) -> bool {
-        let hub = *self.hub.lock();
+        let hub = *self.hub.borrow_and_update();
         let found = choose(self.given, hub, source_towards);
         let Some(found) = found.filter(|found| *found != self.now) else { return false };
         info!(from = %self.now, to = %found, "the node's address");
@@ -101,7 +109,7 @@ fn of_hub(hub: &str) -> Hub {
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,
     });
-    Arc::new(Mutex::new(known))
+    watch::Sender::new(known)
 }
 
 /// Keeps the hub's address true to its name, beside everything else.
@@ -118,7 +126,7 @@ async fn follow(hub: String, address: Hub) {
         let found = found.into_iter().next();
         let wait = if found.is_some() { LOOK_UP.1 } else { LOOK_UP.0 };
         if found.is_some() {
-            *address.lock() = found;
+            address.send_if_modified(|known| std::mem::replace(known, found) != found);
         }
         tokio::time::sleep(wait).await;
     }
@@ -144,25 +152,25 @@ mod tests {
     #[test]
     fn the_last_good_address_is_kept_and_a_new_one_followed() {
         let dir = tempfile::tempdir().unwrap();
-        let nowhere = || Arc::new(Mutex::new(None));
+        let nowhere: Hub = watch::Sender::new(None);
         std::fs::write(dir.path().join("address"), "192.168.1.7\n").unwrap();
-        let mut address = Address::open(None, nowhere(), dir.path());
+        let mut address = Address::open(None, &nowhere, dir.path());
         // This machine may have a default route or not: what matters is that the hub's counts first.
         let before = address.now();
         assert!(before == ETH || Some(before) == source_towards(ANYWHERE), "{before}");
-        *address.hub.lock() = Some(Ipv4Addr::LOCALHOST);
+        nowhere.send_replace(Some(Ipv4Addr::LOCALHOST));
         assert!(address.look());
         assert_eq!(address.now(), Ipv4Addr::LOCALHOST);
         assert!(!address.look());
         let text = std::fs::read_to_string(dir.path().join("address")).unwrap();
         assert_eq!(text, "127.0.0.1");
-        let given = Address::open(Some(VPN), nowhere(), dir.path());
+        let given = Address::open(Some(VPN), &nowhere, dir.path());
         assert_eq!(given.now(), VPN);
     }
 
     #[test]
     fn a_hub_without_a_name_needs_no_name_server() {
-        assert_eq!(*of_hub("10.0.0.1:6444").lock(), Some(HUB));
-        assert_eq!(*of_hub("hub.example:6444").lock(), None);
+        assert_eq!(*of_hub("10.0.0.1:6444").borrow(), Some(HUB));
+        assert_eq!(*of_hub("hub.example:6444").borrow(), None);
     }
 }

@@ -14,6 +14,7 @@ use freewheel_link::part::Parts;
 use freewheel_link::report::NodeStatusV1;
 use freewheel_spoke_agent::admission::FEATURES;
 use freewheel_spoke_agent::eviction::{Left, Observed, Signal};
+use freewheel_spoke_net::Account;
 
 use crate::{cgroup, files};
 
@@ -58,9 +59,12 @@ impl Device {
         usize::try_from(self.cpu_milli.div_ceil(1000)).unwrap_or(1).max(1)
     }
 
-    /// What is left of memory, and of the disk under `data`.
-    pub(crate) fn left(&self, data: &Path) -> Observed {
-        let memory = self.memory_left().map(|available| (available, self.memory));
+    /// What is left of memory, of what `guests` may have together, and of the disk under `data`.
+    pub(crate) fn left(&self, data: &Path, guests: &Account) -> Observed {
+        // Also where the machine has plenty: at their bound one guest takes what its neighbours ask for next.
+        let theirs = guests.limit().map(|limit| limit.saturating_sub(guests.used()) as u64);
+        let memory = self.memory_left().into_iter().chain(theirs).min();
+        let memory = memory.map(|available| (available, self.memory));
         let (disk, inodes) = match rustix::fs::statvfs(data) {
             Ok(found) => {
                 let bytes = (found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize);
@@ -299,8 +303,9 @@ mod tests {
         let (dir, device) = machine(&[("sys/fs/cgroup/spoke/memory.max", "1073741824")]);
         let status = status(&device, dir.path(), Ipv4Addr::LOCALHOST, "p", &[]);
         let guests = allocatable::of(&status);
-        assert_eq!(guests.memory, device.for_guests());
-        assert_eq!(guests.memory, (1 << 30) / 8 * 7);
+        let pressure = eviction::defaults()[0].quantity(device.memory);
+        assert_eq!(guests.memory, device.for_guests() - pressure);
+        assert_eq!(device.for_guests(), (1 << 30) / 8 * 7);
         assert!(guests.storage < status.storage && 0 < guests.storage);
         assert_eq!(guests.pods, device.pods);
     }
@@ -311,7 +316,7 @@ mod tests {
             ("sys/fs/cgroup/spoke/memory.max", "1073741824"),
             ("sys/fs/cgroup/spoke/memory.current", "1073000000"),
         ]);
-        let left = device.left(dir.path());
+        let left = device.left(dir.path(), &Account::node());
         assert!(
             0 < left[&Signal::Disk].available && 0 < left[&Signal::Inodes].capacity,
             "{left:?}"

@@ -19,8 +19,10 @@ mod doctor;
 mod files;
 mod hide;
 mod identity;
+mod interfaces;
 mod run;
 mod serve;
+mod watch;
 
 use std::error::Error;
 use std::process::ExitCode;

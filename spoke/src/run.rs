@@ -37,14 +37,10 @@ use crate::dial::{OwnDial, keep_certificate};
 use crate::files;
 use crate::identity::{self, Identity, IdentityError, Joining};
 use crate::serve::{Elsewhere, Here};
+use crate::watch::{self, Probe};
 
 /// Inputs of the agent that wait; more make whoever sends them wait.
 const QUEUE: usize = 1024;
-/// How often the device is looked at anew.
-const PROBE_EVERY: Duration = Duration::from_secs(60);
-/// How often what it has left is looked at, and its address: a guest fills a disk within seconds, and a new lease moves
-/// the node's doors.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Threads of the runtime that carries everything but guests: packets, logs, node ports.
 const CONTROL_THREADS: usize = 2;
 
@@ -87,6 +83,7 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
     fabric.set_remote(Arc::new(Elsewhere(uplink.clone())));
     let modules =
         module_store(data, &probe.profile, identity.fleet_root, &uplink, &inputs, &control)?;
+    let thresholds = thresholds(options.eviction_hard, options.eviction_soft);
     let ports = Ports {
         clock: Arc::new(MachineClock::new()),
         containers: runtime.clone(),
@@ -99,7 +96,7 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
         data: data.dir().to_owned(),
         node: node.clone(),
         files: Arc::new(DiskFiles::new(data.dir())?),
-        thresholds: thresholds(options.eviction_hard, options.eviction_soft),
+        thresholds: thresholds.clone(),
     };
     let agent = Agent::open(ports, config)?;
     let me = me(&identity, &agent, node);
@@ -114,7 +111,8 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
     let agent = on_own_thread(agent, queue, stop.clone())?;
     let session = tokio::spawn(driver.run(inputs.clone(), Arc::new(here), stop.clone()));
     let session = end_with(session, &stop);
-    tokio::join!(watch_device(&mut probe, data, &inputs, &stop), session, renewals);
+    let watch = watch::watch(&mut probe, data, fabric.account(), &thresholds, &inputs, &stop);
+    tokio::join!(watch, session, renewals);
     drop(inputs);
     // Its last writes reach the disk before the guests go.
     let _ = agent.await;
@@ -283,46 +281,6 @@ async fn end_with(session: tokio::task::JoinHandle<()>, stop: &CancellationToken
     if !stop.is_cancelled() {
         error!("the link to the hub ended");
         stop.cancel();
-    }
-}
-
-struct Probe {
-    device: Device,
-    address: Address,
-    profile: String,
-    labels: Vec<(String, String)>,
-}
-
-impl Probe {
-    fn look(&self, data: &Data) -> NodeStatusV1 {
-        device::status(&self.device, data.dir(), self.address.now(), &self.profile, &self.labels)
-    }
-}
-
-/// Tells the agent when the device has changed, until `stop`.
-async fn watch_device(
-    probe: &mut Probe,
-    data: &Data,
-    inputs: &mpsc::Sender<Input>,
-    stop: &CancellationToken,
-) {
-    let mut next_probe = tokio::time::Instant::now() + PROBE_EVERY;
-    loop {
-        let left = Input::Signals(probe.device.left(data.dir()));
-        let mut told = inputs.send(left).await.is_ok();
-        let moved = probe.address.look();
-        if moved || next_probe <= tokio::time::Instant::now() {
-            next_probe = tokio::time::Instant::now() + PROBE_EVERY;
-            told &= inputs.send(Input::Node(probe.look(data))).await.is_ok();
-        }
-        if !told {
-            stop.cancelled().await;
-            return;
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-        }
     }
 }
 

@@ -11,6 +11,8 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use freewheel_link::allocatable;
+
 use crate::pods::storage::amount;
 
 /// How long a condition stays after it was last met, as kubelet's `eviction-pressure-transition-period`.
@@ -96,11 +98,12 @@ impl Threshold {
 }
 
 /// Kubelet's hard thresholds, with a bound for what is large: 5 % of the memory but no more than 100 MiB, 10 % of the
-/// disk but no more than [`freewheel_link::allocatable::STORAGE_RESERVED_MOST`], 5 % of the inodes.
+/// disk but no more than [`allocatable::STORAGE_RESERVED_MOST`], 5 % of the inodes.
 #[must_use]
 pub fn defaults() -> Vec<Threshold> {
-    let most = freewheel_link::allocatable::STORAGE_RESERVED_MOST;
-    [(Signal::Memory, 100 << 20, 5), (Signal::Disk, most, 10), (Signal::Inodes, u64::MAX, 5)]
+    let most = allocatable::STORAGE_RESERVED_MOST;
+    let (percent, memory) = allocatable::MEMORY_PRESSURE;
+    [(Signal::Memory, memory, percent), (Signal::Disk, most, 10), (Signal::Inodes, u64::MAX, 5)]
         .map(|(signal, amount, percent)| Threshold {
             signal,
             amount,

@@ -52,6 +52,8 @@ pub struct Engine {
     running: Mutex<BTreeMap<ContainerId, StartContainer>>,
     /// Bytes that running containers have, by pod.
     pub memory: Mutex<BTreeMap<String, u64>>,
+    /// Containers do not end when they are asked to.
+    pub stubborn: Mutex<bool>,
     log: Mutex<Vec<String>>,
 }
 
@@ -59,7 +61,13 @@ impl Engine {
     /// Reports to this queue, which must have room.
     #[must_use]
     pub fn new(inputs: mpsc::Sender<Input>) -> Self {
-        Self { inputs, running: Mutex::default(), memory: Mutex::default(), log: Mutex::default() }
+        Self {
+            inputs,
+            running: Mutex::default(),
+            memory: Mutex::default(),
+            stubborn: Mutex::default(),
+            log: Mutex::default(),
+        }
     }
 
     /// What runs now, in order.
@@ -68,7 +76,7 @@ impl Engine {
         self.running.lock().values().cloned().collect()
     }
 
-    /// Everything asked so far: `start web/0`, `stop web/0 30s`, `forget uid`.
+    /// Everything asked so far: `start web/0`, `stop web/0 30s`, `freeze uid`, `forget uid`.
     #[must_use]
     pub fn log(&self) -> Vec<String> {
         self.log.lock().clone()
@@ -81,6 +89,13 @@ impl Engine {
             let reason = if code == 0 { "Completed" } else { "Error" };
             self.exit(&id, code, reason);
         }
+    }
+
+    /// Ends what runs of a pod.
+    pub fn end_of(&self, pod_uid: &str) {
+        let all: Vec<_> =
+            self.running.lock().keys().filter(|id| id.pod == pod_uid).cloned().collect();
+        all.iter().for_each(|id| self.exit(id, 143, "Error"));
     }
 
     fn exit(&self, id: &ContainerId, code: i32, reason: &str) {
@@ -102,7 +117,9 @@ impl Containers for Engine {
     fn stop(&self, id: &ContainerId, grace: Duration) {
         let line = format!("stop {}/{} {}s", id.container, id.attempt, grace.as_secs());
         self.log.lock().push(line);
-        self.exit(id, 143, "Error");
+        if !*self.stubborn.lock() {
+            self.exit(id, 143, "Error");
+        }
     }
 
     fn memory(&self, pod_uid: &str) -> Vec<(String, u64)> {
@@ -110,6 +127,10 @@ impl Containers for Engine {
         let running = self.running.lock();
         let own = running.keys().filter(|id| id.pod == pod_uid);
         own.map(|id| (id.container.clone(), used)).collect()
+    }
+
+    fn freeze_memory(&self, pod_uid: &str) {
+        self.log.lock().push(format!("freeze {pod_uid}"));
     }
 
     fn forget_pod(&self, pod_uid: &str) {

@@ -88,6 +88,8 @@ pub trait Containers: Send + Sync {
     fn stop(&self, id: &ContainerId, grace: Duration);
     /// Bytes of memory that each running container of a pod has.
     fn memory(&self, pod_uid: &str) -> Vec<(String, u64)>;
+    /// A pod gets no more memory than it has: it is on its way out, and others are waiting for room.
+    fn freeze_memory(&self, pod_uid: &str);
     /// Something the pod mounts has changed or the pod is gone: forget its logs and state on disk.
     fn forget_pod(&self, pod_uid: &str);
 }

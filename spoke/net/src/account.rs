@@ -5,11 +5,16 @@
 //!           └───── bytes and datagrams that wait in the pod's network
 //! ```
 //!
-//! Guarantees: what is counted is given back when its [`Held`] goes, which nobody can forget; what one level refuses
-//! is counted at none.
+//! Guarantees:
+//! - what is counted is given back when its [`Held`] goes, which nobody can forget (`what_is_held_grows_shrinks_and_goes`);
+//! - what one level refuses is counted at none (`what_is_refused_above_is_counted_nowhere`);
+//! - who waits for a mark hears of it when it is reached, also when that was before (`a_mark_is_heard_of_when_it_is_reached`);
+//! - who is frozen gets no more, and nobody else is concerned (`who_is_frozen_keeps_what_it_has_and_gets_no_more`).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst, fence};
+
+use tokio::sync::Notify;
 
 /// Whose account it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +68,9 @@ pub struct Account {
     level: Level,
     limit: AtomicUsize,
     used: AtomicUsize,
+    /// Somebody wants to hear when this much is held.
+    mark: AtomicUsize,
+    reached: Notify,
     above: Option<Arc<Self>>,
 }
 
@@ -81,12 +89,29 @@ impl Account {
 
     fn new(level: Level, limit: Option<u64>, above: Option<Arc<Self>>) -> Arc<Self> {
         let limit = AtomicUsize::new(bytes(limit));
-        Arc::new(Self { level, limit, used: AtomicUsize::new(0), above })
+        let (used, mark) = (AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
+        Arc::new(Self { level, limit, used, mark, reached: Notify::new(), above })
     }
 
     /// Changes the limit. What is held already stays.
     pub fn set_limit(&self, limit: u64) {
         self.limit.store(bytes(Some(limit)), Relaxed);
+    }
+
+    /// Nothing more from here on: the limit is what is held.
+    pub fn freeze(&self) {
+        self.limit.fetch_min(self.used(), Relaxed);
+    }
+
+    /// Waits until the account of a node holds this much; for one who waits at a time.
+    pub async fn reach(&self, mark: u64) {
+        let mark = bytes(Some(mark));
+        self.mark.store(mark, Relaxed);
+        // Either this sees what was added, or who adds sees the mark.
+        fence(SeqCst);
+        while self.used() < mark {
+            self.reached.notified().await;
+        }
     }
 
     /// The limit of its own; `None`: whatever the accounts above have.
@@ -134,21 +159,37 @@ impl Account {
     fn add(&self, more: usize) -> Result<(), Full> {
         let limit = self.limit.load(Relaxed);
         let fit = |used: usize| used.checked_add(more).filter(|sum| *sum <= limit);
-        if let Err(used) = self.used.fetch_update(Relaxed, Relaxed, fit) {
-            return Err(Full { level: self.level, limit, wanted: used.saturating_add(more) });
-        }
+        let before = match self.used.fetch_update(Relaxed, Relaxed, fit) {
+            Ok(before) => before,
+            Err(used) => {
+                return Err(Full { level: self.level, limit, wanted: used.saturating_add(more) });
+            }
+        };
         if let Some(above) = &self.above
             && let Err(full) = above.add(more)
         {
             self.used.fetch_sub(more, Relaxed);
             return Err(full);
         }
+        self.note(before, more);
         Ok(())
+    }
+
+    fn note(&self, before: usize, more: usize) {
+        if self.above.is_some() {
+            return;
+        }
+        fence(SeqCst);
+        let mark = self.mark.load(Relaxed);
+        if before < mark && mark <= before.saturating_add(more) {
+            self.reached.notify_one();
+        }
     }
 
     /// Counts what is bounded elsewhere, also beyond the limit: nobody else gets what it takes.
     pub(crate) fn count(&self, more: usize) {
-        self.used.fetch_add(more, Relaxed);
+        let before = self.used.fetch_add(more, Relaxed);
+        self.note(before, more);
         if let Some(above) = &self.above {
             above.count(more);
         }
@@ -238,5 +279,35 @@ mod tests {
         node.give_back(200);
         drop(held);
         assert_eq!(node.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_mark_is_heard_of_when_it_is_reached() {
+        use futures::FutureExt as _;
+        let node = Account::node();
+        let pod = Account::within(&node, Level::Pod, None);
+        let held = pod.take(60).unwrap();
+        node.reach(60).now_or_never().expect("it was reached before");
+        let mut waits = Box::pin(node.reach(100));
+        assert!((&mut waits).now_or_never().is_none());
+        let more = pod.take(39).unwrap();
+        assert!((&mut waits).now_or_never().is_none());
+        drop(more);
+        // In one step far beyond it.
+        let _more = pod.take(1000).unwrap();
+        waits.now_or_never().expect("it is reached");
+        drop(held);
+    }
+
+    #[test]
+    fn who_is_frozen_keeps_what_it_has_and_gets_no_more() {
+        let node = Account::node();
+        let pod = Account::within(&node, Level::Pod, None);
+        let mut held = pod.take(60).unwrap();
+        pod.freeze();
+        assert_eq!(pod.take(1).unwrap_err().level, Level::Pod);
+        held.set(50).unwrap();
+        held.set(60).unwrap();
+        assert!(node.take(1000).is_ok(), "nobody else is");
     }
 }

@@ -1,8 +1,15 @@
 //! A container's memory limit, over all of its instances, and the pod's and the node's above it.
 //!
-//! Guarantees: no container has more than its limit, linear memory, tables and what the host holds for its handles
-//! together; and all together no more than the node gives to guests: one without a limit ends alone, and takes
-//! neither the agent nor its neighbours along.
+//! Guarantees:
+//! - no container has more than its limit, linear memory, tables and what the host holds for its handles together
+//!   (`instances_share_one_limit_and_give_back_what_they_had`, `tables_count_as_the_memory_that_they_are`,
+//!   `what_the_host_holds_for_a_guest_is_on_its_memory`);
+//! - all together have no more than the node gives to guests; what is refused is booked nowhere
+//!   (`all_guests_together_have_what_the_node_gives`).
+//!
+//! Who comes first at the node's bound is refused, whoever has taken it: near it the agent evicts the one that has most
+//! beyond what it asked for, and that one gets nothing more from then on
+//! (`a_hog_that_is_evicted_gets_nothing_more_and_its_neighbour_does`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

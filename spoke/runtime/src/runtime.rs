@@ -301,6 +301,12 @@ impl Containers for Runtime {
         own.map(|(id, running)| (id.container.clone(), running.memory.used() as u64)).collect()
     }
 
+    fn freeze_memory(&self, pod_uid: &str) {
+        if let Some(pod) = self.fabric.pod(pod_uid) {
+            pod.account().freeze();
+        }
+    }
+
     fn forget_pod(&self, pod_uid: &str) {
         let Some(logs) = self.logs.lock().remove(pod_uid) else { return };
         let this = self.this.clone();

@@ -76,6 +76,40 @@ async fn tables_are_memory() {
     assert_eq!(node.run(start).await.reason, "OOMKilled");
 }
 
+/// Takes one page after the other, slowly, for ever.
+const HOG: &str = r#"(component
+    (core module $m (memory 1) (func (export "run") (result i32) (local $i i32)
+        (loop $more
+            (drop (memory.grow (i32.const 1)))
+            (local.set $i (i32.const 100000))
+            (loop $wait (br_if $wait (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))
+            (br $more))
+        (unreachable)))
+    (core instance $i (instantiate $m))
+    (func $run (result (result)) (canon lift (core func $i "run")))
+    (instance $r (export "run" (func $run)))
+    (export "wasi:cli/run@0.2.0" (instance $r)))"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hog_that_is_evicted_gets_nothing_more_and_its_neighbour_does() {
+    let node = node();
+    node.fabric.account().set_limit(256 << 20);
+    let artifact = node.dir.path().join("hog.cwasm");
+    compile(&wat::parse_str(HOG).unwrap(), &artifact);
+    let hog = node.start(node.container("hog", &artifact));
+    node.fabric.account().reach(64 << 20).await;
+    node.runtime.freeze_memory("hog");
+    let exit = node.exited(&hog).await;
+    assert_eq!((exit.code, exit.reason.as_str()), (137, "OOMKilled"), "{exit:?}");
+    assert!(
+        exit.message.contains("memory limit of the pod"),
+        "its own bound, not all pods': {exit:?}"
+    );
+    let exit = node.run(node.kit("neighbour", &["exit", "0"])).await;
+    assert_eq!(exit.code, 0, "{exit:?}");
+    nothing_is_held(&node).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn arguments_and_environment_are_memory() {
     let node = node();

@@ -94,6 +94,8 @@ pub struct Agent {
     conditions: Vec<&'static str>,
     /// What the device is short of now.
     short: Option<Short>,
+    /// What was done for the disk since it is.
+    room: pressure::Room,
     /// What records that this agent does not know need of it, by realm: their pods are not started without.
     guards: BTreeMap<ClusterName, u64>,
 }
@@ -127,6 +129,7 @@ impl Agent {
             watch: Watch::new(config.thresholds.clone()),
             conditions: Vec::new(),
             short: None,
+            room: pressure::Room::Untouched,
             guards: BTreeMap::new(),
             ports,
             config,

@@ -1,7 +1,12 @@
 //! What the agent does when the device is short of memory or disk: makes room, and evicts one pod after another.
 //!
-//! Guarantees: what nobody needs goes before any pod does; one pod goes at a time, and the next look decides about the
-//! next.
+//! Guarantees:
+//! - what nobody needs goes before any pod does, and was looked at to be too little
+//!   (`disk_pressure_takes_what_nobody_needs_and_then_the_pod_that_has_most`,
+//!   `room_is_made_before_a_pod_goes_also_while_another_is_on_its_way_out`,
+//!   `a_measurement_for_limits_evicts_nobody_for_the_device`);
+//! - one pod goes at a time, and the next look decides about the next
+//!   (`memory_pressure_evicts_one_pod_after_another_in_kubelets_order`).
 
 use std::time::Duration;
 
@@ -18,6 +23,17 @@ use crate::volumes;
 /// The longest that a pod may take to end when the shortage is a soft one.
 const SOFT_GRACE: Duration = Duration::from_secs(30);
 
+/// What was done for a disk that is short, before a pod goes for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// Nothing yet.
+    Untouched,
+    /// What nobody needs was given back; whether that was enough shows at the next look.
+    Made,
+    /// It was not enough.
+    NotEnough,
+}
+
 impl Agent {
     /// Looks at what the device has left.
     pub(super) fn take_signals(&mut self, left: &Observed) {
@@ -27,25 +43,31 @@ impl Agent {
             self.conditions = verdict.conditions;
             self.tell_node();
         }
-        let before = std::mem::replace(&mut self.short, verdict.short);
-        let Some(short) = self.short else { return };
+        self.short = verdict.short;
+        let Some(short) = self.short else {
+            self.room = Room::Untouched;
+            return;
+        };
+        let of_disk = short.signal != Signal::Memory;
         // What is on its way out is not free yet.
-        let removing = short.signal != Signal::Memory && self.config.files.is_removing();
-        if removing || self.pods.values().any(is_going) {
+        if self.pods.values().any(is_going) || of_disk && self.config.files.is_removing() {
             return;
         }
-        let again = before.is_some_and(|before| before.signal == short.signal);
-        match short.signal {
-            Signal::Memory => self.evict_for_memory(&short),
+        match self.room {
+            _ if !of_disk => self.evict_for_memory(&short),
             // What that frees shows at the next look.
-            Signal::Disk | Signal::Inodes if !again => self.make_room(),
-            Signal::Disk | Signal::Inodes => self.meter.measure_all(),
+            Room::Untouched => self.make_room(),
+            Room::Made | Room::NotEnough => {
+                self.room = Room::NotEnough;
+                self.meter.measure_all();
+            }
         }
     }
 
     /// Gives back what no pod needs that runs: modules, and what pods left that have ended.
     fn make_room(&mut self) {
         warn!("the disk is short of room: what nobody needs goes");
+        self.room = Room::Made;
         self.ports.modules.make_room();
         let ended = self.pods.values().filter(|pod| pod.done().is_some());
         for uid in ended.map(|pod| pod.spec.uid.clone()).collect::<Vec<_>>() {
@@ -73,13 +95,16 @@ impl Agent {
             })
         });
         let candidates = candidates.collect();
-        self.evict_first(short, candidates);
+        if let Some(uid) = self.evict_first(short, candidates) {
+            // Until it has ended it would take what its neighbours need.
+            self.ports.containers.freeze_memory(&uid);
+        }
     }
 
     /// Takes what all pods have on the disk, when that was asked for.
-    pub(super) fn evict_for_disk(&mut self, measured: &storage::Measured) {
+    pub(super) fn evict_for_disk(&mut self, measured: &[storage::OfPod]) {
         let Some(short) = self.short.filter(|short| short.signal != Signal::Memory) else { return };
-        if self.pods.values().any(is_going) {
+        if self.room != Room::NotEnough || self.pods.values().any(is_going) {
             return;
         }
         let candidates = measured.iter().filter_map(|(uid, usage)| {
@@ -98,17 +123,20 @@ impl Agent {
         self.evict_first(&short, candidates);
     }
 
-    fn evict_first(&mut self, short: &Short, mut candidates: Vec<Candidate>) {
+    /// The UID of the pod that has to go.
+    fn evict_first(&mut self, short: &Short, mut candidates: Vec<Candidate>) -> Option<String> {
         // One that has nothing of it would go for nothing.
         candidates.retain(|pod| 0 < pod.used());
         rank(&mut candidates);
         let Some(first) = candidates.first() else {
             warn!(of = short.signal.name(), "the device is short, and no pod is there to go");
-            return;
+            return None;
         };
         let text = message(short, first);
         let grace = if short.soft { SOFT_GRACE } else { GRACE };
-        self.evict(&first.uid, text, grace);
+        let uid = first.uid.clone();
+        self.evict(&uid, text, grace);
+        Some(uid)
     }
 
     /// A pod has to go.

@@ -19,8 +19,15 @@ use crate::volumes;
 /// Between the end of one measurement and the next, as kubelet's housekeeping.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// What was measured: (UID, what it has).
-pub(super) type Measured = Vec<(String, Usage)>;
+/// What was measured of a pod: (UID, what it has).
+pub(super) type OfPod = (String, Usage);
+
+/// What was measured.
+pub(super) struct Measured {
+    /// Of all pods, not of those with limits alone.
+    all: bool,
+    pods: Vec<OfPod>,
+}
 
 /// What a directory is of.
 enum Of {
@@ -109,7 +116,7 @@ impl Agent {
         let tell = self.meter.tell.clone();
         let done = move |sizes: Vec<u64>| {
             // There is room: one measurement runs at a time. An agent that ended asks for none.
-            let _ = tell.try_send(sort(of, sizes));
+            let _ = tell.try_send(Measured { all, pods: sort(of, sizes) });
         };
         self.config.files.measure(dirs, Box::new(done));
     }
@@ -132,14 +139,17 @@ impl Agent {
         let now = self.ports.clock.now();
         self.meter.busy = false;
         self.meter.next = Some(now + EVERY);
-        for (uid, usage) in measured {
+        for (uid, usage) in &measured.pods {
             let exceeded = self.meter.limits.get(uid).and_then(|limits| limits.exceeded(usage));
             let Some(message) = exceeded else { continue };
             if self.pods.get(uid).is_some_and(lives) {
                 self.evict(uid, message, GRACE);
             }
         }
-        self.evict_for_disk(measured);
+        // Who has no limit has most: among those with limits there is no choice.
+        if measured.all {
+            self.evict_for_disk(&measured.pods);
+        }
     }
 }
 
@@ -148,7 +158,7 @@ fn lives(pod: &Pod) -> bool {
     pod.stays() && pod.sandbox.is_ready()
 }
 
-fn sort(of: Vec<(String, Of)>, sizes: Vec<u64>) -> Measured {
+fn sort(of: Vec<(String, Of)>, sizes: Vec<u64>) -> Vec<OfPod> {
     let mut all: BTreeMap<String, Usage> = BTreeMap::new();
     for ((uid, what), size) in of.into_iter().zip(sizes) {
         let usage = all.entry(uid).or_default();

@@ -44,6 +44,9 @@ async fn memory_pressure_evicts_one_pod_after_another_in_kubelets_order() {
     assert_eq!((run.names().len(), run.pressure().len()), (3, 0));
     run.send(left(Signal::Memory, 50 << 20)).await;
     assert_eq!(run.names(), ["good", "over"]);
+    let frozen: Vec<_> =
+        run.world.engine.log().into_iter().filter(|l| l.contains("freeze")).collect();
+    assert_eq!(frozen, ["freeze uid-greedy"], "it gets no more while it ends");
     assert_eq!(run.pressure(), ["MemoryPressure"]);
     let said = run.said("greedy").unwrap();
     assert_eq!((said.phase, said.reason.as_str()), (PhaseV1::Failed, "Evicted"));
@@ -106,4 +109,56 @@ async fn a_device_under_pressure_takes_on_no_new_pods() {
     let said = run.said("best-effort").unwrap();
     assert_eq!((said.phase, said.reason.as_str()), (PhaseV1::Failed, "Evicted"));
     assert_eq!(said.message, "The node had condition: [MemoryPressure]. ");
+}
+
+impl Run {
+    fn fills(&self, name: &str, bytes: u64) {
+        let path = format!("/data/pods/uid-{name}/logs/web");
+        self.world.files.sizes.lock().insert(path.into(), bytes);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn room_is_made_before_a_pod_goes_also_while_another_is_on_its_way_out() {
+    let mut run = run(&SimDisk::default());
+    run.send(Input::Connected(true)).await;
+    run.plan(vec![range(), pod_record(&pod("greedy")), pod_record(&pod("a"))], vec![]).await;
+    run.has("greedy", 200 << 20);
+    run.fills("a", 1 << 20);
+    *run.world.engine.stubborn.lock() = true;
+    run.send(left(Signal::Memory, 50 << 20)).await;
+    assert!(run.world.engine.log().contains(&"stop web/0 1s".to_owned()));
+    // The disk gets short while that one goes: nothing is done yet.
+    run.send(left(Signal::Disk, 1 << 20)).await;
+    assert_eq!(*run.world.shelf.cleared.lock(), 0);
+    *run.world.engine.stubborn.lock() = false;
+    run.world.engine.end_of("uid-greedy");
+    run.rest().await;
+    run.send(left(Signal::Disk, 1 << 20)).await;
+    assert_eq!(*run.world.shelf.cleared.lock(), 1);
+    assert_eq!(run.names(), ["a"], "what nobody needs goes first");
+    run.send(left(Signal::Disk, 1 << 20)).await;
+    run.rest().await;
+    assert_eq!(run.names(), [""; 0], "that was not enough");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_measurement_for_limits_evicts_nobody_for_the_device() {
+    use freewheel_link::plan::{PodStorageV1, StorageV1};
+    let mut run = run(&SimDisk::default());
+    run.send(Input::Connected(true)).await;
+    let mut limited = pod("limited");
+    let web = StorageV1 { container: "web".to_owned(), limit: Some(1 << 30), request: None };
+    limited.parts.put(&PodStorageV1 { containers: vec![web] }).unwrap();
+    run.plan(vec![range(), pod_record(&limited), pod_record(&pod("hog"))], vec![]).await;
+    run.fills("limited", 4096);
+    run.fills("hog", 1 << 30);
+    run.send(left(Signal::Disk, 1 << 20)).await;
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    run.rest().await;
+    assert_eq!(*run.world.files.measured.lock(), 1, "for its limit");
+    assert_eq!(run.names(), ["hog", "limited"], "room was made, and nobody has looked since");
+    run.send(left(Signal::Disk, 1 << 20)).await;
+    run.rest().await;
+    assert_eq!(run.names(), ["limited"]);
 }
