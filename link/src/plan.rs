@@ -91,6 +91,8 @@ pub struct PodV1 {
     pub subdomain: String,
     /// spec.restartPolicy
     pub restart: RestartPolicy,
+    /// spec.priority, as the hub resolved spec.priorityClassName: who is evicted later.
+    pub priority: i32,
     /// spec.terminationGracePeriodSeconds
     pub grace_seconds: u32,
     /// spec.activeDeadlineSeconds

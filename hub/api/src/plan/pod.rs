@@ -91,6 +91,7 @@ fn body(pod: &Pod, images: &dyn Images) -> Result<PodV1, Fault> {
         hostname: hostname(spec, &name),
         subdomain: spec.subdomain.clone().unwrap_or_default(),
         restart: restart(spec)?,
+        priority: spec.priority.unwrap_or(0),
         grace_seconds: seconds(
             "spec.terminationGracePeriodSeconds",
             spec.termination_grace_period_seconds.unwrap_or(GRACE_SECONDS),

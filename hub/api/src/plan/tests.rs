@@ -209,7 +209,7 @@ fn a_headless_service_has_no_address_and_an_external_one_a_name() {
 #[test]
 fn every_field_that_a_spoke_needs_is_in_the_record() {
     let spec = json!({
-        "restartPolicy": "OnFailure", "terminationGracePeriodSeconds": 5, "activeDeadlineSeconds": 60,
+        "restartPolicy": "OnFailure", "priority": -7, "terminationGracePeriodSeconds": 5, "activeDeadlineSeconds": 60,
         "hostname": "h", "subdomain": "s", "serviceAccountName": "robot", "enableServiceLinks": false,
         "hostAliases": [{"ip": "10.1.1.1", "hostnames": ["x", "y"]}],
         "initContainers": [{"name": "side", "image": "proxy", "restartPolicy": "Always"}],
@@ -229,6 +229,7 @@ fn every_field_that_a_spoke_needs_is_in_the_record() {
     assert_eq!(record.needs, feature::SIDECARS);
     assert_eq!(record.body::<PodV1>().unwrap(), body, "postcard reads back what it wrote");
     assert_eq!((body.grace_seconds, body.deadline_seconds, body.deleting), (5, Some(60), Some(3)));
+    assert_eq!(body.priority, -7);
     assert_eq!(body.host_aliases.len(), 2);
     assert!(body.init[0].sidecar);
     let web = &body.containers[0];

@@ -38,6 +38,7 @@ fn pod(name: &str) -> PodV1 {
         hostname: name.to_owned(),
         subdomain: String::new(),
         restart: RestartPolicy::Always,
+        priority: 0,
         grace_seconds: 30,
         deadline_seconds: None,
         deleting: None,

@@ -51,6 +51,7 @@ fn pod(container: &ContainerV1) -> PodV1 {
         hostname: "web-0".to_owned(),
         subdomain: String::new(),
         restart: RestartPolicy::Always,
+        priority: 0,
         grace_seconds: 30,
         deadline_seconds: None,
         deleting: None,

@@ -56,6 +56,7 @@ fn pod(volumes: Vec<(&str, VolumeSourceV1)>, mounts: Vec<MountV1>) -> PodV1 {
         hostname: "web".to_owned(),
         subdomain: String::new(),
         restart: RestartPolicy::Always,
+        priority: 0,
         grace_seconds: 30,
         deadline_seconds: None,
         deleting: None,

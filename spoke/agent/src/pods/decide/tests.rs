@@ -58,6 +58,7 @@ fn spec(init: &[ContainerV1], names: &[&str], restart: RestartPolicy) -> PodV1 {
         hostname: "web".to_owned(),
         subdomain: String::new(),
         restart,
+        priority: 0,
         grace_seconds: 30,
         deadline_seconds: None,
         deleting: None,
