@@ -98,7 +98,8 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
         files: Arc::new(DiskFiles::new(data.dir())?),
         thresholds: thresholds.clone(),
     };
-    let agent = Agent::open(ports, config)?;
+    let mut agent = Agent::open(ports, config)?;
+    agent.begin_with(&probe.device.left(data.dir(), fabric.account()));
     let me = me(&identity, &agent, node);
     let home = data.dir().to_owned();
     let dial = OwnDial::new(home.clone(), endpoint.clone(), clock.clone(), spare);

@@ -1,8 +1,12 @@
 //! Pod addresses out of the ranges that the hub has leased to this spoke.
 //!
-//! Guarantees: no two pods of a realm have one address: who has a [`Lease`] has it alone, and gives it back once; the
-//! first address of a range (`.0`), `.1`, which is the realm's own on this spoke, and the last are never given; a
-//! released one comes back last, because peers remember it.
+//! Guarantees:
+//! - no two pods of a realm have one address: who has a [`Lease`] has it alone, and gives it back once
+//!   (`a_kept_address_is_not_given_twice`, `two_pods_never_have_one_address`);
+//! - the first address of a range (`.0`), `.1`, which is the realm's own on this spoke, and the last are never given, and a
+//!   released one comes back last, because peers remember it (`addresses_are_given_in_turn_and_come_back_last`);
+//! - an address outside of the ranges that the hub leases to this device now is known for another's
+//!   (`what_is_in_no_range_is_another_devices`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -48,6 +52,20 @@ impl Addresses {
         if let Some(realm) = self.0.get_mut(realm) {
             realm.ranges.clear();
         }
+    }
+
+    /// Whether an address is another device's by now: there are ranges in the realm, and it is in none of them. Without
+    /// any range nothing says whose it is, and there is none to have in its place.
+    #[must_use]
+    pub fn is_foreign(&self, realm: &ClusterName, ip: Ipv4Addr) -> bool {
+        let Some(realm) = self.0.get(realm).filter(|realm| !realm.ranges.is_empty()) else {
+            return false;
+        };
+        let within = |(base, prefix): &(Ipv4Addr, u8)| {
+            let mask = u32::MAX << (32 - u32::from(*prefix));
+            u32::from(*base) & mask == u32::from(ip) & mask
+        };
+        !realm.ranges.iter().any(within)
     }
 
     /// Takes an address that a pod kept over the agent's restart; `None`: another pod has it.
@@ -121,6 +139,15 @@ mod tests {
         assert!(all.hold(&realm, kept).is_some());
         assert_eq!(all.hold(&realm, kept), None, "nor to another pod that says it had it");
         assert_eq!(last(&all.take(&realm)), Some(10));
+    }
+
+    #[test]
+    fn what_is_in_no_range_is_another_devices() {
+        let (mut all, realm) = leased(24);
+        let (own, other) = (Ipv4Addr::new(10, 64, 3, 9), Ipv4Addr::new(10, 64, 4, 9));
+        assert!(!all.is_foreign(&realm, own) && all.is_foreign(&realm, other));
+        all.revoke_all(&realm);
+        assert!(!all.is_foreign(&realm, other), "nothing is known");
     }
 
     #[test]

@@ -206,6 +206,8 @@ pub struct Ear {
     pub reports: Mutex<Vec<(ReportStamp, Report)>>,
     /// What was acknowledged, in order.
     pub took: Mutex<Vec<(Generation, SetDigest)>>,
+    /// What a greeting would say of the device.
+    pub device: Mutex<Option<NodeStatusV1>>,
 }
 
 impl Uplink for Ear {
@@ -215,6 +217,10 @@ impl Uplink for Ear {
 
     fn took(&self, generation: Generation, digest: SetDigest) {
         self.took.lock().push((generation, digest));
+    }
+
+    fn device(&self, status: &NodeStatusV1) {
+        *self.device.lock() = Some(status.clone());
     }
 }
 

@@ -59,6 +59,7 @@ impl Outbox {
     pub fn node(&mut self, status: NodeStatusV1) {
         if self.node.as_ref() != Some(&status) {
             self.node = Some(status.clone());
+            self.uplink.device(&status);
             self.send(Report::Node(status));
         }
     }

@@ -194,6 +194,8 @@ pub trait Uplink: Send + Sync {
     fn report(&self, stamp: ReportStamp, report: Report);
     /// The plan of this generation is durable, and what the set looks like now.
     fn took(&self, generation: Generation, digest: freewheel_link::digest::SetDigest);
+    /// What a greeting says of the device from now on, with a session or without one.
+    fn device(&self, status: &freewheel_link::report::NodeStatusV1);
 }
 
 /// The ledger's file, as a trait so that a simulation can lose and tear writes.

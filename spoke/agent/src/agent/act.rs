@@ -212,14 +212,14 @@ impl Agent {
 
     fn stop(&mut self, uid: &str, which: Which, grace: Duration, replace: bool) -> bool {
         let now = self.ports.clock.now();
-        let Some(container) = self.pods.get_mut(uid).and_then(|pod| pod.at_mut(which)) else {
-            return false;
-        };
+        let Some(pod) = self.pods.get_mut(uid) else { return false };
+        let stray = pod.stray;
+        let Some(container) = pod.at_mut(which) else { return false };
         let asked = container.stop_by.replace(now + grace).is_some();
         container.changed |= replace;
         let (name, attempt) = (container.name.clone(), container.restarts);
         if !asked {
-            let text = if replace {
+            let text = if replace && !stray {
                 format!("Container {name} definition changed, will be restarted")
             } else {
                 format!("Stopping container {name}")

@@ -277,6 +277,7 @@ impl Agent {
                 self.addresses.lease(realm, base, range.prefix);
             }
         }
+        self.find_strays(realm);
         let waiting = self.pods.values().filter(|pod| pod.realm == *realm && pod.ip().is_none());
         self.dirty.extend(waiting.map(|pod| pod.spec.uid.clone()));
     }

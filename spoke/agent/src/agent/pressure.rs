@@ -6,7 +6,8 @@
 //!   `room_is_made_before_a_pod_goes_also_while_another_is_on_its_way_out`,
 //!   `a_measurement_for_limits_evicts_nobody_for_the_device`);
 //! - one pod goes at a time, and the next look decides about the next
-//!   (`memory_pressure_evicts_one_pod_after_another_in_kubelets_order`).
+//!   (`memory_pressure_evicts_one_pod_after_another_in_kubelets_order`);
+//! - no greeting calls a device well that is short of something (`a_greeting_says_what_the_device_is_short_of`).
 
 use std::time::Duration;
 
@@ -35,6 +36,12 @@ pub(super) enum Room {
 }
 
 impl Agent {
+    /// What the device has left before anything runs, so that the first greeting says it.
+    pub fn begin_with(&mut self, left: &Observed) {
+        self.conditions = self.watch.look(left, self.ports.clock.now()).conditions;
+        self.tell_node();
+    }
+
     /// Looks at what the device has left.
     pub(super) fn take_signals(&mut self, left: &Observed) {
         let verdict = self.watch.look(left, self.ports.clock.now());

@@ -1,7 +1,12 @@
 //! Makes a pod's sandbox, and takes away what is left of a pod.
 //!
-//! Guarantees: a pod's address is free again once its network is gone, and not before; of a pod that is gone nothing
-//! stays in memory but its UID, and that only while the plan still names it.
+//! Guarantees:
+//! - a pod's address is free again once its network is gone, and not before (`two_pods_never_have_one_address`);
+//! - an address of a range that is another device's by now is not used, nor kept
+//!   (`a_pod_whose_address_is_another_devices_by_now_goes_on_with_a_new_one`,
+//!   `an_address_that_was_kept_over_a_restart_is_used_only_while_it_is_this_devices`);
+//! - of a pod that is gone nothing stays in memory but its UID, and that only while the plan still names it
+//!   (`of_a_deleted_pod_nothing_stays_in_memory`).
 
 use std::net::Ipv4Addr;
 
@@ -19,6 +24,13 @@ use crate::{limits, volumes};
 impl Agent {
     pub(super) fn add_network(&mut self, uid: &str) -> bool {
         let Some(pod) = self.pods.get_mut(uid) else { return false };
+        let kept = pod.sandbox.ip();
+        if let Some(ip) = kept.filter(|ip| self.addresses.is_foreign(&pod.realm, *ip)) {
+            info!(pod = uid, %ip, "the address that the pod had is another device's by now");
+            if let Some(lease) = pod.sandbox.take_down() {
+                self.addresses.release(lease);
+            }
+        }
         let Some(ip) = pod.sandbox.bring_up(|| self.addresses.take(&pod.realm)) else {
             if pod.said.is_none() {
                 let text = "Failed to create pod sandbox: no pod address is free on this node";
@@ -40,6 +52,25 @@ impl Agent {
             memory_limit: limits::memory(&pod.spec),
         });
         true
+    }
+
+    /// The ranges of a realm have changed: pods that are up with an address of another device get a new sandbox.
+    pub(super) fn find_strays(&mut self, realm: &ClusterName) {
+        let mut strays = Vec::new();
+        for pod in self.pods.values_mut().filter(|pod| pod.realm == *realm) {
+            let ip = pod.sandbox.ip().filter(|_| pod.sandbox.is_up() && pod.stays());
+            let stray = ip.is_some_and(|ip| self.addresses.is_foreign(realm, ip));
+            if stray && !pod.stray {
+                strays.push(pod.spec.uid.clone());
+            }
+            pod.stray = stray;
+        }
+        for uid in strays {
+            let text = "Pod sandbox changed, it will be killed and re-created: the hub has given its address to \
+                        another device";
+            self.event(&uid, None, true, "SandboxChanged", text.to_owned());
+            self.dirty.insert(uid);
+        }
     }
 
     /// Calls with everything that a pod's values are taken from.
@@ -95,6 +126,7 @@ impl Agent {
     pub(super) fn remove_network(&mut self, uid: &str) -> bool {
         self.ports.network.remove_pod(uid);
         let Some(pod) = self.pods.get_mut(uid) else { return false };
+        pod.stray = false;
         if let Some(lease) = pod.sandbox.take_down() {
             self.addresses.release(lease);
         }

@@ -42,7 +42,7 @@ pub enum Action {
     Start(Which, Digest),
     /// Stop a container: killed after the grace period.
     Stop(Which, Duration),
-    /// Stop a container because its image changed; it starts again.
+    /// Stop a container because its image changed, or its pod's sandbox; it starts again.
     Replace(Which, Duration),
     /// Init containers and sidecars are up.
     Risen,
@@ -133,6 +133,9 @@ fn live(pod: &Pod, see: Sight<'_>, out: &mut Decision) {
         }
         return;
     }
+    if pod.stray && pod.sandbox.is_up() {
+        return make_way(pod, see, out);
+    }
     if !prepared(pod, see, out) || !risen(pod, see, out) {
         return;
     }
@@ -142,6 +145,19 @@ fn live(pod: &Pod, see: Sight<'_>, out: &mut Decision) {
     for (index, container) in pod.containers.iter().enumerate() {
         let spec = &pod.spec.containers[index];
         tend(pod, Which::Main(index), container, spec, pod.spec.restart, see, out);
+    }
+}
+
+/// Takes down a sandbox whose address is another device's. The pod is not to blame: all of it that ran starts again.
+fn make_way(pod: &Pod, see: Sight<'_>, out: &mut Decision) {
+    let mut stops = Decision::default();
+    let quiet = stop_all(pod, see.now + grace(pod), see.now, &mut stops);
+    out.actions.extend(stops.actions.into_iter().map(|action| match action {
+        Action::Stop(which, grace) => Action::Replace(which, grace),
+        other => other,
+    }));
+    if quiet {
+        out.act(Action::RemoveNetwork);
     }
 }
 

@@ -117,6 +117,8 @@ pub struct Pod {
     pub refused: Option<(String, String)>,
     /// What was made for it.
     pub sandbox: Sandbox,
+    /// The address of its sandbox is another device's by now: it gets a new sandbox.
+    pub stray: bool,
     /// What is to become of it, unless it is deleted.
     pub fate: Fate,
     /// When the agent took it on, by the wall clock.
@@ -170,6 +172,7 @@ impl Pod {
             realm,
             refused: crate::admission::check(&spec).err(),
             sandbox: lease.map_or(Sandbox::Absent, Sandbox::Kept),
+            stray: false,
             fate: done.map_or(Fate::Live, |((phase, reason, message), ip)| Fate::Done {
                 done: Done { phase, reason, message },
                 ip,

@@ -183,9 +183,6 @@ impl Handle {
 impl ports::Uplink for Handle {
     fn report(&self, stamp: ReportStamp, report: Report) {
         let mut state = self.shared.state.lock();
-        if let Report::Node(node) = &report {
-            state.node = Some(node.clone());
-        }
         if let Some(session) = &mut state.session {
             session.report(stamp, report);
             drop(state);
@@ -201,6 +198,10 @@ impl ports::Uplink for Handle {
             drop(state);
             self.shared.news.notify_one();
         }
+    }
+
+    fn device(&self, status: &NodeStatusV1) {
+        self.shared.state.lock().node = Some(status.clone());
     }
 }
 

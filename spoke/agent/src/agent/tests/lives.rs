@@ -51,6 +51,48 @@ async fn a_pod_that_ended_shows_its_address_and_does_not_hold_it_over_a_restart(
     assert_eq!(second.running(), ["b web/1"]);
 }
 
+/// The range that the hub has given to this device in place of the first one.
+fn other_range() -> Record {
+    let base = [10, 64, 9, 0].into();
+    record(Kind::POD_CIDR_V1, "10.64.9.0/24", &PodCidrV1 { base, prefix: 24 })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_whose_address_is_another_devices_by_now_goes_on_with_a_new_one() {
+    let mut run = run(&SimDisk::default());
+    run.send(Input::Connected(true)).await;
+    run.plan(vec![range(), pod_record(&pod("a")), pod_record(&job("b"))], vec![]).await;
+    // Without any range there is none to move to, and nothing says whose the address is.
+    run.plan(vec![], vec![range().key]).await;
+    assert_eq!(run.running(), ["a web/0", "b web/0"]);
+    run.plan(vec![other_range()], vec![]).await;
+    assert_eq!(run.running(), ["a web/1", "b web/1"]);
+    let addresses: Vec<_> =
+        run.world.fabric.pods.lock().values().map(|pod| pod.ip.octets()).collect();
+    assert_eq!(addresses, [[10, 64, 9, 2], [10, 64, 9, 3]]);
+    assert_eq!(run.said("a").unwrap().ip, Some([10, 64, 9, 2].into()));
+    let moved = run.reasons().iter().filter(|reason| *reason == "SandboxChanged").count();
+    assert_eq!(moved, 2, "{:?}", run.events());
+    run.plan(vec![pod_record(&pod("c"))], vec![]).await;
+    assert_eq!(run.running(), ["a web/1", "b web/1", "c web/0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_was_kept_over_a_restart_is_used_only_while_it_is_this_devices() {
+    let disk = SimDisk::default();
+    let mut first = run(&disk);
+    first.plan(vec![range(), pod_record(&pod("a"))], vec![]).await;
+    first.plan(vec![unreadable(&pod("a"))], vec![]).await;
+    first.end().await;
+    // It cannot come back at once; until it can, its address is given away.
+    let mut second = run(&disk);
+    second.plan(vec![other_range()], vec![range().key]).await;
+    second.plan(vec![pod_record(&pod("a"))], vec![]).await;
+    assert_eq!(second.running(), ["a web/1"]);
+    assert_eq!(second.world.fabric.pods.lock()["uid-a"].ip.octets(), [10, 64, 9, 2]);
+    second.end().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn modules_of_pods_that_ended_are_not_held() {
     let mut run = run(&SimDisk::default());

@@ -162,3 +162,24 @@ async fn a_measurement_for_limits_evicts_nobody_for_the_device() {
     run.rest().await;
     assert_eq!(run.names(), ["limited"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_greeting_says_what_the_device_is_short_of() {
+    let disk = SimDisk::default();
+    let run = run(&disk);
+    let greeting = |run: &Run| run.world.ear.device.lock().clone().unwrap().pressure;
+    assert_eq!(greeting(&run), [""; 0]);
+    // There is no hub to tell it to: the next one must not hear that all is well first.
+    run.send(left(Signal::Memory, 50 << 20)).await;
+    assert_eq!(greeting(&run), ["MemoryPressure"]);
+    run.end().await;
+
+    let (world, ports, _queue) = World::new(disk, 1_800_000_000_000);
+    let files = world.files.clone();
+    let thresholds = crate::eviction::defaults();
+    let config = Config { data: "/data".into(), node: node(), files, thresholds };
+    let mut agent = Agent::open(ports, config).unwrap();
+    let Input::Signals(left) = left(Signal::Memory, 50 << 20) else { unreachable!() };
+    agent.begin_with(&left);
+    assert_eq!(world.ear.device.lock().clone().unwrap().pressure, ["MemoryPressure"]);
+}
