@@ -23,7 +23,7 @@ use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use serde_json::{Value, json};
 
 use crate::engine::desk::{everywhere, place};
-use crate::engine::{Controller, Desk, Error};
+use crate::engine::{Controller, Desk, Error, Faults};
 use crate::index::{Indexes, Term, with_owners};
 
 const FOREGROUND: &str = "foregroundDeletion";
@@ -116,17 +116,20 @@ impl Garbage {
         if !dependents.iter().any(|d| blocks(d)) {
             return self.drop_finalizer(owner, FOREGROUND).await;
         }
+        let mut faults = Faults::default();
         for dependent in dependents.iter().filter(|d| !d.object.header.deleting) {
-            self.judge(dependent, snapshot).await?;
+            faults.note(self.judge(dependent, snapshot).await);
         }
-        Ok(())
+        faults.end()
     }
 
     async fn orphan(&self, owner: &Stored) -> Result<(), Error> {
         let uid = owner.object.header.uid.clone();
+        let mut faults = Faults::default();
         for dependent in self.dependents_of(owner) {
-            self.drop_owners(&dependent, std::slice::from_ref(&uid)).await?;
+            faults.note(self.drop_owners(&dependent, std::slice::from_ref(&uid)).await);
         }
+        faults.end()?;
         self.drop_finalizer(owner, ORPHAN).await
     }
 

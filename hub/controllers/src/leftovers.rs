@@ -5,9 +5,14 @@
 //!         ─▶ all of its logical cluster, namespaces first ─▶ sessions, acked plans, ranges of addresses ─▶ gone
 //! ```
 //!
-//! Guarantees: the ManagedCluster goes last, so that the next one of its name finds nothing of it, and a hub
-//! that is killed in between goes on; what turns up in a cluster that is not there is removed as well; what
-//! is deleted is what was read while the cluster was gone or going, by its revision, never what came later.
+//! Guarantees:
+//! - the ManagedCluster goes last, so that the next one of its name finds nothing of it
+//!   (`a_removed_cluster_leaves_nothing_to_the_next_one_of_its_name`);
+//! - what cannot be deleted holds up the ManagedCluster and nothing else
+//!   (`what_cannot_be_deleted_holds_up_nothing_else`);
+//! - what turns up in a cluster that is not there is removed as well
+//!   (`what_turns_up_in_a_cluster_that_is_not_there_is_removed`).
+//!
 //! Assumes: the gateway cuts the spoke off as soon as its ManagedCluster is being deleted.
 
 use std::sync::Arc;
@@ -20,19 +25,19 @@ use freewheel_hub_api::kinds;
 use freewheel_hub_api::kinds::managed_cluster::LEFTOVERS;
 use freewheel_hub_api::object::{Key, Resource};
 use freewheel_hub_store::objects::{DeleteOptions, Propagation};
-use freewheel_hub_store::{
-    CommitError, Event, Expect, MAX_OPERATIONS, Operation, Scope, Snapshot, Stored, Txn,
-};
+use freewheel_hub_store::{CommitError, Event, Expect, Operation, Scope, Snapshot, Stored, Txn};
 use freewheel_link::names::ClusterName;
 use serde_json::Value;
 use tracing::info;
 
 use crate::engine::desk::{everywhere, in_cluster, key as key_of, kind, place};
-use crate::engine::{Controller, Desk, Error};
+use crate::engine::{Controller, Desk, Error, Faults};
 use crate::node::is_ours;
 
 /// Looked at again even when no event says that something went.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Deleted in one transaction: one that is no longer as it was read keeps so many for the next look.
+const BATCH: usize = 128;
 /// Label of a device's signing request.
 const CLUSTER_OF_REQUEST: &str = "open-cluster-management.io/cluster-name";
 
@@ -76,7 +81,12 @@ impl Leftovers {
     }
 
     /// Everything of a cluster in the root that goes through the pipeline. Whether it is all gone.
-    async fn clear_root(&self, name: &ClusterName, snapshot: &dyn Snapshot) -> Result<bool, Error> {
+    async fn clear_root(
+        &self,
+        name: &ClusterName,
+        snapshot: &dyn Snapshot,
+        faults: &mut Faults,
+    ) -> bool {
         let root = ClusterName::root();
         for stored in self.bound(name, snapshot) {
             let options = DeleteOptions {
@@ -85,28 +95,24 @@ impl Leftovers {
                 ..DeleteOptions::default()
             };
             let place = place(self.pods, &stored.key);
-            tolerate(self.desk.objects().delete(self.desk.how(), &place, &options).await)
-                .map_err(Error::api("delete a pod of a removed cluster"))?;
+            let deleted = self.desk.objects().delete(self.desk.how(), &place, &options).await;
+            faults.note(tolerate(deleted).map_err(Error::api("delete a pod of a removed cluster")));
         }
         let node = key_of(self.nodes, &root, "", name.as_str());
-        if let Some(node) = snapshot.get(&node).filter(|node| is_ours(node)) {
-            let uid = &node.object.header.uid;
-            self.desk
-                .delete(self.nodes, &node.key, uid, Propagation::Background)
-                .await
-                .map_err(Error::api("delete the Node of a removed cluster"))?;
-        }
-        for request in snapshot.range(&in_cluster(self.requests, &root), None) {
-            let header = &request.object.header;
-            if header.labels.get(CLUSTER_OF_REQUEST).is_some_and(|of| of == name.as_str()) {
-                self.desk
-                    .delete(self.requests, &request.key, &header.uid, Propagation::Background)
-                    .await
-                    .map_err(Error::api("delete a request of a removed cluster"))?;
-            }
+        let node = snapshot.get(&node).filter(|node| is_ours(node));
+        let requests = snapshot.range(&in_cluster(self.requests, &root), None).filter(|request| {
+            let of = request.object.header.labels.get(CLUSTER_OF_REQUEST);
+            of.is_some_and(|of| of == name.as_str())
+        });
+        let all = node.map(|node| (self.nodes, node)).into_iter();
+        for (kind, stored) in all.chain(requests.map(|request| (self.requests, request))) {
+            let uid = &stored.object.header.uid;
+            let deleted = self.desk.delete(kind, &stored.key, uid, Propagation::Background).await;
+            let doing = "delete the Node or a request of a removed cluster";
+            faults.note(deleted.map(drop).map_err(Error::api(doing)));
         }
         // A pod that somebody's finalizer holds is still bound here, and would be the next device's.
-        Ok(self.bound(name, &*self.desk.snapshot()).is_empty())
+        self.bound(name, &*self.desk.snapshot()).is_empty()
     }
 
     /// Pods of the root that are bound to this spoke.
@@ -123,23 +129,24 @@ impl Leftovers {
         &self,
         name: &ClusterName,
         snapshot: &dyn Snapshot,
-    ) -> Result<(), Error> {
+        faults: &mut Faults,
+    ) {
         for service in snapshot.range(&in_cluster(self.services, name), None) {
             let uid = &service.object.header.uid;
-            self.desk
-                .delete(self.services, &service.key, uid, Propagation::Background)
-                .await
-                .map_err(Error::api("delete a Service of a removed cluster"))?;
-            if !service.object.header.finalizers.is_empty() {
+            let deleted =
+                self.desk.delete(self.services, &service.key, uid, Propagation::Background);
+            let doing = "delete a Service of a removed cluster";
+            let going = faults.note(deleted.await.map(drop).map_err(Error::api(doing)));
+            if going && !service.object.header.finalizers.is_empty() {
                 let free = |mut value: Value| {
                     value["metadata"]["finalizers"] = Value::Array(Vec::new());
                     Ok(value)
                 };
-                tolerate(self.desk.modify(self.services, &service.key, None, free).await)
-                    .map_err(Error::api("release a Service of a removed cluster"))?;
+                let freed = self.desk.modify(self.services, &service.key, None, free).await;
+                let doing = "release a Service of a removed cluster";
+                faults.note(tolerate(freed).map_err(Error::api(doing)));
             }
         }
-        Ok(())
     }
 
     /// What is in a logical cluster, and what is remembered under its name, at this revision.
@@ -162,8 +169,12 @@ impl Leftovers {
     }
 
     /// Deletes these as they were read. Finalizers in a cluster that is gone hold nothing.
-    async fn delete(&self, all: &[Arc<Stored>]) -> Result<(), Error> {
-        for part in all.chunks(MAX_OPERATIONS) {
+    async fn delete(&self, mut all: Vec<Arc<Stored>>, faults: &mut Faults) {
+        // A Service goes with what it holds in the root, or stays.
+        all.retain(|stored| stored.key.resource != self.services.storage());
+        let now = self.desk.snapshot();
+        all.retain(|s| now.get(&s.key).is_some_and(|there| there.revision == s.revision));
+        for part in all.chunks(BATCH) {
             let txn = Txn {
                 expect: part.iter().map(|s| Expect::Revision(s.key.clone(), s.revision)).collect(),
                 operations: part.iter().map(|s| Operation::Delete(s.key.clone())).collect(),
@@ -171,13 +182,12 @@ impl Leftovers {
             match self.desk.objects().store().commit(txn).await {
                 // Something has changed meanwhile: the next look sees what.
                 Ok(_) | Err(CommitError::Unmet { .. }) => {}
-                Err(error) => {
-                    let error = ApiError::new(503, "ServiceUnavailable", error.to_string());
-                    return Err(Error::api("delete what a removed cluster left")(error));
+                Err(source) => {
+                    let doing = "delete what a removed cluster left";
+                    faults.note(Err(Error::Commit { doing, source }));
                 }
             }
         }
-        Ok(())
     }
 
     async fn let_go(&self, key: &Key) -> Result<(), Error> {
@@ -244,10 +254,12 @@ impl Controller for Leftovers {
         if name.is_root() || cluster.as_ref().is_some_and(|c| !c.object.header.deleting) {
             return Ok(None);
         }
-        let cleared = self.clear_root(&name, &*snapshot).await?;
-        self.release_services(&name, &*snapshot).await?;
+        let mut faults = Faults::default();
+        let cleared = self.clear_root(&name, &*snapshot, &mut faults).await;
+        self.release_services(&name, &*snapshot, &mut faults).await;
         // Read before anything that came later: namespaces go first, and nothing gets into what is not there.
-        self.delete(&self.rest(&name, &*snapshot)).await?;
+        self.delete(self.rest(&name, &*snapshot), &mut faults).await;
+        faults.end()?;
         let left = self.rest(&name, &*self.desk.snapshot());
         if !cleared || !left.is_empty() {
             return Ok(Some(PATIENCE));

@@ -37,10 +37,14 @@ use freewheel_hub_api::object::{Key, Object};
 /// Counts up by one per committed transaction that changed something; the first is 1.
 pub type Revision = u64;
 
-/// Most operations in one transaction.
-pub const MAX_OPERATIONS: usize = 128;
+/// Most operations in one transaction. What one request of a person comes to is never more: the largest is a
+/// Service that takes or gives back every node port there is, each of them two records.
+pub const MAX_OPERATIONS: usize = 8_192;
 /// Largest body of one object in bytes.
 pub const MAX_OBJECT_BYTES: usize = freewheel_link::limits::API_OBJECT;
+/// What the body of an object on its way out may have beyond that: when it goes, and who is waited for. The
+/// largest object can be deleted as well.
+pub const GOING_BYTES: usize = 4 << 10;
 
 /// An object as it stands at a revision.
 #[derive(Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use freewheel_hub_api::object::{Key, Object};
 
 use crate::state::State;
-use crate::{CommitError, Event, Expect, MAX_OBJECT_BYTES, MAX_OPERATIONS, Operation};
-use crate::{Stored, Txn};
+use crate::{CommitError, Event, Expect, GOING_BYTES, MAX_OBJECT_BYTES, MAX_OPERATIONS};
+use crate::{Operation, Stored, Txn};
 
 /// Longest key in bytes: four parts of at most 253 characters and change.
 const MAX_KEY_BYTES: usize = 2_048;
@@ -37,16 +37,18 @@ pub(crate) fn prepare(state: &State, txn: Txn) -> Result<Prepared, CommitError> 
                     results.push(Some(Arc::clone(same)));
                     continue;
                 }
+                let again = differs(state.find(&key), before.as_ref());
                 let now = Arc::new(stored(&next, key, object, before.as_deref(), revision));
                 next.insert(Arc::clone(&now));
                 results.push(Some(Arc::clone(&now)));
-                note(&mut events, Event { revision, now: Some(now), before });
+                note(&mut events, Event { revision, now: Some(now), before }, again);
             }
             Operation::Delete(key) => {
                 let before = next.remove(&key);
                 results.push(before.clone());
                 if before.is_some() {
-                    note(&mut events, Event { revision, now: None, before });
+                    let again = differs(state.find(&key), before.as_ref());
+                    note(&mut events, Event { revision, now: None, before }, again);
                 }
             }
         }
@@ -73,9 +75,19 @@ fn stored(
     Stored { key, object, revision, created: before.map_or(revision, |before| before.created) }
 }
 
-/// Keeps one event per key: what a transaction does twice to a key is seen once.
-fn note(events: &mut Vec<Event>, event: Event) {
-    let Some(at) = events.iter().position(|earlier| earlier.key() == event.key()) else {
+/// Whether the transaction has been at this key already.
+fn differs(first: Option<&Arc<Stored>>, now: Option<&Arc<Stored>>) -> bool {
+    match (first, now) {
+        (Some(first), Some(now)) => !Arc::ptr_eq(first, now),
+        (first, now) => first.is_some() || now.is_some(),
+    }
+}
+
+/// Keeps one event per key: what a transaction does twice to a key is seen once. Few do anything `again`, and
+/// only those look through what was done before.
+fn note(events: &mut Vec<Event>, event: Event, again: bool) {
+    let earlier = events.iter().position(|earlier| again && earlier.key() == event.key());
+    let Some(at) = earlier else {
         events.push(event);
         return;
     };
@@ -95,9 +107,10 @@ fn check_limits(operations: &[Operation]) -> Result<(), CommitError> {
     for operation in operations {
         let Operation::Put(key, object) = operation else { continue };
         let length = object.body.len();
-        if MAX_OBJECT_BYTES < length {
+        let most = MAX_OBJECT_BYTES + if object.header.deleting { GOING_BYTES } else { 0 };
+        if most < length {
             return Err(CommitError::TooLarge(format!(
-                "an object has at most {MAX_OBJECT_BYTES} bytes, {} {:?} has {length}",
+                "an object has at most {most} bytes, {} {:?} has {length}",
                 key.resource, key.name
             )));
         }

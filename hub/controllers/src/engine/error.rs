@@ -35,6 +35,24 @@ pub enum Error {
     Refused(String),
 }
 
+/// The first of what failed while the rest went on: one object that resists holds up no other.
+#[derive(Debug, Default)]
+pub struct Faults(Option<Error>);
+
+impl Faults {
+    /// Keeps what failed, if it did; whether it did not.
+    pub fn note(&mut self, outcome: Result<(), Error>) -> bool {
+        let Err(error) = outcome else { return true };
+        self.0.get_or_insert(error);
+        false
+    }
+
+    /// To be called when everything was tried.
+    pub fn end(self) -> Result<(), Error> {
+        self.0.map_or(Ok(()), Err)
+    }
+}
+
 impl Error {
     /// Wraps an answer of the pipeline.
     pub(crate) fn api(doing: &'static str) -> impl FnOnce(ApiError) -> Self {

@@ -24,6 +24,6 @@ pub mod queue;
 pub use clock::Clock;
 pub use controller::{Controller, run};
 pub use desk::Desk;
-pub use error::Error;
+pub use error::{Error, Faults};
 pub use pace::Pace;
 pub use queue::Queue;

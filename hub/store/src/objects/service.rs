@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 
 use super::Place;
 use crate::clock::Chance;
-use crate::{Expect, Operation, Scope, Snapshot};
+use crate::{Expect, MAX_OPERATIONS, Operation, Scope, Snapshot};
 
 const FIRST_ADDRESS: u32 = CLUSTER_IPS.0.to_bits();
 const ADDRESSES: u32 = 1 << (32 - CLUSTER_IPS.1);
@@ -34,6 +34,8 @@ const ADDRESSES: u32 = 1 << (32 - CLUSTER_IPS.1);
 const STATIC_BAND: u32 = 256;
 const FIRST_PORT: u32 = *NODE_PORTS.start() as u32;
 const PORTS: u32 = *NODE_PORTS.end() as u32 - FIRST_PORT + 1;
+// The object itself, an address taken and one given back, and two records for each port.
+const _: () = assert!(3 + 2 * PORTS as usize <= MAX_OPERATIONS);
 /// Clusters of spokes take the last ports first, all of them the same: what any of them holds is nothing
 /// for the root.
 const SHARED_BAND: u32 = 64;
@@ -270,14 +272,13 @@ impl Ledger<'_> {
 
     fn give_ports(&self, service: &mut Value) -> Result<(), ApiError> {
         let wants = wants_ports(service);
-        let mut mine: BTreeSet<u64> = ports(service).filter_map(node_port).collect();
+        let mut seen: BTreeSet<u64> = ports(service).filter_map(node_port).collect();
         let list = service.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
         for (index, port) in list.into_iter().flatten().enumerate() {
             if let Some(given) = node_port(port) {
                 self.check_port(index, given)?;
             } else if wants && let Some(map) = port.as_object_mut() {
-                let found = self.any_port(&mine)?;
-                mine.insert(found);
+                let found = self.any_port(&mut seen)?;
                 map.insert("nodePort".to_owned(), json!(found));
             }
         }
@@ -340,14 +341,15 @@ impl Ledger<'_> {
             || (self.snapshot.get(&own).is_none() && self.snapshot.get(&other).is_none())
     }
 
-    fn any_port(&self, mine: &BTreeSet<u64>) -> Result<u64, ApiError> {
+    /// A free port that was not `seen` yet. What it looks at is seen: no port is looked up twice for one Service.
+    fn any_port(&self, seen: &mut BTreeSet<u64>) -> Result<u64, ApiError> {
         let root = self.place.cluster.is_root();
         let start = self.chance.below(if root { PORTS } else { SHARED_BAND });
         let mut all = (0..PORTS).map(|step| match root {
             true => FIRST_PORT + (start + step) % PORTS,
             false => FIRST_PORT + (2 * PORTS - 1 - start - step) % PORTS,
         });
-        all.find(|port| !mine.contains(&u64::from(*port)) && self.is_free_port(*port))
+        all.find(|port| seen.insert(u64::from(*port)) && self.is_free_port(*port))
             .map(u64::from)
             .ok_or_else(|| ApiError::internal("failed to allocate a nodePort: range is full"))
     }

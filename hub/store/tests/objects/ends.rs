@@ -1,5 +1,6 @@
 //! Deletes.
 
+use freewheel_hub_store::MAX_OBJECT_BYTES;
 use freewheel_hub_store::objects::{DeleteOptions, Deleted, How, Propagation};
 use serde_json::{Value, json};
 
@@ -176,4 +177,28 @@ async fn a_collection_is_deleted_within_its_scope() {
     assert!(world.read("configmaps", "a").is_none());
     assert!(world.read("configmaps", "b").is_some());
     assert!(world.objects.get(&other).is_ok());
+}
+
+/// What a delete adds to an object never keeps it from being deleted.
+#[tokio::test]
+async fn an_object_of_the_largest_size_can_be_deleted() {
+    let world = World::new().await;
+    let padded = |padding: usize| {
+        let mut value = deployment("large");
+        value["metadata"]["finalizers"] = json!(["example.com/hold"]);
+        value["spec"]["template"]["spec"]["containers"][0]["args"] = json!(["x".repeat(padding)]);
+        value
+    };
+    let small = world.create("deployments", padded(0)).await.unwrap();
+    let room = MAX_OBJECT_BYTES - small.stored.object.body.len();
+    let full = world.update("deployments", padded(room)).await.unwrap();
+    assert_eq!(full.stored.object.body.len(), MAX_OBJECT_BYTES);
+    let refused = world.update("deployments", padded(room + 1)).await.unwrap_err();
+    assert_eq!(refused.code, 413, "{refused}");
+    let foreground =
+        DeleteOptions { propagation: Some(Propagation::Foreground), ..DeleteOptions::default() };
+    let going = world.delete_with("deployments", "large", foreground).await.unwrap();
+    assert!(matches!(going, Deleted::Going(_)));
+    world.set("deployments", "large", "/metadata/finalizers", json!([])).await.unwrap();
+    assert!(world.read("deployments", "large").is_none());
 }

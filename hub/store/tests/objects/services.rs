@@ -262,3 +262,43 @@ async fn many_at_once_never_share() {
     assert_eq!(held(&world, "clusterips").len(), 320);
     assert_eq!(held(&world, "nodeports").len(), 320);
 }
+
+/// A Service with this many ports, each of which wants a node port.
+fn wide(name: &str, ports: u64) -> Value {
+    let mut wanted = service(name, "NodePort");
+    let port = |n: u64| json!({"name": format!("p{n}"), "port": 1 + n});
+    wanted["spec"]["ports"] = (0..ports).map(port).collect();
+    wanted
+}
+
+/// Every node port that there is.
+const ALL: u64 = 2_768;
+
+#[tokio::test]
+async fn a_service_may_hold_every_node_port_and_can_be_deleted() {
+    for cluster in ["pi-7", "root"] {
+        let world = World::new().await;
+        let at = place("services", cluster, "default", "wide");
+        in_cluster(&world, cluster, wide("wide", 60)).await.unwrap();
+        for ports in [64, 100, ALL, 80, ALL] {
+            let grown = wide("wide", ports);
+            world.objects.update(&How::default(), &at, None, grown).await.unwrap();
+            assert_eq!(held(&world, "nodeports").len() as u64, ports, "{cluster}");
+        }
+        let full = in_cluster(&world, cluster, service("late", "NodePort")).await.unwrap_err();
+        assert!(full.message.contains("range is full"), "{full}");
+        world.objects.delete(&How::default(), &at, &DeleteOptions::default()).await.unwrap();
+        for plural in ["nodeports", "clusterips"] {
+            assert!(held(&world, plural).is_empty(), "{cluster} {plural}");
+        }
+        in_cluster(&world, cluster, wide("at-once", ALL)).await.unwrap();
+        let at = place("services", cluster, "default", "at-once");
+        // All other ones in one transaction: whatever it held is let go, whatever it wants is taken.
+        let back = |mut value: Value| {
+            value["spec"]["type"] = json!("ClusterIP");
+            Ok(value)
+        };
+        world.objects.modify(&How::default(), &at, None, back).await.unwrap();
+        assert!(held(&world, "nodeports").is_empty());
+    }
+}

@@ -1,0 +1,139 @@
+//! What a removed cluster leaves behind, while some of it cannot be deleted.
+
+#[expect(dead_code, reason = "each test file uses its part of the played hub")]
+mod hub;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use freewheel_hub_store::memory::MemoryStore;
+use freewheel_hub_store::objects::Propagation;
+use freewheel_hub_store::{
+    CommitError, Committed, Compacted, Operation, Revision, Scope, Snapshot, Store, Txn, Watch,
+};
+use hub::{Hub, get};
+use serde_json::{Value, json};
+
+/// A store that lets nobody delete what is called `stuck`, for as long as it is told to.
+struct Sticky(MemoryStore, Arc<AtomicBool>);
+
+#[async_trait]
+impl Store for Sticky {
+    fn incarnation(&self) -> u64 {
+        self.0.incarnation()
+    }
+
+    fn skip_to(&self, beyond: Revision) {
+        self.0.skip_to(beyond);
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        let stuck = |o: &Operation| matches!(o, Operation::Delete(key) if &*key.name == "stuck");
+        if self.1.load(Ordering::SeqCst) && txn.operations.iter().any(stuck) {
+            return Err(CommitError::TooLarge("it sticks".to_owned()));
+        }
+        self.0.commit(txn).await
+    }
+
+    fn snapshot(&self) -> Arc<dyn Snapshot> {
+        self.0.snapshot()
+    }
+
+    fn snapshot_at(&self, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted> {
+        self.0.snapshot_at(revision)
+    }
+
+    fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {
+        self.0.watch(scopes, after)
+    }
+}
+
+fn service(name: &str, port: u16) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"type": "NodePort",
+        "ports": [{"port": 80, "nodePort": port}]}})
+}
+
+fn named(name: &str) -> Value {
+    json!({"metadata": {"name": name}})
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_deleted_holds_up_nothing_else() {
+    let sticks = Arc::new(AtomicBool::new(false));
+    let store = Sticky(MemoryStore::with_incarnation(1), sticks.clone());
+    let hub = Hub::over(store, &["pi-1"]).await;
+    hub.eventually("its namespaces stand", |s| {
+        get(s, "pi-1", "namespaces", "", "default").is_some()
+    })
+    .await;
+    hub.create("pi-1", "services", "default", service("stuck", 30_001)).await;
+    hub.create("pi-1", "services", "default", service("web", 30_002)).await;
+    hub.create("pi-1", "configmaps", "default", named("a")).await;
+    sticks.store(true, Ordering::SeqCst);
+    hub.delete("managedclusters", "", "pi-1", Propagation::Background).await;
+    hub.eventually("all but one thing is gone", |s| {
+        get(s, "pi-1", "services", "default", "web").is_none()
+            && get(s, "pi-1", "configmaps", "default", "a").is_none()
+            && get(s, "pi-1", "namespaces", "", "default").is_none()
+    })
+    .await;
+    let snapshot = hub.snapshot();
+    assert!(get(&*snapshot, "pi-1", "services", "default", "stuck").is_some());
+    assert!(get(&*snapshot, "root", "managedclusters", "", "pi-1").is_some(), "it goes last");
+    sticks.store(false, Ordering::SeqCst);
+    hub.eventually("the cluster is gone", |s| {
+        get(s, "root", "managedclusters", "", "pi-1").is_none()
+            && get(s, "pi-1", "services", "default", "stuck").is_none()
+    })
+    .await;
+    // What it held is free on every device.
+    for (name, port) in [("one", 30_001), ("two", 30_002)] {
+        hub.create("root", "services", "default", service(name, port)).await;
+    }
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_with_hundreds_of_node_ports_goes_with_its_cluster() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    hub.eventually("its namespaces stand", |s| {
+        get(s, "pi-1", "namespaces", "", "default").is_some()
+    })
+    .await;
+    let wide = |ports: u32| -> Value {
+        (0..ports)
+            .map(|n| json!({"name": format!("p{n}"), "port": 1 + n, "protocol": "TCP"}))
+            .collect()
+    };
+    let mut body = service("wide", 30_001);
+    body["spec"]["ports"] = wide(60);
+    hub.create("pi-1", "services", "default", body).await;
+    for ports in [100, 160, 400] {
+        hub.change("pi-1", "services", "default", "wide", |value| {
+            value["spec"]["ports"] = wide(ports);
+        })
+        .await;
+    }
+    hub.delete("managedclusters", "", "pi-1", Propagation::Background).await;
+    hub.eventually("the cluster is gone", |s| {
+        get(s, "root", "managedclusters", "", "pi-1").is_none()
+            && get(s, "pi-1", "services", "default", "wide").is_none()
+    })
+    .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_turns_up_in_a_cluster_that_is_not_there_is_removed() {
+    let hub = Hub::with_spokes(&[]).await;
+    hub.create("ghost", "namespaces", "", named("default")).await;
+    hub.create("ghost", "services", "default", service("web", 30_002)).await;
+    hub.eventually("nothing is left", |s| {
+        get(s, "ghost", "namespaces", "", "default").is_none()
+            && get(s, "ghost", "services", "default", "web").is_none()
+    })
+    .await;
+    hub.create("root", "services", "default", service("web", 30_002)).await;
+    hub.stop().await;
+}
