@@ -218,19 +218,30 @@ async fn a_burst_makes_no_pod_too_many() {
     hub.stop().await;
 }
 
+/// The EndpointSlices of the Service `db`.
+fn slices(s: &dyn Snapshot) -> Vec<Value> {
+    let mut all = list(s, "root", "endpointslices", "default");
+    all.retain(|slice| slice["metadata"]["labels"]["kubernetes.io/service-name"] == "db");
+    all
+}
+
+/// The Service `db` without a selector, and its Endpoints.
+async fn by_hand(hub: &Hub, subsets: Value) {
+    let service = json!({"metadata": {"name": "db"}, "spec": {"ports": [{"port": 5432}]}});
+    hub.create("root", "services", "default", service).await;
+    let by_hand = json!({"metadata": {"name": "db"}, "subsets": subsets});
+    hub.create("root", "endpoints", "default", by_hand).await;
+}
+
+/// One address of it.
+fn one() -> Value {
+    json!([{"addresses": [{"ip": "10.9.8.7"}], "ports": [{"port": 5432}]}])
+}
+
 #[tokio::test(start_paused = true)]
 async fn endpoints_by_hand_are_mirrored() {
     let hub = Hub::with_spokes(&[]).await;
-    let service = json!({"metadata": {"name": "db"}, "spec": {"ports": [{"port": 5432}]}});
-    hub.create("root", "services", "default", service).await;
-    let subsets = json!([{"addresses": [{"ip": "10.9.8.7"}], "ports": [{"port": 5432}]}]);
-    let by_hand = json!({"metadata": {"name": "db"}, "subsets": subsets});
-    hub.create("root", "endpoints", "default", by_hand).await;
-    let slices = |s: &dyn Snapshot| -> Vec<Value> {
-        let mut all = list(s, "root", "endpointslices", "default");
-        all.retain(|slice| slice["metadata"]["labels"]["kubernetes.io/service-name"] == "db");
-        all
-    };
+    by_hand(&hub, one()).await;
     hub.eventually("they are mirrored", |s| {
         let slices = slices(s);
         slices.len() == 1
@@ -253,16 +264,6 @@ async fn endpoints_by_hand_are_mirrored() {
             && slices[0]["ports"][0]["port"] == 5433
     })
     .await;
-    let skip = |skip: bool| {
-        move |endpoints: &mut Value| {
-            endpoints["metadata"]["labels"] =
-                json!({"endpointslice.kubernetes.io/skip-mirror": skip.to_string()});
-        }
-    };
-    hub.change("root", "endpoints", "default", "db", skip(true)).await;
-    hub.eventually("whoever asks is left alone", |s| slices(s).is_empty()).await;
-    hub.change("root", "endpoints", "default", "db", skip(false)).await;
-    hub.eventually("and mirrored again", |s| slices(s).len() == 1).await;
     hub.change("root", "services", "default", "db", |service| {
         service["spec"]["selector"] = json!({"app": "db"});
     })
@@ -274,5 +275,81 @@ async fn endpoints_by_hand_are_mirrored() {
         })
     })
     .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn endpoints_that_ask_for_it_and_those_of_an_election_are_left_alone() {
+    let hub = Hub::with_spokes(&[]).await;
+    by_hand(&hub, one()).await;
+    hub.eventually("they are mirrored", |s| slices(s).len() == 1).await;
+    let skip = |skip: bool| {
+        move |endpoints: &mut Value| {
+            endpoints["metadata"]["labels"] =
+                json!({"endpointslice.kubernetes.io/skip-mirror": skip.to_string()});
+        }
+    };
+    hub.change("root", "endpoints", "default", "db", skip(true)).await;
+    hub.eventually("whoever asks is left alone", |s| slices(s).is_empty()).await;
+    hub.change("root", "endpoints", "default", "db", skip(false)).await;
+    hub.eventually("and mirrored again", |s| slices(s).len() == 1).await;
+    hub.change("root", "endpoints", "default", "db", |endpoints| {
+        endpoints["metadata"]["annotations"] =
+            json!({"control-plane.alpha.kubernetes.io/leader": "{}"});
+    })
+    .await;
+    hub.eventually("nobody is led to who was elected", |s| slices(s).is_empty()).await;
+    hub.change("root", "endpoints", "default", "db", |endpoints| {
+        endpoints["metadata"]["annotations"] = json!({});
+    })
+    .await;
+    hub.eventually("and once more", |s| slices(s).len() == 1).await;
+    hub.stop().await;
+}
+
+/// Addresses `10.first.0.0` and up.
+fn addresses(first: u8, much: u32) -> Value {
+    let base = u32::from_be_bytes([10, first, 0, 0]);
+    (base..base + much).map(|ip| json!({"ip": std::net::Ipv4Addr::from(ip).to_string()})).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_endpoints_by_hand_are_several_slices_and_what_is_cut_is_told() {
+    let hub = Hub::with_spokes(&[]).await;
+    let ports = json!([{"port": 5432}]);
+    let subsets = json!([
+        {"addresses": addresses(1, 700), "ports": ports},
+        {"addresses": addresses(2, 700), "ports": ports},
+        {"addresses": addresses(3, 900), "notReadyAddresses": addresses(4, 200), "ports": ports},
+    ]);
+    by_hand(&hub, subsets).await;
+    let sizes = |s: &dyn Snapshot| -> Vec<usize> {
+        let all = slices(s);
+        let mut sizes: Vec<_> =
+            all.iter().map(|s| s["endpoints"].as_array().unwrap().len()).collect();
+        sizes.sort_unstable();
+        sizes
+    };
+    hub.eventually("all of them but a hundred", |s| sizes(s) == [400, 1000, 1000]).await;
+    hub.eventually("what is cut is told", |s| {
+        list(s, "root", "events", "default").iter().any(|event| {
+            event["reason"] == "TooManyAddressesToMirror"
+                && event["type"] == "Warning"
+                && event["involvedObject"]["kind"] == "Endpoints"
+                && event["message"]
+                    == "A max of 1000 addresses can be mirrored to EndpointSlices per Endpoints subset. \
+                        100 addresses were skipped"
+        })
+    })
+    .await;
+    settle().await;
+    let before = slices(&*hub.snapshot());
+    hub.change("root", "endpoints", "default", "db", |endpoints| {
+        endpoints["subsets"].as_array_mut().unwrap().pop();
+    })
+    .await;
+    hub.eventually("a slice less", |s| sizes(s) == [400, 1000]).await;
+    let after = slices(&*hub.snapshot());
+    assert!(after.iter().any(|slice| before.contains(slice)), "what fits stays as it is");
     hub.stop().await;
 }

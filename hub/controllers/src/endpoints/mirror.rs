@@ -1,8 +1,12 @@
 //! Mirrors Endpoints that people write for Services without a selector into EndpointSlices: nobody who leads
 //! traffic reads anything else.
 //!
-//! Guarantees: only slices of its own are touched; Endpoints that ask for it (`skip-mirror`), and those that
-//! serve an election, are left alone (`endpoints_by_hand_are_mirrored`).
+//! Guarantees:
+//! - all addresses of a subset up to a thousand are mirrored, whatever else has the same ports, and what is
+//!   cut is told (`many_endpoints_by_hand_are_several_slices_and_what_is_cut_is_told`);
+//! - only slices of its own are touched (`endpoints_by_hand_are_mirrored`);
+//! - Endpoints that ask for it (`skip-mirror`), and those that serve an election, are left alone
+//!   (`endpoints_that_ask_for_it_and_those_of_an_election_are_left_alone`).
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
@@ -20,7 +24,7 @@ use super::is_ending;
 use super::slices::{MANAGED_BY, SERVICE_NAME};
 use crate::control::owner_reference;
 use crate::engine::desk::{everywhere, key as key_of, kind};
-use crate::engine::{Controller, Desk, Error};
+use crate::engine::{Controller, Desk, Error, Faults};
 use crate::index::{Indexes, Term};
 
 /// The writer's name, Kubernetes' own.
@@ -32,7 +36,7 @@ const NOT_MIRRORED: [&str; 2] = [
     "endpoints.kubernetes.io/last-change-trigger-time",
     "kubectl.kubernetes.io/last-applied-configuration",
 ];
-/// Most addresses of one subset that are mirrored.
+/// Most addresses of one subset that are mirrored, and most endpoints of one slice.
 const MOST: usize = 1000;
 
 /// The controller.
@@ -56,13 +60,18 @@ impl Mirror {
         })
     }
 
-    fn present(&self, key: &Key) -> Vec<Arc<Stored>> {
+    fn present(&self, key: &Key) -> Vec<Present> {
         let term = Term::Service(&key.cluster, &key.namespace, &key.name);
         let all = self.indexes.slices.find(term);
         let mut own: Vec<Arc<Stored>> = all.iter().map(|slice| slice.stored.clone()).collect();
         own.retain(|slice| is_mirrored(slice));
         own.sort_by(|a, b| a.key.name.cmp(&b.key.name));
-        own
+        let read = |stored: Arc<Stored>| {
+            // What cannot be read is like nothing that is wanted.
+            let value = stored.object.value().unwrap_or_default();
+            Present { stored, value }
+        };
+        own.into_iter().map(read).collect()
     }
 
     /// The slices that have to be there.
@@ -82,6 +91,15 @@ impl Mirror {
             || value["metadata"]["annotations"].get(LEADER).is_some();
         if left_alone || endpoints.object.header.deleting {
             return Ok(Vec::new());
+        }
+        let cut = cut(&value);
+        if cut != 0 {
+            let text = format!(
+                "A max of {MOST} addresses can be mirrored to EndpointSlices per Endpoints subset. \
+                 {cut} addresses were skipped"
+            );
+            let (recorder, by) = (&self.desk.recorder, self.desk.name());
+            recorder.warning(self.endpoints, &endpoints, by, "TooManyAddressesToMirror", text);
         }
         Ok(mirrored(&value, &owner_reference(self.endpoints, &endpoints)))
     }
@@ -114,24 +132,68 @@ fn is_mirrored(slice: &Stored) -> bool {
     slice.object.header.labels.get(MANAGED_BY).is_some_and(|manager| manager == MIRROR)
 }
 
-/// What a slice must keep to stay the same one: its family and its ports.
-fn shape(slice: &Value) -> (Value, Value) {
-    let ports = slice["ports"].as_array().cloned().unwrap_or_default();
-    (slice["addressType"].clone(), ports.into())
+/// A slice of our own that is there, also as JSON.
+struct Present {
+    stored: Arc<Stored>,
+    value: Value,
 }
 
-/// One slice per family and set of ports: pure.
+/// How alike a slice that is there and one that has to be are to be: which of their parts are the same.
+type Alike = &'static [&'static str];
+const SAME: Alike = &["addressType", "ports", "endpoints"];
+const SAME_SHAPE: Alike = &["addressType", "ports"];
+const SAME_FAMILY: Alike = &["addressType"];
+
+fn alike(parts: Alike, old: &Value, wanted: &Value) -> bool {
+    let same = |old: &Value, part: &str| {
+        let none = Vec::new();
+        match (&old[part], &wanted[part]) {
+            (Value::String(old), Value::String(wanted)) => old == wanted,
+            (old, wanted) => old.as_array().unwrap_or(&none) == wanted.as_array().unwrap_or(&none),
+        }
+    };
+    parts.iter().all(|part| same(old, part))
+}
+
+/// Takes what is wanted and its place from the lists, where there is one.
+fn pair_up(
+    wanted: &mut Vec<Value>,
+    present: &mut Vec<Present>,
+    parts: Alike,
+) -> Vec<(Value, Option<Arc<Stored>>)> {
+    let mut pairs = Vec::new();
+    for value in std::mem::take(wanted) {
+        match present.iter().position(|old| alike(parts, &old.value, &value)) {
+            Some(at) => pairs.push((value, Some(present.remove(at).stored))),
+            None => wanted.push(value),
+        }
+    }
+    pairs
+}
+
+/// A subset's addresses that are mirrored and whether they are ready, and how many are not.
+fn addresses(subset: &Value) -> (impl Iterator<Item = (&Value, bool)>, usize) {
+    let list = |key: &str| subset[key].as_array().into_iter().flatten();
+    let ready = list("addresses").map(|address| (address, true));
+    let all = ready.chain(list("notReadyAddresses").map(|address| (address, false)));
+    let much = list("addresses").count() + list("notReadyAddresses").count();
+    (all.take(MOST), much.saturating_sub(MOST))
+}
+
+/// How many addresses are not mirrored.
+fn cut(endpoints: &Value) -> usize {
+    let subsets = endpoints["subsets"].as_array().into_iter().flatten();
+    subsets.map(|subset| addresses(subset).1).sum()
+}
+
+/// One slice per family and set of ports, or several when subsets have the same ports: pure.
 fn mirrored(endpoints: &Value, owner: &Value) -> Vec<Value> {
     let mut groups: BTreeMap<(bool, String), (Vec<Value>, Vec<Value>)> = BTreeMap::new();
     for subset in endpoints["subsets"].as_array().into_iter().flatten() {
         let ports: Vec<Value> =
             subset["ports"].as_array().into_iter().flatten().map(port).collect();
         let same_ports = json!(ports).to_string();
-        let ready = [("addresses", true), ("notReadyAddresses", false)];
-        let all = ready.into_iter().flat_map(|(list, ready)| {
-            subset[list].as_array().into_iter().flatten().map(move |address| (address, ready))
-        });
-        for (address, ready) in all.take(MOST) {
+        for (address, ready) in addresses(subset).0 {
             let ip = address["ip"].as_str().and_then(|ip| ip.parse::<IpAddr>().ok());
             let Some(ip) = ip else { continue };
             let group = groups.entry((ip.is_ipv6(), same_ports.clone()));
@@ -140,15 +202,18 @@ fn mirrored(endpoints: &Value, owner: &Value) -> Vec<Value> {
         }
     }
     let meta = metadata(endpoints, owner);
-    let slice = |((six, _), (ports, mut list)): (_, (Vec<Value>, Vec<Value>))| {
+    let mut slices = Vec::new();
+    for ((six, _), (ports, mut list)) in groups {
         let mut taken = HashSet::new();
         list.retain(|endpoint| taken.insert(endpoint["addresses"].to_string()));
-        json!({
-            "metadata": meta, "addressType": if six { "IPv6" } else { "IPv4" },
-            "endpoints": list, "ports": ports,
-        })
-    };
-    groups.into_iter().map(slice).collect()
+        slices.extend(list.chunks(MOST).map(|part| {
+            json!({
+                "metadata": meta, "addressType": if six { "IPv6" } else { "IPv4" },
+                "endpoints": part, "ports": ports,
+            })
+        }));
+    }
+    slices
 }
 
 fn metadata(endpoints: &Value, owner: &Value) -> Value {
@@ -211,33 +276,29 @@ impl Controller for Mirror {
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
         let mut present = self.present(key);
-        let mut homeless = Vec::new();
-        for wanted in self.wanted(key)? {
-            let fits = |old: &Arc<Stored>| {
-                old.object.value().is_ok_and(|value| shape(&value) == shape(&wanted))
-            };
-            match present.iter().position(fits) {
-                Some(at) => self.write(key, wanted, Some(present.remove(at))).await?,
-                None => homeless.push(wanted),
-            }
+        let mut wanted = self.wanted(key)?;
+        let mut pairs = Vec::new();
+        // A slice that is right as it is stays; one of the same family and ports is next, then any of the
+        // family: the ports of a slice may change, its family may not.
+        for same in [SAME, SAME_SHAPE, SAME_FAMILY] {
+            pairs.extend(pair_up(&mut wanted, &mut present, same));
         }
-        for wanted in homeless {
-            // The ports of a slice may change, its family may not.
-            let same_family = |old: &Arc<Stored>| {
-                old.object.value().is_ok_and(|v| v["addressType"] == wanted["addressType"])
-            };
-            let place = present.iter().position(same_family).map(|at| present.remove(at));
+        pairs.extend(wanted.into_iter().map(|wanted| (wanted, None)));
+        let mut faults = Faults::default();
+        for (wanted, place) in pairs {
             match self.write(key, wanted, place).await {
                 Err(error) if is_ending(&error) => return Ok(None),
-                other => other?,
+                other => _ = faults.note(other),
             }
         }
         for left in present {
-            let uid = &left.object.header.uid;
-            let deleted = self.desk.delete(self.slices, &left.key, uid, Propagation::Background);
-            deleted.await.map_err(Error::api("delete a mirrored EndpointSlice"))?;
+            let uid = &left.stored.object.header.uid;
+            let deleted =
+                self.desk.delete(self.slices, &left.stored.key, uid, Propagation::Background);
+            let doing = "delete a mirrored EndpointSlice";
+            faults.note(deleted.await.map(drop).map_err(Error::api(doing)));
         }
-        Ok(None)
+        faults.end().map(|()| None)
     }
 }
 
