@@ -54,7 +54,8 @@ impl Store for MemoryStore {
     }
 
     fn skip_to(&self, beyond: Revision) {
-        *self.writing.lock() = beyond;
+        let mut skipped = self.writing.lock();
+        *skipped = beyond.max(*skipped);
     }
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {

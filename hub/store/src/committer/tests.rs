@@ -1,0 +1,143 @@
+//! The writer over a disk that is told how each write ends.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+
+use freewheel_hub_api::object::{Key, Object, Resource};
+use freewheel_link::names::ClusterName;
+use futures::FutureExt;
+use serde_json::json;
+
+use super::*;
+use crate::ring::Limits;
+use crate::{Expect, Operation, Snapshot};
+
+/// A disk that does each write when it is told how that ends.
+struct Told(mpsc::Receiver<Result<(), Failure>>, mpsc::Sender<Revision>);
+
+impl Log for Told {
+    fn write(&mut self, _: &[Event], revision: Revision) -> Result<(), Failure> {
+        self.1.send(revision).unwrap();
+        self.0.recv().unwrap()
+    }
+}
+
+struct Bench {
+    board: Arc<Board>,
+    committer: Committer,
+    tell: mpsc::Sender<Result<(), Failure>>,
+    begun: mpsc::Receiver<Revision>,
+}
+
+fn bench() -> Bench {
+    let (tell, told) = mpsc::channel();
+    let (begin, begun) = mpsc::channel();
+    let board = Board::new(State::default(), Limits::default());
+    let committer = Committer::start(Arc::clone(&board), Told(told, begin)).unwrap();
+    Bench { board, committer, tell, begun }
+}
+
+fn key(name: &str) -> Key {
+    Key::new(&Resource::new("", "pods"), &ClusterName::root(), "default", name)
+}
+
+fn create(name: &str) -> Txn {
+    let object = Object::from_value(json!({"metadata": {"name": name}}), BTreeMap::new());
+    let operations = vec![Operation::Put(key(name), object.unwrap())];
+    Txn { expect: vec![Expect::Absent(key(name))], operations }
+}
+
+#[tokio::test]
+async fn nothing_is_answered_or_seen_before_it_is_durable() {
+    let bench = bench();
+    let mut first = Box::pin(bench.committer.commit(create("a")));
+    assert!((&mut first).now_or_never().is_none());
+    assert_eq!(bench.begun.recv().unwrap(), 1);
+    // This one is refused because of the first, and must not say so yet.
+    let mut again = Box::pin(bench.committer.commit(create("a")));
+    assert!((&mut again).now_or_never().is_none());
+    assert_eq!(bench.board.state().revision(), 0);
+    bench.tell.send(Ok(())).unwrap();
+    assert_eq!(first.await.unwrap().revision, 1);
+    assert!(matches!(again.await, Err(CommitError::Unmet { index: 0, .. })));
+    assert!(bench.board.state().get(&key("a")).is_some());
+}
+
+#[tokio::test]
+async fn while_one_batch_is_written_the_next_gathers() {
+    let bench = bench();
+    let mut first = Box::pin(bench.committer.commit(create("first")));
+    assert!((&mut first).now_or_never().is_none());
+    assert_eq!(bench.begun.recv().unwrap(), 1);
+    let mut rest: Vec<_> =
+        (0..63).map(|i| Box::pin(bench.committer.commit(create(&format!("p{i}"))))).collect();
+    for commit in &mut rest {
+        assert!(commit.now_or_never().is_none());
+    }
+    bench.tell.send(Ok(())).unwrap();
+    assert_eq!(bench.begun.recv().unwrap(), 64, "the rest are one write");
+    bench.tell.send(Ok(())).unwrap();
+    let all = futures::future::join_all(rest).await;
+    assert!(all.into_iter().map(|done| done.unwrap().revision).eq(2..=64));
+}
+
+#[tokio::test]
+async fn a_lost_batch_takes_along_what_was_built_upon_it() {
+    let bench = bench();
+    let mut lost = Box::pin(bench.committer.commit(create("a")));
+    assert!((&mut lost).now_or_never().is_none());
+    bench.begun.recv().unwrap();
+    let mut upon = Box::pin(bench.committer.commit(create("b")));
+    assert!((&mut upon).now_or_never().is_none());
+    bench.tell.send(Err(Failure::Refused("full".to_owned()))).unwrap();
+    assert!(matches!(lost.await, Err(CommitError::Unavailable(why)) if why == "full"));
+    assert!(matches!(upon.await, Err(CommitError::Unavailable(_))));
+    bench.tell.send(Ok(())).unwrap();
+    assert_eq!(bench.committer.commit(create("a")).await.unwrap().revision, 1);
+    assert!(bench.board.state().get(&key("b")).is_none());
+}
+
+#[test]
+fn watchers_hear_also_when_the_runtime_that_wrote_has_ended() {
+    let Bench { board, committer, tell, begun } = bench();
+    let theirs = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let ours = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let mut watch = board.watch(Vec::new(), 0).unwrap();
+    let mut next = watch.next();
+    ours.block_on(async { assert!((&mut next).now_or_never().is_none()) });
+    let committer = Arc::new(committer);
+    let writer = Arc::clone(&committer);
+    drop(theirs.spawn(async move { writer.commit(create("a")).await }));
+    assert_eq!(begun.recv().unwrap(), 1);
+    theirs.shutdown_background();
+    tell.send(Ok(())).unwrap();
+    let bound = std::time::Duration::from_secs(10);
+    let events = ours.block_on(async { tokio::time::timeout(bound, next).await });
+    assert_eq!(events.unwrap().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_writer_that_died_leaves_nobody_waiting() {
+    let Bench { committer, tell, .. } = bench();
+    drop(tell);
+    for _ in 0..3 {
+        let outcome = committer.commit(create("a")).await;
+        assert!(matches!(outcome, Err(CommitError::Stopped)));
+    }
+}
+
+#[tokio::test]
+async fn what_was_skipped_stays_skipped_when_a_batch_is_lost() {
+    let bench = bench();
+    bench.committer.skip_to(100);
+    for _ in 0..2 {
+        bench.tell.send(Err(Failure::Refused("full".to_owned()))).unwrap();
+        let lost = bench.committer.commit(create("a")).await;
+        assert!(matches!(lost, Err(CommitError::Unavailable(_))));
+        assert_eq!(bench.begun.recv().unwrap(), 101);
+    }
+    bench.tell.send(Ok(())).unwrap();
+    assert_eq!(bench.committer.commit(create("a")).await.unwrap().revision, 101);
+    bench.tell.send(Ok(())).unwrap();
+    assert_eq!(bench.committer.commit(create("b")).await.unwrap().revision, 102);
+}
