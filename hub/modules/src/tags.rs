@@ -1,7 +1,9 @@
 //! Names and what they stand for: `repository → tag → manifest → component`, in one small file.
 //!
-//! Guarantees: what is read is on the disk. Readers never wait for a writer's disk. A file that is not what
-//! was written is refused by name.
+//! Guarantees:
+//! - what is read is on the disk (`what_does_not_reach_the_disk_is_not_so`);
+//! - a file that is not what was written is refused by name (`a_file_that_was_cut_or_flipped_is_refused_by_name`), and
+//!   one of another build is told from it (`a_file_of_another_build_is_told_from_a_damaged_one`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -16,6 +18,8 @@ use crate::durable::replace;
 
 /// Most tags in one registry; each is a line in the file that is rewritten at a push.
 const MAX_TAGS: usize = 100_000;
+/// The format that this build writes, and the only one that it reads.
+const VERSION: u32 = 2;
 
 /// What a manifest says, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,19 +64,47 @@ impl Book {
         Ok(Digest::of(&rest).to_string())
     }
 
-    fn read(bytes: &[u8]) -> Result<Self, String> {
-        let book: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
-        if book.version != 1 {
-            return Err(format!("it has version {}; this hub reads version 1", book.version));
+    fn read(bytes: &[u8]) -> Result<Self, Unusable> {
+        let damaged = |why: &dyn std::fmt::Display| Unusable::Damaged(why.to_string());
+        // What else another build writes is its own.
+        let Format { version } = serde_json::from_slice(bytes).map_err(|e| damaged(&e))?;
+        if version != VERSION {
+            return Err(Unusable::OtherBuild(version));
         }
+        let book: Self = serde_json::from_slice(bytes).map_err(|e| damaged(&e))?;
         match book.summed() {
             Ok(sum) if sum == book.sum => Ok(book),
-            _ => Err("its text is not what was written".to_owned()),
+            _ => Err(damaged(&"its text is not what was written")),
         }
     }
 
     fn len(&self) -> usize {
         self.repositories.values().map(|entries| entries.len()).sum()
+    }
+}
+
+/// What every build's file begins with.
+#[derive(Deserialize)]
+struct Format {
+    version: u32,
+}
+
+/// Why a file is not used.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error("another build of the hub wrote it: it has version {0}, this one reads {VERSION}")]
+    OtherBuild(u32),
+    #[error("{0}")]
+    Damaged(String),
+}
+
+impl Unusable {
+    /// The first thing to try.
+    const fn remedy(&self) -> &'static str {
+        match self {
+            Self::OtherBuild(_) => "start that build",
+            Self::Damaged(_) => "put it back from a copy of the data folder",
+        }
     }
 }
 
@@ -104,13 +136,14 @@ impl Tags {
         let book = match std::fs::read(&path) {
             Ok(bytes) => Book::read(&bytes).map_err(|why| {
                 io::Error::other(format!(
-                    "{} cannot be used ({why}): put it back from a copy of the data folder, or move it away and push \
-                     the modules again; those that run are not touched",
-                    path.display()
+                    "{} cannot be used ({why}): {}, or move it away and push the modules again; those that run are \
+                     not touched",
+                    path.display(),
+                    why.remedy()
                 ))
             })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Book { version: 1, ..Book::default() }
+                Book { version: VERSION, ..Book::default() }
             }
             Err(error) => return Err(error),
         };
@@ -201,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_survive_a_restart_and_a_newer_format_is_refused() {
+    fn tags_survive_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let manifest = manifest("m");
         let tags = Tags::open(dir.path()).unwrap();
@@ -213,8 +246,25 @@ mod tests {
         assert_eq!(again.book().tagged(), BTreeSet::from([Digest::of(b"c")]));
         assert!(again.remove("team/hello", "v1").unwrap());
         assert_eq!(again.get("team/hello", "v1"), None);
-        std::fs::write(dir.path().join("tags.json"), r#"{"version":2,"repositories":{}}"#).unwrap();
-        assert!(Tags::open(dir.path()).is_err());
+    }
+
+    #[test]
+    fn a_file_of_another_build_is_told_from_a_damaged_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tags.json");
+        let newer = r#"{"version":3,"tags":[]}"#;
+        // The last is what the first builds wrote.
+        for (version, text) in [(3, newer), (1, r#"{"version":1,"repositories":{}}"#)] {
+            std::fs::write(&path, text).unwrap();
+            let refused = Tags::open(dir.path()).err().unwrap().to_string();
+            let file = path.display();
+            let told = format!(
+                "{file} cannot be used (another build of the hub wrote it: it has version {version}, this one reads 2): \
+                 start that build, or move it away and push the modules again; those that run are not touched"
+            );
+            assert_eq!(refused, told);
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! witness   which revision was acknowledged, beside the file
 //! trial     a disk that keeps its writes to itself
 //! check     reads a database through and through before anything is built upon it
+//! progress  tells how far that has come
 //! log       batches as redb transactions, and the way back after the disk failed
 //! ```
 //!
@@ -17,6 +18,7 @@ mod check;
 mod disk;
 mod encoding;
 mod log;
+mod progress;
 mod trial;
 mod witness;
 
@@ -25,7 +27,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use disk::{Disk, FileDisk};
+pub use disk::{Disk, FileDisk, Reads};
 pub use encoding::Unreadable;
 
 use crate::board::Board;
@@ -34,18 +36,23 @@ use crate::ring::Limits;
 use crate::{CommitError, Committed, Compacted, Revision, Scope, Snapshot, Store, Txn, Watch};
 use log::RedbLog;
 
-/// The format that this build writes.
-const FORMAT: u64 = 1;
+/// The format that this build writes, and the only one that it reads.
+const FORMAT: u64 = 2;
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// A newer build wrote it.
-    #[error("the store has format {found}, this build knows up to {known}: use a newer hub")]
-    Newer {
+    /// Another build wrote it.
+    #[error(
+        "another build of the hub wrote {file} (format {found}, this one reads {known}), and it was left as it is: start \
+         that build, or move the whole data folder away to begin an empty fleet, which every device has to join again"
+    )]
+    OtherFormat {
+        /// The file.
+        file: String,
         /// Format on disk.
         found: u64,
-        /// Newest format of this build.
+        /// The format of this build.
         known: u64,
     },
     /// The file cannot be opened.
@@ -83,6 +90,18 @@ pub enum OpenError {
         found: Revision,
         /// What it held.
         known: Revision,
+    },
+    /// What was acknowledged cannot be read.
+    #[error(
+        "cannot read the file \"acknowledged\" beside {file}, by which an older copy would be noticed: put the whole data \
+         folder back from a copy, or remove \"acknowledged\" if {file} is the newest there is"
+    )]
+    Witness {
+        /// The store's file.
+        file: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
     },
     /// The writer's thread cannot be started.
     #[error("cannot start the store's writer")]

@@ -58,6 +58,11 @@ impl State {
         self.tables.get(&key.resource)?.get(key).map(|entry| &entry.0)
     }
 
+    /// How many objects there are.
+    pub(crate) fn len(&self) -> usize {
+        self.tables.values().map(OrdSet::len).sum()
+    }
+
     /// Puts it there; answers what was there.
     pub(crate) fn insert(&mut self, stored: Arc<Stored>) -> Option<Arc<Stored>> {
         if let Some(table) = self.tables.get_mut(&stored.key.resource) {

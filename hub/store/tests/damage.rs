@@ -179,3 +179,17 @@ async fn a_store_killed_while_it_is_made_is_made_again() {
         std::fs::remove_file(directory.path().join("acknowledged")).unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_witness_that_cannot_be_read_is_told_by_its_own_name() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(RedbStore::open(directory.path()).unwrap());
+    let witness = directory.path().join("acknowledged");
+    std::fs::remove_file(&witness).unwrap();
+    std::fs::create_dir(&witness).unwrap();
+    let refused = RedbStore::open(directory.path()).err().unwrap();
+    let text = refused.to_string();
+    assert!(text.contains("cannot read the file \"acknowledged\" beside "), "{text}");
+    std::fs::remove_dir(&witness).unwrap();
+    assert!(RedbStore::open(directory.path()).is_ok());
+}

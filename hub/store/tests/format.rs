@@ -10,14 +10,25 @@ mod promises {
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use freewheel_hub_api::object::{Header, Object, Owner};
-use freewheel_hub_store::redb::{OpenError, RedbStore};
+use freewheel_hub_store::redb::RedbStore;
 use freewheel_hub_store::{Operation, Store, Stored};
 use promises::kit::{all_pods, key, listed, put, read_until, remove, txn};
 
-fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/store-v1.redb.gz")
+fn fixture(format: u32) -> PathBuf {
+    let name = format!("tests/fixtures/store-v{format}.redb.gz");
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// Lays out the store of that format; answers its bytes.
+fn unpack(format: u32, directory: &Path) -> Vec<u8> {
+    let mut packed = flate2::read::GzDecoder::new(std::fs::File::open(fixture(format)).unwrap());
+    let mut bytes = Vec::new();
+    packed.read_to_end(&mut bytes).unwrap();
+    std::fs::write(directory.join("store.redb"), &bytes).unwrap();
+    bytes
 }
 
 /// An object with everything that a header can hold.
@@ -71,18 +82,15 @@ fn everything(store: &dyn Store) -> Vec<Stored> {
 }
 
 /// That of the fixture, told when it was written.
-const INCARNATION: u64 = 0x9bd6_9d2a_789e_4612;
+const INCARNATION: u64 = 0xcff1_c958_5b31_4f30;
 
 #[tokio::test]
-async fn a_store_of_format_1_opens_and_goes_on() {
+async fn a_store_of_format_2_opens_and_goes_on() {
     if std::env::var_os("FREEWHEEL_WRITE_FIXTURE").is_some() {
         write_fixture().await;
     }
     let directory = tempfile::tempdir().unwrap();
-    let mut packed = flate2::read::GzDecoder::new(std::fs::File::open(fixture()).unwrap());
-    let mut bytes = Vec::new();
-    packed.read_to_end(&mut bytes).unwrap();
-    std::fs::write(directory.path().join("store.redb"), bytes).unwrap();
+    unpack(2, directory.path());
     let store = RedbStore::open(directory.path()).unwrap();
     assert_eq!(store.incarnation(), INCARNATION);
     assert_eq!(store.snapshot().revision(), 3);
@@ -101,7 +109,7 @@ async fn write_fixture() {
     println!("INCARNATION: {:#x}", store.incarnation());
     drop(store);
     let path = directory.path().join("store.redb");
-    let file = std::fs::File::create(fixture()).unwrap();
+    let file = std::fs::File::create(fixture(2)).unwrap();
     let mut packed = flate2::write::GzEncoder::new(file, flate2::Compression::best());
     packed.write_all(&std::fs::read(path).unwrap()).unwrap();
     packed.finish().unwrap();
@@ -115,19 +123,28 @@ fn set_meta(path: &Path, name: &str, value: u64) {
     txn.commit().unwrap();
 }
 
+/// What to do about it is another thing than about a damaged one.
 #[tokio::test]
-async fn a_newer_format_is_refused_and_left_alone() {
+async fn a_store_of_another_build_is_told_and_left_alone() {
     let directory = tempfile::tempdir().unwrap();
-    drop(RedbStore::open(directory.path()).unwrap());
     let path = directory.path().join("store.redb");
-    set_meta(&path, "format", 2);
+    let file = path.display();
+    let older = unpack(1, directory.path());
     let error = RedbStore::open(directory.path()).err().unwrap();
-    assert!(matches!(error, OpenError::Newer { found: 2, known: 1 }));
     assert_eq!(
         error.to_string(),
-        "the store has format 2, this build knows up to 1: use a newer hub"
+        format!(
+            "another build of the hub wrote {file} (format 1, this one reads 2), and it was left as it is: start that \
+             build, or move the whole data folder away to begin an empty fleet, which every device has to join again"
+        )
     );
-    set_meta(&path, "format", 1);
+    assert!(std::fs::read(&path).unwrap() == older);
+    std::fs::remove_file(&path).unwrap();
+    drop(RedbStore::open(directory.path()).unwrap());
+    set_meta(&path, "format", 3);
+    let error = RedbStore::open(directory.path()).err().unwrap();
+    assert!(error.to_string().contains("(format 3, this one reads 2)"), "{error}");
+    set_meta(&path, "format", 2);
     assert!(RedbStore::open(directory.path()).is_ok());
 }
 
@@ -181,4 +198,52 @@ fn two_hubs_cannot_open_one_store() {
     let directory = tempfile::tempdir().unwrap();
     let _first = RedbStore::open(directory.path()).unwrap();
     assert!(RedbStore::open(directory.path()).is_err());
+}
+
+/// Keeps what is logged here.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Heard {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::INFO && metadata.target().contains("hub_store")
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut text = String::new();
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            text += &format!("{}={value:?} ", field.name());
+        });
+        self.0.lock().unwrap().push(text);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn opening_says_what_it_reads_and_when_it_is_through() {
+    let directory = tempfile::tempdir().unwrap();
+    let bytes = unpack(2, directory.path()).len();
+    let heard = Heard::default();
+    let store =
+        tracing::subscriber::with_default(heard.clone(), || RedbStore::open(directory.path()));
+    assert!(store.is_ok());
+    let heard = heard.0.lock().unwrap().clone();
+    let [begins, ends] = &heard[..] else { panic!("{heard:?}") };
+    assert!(
+        begins.contains("reading the store") && begins.contains(&format!("bytes={bytes} ")),
+        "{begins}"
+    );
+    assert!(ends.contains("the store is read") && ends.contains("objects=3 "), "{ends}");
+    assert!(ends.contains("revision=3 ") && ends.contains("seconds="), "{ends}");
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use freewheel_hub_store::redb::{Disk, OpenError, RedbStore};
+use freewheel_hub_store::redb::{Disk, OpenError, Reads, RedbStore};
 use freewheel_hub_store::{CommitError, Limits, Operation, Store};
 use parking_lot::Mutex;
 use promises::kit::{all_pods, listed, put, read_until, remove, txn};
@@ -45,6 +45,10 @@ struct Platter {
     sync: Option<Failing>,
     /// Writes are refused, as on a file system that finds out late that it is full.
     refuses_writes: bool,
+    /// How it was opened, one after the other.
+    opened: Vec<Reads>,
+    /// The witness cannot be written.
+    refuses_witness: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -169,7 +173,8 @@ impl Disk for Simulated {
         "the simulated disk".to_owned()
     }
 
-    fn open(&mut self) -> io::Result<Option<Self>> {
+    fn open(&mut self, reads: Reads) -> io::Result<Option<Self>> {
+        self.0.lock().opened.push(reads);
         Ok((!self.0.lock().now.is_empty()).then(|| self.clone()))
     }
 
@@ -193,6 +198,9 @@ impl Disk for Simulated {
     fn acknowledge(&mut self, revision: u64, kept: bool) -> io::Result<()> {
         let mut platter = self.0.lock();
         platter.spend()?;
+        if platter.refuses_witness {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         platter.witness.push(revision);
         if kept {
             platter.witness = vec![revision];
@@ -390,4 +398,36 @@ async fn a_disk_that_refuses_writes_heals() {
     }
     disk.0.lock().refuses_writes = false;
     assert_eq!(store.commit(txn(&[], &[put("a", "2")])).await.unwrap().revision, 2);
+}
+
+#[tokio::test]
+async fn a_witness_that_cannot_be_written_keeps_nothing_shut() {
+    let disk = Simulated::default();
+    disk.0.lock().refuses_witness = true;
+    for round in 1..4 {
+        let store = open(&disk);
+        assert_eq!(
+            store.commit(txn(&[], &[put("a", &round.to_string())])).await.unwrap().revision,
+            round
+        );
+    }
+    assert_eq!(disk.0.lock().witness, [0; 0]);
+    disk.0.lock().refuses_witness = false;
+    drop(open(&disk));
+    assert_eq!(disk.0.lock().witness, [3]);
+}
+
+/// After a failed sync the host remembers what is not on the disk.
+#[tokio::test]
+async fn what_the_host_remembers_is_read_only_when_it_has_just_come_from_the_disk() {
+    use Reads::{FromDisk, Remembered};
+    let disk = Simulated::default();
+    drop(open(&disk));
+    disk.0.lock().opened.clear();
+    let store = open(&disk);
+    assert_eq!(disk.0.lock().opened, [FromDisk, Remembered]);
+    disk.0.lock().sync = Some(Failing::ForGood);
+    assert!(store.commit(txn(&[], &[put("a", "1")])).await.is_err());
+    store.commit(txn(&[], &[put("a", "1")])).await.unwrap();
+    assert_eq!(disk.0.lock().opened, [FromDisk, Remembered, FromDisk]);
 }

@@ -17,6 +17,15 @@ const FRESH: &str = "store.new";
 /// The [`witness`]'s file name.
 const WITNESS: &str = "acknowledged";
 
+/// Where the reads of a disk that is opened may come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// From the disk: what the host remembers of it may not be what is there.
+    FromDisk,
+    /// Also from what the host remembers: all of it has come from the disk a moment ago.
+    Remembered,
+}
+
 /// Something that can be opened again after it failed.
 pub trait Disk: Send + 'static {
     /// What redb reads and writes.
@@ -29,7 +38,7 @@ pub trait Disk: Send + 'static {
     ///
     /// # Errors
     /// What the disk says.
-    fn open(&mut self) -> io::Result<Option<Self::Backend>>;
+    fn open(&mut self, reads: Reads) -> io::Result<Option<Self::Backend>>;
 
     /// Makes it: what `fill` writes is there whole or not at all.
     ///
@@ -95,13 +104,15 @@ impl Disk for FileDisk {
         self.directory.join(FILE).display().to_string()
     }
 
-    fn open(&mut self) -> io::Result<Option<FileBackend>> {
+    fn open(&mut self, reads: Reads) -> io::Result<Option<FileBackend>> {
         let path = self.directory.join(FILE);
         let file = match OpenOptions::new().read(true).write(true).open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         };
-        forget_cached(&file);
+        if reads == Reads::FromDisk {
+            forget_cached(&file);
+        }
         FileBackend::new(file).map(Some).map_err(io::Error::other)
     }
 

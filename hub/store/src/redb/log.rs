@@ -3,11 +3,15 @@
 //! redb refuses everything after an error of its disk, so the database is opened again; whether the
 //! batch that failed is in it is read from the revision that every batch writes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
 use redb::{Database, Durability, ReadableDatabase, StorageBackend, TableDefinition, TableError};
 
 use super::check::{self, Checked};
-use super::disk::Disk;
+use super::disk::{Disk, Reads};
 use super::encoding::{encode_key, encode_value, sum_in, sum_of};
+use super::progress::Told;
 use super::{FORMAT, OpenError};
 use crate::committer::{Failure, Log};
 use crate::state::State;
@@ -36,6 +40,8 @@ pub(super) struct RedbLog<D: Disk> {
     doubtful: Option<(Vec<Event>, Revision)>,
     key: Vec<u8>,
     value: Vec<u8>,
+    /// The witness could not be written when it was tried last.
+    unwitnessed: bool,
 }
 
 /// What was found on disk.
@@ -48,28 +54,59 @@ pub(super) struct Opened<D: Disk> {
 impl<D: Disk> RedbLog<D> {
     /// Opens the database and loads all of it; makes it when there never was one and it `may_make` one.
     pub(super) fn open(mut disk: D, may_make: bool) -> Result<Opened<D>, OpenError> {
-        let known = disk.acknowledged().map_err(OpenError::Disk)?;
-        let backend = match disk.open().map_err(OpenError::Disk)? {
+        let known = disk.acknowledged();
+        let known = known.map_err(|source| OpenError::Witness { file: disk.name(), source })?;
+        let backend = match disk.open(Reads::FromDisk).map_err(OpenError::Disk)? {
             Some(backend) => backend,
             None if may_make && known.is_none() => {
                 let mut fill = |backend| found_new(&open_on(backend)?);
                 disk.make(&mut fill)?;
-                there(&mut disk)?
+                there(&mut disk, Reads::FromDisk)?
             }
             None => return Err(OpenError::Missing(disk.name())),
         };
-        let Checked { meta, state } = check::through(backend, &disk.name())?;
+        let (file, began) = (disk.name(), Instant::now());
+        let bytes = backend.len().map_err(OpenError::Disk)?;
+        tracing::info!(file, bytes, "reading the store; the hub answers when it is through");
+        let Checked { meta, state } = check::through(Told::over(backend, &file, bytes), &file)?;
         if let Some(known) = known.filter(|known| meta.revision < *known) {
-            let (file, found) = (disk.name(), meta.revision);
-            return Err(OpenError::Older { file, found, known });
+            return Err(OpenError::Older { file, found: meta.revision, known });
         }
-        let database = open_on(there(&mut disk)?)?;
-        disk.acknowledge(meta.revision, true).map_err(OpenError::Disk)?;
-        let Meta { incarnation, revision: durable, sum, .. } = meta;
-        let (key, value) = (Vec::new(), Vec::new());
-        let database = Some(database);
-        let log = Self { disk, database, durable, incarnation, sum, doubtful: None, key, value };
+        // Every page has just come from the disk.
+        let backend = there(&mut disk, Reads::Remembered)?;
+        let database = open_on(backend)?;
+        let Meta { incarnation, revision, sum, .. } = meta;
+        let (seconds, objects) = (began.elapsed().as_secs_f32(), state.len());
+        tracing::info!(file, objects, revision, seconds, "the store is read");
+        let mut log = Self {
+            disk,
+            database: Some(database),
+            durable: revision,
+            incarnation,
+            sum,
+            doubtful: None,
+            key: Vec::new(),
+            value: Vec::new(),
+            unwitnessed: false,
+        };
+        log.witness(true);
         Ok(Opened { log, incarnation, state })
+    }
+
+    /// Notes what is durable beside it. That only helps to notice damage later, so nothing is refused when it
+    /// cannot be done; it is said once.
+    fn witness(&mut self, kept: bool) {
+        let failed = self.disk.acknowledge(self.durable, kept).err();
+        let begins = failed.is_some() && !self.unwitnessed;
+        self.unwitnessed = failed.is_some();
+        if let Some(error) = failed.filter(|_| begins) {
+            let file = self.disk.name();
+            tracing::warn!(
+                file, %error,
+                "cannot write \"acknowledged\" beside the store: until it can be written, an older copy of the store \
+                 would pass for the newest"
+            );
+        }
     }
 
     /// Answers the sum of all values after it.
@@ -105,7 +142,7 @@ impl<D: Disk> RedbLog<D> {
     /// Opens the database again after a failure and finds out what became of the doubtful batch.
     fn heal(&mut self) -> Result<(), Failure> {
         let refused = |error: OpenError| Failure::Refused(error.chain());
-        let backend = there(&mut self.disk).map_err(refused)?;
+        let backend = there(&mut self.disk, Reads::FromDisk).map_err(refused)?;
         let database = open_on(backend).map_err(refused)?;
         let Meta { revision: found, sum, .. } =
             Meta::read(&database, &self.disk.name()).map_err(refused)?;
@@ -139,10 +176,7 @@ impl<D: Disk> Log for RedbLog<D> {
         match self.try_write(events, revision) {
             Ok(sum) => {
                 (self.durable, self.sum) = (revision, sum);
-                // It only helps to notice damage; the batch is durable without it.
-                if let Err(error) = self.disk.acknowledge(revision, false) {
-                    tracing::debug!(%error, "the store's witness is behind");
-                }
+                self.witness(false);
                 Ok(())
             }
             Err(error) => {
@@ -156,9 +190,7 @@ impl<D: Disk> Log for RedbLog<D> {
 
 impl<D: Disk> Drop for RedbLog<D> {
     fn drop(&mut self) {
-        if let Err(error) = self.disk.acknowledge(self.durable, true) {
-            tracing::debug!(%error, "the store's witness may be behind");
-        }
+        self.witness(true);
     }
 }
 
@@ -204,8 +236,9 @@ impl Meta {
             found.map(|guard| guard.value()).ok_or_else(|| damaged("it lacks a number of its own"))
         };
         let format = number("format")?;
-        if FORMAT < format {
-            return Err(OpenError::Newer { found: format, known: FORMAT });
+        if format != FORMAT {
+            let file = file.to_owned();
+            return Err(OpenError::OtherFormat { file, found: format, known: FORMAT });
         }
         let (incarnation, revision) = (number("incarnation")?, number("revision")?);
         let meta = Self { format, incarnation, revision, sum: number("sum")? };
@@ -224,12 +257,19 @@ pub(super) fn builder() -> redb::Builder {
 }
 
 fn open_on(backend: impl StorageBackend) -> Result<Database, OpenError> {
-    builder().create_with_backend(backend).map_err(OpenError::from)
+    let (mut builder, begun) = (builder(), AtomicBool::new(false));
+    // Nothing is lost: redb takes what was durable last, and its pages are read for that once more.
+    builder.set_repair_callback(move |_| {
+        if !begun.swap(true, Ordering::Relaxed) {
+            tracing::info!("the store was not closed well; redb puts its pages in order");
+        }
+    });
+    builder.create_with_backend(backend).map_err(OpenError::from)
 }
 
 /// What was there a moment ago.
-fn there<D: Disk>(disk: &mut D) -> Result<D::Backend, OpenError> {
-    let found = disk.open().map_err(OpenError::Disk)?;
+fn there<D: Disk>(disk: &mut D, reads: Reads) -> Result<D::Backend, OpenError> {
+    let found = disk.open(reads).map_err(OpenError::Disk)?;
     found.ok_or_else(|| OpenError::Missing(disk.name()))
 }
 
