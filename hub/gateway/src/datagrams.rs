@@ -72,5 +72,5 @@ async fn node_address(inner: &Inner, realm: &ClusterName, spoke: &ClusterName) -
     if let Err(error) = ranges.lease(inner.objects.store(), realm, spoke, 1).await {
         debug!(cluster = %spoke, %realm, %error, "no address for what comes through a node's port");
     }
-    ranges.of(realm, spoke).first().copied().map(records::node_address)
+    ranges.usable(realm, spoke).first().copied().map(records::node_address)
 }

@@ -7,11 +7,13 @@
 //! A device's request is signed here alone: its approval is half of what it takes. The controller that
 //! signs people's requests knows it by the user it names, which nobody else can be.
 //!
-//! Guarantees: without a valid token nothing is written; a name belongs to the first key that asked for
-//! it, until its ManagedCluster is deleted and all that it left behind is gone; a device that comes again with the
-//! same key gets the same answer, not a second request; a token for one device is one device's from its first
-//! use on; what the hub's owner has taken back, no token gives again; a device gives itself no label that others
-//! decide by.
+//! Guarantees:
+//! - without a valid token nothing is written (`a_wrong_token_writes_nothing_and_says_what_to_do`);
+//! - a device that comes again with the same key gets the same answer, not a second request
+//!   (`two_yeses_make_a_spoke_and_a_second_device_cannot_have_its_name`);
+//! - a name that is taken does not use a token up (`a_name_that_is_taken_does_not_use_a_token_up`);
+//! - a device gives itself no label that others decide by
+//!   (`a_device_gives_itself_no_label_that_others_decide_by`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +33,7 @@ use freewheel_link::join::{
 use freewheel_link::labels;
 use freewheel_link::names::ClusterName;
 use freewheel_link::transport::{SendHalf, Transport, code};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -41,17 +43,14 @@ use crate::authority::{Authority, agent_group, pem, request_key};
 use crate::issue::{forget_spent, issued, sign};
 use crate::joins::{self, Stranger};
 use crate::node::CLUSTERS;
-use crate::papers::KEY_ANNOTATION;
-use crate::renew;
 use crate::reports::place;
-use crate::tokens::{self, Good};
+use crate::tokens;
+use crate::{register, renew};
 
 /// The request is the first thing a device says.
 const ASK: Duration = Duration::from_secs(10);
 /// A device is asked to come back after this long, so that forgotten ones hold nothing.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// Which token has accepted a cluster by itself.
-const ACCEPTED_BY: &str = "freewheel.dev/accepted-by-token";
 
 pub(crate) const REQUESTS: (&str, &str, &str) =
     ("certificates.k8s.io", "v1", "certificatesigningrequests");
@@ -143,8 +142,13 @@ async fn decide(
         .map_err(|error| Refusal(JoinRefusal::Request, error.to_string()))?;
     check_labels(request)?;
     let mark = Digest::of(&key);
-    token.claim(objects, &mark, &name).await?;
-    let (uid, accepts) = register(hub, &name, &mark, request, &token).await?;
+    register::check_name(objects, &name, &mark)?;
+    let spent = token.claim(objects, &mark, &name).await?;
+    let (uid, accepts) = match spent {
+        // What became of that one is not undone by the token that it came of.
+        Some(uid) => register::claim(hub, &name, &mark, &token, Some(&uid)).await?,
+        None => register::register(hub, &name, &mark, request, &token).await?,
+    };
     token.spend(objects, &uid).await?;
     let csr_name = format!("{name}-{}", &mark.hex()[..10]);
     forget_spent(objects, &csr_name, request, &uid).await?;
@@ -163,105 +167,6 @@ fn check_labels(request: &JoinRequestV1) -> Result<(), Refusal> {
         )),
         None => Ok(()),
     }
-}
-
-/// Makes the ManagedCluster, or finds that this key has made it before. Answers its UID, and whether the token
-/// has accepted it.
-async fn register(
-    hub: &Inner,
-    name: &ClusterName,
-    mark: &Digest,
-    request: &JoinRequestV1,
-    token: &Good,
-) -> Result<(String, bool), Refusal> {
-    let objects = &hub.objects;
-    let say_where = |value: &mut Value| {
-        if let Some(own) = hub.own_api.get() {
-            own.put(name, value);
-        }
-    };
-    let place = place(CLUSTERS, &ClusterName::root(), "", name.as_str())?;
-    if objects.get(&place).is_err() {
-        let mut value = new_cluster(name, mark, request, token);
-        say_where(&mut value);
-        match objects.create(&how(), &place, value).await {
-            Err(error) if error.reason == "AlreadyExists" => {}
-            Err(error) => return Err(error.into()),
-            Ok(made) => return Ok((made.stored.object.header.uid.clone(), token.accepts)),
-        }
-    }
-    let claim = |mut value: Value| {
-        if value.pointer("/metadata/deletionTimestamp").is_some() {
-            return Err(ApiError::new(409, "Going", "going"));
-        }
-        let new = !was_accepted(&value);
-        let owner = value.pointer("/metadata/annotations/freewheel.dev~1agent-key");
-        match owner.and_then(Value::as_str) {
-            Some(owner) if owner == mark.to_string() => {}
-            Some(_) => return Err(ApiError::new(409, "Taken", "taken")),
-            // Made beforehand by its owner: the first key that comes with a valid token has it.
-            None => value["metadata"]["annotations"][KEY_ANNOTATION] = json!(mark.to_string()),
-        }
-        // Who was accepted once and is not any more, was taken back by somebody: that stands.
-        if token.accepts && new {
-            value["spec"]["hubAcceptsClient"] = json!(true);
-            value["metadata"]["annotations"][ACCEPTED_BY] = json!(token.id);
-        }
-        say_where(&mut value);
-        Ok(value)
-    };
-    match objects.modify(&how(), &place, None, claim).await {
-        Ok(written) => {
-            let value = written.stored.object.value()?;
-            let accepted = value.pointer("/spec/hubAcceptsClient") == Some(&Value::Bool(true));
-            Ok((written.stored.object.header.uid.clone(), token.accepts && accepted))
-        }
-        Err(error) => Err(not_ours(name, error)),
-    }
-}
-
-fn new_cluster(name: &ClusterName, mark: &Digest, request: &JoinRequestV1, token: &Good) -> Value {
-    let labels: Map<String, Value> =
-        request.labels.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
-    let mut value = json!({
-        "apiVersion": "cluster.open-cluster-management.io/v1", "kind": "ManagedCluster",
-        "metadata": {
-            "name": name.as_str(), "labels": labels,
-            "annotations": {KEY_ANNOTATION: mark.to_string()},
-        },
-        "spec": {"hubAcceptsClient": token.accepts, "leaseDurationSeconds": 60},
-    });
-    if token.accepts {
-        value["metadata"]["annotations"][ACCEPTED_BY] = json!(token.id);
-    }
-    value
-}
-
-/// Why a name is not this device's.
-fn not_ours(name: &ClusterName, error: ApiError) -> Refusal {
-    match error.reason {
-        "Taken" => Refusal(
-            JoinRefusal::NameTaken,
-            format!(
-                "the name {:?} belongs to another device; choose another --name, or delete the ManagedCluster \
-                 to make it free",
-                name.as_str()
-            ),
-        ),
-        "Going" => Refusal(
-            JoinRefusal::Busy,
-            format!("what the former {name} has left behind is being removed; come back"),
-        ),
-        _ => error.into(),
-    }
-}
-
-/// Whether somebody, or a token, has ever let this cluster in.
-fn was_accepted(cluster: &Value) -> bool {
-    let said = cluster.pointer("/status/conditions").and_then(Value::as_array);
-    let said = said.is_some_and(|all| all.iter().any(|c| c["type"] == "HubAcceptedManagedCluster"));
-    let by_token = &cluster["metadata"]["annotations"][ACCEPTED_BY];
-    said || by_token.is_string() || cluster.pointer("/spec/hubAcceptsClient") == Some(&json!(true))
 }
 
 async fn request_certificate(

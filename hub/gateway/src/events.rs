@@ -21,6 +21,8 @@ use tracing::{debug, warn};
 
 use crate::Inner;
 use crate::allowance::Allowance;
+use crate::departures::Gone;
+use crate::papers::Papers;
 use crate::reports::{how, is_here, may_speak, place, stamp};
 
 /// Different events of one pod that are kept; they make room when they are an hour old.
@@ -34,9 +36,9 @@ const RATE: f64 = 20.0;
 /// How often it is said that some were dropped.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
-/// What each spoke may still tell.
+/// What each spoke may still tell, by the UID of its ManagedCluster.
 #[derive(Debug, Default)]
-pub(crate) struct Allowances(Mutex<BTreeMap<ClusterName, Told>>);
+pub(crate) struct Allowances(Mutex<BTreeMap<String, Told>>);
 
 #[derive(Debug)]
 struct Told {
@@ -46,9 +48,9 @@ struct Told {
 }
 
 impl Allowances {
-    fn allows(&self, spoke: &ClusterName) -> bool {
+    fn allows(&self, papers: &Papers) -> bool {
         let mut all = self.0.lock();
-        let told = all.entry(spoke.clone()).or_insert_with(|| Told {
+        let told = all.entry(papers.uid.clone()).or_insert_with(|| Told {
             left: Allowance::new(BURST, RATE),
             dropped: 0,
             complained: None,
@@ -59,14 +61,14 @@ impl Allowances {
         told.dropped += 1;
         if told.complained.is_none_or(|at| COMPLAIN_EVERY <= at.elapsed()) {
             told.complained = Some(Instant::now());
-            warn!(cluster = %spoke, dropped = told.dropped, "a spoke tells too many events; some are dropped");
+            warn!(cluster = %papers.cluster, dropped = told.dropped, "a spoke tells too many events; some are dropped");
         }
         false
     }
 
     /// A cluster that is gone leaves nothing behind.
-    pub(crate) fn forget(&self, spoke: &ClusterName) {
-        self.0.lock().remove(spoke);
+    pub(crate) fn forget(&self, gone: &Gone<'_>) {
+        gone.take_from(&mut self.0.lock());
     }
 }
 
@@ -74,15 +76,12 @@ impl Allowances {
 ///
 /// # Errors
 /// When the store cannot write, and when the pod is not the spoke's.
-pub(crate) async fn take(
-    inner: &Inner,
-    spoke: &ClusterName,
-    seen: &EventV1,
-) -> Result<(), ApiError> {
+pub(crate) async fn take(inner: &Inner, papers: &Papers, seen: &EventV1) -> Result<(), ApiError> {
+    let spoke = &papers.cluster;
     may_speak(spoke, &seen.realm)?;
     let place = place(("", "v1", "pods"), &seen.realm, &seen.namespace, &seen.pod)?;
     is_here(&inner.objects.get(&place)?.object.value()?, spoke, &seen.uid)?;
-    if !inner.events.allows(spoke) {
+    if !inner.events.allows(papers) {
         return Ok(());
     }
     about(&inner.objects, spoke, "Pod", seen).await

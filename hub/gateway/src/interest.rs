@@ -222,11 +222,23 @@ impl Interest {
         keys.filter(|key| key.cluster == *realm).count()
     }
 
+    /// The addresses that pods of a realm are known to have on this spoke.
+    pub(crate) fn used(
+        &self,
+        spoke: &ClusterName,
+        realm: &ClusterName,
+        at: &dyn Snapshot,
+    ) -> BTreeSet<Ipv4Addr> {
+        let keys = self.pods.lock().nodes.get(spoke.as_str()).cloned().unwrap_or_default();
+        let pods = keys.iter().filter(|key| key.cluster == *realm).filter_map(|key| at.get(key));
+        pods.filter_map(|pod| pod.object.header.fields.get("status.podIP")?.parse().ok()).collect()
+    }
+
     /// What a plan reads, at one revision.
     pub(crate) fn source<'a>(&'a self, spoke: &ClusterName, at: &'a dyn Snapshot) -> View<'a> {
         let pods = self.pods.lock().nodes.get(spoke.as_str()).cloned().unwrap_or_default();
         let realms = [ClusterName::root(), spoke.clone()].map(|realm| {
-            let ranges = self.ranges.of(&realm, spoke);
+            let ranges = self.ranges.usable(&realm, spoke);
             (realm, Realm { ranges, slices: OnceCell::new() })
         });
         View { at, pods, services: &self.services, realms: realms.into() }

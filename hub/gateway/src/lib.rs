@@ -10,7 +10,9 @@
 //! door       (here) handshakes, admission, which protocol
 //! joins      how many devices join at a time
 //! tokens     what devices join with
-//! enrol, issue  a token and a key become a certificate, after two yeses
+//! enrol, register, issue  a token and a key become a certificate, after two yeses
+//! departures what is remembered of a cluster goes with it
+//! epochs     which of a spoke's sessions is the newest
 //! own_api    where a cluster says that its API is served
 //! handshakes, greetings, opening  from a first packet to a session in force
 //! session    one connected spoke         look  when and how it is told what it should hold
@@ -36,7 +38,9 @@ mod allowance;
 mod authority;
 mod client;
 mod datagrams;
+mod departures;
 mod enrol;
+mod epochs;
 mod events;
 mod greetings;
 mod handshakes;
@@ -52,6 +56,7 @@ pub mod papers;
 mod ranges;
 pub mod records;
 mod refusals;
+mod register;
 mod relays;
 mod renew;
 mod reports;
@@ -92,6 +97,7 @@ pub use authority::{
     Authority, AuthorityError, Identity, SPOKE_LIFE, agent_group, agent_name, expires, life, pem,
 };
 pub use client::ClientRequest;
+use departures::Gone;
 use handshakes::{Answer, Handshakes, Place};
 use papers::Papers;
 
@@ -117,8 +123,8 @@ pub(crate) struct Inner {
     pub(crate) hub: String,
     pub(crate) interest: interest::Interest,
     pub(crate) links: Mutex<BTreeMap<ClusterName, Link>>,
-    /// What spokes held when they were last seen.
-    pub(crate) known: Mutex<BTreeMap<ClusterName, Held>>,
+    /// What spokes held when they were last seen, by the UID of their ManagedCluster.
+    pub(crate) known: Mutex<BTreeMap<String, Held>>,
     /// Processes that came with one identity.
     pub(crate) twins: twins::Twins,
     /// Events that each spoke may still tell.
@@ -130,6 +136,7 @@ pub(crate) struct Inner {
     /// Messages of spokes that are not known here.
     pub(crate) skipped: AtomicU64,
     pub(crate) lives: lives::Lives,
+    pub(crate) epochs: epochs::Epochs,
     /// Told once, before devices join; a hub that is never told leaves it to its people.
     pub(crate) own_api: OnceLock<own_api::OwnApi>,
     pub(crate) joins: joins::Joins,
@@ -144,11 +151,12 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    /// What is remembered under the name of a cluster goes with it.
-    pub(crate) fn forget(&self, cluster: &ClusterName) {
-        self.known.lock().remove(cluster);
-        self.twins.forget(cluster);
-        self.events.forget(cluster);
+    /// What is remembered of a ManagedCluster goes with it.
+    pub(crate) fn forget(&self, gone: &Gone<'_>) {
+        gone.take_from(&mut self.known.lock());
+        self.twins.forget(gone);
+        self.events.forget(gone);
+        self.epochs.forget(gone);
     }
 }
 
@@ -183,6 +191,7 @@ impl Gateway {
             lost: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
             lives: lives::Lives::default(),
+            epochs: epochs::Epochs::default(),
             own_api: OnceLock::new(),
             joins: joins::Joins::default(),
             greetings: greetings::Greetings::default(),
@@ -269,8 +278,10 @@ impl Gateway {
         self.inherit().await;
         let inner = &self.inner;
         let follow = inner.interest.follow(inner.objects.store(), inner.images.changed(), &stop);
+        let forget = |gone: &Gone<'_>| inner.forget(gone);
+        let departures = departures::follow(inner.objects.store(), &stop, forget);
         let door = self.door(&endpoint, &stop);
-        tokio::join!(follow, door);
+        tokio::join!(follow, departures, door);
         endpoint.close(code::STOPPING, "the hub is stopping");
         let _ = tokio::time::timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
     }

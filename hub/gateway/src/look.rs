@@ -19,7 +19,7 @@ use freewheel_link::message::Reason;
 use freewheel_link::names::ClusterName;
 use freewheel_link::record_set::RecordSet;
 use tokio::select;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
 
 use crate::interest::Bell;
@@ -73,6 +73,28 @@ impl Talk<'_> {
             return Err(End::Left(Reason::Superseded));
         }
         Ok(())
+    }
+
+    /// Gives back ranges of addresses that the spoke does not need any more.
+    pub(crate) async fn give_back(&self) -> Infallible {
+        let (store, interest) = (self.inner.objects.store(), &self.inner.interest);
+        loop {
+            sleep(ranges::LOOK).await;
+            let holds = self.state.lock().agreed().is_some();
+            for realm in [&ClusterName::root(), self.cluster] {
+                let used = interest.used(self.cluster, realm, &*store.snapshot());
+                let keep = ranges::needed(interest.count(self.cluster, realm)).max(1);
+                let (news, free) = interest.ranges.retire(realm, self.cluster, keep, &used, holds);
+                if news {
+                    interest.ring_one(self.cluster);
+                }
+                for range in free {
+                    if let Err(error) = range.give_back(store, self.cluster).await {
+                        debug!(cluster = %self.cluster, %realm, %error, "cannot give addresses back");
+                    }
+                }
+            }
+        }
     }
 
     async fn want(&self) {

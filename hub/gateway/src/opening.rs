@@ -60,6 +60,8 @@ pub(crate) struct Opened {
     pub(crate) state: Arc<Mutex<HubSession>>,
     pub(crate) epoch: u64,
     pub(crate) bell: Bell,
+    /// What the store does not know of it yet.
+    pub(crate) unwritten: Option<records::Session>,
 }
 
 /// Opens a session, and closes the one before it. `up` is the epoch that the store calls up from here on.
@@ -91,19 +93,21 @@ pub(crate) async fn open(
     hello.held = lives::known(&inner.lives, &inner.objects, cluster, hello.held).await?;
     welcome.incarnation = lives::incarnation(&**store, &*store.snapshot());
     let busy = inner.links.lock().contains_key(cluster);
-    if let Greeting::Twin { tell } = inner.twins.greets(cluster, hello.instance, busy) {
+    if let Greeting::Twin { tell } = inner.twins.greets(&papers.uid, hello.instance, busy) {
         if tell {
             twins::tell(inner, papers, link.peer().address).await;
         }
         return Err(End::Left(Reason::Cloned));
     }
-    welcome.epoch = records::open_session(store, papers, &inner.hub, now).await?;
+    let begun = records::open_session(store, &inner.epochs, papers, &inner.hub, now).await?;
+    welcome.epoch = begun.session.epoch;
     let opened = into_force(inner, papers, link, &hello, welcome);
     if opened.is_err() {
         // A newer session's record says nothing of this one.
         *up.lock() = Some(welcome.epoch);
     }
-    opened
+    let unwritten = (!begun.written).then_some(begun.session);
+    opened.map(|opened| Opened { unwritten, ..opened })
 }
 
 /// Puts a session whose epoch is written where the others are known. Writing took its time: meanwhile a newer one may
@@ -122,7 +126,7 @@ fn into_force(
     if links.get(cluster).filter(newer).is_some() {
         return Err(End::Left(Reason::Superseded));
     }
-    let known = inner.known.lock().remove(cluster);
+    let known = inner.known.lock().remove(&papers.uid);
     let state =
         HubSession::greet(hello, cluster, welcome, known, Duration::ZERO).map_err(End::Left)?;
     let state = Arc::new(Mutex::new(state));
@@ -136,10 +140,10 @@ fn into_force(
     let older = links.insert(cluster.clone(), own);
     let bell = inner.interest.join(cluster);
     drop(links);
-    inner.twins.opened(cluster, hello.instance);
+    inner.twins.opened(&papers.uid, hello.instance);
     link.admit();
     if let Some(older) = older {
         older.transport.close(code::SUPERSEDED, "a newer session of this spoke is in force");
     }
-    Ok(Opened { state, epoch, bell })
+    Ok(Opened { state, epoch, bell, unwritten: None })
 }

@@ -1,12 +1,25 @@
 //! Ranges of pod addresses: which spoke has which ones, without reading everybody's leases to find a few.
 //!
-//! Guarantees: what is leased is in the store, this is its index; sessions that lease at the same time get
-//! different ranges at the first try. A new range follows the highest one; gaps come last, so that an
-//! address that was somebody's rests for long.
+//! ```text
+//! leased ─▶ more than the spoke needs, no pod in it ─▶ leaving: out of its plan ─▶ it holds that plan, for long ─▶ free
+//!               ▲                                        │ a pod turns up in it, or more pods come
+//!               └────────────────────────────────────────┘
+//! ```
+//!
+//! Guarantees:
+//! - what is leased is in the store, this is its index (`what_the_store_has_is_found_by_an_index_that_was_not_told`);
+//! - sessions that lease at the same time get different ranges at the first try
+//!   (`who_leases_at_the_same_time_does_not_wait_for_each_other`);
+//! - a new range follows the highest one; gaps come last, so that an address that was somebody's rests for long
+//!   (`a_full_network_says_so_after_its_gaps_are_used`);
+//! - what a spoke needs no more comes back, once the spoke has let go of it
+//!   (`ranges_of_a_spoke_that_shrinks_come_back_after_it_has_let_go_of_them`), and not while a pod has an address there
+//!   (`a_range_stays_while_it_is_used_and_when_pods_come`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use freewheel_hub_api::object::{Header, Key, Object};
 use freewheel_hub_store::{CommitError, Event, Expect, Operation, Scope, Snapshot, Store, Txn};
@@ -17,6 +30,11 @@ use crate::records::{self, POD_NETWORK, RANGES};
 
 /// Pods that a range serves before another one is leased.
 const PODS_PER_RANGE: usize = 240;
+/// How often it is looked whether a spoke has more than it needs.
+pub(crate) const LOOK: Duration = Duration::from_secs(60);
+/// Looks in a row, about, at which a spoke must hold a plan without a range before the range is free: a pod that got
+/// an address just before is reported by then.
+const LOOKS: u32 = 5;
 /// Times that a lease is tried against other hubs.
 const TRIES: usize = 16;
 
@@ -31,6 +49,16 @@ struct Realm {
     /// `None`: somebody is leasing it now.
     taken: BTreeMap<u32, Option<ClusterName>>,
     of: BTreeMap<ClusterName, BTreeSet<u32>>,
+    /// Those of them that are to come back.
+    leaving: BTreeMap<u32, Leaving>,
+}
+
+#[derive(Default)]
+struct Leaving {
+    /// At so many looks the spoke held a plan without it.
+    held: u32,
+    /// The lease is being deleted.
+    going: bool,
 }
 
 impl Realm {
@@ -42,7 +70,23 @@ impl Realm {
         self.taken.insert(number, owner);
     }
 
+    /// The ranges that the spoke is told of.
+    fn usable(&self, spoke: &ClusterName) -> impl Iterator<Item = u32> {
+        let all = self.of.get(spoke).into_iter().flatten().copied();
+        all.filter(|number| !self.leaving.contains_key(number))
+    }
+
+    /// Takes back that this range is to come back. Whether that is still possible.
+    fn stay(&mut self, number: u32) -> bool {
+        let stays = self.leaving.get(&number).is_some_and(|leaving| !leaving.going);
+        if stays {
+            self.leaving.remove(&number);
+        }
+        stays
+    }
+
     fn free(&mut self, number: u32) {
+        self.leaving.remove(&number);
         if let Some(Some(owner)) = self.taken.remove(&number)
             && let Some(numbers) = self.of.get_mut(&owner)
         {
@@ -64,6 +108,7 @@ impl Ranges {
         let mut realms = self.0.lock();
         for realm in realms.values_mut() {
             realm.of.clear();
+            realm.leaving.clear();
             realm.taken.retain(|_, owner| owner.is_none());
         }
         let scope = Scope { resource: records::pod_cidrs(), cluster: None, namespace: None };
@@ -91,11 +136,55 @@ impl Ranges {
         }
     }
 
-    /// First addresses of a spoke's ranges in a realm, in order.
-    pub(crate) fn of(&self, realm: &ClusterName, spoke: &ClusterName) -> Vec<Ipv4Addr> {
+    /// First addresses of the ranges in a realm that a spoke gives addresses from, in order.
+    pub(crate) fn usable(&self, realm: &ClusterName, spoke: &ClusterName) -> Vec<Ipv4Addr> {
         let realms = self.0.lock();
-        let numbers = realms.get(realm).and_then(|realm| realm.of.get(spoke));
-        numbers.into_iter().flatten().map(|number| base(*number)).collect()
+        realms.get(realm).into_iter().flat_map(|realm| realm.usable(spoke)).map(base).collect()
+    }
+
+    /// Looks whether a spoke has more ranges in a realm than it is to keep, its pods having the addresses in `used`;
+    /// `holds`: it holds the plan that is wanted. Answers whether its plan is another one now, and which of its
+    /// ranges are to be freed.
+    pub(crate) fn retire(
+        &self,
+        name: &ClusterName,
+        spoke: &ClusterName,
+        keep: usize,
+        used: &BTreeSet<Ipv4Addr>,
+        holds: bool,
+    ) -> (bool, Vec<Free<'_>>) {
+        let mut realms = self.0.lock();
+        let Some(realm) = realms.get_mut(name) else { return (false, Vec::new()) };
+        let used: BTreeSet<u32> = used.iter().filter_map(|address| number_of(*address)).collect();
+        let own = realm.of.get(spoke).cloned().unwrap_or_default();
+        let mut news = own.intersection(&used).filter(|number| realm.stay(**number)).count() != 0;
+        let mut surplus = realm.usable(spoke).count().saturating_sub(keep);
+        for number in own.iter().rev().filter(|number| !used.contains(number)) {
+            if 0 < surplus && !realm.leaving.contains_key(number) {
+                realm.leaving.insert(*number, Leaving::default());
+                (surplus, news) = (surplus - 1, true);
+            }
+        }
+        let mut free = Vec::new();
+        for number in own.iter().filter(|_| holds && !news) {
+            let Some(leaving) = realm.leaving.get_mut(number).filter(|l| !l.going) else {
+                continue;
+            };
+            leaving.held += 1;
+            if LOOKS <= leaving.held {
+                leaving.going = true;
+                free.push(Free { ranges: self, realm: name.clone(), number: *number });
+            }
+        }
+        (news, free)
+    }
+
+    /// One range that was to come back stays with its spoke. Whether there was one.
+    fn keep_one(&self, realm: &ClusterName, spoke: &ClusterName) -> bool {
+        let mut realms = self.0.lock();
+        let Some(realm) = realms.get_mut(realm) else { return false };
+        let own = realm.of.get(spoke).cloned().unwrap_or_default();
+        own.iter().any(|number| realm.stay(*number))
     }
 
     /// Leases as many ranges to a spoke as it should have, if it has less.
@@ -110,7 +199,10 @@ impl Ranges {
         ranges: usize,
     ) -> Result<(), CommitError> {
         let mut tries = 0;
-        while self.of(realm, spoke).len() < ranges {
+        while self.usable(realm, spoke).len() < ranges {
+            if self.keep_one(realm, spoke) {
+                continue;
+            }
             let snapshot = store.snapshot();
             let claim = self
                 .claim(&*snapshot, realm, spoke)
@@ -188,6 +280,46 @@ impl Drop for Claim<'_> {
     }
 }
 
+/// A range that nobody uses any more. Dropped, it is looked at again.
+pub(crate) struct Free<'a> {
+    ranges: &'a Ranges,
+    realm: ClusterName,
+    number: u32,
+}
+
+impl Free<'_> {
+    /// Deletes its lease.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub(crate) async fn give_back(
+        self,
+        store: &Arc<dyn Store>,
+        spoke: &ClusterName,
+    ) -> Result<(), CommitError> {
+        let key = lease_key(&self.realm, self.number);
+        let leased = store.snapshot().get(&key);
+        if let Some(lease) = leased.filter(|lease| records::lessee(lease).as_ref() == Some(spoke)) {
+            let expect = vec![Expect::Revision(key.clone(), lease.revision)];
+            store.commit(Txn { expect, operations: vec![Operation::Delete(key)] }).await?;
+        }
+        if let Some(realm) = self.ranges.0.lock().get_mut(&self.realm) {
+            realm.free(self.number);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Free<'_> {
+    fn drop(&mut self) {
+        let mut realms = self.ranges.0.lock();
+        let realm = realms.get_mut(&self.realm);
+        if let Some(leaving) = realm.and_then(|realm| realm.leaving.get_mut(&self.number)) {
+            leaving.going = false;
+        }
+    }
+}
+
 fn lease_key(realm: &ClusterName, number: u32) -> Key {
     Key::new(&records::pod_cidrs(), realm, "", &base(number).to_string())
 }
@@ -199,8 +331,13 @@ fn base(number: u32) -> Ipv4Addr {
 /// The number of the range with this first address.
 fn number(name: &str) -> Option<u32> {
     let base: Ipv4Addr = name.parse().ok()?;
-    let offset = u32::from(base).checked_sub(POD_NETWORK)?;
-    (offset.is_multiple_of(256) && offset / 256 < RANGES).then_some(offset / 256)
+    if base.octets()[3] == 0 { number_of(base) } else { None }
+}
+
+/// The number of the range that this address is in.
+fn number_of(address: Ipv4Addr) -> Option<u32> {
+    let offset = u32::from(address).checked_sub(POD_NETWORK)?;
+    (offset / 256 < RANGES).then_some(offset / 256)
 }
 
 #[cfg(test)]
@@ -218,7 +355,7 @@ mod tests {
     }
 
     fn texts(ranges: &Ranges, name: &str) -> Vec<String> {
-        ranges.of(&ClusterName::root(), &spoke(name)).iter().map(ToString::to_string).collect()
+        ranges.usable(&ClusterName::root(), &spoke(name)).iter().map(ToString::to_string).collect()
     }
 
     #[tokio::test]
@@ -268,6 +405,43 @@ mod tests {
         assert_eq!(texts(&ranges, "pi-7"), [""; 0], "nothing was written for it");
         let (third, _three) = claim("pi-9");
         assert_eq!(third, 2, "gaps come last");
+    }
+
+    #[tokio::test]
+    async fn a_range_stays_while_it_is_used_and_when_pods_come() {
+        let (ranges, store, root) = (Ranges::default(), store(), ClusterName::root());
+        let pi = spoke("pi-7");
+        ranges.lease(&store, &root, &pi, 4).await.unwrap();
+        let at = |addresses: &[[u8; 4]]| -> BTreeSet<Ipv4Addr> {
+            addresses.iter().map(|address| Ipv4Addr::from(*address)).collect()
+        };
+        let two = at(&[[10, 64, 0, 9], [10, 64, 3, 9]]);
+        assert!(ranges.retire(&root, &pi, 1, &two, true).0);
+        assert_eq!(texts(&ranges, "pi-7"), ["10.64.0.0", "10.64.3.0"]);
+        // A pod had got an address there before the spoke heard of it.
+        let three = at(&[[10, 64, 0, 9], [10, 64, 2, 1], [10, 64, 3, 9]]);
+        assert!(ranges.retire(&root, &pi, 1, &three, true).0);
+        assert_eq!(texts(&ranges, "pi-7"), ["10.64.0.0", "10.64.2.0", "10.64.3.0"]);
+        // More pods come: what has not gone yet is taken first.
+        ranges.lease(&store, &root, &pi, 4).await.unwrap();
+        assert_eq!(texts(&ranges, "pi-7").len(), 4);
+        assert_eq!(texts(&ranges, "pi-7")[3], "10.64.3.0", "not a fifth one");
+        // A spoke that does not hold its plan may still give addresses from there.
+        assert!(ranges.retire(&root, &pi, 1, &two, false).0);
+        for _ in 0..100 {
+            assert!(ranges.retire(&root, &pi, 1, &two, false).1.is_empty());
+        }
+        let free = (0..LOOKS).flat_map(|_| ranges.retire(&root, &pi, 1, &two, true).1);
+        let free: Vec<_> = free.collect();
+        assert_eq!(free.len(), 2);
+        assert!(ranges.retire(&root, &pi, 1, &three, true).1.is_empty(), "one look each");
+        for range in free {
+            range.give_back(&store, &pi).await.unwrap();
+        }
+        assert_eq!(texts(&ranges, "pi-7"), ["10.64.0.0", "10.64.3.0"]);
+        let again = Ranges::default();
+        again.rebuild(&*store.snapshot());
+        assert_eq!(texts(&again, "pi-7"), ["10.64.0.0", "10.64.3.0"]);
     }
 
     #[tokio::test]

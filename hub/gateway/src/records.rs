@@ -17,7 +17,9 @@ use freewheel_hub_store::{CommitError, Expect, Operation, Scope, Snapshot, Store
 use freewheel_link::generation::Generation;
 use freewheel_link::names::ClusterName;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
+use crate::epochs::Epochs;
 use crate::papers::Papers;
 
 /// First address of the pod network, 10.64.0.0/10.
@@ -95,24 +97,32 @@ pub fn read_session(stored: &Stored) -> Option<Session> {
     serde_json::from_slice(&stored.object.body).ok()
 }
 
-/// Opens a session with the next epoch.
+/// A session with the next epoch.
+pub(crate) struct Begun {
+    pub(crate) session: Session,
+    /// Whether the store knows of it.
+    pub(crate) written: bool,
+}
+
+/// Opens a session with the next epoch. A store that cannot write hears of it later: [`write_session`].
 ///
 /// # Errors
-/// When the store cannot write.
-pub async fn open_session(
+/// When others open one again and again, and when the store's writer has ended.
+pub(crate) async fn open_session(
     store: &Arc<dyn Store>,
+    epochs: &Epochs,
     papers: &Papers,
     hub: &str,
     now: i64,
-) -> Result<u64, CommitError> {
+) -> Result<Begun, CommitError> {
     let mut last = CommitError::Unavailable("too many sessions of one spoke at once".into());
     for _ in 0..TRIES {
         let key = session_key(&papers.cluster);
         let found = store.snapshot().get(&key);
-        let epoch = found.as_deref().and_then(read_session).map_or(0, |s| s.epoch) + 1;
+        let stored = found.as_deref().and_then(read_session).map_or(0, |s| s.epoch);
         let session = Session {
             hub: hub.to_owned(),
-            epoch,
+            epoch: epochs.next(&papers.uid, stored),
             connected: true,
             since: now * 1000,
             uid: papers.uid.clone(),
@@ -121,12 +131,33 @@ pub async fn open_session(
         };
         let body = serde_json::to_vec(&session).unwrap_or_default();
         match store.commit(put(key, found.as_deref(), raw(body))).await {
-            Ok(_) => return Ok(epoch),
+            Ok(_) => return Ok(Begun { session, written: true }),
             Err(error @ CommitError::Unmet { .. }) => last = error,
+            Err(error @ CommitError::Unavailable(_)) => {
+                warn!(cluster = %papers.cluster, %error, "a session opens that cannot be written yet");
+                return Ok(Begun { session, written: false });
+            }
             Err(error) => return Err(error),
         }
     }
     Err(last)
+}
+
+/// Writes a session that could not be written when it opened, unless the store knows of it or of a newer one.
+pub(crate) async fn write_session(
+    store: &Arc<dyn Store>,
+    spoke: &ClusterName,
+    session: &Session,
+) -> Result<(), CommitError> {
+    let key = session_key(spoke);
+    let found = store.snapshot().get(&key);
+    let stored = found.as_deref().and_then(read_session);
+    if stored.is_some_and(|s| s.uid == session.uid && session.epoch <= s.epoch) {
+        return Ok(());
+    }
+    let body = serde_json::to_vec(session).unwrap_or_default();
+    // Whoever was faster is looked at by the next try.
+    store.commit(put(key, found.as_deref(), raw(body))).await.map(drop)
 }
 
 /// Says that a session is over, unless a newer one is in force.

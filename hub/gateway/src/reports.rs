@@ -56,7 +56,7 @@ pub(crate) async fn take(inner: &Inner, papers: &Papers, report: &Report) -> Res
         Report::Pod(pod) => pod_status(objects, spoke, pod).await,
         Report::PodGone { realm, uid } => pod_gone(inner, spoke, realm, uid).await,
         Report::Node(status) => node::write(objects, papers, status).await,
-        Report::Event(seen) => events::take(inner, spoke, seen).await,
+        Report::Event(seen) => events::take(inner, papers, seen).await,
     };
     match outcome {
         Err(error) if error.code >= 500 => Err(error),

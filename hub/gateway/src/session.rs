@@ -34,6 +34,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::departures::Gone;
 use crate::greetings::Waiting;
 use crate::interest::Bell;
 use crate::opening::{self, Opened, Recv};
@@ -146,7 +147,7 @@ async fn session(
 ) -> Result<Infallible, End> {
     let cluster = &papers.cluster;
     let opened = opening::open(inner, papers, link, hello.clone(), up).await;
-    let Opened { state, epoch, bell } = match opened {
+    let Opened { state, epoch, bell, unwritten } = match opened {
         Ok(opened) => opened,
         Err(End::Left(reason)) => {
             part(&mut send, link, reason.clone()).await;
@@ -183,12 +184,13 @@ async fn session(
         ended = talk.speak(&mut send) => ended,
         ended = talk.plan(&bell) => ended,
         ended = talk.write(from_listener, own_node) => ended,
-        ended = talk.remember() => ended,
+        ended = talk.remember(unwritten) => ended,
+        never = talk.give_back() => match never {},
         ended = talk.streams(inner) => ended,
         never = twins::watch(inner, papers) => match never {},
     };
     if matches!(ended, Err(End::Left(Reason::Unknown | Reason::Replaced))) {
-        inner.forget(cluster);
+        inner.forget(&Gone::One(&papers.uid));
     }
     talk.leave(&bell, up).await;
     if let Err(End::Left(reason)) = &ended {
@@ -245,8 +247,12 @@ impl Talk<'_> {
             }
         }
         let known = self.state.lock().take_known();
-        if let Some(held) = known.filter(|_| self.papers.admit(&inner.objects).is_ok()) {
-            inner.known.lock().insert(cluster.clone(), held);
+        if let Some(held) = known {
+            let mut known = inner.known.lock();
+            // Looked at with the lock held: who forgets what is gone comes after it.
+            if self.papers.admit(&inner.objects).is_ok() {
+                known.insert(self.papers.uid.clone(), held);
+            }
         }
         let now = inner.objects.clock().unix_seconds();
         let store = inner.objects.store();

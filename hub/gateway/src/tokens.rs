@@ -1,7 +1,16 @@
 //! Tokens that devices join with: bootstrap Secrets in Kubernetes' form.
 //!
-//! Guarantees: every failure looks the same from outside; a token for one device is one device's from its first use
-//! on, and that device may use it again, but not once its ManagedCluster is removed.
+//! ```text
+//! good ─▶ used by this key, as this name (one write) ─▶ ManagedCluster ─▶ used for its UID
+//! ```
+//!
+//! Guarantees:
+//! - every failure looks the same from outside (`a_wrong_token_writes_nothing_and_says_what_to_do`);
+//! - a token for one device is one device's from its first use on, and that device may use it again, but not once its
+//!   ManagedCluster is removed (`a_token_for_one_device_is_one_devices`);
+//! - however it is raced, one ManagedCluster comes of it (`a_token_that_is_raced_makes_one_cluster`);
+//! - what broke off, the same key finishes under the same name, and nobody else
+//!   (`a_join_that_broke_off_is_finished_by_its_own_device_under_its_own_name`).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +23,6 @@ use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
 use crate::enrol::{Refusal, how};
-use crate::node::CLUSTERS;
 use crate::reports::place as place_of;
 
 const SECRETS: (&str, &str, &str) = ("", "v1", "secrets");
@@ -24,6 +32,8 @@ const AUTO_ACCEPT: &str = "freewheel-auto-accept";
 const SINGLE_USE: &str = "freewheel-single-use";
 /// Where such a token says whose it is.
 const USED_BY: &str = "freewheel-used-by";
+/// And the name that it was used under.
+const USED_AS: &str = "freewheel-used-as";
 /// And the UID of the ManagedCluster that came of it.
 const USED_FOR: &str = "freewheel-used-for";
 
@@ -38,56 +48,73 @@ pub(crate) struct Good {
 }
 
 impl Good {
-    /// Makes a token for one device this one's, which asks for this name.
+    /// Makes a token for one device this key's for this name, before anything comes of it. Answers the UID of the
+    /// ManagedCluster that has come of it already: there will be no other.
+    ///
+    /// # Errors
+    /// When it is another key's, or for another name.
     pub(crate) async fn claim(
         &self,
         objects: &Objects,
         mark: &Digest,
         name: &ClusterName,
-    ) -> Result<(), Refusal> {
-        let cluster = place_of(CLUSTERS, &ClusterName::root(), "", name.as_str())?;
-        let uid = objects.get(&cluster).ok().map(|stored| stored.object.header.uid.clone());
-        let uid = uid.map(|uid| json!(STANDARD.encode(uid)));
-        self.mark(objects, USED_BY, &json!(STANDARD.encode(mark.to_string())), |data| {
-            data[USED_FOR].is_null() || Some(&data[USED_FOR]) == uid.as_ref()
-        })
-        .await
+    ) -> Result<Option<String>, Refusal> {
+        if !self.single {
+            return Ok(None);
+        }
+        let own = [(USED_BY, mark.to_string()), (USED_AS, name.to_string())]
+            .map(|(key, text)| (key, json!(STANDARD.encode(text))));
+        // Both in one write: whoever comes second finds the whole use, or makes it.
+        let claim = |mut value: Value| {
+            let data = &mut value["data"];
+            if own.iter().all(|(key, _)| data[key].is_null()) {
+                own.iter().for_each(|(key, text)| data[key] = text.clone());
+            }
+            let ours = own.iter().all(|(key, text)| data[key] == *text);
+            if ours { Ok(value) } else { Err(taken()) }
+        };
+        let data = self.modify(objects, claim).await?["data"].take();
+        let spent = data[USED_FOR].as_str().and_then(|text| STANDARD.decode(text).ok());
+        Ok(spent.and_then(|uid| String::from_utf8(uid).ok()))
     }
 
     /// Its ManagedCluster is this one: what comes after it, another token is for.
+    ///
+    /// # Errors
+    /// When it is another one, and when the store cannot write.
     pub(crate) async fn spend(&self, objects: &Objects, uid: &str) -> Result<(), Refusal> {
-        self.mark(objects, USED_FOR, &json!(STANDARD.encode(uid)), |_| true).await
-    }
-
-    /// Writes something into a token for one device, unless it says something else already.
-    async fn mark(
-        &self,
-        objects: &Objects,
-        key: &str,
-        own: &Value,
-        fits: impl Fn(&Value) -> bool + Send + Sync,
-    ) -> Result<(), Refusal> {
         if !self.single {
             return Ok(());
         }
-        let claim = |mut value: Value| match &value["data"][key] {
-            _ if !fits(&value["data"]) => Err(ApiError::new(409, "Taken", "taken")),
-            Value::Null => {
-                value["data"][key] = own.clone();
-                Ok(value)
+        let own = json!(STANDARD.encode(uid));
+        let spend = |mut value: Value| {
+            let used = &mut value["data"][USED_FOR];
+            if used.is_null() {
+                *used = own.clone();
             }
-            used if used == own => Ok(value),
-            _ => Err(ApiError::new(409, "Taken", "taken")),
+            if *used == own { Ok(value) } else { Err(taken()) }
         };
-        match objects.modify(&how(), &self.place, None, claim).await {
-            Ok(_) => Ok(()),
+        self.modify(objects, spend).await.map(drop)
+    }
+
+    async fn modify(
+        &self,
+        objects: &Objects,
+        change: impl Fn(Value) -> Result<Value, ApiError> + Send + Sync,
+    ) -> Result<Value, Refusal> {
+        match objects.modify(&how(), &self.place, None, change).await {
+            Ok(written) => Ok(written.stored.object.value()?),
             Err(error) if error.reason == "Taken" || error.code == 404 => Err(bad_token()),
             Err(error) => Err(error.into()),
         }
     }
 }
 
-fn bad_token() -> Refusal {
+fn taken() -> ApiError {
+    ApiError::new(409, "Taken", "taken")
+}
+
+pub(crate) fn bad_token() -> Refusal {
     let text = "the token is unknown, wrong, used by another device or has expired; make a new one with \
                 `hub token create`";
     Refusal(JoinRefusal::Token, text.to_owned())

@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::Inner;
+use crate::departures::Gone;
 use crate::node::{CLUSTERS, condition};
 use crate::papers::Papers;
 use crate::reports::{how, merge, place};
@@ -47,9 +48,9 @@ struct Seen {
     told: Option<Instant>,
 }
 
-/// Which processes have come with which identity.
+/// Which processes have come with which identity, by the UID of its ManagedCluster.
 #[derive(Debug, Default)]
-pub(crate) struct Twins(Mutex<BTreeMap<ClusterName, Seen>>);
+pub(crate) struct Twins(Mutex<BTreeMap<String, Seen>>);
 
 /// What the hub makes of a greeting.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,9 +66,9 @@ pub(crate) enum Greeting {
 
 impl Twins {
     /// Looks at a process that greets; `busy` says whether another connection of the identity is up.
-    pub(crate) fn greets(&self, cluster: &ClusterName, instance: u64, busy: bool) -> Greeting {
+    pub(crate) fn greets(&self, uid: &str, instance: u64, busy: bool) -> Greeting {
         let mut all = self.0.lock();
-        let back = all.get_mut(cluster).filter(|seen| busy && seen.gone.contains(&instance));
+        let back = all.get_mut(uid).filter(|seen| busy && seen.gone.contains(&instance));
         let Some(seen) = back else { return Greeting::Welcome };
         let now = Instant::now();
         seen.contested = Some(now);
@@ -79,12 +80,12 @@ impl Twins {
     }
 
     /// The session of a process has opened: the one before it is gone.
-    pub(crate) fn opened(&self, cluster: &ClusterName, instance: u64) {
+    pub(crate) fn opened(&self, uid: &str, instance: u64) {
         let mut all = self.0.lock();
-        let Some(seen) = all.get_mut(cluster) else {
+        let Some(seen) = all.get_mut(uid) else {
             let gone = VecDeque::new();
             let seen = Seen { current: instance, gone, contested: None, told: None };
-            all.insert(cluster.clone(), seen);
+            all.insert(uid.to_owned(), seen);
             return;
         };
         if seen.current == instance {
@@ -98,15 +99,15 @@ impl Twins {
     }
 
     /// A cluster that is gone leaves nothing behind.
-    pub(crate) fn forget(&self, cluster: &ClusterName) {
-        self.0.lock().remove(cluster);
+    pub(crate) fn forget(&self, gone: &Gone<'_>) {
+        gone.take_from(&mut self.0.lock());
     }
 
     /// How much longer it must be quiet around this identity to be called well; from now on where a hub
     /// that was started meanwhile remembers nothing.
-    fn calm_in(&self, cluster: &ClusterName) -> Duration {
+    fn calm_in(&self, uid: &str) -> Duration {
         let mut all = self.0.lock();
-        let Some(seen) = all.get_mut(cluster) else { return Duration::ZERO };
+        let Some(seen) = all.get_mut(uid) else { return Duration::ZERO };
         let since = *seen.contested.get_or_insert_with(Instant::now);
         CALM.saturating_sub(since.elapsed())
     }
@@ -134,7 +135,7 @@ pub(crate) async fn watch(inner: &Inner, papers: &Papers) -> Infallible {
     loop {
         let mut wait = CALM;
         if is_said(inner, papers) {
-            let rest = inner.twins.calm_in(&papers.cluster);
+            let rest = inner.twins.calm_in(&papers.uid);
             if rest.is_zero() {
                 let text = "One device uses this identity";
                 if let Err(error) = write(inner, papers, "False", "OneDevice", text).await {
@@ -215,16 +216,14 @@ async fn event(inner: &Inner, papers: &Papers, message: &str) -> Result<(), ApiE
 mod tests {
     use super::*;
 
-    fn pi() -> ClusterName {
-        ClusterName::try_from("pi-7").unwrap()
-    }
+    const PI: &str = "uid-of-pi-7";
 
     impl Twins {
         /// A greeting whose session opens if it may.
-        fn greet(&self, cluster: &ClusterName, instance: u64, busy: bool) -> Greeting {
-            let greeting = self.greets(cluster, instance, busy);
+        fn greet(&self, uid: &str, instance: u64, busy: bool) -> Greeting {
+            let greeting = self.greets(uid, instance, busy);
             if greeting == Greeting::Welcome {
-                self.opened(cluster, instance);
+                self.opened(uid, instance);
             }
             greeting
         }
@@ -233,24 +232,24 @@ mod tests {
     #[test]
     fn a_restart_is_no_twin_and_a_twin_is_one_when_it_comes_back() {
         let twins = Twins::default();
-        assert_eq!(twins.greet(&pi(), 1, false), Greeting::Welcome);
-        assert_eq!(twins.greet(&pi(), 1, true), Greeting::Welcome, "its link was cut");
-        assert_eq!(twins.greet(&pi(), 2, true), Greeting::Welcome, "it was started again");
-        assert_eq!(twins.greet(&pi(), 1, true), Greeting::Twin { tell: true });
-        assert_eq!(twins.greet(&pi(), 1, true), Greeting::Twin { tell: false });
-        assert_eq!(twins.greet(&pi(), 2, true), Greeting::Welcome, "who is in session stays");
-        assert_eq!(twins.greet(&pi(), 1, false), Greeting::Welcome, "the other one is off");
-        assert_eq!(twins.greet(&pi(), 2, true), Greeting::Twin { tell: false });
-        twins.forget(&pi());
-        assert_eq!(twins.greet(&pi(), 2, true), Greeting::Welcome);
+        assert_eq!(twins.greet(PI, 1, false), Greeting::Welcome);
+        assert_eq!(twins.greet(PI, 1, true), Greeting::Welcome, "its link was cut");
+        assert_eq!(twins.greet(PI, 2, true), Greeting::Welcome, "it was started again");
+        assert_eq!(twins.greet(PI, 1, true), Greeting::Twin { tell: true });
+        assert_eq!(twins.greet(PI, 1, true), Greeting::Twin { tell: false });
+        assert_eq!(twins.greet(PI, 2, true), Greeting::Welcome, "who is in session stays");
+        assert_eq!(twins.greet(PI, 1, false), Greeting::Welcome, "the other one is off");
+        assert_eq!(twins.greet(PI, 2, true), Greeting::Twin { tell: false });
+        twins.forget(&Gone::One(PI));
+        assert_eq!(twins.greet(PI, 2, true), Greeting::Welcome);
     }
 
     #[test]
     fn many_restarts_are_not_remembered_for_ever() {
         let twins = Twins::default();
         for instance in 0..100 {
-            assert_eq!(twins.greet(&pi(), instance, true), Greeting::Welcome);
+            assert_eq!(twins.greet(PI, instance, true), Greeting::Welcome);
         }
-        assert_eq!(twins.0.lock()[&pi()].gone.len(), REMEMBERED);
+        assert_eq!(twins.0.lock()[PI].gone.len(), REMEMBERED);
     }
 }

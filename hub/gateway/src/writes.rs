@@ -107,10 +107,21 @@ impl Talk<'_> {
         self.remembered.notify_one();
     }
 
-    /// Writes what the spoke holds, and whether it takes plans at all.
-    pub(crate) async fn remember(&self) -> Result<Infallible, End> {
+    /// Writes what the spoke holds, and whether it takes plans at all; before it the session itself, where the
+    /// store could not when it opened.
+    pub(crate) async fn remember(
+        &self,
+        mut unwritten: Option<records::Session>,
+    ) -> Result<Infallible, End> {
         let store = self.inner.objects.store();
         let mut told_late = false;
+        while let Some(session) = unwritten.take() {
+            if let Err(error) = records::write_session(store, self.cluster, &session).await {
+                debug!(cluster = %self.cluster, %error, "cannot write that a session is up");
+                unwritten = Some(session);
+                sleep(AGAIN).await;
+            }
+        }
         loop {
             let acked = *self.acked.lock();
             let late = self.state.lock().is_late();

@@ -91,6 +91,26 @@ async fn two_devices_with_one_identity_are_told_apart_and_told_of() {
 }
 
 #[tokio::test]
+async fn processes_of_a_removed_device_are_nothing_to_the_next_one_of_its_name() {
+    let hub = Hub::new(true).await;
+    let papers = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap().certificate;
+    for instance in [1, 2] {
+        let (word, link, _talk) = greeted(&hub, &papers, instance).await;
+        assert!(matches!(word, HubToSpoke::Welcome(_)), "{word:?}");
+        link.close(code::STOPPING, "the device stops");
+    }
+    eventually("it is away", || hub.gateway.connected().is_empty()).await;
+    // It is removed while it is away: no session is there to notice.
+    hub.remove_cluster("pi-7").await;
+    hub.let_cluster_go("pi-7").await;
+    let papers = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap().certificate;
+    let (word, _link, _talk) = greeted(&hub, &papers, 3).await;
+    assert!(matches!(word, HubToSpoke::Welcome(_)), "{word:?}");
+    let (word, ..) = greeted(&hub, &papers, 1).await;
+    assert!(matches!(word, HubToSpoke::Welcome(_)), "a restart, not a twin: {word:?}");
+}
+
+#[tokio::test]
 async fn a_certificate_is_renewed_over_its_session_for_its_own_key() {
     let hub = Hub::new(true).await;
     let device = Device::new();
@@ -148,32 +168,6 @@ async fn a_known_key_whose_certificate_expired_may_renew_and_nothing_else() {
     hub.let_cluster_go("pi-7").await;
     hub.join(&device, "pi-7", TOKEN).await.unwrap();
     refused(renew(&device, &expired).await, JoinRefusal::NameTaken, "must join again");
-}
-
-#[tokio::test]
-async fn a_token_for_one_device_is_one_devices() {
-    let hub = Hub::new(true).await;
-    let encode = |text: &str| json!(base64::engine::general_purpose::STANDARD.encode(text));
-    let secret = json!({
-        "apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token",
-        "metadata": {"name": "bootstrap-token-single", "namespace": "kube-system"},
-        "data": {
-            "token-id": encode("single"), "token-secret": encode("0123456789abcdef"),
-            "usage-bootstrap-authentication": encode("true"),
-            "freewheel-auto-accept": encode("true"), "freewheel-single-use": encode("true"),
-        },
-    });
-    hub.create(("", "v1", "secrets"), "kube-system", "bootstrap-token-single", secret).await;
-    let token = "single.0123456789abcdef";
-    let (first, second) = (Device::new(), Device::new());
-    let given = hub.join(&first, "pi-7", token).await.unwrap();
-    refused(hub.join(&second, "pi-8", token).await, JoinRefusal::Token, "used by another device");
-    assert_eq!(hub.join(&first, "pi-7", token).await.unwrap(), given, "it may come again");
-    hub.remove_cluster("pi-7").await;
-    hub.let_cluster_go("pi-7").await;
-    let again = hub.join(&first, "pi-7", token).await;
-    refused(again, JoinRefusal::Token, "make a new one");
-    assert!(hub.objects.get(&place(CLUSTERS, "", "pi-7")).is_err(), "who was removed stays so");
 }
 
 #[tokio::test]

@@ -11,10 +11,12 @@ mod events;
 mod identity;
 mod pace;
 mod races;
+mod ranges;
 mod requests;
 mod restored;
 mod sizes;
 mod support;
+mod tokens;
 mod unwell;
 
 use base64::Engine as _;

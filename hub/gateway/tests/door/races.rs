@@ -11,7 +11,7 @@ use crate::support::*;
 struct Openings {
     /// Its answer comes when the test says so.
     slow: AtomicBool,
-    /// It cannot be written.
+    /// It cannot be written, and never will be.
     fails: AtomicBool,
     written: Notify,
     answers: Notify,
@@ -37,7 +37,7 @@ impl Store for Sessions {
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
         let opens = opens(&txn);
         if opens && self.1.fails.swap(false, Ordering::Relaxed) {
-            return Err(CommitError::Unavailable("no space left on device".into()));
+            return Err(CommitError::Stopped);
         }
         let slow = opens && self.1.slow.swap(false, Ordering::Relaxed);
         let committed = self.0.commit(txn).await;

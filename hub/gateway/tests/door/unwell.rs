@@ -75,6 +75,51 @@ async fn a_full_disk_ends_no_session_and_reports_are_taken_when_there_is_room_ag
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_opens_while_the_disk_is_full_and_is_written_when_there_is_room() {
+    let full = Arc::new(AtomicBool::new(false));
+    let store = Fickle(MemoryStore::with_incarnation(7), full.clone());
+    let hub = Hub::over(Arc::new(store), true, None).await;
+    hub.listen().await;
+    let papers = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap().certificate;
+    let greeted = async || {
+        let link = hub.connect(ALPN_SESSION, Some(CertificateDer::from(papers.clone())));
+        let mut session = greet(&*link, hello("pi-7")).await;
+        let HubToSpoke::Welcome(welcome) = heard(&mut session).await else { panic!("no welcome") };
+        (link, session, welcome.epoch)
+    };
+    let (first, _session, _) = greeted().await;
+    full.store(true, Ordering::Relaxed);
+    first.close(code::STOPPING, "the link is cut");
+    eventually("its session has ended", || hub.gateway.connected().is_empty()).await;
+    let mut before = session_of(&hub, "pi-7").epoch;
+    let mut links = Vec::new();
+    // One after the other, each of which is more than the one before, in the store or not.
+    for _ in 0..3 {
+        let (link, mut session, epoch) = greeted().await;
+        assert!(before < epoch, "{before} {epoch}");
+        before = epoch;
+        let mut holder = Holder::default();
+        holder.settle(&mut session).await;
+        assert!(holder.set.iter().next().is_some(), "it gets its plan");
+        links.push((link, session));
+    }
+    assert_eq!(hub.gateway.connected().len(), 1);
+    assert_eq!(session_of(&hub, "pi-7").epoch, 1, "nothing of it can be written");
+    full.store(false, Ordering::Relaxed);
+    let told = |epoch| {
+        let session = session_of(&hub, "pi-7");
+        session.connected && session.epoch == epoch
+    };
+    eventually("the newest is written", || told(before)).await;
+    // What the others had still to write takes nothing from it.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(told(before));
+    let (link, _session) = links.pop().unwrap();
+    link.close(code::STOPPING, "the device stops");
+    eventually("its end is written", || !session_of(&hub, "pi-7").connected).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_spoke_that_takes_no_plan_is_called_late_until_it_does() {
     let hub = Hub::new(true).await;
     hub.listen().await;

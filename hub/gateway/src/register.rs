@@ -1,0 +1,163 @@
+//! Which ManagedCluster a device that joins becomes.
+//!
+//! Guarantees:
+//! - a name belongs to the first key that asked for it
+//!   (`two_yeses_make_a_spoke_and_a_second_device_cannot_have_its_name`), until its ManagedCluster is deleted and all
+//!   that it left behind is gone (`the_same_key_joins_again_as_another_cluster_and_its_old_certificate_is_no_answer`);
+//! - what the hub's owner has taken back, no token gives again
+//!   (`what_the_owner_has_taken_back_no_token_gives_again`).
+
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_store::objects::Objects;
+use freewheel_link::digest::Digest;
+use freewheel_link::join::{JoinRefusal, JoinRequestV1};
+use freewheel_link::names::ClusterName;
+use serde_json::{Map, Value, json};
+
+use crate::Inner;
+use crate::enrol::{Refusal, how};
+use crate::node::CLUSTERS;
+use crate::papers::KEY_ANNOTATION;
+use crate::reports::place;
+use crate::tokens::{self, Good};
+
+/// Which token has accepted a cluster by itself.
+const ACCEPTED_BY: &str = "freewheel.dev/accepted-by-token";
+
+/// A name that is plainly another device's is told before it uses a token up.
+pub(crate) fn check_name(
+    objects: &Objects,
+    name: &ClusterName,
+    mark: &Digest,
+) -> Result<(), Refusal> {
+    let place = place(CLUSTERS, &ClusterName::root(), "", name.as_str())?;
+    let Ok(stored) = objects.get(&place) else { return Ok(()) };
+    match owner(&stored.object.value()?) {
+        Some(owner) if owner != mark.to_string() => {
+            Err(not_ours(name, ApiError::new(409, "Taken", "taken")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The key that a ManagedCluster belongs to.
+fn owner(cluster: &Value) -> Option<&str> {
+    cluster.pointer("/metadata/annotations/freewheel.dev~1agent-key").and_then(Value::as_str)
+}
+
+/// Makes the ManagedCluster, or finds that this key has made it before. Answers its UID, and whether the token
+/// has accepted it.
+pub(crate) async fn register(
+    hub: &Inner,
+    name: &ClusterName,
+    mark: &Digest,
+    request: &JoinRequestV1,
+    token: &Good,
+) -> Result<(String, bool), Refusal> {
+    let objects = &hub.objects;
+    let place = place(CLUSTERS, &ClusterName::root(), "", name.as_str())?;
+    if objects.get(&place).is_err() {
+        let mut value = new_cluster(name, mark, request, token);
+        say_where(hub, name, &mut value);
+        match objects.create(&how(), &place, value).await {
+            Err(error) if error.reason == "AlreadyExists" => {}
+            Err(error) => return Err(error.into()),
+            Ok(made) => return Ok((made.stored.object.header.uid.clone(), token.accepts)),
+        }
+    }
+    claim(hub, name, mark, token, None).await
+}
+
+fn say_where(hub: &Inner, name: &ClusterName, value: &mut Value) {
+    if let Some(own) = hub.own_api.get() {
+        own.put(name, value);
+    }
+}
+
+/// Takes a ManagedCluster that is there for this key: the one with this UID, if one is given.
+pub(crate) async fn claim(
+    hub: &Inner,
+    name: &ClusterName,
+    mark: &Digest,
+    token: &Good,
+    uid: Option<&str>,
+) -> Result<(String, bool), Refusal> {
+    let place = place(CLUSTERS, &ClusterName::root(), "", name.as_str())?;
+    let claim = |mut value: Value| {
+        if uid.is_some_and(|uid| value["metadata"]["uid"] != uid) {
+            return Err(ApiError::new(409, "Spent", "spent"));
+        }
+        if value.pointer("/metadata/deletionTimestamp").is_some() {
+            return Err(ApiError::new(409, "Going", "going"));
+        }
+        let new = !was_accepted(&value);
+        match owner(&value) {
+            Some(owner) if owner == mark.to_string() => {}
+            Some(_) => return Err(ApiError::new(409, "Taken", "taken")),
+            // Made beforehand by its owner: the first key that comes with a valid token has it.
+            None => value["metadata"]["annotations"][KEY_ANNOTATION] = json!(mark.to_string()),
+        }
+        // Who was accepted once and is not any more, was taken back by somebody: that stands.
+        if token.accepts && new {
+            value["spec"]["hubAcceptsClient"] = json!(true);
+            value["metadata"]["annotations"][ACCEPTED_BY] = json!(token.id);
+        }
+        say_where(hub, name, &mut value);
+        Ok(value)
+    };
+    match hub.objects.modify(&how(), &place, None, claim).await {
+        Ok(written) => {
+            let value = written.stored.object.value()?;
+            let accepted = value.pointer("/spec/hubAcceptsClient") == Some(&Value::Bool(true));
+            Ok((written.stored.object.header.uid.clone(), token.accepts && accepted))
+        }
+        Err(error) if error.reason == "Spent" || (uid.is_some() && error.code == 404) => {
+            Err(tokens::bad_token())
+        }
+        Err(error) => Err(not_ours(name, error)),
+    }
+}
+
+fn new_cluster(name: &ClusterName, mark: &Digest, request: &JoinRequestV1, token: &Good) -> Value {
+    let labels: Map<String, Value> =
+        request.labels.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+    let mut value = json!({
+        "apiVersion": "cluster.open-cluster-management.io/v1", "kind": "ManagedCluster",
+        "metadata": {
+            "name": name.as_str(), "labels": labels,
+            "annotations": {KEY_ANNOTATION: mark.to_string()},
+        },
+        "spec": {"hubAcceptsClient": token.accepts, "leaseDurationSeconds": 60},
+    });
+    if token.accepts {
+        value["metadata"]["annotations"][ACCEPTED_BY] = json!(token.id);
+    }
+    value
+}
+
+/// Why a name is not this device's.
+fn not_ours(name: &ClusterName, error: ApiError) -> Refusal {
+    match error.reason {
+        "Taken" => Refusal(
+            JoinRefusal::NameTaken,
+            format!(
+                "the name {:?} belongs to another device; choose another --name, or delete the ManagedCluster \
+                 to make it free",
+                name.as_str()
+            ),
+        ),
+        "Going" => Refusal(
+            JoinRefusal::Busy,
+            format!("what the former {name} has left behind is being removed; come back"),
+        ),
+        _ => error.into(),
+    }
+}
+
+/// Whether somebody, or a token, has ever let this cluster in.
+fn was_accepted(cluster: &Value) -> bool {
+    let said = cluster.pointer("/status/conditions").and_then(Value::as_array);
+    let said = said.is_some_and(|all| all.iter().any(|c| c["type"] == "HubAcceptedManagedCluster"));
+    let by_token = &cluster["metadata"]["annotations"][ACCEPTED_BY];
+    said || by_token.is_string() || cluster.pointer("/spec/hubAcceptsClient") == Some(&json!(true))
+}

@@ -1,0 +1,132 @@
+//! Tokens for one device.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::support::*;
+
+/// A store that takes its time, and cannot make one of the next writes of a Secret.
+struct Slow(MemoryStore, Arc<AtomicUsize>);
+
+#[async_trait]
+impl Store for Slow {
+    fn incarnation(&self) -> u64 {
+        self.0.incarnation()
+    }
+
+    fn skip_to(&self, beyond: Revision) {
+        self.0.skip_to(beyond);
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        let secret = |operation: &Operation| matches!(operation, Operation::Put(key, _) if key.resource.as_str() == "secrets");
+        if txn.operations.iter().any(secret)
+            && self.1.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+                == Ok(1)
+        {
+            return Err(CommitError::Unavailable("no space left on device".into()));
+        }
+        self.0.commit(txn).await
+    }
+
+    fn snapshot(&self) -> Arc<dyn Snapshot> {
+        self.0.snapshot()
+    }
+
+    fn snapshot_at(&self, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted> {
+        self.0.snapshot_at(revision)
+    }
+
+    fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {
+        self.0.watch(scopes, after)
+    }
+}
+
+/// A hub, and which write of a Secret fails.
+async fn slow() -> (Hub, Arc<AtomicUsize>) {
+    let fails = Arc::new(AtomicUsize::new(0));
+    let store = Slow(MemoryStore::with_incarnation(7), fails.clone());
+    (Hub::over(Arc::new(store), true, None).await, fails)
+}
+
+/// A token for one device, which accepts it.
+async fn single(hub: &Hub) -> &'static str {
+    let encode = |text: &str| json!(base64::engine::general_purpose::STANDARD.encode(text));
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token",
+        "metadata": {"name": "bootstrap-token-single", "namespace": "kube-system"},
+        "data": {
+            "token-id": encode("single"), "token-secret": encode("0123456789abcdef"),
+            "usage-bootstrap-authentication": encode("true"),
+            "freewheel-auto-accept": encode("true"), "freewheel-single-use": encode("true"),
+        },
+    });
+    hub.create(("", "v1", "secrets"), "kube-system", "bootstrap-token-single", secret).await;
+    "single.0123456789abcdef"
+}
+
+fn clusters(hub: &Hub) -> Vec<String> {
+    let resource = kinds::find(CLUSTERS.0, CLUSTERS.1, CLUSTERS.2).unwrap().storage();
+    let scope = Scope { resource, cluster: Some(ClusterName::root()), namespace: None };
+    let snapshot = hub.objects.store().snapshot();
+    snapshot.range(&scope, None).map(|stored| stored.key.name.to_string()).collect()
+}
+
+#[tokio::test]
+async fn a_token_for_one_device_is_one_devices() {
+    let hub = Hub::new(true).await;
+    let token = single(&hub).await;
+    let (first, second) = (Device::new(), Device::new());
+    let given = hub.join(&first, "pi-7", token).await.unwrap();
+    refused(hub.join(&second, "pi-8", token).await, JoinRefusal::Token, "used by another device");
+    assert_eq!(hub.join(&first, "pi-7", token).await.unwrap(), given, "it may come again");
+    hub.remove_cluster("pi-7").await;
+    hub.let_cluster_go("pi-7").await;
+    let again = hub.join(&first, "pi-7", token).await;
+    refused(again, JoinRefusal::Token, "make a new one");
+    assert!(hub.objects.get(&place(CLUSTERS, "", "pi-7")).is_err(), "who was removed stays so");
+}
+
+#[tokio::test]
+async fn a_token_that_is_raced_makes_one_cluster() {
+    let (hub, _) = slow().await;
+    let token = single(&hub).await;
+    let (one, other) = (Device::new(), Device::new());
+    let names: Vec<String> = (0..8).map(|number| format!("pi-{number}")).collect();
+    let race =
+        names.iter().flat_map(|name| [hub.join(&one, name, token), hub.join(&other, name, token)]);
+    let outcomes = futures::future::join_all(race).await;
+    let (won, lost): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+    assert_eq!((won.len(), clusters(&hub).len()), (1, 1), "{:?}", clusters(&hub));
+    for loser in lost {
+        refused(loser, JoinRefusal::Token, "make a new one");
+    }
+}
+
+#[tokio::test]
+async fn a_join_that_broke_off_is_finished_by_its_own_device_under_its_own_name() {
+    let (hub, fails) = slow().await;
+    let token = single(&hub).await;
+    let device = Device::new();
+    // The token knows its device; the cluster is made; that it is, cannot be written.
+    fails.store(2, Ordering::Relaxed);
+    let broken = hub.join(&device, "pi-7", token).await;
+    refused(broken, JoinRefusal::Internal, "no space left");
+    assert_eq!(clusters(&hub), ["pi-7"]);
+    refused(hub.join(&Device::new(), "pi-9", token).await, JoinRefusal::Token, "another device");
+    refused(hub.join(&device, "pi-8", token).await, JoinRefusal::Token, "another device");
+    hub.join(&device, "pi-7", token).await.unwrap();
+    assert_eq!(clusters(&hub), ["pi-7"]);
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_does_not_use_a_token_up() {
+    let hub = Hub::new(true).await;
+    let token = single(&hub).await;
+    hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap();
+    let device = Device::new();
+    refused(hub.join(&device, "pi-7", token).await, JoinRefusal::NameTaken, "choose another");
+    hub.join(&device, "pi-8", token).await.unwrap();
+}
