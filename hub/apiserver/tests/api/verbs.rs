@@ -108,17 +108,24 @@ async fn a_patch_that_says_something_twice_is_told() {
     let admin = hub.admin();
     map(&admin, "x", json!({})).await;
     let path = format!("{MAPS}/x");
-    for (form, body, twice) in [
-        ("merge-patch+json", r#"{"data": {"a": "1", "a": "2"}}"#, r#"duplicate field "data.a""#),
+    for (form, body, twice, shown) in [
+        (
+            "merge-patch+json",
+            r#"{"data": {"a": "1", "a": "2"}}"#,
+            r#"duplicate field "data.a""#,
+            r#"\"data\":{\"a\":\"2\"}"#,
+        ),
         (
             "strategic-merge-patch+json",
             r#"{"data": {"a": "1", "a": "3"}}"#,
             r#"duplicate field "data.a""#,
+            r#" "" is invalid: patch: Invalid value: "map[data:map[a:3]]": strict"#,
         ),
         (
             "json-patch+json",
             r#"[{"op": "add", "path": "/data", "value": {"a": "4"}, "path": "/data"}]"#,
             r#"json patch duplicate field "[0].path""#,
+            r#"\"data\":{\"a\":\"4\"}"#,
         ),
     ] {
         let form = format!("application/{form}");
@@ -128,6 +135,8 @@ async fn a_patch_that_says_something_twice_is_told() {
         assert_eq!(answer.code, 422, "{form}: {}", answer.text());
         let message = answer.json()["message"].as_str().unwrap().to_owned();
         assert!(message.contains(&format!("strict decoding error: {twice}")), "{message}");
+        assert!(message.starts_with(" \"\" is invalid: patch: Invalid value: "), "{message}");
+        assert!(message.contains(shown), "{message}");
         let answer = admin.send("PATCH", &path, &headers, body).await;
         assert_eq!(answer.code, 200, "{form}: {}", answer.text());
         let warned = answer.headers["warning"].to_str().unwrap().replace('\\', "");
