@@ -16,6 +16,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 
+use crate::heavy::Outgoing;
 use crate::places::Busy;
 
 /// Largest request body, as kube-apiserver's `MaxRequestBodyBytes`.
@@ -73,6 +74,7 @@ enum Kind {
     Whole(Option<Bytes>),
     Chunks(Pin<Box<dyn futures::Stream<Item = Result<Bytes, BodyError>> + Send>>),
     Foreign(UnsyncBoxBody<Bytes, BodyError>),
+    Large(Outgoing),
 }
 
 impl Body {
@@ -95,6 +97,11 @@ impl Body {
     #[must_use]
     pub fn foreign(body: UnsyncBoxBody<Bytes, BodyError>) -> Self {
         Kind::Foreign(body).into()
+    }
+
+    /// An answer that takes room, piece by piece.
+    pub(crate) fn large(answer: Outgoing) -> Self {
+        Kind::Large(answer).into()
     }
 
     /// Nothing.
@@ -143,6 +150,7 @@ impl http_body::Body for Body {
             Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             Kind::Chunks(stream) => stream.as_mut().poll_next(cx).map_ok(Frame::data),
             Kind::Foreign(body) => Pin::new(body).poll_frame(cx),
+            Kind::Large(answer) => Poll::Ready(answer.next().map(|piece| piece.map(Frame::data))),
         };
         match (next, &mut me.unread) {
             (Poll::Ready(None), Some(unread)) => unread.poll_end(cx).map(|()| None),
@@ -158,6 +166,7 @@ impl http_body::Body for Body {
             Kind::Whole(bytes) => bytes.is_none(),
             Kind::Chunks(_) => false,
             Kind::Foreign(body) => body.is_end_stream(),
+            Kind::Large(answer) => answer.left() == Some(0),
         }
     }
 
@@ -168,6 +177,9 @@ impl http_body::Body for Body {
             }
             Kind::Chunks(_) => SizeHint::default(),
             Kind::Foreign(body) => body.size_hint(),
+            Kind::Large(answer) => {
+                answer.left().map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
         }
     }
 }

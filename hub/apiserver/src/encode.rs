@@ -165,11 +165,14 @@ impl ListMeta {
 
 /// A value in a wire format.
 pub(crate) fn to_wire(wire: Wire, value: &Value) -> Result<Bytes, ApiError> {
-    match wire {
-        Wire::Json => serde_json::to_vec(value).map(Bytes::from).map_err(ApiError::internal),
-        Wire::Yaml => serde_saphyr::to_string(value).map(Bytes::from).map_err(ApiError::internal),
-        Wire::Protobuf => protobuf::encode(value).map(Bytes::from),
-    }
+    let mut bytes = match wire {
+        Wire::Json => serde_json::to_vec(value).map_err(ApiError::internal)?,
+        Wire::Yaml => serde_saphyr::to_string(value).map_err(ApiError::internal)?.into_bytes(),
+        Wire::Protobuf => protobuf::encode(value)?,
+    };
+    // It is held until its client has read it, and may have room for twice as much.
+    bytes.shrink_to_fit();
+    Ok(bytes.into())
 }
 
 /// Whether a kind has a protobuf form: Kubernetes' own do.

@@ -3,57 +3,90 @@
 //! A list of everything is encoded as a whole and held until its client has read it. A few clients that ask for
 //! whole collections and read slowly would hold all the memory there is.
 //!
-//! Guarantees: all large answers under way together hold [`ROOM`] at most, and the largest alone passes; who finds
-//! no room waits for a while and is then told to ask again, or in pieces.
+//! Guarantees:
+//! - all large answers under way together hold [`ROOM`] at most, and the largest alone passes; who finds no room
+//!   waits for a while and is then told to ask again, or in pieces
+//!   (`large_answers_that_nobody_reads_hold_no_more_than_the_room`);
+//! - room is held as long as the bytes are, and as much as they are, compressed or not
+//!   (`room_is_held_as_long_as_the_bytes_are`, `a_compressed_answer_holds_the_room_that_it_takes`);
+//! - a client that takes nothing for long, or less than [`RATE`], is cut off and sees that its answer is not whole
+//!   (`who_takes_nothing_or_too_little_is_cut_off`, `a_large_answer_that_is_not_read_breaks_off`).
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use freewheel_hub_api::error::{ApiError, Details};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::warn;
+
+use crate::body::{Body, BodyError};
 
 /// For all large answers together.
 const ROOM: usize = 192 << 20;
 /// Smaller answers are not counted: the places at the door bound them.
 const LARGE: usize = 1 << 20;
-/// Room is counted in pieces of this size.
+/// Room is counted in pieces of this size, and answers leave in such.
 const PIECE: usize = 64 << 10;
 /// How long room is waited for: clients give up after half a minute.
 const WAIT: Duration = Duration::from_secs(20);
+/// Bytes of a large answer that a client has to take in a second, after a while. Who has half a megabit asks in
+/// pieces, or compressed; without an end the room would be theirs who read least.
+const RATE: u64 = 64 << 10;
 
-/// The room.
-pub(crate) struct Heavy {
+/// The room. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Heavy(Arc<Shared>);
+
+struct Shared {
     room: Arc<Semaphore>,
     pieces: usize,
+    /// How long a client may take nothing.
+    patience: Duration,
+    answers: Mutex<Vec<Weak<Answer>>>,
+    /// There is one answer more.
+    more: Notify,
 }
 
-/// Room for one answer; it lasts as long as this or the bytes that were put into it.
-pub(crate) struct Room(Option<OwnedSemaphorePermit>);
+/// Room for one answer.
+pub(crate) struct Room(Option<(OwnedSemaphorePermit, Arc<Shared>)>);
 
-/// Bytes and the room that they take.
-struct Kept {
+/// A large answer on its way.
+struct Answer {
+    user: String,
+    began: Instant,
+    latest: Instant,
+    state: Mutex<State>,
+}
+
+enum State {
+    Going(Rest),
+    Gone,
+    CutOff,
+}
+
+/// What was not taken yet. Its bytes go before the room that they take.
+struct Rest {
     bytes: Bytes,
+    moved: Instant,
     _room: OwnedSemaphorePermit,
 }
 
-impl AsRef<[u8]> for Kept {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Default for Heavy {
-    fn default() -> Self {
-        Self::of(ROOM)
-    }
-}
+/// The client's end of it.
+pub(crate) struct Outgoing(Arc<Answer>);
 
 impl Heavy {
-    fn of(bytes: usize) -> Self {
-        let pieces = bytes / PIECE;
-        Self { room: Arc::new(Semaphore::new(pieces)), pieces }
+    /// With this patience for who reads nothing.
+    pub(crate) fn new(patience: Duration) -> Self {
+        Self::of(ROOM, patience)
+    }
+
+    fn of(bytes: usize, patience: Duration) -> Self {
+        let (pieces, answers, more) = (bytes / PIECE, Mutex::default(), Notify::new());
+        let room = Arc::new(Semaphore::new(pieces));
+        Self(Arc::new(Shared { room, pieces, patience, answers, more }))
     }
 
     /// Waits for room for an answer of about this many bytes.
@@ -61,25 +94,108 @@ impl Heavy {
         if bytes < LARGE {
             return Ok(Room(None));
         }
-        let pieces = bytes.div_ceil(PIECE).min(self.pieces);
-        let pieces = u32::try_from(pieces).unwrap_or(u32::MAX);
-        let room = self.room.clone().acquire_many_owned(pieces);
+        let pieces = pieces_of(bytes).min(u32::try_from(self.0.pieces).unwrap_or(u32::MAX));
+        let room = self.0.room.clone().acquire_many_owned(pieces);
         match timeout(WAIT, room).await {
-            Ok(Ok(permit)) => Ok(Room(Some(permit))),
+            Ok(Ok(permit)) => Ok(Room(Some((permit, self.0.clone())))),
             // It is never closed.
             Ok(Err(_)) | Err(_) => Err(no_room()),
         }
     }
+
+    /// Cuts off who is late, for ever.
+    pub(crate) async fn cut_off_the_late(&self) {
+        loop {
+            let more = self.0.more.notified();
+            match self.sweep(Instant::now()) {
+                None => more.await,
+                Some(next) => drop(timeout_at(next, more).await),
+            }
+        }
+    }
+
+    /// Cuts off who is late now; answers when somebody may be next.
+    fn sweep(&self, now: Instant) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        self.0.answers.lock().retain(|answer| {
+            let Some(answer) = answer.upgrade() else { return false };
+            let late = answer.check(now, self.0.patience);
+            next = [next, late].into_iter().flatten().min();
+            late.is_some()
+        });
+        next
+    }
 }
 
 impl Room {
-    /// The bytes, which keep the room until the last of them is sent.
-    pub(crate) fn keep(self, bytes: Bytes) -> Bytes {
-        match self.0 {
-            Some(room) => Bytes::from_owner(Kept { bytes, _room: room }),
-            None => bytes,
+    /// The bytes as a body, which keeps the room that they take until the last of them is taken.
+    pub(crate) fn body(self, bytes: Bytes, user: &str) -> Body {
+        let Some((mut room, shared)) = self.0 else { return Body::whole(bytes) };
+        let pieces = usize::try_from(pieces_of(bytes.len())).unwrap_or(usize::MAX);
+        drop(room.split(room.num_permits().saturating_sub(pieces)));
+        let began = Instant::now();
+        let needs = Duration::from_secs(bytes.len() as u64 / RATE);
+        let answer = Arc::new(Answer {
+            user: user.to_owned(),
+            began,
+            latest: began + 2 * shared.patience + needs,
+            state: Mutex::new(State::Going(Rest { bytes, moved: began, _room: room })),
+        });
+        shared.answers.lock().push(Arc::downgrade(&answer));
+        shared.more.notify_one();
+        Body::large(Outgoing(answer))
+    }
+}
+
+impl Answer {
+    /// When it will be late if nothing more is taken; `None` when it is over, or is now.
+    fn check(&self, now: Instant, patience: Duration) -> Option<Instant> {
+        let mut state = self.state.lock();
+        let State::Going(rest) = &*state else { return None };
+        let late = (rest.moved + patience).min(self.latest);
+        if now < late {
+            return Some(late);
+        }
+        let (left, seconds) = (rest.bytes.len(), self.began.elapsed().as_secs());
+        warn!(
+            user = self.user,
+            left, seconds, "a large answer is read too slowly; its client is cut off"
+        );
+        *state = State::CutOff;
+        None
+    }
+}
+
+impl Outgoing {
+    /// The next piece: a copy, for what is sent must not hold all the rest.
+    pub(crate) fn next(&self) -> Option<Result<Bytes, BodyError>> {
+        let mut state = self.0.state.lock();
+        let rest = match &mut *state {
+            State::Gone => return None,
+            State::CutOff => return Some(Err("the answer was read too slowly".into())),
+            State::Going(rest) => rest,
+        };
+        let piece = Bytes::copy_from_slice(&rest.bytes[..PIECE.min(rest.bytes.len())]);
+        rest.bytes.advance(piece.len());
+        rest.moved = Instant::now();
+        if rest.bytes.is_empty() {
+            *state = State::Gone;
+        }
+        Some(Ok(piece))
+    }
+
+    /// Bytes that are to come; `None` when they will not.
+    pub(crate) fn left(&self) -> Option<u64> {
+        match &*self.0.state.lock() {
+            State::Going(rest) => Some(rest.bytes.len() as u64),
+            State::Gone => Some(0),
+            State::CutOff => None,
         }
     }
+}
+
+fn pieces_of(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(PIECE)).unwrap_or(u32::MAX)
 }
 
 fn no_room() -> ApiError {
@@ -91,30 +207,116 @@ fn no_room() -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+    use http_body_util::BodyExt as _;
+    use tokio::time::sleep;
+
     use super::*;
+    use crate::respond;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn small() -> Heavy {
+        Heavy::of(8 << 20, PATIENCE)
+    }
+
+    async fn answer(heavy: &Heavy, asked: usize, bytes: usize) -> Body {
+        heavy.room(asked).await.unwrap().body(vec![7; bytes].into(), "reader")
+    }
+
+    /// Whether there is room for so much at once.
+    fn has_room(heavy: &Heavy, bytes: usize) -> bool {
+        heavy.room(bytes).now_or_never().is_some_and(|room| room.is_ok())
+    }
+
+    async fn take(body: &mut Body) -> Result<usize, BodyError> {
+        let frame = body.frame().await.expect("there is more");
+        Ok(frame?.into_data().unwrap_or_default().len())
+    }
 
     #[tokio::test(start_paused = true)]
     async fn large_answers_that_nobody_reads_hold_no_more_than_the_room() {
-        let heavy = Heavy::of(8 << 20);
-        let answer = |room: Room| room.keep(vec![7; 3 << 20].into());
-        let unread = [3 << 20, 4 << 20].map(|bytes| heavy.room(bytes));
-        let unread: Vec<Bytes> = futures::future::join_all(unread)
-            .await
-            .into_iter()
-            .map(|r| answer(r.unwrap()))
-            .collect();
+        let heavy = small();
+        let _unread =
+            [answer(&heavy, 3 << 20, 3 << 20).await, answer(&heavy, 4 << 20, 4 << 20).await];
         let refused = heavy.room(2 << 20).await.err().unwrap();
         assert_eq!((refused.code, refused.reason), (429, "TooManyRequests"));
         assert!(refused.message.contains("limit=500"), "{refused}");
-        assert!(heavy.room(LARGE - 1).await.is_ok(), "small answers need none");
-        // Room comes back with the last slice that a connection holds.
-        let last = unread[1].slice(..1);
-        drop(unread);
-        assert!(heavy.room(6 << 20).await.is_err());
-        drop(last);
+        assert!(has_room(&heavy, LARGE - 1), "small answers need none");
+        drop(_unread);
         let all = heavy.room(100 << 20).await.unwrap();
-        assert!(heavy.room(LARGE).await.is_err(), "the largest passes, alone");
+        assert!(!has_room(&heavy, LARGE), "the largest passes, alone");
         drop(all);
-        assert!(heavy.room(LARGE).await.is_ok());
+        assert!(has_room(&heavy, LARGE));
+    }
+
+    #[tokio::test]
+    async fn room_is_held_as_long_as_the_bytes_are() {
+        let heavy = small();
+        // It was thought to be larger than it is.
+        let mut body = answer(&heavy, 8 << 20, 3 << 20).await;
+        assert!(has_room(&heavy, 5 << 20) && !has_room(&heavy, 6 << 20));
+        let mut pieces = vec![take(&mut body).await.unwrap()];
+        while http_body::Body::size_hint(&body).exact() != Some(PIECE as u64) {
+            pieces.push(take(&mut body).await.unwrap());
+        }
+        assert!(!has_room(&heavy, 6 << 20), "the last piece is there yet");
+        pieces.push(take(&mut body).await.unwrap());
+        assert!(has_room(&heavy, 8 << 20), "what is sent holds no room");
+        assert_eq!((pieces.len(), pieces.iter().sum()), (48, 3 << 20));
+        assert!(http_body::Body::is_end_stream(&body) && body.frame().await.is_none());
+        // Whoever goes away takes nothing along.
+        drop(answer(&heavy, 8 << 20, 8 << 20).await);
+        assert!(has_room(&heavy, 8 << 20));
+    }
+
+    #[tokio::test]
+    async fn a_compressed_answer_holds_the_room_that_it_takes() {
+        let heavy = small();
+        let mut random = fastrand::Rng::with_seed(1);
+        let noise: Vec<u8> = (0..4 << 20).map(|_| random.u8(..)).collect();
+        for (bytes, much) in [(noise, 4 << 20), (vec![7; 4 << 20], 0)] {
+            let room = heavy.room(8 << 20).await.unwrap();
+            let packed = respond::large("text/plain", bytes.into(), true, room, "reader");
+            let packed = packed.await.unwrap();
+            assert_eq!(packed.headers()["content-encoding"], "gzip");
+            assert!(has_room(&heavy, (7 << 20) - much), "{much}");
+            assert!(!has_room(&heavy, (8 << 20) - much), "{much}");
+            drop(packed);
+            assert!(has_room(&heavy, 8 << 20));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_or_too_little_is_cut_off() {
+        let heavy = small();
+        let watch = heavy.clone();
+        let sweeper = tokio::spawn(async move { watch.cut_off_the_late().await });
+        // Nothing at all, and nothing any more.
+        let mut idle = answer(&heavy, 8 << 20, 8 << 20).await;
+        take(&mut idle).await.unwrap();
+        sleep(PATIENCE - Duration::from_secs(1)).await;
+        assert!(!has_room(&heavy, LARGE));
+        sleep(Duration::from_secs(2)).await;
+        assert!(has_room(&heavy, 8 << 20));
+        assert!(take(&mut idle).await.is_err() && !http_body::Body::is_end_stream(&idle));
+        // A piece now and then, at half the rate.
+        let mut slow = answer(&heavy, 8 << 20, 8 << 20).await;
+        let mut taken = 0;
+        while take(&mut slow).await.is_ok() {
+            taken += 1;
+            sleep(Duration::from_secs(2)).await;
+        }
+        assert!((94..=95).contains(&taken), "{taken} pieces in 2 * 30 + 128 seconds");
+        assert!(has_room(&heavy, 8 << 20));
+        // As slow as may be.
+        let mut steady = answer(&heavy, 8 << 20, 8 << 20).await;
+        for _ in 0..128 {
+            assert_eq!(take(&mut steady).await.unwrap(), PIECE);
+            sleep(Duration::from_millis(1_400)).await;
+        }
+        assert!(steady.frame().await.is_none());
+        assert!(heavy.0.answers.lock().len() <= 1);
+        sweeper.abort();
     }
 }

@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::body::Body;
 use crate::call::{Call, Filter};
 use crate::encode::{Encoder, ListMeta};
+use crate::heavy::Room;
 use crate::lease::Renewal;
 use crate::query::Query;
 use crate::respond;
@@ -54,12 +55,27 @@ pub(crate) async fn list(call: &Call) -> Result<Response<Body>, ApiError> {
     call.tenant.check(&*call.hub.server.objects.store().snapshot())?;
     let after = resume.map(|token| token.key(&call.scope().resource, &call.tenant.name));
     let (items, meta) = collect(call, snapshot.as_ref(), &filter, after.as_ref());
-    let bodies: usize = items.iter().map(|item| item.object.body.len()).sum();
-    // What does not go out as it is stored is a tree of values on its way.
-    let room = call.hub.heavy.room(if encoder.is_plain() { bodies } else { 4 * bodies }).await?;
+    let room = room(call, &encoder, items.iter().map(|item| &**item)).await?;
     let items = Renewal::of(call).renew_all(items)?;
-    let bytes = room.keep(encoder.list(&items, &meta)?);
-    Ok(respond::compressed(200, encoder.wanted.content_type(), bytes, call.gzip()).await)
+    let bytes = encoder.list(&items, &meta)?;
+    let content_type = encoder.wanted.content_type();
+    respond::large(content_type, bytes, call.gzip(), room, &call.user.name).await
+}
+
+/// Waits for room for a list of these.
+pub(crate) async fn room<'a>(
+    call: &Call,
+    encoder: &Encoder,
+    items: impl Iterator<Item = &'a Stored>,
+) -> Result<Room, ApiError> {
+    let bodies: usize = items.map(|item| item.object.body.len()).sum();
+    // What does not go out as it is stored is a tree of values on its way; what is compressed is there twice.
+    let times = match (encoder.is_plain(), call.gzip()) {
+        (true, false) => 1,
+        (true, true) => 2,
+        (false, _) => 4,
+    };
+    call.hub.heavy.room(times * bodies).await
 }
 
 fn collect(

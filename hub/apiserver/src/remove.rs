@@ -48,6 +48,11 @@ pub(crate) async fn collection(call: &Call, body: Bytes) -> Result<Response<Body
     read::validate(&call.query, false)?;
     let objects = &call.hub.server.objects;
     let wanted = |stored: &Stored| filter.matches(stored);
+    // Before anything goes: whoever is refused has deleted nothing.
+    let snapshot = objects.store().snapshot();
+    let all: Vec<_> = snapshot.range(&call.scope(), None).filter(|s| wanted(s)).collect();
+    let room = read::room(call, &encoder, all.iter().map(|stored| &**stored)).await?;
+    drop((all, snapshot));
     let deleted = objects.delete_collection(&how, &call.place(), &options, wanted).await?;
     let removed: Vec<_> = deleted
         .into_iter()
@@ -57,7 +62,8 @@ pub(crate) async fn collection(call: &Call, body: Bytes) -> Result<Response<Body
         .collect();
     let revision = objects.store().snapshot().revision();
     let bytes = encoder.list(&removed, &ListMeta { revision, ..ListMeta::default() })?;
-    Ok(respond::compressed(200, encoder.wanted.content_type(), bytes, call.gzip()).await)
+    let content_type = encoder.wanted.content_type();
+    respond::large(content_type, bytes, call.gzip(), room, &call.user.name).await
 }
 
 /// POST to `pods/NAME/eviction`: a delete that a disruption budget could refuse.

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::body::Body;
 use crate::encode::to_wire;
+use crate::heavy::Room;
 use crate::media::{JSON, Shape, Wanted, Wire};
 
 /// Bodies from here on are compressed when the client takes gzip, as kube-apiserver does.
@@ -23,7 +24,11 @@ const MAX_WARNING_BYTES: usize = 4 * 1024;
 /// An answer with a body in one piece.
 #[must_use]
 pub fn whole(code: u16, content_type: &'static str, bytes: Bytes) -> Response<Body> {
-    let mut response = Response::new(Body::whole(bytes));
+    with_body(code, content_type, Body::whole(bytes))
+}
+
+fn with_body(code: u16, content_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
     *response.status_mut() =
         StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
@@ -160,7 +165,32 @@ pub async fn compressed(
     // Megabytes take tens of milliseconds: not on a thread that serves everybody.
     let packed = tokio::task::spawn_blocking(move || pack(&plain)).await;
     let Ok(Ok(packed)) = packed else { return whole(code, content_type, bytes) };
-    let mut response = whole(code, content_type, packed.into());
+    gzipped(whole(code, content_type, packed.into()))
+}
+
+/// The same of an answer that may take room: what goes out takes it along.
+pub(crate) async fn large(
+    content_type: &'static str,
+    bytes: Bytes,
+    gzip: bool,
+    room: Room,
+    user: &str,
+) -> Result<Response<Body>, ApiError> {
+    if !gzip || bytes.len() < COMPRESS_FROM {
+        return Ok(with_body(200, content_type, room.body(bytes, user)));
+    }
+    // Also when nobody waits for it any more, the room is held until both are gone.
+    let packing = tokio::task::spawn_blocking(move || {
+        let packed = pack(&bytes);
+        drop(bytes);
+        (packed, room)
+    });
+    let (packed, room) = packing.await.map_err(ApiError::internal)?;
+    let packed = packed.map_err(ApiError::internal)?;
+    Ok(gzipped(with_body(200, content_type, room.body(packed.into(), user))))
+}
+
+fn gzipped(mut response: Response<Body>) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
@@ -171,7 +201,9 @@ fn pack(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     use std::io::Write as _;
     let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::new(1));
     encoder.write_all(bytes)?;
-    encoder.finish()
+    let mut packed = encoder.finish()?;
+    packed.shrink_to_fit();
+    Ok(packed)
 }
 
 #[cfg(test)]

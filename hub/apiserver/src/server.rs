@@ -81,6 +81,9 @@ pub struct Limits {
     /// After which time a client counts as gone whose machine answers nothing, neither what it is sent nor a probe
     /// when there is nothing to send.
     pub lost: Duration,
+    /// How long a client may take nothing of a large answer; all of it twice as long, and so many seconds as its size
+    /// warrants.
+    pub unread: Duration,
     /// Bytes of headers of one request.
     pub header_bytes: u32,
     /// Requests at a time on one HTTP/2 connection.
@@ -103,6 +106,7 @@ impl Default for Limits {
             // TCP alone gives up after a quarter of an hour, and never while there is nothing to send. Less than
             // this would also cut off people whose pager has stopped reading a log for a moment.
             lost: Duration::from_secs(120),
+            unread: Duration::from_secs(30),
             header_bytes: 64 * 1024,
             // client-go multiplexes all its watches over one connection.
             streams: 1_000,
@@ -152,7 +156,7 @@ pub async fn serve(
         server,
         frames: Frames::default(),
         stop: Arc::default(),
-        heavy: Heavy::default(),
+        heavy: Heavy::new(limits.unread),
         tenants: Tenants::default(),
     });
     let places = Places::new(limits.known, limits.strangers);
@@ -160,6 +164,8 @@ pub async fn serve(
     let mut connections = JoinSet::new();
     let tenants = hub.clone();
     let mut ends = pin!(tenants.tenants.follow(&**tenants.server.objects.store()));
+    let heavy = hub.heavy.clone();
+    let mut late = pin!(heavy.cut_off_the_late());
     if let Ok(address) = listener.local_addr() {
         info!(%address, known = limits.known, strangers = limits.strangers, "API server listens");
     }
@@ -168,6 +174,7 @@ pub async fn serve(
         let (stream, place) = tokio::select! {
             () = stop.cancelled() => break,
             () = &mut ends => continue,
+            () = &mut late => continue,
             accepted = accept(&listener, &places) => match accepted {
                 Some(accepted) => accepted,
                 None => continue,

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::support::{Hub, create};
+use bytes::Bytes;
 use freewheel_hub_apiserver::Limits;
+use http_body_util::BodyExt as _;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -91,4 +93,36 @@ async fn who_logs_in_is_no_stranger_any_more() {
     // The only place of strangers is free.
     assert_eq!(hub.client(None).get("/version").await.code, 200);
     log_in().await;
+}
+
+#[tokio::test]
+async fn a_large_answer_that_is_not_read_breaks_off() {
+    let unread = Duration::from_millis(500);
+    let hub = Hub::bounded(Limits { unread, ..Limits::default() }).await;
+    let mut random = fastrand::Rng::with_seed(5);
+    for number in 0..12 {
+        let text: String = (0..1_000_000).map(|_| random.alphanumeric()).collect();
+        let map = json!({"metadata": {"name": format!("m{number}"), "namespace": "default"},
+            "data": {"text": text}});
+        create(&hub.objects, "v1", "ConfigMap", map).await;
+    }
+    let path = "/api/v1/namespaces/default/configmaps";
+    let admin = hub.admin();
+    for encoding in ["identity", "gzip"] {
+        let headers = [("accept-encoding", encoding)];
+        let reads = admin.send("GET", path, &headers, Bytes::new()).await;
+        assert!(8_000_000 < reads.bytes.len(), "{encoding}: {}", reads.bytes.len());
+        let first = admin.open("GET", path, &headers, Bytes::new()).await;
+        // Once around: the room of one that was cut off is the next one's.
+        sleep(unread * 8).await;
+        let broken = timeout(Duration::from_secs(20), first.into_body().collect()).await;
+        assert!(broken.expect("it ends").is_err(), "{encoding}: half an answer looks whole");
+    }
+    let line = admin.line().await;
+    let second = line.get(path).await;
+    sleep(unread * 8).await;
+    let broken = timeout(Duration::from_secs(20), second.into_body().collect()).await;
+    assert!(broken.expect("it ends").is_err(), "half an answer looks whole");
+    // What else goes over that connection goes on.
+    assert_eq!(line.get("/version").await.status(), 200);
 }
