@@ -1,7 +1,8 @@
 //! The fleet's CA at work: the hub's own link certificate, and certificates for spokes.
 //!
-//! Guarantees: whatever a device's request says, its certificate speaks for one cluster only: subject,
-//! usages and time are the hub's decision, only the key is the device's.
+//! Guarantees:
+//! - whatever a device's request says, its certificate speaks for one cluster only: subject, usages and time are the hub's
+//!   decision, only the key is the device's (`whatever_a_device_asks_for_its_certificate_is_a_spokes`).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,7 +1,11 @@
 //! Certificates for people, by the rules of the signer `kubernetes.io/kube-apiserver-client`.
 //!
-//! Guarantees: a certificate has the subject and other names that were asked for, byte by byte, but is
-//! never a spoke's or an administrator's; it is for clients alone and never outlives the CA.
+//! Guarantees:
+//! - a certificate has the subject and other names that were asked for, byte by byte, for as long as was asked for
+//!   (`a_persons_certificate_has_the_subject_and_the_time_that_were_asked_for`);
+//! - it is never a spoke's or an administrator's (`nobody_becomes_an_administrator_or_a_spoke_by_a_signature`);
+//! - it is for clients alone (`usages_are_those_of_a_client`) and never outlives the CA
+//!   (`a_certificate_never_outlives_the_ca`).
 
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyUsagePurpose, SigningKey as _};
 use rustls_pki_types::pem::PemObject as _;

@@ -6,10 +6,12 @@
 //!            node's port:   to DOOR ◀──   to the node's address in the realm ◀── pod
 //! ```
 //!
-//! Guarantees: a spoke speaks only for addresses that are leased to it, in a realm that it takes part in;
-//! an answer goes to the node that its question came through; nothing is kept here, and but for the first
-//! datagram through a node without a lease nothing waits: what a link does not take at once is dropped
-//! and counted.
+//! What a link does not take at once is dropped and counted.
+//!
+//! Guarantees:
+//! - a spoke speaks only for addresses that are leased to it, in a realm that it takes part in
+//!   (`a_pods_datagram_is_relayed_between_leased_addresses_only`);
+//! - an answer goes to the node that its question came through (`an_answer_goes_to_the_node_that_the_question_came_through`).
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;

@@ -1,8 +1,11 @@
 //! What a spoke saw happen to a pod, as Events.
 //!
-//! Guarantees: names sort as things happened; what is told twice (after a lost answer) counts once; what
-//! repeats counts up in one Event, at most once a second; one pod has at most [`MAX_EVENTS`] that a
-//! spoke told.
+//! Guarantees:
+//! - names sort as things happened (`names_sort_as_things_happened`);
+//! - what is told twice, after a lost answer, counts once, and what repeats counts up in one Event
+//!   (`an_event_that_is_told_twice_counts_once_and_one_that_repeats_counts_up`);
+//! - one pod has at most [`MAX_EVENTS`] that a spoke told, and no spoke tells of another's pods
+//!   (`a_hostile_device_writes_few_events_and_only_about_its_own_pods`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;

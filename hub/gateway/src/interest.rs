@@ -1,8 +1,12 @@
 //! Who has to look at the store again after a change: one watch for all spokes.
 //!
-//! Guarantees: whoever is connected is told after each change that may concern its plan; being told once
-//! for many changes is normal. The indices of pods and of their addresses make a look and a report cost
-//! what one spoke holds, not what the fleet holds.
+//! Guarantees:
+//! - the session that is in force is told after each change that may concern its plan
+//!   (`the_first_change_after_a_quiet_time_waits_for_nothing`,
+//!   `of_sessions_that_open_at_the_same_time_the_newest_is_in_force_and_hears_of_changes`); being told once for many changes
+//!   is normal (`a_burst_of_changes_is_a_few_plans`);
+//! - a look and a report cost what one spoke holds, not what the fleet holds
+//!   (`a_spokes_pods_come_and_go_at_the_same_cost_in_a_larger_fleet`).
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};

@@ -101,6 +101,8 @@ use departures::Gone;
 use handshakes::{Answer, Handshakes, Place};
 use papers::Papers;
 
+/// Sessions that a spoke may open in a row, and per second after that: each is written, and so is its end.
+const SESSIONS: (u32, f64) = (16, 0.2);
 /// How often a spoke may ask for all of its plan, in a row and per second after that: once is for a mistake, and one
 /// mistake in a while is met.
 const DRIFTS: (u32, f64) = (4, 1.0 / 30.0);
@@ -146,6 +148,8 @@ pub(crate) struct Inner {
     pub(crate) relays: Arc<relays::Relays>,
     /// Certificates that each device may still have anew.
     pub(crate) renewals: Allowances,
+    /// Sessions that each spoke may still open.
+    pub(crate) sessions: Allowances,
     /// How often each spoke may still have all of its plan anew.
     pub(crate) drifts: Allowances,
 }
@@ -197,6 +201,7 @@ impl Gateway {
             greetings: greetings::Greetings::default(),
             relays: Arc::default(),
             renewals: Allowances::new(renew::BURST, renew::RATE),
+            sessions: Allowances::new(SESSIONS.0, SESSIONS.1),
             drifts: Allowances::new(DRIFTS.0, DRIFTS.1),
         };
         Ok(Self { inner: Arc::new(inner) })

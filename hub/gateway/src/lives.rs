@@ -7,9 +7,11 @@
 //!   ─▶ what came after 4000 is lost: a new life, from a revision that the lost one cannot have reached
 //! ```
 //!
-//! Guarantees: the new life is durable before anything of it is said; revisions of the lost future are never
-//! used again, and who watches from one of them is told to list anew; a spoke that holds more than there ever
-//! was gets all of its plan, whether it is believed or not; it is said once, in the log and as an event.
+//! Guarantees:
+//! - revisions of the lost future are never used again, and who watches from one of them is told to list anew; a spoke that
+//!   holds more than there ever was gets all of its plan, whether it is believed or not; it is said as an event
+//!   (`a_spoke_from_a_lost_future_proves_the_roll_back_and_does_what_the_hub_wants`).
+//!
 //! Assumes: one roll-back per life of the process. A device that lies can cost the fleet one snapshot.
 
 use freewheel_hub_api::object::{Header, Key, Object, Resource};

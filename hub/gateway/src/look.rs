@@ -5,9 +5,12 @@
 //!           └──no──▶ gather until the plan has landed
 //! ```
 //!
-//! Guarantees: the first change after a quiet time waits for nothing; behind a plan that is on its way,
-//! changes gather and go out together, so a burst of them is a few plans, as Nagle has it; a spoke
-//! that is no longer accepted is cut off at once, whatever is on its way.
+//! Guarantees:
+//! - the first change after a quiet time waits for nothing (`the_first_change_after_a_quiet_time_waits_for_nothing`);
+//! - behind a plan that is on its way changes gather and go out together, so a burst of them is a few plans, as Nagle has
+//!   it (`a_burst_of_changes_is_a_few_plans`, `what_is_sent_after_a_lost_plan_is_the_newest`);
+//! - a spoke that is no longer accepted is cut off at once, whatever is on its way
+//!   (`who_is_no_longer_accepted_is_cut_off_while_a_plan_is_on_its_way`).
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -11,6 +11,7 @@
 //! - who is not let in has a stranger's room (`who_is_not_let_in_has_a_strangers_room_whatever_its_certificate`);
 //! - of sessions that open side by side the one with the highest epoch is in force, whichever is done first
 //!   (`of_sessions_that_open_at_the_same_time_the_newest_is_in_force_and_hears_of_changes`);
+//! - a device that comes back again and again writes little (`a_device_that_connects_in_a_loop_opens_few_sessions`);
 //! - a process counts for one of its identity's only once its session has opened
 //!   (`a_process_whose_session_never_opened_is_no_twin`).
 
@@ -98,6 +99,9 @@ pub(crate) async fn open(
             twins::tell(inner, papers, link.peer().address).await;
         }
         return Err(End::Left(Reason::Cloned));
+    }
+    if !inner.sessions.take(&papers.uid) {
+        return Err(End::Often);
     }
     let begun = records::open_session(store, &inner.epochs, papers, &inner.hub, now).await?;
     welcome.epoch = begun.session.epoch;

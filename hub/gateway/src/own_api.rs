@@ -1,6 +1,8 @@
 //! Where a cluster's own API is served: its ManagedCluster says so, as with OCM's klusterlet.
 //!
-//! Guarantees: it is written when a device asks to join, and only where nobody has said anything.
+//! Guarantees:
+//! - it is written when a device asks to join, and only where nobody has said anything
+//!   (`a_cluster_that_joins_says_where_its_api_is_unless_somebody_has_said_so`).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -4,8 +4,10 @@
 //! certificate ─▶ cluster, UID, key ─▶ is that the ManagedCluster of this name, now? ─▶ accepted?
 //! ```
 //!
-//! Guarantees: a name alone opens nothing: a certificate that was given for a ManagedCluster which is gone,
-//! or for another key than the name belongs to, is turned away with a reason of its own.
+//! Guarantees:
+//! - a name alone opens nothing: a certificate that was given for a ManagedCluster which is gone, or for another key than
+//!   the name belongs to, is turned away with a reason of its own (`a_name_alone_opens_nothing`,
+//!   `a_removed_device_is_not_let_in_when_its_name_was_given_to_new_hardware`).
 
 use freewheel_hub_store::objects::Objects;
 use freewheel_link::digest::Digest;

@@ -1,7 +1,8 @@
 //! What cannot be planned for a spoke: its user reads why, a pod's in its conditions too.
 //!
-//! Guarantees: the same refusal is told once per session; a refused pod that was deleted goes, because no spoke will
-//! ever say that it is gone.
+//! Guarantees:
+//! - a pod that no device can hold says so where its user looks, and goes when it is deleted, because no spoke will ever
+//!   say that it is gone (`objects_as_large_as_the_api_takes_land_and_what_no_device_holds_is_refused_at_its_pod`).
 
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::plan::Refused;

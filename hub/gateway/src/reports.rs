@@ -1,8 +1,10 @@
 //! What a spoke says, as objects: pod status, the end of a pod.
 //!
-//! Guarantees: a report changes only objects of the spoke that sent it: pods bound to it by UID, and of
-//! these only the containers that they have; a spoke that says something new of itself all the time is
-//! written now and then; conditions that the spoke does not own stay; what is answered as taken is durable.
+//! Guarantees:
+//! - a report changes only objects of the spoke that sent it, pods bound to it by UID
+//!   (`a_spoke_reports_on_its_own_pods_and_on_nobody_elses`);
+//! - a spoke that says something new of itself all the time is written now and then
+//!   (`what_a_device_says_of_itself_all_the_time_is_written_now_and_then`).
 
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;

@@ -1,7 +1,8 @@
 //! Services as spokes are told of them, translated once for all spokes.
 //!
-//! Guarantees: what is kept is given for the same revisions of the Service and of its EndpointSlices only,
-//! so a look at an older or a newer snapshot gets what is true there.
+//! Guarantees:
+//! - what is kept is given for the same revisions of the Service and of its EndpointSlices only, so a look at an older or
+//!   a newer snapshot gets what is true there (`a_service_is_translated_once_until_it_or_a_slice_of_it_changes`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -55,6 +55,8 @@ pub(crate) enum End {
     Left(Reason),
     #[error("the store cannot write")]
     Store(#[from] CommitError),
+    #[error("this device opens one session after another: come back later")]
+    Often,
 }
 
 /// A session at work.
@@ -117,6 +119,7 @@ pub(crate) async fn serve(
             | Reason::Cloned
             | Reason::Expired,
         ) => code::REFUSED,
+        End::Often => code::BUSY,
         _ => code::STOPPING,
     };
     link.close(close, &end.to_string());

@@ -1,8 +1,10 @@
 //! What a session writes into the store: reports, what its spoke holds, whether it takes plans at all.
 //!
-//! Guarantees: a report is answered when it is durable, but for what a device says of itself, which is written as often
-//! as it may and repeated in each greeting; a store that cannot write makes it wait and ends nothing; a
-//! report that no store would take is dropped, so that the next one gets its turn.
+//! Guarantees:
+//! - a report is answered when it is durable, but for what a device says of itself, which is written as often as it may and
+//!   repeated in each greeting; a store that cannot write makes it wait and ends nothing
+//!   (`a_full_disk_ends_no_session_and_reports_are_taken_when_there_is_room_again`,
+//!   `what_a_device_says_of_itself_all_the_time_is_written_now_and_then`).
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

@@ -1,8 +1,13 @@
 //! A TCP door: connections from outside, each bridged to a pod.
 //!
-//! Guarantees: a door whose places are all taken stays open: the connection that has been silent longest makes room,
-//! those that never got a byte first; what broke off in the pod is reset for the client; all doors together have
-//! no more connections than the node has descriptors for, and each may have a few whatever the others have.
+//! Guarantees:
+//! - a door whose places are all taken stays open: the connection that has been silent longest makes room, those that
+//!   never got a byte first (`a_node_port_full_of_silent_clients_serves_the_next`);
+//! - what broke off is reset for the client, also what this process carried when it is killed
+//!   (`a_node_port_resets_its_client_when_the_pod_ends_before_its_time`,
+//!   `a_killed_device_breaks_its_connections_off_wherever_their_clients_are`);
+//! - all doors together have no more connections than the node has descriptors for, and each may have a few whatever the
+//!   others have (`a_door_that_has_taken_all_descriptors_leaves_the_others_a_few`).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,6 +19,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
@@ -161,6 +167,8 @@ async fn carry(
 ) {
     // Small answers go out at once; failing to say so costs latency only.
     let _ = stream.set_nodelay(true);
+    // What ends without a word of ours (this process is killed) is a reset: a plain end would say that this was all.
+    let _ = stream.set_zero_linger();
     let mut stream = Watched { stream, visits: visits.clone(), visit: visit.clone() };
     let ended = match connect(&way, peer).await {
         Ok(conn) => remote::carry(conn, &mut stream, visit.leave.cancelled()).await,
@@ -169,9 +177,8 @@ async fn carry(
             Ended::Broken
         }
     };
-    if ended == Ended::Broken {
-        // The client hears of it too: a plain end would say that this was all.
-        let _ = stream.stream.set_zero_linger();
+    if ended == Ended::Whole {
+        let _ = SockRef::from(&stream.stream).set_linger(None);
     }
     visits.left(&visit);
 }

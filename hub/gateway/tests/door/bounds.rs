@@ -114,7 +114,11 @@ async fn handshakes_that_never_end_keep_no_device_out() {
     let mut strangers = tokio::task::JoinSet::new();
     for _ in 0..300 {
         let (endpoint, tls) = (endpoint.clone(), tls.clone());
-        strangers.spawn(async move { drop(endpoint.connect(address, &tls).await) });
+        strangers.spawn(async move {
+            loop {
+                drop(endpoint.connect(address, &tls).await);
+            }
+        });
     }
     eventually("strangers have to prove their address", || 0 < deaf.1.load(Ordering::Relaxed))
         .await;
@@ -207,6 +211,32 @@ async fn a_device_that_asks_for_everything_again_and_again_is_sent_away_with_the
     frame::write(&mut session.0, &resync).await.unwrap();
     assert!(matches!(goodbye(&mut session).await, Reason::Violation(_)));
     drop(link);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_connects_in_a_loop_opens_few_sessions() {
+    let hub = Hub::new(true).await;
+    let papers = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap().certificate;
+    let greeted = async || {
+        let link = hub.connect(ALPN_SESSION, Some(CertificateDer::from(papers.clone())));
+        let mut session = greet(&*link, hello("pi-7")).await;
+        let word = session.1.next::<HubToSpoke>().await;
+        (matches!(word, Ok(Some(HubToSpoke::Welcome(_)))), link)
+    };
+    let before = hub.objects.store().snapshot().revision();
+    let (mut welcome, mut away) = (0, None);
+    for _ in 0..100 {
+        let (yes, link) = greeted().await;
+        welcome += usize::from(yes);
+        away = away.or((!yes).then_some(link));
+    }
+    assert_eq!(welcome, 16);
+    let written = hub.objects.store().snapshot().revision() - before;
+    assert!(written <= 16 * 4, "{written} writes");
+    let closed = away.unwrap().closed().await;
+    assert!(matches!(closed, Closed::ByPeer { code: code::BUSY, .. }), "{closed:?}");
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!(greeted().await.0, "it may come back later");
 }
 
 /// The next goodbye; plans before it are fine for as long as a test waits.

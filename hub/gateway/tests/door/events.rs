@@ -62,3 +62,56 @@ async fn a_hostile_device_writes_few_events_and_only_about_its_own_pods() {
         assert!(stored.object.body.len() < 8192, "a message has a bound");
     }
 }
+
+/// Says these and waits until the hub has taken the last one.
+async fn say(session: &mut Session, first: u64, reports: Vec<Report>) {
+    for (sequence, report) in (first..).zip(reports) {
+        let stamp = ReportStamp { boot_epoch: 1, sequence };
+        frame::write(&mut session.0, &SpokeToHub::Report { stamp, report }).await.unwrap();
+        while heard(session).await != HubToSpoke::ReportsTaken(stamp) {}
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_is_told_twice_counts_once_and_one_that_repeats_counts_up() {
+    let hub = Hub::new(true).await;
+    hub.listen().await;
+    hub.create(PODS, "default", "mine", pod("mine", "pi-7")).await;
+    let uid = hub.get(PODS, "default", "mine").await["metadata"]["uid"].clone();
+    let at = |at: u64| match event("mine", uid.as_str().unwrap(), 0) {
+        Report::Event(seen) => Report::Event(EventV1 { at, ..seen }),
+        other => other,
+    };
+    let (_link, mut session) = hub.spoke("pi-7").await;
+    let events = || {
+        let resource = freewheel_hub_api::object::Resource::new("", "events");
+        let scope = Scope { resource, cluster: None, namespace: None };
+        let snapshot = hub.objects.store().snapshot();
+        let all: Vec<Value> =
+            snapshot.range(&scope, None).map(|stored| stored.object.value().unwrap()).collect();
+        all.iter().map(|event| event["count"].clone()).collect::<Vec<_>>()
+    };
+    let then = 1_790_000_000_000;
+    say(&mut session, 1, vec![at(then), at(then)]).await;
+    assert_eq!(events(), [1], "its answer was lost");
+    say(&mut session, 3, vec![at(then + 5000), at(then + 10_000)]).await;
+    assert_eq!(events(), [3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_device_says_of_itself_all_the_time_is_written_now_and_then() {
+    let hub = Hub::new(true).await;
+    let (_link, mut session) = hub.spoke("pi-7").await;
+    let kernel = |number: usize| {
+        let mut said = node();
+        said.kernel = format!("6.{number}");
+        Report::Node(said)
+    };
+    let before = hub.objects.store().snapshot().revision();
+    say(&mut session, 1, (0..500).map(kernel).collect()).await;
+    let written = hub.objects.store().snapshot().revision() - before;
+    assert!(written < 40, "{written} writes");
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let newest = hub.get(("", "v1", "nodes"), "", "pi-7").await;
+    assert_eq!(newest["status"]["nodeInfo"]["kernelVersion"], "6.499", "the newest in the end");
+}

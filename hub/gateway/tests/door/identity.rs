@@ -171,6 +171,33 @@ async fn a_known_key_whose_certificate_expired_may_renew_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn whatever_a_device_asks_for_its_certificate_is_a_spokes() {
+    use rcgen::{DnType, ExtendedKeyUsagePurpose};
+    use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+    let hub = Hub::new(true).await;
+    let key = KeyPair::generate().unwrap();
+    let mut wish = CertificateParams::new(vec!["hub.freewheel.internal".to_owned()]).unwrap();
+    wish.distinguished_name.push(DnType::CommonName, "system:admin");
+    wish.distinguished_name.push(DnType::OrganizationName, "system:masters");
+    wish.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    wish.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let csr = wish.serialize_request(&key).unwrap().der().to_vec();
+    let request = JoinRequestV1 { csr, ..Device::new().ask("pi-7", TOKEN) };
+    let link = hub.connect(ALPN_JOIN, None);
+    let given = join::ask(&*link, &request, |_| {}).await.unwrap().certificate;
+
+    let (_, given) = X509Certificate::from_der(&given).unwrap();
+    let subject = given.subject().to_string();
+    assert!(subject.contains("system:open-cluster-management:pi-7:agent"), "{subject}");
+    assert!(!subject.contains("admin") && !subject.contains("masters"), "{subject}");
+    assert!(given.subject_alternative_name().unwrap().is_none());
+    assert!(!given.is_ca() && !given.key_usage().unwrap().unwrap().value.key_cert_sign());
+    let usages = given.extended_key_usage().unwrap().unwrap().value;
+    assert!(usages.client_auth && !usages.server_auth && !usages.any);
+}
+
+#[tokio::test]
 async fn what_the_owner_has_taken_back_no_token_gives_again() {
     let hub = Hub::new(true).await;
     let device = Device::new();
