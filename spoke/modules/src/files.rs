@@ -1,8 +1,14 @@
-//! `DATA/modules`: `<digest>-<profile>.cwasm` and `.envelope`; `.N.part`, `.N.tmp` and `.N.envelope-tmp` while transfer
-//! N of this life brings it, `.gone` while it is removed.
+//! `DATA/modules`: `<digest>-<profile>.cwasm` and `.envelope`; `.N.part`, `.N.head`, `.N.tmp` and `.N.envelope-tmp` while
+//! transfer N of this life brings it, `.gone` while it is removed. Two transfers of the same module never write to the
+//! same file.
 //!
-//! Guarantees: a transfer that ends, in whatever way, leaves nothing of its own; two transfers of the same
-//! module never write to the same file.
+//! Guarantees:
+//! - a transfer leaves nothing of its own but its half ([`crate::halves`])
+//!   (`bad_modules_are_refused_with_their_reason`, `a_transfer_that_is_given_up_leaves_nothing`);
+//! - what a life that ended left behind and nobody goes on with is removed at the next start
+//!   (`what_the_last_life_left_is_counted_once_the_plan_is_known`);
+//! - modules that no pod needs go in the order of their last use
+//!   (`idle_modules_go_oldest_first_until_the_rest_fits`).
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -11,6 +17,8 @@ use std::time::SystemTime;
 
 use freewheel_link::digest::Digest;
 use tracing::warn;
+
+use crate::halves;
 
 /// The names of one module's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,10 +46,14 @@ impl Names {
     }
 }
 
-/// The files of one transfer; they go with it.
+/// The files of one transfer; they go with it, but for the half when it is not spent.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     pub(crate) part: PathBuf,
+    /// The envelope that the part is sent under.
+    pub(crate) head: PathBuf,
+    /// The half is of no use any more.
+    spent: bool,
     pub(crate) temporary: PathBuf,
     pub(crate) envelope: PathBuf,
 }
@@ -50,13 +62,22 @@ impl Scratch {
     pub(crate) fn of(names: &Names, transfer: u64) -> Self {
         let with =
             |extension: &str| names.artifact.with_extension(format!("{transfer}.{extension}"));
-        Self { part: with("part"), temporary: with("tmp"), envelope: with("envelope-tmp") }
+        let (part, head, spent) = (with("part"), with("head"), false);
+        Self { part, head, spent, temporary: with("tmp"), envelope: with("envelope-tmp") }
+    }
+}
+
+impl Scratch {
+    /// The half has become a module, or never will: it goes, too.
+    pub(crate) const fn spend(&mut self) {
+        self.spent = true;
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        for path in [&self.part, &self.temporary, &self.envelope] {
+        let half = [&self.part, &self.head].into_iter().filter(|_| self.spent);
+        for path in [&self.temporary, &self.envelope].into_iter().chain(half) {
             // Most of it has its final name by now; what stays is removed at the next start.
             let _ = fs::remove_file(path);
         }
@@ -75,12 +96,14 @@ pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// At the start: halves of an earlier life, and envelopes without a module. Nobody goes on with them.
+/// At the start: what an earlier life left and nobody goes on with, and halves beyond their bounds.
 pub(crate) fn tidy(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)?.flatten() {
         let path = entry.path();
         let useless = match path.extension().and_then(|extension| extension.to_str()) {
-            Some("part" | "tmp" | "envelope-tmp" | "gone") => true,
+            Some("tmp" | "envelope-tmp" | "gone") => true,
+            Some("part") => !path.with_extension("head").exists(),
+            Some("head") => !path.with_extension("part").exists(),
             Some("envelope") => !path.with_extension("cwasm").exists(),
             _ => false,
         };
@@ -89,6 +112,7 @@ pub(crate) fn tidy(dir: &Path) -> io::Result<()> {
             let _ = fs::remove_file(path);
         }
     }
+    halves::bound(dir);
     Ok(())
 }
 

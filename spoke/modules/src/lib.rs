@@ -6,16 +6,24 @@
 //! files   names and writes in DATA/modules
 //! unpack  zstd → artifact, bounded by what was signed
 //! part    compressed bytes as they come in
+//! halves  of transfers that broke off
 //! fetch   where they come from
 //! ```
 //!
-//! Guarantees: a path is offered only after the artifact's bytes were checked against an envelope that
-//! descends from the pinned fleet root, in this life of the process; an artifact that has changed on disk
-//! is fetched again. A cut transfer goes on where it ended while the process lives. What the plan needs is
-//! kept, and of the rest what was needed last, within a bound.
+//! Guarantees:
+//! - a path is offered only after the artifact's bytes were checked in this life of the process against an envelope
+//!   that descends from the pinned fleet root (`a_module_is_fetched_verified_and_kept`,
+//!   `bad_modules_are_refused_with_their_reason`);
+//! - an artifact that has changed on disk is fetched again (`what_changed_on_disk_is_never_offered`);
+//! - a cut transfer goes on where it ended, also in the next life
+//!   (`a_transfer_goes_on_where_it_stopped_in_the_life_before`);
+//! - what the plan needs is kept, and of the rest what was needed last, within a bound
+//!   (`what_the_last_life_left_is_counted_once_the_plan_is_known`,
+//!   `a_module_that_was_needed_until_now_outlives_one_that_came_later`).
 
 mod fetch;
 mod files;
+mod halves;
 mod part;
 mod store;
 mod unpack;

@@ -49,6 +49,10 @@ impl Part<'_> {
 
     async fn open(&mut self, offset: u64) -> io::Result<()> {
         let go_on = 0 < offset && offset == self.written;
+        if !go_on && let Some(envelope) = &self.envelope {
+            let head = postcard::to_stdvec(envelope).map_err(io::Error::other)?;
+            tokio::fs::write(&self.scratch.head, head).await?;
+        }
         let mut file = OpenOptions::new()
             .create(true)
             .write(true)
@@ -77,6 +81,13 @@ impl Sink for Part<'_> {
         }
         if header.offset != 0 && header.offset != self.written {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the transfer has a gap"));
+        }
+        let other = |held: &Envelope| held.artifact != header.envelope.artifact;
+        if header.offset != 0 && self.envelope.as_ref().is_some_and(other) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the rest is of another artifact",
+            ));
         }
         self.envelope = Some(header.envelope.clone());
         self.open(header.offset).await

@@ -1,7 +1,12 @@
 //! Who is wanted, who is here, and one task per module on its way.
 //!
-//! Guarantees: what the plan needs is never removed, and nothing is before the plan has been heard in this
-//! life. Of the rest, what was needed last stays, up to [`SPARE`]; a disk under pressure takes that too.
+//! Guarantees:
+//! - what the plan needs is never removed, and nothing is before the plan has been heard in this life
+//!   (`what_the_last_life_left_is_counted_once_the_plan_is_known`);
+//! - of the rest, what was needed last stays, up to [`SPARE`]
+//!   (`a_module_that_was_needed_until_now_outlives_one_that_came_later`);
+//! - a disk under pressure takes that too (`a_disk_under_pressure_gives_back_what_nobody_needs`,
+//!   `a_full_disk_takes_the_modules_that_nobody_needs`).
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use freewheel_link::allocatable::storage_reserve;
-use freewheel_link::artifact::PublicKey;
+use freewheel_link::artifact::{Envelope, PublicKey};
 use freewheel_link::digest::Digest;
 use freewheel_spoke_agent::ports::{Input, Modules};
 use freewheel_spoke_agent::uplink::FetchError;
@@ -26,7 +31,7 @@ use crate::fetch::Fetch;
 use crate::files::{Names, Retired, Scratch, beyond, idle, retire, tidy, touch};
 use crate::part::Part;
 use crate::unpack::{unpack, verify};
-use crate::{ModuleError, SPARE};
+use crate::{ModuleError, SPARE, halves};
 
 /// Transfers at the same time: one that waits for the hub's compiler must not hold up a ready one.
 const TRANSFERS: usize = 3;
@@ -174,6 +179,7 @@ impl Shared {
         }
         let needed: Vec<PathBuf> =
             state.needed.iter().map(|component| self.names(component).artifact).collect();
+        halves::keep_only(&self.setup.dir, &needed);
         let going = match idle(&self.setup.dir, &needed) {
             Ok(idle) => beyond(idle, spare),
             Err(error) => {
@@ -221,6 +227,18 @@ impl Shared {
             if outcome.as_ref().is_err_and(ModuleError::is_full) && self.make_room().await {
                 outcome = self.once(component).await;
             }
+            if let Err(error) = &outcome {
+                let (shared, is_full) = (self.clone(), error.is_full());
+                let bound = move || {
+                    if is_full {
+                        halves::remove(&shared.names(&component));
+                    }
+                    halves::bound(&shared.setup.dir);
+                    Ok(())
+                };
+                // It has no result and cannot fail.
+                let _ = blocking(bound).await;
+            }
             let answer = match outcome {
                 Ok(path) => {
                     let mut state = self.state.lock();
@@ -250,30 +268,76 @@ impl Shared {
         // Closed never: the store keeps it.
         let _transfer = self.transfers.acquire().await;
         let scratch = Scratch::of(&names, self.transfer.fetch_add(1, Ordering::Relaxed));
+        let own = names.clone();
+        let (scratch, half) = blocking(move || {
+            let half = halves::take_over(&own, &scratch);
+            Ok((scratch, half))
+        })
+        .await?;
+        let goes_on = half.is_some();
+        if let Some((bytes, _)) = &half {
+            info!(module = %component, bytes, "a transfer that broke off goes on");
+        }
+        let mut outcome = self.transfer(component, &names, scratch, half).await;
+        if let Err(Failed { spent: true, error }) = &outcome
+            && goes_on
+        {
+            warn!(module = %component, %error, "what was there of it is of no use; fetching it anew");
+            let scratch = Scratch::of(&names, self.transfer.fetch_add(1, Ordering::Relaxed));
+            outcome = self.transfer(component, &names, scratch, None).await;
+        }
+        outcome.map(|()| names.artifact).map_err(|failed| failed.error)
+    }
+
+    async fn transfer(
+        self: &Arc<Self>,
+        component: Digest,
+        names: &Names,
+        mut scratch: Scratch,
+        half: Option<(u64, Envelope)>,
+    ) -> Result<(), Failed> {
+        let (now, root, profile) = (unix_now(), &self.setup.root, &*self.setup.profile);
+        let holds = |(_, envelope): &(u64, Envelope)| {
+            envelope.verify(root, &component, profile, now).is_ok()
+        };
+        let (written, envelope) = half.filter(holds).unzip();
+        let written = written.unwrap_or(0);
         let mut part = Part {
             scratch: &scratch,
-            root: &self.setup.root,
+            root,
             component,
-            profile: &self.setup.profile,
-            now: unix_now(),
+            profile,
+            now,
             file: None,
-            written: 0,
-            envelope: None,
+            written,
+            envelope,
             refused: None,
         };
-        let fetched = self.setup.fetch.fetch(component, &self.setup.profile, &mut part).await;
+        let fetched = self.setup.fetch.fetch(component, profile, &mut part).await;
         if let Some(file) = &mut part.file {
             tokio::io::AsyncWriteExt::flush(file).await.map_err(ModuleError::Disk)?;
         }
-        if let Some(refused) = part.refused {
-            return Err(refused);
+        if let Some(error) = part.refused {
+            scratch.spend();
+            return Err(Failed { error, spent: true });
         }
         let header = fetched.map_err(of_fetch)?;
         // The files go along: whoever gives the module up meanwhile does not take them away half-way.
         let (shared, unpacking) = (self.clone(), names.clone());
-        blocking(move || unpack(&unpacking, &scratch, &header.envelope, &shared.naming)).await?;
+        let unpacked = blocking(move || {
+            let unpacked = unpack(&unpacking, &scratch, &header.envelope, &shared.naming);
+            // A disk that refuses says nothing about what came.
+            if !matches!(unpacked, Err(ModuleError::Disk(_))) {
+                scratch.spend();
+            }
+            unpacked
+        });
+        if let Err(error) = unpacked.await {
+            let spent = !matches!(error, ModuleError::Disk(_));
+            return Err(Failed { error, spent });
+        }
         info!(module = %component, "module fetched and verified");
-        Ok(names.artifact)
+        Ok(())
     }
 
     /// Whether it lies here already, unchanged. What does not hold is removed.
@@ -288,6 +352,18 @@ impl Shared {
             names.remove();
         }
         outcome.is_ok()
+    }
+}
+
+/// Why a transfer failed, and whether its half went with it.
+struct Failed {
+    error: ModuleError,
+    spent: bool,
+}
+
+impl From<ModuleError> for Failed {
+    fn from(error: ModuleError) -> Self {
+        Self { error, spent: false }
     }
 }
 

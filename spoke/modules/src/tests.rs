@@ -25,8 +25,10 @@ struct Hub {
     profile: &'static str,
     signed_by_another: bool,
     refuse: bool,
-    /// Sends a piece and then nothing.
-    stalls: bool,
+    /// Sends so many pieces and then nothing.
+    stalls_after: Option<usize>,
+    /// Where transfers began, in order.
+    began: std::sync::Arc<parking_lot::Mutex<Vec<u64>>>,
 }
 
 fn key(seed: u8) -> Ed25519KeyPair {
@@ -51,7 +53,8 @@ fn hub() -> Hub {
         profile: PROFILE,
         signed_by_another: false,
         refuse: false,
-        stalls: false,
+        stalls_after: None,
+        began: std::sync::Arc::default(),
     }
 }
 
@@ -95,13 +98,17 @@ impl Fetch for Hub {
         if self.refuse {
             return Err(FetchError::Refused(RefusalV1::new("ErrImageCompile", "no Wasm in it")));
         }
-        let header = self.header();
+        let mut header = self.header();
+        let goes_on = sink.have().filter(|(_, artifact)| *artifact == header.envelope.artifact);
+        header.offset = goes_on.map_or(0, |(bytes, _)| bytes).min(header.compressed);
+        self.began.lock().push(header.offset);
         sink.begin(&header).await.map_err(FetchError::Sink)?;
-        for piece in self.packed.chunks(1000) {
-            sink.write(piece).await.map_err(FetchError::Sink)?;
-            if self.stalls {
+        let rest = &self.packed[usize::try_from(header.offset).unwrap()..];
+        for (index, piece) in rest.chunks(50).enumerate() {
+            if self.stalls_after.is_some_and(|pieces| pieces <= index) {
                 std::future::pending::<()>().await;
             }
+            sink.write(piece).await.map_err(FetchError::Sink)?;
         }
         Ok(header)
     }
@@ -318,11 +325,96 @@ async fn a_disk_under_pressure_gives_back_what_nobody_needs() {
 #[tokio::test]
 async fn a_transfer_that_is_given_up_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let (store, _queue) = store(dir.path(), Hub { stalls: true, ..hub() });
+    let (store, _queue) = store(dir.path(), Hub { stalls_after: Some(1), ..hub() });
     store.want(component());
-    eventually(|| files(dir.path()) == 1).await;
+    eventually(|| files(dir.path()) == 2).await;
     store.keep(&[]);
     eventually(|| files(dir.path()) == 0).await;
+}
+
+/// A life that brings two pieces and ends when so many bytes are on the disk; where they lie.
+async fn life_that_ends_early(dir: &Path, bytes: u64) -> PathBuf {
+    let (store, _queue) = store(dir, Hub { stalls_after: Some(2), ..hub() });
+    store.want(component());
+    let half = || {
+        let entries = std::fs::read_dir(dir).unwrap().flatten();
+        let part = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "part");
+        entries.map(|entry| entry.path()).find(part)
+    };
+    let long = |path: PathBuf| path.metadata().is_ok_and(|meta| meta.len() == bytes);
+    eventually(|| half().is_some_and(long)).await;
+    half().unwrap()
+}
+
+#[tokio::test]
+async fn a_transfer_goes_on_where_it_stopped_in_the_life_before() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(400 < hub().packed.len());
+    life_that_ends_early(dir.path(), 100).await;
+    life_that_ends_early(dir.path(), 200).await;
+    let third = hub();
+    let began = third.began.clone();
+    let path = bring(dir.path(), third).await.unwrap();
+    assert_eq!(*began.lock(), [200]);
+    assert_eq!(std::fs::read(path).unwrap(), hub().artifact);
+    assert_eq!(files(dir.path()), 2, "artifact and envelope");
+}
+
+#[tokio::test]
+async fn a_half_that_has_changed_is_fetched_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    for damage in ["part", "head", "another artifact"] {
+        let half = life_that_ends_early(dir.path(), 100).await;
+        let mut next = hub();
+        match damage {
+            "part" => std::fs::write(&half, [7; 100]).unwrap(),
+            "head" => std::fs::write(half.with_extension("head"), "x").unwrap(),
+            _ => next.artifact[9] ^= 1,
+        }
+        next.packed = pack(&next.artifact);
+        let (began, artifact) = (next.began.clone(), next.artifact.clone());
+        let path = bring(dir.path(), next).await.unwrap();
+        let expected: &[u64] = if damage == "part" { &[100, 0] } else { &[0] };
+        assert_eq!(*began.lock(), expected, "{damage}");
+        assert_eq!(std::fs::read(&path).unwrap(), artifact);
+        assert_eq!(files(dir.path()), 2, "{damage}: artifact and envelope");
+        for file in std::fs::read_dir(dir.path()).unwrap().flatten() {
+            std::fs::remove_file(file.path()).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn halves_are_bounded_in_number_age_and_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let half = |name: &str, size: u64, age: Duration| {
+        let names = files::Names::of(dir.path(), &Digest::of(name.as_bytes()), PROFILE);
+        let scratch = files::Scratch::of(&names, 3);
+        std::fs::write(&scratch.head, "envelope").unwrap();
+        let file = std::fs::File::create(&scratch.part).unwrap();
+        file.set_len(size).unwrap();
+        file.set_modified(SystemTime::now() - age).unwrap();
+        scratch.part.clone()
+    };
+    let there = |all: &[PathBuf]| all.iter().map(|path| path.exists()).collect::<Vec<_>>();
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    let many: Vec<PathBuf> =
+        (0..10).map(|index| half(&format!("many-{index}"), 9, minutes(index))).collect();
+    let old = half("old", 9, halves::AGE + minutes(1));
+    let (first, _queue) = store(dir.path(), hub());
+    let kept: Vec<bool> = (0..10).map(|index| index < halves::MOST).collect();
+    assert_eq!(there(&many), kept, "the newest stay");
+    assert!(!old.exists());
+    drop(first);
+    let large = [
+        half("large-0", halves::BYTES / 2, minutes(0)),
+        half("large-1", halves::BYTES, minutes(9)),
+    ];
+    let (second, _queue) = store(dir.path(), hub());
+    assert_eq!(there(&large), [true, false]);
+    second.keep(&[Digest::of(b"many-1")]);
+    eventually(|| files(dir.path()) == 2).await;
+    assert!(many[1].exists(), "the one that is wanted");
 }
 
 #[test]
