@@ -4,7 +4,7 @@
 //! Guarantees: no environment and no arguments grow beyond [`MOST`], however often values name each other.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use freewheel_link::plan::{
     ConfigV1, ContainerV1, EnvSourceV1, Kind, PodV1, Protocol, ServiceV1, StorageV1,
@@ -19,7 +19,7 @@ pub struct Around<'a> {
     /// The pod's record.
     pub pod: &'a PodV1,
     /// Its address.
-    pub ip: Ipv4Addr,
+    pub ip: IpAddr,
     /// The node's own address.
     pub host_ip: IpAddr,
     /// What the node has, for containers without limits.

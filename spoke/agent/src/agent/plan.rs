@@ -24,7 +24,8 @@ impl Agent {
         self.ports.network.set_node(self.config.node.address, &self.domain);
         let states: Vec<_> = self.ledger.pods().values().cloned().collect();
         for state in &states {
-            let Some(ip) = state.ip.filter(|_| state.done.is_none()) else { continue };
+            // The pod network speaks IPv4: a pod with another address is of a newer agent, and gets one of these.
+            let Some(IpAddr::V4(ip)) = state.ip.filter(|_| state.done.is_none()) else { continue };
             if let Some(lease) = self.addresses.hold(&state.realm, ip) {
                 self.kept.insert(state.uid.clone(), lease);
             } else {

@@ -82,7 +82,7 @@ impl Agent {
         let guests = allocatable::of(&self.config.node);
         then(&Around {
             pod: &pod.spec,
-            ip: pod.ip().unwrap_or(Ipv4Addr::UNSPECIFIED),
+            ip: pod.ip().unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
             host_ip: self.config.node.address,
             allocatable: Allocatable {
                 memory: guests.memory,

@@ -95,7 +95,7 @@ fn resolve(container: &ContainerV1) -> Result<Vec<(String, String)>, String> {
         container,
         &Around {
             pod: &pod,
-            ip: Ipv4Addr::new(10, 64, 0, 5),
+            ip: [10, 64, 0, 5].into(),
             host_ip: [192, 168, 1, 7].into(),
             allocatable: Allocatable { memory: 1 << 30, cpu_milli: 4000, storage: 8 << 30 },
             storage: &[StorageV1 {

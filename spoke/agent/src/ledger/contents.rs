@@ -15,6 +15,7 @@ use freewheel_link::generation::Generation;
 use freewheel_link::record_set::RecordSet;
 
 use super::entry::{Entry, LifeV1, PlanEntryV1, PodStateV1};
+use super::format::{Format, Read};
 use super::frame::{self, Opening, Reader};
 
 /// What was found in a ledger's file.
@@ -36,6 +37,8 @@ pub enum Found {
     },
     /// It was written, at least in part, by a newer agent.
     Newer,
+    /// It was written by an agent that is older by more than one version of the ledger.
+    Older,
     /// It is no ledger at all.
     Foreign,
 }
@@ -46,7 +49,7 @@ impl Found {
     pub const fn is_doubtful(self) -> bool {
         match self {
             Self::Nothing | Self::Sound | Self::Torn { .. } => false,
-            Self::Damaged { .. } | Self::Newer | Self::Foreign => true,
+            Self::Damaged { .. } | Self::Newer | Self::Older | Self::Foreign => true,
         }
     }
 
@@ -62,6 +65,7 @@ impl Found {
                 Some(format!("the ledger is damaged in {holes} places: the storage may be failing"))
             }
             Self::Newer => Some("the ledger was written by a newer agent".to_owned()),
+            Self::Older => Some("the ledger was written by a much older agent".to_owned()),
             Self::Foreign => Some("the ledger's file is no ledger".to_owned()),
         }
     }
@@ -80,15 +84,16 @@ pub(super) struct Contents {
 
 impl Contents {
     /// Reads a file.
-    pub(super) fn read(file: &[u8]) -> (Self, Found) {
+    pub(super) fn read(file: &[u8], format: &Format) -> (Self, Found) {
         let mut out = Self::default();
         let found = match frame::open(file) {
             Opening::Empty => Found::Nothing,
-            Opening::Version { version: frame::VERSION, salt } => {
-                out.read_entries(Reader::new(file, salt))
-            }
-            Opening::Version { .. } => Found::Newer,
-            Opening::Foreign { salt } => out.salvage(Reader::new(file, salt)),
+            Opening::Version { version, salt } => match format.reader(version) {
+                Some(read) => out.read_entries(Reader::new(file, salt), read),
+                None if version < format.version => Found::Older,
+                None => Found::Newer,
+            },
+            Opening::Foreign { salt } => out.salvage(Reader::new(file, salt), format.read),
         };
         out.pieces.clear();
         if found.is_doubtful() {
@@ -97,10 +102,10 @@ impl Contents {
         (out, found)
     }
 
-    fn read_entries(&mut self, mut reader: Reader<'_>) -> Found {
+    fn read_entries(&mut self, mut reader: Reader<'_>, read: Read) -> Found {
         let mut known = true;
         while let Some(payload) = reader.next() {
-            known &= self.take(payload);
+            known &= self.take(read(payload));
         }
         let hole = reader.at();
         if reader.is_done() {
@@ -108,12 +113,12 @@ impl Contents {
         }
         let (later, holes) = later(&mut reader);
         let durable = later.iter().any(|payload| {
-            matches!(decode(payload), Some(Entry::Synced(before)) if usize::try_from(before).is_ok_and(|before| hole < before))
+            matches!(read(payload), Some(Entry::Synced(before)) if usize::try_from(before).is_ok_and(|before| hole < before))
         });
         if durable {
             self.pieces.clear();
             for payload in later {
-                self.take(payload);
+                self.take(read(payload));
             }
             Found::Damaged { holes }
         } else if known {
@@ -124,23 +129,22 @@ impl Contents {
     }
 
     /// The header does not hold: perhaps the entries do.
-    fn salvage(&mut self, mut reader: Reader<'_>) -> Found {
+    fn salvage(&mut self, mut reader: Reader<'_>, read: Read) -> Found {
         let mut any = false;
         while let Some(payload) = reader.next() {
             any = true;
-            self.take(payload);
+            self.take(read(payload));
         }
         let (later, holes) = later(&mut reader);
         any |= !later.is_empty();
         for payload in later {
-            self.take(payload);
+            self.take(read(payload));
         }
         if any { Found::Damaged { holes: holes + 1 } } else { Found::Foreign }
     }
 
     /// Takes over an entry; whether this agent knows it.
-    fn take(&mut self, payload: &[u8]) -> bool {
-        let entry = decode(payload);
+    fn take(&mut self, entry: Option<Entry>) -> bool {
         let known = entry.is_some();
         if let Some(entry) = entry {
             self.apply(entry);
@@ -184,10 +188,6 @@ impl Contents {
             Entry::Plan(_) | Entry::Synced(_) => {}
         }
     }
-}
-
-fn decode(payload: &[u8]) -> Option<Entry> {
-    postcard::from_bytes(payload).ok()
 }
 
 /// Everything behind a hole that holds, and how many holes there are.

@@ -1,7 +1,7 @@
 //! What the ledger remembers, entry by entry. Frozen: a variant's position is its number in the file,
 //! and a struct's change is a new variant at the end.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use freewheel_link::generation::Generation;
 use freewheel_link::names::ClusterName;
@@ -67,7 +67,7 @@ pub struct PodStateV1 {
     /// metadata.name
     pub name: String,
     /// Its address.
-    pub ip: Option<Ipv4Addr>,
+    pub ip: Option<IpAddr>,
     /// When the agent first took it on.
     pub started: Option<UnixMillis>,
     /// Its last phase, once it has one that stays: (phase, reason, message).

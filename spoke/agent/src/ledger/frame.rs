@@ -12,8 +12,6 @@
 
 /// First bytes of every ledger.
 pub(crate) const MAGIC: &[u8; 16] = b"freewheel ledger";
-/// Version that this agent writes.
-pub(crate) const VERSION: u32 = 1;
 /// Length of the header.
 pub(crate) const HEADER: usize = 28;
 /// Largest payload that is believed: far above the largest record, far below a rotten length.
@@ -21,13 +19,8 @@ pub(crate) const MAX_ENTRY: usize = freewheel_link::limits::LEDGER_ENTRY;
 /// Bytes that the search for entries behind a damage may checksum: seconds on a small device.
 const SEARCH: usize = 256 << 20;
 
-/// The header of a new file.
-pub(crate) fn header(salt: u32) -> Vec<u8> {
-    header_of(VERSION, salt)
-}
-
 /// The header of a file of any version: the checksum is there in each.
-pub(crate) fn header_of(version: u32, salt: u32) -> Vec<u8> {
+pub(crate) fn header(version: u32, salt: u32) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
     out.extend_from_slice(&version.to_le_bytes());
     out.extend_from_slice(&salt.to_le_bytes());
@@ -83,10 +76,10 @@ pub(crate) fn open(file: &[u8]) -> Opening {
 }
 
 /// The salt of a file of this version.
-pub(crate) fn salt(file: &[u8]) -> Option<u32> {
+pub(crate) fn salt(file: &[u8], version: u32) -> Option<u32> {
     match open(file) {
-        Opening::Version { version: VERSION, salt } => Some(salt),
-        Opening::Empty | Opening::Version { .. } | Opening::Foreign { .. } => None,
+        Opening::Version { version: found, salt } => (found == version).then_some(salt),
+        Opening::Empty | Opening::Foreign { .. } => None,
     }
 }
 
@@ -199,7 +192,7 @@ mod tests {
     use super::*;
 
     fn file(payloads: &[&[u8]]) -> Vec<u8> {
-        let mut file = header(7);
+        let mut file = header(1, 7);
         payloads.iter().for_each(|payload| push(&mut file, 7, payload));
         file
     }
@@ -216,7 +209,7 @@ mod tests {
 
     #[test]
     fn frame_bytes_are_frozen() {
-        let mut file = header(0);
+        let mut file = header(1, 0);
         push(&mut file, 0, b"abc");
         assert_eq!(&file[..24], b"freewheel ledger\x01\0\0\0\0\0\0\0");
         assert_eq!(crc32(0, &file[..24]).to_le_bytes(), file[24..28]);
@@ -229,12 +222,12 @@ mod tests {
         let first = HEADER + 11;
         for cut in HEADER..=whole.len() {
             let file = &whole[..cut];
-            assert_eq!(open(file), Opening::Version { version: VERSION, salt: 7 });
+            assert_eq!(open(file), Opening::Version { version: 1, salt: 7 });
             let seen = read(&mut Reader::new(file, 7)).len();
             assert_eq!(seen, usize::from(first <= cut) + usize::from(whole.len() <= cut), "{cut}");
         }
         assert!(matches!(open(&whole[..19]), Opening::Foreign { .. }));
-        let zeros = [header(7), vec![0; 64]].concat();
+        let zeros = [header(1, 7), vec![0; 64]].concat();
         assert_eq!(Reader::new(&zeros, 7).next(), None, "a zeroed tail holds nothing");
     }
 

@@ -4,6 +4,7 @@
 //! append… append… sync      a batch: one fsync for everything in it
 //! replace                   compaction, and the way out after a failed write
 //! contents                  what it holds, and how that is read back
+//! format                    versions of the file
 //! ```
 //!
 //! Guarantees: after [`Ledger::flush`] returned `Ok`, everything recorded before is there again at the next
@@ -26,6 +27,7 @@ use crate::ports::{Disk, PlanPart};
 
 mod contents;
 mod entry;
+mod format;
 mod frame;
 #[cfg(test)]
 mod tests;
@@ -34,6 +36,7 @@ use contents::Contents;
 pub use contents::Found;
 pub use entry::{ContainerStateV1, DoingV1, PodStateV1};
 use entry::{Entry, LifeV1, PlanEntryV1};
+use format::{FORMAT, Format};
 
 /// Below this size a rewrite is not worth the flash.
 const COMPACT_FROM: usize = 256 << 10;
@@ -67,6 +70,7 @@ pub enum LedgerError {
 /// The ledger, open: what it holds in memory, and the file behind it.
 pub struct Ledger {
     disk: Arc<dyn Disk>,
+    format: &'static Format,
     held: Contents,
     found: Found,
     /// Salt of the file's checksums.
@@ -89,23 +93,29 @@ impl Ledger {
     /// # Errors
     /// When the disk fails.
     pub fn open(disk: Arc<dyn Disk>) -> Result<Self, LedgerError> {
+        Self::open_as(disk, &FORMAT)
+    }
+
+    fn open_as(disk: Arc<dyn Disk>, format: &'static Format) -> Result<Self, LedgerError> {
         let file = disk.read().map_err(LedgerError::Read)?;
-        let (mut held, found) = Contents::read(&file);
+        let (mut held, found) = Contents::read(&file, format);
         if found.is_doubtful()
             && let Err(error) = disk.keep_aside()
         {
             warn!(%error, "the ledger as it was cannot be kept aside");
         }
         held.life = next_life(&held.life);
-        let sound = found == Found::Sound;
+        // What is no sound file of this version is written anew.
+        let salt = frame::salt(&file, format.version).filter(|_| found == Found::Sound);
         let mut ledger = Self {
+            format,
             held,
             found,
-            salt: frame::salt(&file).filter(|_| sound).unwrap_or_else(|| disk.salt()),
+            salt: salt.unwrap_or_else(|| disk.salt()),
             waiting: Vec::new(),
             // Another process wrote it: what of it is durable is not known.
-            unsynced: sound,
-            broken: !sound,
+            unsynced: salt.is_some(),
+            broken: salt.is_none(),
             size: file.len(),
             compacted: 0,
             disk,
@@ -118,7 +128,7 @@ impl Ledger {
     /// What a ledger's file looks like, without taking it up.
     #[must_use]
     pub fn inspect(file: &[u8]) -> Found {
-        Contents::read(file).1
+        Contents::read(file, &FORMAT).1
     }
 
     /// What was found when it was opened.
@@ -329,7 +339,7 @@ impl Ledger {
 
     /// The shortest file that holds all of this.
     fn whole(&self) -> Result<Vec<u8>, LedgerError> {
-        let mut file = frame::header(self.salt);
+        let mut file = frame::header(self.format.version, self.salt);
         push(&mut file, self.salt, &Entry::Life(self.held.life.clone()))?;
         let part = PlanPart {
             base: Generation::NONE,

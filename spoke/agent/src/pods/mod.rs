@@ -19,7 +19,7 @@
 //! come up without what they may have waited for.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -91,7 +91,7 @@ pub enum Fate {
         /// How.
         done: Done,
         /// The address that it had: shown, but no longer its own.
-        ip: Option<Ipv4Addr>,
+        ip: Option<IpAddr>,
     },
 }
 
@@ -240,7 +240,7 @@ impl Pod {
 
     /// It has ended for good.
     pub fn finish(&mut self, done: Done) {
-        self.fate = Fate::Done { done, ip: self.sandbox.ip() };
+        self.fate = Fate::Done { done, ip: self.sandbox.ip().map(Into::into) };
     }
 
     /// Whether nothing of it is on its way out.
@@ -251,10 +251,10 @@ impl Pod {
 
     /// Its address, or the one that it had.
     #[must_use]
-    pub const fn ip(&self) -> Option<Ipv4Addr> {
+    pub fn ip(&self) -> Option<IpAddr> {
         match &self.fate {
             Fate::Done { ip, .. } => *ip,
-            Fate::Live | Fate::Evicted(_) => self.sandbox.ip(),
+            Fate::Live | Fate::Evicted(_) => self.sandbox.ip().map(Into::into),
         }
     }
 

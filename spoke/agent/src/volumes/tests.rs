@@ -80,7 +80,7 @@ fn make_with(data: &Path, pod: &PodV1, value: &str) -> Result<(), String> {
     };
     let around = Around {
         pod,
-        ip: Ipv4Addr::new(10, 64, 0, 5),
+        ip: [10, 64, 0, 5].into(),
         host_ip: Ipv4Addr::LOCALHOST.into(),
         allocatable: Allocatable::default(),
         storage: &[],
