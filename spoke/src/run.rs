@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_link::artifact::PublicKey;
+use freewheel_link::backoff::Backoff;
 use freewheel_link::quic::{Endpoint, Socket};
 use freewheel_link::report::NodeStatusV1;
 use freewheel_link::tls::FloorClock;
@@ -193,7 +194,30 @@ async fn who(
         return Err(IdentityError::Unjoined(data.dir().to_owned()));
     };
     let joining = Joining { hub, token, ca_hash, name, labels: options.labels.clone() };
-    Ok((identity::enrol(data.dir(), endpoint, clock, &joining).await?, None))
+    let join = async || identity::enrol(data.dir(), endpoint, clock, &joining).await;
+    Ok((until_joined(join).await?, None))
+}
+
+/// Joins, however long that takes: a device may be there before its network is, or its hub. What waiting does not mend
+/// ends it at once.
+async fn until_joined<T>(
+    mut join: impl AsyncFnMut() -> Result<T, IdentityError>,
+) -> Result<T, IdentityError> {
+    let (mut backoff, mut rng) = (Backoff::uplink(), fastrand::Rng::new());
+    loop {
+        let error = match join().await {
+            Err(error) if error.may_pass_by_itself() => error,
+            outcome => return outcome,
+        };
+        let wait = backoff.wait(None, &mut rng);
+        let cause = crate::chain(&error);
+        warn!(
+            error = cause,
+            seconds = wait.as_secs(),
+            "this device has not joined yet; trying again"
+        );
+        tokio::time::sleep(wait).await;
+    }
 }
 
 /// A token beside an identity is for the case that the hub lets that in no more.
@@ -299,4 +323,56 @@ fn on_signal() -> std::io::Result<CancellationToken> {
         token.cancel();
     });
     Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use freewheel_link::join::{JoinError, JoinRefusal, RefusedV1};
+    use freewheel_link::transport::DialError;
+    use freewheel_spoke_agent::uplink::join::NoIdentity;
+
+    use super::*;
+
+    fn silent() -> IdentityError {
+        IdentityError::Silent { hub: "hub:6444".to_owned(), data: "d".to_owned() }
+    }
+
+    fn refused(cause: JoinRefusal) -> IdentityError {
+        let message = "no".to_owned();
+        IdentityError::Join(NoIdentity::Join(JoinError::Refused(RefusedV1 { cause, message })))
+    }
+
+    /// How often it is tried until it is given up, when `first` comes once and then success.
+    async fn tries(first: fn() -> IdentityError) -> (u32, bool) {
+        let mut tries = 0;
+        let joined = until_joined(async || {
+            tries += 1;
+            if tries == 1 { Err(first()) } else { Ok(()) }
+        });
+        let joined = joined.await.is_ok();
+        (tries, joined)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_join_waits_for_what_may_pass_and_for_nothing_else() {
+        assert_eq!(tries(silent).await, (2, true));
+        assert_eq!(tries(|| refused(JoinRefusal::Busy)).await, (2, true));
+        let gone = || IdentityError::Join(NoIdentity::Join(JoinError::Silent));
+        assert_eq!(tries(gone).await, (2, true));
+        assert_eq!(tries(|| refused(JoinRefusal::Token)).await, (1, false));
+        let wrong = || {
+            let (host, detail) = (String::new(), String::new());
+            IdentityError::Dial(DialError::WrongHub { host, detail })
+        };
+        assert_eq!(tries(wrong).await, (1, false));
+        assert_eq!(tries(|| IdentityError::Unjoined("d".into())).await, (1, false));
+        let mut left = 40;
+        let started = tokio::time::Instant::now();
+        let outcome = until_joined(async || {
+            left -= 1;
+            if left == 0 { Ok(()) } else { Err(silent()) }
+        });
+        assert!(outcome.await.is_ok(), "a hub that comes up late");
+        assert!(started.elapsed() < Duration::from_secs(40 * 61));
+    }
 }
