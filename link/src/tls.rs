@@ -8,9 +8,21 @@
 //! A device's clock may never have been set ([`DeviceClock`]). Then the hub's certificate may begin in what
 //! it takes for the future: all but that is checked, and its beginning taken for the time.
 //!
-//! Guarantees: TLS 1.3 only, ring only, no early data (nothing can be replayed), the clock is the
-//! caller's. The hub's link certificate is for [`HUB_NAME`] whatever its address: a device trusts the
-//! fleet's CA, not a name in somebody's DNS.
+//! What such a device knows of the time, a hub has told it ([`FloorClock`]), and that keeps certificates away that
+//! are over, and whose keys may be lost since. A hub with a wrong clock must not lock it out, and an old certificate
+//! must not turn it back: so a time counts only from who has proven a certificate that holds at what the clock shows
+//! already, and never reaches near that certificate's end, where it would be refused itself. There is one way left to
+//! lose a clockless device: a hub that makes itself a new certificate years ahead and comes back from there. Nothing
+//! tells that from a stolen old key; its people say so, by removing what it remembers (`spoke doctor`).
+//!
+//! The hub's link certificate is for [`HUB_NAME`] whatever its address: a device trusts the fleet's CA, not a name in
+//! somebody's DNS. TLS 1.3 and ring only, no early data, which could be replayed.
+//!
+//! Guarantees:
+//! - a hub's time neither falls before the certificate that it has proven nor comes near its end
+//!   (`a_hub_is_believed_within_the_life_of_its_certificate`);
+//! - a clock never shows less than when this software was made (`a_floor_is_never_before_the_software`);
+//! - a server's certificate is exchanged while it serves (`a_hubs_certificate_is_exchanged_while_it_serves`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -90,11 +102,14 @@ impl FloorClock {
         Self { told: Mutex::new((floor.max(BUILT), Instant::now())) }
     }
 
-    /// It is this late already, says somebody who knows.
-    pub fn tell(&self, now: u64) {
-        if self.floor() < now {
-            *self.told.lock() = (now, Instant::now());
-        }
+    /// It is so late, says a hub that has proven a certificate of this life at the time that this clock shows; what
+    /// of that is believed. Earlier than before is news, too: that hub knows better than the one that told before.
+    pub fn tell(&self, now: u64, (from, to): (u64, u64)) -> u64 {
+        // A hub renews its certificate with a quarter of its life left.
+        let latest = to.saturating_sub(to.saturating_sub(from) / 8);
+        let told = now.min(latest).max(from).max(BUILT);
+        *self.told.lock() = (told, Instant::now());
+        told
     }
 
     /// What was told has proven wrong: only the machine's clock counts, until somebody tells again. Whether

@@ -173,16 +173,32 @@ async fn a_hubs_certificate_is_exchanged_while_it_serves() {
 }
 
 #[test]
-fn a_floor_is_never_lowered_and_never_before_the_software() {
+fn a_floor_is_never_before_the_software() {
     assert!(BUILT <= FloorClock::new(0).now());
     let clock = FloorClock::new(now() + YEAR);
     assert!(now() + YEAR <= clock.now());
-    clock.tell(now());
-    assert!(now() + YEAR <= clock.now(), "what is earlier is no news");
-    clock.tell(now() + 2 * YEAR);
+    assert_eq!(clock.tell(0, (0, u64::MAX)), BUILT);
+    clock.tell(now() + 2 * YEAR, (0, u64::MAX));
     assert!(now() + 2 * YEAR <= clock.now());
     // A hub whose clock ran ahead for a while must not lock its devices out for ever.
     assert!(clock.forget(), "this machine's clock is set");
     assert!(clock.now() < now() + YEAR);
     assert!(!clock.forget(), "there is nothing left to forget");
+}
+
+#[test]
+fn a_hub_is_believed_within_the_life_of_its_certificate() {
+    // Of a device whose own clock shows less than any of this.
+    let start = now() + 10 * YEAR;
+    let life = (start, start + YEAR);
+    let clock = FloorClock::new(start);
+    assert_eq!(clock.tell(start + 1000, life), start + 1000);
+    // A hub whose clock is two years ahead would lock it out of that very hub.
+    let told = clock.tell(start + 2 * YEAR, life);
+    assert!(start + YEAR / 2 < told && told < start + YEAR, "{told}");
+    assert!(clock.now() < life.1 - 30 * 86_400, "there is time to come back in");
+    // It comes back, and is believed again; but not before its certificate was made.
+    assert_eq!(clock.tell(start + 2000, life), start + 2000);
+    assert!(clock.now() < start + 2100);
+    assert_eq!(clock.tell(start - YEAR, life), start);
 }

@@ -34,7 +34,7 @@ const LOOK: Duration = Duration::from_secs(10);
 const RENEW_AT_MOST_EVERY: u64 = 24 * 60 * 60;
 /// After a renewal that failed.
 const AGAIN: Duration = Duration::from_secs(600);
-/// The hub's time is written down when it is this much later than what is there: flash wears out.
+/// The hub's time is written down when it differs by this much from what is there: flash wears out.
 const WORTH_WRITING: u64 = 3600;
 
 /// What the next dial has to do first.
@@ -51,6 +51,8 @@ pub(crate) struct OwnDial {
     endpoint: Endpoint,
     clock: Arc<FloorClock>,
     todo: Mutex<Todo>,
+    /// The life of the certificate that the hub proved last.
+    proven: Mutex<(u64, u64)>,
 }
 
 impl OwnDial {
@@ -62,7 +64,7 @@ impl OwnDial {
         joining: Option<Joining>,
     ) -> Self {
         let todo = Todo { joining, ..Todo::default() };
-        Self { data, endpoint, clock, todo: Mutex::new(todo) }
+        Self { data, endpoint, clock, todo: Mutex::new(todo), proven: Mutex::default() }
     }
 
     fn load(&self) -> Result<Identity, IdentityError> {
@@ -163,14 +165,18 @@ impl Dial for OwnDial {
         };
         let tls = identity.tls(&self.clock).map_err(|error| lost(&error))?;
         let dialer = Dialer::new(self.endpoint.clone(), identity.hub, tls);
-        Ok(Arc::new(dialer.connect().await.map_err(|error| self.doubt(error))?))
+        let link = dialer.connect().await.map_err(|error| self.doubt(error))?;
+        if let Some(certificate) = link.peer().certificate {
+            *self.proven.lock() = identity::life(&certificate);
+        }
+        Ok(Arc::new(link))
     }
 
     fn welcomed(&self, welcome: &WelcomeV1) {
         // The identity is good: a token is no way around a removal that comes later.
         self.todo.lock().joining = None;
-        let (data, now) = (self.data.clone(), welcome.now / 1000);
-        self.clock.tell(now);
+        let now = self.clock.tell(welcome.now / 1000, *self.proven.lock());
+        let data = self.data.clone();
         tokio::task::spawn_blocking(move || {
             let written = identity::forget_refusal(&data)
                 .and_then(|()| identity::note_time(&data, now, WORTH_WRITING));

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Guarantees: `cert.der` is written last, so that an identity is whole or not there; a failed join keeps the
-//! key, and the next try asks with it again; the time that is remembered never falls, unless it has proven wrong.
+//! key, and the next try asks with it again; the time that is remembered is what the hub told last.
 
 use std::fs;
 use std::io;
@@ -85,6 +85,17 @@ pub(crate) enum IdentityError {
 }
 
 impl IdentityError {
+    /// [`IdentityError::may_pass`], for a device that nobody has let in yet: a hub with another CA than it was given
+    /// is told at once, and is not a network that is in the way for now.
+    pub(crate) const fn may_pass_by_itself(&self) -> bool {
+        let wrong = matches!(
+            self,
+            Self::Dial(DialError::WrongHub { .. } | DialError::Credentials { .. })
+                | Self::Join(NoIdentity::Odd(_))
+        );
+        !wrong && self.may_pass()
+    }
+
     /// Whether the same may succeed later without anybody doing anything.
     pub(crate) const fn may_pass(&self) -> bool {
         match self {
@@ -161,9 +172,18 @@ pub(crate) fn told(data: &Path) -> u64 {
     text.and_then(|text| text.trim().parse().ok()).unwrap_or_default()
 }
 
-/// Writes the hub's time down where it is later by `step` than what is there.
+/// First and last second of a certificate, Unix time; 0 of one that cannot be read.
+pub(crate) fn life(certificate: &[u8]) -> (u64, u64) {
+    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else {
+        return (0, 0);
+    };
+    let second = |at: x509_parser::time::ASN1Time| u64::try_from(at.timestamp()).unwrap_or(0);
+    (second(parsed.validity().not_before), second(parsed.validity().not_after))
+}
+
+/// Writes the hub's time down where it is another by `step` than what is there.
 pub(crate) fn note_time(data: &Path, now: u64, step: u64) -> io::Result<()> {
-    if now < told(data).saturating_add(step) {
+    if now.abs_diff(told(data)) < step {
         return Ok(());
     }
     write_whole(&home(data).join("told"), now.to_string().as_bytes())
@@ -213,11 +233,7 @@ impl Identity {
 
     /// First and last second of the certificate, Unix time; 0 of one that cannot be read.
     pub(crate) fn life(&self) -> (u64, u64) {
-        let Ok((_, parsed)) = x509_parser::parse_x509_certificate(&self.certificate) else {
-            return (0, 0);
-        };
-        let second = |at: x509_parser::time::ASN1Time| u64::try_from(at.timestamp()).unwrap_or(0);
-        (second(parsed.validity().not_before), second(parsed.validity().not_after))
+        life(&self.certificate)
     }
 
     /// Hash of the key of the CA that this device trusts.
@@ -413,9 +429,10 @@ mod tests {
         fs::create_dir(home(data.path())).unwrap();
         note_time(data.path(), 2_000_000_000, 3600).unwrap();
         assert!(2_000_000_000 <= clock(data.path()).now(), "whatever the machine's clock says");
-        note_time(data.path(), 1_900_000_000, 3600).unwrap();
         note_time(data.path(), 2_000_000_010, 3600).unwrap();
-        assert_eq!(told(data.path()), 2_000_000_000, "it never falls, and flash is spared");
+        assert_eq!(told(data.path()), 2_000_000_000, "flash is spared");
+        note_time(data.path(), 1_900_000_000, 3600).unwrap();
+        assert_eq!(told(data.path()), 1_900_000_000, "the hub was ahead, and says so");
         forget_time(data.path()).unwrap();
         assert_eq!(told(data.path()), 0);
         assert_eq!(refusal(data.path()), None);
