@@ -5,8 +5,11 @@
 //!                                                              └──signs──▶ envelope of an artifact
 //! ```
 //!
-//! A compiled module is native code. Guarantees: nothing passes [`Envelope::verify`] that no hub of the
-//! fleet has made for this component and this profile. Ed25519 (RFC 8032) throughout.
+//! A compiled module is native code. Ed25519 (RFC 8032) throughout.
+//!
+//! Guarantees:
+//! - nothing passes [`Envelope::verify`] that no hub of the fleet has made for this component and this profile
+//!   (`nothing_passes_but_what_a_hub_of_the_fleet_has_signed_for_this`).
 
 use ring::signature::{ED25519, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
@@ -145,5 +148,60 @@ impl Envelope {
         } else {
             Err(Untrusted::Bytes)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ring::signature::{Ed25519KeyPair, KeyPair as _};
+
+    use super::*;
+
+    fn key(seed: u8) -> Ed25519KeyPair {
+        Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()
+    }
+
+    fn public(key: &Ed25519KeyPair) -> PublicKey {
+        key.public_key().as_ref().try_into().unwrap()
+    }
+
+    #[test]
+    fn nothing_passes_but_what_a_hub_of_the_fleet_has_signed_for_this() {
+        let (root, hub) = (key(1), key(2));
+        let (component, artifact) = (Digest::of(b"component"), Digest::of(b"artifact"));
+        let signed = SignerCert::message(&public(&hub), 100);
+        let signer = SignerCert {
+            key: public(&hub),
+            not_after: 100,
+            signature: root.sign(&signed).as_ref().to_vec(),
+        };
+        let message = Envelope::message(&component, "p", 1, &artifact, 8);
+        let good = Envelope {
+            component,
+            profile: "p".to_owned(),
+            build: 1,
+            artifact,
+            size: 8,
+            signer,
+            signature: hub.sign(&message).as_ref().to_vec(),
+        };
+        let passes = |envelope: &Envelope, now| {
+            envelope.verify(&public(&root), &component, "p", now).is_ok()
+        };
+        assert!(passes(&good, Some(100)) && passes(&good, None));
+        assert!(!passes(&good, Some(101)), "the signing key is over");
+        assert!(good.verify(&public(&hub), &component, "p", None).is_err(), "another fleet");
+        assert!(good.verify(&public(&root), &artifact, "p", None).is_err(), "another component");
+        assert!(good.verify(&public(&root), &component, "q", None).is_err(), "another profile");
+        // Any bit of what was signed or of a signature.
+        let bytes = postcard::to_stdvec(&good).unwrap();
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            if let Ok(envelope) = postcard::from_bytes::<Envelope>(&changed) {
+                assert!(envelope == good || !passes(&envelope, Some(50)), "byte {at}");
+            }
+        }
+        assert!(good.verify_bytes(b"artifact").is_ok() && good.verify_bytes(b"artefact").is_err());
     }
 }

@@ -1,7 +1,9 @@
 //! How many streams of each kind one side of a link has open at a time, so that none of them keeps another out.
 //!
-//! Guarantees: a kind that is full refuses with a reason and takes no place of another; one realm's connections
-//! leave places for another's; a place comes back when its stream is dropped, however that happens.
+//! Guarantees:
+//! - a kind that is full refuses with a reason and takes no place of another, and one realm's connections leave places
+//!   for another's (`idle_connections_of_one_realm_keep_nobody_else_out`);
+//! - a place comes back when its stream is dropped (`a_place_comes_back_with_its_stream`).
 
 use std::collections::BTreeMap;
 use std::pin::Pin;

@@ -1,8 +1,10 @@
 //! What a device says, cut to what a message may be: a report that does not fit must not end the session that
 //! would carry the next one.
 //!
-//! Guarantees: what comes out of [`Report::fit`] fits a frame, and of [`NodeStatusV1::fit`] is what a hub takes;
-//! what was left out is said.
+//! Guarantees:
+//! - what comes out of [`Report::fit`] fits a frame, and says which containers were left out
+//!   (`a_report_of_any_size_becomes_one_that_can_be_sent`);
+//! - what comes out of [`NodeStatusV1::fit`] is what a hub takes (`a_device_with_odd_words_is_one_that_a_hub_takes`).
 
 use crate::frame;
 use crate::limits;
@@ -57,9 +59,7 @@ fn fit_pod(mut pod: PodStatusV1) -> PodStatusV1 {
         cut(text);
     }
     pod.conditions.truncate(64);
-    if limits::FRAME / 4 < pod.parts.weight() {
-        pod.parts.clear();
-    }
+    pod.parts.bound();
     for ConditionV1 { kind, reason, message, .. } in &mut pod.conditions {
         [kind, reason, message].into_iter().for_each(cut);
     }
@@ -120,9 +120,7 @@ impl NodeStatusV1 {
         self.labels.truncate(64);
         self.pressure.retain(|text| text.len() <= 64);
         self.pressure.truncate(8);
-        if 16 << 10 < self.parts.weight() {
-            self.parts.clear();
-        }
+        self.parts.bound();
         true
     }
 }

@@ -4,8 +4,11 @@
 //! varint length (1 to 3 bytes) | postcard of one message
 //! ```
 //!
-//! Guarantees: a declared length is checked before anything is allocated for it, memory grows only
-//! with bytes that have come, and a message that leaves bytes over is refused.
+//! Guarantees:
+//! - a declared length is checked before anything is allocated for it (`a_hostile_length_is_refused_before_its_body`);
+//! - memory grows only with bytes that have come (`a_stream_of_noise_ends_with_an_error_and_bounded_memory`);
+//! - a message that leaves bytes over is refused (`bytes_after_the_message_are_refused`);
+//! - one that is not known is skipped and counted, where that is asked for (`what_is_not_known_is_skipped_and_counted`).
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -4,10 +4,15 @@
 //! hello ─▶ greeted ─▶ wanted(set) ─▶ one delta or snapshot in flight ─Took─▶ next newest set …
 //! ```
 //!
-//! Guarantees: at most one plan is in flight, always the newest one, so a slow spoke grows no queue; no
-//! part of it is longer than a message may be, however large a record is, and none is made before its turn;
-//! a base that the hub cannot prove to know leads to a snapshot; generations never fall within an
-//! incarnation; a report is passed on once per stamp, older ones are dropped.
+//! Guarantees:
+//! - at most one plan is in flight, always the newest one, so a slow spoke grows no queue
+//!   (`a_slow_spoke_gets_the_newest_plan_and_no_queue`);
+//! - no part of it is longer than a message may be, however large a record is
+//!   (`a_large_plan_comes_in_parts_that_fit_a_frame`, `a_record_of_any_size_that_a_hub_makes_is_carried`);
+//! - a base that the hub cannot prove to know leads to a snapshot (`a_base_that_nobody_remembers_leads_to_a_snapshot`);
+//! - generations never fall within an incarnation (`generations_never_fall_within_a_life`);
+//! - a report is passed on once per stamp, older ones are dropped (`an_older_report_is_dropped`).
+//!
 //! Assumes: `now` comes from one monotonic clock. No I/O, no clock of its own.
 
 use std::collections::VecDeque;
@@ -19,6 +24,7 @@ use crate::generation::Generation;
 use crate::limits;
 use crate::message::{HelloV1, HubToSpoke, PROTOCOLS, PlanV1, Reason, SpokeToHub, WelcomeV1};
 use crate::names::ClusterName;
+use crate::part;
 use crate::plan::{Record, RecordKey};
 use crate::record_set::{Held, RecordSet};
 use crate::report::{Report, ReportStamp};
@@ -108,7 +114,7 @@ impl HubSession {
         if hello.cluster != *certified {
             return Err(Reason::NotYou(certified.to_string()));
         }
-        if !hello.node.is_bounded() {
+        if !hello.node.is_bounded() || part::MOST < hello.parts.weight() {
             return Err(Reason::Violation("the greeting is too large".into()));
         }
         let says = (hello.held, hello.digest);
@@ -163,7 +169,8 @@ impl HubSession {
 
     /// The newest set that the spoke should hold. Replaces what was wanted before and is not yet sent.
     pub fn want(&mut self, generation: Generation, set: Arc<RecordSet>) {
-        let newest = self.wanted.as_ref().map_or(self.says.0, |wanted| wanted.generation);
+        let sent = self.in_flight.as_ref().map(|sent| &sent.wanted);
+        let newest = self.wanted.as_ref().or(sent).map_or(self.says.0, |wanted| wanted.generation);
         if newest.incarnation == generation.incarnation && generation.revision < newest.revision {
             return;
         }

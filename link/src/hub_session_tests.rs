@@ -45,6 +45,7 @@ fn welcome() -> WelcomeV1 {
         epoch: 1,
         heartbeat_seconds: 10,
         now: 0,
+        told: ReportStamp::default(),
     }
 }
 
@@ -328,4 +329,20 @@ fn a_spoke_that_takes_nothing_is_late_and_asked_less_and_less_often() {
     assert!(session.is_late());
     assert_eq!(waits[0], PLAN_TIMEOUT);
     assert!(waits.is_sorted() && waits[7] == PLAN_TIMEOUT * 16, "{waits:?}");
+}
+
+#[test]
+fn generations_never_fall_within_a_life() {
+    let mut session = session(Generation::NONE, SetDigest::default(), None);
+    let newest = set(&[("a", 1)]);
+    session.want(generation(9), newest.clone());
+    assert_eq!(plan(&mut session, SECOND).to, generation(9));
+    // Somebody looked at the store before that, and says so only now.
+    session.want(generation(8), set(&[("a", 0)]));
+    took(&mut session, 9, &newest);
+    assert_eq!(session.poll(SECOND), None);
+    session.want(generation(8), set(&[("a", 0)]));
+    assert_eq!(session.poll(SECOND), None);
+    session.want(generation(10), set(&[("a", 2)]));
+    assert_eq!(plan(&mut session, SECOND).to, generation(10));
 }

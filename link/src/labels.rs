@@ -1,8 +1,11 @@
 //! Labels that a device may not give itself.
 //!
-//! Guarantees: what others decide by (roles, isolation, cluster sets, what the hub says of a node) no device can
-//! claim; the rule is kubelet's and the NodeRestriction admission's, with our domain and Open Cluster
-//! Management's beside Kubernetes' own.
+//! The rule is kubelet's and the NodeRestriction admission's, with our domain and Open Cluster Management's beside
+//! Kubernetes' own.
+//!
+//! Guarantees:
+//! - what others decide by (roles, isolation, cluster sets, what the hub says of a node) no device can claim
+//!   (`a_device_says_where_it_is_and_not_what_it_is_trusted_with`).
 
 /// Domains whose labels are not a device's to set, with everything below them.
 const RESERVED: [&str; 4] =

@@ -8,8 +8,13 @@
 //!
 //! And how much a link carries at a time: streams by kind, and what may wait unread in them.
 //!
-//! Guarantees: whatever the API accepts becomes a record that the link carries, or a refusal that its user
-//! reads; no limit of this table is above what the layer behind it takes.
+//! That no limit of this table is above what the layer behind it takes, the compiler checks below.
+//!
+//! Guarantees:
+//! - whatever the API accepts becomes a record that the link carries, or a refusal that its user reads
+//!   (`objects_as_large_as_the_api_takes_land_and_what_no_device_holds_is_refused_at_its_pod`,
+//!   `a_record_of_any_size_that_a_hub_makes_is_carried`);
+//! - what a record counts for is never less than what it takes (`a_record_weighs_at_least_what_it_takes_on_the_wire`).
 
 use crate::plan::{Record, RecordKey};
 

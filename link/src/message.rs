@@ -22,7 +22,7 @@ use crate::artifact::Envelope;
 use crate::digest::{Digest, SetDigest};
 use crate::generation::Generation;
 use crate::names::ClusterName;
-use crate::part::Parts;
+use crate::part::{self, Parts};
 use crate::plan::{Record, RecordKey};
 use crate::report::{NodeStatusV1, Report, ReportStamp, UnixMillis};
 
@@ -170,6 +170,9 @@ pub struct WelcomeV1 {
     pub heartbeat_seconds: u16,
     /// The hub's wall clock, for devices without one.
     pub now: UnixMillis,
+    /// The newest report of this very process that is durable at the hub, as all before it: it repeats none of
+    /// them. [`ReportStamp::default`]: none is known to be.
+    pub told: ReportStamp,
 }
 
 /// A part of a plan: several make one delta or one snapshot, and a record that is larger than a part goes
@@ -382,12 +385,13 @@ impl ModuleRequestV1 {
     }
 }
 
-/// Cuts text that goes on the wire to a length, at a character.
+/// Cuts text that goes on the wire to a length, at a character. What is cut off is given back.
 #[must_use]
 pub fn bounded(mut text: String, most: usize) -> String {
     if most < text.len() {
         let cut = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(cut);
+        text.shrink_to_fit();
     }
     text
 }
@@ -411,6 +415,6 @@ impl NodeStatusV1 {
             && self.labels.iter().all(|(key, value)| key.len() <= 317 && value.len() <= 63)
             && self.pressure.len() <= 8
             && self.pressure.iter().all(|text| text.len() <= 64)
-            && self.parts.weight() <= 16 << 10
+            && self.parts.weight() <= part::MOST
     }
 }

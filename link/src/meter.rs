@@ -1,7 +1,10 @@
 //! What a connection has carried, by what it was for.
 //!
-//! Guarantees: every byte that a stream took or gave is counted once, under the class that its stream had then; a
-//! stream begins in that of the session until it is known what it is for.
+//! A stream begins in the class of the session, until it is known what it is for.
+//!
+//! Guarantees:
+//! - what a stream took or gave is counted once, under the class that its stream had then
+//!   (`what_is_carried_is_counted_by_what_it_was_for`).
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -7,8 +7,10 @@
 //! A part never changes what the core says. What must be understood to honour a record is a bit of its `needs`,
 //! which is read without the body.
 //!
-//! Guarantees: a part of an unknown kind does not keep anybody from reading the rest; one that is known and
-//! cannot be read is an error, not an absence.
+//! Guarantees:
+//! - a part of an unknown kind does not keep anybody from reading the rest
+//!   (`an_older_reader_takes_what_it_knows_of_newer_parts`);
+//! - one that is known and cannot be read is an error, not an absence (`a_known_part_that_cannot_be_read_is_an_error`).
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,9 @@ pub trait InPart: Serialize + DeserializeOwned {
     /// Its number, among the parts of what it belongs to.
     const KIND: u16;
 }
+
+/// What the parts of one thing that a spoke tells may take ([`Parts::weight`]).
+pub const MOST: usize = 16 << 10;
 
 /// The parts of a record or a report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,9 +77,14 @@ impl Parts {
         self.0.iter().map(|(_, bytes)| bytes.len() + 8).sum()
     }
 
-    /// Leaves all of them out.
-    pub fn clear(&mut self) {
-        self.0.clear();
+    /// Leaves all of them out where they are more than [`MOST`]; whether they were. One of them alone would say
+    /// something else than the whole.
+    pub fn bound(&mut self) -> bool {
+        let over = MOST < self.weight();
+        if over {
+            self.0 = Vec::new();
+        }
+        over
     }
 }
 

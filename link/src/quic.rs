@@ -9,6 +9,9 @@
 //! streams which nobody reads take no room from the session ([`crate::limits`]); a stranger's are small.
 //! A sending half that is dropped before its end resets the stream: what broke off never looks complete.
 //! The socket may be somebody else's ([`Datagrams`]), so that a simulation can own the network.
+//! What a hub pushes to a device that its NAT has forgotten waits for the device's next packet, a heartbeat at the
+//! latest (10 s): nobody gets through a NAT before the device speaks. Shorter keep-alives would cost every idle device
+//! its sleep, and a NAT forgets after 30 s at the earliest, or when it is restarted.
 //! A hub that was killed and is back resets the connections of its earlier life ([`HubTls`]).
 
 mod reset;

@@ -1,7 +1,10 @@
 //! The set of records that a plan comes to, as both sides count it.
 //!
-//! Guarantees: hub and spoke that hold the same records have the same [`SetDigest`], whatever way led
-//! there. The hub keeps only members' digests ([`Held`]), never a second copy of the bodies.
+//! The hub keeps only members' digests of what a spoke holds ([`Held`]), never a second copy of the bodies.
+//!
+//! Guarantees:
+//! - hub and spoke that hold the same records have the same [`SetDigest`], whatever way led there
+//!   (`a_delta_leads_from_one_set_to_the_other`, `a_replaced_record_leaves_no_trace_in_the_digest`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

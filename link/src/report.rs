@@ -1,5 +1,9 @@
 //! What a spoke tells back. Frozen like the records of a plan: what is told beyond that is a part, and any other
 //! change a new variant at the end.
+//!
+//! Guarantees:
+//! - a report of any size becomes one that the hub can keep, in what it says and in the room it takes
+//!   (`what_a_spoke_says_is_cut_to_what_an_honest_one_may_say`).
 
 use std::net::IpAddr;
 
@@ -220,7 +224,7 @@ const MANY: usize = 256;
 
 impl Report {
     /// Cuts every text and list to a length that an honest spoke does not reach: nobody makes the hub
-    /// keep more.
+    /// keep more, in what it reads or in what it holds for that.
     pub fn bound(&mut self) {
         match self {
             Self::Pod(pod) => pod.bound(),
@@ -242,16 +246,17 @@ impl PodStatusV1 {
         let names = [&mut self.namespace, &mut self.name, &mut self.uid, &mut self.reason];
         names.into_iter().for_each(|text| cut(text, SHORT));
         cut(&mut self.message, LONG);
-        self.conditions.truncate(MANY);
+        few(&mut self.conditions, MANY);
         for condition in &mut self.conditions {
             cut(&mut condition.kind, SHORT);
             cut(&mut condition.reason, SHORT);
             cut(&mut condition.message, LONG);
         }
         for list in [&mut self.init, &mut self.containers] {
-            list.truncate(MANY);
+            few(list, MANY);
             list.iter_mut().for_each(ContainerStatusV1::bound);
         }
+        self.parts.bound();
     }
 }
 
@@ -299,10 +304,17 @@ impl NodeStatusV1 {
         ];
         texts.into_iter().for_each(|text| cut(text, SHORT));
         self.labels.retain(|(key, value)| key.len() <= 317 && value.len() <= 63);
-        self.labels.truncate(64);
+        few(&mut self.labels, 64);
         self.pressure.retain(|text| text.len() <= 64);
-        self.pressure.truncate(8);
+        few(&mut self.pressure, 8);
+        self.parts.bound();
     }
+}
+
+/// Keeps the first, and no room for more.
+fn few<T>(list: &mut Vec<T>, most: usize) {
+    list.truncate(most);
+    list.shrink_to_fit();
 }
 
 fn cut(text: &mut String, most: usize) {
@@ -315,6 +327,13 @@ fn cut(text: &mut String, most: usize) {
 mod tests {
     use super::*;
 
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Large(Vec<u8>);
+
+    impl crate::part::InPart for Large {
+        const KIND: u16 = 400;
+    }
+
     #[test]
     fn what_a_spoke_says_is_cut_to_what_an_honest_one_may_say() {
         let long = || "ä".repeat(1 << 20);
@@ -323,7 +342,12 @@ mod tests {
         pod.message = long();
         pod.containers = vec![container; 10_000];
         pod.containers[0].state = ContainerStateV1::Waiting(long(), long());
+        let mut parts = Parts::default();
+        parts.put(&Large(vec![7; 1 << 20])).unwrap();
+        pod.parts = parts.clone();
+        pod.conditions = vec![pod.conditions[0].clone(); 10_000];
         let mut node = testing::node();
+        node.parts = parts;
         node.hostname = long();
         node.labels = vec![("k".into(), "v".into()); 10_000];
         node.pressure = vec![long(); 3];
@@ -333,9 +357,19 @@ mod tests {
             report.bound();
             let size = postcard::to_stdvec(&report).unwrap().len();
             assert!(size < 64 << 10, "{size}");
-            if let Report::Node(node) = &report {
-                assert!(node.is_bounded());
-            }
+            let (held, room) = match &report {
+                Report::Node(node) => {
+                    assert!(node.is_bounded());
+                    (node.labels.capacity() + node.hostname.capacity(), 64 + SHORT)
+                }
+                Report::Pod(pod) => {
+                    let lists = pod.containers.capacity() + pod.conditions.capacity();
+                    (lists + pod.message.capacity(), 2 * MANY + LONG)
+                }
+                Report::Event(event) => (event.message.capacity(), LONG),
+                Report::PodGone { .. } => (0, 0),
+            };
+            assert!(held <= room, "room for {held} is held, {room} is used");
         }
         let mut same = honest.clone();
         same.bound();

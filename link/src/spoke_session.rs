@@ -4,10 +4,16 @@
 //! hello ─▶ waiting ─Welcome─▶ up: heartbeat every 10 s, plan parts in, Took and reports out
 //! ```
 //!
-//! Guarantees: a plan is handed on only when its last part has come and all parts agree; what it holds until
-//! then is at most a plan ([`limits::PLAN`]); what waits to
-//! be sent is bounded: one report per pod, the newest, and [`MAX_EVENTS`] events; a plan that builds on
-//! something else than what is held is answered by asking for everything.
+//! Guarantees:
+//! - a plan is handed on only when its last part has come and all parts agree
+//!   (`a_plan_is_handed_on_when_its_last_part_has_come`, `a_record_in_pieces_is_put_together_and_must_go_on`);
+//! - what it holds until then is at most a plan, [`limits::PLAN`] (`a_plan_without_end_is_refused`);
+//! - what waits to be sent is bounded: one report per pod, the newest, and [`MAX_EVENTS`] events
+//!   (`a_newer_report_of_the_same_pod_takes_the_older_ones_place`,
+//!   `waiting_events_are_bounded_and_the_oldest_go_first`);
+//! - a plan that builds on something else than what is held is answered by asking for everything
+//!   (`a_plan_on_a_foreign_base_is_answered_by_asking_for_everything`).
+//!
 //! Assumes: `now` comes from one monotonic clock. No I/O, no clock of its own.
 
 use std::collections::BTreeMap;

@@ -82,7 +82,7 @@ async fn an_acknowledged_heartbeat_costs_at_most_200_bytes_on_the_wire() {
     const BEATS: u32 = 20;
     let fleet = Fleet::new();
     let hub = fleet.hub(ANYWHERE, b"secret");
-    let (_spoke, near, far) = connected(&fleet, &hub).await;
+    let (_spoke, near, far) = connected(&fleet, &hub, hub.local_addr().unwrap()).await;
     // What follows a handshake is over: path MTU discovery, new connection IDs.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let mut digest = SetDigest::default();
@@ -111,7 +111,7 @@ async fn an_acknowledged_heartbeat_costs_at_most_200_bytes_on_the_wire() {
 async fn pods_datagrams_leave_room_for_heartbeats_and_never_exceed_a_packet() {
     let fleet = Fleet::new();
     let hub = fleet.hub(ANYWHERE, b"secret");
-    let (_endpoint, near, far) = connected(&fleet, &hub).await;
+    let (_endpoint, near, far) = connected(&fleet, &hub, hub.local_addr().unwrap()).await;
     assert!(!near.offer_datagram(Bytes::from(vec![0; 2000])), "larger than any packet");
     // Nothing is sent between these lines: this runtime has one thread.
     let taken = (0..64).take_while(|_| near.offer_datagram(Bytes::from(vec![1; 1000]))).count();

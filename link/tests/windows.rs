@@ -41,7 +41,7 @@ async fn fill(stream: &mut Stream) -> usize {
 async fn connections_that_nobody_reads_leave_the_session_its_room() {
     let fleet = Fleet::new();
     let hub = fleet.hub(ANYWHERE, b"secret");
-    let (_endpoint, spoke, hub) = connected(&fleet, &hub).await;
+    let (_endpoint, spoke, hub) = connected(&fleet, &hub, hub.local_addr().unwrap()).await;
     hub.admit();
     let mut unread = Vec::new();
     for _ in 0..24 {
@@ -67,7 +67,7 @@ async fn connections_that_nobody_reads_leave_the_session_its_room() {
 async fn who_has_proven_nothing_makes_the_hub_hold_little() {
     let fleet = Fleet::new();
     let hub = fleet.hub(ANYWHERE, b"secret");
-    let (_endpoint, stranger, hub) = connected(&fleet, &hub).await;
+    let (_endpoint, stranger, hub) = connected(&fleet, &hub, hub.local_addr().unwrap()).await;
     let mut held = Vec::new();
     for _ in 0..limits::STRANGER_STREAMS {
         held.push(stream(&stranger, &hub, Priority::Tunnels).await);
@@ -88,7 +88,7 @@ async fn who_has_proven_nothing_makes_the_hub_hold_little() {
 async fn a_stream_that_is_dropped_before_its_end_is_reset() {
     let fleet = Fleet::new();
     let hub = fleet.hub(ANYWHERE, b"secret");
-    let (_endpoint, spoke, hub) = connected(&fleet, &hub).await;
+    let (_endpoint, spoke, hub) = connected(&fleet, &hub, hub.local_addr().unwrap()).await;
     let (mut near, mut far) = stream(&spoke, &hub, Priority::Tunnels).await;
     near.write_all(b"half of").await.unwrap();
     drop(near);
@@ -109,7 +109,7 @@ async fn a_stream_that_is_dropped_before_its_end_is_reset() {
 async fn what_is_carried_is_counted_by_what_it_was_for() {
     let fleet = Fleet::new();
     let hub = fleet.hub(ANYWHERE, b"secret");
-    let (_endpoint, spoke, hub) = connected(&fleet, &hub).await;
+    let (_endpoint, spoke, hub) = connected(&fleet, &hub, hub.local_addr().unwrap()).await;
     let (mut near, mut far) = stream(&spoke, &hub, Priority::Modules).await;
     far.send.set_priority(Priority::Modules);
     far.write_all(&[7; 1000]).await.unwrap();

@@ -7,7 +7,7 @@ use freewheel_tests::guests;
 /// The rows by letter: A01 to A24 and so on.
 const ROWS: &[(char, usize)] = &[
     ('A', 24),
-    ('B', 26),
+    ('B', 29),
     ('C', 17),
     ('D', 30),
     ('E', 23),
@@ -18,7 +18,7 @@ const ROWS: &[(char, usize)] = &[
     ('J', 15),
     ('K', 11),
     ('L', 10),
-    ('M', 20),
+    ('M', 22),
     ('N', 4),
     ('O', 5),
     ('P', 4),

@@ -59,6 +59,7 @@ mod refusals;
 mod register;
 mod relays;
 mod renew;
+pub mod reported;
 mod reports;
 mod request;
 mod services;
@@ -127,6 +128,8 @@ pub(crate) struct Inner {
     pub(crate) links: Mutex<BTreeMap<ClusterName, Link>>,
     /// What spokes held when they were last seen, by the UID of their ManagedCluster.
     pub(crate) known: Mutex<BTreeMap<String, Held>>,
+    /// Which of the spokes' reports are durable.
+    pub(crate) reported: reported::AllReported,
     /// Processes that came with one identity.
     pub(crate) twins: twins::Twins,
     /// Events that each spoke may still tell.
@@ -161,6 +164,7 @@ impl Inner {
         self.twins.forget(gone);
         self.events.forget(gone);
         self.epochs.forget(gone);
+        self.reported.forget(gone);
     }
 }
 
@@ -189,6 +193,7 @@ impl Gateway {
             interest: interest::Interest::default(),
             links: Mutex::default(),
             known: Mutex::default(),
+            reported: reported::AllReported::default(),
             twins: twins::Twins::default(),
             events: events::Allowances::default(),
             serving: OnceLock::new(),
@@ -300,7 +305,7 @@ impl Gateway {
                 continue;
             }
             let which = (session.epoch, &*session.uid);
-            let closed = records::close_session(objects.store(), &spoke, which, now);
+            let closed = records::close_session(objects.store(), &spoke, which, None, now);
             if let Err(error) = closed.await {
                 warn!(cluster = %spoke, %error, "cannot write that a session is over");
             }

@@ -22,6 +22,7 @@ use freewheel_hub_api::plan::NodeSettings;
 use freewheel_link::frame::FrameReader;
 use freewheel_link::hub_session::HubSession;
 use freewheel_link::message::{ABILITIES, HelloV1, Open, PROTOCOLS, Reason, SpokeToHub, WelcomeV1};
+use freewheel_link::report::ReportStamp;
 use freewheel_link::transport::{SendHalf, Transport, code};
 use parking_lot::Mutex;
 use tokio::io::AsyncRead;
@@ -31,7 +32,7 @@ use crate::interest::Bell;
 use crate::papers::Papers;
 use crate::session::End;
 use crate::twins::{self, Greeting};
-use crate::{Inner, Link, lives, records};
+use crate::{Inner, Link, lives, records, reported};
 
 /// The greeting is the first thing a spoke says.
 const GREETING: Duration = Duration::from_secs(10);
@@ -88,6 +89,7 @@ pub(crate) async fn open(
         epoch: 0,
         heartbeat_seconds: NodeSettings::default().heartbeat_seconds,
         now: u64::try_from(now).unwrap_or_default() * 1000,
+        told: ReportStamp::default(),
     };
     // A greeting that will be refused opens no session.
     HubSession::greet(&hello, cluster, welcome, None, Duration::ZERO).map_err(End::Left)?;
@@ -103,6 +105,7 @@ pub(crate) async fn open(
     if !inner.sessions.take(&papers.uid) {
         return Err(End::Often);
     }
+    welcome.told = reported::told(inner, papers, &hello);
     let begun = records::open_session(store, &inner.epochs, papers, &inner.hub, now).await?;
     welcome.epoch = begun.session.epoch;
     let opened = into_force(inner, papers, link, &hello, welcome);

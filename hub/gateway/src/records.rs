@@ -1,7 +1,7 @@
 //! What the gateway keeps in the store beside API objects: sessions, acked revisions, leased pod ranges.
 //!
 //! ```text
-//! sessions.internal  root/<spoke>      {"hub","epoch","connected","since","uid","life"}: transitions only
+//! sessions.internal  root/<spoke>      {"hub","epoch","connected","since","uid","life","reported"}: transitions only
 //! acked.internal     root/<spoke>      {"incarnation","revision","uid"}
 //! podcidrs.internal  <realm>/10.x.y.0  the spoke's name
 //! ```
@@ -21,6 +21,7 @@ use tracing::warn;
 
 use crate::epochs::Epochs;
 use crate::papers::Papers;
+use crate::reported::Reported;
 
 /// First address of the pod network, 10.64.0.0/10.
 pub(crate) const POD_NETWORK: u32 = 0x0a40_0000;
@@ -49,6 +50,9 @@ pub struct Session {
     /// It is up and takes no plan.
     #[serde(default)]
     pub late: bool,
+    /// Which of the spoke's reports were durable when its last session ended.
+    #[serde(default)]
+    pub reported: Option<Reported>,
 }
 
 /// `sessions.internal`
@@ -119,7 +123,9 @@ pub(crate) async fn open_session(
     for _ in 0..TRIES {
         let key = session_key(&papers.cluster);
         let found = store.snapshot().get(&key);
-        let stored = found.as_deref().and_then(read_session).map_or(0, |s| s.epoch);
+        let before = found.as_deref().and_then(read_session);
+        let stored = before.as_ref().map_or(0, |session| session.epoch);
+        let reported = before.and_then(|session| session.reported);
         let session = Session {
             hub: hub.to_owned(),
             epoch: epochs.next(&papers.uid, stored),
@@ -128,6 +134,7 @@ pub(crate) async fn open_session(
             uid: papers.uid.clone(),
             life: papers.life,
             late: false,
+            reported: reported.filter(|reported| reported.uid == papers.uid),
         };
         let body = serde_json::to_vec(&session).unwrap_or_default();
         match store.commit(put(key, found.as_deref(), raw(body))).await {
@@ -168,12 +175,14 @@ pub async fn close_session(
     store: &Arc<dyn Store>,
     spoke: &ClusterName,
     which: (u64, &str),
+    reported: Option<&Reported>,
     now: i64,
 ) -> Result<(), CommitError> {
     change_session(store, spoke, |session| {
         let ours = is_up(session, which);
         if ours {
             (session.connected, session.since) = (false, now * 1000);
+            session.reported = reported.cloned().or_else(|| session.reported.take());
         }
         ours
     })

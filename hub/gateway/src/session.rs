@@ -66,6 +66,8 @@ pub(crate) struct Talk<'a> {
     pub(crate) cluster: &'a ClusterName,
     pub(crate) papers: &'a Arc<Papers>,
     pub(crate) epoch: u64,
+    /// Which process speaks.
+    pub(crate) instance: u64,
     pub(crate) state: Arc<Mutex<HubSession>>,
     /// There may be something to say.
     pub(crate) news: Notify,
@@ -167,6 +169,7 @@ async fn session(
         cluster,
         papers,
         epoch,
+        instance: hello.instance,
         state,
         news: Notify::new(),
         landed: Notify::new(),
@@ -210,7 +213,10 @@ async fn over_for_sure(inner: &Inner, papers: &Papers, epoch: u64, stop: &Cancel
             sleep(AGAIN).await;
             let now = inner.objects.clock().unix_seconds();
             let store = inner.objects.store();
-            if records::close_session(store, &papers.cluster, which, now).await.is_ok() {
+            let reported = inner.reported.of(papers);
+            let closed =
+                records::close_session(store, &papers.cluster, which, reported.as_ref(), now);
+            if closed.await.is_ok() {
                 return;
             }
         }
@@ -260,7 +266,9 @@ impl Talk<'_> {
         let now = inner.objects.clock().unix_seconds();
         let store = inner.objects.store();
         let which = (self.epoch, &*self.papers.uid);
-        if let Err(error) = records::close_session(store, cluster, which, now).await {
+        let reported = inner.reported.of(self.papers);
+        let closed = records::close_session(store, cluster, which, reported.as_ref(), now);
+        if let Err(error) = closed.await {
             warn!(%cluster, %error, "cannot write that a session is over; trying again");
             *up.lock() = Some(self.epoch);
         }

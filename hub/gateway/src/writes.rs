@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
+use crate::reported::Reported;
 use crate::reports::Device;
 use crate::session::{End, Talk, over};
 use crate::{events, records, reports};
@@ -35,12 +36,15 @@ impl Talk<'_> {
     ) -> Result<Infallible, End> {
         let mut device = Device::new(own);
         let mut batch = Vec::new();
+        // Whether every report up to the last one is durable.
+        let mut whole = true;
         loop {
             let more = select! {
                 biased;
                 () = device.due() => {
                     if let Some(own) = device.take() {
-                        self.taken_for_sure(&[own]).await;
+                        // Each greeting says it again.
+                        let _ = self.taken_for_sure(&[own]).await;
                     }
                     continue;
                 }
@@ -65,17 +69,21 @@ impl Talk<'_> {
                 newest.insert(subject, report);
             }
             let newest: Vec<Report> = newest.into_values().collect();
-            self.taken_for_sure(&newest).await;
+            whole &= self.taken_for_sure(&newest).await;
+            if let Some(stamp) = last.filter(|_| whole) {
+                let (uid, instance) = (self.papers.uid.clone(), self.instance);
+                self.inner.reported.note(Reported { uid, instance, stamp });
+            }
             *self.taken.lock() = last;
             self.news.notify_one();
         }
     }
 
     /// Writes reports until the store has them. Its disk may be full for hours: pods' connections go on over
-    /// this link meanwhile.
-    async fn taken_for_sure(&self, reports: &[Report]) {
+    /// this link meanwhile. Whether all of them have found their place, or have none any more.
+    async fn taken_for_sure(&self, reports: &[Report]) -> bool {
         let mut left: Vec<&Report> = reports.iter().collect();
-        let mut failed_before = false;
+        let (mut failed_before, mut all) = (false, true);
         loop {
             // Written side by side, they share the store's group commit.
             let writes = left.iter().map(|r| reports::take(self.inner, self.papers, r));
@@ -92,10 +100,11 @@ impl Talk<'_> {
                     // No second try would end otherwise, and the next report must not wait for it.
                     Err(error) => {
                         warn!(cluster = %self.cluster, %error, "a report cannot be written and is dropped");
+                        all = false;
                     }
                 }
             }
-            let Some(error) = failure else { return };
+            let Some(error) = failure else { return all };
             left = still;
             if !std::mem::replace(&mut failed_before, true) {
                 warn!(cluster = %self.cluster, %error, "reports wait: the store cannot write");

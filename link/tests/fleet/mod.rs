@@ -50,11 +50,11 @@ impl Fleet {
     }
 }
 
-/// A hub with one connection, both ends of it.
-pub async fn connected(fleet: &Fleet, hub: &Endpoint) -> (Endpoint, Quic, Quic) {
+/// A hub with one connection that goes this way, both ends of it.
+pub async fn connected(fleet: &Fleet, hub: &Endpoint, way: SocketAddr) -> (Endpoint, Quic, Quic) {
     let spoke = Endpoint::spoke(any_port()).unwrap();
     let tls = fleet.spoke();
     let take = async { hub.accept().await.unwrap().finish().await.unwrap() };
-    let (near, far) = tokio::join!(spoke.connect(hub.local_addr().unwrap(), &tls), take);
+    let (near, far) = tokio::join!(spoke.connect(way, &tls), take);
     (spoke, near.unwrap(), far)
 }

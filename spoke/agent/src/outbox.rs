@@ -1,7 +1,11 @@
 //! What the hub has yet to be told: the newest state of each pod, the pods that are gone, and some events.
 //!
-//! Guarantees: reports carry rising stamps; no two events have one time, so that they sort as they happened; what was not taken is said again after a reconnect; what waits
-//! is bounded by the number of pods and [`MAX_EVENTS`], however long the hub is away.
+//! Guarantees:
+//! - no two events have one time, so that they sort as they happened (`events_sort_as_they_happened`);
+//! - what the hub does not have is said again after a reconnect, with a newer stamp, and nothing else is
+//!   (`a_reconnect_repeats_nothing_that_the_hub_has`);
+//! - what waits is bounded by the number of pods and [`MAX_EVENTS`], however long the hub is away
+//!   (`what_waits_for_a_hub_is_bounded`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -24,8 +28,10 @@ pub struct Outbox {
     uplink: Arc<dyn Uplink>,
     stamp: ReportStamp,
     connected: bool,
+    /// The newest report that the hub has durably, as all before it.
+    told: u64,
     node: Option<NodeStatusV1>,
-    pods: BTreeMap<String, PodStatusV1>,
+    pods: BTreeMap<String, (u64, PodStatusV1)>,
     gone: BTreeMap<String, (u64, ClusterName)>,
     events: VecDeque<(u64, EventV1)>,
     last_event: UnixMillis,
@@ -39,6 +45,7 @@ impl Outbox {
             uplink,
             stamp: ReportStamp { boot_epoch, sequence: 0 },
             connected: false,
+            told: 0,
             node: None,
             pods: BTreeMap::new(),
             gone: BTreeMap::new(),
@@ -55,19 +62,20 @@ impl Outbox {
         self.stamp.sequence
     }
 
-    /// The state of the device.
+    /// The state of the device. Without a session the uplink keeps it for its greeting.
     pub fn node(&mut self, status: NodeStatusV1) {
         if self.node.as_ref() != Some(&status) {
             self.node = Some(status.clone());
             self.uplink.device(&status);
-            self.send(Report::Node(status));
+            self.stamp.sequence += 1;
+            self.uplink.report(self.stamp, Report::Node(status));
         }
     }
 
     /// The state of a pod.
     pub fn pod(&mut self, status: PodStatusV1) {
-        self.pods.insert(status.uid.clone(), status.clone());
-        self.send(Report::Pod(status));
+        let sequence = self.send(Report::Pod(status.clone()));
+        self.pods.insert(status.uid.clone(), (sequence, status));
     }
 
     /// A pod is gone.
@@ -98,26 +106,29 @@ impl Outbox {
         self.events.push_back((sequence, event));
     }
 
-    /// The hub has everything up to here. Pod states stay: a hub that was restored asks again.
+    /// The hub has everything up to here. Pod states stay: a hub that was restored has less, and says so in its
+    /// welcome.
     pub fn taken(&mut self, stamp: ReportStamp) {
-        if stamp.boot_epoch != self.stamp.boot_epoch {
+        let ours = stamp.boot_epoch == self.stamp.boot_epoch;
+        self.told = if ours { stamp.sequence } else { 0 };
+        if !ours {
             return;
         }
         self.gone.retain(|_, (sequence, _)| stamp.sequence < *sequence);
         self.events.retain(|(sequence, _)| stamp.sequence < *sequence);
     }
 
-    /// The session is up or down. A new one hears the state of everything.
+    /// The session is up or down. A new one hears the state of everything that the hub does not have; the device's is
+    /// in the greeting.
     pub fn connected(&mut self, up: bool) {
         self.connected = up;
         if !up {
             return;
         }
-        if let Some(node) = self.node.clone() {
-            self.send(Report::Node(node));
-        }
-        for status in self.pods.values().cloned().collect::<Vec<_>>() {
-            self.send(Report::Pod(status));
+        let told = self.told;
+        let untold = self.pods.values().filter(|(sequence, _)| told < *sequence);
+        for status in untold.map(|(_, status)| status.clone()).collect::<Vec<_>>() {
+            self.pod(status);
         }
         for (uid, (_, realm)) in std::mem::take(&mut self.gone) {
             self.gone(&realm, &uid);
@@ -125,5 +136,126 @@ impl Outbox {
         for (_, event) in std::mem::take(&mut self.events) {
             self.keep_event(event);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use freewheel_link::part::Parts;
+    use freewheel_link::report::PhaseV1;
+
+    use super::*;
+    use crate::fake::Ear;
+
+    fn pod(uid: &str, message: &str) -> PodStatusV1 {
+        PodStatusV1 {
+            realm: ClusterName::root(),
+            namespace: "default".to_owned(),
+            name: uid.to_owned(),
+            uid: uid.to_owned(),
+            phase: PhaseV1::Running,
+            ip: None,
+            started: None,
+            reason: String::new(),
+            message: message.to_owned(),
+            conditions: Vec::new(),
+            init: Vec::new(),
+            containers: Vec::new(),
+            parts: Parts::default(),
+        }
+    }
+
+    fn event(at: UnixMillis) -> EventV1 {
+        EventV1 {
+            realm: ClusterName::root(),
+            namespace: "default".to_owned(),
+            pod: "a".to_owned(),
+            uid: "a".to_owned(),
+            field_path: String::new(),
+            warning: false,
+            reason: "Pulled".to_owned(),
+            message: String::new(),
+            at,
+        }
+    }
+
+    /// An outbox, and what it sends; taken out when it is looked at.
+    fn outbox() -> (Outbox, impl Fn() -> Vec<(u64, String)>) {
+        let ear = Arc::new(Ear::default());
+        let sent = ear.clone();
+        let look = move || {
+            let all = std::mem::take(&mut *sent.reports.lock());
+            let of = |(stamp, report): (ReportStamp, Report)| match report {
+                Report::Pod(pod) => (stamp.sequence, pod.uid),
+                Report::PodGone { uid, .. } => (stamp.sequence, format!("{uid} gone")),
+                Report::Node(_) => (stamp.sequence, "node".to_owned()),
+                Report::Event(event) => (stamp.sequence, event.reason),
+            };
+            all.into_iter().map(of).collect()
+        };
+        (Outbox::new(ear, 3), look)
+    }
+
+    fn stamp(sequence: u64) -> ReportStamp {
+        ReportStamp { boot_epoch: 3, sequence }
+    }
+
+    fn sent(list: &[(u64, &str)]) -> Vec<(u64, String)> {
+        list.iter().map(|(sequence, what)| (*sequence, (*what).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_reconnect_repeats_nothing_that_the_hub_has() {
+        let (mut outbox, look) = outbox();
+        let reconnect = |outbox: &mut Outbox, told: ReportStamp| {
+            outbox.connected(false);
+            outbox.taken(told);
+            outbox.connected(true);
+        };
+        reconnect(&mut outbox, ReportStamp::default());
+        outbox.pod(pod("a", ""));
+        outbox.pod(pod("b", ""));
+        outbox.event(event(1));
+        assert_eq!(look(), sent(&[(1, "a"), (2, "b"), (3, "Pulled")]));
+        // It lost the last of them, and then nothing.
+        reconnect(&mut outbox, stamp(1));
+        assert_eq!(look(), sent(&[(4, "b"), (5, "Pulled")]));
+        reconnect(&mut outbox, stamp(5));
+        assert_eq!(look(), sent(&[]));
+        // What happens meanwhile is all that is said.
+        outbox.connected(false);
+        outbox.pod(pod("a", "news"));
+        outbox.gone(&ClusterName::root(), "b");
+        outbox.taken(stamp(5));
+        assert_eq!(look(), sent(&[]));
+        outbox.connected(true);
+        assert_eq!(look(), sent(&[(8, "a"), (9, "b gone")]));
+        // A hub that was put back from a copy knows less, and another one nothing.
+        reconnect(&mut outbox, stamp(7));
+        assert_eq!(look(), sent(&[(10, "a"), (11, "b gone")]));
+        reconnect(&mut outbox, ReportStamp { boot_epoch: 2, sequence: 90 });
+        assert_eq!(look(), sent(&[(12, "a"), (13, "b gone")]));
+    }
+
+    #[test]
+    fn events_sort_as_they_happened() {
+        let (mut outbox, _) = outbox();
+        for at in [50, 50, 40, 60, 60] {
+            outbox.event(event(at));
+        }
+        let times: Vec<_> = outbox.events.iter().map(|(_, event)| event.at).collect();
+        assert_eq!(times, [50, 51, 52, 60, 61]);
+    }
+
+    #[test]
+    fn what_waits_for_a_hub_is_bounded() {
+        let (mut outbox, look) = outbox();
+        for at in 0..10_000 {
+            outbox.pod(pod("a", "again"));
+            outbox.event(event(at));
+            outbox.gone(&ClusterName::root(), &format!("g{at}"));
+        }
+        outbox.connected(true);
+        assert_eq!(look().len(), 1 + MAX_EVENTS + MAX_GONE);
     }
 }

@@ -162,7 +162,7 @@ pub enum Input {
     Module(Digest, Result<PathBuf, (String, String)>),
     /// The session with the hub is up (after the greeting) or down.
     Connected(bool),
-    /// The hub has taken reports up to here.
+    /// The hub has taken reports up to here; also said before each [`Input::Connected`] of a new session.
     ReportsTaken(ReportStamp),
     /// Something about the device changed.
     Node(NodeStatusV1),
@@ -188,7 +188,8 @@ pub struct PlanPart {
 }
 
 /// Where reports go (the link's session). Never blocks: an uplink without a session drops them, and the
-/// agent sends everything that is not yet taken after the next [`Input::Connected`].
+/// agent sends everything that is not yet taken after the next [`Input::Connected`]. The state of the device it keeps,
+/// and greets with it.
 pub trait Uplink: Send + Sync {
     /// Sends one report.
     fn report(&self, stamp: ReportStamp, report: Report);

@@ -4,8 +4,13 @@
 //! spoke: probe ─▶ Profile ──key──▶ hub: compiler_config(profile) ─▶ artifact ─▶ spoke: config(profile)
 //! ```
 //!
-//! Guarantees: two sides that agree on [`Profile::key`] accept each other's artifacts. Whatever changes
-//! the shape of compiled code (wasm features, metering, memory layout) changes [`FEATURES_REV`].
+//! Two sides that agree on [`Profile::key`] accept each other's artifacts: whoever changes the shape of compiled code
+//! (wasm features, metering, memory layout) changes [`FEATURES_REV`] with it.
+//!
+//! Guarantees:
+//! - the key names the engine that is linked (`the_major_is_the_one_that_is_linked`);
+//! - a machine can run every profile that it may choose (`every_native_candidate_makes_an_engine`);
+//! - a profile of another engine is not compiled for (`keys_of_another_engine_are_readable_but_not_current`).
 
 mod imports;
 mod profile;

@@ -12,6 +12,7 @@ mod identity;
 mod pace;
 mod races;
 mod ranges;
+mod reported;
 mod requests;
 mod restored;
 mod sizes;

@@ -78,6 +78,7 @@ pub(crate) struct Hub {
     pub(crate) gateway: Gateway,
     pub(crate) authority: Authority,
     pub(crate) ca: CertificateDer<'static>,
+    key: KeyPair,
     pub(crate) stop: CancellationToken,
 }
 
@@ -105,7 +106,8 @@ impl Hub {
         let gateway =
             Gateway::new(objects.clone(), Arc::new(OneImage(image)), identity, "hub").unwrap();
         gateway.tell_api("https://hub.example.com:6443");
-        let hub = Self { objects, gateway, authority, ca, stop: CancellationToken::new() };
+        let stop = CancellationToken::new();
+        let hub = Self { objects, gateway, authority, ca, key, stop };
         for namespace in ["kube-system", "default"] {
             let value = json!({
                 "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace},
@@ -132,6 +134,21 @@ impl Hub {
             hub.create(("", "v1", "secrets"), "kube-system", name, value).await;
         }
         hub
+    }
+
+    /// The next start of this hub, on the same store.
+    pub(crate) fn restarted(&self) -> Self {
+        let identity = || {
+            let ca_key = PrivateKeyDer::try_from(self.key.serialize_der()).unwrap();
+            Identity { ca: self.ca.clone(), ca_key, fleet_root: [3; 32] }
+        };
+        let key = KeyPair::try_from(&PrivateKeyDer::try_from(self.key.serialize_der()).unwrap());
+        let objects = self.objects.clone();
+        let images = Arc::new(OneImage(None));
+        let gateway = Gateway::new(objects.clone(), images, identity(), "hub").unwrap();
+        let authority = Authority::new(identity()).unwrap();
+        let (ca, stop) = (self.ca.clone(), CancellationToken::new());
+        Self { objects, gateway, authority, ca, key: key.unwrap(), stop }
     }
 
     pub(crate) async fn create(

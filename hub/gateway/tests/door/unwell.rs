@@ -37,7 +37,7 @@ impl Store for Fickle {
     }
 }
 
-fn session_of(hub: &Hub, name: &str) -> records::Session {
+pub(crate) fn session_of(hub: &Hub, name: &str) -> records::Session {
     let name = ClusterName::try_from(name).unwrap();
     records::session(&*hub.objects.store().snapshot(), &name).unwrap()
 }

@@ -198,7 +198,6 @@ impl Driver {
         let mut send = stream.send;
         let started = Instant::now();
         let hello = self.hello();
-        self.shared.state.lock().session = Some(SpokeSession::new(&hello, Duration::ZERO));
         frame::write(&mut send, &Open::Session).await?;
         frame::write(&mut send, &SpokeToHub::Hello(Box::new(hello))).await?;
         let ended = select! {
@@ -235,8 +234,9 @@ impl Driver {
         ended
     }
 
+    /// The greeting; what the agent tells from here on goes to its session.
     fn hello(&mut self) -> HelloV1 {
-        let state = self.shared.state.lock();
+        let mut state = self.shared.state.lock();
         if let Some((held, digest)) = state.holds {
             (self.me.held, self.me.digest) = (held, digest);
         }
@@ -248,7 +248,7 @@ impl Driver {
                 "the hub is told less of this device than there is: it has too many or too long labels or names"
             );
         }
-        HelloV1 {
+        let hello = HelloV1 {
             protocols: PROTOCOLS,
             abilities: ABILITIES,
             cluster: self.me.cluster.clone(),
@@ -258,7 +258,9 @@ impl Driver {
             digest: self.me.digest,
             node: self.me.node.clone(),
             parts: Parts::default(),
-        }
+        };
+        state.session = Some(SpokeSession::new(&hello, Duration::ZERO));
+        hello
     }
 
     /// What the hub says, on its way to the agent.
@@ -288,6 +290,8 @@ impl Driver {
                     self.shared.state.lock().up = Some(Instant::now());
                     self.shared.sessions.fetch_add(1, Ordering::Relaxed);
                     self.shared.link.send_replace(Some(link.clone()));
+                    let told = Input::ReportsTaken(welcome.told);
+                    inputs.send(told).await.map_err(|_| End::NoAgent)?;
                     Input::Connected(true)
                 }
                 Some(Effect::ReportsTaken(stamp)) => Input::ReportsTaken(stamp),

@@ -7,8 +7,15 @@
 //! join      a key of its own and a token become an identity
 //! ```
 //!
-//! Guarantees: nothing here blocks the agent; without a session reports are dropped, because the agent
-//! sends all that is not taken after the next [`Input::Connected`](crate::ports::Input::Connected).
+//! Without a session reports are dropped, but for the device's state, which the next greeting carries: the agent sends
+//! all that is not taken after the next [`Input::Connected`](crate::ports::Input::Connected).
+//!
+//! Guarantees:
+//! - a lost session is made again, and reports meanwhile are not kept here
+//!   (`a_lost_session_is_made_again_and_offline_reports_are_the_agents_to_repeat`);
+//! - the device's state is in the next greeting, as the agent told it last
+//!   (`what_the_device_is_when_a_session_begins_is_in_its_greeting`).
+//!
 //! Everything runs over [`Transport`] and [`Dial`]: no quinn, no clock but tokio's, no chance but the given seed.
 
 mod driver;

@@ -136,16 +136,20 @@ async fn welcome(hub: &Memory) -> (Box<dyn SendHalf>, Reader) {
     let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
     assert_eq!(soon(recv.next::<Open>()).await.unwrap(), Some(Open::Session));
     assert!(matches!(soon(recv.next::<SpokeToHub>()).await.unwrap(), Some(SpokeToHub::Hello(_))));
-    let welcome = WelcomeV1 {
+    frame::write(&mut send, &HubToSpoke::Welcome(greeting())).await.unwrap();
+    (send, recv)
+}
+
+fn greeting() -> WelcomeV1 {
+    WelcomeV1 {
         protocol: 1,
         abilities: ABILITIES,
         incarnation: 9,
         epoch: 1,
         heartbeat_seconds: 10,
         now: 0,
-    };
-    frame::write(&mut send, &HubToSpoke::Welcome(welcome)).await.unwrap();
-    (send, recv)
+        told: ReportStamp::default(),
+    }
 }
 
 /// A bound in paused time. Heartbeats and tries keep that going for ever: without a bound a test that
@@ -158,6 +162,13 @@ async fn input(bench: &mut Bench) -> Input {
     soon(bench.inputs.recv()).await.unwrap()
 }
 
+/// The session comes up, and the hub has none of the reports.
+async fn up(bench: &mut Bench) {
+    let told = input(bench).await;
+    assert!(matches!(told, Input::ReportsTaken(told) if told == ReportStamp::default()));
+    assert!(matches!(input(bench).await, Input::Connected(true)));
+}
+
 fn stamp(sequence: u64) -> ReportStamp {
     ReportStamp { boot_epoch: 1, sequence }
 }
@@ -167,7 +178,7 @@ async fn plans_reach_the_agent_and_answers_reach_the_hub() {
     let (hub, spoke) = memory::pair();
     let mut bench = start(vec![spoke]);
     let (mut send, mut recv) = welcome(&hub).await;
-    assert!(matches!(input(&mut bench).await, Input::Connected(true)));
+    up(&mut bench).await;
     let to = Generation { incarnation: 9, revision: 5 };
     let part = PlanV1 {
         base: Generation::NONE,
@@ -216,7 +227,7 @@ async fn a_lost_session_is_made_again_and_offline_reports_are_the_agents_to_repe
     let (second_hub, second) = memory::pair();
     let mut bench = start(vec![second, first]);
     drop(welcome(&first_hub).await);
-    assert!(matches!(input(&mut bench).await, Input::Connected(true)));
+    up(&mut bench).await;
     assert_eq!(bench.handle.session(), Some(1));
     let outage = bench.handle.outage();
     first_hub.close(0, "gone");
@@ -225,7 +236,7 @@ async fn a_lost_session_is_made_again_and_offline_reports_are_the_agents_to_repe
     assert!(matches!(input(&mut bench).await, Input::Connected(false)));
     bench.handle.report(stamp(1), Report::Node(node()));
     let (_send, mut recv) = welcome(&second_hub).await;
-    assert!(matches!(input(&mut bench).await, Input::Connected(true)));
+    up(&mut bench).await;
     assert_eq!(bench.handle.session(), Some(2));
     let outage = timeout(Duration::from_millis(1), bench.handle.outage()).await;
     assert!(outage.is_err(), "this session is up");
@@ -234,12 +245,32 @@ async fn a_lost_session_is_made_again_and_offline_reports_are_the_agents_to_repe
     assert!(matches!(heard, SpokeToHub::Report { stamp: s, .. } if s == stamp(2)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_the_device_is_when_a_session_begins_is_in_its_greeting() {
+    let (hub, spoke) = memory::pair();
+    let bench = start(vec![spoke]);
+    // Before the session, and after the greeting but before the welcome.
+    bench.handle.device(&NodeStatusV1 { pods: 7, ..node() });
+    let stream = soon(hub.accept()).await.unwrap();
+    let mut recv = FrameReader::new(stream.recv);
+    assert_eq!(soon(recv.next::<Open>()).await.unwrap(), Some(Open::Session));
+    let hello: Option<SpokeToHub> = soon(recv.next()).await.unwrap();
+    let Some(SpokeToHub::Hello(hello)) = hello else { panic!("{hello:?}") };
+    assert_eq!(hello.node.pods, 7);
+    let later = Report::Node(NodeStatusV1 { pods: 8, ..node() });
+    bench.handle.report(stamp(2), later.clone());
+    let mut send = stream.send;
+    frame::write(&mut send, &HubToSpoke::Welcome(greeting())).await.unwrap();
+    let heard: Option<SpokeToHub> = soon(recv.next()).await.unwrap();
+    assert_eq!(heard, Some(SpokeToHub::Report { stamp: stamp(2), report: later }));
+}
+
 /// How long it was until each of the tries of this many seconds after a lost session.
 async fn tries(seconds: u64) -> Vec<Duration> {
     let (hub, spoke) = memory::pair();
     let mut bench = start(vec![spoke]);
     let served = welcome(&hub).await;
-    input(&mut bench).await;
+    up(&mut bench).await;
     tokio::time::sleep(Duration::from_secs(20)).await;
     drop(served);
     hub.close(0, "gone");
@@ -272,7 +303,7 @@ async fn a_hub_that_is_heard_no_more_is_told_so_and_left_before_it_is_called_rea
     let (hub, spoke) = memory::pair();
     let mut bench = start(vec![spoke.clone()]);
     let _session = welcome(&hub).await;
-    assert!(matches!(input(&mut bench).await, Input::Connected(true)));
+    up(&mut bench).await;
     tokio::time::sleep(Duration::from_secs(65)).await;
     assert!(bench.handle.is_up(), "it is heard");
     let cut = Instant::now();
@@ -288,7 +319,7 @@ async fn a_hub_that_breaks_the_protocol_is_left() {
     let (hub, spoke) = memory::pair();
     let mut bench = start(vec![spoke]);
     let (mut send, _recv) = welcome(&hub).await;
-    input(&mut bench).await;
+    up(&mut bench).await;
     send.write_all(&[0xff, 0xff, 0xff, 0xff, 0x7f]).await.unwrap();
     assert!(matches!(input(&mut bench).await, Input::Connected(false)));
     let closed = soon(hub.closed()).await.to_string();
@@ -321,7 +352,7 @@ async fn logs_and_tunnels_are_served_or_refused() {
     let (hub, spoke) = memory::pair();
     let mut bench = start(vec![spoke]);
     let _session = welcome(&hub).await;
-    input(&mut bench).await;
+    up(&mut bench).await;
     let open = async |open: Open| {
         let mut stream = hub.open(Priority::Logs).await.unwrap();
         frame::write(&mut stream.send, &open).await.unwrap();
@@ -500,7 +531,7 @@ async fn a_cut_transfer_goes_on_where_it_was_cut() {
     let (hub, spoke) = memory::pair();
     let mut bench = start(vec![spoke]);
     let _session = welcome(&hub).await;
-    input(&mut bench).await;
+    up(&mut bench).await;
     let signer = SignerCert { key: [0; 32], not_after: 0, signature: Vec::new() };
     let envelope = Envelope {
         component: Digest([1; 32]),

@@ -1,0 +1,81 @@
+//! Which reports of a spoke are durable here: the welcome says so, and it repeats none of them.
+//!
+//! ```text
+//! written ─▶ note ─▶ memory ─▶ Welcome.told
+//!                      └ the session ends ─▶ its record, for the next start of this hub
+//! ```
+//!
+//! A stamp says more than a fingerprint of all states would: who has one new state repeats that one. It is worth
+//! what the process that gave it is worth: another start of the agent begins anew. The record lies beside the objects
+//! that the reports went to: a store that is put back from a copy forgets both.
+//!
+//! Guarantees:
+//! - a process that comes back is told what of its reports is durable, and nobody else is
+//!   (`who_comes_back_is_told_which_of_its_reports_are_durable`);
+//! - a device that has another address says everything again, because its pods' status has it
+//!   (`who_comes_back_is_told_which_of_its_reports_are_durable`).
+
+use std::collections::BTreeMap;
+
+use freewheel_link::message::HelloV1;
+use freewheel_link::report::ReportStamp;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use crate::departures::Gone;
+use crate::papers::Papers;
+use crate::{Inner, node, records};
+
+/// What is durable of one process's reports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reported {
+    /// UID of the ManagedCluster that it spoke for.
+    pub(crate) uid: String,
+    /// Which process.
+    pub(crate) instance: u64,
+    /// The newest of them: all before it are durable, too.
+    pub(crate) stamp: ReportStamp,
+}
+
+/// What is durable of the spokes' reports, one process each, by the UID of their ManagedCluster.
+#[derive(Default)]
+pub(crate) struct AllReported(Mutex<BTreeMap<String, Reported>>);
+
+impl AllReported {
+    /// Everything up to here is durable.
+    pub(crate) fn note(&self, new: Reported) {
+        let mut all = self.0.lock();
+        // A session that was superseded may say so late.
+        let news = |old: &Reported| old.instance != new.instance || old.stamp < new.stamp;
+        if all.get(&new.uid).is_none_or(news) {
+            all.insert(new.uid.clone(), new);
+        }
+    }
+
+    /// What is known of this ManagedCluster's.
+    pub(crate) fn of(&self, papers: &Papers) -> Option<Reported> {
+        self.0.lock().get(&papers.uid).cloned()
+    }
+
+    /// It goes with its cluster.
+    pub(crate) fn forget(&self, gone: &Gone<'_>) {
+        gone.take_from(&mut self.0.lock());
+    }
+}
+
+/// What to tell whoever greets like this.
+pub(crate) fn told(inner: &Inner, papers: &Papers, hello: &HelloV1) -> ReportStamp {
+    let objects = &inner.objects;
+    let recorded = || {
+        let session = records::session(&*objects.store().snapshot(), &papers.cluster)?;
+        session.reported.filter(|known| known.uid == papers.uid)
+    };
+    let known = inner.reported.of(papers).or_else(recorded);
+    let address = node::address(objects, &papers.cluster);
+    let stays = address.is_some_and(|address| address == hello.node.address.to_string());
+    known
+        .filter(|known| {
+            stays && known.instance == hello.instance && known.stamp.boot_epoch == hello.boot_epoch
+        })
+        .map_or_else(ReportStamp::default, |known| known.stamp)
+}
