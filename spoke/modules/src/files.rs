@@ -76,7 +76,8 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let half = [&self.part, &self.head].into_iter().filter(|_| self.spent);
+        let useless = self.spent || !self.part.exists();
+        let half = [&self.part, &self.head].into_iter().filter(|_| useless);
         for path in [&self.temporary, &self.envelope].into_iter().chain(half) {
             // Most of it has its final name by now; what stays is removed at the next start.
             let _ = fs::remove_file(path);

@@ -148,7 +148,8 @@ impl Modules for Store {
         });
         let left: Vec<Digest> = state.needed.difference(&needed).copied().collect();
         // What the last life left behind has to be counted once.
-        let sweeps = !left.is_empty() || !std::mem::replace(&mut state.heard, true);
+        let first = !std::mem::replace(&mut state.heard, true);
+        let sweeps = first || !left.is_empty();
         // Before anybody sweeps: they are the last that go.
         left.iter().for_each(|component| touch(&self.shared.names(component).artifact));
         state.needed = needed;

@@ -247,7 +247,7 @@ async fn a_full_disk_takes_the_modules_that_nobody_needs() {
     store.keep(&[Digest::of(b"needed"), component()]);
     // What the first transfer writes finds a full disk.
     let scratch = files::Scratch::of(&names, 0);
-    std::os::unix::fs::symlink("/dev/full", &scratch.part).unwrap();
+    std::os::unix::fs::symlink("/dev/full", &scratch.head).unwrap();
     store.want(component());
     let Some(Input::Module(_, outcome)) = queue.recv().await else { panic!() };
     assert_eq!(outcome, Ok(names.artifact.clone()), "the second transfer finds room");
@@ -261,7 +261,7 @@ async fn a_full_disk_with_nothing_to_remove_is_told() {
     let names = files::Names::of(dir.path(), &component(), PROFILE);
     let (store, mut queue) = store(dir.path(), hub());
     let part = files::Scratch::of(&names, 0);
-    std::os::unix::fs::symlink("/dev/full", &part.part).unwrap();
+    std::os::unix::fs::symlink("/dev/full", &part.head).unwrap();
     store.want(component());
     let Some(Input::Module(_, Err((reason, message)))) = queue.recv().await else { panic!() };
     assert_eq!(reason, "ErrImagePull");
