@@ -256,7 +256,8 @@ fn next_step(error: &DialError) -> &'static str {
     match error {
         DialError::WrongHub { .. } => "another hub answers there: correct --hub, or join anew",
         DialError::Clock { .. } => {
-            "compare `date -u` here and on the hub; set whichever is wrong; nothing is wrong with the identity"
+            "compare `date -u` here and on the hub; set whichever is wrong; nothing is wrong with the identity \
+             (a device without a clock forgets the time of a hub that was wrong when DIR/identity/told is deleted)"
         }
         DialError::Lookup { .. } => "see dns above",
         DialError::Connect { closed, .. } => match closed {
