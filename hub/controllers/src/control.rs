@@ -1,7 +1,10 @@
 //! Taking objects under control and letting them go.
 //!
-//! Guarantees: who is on its way out adopts nobody; an object is adopted only as it was read, and keeps its
-//! other owners.
+//! Guarantees:
+//! - who is on its way out adopts nobody (`claims`);
+//! - an object keeps its other owners when it is adopted (`an_adopted_set_keeps_its_other_owners`).
+//!
+//! An object is adopted only as it was read.
 
 use std::sync::Arc;
 

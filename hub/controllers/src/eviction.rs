@@ -4,9 +4,11 @@
 //! taint on a Node + tolerations of a pod ─▶ stays, goes at a time, goes now
 //! ```
 //!
-//! Guarantees: silence alone evicts nobody: of the taints that the hub itself puts on a Node it does not hear
-//! of, a pod goes only if it says after how long (`silence_evicts_whoever_asks_for_it`), and none does while a
-//! large share of its cluster is silent (`nobody_is_evicted_when_all_are_silent`).
+//! Guarantees:
+//! - silence alone evicts nobody: of the taints that the hub itself puts on a Node it does not hear of, a pod
+//!   goes only if it says after how long (`silence_evicts_whoever_asks_for_it`,
+//!   `silence_moves_only_who_asks_for_it`);
+//! - and none does while a large share of its cluster is silent (`nobody_is_evicted_when_all_are_silent`).
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -5,10 +5,12 @@
 //!                                             owner deleting, orphan ─▶ references dropped, then it
 //! ```
 //!
-//! Guarantees: an object goes only when every owner it names is absent by UID in the same snapshot,
-//! and only as it was then; an owner of a kind that the hub does not know, or of one that cannot be
-//! where the object is, is never taken for absent; owners that wait for each other do not wait for
-//! ever.
+//! Guarantees:
+//! - an object goes only when every owner it names is absent (`fates`,
+//!   `a_dependent_with_another_owner_stays_and_lets_the_first_one_go`);
+//! - an owner of a kind that the hub does not know, or of one that cannot be where the object is, is never taken
+//!   for absent (`fates`, `what_lives_in_no_namespace_cannot_miss_an_owner_that_lives_in_one`);
+//! - owners that wait for each other do not wait for ever (`owners_of_each_other_do_not_wait_for_ever`).
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -16,8 +16,8 @@
 //! events      what happened, for `kubectl describe`
 //! ```
 //!
-//! Guarantees: every decision is a pure function of what was read at one revision; every run works
-//! after a restart, when nobody remembers what changed.
+//! Every decision is a pure function of what was read at one revision, and remembers nothing: it is the same after a
+//! restart.
 
 mod control;
 pub mod deployment;

@@ -1,7 +1,8 @@
 //! Removes pods whose Node is gone for good: no spoke will ever confirm their end.
 //!
-//! Guarantees: a pod is removed only after its Node was missing for a while, so that a Node that is
-//! made anew (or not yet made after a start) costs no pod.
+//! Guarantees:
+//! - a pod is removed only after its Node was missing for a while, so that a Node that is made anew (or not yet
+//!   made after a start) costs no pod (`a_pod_goes_when_its_node_was_missing_for_a_while_and_not_before`).
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -1,12 +1,14 @@
-//! What a removed cluster leaves behind, while some of it cannot be deleted.
+//! What a removed cluster or Node leaves behind.
 
 #[expect(dead_code, reason = "each test file uses its part of the played hub")]
 mod hub;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use freewheel_hub_controllers::pod_gc::QUARANTINE;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::objects::Propagation;
 use freewheel_hub_store::{
@@ -14,6 +16,7 @@ use freewheel_hub_store::{
 };
 use hub::{Hub, get};
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 /// A store that lets nobody delete what is called `stuck`, for as long as it is told to.
 struct Sticky(MemoryStore, Arc<AtomicBool>);
@@ -135,5 +138,26 @@ async fn what_turns_up_in_a_cluster_that_is_not_there_is_removed() {
     })
     .await;
     hub.create("root", "services", "default", service("web", 30_002)).await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_goes_when_its_node_was_missing_for_a_while_and_not_before() {
+    let hub = Hub::with_spokes(&[]).await;
+    for (name, node) in [("lost", "gone"), ("found", "late")] {
+        let spec = json!({"nodeName": node, "containers": [{"name": "c", "image": "a:1"}]});
+        let pod = json!({"metadata": {"name": name}, "spec": spec});
+        hub.create("root", "pods", "default", pod).await;
+    }
+    let there = |name: &str| get(&*hub.snapshot(), "root", "pods", "default", name).is_some();
+    sleep(QUARANTINE - Duration::from_secs(2)).await;
+    assert!(there("lost") && there("found"));
+    hub.create("root", "nodes", "", named("late")).await;
+    hub.eventually("a pod without a node goes", |s| {
+        get(s, "root", "pods", "default", "lost").is_none()
+    })
+    .await;
+    sleep(QUARANTINE * 2).await;
+    assert!(there("found"), "its Node was made in time");
     hub.stop().await;
 }

@@ -1,7 +1,9 @@
 //! How a watcher is called: one bell each.
 //!
-//! Guarantees: a call that comes before the watcher waits is not lost; many calls before it looks are
-//! one; calling and looking take no lock.
+//! Guarantees:
+//! - a call that comes before the watcher waits is not lost, and many before it looks are one
+//!   (`calls_before_the_look_are_one`);
+//! - who waits is woken (`who_waits_is_woken`).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Context;

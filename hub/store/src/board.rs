@@ -1,7 +1,9 @@
 //! What readers see: the newest durable state and the ring of how it came to be.
 //!
-//! Guarantees: a state and its events appear together; an older revision within the ring is exact,
-//! rebuilt by undoing what came after it.
+//! Guarantees:
+//! - a state and its events appear together (`what_a_watch_says_a_snapshot_shows`);
+//! - an older revision within the ring is exact, rebuilt by undoing what came after it
+//!   (`older_revisions_are_exact`, `a_rebuilt_state_goes_with_the_past_that_it_was_built_from`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -7,8 +7,13 @@
 //!                 writer thread: one durable write ─▶ publish ─▶ answer all ─▶ call watchers
 //! ```
 //!
-//! Guarantees: nothing is seen or answered before it is durable, also not that an expectation was
-//! unmet because of it; a batch that cannot be written takes those built upon it along.
+//! Guarantees:
+//! - nothing is seen or answered before it is durable, also not that an expectation was unmet because of it
+//!   (`nothing_is_answered_or_seen_before_it_is_durable`);
+//! - a batch that cannot be written takes those built upon it along
+//!   (`a_lost_batch_takes_along_what_was_built_upon_it`);
+//! - revisions that were skipped stay skipped (`what_was_skipped_stays_skipped_when_a_batch_is_lost`);
+//! - nobody waits for a writer that has died (`a_writer_that_died_leaves_nobody_waiting`).
 
 use std::sync::Arc;
 use std::thread::JoinHandle;

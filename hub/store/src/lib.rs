@@ -12,8 +12,13 @@
 //! clock     time and chance as traits
 //! ```
 //!
-//! Guarantees: a commit is answered after it is durable; a reader sees only durable revisions, and
-//! always a whole one; watches deliver each revision once, in order, or say that it is gone.
+//! Guarantees:
+//! - a commit is answered after it is durable (`nothing_is_answered_or_seen_before_it_is_durable`,
+//!   `every_acknowledged_write_survives_kill_9`);
+//! - a reader sees only durable revisions, and always a whole one
+//!   (`nothing_is_answered_or_seen_before_it_is_durable`, `a_revision_is_never_torn`);
+//! - watches deliver each revision once, in order (`events_come_once_and_in_order`);
+//! - or say that it is gone (`a_watcher_that_fell_behind_is_told`).
 
 mod bell;
 mod board;

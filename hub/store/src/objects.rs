@@ -4,9 +4,13 @@
 //! value ─▶ canonicalise ─▶ default ─▶ admit ─▶ prepare ─▶ validate ─▶ (addresses, ports) ─▶ commit ─▶ stored
 //! ```
 //!
-//! Guarantees: what is stored is canonical and valid for its kind; a write that changes nothing keeps
-//! its revision; uid, creationTimestamp, generation, deletionTimestamp and finalizers follow
-//! Kubernetes' rules whoever writes.
+//! Guarantees:
+//! - what is stored is valid for its kind (`every_mistake_is_named`, `a_change_is_validated`);
+//! - a write that changes nothing keeps its revision (`an_update_that_changes_nothing_keeps_the_revision`);
+//! - uid, creationTimestamp, generation, deletionTimestamp and finalizers follow Kubernetes' rules whoever writes
+//!   (`the_server_keeps_what_it_owns`, `the_generation_counts_changes_of_what_is_asked_for`,
+//!   `a_finalizer_holds_until_it_is_taken_off`);
+//! - what is there can be deleted, however large it is (`an_object_of_the_largest_size_can_be_deleted`).
 
 mod admission;
 mod create;

@@ -10,9 +10,16 @@
 //! log       batches as redb transactions, and the way back after the disk failed
 //! ```
 //!
-//! Guarantees: what was acknowledged survives `kill -9` and a power cut; no transaction is ever half
-//! there; a file of a newer format is refused unharmed, and so is a damaged one: whichever bit of it flips,
-//! it opens with the same objects or says its name. A store is made whole or not at all.
+//! Guarantees:
+//! - what was acknowledged survives `kill -9` and a power cut (`every_acknowledged_write_survives_kill_9`,
+//!   `a_power_cut_loses_nothing_acknowledged_and_leaves_no_half`);
+//! - no transaction is ever half there (`a_power_cut_loses_nothing_acknowledged_and_leaves_no_half`);
+//! - a store of another build is refused unharmed (`a_store_of_another_build_is_told_and_left_alone`);
+//! - and so is a damaged one: whichever bit of it flips, it opens with the same objects or says its name
+//!   (`a_flipped_bit_of_a_closed_store_changes_nothing_or_is_told`,
+//!   `a_flipped_bit_of_a_killed_store_changes_nothing_or_is_told`, `a_store_that_was_cut_or_emptied_is_told`);
+//! - a store is made whole or not at all (`a_store_killed_while_it_is_made_is_made_again`);
+//! - opening says what it reads and when it is through (`opening_says_what_it_reads_and_when_it_is_through`).
 
 mod check;
 mod disk;

@@ -5,10 +5,14 @@
 //!                └─▶ shelf of (resource, cluster) ─▶ that cluster's watchers
 //! ```
 //!
-//! Guarantees: a watcher wakes for events of its own shelves only; it misses nothing or learns that
-//! events it never saw were dropped; memory is bounded by [`Limits`] however slow a watcher is, and what is left of
-//! it after a storm of writes is given back. What
-//! publishing costs does not grow with the number of watchers: they are woken after it ([`Calls`]).
+//! Guarantees:
+//! - a watcher hears of its own scopes only (`a_scope_sees_its_own_events_only`);
+//! - it misses nothing (`every_watcher_sees_every_revision_under_load`);
+//! - or learns that events it never saw were dropped (`a_watcher_that_fell_behind_is_told`);
+//! - the past counts with what it holds (`former_bodies_count_however_small_what_replaced_them_is`);
+//! - what is left of it after a storm of writes is given back (`the_past_is_given_back_when_it_is_old`).
+//!
+//! Watchers are woken after publishing ([`Calls`]), which their number does not make slower.
 
 mod shelf;
 

@@ -9,9 +9,13 @@
 //! status      counts and conditions
 //! ```
 //!
-//! Guarantees: during a rolling update at most `replicas + maxSurge` pods are asked for and at least
-//! `replicas - maxUnavailable` available ones are kept; one ReplicaSet per template; a paused
-//! Deployment scales but does not roll.
+//! Guarantees:
+//! - during a rolling update at most `replicas + maxSurge` pods are asked for and at least `replicas -
+//!   maxUnavailable` available ones are kept (`bounds_hold_on_every_way_through_a_rollout`,
+//!   `a_rolling_update_never_falls_below_what_was_asked_and_can_be_undone`);
+//! - a name that another template has taken leads to another one
+//!   (`a_name_that_is_taken_by_another_template_leads_to_another_hash`);
+//! - a paused Deployment scales but does not roll (`scaling_and_pausing`).
 
 mod apply;
 pub mod observe;

@@ -4,10 +4,15 @@
 //! Service + pods ─▶ facts (one per pod that has an address) ─▶ slices (≤ 100 each), Endpoints
 //! ```
 //!
-//! Guarantees: a change of a pod costs what its Services select, not what the namespace holds; the
-//! endpoints of a large Service are written every now and then while they change, not for each pod;
-//! an endpoint that stays keeps its slice; a pod that is being deleted is never ready; a
-//! Service without a selector is left to whoever wrote its endpoints, which `mirror` takes over into slices.
+//! Guarantees:
+//! - a change of a pod costs what its Services select, not what the namespace holds
+//!   (`a_change_of_one_pod_costs_its_own_set`);
+//! - the endpoints of a large Service are written every now and then while they change, not for each pod
+//!   (`a_thousand_replicas_cost_few_writes_that_are_not_about_one_of_them`);
+//! - an endpoint that stays keeps its slice (`slices_hold_a_hundred_and_keep_who_stays`);
+//! - a pod that is being deleted is not ready (`only_ready_pods_with_an_address_are_ready`);
+//! - a Service without a selector is left to whoever wrote its endpoints, which `mirror` takes over into slices
+//!   (`endpoints_by_hand_are_mirrored`).
 
 pub mod facts;
 mod legacy;

@@ -6,8 +6,12 @@
 //!                                   └───── later ◀────────────┘ Some(delay): look again
 //! ```
 //!
-//! Guarantees: level triggered (a key says *look*, never what changed); one key is worked on by one
-//! worker at a time; a failing key backs off alone and disturbs no other.
+//! Guarantees:
+//! - a key says *look*, never what changed: who falls behind still gets there
+//!   (`controllers_that_fall_behind_still_get_there`);
+//! - one key is worked on by one worker at a time (`a_key_waits_once_and_is_worked_on_by_one`);
+//! - a failing key backs off alone and disturbs no other
+//!   (`failures_and_panics_are_tried_again_and_disturb_nobody`).
 //!
 //! There is no cache that may be behind the store: a snapshot is O(1) and in this process, and the
 //! indexes beside it catch up before they answer, so a controller reads its own writes and needs no

@@ -1,7 +1,8 @@
 //! How often what is written about many objects is written.
 //!
-//! Guarantees: the first write is never late; what is about few is not held back; what is about
-//! thousands is written about once a second while they change, however fast they do.
+//! Guarantees:
+//! - the first write is never late, and what is about few is not held back; what is about many waits the longer
+//!   the more they are, up to a second (`what_is_about_many_waits_and_what_is_about_few_does_not`).
 
 use std::collections::HashMap;
 use std::time::Duration;

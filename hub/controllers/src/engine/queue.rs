@@ -1,7 +1,9 @@
 //! Keys waiting for a worker.
 //!
-//! Guarantees: a key waits at most once; a key added while it is worked on is worked on again
-//! afterwards, never at the same time by two workers; delays end with the earliest one asked for.
+//! Guarantees:
+//! - a key waits at most once; one that is added while it is worked on is worked on again afterwards, never at
+//!   the same time by two workers (`a_key_waits_once_and_is_worked_on_by_one`);
+//! - delays end with the earliest one asked for (`delays_end_with_the_earliest`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;

@@ -6,8 +6,10 @@
 //!      ─▶ too much about one object ─▶ dropped
 //! ```
 //!
-//! Guarantees: one object has at most ten Events of one reason in a while, and at most [`BURST`] writes
-//! at once from one component; memory is bounded.
+//! Guarantees:
+//! - one object has at most ten Events of one reason in a while (`a_thousand_similar_ones_are_combined`);
+//! - it is written about at most [`BURST`] times at once by one component (`a_chatterbox_has_to_wait`);
+//! - memory is bounded (`what_is_used_stays_and_the_rest_is_bounded`).
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -4,9 +4,12 @@
 //! controller ─say─▶ bounded channel ─▶ correlate: counts, combines, bounds ─▶ writer ─▶ core/v1 Events
 //! ```
 //!
-//! Guarantees: saying something never waits and never fails the work it is about; what repeats counts
-//! up in one Event, what is similar is combined; one object cannot be talked about without bound. Events are a help, not a record:
-//! they are dropped when the channel is full.
+//! Guarantees:
+//! - what repeats counts up in one Event (`what_repeats_counts`);
+//! - what is similar is combined (`a_thousand_similar_ones_are_combined`);
+//! - one object cannot be talked about without bound (`a_chatterbox_has_to_wait`).
+//!
+//! Events are a help, not a record: saying one never waits, and they are dropped when the channel is full.
 
 mod correlate;
 mod expiry;

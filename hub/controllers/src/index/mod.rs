@@ -7,9 +7,11 @@
 //!                   term    what a card is found by: owner, node, label, selector
 //! ```
 //!
-//! Guarantees: an index is never behind what its reader has seen or written: it takes in what the
-//! store has published before it answers, so there is nothing that expectations would have to bridge.
-//! What a look costs is what it finds and what happened since the last look.
+//! Guarantees:
+//! - an index is never behind what its reader has seen or written: it takes in what the store has published
+//!   before it answers, so there is nothing that expectations would have to bridge
+//!   (`a_look_does_not_wait_to_be_called`, `an_index_that_fell_behind_reads_everything_anew`);
+//! - what a look costs is what it finds and what happened since the last look (`a_look_costs_what_it_finds`).
 
 mod card;
 mod shelf;

@@ -1,7 +1,8 @@
 //! Cards by key and by term.
 //!
-//! Guarantees: what is found by a term has it; an object that changes without changing its terms costs
-//! one look-up.
+//! Guarantees:
+//! - what is found by a term has it (`pods_are_found_by_controller_label_and_node`);
+//! - an object that changes without changing its terms costs one look-up (`a_look_costs_what_it_finds`).
 
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeSet, HashMap};

@@ -1,7 +1,11 @@
 //! Empties a namespace that is being deleted, then lets it go.
 //!
-//! Guarantees: the namespace goes only when nothing of any namespaced kind is left in it; what stands
-//! in the way is written in its conditions; pods go first, so that what guards them outlives them.
+//! Guarantees:
+//! - the namespace goes only when nothing of any namespaced kind is left in it
+//!   (`a_namespace_goes_with_everything_in_it`);
+//! - what stands in the way is written in its conditions (`what_remains_is_said`);
+//! - pods go first, so that what guards them outlives them
+//!   (`what_guards_pods_outlives_them_in_a_namespace_that_goes`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;

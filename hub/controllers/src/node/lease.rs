@@ -1,6 +1,9 @@
 //! The Lease of a Node, where clients look for its last sign of life.
 //!
-//! Guarantees: it is written when the Node comes and when its session begins or ends, never per heartbeat.
+//! Guarantees:
+//! - it is written when the Node comes and when its session begins or ends, never per heartbeat
+//!   (`every_node_has_a_lease_that_is_written_per_transition`).
+//!
 //! The API server shows the present as the time of renewal while the session is up.
 
 use freewheel_hub_api::error::ApiError;

@@ -6,12 +6,22 @@
 //!     └─ takes no plan ─▶ Ready=False, Available=False, tainted
 //! ```
 //!
-//! Guarantees: silence evicts nobody who has not asked for it: pods of a silent spoke stay as they are; a condition that says
-//! the same is not written again; a cordoned Node and one under pressure have the taint that says so; a ManagedCluster's labels are on its Nodes; what others put on a
-//! Node stays, and a Node that was here before its ManagedCluster is taken over as it is.
+//! Guarantees:
+//! - silence ends no pod that has not asked for it (`a_silent_spoke_is_unknown_and_keeps_its_pods`,
+//!   `silence_evicts_whoever_asks_for_it`);
+//! - a condition that says the same keeps its time (`a_condition_that_says_the_same_keeps_its_time`);
+//! - a cordoned Node and one under pressure have the taint that says so (`a_cordoned_node_says_so_in_a_taint`,
+//!   `a_node_under_pressure_has_the_taint_that_keeps_new_pods_away`);
+//! - a ManagedCluster's labels are on its Nodes, and what others put on a Node stays
+//!   (`labels_come_and_go_with_the_cluster`, `the_taint_goes_alone`);
+//! - a Node that was here before its ManagedCluster is taken over as it is
+//!   (`a_node_that_was_here_before_its_cluster_is_taken_over_as_it_is`);
+//! - a hub that restarts calls nobody silent for its first half a minute who was not before
+//!   (`a_hub_that_starts_gives_its_spokes_the_time_to_come_back`).
+//!
 //! Assumes: the gateway writes `sessions.internal` on each transition and calls a spoke disconnected
 //! after 30 s of silence; with [`GRACE`] a spoke is silent after 40 s, and one that restarts in
-//! between was never away. A hub that restarts calls nobody silent for its first half a minute who was not before.
+//! between was never away.
 
 mod lease;
 pub mod says;

@@ -1,8 +1,9 @@
 //! Nodes that people made and no spoke stands behind: their conditions and taints say so, as upstream's node
 //! controller does.
 //!
-//! Guarantees: what somebody wrote of such a Node is left as it is; only what nobody wrote is filled in
-//! (`a_node_without_a_spoke_says_that_nobody_is_there`).
+//! Guarantees:
+//! - what somebody wrote of such a Node is left as it is; only what nobody wrote is filled in
+//!   (`a_node_without_a_spoke_says_that_nobody_is_there`).
 
 use std::time::Duration;
 

@@ -1,8 +1,10 @@
 //! Keeps as many pods as each ReplicaSet asks for.
 //!
-//! Guarantees: only pods that the set controls are deleted; pods whose labels stop matching are
-//! released, matching pods without a controller are adopted; a set that cannot create (quota, bad
-//! template) tries one pod at a time.
+//! Guarantees:
+//! - a pod is a set's own only in the set's namespace (`a_pod_of_another_namespace_is_not_the_sets_own`);
+//! - pods whose labels stop matching are released, matching pods without a controller are adopted (`claims`,
+//!   `a_pod_that_loses_its_label_is_replaced_and_left_alone`);
+//! - a set makes no pod too many (`a_burst_makes_no_pod_too_many`).
 //!
 //! There are no "expectations" as kube-controller-manager has them: they bridge the time until a
 //! cache shows one's own writes, and here snapshots and indexes always contain them.

@@ -13,9 +13,14 @@
 //! pipeline's main door refuses such a change, and there is nothing in it to validate. Several hubs
 //! will need the ledger's revision as one more precondition.
 //!
-//! Guarantees: a pod is bound at most once; a pod that fits nowhere says why in a condition and an
-//! event, and is tried again when a Node changes or a pod ends; what is said once is not said again for
-//! a while.
+//! Guarantees:
+//! - what a pod is bound to is booked once, whoever bound it
+//!   (`what_is_booked_is_not_given_twice_and_comes_back_when_the_write_fails`,
+//!   `a_pod_that_somebody_else_bound_stays_booked`);
+//! - a pod that fits nowhere says why in a condition and an event, and is tried again when there is room
+//!   (`a_pod_that_fits_nowhere_says_why_and_waits_for_room`, `who_fits_nowhere_is_woken_by_a_better_node`);
+//! - what is said once is not said again for a while
+//!   (`a_thousand_equal_pods_that_fit_nowhere_cost_one_search_and_are_told_once`).
 
 mod bind;
 mod state;

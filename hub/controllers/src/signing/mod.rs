@@ -5,10 +5,15 @@
 //!                                   └─▶ condition Failed, SignerValidationFailure
 //! ```
 //!
-//! Guarantees: what is not approved, is denied, has failed or has its certificate is left alone; only the
-//! signer `kubernetes.io/kube-apiserver-client` of the root is ours. Requests of devices are signed where
-//! they join, since more than an approval is asked of them. Other `kubernetes.io/` signers do not exist
-//! here and an event says so; any other name is a signer of somebody else.
+//! Guarantees:
+//! - what is not approved, is denied, has failed or has its certificate is left alone
+//!   (`only_what_is_approved_and_open_is_signed`);
+//! - only the signer `kubernetes.io/kube-apiserver-client` of the root is ours
+//!   (`devices_and_the_signers_of_others_are_left_alone`);
+//! - other `kubernetes.io/` signers do not exist here, and an event says so
+//!   (`a_request_to_a_signer_that_is_not_here_is_told_about`).
+//!
+//! Requests of devices are signed where they join, since more than an approval is asked of them.
 
 mod cleaner;
 

@@ -1,7 +1,8 @@
 //! The metadata that the server owns, on the way in.
 //!
-//! Guarantees: uid, creationTimestamp, generation, deletionTimestamp and deletionGracePeriodSeconds
-//! are never taken from a writer.
+//! Guarantees:
+//! - uid, creationTimestamp, generation, deletionTimestamp and deletionGracePeriodSeconds are never taken from a
+//!   writer (`a_new_object_gets_what_the_server_owns`, `the_server_keeps_what_it_owns`).
 
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Kind;

@@ -9,9 +9,17 @@
 //! A port of the root is open on every device, one of a spoke's cluster on its device alone: two such
 //! clusters may hold the same, the root and one of them may not.
 //!
-//! Guarantees: no address or port is held twice where it would be open twice, whatever is written at the
-//! same time; what a Service gives up is free in the same revision. That an update keeps what it leaves
-//! out is the kind's own rule.
+//! Guarantees:
+//! - no address or port is held twice where it would be open twice (`an_address_may_be_asked_for_once`,
+//!   `a_node_port_is_held_once_where_it_is_open`);
+//! - nor is one when many write at the same time (`many_at_once_never_share`,
+//!   `a_hundred_clusters_take_the_same_port_at_once_and_leave_most_to_the_root`);
+//! - what a Service gives up is free with the write that gives it up (`a_change_of_type_gives_back_what_it_held`,
+//!   `a_deleted_service_gives_back_everything`);
+//! - a Service may hold every node port there is, and can be deleted
+//!   (`a_service_may_hold_every_node_port_and_can_be_deleted`).
+//!
+//! That an update keeps what it leaves out is the kind's own rule.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;

@@ -4,7 +4,10 @@
 //! all of it is read once on a [`Trial`], where a repair or a panic on nonsense does no harm: redb's own check
 //! of every page, then our sums of every value, of all of them together, and of the store's numbers.
 //!
-//! Guarantees: what comes out is what was written, or the file's name; nothing on disk is changed.
+//! Guarantees:
+//! - what comes out is what was written, or the file's name; nothing on disk is changed
+//!   (`a_flipped_bit_of_a_closed_store_changes_nothing_or_is_told`,
+//!   `a_flipped_bit_of_a_killed_store_changes_nothing_or_is_told`, `a_store_that_was_cut_or_emptied_is_told`).
 
 use std::io::ErrorKind::{InvalidData, UnexpectedEof};
 use std::mem::ManuallyDrop;

@@ -7,8 +7,11 @@
 //!
 //! The sum is the head of a SHA-256 over the key and everything after the sum.
 //!
-//! Guarantees: keys sort on disk as they sort in memory; a value of an unknown version is refused, and so is
-//! one whose bytes, or whose key's, are not those that were written.
+//! Guarantees:
+//! - keys sort on disk as they sort in memory (`keys_sort_on_disk_as_in_memory`);
+//! - a value of an unknown version is refused (`what_cannot_be_read_is_refused`);
+//! - and so is one whose bytes, or whose key's, are not those that were written
+//!   (`a_bit_that_flips_in_a_value_or_its_key_is_noticed`).
 
 use bytes::Bytes;
 use freewheel_hub_api::object::{Header, Key, Object, Owner, Resource};

@@ -1,6 +1,8 @@
 //! A disk to try things on: reads come from the one below, writes stay in memory.
 //!
-//! Guarantees: nothing that is done on it changes what is below.
+//! Guarantees:
+//! - nothing that is done on it changes what is below
+//!   (`it_reads_as_a_disk_that_was_written_to_and_changes_nothing_below`).
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

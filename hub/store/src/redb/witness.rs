@@ -5,7 +5,8 @@
 //! every acknowledged batch is written into a small file of its own. It is not synced, or every commit would
 //! wait twice: after a power cut it may be behind, and is never ahead.
 //!
-//! Guarantees: a witness that does not make sense is none.
+//! Guarantees:
+//! - a witness that does not make sense is none (`a_witness_that_was_cut_or_flipped_is_none`).
 
 use super::encoding::sum_of;
 use crate::Revision;

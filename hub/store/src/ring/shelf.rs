@@ -1,7 +1,8 @@
 //! The shelves of the ring: the events of one part of the key space, and who waits for them.
 //!
-//! Guarantees: a shelf keeps its number while it holds an event or a watcher, so that a watcher finds
-//! it without a look-up; one that is idle is used again.
+//! Guarantees:
+//! - a shelf keeps its number while it holds an event or a watcher, so that a watcher finds it without a look-up;
+//!   one that is idle is used again (`an_idle_shelf_is_used_again_and_one_in_use_keeps_its_number`).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
