@@ -113,6 +113,21 @@ pub struct PodV1 {
     pub parts: Parts,
 }
 
+/// The beginning of a [`PodV1`], for an agent that cannot read the rest of it: whether the pod is to go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodHeadV1 {
+    /// metadata.uid
+    pub uid: String,
+    names: [String; 3],
+    lists: [Vec<(String, String)>; 2],
+    more_names: [String; 3],
+    restart: RestartPolicy,
+    grace_seconds: u32,
+    deadline_seconds: Option<u32>,
+    /// Set once deletion was asked for: the grace period in force, in seconds.
+    pub deleting: Option<u32>,
+}
+
 /// What the containers of a pod ask for and may have of the spoke's disk; a part of few pods.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodStorageV1 {
@@ -448,5 +463,11 @@ impl Record {
         let bad = |source| BadBody { kind: self.key.kind, key: self.key.key.clone(), source };
         let (body, rest) = postcard::take_from_bytes(&self.body).map_err(bad)?;
         if rest.is_empty() { Ok(body) } else { Err(bad(postcard::Error::DeserializeBadEncoding)) }
+    }
+
+    /// Reads the beginning of a body that as a whole may be no such thing.
+    #[must_use]
+    pub fn head<'a, B: Deserialize<'a>>(&'a self) -> Option<B> {
+        postcard::take_from_bytes(&self.body).ok().map(|(head, _)| head)
     }
 }

@@ -465,3 +465,14 @@ fn joining() {
         frozen(&JoinAnswer::refused(cause, "x"), hex);
     }
 }
+
+#[test]
+fn the_head_of_a_pod_is_read_without_the_rest() {
+    let pod = PodV1 { deleting: Some(7), ..pod() };
+    let key = RecordKey { realm: ClusterName::root(), kind: Kind::POD_V1, key: pod.uid.clone() };
+    let mut record = Record::new(key, 1, 0, &pod).unwrap();
+    record.body.truncate(record.body.len() - 1);
+    assert!(record.body::<PodV1>().is_err());
+    let head: PodHeadV1 = record.head().unwrap();
+    assert_eq!((head.uid, head.deleting), (pod.uid, Some(7)));
+}

@@ -21,6 +21,7 @@ use crate::ports::{
     Clock, ContainerId, Containers, Disk, Exit, Input, Modules, Network, PodNetwork, Ports,
     StartContainer, Uplink,
 };
+use crate::usage::Size;
 
 /// Tokio's clock, which a simulation can pause and turn.
 pub struct TokioClock {
@@ -318,6 +319,9 @@ impl Disk for SimDisk {
     }
 }
 
+/// A measurement that has no end yet: its directories and who takes the sizes.
+pub type Slow = (Vec<PathBuf>, Measured);
+
 /// Directories that exist by being named.
 #[derive(Default)]
 pub struct MemoryFiles {
@@ -325,8 +329,14 @@ pub struct MemoryFiles {
     pub sets: Mutex<BTreeMap<PathBuf, Vec<File>>>,
     /// Bytes that directories have when they are measured.
     pub sizes: Mutex<BTreeMap<PathBuf, u64>>,
+    /// Measurements that have no end until [`MemoryFiles::finish`]; `None`: they end at once.
+    pub slow: Mutex<Option<Vec<Slow>>>,
+    /// What is measured is a floor.
+    pub too_large: Mutex<bool>,
     /// How often something was measured.
     pub measured: Mutex<usize>,
+    /// Room of what was removed is not free yet.
+    pub removing: Mutex<bool>,
     /// Directories that were removed, in order.
     pub removed: Mutex<Vec<PathBuf>>,
     /// How often a set was written.
@@ -367,7 +377,7 @@ impl Files for MemoryFiles {
     }
 
     fn is_removing(&self) -> bool {
-        false
+        *self.removing.lock()
     }
 
     fn remove_file(&self, _: &Path) -> io::Result<()> {
@@ -376,8 +386,26 @@ impl Files for MemoryFiles {
 
     fn measure(&self, dirs: Vec<PathBuf>, done: Measured) {
         *self.measured.lock() += 1;
+        if let Some(slow) = &mut *self.slow.lock() {
+            slow.push((dirs, done));
+        } else {
+            self.tell(&dirs, done);
+        }
+    }
+}
+
+impl MemoryFiles {
+    /// Ends the measurements that had no end.
+    pub fn finish(&self) {
+        let slow = self.slow.lock().as_mut().map(std::mem::take).unwrap_or_default();
+        slow.into_iter().for_each(|(dirs, done)| self.tell(&dirs, done));
+    }
+
+    fn tell(&self, dirs: &[PathBuf], done: Measured) {
         let sizes = self.sizes.lock().clone();
-        done(dirs.iter().map(|dir| sizes.get(dir).copied().unwrap_or(0)).collect());
+        let whole = !*self.too_large.lock();
+        let size = |dir: &PathBuf| Size { bytes: sizes.get(dir).copied().unwrap_or(0), whole };
+        done(dirs.iter().map(size).collect());
     }
 }
 

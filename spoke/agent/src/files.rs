@@ -20,7 +20,8 @@ use parking_lot::Mutex;
 use tracing::warn;
 
 use crate::host_dir::{self, Entered, HostDir};
-use crate::remover::Remover;
+use crate::remover::{Remover, remove_now};
+use crate::usage::{Measurer, Size};
 
 /// Largest file that is shown by `subPath`: it is copied for every start of its container, and a guest may have
 /// made it of holes.
@@ -58,13 +59,14 @@ pub trait Files: Send + Sync {
     fn is_removing(&self) -> bool;
     /// Removes a file; nothing there is fine.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
-    /// Measures what each of these directories takes on the disk, beside the caller, and hands over the bytes in
-    /// the same order; none when it cannot be done now. What cannot be read counts nothing.
+    /// Measures what each of these directories takes on the disk, beside the caller, and hands over the sizes in
+    /// the same order; none when it cannot be done now. What cannot be read counts nothing, and what could not be seen
+    /// in time is gone on with at the next call.
     fn measure(&self, dirs: Vec<PathBuf>, done: Measured);
 }
 
 /// Takes the sizes of directories.
-pub type Measured = Box<dyn FnOnce(Vec<u64>) + Send>;
+pub type Measured = Box<dyn FnOnce(Vec<Size>) + Send>;
 
 /// Whether a path stays below where it starts, and does not meet the names of sets.
 #[must_use]
@@ -81,6 +83,8 @@ pub fn stays_inside(path: &str) -> bool {
 pub struct DiskFiles {
     /// Removes trees; without one they are removed on the spot.
     remover: Option<Remover>,
+    /// What it has not seen yet.
+    measurer: Arc<Mutex<Measurer>>,
 }
 
 impl DiskFiles {
@@ -89,7 +93,7 @@ impl DiskFiles {
     /// # Errors
     /// When there is no room for what is removed below `data`.
     pub fn new(data: &Path) -> io::Result<Self> {
-        Ok(Self { remover: Some(Remover::start(&data.join("removed"))?) })
+        Ok(Self { remover: Some(Remover::start(&data.join("removed"))?), ..Self::default() })
     }
 }
 
@@ -125,9 +129,7 @@ impl Files for DiskFiles {
         std::fs::rename(&next, dir.join(CURRENT))?;
         link_names(dir, files)?;
         match old {
-            Some(old) if old.components().count() == 1 => {
-                remove_if_there(std::fs::remove_dir_all(dir.join(old)))
-            }
+            Some(old) if old.components().count() == 1 => remove_now(&dir.join(old)),
             Some(_) | None => Ok(()),
         }
     }
@@ -182,7 +184,7 @@ impl Files for DiskFiles {
     fn remove_dir(&self, dir: &Path) -> io::Result<()> {
         match &self.remover {
             Some(remover) => remover.remove(dir),
-            None => remove_if_there(std::fs::remove_dir_all(dir)),
+            None => remove_now(dir),
         }
     }
 
@@ -195,17 +197,13 @@ impl Files for DiskFiles {
     }
 
     fn measure(&self, dirs: Vec<PathBuf>, done: Measured) {
-        let size = |dir: &PathBuf| {
-            crate::usage::below(dir).unwrap_or_else(|error| {
-                warn!(dir = %dir.display(), %error, "cannot be measured");
-                0
-            })
-        };
+        let measurer = self.measurer.clone();
         let done = Arc::new(Mutex::new(Some(done)));
         let theirs = done.clone();
         let work = move || {
             if let Some(done) = theirs.lock().take() {
-                done(dirs.iter().map(size).collect());
+                let sizes = measurer.lock().measure(&dirs);
+                done(sizes);
             }
         };
         // A thread of its own: a guest's directories may be large and the card slow.

@@ -4,10 +4,16 @@
 //! DATA/pods/<uid>  ─rename─▶  DATA/removed/<n>  ─a thread of its own─▶ nothing
 //! ```
 //!
-//! Guarantees: what was removed is not at its place any more when [`Remover::remove`] returns; what an earlier life left
-//! half-way is removed by the next; a tree of any depth takes two descriptors and no stack: its directories are moved up
-//! beside each other first (a guest nests them without end, and this would die of it at every start).
+//! Guarantees:
+//! - what was removed is not at its place any more when [`Remover::remove`] returns
+//!   (`a_removed_tree_is_away_at_once_and_gone_soon`);
+//! - what an earlier life left half-way is removed by the next (`what_an_earlier_life_left_is_removed`);
+//! - a tree of any depth takes two descriptors and no stack: its directories are moved up beside each other first (a
+//!   guest nests them without end, and this would die of it at every start)
+//!   (`a_tree_that_a_guest_has_nested_without_end_is_removed`);
+//! - what cannot be removed is told once, under its own name (`what_cannot_be_removed_is_no_later_tree_s_fault`).
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -32,14 +38,11 @@ impl Remover {
     pub fn start(trash: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(trash)?;
         let (queue, work) = mpsc::channel::<PathBuf>();
-        let mut sweep = Sweep { deep: trash.join(DEEP), number: 0 };
-        std::fs::create_dir_all(&sweep.deep)?;
+        let mut sweep = Sweep::with(trash.join(DEEP))?;
         let open = Arc::new(AtomicUsize::new(1));
         let done = open.clone();
         let remove = move || {
-            if let Err(error) = sweep.rest() {
-                warn!(path = %sweep.deep.display(), %error, "what was removed stays on disk");
-            }
+            sweep.rest();
             done.fetch_sub(1, Relaxed);
             for path in work {
                 if let Err(error) = sweep.tree(&path) {
@@ -99,33 +102,70 @@ impl Remover {
 /// Where the directories of a tree wait for their turn.
 const DEEP: &str = "deep";
 
+/// Removes a tree on the spot; nothing there is fine. Its parent must be the agent's own: the tree's directories wait
+/// there for their turn.
+///
+/// # Errors
+/// When it cannot be removed.
+pub fn remove_now(dir: &Path) -> io::Result<()> {
+    if let Err(error) = std::fs::symlink_metadata(dir) {
+        return if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) };
+    }
+    let mut deep = dir.as_os_str().to_owned();
+    deep.push(".removed");
+    let mut sweep = Sweep::with(PathBuf::from(deep))?;
+    sweep.rest();
+    sweep.tree(dir)?;
+    std::fs::remove_dir(&sweep.deep)
+}
+
 /// What the thread does: one directory after the other, never one inside of another.
 struct Sweep {
     deep: PathBuf,
     number: u64,
+    /// What of it cannot be removed. It was told, and the next life tries again.
+    stuck: BTreeSet<PathBuf>,
+    remove_file: fn(&Path) -> io::Result<()>,
 }
 
 impl Sweep {
+    fn with(deep: PathBuf) -> io::Result<Self> {
+        std::fs::create_dir_all(&deep)?;
+        let remove_file = |path: &Path| std::fs::remove_file(path);
+        Ok(Self { deep, number: 0, stuck: BTreeSet::new(), remove_file })
+    }
+
     fn tree(&mut self, path: &Path) -> io::Result<()> {
         let outcome = match self.level(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
         };
-        outcome.and(self.rest())
+        self.rest();
+        outcome
     }
 
-    /// Everything that was moved up, until nothing is left or nothing of it can be removed.
-    fn rest(&mut self) -> io::Result<()> {
+    /// Everything that was moved up, until nothing is left but what cannot be removed.
+    fn rest(&mut self) {
         loop {
-            let (mut freed, mut failed) = (false, Ok(()));
-            for entry in std::fs::read_dir(&self.deep)? {
-                match self.level(&entry?.path()) {
-                    Ok(()) => freed = true,
-                    Err(error) => failed = Err(error),
+            let left = match std::fs::read_dir(&self.deep) {
+                Ok(left) => left,
+                Err(error) => {
+                    return warn!(path = %self.deep.display(), %error, "what was removed stays on disk");
+                }
+            };
+            let mut tried = false;
+            for path in left.flatten().map(|entry| entry.path()) {
+                if self.stuck.contains(&path) {
+                    continue;
+                }
+                tried = true;
+                if let Err(error) = self.level(&path) {
+                    warn!(path = %path.display(), %error, "a part of what was removed stays on disk");
+                    self.stuck.insert(path);
                 }
             }
-            if !freed {
-                return failed;
+            if !tried {
+                return;
             }
         }
     }
@@ -133,7 +173,7 @@ impl Sweep {
     /// One directory, or a file: files go, directories move up.
     fn level(&mut self, path: &Path) -> io::Result<()> {
         if !std::fs::symlink_metadata(path)?.is_dir() {
-            return std::fs::remove_file(path);
+            return (self.remove_file)(path);
         }
         loop {
             let mut moved = false;
@@ -142,7 +182,7 @@ impl Sweep {
                 if entry.file_type()?.is_dir() {
                     std::fs::rename(entry.path(), self.place())?;
                 } else {
-                    std::fs::remove_file(entry.path())?;
+                    (self.remove_file)(&entry.path())?;
                 }
                 moved = true;
             }
@@ -219,6 +259,47 @@ mod tests {
         remover.remove(&tree).unwrap();
         rest(&remover);
         assert_eq!(left(&trash), 0);
+    }
+
+    #[test]
+    fn a_tree_is_removed_on_the_spot_without_a_stack() {
+        use rustix::fs::{Mode, OFlags, mkdirat, openat};
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("pod");
+        std::fs::create_dir(&tree).unwrap();
+        let mut at = std::fs::File::open(&tree).unwrap();
+        for _ in 0..20_000 {
+            mkdirat(&at, "a", Mode::RWXU).unwrap();
+            at = openat(&at, "a", OFlags::DIRECTORY, Mode::empty()).unwrap().into();
+        }
+        remove_now(&tree).unwrap();
+        remove_now(&tree).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_removed_is_no_later_tree_s_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut sweep = Sweep::with(dir.path().join(DEEP)).unwrap();
+        sweep.remove_file = |path| match path.ends_with("stuck") {
+            true => Err(io::Error::other("the card is worn")),
+            false => std::fs::remove_file(path),
+        };
+        let tree = |name: &str, file: &str| {
+            let tree = dir.path().join(name);
+            std::fs::create_dir_all(tree.join("a/b")).unwrap();
+            std::fs::write(tree.join("a/b").join(file), "").unwrap();
+            tree
+        };
+        sweep.tree(&tree("worn", "stuck")).unwrap();
+        assert_eq!(sweep.stuck.len(), 1);
+        for _ in 0..2 {
+            let innocent = tree("innocent", "fine");
+            sweep.tree(&innocent).unwrap();
+            assert!(!innocent.exists());
+        }
+        assert_eq!(sweep.stuck.len(), 1, "it is not tried again and again");
+        assert_eq!(std::fs::read_dir(&sweep.deep).unwrap().count(), 1);
     }
 
     #[test]

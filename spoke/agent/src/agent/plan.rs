@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use freewheel_link::digest::Digest;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{
-    BadBody, ConfigV1, Kind, ModuleV1, NodeV1, PodCidrV1, PodV1, Record, RecordKey, ServiceV1,
+    BadBody, ConfigV1, Kind, ModuleV1, NodeV1, PodCidrV1, PodHeadV1, PodV1, Record, RecordKey,
+    ServiceV1,
 };
 use tracing::{info, warn};
 
@@ -163,12 +164,29 @@ impl Agent {
     fn cannot_read_pod(&mut self, key: &RecordKey, error: &BadBody) {
         let uid = key.key.as_str();
         warn!(error = error as &dyn std::error::Error, pod = uid, "a pod's record cannot be read");
+        let head: Option<PodHeadV1> =
+            self.ledger.records().get(key).and_then(|record| record.head());
+        if let Some(grace) = head.filter(|head| head.uid == uid).and_then(|head| head.deleting) {
+            return self.delete_unread(key, grace);
+        }
         if self.pods.contains_key(uid) {
             let text = format!("{UNREADABLE}; the pod goes on as it was");
             self.event(uid, None, true, "UnreadableRecord", text);
         } else if let Some(state) = self.ledger.pods().get(uid) {
             let status = status::unreadable(state, UNREADABLE, self.ports.clock.unix_ms());
             self.outbox.pod(status);
+        }
+    }
+
+    /// The hub waits for the word that it is gone, whatever else its record says.
+    fn delete_unread(&mut self, key: &RecordKey, grace: u32) {
+        let (now, uid) = (self.ports.clock.now(), key.key.as_str());
+        if let Some(pod) = self.pods.get_mut(uid) {
+            pod.delete(grace, now);
+            self.dirty.insert(uid.to_owned());
+        } else if self.gone.insert(uid.to_owned()) {
+            // This life could never read it, so nothing of it runs.
+            self.clean(&key.realm, uid);
         }
     }
 

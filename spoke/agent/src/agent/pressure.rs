@@ -5,6 +5,7 @@
 //!   (`disk_pressure_takes_what_nobody_needs_and_then_the_pod_that_has_most`,
 //!   `room_is_made_before_a_pod_goes_also_while_another_is_on_its_way_out`,
 //!   `a_measurement_for_limits_evicts_nobody_for_the_device`);
+//! - while there is room left, who has most is looked for to the end (`a_pod_whose_files_are_too_many_to_see_is_not_spared`);
 //! - one pod goes at a time, and the next look decides about the next
 //!   (`memory_pressure_evicts_one_pod_after_another_in_kubelets_order`);
 //! - no greeting calls a device well that is short of something (`a_greeting_says_what_the_device_is_short_of`).
@@ -109,12 +110,17 @@ impl Agent {
     }
 
     /// Takes what all pods have on the disk, when that was asked for.
-    pub(super) fn evict_for_disk(&mut self, measured: &[storage::OfPod]) {
+    pub(super) fn evict_for_disk(&mut self, measured: &storage::Measured) {
         let Some(short) = self.short.filter(|short| short.signal != Signal::Memory) else { return };
         if self.room != Room::NotEnough || self.pods.values().any(is_going) {
             return;
         }
-        let candidates = measured.iter().filter_map(|(uid, usage)| {
+        // Who has most may not be known yet: while there is still some room, it is looked for further.
+        if !measured.whole && short.threshold / 2 < short.available {
+            self.meter.measure_all();
+            return;
+        }
+        let candidates = measured.pods.iter().filter_map(|(uid, usage)| {
             let pod = self.pods.get(uid).filter(|pod| pod.stays())?;
             let storage = Self::storage_of(pod);
             let shares = usage.logs.iter().map(|(container, used)| {

@@ -8,7 +8,11 @@
 //!
 //! The oldest pod comes first, the newest last, and behind it those that were being brought back when the agent died.
 //!
-//! Guarantees: which pod is tried is in the ledger before it starts; a pod that waits says so, and can be deleted.
+//! Guarantees:
+//! - which pod is tried is in the ledger before it starts (`the_pod_that_was_tried_when_the_agent_died_comes_last`);
+//! - a pod that waits says so, and can be deleted (`what_killed_the_agent_three_times_does_not_come_back_at_once`);
+//! - a suspect waits long, also where there is no other pod, and nobody else waits with it
+//!   (`a_lone_suspect_waits_as_any_other`, `a_new_pod_does_not_wait_with_the_suspects`).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -111,9 +115,14 @@ impl Agent {
 
     /// A pod that is new comes after those that ran before.
     pub(super) fn hold_new(&mut self, uid: &str) {
-        let crashes = self.ledger.crashes();
-        if let Recovery::OneByOne { queue, suspects, .. } = &mut self.recovery {
-            queue.insert(queue.len().saturating_sub(*suspects), uid.to_owned());
+        let (crashes, now) = (self.ledger.crashes(), self.ports.clock.now());
+        if let Recovery::OneByOne { queue, suspects, next } = &mut self.recovery {
+            let place = queue.len().saturating_sub(*suspects);
+            if place == 0 {
+                // The wait was for a suspect, which this one is not.
+                *next = (*next).min(now + gap(crashes));
+            }
+            queue.insert(place, uid.to_owned());
             self.hold(uid, crashes, false);
         }
     }

@@ -1,8 +1,10 @@
 //! Holds pods to what they may have on the disk: measures those with limits every now and then, beside the
 //! agent's loop, and evicts those that have more.
 //!
-//! Guarantees: a pod without limits costs nothing; one measurement runs at a time, and the next waits for a while
-//! after its end, however large the directories are.
+//! Guarantees:
+//! - a pod without limits costs nothing (`a_limit_that_is_lifted_is_forgotten_and_none_costs_nothing`);
+//! - one measurement runs at a time, and the next waits for a while after its end, however large the directories are
+//!   (`the_next_measurement_waits_for_the_end_of_the_last`).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,6 +16,7 @@ use tokio::sync::mpsc;
 use super::Agent;
 use crate::pods::Pod;
 use crate::pods::storage::{GRACE, Limits, Usage};
+use crate::usage::Size;
 use crate::volumes;
 
 /// Between the end of one measurement and the next, as kubelet's housekeeping.
@@ -26,7 +29,9 @@ pub(super) type OfPod = (String, Usage);
 pub(super) struct Measured {
     /// Of all pods, not of those with limits alone.
     all: bool,
-    pods: Vec<OfPod>,
+    /// All of it was seen: nobody has more.
+    pub(super) whole: bool,
+    pub(super) pods: Vec<OfPod>,
 }
 
 /// What a directory is of.
@@ -114,9 +119,10 @@ impl Agent {
         }
         self.meter.busy = true;
         let tell = self.meter.tell.clone();
-        let done = move |sizes: Vec<u64>| {
+        let done = move |sizes: Vec<Size>| {
+            let whole = sizes.iter().all(|size| size.whole);
             // There is room: one measurement runs at a time. An agent that ended asks for none.
-            let _ = tell.try_send(Measured { all, pods: sort(of, sizes) });
+            let _ = tell.try_send(Measured { all, whole, pods: sort(of, sizes) });
         };
         self.config.files.measure(dirs, Box::new(done));
     }
@@ -148,7 +154,7 @@ impl Agent {
         }
         // Who has no limit has most: among those with limits there is no choice.
         if measured.all {
-            self.evict_for_disk(&measured.pods);
+            self.evict_for_disk(measured);
         }
     }
 }
@@ -158,13 +164,13 @@ fn lives(pod: &Pod) -> bool {
     pod.stays() && pod.sandbox.is_ready()
 }
 
-fn sort(of: Vec<(String, Of)>, sizes: Vec<u64>) -> Vec<OfPod> {
+fn sort(of: Vec<(String, Of)>, sizes: Vec<Size>) -> Vec<OfPod> {
     let mut all: BTreeMap<String, Usage> = BTreeMap::new();
     for ((uid, what), size) in of.into_iter().zip(sizes) {
         let usage = all.entry(uid).or_default();
         match what {
-            Of::Volume(name) => usage.volumes.insert(name, size),
-            Of::Logs(name) => usage.logs.insert(name, size),
+            Of::Volume(name) => usage.volumes.insert(name, size.bytes),
+            Of::Logs(name) => usage.logs.insert(name, size.bytes),
         };
     }
     all.into_iter().collect()

@@ -5,7 +5,11 @@
 //! deletion, deadline, eviction, all done: containers stop ─▶ sidecars stop, last first ─▶ clean ─▶ gone
 //! ```
 //!
-//! Guarantees: an action that has been taken is not asked for again while its outcome is open.
+//! Guarantees:
+//! - an action that has been taken is not asked for again while its outcome is open
+//!   (`what_was_asked_for_is_not_asked_for_again`);
+//! - a pod that may not start still leaves when it must, by its deadline, too
+//!   (`a_refused_or_held_pod_reaches_its_deadline`).
 
 use std::time::Duration;
 
@@ -85,8 +89,7 @@ pub fn decide(pod: &Pod, see: Sight<'_>) -> Decision {
         if pod.sandbox.is_up() {
             out.act(Action::RemoveNetwork);
         }
-    } else if matches!(pod.fate, Fate::Evicted(_)) || pod.refused.is_none() && pod.held.is_none() {
-        // A pod that may not start any more still has to leave when it must: nobody is evicted before it has.
+    } else {
         live(pod, see, &mut out);
     }
     out
@@ -126,6 +129,10 @@ fn live(pod: &Pod, see: Sight<'_>, out: &mut Decision) {
             return;
         }
         out.wake_at(see.now + (deadline - age));
+    }
+    // A pod that may not start any more still has to leave when it must: nobody is evicted before it has.
+    if pod.refused.is_some() || pod.held.is_some() {
+        return;
     }
     if let Some(phase) = outcome(pod) {
         if stop_all(pod, see.now + grace(pod), see.now, out) {

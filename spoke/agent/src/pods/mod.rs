@@ -210,6 +210,12 @@ impl Pod {
         same_shape
     }
 
+    /// It is deleted, and nothing else is known of its record.
+    pub fn delete(&mut self, grace: u32, now: Duration) {
+        self.spec.deleting = Some(grace);
+        self.note_deletion(now);
+    }
+
     /// The plan no longer has it: it ends as if deleted with its own grace period.
     pub fn dropped(&mut self, now: Duration) {
         self.end_within(self.spec.grace_seconds, now);

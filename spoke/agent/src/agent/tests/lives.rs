@@ -244,3 +244,42 @@ async fn a_changed_config_map_costs_the_pods_that_name_it_and_no_others() {
         run.world.files.sets.lock()[&PathBuf::from("/data/pods/uid-b/volumes/conf")].clone();
     assert_eq!(shown[0].bytes, b"2");
 }
+
+/// Of a newer hub: the end of it is nothing that this agent knows.
+fn unreadable_end(pod: &PodV1) -> Record {
+    let mut record = pod_record(pod);
+    record.body.truncate(record.body.len() - 1);
+    record
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_pod_is_confirmed_also_when_its_record_cannot_be_read() {
+    let disk = SimDisk::default();
+    let mut first = run(&disk);
+    first.send(Input::Connected(true)).await;
+    let (a, b) = (pod("a"), pod("b"));
+    first.plan(vec![range(), pod_record(&a), pod_record(&b)], vec![]).await;
+    let deleted = |pod: PodV1| unreadable_end(&PodV1 { deleting: Some(5), ..pod });
+    let gone = |run: &Run| {
+        let reports = run.world.ear.reports.lock();
+        let gone = reports.iter().filter_map(|(_, report)| match report {
+            Report::PodGone { uid, .. } => Some(uid.clone()),
+            _ => None,
+        });
+        gone.collect::<Vec<_>>()
+    };
+    first.plan(vec![deleted(a), unreadable_end(&b)], vec![]).await;
+    assert!(first.world.engine.log().contains(&"stop web/0 5s".to_owned()));
+    assert_eq!(
+        (first.running(), gone(&first)),
+        (vec!["b web/0".to_owned()], vec!["uid-a".to_owned()])
+    );
+    first.end().await;
+    // One that this life has never read.
+    let mut second = run(&disk);
+    second.send(Input::Connected(true)).await;
+    second.plan(vec![deleted(b)], vec![]).await;
+    assert_eq!(gone(&second).last().map(String::as_str), Some("uid-b"));
+    assert!(second.world.files.removed.lock().contains(&"/data/pods/uid-b".into()));
+    second.end().await;
+}

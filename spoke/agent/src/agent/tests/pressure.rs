@@ -183,3 +183,49 @@ async fn a_greeting_says_what_the_device_is_short_of() {
     agent.begin_with(&left);
     assert_eq!(world.ear.device.lock().clone().unwrap().pressure, ["MemoryPressure"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_whose_files_are_too_many_to_see_is_not_spared() {
+    let mut run = run(&SimDisk::default());
+    run.send(Input::Connected(true)).await;
+    run.plan(vec![range(), pod_record(&pod("good")), pod_record(&pod("many"))], vec![]).await;
+    // Of a gigabyte in small files this much was seen in the first round.
+    run.fills("good", 2 << 20);
+    run.fills("many", 1 << 20);
+    *run.world.files.too_large.lock() = true;
+    run.send(left(Signal::Disk, 900 << 20)).await;
+    run.send(left(Signal::Disk, 900 << 20)).await;
+    assert_eq!(run.names(), ["good", "many"], "there is some room, and who has most is not known");
+    run.fills("many", 1 << 30);
+    *run.world.files.too_large.lock() = false;
+    run.rest().await;
+    assert_eq!(run.names(), ["good"]);
+    // Without room somebody has to go by what is known.
+    *run.world.files.too_large.lock() = true;
+    run.send(left(Signal::Disk, 100 << 20)).await;
+    run.rest().await;
+    assert_eq!(run.names(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_still_being_removed_holds_up_room_on_the_disk_and_no_memory() {
+    let mut run = run(&SimDisk::default());
+    run.send(Input::Connected(true)).await;
+    run.plan(vec![range(), pod_record(&pod("a")), pod_record(&pod("b"))], vec![]).await;
+    run.has("a", 2 << 20);
+    run.has("b", 1 << 20);
+    run.fills("b", 1 << 20);
+    *run.world.files.removing.lock() = true;
+    for _ in 0..2 {
+        run.send(left(Signal::Disk, 1 << 20)).await;
+    }
+    assert_eq!((*run.world.shelf.cleared.lock(), run.names().len()), (0, 2), "that may be enough");
+    run.send(left(Signal::Memory, 50 << 20)).await;
+    assert_eq!(run.names(), ["b"], "memory does not come of what is removed from the disk");
+    *run.world.files.removing.lock() = false;
+    for _ in 0..2 {
+        run.send(left(Signal::Disk, 1 << 20)).await;
+    }
+    run.rest().await;
+    assert_eq!(run.names(), [""; 0]);
+}

@@ -80,6 +80,41 @@ async fn the_pod_that_was_tried_when_the_agent_died_comes_last() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lone_suspect_waits_as_any_other() {
+    let disk = SimDisk::default();
+    let mut first = run(&disk);
+    first.plan(vec![range(), pod_record(&pod("a"))], vec![]).await;
+    die(first).await;
+    for _ in 0..3 {
+        let next = run(&disk);
+        next.rest().await;
+        assert_eq!(next.names(), ["a"], "the only one, and nobody suspects it yet");
+        die(next).await;
+    }
+    let fifth = run(&disk);
+    seconds(&fifth, 290).await;
+    assert_eq!(fifth.names(), [""; 0]);
+    seconds(&fifth, 20).await;
+    assert_eq!(fifth.names(), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_pod_does_not_wait_with_the_suspects() {
+    let disk = after_bad_ends(3).await;
+    let fourth = run(&disk);
+    seconds(&fourth, 3).await;
+    die(fourth).await;
+    let mut fifth = run(&disk);
+    seconds(&fifth, 10).await;
+    assert_eq!(fifth.names(), ["a", "c"], "and b is suspected");
+    fifth.plan(vec![pod_record(&pod("d"))], vec![]).await;
+    seconds(&fifth, 10).await;
+    assert_eq!(fifth.names(), ["a", "c", "d"]);
+    seconds(&fifth, 320).await;
+    assert_eq!(fifth.names(), ["a", "b", "c", "d"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_end_in_order_forgives() {
     let disk = after_bad_ends(2).await;
     let third = run(&disk);

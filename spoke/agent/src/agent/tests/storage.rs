@@ -105,3 +105,20 @@ async fn a_limit_that_is_lifted_is_forgotten_and_none_costs_nothing() {
     assert_eq!(run.running(), ["free web/0", "limited web/0"]);
     assert_eq!(*run.world.files.measured.lock(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_next_measurement_waits_for_the_end_of_the_last() {
+    let mut run = run(&SimDisk::default());
+    *run.world.files.slow.lock() = Some(vec![]);
+    run.plan(vec![range(), pod_record(&with_volume("a", Some(1 << 20)))], vec![]).await;
+    for _ in 0..5 {
+        run.a_while().await;
+    }
+    assert_eq!(*run.world.files.measured.lock(), 1, "that one takes a minute");
+    run.world.files.finish();
+    run.rest().await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert_eq!(*run.world.files.measured.lock(), 1);
+    run.a_while().await;
+    assert_eq!(*run.world.files.measured.lock(), 2);
+}

@@ -432,6 +432,39 @@ fn a_deadline_fails_the_pod() {
 }
 
 #[test]
+fn a_refused_or_held_pod_reaches_its_deadline() {
+    for held in [false, true] {
+        let mut spec = spec(&[], &["web"], RestartPolicy::Always);
+        spec.deadline_seconds = Some(60);
+        let mut life = life(spec);
+        if held {
+            life.pod.held = Some(3);
+        } else {
+            life.pod.refused = Some(("InvalidPod".to_owned(), String::new()));
+        }
+        let decision = decide(&life.pod, Sight { now: life.now, modules: &life.modules });
+        let due = Decision { actions: vec![], wake: Some(life.now + SECOND * 60) };
+        assert_eq!(decision, due, "nothing is started, and the deadline is not slept through");
+        life.after(60);
+        assert_eq!(life.go(), ["finish Failed DeadlineExceeded"], "held: {held}");
+        let said = life.status();
+        assert_eq!((said.phase, said.reason.as_str()), (PhaseV1::Failed, "DeadlineExceeded"));
+    }
+}
+
+#[test]
+fn what_was_asked_for_is_not_asked_for_again() {
+    let mut life = life(spec(&[], &["web"], RestartPolicy::Always));
+    assert!(!life.go().is_empty());
+    assert_eq!(life.go(), [""; 0], "it is starting");
+    life.started("web");
+    assert_eq!(life.go(), [""; 0]);
+    life.pod.dropped(life.now);
+    assert_eq!(life.go(), ["stop web 30s"]);
+    assert_eq!(life.go(), [""; 0], "it is stopping");
+}
+
+#[test]
 fn another_image_replaces_the_container_in_place() {
     let mut life = running(&["web", "log"]);
     let mut changed = life.pod.spec.clone();
