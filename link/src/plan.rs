@@ -122,6 +122,7 @@ pub struct PodHeadV1 {
     lists: [Vec<(String, String)>; 2],
     more_names: [String; 3],
     restart: RestartPolicy,
+    priority: i32,
     grace_seconds: u32,
     deadline_seconds: Option<u32>,
     /// Set once deletion was asked for: the grace period in force, in seconds.

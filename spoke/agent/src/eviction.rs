@@ -5,7 +5,10 @@
 //!                        └─ a condition of the node, until five minutes after the last time
 //! ```
 //!
-//! Guarantees: a pod that has no more than it asked for goes after all that have; a condition does not flicker.
+//! Guarantees:
+//! - a pod that has no more than it asked for goes after all that have
+//!   (`who_has_more_than_it_asked_for_goes_first`, `among_those_beyond_their_request_the_least_priority_goes_first`);
+//! - a condition does not flicker (`a_condition_comes_at_once_and_stays_for_a_while`).
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -220,6 +223,8 @@ pub struct Share {
 pub struct Candidate {
     /// Its UID.
     pub uid: String,
+    /// spec.priority
+    pub priority: i32,
     /// Its containers.
     pub shares: Vec<Share>,
     /// What it has beside them: its volumes.
@@ -238,14 +243,14 @@ impl Candidate {
     }
 }
 
-/// Puts the pod first that goes first: one that has more than it asked for before all others, then the one that is
-/// furthest beyond it.
+/// Puts the pod first that goes first: one that has more than it asked for before all others, then the one of the least
+/// priority, then the one that is furthest beyond it.
 pub fn rank(candidates: &mut [Candidate]) {
     candidates.sort_by_key(|pod| {
         let (used, request) = (pod.used(), pod.request());
         // Signed, so that the one that is furthest below comes last.
         let over = i128::from(used) - i128::from(request);
-        (Reverse(request < used), Reverse(over), pod.uid.clone())
+        (Reverse(request < used), pod.priority, Reverse(over), pod.uid.clone())
     });
 }
 
@@ -355,7 +360,7 @@ mod tests {
 
     fn pod(uid: &str, request: u64, used: u64) -> Candidate {
         let shares = vec![Share { container: "web".to_owned(), request, used }];
-        Candidate { uid: uid.to_owned(), shares, volumes: 0 }
+        Candidate { uid: uid.to_owned(), priority: 0, shares, volumes: 0 }
     }
 
     #[test]
@@ -369,6 +374,21 @@ mod tests {
         rank(&mut all);
         let order: Vec<_> = all.iter().map(|pod| pod.uid.as_str()).collect();
         assert_eq!(order, ["best-effort", "over", "modest", "huge but within"]);
+    }
+
+    #[test]
+    fn among_those_beyond_their_request_the_least_priority_goes_first() {
+        let with = |priority, pod: Candidate| Candidate { priority, ..pod };
+        let mut all = [
+            with(1000, pod("important", 0, 500)),
+            with(-5, pod("spare", 100, 101)),
+            pod("ordinary", 0, 200),
+            pod("ordinary and more", 0, 300),
+            with(-10, pod("modest", 100, 50)),
+        ];
+        rank(&mut all);
+        let order: Vec<_> = all.iter().map(|pod| pod.uid.as_str()).collect();
+        assert_eq!(order, ["spare", "ordinary and more", "ordinary", "important", "modest"]);
     }
 
     #[test]

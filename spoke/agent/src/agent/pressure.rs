@@ -98,6 +98,7 @@ impl Agent {
             let shares: Vec<Share> = used.into_iter().map(share).collect();
             (!shares.is_empty()).then(|| Candidate {
                 uid: pod.spec.uid.clone(),
+                priority: pod.spec.priority,
                 shares,
                 volumes: 0,
             })
@@ -130,7 +131,8 @@ impl Agent {
             });
             let volumes =
                 usage.volumes.values().fold(0, |sum: u64, size| sum.saturating_add(*size));
-            Some(Candidate { uid: uid.clone(), shares: shares.collect(), volumes })
+            let shares = shares.collect();
+            Some(Candidate { uid: uid.clone(), priority: pod.spec.priority, shares, volumes })
         });
         let candidates = candidates.collect();
         self.evict_first(&short, candidates);

@@ -229,3 +229,16 @@ async fn what_is_still_being_removed_holds_up_room_on_the_disk_and_no_memory() {
     run.rest().await;
     assert_eq!(run.names(), [""; 0]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_of_more_priority_outlives_one_that_has_less_beyond_its_request() {
+    let mut run = run(&SimDisk::default());
+    let important = PodV1 { priority: 1000, ..pod("important") };
+    run.plan(vec![range(), pod_record(&important), pod_record(&pod("ordinary"))], vec![]).await;
+    for (name, bytes) in [("important", 200 << 20), ("ordinary", 1 << 20)] {
+        run.has(name, bytes);
+        run.fills(name, bytes);
+    }
+    run.send(left(Signal::Memory, 50 << 20)).await;
+    assert_eq!(run.names(), ["important"]);
+}
