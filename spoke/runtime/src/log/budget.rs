@@ -1,9 +1,12 @@
 //! What logs may take of the device: of its disk, and of the life of its flash.
 //!
-//! Guarantees: all logs of the node together stay within about the bound that it was made with, however many containers
-//! there are: each has an equal share, and no more than one file of [`LARGEST`] at a time, of which it keeps four. A
-//! container that writes faster than [`STEADY`] for longer than its burst waits, and so does one while all together
-//! write faster than [`NODE_STEADY`].
+//! Guarantees:
+//! - all logs of the node together stay within about the bound that it was made with, however many containers there are:
+//!   each has an equal share, and no more than one file of [`LARGEST`] at a time, of which it keeps four
+//!   (`all_logs_together_have_what_the_node_gives`);
+//! - a container that writes faster than [`STEADY`] for longer than its burst waits, and so does one while all together
+//!   write faster than [`NODE_STEADY`] (`who_writes_faster_than_it_may_waits`);
+//! - what was written beyond that is owed until it is paid for (`a_line_that_is_larger_than_the_bucket_is_paid_for_in_full`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -18,38 +21,39 @@ const SMALLEST: u64 = 64 << 10;
 /// Files that a container may have: two of the newest start, two of the one before.
 const FILES: u64 = 4;
 /// Bytes per second that one container writes for long, and what it may write at once before that.
-const STEADY: u64 = 512 << 10;
-const BURST: u64 = 16 << 20;
+const STEADY: i64 = 512 << 10;
+const BURST: i64 = 16 << 20;
 /// The same for all containers of the node together.
-const NODE_STEADY: u64 = 2 << 20;
-const NODE_BURST: u64 = 64 << 20;
+const NODE_STEADY: i64 = 2 << 20;
+const NODE_BURST: i64 = 64 << 20;
 
 /// Bytes that may be written now, and how fast more come.
 #[derive(Debug)]
 struct Bucket {
-    left: u64,
-    most: u64,
-    per_second: u64,
+    /// Below zero: what is owed.
+    left: i64,
+    most: i64,
+    per_second: i64,
     filled: Instant,
 }
 
 impl Bucket {
-    fn new(most: u64, per_second: u64, now: Instant) -> Self {
+    fn new(most: i64, per_second: i64, now: Instant) -> Self {
         Self { left: most, most, per_second, filled: now }
     }
 
     /// Takes what was written; how long to wait before the next.
     fn take(&mut self, bytes: u64, now: Instant) -> Duration {
         let passed = now.saturating_duration_since(self.filled);
-        let more = passed.as_millis() * u128::from(self.per_second) / 1000;
-        let more = u64::try_from(more).unwrap_or(u64::MAX);
+        let passed = i64::try_from(passed.as_millis()).unwrap_or(i64::MAX);
+        let more = passed.saturating_mul(self.per_second) / 1000;
         if 0 < more {
             self.filled = now;
             self.left = self.left.saturating_add(more).min(self.most);
         }
-        let missing = bytes.saturating_sub(self.left);
-        self.left = self.left.saturating_sub(bytes);
-        Duration::from_millis(missing.saturating_mul(1000) / self.per_second)
+        self.left = self.left.saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX));
+        let owed = self.left.min(0).unsigned_abs();
+        Duration::from_millis(owed.saturating_mul(1000) / self.per_second.unsigned_abs())
     }
 }
 
@@ -114,9 +118,19 @@ mod tests {
         let second = |n| start + Duration::from_secs(n);
         assert_eq!(bucket.take(1000, start), Duration::ZERO, "a burst");
         assert_eq!(bucket.take(50, start), Duration::from_millis(500));
-        assert_eq!(bucket.take(100, second(1)), Duration::ZERO);
+        assert_eq!(bucket.take(100, second(1)), Duration::from_millis(500), "with what it owed");
         assert_eq!(bucket.take(1000, second(60)), Duration::ZERO);
         assert_eq!(bucket.take(200, second(61)), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_line_that_is_larger_than_the_bucket_is_paid_for_in_full() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(1000, 100, start);
+        assert_eq!(bucket.take(5000, start), Duration::from_secs(40));
+        let early = start + Duration::from_secs(39);
+        assert_eq!(bucket.take(0, early), Duration::from_secs(1), "the debt is remembered");
+        assert_eq!(bucket.take(100, early), Duration::from_secs(2));
     }
 
     #[test]
