@@ -4,11 +4,13 @@
 //! `hub push target/wasm32-wasip2/release/NAME.wasm NAME:TAG` and use `image: NAME:TAG`.
 //!
 //! * An HTTP handler: a library (`crate-type = ["cdylib"]`) that calls [`http_handler!`]. It has no
-//!   process: each request gets an instance of its own, on the container's first `containerPort`; the pod's
-//!   annotation `freewheel.dev/http-instance-reuse` lets one instance serve several, one after another.
+//!   process: each request gets an instance of its own, on the container's first `containerPort`. With
+//!   `requests_per_instance`, or the pod's annotation `freewheel.dev/http-instance-reuse`, one instance serves
+//!   several, one after another.
 //! * A long-running service: a binary. Plain `std::net`, `std::fs` and `println!` work; with
 //!   [`service::serve_tcp`] and [`macro@main`] one instance serves many connections at once.
-//! * A job: a binary whose `main` returns. With [`Exit`] it says how it went: `exitCode: 3` is a 3.
+//! * A job: a binary whose `main` returns. With [`Exit`] it says how it went: `exitCode: 3` is a 3; with [`stop`]
+//!   it learns that its pod is being deleted, and how long it has to finish.
 //!
 //! What a module can rely on: its environment, its mounts, the network of its pod (other containers
 //! on `127.0.0.1`, Services by name), clocks, randomness. There are no threads and no processes in
@@ -35,6 +37,7 @@ pub use wstd::{io, net, time};
 
 mod exit;
 pub mod service;
+pub mod stop;
 
 pub use exit::{Exit, exit};
 
@@ -51,8 +54,35 @@ pub use exit::{Exit, exit};
 /// }
 /// http_handler!(hello);
 /// ```
+///
+/// Each request gets an instance of its own. A handler that is made for it says how many requests one instance may
+/// serve, one after another: several times faster, and what its globals hold passes from one request to the next. The
+/// pod's annotation `freewheel.dev/http-instance-reuse` goes before what the module says.
+///
+/// ```no_run
+/// # use freewheel_guest::{Body, Error, Request, Response, http_handler};
+/// # async fn hello(_request: Request<Body>) -> Result<Response<Body>, Error> {
+/// #     Ok(Response::new("hello\n".to_owned().into()))
+/// # }
+/// http_handler!(hello, requests_per_instance = 128);
+/// ```
 #[macro_export]
 macro_rules! http_handler {
+    ($handler:path, requests_per_instance = $requests:expr) => {
+        $crate::http_handler!($handler);
+
+        const _: () = {
+            struct Instance;
+
+            impl $crate::__internal::handler::exports::freewheel::handler::instance::Guest for Instance {
+                fn requests() -> u16 {
+                    $requests
+                }
+            }
+
+            $crate::__internal::handler::export_handler!(Instance with_types_in $crate::__internal::handler);
+        };
+    };
     ($handler:path) => {
         const _: () = {
             use $crate::__internal::wasip2::exports::http::incoming_handler::Guest;
@@ -76,6 +106,16 @@ macro_rules! http_handler {
 pub mod __internal {
     pub use wstd::__internal::wasip2;
     pub use wstd::runtime::block_on;
+
+    #[allow(warnings, missing_docs, clippy::all, reason = "generated")]
+    pub mod handler {
+        wit_bindgen::generate!({
+            path: "../spoke/runtime/wit/handler",
+            world: "freewheel:handler/handler",
+            export_macro_name: "export_handler",
+            pub_export_macro: true,
+        });
+    }
 
     use wasip2::http::types::{IncomingRequest, ResponseOutparam};
     use wstd::http::server::Responder;

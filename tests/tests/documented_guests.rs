@@ -68,7 +68,13 @@ fn collect() -> Vec<(String, String)> {
 fn every_documented_example_builds_in_a_crate_of_its_own() {
     let examples = collect();
     let from = |place: &str| examples.iter().filter(|(from, _)| from == place).count();
-    assert!(0 < from("README.md") && 0 < from("service.rs") && 0 < from("exit.rs"), "{examples:?}");
+    assert!(
+        0 < from("README.md")
+            && 0 < from("service.rs")
+            && 0 < from("exit.rs")
+            && 1 < from("stop.rs"),
+        "{examples:?}"
+    );
     let folder = tempfile::tempdir().expect("a folder");
     let sdk = root().join("guest-sdk");
     let mut members = Vec::new();

@@ -71,7 +71,8 @@ pub struct StartContainer {
 /// How a container ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
-    /// Exit code as Kubernetes shows it: 137 for OOMKilled and kills, 143 for a graceful stop, 134 for traps.
+    /// Exit code as Kubernetes shows it: its own, 137 for OOMKilled and kills, 134 for traps, 143 when it was
+    /// stopped before it ran.
     pub code: i32,
     /// `Completed`, `Error`, `OOMKilled`, `StartError` (never ran: cannot be linked or loaded).
     pub reason: String,

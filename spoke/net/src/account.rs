@@ -120,6 +120,13 @@ impl Account {
         Some(self.limit.load(Relaxed)).filter(|limit| *limit != usize::MAX)
     }
 
+    /// The lowest limit, of its own and of the accounts above.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        let above = self.above.as_ref().map_or(usize::MAX, |above| above.most());
+        self.limit.load(Relaxed).min(above)
+    }
+
     /// Bytes held.
     #[must_use]
     pub fn used(&self) -> usize {

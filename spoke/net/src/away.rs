@@ -1,7 +1,8 @@
 //! Pods on other nodes that were not reached just now, on whatever port.
 //!
-//! Guarantees: what was noted lasts [`AWAY`] and no longer than the link that it was noted on, so a new link
-//! starts without prejudice; there are never more notes than pods that were tried in that time.
+//! Guarantees:
+//! - what was noted lasts [`AWAY`] and no longer than the link that it was noted on, so a new link starts without
+//!   prejudice, and what is over is forgotten (`a_note_lasts_a_while_and_no_longer_than_its_link`).
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};

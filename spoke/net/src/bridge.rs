@@ -1,7 +1,8 @@
 //! Carries the bytes of a pod's connection to and from a stream outside of it, with no memory of its own.
 //!
-//! Guarantees: what a slow stream has not taken stays in the pod's pipe, where it is counted; an idle connection
-//! holds no buffer.
+//! Guarantees:
+//! - what a slow stream has not taken stays in the pod's pipe, where it is counted
+//!   (`slow_clients_from_outside_share_the_budget_of_the_pod_that_serves_them`).
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind};

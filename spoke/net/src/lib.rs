@@ -9,11 +9,16 @@
 //! pod       one pod: ports, connect, resolve        listener, udp, conn, pipe    what it is made of
 //! remote    the way to other nodes                  node_port, node_port_udp     the way in from the kernel
 //! account   what the host holds for guests          waiting   what of it waits to be read by a pod
-//! bridge    a pod's connection to a stream outside
+//! bridge    a pod's connection to a stream outside     watched   who is told what a stream carries
 //! ```
 //!
-//! Guarantees: no address leads from one realm into another; whatever a pod leaves unread is bounded; nothing
-//! leads out of the cluster. Knows no wasmtime: hyper, probes, port-forward and tunnels speak [`ConnIo`].
+//! Knows no wasmtime: hyper, probes, port-forward and tunnels speak [`ConnIo`].
+//!
+//! Guarantees:
+//! - no address leads from one realm into another (`realms_with_the_same_addresses_and_names_do_not_meet`);
+//! - whatever a pod leaves unread is bounded (`a_pod_that_reads_nothing_holds_little_more_than_its_budget`,
+//!   `datagrams_that_nobody_reads_are_within_one_budget_for_all_ports_of_a_pod`);
+//! - nothing leads out of the cluster (`what_cannot_be_reached_says_why`).
 
 mod account;
 mod away;
@@ -38,6 +43,7 @@ mod testing;
 mod tests;
 mod udp;
 mod waiting;
+mod watched;
 
 pub use account::{Account, Full, Held, Level};
 pub use conn::{Conn, ConnIo};
@@ -52,3 +58,4 @@ pub use remote::{Remote, Stream};
 pub use service::Service;
 pub use udp::{MAX_DATAGRAM, UdpPort};
 pub use waiting::{BUDGET, CAPACITY, Waiting};
+pub use watched::{Watched, Watcher};

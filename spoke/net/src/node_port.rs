@@ -6,8 +6,9 @@
 //!               └──┘ somebody else has the port: tell, try again
 //! ```
 //!
-//! Guarantees: a door that stays wanted stays open when its Service changes; connections live on after their
-//! door has closed.
+//! Guarantees:
+//! - a door that stays wanted stays open when its Service changes, and connections live on after their door has
+//!   closed (`a_door_outlives_a_change_of_its_service_and_connections_outlive_their_door`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};

@@ -2,7 +2,8 @@
 //!
 //! Guarantees:
 //! - a door whose places are all taken stays open: the connection that has been silent longest makes room, those that
-//!   never got a byte first (`a_node_port_full_of_silent_clients_serves_the_next`);
+//!   never got a byte first (`the_one_that_was_silent_longest_makes_room_and_strangers_go_first`,
+//!   `a_node_port_full_of_silent_clients_serves_the_next`);
 //! - what broke off is reset for the client, also what this process carried when it is killed
 //!   (`a_node_port_resets_its_client_when_the_pod_ends_before_its_time`,
 //!   `a_killed_device_breaks_its_connections_off_wherever_their_clients_are`);
@@ -12,15 +13,12 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +29,7 @@ use crate::conn::{Conn, Side};
 use crate::error::NetError;
 use crate::node_port::{RETRY, Target, Way};
 use crate::remote::{self, Ended};
+use crate::watched::{Watched, Watcher};
 
 /// Connections that one door carries at a time. Tests open more than that, twice, with the files of one process.
 const MAX_CONNECTIONS: usize = if cfg!(test) { 64 } else { 4096 };
@@ -169,7 +168,8 @@ async fn carry(
     let _ = stream.set_nodelay(true);
     // What ends without a word of ours (this process is killed) is a reset: a plain end would say that this was all.
     let _ = stream.set_zero_linger();
-    let mut stream = Watched { stream, visits: visits.clone(), visit: visit.clone() };
+    let traffic = Traffic { visits: visits.clone(), visit: visit.clone() };
+    let mut stream = Watched::new(traffic, stream);
     let ended = match connect(&way, peer).await {
         Ok(conn) => remote::carry(conn, &mut stream, visit.leave.cancelled()).await,
         Err(error) => {
@@ -178,7 +178,7 @@ async fn carry(
         }
     };
     if ended == Ended::Whole {
-        let _ = SockRef::from(&stream.stream).set_linger(None);
+        let _ = SockRef::from(stream.stream()).set_linger(None);
     }
     visits.left(&visit);
 }
@@ -197,54 +197,29 @@ async fn connect(way: &Way, peer: SocketAddr) -> Result<Conn, NetError> {
     connecting.done().await
 }
 
-/// A client's stream that remembers when it was last used.
-struct Watched {
-    stream: TcpStream,
+/// Remembers when a client's stream was last used.
+struct Traffic {
     visits: Arc<Visits>,
     visit: Arc<Visit>,
 }
 
-impl Watched {
+impl Traffic {
     fn used(&self) {
         self.visit.last.store(self.visits.now(), Relaxed);
     }
 }
 
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if before < buf.filled().len() {
-            self.used();
-        }
-        polled
+impl Watcher for Traffic {
+    fn heard(&self, _: usize) -> io::Result<()> {
+        self.used();
+        Ok(())
     }
-}
 
-impl AsyncWrite for Watched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
-        if polled.is_ready() {
+    fn wrote(&self, waits: bool) {
+        if !waits {
             self.used();
             self.visit.served.store(true, Relaxed);
         }
-        polled
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

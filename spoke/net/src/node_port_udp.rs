@@ -6,9 +6,14 @@
 //!    └──────────────────┴───────────────────────────────────────────────────◀─┘
 //! ```
 //!
-//! Guarantees: a client hears nothing but its own pod's answers; flows are bounded, in all and for each
-//! address, and silent ones end; clients that were never answered make room first, because with a forged
-//! address anybody can be many of them.
+//! Guarantees:
+//! - a client hears nothing but its own pod's answers
+//!   (`what_other_pods_send_to_a_flow_of_a_node_port_does_not_reach_its_client`);
+//! - silent flows end (`a_silent_flow_ends_and_sooner_when_it_never_had_an_answer`);
+//! - flows are bounded, in all and for each address; clients that were never answered make room first, because
+//!   with a forged address anybody can be many of them
+//!   (`forged_clients_push_each_other_out_and_nobody_who_was_answered`,
+//!   `one_address_has_a_part_of_the_door_only`).
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,9 +1,14 @@
 //! One direction of a connection: a bounded queue of bytes with one reader and one writer.
 //!
-//! Guarantees: bytes come out in the order they went in, nothing is lost between a writer's close and the
-//! reader's end, and a reader that does not read holds at most [`CAPACITY`](crate::CAPACITY) and, over all
-//! connections of its pod, little more than its budget, also when it was written byte by byte or by a guest that
-//! does not ask for room.
+//! Guarantees:
+//! - bytes come out in the order in which they went in, and nothing is lost on the way
+//!   (`a_writer_waits_for_a_slow_reader_and_nothing_is_lost`);
+//! - nor between a writer's close and the reader's end (`what_was_written_before_the_close_is_still_read`);
+//! - a reader that does not read holds at most [`CAPACITY`](crate::CAPACITY) and, over all connections of its
+//!   pod, little more than its budget (`a_full_pipe_takes_nothing_until_half_of_it_is_read`,
+//!   `a_pod_that_reads_nothing_holds_little_more_than_its_budget`);
+//! - also when it was written byte by byte, or by a guest that does not ask for room
+//!   (`single_bytes_count_as_what_they_cost`, `a_guest_writes_no_more_than_it_was_promised`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;

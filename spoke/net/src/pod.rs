@@ -1,8 +1,13 @@
 //! One pod's network: its address, its loopback and its ports, shared by all of its containers.
 //!
-//! Guarantees: what listens on loopback is reached from inside of the pod only; a pod never has more than
-//! [`MAX_SOCKETS`] sockets, fewer when it has little memory, whoever opens them; all that its network holds for it
-//! is on its account.
+//! Guarantees:
+//! - what listens on loopback is reached from inside of the pod only (`loopback_stays_inside_of_the_pod`);
+//! - a pod never has more than [`MAX_SOCKETS`] sockets, whoever opens them
+//!   (`a_pod_has_a_bounded_number_of_sockets`);
+//! - and fewer when it has little memory (`a_pod_of_little_memory_has_few_sockets_and_a_small_budget`);
+//! - what waits in its network is on its account
+//!   (`datagrams_that_nobody_reads_are_within_one_budget_for_all_ports_of_a_pod`,
+//!   `what_waits_for_another_node_is_on_the_sender_s_account_and_in_no_buffer_of_ours`).
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -10,8 +10,11 @@
 //! Pods on other nodes are reached through the hub. While it is away, or their node is, a Service still has
 //! the pods that are here.
 //!
-//! Guarantees: only the making of a connection is tried more than once, so a client's bytes go to one
-//! endpoint and to no other; nobody waits for a link that is known to be down.
+//! Guarantees:
+//! - only the making of a connection is tried more than once, so a client's bytes go to one endpoint and to no
+//!   other (`a_slow_answer_that_comes_too_late_costs_no_client_a_byte`);
+//! - nobody waits for a link that is known to be down
+//!   (`a_link_that_is_known_to_be_down_is_not_tried_and_a_new_one_is_at_once`).
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -1,7 +1,10 @@
 //! A realm's network on this node: its pods, its Services, its names.
 //!
-//! Guarantees: nothing in here leads to another realm, whatever the addresses; a Service's endpoints change
-//! in one step, and connections that exist stay.
+//! Guarantees:
+//! - nothing in here leads to another realm, whatever the addresses
+//!   (`realms_with_the_same_addresses_and_names_do_not_meet`);
+//! - a Service's endpoints change in one step, and connections that exist stay
+//!   (`endpoints_change_in_one_step_and_connections_stay`).
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -3,8 +3,10 @@
 //! A flow sticks to the endpoint that its first datagram went to, and answers come back from the Service's
 //! address: without that a connected socket would wait for ever.
 //!
-//! Guarantees: what waits on all UDP ports of a pod is within one budget and on the pod's account, flows too; what is
-//! beyond gets lost, as UDP may.
+//! Guarantees:
+//! - what waits on all UDP ports of a pod is within one budget and on the pod's account; what is beyond gets
+//!   lost, as UDP may (`datagrams_that_nobody_reads_are_within_one_budget_for_all_ports_of_a_pod`);
+//! - flows are on it too (`flows_of_datagrams_count_too`).
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;

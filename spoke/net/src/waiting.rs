@@ -1,7 +1,8 @@
 //! What waits for one pod to read it, over all of its connections or all of its UDP ports.
 //!
-//! Guarantees: it is counted on the pod's account; the more of the budget is used, the less one connection more may
-//! have, and every connection keeps moving; pods of little memory have a small budget.
+//! Guarantees:
+//! - it is counted on the pod's account, the more of the budget is used the less one connection more may have,
+//!   and pods of little memory have a small budget (`a_small_pod_has_a_small_budget_and_a_full_node_has_none`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

@@ -11,10 +11,9 @@ use tracing::trace;
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi::p2::bindings::CommandPre;
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::exit;
-use crate::http::{DEFAULT_PORT, Pool, serve};
+use crate::http::{DEFAULT_PORT, Handler, Pool, serve};
 use crate::lanes::{Lane, Runtimes};
 use crate::life::{Cause, Life};
 use crate::log::{LogSink, Source};
@@ -92,17 +91,19 @@ impl Container {
     ) -> Run {
         match &module.kind {
             Kind::Command(pre) => self.run_command(pre.clone(), started),
-            Kind::Http(pre) => Box::pin(self.run_http(pre.clone(), module.least, started)),
+            Kind::Http(handler) => Box::pin(self.run_http(handler.clone(), module.least, started)),
         }
     }
 
     async fn run_http(
         self: Arc<Self>,
-        pre: ProxyPre<State>,
+        handler: Arc<Handler>,
         least: usize,
         started: impl FnOnce() + Send + 'static,
     ) -> Exit {
-        self.life.hears();
+        if !self.life.begins() {
+            return exit::killed(Cause::Early);
+        }
         let port = self.start.ports.first().copied().unwrap_or(DEFAULT_PORT);
         let any = std::net::SocketAddr::from(([0, 0, 0, 0], port));
         let listener = match self.pod.listen(any, freewheel_spoke_net::MAX_BACKLOG) {
@@ -112,7 +113,7 @@ impl Container {
                 return exit::host_error(text);
             }
         };
-        let pool = Pool::new(self.clone(), pre, least);
+        let pool = Pool::new(self.clone(), handler, least);
         started();
         self.serve(&pool, listener).await
     }
@@ -133,6 +134,9 @@ impl Container {
                 Ok(command) => command,
                 Err(error) => return container.ended(Err(error)),
             };
+            if !container.life.begins() {
+                return exit::killed(Cause::Early);
+            }
             started();
             trace!(target: "freewheel::start", pod = container.start.id.pod, "guest main runs");
             container.ended(command.wasi_cli_run().call_run(&mut store).await)

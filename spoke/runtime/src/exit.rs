@@ -6,12 +6,14 @@
 //! | `main` failed, `exit(n)`       | 1, n        | Error      |
 //! | trap, panic, abort             | 134         | Error      |
 //! | memory limit                   | 137         | OOMKilled  |
-//! | stopped, could not hear it     | 143         | Error      |
+//! | stopped, ended by itself       | its own     | its own    |
+//! | stopped before it ran          | 143         | Error      |
 //! | killed after the grace period  | 137         | Error      |
 //! | cannot be loaded or linked     | 128         | StartError |
 //!
 //! A guest that calls `wasi:cli/exit#exit` says only whether it failed, and every failure reads 1: so does plain
-//! std on WASI 0.2, whatever number `std::process::exit` is given. `exit-with-code` of WASI 0.2.12 and
+//! std on WASI 0.2, whatever number `std::process::exit` is given, and so does the stock adapter of preview 1, in
+//! which the number of `proc_exit` is lost. `exit-with-code` of WASI 0.2.12 and
 //! `freewheel:lifecycle#exit` say the number; the guest SDK makes std's own exit one of those.
 
 use freewheel_spoke_agent::ports::Exit;
@@ -67,7 +69,7 @@ pub(crate) fn out_of_memory(message: impl Into<String>) -> Exit {
 /// It was ended.
 pub(crate) fn killed(cause: Cause) -> Exit {
     match cause {
-        Cause::Term => exit(143, "Error", "stopped"),
+        Cause::Early => exit(143, "Error", "stopped before it ran"),
         Cause::Kill => exit(137, "Error", "killed: it did not end within its grace period"),
     }
 }
@@ -141,7 +143,7 @@ mod tests {
         check(Trap::UnreachableCodeReached, false, 134, "Error");
         check(Trap::UnreachableCodeReached, true, 137, "OOMKilled");
         check(Trap::StackOverflow, true, 134, "Error");
-        assert_eq!(killed(Cause::Term).code, 143);
+        assert_eq!(killed(Cause::Early).code, 143);
         assert_eq!(killed(Cause::Kill).code, 137);
         assert_eq!(start_error("x").reason, "StartError");
     }

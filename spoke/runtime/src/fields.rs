@@ -3,8 +3,11 @@
 //! Upstream bounds one set of fields; a guest may have thousands of them. So the calls that make fields larger are
 //! ours: they count first and then do what upstream does.
 //!
-//! Guarantees: fields that a guest has, also as a part of a request or a response that is not sent yet, are on its
-//! memory; what it lets go is given back, at the latest when [`SLACK`] bytes more are asked for.
+//! Guarantees:
+//! - fields that a guest has, also as a part of a request or a response that is not sent yet, are on its memory
+//!   (`what_the_host_holds_for_a_guest_is_on_its_memory`);
+//! - what it lets go is given back, at the latest when [`SLACK`] bytes more are asked for
+//!   (`what_is_gone_is_not_counted_for_long_and_what_is_there_is`, `what_a_guest_lets_go_is_its_own_again`).
 
 use std::collections::HashMap;
 

@@ -1,12 +1,22 @@
 //! How a running container is told to stop.
 //!
 //! ```text
-//! running ──stop──▶ stopping: its listeners are closed ──ends──▶ gone
-//!    │                     └──grace is over──▶ killed
-//!    └──stop, but nothing in it could hear──▶ ended at once, as SIGTERM ends a process that ignores nothing
+//! beginning ──begins──▶ running ──stop──▶ stopping: told, and its listeners are closed ──ends──▶ gone, with its own code
+//!     │                                        └──grace is over──▶ killed
+//!     └──stop──▶ ended at once: nothing has run yet
 //! ```
+//!
+//! A guest that has no ear for the stop goes on, as a container's first process does that handles no SIGTERM: Linux
+//! does not end it for that. It may be a job in the middle of its work, and nobody but its author knows.
+//!
+//! Guarantees:
+//! - whoever runs has its whole grace period, whether it can hear the stop or not
+//!   (`a_job_that_is_stopped_may_finish_and_its_own_code_counts`);
+//! - what still runs then is killed (`who_cannot_hear_a_stop_is_killed_when_its_grace_is_over`);
+//! - a second stop makes the period shorter, never longer (`a_shorter_grace_period_is_still_one`,
+//!   `a_grace_period_is_never_stretched`);
+//! - what was stopped before it ran does not begin (`who_is_stopped_before_it_runs_does_not_begin`).
 
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -17,10 +27,18 @@ use tokio_util::sync::CancellationToken;
 /// Why a container was ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// It was asked to stop and could not hear it.
-    Term,
+    /// It was asked to stop before anything of it ran.
+    Early,
     /// It did not stop in time.
     Kill,
+}
+
+/// How far a container has come.
+#[derive(Default)]
+struct Course {
+    runs: bool,
+    /// When its grace is over, once it was asked to stop.
+    deadline: Option<Instant>,
 }
 
 /// A container's end, from outside.
@@ -30,9 +48,7 @@ pub(crate) struct Life {
     kill: CancellationToken,
     cause: Mutex<Option<Cause>>,
     listeners: Mutex<Vec<Weak<Listener>>>,
-    /// Something in it waits for its stop, or was told of it.
-    hears: AtomicBool,
-    deadline: Mutex<Option<Instant>>,
+    course: Mutex<Course>,
 }
 
 impl Life {
@@ -61,35 +77,67 @@ impl Life {
         }
     }
 
-    /// The container waits for its stop in another way.
-    pub(crate) fn hears(&self) {
-        self.hears.store(true, SeqCst);
+    /// Its own code is about to run; whether it may: not when it was asked to stop before.
+    pub(crate) fn begins(&self) -> bool {
+        let mut course = self.course.lock();
+        course.runs = course.deadline.is_none();
+        course.runs
     }
 
     /// What is left of the grace period, once it was asked to stop.
     pub(crate) fn left(&self) -> Option<Duration> {
-        self.deadline.lock().map(|deadline| deadline.saturating_duration_since(Instant::now()))
+        let deadline = self.course.lock().deadline;
+        deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// Asks it to stop within `grace`; once more: at the latest then. Whether anything in it can hear that, or has.
+    /// Asks it to stop within `grace`; once more: at the latest then. Whether there is anything to wait for.
     pub(crate) fn stop(&self, grace: Duration) -> bool {
-        let until = Instant::now().checked_add(grace);
-        {
-            let mut deadline = self.deadline.lock();
-            *deadline = [*deadline, until].into_iter().flatten().min();
-        }
+        let now = Instant::now();
+        // A period beyond all time is one without an end.
+        let until = now.checked_add(grace).unwrap_or_else(|| now + FOR_EVER);
+        let runs = {
+            let mut course = self.course.lock();
+            course.deadline = Some(course.deadline.map_or(until, |known| known.min(until)));
+            course.runs
+        };
         self.stopping.cancel();
         let listeners = std::mem::take(&mut *self.listeners.lock());
         for listener in listeners.iter().filter_map(Weak::upgrade) {
             listener.close();
-            self.hears.store(true, SeqCst);
         }
-        self.hears.load(SeqCst)
+        runs
     }
 
     /// Ends it. The first cause stands.
     pub(crate) fn kill(&self, cause: Cause) {
         self.cause.lock().get_or_insert(cause);
         self.kill.cancel();
+    }
+}
+
+/// A grace period that nobody lives to see the end of.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_stopped_before_it_runs_does_not_begin() {
+        let life = Life::default();
+        assert!(!life.stop(Duration::from_secs(30)), "nothing to wait for");
+        assert!(!life.begins());
+        let running = Life::default();
+        assert!(running.begins() && running.left().is_none());
+        assert!(running.stop(Duration::MAX));
+        assert!(running.left().is_some());
+    }
+
+    #[test]
+    fn a_grace_period_is_never_stretched() {
+        let life = Life::default();
+        assert!(life.begins() && life.stop(Duration::from_secs(5)));
+        assert!(life.stop(Duration::from_secs(60)));
+        assert!(life.left().is_some_and(|left| left <= Duration::from_secs(5)));
     }
 }

@@ -54,7 +54,6 @@ impl Pollable for Stop {
 
 impl Host for LifeView<'_> {
     fn on_terminate(&mut self) -> wasmtime::Result<Resource<DynPollable>> {
-        self.life.hears();
         let stop = self.table.push(Stop(self.life.clone()))?;
         subscribe(self.table, stop)
     }

@@ -10,6 +10,10 @@
 //! Who comes first at the node's bound is refused, whoever has taken it: near it the agent evicts the one that has most
 //! beyond what it asked for, and that one gets nothing more from then on
 //! (`a_hog_that_is_evicted_gets_nothing_more_and_its_neighbour_does`).
+//!
+//! Not counted: the native stack of a guest that runs. wasmtime maps 2 MiB for each, of which a guest can touch 512 KiB
+//! (its `max_wasm_stack`) and the host's own calls a few pages; it goes with the call. So a container has at most its
+//! `http-concurrency` times that beside its limit, and most stacks are of one or two pages.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -42,6 +46,11 @@ impl Memory {
     /// Bytes in use, and held by the host.
     pub(crate) fn used(&self) -> usize {
         self.account.used()
+    }
+
+    /// The most that the container could have, if its pod and its node had nothing else.
+    pub(crate) fn most(&self) -> usize {
+        self.account.most()
     }
 
     /// Whether the container could have this much in all.

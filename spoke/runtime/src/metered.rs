@@ -5,8 +5,11 @@
 //!    └──────────── killed: the guest's future is dropped, wherever it is ──────┘
 //! ```
 //!
-//! Guarantees: a killed guest is gone at its next yield, at most one tick away; CPU time is counted to the
-//! poll; a guest with a quota gets no more than its share of each period, over all of its instances.
+//! Guarantees:
+//! - a guest that is killed is gone, also in the middle of a loop
+//!   (`without_a_grace_period_a_spinning_guest_is_killed_at_once`);
+//! - a guest with a quota gets no more than its share of each period (`a_quota_makes_a_guest_wait`,
+//!   `a_quota_gives_its_share_of_each_period_and_takes_debt_along`).
 
 use std::pin::Pin;
 use std::sync::Arc;

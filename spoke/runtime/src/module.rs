@@ -1,7 +1,11 @@
 //! Artifacts, loaded once for all the containers that run them.
 //!
-//! Guarantees: the last [`KEPT`] modules stay loaded when nothing runs them, so that a pod that starts again
-//! finds its code linked; an artifact that was replaced is never run from memory.
+//! The last [`KEPT`] modules stay loaded when nothing runs them, so that a pod that starts again finds its code
+//! linked.
+//!
+//! Guarantees:
+//! - an artifact that was replaced is never run from memory
+//!   (`a_module_that_stays_loaded_is_not_run_once_its_artifact_is_another_or_gone`).
 
 use std::collections::{HashMap, VecDeque};
 use std::os::unix::fs::MetadataExt as _;
@@ -12,8 +16,8 @@ use parking_lot::Mutex;
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime_wasi::p2::bindings::CommandPre;
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
+use crate::http::Handler;
 use crate::native;
 use crate::state::State;
 
@@ -29,7 +33,7 @@ pub(crate) enum Kind {
     /// Exports `wasi:cli/run`.
     Command(CommandPre<State>),
     /// Exports `wasi:http/incoming-handler`.
-    Http(ProxyPre<State>),
+    Http(Arc<Handler>),
 }
 
 /// Why a module cannot run. The text is what the user reads in the container's state.
@@ -149,7 +153,7 @@ impl Modules {
         let exports: Vec<&str> = kind.exports(&self.engine).map(|(name, _)| name).collect();
         let has = |name: &str| exports.iter().any(|export| export.starts_with(name));
         let kind = if has("wasi:http/incoming-handler@0.2.") {
-            ProxyPre::new(ready).map(Kind::Http).map_err(link)
+            Handler::new(ready).map(|handler| Kind::Http(Arc::new(handler))).map_err(link)
         } else if has("wasi:cli/run@0.2.") {
             CommandPre::new(ready).map(Kind::Command).map_err(link)
         } else if exports.is_empty() {

@@ -1,7 +1,8 @@
 //! The directories that a pod gives to a container: opened once, shared by all of its instances.
 //!
-//! Guarantees: an instance sees the directory that was opened when its container started, whatever stands at the
-//! directory's path by then; instances cost no further descriptors.
+//! Guarantees:
+//! - an instance sees the directory that was opened when its container started, whatever stands at the
+//!   directory's path by then (`a_new_instance_sees_the_directory_that_its_container_was_given`).
 
 use std::sync::Arc;
 

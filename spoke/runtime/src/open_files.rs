@@ -1,8 +1,10 @@
 //! Files and directories that a guest has open: each is a descriptor of the agent's process, which all pods, the
 //! node's ports and the link share.
 //!
-//! Guarantees: a pod has no more of them than it may, whatever it opens and by which of its containers; a stream keeps
-//! the place of its file; what a file's stream or a list of names holds is on the container's memory.
+//! Guarantees:
+//! - a pod has no more of them than it may, and what is closed is free again
+//!   (`a_pod_that_opens_files_is_told_when_it_has_enough`);
+//! - what a list of names holds is on the container's memory (`lists_of_large_directories_are_memory`).
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -284,7 +284,7 @@ impl Containers for Runtime {
         let life = self.running.lock().get(id).map(|running| running.life.clone());
         let (Some(life), Some(this)) = (life, self.this.upgrade()) else { return };
         if !life.stop(grace) {
-            self.kill(&life, Cause::Term);
+            self.kill(&life, Cause::Early);
             return;
         }
         self.control.spawn(async move {

@@ -118,25 +118,58 @@ async fn arguments_environment_and_files_are_what_the_pod_gives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spinning_guest_is_killed_at_once() {
+async fn without_a_grace_period_a_spinning_guest_is_killed_at_once() {
     let node = node();
     let id = node.start(node.kit("spin", &["spin"]));
     node.started(&id).await;
-    let asked = Instant::now();
-    node.runtime.stop(&id, Duration::from_secs(30));
-    let exit = node.exited(&id).await;
-    // One tick is 10 ms; the rest is for a busy machine.
-    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
-    assert_eq!(exit.code, 143, "it has no ears: no grace to wait for");
+    node.runtime.stop(&id, Duration::ZERO);
+    assert_eq!(node.exited(&id).await.code, 137);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sleeping_guest_is_ended_at_once() {
+async fn who_cannot_hear_a_stop_is_killed_when_its_grace_is_over() {
     let node = node();
-    let id = node.start(node.kit("sleep", &["sleep"]));
-    node.started(&id).await;
-    node.runtime.stop(&id, Duration::from_secs(30));
-    assert_eq!(node.exited(&id).await.code, 143);
+    for word in ["spin", "sleep"] {
+        let id = node.start(node.kit(word, &[word]));
+        node.started(&id).await;
+        let asked = Instant::now();
+        node.runtime.stop(&id, Duration::from_millis(300));
+        assert_eq!(node.exited(&id).await.code, 137);
+        assert!(Duration::from_millis(300) <= asked.elapsed(), "{:?}", asked.elapsed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_stopped_may_finish_and_its_own_code_counts() {
+    let node = node();
+    let shared = node.dir.path().join("shared");
+    std::fs::create_dir(&shared).unwrap();
+    for (pod, code) in [("well", 0), ("badly", 1)] {
+        let file = format!("/data/{pod}");
+        let mut start = node.kit(pod, &["finish", &file, &code.to_string()]);
+        let dir = HostDir::open(&shared).unwrap();
+        start.0.mounts = vec![Mount { dir, guest: "/data".to_owned(), read_only: true }];
+        let id = node.start(start);
+        node.logged(pod, "ready").await;
+        node.runtime.stop(&id, Duration::from_secs(60));
+        std::fs::write(shared.join(pod), b"go").unwrap();
+        assert_eq!(node.exited(&id).await.code, code);
+        assert!(node.log(pod).contains("finished"), "{}", node.log(pod));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_of_the_sdk_is_told_of_its_stop() {
+    let node = node();
+    for (pod, word) in [("waits", "wait"), ("looks", "look")] {
+        let mut start = node.container(pod, &guest("told"));
+        start.0.args.push(word.to_owned());
+        let id = node.start(start);
+        node.logged(pod, "ready, nobody asked").await;
+        node.runtime.stop(&id, Duration::from_secs(60));
+        assert_eq!(node.exited(&id).await.code, 7);
+        assert!(node.log(pod).contains("told, with time left"), "{}", node.log(pod));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -123,6 +123,25 @@ async fn an_instance_is_used_as_often_as_it_may_be() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_module_says_how_often_an_instance_is_used_and_the_pod_goes_before_it() {
+    let node = node();
+    let counter = |pod: &str| node.container(pod, &guest("counter"));
+    let counts = async |pod: &str| {
+        let mut counts = String::new();
+        for _ in 0..4 {
+            counts += &node.get(pod, 8080, "/").await.1;
+        }
+        counts
+    };
+    up(&node, counter("module")).await;
+    assert_eq!(counts("module").await, "1\n2\n3\n1\n");
+    let mut pod = counter("pod");
+    pod.0.http.reuse = Some(1);
+    up(&node, pod).await;
+    assert_eq!(counts("pod").await, "1\n1\n1\n1\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_instance_that_gave_no_answer_is_not_used_again() {
     let node = node();
     let mut web = web(&node, "web");

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use freewheel_guest::stop;
+
 fn main() -> std::io::Result<()> {
     let title = std::env::var("TITLE").unwrap_or_else(|_| "Freewheel".to_owned());
     for count in 1u64.. {
@@ -12,6 +14,11 @@ fn main() -> std::io::Result<()> {
         std::fs::rename("/srv/.index.html", "/srv/index.html")?;
         println!("wrote page {count}");
         std::thread::sleep(Duration::from_secs(1));
+        // Nothing to finish: the pod need not wait until its grace period is over.
+        if stop::grace_left().is_some() {
+            println!("stopped");
+            break;
+        }
     }
     Ok(())
 }

@@ -41,6 +41,30 @@ async fn a_node_port_leads_to_the_service() {
 }
 
 #[tokio::test]
+async fn a_door_outlives_a_change_of_its_service_and_connections_outlive_their_door() {
+    let fabric = fabric();
+    let pod = add(&fabric, "web", "10.64.0.1");
+    echo(&pod, 8080);
+    echo(&pod, 8081);
+    let port = free_port().await;
+    let web = || service("web").at("10.128.0.9").any_port(80, Protocol::Tcp, Some(port));
+    let root = ClusterName::root();
+    fabric.set_service(&root, "default", "web", Some(web().to("10.64.0.1", 8080).0));
+    fabric.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
+    let dial = || async move { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok() };
+    let mut held = eventually(async || dial().await).await;
+    let mut byte = [7];
+    held.write_all(&byte).await.unwrap();
+    held.read_exact(&mut byte).await.unwrap();
+    fabric.set_service(&root, "default", "web", Some(web().to("10.64.0.1", 8081).0));
+    let stream = dial().await.expect("the door was never closed");
+    assert_eq!(ask(stream, "hello").await, "hello");
+    fabric.set_service(&root, "default", "web", None);
+    eventually(async || dial().await.is_none().then_some(())).await;
+    assert_eq!(ask(held, "still here").await, "still here");
+}
+
+#[tokio::test]
 async fn doors_follow_the_address_of_the_node() {
     let fabric = fabric();
     echo(&add(&fabric, "web", "10.64.0.1"), 8080);

@@ -1,7 +1,8 @@
 //! One request: who may ask, and what is answered in the handler's place.
 //!
-//! Guarantees: a client learns nothing of the inside; what went wrong is in the container's log under the number
-//! that the client got.
+//! Guarantees:
+//! - a client learns nothing of the inside, and what went wrong is in the container's log under the number that
+//!   the client got (`a_handler_that_traps_fails_its_request_alone`).
 
 use std::convert::Infallible;
 use std::pin::Pin;

@@ -1,18 +1,19 @@
 //! One connection to an HTTP container, from its first byte to its end.
 //!
-//! Guarantees: what was cut off never looks complete to the client; a client that has sent all it has to say still
-//! gets its answer; nothing but what hyper and the pipe may hold waits for a client that does not read.
+//! Guarantees:
+//! - what was cut off never looks complete to the client (`half_an_answer_does_not_look_whole`);
+//! - a client that has sent all it has to say still gets its answer
+//!   (`a_client_that_has_said_all_gets_its_answer`);
+//! - nothing but what hyper and the pipe may hold waits for a client that does not read
+//!   (`a_client_that_does_not_read_makes_the_node_hold_little`).
 
 use std::convert::Infallible;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use freewheel_spoke_net::{Conn, ConnIo, Pipe};
+use freewheel_spoke_net::{Conn, Pipe, Watched, Watcher};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tracing::debug;
 use wasmtime_wasi_http::io::TokioIo;
 
@@ -22,14 +23,14 @@ use super::seats::Seat;
 use super::serve::Server;
 
 /// Largest head of a request, and about as much of an answer waits in hyper.
-const MAX_HEAD: usize = 64 << 10;
+pub(super) const MAX_HEAD: usize = 64 << 10;
 
 /// Serves what comes over one connection.
 pub(super) async fn serve(server: Arc<Server>, conn: Conn, seat: Arc<Seat>) {
     let (rx, tx) = (conn.rx.clone(), conn.tx.clone());
-    let head = Arc::new(Head::new(server.pool.share(), MAX_HEAD));
-    let (io, read) = (conn.into_io(), head.clone());
-    let wire = Wire { io, tx: tx.clone(), seat: seat.clone(), head: read };
+    let head = Arc::new(server.heads.place(seat.leave.clone()));
+    let wire = Wire { tx: tx.clone(), seat: seat.clone(), head: head.clone() };
+    let wire = Watched::new(wire, conn.into_io());
     let service = service_fn(|request| {
         let (server, seat, head) = (server.clone(), seat.clone(), head.clone());
         async move {
@@ -74,48 +75,21 @@ pub(super) async fn serve(server: Arc<Server>, conn: Conn, seat: Arc<Seat>) {
     server.seats.give_back(&seat);
 }
 
-/// The connection as hyper sees it. Dropped before it was shut down, it is broken off.
+/// Watches a connection for hyper. Dropped before it was shut down, it is broken off.
 struct Wire {
-    io: ConnIo,
     tx: Arc<Pipe>,
     seat: Arc<Seat>,
     head: Arc<Head>,
 }
 
-impl AsyncRead for Wire {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
-        let count = buf.filled().len() - before;
-        if 0 < count {
-            self.seat.heard();
-            self.head.heard(count)?;
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.seat.waits(polled.is_pending());
-        polled
+impl Watcher for Wire {
+    fn heard(&self, bytes: usize) -> io::Result<()> {
+        self.seat.heard();
+        self.head.heard(bytes)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+    fn wrote(&self, waits: bool) {
+        self.seat.waits(waits);
     }
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! pod's port ─▶ serve ─▶ connection: hyper, one task each ─▶ answer ─▶ pool: idle instances, queue ─▶ one instance
 //!                seats: who sits on a connection and for how long     heads: what has come of a request
+//!                handler: what instances are made from
 //! guest ─▶ outgoing ─▶ the pod's names and connections
 //! ```
 //!
@@ -11,6 +12,7 @@
 
 mod answer;
 mod connection;
+mod handler;
 mod heads;
 mod outgoing;
 mod pool;
@@ -18,6 +20,7 @@ mod seats;
 mod serve;
 mod troubles;
 
+pub(crate) use handler::Handler;
 pub(crate) use outgoing::Outgoing;
 pub(crate) use pool::Pool;
 pub(crate) use serve::{DEFAULT_PORT, serve};

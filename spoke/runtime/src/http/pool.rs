@@ -1,13 +1,16 @@
 //! Instances of an HTTP container: made when requests come, dropped after one or, where the pod or the module says
 //! so, used again.
 //!
-//! An instance serves one request at a time and `reuse` of them in its life. The one that served last serves
+//! An instance serves one request at a time and in its life as many as its pod or its module says. The one that served last serves
 //! next, so that those that a peak has made can go.
 //!
-//! Guarantees: no more than `concurrency` instances and no more memory than the container's limit; a request
-//! waits [`PATIENCE`] seconds for an instance before it is turned away; a trap or an instance that is out of memory
-//! ends the request that caused it and nothing else; an instance that gave no answer, or half of one, is not used
-//! again.
+//! Guarantees:
+//! - there are no more than `concurrency` instances, and a request waits [`PATIENCE`] seconds for one before it
+//!   is turned away (`a_full_handler_says_so_soon`, `requests_wait_for_instances_instead_of_failing`);
+//! - a trap or an instance that is out of memory ends the request that caused it and nothing else
+//!   (`a_handler_that_traps_fails_its_request_alone`, `a_request_that_eats_memory_ends_alone`);
+//! - an instance that gave no answer, or half of one, is not used again
+//!   (`an_instance_that_gave_no_answer_is_not_used_again`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,16 +27,17 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use wasmtime::{Result, Store};
 use wasmtime_wasi_http::WasiHttpView as _;
+use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
-use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
+use super::handler::Handler;
 use super::seats::Seat;
 use super::troubles::Troubles;
 use crate::census;
 use crate::container::Container;
 use crate::exit;
-use crate::memory::Share;
+use crate::memory::{Memory, Share};
 use crate::metered;
 use crate::state::State;
 
@@ -91,9 +95,7 @@ struct Inner {
 /// The instances of one HTTP container.
 pub(crate) struct Pool {
     container: Arc<Container>,
-    pre: ProxyPre<State>,
-    /// Requests that one instance serves.
-    reuse: u16,
+    handler: Arc<Handler>,
     inner: Mutex<Inner>,
     troubles: Troubles,
     failures: AtomicU64,
@@ -101,11 +103,10 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// `least`: bytes of memory that an instance starts with.
-    pub(crate) fn new(container: Arc<Container>, pre: ProxyPre<State>, least: usize) -> Arc<Self> {
+    pub(crate) fn new(container: Arc<Container>, handler: Arc<Handler>, least: usize) -> Arc<Self> {
         let inner = Mutex::new(Inner { instance_bytes: least, ..Inner::default() });
-        let reuse = container.start.http.reuse.map_or(1, |uses| uses.max(1));
         let (troubles, failures) = (Troubles::default(), AtomicU64::new(0));
-        Arc::new(Self { container, pre, reuse, inner, troubles, failures })
+        Arc::new(Self { container, handler, inner, troubles, failures })
     }
 
     /// Seconds that a request has until its answer begins.
@@ -120,9 +121,9 @@ impl Pool {
         format!("{random:016x}")
     }
 
-    /// A place for what is held for a client of the container.
-    pub(super) fn share(&self) -> Share {
-        self.container.memory.share()
+    /// The container's memory, for what is held for its clients.
+    pub(super) fn memory(&self) -> Arc<Memory> {
+        self.container.memory.clone()
     }
 
     /// A line in the container's log.
@@ -207,12 +208,12 @@ impl Pool {
             Ok(store) => store,
             Err(error) => return self.fail(first.answer, Failure::Trap(format!("{error:#}"))),
         };
-        let proxy = match self.pre.instantiate_async(&mut store).await {
-            Ok(proxy) => proxy,
+        let reuse = self.container.start.http.reuse;
+        let (proxy, mut left) = match self.handler.instance(&mut store, reuse).await {
+            Ok(made) => made,
             Err(error) => return self.fail(first.answer, failure(&store, &error)),
         };
         let mut job = first;
-        let mut left = self.reuse;
         loop {
             let sound = self.serve(&mut store, &proxy, job).await;
             left -= 1;

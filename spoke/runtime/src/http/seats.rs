@@ -8,8 +8,12 @@
 //!
 //! Time is counted in ticks of a second that the owner gives, so that a request costs no timer of its own.
 //!
-//! Guarantees: no more than [`MAX`] connections; a client that says nothing, says it too slowly or does not read
-//! goes, the oldest stranger first when places are short; one whose request is being answered is left alone.
+//! Guarantees:
+//! - there are no more than [`MAX`] connections, and the oldest stranger makes room when places are short
+//!   (`the_oldest_stranger_makes_room_and_nobody_who_is_served_does`, `strangers_do_not_keep_others_out`);
+//! - a client that says nothing, or says it too slowly, goes (`who_says_nothing_or_says_it_too_slowly_goes`);
+//! - so does one that does not read (`who_does_not_read_goes_however_the_answer_stands`);
+//! - one whose request is being answered is left alone (`a_request_has_its_time_until_the_answer_begins`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

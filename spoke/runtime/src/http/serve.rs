@@ -15,7 +15,8 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::connection;
+use super::connection::{self, MAX_HEAD};
+use super::heads::Heads;
 use super::pool::Pool;
 use super::seats::Seats;
 
@@ -35,6 +36,7 @@ const TICK: Duration = Duration::from_secs(1);
 pub(super) struct Server {
     pub(super) pool: Arc<Pool>,
     pub(super) seats: Seats,
+    pub(super) heads: Arc<Heads>,
     pub(super) requests: AtomicU64,
     pub(super) stopping: CancellationToken,
     pub(super) draining: CancellationToken,
@@ -43,8 +45,9 @@ pub(super) struct Server {
 /// Serves until it was asked to stop and every request that came is answered.
 pub(crate) async fn serve(pool: Arc<Pool>, listener: Arc<Listener>, stopping: CancellationToken) {
     let seats = Seats::new(pool.timeout_seconds());
-    let draining = CancellationToken::new();
-    let server = Arc::new(Server { pool, seats, requests: AtomicU64::new(0), stopping, draining });
+    let (heads, draining) = (Heads::new(pool.memory(), MAX_HEAD), CancellationToken::new());
+    let requests = AtomicU64::new(0);
+    let server = Arc::new(Server { pool, seats, heads, requests, stopping, draining });
     let mut connections = JoinSet::new();
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,8 +1,12 @@
 //! Puts a container's output on disk as lines in the form of CRI: `<time> <stream> <F|P> <text>`.
 //!
-//! Guarantees: a full or failing disk loses lines, and says how many, but neither stops the guest nor leaves half
-//! a line before a whole one; an agent that is killed at any moment leaves files that can be read and gone
-//! on with; a log holds a descriptor only while something is written to it.
+//! Guarantees:
+//! - a full or failing disk loses lines, and says how many, but leaves no half a line before a whole one
+//!   (`a_full_disk_leaves_whole_lines_and_the_loss_is_said`);
+//! - nor does it stop the guest (`a_disk_that_takes_nothing_does_not_hold_up_the_guest`);
+//! - an agent that is killed at any moment leaves files that can be read and gone on with
+//!   (`a_line_that_a_killed_agent_left_in_half_stays_alone`,
+//!   `an_agent_that_is_killed_between_two_files_loses_no_line`).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};

@@ -5,9 +5,14 @@
 //! budget: how much of the disk, and how fast, for one container and for all
 //! ```
 //!
-//! Guarantees: nothing that a guest wrote is lost while the disk takes it, and what is lost is said; what it
-//! keeps in memory and on disk is bounded, whatever the guest does; a container that ended has all its lines in the
-//! file; a reader that falls behind it is told that lines are missing, where they are missing.
+//! Guarantees:
+//! - nothing that a guest wrote is lost while the disk takes it, and a container that ended has all its lines in
+//!   the file (`a_flood_of_lines_is_whole_in_the_log`);
+//! - what is lost is said (`a_full_disk_leaves_whole_lines_and_the_loss_is_said`);
+//! - what it keeps in memory and on disk is bounded, whatever the guest does
+//!   (`what_waits_for_the_disk_is_bounded`, `all_logs_together_have_what_the_node_gives`);
+//! - a reader that falls behind it is told that lines are missing, where they are missing
+//!   (`a_reader_that_falls_behind_is_told_where_lines_are_missing_and_only_then`).
 
 mod budget;
 mod drain;

@@ -1,0 +1,54 @@
+//! What the instances of an HTTP container are made from.
+//!
+//! Guarantees:
+//! - a module that says how many requests its instances may serve is asked, instance by instance, and only where the
+//!   pod does not say it (`a_module_says_how_often_an_instance_is_used_and_the_pod_goes_before_it`).
+
+use wasmtime::component::{ComponentExportIndex, InstancePre};
+use wasmtime::{Result, Store};
+use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyIndices};
+
+use crate::state::State;
+
+/// The interface in which a module says how its instances are to be used: `wit/handler`.
+const INSTANCE: &str = "freewheel:handler/instance@0.1.0";
+
+/// A linked HTTP module.
+pub(crate) struct Handler {
+    pre: InstancePre<State>,
+    indices: ProxyIndices,
+    /// `requests` of [`INSTANCE`], if the module has it.
+    requests: Option<ComponentExportIndex>,
+}
+
+impl Handler {
+    /// # Errors
+    /// When the module is no HTTP handler.
+    pub(crate) fn new(pre: InstancePre<State>) -> Result<Self> {
+        let indices = ProxyIndices::new(&pre)?;
+        let component = pre.component();
+        let requests = component
+            .get_export_index(None, INSTANCE)
+            .and_then(|instance| component.get_export_index(Some(&instance), "requests"));
+        Ok(Self { pre, indices, requests })
+    }
+
+    /// An instance, and how many requests it may serve. `reuse`: what the pod says of that.
+    pub(super) async fn instance(
+        &self,
+        store: &mut Store<State>,
+        reuse: Option<u16>,
+    ) -> Result<(Proxy, u16)> {
+        let instance = self.pre.instantiate_async(&mut *store).await?;
+        let proxy = self.indices.load(&mut *store, &instance)?;
+        let requests = match (reuse, self.requests) {
+            (Some(reuse), _) => reuse,
+            (None, Some(requests)) => {
+                let requests = instance.get_typed_func::<(), (u16,)>(&mut *store, requests)?;
+                requests.call_async(&mut *store, ()).await?.0
+            }
+            (None, None) => 1,
+        };
+        Ok((proxy, requests.max(1)))
+    }
+}
