@@ -8,6 +8,7 @@ mod announce;
 mod certificates;
 mod disk;
 mod files;
+mod handlers;
 mod heap;
 mod http_v2;
 mod login;
@@ -46,6 +47,7 @@ use crate::cli::ServeOptions;
 use crate::kubeconfig;
 use crate::pki::{Pki, PkiError, certificates, write};
 use disk::{Disk, Watched};
+use handlers::Handlers;
 pub use login::secret as registry_login;
 use names::Names;
 use opened::Opened;
@@ -268,6 +270,7 @@ impl Hub {
         let config = freewheel_hub_controllers::Config {
             advertise: self.advertised(options).await,
             ca_pem: self.pki.ca_pem.clone(),
+            handlers: Arc::new(Handlers(self.modules.clone())),
             authority: Arc::new(Signer(authority)),
             seed: fastrand::u64(..),
         };

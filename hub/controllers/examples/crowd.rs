@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
 use freewheel_hub_controllers::deployment::Deployments;
-use freewheel_hub_controllers::endpoints::EndpointsOfServices;
+use freewheel_hub_controllers::endpoints::{EndpointsOfServices, Handlers};
 use freewheel_hub_controllers::engine::{Controller, Desk, Error, run};
 use freewheel_hub_controllers::events::Recorder;
 use freewheel_hub_controllers::gc::Garbage;
@@ -53,6 +53,16 @@ fn service(name: &str) -> Value {
         "spec": {"selector": {"app": name}, "ports": [{"port": 80}]}})
 }
 
+/// There is no registry here.
+#[derive(Debug)]
+struct Unknown;
+
+impl Handlers for Unknown {
+    fn is_handler(&self, _: &str) -> Option<bool> {
+        None
+    }
+}
+
 fn pods(store: &dyn Store) -> Vec<Arc<Stored>> {
     let resource = freewheel_hub_api::object::Resource::new("", "pods");
     store.snapshot().range(&Scope { resource, cluster: None, namespace: None }, None).collect()
@@ -67,7 +77,11 @@ fn start(
     let controllers: Vec<Arc<dyn Controller>> = vec![
         Arc::new(Deployments::new(desk("deployment-controller"), indexes.clone())?),
         Arc::new(ReplicaSets::new(desk("replicaset-controller"), indexes.clone())?),
-        Arc::new(EndpointsOfServices::new(desk("endpoint-controller"), indexes.clone())?),
+        Arc::new(EndpointsOfServices::new(
+            desk("endpoint-controller"),
+            indexes.clone(),
+            Arc::new(Unknown),
+        )?),
         Arc::new(Garbage::new(desk("generic-garbage-collector"), indexes.clone())),
     ];
     let mut tasks = JoinSet::new();

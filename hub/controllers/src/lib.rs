@@ -58,6 +58,8 @@ pub struct Config {
     pub advertise: SocketAddr,
     /// The hub's CA, for ConfigMap `kube-root-ca.crt`.
     pub ca_pem: String,
+    /// Tells HTTP handlers from programs.
+    pub handlers: Arc<dyn endpoints::Handlers>,
     /// Signs people's certificates.
     pub authority: Arc<dyn signing::Authority>,
     /// Breaks the scheduler's ties: the same seed and the same history give the same placements.
@@ -101,6 +103,7 @@ pub fn start_over(
         Arc::new(endpoints::EndpointsOfServices::new(
             desk("endpoint-controller"),
             indexes.clone(),
+            config.handlers.clone(),
         )?),
         Arc::new(endpoints::Mirror::new(
             desk("endpointslice-mirroring-controller"),

@@ -189,10 +189,10 @@ async fn endpoints_follow_pods() {
             && endpoints["subsets"][0]["addresses"].as_array().is_some_and(|a| a.len() == 3)
     })
     .await;
-    hub.eventually("the Service says that nobody declares the port", |s| {
+    hub.eventually("the Service says that nobody serves the port", |s| {
         let events = list(s, "root", "events", "default");
         events.iter().any(|event| {
-            event["reason"] == "PortNotDeclared" && event["involvedObject"]["name"] == "web"
+            event["reason"] == "PortNotServed" && event["involvedObject"]["name"] == "web"
         })
     })
     .await;

@@ -33,7 +33,8 @@ pub(crate) enum NotAModule {
     #[error(
         "it is a core module for WASI preview 1 (wasip1), and pods run components of WASI 0.2: build it with \
          `--target wasm32-wasip2`, or put the adapter in front, which wasmtime's releases have: `wasm-tools component new \
-         FILE.wasm --adapt wasi_snapshot_preview1=wasi_snapshot_preview1.command.wasm -o COMPONENT.wasm`"
+         FILE.wasm --adapt wasi_snapshot_preview1=wasi_snapshot_preview1.command.wasm -o COMPONENT.wasm`. Of an exit code that \
+         adapter tells no more than whether it is 0"
     )]
     Preview1,
     #[error(
@@ -75,8 +76,17 @@ fn given() -> String {
     named.collect::<Vec<_>>().join(" ")
 }
 
-/// Checks a file from the outside in. Blocking.
-pub(crate) fn inspect(source: impl Read) -> Result<(), NotAModule> {
+/// How a module is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// `wasi:cli/run`.
+    Program,
+    /// `wasi:http/incoming-handler`, which goes first where a module has both.
+    Handler,
+}
+
+/// Checks a file from the outside in; how it is started. Blocking.
+pub(crate) fn inspect(source: impl Read) -> Result<Entry, NotAModule> {
     let mut window = Window { source, bytes: Vec::new(), used: 0, ended: false };
     window.fill(4)?;
     if !window.rest().starts_with(b"\0asm") {
@@ -122,7 +132,7 @@ pub(crate) fn inspect(source: impl Read) -> Result<(), NotAModule> {
 #[derive(Default)]
 struct Face {
     core: bool,
-    entry: bool,
+    entry: Option<Entry>,
     /// An entry of WASI 0.3.
     newer: Option<String>,
     /// The first import that no pod is given.
@@ -155,8 +165,11 @@ impl Face {
             Payload::ComponentExportSection(exports) => {
                 for export in exports.clone() {
                     let name = export?.name.name;
-                    self.entry |= name.starts_with("wasi:cli/run@0.2.")
-                        || name.starts_with("wasi:http/incoming-handler@0.2.");
+                    if name.starts_with("wasi:http/incoming-handler@0.2.") {
+                        self.entry = Some(Entry::Handler);
+                    } else if name.starts_with("wasi:cli/run@0.2.") {
+                        self.entry = self.entry.or(Some(Entry::Program));
+                    }
                     let newer = name.starts_with("wasi:cli/run@0.3")
                         || name.starts_with("wasi:http/handler@0.3");
                     if newer {
@@ -169,12 +182,12 @@ impl Face {
         Ok(())
     }
 
-    fn verdict(self) -> Result<(), NotAModule> {
+    fn verdict(self) -> Result<Entry, NotAModule> {
         match self {
-            Self { entry: false, newer: Some(name), .. } => Err(NotAModule::Preview3(name)),
-            Self { entry: false, .. } => Err(NotAModule::NoEntry),
+            Self { entry: None, newer: Some(name), .. } => Err(NotAModule::Preview3(name)),
+            Self { entry: None, .. } => Err(NotAModule::NoEntry),
             Self { unknown: Some(import), .. } => Err(NotAModule::NotGiven { import }),
-            _ => Ok(()),
+            Self { entry: Some(entry), .. } => Ok(entry),
         }
     }
 }
@@ -231,7 +244,7 @@ mod tests {
         let bytes = wat::parse_str(wat).unwrap();
         for found in [inspect(bytes.as_slice()), inspect(Drop(&bytes))] {
             match (found.map_err(|e| e.to_string()), expected) {
-                (Ok(()), Ok(())) => {}
+                (Ok(_), Ok(())) => {}
                 (Err(text), Err(part)) => assert!(text.contains(part), "{text}"),
                 (found, _) => panic!("{wat}: {found:?}"),
             }
@@ -286,6 +299,14 @@ mod tests {
                  (instance $run-i (export "run" (func $run)))
                  (export "{entry}" (instance $run-i)))"#
         )
+    }
+
+    #[test]
+    fn a_handler_is_told_from_a_program() {
+        let entry =
+            |name: &str| inspect(wat::parse_str(with("", name)).unwrap().as_slice()).unwrap();
+        assert_eq!(entry("wasi:cli/run@0.2.3"), Entry::Program);
+        assert_eq!(entry("wasi:http/incoming-handler@0.2.3"), Entry::Handler);
     }
 
     #[test]

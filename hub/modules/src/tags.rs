@@ -19,7 +19,7 @@ use crate::durable::replace;
 /// Most tags in one registry; each is a line in the file that is rewritten at a push.
 const MAX_TAGS: usize = 100_000;
 /// The format that this build writes, and the only one that it reads.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// What a manifest says, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +30,8 @@ pub(crate) struct Manifest {
     pub(crate) media_type: String,
     /// Digest of the component.
     pub(crate) component: String,
+    /// The component is an HTTP handler; else it is a program.
+    pub(crate) handler: bool,
 }
 
 /// Everything at one moment.
@@ -230,6 +232,7 @@ mod tests {
             digest: Digest::of(name.as_bytes()).to_string(),
             media_type: "x".into(),
             component: Digest::of(b"c").to_string(),
+            handler: false,
         }
     }
 
@@ -252,14 +255,14 @@ mod tests {
     fn a_file_of_another_build_is_told_from_a_damaged_one() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tags.json");
-        let newer = r#"{"version":3,"tags":[]}"#;
+        let newer = r#"{"version":4,"tags":[]}"#;
         // The last is what the first builds wrote.
-        for (version, text) in [(3, newer), (1, r#"{"version":1,"repositories":{}}"#)] {
+        for (version, text) in [(4, newer), (1, r#"{"version":1,"repositories":{}}"#)] {
             std::fs::write(&path, text).unwrap();
             let refused = Tags::open(dir.path()).err().unwrap().to_string();
             let file = path.display();
             let told = format!(
-                "{file} cannot be used (another build of the hub wrote it: it has version {version}, this one reads 2): \
+                "{file} cannot be used (another build of the hub wrote it: it has version {version}, this one reads 3): \
                  start that build, or move it away and push the modules again; those that run are not touched"
             );
             assert_eq!(refused, told);

@@ -18,7 +18,9 @@ pub mod facts;
 mod legacy;
 mod mirror;
 pub mod slices;
-mod undeclared;
+mod unserved;
+
+pub use unserved::Handlers;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -51,6 +53,7 @@ const ENDPOINTS_MANAGER: &str = "endpoint-controller";
 pub struct EndpointsOfServices {
     desk: Desk,
     indexes: Indexes,
+    handlers: Arc<dyn Handlers>,
     services: &'static Kind,
     pods: &'static Kind,
     nodes: &'static Kind,
@@ -64,10 +67,11 @@ pub struct EndpointsOfServices {
 
 impl EndpointsOfServices {
     /// Writes through this desk.
-    pub fn new(desk: Desk, indexes: Indexes) -> Result<Self, Error> {
+    pub fn new(desk: Desk, indexes: Indexes, handlers: Arc<dyn Handlers>) -> Result<Self, Error> {
         Ok(Self {
             desk,
             indexes,
+            handlers,
             services: kind("", "v1", "services")?,
             pods: kind("", "v1", "pods")?,
             nodes: kind("", "v1", "nodes")?,
@@ -227,13 +231,14 @@ impl EndpointsOfServices {
         written.map(|_| ()).map_err(Error::api("write Endpoints"))
     }
 
-    /// Says once when the Service sends to a port that the first of its pods does not declare.
+    /// Says once when the Service sends to a port on which the first of its pods serves nothing.
     fn hint(&self, stored: &Arc<Stored>, service: &Service, pods: &[Facts]) -> Result<(), Error> {
         let Some(first) = pods.first() else { return Ok(()) };
         let key = key_of(self.pods, &stored.key.cluster, &first.namespace, &first.pod);
         let Some(pod) = self.desk.snapshot().get(&key) else { return Ok(()) };
         let pod: Pod = typed(&pod)?;
-        let hint = pod.spec.as_ref().and_then(|spec| undeclared::hint(service, spec));
+        let hint =
+            pod.spec.as_ref().and_then(|spec| unserved::hint(service, spec, &*self.handlers));
         let mut hints = self.hints.lock();
         if hints.get(&stored.key) == hint.as_ref() {
             return Ok(());
@@ -245,7 +250,7 @@ impl EndpointsOfServices {
         hints.insert(stored.key.clone(), hint.clone());
         drop(hints);
         let by = "endpoint-slice-controller";
-        self.desk.recorder.warning(self.services, stored, by, "PortNotDeclared", hint);
+        self.desk.recorder.warning(self.services, stored, by, "PortNotServed", hint);
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::{Header, Key, Object, Resource};
+use freewheel_hub_controllers::endpoints::Handlers;
 use freewheel_hub_controllers::engine::clock::SimulatedClock;
 use freewheel_hub_controllers::index::Indexes;
 use freewheel_hub_controllers::signing::{Asked, Authority, Unsigned};
@@ -28,6 +29,16 @@ const PATIENCE: Duration = Duration::from_secs(900);
 /// Stands where the CA is: signs whatever asks politely, for as long as it asks.
 #[derive(Debug)]
 struct Notary;
+
+/// Every image is an HTTP handler.
+#[derive(Debug)]
+struct AllHandlers;
+
+impl Handlers for AllHandlers {
+    fn is_handler(&self, _: &str) -> Option<bool> {
+        Some(true)
+    }
+}
 
 impl Authority for Notary {
     fn sign(&self, asked: &Asked<'_>) -> Result<Vec<u8>, Unsigned> {
@@ -80,6 +91,7 @@ impl Hub {
         let config = Config {
             advertise: "10.0.0.1:6443".parse().unwrap(),
             ca_pem: "-----BEGIN CERTIFICATE-----".to_owned(),
+            handlers: Arc::new(AllHandlers),
             authority: Arc::new(Notary),
             seed: 7,
         };

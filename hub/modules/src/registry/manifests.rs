@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::refusal::{Refusal, refuse};
 use super::{RegistryBody, Upload, answer, created, digest_header, parameter, set, text_of};
-use crate::inspect::{NotAModule, inspect};
+use crate::inspect::{Entry, NotAModule, inspect};
 use crate::manifest::{BadManifest, ImageManifest, MAX_MANIFEST};
 use crate::modules::{Inner, Modules};
 use crate::reference::is_tag;
@@ -164,13 +164,17 @@ fn register(
             return Err(refuse(StatusCode::NOT_FOUND, "MANIFEST_BLOB_UNKNOWN", text));
         }
     }
-    inspect(File::open(inner.blobs.path(&component))?).map_err(|why| match why {
+    let entry = inspect(File::open(inner.blobs.path(&component))?).map_err(|why| match why {
         NotAModule::Disk(error) => error.into(),
         why => invalid(format!("the layer cannot run as a pod: {why}")),
     })?;
     inner.uploads.whole(bytes, &digest, &inner.blobs)?;
-    let entry =
-        Manifest { digest: digest.to_string(), media_type, component: component.to_string() };
+    let entry = Manifest {
+        digest: digest.to_string(),
+        media_type,
+        component: component.to_string(),
+        handler: entry == Entry::Handler,
+    };
     inner.tags.put(repository, tag, &entry)?;
     Ok(component)
 }
