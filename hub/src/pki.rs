@@ -7,8 +7,12 @@
 //! serving           made at every start, in memory: addresses change, and nobody pins it; exchanged before it ends
 //! ```
 //!
-//! Guarantees: nothing is signed by a clock that was never set, so that no CA ends before its fleet begins; a CA
-//! whose time is over, or not yet come, is said and not served.
+//! Guarantees:
+//! - nothing is signed by a clock that was never set, so that no CA ends before its fleet begins
+//!   (`a_clock_that_was_never_set_makes_no_certificates_and_is_named`);
+//! - no CA is made over a store with data, and a damaged one is told by name (`no_ca_is_made_over_a_store_with_data`,
+//!   `a_damaged_ca_is_told_by_name_and_never_used`);
+//! - private files are private (`a_second_start_finds_the_same_ca_and_private_files_are_private`).
 //!
 //! ECDSA P-256 throughout. Private files have mode 0600.
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use freewheel_tests::fleet::PATIENCE;
 use freewheel_tests::kubectl::Kubectl;
+use freewheel_tests::process::resident;
 use freewheel_tests::{Fleet, eventually, guests, has};
 
 #[test]
@@ -190,4 +191,45 @@ fn a_hub_that_is_told_to_stop_stops_in_bounded_time_and_starts_again() {
         fleet.node_ready("pi-1");
         assert!(config_maps(&kubectl).contains(&"kept".to_owned()));
     }
+}
+
+/// What a load makes the hub hold is the system's again soon after it, but for what the store keeps of the past.
+#[test]
+fn memory_is_given_back_after_a_load() {
+    const MIB: u64 = 1 << 10;
+    let fleet = Fleet::hub();
+    let kubectl = fleet.kubectl();
+    let before = resident(fleet.hub_id());
+    let load = &|part: usize| {
+        let map = |number: usize| {
+            let data = "x".repeat(48 << 10);
+            format!(
+                "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: m-{part}-{number}}}, data: {{a: {data}}}}}"
+            )
+        };
+        let list: Vec<String> = (0..500).map(map).collect();
+        let file = fleet.path(&format!("maps-{part}.yaml"));
+        std::fs::write(&file, format!("---\n{}", list.join("\n---\n"))).expect("a file");
+        let file = file.to_string_lossy();
+        let made = kubectl.run(&["create", "--validate=false", "-f", &file, "-o", "name"]);
+        assert_eq!(made.lines().count(), 500);
+    };
+    std::thread::scope(|side_by_side| {
+        for part in 0..4 {
+            side_by_side.spawn(move || load(part));
+        }
+    });
+    let loaded = resident(fleet.hub_id());
+    assert!(before + 96 * MIB < loaded, "{before} KiB, then {loaded}");
+    let gone = kubectl.run(&["delete", "--raw", "/api/v1/namespaces/default/configmaps"]);
+    has(&gone, &["m-3-499"]);
+    eventually("the hub is small again", PATIENCE, || {
+        let now = resident(fleet.hub_id());
+        // Of the former bodies the store keeps 32 MiB for a while.
+        if now < before + 56 * MIB {
+            Ok(())
+        } else {
+            Err(format!("{before} KiB, {loaded}, now {now}"))
+        }
+    });
 }

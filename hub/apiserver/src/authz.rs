@@ -1,8 +1,11 @@
 //! What a caller may do: masters everything, a cluster's administrators everything in that cluster, others look
 //! around and ask who they are.
 //!
-//! Guarantees: a certificate for one cluster opens that cluster and no other, the root not either, and not the next
-//! cluster of its name; which one a request is about is looked at for each request.
+//! Guarantees:
+//! - a certificate for one cluster opens that cluster and no other, the root not either
+//!   (`an_administrator_of_one_cluster_is_nobody_elsewhere`,
+//!   `a_certificate_for_one_cluster_opens_that_cluster_alone`);
+//! - nor the next cluster of its name (`watches_and_logs_end_with_their_cluster_and_read_nothing_of_the_next`).
 
 use freewheel_hub_api::error::{ApiError, Details};
 

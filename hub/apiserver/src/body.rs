@@ -1,8 +1,12 @@
 //! Bodies in both directions: what we send, and what we are willing to read.
 //!
-//! Guarantees: a request body is never buffered beyond [`MAX_BODY_BYTES`]; one that declares more is
-//! refused before its first byte is read; one that comes slowly is waited for as long as it moves, up to
-//! [`MAX_BODY_TIME`].
+//! Guarantees:
+//! - a request body is never buffered beyond [`MAX_BODY_BYTES`]
+//!   (`a_body_that_declares_nothing_is_refused_where_it_gets_too_large`);
+//! - one that declares more is refused before its first byte is read
+//!   (`a_hundred_megabytes_are_refused_before_they_are_read`);
+//! - one that comes slowly is waited for as long as it moves, up to [`MAX_BODY_TIME`]
+//!   (`a_slow_link_has_time_and_one_that_stands_still_has_not`).
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -246,6 +250,19 @@ mod tests {
         let mut big = http_body_util::Full::new(Bytes::from(vec![b' '; MAX_BODY_BYTES + 1]));
         let error = read(&mut big).await.unwrap_err();
         assert_eq!((error.code, error.reason), (413, "RequestEntityTooLarge"));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_declares_nothing_is_refused_where_it_gets_too_large() {
+        let piece = || Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b' '; 64 * 1024])));
+        let mut pieces = 0;
+        let endless = futures::stream::poll_fn(|_| {
+            pieces += 1;
+            Poll::Ready(Some(piece()))
+        });
+        let error = read(&mut http_body_util::StreamBody::new(endless)).await.unwrap_err();
+        assert_eq!(error.code, 413);
+        assert_eq!(pieces, MAX_BODY_BYTES / (64 * 1024) + 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,8 +1,12 @@
 //! What holds for every answer, whoever gives it.
 //!
-//! Guarantees: no answer to HEAD and none with 1xx, 204 or 304 has a body, over HTTP/1.1 or HTTP/2; an
-//! answer that comes before all of the request was read reaches a client that is still sending: HTTP/2
-//! reads on beside the answer, HTTP/1.1 after it, both for a while.
+//! Guarantees:
+//! - no answer to HEAD and none with 1xx, 204 or 304 has a body, over HTTP/1.1 or HTTP/2
+//!   (`no_answer_to_head_and_none_that_says_so_has_a_body`);
+//! - an answer that comes before all of the request was read reaches a client that is still sending: HTTP/2 reads on
+//!   beside the answer, HTTP/1.1 after it (`a_refusal_over_http_2_leaves_its_client_the_time_to_send`,
+//!   `a_refusal_over_http_1_is_not_taken_back_by_a_reset`);
+//! - both for a while (`who_never_stops_sending_gets_the_answer_and_then_an_end`).
 
 use std::sync::Arc;
 

@@ -1,7 +1,11 @@
 //! Stored objects as bytes on the wire.
 //!
-//! Guarantees: plain JSON of a kind that is stored as it is served is spliced from the stored bytes,
-//! never parsed.
+//! Plain JSON of a kind that is stored as it is served is spliced from the stored bytes, without parsing them.
+//!
+//! Guarantees:
+//! - what is spliced has its revision in its own metadata (`the_revision_goes_into_the_objects_own_metadata`);
+//! - every form that clients ask for is served (`tables_and_metadata_are_served`,
+//!   `an_object_is_created_and_read_in_protobuf`).
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Impersonation (`kubectl --as`): refused until it works.
 //!
-//! Guarantees: a request that asks to run as somebody else never runs as its caller
-//! (`nobody_runs_as_somebody_else`).
+//! Guarantees:
+//! - a request that asks to run as somebody else never runs as its caller (`nobody_runs_as_somebody_else`).
 
 use freewheel_hub_api::error::{ApiError, Details};
 use http::{HeaderMap, HeaderName};

@@ -15,8 +15,12 @@
 //! view       the kind that is served over the kind that is stored
 //! ```
 //!
-//! Guarantees: everything a client can make grow has a bound; every refusal is a Status; a get or list
-//! in plain JSON parses nothing.
+//! Guarantees:
+//! - a stranger reads the version and health, and else a Status that says why not
+//!   (`strangers_read_the_version_and_health_and_nothing_else`);
+//! - what does not exist is a Status, too (`paths_and_methods_that_do_not_exist_say_so`);
+//! - answers are those of kube-apiserver, but for what is listed with its reason
+//!   (`answers_are_those_of_kube_apiserver`).
 
 pub mod authn;
 pub mod authz;

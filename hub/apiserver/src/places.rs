@@ -6,9 +6,14 @@
 //!               ▼
 //! ```
 //!
-//! Guarantees: however many strangers come, those whom we know keep places of their own; a stranger is
-//! let be for [`GRACE`], so that a crowd that shakes hands does not throw itself out; what moves no
-//! request and no bytes for long is told apart from what waits for an event.
+//! Guarantees:
+//! - however many strangers come, those whom we know keep places of their own
+//!   (`strangers_take_no_place_of_those_whom_the_hub_knows`,
+//!   `the_oldest_stranger_that_asks_nothing_goes_and_the_known_stay`);
+//! - a stranger is let be for [`GRACE`], so that a crowd that shakes hands does not throw itself out
+//!   (`who_has_just_come_is_let_be_and_the_next_waits`);
+//! - what moves no request and no bytes for long is told apart from what waits for an event
+//!   (`idle_is_who_neither_asks_nor_reads`).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

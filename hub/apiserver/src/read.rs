@@ -1,6 +1,8 @@
 //! Get and list.
 //!
-//! Guarantees: all chunks of one list show the same revision, or the client is told that it is gone.
+//! Guarantees:
+//! - all chunks of one list show the same revision (`a_list_in_chunks_shows_one_revision`);
+//! - or the client is told that it is gone, and how to go on (`a_forgotten_chunk_says_how_to_go_on`).
 
 use std::sync::Arc;
 

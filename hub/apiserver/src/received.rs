@@ -1,7 +1,9 @@
 //! A request's body on its way to whoever reads it, and back to the door if nobody does.
 //!
-//! Guarantees: what is not read of a body is not lost with its reader. In HTTP/2, to let go of it before
-//! the answer is out would reset the stream, and the client would never see the answer.
+//! Guarantees:
+//! - what is not read of a body is not lost with its reader. In HTTP/2, to let go of it before the answer is out
+//!   would reset the stream, and the client would never see the answer
+//!   (`a_refusal_arrives_even_when_the_body_has_not`, `a_refusal_over_http_2_leaves_its_client_the_time_to_send`).
 
 use std::pin::Pin;
 use std::sync::Arc;

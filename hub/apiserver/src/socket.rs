@@ -1,9 +1,13 @@
 //! A connection's socket.
 //!
-//! Guarantees: the same as tokio's; what is one buffer goes out by `send`, which costs the kernel less
-//! than a vector of one. TLS hands over its records as vectors, and most are one. A client that is still
-//! sending when the connection ends is read on for a while: a socket that is closed over unread bytes
-//! resets the connection, and takes the answer back that is on its way.
+//! What is one buffer goes out by `send`, which costs the kernel less than a vector of one. TLS hands over its records
+//! as vectors, and most are one.
+//!
+//! Guarantees:
+//! - a client that is still sending when the connection ends is read on for a while: a socket that is closed over
+//!   unread bytes resets the connection, and takes the answer back that is on its way
+//!   (`a_refusal_over_http_1_is_not_taken_back_by_a_reset`,
+//!   `who_never_stops_sending_gets_the_answer_and_then_an_end`).
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

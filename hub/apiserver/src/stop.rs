@@ -1,7 +1,9 @@
 //! The signal to stop, for the many that wait for it beside something else.
 //!
-//! Guarantees: who waits is woken when it begins; until then, being polled for another reason costs a
-//! look at a flag, not a lock that every connection shares.
+//! Until then, being polled for another reason costs a look at a flag, not a lock that every connection shares.
+//!
+//! Guarantees:
+//! - who waits is woken when it begins (`who_waits_is_woken_however_often_it_was_polled`).
 
 use std::pin::Pin;
 use std::sync::Arc;

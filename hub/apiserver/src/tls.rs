@@ -1,9 +1,11 @@
 //! TLS of the API listener: our certificate, which is exchanged before it ends, and client certificates that may
 //! be missing.
 //!
-//! Guarantees: the handshake proves that a client owns the key of the certificate it shows; whether
-//! that certificate is one of ours is decided after it, by [`Tls::trusts`], so that a stranger gets a
-//! 401 that says so and not a broken connection.
+//! Guarantees:
+//! - the handshake proves that a client owns the key of the certificate it shows
+//!   (`a_certificate_without_its_key_opens_nothing`);
+//! - whether that certificate is one of ours is decided after it, by [`Tls::trusts`], so that a stranger gets a 401
+//!   that says so and not a broken connection (`strangers_read_the_version_and_health_and_nothing_else`).
 
 use std::sync::Arc;
 

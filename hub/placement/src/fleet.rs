@@ -6,8 +6,10 @@
 //! pi-7: Node pi-7 ─┘
 //! ```
 //!
-//! Guarantees: a realm books on its own device and the root on every one; whatever else a realm names, it
-//! moves nobody's ledger. What a device has is the root's word where the root has one.
+//! Guarantees:
+//! - a realm books on its own device and the root on every one; whatever else a realm names, it moves nobody's ledger
+//!   (`what_one_tenant_writes_moves_no_ledger_of_another`);
+//! - what a device has is the root's word where the root has one (`what_one_tenant_writes_moves_no_ledger_of_another`).
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};

@@ -12,9 +12,10 @@
 //! refusal    why nothing fits, in Kubernetes' words
 //! ```
 //!
-//! Guarantees: the root's Node `pi-7` and the Node of cluster `pi-7` are one device with one ledger;
-//! the same fleet, pod and seed give the same decision; a decision that succeeds allocates nothing
-//! per node.
+//! Guarantees:
+//! - the root's Node `pi-7` and the Node of cluster `pi-7` are one device with one ledger
+//!   (`both_realms_of_a_device_share_one_ledger`);
+//! - the same fleet, pod and seed give the same decision (`ties_are_broken_by_the_seed_alone`).
 
 pub mod affinity;
 pub mod ask;

@@ -1,8 +1,9 @@
 //! The hub's own certificates while it runs: none of them ends, whatever its uptime.
 //!
-//! Guarantees: the certificates of the API, of the link and of the administrator are exchanged with a quarter of
-//! their life left, without an end of any connection; the administrator's kubeconfig is written anew with them;
-//! a CA that ends within a year is said once a day.
+//! Guarantees:
+//! - a certificate that is served is exchanged without an end of any connection
+//!   (`a_hubs_certificate_is_exchanged_while_it_serves`);
+//! - the administrator's is renewed by what it says itself (`the_administrator_is_renewed_by_what_the_certificate_says`).
 
 use std::io;
 use std::path::PathBuf;

@@ -4,9 +4,12 @@
 //! commit ─▶ store ─ refused ─▶ failing ─ every few seconds a trial ─▶ taken ─▶ well again
 //! ```
 //!
-//! Guarantees: every refused write names the folder and the room that is left on its disk; a disk that
-//! takes the largest object again is noticed without anybody's help, and no sooner: on a full disk small
-//! writes still find a gap now and then.
+//! Guarantees:
+//! - every refused write names the folder and the room that is left on its disk
+//!   (`a_full_disk_refuses_writes_loses_nothing_and_heals`);
+//! - a disk that takes the largest object again is noticed without anybody's help, and no sooner: on a full disk
+//!   small writes still find a gap now and then (`a_disk_that_refused_is_tried_until_it_takes_a_write`,
+//!   `a_full_disk_refuses_writes_loses_nothing_and_heals`).
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,8 @@
 //! How many files and connections this process may have open.
 //!
-//! Guarantees: the hub uses what its system allows it: the soft limit, which is made for programs of the
-//! eighties, is raised to the hard one.
+//! Guarantees:
+//! - the hub uses what its system allows it: the soft limit, which is made for programs of the eighties, is raised to
+//!   the hard one (`a_low_soft_limit_is_raised_to_the_hard_one`).
 
 use std::io;
 

@@ -4,9 +4,15 @@
 //! returns the top of each thread's heap only, and one small thing above keeps all below. So it is told to look,
 //! when there is something to gain and nobody writes.
 //!
-//! Guarantees: a hub that has had a load is as small as before within a quarter of an hour.
+//! Guarantees:
+//! - what a load made the hub hold is given back soon after it, but for the past
+//!   (`memory_is_given_back_after_a_load`);
+//! - the past goes with it when it is old (`the_past_is_given_back_when_it_is_old`).
 
-#![expect(unsafe_code, reason = "tells glibc's allocator to give back what it does not need")]
+#![expect(
+    unsafe_code,
+    reason = "tells glibc's allocator to give back what it does not need; a decision in ARCHITECTURE.md"
+)]
 
 use std::io;
 use std::sync::Arc;
@@ -16,12 +22,12 @@ use freewheel_hub_store::Store;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-/// How often memory is looked at.
-const EVERY: Duration = Duration::from_secs(20);
+/// How often memory is looked at, which costs a read of a line.
+const EVERY: Duration = Duration::from_secs(5);
 /// Every so many looks the past is thinned.
-const PAST_EVERY: u32 = 15;
+const PAST_EVERY: u32 = 60;
 /// Every so many looks memory is given back although somebody writes.
-const LATEST: u32 = 30;
+const LATEST: u32 = 120;
 /// Less than this is not worth the allocator's locks.
 const WORTH: u64 = 8 << 20;
 

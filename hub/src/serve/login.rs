@@ -4,8 +4,9 @@
 //! `hub token create --registry` writes a Secret into kube-system; what it holds of the password is a
 //! digest.
 //!
-//! Guarantees: a login ends when its Secret goes or its time is over; whoever reads the Secret cannot log
-//! in with it.
+//! Guarantees:
+//! - a login ends when its Secret goes or its time is over
+//!   (`a_login_is_good_until_its_time_is_over_or_its_secret_gone`).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -4,7 +4,9 @@
 //! --advertise ─▶ else the address listened on ─▶ for 0.0.0.0 and [::] the one of the default route ─▶ else loopback
 //! ```
 //!
-//! Guarantees: a name that was guessed comes with a doubt, which the hub says when it starts.
+//! Guarantees:
+//! - a name that was guessed comes with a doubt, which the hub says when it starts
+//!   (`who_listens_everywhere_is_reached_on_the_default_route_and_hears_of_the_guess`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 

@@ -5,9 +5,12 @@
 //!   (revision 0)                                                                        then the first revision
 //! ```
 //!
-//! Guarantees: each file is made whole or not at all, and durably before the next. So a key says that the
-//! store was there, and a revision that all keys were: a first start that is killed anywhere starts again, and
-//! a file that is lost later is told by name and never made anew over what depends on it.
+//! Guarantees:
+//! - each file is made whole or not at all, and durably before the next: a first start that is killed anywhere starts
+//!   again (`a_first_start_killed_at_any_step_starts_again`);
+//! - a key says that the store was there, and a revision that all keys were: a file that is lost later is told by
+//!   name and never made anew over what depends on it
+//!   (`what_is_lost_or_emptied_later_is_told_by_name_and_not_made_anew`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -4,8 +4,11 @@
 //! get ─▶ slot of the revision ─ another's ─▶ all that are kept ─ not there ─▶ made, kept, into the slot
 //! ```
 //!
-//! Guarantees: a frame is made once per (event, encoding) while it is kept; of the last revisions, the
-//! watchers of one encoding find it without waiting for each other.
+//! Of the last revisions, the watchers of one encoding find it without waiting for each other.
+//!
+//! Guarantees:
+//! - a frame is made once per (event, encoding) while it is kept
+//!   (`watchers_of_the_same_encoding_share_a_frames_bytes`).
 
 use std::collections::{HashMap, VecDeque};
 

@@ -1,8 +1,12 @@
 //! Who gets in, and what nobody may do.
 
+use std::time::Duration;
+
 use crate::support::{Authority, Hub};
 use bytes::Bytes;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
 
 #[tokio::test]
 async fn strangers_read_the_version_and_health_and_nothing_else() {
@@ -18,6 +22,18 @@ async fn strangers_read_the_version_and_health_and_nothing_else() {
             assert_eq!(answer.json()["reason"], "Unauthorized");
         }
     }
+}
+
+#[tokio::test]
+async fn a_certificate_without_its_key_opens_nothing() {
+    let hub = Hub::start().await;
+    let stolen = hub.impostor(&hub.authority.client("admin", "system:masters"));
+    let mut stream = stolen.connect("http/1.1").await;
+    let ask = b"GET /version HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let _ = stream.write_all(ask).await;
+    let mut answer = Vec::new();
+    let ended = timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await.unwrap();
+    assert!(ended.is_err() && answer.is_empty(), "{ended:?}");
 }
 
 #[tokio::test]

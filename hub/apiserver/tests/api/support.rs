@@ -26,6 +26,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
 };
 use rustls::RootCertStore;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -202,6 +203,17 @@ impl Hub {
     /// Somebody who may do everything.
     pub fn admin(&self) -> Client {
         self.client(Some(&self.authority.client("admin", "system:masters")))
+    }
+
+    /// Somebody who shows a certificate that another key is behind.
+    pub fn impostor(&self, identity: &Identity) -> Client {
+        let key = self.authority.client("admin", "system:masters").key;
+        let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
+        let shown = CertifiedKey::new(vec![identity.certificate.clone()], key);
+        let mut client = self.client(None);
+        Arc::make_mut(&mut client.config).client_auth_cert_resolver =
+            Arc::new(SingleCertAndKey::from(shown));
+        client
     }
 
     pub fn client(&self, identity: Option<&Identity>) -> Client {
