@@ -21,6 +21,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Fleet {
     hub: Option<Process>,
     spokes: BTreeMap<String, (Option<Process>, Ipv4Addr)>,
+    /// Words before the command line of a spoke.
+    fronts: BTreeMap<String, Vec<String>>,
     api: u16,
     link: u16,
     dir: TempDir,
@@ -44,7 +46,8 @@ impl Fleet {
             .expect("a free port")
             .port();
         let dir = tempfile::tempdir().expect("a folder");
-        let mut fleet = Self { hub: None, spokes: BTreeMap::new(), api, link, dir, net };
+        let (spokes, fronts) = (BTreeMap::new(), BTreeMap::new());
+        let mut fleet = Self { hub: None, spokes, fronts, api, link, dir, net };
         fleet.start_hub();
         fleet
     }
@@ -167,8 +170,21 @@ impl Fleet {
         self.run_spoke(name, &[]);
     }
 
+    /// Has this spoke started by another program, which must become it (`exec`), from its next start on.
+    pub fn start_through(&mut self, name: &str, words: Vec<String>) {
+        self.fronts.insert(name.to_owned(), words);
+    }
+
     fn run_spoke(&mut self, name: &str, flags: &[&str]) {
-        let mut command = Command::new(guests::binary("spoke"));
+        let spoke = guests::binary("spoke");
+        let mut command = match self.fronts.get(name).map(Vec::as_slice) {
+            Some([program, arguments @ ..]) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(spoke);
+                command
+            }
+            _ => Command::new(spoke),
+        };
         let address = self.address(name);
         command
             .args(["run", "--data"])
@@ -198,6 +214,11 @@ impl Fleet {
     #[must_use]
     pub fn spoke_id(&self, name: &str) -> u32 {
         self.spokes[name].0.as_ref().expect("a running spoke").id()
+    }
+
+    /// How a spoke ended, when it has.
+    pub fn spoke_ended(&mut self, name: &str) -> Option<ExitStatus> {
+        self.spokes.get_mut(name)?.0.as_mut()?.ended()
     }
 
     /// The node's own address.

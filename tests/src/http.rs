@@ -23,6 +23,18 @@ pub fn get(address: SocketAddr, path: &str) -> Result<(u16, String), String> {
     send(address, "GET", path, "", b"").map(|answer| (answer.code, answer.body))
 }
 
+/// As [`get`], with patience of its own: for what a busy machine may take long to answer.
+///
+/// # Errors
+/// When there is no whole answer within the limit.
+pub fn get_within(
+    address: SocketAddr,
+    path: &str,
+    limit: Duration,
+) -> Result<(u16, String), String> {
+    send_within(address, ("GET", path), "", b"", limit).map(|answer| (answer.code, answer.body))
+}
+
 /// One request with a body of this content type; with none when the type is empty.
 ///
 /// # Errors
@@ -34,7 +46,16 @@ pub fn send(
     content_type: &str,
     body: &[u8],
 ) -> Result<Answer, String> {
-    let limit = Duration::from_secs(5);
+    send_within(address, (method, path), content_type, body, Duration::from_secs(5))
+}
+
+fn send_within(
+    address: SocketAddr,
+    (method, path): (&str, &str),
+    content_type: &str,
+    body: &[u8],
+    limit: Duration,
+) -> Result<Answer, String> {
     let lost = |e: std::io::Error| e.to_string();
     let mut stream = TcpStream::connect_timeout(&address, limit).map_err(lost)?;
     stream.set_read_timeout(Some(limit)).map_err(lost)?;

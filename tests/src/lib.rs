@@ -7,6 +7,9 @@
 //! eventually  waiting for a state with a bound
 //! guests    the modules under target/guests, built when they are missing
 //! http      one request over plain TCP
+//! load      many requests at once, of which every single one must be answered
+//! small_device  a device with little memory, on a machine with much
+//! tools     what tests take from package registries, pinned and kept
 //! web       a web server behind a NodePort, and waiting for its answer
 //! ```
 
@@ -15,8 +18,11 @@ pub mod fleet;
 pub mod guests;
 pub mod http;
 pub mod kubectl;
+pub mod load;
 pub mod printed;
 pub mod process;
+pub mod small_device;
+pub mod tools;
 pub mod web;
 
 pub use eventually::eventually;

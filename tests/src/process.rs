@@ -71,9 +71,21 @@ impl Process {
 /// KiB of memory that a process holds.
 #[must_use]
 pub fn resident(id: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("a living process");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("its memory");
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+    memory(id, "VmRSS:").expect("a living process")
+}
+
+/// KiB of memory that a process held at the most.
+#[must_use]
+pub fn peak(id: u32) -> u64 {
+    memory(id, "VmHWM:").expect("a living process")
+}
+
+/// A line of a process's status in KiB, while it lives.
+#[must_use]
+pub fn memory(id: u32, name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with(name))?;
+    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 impl Drop for Process {

@@ -6,12 +6,13 @@ use crate::command::{Stop, cargo, root, run, target};
 use crate::wasi::{self, TARGET};
 
 /// (workspace, file that cargo makes, name as it is pushed)
-const GUESTS: [(&str, &str, &str); 5] = [
+const GUESTS: [(&str, &str, &str); 6] = [
     ("guest-sdk", "hello_http", "hello-http"),
     ("guest-sdk", "web_with_sidecar", "web-with-sidecar"),
     ("guest-sdk", "content", "web-content"),
     ("guest-sdk", "tcp-echo", "tcp-echo"),
     ("tests/guests", "kit", "kit"),
+    ("tests/guests", "zoo", "zoo"),
 ];
 
 /// Builds all guests and returns the folder that holds them.

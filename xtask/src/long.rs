@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use crate::command::{Stop, cargo, output};
-use crate::dist;
+use crate::command::{Stop, cargo, output, run as run_command, target};
 use crate::test::Tally;
+use crate::{dist, guests, kubectl};
 
 /// Largest spoke that ships, in bytes (goal P02).
 const SPOKE_BYTES: u64 = 8_000_000;
@@ -32,6 +32,7 @@ pub fn run(tally: &mut Tally) {
             .env("FREEWHEEL_SEEDS", "150..1500")
             .env("FREEWHEEL_ROUNDS", "100"),
     );
+    tally.harness("toolchains, registry clients and soak", &mut long_tests(None));
     tally.harness(
         "damage to the store, more bits",
         cargo()
@@ -41,9 +42,32 @@ pub fn run(tally: &mut Tally) {
     );
 }
 
+/// The tests that take minutes, or install tools first; one after the other, since each keeps the machine busy.
+fn long_tests(filter: Option<&str>) -> Command {
+    let mut command = cargo();
+    command
+        .args(["test", "--locked", "--package", "freewheel-tests", "--test", "long", "--"])
+        .args(["--nocapture", "--test-threads=1"])
+        .args(filter)
+        .env("FREEWHEEL_BIN", target().join("debug"))
+        .env("FREEWHEEL_GUESTS", target().join("guests"));
+    if let Ok(kubectl) = kubectl::find() {
+        command.env("FREEWHEEL_KUBECTL", kubectl);
+    }
+    command
+}
+
+/// Guests that misbehave beside good neighbours, for as long as it is told.
+pub fn soak(minutes: f64) -> Result<(), Stop> {
+    guests::build()?;
+    kubectl::find()?;
+    crate::build_binaries()?;
+    run_command(long_tests(Some("soak")).env("FREEWHEEL_SOAK_MINUTES", minutes.to_string()))
+}
+
 /// Documentation builds without a warning.
 pub fn doc() -> Result<(), Stop> {
-    crate::command::run(
+    run_command(
         cargo()
             .args(["doc", "--quiet", "--locked", "--workspace", "--no-deps"])
             .env("RUSTDOCFLAGS", "-D warnings"),
@@ -54,22 +78,15 @@ pub fn doc() -> Result<(), Stop> {
 pub fn deny() -> Result<(), Stop> {
     let present = output(Command::new("cargo-deny").arg("--version")).is_ok();
     if !present {
-        crate::command::run(cargo().args(["install", "--quiet", "--locked", "cargo-deny"]))?;
+        run_command(cargo().args(["install", "--quiet", "--locked", "cargo-deny"]))?;
     }
     // Advisories need a database that closed networks cannot fetch: what is checked here needs none.
-    crate::command::run(cargo().args([
-        "deny",
-        "--workspace",
-        "check",
-        "bans",
-        "licenses",
-        "sources",
-    ]))
+    run_command(cargo().args(["deny", "--workspace", "check", "bans", "licenses", "sources"]))
 }
 
 /// What the README promises of `cargo xtask up`, on ports that a running demo does not have.
 fn up() -> Result<(), Stop> {
-    crate::command::run(cargo().args(["xtask", "up", "--once", "--port", "16443"]))
+    run_command(cargo().args(["xtask", "up", "--once", "--port", "16443"]))
 }
 
 /// The shipped spoke is small and has no compiler inside.

@@ -35,6 +35,12 @@ enum Chore {
     },
     /// fmt, clippy, tidy, test, doc, deny: what the server runs
     Ci,
+    /// Let guests misbehave beside good neighbours on a device of 700 MiB
+    Soak {
+        /// How many minutes
+        #[arg(long, default_value_t = 30.0)]
+        minutes: f64,
+    },
     /// Measure the performance gates beside their peers
     Bench(bench::Options),
     /// Build the hub and the spoke as they ship, into target/dist
@@ -56,6 +62,7 @@ fn main() -> std::process::ExitCode {
         Chore::Up(options) => up::run(&options),
         Chore::Test { all } => test::all(all),
         Chore::Ci => test::all(false).and_then(|()| long::doc()).and_then(|()| long::deny()),
+        Chore::Soak { minutes } => long::soak(minutes),
         Chore::Bench(options) => bench::run(&options),
         Chore::Dist => dist::build(),
         Chore::Tidy => tidy::run(),

@@ -1,7 +1,8 @@
 //! `cargo xtask test`: everything that CI runs, ending with `N passed, N failed`.
 //!
 //! `--all` adds the long tier: the shipped spoke's size and symbols, more simulation seeds, more
-//! crash rounds, documentation, dependency policy. A tier is not a skip: both run before a release.
+//! crash rounds, modules of other toolchains, other people's registry clients, a short soak, documentation, dependency
+//! policy. A tier is not a skip: both run before a release.
 //!
 //! Guarantees:
 //! - what fails is counted, a harness that dies before it counts included, and keeps nothing from running
@@ -93,6 +94,20 @@ pub fn all(long_tier: bool) -> Result<(), Stop> {
             "--locked",
             "--workspace",
             "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]))
+    });
+    // What only the long tier runs is none of all targets, and must not rot.
+    tally.step("clippy of the long tier", || {
+        run(cargo().args([
+            "clippy",
+            "--quiet",
+            "--locked",
+            "--workspace",
+            "--test",
+            "long",
             "--",
             "-D",
             "warnings",

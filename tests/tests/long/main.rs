@@ -1,0 +1,6 @@
+//! The long tier: what takes minutes, or tools that are installed first. `cargo xtask test --all` runs it, and
+//! `cargo xtask soak --minutes 30` the soak alone.
+
+mod clients;
+mod soak;
+mod toolchains;

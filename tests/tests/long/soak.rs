@@ -1,0 +1,173 @@
+//! Guests that misbehave beside good neighbours, on a device of 700 MiB, for as many minutes as
+//! `FREEWHEEL_SOAK_MINUTES` says (three when it says nothing).
+
+use std::fmt::Write as _;
+use std::io::Read as _;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use freewheel_tests::fleet::PATIENCE;
+use freewheel_tests::kubectl::Kubectl;
+use freewheel_tests::process::resident;
+use freewheel_tests::small_device::SmallDevice;
+use freewheel_tests::{Fleet, eventually, http};
+
+/// What the device has, in KiB.
+const MEMORY: u64 = 700 << 10;
+
+/// From when on memory may grow by a tenth only; in a shorter soak from a third of its time on.
+const WARM: Duration = Duration::from_secs(5 * 60);
+
+const WEB: u16 = 30_701;
+const ENDLESS: u16 = 30_702;
+
+/// How a guest misbehaves, and what its log or its state tells when it has.
+const ZOO: [(&str, &str); 11] = [
+    ("fields", "fields"),
+    ("files", "files: holding"),
+    ("handles", "handles"),
+    ("pipes", "pipes"),
+    ("udp", "udp: sending"),
+    ("eat", "OOMKilled"),
+    ("spin", "spin: begins"),
+    ("log", "log: 1 "),
+    ("swap", "swap: one round"),
+    ("churn", "churn: begins"),
+    ("endless", "endless: listening"),
+];
+
+fn zoo(way: &str) -> String {
+    format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: {way}, labels: {{zoo: {way}}}}}, spec: {{\
+         containers: [{{name: c, image: 'zoo:v1', args: [{way}], ports: [{{containerPort: 8080}}], \
+         resources: {{limits: {{memory: 24Mi}}}}, \
+         volumeMounts: [{{name: v, mountPath: /v}}, {{name: v, mountPath: /s, subPath: s}}]}}], \
+         volumes: [{{name: v, emptyDir: {{}}}}]}}}}"
+    )
+}
+
+fn service(name: &str, port: u16) -> String {
+    format!(
+        "{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {{type: NodePort, \
+         selector: {{zoo: {name}}}, ports: [{{port: 80, targetPort: 8080, nodePort: {port}}}]}}}}"
+    )
+}
+
+/// What a guest of the zoo has said and how it stands.
+fn told(kubectl: &Kubectl, way: &str) -> String {
+    let mut all = kubectl.try_run(&["logs", way, "--tail=3"]).out;
+    // The log flood's first line is long gone.
+    if way == "log" && all.contains("log: ") {
+        all.push_str("log: 1 ");
+    }
+    all + &kubectl.try_run(&["logs", way, "--previous", "--limit-bytes=300"]).out
+        + &kubectl.try_run(&["get", "pod", way, "-o", "jsonpath={.status}"]).out
+}
+
+/// Asks for as long as it may, ten times a second, and keeps what was not answered.
+fn ask(address: SocketAddr, stop: &AtomicBool) -> (u64, Vec<String>) {
+    let (start, mut asked, mut failed) = (Instant::now(), 0, Vec::new());
+    while !stop.load(Relaxed) {
+        asked += 1;
+        match http::get_within(address, "/", Duration::from_secs(10)) {
+            Ok((200, body)) if body.starts_with("hello from ") => {}
+            other => failed.push(format!("after {:?}: {other:?}", start.elapsed())),
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    (asked, failed)
+}
+
+/// Clients that read nothing of what never ends, for as long as it may.
+fn read_nothing(address: SocketAddr, stop: &AtomicBool) {
+    while !stop.load(Relaxed) {
+        let clients: Vec<_> = (0..8).filter_map(|_| TcpStream::connect(address).ok()).collect();
+        for mut client in &clients {
+            let _ = client.set_read_timeout(Some(Duration::from_secs(1)));
+            let _ = client.read(&mut [0; 16]);
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// The middle of what was held over a while.
+fn middle(samples: &[(Duration, u64)], from: Duration, to: Duration) -> u64 {
+    let mut held: Vec<u64> =
+        samples.iter().filter(|(at, _)| from <= *at && *at < to).map(|(_, kib)| *kib).collect();
+    held.sort_unstable();
+    held[held.len() / 2]
+}
+
+#[test]
+fn a_zoo_takes_nothing_from_its_neighbours_and_memory_does_not_grow() {
+    let minutes = std::env::var("FREEWHEEL_SOAK_MINUTES").map_or(3.0, |minutes| {
+        minutes.parse::<f64>().expect("FREEWHEEL_SOAK_MINUTES is a number of minutes")
+    });
+    let length = Duration::from_secs_f64(minutes * 60.0);
+    let warm = WARM.min(length / 3);
+    let mut fleet = Fleet::hub();
+    let device = SmallDevice::join(&mut fleet, "pi-1", MEMORY);
+    fleet.node_ready("pi-1");
+    fleet.serve_web(2, WEB, &["pi-1"]);
+    fleet.push("zoo", "zoo:v1");
+    let kubectl = fleet.kubectl();
+    let capacity =
+        kubectl.run(&["get", "node", "pi-1", "-o", "jsonpath={.status.capacity.memory}"]);
+    assert_eq!(capacity, format!("{}Mi", MEMORY >> 10), "the device is a small one");
+    for (way, _) in ZOO {
+        kubectl.apply(&zoo(way));
+    }
+    kubectl.apply(&service("endless", ENDLESS));
+    let agent = fleet.spoke_id("pi-1");
+    let (web, endless) = (fleet.node_port("pi-1", WEB), fleet.node_port("pi-1", ENDLESS));
+
+    let stop = AtomicBool::new(false);
+    let mut samples = Vec::new();
+    let answers = std::thread::scope(|scope| {
+        let neighbours: Vec<_> = (0..2).map(|_| scope.spawn(|| ask(web, &stop))).collect();
+        scope.spawn(|| read_nothing(endless, &stop));
+        let misbehaved = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for (way, sign) in ZOO {
+                eventually(&format!("{way} misbehaves"), PATIENCE, || {
+                    let told = told(&kubectl, way);
+                    if told.contains(sign) { Ok(()) } else { Err(told) }
+                });
+            }
+        }));
+        let start = Instant::now();
+        while misbehaved.is_ok() && start.elapsed() < length && fleet.spoke_ended("pi-1").is_none()
+        {
+            samples.push((start.elapsed(), resident(agent)));
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        stop.store(true, Relaxed);
+        let answers: Vec<_> =
+            neighbours.into_iter().map(|thread| thread.join().expect("answers")).collect();
+        misbehaved.unwrap_or_else(|why| std::panic::resume_unwind(why));
+        answers
+    });
+
+    assert_eq!(fleet.spoke_ended("pi-1"), None, "{}", fleet.spoke_log("pi-1"));
+    let (before, after) =
+        (middle(&samples, warm, warm + length / 10), middle(&samples, length * 9 / 10, length));
+    let asked: u64 = answers.iter().map(|(asked, _)| asked).sum();
+    let mut said = format!(
+        "{minutes} minutes: {asked} requests, {before} KiB after {warm:?}, {after} KiB at the end, {} KiB at the most\n",
+        device.most()
+    );
+    let restarts = "jsonpath={range .items[*]}{.metadata.name} {.status.containerStatuses[0].restartCount}{\"\\n\"}{end}";
+    let pods = kubectl.run(&["get", "pods", "-o", restarts]);
+    let _ = write!(said, "{pods}");
+    println!("{said}");
+    for (_, failed) in &answers {
+        assert!(failed.is_empty(), "a neighbour's requests failed: {failed:#?}\n{said}");
+    }
+    let mut neighbours = pods.lines().filter(|line| line.starts_with("web-"));
+    assert!(neighbours.all(|line| line.ends_with(" 0")), "a neighbour was restarted:\n{said}");
+    let swapped = kubectl.try_run(&["logs", "swap"]).out
+        + &kubectl.try_run(&["logs", "swap", "--previous"]).out;
+    assert!(!swapped.contains("ESCAPED"), "{swapped}");
+    assert!(device.most() < MEMORY, "the device's memory was not enough: {said}");
+    assert!(after * 10 <= before * 11, "memory grew: {said}");
+}
