@@ -75,6 +75,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// Body.
     pub body: Bytes,
+    /// What it has to say beside its answer.
+    pub warnings: Vec<String>,
 }
 
 impl Client {
@@ -148,12 +150,13 @@ impl Client {
             .map_err(|e| ClientError::Answer(e.to_string()))?;
         let response = sender.send_request(request).await?;
         let status = response.status();
+        let warnings = warnings(response.headers());
         let body = Limited::new(response.into_body(), MAX_ANSWER)
             .collect()
             .await
             .map_err(|e| ClientError::Answer(e.to_string()))?;
         driver.abort();
-        Ok(Answer { status, body: body.to_bytes() })
+        Ok(Answer { status, body: body.to_bytes(), warnings })
     }
 
     /// A JSON request whose answer must be a success.
@@ -204,6 +207,13 @@ impl Answer {
     fn value(&self) -> Result<Value, ClientError> {
         serde_json::from_slice(&self.body).map_err(|e| ClientError::Answer(e.to_string()))
     }
+}
+
+/// Texts of `Warning: 299 - "text"`.
+fn warnings(headers: &header::HeaderMap) -> Vec<String> {
+    let all = headers.get_all(header::WARNING).iter().filter_map(|value| value.to_str().ok());
+    let quoted = all.filter_map(|text| text.strip_prefix("299 - \"")?.strip_suffix('"'));
+    quoted.map(str::to_owned).collect()
 }
 
 fn tls(access: &Access) -> Result<rustls::ClientConfig, ClientError> {

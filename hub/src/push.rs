@@ -95,9 +95,11 @@ pub async fn run(options: PushOptions) -> Result<(), PushError> {
     let kind = "application/vnd.oci.image.manifest.v1+json";
     let manifest = manifest.to_string();
     let pinned = Digest::of(manifest.as_bytes());
-    client.send(Method::PUT, &path, kind, manifest.into()).await?.success()?;
+    let answer = client.send(Method::PUT, &path, kind, manifest.into()).await?.success()?;
     // The second name is one that no later push changes.
     println!("{repository}:{tag} pushed, {repository}@{pinned}, {size} bytes");
+    // Who runs what the tag stood for before.
+    answer.warnings.iter().for_each(|warning| println!("{warning}"));
     if options.no_wait { Ok(()) } else { compiled(&client, component).await }
 }
 

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use freewheel_hub_api::images::Images;
 use freewheel_hub_apiserver::{Check, Limits, Server, Tls, TlsError};
+use freewheel_hub_controllers::running;
 use freewheel_hub_gateway::{Authority, Gateway, SetupError, life};
 use freewheel_hub_modules::{Modules, OpenError, RootError, compile};
 use freewheel_hub_store::Store;
@@ -266,9 +267,11 @@ impl Hub {
         ca: &[CertificateDer<'static>],
         stop: &CancellationToken,
     ) -> Result<JoinSet<()>, ServeError> {
+        self.modules.ask_who_runs(Arc::new(running::Pods::new(self.objects.clone())));
         let authority = Authority::new(self.identity(ca)?).map_err(SetupError::from)?;
         let config = freewheel_hub_controllers::Config {
             advertise: self.advertised(options).await,
+            images: Arc::new(self.modules.clone()),
             ca_pem: self.pki.ca_pem.clone(),
             handlers: Arc::new(Handlers(self.modules.clone())),
             authority: Arc::new(Signer(authority)),

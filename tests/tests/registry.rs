@@ -1,11 +1,13 @@
 //! The hub's registry gives back what nobody needs, and keeps what somebody may ask for again.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use freewheel_link::digest::Digest;
-use freewheel_tests::{Fleet, eventually};
+use freewheel_tests::kubectl::Kubectl;
+use freewheel_tests::{Fleet, eventually, has};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -107,5 +109,53 @@ fn what_is_deleted_is_gone_and_says_so() {
     for gone in [path.as_str(), "/v2/app/manifests/v1", "/v2/app/tags/list"] {
         let said = kubectl.fails(&["get", "--raw", gone]);
         assert!(said.contains("not find") || said.contains("NotFound"), "{said}");
+    }
+}
+
+/// Pushes a file; the name by digest that it prints, and all that it prints.
+fn push(fleet: &Fleet, file: &Path, name: &str) -> (String, String) {
+    let said = fleet.hub_cli(&["push", &file.to_string_lossy(), name]);
+    let pinned = said.split(", ").find(|part| part.contains("@sha256:")).expect(&said).to_owned();
+    (pinned, said)
+}
+
+/// What the pods say that they run, once each.
+fn builds(kubectl: &Kubectl) -> BTreeSet<String> {
+    let path = "jsonpath={.items[*].status.containerStatuses[*].imageID}";
+    let said = kubectl.run(&["get", "pods", "-l", "app=app", "-o", path]);
+    said.split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn pods_of_one_set_run_one_build_however_its_tag_moves() {
+    let fleet = Fleet::with(&["pi-1"]);
+    let kubectl = fleet.kubectl();
+    let file = freewheel_tests::guests::path("hello-http");
+    let (first, said) = push(&fleet, &file, "app:v1");
+    assert!(!said.contains("stood for"), "{said}");
+    kubectl.apply(&deployment("app:v1"));
+    fleet.pods_ready(&kubectl, "app=app", 1);
+    assert_eq!(builds(&kubectl), BTreeSet::from([first.clone()]), "what the push printed");
+
+    // The same program with a section behind it that means nothing.
+    let mut bytes = std::fs::read(&file).expect("a guest");
+    bytes.extend([0, 3, 1, b'x', b'y']);
+    let other = fleet.path("other.wasm");
+    std::fs::write(&other, bytes).expect("another build");
+    let (second, said) = push(&fleet, &other, "app:v1");
+    let digest = |pinned: &str| pinned.trim_start_matches("app@").to_owned();
+    let moved =
+        format!("app:v1 stood for {} and stands for {} now", digest(&first), digest(&second));
+    let todo = "keep it: 1; to let them go over: kubectl -n default rollout restart deployment/app";
+    has(&said, &[&moved, todo]);
+
+    kubectl.does(&["scale", "deployment/app", "--replicas=3"]);
+    fleet.pods_ready(&kubectl, "app=app", 3);
+    assert_eq!(builds(&kubectl), BTreeSet::from([first.clone()]), "one set runs one build");
+    for (verb, build) in [("restart", &second), ("undo", &first)] {
+        kubectl.does(&["rollout", verb, "deployment/app"]);
+        kubectl.does(&["rollout", "status", "deployment/app", "--timeout=60s"]);
+        fleet.pods_ready(&kubectl, "app=app", 3);
+        assert_eq!(builds(&kubectl), BTreeSet::from([build.clone()]), "{verb}");
     }
 }

@@ -16,6 +16,15 @@ pub struct ImageProblem {
     pub message: String,
 }
 
+/// What a reference stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// Digest of the manifest: what a push prints and an `image:` may name.
+    pub manifest: Digest,
+    /// Digest of the module in it.
+    pub component: Digest,
+}
+
 /// A compiled module, ready to be sent.
 #[derive(Clone, Debug)]
 pub struct Artifact {
@@ -32,11 +41,32 @@ pub struct Artifact {
 pub trait Images: Send + Sync {
     /// What a reference stands for now in the hub's own registry. Images of other registries answer
     /// `ErrImagePull` with what to do instead; [`Images::changed`] tells when to ask again.
-    fn resolve(&self, reference: &str) -> Result<Digest, ImageProblem>;
+    fn resolve(&self, reference: &str) -> Result<Resolved, ImageProblem>;
+    /// A manifest of this image's repository that stands for this module: the image's own, if it does.
+    fn manifest_of(&self, image: &str, component: &Digest) -> Option<Digest>;
     /// Counts up whenever an answer of `resolve` may have changed.
     fn changed(&self) -> tokio::sync::watch::Receiver<u64>;
     /// The artifact for a spoke's engine profile, compiled first when there is none.
     async fn artifact(&self, component: &Digest, profile: &str) -> Result<Artifact, ImageProblem>;
+    /// While a component is compiled for a profile, or waits for its turn: its size in bytes.
+    fn compiling(&self, component: &Digest, profile: &str) -> Option<u64>;
     /// A spoke with this profile has come: compile what is pushed for it too.
     fn note_profile(&self, profile: &str);
+}
+
+/// Who runs a build.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Users {
+    /// Pods that run it or are to.
+    pub pods: usize,
+    /// What to type so that they run another one.
+    pub restarts: Vec<String>,
+    /// Of the pods, those for which nothing can be typed: they have to be made anew.
+    pub loose: usize,
+}
+
+/// The hub's pods, as the registry sees them.
+pub trait Running: Send + Sync {
+    /// Who runs this manifest as one of the images that `names` knows.
+    fn users(&self, manifest: &Digest, names: &dyn Fn(&str) -> bool) -> Users;
 }

@@ -12,6 +12,8 @@
 //! selector   label and field selectors
 //! quantity, time, name    the scalar formats
 //! table      server-side columns
+//! images     what an `image:` stands for, as a trait
+//! pins       what it stood for when it was looked up
 //! plan       objects → the records that a spoke gets
 //! streams    how a request reaches a spoke, as a trait
 //! ```
@@ -25,6 +27,7 @@ pub mod name;
 pub mod object;
 pub mod openapi;
 pub mod patch;
+pub mod pins;
 pub mod plan;
 pub mod protobuf;
 pub mod quantity;

@@ -5,7 +5,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved};
 use freewheel_hub_api::kinds;
 use freewheel_hub_controllers::deployment::Deployments;
 use freewheel_hub_controllers::endpoints::{EndpointsOfServices, Handlers};
@@ -17,8 +19,10 @@ use freewheel_hub_controllers::replicaset::ReplicaSets;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::objects::{How, Objects, Place};
 use freewheel_hub_store::{Scope, Store, Stored};
+use freewheel_link::digest::Digest;
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -68,6 +72,40 @@ fn pods(store: &dyn Store) -> Vec<Arc<Stored>> {
     store.snapshot().range(&Scope { resource, cluster: None, namespace: None }, None).collect()
 }
 
+/// Nothing is pushed here, and nothing runs.
+struct NoImages;
+
+impl NoImages {
+    fn none() -> ImageProblem {
+        ImageProblem { reason: "ErrImagePull", message: String::new() }
+    }
+}
+
+#[async_trait]
+impl Images for NoImages {
+    fn resolve(&self, _: &str) -> Result<Resolved, ImageProblem> {
+        Err(Self::none())
+    }
+
+    fn manifest_of(&self, _: &str, _: &Digest) -> Option<Digest> {
+        None
+    }
+
+    fn changed(&self) -> watch::Receiver<u64> {
+        watch::channel(0).1
+    }
+
+    async fn artifact(&self, _: &Digest, _: &str) -> Result<Artifact, ImageProblem> {
+        Err(Self::none())
+    }
+
+    fn compiling(&self, _: &Digest, _: &str) -> Option<u64> {
+        None
+    }
+
+    fn note_profile(&self, _: &str) {}
+}
+
 fn start(
     objects: &Objects,
     indexes: &Indexes,
@@ -76,7 +114,11 @@ fn start(
     let desk = |name| Desk::new(objects.clone(), name, Recorder::discarding());
     let controllers: Vec<Arc<dyn Controller>> = vec![
         Arc::new(Deployments::new(desk("deployment-controller"), indexes.clone())?),
-        Arc::new(ReplicaSets::new(desk("replicaset-controller"), indexes.clone())?),
+        Arc::new(ReplicaSets::new(
+            desk("replicaset-controller"),
+            indexes.clone(),
+            Arc::new(NoImages),
+        )?),
         Arc::new(EndpointsOfServices::new(
             desk("endpoint-controller"),
             indexes.clone(),

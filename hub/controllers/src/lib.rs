@@ -5,6 +5,8 @@
 //! index       who belongs to whom, found without a walk over everything
 //! control     taking objects under control and letting them go
 //! deployment, replicaset    templates to pods
+//! pins        what the tags of images stood for
+//! running     who runs a build of a module
 //! endpoints   Services to EndpointSlices and Endpoints
 //! scheduler   pods to nodes
 //! node        accepted spokes to Nodes; Ready and Unknown
@@ -30,9 +32,11 @@ pub mod index;
 pub mod leftovers;
 pub mod namespace;
 pub mod node;
+pub mod pins;
 pub mod pod_gc;
 pub mod pods;
 pub mod replicaset;
+pub mod running;
 pub mod scheduler;
 pub mod selector;
 pub mod signing;
@@ -43,6 +47,7 @@ mod testing;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use freewheel_hub_api::images::Images;
 use freewheel_hub_store::objects::Objects;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -52,7 +57,7 @@ use events::{Recorder, Writer};
 use index::Indexes;
 
 /// What controllers have to know of their hub.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// Where guests and site admins reach the hub's API: behind Service `default/kubernetes`.
     pub advertise: SocketAddr,
@@ -60,6 +65,8 @@ pub struct Config {
     pub ca_pem: String,
     /// Tells HTTP handlers from programs.
     pub handlers: Arc<dyn endpoints::Handlers>,
+    /// What images stand for.
+    pub images: Arc<dyn Images>,
     /// Signs people's certificates.
     pub authority: Arc<dyn signing::Authority>,
     /// Breaks the scheduler's ties: the same seed and the same history give the same placements.
@@ -99,7 +106,12 @@ pub fn start_over(
         Arc::new(node::Strangers::new(desk("node-lifecycle-controller"))?),
         Arc::new(leftovers::Leftovers::new(desk("cluster-leftovers"))?),
         Arc::new(deployment::Deployments::new(desk("deployment-controller"), indexes.clone())?),
-        Arc::new(replicaset::ReplicaSets::new(desk("replicaset-controller"), indexes.clone())?),
+        Arc::new(replicaset::ReplicaSets::new(
+            desk("replicaset-controller"),
+            indexes.clone(),
+            config.images.clone(),
+        )?),
+        Arc::new(pins::ImagePins::new(desk("image-controller"), config.images.clone())?),
         Arc::new(endpoints::EndpointsOfServices::new(
             desk("endpoint-controller"),
             indexes.clone(),

@@ -51,7 +51,7 @@ struct Told {
 }
 
 impl Allowances {
-    fn allows(&self, papers: &Papers) -> bool {
+    pub(crate) fn allows(&self, papers: &Papers) -> bool {
         let mut all = self.0.lock();
         let told = all.entry(papers.uid.clone()).or_insert_with(|| Told {
             left: Allowance::new(BURST, RATE),

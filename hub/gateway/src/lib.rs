@@ -21,6 +21,7 @@
 //! services   Services, translated once for all spokes
 //! reports, events, node  what spokes say, as objects
 //! refusals   what cannot be planned, where its user looks
+//! compiling  whose pods wait for a compiler
 //! lives      which life of the store this is; a folder put back from a copy is a new one
 //! records    sessions, acked revisions, leases of pod ranges in the store
 //! streams    modules, logs, tunnels      relays  how many tunnels each spoke may have
@@ -37,6 +38,7 @@
 mod allowance;
 mod authority;
 mod client;
+mod compiling;
 mod datagrams;
 mod departures;
 mod enrol;

@@ -7,7 +7,9 @@
 //!   (`what_a_device_says_of_itself_all_the_time_is_written_now_and_then`).
 
 use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::images::Images;
 use freewheel_hub_api::kinds;
+use freewheel_hub_api::pins::{Pins, pinned};
 use freewheel_hub_api::time;
 use freewheel_hub_store::objects::{Actor, DeleteOptions, How, Objects, Place};
 use freewheel_link::names::ClusterName;
@@ -55,7 +57,7 @@ pub(crate) fn place(
 pub(crate) async fn take(inner: &Inner, papers: &Papers, report: &Report) -> Result<(), ApiError> {
     let (objects, spoke) = (&inner.objects, &papers.cluster);
     let outcome = match report {
-        Report::Pod(pod) => pod_status(objects, spoke, pod).await,
+        Report::Pod(pod) => pod_status(inner, spoke, pod).await,
         Report::PodGone { realm, uid } => pod_gone(inner, spoke, realm, uid).await,
         Report::Node(status) => node::write(objects, papers, status).await,
         Report::Event(seen) => events::take(inner, papers, seen).await,
@@ -121,11 +123,8 @@ pub(crate) fn is_here(value: &Value, spoke: &ClusterName, uid: &str) -> Result<(
     Err(ApiError::new(409, "Conflict", "the pod is another one, or runs elsewhere"))
 }
 
-async fn pod_status(
-    objects: &Objects,
-    spoke: &ClusterName,
-    pod: &PodStatusV1,
-) -> Result<(), ApiError> {
+async fn pod_status(inner: &Inner, spoke: &ClusterName, pod: &PodStatusV1) -> Result<(), ApiError> {
+    let objects = &inner.objects;
     may_speak(spoke, &pod.realm)?;
     let place = place(("", "v1", "pods"), &pod.realm, &pod.namespace, &pod.name)?;
     let host = node::address(objects, spoke);
@@ -139,6 +138,7 @@ async fn pod_status(
             put_observed(&mut new, pod, seen);
         }
         keep_known(&mut new, &value["spec"]);
+        name_images(&mut new, &Pins::of(&value), &*inner.images);
         value["status"] = new;
         Ok(value)
     };
@@ -266,6 +266,20 @@ fn keep_known(status: &mut Value, spec: &Value) {
         };
         if let Some(list) = status.get_mut(field).and_then(Value::as_array_mut) {
             list.retain(known);
+        }
+    }
+}
+
+/// A device knows a module by its bytes; people know it by the manifest that a push printed.
+fn name_images(status: &mut Value, pins: &Pins, images: &dyn Images) {
+    for field in ["initContainerStatuses", "containerStatuses"] {
+        for container in status.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten() {
+            let image = container["image"].as_str().unwrap_or_default();
+            let component = container["imageID"].as_str().and_then(|id| id.parse().ok());
+            let manifest = component.and_then(|it| images.manifest_of(&pins.apply(image), &it));
+            if let Some(manifest) = manifest {
+                container["imageID"] = json!(pinned(image, &manifest));
+            }
         }
     }
 }

@@ -33,7 +33,7 @@ use tracing::debug;
 
 use crate::papers::Papers;
 use crate::relays::Relay;
-use crate::{Inner, records, renew};
+use crate::{Inner, compiling, records, renew};
 
 /// The opener is the first thing on a stream.
 const OPENER: Duration = Duration::from_secs(10);
@@ -54,7 +54,7 @@ pub(crate) async fn serve(
         Ok(Ok(Some(Open::Module(request)))) if request.is_bounded() => {
             send.set_priority(Priority::Modules);
             let sent = match budget.take(Use::Module) {
-                Ok(_place) => module(&inner, &request, &mut send).await,
+                Ok(_place) => module(&inner, &papers, &request, &mut send).await,
                 Err(full) => Err(full),
             };
             match sent {
@@ -103,12 +103,11 @@ pub(crate) async fn serve(
 
 async fn module(
     inner: &Inner,
+    papers: &Papers,
     request: &ModuleRequestV1,
     send: &mut Box<dyn freewheel_link::transport::SendHalf>,
 ) -> Result<(), RefusalV1> {
-    let artifact = inner
-        .images
-        .artifact(&request.component, &request.profile)
+    let artifact = compiling::artifact(inner, papers, request)
         .await
         .map_err(|problem| RefusalV1::new(problem.reason, problem.message))?;
     let internal = |error: &dyn std::fmt::Display| {

@@ -40,4 +40,5 @@ mod uploads;
 
 pub use blobs::MAX_BLOB;
 pub use modules::{Modules, OpenError, Options, Progress};
+pub use registry::RegistryOnly;
 pub use sign::{FleetRoot, RootError};

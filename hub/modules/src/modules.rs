@@ -1,8 +1,16 @@
-//! All together: what an image stands for, and its artifact for a spoke.
+//! All together: what is here, compiled for those who ask.
+//!
+//! ```text
+//! images  what an image stands for, and its artifact for a spoke (hub-api's `Images`)
+//! ```
 //!
 //! Guarantees: a module is compiled once for all who ask for it, and a failure is told to all of them; one that
 //! would come again is kept until the module is pushed again or the compiler changes. Nobody waits for what is
 //! compiled ahead of time, and small modules do not wait for large ones ([`crate::line`]).
+
+mod images;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -10,8 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use freewheel_hub_api::images::{Artifact, ImageProblem, Images};
+use freewheel_hub_api::images::Running;
 use freewheel_link::digest::Digest;
 use freewheel_spoke_engine::Profile;
 use parking_lot::{Mutex, RwLock};
@@ -24,13 +31,9 @@ use crate::collector::{self, Limits};
 use crate::compile::{self, CompileError, Made};
 use crate::compiled::Compiled;
 use crate::line::{Job, Lane, Line, Stand};
-use crate::reference::Reference;
 use crate::sign::{FleetRoot, Signer, unix_now};
 use crate::tags::Tags;
 use crate::uploads::Uploads;
-
-/// Profiles that are compiled for at a push; more would let strangers fill the disk.
-const MAX_PROFILES: usize = 64;
 
 /// Manifests whose module is validated at the same time.
 const INSPECTIONS: usize = 2;
@@ -81,6 +84,8 @@ pub(crate) struct Inner {
     signer: Mutex<Arc<Signer>>,
     /// What this registry is called by those who write its host.
     hosts: OnceLock<BTreeSet<String>>,
+    /// Who runs what, if anybody knows.
+    pub(crate) running: OnceLock<Arc<dyn Running>>,
     changed: watch::Sender<u64>,
     profiles: Mutex<BTreeSet<String>>,
     /// Who waits for the compilers.
@@ -130,6 +135,7 @@ impl Modules {
             signer: Mutex::new(Arc::new(Signer::new(&root, unix_now())?)),
             root,
             hosts: OnceLock::new(),
+            running: OnceLock::new(),
             changed: watch::Sender::new(0),
             profiles: Mutex::default(),
             line: Line::new(),
@@ -144,6 +150,12 @@ impl Modules {
         let hosts = hosts.into_iter().map(|host| host.to_ascii_lowercase());
         // Who tells twice means the same: a hub's names are its own for its whole life.
         let _ = self.inner.hosts.set(hosts.collect());
+    }
+
+    /// Who moves a tag is told how many pods run what it stood for.
+    pub fn ask_who_runs(&self, running: Arc<dyn Running>) {
+        // Who tells twice means the same store.
+        let _ = self.inner.running.set(running);
     }
 
     /// Compiles what stands in line, and gives back what nobody uses any more: now, and every hour until `stop`.
@@ -346,10 +358,6 @@ impl Inner {
         signer.clone()
     }
 
-    fn is_own(&self, host: &str) -> bool {
-        self.hosts.get().is_some_and(|own| own.contains(&host.to_ascii_lowercase()))
-    }
-
     /// The artifact that is there, if its bytes are those that were made: a damaged one would be refused by every
     /// spoke, again and again. Looked at once in a life of the hub.
     async fn whole(&self, path: &Path) -> io::Result<Option<Made>> {
@@ -381,81 +389,3 @@ impl Inner {
         troubles.get(job).map(|(_, error)| Arc::clone(error))
     }
 }
-
-#[async_trait]
-impl Images for Modules {
-    fn resolve(&self, reference: &str) -> Result<Digest, ImageProblem> {
-        let problem = |reason, message: String| ImageProblem { reason, message };
-        let parsed: Reference =
-            reference.parse().map_err(|e| problem("InvalidImageName", format!("{e}")))?;
-        if let Some(host) = parsed.host.as_ref().filter(|host| !self.inner.is_own(host)) {
-            return Err(problem(
-                "ErrImagePull",
-                format!(
-                    "{reference:?} is in the registry {host}, and this hub serves modules from its own registry only: \
-                     push the module with `hub push FILE.wasm {}:{}` and use that name",
-                    parsed.repository, parsed.tag
-                ),
-            ));
-        }
-        let name = parsed.digest.map_or_else(|| parsed.tag.clone(), |digest| digest.to_string());
-        let found = self
-            .inner
-            .tags
-            .get(&parsed.repository, &name)
-            .and_then(|manifest| manifest.component.parse().ok());
-        found.ok_or_else(|| {
-            let tags = self.inner.tags.list(&parsed.repository).unwrap_or_default();
-            let hint = if tags.is_empty() {
-                format!("push it with `hub push FILE.wasm {}:{}`", parsed.repository, parsed.tag)
-            } else {
-                format!("the registry has {} with the tags {}", parsed.repository, tags.join(", "))
-            };
-            problem(
-                "ErrImagePull",
-                format!("module {reference:?} is not in the hub's registry: {hint}"),
-            )
-        })
-    }
-
-    fn changed(&self) -> watch::Receiver<u64> {
-        self.inner.changed.subscribe()
-    }
-
-    async fn artifact(&self, component: &Digest, profile: &str) -> Result<Artifact, ImageProblem> {
-        let problem = |error: &CompileError| ImageProblem {
-            reason: "ErrImageCompile",
-            message: error.to_string(),
-        };
-        if self.inner.blobs.size(component).is_none() {
-            let message = format!("the hub has no component {component}");
-            return Err(ImageProblem { reason: "ErrImagePull", message });
-        }
-        let (made, path) = self.made(component, profile).await.map_err(|e| problem(&e))?;
-        let digest: Digest = made
-            .digest
-            .parse()
-            .map_err(|_| problem(&CompileError::Died("a digest is unreadable".into())))?;
-        let compressed =
-            std::fs::metadata(&path).map_err(|e| problem(&CompileError::Hub(e)))?.len();
-        let envelope = self.inner.signer().sign(*component, profile, made.build, digest, made.size);
-        Ok(Artifact { envelope, path, compressed })
-    }
-
-    fn note_profile(&self, profile: &str) {
-        let fresh = {
-            let mut profiles = self.inner.profiles.lock();
-            profiles.len() < MAX_PROFILES
-                && Profile::parse(profile).is_ok_and(|profile| profile.is_current())
-                && profiles.insert(profile.to_owned())
-        };
-        if fresh {
-            for component in self.inner.tags.book().tagged() {
-                self.warm(component, profile.to_owned());
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -39,6 +39,10 @@ const PIECE: usize = 64 << 10;
 /// Body of the registry's answers.
 pub type RegistryBody = UnsyncBoxBody<Bytes, io::Error>;
 
+/// An extension of a request whose caller may know of the registry and of nothing else in the hub.
+#[derive(Clone, Copy, Debug)]
+pub struct RegistryOnly;
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Body of a request.

@@ -157,22 +157,24 @@ impl Tags {
         self.book.read().clone()
     }
 
-    /// Points a tag, and the manifest's own digest, at a manifest; durable before it returns.
+    /// Points a tag, and the manifest's own digest, at a manifest; durable before it returns. What the tag stood for
+    /// before.
     pub(crate) fn put(
         &self,
         repository: &str,
         name: &str,
         manifest: &Manifest,
-    ) -> Result<(), TagError> {
+    ) -> Result<Option<Manifest>, TagError> {
         let _writing = self.writing.lock();
         let mut book = Book::clone(&self.book());
         let entries = Arc::make_mut(book.repositories.entry(repository.to_owned()).or_default());
-        entries.insert(name.to_owned(), manifest.clone());
+        let before = entries.insert(name.to_owned(), manifest.clone());
         entries.insert(manifest.digest.clone(), manifest.clone());
         if MAX_TAGS < book.len() {
             return Err(TagError::TooMany);
         }
-        Ok(self.publish(book)?)
+        self.publish(book)?;
+        Ok(before)
     }
 
     /// Takes a tag away, or a manifest by its digest together with every tag that stands for it; whether
@@ -200,6 +202,21 @@ impl Tags {
     /// What a tag or manifest digest stands for.
     pub(crate) fn get(&self, repository: &str, name: &str) -> Option<Manifest> {
         self.book.read().repositories.get(repository)?.get(name).cloned()
+    }
+
+    /// A manifest of the repository that stands for this component: the one of this name, if it does.
+    pub(crate) fn manifest_of(
+        &self,
+        repository: &str,
+        name: &str,
+        component: &Digest,
+    ) -> Option<Digest> {
+        let book = self.book();
+        let entries = book.repositories.get(repository)?;
+        let component = component.to_string();
+        let stands = |manifest: &&Manifest| manifest.component == component;
+        let named = entries.get(name).filter(stands);
+        named.or_else(|| entries.values().find(stands))?.digest.parse().ok()
     }
 
     /// Names of all repositories, sorted.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use freewheel_hub_apiserver::{Body, Extra, LoggedIn, Received, User};
-use freewheel_hub_modules::Modules;
+use freewheel_hub_modules::{Modules, RegistryOnly};
 use freewheel_hub_store::objects::Objects;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
@@ -23,13 +23,16 @@ enum Caller {
 
 /// Serves `/v2/…` to administrators and to those who have a login.
 pub fn handler(modules: Modules, objects: Objects) -> Extra {
-    Arc::new(move |user: Option<User>, request: Request<Received>| {
+    Arc::new(move |user: Option<User>, mut request: Request<Received>| {
         let (modules, objects) = (modules.clone(), objects.clone());
         Box::pin(async move {
             let caller = match admit(user.as_ref(), &request, &objects) {
                 Ok(caller) => caller,
                 Err(refusal) => return *refusal,
             };
+            if caller == Caller::LoggedIn {
+                request.extensions_mut().insert(RegistryOnly);
+            }
             let mut response = modules
                 .serve(request)
                 .await

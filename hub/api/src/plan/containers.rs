@@ -11,17 +11,17 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::Fault;
 use super::amount::{milli, whole};
-use crate::images::Images;
+use crate::images::{ImageProblem, Resolved};
 
 pub(super) fn container(
     from: &Container,
     init: bool,
     http: HttpV1,
-    images: &dyn Images,
+    resolve: &dyn Fn(&str) -> Result<Resolved, ImageProblem>,
 ) -> Result<ContainerV1, Fault> {
     let image = from.image.clone().unwrap_or_default();
-    let module = match images.resolve(&image) {
-        Ok(digest) => ModuleV1::Component(digest),
+    let module = match resolve(&image) {
+        Ok(found) => ModuleV1::Component(found.component),
         Err(problem) => ModuleV1::Missing(problem.reason.to_owned(), problem.message),
     };
     let resources = from.resources.clone().unwrap_or_default();

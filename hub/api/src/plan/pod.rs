@@ -16,6 +16,7 @@ use super::storage::storage;
 use super::volumes::volume;
 use super::{Fault, Found, Refused, fit};
 use crate::images::Images;
+use crate::pins::{Pins, RESOLVED};
 
 /// What Kubernetes gives a pod to end in when it says nothing.
 const GRACE_SECONDS: i64 = 30;
@@ -74,9 +75,13 @@ fn body(pod: &Pod, images: &dyn Images) -> Result<PodV1, Fault> {
         field.clone().ok_or_else(|| Fault::malformed(format!("{what} is missing")))
     };
     let name = need(&meta.name, "metadata.name")?;
-    let annotations = sorted(meta.annotations.as_ref());
+    let mut annotations = sorted(meta.annotations.as_ref());
+    // The plan says what its images stand for; that it is written down is no change of it.
+    let resolved = annotations.iter().position(|(key, _)| key == RESOLVED);
+    let pins = resolved.map(|at| Pins::read(&annotations.remove(at).1)).unwrap_or_default();
+    let resolve = |image: &str| images.resolve(&pins.apply(image));
     let containers_of = |list: &[k8s_openapi::api::core::v1::Container], init: bool| {
-        let one = |c| container(c, init, http(&annotations, c)?, images);
+        let one = |c| container(c, init, http(&annotations, c)?, &resolve);
         list.iter().map(one).collect::<Result<Vec<_>, Fault>>()
     };
     let init = containers_of(spec.init_containers.as_deref().unwrap_or_default(), true)?;

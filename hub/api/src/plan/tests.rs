@@ -11,18 +11,26 @@ use freewheel_link::plan::{
 use serde_json::{Value, json};
 
 use super::*;
-use crate::images::{Artifact, ImageProblem};
+use crate::images::{Artifact, ImageProblem, Resolved};
+use crate::pins::{Pins, RESOLVED};
 
 /// Knows every image but `gone`.
 struct AnyImage;
 
 #[async_trait]
 impl Images for AnyImage {
-    fn resolve(&self, reference: &str) -> Result<Digest, ImageProblem> {
+    fn resolve(&self, reference: &str) -> Result<Resolved, ImageProblem> {
         match reference {
             "gone" => Err(ImageProblem { reason: "ErrImagePull", message: "no such image".into() }),
-            other => Ok(Digest::of(other.as_bytes())),
+            other => {
+                let component = Digest::of(other.as_bytes());
+                Ok(Resolved { manifest: Digest::of(&component.0), component })
+            }
         }
+    }
+
+    fn manifest_of(&self, _: &str, _: &Digest) -> Option<Digest> {
+        None
     }
 
     fn changed(&self) -> tokio::sync::watch::Receiver<u64> {
@@ -31,6 +39,10 @@ impl Images for AnyImage {
 
     async fn artifact(&self, _: &Digest, _: &str) -> Result<Artifact, ImageProblem> {
         Err(ImageProblem { reason: "ErrImagePull", message: "not asked for here".into() })
+    }
+
+    fn compiling(&self, _: &Digest, _: &str) -> Option<u64> {
+        None
     }
 
     fn note_profile(&self, _: &str) {}
@@ -303,6 +315,27 @@ fn only_a_changed_body_is_worth_a_push() {
     assert!(!differs(&old, &new));
     value["metadata"]["labels"] = json!({"a": "b"});
     assert!(differs(&old, &translate(&value).unwrap().0));
+}
+
+#[test]
+fn a_pod_gets_what_its_image_was_when_it_was_looked_up_and_writing_that_down_is_no_change() {
+    let mut value = pod("a", &json!({}));
+    value["metadata"]["annotations"] = json!({"a": "b"});
+    let (before, _) = translate(&value).unwrap();
+    let manifest = Digest::of(b"manifest");
+    value["metadata"]["annotations"][RESOLVED] =
+        json!(json!({"hello": manifest.to_string(), "other": manifest.to_string()}).to_string());
+    assert_eq!(Pins::of(&value).apply("hello"), format!("hello@{manifest}"));
+    let (_, after) = translate(&value).unwrap();
+    let pinned = Digest::of(format!("hello@{manifest}").as_bytes());
+    assert_eq!(after.containers[0].module, ModuleV1::Component(pinned));
+    assert_eq!(after.containers[0].image, "hello", "as it is written");
+    assert_eq!(after.annotations, [("a".to_owned(), "b".to_owned())]);
+    // What no container has, and what cannot be read, changes nothing.
+    for text in [json!({"other": manifest.to_string()}).to_string(), "?".to_owned()] {
+        value["metadata"]["annotations"][RESOLVED] = json!(text);
+        assert!(!differs(&before, &translate(&value).unwrap().0));
+    }
 }
 
 #[test]

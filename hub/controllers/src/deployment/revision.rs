@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use freewheel_hub_api::pins::RESOLVED;
 use serde_json::{Map, Value, json};
 
 use super::observe::{DESIRED, HASH, MAX, REVISION, REVISION_HISTORY, Set, Sets, Wanted};
@@ -10,13 +11,15 @@ use super::observe::{DESIRED, HASH, MAX, REVISION, REVISION_HISTORY, Set, Sets, 
 const HISTORY_LENGTH: usize = 2000;
 
 /// Annotations of a Deployment that are about itself and not about its sets.
-const OWN: [&str; 6] = [
+const OWN: [&str; 7] = [
     "kubectl.kubernetes.io/last-applied-configuration",
     "deprecated.deployment.rollback.to",
     REVISION,
     REVISION_HISTORY,
     DESIRED,
     MAX,
+    // `kubectl rollout undo` brings it from the set; it is about that set alone.
+    RESOLVED,
 ];
 
 /// A stable hash of a template in letters that spell no words and look like no number.

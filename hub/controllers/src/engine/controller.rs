@@ -38,6 +38,11 @@ pub trait Controller: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Keys that something outside of the store concerns, when there is such a thing. Cancel safe.
+    async fn outside(&self) -> Vec<Key> {
+        std::future::pending().await
+    }
+
     /// How many keys are worked on at the same time.
     fn workers(&self) -> usize {
         2
@@ -71,6 +76,10 @@ async fn inform(
                 loop {
                     let events = tokio::select! {
                         () = stop.cancelled() => return,
+                        keys = controller.outside() => {
+                            keys.into_iter().for_each(|key| queue.add(key));
+                            continue;
+                        }
                         events = watch.next() => events,
                     };
                     let Ok(events) = events else { break };

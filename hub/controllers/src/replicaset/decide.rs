@@ -4,6 +4,7 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::HashMap;
 
 use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::pins::Pins;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
@@ -108,13 +109,13 @@ fn cost(pod: &PodFacts) -> i32 {
         .unwrap_or_default()
 }
 
-/// The pod that the set's template describes.
-pub fn pod_from(set: &ReplicaSet, owner: &Value) -> Result<Pod, ApiError> {
+/// The pod that the set's template describes, of what its images stood for.
+pub fn pod_from(set: &ReplicaSet, owner: &Value, pins: &Pins) -> Result<Pod, ApiError> {
     let template = set.spec.as_ref().and_then(|s| s.template.as_ref());
     let template = serde_json::to_value(template).map_err(ApiError::internal)?;
     let meta = &template["metadata"];
     let name = set.metadata.name.as_deref().unwrap_or_default();
-    let pod = json!({
+    let mut pod = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
             "generateName": format!("{name}-"), "labels": meta["labels"],
@@ -123,6 +124,7 @@ pub fn pod_from(set: &ReplicaSet, owner: &Value) -> Result<Pod, ApiError> {
         },
         "spec": template["spec"],
     });
+    pins.write(&mut pod);
     serde_json::from_value(pod).map_err(ApiError::internal)
 }
 

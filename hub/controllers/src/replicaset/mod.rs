@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::images::Images;
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::Key;
 use freewheel_hub_store::objects::Propagation;
@@ -30,6 +31,7 @@ use crate::control::{adopt, owner_reference, release};
 use crate::engine::desk::{everywhere, key as key_of, kind, typed};
 use crate::engine::{Controller, Desk, Error, Pace};
 use crate::index::{Card, Indexes, PodCard, Term, kin};
+use crate::pins;
 use crate::pods::{PodFacts, controller_of};
 use crate::selector::Selector;
 use decide::{Claim, Need};
@@ -43,15 +45,16 @@ pub struct ReplicaSets {
     indexes: Indexes,
     sets: &'static Kind,
     pods: &'static Kind,
+    images: Arc<dyn Images>,
     /// When each set's status was last written.
     pace: Pace,
 }
 
 impl ReplicaSets {
     /// Writes through this desk.
-    pub fn new(desk: Desk, indexes: Indexes) -> Result<Self, Error> {
+    pub fn new(desk: Desk, indexes: Indexes, images: Arc<dyn Images>) -> Result<Self, Error> {
         let (sets, pods) = (kind("apps", "v1", "replicasets")?, kind("", "v1", "pods")?);
-        Ok(Self { desk, indexes, sets, pods, pace: Pace::default() })
+        Ok(Self { desk, indexes, sets, pods, images, pace: Pace::default() })
     }
 
     /// The sets that a pod belongs to, or could be adopted by.
@@ -107,7 +110,8 @@ impl ReplicaSets {
         set: &ReplicaSet,
         count: usize,
     ) -> Result<(), ApiError> {
-        let pod = decide::pod_from(set, &owner_reference(self.sets, stored))?;
+        let pins = pins::of_set(&self.desk, self.sets, &*self.images, stored).await?;
+        let pod = decide::pod_from(set, &owner_reference(self.sets, stored), &pins)?;
         let mut left = count.min(BURST);
         let mut batch = 1;
         while left > 0 {

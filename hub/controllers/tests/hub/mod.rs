@@ -23,6 +23,10 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use registry::Registry;
+
+mod registry;
+
 /// Simulated time that no state takes longer to reach.
 const PATIENCE: Duration = Duration::from_secs(900);
 
@@ -58,6 +62,8 @@ pub struct Hub {
     pub objects: Objects,
     /// What the controllers find each other's objects by.
     pub indexes: Indexes,
+    /// What images stand for.
+    pub registry: Arc<Registry>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
     background: JoinSet<()>,
@@ -88,10 +94,12 @@ impl Hub {
         let objects =
             Objects::with(Arc::new(store), Arc::new(clock), Arc::new(SeededChance::new(7)));
         let stop = CancellationToken::new();
+        let registry = Arc::new(Registry::default());
         let config = Config {
             advertise: "10.0.0.1:6443".parse().unwrap(),
             ca_pem: "-----BEGIN CERTIFICATE-----".to_owned(),
             handlers: Arc::new(AllHandlers),
+            images: registry.clone(),
             authority: Arc::new(Notary),
             seed: 7,
         };
@@ -99,7 +107,7 @@ impl Hub {
         let tasks = start_over(&objects, &indexes, &config, &stop).unwrap();
         let mut background = JoinSet::new();
         background.spawn(play_spokes(objects.clone()));
-        let hub = Self { objects, indexes, stop, tasks, background };
+        let hub = Self { objects, indexes, registry, stop, tasks, background };
         for spoke in spokes {
             hub.join(spoke).await;
         }

@@ -5,6 +5,7 @@
 
 mod bounds;
 mod broken;
+mod compiling;
 mod cost;
 mod datagrams;
 mod events;

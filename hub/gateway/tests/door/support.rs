@@ -6,7 +6,7 @@ pub(crate) use std::time::Duration;
 
 pub(crate) use async_trait::async_trait;
 pub(crate) use base64::Engine as _;
-pub(crate) use freewheel_hub_api::images::{Artifact, ImageProblem, Images};
+pub(crate) use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved};
 pub(crate) use freewheel_hub_api::kinds;
 pub(crate) use freewheel_hub_api::object::{Header, Key, Object};
 pub(crate) use freewheel_hub_api::streams::LogOptions;
@@ -49,13 +49,21 @@ pub(crate) use tokio_util::sync::CancellationToken;
 
 pub(crate) const TOKEN: &str = "abcdef.0123456789abcdef";
 
+/// An image whose compilation takes longer than any test.
+pub(crate) const SLOW: &str = "team/slow:v1";
+
 /// One image, whose artifact is the file given.
 pub(crate) struct OneImage(Option<Artifact>);
 
 #[async_trait]
 impl Images for OneImage {
-    fn resolve(&self, reference: &str) -> Result<Digest, ImageProblem> {
-        Ok(Digest::of(reference.as_bytes()))
+    fn resolve(&self, reference: &str) -> Result<Resolved, ImageProblem> {
+        let component = Digest::of(reference.as_bytes());
+        Ok(Resolved { manifest: Digest::of(&component.0), component })
+    }
+
+    fn manifest_of(&self, _: &str, component: &Digest) -> Option<Digest> {
+        Some(Digest::of(&component.0))
     }
 
     fn changed(&self) -> watch::Receiver<u64> {
@@ -63,10 +71,17 @@ impl Images for OneImage {
     }
 
     async fn artifact(&self, component: &Digest, _: &str) -> Result<Artifact, ImageProblem> {
+        if *component == Digest::of(SLOW.as_bytes()) {
+            std::future::pending::<()>().await;
+        }
         if let Some(artifact) = self.0.as_ref().filter(|a| a.envelope.component == *component) {
             return Ok(artifact.clone());
         }
         Err(ImageProblem { reason: "ErrImagePull", message: "there are no images here".into() })
+    }
+
+    fn compiling(&self, component: &Digest, _: &str) -> Option<u64> {
+        (*component == Digest::of(SLOW.as_bytes())).then_some(18_400_000)
     }
 
     fn note_profile(&self, _: &str) {}

@@ -129,7 +129,7 @@ async fn a_manifest_without_a_tag_stays_with_its_module() {
     let registry = modules(dir.path());
     assert_eq!(collect(&registry.inner, &Limits::USUAL).unwrap(), Freed::default());
     use freewheel_hub_api::images::Images as _;
-    let pinned = registry.resolve(&format!("app@{}", old.manifest)).unwrap();
+    let pinned = registry.resolve(&format!("app@{}", old.manifest)).unwrap().component;
     assert_eq!(pinned, old.component, "a pod by digest and a roll-back find it");
     assert!(registry.inner.blobs.size(&old.component).is_some());
 }

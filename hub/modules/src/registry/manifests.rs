@@ -1,19 +1,23 @@
 //! Manifests and tags: GET, HEAD, PUT, DELETE, and the list of tags.
 
+use std::fmt::Write as _;
 use std::fs::File;
 
 use bytes::Bytes;
+use freewheel_hub_api::images::Users;
 use freewheel_link::digest::Digest;
 use http::{Method, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::json;
 
 use super::refusal::{Refusal, refuse};
-use super::{RegistryBody, Upload, answer, created, digest_header, parameter, set, text_of};
+use super::{
+    RegistryBody, RegistryOnly, Upload, answer, created, digest_header, parameter, set, text_of,
+};
 use crate::inspect::{Entry, NotAModule, inspect};
 use crate::manifest::{BadManifest, ImageManifest, MAX_MANIFEST};
 use crate::modules::{Inner, Modules};
-use crate::reference::is_tag;
+use crate::reference::{Reference, is_tag};
 use crate::tags::Manifest;
 
 /// What a manifest is when its pusher does not say.
@@ -105,10 +109,22 @@ impl Modules {
         // Never closed: it lives as long as the registry.
         let _turn = self.inner.inspections.acquire().await;
         let (repository, tag) = (name.to_owned(), reference.to_owned());
-        let component = self
+        let registered = self
             .on_disk(move |inner| register(inner, &repository, &tag, &bytes, (digest, media_type)));
-        self.pushed(component.await?);
-        Ok(created(&format!("/v2/{name}/manifests/{digest}"), &digest))
+        let (component, before) = registered.await?;
+        self.pushed(component);
+        let mut response = created(&format!("/v2/{name}/manifests/{digest}"), &digest);
+        if let Some(before) = before.filter(|before| *before != digest) {
+            let (repository, tag) = (name.to_owned(), reference.to_owned());
+            let tells = head.extensions.get::<RegistryOnly>().is_none();
+            let moved = self.on_disk(move |inner| {
+                Ok::<_, Refusal>(moved(inner, (&repository, &tag), (&before, &digest), tells))
+            });
+            // The distribution spec's way to tell people something with a success.
+            let text = format!("299 - \"{}\"", moved.await?);
+            set(&mut response, header::WARNING, &text);
+        }
+        Ok(response)
     }
 }
 
@@ -145,14 +161,43 @@ fn listed(body: String, next: Option<String>) -> Response<RegistryBody> {
     response
 }
 
-/// Takes a manifest over a module that is here, whole and able to run. Blocking.
+/// What it means to those who run it that a tag has moved. Who may not know what runs is told a number. Blocking.
+fn moved(
+    inner: &Inner,
+    (repository, tag): (&str, &str),
+    (before, now): (&Digest, &Digest),
+    tells_names: bool,
+) -> String {
+    let names = |image: &str| {
+        let own = image.parse::<Reference>().ok().and_then(|image| inner.own(&image).ok());
+        own.is_some_and(|(name, which)| name == repository && which == tag)
+    };
+    let users = inner.running.get().map(|running| running.users(before, &names));
+    let mut text = format!("{repository}:{tag} stood for {before} and stands for {now} now");
+    match users.unwrap_or_default() {
+        Users { pods: 0, .. } => text.push_str("; no pod runs the old one"),
+        Users { pods, restarts, loose } => {
+            let _ = write!(text, "; pods that run the old one and keep it: {pods}");
+            if !restarts.is_empty() && tells_names {
+                let _ = write!(text, "; to let them go over: {}", restarts.join("; "));
+            }
+            if 0 < loose {
+                let _ = write!(text, "; pods without a Deployment have to be made anew: {loose}");
+            }
+        }
+    }
+    text
+}
+
+/// Takes a manifest over a module that is here, whole and able to run; its module, and what the tag stood for before.
+/// Blocking.
 fn register(
     inner: &Inner,
     repository: &str,
     tag: &str,
     bytes: &Bytes,
     (digest, media_type): (Digest, String),
-) -> Result<Digest, Refusal> {
+) -> Result<(Digest, Option<Digest>), Refusal> {
     // Nobody deletes a blob between the look at it and the manifest that names it.
     let _pushing = inner.registering.read();
     let manifest = ImageManifest::parse(bytes)?;
@@ -175,8 +220,8 @@ fn register(
         component: component.to_string(),
         handler: entry == Entry::Handler,
     };
-    inner.tags.put(repository, tag, &entry)?;
-    Ok(component)
+    let before = inner.tags.put(repository, tag, &entry)?;
+    Ok((component, before.and_then(|before| before.digest.parse().ok())))
 }
 
 impl From<BadManifest> for Refusal {

@@ -1,6 +1,6 @@
 //! What a pusher may rely on.
 
-use freewheel_hub_api::images::Images as _;
+use freewheel_hub_api::images::{Images as _, Running, Users};
 use freewheel_link::digest::Digest;
 use http::HeaderMap;
 use serde_json::{Value, json};
@@ -141,7 +141,7 @@ async fn what_was_pushed_is_resolved_and_read_back() {
     let dir = tempfile::tempdir().unwrap();
     let modules = modules(dir.path());
     let pushed = push(&modules, "team/hello", "v1", module("hello")).await;
-    assert_eq!(modules.resolve("team/hello:v1").unwrap(), pushed.component);
+    assert_eq!(modules.resolve("team/hello:v1").unwrap().component, pushed.component);
     let tags = call(&modules, Method::GET, "/v2/team/hello/tags/list", "").await;
     assert_eq!(
         (tags.status, &tags.body[..]),
@@ -154,6 +154,77 @@ async fn what_was_pushed_is_resolved_and_read_back() {
     assert_eq!(head.header("content-length"), found.body.len().to_string());
     assert!(head.body.is_empty());
     assert!(uploads_in(dir.path()).is_empty(), "nothing is left of the uploads");
+}
+
+/// Says of every manifest that three pods run it under the names that it is asked for.
+struct Three;
+
+impl Running for Three {
+    fn users(&self, _: &Digest, names: &dyn Fn(&str) -> bool) -> Users {
+        let images =
+            ["app:v1", "hub.example.com/app:v1", "example.com/app:v1", "app:v2", "app", "?"];
+        let pods = images.iter().filter(|image| names(image)).count();
+        Users {
+            pods,
+            restarts: vec!["kubectl rollout restart deployment/app".to_owned()],
+            loose: 1,
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_moves_a_tag_is_told_from_where_to_where_and_who_runs_the_old_build() {
+    let dir = tempfile::tempdir().unwrap();
+    let modules = modules(dir.path());
+    modules.known_as(["hub.example.com".to_owned()]);
+    let put = async |tag: &str, layer: Digest, only: bool| {
+        upload(&modules, "app", CONFIG).await;
+        let path = format!("/v2/app/manifests/{tag}");
+        let mut request = Request::put(path).body(Full::new(manifest(layer).into())).unwrap();
+        if only {
+            request.extensions_mut().insert(RegistryOnly);
+        }
+        let answer = ask(&modules, request).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+        answer.headers.get("warning").map(|text| text.to_str().unwrap().to_owned())
+    };
+    let old = upload(&modules, "app", &module("old")).await;
+    let new = upload(&modules, "app", &module("new")).await;
+    assert_eq!(put("v1", old, false).await, None, "nothing moved");
+    assert_eq!(put("v1", old, false).await, None, "the same again");
+    let [from, to] = [old, new].map(|layer| Digest::of(manifest(layer).as_bytes()));
+    let moved = format!("299 - \"app:v1 stood for {from} and stands for {to} now; ");
+    let told = put("v1", new, false).await.unwrap();
+    assert_eq!(told, format!("{moved}no pod runs the old one\""));
+    put("v1", old, false).await;
+    modules.ask_who_runs(Arc::new(Three));
+    let told = put("v1", new, false).await.unwrap();
+    let rest = "pods that run the old one and keep it: 2; to let them go over: kubectl rollout restart deployment/app; \
+                pods without a Deployment have to be made anew: 1\"";
+    assert_eq!(told, format!("{moved}{rest}"));
+    put("v1", old, false).await;
+    let told = put("v1", new, true).await.unwrap();
+    assert!(told.contains("keep it: 2") && !told.contains("deployment/app"), "{told}");
+    assert_eq!(put(&to.to_string(), new, false).await, None, "by its digest nothing moves");
+}
+
+#[tokio::test]
+async fn a_module_is_called_by_the_manifest_that_was_pushed() {
+    let dir = tempfile::tempdir().unwrap();
+    let modules = modules(dir.path());
+    let first = push(&modules, "app", "v1", module("first")).await;
+    let second = push(&modules, "app", "v1", module("second")).await;
+    let found = modules.resolve("app:v1").unwrap();
+    assert_eq!((found.manifest, found.component), (second.manifest, second.component));
+    assert_eq!(modules.manifest_of("app:v1", &second.component), Some(second.manifest));
+    assert_eq!(modules.manifest_of("app:v1", &first.component), Some(first.manifest));
+    let by_digest = format!("app@{}", first.manifest);
+    assert_eq!(modules.manifest_of(&by_digest, &first.component), Some(first.manifest));
+    assert_eq!(modules.manifest_of("other:v1", &first.component), None);
+    assert_eq!(modules.manifest_of("example.com/app:v1", &first.component), None);
+    delete(&modules, &format!("/v2/app/manifests/{}", first.manifest)).await;
+    let gone = modules.resolve(&by_digest).unwrap_err();
+    assert!(gone.message.contains("it was deleted there"), "{gone}");
 }
 
 #[tokio::test]
@@ -184,7 +255,7 @@ async fn the_hubs_own_names_before_an_image_are_its_own_registry() {
     let pushed = push(&modules, "team/hello", "v1", module("hello")).await;
     for host in ["hub.example.com:6443", "HUB.example.com", "hub.example.com"] {
         let image = format!("{host}/team/hello:v1");
-        assert_eq!(modules.resolve(&image).unwrap(), pushed.component, "{image}");
+        assert_eq!(modules.resolve(&image).unwrap().component, pushed.component, "{image}");
     }
     for host in ["hub.example.com:5000", "example.com"] {
         let problem = modules.resolve(&format!("{host}/team/hello:v1")).unwrap_err();

@@ -15,7 +15,7 @@ async fn a_tag_goes_and_its_manifest_stays() {
     assert_eq!(gone.refusal(), (404, "MANIFEST_UNKNOWN".to_owned()));
     assert!(modules.resolve("app:v1").is_err());
     let pinned = format!("app@{}", pushed.manifest);
-    assert_eq!(modules.resolve(&pinned).unwrap(), pushed.component);
+    assert_eq!(modules.resolve(&pinned).unwrap().component, pushed.component);
     let tags = call(&modules, Method::GET, "/v2/app/tags/list", "").await;
     assert_eq!(&tags.body[..], br#"{"name":"app","tags":[]}"#);
 }

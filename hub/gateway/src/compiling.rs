@@ -1,0 +1,103 @@
+//! Tells people that their pods wait for a compiler.
+//!
+//! Guarantees:
+//! - the pods of a device that wait for a module which is being compiled get an Event with its name and size, and no
+//!   other pods (`the_pods_that_wait_for_a_compiler_are_told_so`).
+
+use std::time::Duration;
+
+use freewheel_hub_api::images::{Artifact, ImageProblem};
+use freewheel_hub_api::plan::{Source as _, pod_record};
+use freewheel_link::digest::Digest;
+use freewheel_link::message::ModuleRequestV1;
+use freewheel_link::names::ClusterName;
+use freewheel_link::plan::{ContainerV1, ModuleV1, PodV1};
+use freewheel_link::report::EventV1;
+use tokio::time::sleep;
+use tracing::debug;
+
+use crate::papers::Papers;
+use crate::{Inner, events};
+
+/// What is compiled sooner needs no word.
+const SOON: Duration = Duration::from_secs(1);
+
+/// The artifact for a spoke. When it is not there soon, the pods that wait for it are told.
+pub(crate) async fn artifact(
+    inner: &Inner,
+    papers: &Papers,
+    request: &ModuleRequestV1,
+) -> Result<Artifact, ImageProblem> {
+    let ModuleRequestV1 { component, profile, .. } = request;
+    let made = inner.images.artifact(component, profile);
+    let told = async {
+        sleep(SOON).await;
+        if let Some(size) = inner.images.compiling(component, profile) {
+            tell(inner, papers, component, size).await;
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        biased;
+        made = made => made,
+        never = told => never,
+    }
+}
+
+async fn tell(inner: &Inner, papers: &Papers, component: &Digest, size: u64) {
+    let spoke = &papers.cluster;
+    for event in waiting(inner, spoke, component, size) {
+        if !inner.events.allows(papers) {
+            return;
+        }
+        if let Err(error) = events::about(&inner.objects, spoke, "Pod", &event).await {
+            debug!(cluster = %spoke, pod = event.pod, %error, "cannot tell that a module is being compiled");
+        }
+    }
+}
+
+/// One event for each container of the spoke's pods that is this module.
+fn waiting(inner: &Inner, spoke: &ClusterName, component: &Digest, size: u64) -> Vec<EventV1> {
+    let snapshot = inner.objects.store().snapshot();
+    let source = inner.interest.source(spoke, &*snapshot);
+    let now = u64::try_from(inner.objects.clock().unix_seconds()).unwrap_or_default() * 1000;
+    let mut events = Vec::new();
+    for realm in [&ClusterName::root(), spoke] {
+        for found in source.pods(realm, spoke.as_str()) {
+            // One that cannot be planned waits for something else.
+            let Ok((_, pod)) = pod_record(realm, &found, &*inner.images) else { continue };
+            let lists = [("initContainers", &pod.init), ("containers", &pod.containers)];
+            for (list, containers) in lists {
+                let mine =
+                    containers.iter().filter(|c| c.module == ModuleV1::Component(*component));
+                events.extend(mine.map(|container| EventV1 {
+                    realm: realm.clone(),
+                    at: now,
+                    ..event(&pod, list, container, size)
+                }));
+            }
+        }
+    }
+    events
+}
+
+fn event(pod: &PodV1, list: &str, container: &ContainerV1, size: u64) -> EventV1 {
+    let size = match size {
+        0..10_000_000 => format!("{} kB", size.div_ceil(1000)),
+        _ => format!("{} MB", size / 1_000_000),
+    };
+    EventV1 {
+        realm: ClusterName::root(),
+        namespace: pod.namespace.clone(),
+        pod: pod.name.clone(),
+        uid: pod.uid.clone(),
+        field_path: format!("spec.{list}{{{}}}", container.name),
+        warning: false,
+        reason: "Compiling".to_owned(),
+        message: format!(
+            "Compiling module {:?} ({size}) for the engine of this device",
+            container.image
+        ),
+        at: 0,
+    }
+}

@@ -1,0 +1,80 @@
+//! What people are told while a compiler is at work, and what they are told of what runs.
+
+use freewheel_link::report::{ContainerStateV1, ContainerStatusV1};
+
+use crate::support::*;
+
+fn with_image(name: &str, node: &str, image: &str) -> Value {
+    let mut pod = pod(name, node);
+    pod["spec"]["containers"][0]["image"] = json!(image);
+    pod
+}
+
+/// Events as (pod, message).
+fn events(hub: &Hub) -> Vec<(String, String)> {
+    let resource = freewheel_hub_api::object::Resource::new("", "events");
+    let scope = Scope { resource, cluster: None, namespace: None };
+    let snapshot = hub.objects.store().snapshot();
+    let all = snapshot.range(&scope, None).map(|stored| stored.object.value().unwrap());
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let compiling = all.filter(|event| event["reason"] == "Compiling" && event["type"] == "Normal");
+    compiling.map(|e| (text(&e["involvedObject"]["name"]), text(&e["message"]))).collect()
+}
+
+#[tokio::test]
+async fn the_pods_that_wait_for_a_compiler_are_told_so() {
+    let hub = Hub::new(true).await;
+    hub.listen().await;
+    for (name, node, image) in
+        [("slow", "pi-7", SLOW), ("quick", "pi-7", "quick:v1"), ("elsewhere", "pi-8", SLOW)]
+    {
+        hub.create(PODS, "default", name, with_image(name, node, image)).await;
+    }
+    let (link, mut session) = hub.spoke("pi-7").await;
+    Holder::default().plan(&mut session).await;
+    for image in [SLOW, "quick:v1"] {
+        let component = Digest::of(image.as_bytes());
+        let ask = ModuleRequestV1 { component, profile: "p".into(), offset: 0, resume: None };
+        let link = link.clone();
+        tokio::spawn(async move {
+            let mut stream = link.open(Priority::Modules).await.unwrap();
+            frame::write(&mut stream.send, &Open::Module(ask)).await.unwrap();
+            // Held until the test is over.
+            FrameReader::new(stream.recv).next::<Answer>().await.unwrap();
+        });
+    }
+    eventually("it is told", || !events(&hub).is_empty()).await;
+    let message = format!("Compiling module {SLOW:?} (18 MB) for the engine of this device");
+    assert_eq!(events(&hub), [("slow".to_owned(), message)]);
+}
+
+#[tokio::test]
+async fn what_runs_is_called_by_the_manifest_that_was_pushed() {
+    let hub = Hub::new(true).await;
+    hub.listen().await;
+    hub.create(PODS, "default", "web", with_image("web", "pi-7", "hub:6443/app:v1")).await;
+    let uid = hub.get(PODS, "default", "web").await["metadata"]["uid"].as_str().unwrap().to_owned();
+    let (_link, mut session) = hub.spoke("pi-7").await;
+    let component = Digest::of(b"component");
+    let Report::Pod(mut report) = crate::running("root", &uid) else { panic!("a pod's report") };
+    report.containers = vec![ContainerStatusV1 {
+        name: "c".into(),
+        ready: true,
+        begun: true,
+        restarts: 0,
+        image: "hub:6443/app:v1".into(),
+        image_id: component.to_string(),
+        container_id: String::new(),
+        state: ContainerStateV1::Running(1_790_000_000_000),
+        last: None,
+    }];
+    let stamp = ReportStamp { boot_epoch: 1, sequence: 1 };
+    let report = Report::Pod(report);
+    frame::write(&mut session.0, &SpokeToHub::Report { stamp, report }).await.unwrap();
+    let id = || {
+        let pod = hub.objects.get(&place(PODS, "default", "web")).unwrap().object.value().unwrap();
+        pod["status"]["containerStatuses"][0]["imageID"].as_str().unwrap_or_default().to_owned()
+    };
+    eventually("it is reported", || !id().is_empty()).await;
+    assert_eq!(id(), format!("hub:6443/app@{}", Digest::of(&component.0)));
+}
