@@ -46,6 +46,58 @@ fn bad_modules_tell_their_user_and_leave_the_neighbours_alone() {
     assert_eq!(restarts(&kubectl), before, "the neighbour was not restarted");
 }
 
+#[test]
+fn a_compiler_is_bounded_and_ends_with_the_hub() {
+    let fleet = Fleet::with(&["pi-1"]);
+    fleet.push("hello-http", "hello-http:v1");
+    let name = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.expect("a file").file_name().into_string().expect("a name of ours")
+    };
+    let folder = fleet.path("hub/modules/compiled");
+    let mut made = std::fs::read_dir(folder).expect("compiled modules").map(name);
+    let made = made.find(|name| name.ends_with(".zst")).expect("a compiled module");
+    let (profile, _) =
+        made.split_once('-').and_then(|(_, rest)| rest.rsplit_once('-')).expect(&made);
+    // A module that does not come to its end keeps the compiler waiting.
+    let component = fleet.path("endless.wasm");
+    let made = std::process::Command::new("mkfifo").arg(&component).status().expect("mkfifo");
+    assert!(made.success());
+    let digest = Digest::of(b"endless");
+    let artifact = fleet.path("out.zst");
+    let mut child = std::process::Command::new(freewheel_tests::guests::binary("hub"))
+        .args(["compile-module", "--profile", profile, "--component"])
+        .arg(&component)
+        .arg("--artifact")
+        .arg(&artifact)
+        .args(["--digest", &digest.to_string()])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("the hub's compiler");
+    let of = |file: &str| {
+        std::fs::read_to_string(format!("/proc/{}/{file}", child.id())).unwrap_or_default()
+    };
+    eventually("it has bounded itself", PATIENCE, || {
+        let (limits, score) = (of("limits"), of("oom_score_adj"));
+        let row = |name: &str| {
+            let line = limits.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+            line[name.len().min(line.len())..]
+                .split_whitespace()
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let bounds = [row("Max core file size"), row("Max address space"), row("Max cpu time")];
+        let bounded = bounds[0] == "0" && bounds[1..].iter().all(|bound| bound != "unlimited");
+        if bounded && score.trim() == "1000" { Ok(()) } else { Err(format!("{limits}{score}")) }
+    });
+    // As the kernel closes it when the hub is killed.
+    drop(child.stdin.take());
+    let status = child.wait().expect("its end");
+    assert_eq!(status.code(), Some(3), "{status}");
+    assert!(!artifact.exists());
+}
+
 fn restarts(kubectl: &Kubectl) -> String {
     kubectl.run(&[
         "get",

@@ -4,11 +4,16 @@
 //! observe (folders, manifests) ─▶ decide (pure) ─▶ apply, file by file
 //! ```
 //!
-//! Guarantees: a manifest stays until somebody deletes it, and with it everything that it names: a pod by
-//! digest and a roll-back find their module. A blob that was pushed or asked for within the grace period
-//! stays, so a push, which brings the manifest last, never loses one. Every step is a single removal: a
-//! hub that is killed between two of them finds a valid registry. A folder or a manifest that cannot be
-//! read stops the run before anything is removed.
+//! Guarantees:
+//! - a manifest stays until somebody deletes it, and with it everything that it names: a pod by digest and a roll-back
+//!   find their module (`a_manifest_without_a_tag_stays_with_its_module`,
+//!   `a_deleted_manifest_gives_back_everything_of_it_after_the_grace`);
+//! - a blob that was pushed or asked for within the grace period stays, so a push, which brings the manifest last, never
+//!   loses one (`a_push_that_finds_its_blob_there_does_not_lose_it`, `pushes_beside_collections_lose_nothing`);
+//! - a folder or a manifest that cannot be read stops the run before anything is removed
+//!   (`a_manifest_that_cannot_be_read_stops_the_run_before_anything_goes`).
+//!
+//! Every step is a single removal: a hub that is killed between two of them finds a valid registry.
 //! Assumes: a push ends within [`Limits::blobs`].
 
 use std::collections::{BTreeMap, BTreeSet};

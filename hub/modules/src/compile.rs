@@ -9,10 +9,17 @@
 //! A compiler bug, a bomb of a module or an out-of-memory ends the child and becomes a message for the
 //! pod's user.
 //!
-//! Guarantees: what a child may use follows the module's size; a component whose bytes are not those that were
-//! pushed is not compiled.
+//! Guarantees:
+//! - what a child may use follows the module's size (`what_a_child_may_use_follows_the_modules_size`);
+//! - it dumps no core, is taken before the hub when memory is short, and ends with the hub
+//!   (`a_compiler_is_bounded_and_ends_with_the_hub`);
+//! - what it says takes a bounded part of the hub's memory (`a_child_that_talks_without_end_is_heard_to_a_bound`);
+//! - a component whose bytes are not those that were pushed is not compiled
+//!   (`an_unknown_profile_a_broken_module_and_a_damaged_one_are_told_apart`);
+//! - what would fail again is told from what may pass
+//!   (`a_refusal_and_what_is_beyond_its_size_are_kept_and_nothing_else`, `a_full_disk_is_no_refusal_of_the_module`).
 
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -22,6 +29,7 @@ use freewheel_link::digest::Digest;
 use freewheel_spoke_engine::Profile;
 use rustix::process::{Resource, Rlimit, nice, setrlimit};
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 
 use crate::durable::replace_with;
@@ -29,6 +37,8 @@ use crate::durable::replace_with;
 /// Counts up with every compiler whose artifacts should replace older ones: major·10⁴ + minor·10² + patch.
 pub const BUILD: u32 = 480_008;
 
+/// Most bytes of what a child says that are kept: it may say anything, and for as long as it likes.
+const MOST_SAID: u64 = 64 << 10;
 /// Longest message of a child, in characters: a module may be able to make it say anything.
 const MAX_MESSAGE: usize = 2000;
 /// Exit code of a child that refuses the module; every other one is trouble that may pass.
@@ -143,7 +153,7 @@ pub(crate) async fn compile(program: &Path, order: Order<'_>) -> Result<Made, Co
 async fn spawn(program: &Path, order: Order<'_>) -> Result<Made, CompileError> {
     let allowance = Allowance::of(std::fs::metadata(order.component)?.len());
     let threads = std::thread::available_parallelism().map_or(1, |all| all.get().min(THREADS));
-    let child = Command::new(program)
+    let mut child = Command::new(program)
         .args(["compile-module", "--profile", order.profile, "--component"])
         .arg(order.component)
         .arg("--artifact")
@@ -152,22 +162,35 @@ async fn spawn(program: &Path, order: Order<'_>) -> Result<Made, CompileError> {
         // Each arena of the allocator and each thread takes address space beforehand, by the machine's cores.
         .env("MALLOC_ARENA_MAX", "2")
         .env("RAYON_NUM_THREADS", threads.to_string())
-        .stdin(Stdio::null())
+        // Held open while the hub lives and waits: a child that finds it closed works for nobody.
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()?;
     let patience = allowance.patience();
-    let output = match tokio::time::timeout(patience, child.wait_with_output()).await {
-        Ok(output) => output?,
+    let (_alive, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let ended = async { tokio::try_join!(hear(out), hear(err), child.wait()) };
+    let (out, err, status) = match tokio::time::timeout(patience, ended).await {
+        Ok(ended) => ended?,
         Err(_) => return Err(CompileError::Died(format!("it took longer than {patience:?}"))),
     };
-    if output.status.success() {
-        return serde_json::from_slice(&output.stdout)
+    if status.success() {
+        return serde_json::from_slice(&out)
             .map_err(|e| CompileError::Died(format!("it said nonsense: {e}")));
     }
-    let said = bounded(String::from_utf8_lossy(&output.stderr).trim());
-    Err(failure(output.status, said, allowance))
+    let said = bounded(String::from_utf8_lossy(&err).trim());
+    Err(failure(status, said, allowance))
+}
+
+/// The beginning of what a child says; the rest is heard and forgotten.
+async fn hear(from: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
+    let mut said = Vec::new();
+    if let Some(mut from) = from {
+        (&mut from).take(MOST_SAID).read_to_end(&mut said).await?;
+        tokio::io::copy(&mut from, &mut tokio::io::sink()).await?;
+    }
+    Ok(said)
 }
 
 /// What the end of a child says about its module.
@@ -198,7 +221,12 @@ fn failure(status: ExitStatus, said: String, allowance: Allowance) -> CompileErr
 /// # Errors
 /// With the text that the parent passes on.
 pub fn child(order: Order<'_>) -> Result<String, CompileError> {
+    end_with_the_parent()?;
+    // When memory is short, this is what the kernel takes and not the hub. A system without it has its own ways.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     let allowance = Allowance::of(std::fs::metadata(order.component)?.len());
+    // A compiler that aborts would leave all its memory on the disk.
+    limit(Resource::Core, 0, 0)?;
     limit(Resource::As, allowance.memory, 0)?;
     // At the first bound the kernel says why, at the second it kills.
     limit(Resource::Cpu, allowance.cpu, 5)?;
@@ -208,6 +236,18 @@ pub fn child(order: Order<'_>) -> Result<String, CompileError> {
     }
     let made = compile_here(order)?;
     serde_json::to_string(&made).map_err(|e| CompileError::Died(e.to_string()))
+}
+
+/// Ends this process when the other end of its standard input goes: a hub that was killed starts again, and what was
+/// compiled for the one before would keep the machine from it.
+fn end_with_the_parent() -> io::Result<()> {
+    let wait = || {
+        let mut byte = [0];
+        // Nobody writes there.
+        while matches!(io::stdin().read(&mut byte), Ok(1)) {}
+        std::process::exit(TROUBLE)
+    };
+    std::thread::Builder::new().stack_size(128 << 10).spawn(wait).map(|_| ())
 }
 
 fn limit(resource: Resource, most: u64, more: u64) -> Result<(), CompileError> {
@@ -338,6 +378,26 @@ mod tests {
             assert_eq!(outcome.is_kept(), kept, "{end}: {outcome}");
             assert!(!half.exists(), "what the child left is removed");
         }
+    }
+
+    #[tokio::test]
+    async fn a_child_that_talks_without_end_is_heard_to_a_bound() {
+        let said = hear(Some(tokio::io::repeat(b'x').take(100 << 20))).await.unwrap();
+        assert_eq!(said.len() as u64, MOST_SAID);
+        let dir = tempfile::tempdir().unwrap();
+        let (component, digest) = write(dir.path(), b"c");
+        let program = dir.path().join("compiler");
+        let copy = dir.path().join("text");
+        std::fs::write(&copy, "#!/bin/sh\nhead -c 3000000 /dev/zero >&2\necho x >&2\nexit 3\n")
+            .unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&copy, mode).unwrap();
+        std::fs::rename(&copy, &program).unwrap();
+        let artifact = dir.path().join("out.zst");
+        let order = Order { profile: "p", component: &component, digest, artifact: &artifact };
+        let outcome = compile(&program, order).await.unwrap_err();
+        assert_eq!(outcome.exit_code(), TROUBLE, "it came to its own end");
+        assert!(outcome.to_string().chars().count() < MAX_MESSAGE + 100);
     }
 
     #[test]

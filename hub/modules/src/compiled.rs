@@ -1,8 +1,12 @@
 //! Compiled modules on the hub's disk: `<component>-<profile>-<build>.zst`, and beside it a note in JSON; or, where
 //! there will be none, why not: `<component>-<profile>-<build>.why`.
 //!
-//! Guarantees: a note is written after its artifact and removed before it, so a note never speaks of an
-//! artifact that is not whole. An artifact whose bytes are not those that were made is not handed out.
+//! Guarantees:
+//! - an artifact without its note, and what a compiler that was killed left, go at the next start
+//!   (`halves_of_an_earlier_run_go_at_the_start_and_wholes_stay`);
+//! - an artifact whose bytes are not those that were made is not handed out
+//!   (`a_flipped_bit_in_an_artifact_or_its_note_is_noticed`, `a_damaged_artifact_is_compiled_again`);
+//! - a failure that would come again is kept (`a_failure_is_kept_over_a_restart_until_it_is_forgotten`).
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};

@@ -1,7 +1,12 @@
 //! Is it a Wasm component, can it be started, and is it of a size that the compiler can bear?
 //!
-//! Guarantees: a file is validated as it is read; what is held in memory is its largest section, or the
-//! largest function of its code. What passes has no more of anything than [`weight`] bears.
+//! Guarantees:
+//! - a file is validated as it is read, whatever pieces it comes in (`only_components_with_an_entry_pass`);
+//! - what is held in memory is its largest section, or the largest function of its code, and a size that it claims
+//!   takes nothing (`a_file_that_lies_about_its_sizes_allocates_nothing`);
+//! - what passes has no more of anything than [`weight`] bears (`a_bomb_of_tiny_functions_is_refused_by_its_count`,
+//!   `other_bombs_of_few_bytes_are_refused_by_their_counts`, `a_bomb_of_large_types_is_refused_by_their_bytes`);
+//! - what no pod is given is named (`what_no_pod_is_given_is_named_at_push`).
 
 mod weight;
 
@@ -359,6 +364,19 @@ mod tests {
             "(global i32 i32.const 0)".repeat(usize::try_from(weight::MOST_ITEMS).unwrap() + 1);
         let refused = module(globals).unwrap_err();
         assert!(matches!(refused, NotAModule::TooMany { .. }), "{refused}");
+    }
+
+    #[test]
+    fn a_bomb_of_large_types_is_refused_by_their_bytes() {
+        let fields: String = (0..1000).map(|n| format!(r#"(field "a{n}" u8)"#)).collect();
+        let types = |count: usize| {
+            let all = format!("(type (record {fields}))").repeat(count);
+            let text = with(&all, "wasi:cli/run@0.2.0");
+            inspect(wat::parse_str(text).unwrap().as_slice())
+        };
+        assert!(types(100).is_ok());
+        let refused = types(1500).unwrap_err();
+        assert!(refused.to_string().contains("bytes of types"), "{refused}");
     }
 
     #[test]

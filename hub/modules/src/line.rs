@@ -7,8 +7,13 @@
 //! Two lanes work at the same time. The quick one takes small modules only, so that none of them ever waits for
 //! a large one; the other takes large ones first, so that small ones cannot starve them.
 //!
-//! Guarantees: one compilation per module and profile, however many ask; what somebody waits for comes before
-//! what is compiled ahead; among equals the smaller comes first.
+//! Guarantees:
+//! - one compilation per module and profile, however many ask (`everybody_who_asks_gets_the_one_outcome`);
+//! - what somebody waits for comes before what is compiled ahead, and of those that a lane is for, the smaller first
+//!   (`what_is_asked_for_comes_before_what_is_warmed_and_small_before_large`,
+//!   `what_is_warmed_becomes_urgent_when_somebody_asks`);
+//! - no small module waits for a large one (`a_large_module_that_runs_keeps_no_small_one_waiting`);
+//! - what waits to be compiled ahead has a bound (`no_more_than_a_bound_waits_to_be_warmed`).
 
 use std::collections::BTreeMap;
 

@@ -19,6 +19,9 @@ pub(crate) struct ImageManifest {
     config: Option<Descriptor>,
     #[serde(default)]
     layers: Vec<Descriptor>,
+    /// Only an index of several manifests has it.
+    #[serde(default)]
+    manifests: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -37,6 +40,11 @@ struct Descriptor {
 pub(crate) enum BadManifest {
     #[error("it is no image manifest: {0}")]
     Json(#[from] serde_json::Error),
+    #[error(
+        "it is an index of several manifests, and a module is the same for every platform: push the one manifest by itself, \
+         without a list of platforms"
+    )]
+    Index,
     #[error("a manifest has {MAX_LAYERS} layers at most")]
     TooManyLayers,
     #[error(
@@ -57,6 +65,9 @@ impl ImageManifest {
     /// Reads it.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, BadManifest> {
         let manifest: Self = serde_json::from_slice(bytes)?;
+        if manifest.manifests.is_some() {
+            return Err(BadManifest::Index);
+        }
         if MAX_LAYERS < manifest.layers.len() {
             return Err(BadManifest::TooManyLayers);
         }
@@ -121,6 +132,7 @@ mod tests {
         let cases = [
             ("7", "no image manifest"),
             ("{}", "(its layers: none)"),
+            (r#"{"schemaVersion":2,"manifests":[]}"#, "an index of several manifests"),
             (
                 r#"{"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"x"}]}"#,
                 "(its layers: application/vnd.oci.image.layer.v1.tar); give the file its type when you push it, \

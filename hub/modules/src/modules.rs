@@ -4,9 +4,12 @@
 //! images  what an image stands for, and its artifact for a spoke (hub-api's `Images`)
 //! ```
 //!
-//! Guarantees: a module is compiled once for all who ask for it, and a failure is told to all of them; one that
-//! would come again is kept until the module is pushed again or the compiler changes. Nobody waits for what is
-//! compiled ahead of time, and small modules do not wait for large ones ([`crate::line`]).
+//! Guarantees:
+//! - a module is compiled once for all who ask for it, a failure is told to all of them, and one that would come again is
+//!   kept until the module is pushed again
+//!   (`a_bomb_is_compiled_once_for_all_who_ask_and_not_again_until_it_is_pushed_again`);
+//! - small modules do not wait for large ones (`another_users_module_does_not_wait_for_a_slow_one`);
+//! - a module is called by the manifest that was pushed (`a_module_is_called_by_the_manifest_that_was_pushed`).
 
 mod images;
 #[cfg(test)]

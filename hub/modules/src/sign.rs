@@ -1,7 +1,10 @@
 //! The fleet root (Ed25519, a PKCS#8 file with mode 0600) and this hub's signing key.
 //!
-//! Guarantees: the root's key is made once. Every spoke pins it, so one that is lost or damaged is told and
-//! never made again.
+//! Guarantees:
+//! - the root's key is made once: every spoke pins it, so one that is lost or damaged is told and never made again
+//!   (`a_root_is_made_once_and_never_again`);
+//! - a hub that runs on signs with a key that is good for a while (`a_hub_that_runs_on_gets_a_new_key_in_time`);
+//! - a spoke takes what the hub signed and nothing else (`a_spoke_takes_what_the_hub_signed_and_nothing_else`).
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,8 @@
 //! Guarantees:
 //! - what is read is on the disk (`what_does_not_reach_the_disk_is_not_so`);
 //! - a file that is not what was written is refused by name (`a_file_that_was_cut_or_flipped_is_refused_by_name`), and
-//!   one of another build is told from it (`a_file_of_another_build_is_told_from_a_damaged_one`).
+//!   one of another build is told from it (`a_file_of_another_build_is_told_from_a_damaged_one`);
+//! - a tag goes alone, a manifest takes its tags along (`a_tag_goes_alone_and_a_manifest_takes_its_tags_along`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

@@ -1,7 +1,12 @@
 //! Uploads that are not finished: bytes go to the disk as they come, and into the digest on the way.
 //!
-//! Guarantees: one request at a time writes to an upload. A write that fails ends the upload and leaves
-//! nothing behind. What an upload says of itself is what is on the disk.
+//! Guarantees:
+//! - one request at a time writes to an upload, and what it says of itself is what is on the disk
+//!   (`one_request_at_a_time_writes_to_an_upload`);
+//! - a write that fails ends the upload and leaves nothing behind (`a_full_disk_ends_the_upload_and_leaves_nothing`);
+//! - what pushers forget keeps nobody out: when there are as many uploads as there may be, the one for which nothing has
+//!   come for the longest time gives way (`forgotten_uploads_give_way_and_others_are_bounded`);
+//! - uploads leave the store beside them room on the disk (`uploads_leave_room_on_the_disk`).
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -22,6 +27,12 @@ use crate::durable::remove;
 /// Unfinished uploads at a time; each takes a name, a hash state and its bytes on disk.
 const MAX_UPLOADS: usize = 1000;
 
+/// For so long nothing has come for an upload that gives way to another one.
+const FORGOTTEN: Duration = Duration::from_secs(5 * 60);
+
+/// Bytes of the disk that are not for uploads: the hub's objects are on it too.
+const RESERVE: u64 = 256 << 20;
+
 /// How far an upload has come. No file stays open between requests: clients forget uploads.
 struct Upload {
     size: u64,
@@ -35,6 +46,7 @@ type Slot = Arc<tokio::sync::Mutex<Upload>>;
 pub(crate) struct Uploads {
     dir: PathBuf,
     open: Mutex<BTreeMap<String, Slot>>,
+    reserve: u64,
 }
 
 /// One upload in the hands of one request.
@@ -54,15 +66,20 @@ impl Uploads {
             _ => {}
         }
         std::fs::create_dir_all(&dir)?;
-        Ok(Self { dir, open: Mutex::default() })
+        Ok(Self { dir, open: Mutex::default(), reserve: RESERVE })
     }
 
     /// Starts an upload and gives it a name.
     pub(crate) fn begin(&self) -> Result<String, BlobError> {
+        self.has_room()?;
         let name = fresh_name();
         let mut open = self.open.lock();
         if MAX_UPLOADS <= open.len() {
-            return Err(BlobError::TooManyUploads(MAX_UPLOADS));
+            let oldest = forgotten(&open, FORGOTTEN);
+            let oldest = oldest.ok_or(BlobError::TooManyUploads(MAX_UPLOADS))?;
+            open.remove(&oldest);
+            // As in `cancel`.
+            let _ = remove(&self.dir.join(oldest));
         }
         File::create_new(self.dir.join(&name))?;
         let upload = Upload { size: 0, hash: Sha256::new(), touched: Instant::now() };
@@ -84,7 +101,7 @@ impl Uploads {
         mut writing: Writing,
         pieces: &[Bytes],
     ) -> Result<Writing, BlobError> {
-        match writing.append(pieces) {
+        match self.has_room().and_then(|()| writing.append(pieces)) {
             Ok(()) => Ok(writing),
             Err(error) => {
                 self.cancel(&writing.name);
@@ -103,6 +120,14 @@ impl Uploads {
         let outcome = writing.settle(named, blobs);
         self.cancel(&writing.name);
         outcome
+    }
+
+    fn has_room(&self) -> Result<(), BlobError> {
+        let found = rustix::fs::statvfs(&self.dir).map_err(io::Error::from)?;
+        if found.f_bavail.saturating_mul(found.f_frsize) < self.reserve {
+            return Err(io::Error::from(io::ErrorKind::StorageFull).into());
+        }
+        Ok(())
     }
 
     /// Drops an upload; whether there was one.
@@ -173,6 +198,16 @@ impl Uploads {
         }
         remove(&self.dir.join(name))
     }
+}
+
+/// The upload for which nothing has come for the longest time, if that is long enough.
+fn forgotten(open: &BTreeMap<String, Slot>, after: Duration) -> Option<String> {
+    let idle = open.iter().filter_map(|(name, slot)| {
+        // One that is in hand is not idle.
+        let idle = slot.try_lock().ok()?.touched.elapsed();
+        (after <= idle).then_some((idle, name))
+    });
+    idle.max().map(|(_, name)| name.clone())
 }
 
 fn fresh_name() -> String {
@@ -286,11 +321,41 @@ mod tests {
     }
 
     #[test]
-    fn unfinished_uploads_are_bounded() {
+    fn forgotten_uploads_give_way_and_others_are_bounded() {
         let (_dir, uploads, _blobs) = open();
         let names: Vec<String> = (0..MAX_UPLOADS).map(|_| uploads.begin().unwrap()).collect();
         assert!(matches!(uploads.begin(), Err(BlobError::TooManyUploads(_))));
         assert!(uploads.cancel(&names[0]));
         uploads.begin().unwrap();
+        for (name, more) in [(&names[5], 1), (&names[7], 60), (&names[9], 3600)] {
+            let mut writing = uploads.claim(name).unwrap();
+            writing.state.touched =
+                Instant::now().checked_sub(FORGOTTEN).unwrap() - Duration::from_secs(more);
+        }
+        let held = uploads.claim(&names[9]).unwrap();
+        uploads.begin().unwrap();
+        assert!(
+            matches!(uploads.claim(&names[7]), Err(BlobError::NoUpload)),
+            "the oldest gives way"
+        );
+        drop(held);
+        uploads.claim(&names[9]).unwrap();
+        assert_eq!(left(&uploads), MAX_UPLOADS);
+    }
+
+    #[test]
+    fn uploads_leave_room_on_the_disk() {
+        let (_dir, mut uploads, _blobs) = open();
+        let name = uploads.begin().unwrap();
+        uploads.reserve = u64::MAX;
+        let writing = uploads.claim(&name).unwrap();
+        for refused in [
+            uploads.append(writing, &[Bytes::from_static(b"x")]).map(|_| ()),
+            uploads.begin().map(|_| ()),
+        ] {
+            let Err(BlobError::Disk(error)) = refused else { panic!("it takes the last of it") };
+            assert!(crate::durable::is_full(&error));
+        }
+        assert_eq!(left(&uploads), 0);
     }
 }

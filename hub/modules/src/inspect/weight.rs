@@ -15,8 +15,13 @@ pub(super) const MOST_LOCALS: u64 = 4_000_000;
 /// Most of everything else that is listed: types, imports, globals, exports, segments, instances, aliases.
 pub(super) const MOST_ITEMS: u64 = 400_000;
 
+/// Most bytes of what lists all that: a field of a record takes a few bytes of the file and a hundred of the memory
+/// of whoever reads it. Interpreters have some hundred kilobytes.
+pub(super) const MOST_LISTED: u64 = 8 << 20;
+
 #[derive(Default)]
 pub(super) struct Weight {
+    listed: u64,
     functions: u64,
     locals: u64,
     items: u64,
@@ -56,10 +61,12 @@ impl Weight {
             _ => 0,
         };
         self.items += u64::from(items);
+        self.listed += listed(payload);
         let counted = [
             ("functions", self.functions, MOST_FUNCTIONS),
             ("local variables", self.locals, MOST_LOCALS),
             ("types, imports, exports, globals and segments", self.items, MOST_ITEMS),
+            ("bytes of types, imports, exports and elements", self.listed, MOST_LISTED),
         ];
         for (what, found, most) in counted {
             if most < found {
@@ -67,5 +74,17 @@ impl Weight {
             }
         }
         Ok(())
+    }
+}
+
+/// Bytes of a section that lists things; code, data and what is inside of another module count elsewhere.
+fn listed(payload: &Payload<'_>) -> u64 {
+    match payload {
+        Payload::CodeSectionStart { .. }
+        | Payload::DataSection(_)
+        | Payload::CustomSection(_)
+        | Payload::ModuleSection { .. }
+        | Payload::ComponentSection { .. } => 0,
+        other => other.as_section().map_or(0, |(_, range)| range.len() as u64),
     }
 }

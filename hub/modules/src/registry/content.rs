@@ -39,7 +39,8 @@ impl Modules {
         };
         let tag = format!("\"{digest}\"");
         let same = text_of(head, &header::IF_RANGE).is_none_or(|given| given == tag);
-        let range = text_of(head, &header::RANGE).filter(|_| same);
+        // Parts are what GET has (RFC 9110, 14.2).
+        let range = text_of(head, &header::RANGE).filter(|_| same && head.method == Method::GET);
         let (status, first, length) = match wanted(range, size) {
             Wanted::Whole => (StatusCode::OK, 0, size),
             Wanted::Part(first, last) => (StatusCode::PARTIAL_CONTENT, first, last - first + 1),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
+use std::io;
 
 use bytes::Bytes;
 use freewheel_hub_api::images::Users;
@@ -11,6 +12,7 @@ use http_body_util::{BodyExt as _, Limited};
 use serde_json::json;
 
 use super::refusal::{Refusal, refuse};
+use super::uploads::STALLED;
 use super::{
     RegistryBody, RegistryOnly, Upload, answer, created, digest_header, parameter, set, text_of,
 };
@@ -57,8 +59,14 @@ impl Modules {
         let manifest =
             self.inner.tags.get(name, reference).ok_or_else(|| unknown(name, reference))?;
         let digest: Digest = manifest.digest.parse().map_err(|_| unknown(name, reference))?;
-        let bytes =
-            self.on_disk(move |inner| inner.blobs.read(&digest, MAX_MANIFEST as u64)).await?;
+        let read = self.on_disk(move |inner| inner.blobs.read(&digest, MAX_MANIFEST as u64));
+        let bytes = match read.await {
+            // Somebody took it away by hand: who pushes it again has it back.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(unknown(name, reference));
+            }
+            other => other?,
+        };
         let length = bytes.len();
         let body = if head.method == Method::HEAD { Bytes::new() } else { bytes.into() };
         let mut response = answer(StatusCode::OK, body);
@@ -96,9 +104,13 @@ impl Modules {
         if !is_tag(reference) && named.is_none() {
             return Err(invalid(format!("{reference:?} is neither a tag nor a digest")));
         }
-        let bytes = Limited::new(body, MAX_MANIFEST)
-            .collect()
+        let whole = tokio::time::timeout(STALLED, Limited::new(body, MAX_MANIFEST).collect());
+        let bytes = whole
             .await
+            .map_err(|_| {
+                let text = format!("it did not come within {STALLED:?}");
+                refuse(StatusCode::REQUEST_TIMEOUT, "MANIFEST_INVALID", text)
+            })?
             .map_err(|e| invalid(format!("it cannot be read: {e}")))?
             .to_bytes();
         let digest = Digest::of(&bytes);

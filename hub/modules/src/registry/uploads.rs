@@ -15,7 +15,7 @@ use crate::modules::{Inner, Modules};
 use crate::uploads::Writing;
 
 /// A body of which nothing comes for so long is given up: its upload would be in hand for ever.
-const STALLED: Duration = Duration::from_secs(120);
+pub(super) const STALLED: Duration = Duration::from_secs(120);
 
 impl Modules {
     pub(super) async fn new_upload<B: Upload>(

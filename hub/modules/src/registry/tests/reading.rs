@@ -62,6 +62,31 @@ async fn a_part_of_a_blob() {
 }
 
 #[tokio::test]
+async fn a_question_about_a_blob_is_about_all_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let modules = modules(dir.path());
+    let digest = upload(&modules, "a", &content()).await;
+    for range in ["bytes=0-9", "bytes=500000-"] {
+        let head = Request::head(format!("/v2/a/blobs/{digest}")).header("range", range);
+        let told = ask(&modules, head.body(Full::default()).unwrap()).await;
+        let length = told.header("content-length");
+        assert_eq!((told.status, length), (StatusCode::OK, "500000"), "{range}");
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_whose_file_is_gone_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let modules = modules(dir.path());
+    let pushed = push(&modules, "app", "v1", module("app")).await;
+    std::fs::remove_file(modules.inner.blobs.path(&pushed.manifest)).unwrap();
+    for method in [Method::GET, Method::HEAD] {
+        let gone = call(&modules, method, "/v2/app/manifests/v1", "").await;
+        assert_eq!(gone.status, StatusCode::NOT_FOUND, "{gone:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_empty_blob_is_a_blob() {
     let dir = tempfile::tempdir().unwrap();
     let modules = modules(dir.path());
