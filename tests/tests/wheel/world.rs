@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine as _;
-use freewheel_hub_api::images::{Artifact, ImageProblem, Images};
+use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved};
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::Resource;
 use freewheel_hub_gateway::{Gateway, Identity, records};
@@ -72,8 +72,13 @@ struct AllImages(watch::Sender<u64>);
 
 #[async_trait]
 impl Images for AllImages {
-    fn resolve(&self, reference: &str) -> Result<Digest, ImageProblem> {
-        Ok(Digest::of(reference.as_bytes()))
+    fn resolve(&self, reference: &str) -> Result<Resolved, ImageProblem> {
+        let component = Digest::of(reference.as_bytes());
+        Ok(Resolved { manifest: component, component })
+    }
+
+    fn manifest_of(&self, _: &str, _: &Digest) -> Option<Digest> {
+        None
     }
 
     fn changed(&self) -> watch::Receiver<u64> {
@@ -82,6 +87,10 @@ impl Images for AllImages {
 
     async fn artifact(&self, _: &Digest, _: &str) -> Result<Artifact, ImageProblem> {
         Err(ImageProblem { reason: "ErrImagePull", message: "the simulation has no bytes".into() })
+    }
+
+    fn compiling(&self, _: &Digest, _: &str) -> Option<u64> {
+        None
     }
 
     fn note_profile(&self, _: &str) {}
