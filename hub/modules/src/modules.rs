@@ -219,19 +219,15 @@ impl Modules {
         }
     }
 
-    /// Some tag stands for something else now: compile it for all known profiles and tell. A push is also a
-    /// request to try again what failed.
     /// Whether what an image's reference stands for is an HTTP handler; `None`: it is not in the registry.
     #[must_use]
     pub fn is_handler(&self, reference: &str) -> Option<bool> {
-        let parsed: Reference = reference.parse().ok()?;
-        if parsed.host.as_ref().is_some_and(|host| !self.inner.is_own(host)) {
-            return None;
-        }
-        let name = parsed.digest.map_or_else(|| parsed.tag.clone(), |digest| digest.to_string());
-        self.inner.tags.get(&parsed.repository, &name).map(|manifest| manifest.handler)
+        let (repository, name) = self.inner.own(&reference.parse().ok()?).ok()?;
+        self.inner.tags.get(&repository, &name).map(|manifest| manifest.handler)
     }
 
+    /// Some tag stands for something else now: compile it for all known profiles and tell. A push is also a
+    /// request to try again what failed.
     pub(crate) fn pushed(&self, component: Digest) {
         self.inner.changed.send_modify(|count| *count += 1);
         let profiles: Vec<String> = self.inner.profiles.lock().iter().cloned().collect();
