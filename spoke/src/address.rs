@@ -5,8 +5,10 @@
 //! else  ─▶ the one that packets to the hub leave from ─▶ of the default route ─▶ the last good one ─▶ 127.0.0.1
 //! ```
 //!
-//! Guarantees: nothing here waits for a name server or sends a packet; an address that was good once stays until there
-//! is another, over restarts, too.
+//! Guarantees:
+//! - a hub that is given by its address needs no name server (`a_hub_without_a_name_needs_no_name_server`);
+//! - an address that was good once stays until there is another, over restarts, too
+//!   (`the_last_good_address_is_kept_and_a_new_one_followed`).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -48,8 +50,7 @@ impl Address {
     /// As far as it is known without waiting.
     fn open(given: Option<Ipv4Addr>, hub: &Hub, data: &Path) -> Self {
         let file = data.join("address");
-        let last = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok());
-        let now = last.unwrap_or(Ipv4Addr::LOCALHOST);
+        let now = last(&file).unwrap_or(Ipv4Addr::LOCALHOST);
         let mut address = Self { given, hub: hub.subscribe(), file, now, _follow: None };
         address.look();
         address
@@ -82,6 +83,11 @@ impl Address {
         }
         true
     }
+}
+
+/// The address that was good last.
+fn last(file: &Path) -> Option<Ipv4Addr> {
+    std::fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
 /// The address, if there is one now.
@@ -162,8 +168,7 @@ mod tests {
         assert!(address.look());
         assert_eq!(address.now(), Ipv4Addr::LOCALHOST);
         assert!(!address.look());
-        let text = std::fs::read_to_string(dir.path().join("address")).unwrap();
-        assert_eq!(text, "127.0.0.1");
+        assert_eq!(last(&dir.path().join("address")), Some(Ipv4Addr::LOCALHOST), "the next start");
         let given = Address::open(Some(VPN), &nowhere, dir.path());
         assert_eq!(given.now(), VPN);
     }

@@ -4,7 +4,9 @@
 //! In a container the path that the kernel names may be that of the host: groups that are not to be seen from
 //! here say nothing, and the mount's root, which is the container's own group, is always asked.
 //!
-//! Guarantees: nothing outside of the root's `proc` and `sys` is read, whatever a path says.
+//! Guarantees:
+//! - nothing outside of the root's `proc` and `sys` is read, whatever a path says
+//!   (`a_container_finds_its_limits_at_the_mount`).
 
 use std::path::{Component, Path, PathBuf};
 
@@ -174,7 +176,7 @@ mod tests {
     #[test]
     fn a_container_finds_its_limits_at_the_mount() {
         let version_2 = [
-            ("proc/self/cgroup", "0::/../../other\n"),
+            ("proc/self/cgroup", "0::/../../../other\n"),
             ("sys/fs/cgroup/memory.max", "536870912"),
             ("other/memory.max", "1"),
         ];

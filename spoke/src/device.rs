@@ -1,8 +1,10 @@
 //! What this machine is, as its Node shows it.
 //!
-//! Guarantees: capacity is what this process can really use: the machine's memory or its control group's limit,
-//! the cores that it may run on or its quota, whichever is less. What of that is the guests' is said by
-//! [`freewheel_link::allocatable`], to the hub and to the runtime alike.
+//! Guarantees:
+//! - capacity is what this process can really use: the machine's memory or its control group's limit, the cores that it
+//!   may run on or its quota, whichever is less (`capacity_is_what_this_process_can_use`);
+//! - what of that is the guests' is said by [`freewheel_link::allocatable`], to the hub and to the runtime alike
+//!   (`the_hub_counts_with_what_the_runtime_enforces`).
 
 use std::fs;
 use std::net::Ipv4Addr;

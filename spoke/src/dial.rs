@@ -6,9 +6,14 @@
 //!      ─▶ session
 //! ```
 //!
-//! Guarantees: an exchanged certificate is used by the next dial; one that has expired is renewed with its key
-//! before anything else is tried; a token is used only by a device that has had no other way in since its start;
-//! the last refusal of the hub is kept for `spoke doctor`, and the hub's time for the next start.
+//! Guarantees:
+//! - an exchanged certificate is used by the next dial (`the_next_dial_shows_what_is_on_the_disk`);
+//! - one that has expired is renewed with its key before a token is used
+//!   (`an_expired_certificate_is_renewed_before_a_token_is_used`);
+//! - a token is used only by a device that has had no other way in since its start
+//!   (`a_token_is_for_a_device_that_had_no_other_way_in`);
+//! - the last refusal of the hub is kept for `spoke doctor`, and the hub's time for the next start
+//!   (`a_refusal_is_kept_until_the_hub_lets_the_device_in_and_its_time_is_kept_then`).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -68,7 +73,7 @@ impl OwnDial {
     }
 
     fn load(&self) -> Result<Identity, IdentityError> {
-        identity::load(&self.data)?.ok_or_else(|| IdentityError::Damaged(self.data.clone()))
+        identity::load(&self.data)?.ok_or_else(|| IdentityError::Unjoined(self.data.clone()))
     }
 
     /// The identity, with a certificate that is good as far as this device can tell.
@@ -257,7 +262,101 @@ fn is_due((from, to): (u64, u64), now: u64, share: f64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+    use std::path::Path;
+
+    use freewheel_link::digest::Digest;
+    use freewheel_link::names::ClusterName;
+    use freewheel_link::quic::Socket;
+    use freewheel_link::report::ReportStamp;
+
     use super::*;
+    use crate::identity::tests::{GOOD, OVER, certificate, joined};
+
+    /// With a token at hand, for a hub that nobody can look up.
+    fn dial(data: &Path) -> OwnDial {
+        let endpoint = Endpoint::spoke(Socket::Bind((Ipv4Addr::LOCALHOST, 0).into())).unwrap();
+        let joining = Joining {
+            hub: "nowhere".to_owned(),
+            token: "abcdef.0123456789abcdef".parse().unwrap(),
+            ca_hash: Digest::of(b""),
+            name: ClusterName::try_from("pi-7").unwrap(),
+            labels: Vec::new(),
+        };
+        OwnDial::new(data.to_owned(), endpoint, Arc::new(FloorClock::new(0)), Some(joining))
+    }
+
+    fn welcome(now: u64) -> WelcomeV1 {
+        WelcomeV1 {
+            protocol: 1,
+            abilities: 0,
+            incarnation: 9,
+            epoch: 1,
+            heartbeat_seconds: 10,
+            now: now * 1000,
+            told: ReportStamp::default(),
+        }
+    }
+
+    /// What is written beside the dial is there within a bound.
+    async fn soon(there: impl Fn() -> bool) {
+        let look = async {
+            while !there() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), look).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_next_dial_shows_what_is_on_the_disk() {
+        let data = tempfile::tempdir().unwrap();
+        let first = joined(data.path(), GOOD);
+        let dial = dial(data.path());
+        assert_eq!(dial.identity().await.unwrap().certificate, first.certificate);
+        let new = certificate(data.path(), GOOD);
+        first.exchange(data.path(), new.clone()).unwrap();
+        assert_eq!(dial.identity().await.unwrap().certificate, new);
+    }
+
+    #[tokio::test]
+    async fn an_expired_certificate_is_renewed_before_a_token_is_used() {
+        let data = tempfile::tempdir().unwrap();
+        joined(data.path(), OVER);
+        let dial = dial(data.path());
+        // Nobody answers the renewal, which may pass: the token stays for later.
+        assert!(matches!(dial.identity().await, Err(IdentityError::Dial(_))));
+        assert!(dial.todo.lock().joining.is_some());
+        assert_eq!(identity::asked(data.path()).as_deref(), Some("old"), "nobody tried to join");
+    }
+
+    #[tokio::test]
+    async fn a_token_is_for_a_device_that_had_no_other_way_in() {
+        let data = tempfile::tempdir().unwrap();
+        joined(data.path(), GOOD);
+        let dial = dial(data.path());
+        dial.turned_away(&Reason::Unknown);
+        assert!(matches!(dial.identity().await, Err(IdentityError::Dial(_))), "it tries to join");
+        assert_eq!(identity::asked(data.path()).as_deref(), Some("nowhere"));
+        assert!(dial.todo.lock().joining.is_some(), "and again, as nobody was there");
+        dial.welcomed(&welcome(2_000_000_000));
+        dial.turned_away(&Reason::Unknown);
+        assert!(dial.identity().await.is_ok(), "it was in: the token is no way around a removal");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_kept_until_the_hub_lets_the_device_in_and_its_time_is_kept_then() {
+        let data = tempfile::tempdir().unwrap();
+        joined(data.path(), GOOD);
+        let dial = dial(data.path());
+        dial.turned_away(&Reason::NotAccepted);
+        let held = || identity::refusal(data.path()).map(|(_, reason)| reason);
+        soon(|| held() == Some(Reason::NotAccepted)).await;
+        *dial.proven.lock() = GOOD;
+        dial.welcomed(&welcome(2_000_000_000));
+        soon(|| identity::told(data.path()) == 2_000_000_000).await;
+        assert_eq!(held(), None);
+    }
 
     #[test]
     fn a_clock_that_is_ahead_renews_once_a_day_and_no_more() {

@@ -1,7 +1,13 @@
 //! `spoke doctor`: what is wrong, why, and what to do next. Changes nothing.
 //!
-//! Guarantees: the clock is judged before anything that is judged by it; a key that the hub still knows is never
-//! advised to be thrown away; what the hub said last, when it turned this device away, is told in its words.
+//! The clock is judged first, before anything that is judged by it.
+//!
+//! Guarantees:
+//! - whatever is wrong has a cause and a next step (`every_finding_names_cause_and_next_step`);
+//! - a key that the hub still knows is never advised to be thrown away, unless two devices have it
+//!   (`no_cause_advises_to_throw_away_what_the_hub_still_knows`, `a_damaged_certificate_costs_no_key`);
+//! - what the hub said last, when it turned this device away, is told in its words
+//!   (`a_copied_data_directory_is_noticed_and_the_two_do_not_fight`).
 
 use std::error::Error;
 use std::io::ErrorKind;
@@ -187,7 +193,9 @@ fn certificate(identity: &Identity, time: &Arc<FloorClock>) -> Finding {
     match (identity.tls(time), identity.life()) {
         (Err(error), _) => Bad(
             crate::chain(&error),
-            "remove DIR/identity and join again with a new token".to_owned(),
+            "remove DIR/identity/cert.der, and start `spoke run` with a new token: it joins again with the key that the \
+             hub knows"
+                .to_owned(),
         ),
         (Ok(_), (_, end)) if end < now => Bad(
             format!("expired {} days ago, if the clock is right", (now - end) / 86_400),
@@ -335,6 +343,23 @@ mod tests {
         assert!(matches!(disk(dir.path()), Good(_)));
         assert!(matches!(unjoined(), Bad(_, step) if step.contains("hub token create")));
     }
+
+    #[test]
+    fn a_damaged_certificate_costs_no_key() {
+        let data = tempfile::tempdir().unwrap();
+        let clock = Arc::new(FloorClock::new(0));
+        let found = |identity: &Identity| match certificate(identity, &clock) {
+            Bad(_, step) => step,
+            Good(text) => panic!("{text}"),
+        };
+        let over = found(&identity::tests::joined(data.path(), identity::tests::OVER));
+        assert!(over.contains("keep DIR/identity"), "{over}");
+        std::fs::write(data.path().join("identity/cert.der"), b"rot").unwrap();
+        let rotten = found(&identity::load(data.path()).unwrap().unwrap());
+        assert!(rotten.contains("remove DIR/identity/cert.der,"), "{rotten}");
+        assert!(rotten.contains("the key that the hub knows"), "{rotten}");
+    }
+
     #[test]
     fn a_damaged_ledger_is_told_now_and_afterwards() {
         let dir = tempfile::tempdir().unwrap();

@@ -4,8 +4,12 @@
 //! all = half for guests (their files and mounts) + quarter for clients of node ports + quarter for the agent
 //! ```
 //!
-//! Guarantees: the spoke uses what its system allows it; no guest takes a descriptor of the agent's half; the node
-//! offers no more pods than can each have a few.
+//! Guarantees:
+//! - the spoke uses what its system allows it (`a_low_soft_limit_is_raised_to_the_hard_one`);
+//! - no guest takes a descriptor of the agent's, and no client (`pods_are_as_many_as_have_descriptors`,
+//!   `a_pod_that_opens_files_is_told_when_it_has_enough`,
+//!   `a_door_that_has_taken_all_descriptors_leaves_the_others_a_few`);
+//! - the node offers no more pods than can each have a few (`a_node_offers_no_more_pods_than_it_has_descriptors_for`).
 
 use std::io;
 
@@ -71,7 +75,7 @@ mod tests {
 
     #[test]
     fn pods_are_as_many_as_have_descriptors() {
-        assert_eq!((for_guests(1024), pods(1024)), (512, 256));
+        assert_eq!((for_guests(1024), for_clients(1024), pods(1024)), (512, 256, 256));
         assert_eq!(pods(2), 1);
         assert!(5000 < pods(1 << 20));
     }

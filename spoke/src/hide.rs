@@ -1,7 +1,10 @@
 //! Takes a join token off the command line, which every user of the machine can read.
 //!
-//! Guarantees: a running agent has no token in its arguments, however it was started; its process id stays, so
-//! that a supervisor sees no difference.
+//! Guarantees:
+//! - a running agent has no token in its arguments, whichever way they were written, or its log says so
+//!   (`the_token_is_replaced_in_both_spellings`, `a_join_token_is_for_one_device_and_in_nobodys_sight`);
+//! - its process id stays, so that a supervisor sees no difference
+//!   (`a_join_token_is_for_one_device_and_in_nobodys_sight`).
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};

@@ -8,8 +8,13 @@
 //!              refusal                        when and why the hub turned this device away last
 //! ```
 //!
-//! Guarantees: `cert.der` is written last, so that an identity is whole or not there; a failed join keeps the
-//! key, and the next try asks with it again; the time that is remembered is what the hub told last.
+//! Guarantees:
+//! - `cert.der` is written last, so that an identity is whole or not there (`an_identity_is_whole_or_not_there`);
+//! - a failed join keeps the key, and the next try asks with it again (`the_key_is_made_once_and_is_its_owners`);
+//! - where a part of an identity is damaged, the key that the hub knows stays in use if it can
+//!   (`what_is_damaged_costs_the_key_only_where_it_is_the_key`);
+//! - the time that is remembered is what the hub told last, to the hour
+//!   (`the_hubs_time_and_its_refusal_outlive_a_reboot`).
 
 use std::fs;
 use std::io;
@@ -51,9 +56,15 @@ pub(crate) enum IdentityError {
         source: io::Error,
     },
     #[error(
-        "the identity in {0} is damaged: remove that directory and join again with a new token"
+        "the identity in {0} is damaged: remove cert.der there and join again with a new token; the key, which the \
+         hub knows, stays"
     )]
     Damaged(PathBuf),
+    #[error(
+        "the key in {0} is lost or damaged: remove that directory and join again with a new token, under another \
+         --name or when the ManagedCluster of this one is deleted"
+    )]
+    NoKey(PathBuf),
     #[error("cannot make a key")]
     Key(#[source] rcgen::Error),
     #[error(transparent)]
@@ -155,7 +166,7 @@ pub(crate) fn load(data: &Path) -> Result<Option<Identity>, IdentityError> {
             .and_then(|bytes| bytes.try_into().ok())
             .ok_or_else(damaged)?,
         ca: read("ca.der")?.ok_or_else(damaged)?,
-        key: read("key.der")?.ok_or_else(damaged)?,
+        key: read("key.der")?.ok_or_else(|| IdentityError::NoKey(dir.clone()))?,
         certificate,
     }))
 }
@@ -365,7 +376,7 @@ fn own_key(dir: &Path) -> Result<rcgen::KeyPair, IdentityError> {
     match fs::read(&path) {
         Ok(bytes) => {
             let der = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(bytes));
-            rcgen::KeyPair::try_from(&der).map_err(|_| IdentityError::Damaged(dir.to_owned()))
+            rcgen::KeyPair::try_from(&der).map_err(|_| IdentityError::NoKey(dir.to_owned()))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let key = rcgen::KeyPair::generate().map_err(IdentityError::Key)?;
@@ -395,105 +406,4 @@ fn keep(dir: &Path, given: &Given, hub: &str) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn given() -> Given {
-        Given {
-            cluster: ClusterName::try_from("pi-7").unwrap(),
-            certificate: vec![1],
-            ca: vec![2],
-            fleet_root: [3; 32],
-        }
-    }
-
-    #[test]
-    fn an_identity_is_whole_or_not_there() {
-        let data = tempfile::tempdir().unwrap();
-        assert!(load(data.path()).unwrap().is_none());
-        let dir = home(data.path());
-        own_key(&dir).unwrap();
-        assert!(load(data.path()).unwrap().is_none(), "a key alone is none");
-        keep(&dir, &given(), "hub:6444").unwrap();
-        let mut held = load(data.path()).unwrap().unwrap();
-        assert_eq!((held.cluster.as_str(), held.hub.as_str()), ("pi-7", "hub:6444"));
-        held.move_hub(data.path(), "other:1").unwrap();
-        assert_eq!(load(data.path()).unwrap().unwrap().hub, "other:1");
-        fs::remove_file(dir.join("fleet-root")).unwrap();
-        assert!(matches!(load(data.path()), Err(IdentityError::Damaged(_))));
-    }
-
-    #[test]
-    fn the_hubs_time_and_its_refusal_outlive_a_reboot() {
-        let data = tempfile::tempdir().unwrap();
-        fs::create_dir(home(data.path())).unwrap();
-        note_time(data.path(), 2_000_000_000, 3600).unwrap();
-        assert!(2_000_000_000 <= clock(data.path()).now(), "whatever the machine's clock says");
-        note_time(data.path(), 2_000_000_010, 3600).unwrap();
-        assert_eq!(told(data.path()), 2_000_000_000, "flash is spared");
-        note_time(data.path(), 1_900_000_000, 3600).unwrap();
-        assert_eq!(told(data.path()), 1_900_000_000, "the hub was ahead, and says so");
-        forget_time(data.path()).unwrap();
-        assert_eq!(told(data.path()), 0);
-        assert_eq!(refusal(data.path()), None);
-        note_refusal(data.path(), 7, &Reason::Cloned).unwrap();
-        note_refusal(data.path(), 8, &Reason::Cloned).unwrap();
-        assert_eq!(refusal(data.path()), Some((7, Reason::Cloned)));
-        forget_refusal(data.path()).unwrap();
-        forget_refusal(data.path()).unwrap();
-        assert_eq!(refusal(data.path()), None);
-    }
-
-    #[test]
-    fn a_new_certificate_is_taken_for_the_same_key_only() {
-        let data = tempfile::tempdir().unwrap();
-        let dir = home(data.path());
-        let key = own_key(&dir).unwrap();
-        let certificate = |key: &rcgen::KeyPair| {
-            let params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-            params.self_signed(key).unwrap().der().to_vec()
-        };
-        keep(&dir, &Given { certificate: certificate(&key), ..given() }, "hub:1").unwrap();
-        let held = || load(data.path()).unwrap().unwrap();
-        let other = certificate(&rcgen::KeyPair::generate().unwrap());
-        assert!(held().exchange(data.path(), other).is_err());
-        let new = certificate(&key);
-        held().exchange(data.path(), new.clone()).unwrap();
-        assert_eq!(held().certificate, new);
-    }
-
-    #[tokio::test]
-    async fn who_hears_nothing_from_the_hub_is_told_what_to_look_at() {
-        let hub = "127.0.0.1:6444".to_owned();
-        let silence = DialError::Connect { host: hub.clone(), closed: Closed::TimedOut };
-        let said = no_link(silence, &hub, Path::new("/data")).await.to_string();
-        for part in ["over UDP from 127.0.0.1:6444:", "firewall", "spoke doctor --data /data"] {
-            assert!(said.contains(part), "{said}");
-        }
-        let named = DialError::Connect { host: "localhost:1".into(), closed: Closed::TimedOut };
-        let said = no_link(named, "localhost:1", Path::new("/data")).await.to_string();
-        assert!(
-            said.contains("localhost:1 (127.0.0.1:1)") || said.contains("localhost:1 ([::1]:1)")
-        );
-        let refused = DialError::Connect { host: hub.clone(), closed: Closed::Here };
-        assert!(matches!(no_link(refused, &hub, Path::new("/")).await, IdentityError::Dial(_)));
-    }
-
-    #[test]
-    fn the_key_is_made_once_and_is_its_owners() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let data = tempfile::tempdir().unwrap();
-        let first = own_key(data.path()).unwrap().serialize_der();
-        assert_eq!(own_key(data.path()).unwrap().serialize_der(), first);
-        let mode = fs::metadata(data.path().join("key.der")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-    }
-
-    #[test]
-    fn the_signing_request_names_the_clusters_agent() {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let der = signing_request(&ClusterName::try_from("pi-7").unwrap(), &key).unwrap();
-        let text = String::from_utf8_lossy(&der);
-        assert!(text.contains("system:open-cluster-management:pi-7:agent"));
-    }
-}
+pub(crate) mod tests;

@@ -1,7 +1,9 @@
 //! What a container finds in its environment, resolved on the spoke: configuration, the pod's own fields, and
 //! the Services of its namespace, with `$(NAME)` filled in.
 //!
-//! Guarantees: no environment and no arguments grow beyond [`MOST`], however often values name each other.
+//! Guarantees:
+//! - no environment and no arguments grow beyond [`MOST`], however often values name each other
+//!   (`values_that_name_each_other_do_not_grow_without_end`).
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -4,8 +4,12 @@
 //! a place inside of a volume is entered part by part, each relative to the one before and never through a
 //! symlink, and what was found is carried as the open descriptor, never as its path.
 //!
-//! Guarantees: what was entered lies in the volume and stays what the guest sees, whatever its names lead to by
-//! then; nothing but directories and regular files is entered.
+//! Guarantees:
+//! - what was entered lies in the volume, and stays what the guest sees whatever its names lead to by then
+//!   (`whoever_swaps_while_somebody_enters_gains_nothing`,
+//!   `a_directory_that_is_swapped_for_a_link_after_it_was_entered_stays_what_it_was`,
+//!   `a_file_that_is_swapped_for_a_link_after_it_was_entered_stays_what_it_was`);
+//! - nothing but directories and regular files is entered (`what_is_missing_is_made_and_pipes_are_refused`).
 
 use std::fs::File;
 use std::io;

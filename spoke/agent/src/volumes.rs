@@ -1,8 +1,15 @@
 //! A pod's volumes: made before its first container, kept in step with configuration, mounted per container.
 //!
-//! Guarantees: a path out of a record never leaves the pod's directory. A mounted ConfigMap or Secret is
-//! read-only and changes at once; a single file mounted by `subPath` keeps what it was at the start, as with Kubernetes.
-//! What a container is given is opened here, once for all of its instances: no path is looked up again.
+//! Guarantees:
+//! - a path out of a record never leaves the pod's directory (`what_cannot_be_mounted_is_said_in_kubelets_words`,
+//!   `nothing_leaves_its_volume`, `nothing_that_could_leave_its_directory_is_a_name`,
+//!   `a_single_file_is_never_one_outside_of_its_volume`);
+//! - a mounted ConfigMap or Secret is read-only (`configuration_is_mounted_and_follows_changes`) and changes at once
+//!   (`a_set_of_files_changes_at_once_and_leaves_nothing_behind`);
+//! - a single file mounted by `subPath` keeps what it was at the start, as with Kubernetes
+//!   (`single_files_come_in_a_directory_of_their_own`);
+//! - what a container is given is opened here: no path is looked up again
+//!   (`what_is_mounted_stays_what_it_was_wherever_its_name_leads`).
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,9 @@
 //! The ledger's part of a turn, and what is told of it.
 //!
-//! Guarantees: a plan is acknowledged after it is durable, never before; a ledger that could not be read as it was
-//! written is a condition of the node until the hub's whole plan has replaced it.
+//! Guarantees:
+//! - a plan is acknowledged after it is durable, never before (`a_plan_is_not_acknowledged_while_the_disk_is_full`);
+//! - a ledger that could not be read as it was written is a condition of the node until the hub's whole plan has
+//!   replaced it (`a_damaged_ledger_runs_on_is_told_and_asks_for_the_whole_plan`).
 
 use std::time::Duration;
 

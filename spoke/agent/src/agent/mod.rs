@@ -11,8 +11,12 @@
 //! storage   what pods may have on the disk
 //! ```
 //!
-//! Guarantees: containers start without waiting for the disk. No locks, no waiting inside of a turn but for the disk: give the agent a thread of
-//! its own where a slow card must not hold up the rest.
+//! There are no locks, and nothing is waited for inside of a turn but the disk: give the agent a thread of its own where
+//! a slow card must not hold up the rest.
+//!
+//! Guarantees:
+//! - containers start without waiting until their plan is durable
+//!   (`a_plan_is_not_acknowledged_while_the_disk_is_full`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

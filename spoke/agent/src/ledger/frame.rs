@@ -7,8 +7,11 @@
 //! All numbers little-endian. Frozen: a change is a new version of the header or a new entry. The salt is drawn for
 //! each file: what users put into a plan cannot be made to look like an entry.
 //!
-//! Guarantees: no payload is believed whose checksum does not hold; what follows a damaged entry is found again with
-//! bounded work.
+//! Guarantees:
+//! - no payload is believed whose checksum does not hold (`every_cut_of_a_file_reads_as_whole_entries`,
+//!   `what_follows_a_damaged_entry_is_found_again`);
+//! - what follows a damaged entry is found again (`what_follows_a_damaged_entry_is_found_again`), and the search costs no
+//!   more than its share of work in the whole file (`the_search_behind_damages_has_one_budget_for_the_file`).
 
 /// First bytes of every ledger.
 pub(crate) const MAGIC: &[u8; 16] = b"freewheel ledger";
@@ -16,7 +19,7 @@ pub(crate) const MAGIC: &[u8; 16] = b"freewheel ledger";
 pub(crate) const HEADER: usize = 28;
 /// Largest payload that is believed: far above the largest record, far below a rotten length.
 pub(crate) const MAX_ENTRY: usize = freewheel_link::limits::LEDGER_ENTRY;
-/// Bytes that the search for entries behind a damage may checksum: seconds on a small device.
+/// Bytes that the search for entries behind damages may checksum, in a whole file: seconds on a small device.
 const SEARCH: usize = 256 << 20;
 
 /// The header of a file of any version: the checksum is there in each.
@@ -88,12 +91,14 @@ pub(crate) struct Reader<'a> {
     file: &'a [u8],
     salt: u32,
     at: usize,
+    /// What is left of [`SEARCH`].
+    search: usize,
 }
 
 impl<'a> Reader<'a> {
     /// From the first entry on.
     pub(crate) const fn new(file: &'a [u8], salt: u32) -> Self {
-        Self { file, salt, at: HEADER }
+        Self { file, salt, at: HEADER, search: SEARCH }
     }
 
     /// Where the next entry starts, or the damage.
@@ -120,7 +125,8 @@ impl<'a> Reader<'a> {
 
     /// Steps over a damage; whether there is an entry behind it.
     pub(crate) fn resume(&mut self) -> bool {
-        let holds = |at: usize| whole(self.file, at, self.salt).is_some();
+        let (file, salt) = (self.file, self.salt);
+        let holds = |at: usize| whole(file, at, salt).is_some();
         // Mostly the payload alone is damaged, and the length leads to the next.
         if let Some(length) = length(self.file, self.at)
             && holds(self.at + 8 + length)
@@ -128,11 +134,10 @@ impl<'a> Reader<'a> {
             self.at += 8 + length;
             return true;
         }
-        let mut budget = SEARCH;
         for at in self.at + 1..self.file.len() {
             let Some(cost) = length(self.file, at) else { continue };
-            let Some(left) = budget.checked_sub(cost) else { break };
-            budget = left;
+            let Some(left) = self.search.checked_sub(cost) else { break };
+            self.search = left;
             if holds(at) {
                 self.at = at;
                 return true;
@@ -257,5 +262,28 @@ mod tests {
         assert_eq!(read(&mut reader), [b"one"]);
         assert!(reader.resume());
         assert_eq!(read(&mut reader), [b"three"]);
+    }
+
+    #[test]
+    fn the_search_behind_damages_has_one_budget_for_the_file() {
+        let mut file = file(&[b"one", b"two", b"three", b"four", b"five"]);
+        // The lengths of the second and the fourth entry: only a search finds what follows.
+        for at in [HEADER + 11, HEADER + 11 + 11 + 13] {
+            file[at..at + 4].fill(0xff);
+        }
+        let mut reader = Reader::new(&file, 7);
+        assert_eq!(read(&mut reader), [b"one"]);
+        assert!(reader.resume());
+        let spent = SEARCH - reader.search;
+        assert!(5 <= spent, "what was found was checksummed");
+        assert_eq!(read(&mut reader), [b"three"]);
+        assert!(reader.resume());
+        assert_eq!(read(&mut reader), [b"five"]);
+
+        let mut poor = Reader { search: spent, ..Reader::new(&file, 7) };
+        assert_eq!(read(&mut poor), [b"one"]);
+        assert!(poor.resume());
+        assert_eq!(read(&mut poor), [b"three"]);
+        assert!(!poor.resume(), "nothing is left for a second search");
     }
 }

@@ -7,12 +7,18 @@
 //! format                    versions of the file
 //! ```
 //!
-//! Guarantees: after [`Ledger::flush`] returned `Ok`, everything recorded before is there again at the next
-//! [`Ledger::open`], whatever happens to the power; a plan part is there whole or not at all. A ledger that cannot be
-//! read as it was written is put aside and told ([`Ledger::found`]), and the agent starts with what is left of it.
-//! Records keep their bytes, so that a newer hub's record survives an older agent. The file grows to at
-//! most some multiple of what it holds, and an SD card sees appends, not rewrites. Nothing piles up in memory while the
-//! disk refuses.
+//! Guarantees:
+//! - after [`Ledger::flush`] returned `Ok`, everything recorded before is there again at the next [`Ledger::open`],
+//!   whatever happens to the power (`power_cuts_lose_only_what_was_not_flushed`), byte by byte as it came
+//!   (`what_was_flushed_is_there_again_and_starts_are_counted`);
+//! - a plan part is there whole or not at all (`a_part_of_which_the_end_is_missing_never_holds`,
+//!   `a_plan_of_any_size_is_there_again`);
+//! - a ledger that is damaged, foreign or a newer agent's is put aside and told ([`Ledger::found`]), and the agent starts
+//!   with what is left of it (`rot_in_the_middle_is_told_and_is_no_older_plan`,
+//!   `a_newer_or_foreign_ledger_is_kept_aside_and_the_device_starts_without_it`,
+//!   `an_entry_of_a_newer_agent_asks_for_the_whole_plan`);
+//! - the file grows to at most some multiple of what it holds (`the_file_stays_within_a_multiple_of_what_it_holds`);
+//! - nothing piles up in memory while the disk refuses (`a_full_disk_loses_nothing_once_there_is_room_again`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

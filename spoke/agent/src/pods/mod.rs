@@ -10,8 +10,11 @@
 //! events    in kubelet's words
 //! ```
 //!
-//! Guarantees: facts (started, exited) about an older start than the current one change nothing; a grace period that is
-//! made shorter counts from the deletion, and is never made longer.
+//! Guarantees:
+//! - facts (started, exited) about an older start than the current one change nothing
+//!   (`news_about_an_older_start_changes_nothing`);
+//! - a grace period that is made shorter counts from the deletion, and is never made longer
+//!   (`a_deleted_pod_ends_within_its_grace_period`).
 //!
 //! Decisions where Kubernetes leaves room: containers that ran when the agent ended count as ended with 137,
 //! `Error`, and start again at once with one restart more, as after a reboot of a node; init containers

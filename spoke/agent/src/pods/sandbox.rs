@@ -5,7 +5,9 @@
 //! Kept { lease } ───┘ the address that it had before the agent's restart
 //! ```
 //!
-//! Guarantees: whoever takes a sandbox down gets its lease, once; there are no volumes without a network.
+//! Guarantees:
+//! - whoever takes a sandbox down gets its lease, once, and there are no volumes without a network
+//!   (`a_sandbox_has_one_address_and_gives_it_back_once`).
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

@@ -1,7 +1,10 @@
 //! One session after another: dial, greet, listen, beat, and wait with jitter before the next try.
 //!
-//! Guarantees: a session that ends says why in the hub's words where the hub had any; a stream that breaks with
-//! its connection is no message that cannot be read; who shares its identity with another device stands back.
+//! Guarantees:
+//! - why the hub turns this spoke away is heard in its words, and who shares its identity with another device stands
+//!   back (`who_shares_its_identity_stands_back_and_says_why`);
+//! - a stream that breaks with its connection is no message that cannot be read
+//!   (`a_session_that_breaks_off_is_no_breach_of_the_protocol`, `a_hub_that_breaks_the_protocol_is_left`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

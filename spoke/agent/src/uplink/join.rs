@@ -1,7 +1,10 @@
 //! From a token to an identity. Writes nothing: the binary keeps what comes out.
 //!
-//! Guarantees: the key is made here and never sent; what the hub answers is used only when its CA is the
-//! pinned one.
+//! Of the device's key, a signing request comes here and nothing else.
+//!
+//! Guarantees:
+//! - what the hub answers is used only when its CA is the pinned one and the name the one that was asked for
+//!   (`what_the_hub_gives_is_of_the_pinned_ca_and_for_the_asked_name`).
 
 use freewheel_link::digest::Digest;
 use freewheel_link::join::{self, AcceptedV1, JoinError, JoinRequestV1, RenewRequestV1, Token};
@@ -103,4 +106,34 @@ fn check(
         ca: accepted.ca,
         fleet_root: accepted.fleet_root,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ca() -> Vec<u8> {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.self_signed(&key).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn what_the_hub_gives_is_of_the_pinned_ca_and_for_the_asked_name() {
+        let (pinned, other) = (ca(), ca());
+        let hash = tls::key_hash(&pinned.as_slice().into()).unwrap();
+        let name = ClusterName::try_from("pi-7").unwrap();
+        let given = |ca: &[u8], cluster: &str| AcceptedV1 {
+            cluster: ClusterName::try_from(cluster).unwrap(),
+            certificate: vec![1],
+            ca: ca.to_vec(),
+            fleet_root: [3; 32],
+        };
+        assert!(check(given(&pinned, "pi-7"), &name, hash).is_ok());
+        for wrong in
+            [given(&other, "pi-7"), given(b"no certificate", "pi-7"), given(&pinned, "pi-8")]
+        {
+            assert!(matches!(check(wrong, &name, hash), Err(NoIdentity::Odd(_))));
+        }
+    }
 }

@@ -1,7 +1,10 @@
 //! What the hub opens: a log or a tunnel, each answered before its bytes flow.
 //!
-//! Guarantees: streams of one kind or realm keep no other out; what broke off on one side breaks on the other,
-//! and only what ended in order ends in order.
+//! Guarantees:
+//! - streams of one kind or realm keep no other out (`streams_of_one_kind_keep_no_other_out`,
+//!   `idle_connections_of_one_realm_keep_nobody_else_out`);
+//! - what broke off on one side breaks on the other, and only what ended in order ends in order
+//!   (`what_broke_off_breaks_on_the_other_side_too`).
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use freewheel_link::budget::{Budget, Use};
 use freewheel_link::digest::{Digest, SetDigest};
 use freewheel_link::frame::{self, FrameReader};
 use freewheel_link::generation::Generation;
@@ -327,6 +328,18 @@ async fn a_hub_that_breaks_the_protocol_is_left() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_that_breaks_off_is_no_breach_of_the_protocol() {
+    let (hub, spoke) = memory::pair();
+    let mut bench = start(vec![spoke]);
+    let (send, _recv) = welcome(&hub).await;
+    up(&mut bench).await;
+    drop(send);
+    let closed = soon(hub.closed()).await.to_string();
+    assert!(closed.contains("broke off") && !closed.contains("(2)"), "{closed}");
+    assert!(matches!(input(&mut bench).await, Input::Connected(false)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_shares_its_identity_stands_back_and_says_why() {
     let (first_hub, first) = memory::pair();
     let (second_hub, second) = memory::pair();
@@ -497,6 +510,35 @@ async fn what_broke_off_breaks_on_the_other_side_too() {
     drop(pod);
     soon(recv.read_to_string(&mut text)).await.unwrap();
     assert_eq!(soon(resets.recv()).await, None, "both have ended in order");
+}
+
+/// What a stream is answered with what is in use already.
+async fn answered(budget: &Arc<Budget>, open: &Open) -> Answer {
+    let (hub, spoke) = memory::pair();
+    let mut stream = hub.open(Priority::Logs).await.unwrap();
+    frame::write(&mut stream.send, open).await.unwrap();
+    let taken = spoke.accept().await.unwrap();
+    tokio::spawn(super::streams::serve_stream(taken, Arc::new(Echo), budget.clone()));
+    soon(FrameReader::new(stream.recv).next::<Answer>()).await.unwrap().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_of_one_kind_keep_no_other_out() {
+    let logs = Open::Logs(LogsV1 { container: "web".into(), ..LogsV1::default() });
+    let address = "10.64.0.2:80".parse().unwrap();
+    let tunnel = Open::Tunnel(TunnelV1 { realm: ClusterName::root(), from: address, to: address });
+    for (full, of, other) in
+        [(&logs, Use::Logs, &tunnel), (&tunnel, Use::Tunnel(ClusterName::root()), &logs)]
+    {
+        let budget = Arc::new(Budget::default());
+        let mut places = Vec::new();
+        while let Ok(place) = budget.take(of.clone()) {
+            places.push(place);
+        }
+        let refused = answered(&budget, full).await;
+        assert!(matches!(refused, Answer::Refused(_)), "{of:?}: {refused:?}");
+        assert_eq!(answered(&budget, other).await, Answer::Ready, "{of:?}");
+    }
 }
 
 struct Kept {

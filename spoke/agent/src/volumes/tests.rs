@@ -198,3 +198,19 @@ fn a_single_file_is_never_one_outside_of_its_volume() {
     let shown = std::fs::read_to_string(data.path().join("pods/u1/subpaths/web/0/f"));
     assert_ne!(shown.unwrap_or_default(), "secret");
 }
+
+#[test]
+fn what_is_mounted_stays_what_it_was_wherever_its_name_leads() {
+    use std::os::fd::AsRawFd as _;
+    let data = tempfile::tempdir().unwrap();
+    let pod = pod(vec![("e", VolumeSourceV1::EmptyDir(None))], vec![mount("e", "/w", "")]);
+    make_with(data.path(), &pod, "1").unwrap();
+    let volume = volume_dir(data.path(), "u1", "e");
+    std::fs::write(volume.join("own"), "mine").unwrap();
+    let mut seen = mounts(&DiskFiles::default(), data.path(), &pod, &pod.containers[0]).unwrap();
+    std::fs::rename(&volume, volume.with_file_name("aside")).unwrap();
+    std::os::unix::fs::symlink("/", &volume).unwrap();
+    let open = seen.remove(0).dir.into_file().unwrap();
+    let there = format!("/proc/self/fd/{}", open.as_raw_fd());
+    assert_eq!(read(Path::new(&there), "own"), "mine");
+}

@@ -1,0 +1,149 @@
+//! What stays on the disk, whatever becomes of the rest.
+
+use super::*;
+
+/// The life of a certificate that is good for long.
+pub(crate) const GOOD: (u64, u64) = (1_000_000_000, 4_000_000_000);
+/// And of one that is over.
+pub(crate) const OVER: (u64, u64) = (1_000_000_000, 1_100_000_000);
+
+/// A certificate of this life for the device's key.
+pub(crate) fn certificate(data: &Path, (from, to): (u64, u64)) -> Vec<u8> {
+    let key = own_key(&home(data)).unwrap();
+    let at = |second| rcgen::date_time_ymd(1970, 1, 1) + std::time::Duration::from_secs(second);
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    (params.not_before, params.not_after) = (at(from), at(to));
+    params.self_signed(&key).unwrap().der().to_vec()
+}
+
+/// A device that has joined a hub called `old`, which nobody can look up.
+pub(crate) fn joined(data: &Path, life: (u64, u64)) -> Identity {
+    let certificate = certificate(data, life);
+    let given = Given { ca: certificate.clone(), certificate, ..given() };
+    keep(&home(data), &given, "old").unwrap();
+    load(data).unwrap().unwrap()
+}
+
+fn given() -> Given {
+    Given {
+        cluster: ClusterName::try_from("pi-7").unwrap(),
+        certificate: vec![1],
+        ca: vec![2],
+        fleet_root: [3; 32],
+    }
+}
+
+#[test]
+fn an_identity_is_whole_or_not_there() {
+    let data = tempfile::tempdir().unwrap();
+    assert!(load(data.path()).unwrap().is_none());
+    let dir = home(data.path());
+    own_key(&dir).unwrap();
+    assert!(load(data.path()).unwrap().is_none(), "a key alone is none");
+    for missing in ["ca.der", "fleet-root", "cluster", "hub"] {
+        // What cannot be written, as on a disk that is full by now.
+        fs::create_dir(dir.join(missing)).unwrap();
+        assert!(keep(&dir, &given(), "hub:6444").is_err());
+        assert!(load(data.path()).unwrap().is_none(), "without {missing} there is none");
+        fs::remove_dir(dir.join(missing)).unwrap();
+    }
+    keep(&dir, &given(), "hub:6444").unwrap();
+    let mut held = load(data.path()).unwrap().unwrap();
+    assert_eq!((held.cluster.as_str(), held.hub.as_str()), ("pi-7", "hub:6444"));
+    held.move_hub(data.path(), "other:1").unwrap();
+    assert_eq!(load(data.path()).unwrap().unwrap().hub, "other:1");
+    fs::remove_file(dir.join("fleet-root")).unwrap();
+    assert!(matches!(load(data.path()), Err(IdentityError::Damaged(_))));
+}
+
+#[test]
+fn what_is_damaged_costs_the_key_only_where_it_is_the_key() {
+    let data = tempfile::tempdir().unwrap();
+    let dir = home(data.path());
+    let key = joined(data.path(), GOOD).key;
+    for part in ["ca.der", "fleet-root", "cluster", "hub"] {
+        fs::remove_file(dir.join(part)).unwrap();
+        let said = load(data.path()).err().unwrap().to_string();
+        assert!(said.contains("remove cert.der there"), "{part}: {said}");
+        // What it says is done.
+        fs::remove_file(dir.join("cert.der")).unwrap();
+        assert!(load(data.path()).unwrap().is_none(), "{part}: it joins again");
+        assert_eq!(joined(data.path(), GOOD).key, key, "{part}");
+    }
+    fs::remove_file(dir.join("key.der")).unwrap();
+    assert!(matches!(load(data.path()), Err(IdentityError::NoKey(_))));
+    fs::write(dir.join("key.der"), b"rot").unwrap();
+    assert!(matches!(own_key(&dir), Err(IdentityError::NoKey(_))));
+}
+
+#[test]
+fn the_hubs_time_and_its_refusal_outlive_a_reboot() {
+    let data = tempfile::tempdir().unwrap();
+    fs::create_dir(home(data.path())).unwrap();
+    note_time(data.path(), 2_000_000_000, 3600).unwrap();
+    assert!(2_000_000_000 <= clock(data.path()).now(), "whatever the machine's clock says");
+    note_time(data.path(), 2_000_000_010, 3600).unwrap();
+    assert_eq!(told(data.path()), 2_000_000_000, "flash is spared");
+    note_time(data.path(), 1_900_000_000, 3600).unwrap();
+    assert_eq!(told(data.path()), 1_900_000_000, "the hub was ahead, and says so");
+    forget_time(data.path()).unwrap();
+    assert_eq!(told(data.path()), 0);
+    assert_eq!(refusal(data.path()), None);
+    note_refusal(data.path(), 7, &Reason::Cloned).unwrap();
+    note_refusal(data.path(), 8, &Reason::Cloned).unwrap();
+    assert_eq!(refusal(data.path()), Some((7, Reason::Cloned)));
+    forget_refusal(data.path()).unwrap();
+    forget_refusal(data.path()).unwrap();
+    assert_eq!(refusal(data.path()), None);
+}
+
+#[test]
+fn a_new_certificate_is_taken_for_the_same_key_only() {
+    let data = tempfile::tempdir().unwrap();
+    let dir = home(data.path());
+    let key = own_key(&dir).unwrap();
+    let certificate = |key: &rcgen::KeyPair| {
+        let params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.self_signed(key).unwrap().der().to_vec()
+    };
+    keep(&dir, &Given { certificate: certificate(&key), ..given() }, "hub:1").unwrap();
+    let held = || load(data.path()).unwrap().unwrap();
+    let other = certificate(&rcgen::KeyPair::generate().unwrap());
+    assert!(held().exchange(data.path(), other).is_err());
+    let new = certificate(&key);
+    held().exchange(data.path(), new.clone()).unwrap();
+    assert_eq!(held().certificate, new);
+}
+
+#[tokio::test]
+async fn who_hears_nothing_from_the_hub_is_told_what_to_look_at() {
+    let hub = "127.0.0.1:6444".to_owned();
+    let silence = DialError::Connect { host: hub.clone(), closed: Closed::TimedOut };
+    let said = no_link(silence, &hub, Path::new("/data")).await.to_string();
+    for part in ["over UDP from 127.0.0.1:6444:", "firewall", "spoke doctor --data /data"] {
+        assert!(said.contains(part), "{said}");
+    }
+    let named = DialError::Connect { host: "localhost:1".into(), closed: Closed::TimedOut };
+    let said = no_link(named, "localhost:1", Path::new("/data")).await.to_string();
+    assert!(said.contains("localhost:1 (127.0.0.1:1)") || said.contains("localhost:1 ([::1]:1)"));
+    let refused = DialError::Connect { host: hub.clone(), closed: Closed::Here };
+    assert!(matches!(no_link(refused, &hub, Path::new("/")).await, IdentityError::Dial(_)));
+}
+
+#[test]
+fn the_key_is_made_once_and_is_its_owners() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let data = tempfile::tempdir().unwrap();
+    let first = own_key(data.path()).unwrap().serialize_der();
+    assert_eq!(own_key(data.path()).unwrap().serialize_der(), first);
+    let mode = fs::metadata(data.path().join("key.der")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn the_signing_request_names_the_clusters_agent() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let der = signing_request(&ClusterName::try_from("pi-7").unwrap(), &key).unwrap();
+    let text = String::from_utf8_lossy(&der);
+    assert!(text.contains("system:open-cluster-management:pi-7:agent"));
+}
