@@ -4,7 +4,9 @@
 //! - capacity is what this process can really use: the machine's memory or its control group's limit, the cores that it
 //!   may run on or its quota, whichever is less (`capacity_is_what_this_process_can_use`);
 //! - what of that is the guests' is said by [`freewheel_link::allocatable`], to the hub and to the runtime alike
-//!   (`the_hub_counts_with_what_the_runtime_enforces`).
+//!   (`the_hub_counts_with_what_the_runtime_enforces`);
+//! - thresholds that somebody sets are held against the machine's memory, not against the guests' part of it
+//!   (`what_a_user_leaves_to_the_machine_is_not_taken_of_what_guests_asked_for`).
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -63,10 +65,10 @@ impl Device {
 
     /// What is left of memory, of what `guests` may have together, and of the disk under `data`.
     pub(crate) fn left(&self, data: &Path, guests: &Account) -> Observed {
+        let memory = self.memory_left().map(|available| (available, self.memory));
         // Also where the machine has plenty: at their bound one guest takes what its neighbours ask for next.
         let theirs = guests.limit().map(|limit| limit.saturating_sub(guests.used()) as u64);
-        let memory = self.memory_left().into_iter().chain(theirs).min();
-        let memory = memory.map(|available| (available, self.memory));
+        let theirs = theirs.map(|available| (available, self.memory));
         let (disk, inodes) = match rustix::fs::statvfs(data) {
             Ok(found) => {
                 let bytes = (found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize);
@@ -74,13 +76,23 @@ impl Device {
             }
             Err(_) => (None, None),
         };
-        [(Signal::Memory, memory), (Signal::Disk, disk), (Signal::Inodes, inodes)]
-            .into_iter()
-            .filter_map(|(signal, left)| {
-                let (available, capacity) = left?;
-                Some((signal, Left { available, capacity }))
-            })
-            .collect()
+        let all = [
+            (Signal::Memory, memory),
+            (Signal::Guests, theirs),
+            (Signal::Disk, disk),
+            (Signal::Inodes, inodes),
+        ];
+        let left = all.into_iter().filter_map(|(signal, left)| {
+            let (available, capacity) = left?;
+            Some((signal, Left { available, capacity }))
+        });
+        left.collect()
+    }
+
+    /// Of what guests hold, what they have not touched yet: the machine still counts it as available.
+    pub(crate) fn untouched(&self, guests: &Account) -> u64 {
+        let touched = memory_value(&read(&self.root, "proc/self/status"), "RssAnon");
+        (guests.used() as u64).saturating_sub(touched.unwrap_or(0))
     }
 
     /// Memory that is left now: the machine's or the control group's, whichever is less.
@@ -226,7 +238,7 @@ fn name_from(hostname: &str) -> Option<ClusterName> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::time::Duration;
 
     use freewheel_spoke_agent::eviction::{self, Watch};
@@ -257,7 +269,7 @@ mod tests {
     }
 
     /// A machine of 8 GiB and four cores in a control group, of which these files say more.
-    fn machine(more: &[(&str, &str)]) -> (tempfile::TempDir, Device) {
+    pub(crate) fn machine(more: &[(&str, &str)]) -> (tempfile::TempDir, Device) {
         let dir = tempfile::tempdir().unwrap();
         let usual = [
             ("proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n"),
@@ -325,6 +337,19 @@ mod tests {
         );
         let verdict = Watch::new(eviction::defaults()).look(&left, Duration::ZERO);
         assert_eq!(verdict.short.unwrap().signal, Signal::Memory);
+    }
+
+    #[test]
+    fn what_a_user_leaves_to_the_machine_is_not_taken_of_what_guests_asked_for() {
+        let plenty = "MemTotal: 8388608 kB\nMemAvailable: 7340032 kB\n";
+        let (dir, device) = machine(&[("proc/meminfo", plenty)]);
+        let guests = Account::node();
+        guests.set_limit(1 << 30);
+        let _some = guests.take(600 << 20).unwrap();
+        let asked = eviction::parse("memory.available<500Mi").unwrap();
+        let left = device.left(dir.path(), &guests);
+        let verdict = Watch::new(vec![asked]).look(&left, Duration::ZERO);
+        assert_eq!(verdict.short, None);
     }
 
     #[test]

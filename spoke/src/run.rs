@@ -130,10 +130,10 @@ fn me(identity: &Identity, agent: &Agent, node: NodeStatusV1) -> Me {
     Me { cluster, boot_epoch, held, digest, node }
 }
 
-/// Where eviction begins: what was asked for, or the defaults.
-fn thresholds(hard: Vec<Threshold>, soft: Vec<Threshold>) -> Vec<Threshold> {
+/// Where eviction begins: what was asked for, or the defaults, and the guests' own bound.
+pub(crate) fn thresholds(hard: Vec<Threshold>, soft: Vec<Threshold>) -> Vec<Threshold> {
     let hard = if hard.is_empty() { eviction::defaults() } else { hard };
-    hard.into_iter().chain(soft).collect()
+    hard.into_iter().chain(soft).chain([eviction::of_guests()]).collect()
 }
 
 /// What runs containers, on runtimes of its own.

@@ -9,7 +9,9 @@
 //!
 //! Guarantees:
 //! - guests that take what is left of their memory are told of at once, however much the machine has
-//!   (`guests_at_their_bound_are_memory_pressure_at_once`);
+//!   (`guests_at_their_bound_are_memory_pressure_at_once`), and so are guests that take what the machine has left
+//!   (`guests_that_take_what_the_machine_has_left_are_told_of_at_once`), when they hold it and while they touch it
+//!   (`memory_that_is_held_and_not_touched_yet_is_looked_after`);
 //! - a device with room is looked at rarely, one that is short every second
 //!   (`the_more_there_is_the_longer_nobody_looks`).
 
@@ -35,6 +37,8 @@ const PROBE_EVERY: Duration = Duration::from_secs(60);
 /// the last.
 const LOOK: (Duration, Duration, Duration) =
     (Duration::from_secs(30), Duration::from_secs(5), Duration::from_secs(1));
+/// Memory that guests touch in a second, at most.
+const TOUCH: u64 = 1 << 30;
 /// Between any two looks: guests that go back and forth over a threshold, and routes that flap.
 const LEAST: Duration = Duration::from_millis(100);
 
@@ -65,9 +69,11 @@ pub(crate) async fn watch(
     let interfaces = Interfaces::listen();
     let mut next_probe = Instant::now() + PROBE_EVERY;
     loop {
+        // Before the rest: what they take meanwhile brings the mark nearer, and not further away.
+        let held = guests.used() as u64;
         let left = probe.device.left(data.dir(), guests);
-        let wait = until_next(&left, thresholds);
-        let mark = next_mark(guests, probe.device.memory, thresholds);
+        let wait = until_next(&left, probe.device.untouched(guests), thresholds);
+        let mark = next_mark(held, &left, thresholds);
         let mut told = inputs.send(Input::Signals(left)).await.is_ok();
         let moved = probe.address.look();
         if moved || next_probe <= Instant::now() {
@@ -90,35 +96,41 @@ pub(crate) async fn watch(
     }
 }
 
-/// How much of it can go in a second, so that a threshold is not passed by far before the next look. Guests' memory is
-/// told of by itself; the machine's goes by what else runs there.
+/// How much of it can go in a second, so that a threshold is not passed by far before the next look. What guests take is
+/// told of by itself; the machine's memory goes by what else runs there, too.
 const fn rate(signal: Signal) -> u64 {
     match signal {
-        Signal::Memory => 64 << 20,
+        Signal::Memory | Signal::Guests => 64 << 20,
         Signal::Disk => 256 << 20,
         Signal::Inodes => 50_000,
     }
 }
 
-/// How long nobody needs to look.
-fn until_next(left: &Observed, thresholds: &[Threshold]) -> Duration {
+/// What is left above a threshold; `None` within: it is passed.
+fn margin(left: &Observed, threshold: &Threshold) -> Option<Option<u64>> {
+    let left = left.get(&threshold.signal)?;
+    Some(left.available.checked_sub(threshold.quantity(left.capacity)))
+}
+
+/// How long nobody needs to look, while guests hold so much `untouched` memory.
+fn until_next(left: &Observed, untouched: u64, thresholds: &[Threshold]) -> Duration {
     let wait = |threshold: &Threshold| {
-        let left = left.get(&threshold.signal)?;
-        let margin = left.available.checked_sub(threshold.quantity(left.capacity));
-        Some(margin.map_or(LOOK.2, |margin| {
-            Duration::from_secs(margin / rate(threshold.signal)).clamp(LOOK.1, LOOK.0)
-        }))
+        let Some(margin) = margin(left, threshold)? else { return Some(LOOK.2) };
+        // No account is told when they touch what they hold.
+        if threshold.signal == Signal::Memory && margin < untouched {
+            return Some(Duration::from_millis(margin * 1000 / TOUCH).clamp(LEAST, LOOK.1));
+        }
+        Some(Duration::from_secs(margin / rate(threshold.signal)).clamp(LOOK.1, LOOK.0))
     };
     thresholds.iter().filter_map(wait).min().unwrap_or(LOOK.0)
 }
 
-/// What guests have when they pass the next threshold of memory; never, when they have passed all.
-fn next_mark(guests: &Account, memory: u64, thresholds: &[Threshold]) -> u64 {
-    let Some(limit) = guests.limit() else { return u64::MAX };
-    let left = limit.saturating_sub(guests.used()) as u64;
-    let own = thresholds.iter().filter(|threshold| threshold.signal == Signal::Memory);
-    let next = own.map(|threshold| threshold.quantity(memory)).filter(|amount| *amount <= left);
-    next.max().map_or(u64::MAX, |amount| (limit as u64 - amount).saturating_add(1))
+/// What guests that hold so much hold when they pass the next threshold of memory, the machine's or that of their own
+/// bound; never, when they have passed all.
+fn next_mark(held: u64, left: &Observed, thresholds: &[Threshold]) -> u64 {
+    let of_memory = thresholds.iter().filter(|threshold| threshold.signal.is_memory());
+    let next = of_memory.filter_map(|threshold| margin(left, threshold)?).min();
+    next.map_or(u64::MAX, |margin| held.saturating_add(margin).saturating_add(1))
 }
 
 #[cfg(test)]
@@ -128,21 +140,16 @@ mod tests {
     use freewheel_spoke_agent::eviction::{self, Left, Watch};
 
     use super::*;
-
-    /// This machine, as if it had 8 GiB.
-    fn device() -> Device {
-        let mut device = Device::probe();
-        device.memory = 8 << 30;
-        device
-    }
+    use crate::device::tests::machine;
+    use crate::run::thresholds;
 
     #[tokio::test(start_paused = true)]
     async fn guests_at_their_bound_are_memory_pressure_at_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let data = Data::open(dir.path()).unwrap();
+        let (dir, device) = machine(&[]);
+        let data = Data::open(&dir.path().join("data")).unwrap();
         let address = Address::follow(Some(Ipv4Addr::LOCALHOST), "10.0.0.1:1", dir.path());
-        let mut probe = Probe { device: device(), address, profile: String::new(), labels: vec![] };
-        let (node, thresholds) = (Account::node(), eviction::defaults());
+        let mut probe = Probe { device, address, profile: String::new(), labels: vec![] };
+        let (node, thresholds) = (Account::node(), thresholds(vec![], vec![]));
         node.set_limit(1 << 30);
         let (inputs, mut told) = mpsc::channel(1);
         let stop = CancellationToken::new();
@@ -150,7 +157,7 @@ mod tests {
         let guests = async {
             let mut memory = async || loop {
                 if let Some(Input::Signals(left)) = told.recv().await {
-                    return left[&Signal::Memory].available;
+                    return left[&Signal::Guests].available;
                 }
             };
             let first = memory().await;
@@ -169,42 +176,94 @@ mod tests {
         tokio::join!(watching, guests);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn guests_that_take_what_the_machine_has_left_are_told_of_at_once() {
+        let (dir, device) =
+            machine(&[("proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 307200 kB\n")]);
+        let data = Data::open(&dir.path().join("data")).unwrap();
+        let address = Address::follow(Some(Ipv4Addr::LOCALHOST), "10.0.0.1:1", dir.path());
+        let mut probe = Probe { device, address, profile: String::new(), labels: vec![] };
+        let (node, thresholds) = (Account::node(), thresholds(vec![], vec![]));
+        node.set_limit(1 << 30);
+        let (inputs, mut told) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        let watching = watch(&mut probe, &data, &node, &thresholds, &inputs, &stop);
+        let guests = async {
+            let mut signals =
+                async || while !matches!(told.recv().await, Some(Input::Signals(_))) {};
+            signals().await;
+            let start = Instant::now();
+            let _hog = node.take(280 << 20).unwrap();
+            signals().await;
+            assert!(start.elapsed() <= LEAST, "{:?}", start.elapsed());
+            stop.cancel();
+        };
+        tokio::join!(watching, guests);
+    }
+
     #[test]
     fn the_bound_of_the_guests_counts_on_a_machine_with_plenty() {
         let node = Account::node();
         node.set_limit(1 << 30);
         let _hog = node.take((1 << 30) - (50 << 20)).unwrap();
-        let left = device().left(std::path::Path::new("/"), &node);
-        assert_eq!(left[&Signal::Memory], Left { available: 50 << 20, capacity: 8 << 30 });
-        let short = Watch::new(eviction::defaults()).look(&left, Duration::ZERO).short.unwrap();
-        assert_eq!((short.signal, short.threshold), (Signal::Memory, 100 << 20));
+        let (dir, device) = machine(&[]);
+        let left = device.left(dir.path(), &node);
+        assert_eq!(left[&Signal::Guests], Left { available: 50 << 20, capacity: 8 << 30 });
+        // Also where somebody has set what the machine keeps.
+        let asked = vec![eviction::parse("memory.available<10Mi").unwrap()];
+        let mut watch = Watch::new(thresholds(asked, vec![]));
+        let short = watch.look(&left, Duration::ZERO).short.unwrap();
+        assert_eq!((short.signal, short.threshold), (Signal::Guests, 100 << 20));
     }
 
     #[test]
     fn the_more_there_is_the_longer_nobody_looks() {
         let after = |available: u64| {
             let left = Left { available, capacity: 100 << 30 };
-            until_next(&Observed::from([(Signal::Disk, left)]), &eviction::defaults()).as_secs()
+            until_next(&Observed::from([(Signal::Disk, left)]), 0, &eviction::defaults()).as_secs()
         };
         assert_eq!(after(50 << 30), 30);
         assert_eq!(after((1 << 30) + ((10 * 256) << 20)), 10);
         assert_eq!(after((1 << 30) + 1), 5);
         assert_eq!(after((1 << 30) - 1), 1);
-        assert_eq!(until_next(&Observed::new(), &eviction::defaults()), LOOK.0);
+        assert_eq!(until_next(&Observed::new(), 0, &eviction::defaults()), LOOK.0);
     }
 
     #[test]
     fn the_next_threshold_is_the_one_to_be_told_of() {
-        let mut thresholds = eviction::defaults();
-        thresholds.push(eviction::parse("memory.available<500Mi=60").unwrap());
+        let soft = eviction::parse("memory.available<500Mi=60").unwrap();
+        let thresholds = thresholds(vec![], vec![soft]);
+        let mark = |held: u64, machine: u64| {
+            let of = |available| Left { available, capacity: 8 << 30 };
+            let (machine, own) = (of(machine << 20), of((1024 - held) << 20));
+            let left = Observed::from([(Signal::Memory, machine), (Signal::Guests, own)]);
+            next_mark(held << 20, &left, &thresholds)
+        };
+        assert_eq!(next_mark(0, &Observed::new(), &thresholds), u64::MAX, "no bound, no mark");
+        assert_eq!(mark(0, 7000), (924 << 20) + 1, "their bound is nearest");
+        assert_eq!(mark(0, 700), (200 << 20) + 1, "the soft one of the machine");
+        assert_eq!(mark(200, 450), (550 << 20) + 1, "the hard one of the machine");
+        assert_eq!(mark(950, 50), u64::MAX);
+    }
+
+    #[test]
+    fn memory_that_is_held_and_not_touched_yet_is_looked_after() {
+        let (dir, device) =
+            machine(&[("proc/self/status", "Cpus_allowed_list:\t0-7\nRssAnon:\t  102400 kB\n")]);
         let node = Account::node();
-        let mark = || next_mark(&node, 8 << 30, &thresholds);
-        assert_eq!(mark(), u64::MAX, "no bound, no mark");
-        node.set_limit(1 << 30);
-        assert_eq!(mark(), (524 << 20) + 1);
-        let _some = node.take(600 << 20).unwrap();
-        assert_eq!(mark(), (924 << 20) + 1);
-        let _more = node.take(400 << 20).unwrap();
-        assert_eq!(mark(), u64::MAX);
+        assert_eq!(device.untouched(&node), 0);
+        let _hog = node.take(800 << 20).unwrap();
+        let untouched = device.untouched(&node);
+        assert_eq!(untouched, 700 << 20);
+        let after = |available: u64| {
+            let mut left = device.left(dir.path(), &node);
+            left.insert(Signal::Memory, Left { available: available << 20, capacity: 8 << 30 });
+            left.retain(|signal, _| *signal == Signal::Memory);
+            until_next(&left, untouched, &eviction::defaults())
+        };
+        assert_eq!(after(4000), LOOK.0, "it fits");
+        assert_eq!(after(100 + 512), Duration::from_millis(500));
+        assert_eq!(after(101), LEAST);
+        assert_eq!(after(99), LOOK.2);
     }
 }

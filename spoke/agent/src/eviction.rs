@@ -26,6 +26,8 @@ pub const TRANSITION: Duration = Duration::from_secs(300);
 pub enum Signal {
     /// memory.available
     Memory,
+    /// allocatableMemory.available: of what all guests may have together.
+    Guests,
     /// nodefs.available
     Disk,
     /// nodefs.inodesFree
@@ -33,7 +35,7 @@ pub enum Signal {
 }
 
 impl Signal {
-    /// All of them.
+    /// Those that a threshold can be asked for.
     pub const ALL: [Self; 3] = [Self::Memory, Self::Disk, Self::Inodes];
 
     /// Its name on the command line.
@@ -41,6 +43,7 @@ impl Signal {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory.available",
+            Self::Guests => "allocatableMemory.available",
             Self::Disk => "nodefs.available",
             Self::Inodes => "nodefs.inodesFree",
         }
@@ -50,7 +53,7 @@ impl Signal {
     #[must_use]
     pub const fn resource(self) -> &'static str {
         match self {
-            Self::Memory => "memory",
+            Self::Memory | Self::Guests => "memory",
             Self::Disk => "ephemeral-storage",
             Self::Inodes => "inodes",
         }
@@ -60,9 +63,15 @@ impl Signal {
     #[must_use]
     pub const fn condition(self) -> &'static str {
         match self {
-            Self::Memory => "MemoryPressure",
+            Self::Memory | Self::Guests => "MemoryPressure",
             Self::Disk | Self::Inodes => "DiskPressure",
         }
+    }
+
+    /// Whether pods that have memory have to go for it.
+    #[must_use]
+    pub const fn is_memory(self) -> bool {
+        matches!(self, Self::Memory | Self::Guests)
     }
 }
 
@@ -114,6 +123,14 @@ pub fn defaults() -> Vec<Threshold> {
             grace: Duration::ZERO,
         })
         .into()
+}
+
+/// Where guests have nearly all that they may have together. It follows from what pods may ask for, and nobody sets it:
+/// above it pods within their requests would go.
+#[must_use]
+pub const fn of_guests() -> Threshold {
+    let (percent, amount) = allocatable::MEMORY_PRESSURE;
+    Threshold { signal: Signal::Guests, amount, percent, grace: Duration::ZERO }
 }
 
 /// Reads one threshold: `memory.available<100Mi`, `nodefs.available<10%`, and with a grace in seconds a soft one:
@@ -258,7 +275,7 @@ pub fn rank(candidates: &mut [Candidate]) {
 #[must_use]
 pub fn message(short: &Short, pod: &Candidate) -> String {
     let quantity = |value: u64| match short.signal {
-        Signal::Memory | Signal::Disk => amount(value),
+        Signal::Memory | Signal::Guests | Signal::Disk => amount(value),
         Signal::Inodes => value.to_string(),
     };
     let resource = short.signal.resource();

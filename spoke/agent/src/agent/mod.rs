@@ -100,6 +100,7 @@ pub struct Agent {
     short: Option<Short>,
     /// What was done for the disk since it is.
     room: pressure::Room,
+    freeing: pressure::Freeing,
     /// What records that this agent does not know need of it, by realm: their pods are not started without.
     guards: BTreeMap<ClusterName, u64>,
 }
@@ -134,6 +135,7 @@ impl Agent {
             conditions: Vec::new(),
             short: None,
             room: pressure::Room::Untouched,
+            freeing: pressure::Freeing::default(),
             guards: BTreeMap::new(),
             ports,
             config,

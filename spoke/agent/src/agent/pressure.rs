@@ -7,7 +7,10 @@
 //!   `a_measurement_for_limits_evicts_nobody_for_the_device`);
 //! - while there is room left, who has most is looked for to the end (`a_pod_whose_files_are_too_many_to_see_is_not_spared`);
 //! - one pod goes at a time, and the next look decides about the next
-//!   (`memory_pressure_evicts_one_pod_after_another_in_kubelets_order`);
+//!   (`memory_pressure_evicts_one_pod_after_another_in_kubelets_order`), when what the last one had is free
+//!   (`a_pod_stays_while_another_ones_files_are_removed`) or nothing gets free (`a_removal_that_frees_nothing_does_not_spare_a_full_disk`);
+//! - who has the memory that is short gets no more of it at once, unless it may take its time
+//!   (`a_pod_that_may_take_its_time_gets_memory_meanwhile`);
 //! - no greeting calls a device well that is short of something (`a_greeting_says_what_the_device_is_short_of`).
 
 use std::time::Duration;
@@ -36,6 +39,23 @@ pub(super) enum Room {
     NotEnough,
 }
 
+/// Whether what is removed from the disk makes room.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Freeing {
+    /// What was short at the last look, and how much was left of it.
+    last: Option<(Signal, u64)>,
+    /// There is more than at the last look; at the first nobody knows.
+    grows: bool,
+}
+
+impl Freeing {
+    fn look(&mut self, short: &Short) {
+        let grown = |(signal, before)| signal != short.signal || before < short.available;
+        self.grows = self.last.is_none_or(grown);
+        self.last = Some((short.signal, short.available));
+    }
+}
+
 impl Agent {
     /// What the device has left before anything runs, so that the first greeting says it.
     pub fn begin_with(&mut self, left: &Observed) {
@@ -53,12 +73,15 @@ impl Agent {
         }
         self.short = verdict.short;
         let Some(short) = self.short else {
-            self.room = Room::Untouched;
+            (self.room, self.freeing) = (Room::Untouched, Freeing::default());
             return;
         };
-        let of_disk = short.signal != Signal::Memory;
+        let of_disk = !short.signal.is_memory();
+        if of_disk {
+            self.freeing.look(&short);
+        }
         // What is on its way out is not free yet.
-        if self.pods.values().any(is_going) || of_disk && self.config.files.is_removing() {
+        if self.pods.values().any(is_going) || of_disk && self.waits_for_removal(&short) {
             return;
         }
         match self.room {
@@ -70,6 +93,13 @@ impl Agent {
                 self.meter.measure_all();
             }
         }
+    }
+
+    /// Whether files are being removed that may be enough: while there is some room left, or it gets more. A removal may
+    /// take long, and the disk must not be full meanwhile.
+    fn waits_for_removal(&self, short: &Short) -> bool {
+        let has_time = short.threshold / 2 < short.available || self.freeing.grows;
+        has_time && self.config.files.is_removing()
     }
 
     /// Gives back what no pod needs that runs: modules, and what pods left that have ended.
@@ -104,7 +134,7 @@ impl Agent {
             })
         });
         let candidates = candidates.collect();
-        if let Some(uid) = self.evict_first(short, candidates) {
+        if let Some(uid) = self.evict_first(short, candidates).filter(|_| !short.soft) {
             // Until it has ended it would take what its neighbours need.
             self.ports.containers.freeze_memory(&uid);
         }
@@ -112,8 +142,9 @@ impl Agent {
 
     /// Takes what all pods have on the disk, when that was asked for.
     pub(super) fn evict_for_disk(&mut self, measured: &storage::Measured) {
-        let Some(short) = self.short.filter(|short| short.signal != Signal::Memory) else { return };
-        if self.room != Room::NotEnough || self.pods.values().any(is_going) {
+        let Some(short) = self.short.filter(|short| !short.signal.is_memory()) else { return };
+        let waits = self.pods.values().any(is_going) || self.waits_for_removal(&short);
+        if self.room != Room::NotEnough || waits {
             return;
         }
         // Who has most may not be known yet: while there is still some room, it is looked for further.
@@ -164,6 +195,11 @@ impl Agent {
             Fate::Evicted(Evicted { message: why.clone(), until: now + grace.min(own.max(GRACE)) });
         self.event(uid, None, true, EVICTED, why);
         self.dirty.insert(uid.to_owned());
+        // What was asked before this one goes says nothing of what is left when it is gone: a new look comes first.
+        self.meter.forget_all();
+        if self.room == Room::NotEnough {
+            self.room = Room::Made;
+        }
     }
 
     /// A pod that is new to a device under pressure is not taken on, as with kubelet: under memory pressure those that

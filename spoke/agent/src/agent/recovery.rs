@@ -3,16 +3,18 @@
 //!
 //! ```text
 //! Well                                                   fewer than three bad ends in a row
-//! OneByOne { queue } ─gap─▶ … ─queue is empty─▶ Watched ─a good while─▶ Well, and the ledger forgives
+//! OneByOne { queue, suspects } ─gap─▶ … ─both are empty─▶ Watched ─a good while─▶ Well, and the ledger forgives
 //! ```
 //!
-//! The oldest pod comes first, the newest last, and behind it those that were being brought back when the agent died.
+//! The oldest pod comes first, the newest last, and a good while after those that were there those that were being brought
+//! back when the agent died.
 //!
 //! Guarantees:
 //! - which pod is tried is in the ledger before it starts (`the_pod_that_was_tried_when_the_agent_died_comes_last`);
 //! - a pod that waits says so, and can be deleted (`what_killed_the_agent_three_times_does_not_come_back_at_once`);
 //! - a suspect waits long, also where there is no other pod, and nobody else waits with it
-//!   (`a_lone_suspect_waits_as_any_other`, `a_new_pod_does_not_wait_with_the_suspects`).
+//!   (`a_lone_suspect_waits_as_any_other`, `a_new_pod_does_not_wait_with_the_suspects`);
+//! - its turn comes, whoever else comes meanwhile (`suspects_come_back_however_many_new_pods_come`).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -39,12 +41,10 @@ pub(super) enum Recovery {
     Well,
     /// Pods come back one after another.
     OneByOne {
-        /// UIDs of those that wait.
-        queue: VecDeque<String>,
-        /// How many at its end are suspected.
-        suspects: usize,
-        /// When the next one comes.
-        next: Duration,
+        /// Those that nobody suspects.
+        queue: Waiting,
+        /// Those that are suspected.
+        suspects: Waiting,
     },
     /// All are back.
     Watched {
@@ -53,12 +53,41 @@ pub(super) enum Recovery {
     },
 }
 
+/// UIDs of pods that wait, and when the next one comes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Waiting {
+    uids: VecDeque<String>,
+    next: Duration,
+}
+
+impl Waiting {
+    fn due(&self) -> Option<Duration> {
+        (!self.uids.is_empty()).then_some(self.next)
+    }
+
+    /// Takes the next one that is held still, when its time has come; the one after it comes `gap` later.
+    fn take(
+        &mut self,
+        now: Duration,
+        gap: Duration,
+        held: impl FnMut(&String) -> bool,
+    ) -> Option<String> {
+        self.due().filter(|due| *due <= now)?;
+        self.next = now + gap;
+        std::iter::from_fn(|| self.uids.pop_front()).find(held)
+    }
+}
+
 impl Recovery {
     /// When something is to be done.
-    pub(super) const fn due(&self) -> Option<Duration> {
+    pub(super) fn due(&self) -> Option<Duration> {
         match self {
             Self::Well => None,
-            Self::OneByOne { next, .. } => Some(*next),
+            Self::OneByOne { queue, suspects } => {
+                let next = queue.due().into_iter().chain(suspects.due()).min();
+                // With nobody left there is no reason to wait.
+                Some(next.unwrap_or(Duration::ZERO))
+            }
             Self::Watched { until } => Some(*until),
         }
     }
@@ -92,14 +121,22 @@ impl Agent {
             .collect();
         // `None`, which is nobody's suspicion, comes first.
         waiting.sort();
-        let suspects = waiting.iter().filter(|(suspect, ..)| suspect.is_some()).count();
         for (suspect, _, uid) in &waiting {
             self.hold(uid, crashes, suspect.is_some());
         }
-        // Where all are suspects, the first of them waits as any other.
-        let next = if 0 < suspects && suspects == waiting.len() { now + SUSPECT_GAP } else { now };
-        let queue = waiting.into_iter().map(|(.., uid)| uid).collect();
-        self.recovery = Recovery::OneByOne { queue, suspects, next };
+        let (suspects, others): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|(suspect, ..)| suspect.is_some());
+        let uids = |pods: Vec<(_, _, String)>| pods.into_iter().map(|(.., uid)| uid).collect();
+        // When the last of the others has been well for a while. Pods that come later change nothing about it.
+        let gaps = u32::try_from(others.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        let last = gap(crashes).saturating_mul(gaps);
+        self.recovery = Recovery::OneByOne {
+            queue: Waiting { uids: uids(others), next: now },
+            suspects: Waiting {
+                uids: uids(suspects),
+                next: now.saturating_add(last).saturating_add(SUSPECT_GAP),
+            },
+        };
     }
 
     fn hold(&mut self, uid: &str, crashes: u32, suspect: bool) {
@@ -116,13 +153,11 @@ impl Agent {
     /// A pod that is new comes after those that ran before.
     pub(super) fn hold_new(&mut self, uid: &str) {
         let (crashes, now) = (self.ledger.crashes(), self.ports.clock.now());
-        if let Recovery::OneByOne { queue, suspects, next } = &mut self.recovery {
-            let place = queue.len().saturating_sub(*suspects);
-            if place == 0 {
-                // The wait was for a suspect, which this one is not.
-                *next = (*next).min(now + gap(crashes));
+        if let Recovery::OneByOne { queue, .. } = &mut self.recovery {
+            if queue.uids.is_empty() {
+                queue.next = now + gap(crashes);
             }
-            queue.insert(place, uid.to_owned());
+            queue.uids.push_back(uid.to_owned());
             self.hold(uid, crashes, false);
         }
     }
@@ -133,7 +168,8 @@ impl Agent {
         if self.recovery.due().is_none_or(|due| now < due) {
             return;
         }
-        let Recovery::OneByOne { queue, suspects, next } = &mut self.recovery else {
+        let crashes = self.ledger.crashes();
+        let Recovery::OneByOne { queue, suspects } = &mut self.recovery else {
             info!("the agent has been well for a while");
             self.recovery = Recovery::Well;
             if let Err(error) = self.ledger.forgive() {
@@ -142,11 +178,15 @@ impl Agent {
             return;
         };
         let held = |uid: &String| self.pods.get(uid).is_some_and(|pod| pod.held.is_some());
-        let found = std::iter::from_fn(|| queue.pop_front()).find(held);
-        *suspects = queue.len().min(*suspects);
-        let suspected_is_next = queue.len() == *suspects;
-        *next = now + if suspected_is_next { SUSPECT_GAP } else { gap(self.ledger.crashes()) };
-        if queue.is_empty() {
+        let found = match suspects.take(now, SUSPECT_GAP, held) {
+            // One at a time: what happens next is its doing.
+            Some(uid) => {
+                queue.next = queue.next.max(now + gap(crashes));
+                Some(uid)
+            }
+            None => queue.take(now, gap(crashes), held),
+        };
+        if queue.uids.is_empty() && suspects.uids.is_empty() {
             self.recovery = Recovery::Watched { until: now + GOOD_WHILE };
         }
         if let Some(uid) = found {

@@ -72,6 +72,11 @@ impl Meter {
     pub(super) const fn measure_all(&mut self) {
         self.all = true;
     }
+
+    /// Unless they are asked for again, those with limits are enough.
+    pub(super) const fn forget_all(&mut self) {
+        self.all = false;
+    }
 }
 
 /// What a pod says of the disk. One that cannot be read was refused when it came.

@@ -88,13 +88,14 @@ struct Run {
 }
 
 fn run(disk: &SimDisk) -> Run {
+    let defaults = crate::eviction::defaults().into_iter();
+    run_with(disk, defaults.chain([crate::eviction::of_guests()]).collect())
+}
+
+fn run_with(disk: &SimDisk, thresholds: Vec<crate::eviction::Threshold>) -> Run {
     let (world, ports, queue) = World::new(disk.clone(), 1_800_000_000_000);
-    let config = Config {
-        data: "/data".into(),
-        node: node(),
-        files: world.files.clone(),
-        thresholds: crate::eviction::defaults(),
-    };
+    let config =
+        Config { data: "/data".into(), node: node(), files: world.files.clone(), thresholds };
     let agent = Agent::open(ports, config).unwrap();
     let revision = agent.held().0.revision;
     let stop = CancellationToken::new();

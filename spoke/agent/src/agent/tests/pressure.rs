@@ -217,7 +217,7 @@ async fn what_is_still_being_removed_holds_up_room_on_the_disk_and_no_memory() {
     run.fills("b", 1 << 20);
     *run.world.files.removing.lock() = true;
     for _ in 0..2 {
-        run.send(left(Signal::Disk, 1 << 20)).await;
+        run.send(left(Signal::Disk, 900 << 20)).await;
     }
     assert_eq!((*run.world.shelf.cleared.lock(), run.names().len()), (0, 2), "that may be enough");
     run.send(left(Signal::Memory, 50 << 20)).await;
@@ -241,4 +241,86 @@ async fn a_pod_of_more_priority_outlives_one_that_has_less_beyond_its_request() 
     }
     run.send(left(Signal::Memory, 50 << 20)).await;
     assert_eq!(run.names(), ["important"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_stays_while_another_ones_files_are_removed() {
+    let mut run = run(&SimDisk::default());
+    run.send(Input::Connected(true)).await;
+    run.plan(vec![range(), pod_record(&pod("a")), pod_record(&pod("b"))], vec![]).await;
+    run.fills("a", 2 << 20);
+    run.fills("b", 1 << 20);
+    *run.world.files.slow.lock() = Some(vec![]);
+    for _ in 0..3 {
+        run.send(left(Signal::Disk, 900 << 20)).await;
+    }
+    run.world.files.finish();
+    run.rest().await;
+    assert_eq!(run.names(), ["b"]);
+    // What was asked for before that one went says nothing of what is left when it is gone.
+    *run.world.files.removing.lock() = true;
+    run.world.files.finish();
+    run.rest().await;
+    assert_eq!(run.names(), ["b"]);
+    // Nor is a measurement that ends while files are removed.
+    *run.world.files.removing.lock() = false;
+    run.send(left(Signal::Disk, 900 << 20)).await;
+    run.rest().await;
+    *run.world.files.removing.lock() = true;
+    run.world.files.finish();
+    run.rest().await;
+    assert_eq!(run.names(), ["b"]);
+    *run.world.files.removing.lock() = false;
+    run.send(left(Signal::Disk, 900 << 20)).await;
+    run.rest().await;
+    run.world.files.finish();
+    run.rest().await;
+    assert_eq!(run.names(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_frees_nothing_does_not_spare_a_full_disk() {
+    let mut run = run(&SimDisk::default());
+    run.send(Input::Connected(true)).await;
+    run.plan(vec![range(), pod_record(&pod("a"))], vec![]).await;
+    run.fills("a", 1 << 20);
+    *run.world.files.removing.lock() = true;
+    for available in 1..=3 {
+        run.send(left(Signal::Disk, available)).await;
+        run.rest().await;
+    }
+    assert_eq!(run.names(), ["a"], "it frees something");
+    for _ in 0..3 {
+        run.send(left(Signal::Disk, 1)).await;
+        run.rest().await;
+    }
+    assert_eq!(run.names(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn guests_at_their_bound_lose_the_one_that_has_most() {
+    let mut run = run(&SimDisk::default());
+    run.send(Input::Connected(true)).await;
+    run.plan(vec![range(), pod_record(&pod("a")), pod_record(&pod("b"))], vec![]).await;
+    run.has("a", 2 << 20);
+    run.has("b", 1 << 20);
+    run.send(left(Signal::Guests, 50 << 20)).await;
+    assert_eq!(
+        (run.names(), run.pressure()),
+        (vec!["b".to_owned()], vec!["MemoryPressure".to_owned()])
+    );
+    assert!(run.world.engine.log().contains(&"freeze uid-a".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_may_take_its_time_gets_memory_meanwhile() {
+    let soft = crate::eviction::parse("memory.available<500Mi=60").unwrap();
+    let mut run = run_with(&SimDisk::default(), vec![soft]);
+    run.plan(vec![range(), pod_record(&pod("a"))], vec![]).await;
+    run.has("a", 2 << 20);
+    run.send(left(Signal::Memory, 400 << 20)).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    run.send(left(Signal::Memory, 400 << 20)).await;
+    assert_eq!(run.names(), [""; 0]);
+    assert!(!run.world.engine.log().contains(&"freeze uid-a".to_owned()));
 }

@@ -115,6 +115,25 @@ async fn a_new_pod_does_not_wait_with_the_suspects() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn suspects_come_back_however_many_new_pods_come() {
+    let disk = after_bad_ends(3).await;
+    let fourth = run(&disk);
+    seconds(&fourth, 3).await;
+    die(fourth).await;
+    let mut fifth = run(&disk);
+    seconds(&fifth, 10).await;
+    assert_eq!(fifth.names(), ["a", "c"], "and b is suspected");
+    for name in ["d", "e", "f"] {
+        seconds(&fifth, 80).await;
+        fifth.plan(vec![pod_record(&pod(name))], vec![]).await;
+        seconds(&fifth, 10).await;
+    }
+    assert_eq!(fifth.names(), ["a", "c", "d", "e", "f"]);
+    seconds(&fifth, 40).await;
+    assert_eq!(fifth.names(), ["a", "b", "c", "d", "e", "f"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_end_in_order_forgives() {
     let disk = after_bad_ends(2).await;
     let third = run(&disk);
