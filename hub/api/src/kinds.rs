@@ -6,7 +6,8 @@
 //! look          reading JSON for the strategies
 //! ```
 //!
-//! Guarantees: [`all`] is sorted by group, version and plural and names nothing twice.
+//! Guarantees:
+//! - [`all`] is sorted by group, version and plural and names nothing twice (`kinds_are_sorted_and_named_once`).
 
 mod address;
 pub mod certificate_signing_request;

@@ -1,7 +1,9 @@
 //! What metadata must look like, whatever the kind.
 //!
-//! Guarantees: a label or annotation that passes here is safe as a key of the header index; all
-//! annotations together stay below [`MAX_ANNOTATIONS`].
+//! Guarantees:
+//! - labels, and the keys of annotations, have the form that selectors and indexes of Kubernetes know
+//!   (`labels_and_annotations`);
+//! - all annotations together stay below [`MAX_ANNOTATIONS`] (`labels_and_annotations`).
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,8 @@
 //! What names may look like, in apimachinery's words, and the suffixes that generateName adds.
 //!
-//! Guarantees: every check answers with all complaints, none means valid; no check allocates for a
-//! valid name.
+//! Guarantees:
+//! - no complaint means valid, in the sense of kube-apiserver (`names_of_objects`, `keys_and_values_of_labels`,
+//!   `names_inside_of_pods`).
 
 use crate::kind::NameRule;
 

@@ -4,8 +4,11 @@
 //! text ─parse─▶ nano units (i128) + the suffix's family ─canonical─▶ text
 //! ```
 //!
-//! Guarantees: parsing is linear and bounded; nothing is lost down to 10⁻⁹, and less is rounded up;
-//! magnitudes are capped (binary ones at 2⁶³−1, as in Go); the canonical text of a canonical text is itself.
+//! Guarantees:
+//! - nothing is lost down to 10⁻⁹, and less is rounded up; magnitudes are capped (binary ones at 2⁶³−1, as in Go); the
+//!   canonical text of a canonical text is itself (`canonical_texts_are_those_of_go`);
+//! - a text of any length or exponent is answered (`what_is_no_quantity_is_refused`,
+//!   `hostile_texts_are_answered_and_never_panic`).
 
 mod read;
 

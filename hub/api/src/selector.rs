@@ -1,7 +1,9 @@
 //! Label and field selectors: parsed once, matched many times against headers.
 //!
-//! Guarantees: a text parses in time linear in its length, up to [`MAX_TEXT`] bytes and
-//! [`MAX_REQUIREMENTS`] requirements; matching never allocates.
+//! Guarantees:
+//! - a text has up to [`MAX_TEXT`] bytes and [`MAX_REQUIREMENTS`] requirements, and what is beyond is refused
+//!   (`what_is_beyond_the_bounds_is_refused`);
+//! - any text is answered (`hostile_texts_are_answered_and_never_panic`).
 
 mod field;
 mod label;
@@ -54,5 +56,23 @@ mod tests {
             }
         }
         assert!(read > 100);
+    }
+
+    #[test]
+    fn what_is_beyond_the_bounds_is_refused() {
+        let pods = kinds::find("", "v1", "pods").unwrap();
+        let list = |one: &str, times: usize| vec![one; times].join(",");
+        assert!(LabelSelector::parse(&list("a", MAX_REQUIREMENTS)).is_ok());
+        assert!(LabelSelector::parse(&list("a", MAX_REQUIREMENTS + 1)).is_err());
+        let values = |times: usize| format!("a in ({})", list("x", times));
+        assert!(LabelSelector::parse(&values(MAX_TEXT / 2 - 10)).is_ok());
+        assert!(LabelSelector::parse(&values(MAX_TEXT / 2)).is_err());
+
+        let name = "metadata.name=x";
+        assert!(FieldSelector::parse(&list(name, MAX_REQUIREMENTS), pods).is_ok());
+        assert!(FieldSelector::parse(&list(name, MAX_REQUIREMENTS + 1), pods).is_err());
+        let long = |bytes: usize| format!("{name}{}", "x".repeat(bytes - name.len()));
+        assert!(FieldSelector::parse(&long(MAX_TEXT), pods).is_ok());
+        assert!(FieldSelector::parse(&long(MAX_TEXT + 1), pods).is_err());
     }
 }

@@ -1,6 +1,8 @@
 //! Server-side tables (meta.k8s.io/v1 Table): what `kubectl get` prints.
 //!
-//! Guarantees: every row has one cell per column; columns are those of the kind, in its order.
+//! Guarantees:
+//! - every row has one cell per column (`every_row_fits_its_columns_even_of_an_empty_object`);
+//! - columns are those of the kind, in its order (`columns_are_those_of_kube_apiserver`).
 
 use serde_json::{Map, Value, json};
 

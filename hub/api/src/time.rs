@@ -1,7 +1,10 @@
 //! Times as the API writes them, and the short durations that people read in tables.
 //!
-//! Guarantees: everything but [`now`] and [`now_micro`] is pure; a text that is no RFC 3339 time is
-//! `None`, never a made-up moment.
+//! Everything but [`now`], [`now_micro`] and [`now_unix`] is pure.
+//!
+//! Guarantees:
+//! - a text that is no RFC 3339 time is `None`, never a made-up moment (`times_are_read_as_go_reads_them`,
+//!   `times_have_the_precision_of_their_type`).
 
 use jiff::civil::DateTime;
 use jiff::{SignedDuration, Timestamp};

@@ -3,9 +3,9 @@
 //! Guarantees:
 //! - a blob is there whole and under its true digest, or not at all
 //!   (`an_upload_in_chunks_is_checked_against_its_digest`, `an_upload_may_be_cancelled_and_one_that_fails_leaves_nothing`);
-//! - what somebody has pushed or asked for within the grace period is not collected
-//!   (`a_push_that_finds_its_blob_there_does_not_lose_it`): in this life of the hub by its own memory, which no jump of the
-//!   wall clock changes, and after a start by the file's time.
+//! - what somebody has pushed or asked for within the grace period is not collected, in this life of the hub by its own
+//!   memory, which no jump of the wall clock changes, and after a start by the file's time
+//!   (`a_push_that_finds_its_blob_there_does_not_lose_it`, `blobs_go_when_nobody_names_them_and_their_grace_is_over`).
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,7 +1,8 @@
 //! CertificateSigningRequest: a spoke's request for its identity.
 //!
-//! Guarantees: the spec never changes; Approved and Denied go through the door `approval` alone, and
-//! the certificate through `status` alone, once.
+//! Guarantees:
+//! - the spec never changes; Approved and Denied go through the door `approval` alone, and the certificate through
+//!   `status` alone, once (`each_door_changes_its_own`, `conditions_are_checked_and_kept`).
 
 mod conditions;
 

@@ -8,7 +8,8 @@
 //! check     the rules of both versions
 //! ```
 //!
-//! Guarantees: there is one event in the store, in core's form, whichever version wrote it.
+//! Guarantees:
+//! - there is one event in the store, in core's form, whichever version wrote it (`both_versions_are_one_event`).
 
 mod check;
 

@@ -1,7 +1,9 @@
 //! ManagedCluster: a spoke, in Open Cluster Management's form.
 //!
-//! Guarantees: its name is a DNS label and never `root`, which is the hub's own cluster; it goes only when
-//! what it leaves behind is gone, so that the next one of its name begins with nothing.
+//! Guarantees:
+//! - its name is never `root`, which is the hub's own cluster (`root_is_taken`);
+//! - it goes only when what it leaves behind is gone, so that the next one of its name begins with nothing
+//!   (`it_is_held_until_what_it_leaves_behind_is_gone`, `a_removed_cluster_leaves_nothing_to_the_next_one_of_its_name`).
 
 use serde_json::{Value, json};
 

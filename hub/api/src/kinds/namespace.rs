@@ -1,6 +1,9 @@
 //! Namespace: the room that names are unique in.
 //!
-//! Guarantees: carries its own name as a label, and the finalizer that keeps it until it is empty.
+//! Guarantees:
+//! - a new one carries its own name as a label, and the finalizer that keeps it until it is empty
+//!   (`a_new_namespace_is_active_labelled_and_held_by_its_finalizer`), which goes through its own door alone
+//!   (`only_finalize_takes_finalizers_away`).
 
 use std::collections::BTreeMap;
 

@@ -7,8 +7,10 @@
 //! pod_spec/    defaults, validation and field classes, shared with pod templates
 //! ```
 //!
-//! Guarantees: spec.nodeName is set once, through the door `binding`; what runs does not change under
-//! a pod's feet.
+//! Guarantees:
+//! - spec.nodeName is set once, through the door `binding` where the pod was not made with one
+//!   (`a_binding_keeps_its_condition_and_moves_nothing_else`, `a_pod_changes_little`);
+//! - of what runs, nothing but the image changes under a pod's feet (`a_pod_changes_little`).
 
 mod admission;
 mod status;

@@ -6,8 +6,11 @@
 //! service/allocated addresses and node ports over an update
 //! ```
 //!
-//! Guarantees: addresses and node ports that an update leaves out stay as they were, and go when the
-//! type no longer has them. Allocating them is the pipeline's.
+//! Allocating addresses and node ports is the pipeline's.
+//!
+//! Guarantees:
+//! - addresses and node ports that an update leaves out stay as they were, and go when the type no longer has them
+//!   (`an_update_keeps_addresses_it_does_not_name`).
 
 mod allocated;
 mod check;

@@ -5,9 +5,11 @@
 //! Form      how a member is laid out
 //! ```
 //!
-//! Guarantees: written from the JSON document alone, so both say the same; members that begin with
-//! `x-` travel as extensions, in YAML. Only what our document uses has a place here; a test holds it
-//! to that.
+//! It is written from the JSON document alone, so both say the same; members that begin with `x-` travel as extensions,
+//! in YAML.
+//!
+//! Guarantees:
+//! - only what our document uses has a place here, and all of that (`the_protobuf_form_of_v2_leaves_nothing_out`).
 
 use serde_json::Value;
 

@@ -9,8 +9,9 @@
 //! order       the order of a merged list
 //! ```
 //!
-//! Guarantees: a small patch cannot make a large document: operations are counted, and what copies add
-//! is bounded.
+//! Guarantees:
+//! - a small patch cannot make a large document: operations are counted, and what copies add is bounded
+//!   (`a_json_patch_is_bounded_in_operations_and_copies`).
 
 mod operation;
 mod order;

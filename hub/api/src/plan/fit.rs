@@ -1,7 +1,12 @@
 //! A plan that is larger than a spoke can hold: what stays out of it, and what its user reads.
 //!
-//! Guarantees: what is left fits; a pod comes whole, with all of its configuration, or not at all; older pods
-//! stay before newer ones, so that a new pod takes no room from one that runs.
+//! Guarantees:
+//! - what is left fits (`a_plan_holds_what_a_spoke_can_and_the_pod_beyond_that_reads_why`,
+//!   `services_beyond_half_of_a_plan_are_left_out_largest_first`);
+//! - a pod comes whole, with all of its configuration, or not at all
+//!   (`a_plan_holds_what_a_spoke_can_and_the_pod_beyond_that_reads_why`);
+//! - older pods stay before newer ones, so that a new pod takes no room from one that runs
+//!   (`a_new_pod_takes_no_room_from_an_older_one`).
 
 use std::collections::BTreeMap;
 

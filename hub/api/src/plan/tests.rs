@@ -408,6 +408,24 @@ fn a_plan_holds_what_a_spoke_can_and_the_pod_beyond_that_reads_why() {
 }
 
 #[test]
+fn a_new_pod_takes_no_room_from_an_older_one() {
+    let maps: Vec<String> = (0..40).map(|i| format!("m{i:02}")).collect();
+    for (older, newer) in [("a", "z"), ("z", "a")] {
+        let mut world = World::default().with("root", "pods", &reader(newer, 1, &maps[20..])).with(
+            "root",
+            "pods",
+            &reader(older, 0, &maps[..20]),
+        );
+        for name in &maps {
+            world = world.with("root", "configmaps", &config_map(name, 1_000_000));
+        }
+        let plan = world.plan();
+        let refused: Vec<&str> = plan.refused.iter().map(|one| &*one.name).collect();
+        assert_eq!(refused, [newer]);
+    }
+}
+
+#[test]
 fn what_the_api_accepts_becomes_a_record_that_the_link_carries() {
     let exactly = config_map("m", limits::API_DATA - 1);
     let record = config_map_record(&spoke(), &found(&exactly, 1)).unwrap();

@@ -9,8 +9,10 @@
 //! write   JSON value → message, byte for byte as Go's generated code writes it
 //! ```
 //!
-//! Guarantees: no input makes it panic; what a length declares is checked against what is there
-//! before anything is allocated; the number of values in a message is bounded.
+//! Guarantees:
+//! - no input makes it panic, and a length beyond what is there is refused
+//!   (`hostile_bytes_are_refused_without_a_panic`);
+//! - the number of values in a message is bounded (`a_message_of_empty_structs_does_not_eat_the_memory`).
 
 mod read;
 #[cfg(test)]

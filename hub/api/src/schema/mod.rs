@@ -13,8 +13,9 @@
 //! defaults   defaults that the table holds
 //! ```
 //!
-//! Guarantees: canonicalising twice changes nothing; a canonical value holds no null outside of
-//! free-form fields.
+//! Guarantees:
+//! - canonicalising twice changes nothing, and a canonical value holds no null outside of free-form fields
+//!   (`no_value_in_any_place_breaks_the_walk`).
 
 mod amount;
 mod canonical;

@@ -198,6 +198,10 @@ fn no_value_in_any_place_breaks_the_walk() {
                 let mut again = value.clone();
                 canonicalise(&mut again, "", "v1", "Pod").unwrap();
                 assert_eq!(again, value, "{path} = {other}");
+                let mut nulls = Vec::new();
+                nulls_of(&value, String::new(), &mut nulls);
+                nulls.retain(|place| !place.contains("/fieldsV1"));
+                assert_eq!(nulls, Vec::<String>::new(), "{path} = {other}");
                 // What is canonical can be written.
                 let mut whole = value;
                 whole["apiVersion"] = "v1".into();
@@ -205,6 +209,24 @@ fn no_value_in_any_place_breaks_the_walk() {
                 crate::protobuf::encode(&whole).unwrap();
             }
         }
+    }
+}
+
+/// Where a value is null.
+fn nulls_of(value: &Value, path: String, out: &mut Vec<String>) {
+    match value {
+        Value::Null => out.push(path),
+        Value::Array(items) => {
+            for item in items {
+                nulls_of(item, format!("{path}/-"), out);
+            }
+        }
+        Value::Object(map) => {
+            for (key, value) in map {
+                nulls_of(value, format!("{path}/{key}"), out);
+            }
+        }
+        _ => {}
     }
 }
 

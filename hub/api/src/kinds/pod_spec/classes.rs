@@ -1,8 +1,11 @@
 //! The class of every field: *works*, *kept* with a Warning, or *refused* with a reason.
 //!
-//! Guarantees: a test walks the schema and fails when a field has no class; a field that is kept says
-//! so to whoever sets it; one that is refused never reaches the store. To change a class, change the
-//! one word in front of the field.
+//! To change a class, change the one word in front of the field.
+//!
+//! Guarantees:
+//! - every field has a class (`every_field_of_the_schema_has_one_class`);
+//! - a field that is kept says so to whoever sets it (`a_kept_field_warns_when_it_asks_for_something`);
+//! - one that is refused never reaches the store (`a_refused_field_is_an_error_even_when_it_is_empty`).
 
 use serde_json::Value;
 
