@@ -13,6 +13,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use freewheel_link::digest::Digest;
@@ -56,6 +57,8 @@ pub(crate) struct Scratch {
     spent: bool,
     pub(crate) temporary: PathBuf,
     pub(crate) envelope: PathBuf,
+    /// The part's name, for as long as the transfer lives.
+    alive: Arc<PathBuf>,
 }
 
 impl Scratch {
@@ -63,11 +66,16 @@ impl Scratch {
         let with =
             |extension: &str| names.artifact.with_extension(format!("{transfer}.{extension}"));
         let (part, head, spent) = (with("part"), with("head"), false);
-        Self { part, head, spent, temporary: with("tmp"), envelope: with("envelope-tmp") }
+        let (temporary, envelope) = (with("tmp"), with("envelope-tmp"));
+        let alive = Arc::new(part.clone());
+        Self { part, head, spent, temporary, envelope, alive }
     }
-}
 
-impl Scratch {
+    /// The part's name, until the transfer is over.
+    pub(crate) fn alive(&self) -> Weak<PathBuf> {
+        Arc::downgrade(&self.alive)
+    }
+
     /// The half has become a module, or never will: it goes, too.
     pub(crate) const fn spend(&mut self) {
         self.spent = true;
@@ -113,7 +121,7 @@ pub(crate) fn tidy(dir: &Path) -> io::Result<()> {
             let _ = fs::remove_file(path);
         }
     }
-    halves::bound(dir);
+    halves::bound(dir, &[]);
     Ok(())
 }
 

@@ -13,10 +13,13 @@
 //!   (`a_transfer_goes_on_where_it_stopped_in_the_life_before`);
 //! - a half that has changed costs one transfer, and is gone (`a_half_that_has_changed_is_fetched_anew`);
 //! - halves are bounded in number, age and bytes, and go when no plan wants them
-//!   (`halves_are_bounded_in_number_age_and_bytes`, `a_transfer_that_is_given_up_leaves_nothing`).
+//!   (`halves_are_bounded_in_number_age_and_bytes`, `a_transfer_that_is_given_up_leaves_nothing`);
+//! - what a transfer that runs has so far stays, whatever becomes of others
+//!   (`a_transfer_that_runs_keeps_its_part_when_another_module_fails`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use freewheel_link::artifact::Envelope;
@@ -26,7 +29,7 @@ use crate::files::{Names, Scratch};
 
 /// Halves that are kept.
 pub(crate) const MOST: usize = 8;
-/// Bytes that they take together.
+/// Bytes that they take together, unless it is a single one.
 pub(crate) const BYTES: u64 = 128 << 20;
 /// A half that was not written to for so long: what it belongs to is hardly sent any more.
 pub(crate) const AGE: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -111,16 +114,19 @@ pub(crate) fn keep_only(dir: &Path, needed: &[PathBuf]) {
     all(dir).iter().filter(|half| !needed.contains(&half.artifact)).for_each(Half::remove);
 }
 
-/// Removes what is too old, and of the rest what was written to longest ago, until it is within [`MOST`] and [`BYTES`].
+/// Removes what is too old, and of the rest what was written to longest ago, until it is within [`MOST`] and [`BYTES`];
+/// the newest may be as large as a module can be. `running`: parts of transfers that are under way are no halves yet.
 /// Blocking.
-pub(crate) fn bound(dir: &Path) {
+pub(crate) fn bound(dir: &Path, running: &[Arc<PathBuf>]) {
     let mut halves = all(dir);
+    halves.retain(|half| !running.iter().any(|part| **part == half.part));
     let age = |half: &Half| half.written.elapsed().unwrap_or_default();
     halves.sort_by_key(age);
     let mut bytes = 0;
     for (index, half) in halves.iter().enumerate() {
         bytes += half.size;
-        if MOST <= index || BYTES < bytes || AGE < age(half) {
+        let too_many = MOST <= index || (0 < index && BYTES < bytes);
+        if too_many || AGE < age(half) {
             warn!(half = %half.part.display(), "a half-fetched module is removed");
             half.remove();
         }

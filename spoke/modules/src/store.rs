@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use freewheel_link::allocatable::storage_reserve;
@@ -73,6 +73,8 @@ pub(crate) struct Shared {
     transfers: Semaphore,
     /// Counts transfers: each has files of its own.
     transfer: AtomicU64,
+    /// Parts of those that run.
+    running: Mutex<Vec<Weak<PathBuf>>>,
     naming: Mutex<()>,
 }
 
@@ -98,6 +100,7 @@ impl Store {
             state: Mutex::default(),
             transfers: Semaphore::new(TRANSFERS),
             transfer: AtomicU64::new(0),
+            running: Mutex::default(),
             naming: Mutex::default(),
         };
         let (shared, stop) = (Arc::new(shared), CancellationToken::new());
@@ -171,6 +174,20 @@ impl Shared {
         Names::of(&self.setup.dir, component, &self.setup.profile)
     }
 
+    /// Files of a new transfer.
+    fn scratch(&self, names: &Names) -> Scratch {
+        let scratch = Scratch::of(names, self.transfer.fetch_add(1, Ordering::Relaxed));
+        let mut running = self.running.lock();
+        running.retain(|part| 0 < part.strong_count());
+        running.push(scratch.alive());
+        scratch
+    }
+
+    /// Parts of the transfers that run.
+    fn running(&self) -> Vec<Arc<PathBuf>> {
+        self.running.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
     /// Removes what no pod needs until the rest of it fits into `spare`; answers with the bytes. Blocking.
     pub(crate) fn sweep(&self, spare: u64) -> u64 {
         // The lock is held so that nothing is wanted while it loses its name, and not while its bytes go.
@@ -234,7 +251,7 @@ impl Shared {
                     if is_full {
                         halves::remove(&shared.names(&component));
                     }
-                    halves::bound(&shared.setup.dir);
+                    halves::bound(&shared.setup.dir, &shared.running());
                     Ok(())
                 };
                 // It has no result and cannot fail.
@@ -268,7 +285,7 @@ impl Shared {
         }
         // Closed never: the store keeps it.
         let _transfer = self.transfers.acquire().await;
-        let scratch = Scratch::of(&names, self.transfer.fetch_add(1, Ordering::Relaxed));
+        let scratch = self.scratch(&names);
         let own = names.clone();
         let (scratch, half) = blocking(move || {
             let half = halves::take_over(&own, &scratch);
@@ -284,7 +301,7 @@ impl Shared {
             && goes_on
         {
             warn!(module = %component, %error, "what was there of it is of no use; fetching it anew");
-            let scratch = Scratch::of(&names, self.transfer.fetch_add(1, Ordering::Relaxed));
+            let scratch = self.scratch(&names);
             outcome = self.transfer(component, &names, scratch, None).await;
         }
         outcome.map(|()| names.artifact).map_err(|failed| failed.error)

@@ -91,11 +91,11 @@ impl Hub {
 impl Fetch for Hub {
     async fn fetch(
         &self,
-        _: Digest,
+        asked: Digest,
         _: &str,
         sink: &mut dyn Sink,
     ) -> Result<ModuleHeaderV1, FetchError> {
-        if self.refuse {
+        if self.refuse || asked != component() {
             return Err(FetchError::Refused(RefusalV1::new("ErrImageCompile", "no Wasm in it")));
         }
         let mut header = self.header();
@@ -415,6 +415,29 @@ async fn halves_are_bounded_in_number_age_and_bytes() {
     second.keep(&[Digest::of(b"many-1")]);
     eventually(|| files(dir.path()) == 2).await;
     assert!(many[1].exists(), "the one that is wanted");
+    let larger = [
+        half("larger-0", halves::BYTES + 1, minutes(0)),
+        half("larger-1", halves::BYTES + 1, minutes(9)),
+    ];
+    let (_third, _queue) = store(dir.path(), hub());
+    assert_eq!(there(&larger), [true, false], "the newest can arrive, however large it is");
+}
+
+#[tokio::test]
+async fn a_transfer_that_runs_keeps_its_part_when_another_module_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, mut queue) = store(dir.path(), Hub { stalls_after: Some(3), ..hub() });
+    assert_eq!(store.want(component()), None);
+    let part =
+        files::Names::of(dir.path(), &component(), PROFILE).artifact.with_extension("0.part");
+    let length = || std::fs::metadata(&part).map_or(0, |meta| meta.len());
+    eventually(|| length() == 150).await;
+    std::fs::File::options().write(true).open(&part).unwrap().set_len(halves::BYTES + 1).unwrap();
+    let other = Digest::of(b"other");
+    assert_eq!(store.want(other), None);
+    let answer = tokio::time::timeout(Duration::from_secs(20), queue.recv()).await.unwrap();
+    assert!(matches!(answer, Some(Input::Module(digest, Err(_))) if digest == other), "{answer:?}");
+    assert_eq!(length(), halves::BYTES + 1, "it is still there");
 }
 
 #[test]
