@@ -16,7 +16,7 @@ use crate::exit;
 use crate::http::{DEFAULT_PORT, Handler, Pool, serve};
 use crate::lanes::{Lane, Runtimes};
 use crate::life::{Cause, Life};
-use crate::log::{LogSink, Source};
+use crate::log::{LogSink, MAX_LINE, Source};
 use crate::memory::Memory;
 use crate::metered::{self, Meter};
 use crate::module::{Kind, Module};
@@ -65,11 +65,11 @@ impl Container {
         Ok(State::store(&self.engine, world))
     }
 
-    /// Bytes of the arguments and the environment, which every store has for itself.
+    /// Bytes of the arguments, of the environment and of two lines without an end, which every store has for itself.
     fn given(&self) -> usize {
         let args = self.start.args.iter().map(String::len);
         let env = self.start.env.iter().map(|(name, value)| name.len() + value.len());
-        args.chain(env).map(|bytes| bytes + 2 * size_of::<String>()).sum()
+        args.chain(env).map(|bytes| bytes + 2 * size_of::<String>()).sum::<usize>() + 2 * MAX_LINE
     }
 
     fn wasi(&self) -> WasiCtx {

@@ -1,6 +1,8 @@
 //! Puts a container's output on disk as lines in the form of CRI: `<time> <stream> <F|P> <text>`.
 //!
 //! Guarantees:
+//! - instances that write at the same time do not get into one another's lines, nor does what the spoke says
+//!   (`lines_of_instances_that_write_at_the_same_time_stay_apart`);
 //! - a full or failing disk loses lines, and says how many, but leaves no half a line before a whole one
 //!   (`a_full_disk_leaves_whole_lines_and_the_loss_is_said`);
 //! - nor does it stop the guest (`a_disk_that_takes_nothing_does_not_hold_up_the_guest`);
@@ -8,6 +10,7 @@
 //!   (`a_line_that_a_killed_agent_left_in_half_stays_alone`,
 //!   `an_agent_that_is_killed_between_two_files_loses_no_line`).
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
@@ -22,8 +25,8 @@ use super::budget::{LogBudget, Share};
 use super::sink::{LogSink, Piece, Source, Written};
 use super::stamp::stamp;
 
-/// A line longer than this is written in parts, as containerd does.
-const MAX_LINE: usize = 16 << 10;
+/// A line longer than this is written in parts, as containerd does. So much is held of each stream of an instance.
+pub(crate) const MAX_LINE: usize = 16 << 10;
 
 /// How often a container that has to wait looks whether it has ended meanwhile.
 const LOOK: Duration = Duration::from_millis(100);
@@ -74,17 +77,18 @@ async fn slow_down(sink: &LogSink, wait: Duration) {
 }
 
 /// A line that has no end yet.
-#[derive(Default)]
 struct Partial {
+    source: Source,
+    since: SystemTime,
     text: Vec<u8>,
-    since: Option<SystemTime>,
 }
 
 struct LogFile {
     path: PathBuf,
     written: Written,
     buffer: Vec<u8>,
-    partial: [Partial; 2],
+    /// By the streams that have begun them.
+    partial: BTreeMap<u64, Partial>,
     /// Bytes that the disk has not taken since it last took some.
     lost: u64,
     share: Share,
@@ -98,43 +102,49 @@ impl LogFile {
             path,
             written: Written::default(),
             buffer: Vec::new(),
-            partial: Default::default(),
+            partial: BTreeMap::new(),
             lost: 0,
             share,
             unbooked: 0,
         }
     }
 
-    fn take(&mut self, (source, time, bytes): Piece) {
+    fn take(&mut self, Piece { stream, source, time, bytes }: Piece) {
+        let mut begun = self.partial.remove(&stream);
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (text, whole) = match piece.strip_suffix(b"\n") {
                 Some(text) => (text, true),
                 None => (piece, false),
             };
-            let mut partial = std::mem::take(&mut self.partial[source as usize]);
-            let since = *partial.since.get_or_insert(time);
+            let mut partial =
+                begun.take().unwrap_or_else(|| Partial { source, since: time, text: Vec::new() });
             partial.text.extend_from_slice(text);
             while MAX_LINE < partial.text.len() {
                 let rest = partial.text.split_off(MAX_LINE);
-                self.line(source, since, 'P', &partial.text);
+                self.line(source, partial.since, 'P', &partial.text);
                 partial.text = rest;
             }
             if whole {
-                self.line(source, since, 'F', &partial.text);
-                partial.text.clear();
-                partial.since = None;
+                self.end(&partial);
+            } else {
+                begun = Some(partial);
             }
-            self.partial[source as usize] = partial;
+        }
+        match begun {
+            Some(partial) if bytes.is_empty() => self.end(&partial),
+            Some(partial) => drop(self.partial.insert(stream, partial)),
+            None => {}
         }
     }
 
     fn finish(&mut self) {
-        for source in [Source::Stdout, Source::Stderr] {
-            let partial = std::mem::take(&mut self.partial[source as usize]);
-            if let (false, Some(since)) = (partial.text.is_empty(), partial.since) {
-                self.line(source, since, 'F', &partial.text);
-            }
+        for partial in std::mem::take(&mut self.partial).into_values() {
+            self.end(&partial);
         }
+    }
+
+    fn end(&mut self, line: &Partial) {
+        self.line(line.source, line.since, 'F', &line.text);
     }
 
     fn line(&mut self, source: Source, time: SystemTime, tag: char, text: &[u8]) {

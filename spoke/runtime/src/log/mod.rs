@@ -21,7 +21,7 @@ mod sink;
 mod stamp;
 
 pub(crate) use budget::LogBudget;
-pub(crate) use drain::drain;
+pub(crate) use drain::{MAX_LINE, drain};
 pub use read::{LogOptions, read};
 pub use sink::Written;
 pub(crate) use sink::{LogSink, Source};

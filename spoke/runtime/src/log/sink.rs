@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
@@ -45,12 +46,24 @@ impl Source {
     }
 }
 
-/// A piece of output: which stream, when, what.
-pub(super) type Piece = (Source, SystemTime, Bytes);
+/// A piece of output.
+pub(super) struct Piece {
+    /// Whose: each instance has streams of its own.
+    pub(super) stream: u64,
+    pub(super) source: Source,
+    pub(super) time: SystemTime,
+    /// Nothing: the stream is gone, and a line that it has begun ends here.
+    pub(super) bytes: Bytes,
+}
+
+/// The stream of what the spoke itself says.
+const OWN: u64 = 0;
 
 #[derive(Default)]
 struct State {
     queue: VecDeque<Piece>,
+    /// Streams that there were.
+    streams: u64,
     bytes: usize,
     writers: Vec<Waker>,
     drain: Option<Waker>,
@@ -86,9 +99,15 @@ impl LogSink {
         }))
     }
 
-    /// One of the guest's streams.
+    /// One of an instance's streams.
     pub(crate) fn stream(&self, source: Source) -> LogStream {
-        LogStream { sink: self.clone(), source, permit: 0 }
+        let number = {
+            let mut state = self.0.state.lock();
+            state.streams += 1;
+            state.streams
+        };
+        let (sink, open) = (self.clone(), AtomicBool::new(false));
+        LogStream { origin: Arc::new(Origin { sink, number, source, open }), permit: 0 }
     }
 
     /// A line by the spoke itself, where the user of the container will look for it. Left out, and counted, while the
@@ -108,7 +127,7 @@ impl LogSink {
                 format!("freewheel: {lost} messages are missing here, the disk is slow\n{line}\n")
             }
         };
-        self.push(Source::Stderr, Bytes::from(line));
+        self.push(OWN, Source::Stderr, Bytes::from(line));
     }
 
     /// Changes whenever lines have reached the file; ends when the container's log is complete.
@@ -137,14 +156,14 @@ impl LogSink {
         self.0.state.lock().closed
     }
 
-    fn push(&self, source: Source, bytes: Bytes) {
+    fn push(&self, stream: u64, source: Source, bytes: Bytes) {
         let drain = {
             let mut state = self.0.state.lock();
-            if bytes.is_empty() || state.closed {
+            if state.closed {
                 return;
             }
             state.bytes += bytes.len() + PIECE;
-            state.queue.push_back((source, SystemTime::now(), bytes));
+            state.queue.push_back(Piece { stream, source, time: SystemTime::now(), bytes });
             state.drain.take()
         };
         if let Some(drain) = drain {
@@ -190,12 +209,43 @@ impl LogSink {
     }
 }
 
-/// One of a guest's output streams.
-pub(crate) struct LogStream {
+/// One of an instance's output streams, for all handles to it.
+struct Origin {
     sink: LogSink,
+    number: u64,
     source: Source,
+    /// Whether it is within a line.
+    open: AtomicBool,
+}
+
+impl Origin {
+    fn push(&self, bytes: Bytes) {
+        let Some(last) = bytes.last() else { return };
+        self.open.store(*last != b'\n', Relaxed);
+        self.sink.push(self.number, self.source, bytes);
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        if *self.open.get_mut() {
+            self.sink.push(self.number, self.source, Bytes::new());
+        }
+    }
+}
+
+/// A handle to one of an instance's output streams.
+pub(crate) struct LogStream {
+    origin: Arc<Origin>,
     /// What the guest was told that it may write.
     permit: usize,
+}
+
+impl LogStream {
+    /// Another handle to it.
+    fn again(&self) -> Self {
+        Self { origin: self.origin.clone(), permit: 0 }
+    }
 }
 
 impl IsTerminal for LogStream {
@@ -206,18 +256,18 @@ impl IsTerminal for LogStream {
 
 impl StdoutStream for LogStream {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(self.sink.stream(self.source))
+        Box::new(self.again())
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(self.sink.stream(self.source))
+        Box::new(self.again())
     }
 }
 
 #[async_trait::async_trait]
 impl Pollable for LogStream {
     async fn ready(&mut self) {
-        std::future::poll_fn(|cx| self.sink.poll_room(cx)).await;
+        std::future::poll_fn(|cx| self.origin.sink.poll_room(cx)).await;
     }
 }
 
@@ -228,7 +278,7 @@ impl OutputStream for LogStream {
             return Err(StreamError::trap("write exceeds what check-write allowed"));
         };
         self.permit = left;
-        self.sink.push(self.source, bytes);
+        self.origin.push(bytes);
         Ok(())
     }
 
@@ -237,7 +287,7 @@ impl OutputStream for LogStream {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        self.permit = self.sink.room().min(PERMIT);
+        self.permit = self.origin.sink.room().min(PERMIT);
         Ok(self.permit)
     }
 }
@@ -248,9 +298,9 @@ impl AsyncWrite for LogStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        std::task::ready!(self.sink.poll_room(cx));
-        let count = buf.len().min(self.sink.room().max(1));
-        self.sink.push(self.source, Bytes::copy_from_slice(&buf[..count]));
+        std::task::ready!(self.origin.sink.poll_room(cx));
+        let count = buf.len().min(self.origin.sink.room().max(1));
+        self.origin.push(Bytes::copy_from_slice(&buf[..count]));
         Poll::Ready(Ok(count))
     }
 

@@ -14,7 +14,8 @@ fn texts(log: &Path) -> Vec<String> {
 }
 
 fn put(file: &mut LogFile, source: Source, text: &str) {
-    file.take((source, SystemTime::now(), Bytes::copy_from_slice(text.as_bytes())));
+    let bytes = Bytes::copy_from_slice(text.as_bytes());
+    file.take(Piece { stream: source as u64, source, time: SystemTime::now(), bytes });
 }
 
 #[test]
@@ -231,4 +232,38 @@ fn an_agent_that_is_killed_between_two_files_loses_no_line() {
     put(&mut file, Source::Stdout, "next\n");
     file.flush();
     assert_eq!(texts(&log).last().unwrap(), "stdout F next");
+}
+
+#[tokio::test]
+async fn lines_of_instances_that_write_at_the_same_time_stay_apart() {
+    use crate::log::sink::LogStream;
+    use wasmtime_wasi_io::streams::OutputStream as _;
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let sink = LogSink::new();
+    let draining = tokio::spawn(drain(sink.clone(), log.clone(), LogBudget::new(1 << 30)));
+    let put = |stream: &mut LogStream, text: &'static str| {
+        assert!(text.len() <= stream.check_write().unwrap());
+        stream.write(Bytes::from_static(text.as_bytes())).unwrap();
+    };
+    let [mut one, mut two, mut third] = [(); 3].map(|()| sink.stream(Source::Stdout));
+    put(&mut one, "/r287");
+    put(&mut third, "half");
+    put(&mut two, "/r290");
+    sink.note("freewheel: a word between");
+    put(&mut one, "\n");
+    put(&mut two, "\n");
+    // What it leaves without an end is a line of its own, too, and once it is gone.
+    drop(third);
+    put(&mut one, "last\n");
+    sink.close();
+    draining.await.unwrap();
+    let expected = [
+        "stderr F freewheel: a word between",
+        "stdout F /r287",
+        "stdout F /r290",
+        "stdout F half",
+        "stdout F last",
+    ];
+    assert_eq!(texts(&log), expected);
 }
