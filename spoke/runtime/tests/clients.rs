@@ -260,3 +260,80 @@ async fn heads_that_never_end_have_an_eighth_of_the_memory_and_the_newest_stay()
     // The guest has the rest, and an honest head is newer than all of those.
     assert_eq!(node.get("web", 8080, "/hello").await.0, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whole_heads_that_wait_for_an_instance_are_on_the_memory_and_have_an_eighth_of_it() {
+    let node = node();
+    let mut start = web(&node);
+    start.0.memory_limit = Some(8 << 20);
+    start.0.http.concurrency = 1;
+    let id = up(&node, start).await;
+    let mut busy = get(&node, "/event").await;
+    read_until(&mut busy, "data: first").await;
+    let used = || node.runtime.usage(&id).unwrap().1;
+    let before = used();
+    let whole = format!("GET /hello HTTP/1.1\r\nhost: web\r\nx: {}\r\n\r\n", "y".repeat(50 << 10));
+    let (mut waiting, mut most) = (Vec::new(), 0);
+    for _ in 0..400 {
+        waiting.push(send(&node, &whole).await);
+        most = most.max(used().saturating_sub(before));
+    }
+    assert!((512 << 10..=2 << 20).contains(&most), "{most} bytes were counted");
+    let answer = read_until(waiting.last_mut().unwrap(), "try again later").await;
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after: "), "{answer}");
+    node.logged("web", "requests were answered with 503").await;
+    drop((busy, waiting));
+    let served = async { while node.get("web", 8080, "/hello").await.0 != 200 {} };
+    timeout(SOON, served).await.unwrap();
+    let given_back = async {
+        while before < used() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(SOON, given_back).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_served_stays_whatever_half_heads_strangers_send() {
+    let node = node();
+    let mut start = web(&node);
+    start.0.memory_limit = Some(8 << 20);
+    up(&node, start).await;
+    let head = "POST /echo HTTP/1.1\r\nhost: web\r\ntransfer-encoding: chunked\r\n\r\n";
+    let mut echo = send(&node, head).await;
+    for word in ["5\r\nfirst\r\n", "6\r\nsecond\r\n"] {
+        echo.write_all(word.as_bytes()).await.unwrap();
+        read_until(&mut echo, word).await;
+    }
+    let half = format!("GET / HTTP/1.1\r\nhost: web\r\nx: {}", "y".repeat(50 << 10));
+    let (mut open, mut broken) = (Vec::new(), 0);
+    for _ in 0..200 {
+        let mut conn = node.dial("web", 8080).unwrap();
+        match conn.write_all(half.as_bytes()).await {
+            Ok(()) => open.push(conn),
+            Err(_) => broken += 1,
+        }
+    }
+    for conn in &mut open {
+        let read = timeout(Duration::from_millis(20), conn.read(&mut [0; 1])).await;
+        broken += usize::from(read.is_ok());
+    }
+    assert!(100 < broken, "only {broken} had to make room");
+    echo.write_all(b"5\r\nthird\r\n0\r\n\r\n").await.unwrap();
+    let rest = read_until(&mut echo, "0\r\n\r\n").await;
+    assert!(rest.contains("third"), "{rest}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn making_an_instance_is_within_the_request_s_time() {
+    let node = node();
+    let mut start = node.container("web", &guest("counter"));
+    start.0.env = vec![("SPINS".to_owned(), "1".to_owned())];
+    start.0.http.timeout_seconds = 1;
+    start.0.http.concurrency = 1;
+    up(&node, start).await;
+    for _ in 0..2 {
+        let (status, text) = node.get("web", 8080, "/").await;
+        assert_eq!(status, 504, "{text}");
+    }
+}

@@ -142,6 +142,27 @@ async fn a_module_says_how_often_an_instance_is_used_and_the_pod_goes_before_it(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_module_whose_word_on_its_instances_has_another_type_does_not_start() {
+    let node = node();
+    let text = r#"(component
+        (core module $m
+            (func (export "requests") (result i32) (i32.const 1))
+            (func (export "handle")))
+        (core instance $i (instantiate $m))
+        (func $requests (result u32) (canon lift (core func $i "requests")))
+        (func $handle (canon lift (core func $i "handle")))
+        (instance $instance (export "requests" (func $requests)))
+        (instance $handler (export "handle" (func $handle)))
+        (export "freewheel:handler/instance@0.1.0" (instance $instance))
+        (export "wasi:http/incoming-handler@0.2.0" (instance $handler)))"#;
+    let artifact = node.dir.path().join("typed.cwasm");
+    support::compile(&wat::parse_str(text).unwrap(), &artifact);
+    let exit = node.run(node.container("typed", &artifact)).await;
+    assert_eq!(exit.reason, "StartError", "{}", exit.message);
+    assert!(exit.message.contains("`requests`"), "{}", exit.message);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_instance_that_gave_no_answer_is_not_used_again() {
     let node = node();
     let mut web = web(&node, "web");

@@ -15,12 +15,14 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
 };
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
+use super::heads::{Served, Waiting};
 use super::pool::Failure;
+use super::received::Received;
 use super::seats::Seat;
 use super::serve::Server;
 
@@ -32,11 +34,13 @@ const MAX_PATH: usize = 256;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Answers one request.
+/// Answers one request. `waiting`: its head's place until an instance takes it. `served`: until the answer is sent.
 pub(super) async fn answer(
     server: &Server,
     seat: &Arc<Seat>,
-    request: Request<Incoming>,
+    request: Request<Received>,
+    waiting: Option<Waiting>,
+    served: Arc<Served>,
 ) -> Response<Sent> {
     server.requests.fetch_add(1, Relaxed);
     let over = seat.asks();
@@ -45,7 +49,7 @@ pub(super) async fn answer(
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let outcome = match refusal(&request) {
         Some(refused) => Ok(refused),
-        None => server.pool.handle(request, seat, &over).await,
+        None => server.pool.handle(request, waiting, seat, &over).await,
     };
     seat.answers();
     DropGuard::disarm(gone);
@@ -53,11 +57,11 @@ pub(super) async fn answer(
     if server.stopping.is_cancelled() || seat.is_late() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response.map(|body| Sent { body, seat: seat.clone(), over })
+    response.map(|body| Sent { body, seat: seat.clone(), over, _served: served })
 }
 
 /// The answer to a request that no handler gets to see.
-fn refusal(request: &Request<Incoming>) -> Option<Response<HyperOutgoingBody>> {
+fn refusal(request: &Request<Received>) -> Option<Response<HyperOutgoingBody>> {
     if request.method() == Method::CONNECT {
         // It would have to become a tunnel, and a handler cannot make one.
         return Some(text(StatusCode::METHOD_NOT_ALLOWED, "no tunnels here"));
@@ -141,6 +145,7 @@ pub(super) struct Sent {
     body: HyperOutgoingBody,
     seat: Arc<Seat>,
     over: CancellationToken,
+    _served: Arc<Served>,
 }
 
 impl Body for Sent {

@@ -19,6 +19,7 @@ use wasmtime_wasi_http::io::TokioIo;
 
 use super::answer::answer;
 use super::heads::Head;
+use super::received::Received;
 use super::seats::Seat;
 use super::serve::Server;
 
@@ -28,16 +29,15 @@ pub(super) const MAX_HEAD: usize = 64 << 10;
 /// Serves what comes over one connection.
 pub(super) async fn serve(server: Arc<Server>, conn: Conn, seat: Arc<Seat>) {
     let (rx, tx) = (conn.rx.clone(), conn.tx.clone());
-    let head = Arc::new(server.heads.place(seat.leave.clone()));
+    let head = server.heads.place(seat.leave.clone());
     let wire = Wire { tx: tx.clone(), seat: seat.clone(), head: head.clone() };
     let wire = Watched::new(wire, conn.into_io());
     let service = service_fn(|request| {
         let (server, seat, head) = (server.clone(), seat.clone(), head.clone());
         async move {
-            head.is_whole();
-            let answer = answer(&server, &seat, request).await;
-            head.begins();
-            Ok::<_, Infallible>(answer)
+            let (served, waiting) = head.is_whole();
+            let request = request.map(|body| Received::new(body, served.clone()));
+            Ok::<_, Infallible>(answer(&server, &seat, request, waiting, served).await)
         }
     });
     let connection = http1::Builder::new()

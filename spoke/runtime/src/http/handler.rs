@@ -2,10 +2,13 @@
 //!
 //! Guarantees:
 //! - a module that says how many requests its instances may serve is asked, instance by instance, and only where the
-//!   pod does not say it (`a_module_says_how_often_an_instance_is_used_and_the_pod_goes_before_it`).
+//!   pod does not say it (`a_module_says_how_often_an_instance_is_used_and_the_pod_goes_before_it`);
+//! - one that says it in another form does not start
+//!   (`a_module_whose_word_on_its_instances_has_another_type_does_not_start`).
 
-use wasmtime::component::{ComponentExportIndex, InstancePre};
-use wasmtime::{Result, Store};
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Type};
+use wasmtime::{Result, Store, ensure};
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyIndices};
 
 use crate::state::State;
@@ -25,11 +28,8 @@ impl Handler {
     /// # Errors
     /// When the module is no HTTP handler.
     pub(crate) fn new(pre: InstancePre<State>) -> Result<Self> {
+        let requests = requests(pre.component())?;
         let indices = ProxyIndices::new(&pre)?;
-        let component = pre.component();
-        let requests = component
-            .get_export_index(None, INSTANCE)
-            .and_then(|instance| component.get_export_index(Some(&instance), "requests"));
         Ok(Self { pre, indices, requests })
     }
 
@@ -51,4 +51,19 @@ impl Handler {
         };
         Ok((proxy, requests.max(1)))
     }
+}
+
+/// `requests` of [`INSTANCE`], if the module has it.
+fn requests(component: &Component) -> Result<Option<ComponentExportIndex>> {
+    let instance = component.get_export_index(None, INSTANCE);
+    let export = instance.and_then(|instance| component.get_export(Some(&instance), "requests"));
+    let Some((item, index)) = export else { return Ok(None) };
+    let fits = match &item {
+        ComponentItem::ComponentFunc(func) => {
+            func.params().len() == 0 && func.results().eq([Type::U16])
+        }
+        _ => false,
+    };
+    ensure!(fits, "`requests` of {INSTANCE} is no function without parameters that gives a u16");
+    Ok(Some(index))
 }

@@ -16,6 +16,7 @@ mod handler;
 mod heads;
 mod outgoing;
 mod pool;
+mod received;
 mod seats;
 mod serve;
 mod troubles;

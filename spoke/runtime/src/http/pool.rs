@@ -7,6 +7,8 @@
 //! Guarantees:
 //! - there are no more than `concurrency` instances, and a request waits [`PATIENCE`] seconds for one before it
 //!   is turned away (`a_full_handler_says_so_soon`, `requests_wait_for_instances_instead_of_failing`);
+//! - what makes an instance, the module's own word included, is within the time of the request that it is made for
+//!   (`making_an_instance_is_within_the_request_s_time`);
 //! - a trap or an instance that is out of memory ends the request that caused it and nothing else
 //!   (`a_handler_that_traps_fails_its_request_alone`, `a_request_that_eats_memory_ends_alone`);
 //! - an instance that gave no answer, or half of one, is not used again
@@ -20,7 +22,6 @@ use std::time::Duration;
 use freewheel_spoke_net::Full;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -32,6 +33,8 @@ use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::handler::Handler;
+use super::heads::Waiting;
+use super::received::Received;
 use super::seats::Seat;
 use super::troubles::Troubles;
 use crate::census;
@@ -76,7 +79,9 @@ type Answer = Result<Response<HyperOutgoingBody>, Failure>;
 
 /// A request and who waits for its answer.
 struct Job {
-    request: Request<Incoming>,
+    request: Request<Received>,
+    /// Its head's place among those that wait.
+    waiting: Option<Waiting>,
     answer: oneshot::Sender<Answer>,
     seat: Arc<Seat>,
     over: CancellationToken,
@@ -131,16 +136,22 @@ impl Pool {
         self.container.log.note(&format!("freewheel: {line}"));
     }
 
-    /// Has a request answered. `over`: nobody waits for it any more, or it is late.
+    /// Has a request answered. `waiting`: its head's place until an instance takes it; without one it is turned away.
+    /// `over`: nobody waits for it any more, or it is late.
     pub(super) async fn handle(
         self: &Arc<Self>,
-        request: Request<Incoming>,
+        request: Request<Received>,
+        waiting: Option<Waiting>,
         seat: &Arc<Seat>,
         over: &CancellationToken,
     ) -> Answer {
+        if waiting.is_none() {
+            self.troubles.turned_away();
+            return Err(Failure::Busy);
+        }
         let (answer, answered) = oneshot::channel();
         let (since, seat, over) = (seat.now(), seat.clone(), over.clone());
-        self.dispatch(Job { request, answer, seat, over, since })?;
+        self.dispatch(Job { request, waiting, answer, seat, over, since })?;
         answered.await.unwrap_or(Err(Failure::Stopped))
     }
 
@@ -209,9 +220,15 @@ impl Pool {
             Err(error) => return self.fail(first.answer, Failure::Trap(format!("{error:#}"))),
         };
         let reuse = self.container.start.http.reuse;
-        let (proxy, mut left) = match self.handler.instance(&mut store, reuse).await {
+        let made = tokio::select! {
+            biased;
+            made = self.handler.instance(&mut store, reuse) => made.map_err(Some),
+            () = self.given_up(&first.seat, &first.over) => Err(None),
+        };
+        let (proxy, mut left) = match made {
             Ok(made) => made,
-            Err(error) => return self.fail(first.answer, failure(&store, &error)),
+            Err(Some(error)) => return self.fail(first.answer, failure(&store, &error)),
+            Err(None) => return self.fail(first.answer, unanswered(&first.seat)),
         };
         let mut job = first;
         loop {
@@ -258,22 +275,16 @@ impl Pool {
 
     /// Lets the instance answer one request; whether it may be given another.
     async fn serve(&self, store: &mut Store<State>, proxy: &Proxy, job: Job) -> bool {
-        let Job { request, answer, seat, over, .. } = job;
+        let Job { request, waiting, answer, seat, over, .. } = job;
+        drop(waiting);
         let answer = Arc::new(Mutex::new(Some(answer)));
         let refused = Arc::new(AtomicBool::new(false));
         let called = call(store, proxy, request, answer.clone(), refused.clone());
         let given = || answer.lock().is_none();
-        let ended = async {
-            over.cancelled().await;
-            if !seat.is_late() {
-                let most = Duration::from_secs(self.timeout_seconds().into());
-                tokio::time::sleep(AFTERWARDS.min(most)).await;
-            }
-        };
         let outcome = tokio::select! {
             biased;
             outcome = called => outcome.map_err(Some),
-            () = ended => Err(None),
+            () = self.given_up(&seat, &over) => Err(None),
         };
         let whole = !store.data_mut().abort_unfinished();
         let failure = match &outcome {
@@ -285,10 +296,7 @@ impl Pool {
             }
             Ok(()) => Failure::Silent,
             Err(Some(error)) => failure(store, error),
-            Err(None) if seat.is_late() => Failure::Late,
-            Err(None) => {
-                Failure::Trap("its client is gone, and it went on for too long".to_owned())
-            }
+            Err(None) => unanswered(&seat),
         };
         let answer = answer.lock().take();
         match answer {
@@ -299,6 +307,15 @@ impl Pool {
             }
         }
         false
+    }
+
+    /// Until a request has had its time, or its client is gone and it has gone on for long enough.
+    async fn given_up(&self, seat: &Seat, over: &CancellationToken) {
+        over.cancelled().await;
+        if !seat.is_late() {
+            let most = Duration::from_secs(self.timeout_seconds().into());
+            tokio::time::sleep(AFTERWARDS.min(most)).await;
+        }
     }
 
     /// Tells who waits; the log, when nobody does.
@@ -354,7 +371,7 @@ fn next(waiting: &mut VecDeque<Job>) -> Option<Job> {
 async fn call(
     store: &mut Store<State>,
     proxy: &Proxy,
-    request: Request<Incoming>,
+    request: Request<Received>,
     answer: Arc<Mutex<Option<oneshot::Sender<Answer>>>>,
     refused: Arc<AtomicBool>,
 ) -> Result<()> {
@@ -371,6 +388,14 @@ async fn call(
     };
     let out = store.data_mut().http().new_response_outparam_from_callback(set)?;
     proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, out).await
+}
+
+/// Why a request was given up.
+fn unanswered(seat: &Seat) -> Failure {
+    if seat.is_late() {
+        return Failure::Late;
+    }
+    Failure::Trap("its client is gone, and it went on for too long".to_owned())
 }
 
 fn failure(store: &Store<State>, error: &wasmtime::Error) -> Failure {

@@ -10,4 +10,12 @@ async fn count(_: Request<Body>) -> Result<Response<Body>, Error> {
     let served = SERVED.fetch_add(1, Relaxed) + 1;
     Ok(Response::new(format!("{served}\n").into()))
 }
-http_handler!(count, requests_per_instance = 3);
+
+/// With `SPINS` in the environment it never says it.
+fn requests() -> u16 {
+    while std::env::var_os("SPINS").is_some() {
+        std::hint::black_box(0);
+    }
+    3
+}
+http_handler!(count, requests_per_instance = requests());

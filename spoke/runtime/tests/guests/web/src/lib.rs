@@ -23,6 +23,7 @@ impl Guest for Web {
         match path.as_str() {
             "/endless" => return endless(out),
             "/event" => return event(out),
+            "/echo" => return echo(&request, out),
             "/half" | "/unfinished" => return half(out, path == "/half"),
             "/nothing" => return std::mem::forget(out),
             "/code" => {
@@ -107,6 +108,19 @@ fn event(out: ResponseOutparam) {
     stream.blocking_write_and_flush(b"data: first\n\n").unwrap();
     println!("the event is out");
     std::thread::sleep(std::time::Duration::from_secs(3600));
+}
+
+/// Sends back what comes, while it comes.
+fn echo(request: &IncomingRequest, out: ResponseOutparam) {
+    let received = request.consume().unwrap();
+    let from = received.stream().unwrap();
+    let body = begin(out);
+    let to = body.write().unwrap();
+    while let Ok(bytes) = from.blocking_read(4096) {
+        to.blocking_write_and_flush(&bytes).unwrap();
+    }
+    drop(to);
+    OutgoingBody::finish(body, None).unwrap();
 }
 
 /// Half an answer.
