@@ -384,7 +384,7 @@ impl Files for MemoryFiles {
         Ok(())
     }
 
-    fn measure(&self, dirs: Vec<PathBuf>, done: Measured) {
+    fn measure(&self, dirs: Vec<PathBuf>, _: u64, done: Measured) {
         *self.measured.lock() += 1;
         if let Some(slow) = &mut *self.slow.lock() {
             slow.push((dirs, done));

@@ -61,8 +61,8 @@ pub trait Files: Send + Sync {
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Measures what each of these directories takes on the disk, beside the caller, and hands over the sizes in
     /// the same order; none when it cannot be done now. What cannot be read counts nothing, and what could not be seen
-    /// in time is gone on with at the next call.
-    fn measure(&self, dirs: Vec<PathBuf>, done: Measured);
+    /// in time is gone on with at the next call. `shortage`: which time the disk is short; zero: it is not.
+    fn measure(&self, dirs: Vec<PathBuf>, shortage: u64, done: Measured);
 }
 
 /// Takes the sizes of directories.
@@ -196,13 +196,13 @@ impl Files for DiskFiles {
         remove_if_there(std::fs::remove_file(path))
     }
 
-    fn measure(&self, dirs: Vec<PathBuf>, done: Measured) {
+    fn measure(&self, dirs: Vec<PathBuf>, shortage: u64, done: Measured) {
         let measurer = self.measurer.clone();
         let done = Arc::new(Mutex::new(Some(done)));
         let theirs = done.clone();
         let work = move || {
             if let Some(done) = theirs.lock().take() {
-                let sizes = measurer.lock().measure(&dirs);
+                let sizes = measurer.lock().measure(&dirs, shortage);
                 done(sizes);
             }
         };

@@ -39,9 +39,11 @@ pub(super) enum Room {
     NotEnough,
 }
 
-/// Whether what is removed from the disk makes room.
+/// A shortage of the disk, and whether what is removed makes room.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Freeing {
+    /// Shortages so far.
+    times: u64,
     /// What was short at the last look, and how much was left of it.
     last: Option<(Signal, u64)>,
     /// There is more than at the last look; at the first nobody knows.
@@ -52,7 +54,18 @@ impl Freeing {
     fn look(&mut self, short: &Short) {
         let grown = |(signal, before)| signal != short.signal || before < short.available;
         self.grows = self.last.is_none_or(grown);
+        self.times += u64::from(self.last.is_none());
         self.last = Some((short.signal, short.available));
+    }
+
+    /// The disk is not short any more.
+    fn end(&mut self) {
+        self.last = None;
+    }
+
+    /// Which time the disk is short; zero: it is not.
+    pub(super) fn shortage(&self) -> u64 {
+        self.last.map_or(0, |_| self.times)
     }
 }
 
@@ -73,7 +86,8 @@ impl Agent {
         }
         self.short = verdict.short;
         let Some(short) = self.short else {
-            (self.room, self.freeing) = (Room::Untouched, Freeing::default());
+            self.room = Room::Untouched;
+            self.freeing.end();
             return;
         };
         let of_disk = !short.signal.is_memory();

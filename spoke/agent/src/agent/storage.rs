@@ -129,7 +129,7 @@ impl Agent {
             // There is room: one measurement runs at a time. An agent that ended asks for none.
             let _ = tell.try_send(Measured { all, whole, pods: sort(of, sizes) });
         };
-        self.config.files.measure(dirs, Box::new(done));
+        self.config.files.measure(dirs, self.freeing.shortage(), Box::new(done));
     }
 
     fn directories(&self, pod: &Pod) -> Vec<(PathBuf, Of)> {

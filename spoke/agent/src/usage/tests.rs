@@ -1,0 +1,238 @@
+//! Trees as guests make them.
+
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
+use super::walk::LEAST;
+use super::*;
+
+fn size(dir: &Path) -> Size {
+    Measurer::default().measure(&[dir.to_owned()], 0)[0]
+}
+
+/// Directories in each other, and the innermost.
+fn nest(dir: &Path, name: &str, depth: usize) -> OwnedFd {
+    let mut at = openat(CWD, dir, OFlags::DIRECTORY, Mode::empty()).unwrap();
+    for _ in 0..depth {
+        rustix::fs::mkdirat(&at, name, Mode::RWXU).unwrap();
+        at = openat(&at, name, OFlags::DIRECTORY, Mode::empty()).unwrap();
+    }
+    at
+}
+
+fn remove(dir: tempfile::TempDir) {
+    let home = tempfile::tempdir().unwrap();
+    let remover = crate::remover::Remover::start(&home.path().join("removed")).unwrap();
+    remover.remove(dir.path()).unwrap();
+    while !remover.is_idle() {
+        std::thread::yield_now();
+    }
+    let _ = dir.keep();
+}
+
+#[test]
+fn what_is_on_the_disk_counts_once_and_nothing_else() {
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("big"), vec![1; 4 << 20]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let nothing = Size { bytes: 0, whole: true };
+    assert_eq!(size(dir.path()), nothing);
+    assert_eq!(size(&dir.path().join("absent")), nothing);
+    let deep = dir.path().join("a/b");
+    std::fs::create_dir_all(&deep).unwrap();
+    std::fs::create_dir_all(dir.path().join("c/d")).unwrap();
+    std::fs::write(deep.join("file"), vec![1; 1 << 20]).unwrap();
+    std::fs::hard_link(deep.join("file"), dir.path().join("again")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), dir.path().join("out")).unwrap();
+    std::fs::File::create(dir.path().join("hole")).unwrap().set_len(1 << 30).unwrap();
+    let used = size(dir.path());
+    assert!((1 << 20..(1 << 20) + (256 << 10)).contains(&used.bytes), "{used:?}");
+    assert!(used.whole);
+}
+
+#[test]
+fn a_tree_deeper_than_any_path_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = nest(dir.path(), &"d".repeat(200), 30);
+    let flags = OFlags::CREATE | OFlags::WRONLY;
+    let file = openat(&at, "file", flags, Mode::RUSR | Mode::WUSR).unwrap();
+    let mut file = std::fs::File::from(file);
+    std::io::Write::write_all(&mut file, &vec![1; 1 << 20]).unwrap();
+    assert!(1 << 20 <= size(dir.path()).bytes);
+}
+
+#[test]
+fn a_tree_costs_as_many_steps_as_it_has_entries() {
+    let dir = tempfile::tempdir().unwrap();
+    nest(dir.path(), "a", 10_000);
+    let mut walk = Walk::start(dir.path()).unwrap().unwrap();
+    while !walk.step().unwrap() {}
+    // Of each directory: `.`, `..`, what is in it, their end, down and up.
+    assert!(walk.steps <= 10_001 * 6, "{}", walk.steps);
+    assert!(!walk.missed);
+    remove(dir);
+}
+
+#[test]
+fn what_takes_more_than_a_round_is_a_floor_until_all_was_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    for number in 0..3 * LEAST {
+        std::fs::write(dir.path().join(number.to_string()), [1]).unwrap();
+    }
+    let expected = size(dir.path());
+    assert!(expected.whole && 0 < expected.bytes);
+    let (mut measurer, dirs) = (Measurer::default(), [dir.path().to_owned()]);
+    let mut last = Size::default();
+    for round in 0.. {
+        // There is no time at all.
+        let next = measurer.within(&dirs, 0, Instant::now())[0];
+        assert!(last.bytes < next.bytes, "every round goes on");
+        last = next;
+        if last.whole {
+            assert!(2 <= round, "{round}");
+            break;
+        }
+    }
+    assert_eq!(last, expected);
+    assert!(measurer.unfinished.is_empty());
+    measurer.within(&dirs, 0, Instant::now());
+    drop(dir);
+    assert_eq!(measurer.within(&dirs, 0, Instant::now())[0], Size { bytes: 0, whole: true });
+    assert!(measurer.unfinished.is_empty(), "nothing is held of what is gone");
+}
+
+#[test]
+fn a_directory_that_is_moved_leads_nowhere_else() {
+    let outside = tempfile::tempdir().unwrap();
+    let dir = outside.path().join("volume");
+    std::fs::create_dir_all(dir.join("a/b/c")).unwrap();
+    std::fs::write(outside.path().join("secret"), vec![1; 4 << 20]).unwrap();
+    let mut walk = Walk::start(&dir).unwrap().unwrap();
+    while walk.way.len() < 4 {
+        walk.step().unwrap();
+    }
+    // Now the way up from there is shorter than the way down was.
+    std::fs::rename(dir.join("a/b/c"), dir.join("c")).unwrap();
+    while !walk.step().unwrap() {}
+    assert!(walk.missed && walk.sum < 1 << 20, "{}", walk.sum);
+}
+
+#[test]
+fn a_directory_that_is_moved_hides_nothing_of_the_rest() {
+    let outside = tempfile::tempdir().unwrap();
+    let dir = outside.path().join("volume");
+    std::fs::create_dir_all(dir.join("t/x")).unwrap();
+    std::fs::create_dir_all(dir.join("t/data")).unwrap();
+    std::fs::create_dir_all(dir.join("more")).unwrap();
+    for place in ["t/data/file", "more/file"] {
+        std::fs::write(dir.join(place), vec![1; 1 << 20]).unwrap();
+    }
+    let mut walk = Walk::start(&dir).unwrap().unwrap();
+    // Somewhere in the deepest, whatever the order of names.
+    let x = std::os::linux::fs::MetadataExt::st_ino(&std::fs::metadata(dir.join("t/x")).unwrap());
+    while walk.way.last().unwrap().id.1 != x {
+        assert!(!walk.step().unwrap());
+    }
+    std::fs::rename(dir.join("t/x"), outside.path().join("x")).unwrap();
+    while !walk.step().unwrap() {}
+    assert!(2 << 20 <= walk.sum && walk.sum < 3 << 20, "{}", walk.sum);
+    assert_eq!(walk.held, 0);
+}
+
+#[test]
+fn what_was_moved_above_is_lost_and_the_rest_is_not() {
+    let outside = tempfile::tempdir().unwrap();
+    let dir = outside.path().join("volume");
+    std::fs::create_dir_all(dir.join("t/u/v")).unwrap();
+    std::fs::create_dir_all(dir.join("more")).unwrap();
+    std::fs::write(dir.join("more/file"), vec![1; 1 << 20]).unwrap();
+    std::fs::write(outside.path().join("secret"), vec![1; 4 << 20]).unwrap();
+    let mut walk = Walk::start(&dir).unwrap().unwrap();
+    while walk.way.len() < 4 {
+        assert!(!walk.step().unwrap());
+    }
+    std::fs::rename(dir.join("t/u"), outside.path().join("u")).unwrap();
+    std::fs::create_dir_all(dir.join("t/u/v")).unwrap();
+    std::fs::rename(outside.path().join("u/v"), outside.path().join("v")).unwrap();
+    while !walk.step().unwrap() {}
+    assert!(1 << 20 <= walk.sum && walk.sum < 2 << 20, "{}", walk.sum);
+    assert!(walk.missed);
+    assert_eq!(walk.held, 0);
+}
+
+/// A directory with so many files in it.
+fn fill(dir: &Path, files: usize) {
+    std::fs::create_dir_all(dir).unwrap();
+    for number in 0..files {
+        std::fs::write(dir.join(number.to_string()), [1]).unwrap();
+    }
+}
+
+#[test]
+fn trees_that_take_many_rounds_are_all_known_in_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let dirs = [dir.path().join("a"), dir.path().join("b")];
+    fill(&dirs[0], 3 * LEAST);
+    fill(&dirs[1], 5 * LEAST);
+    let mut measurer = Measurer::default();
+    let round = |_| measurer.within(&dirs, 1, Instant::now());
+    let known = (0..6).map(round).find(|sizes| sizes.iter().all(|size| size.whole)).unwrap();
+    assert_eq!(known, dirs.each_ref().map(|dir| size(dir)));
+}
+
+#[test]
+fn what_was_known_in_another_shortage_is_no_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path(), 5 * LEAST);
+    let (mut measurer, dirs) = (Measurer::default(), [dir.path().to_owned()]);
+    let mut round = |shortage| measurer.within(&dirs, shortage, Instant::now())[0].whole;
+    while !round(1) {}
+    assert!(round(1), "the next walk has begun");
+    assert!(!round(2) && !round(0));
+    while !round(0) {}
+    assert!(!round(0), "without a shortage there is no hurry");
+}
+
+#[test]
+fn a_walk_that_starts_anew_takes_nothing_back() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path(), 3 * LEAST);
+    let (mut measurer, dirs) = (Measurer::default(), [dir.path().to_owned()]);
+    let mut round = || measurer.within(&dirs, 0, Instant::now())[0];
+    let whole = loop {
+        let next = round();
+        if next.whole {
+            break next;
+        }
+    };
+    assert_eq!(round(), Size { whole: false, ..whole });
+    // When it has seen all there is nothing to hold on to.
+    std::fs::remove_dir_all(dir.path()).unwrap();
+    fill(dir.path(), LEAST / 2);
+    let last = (0..4).map(|_| round()).last().unwrap();
+    assert!(last.whole && last.bytes < whole.bytes, "{last:?} {whole:?}");
+}
+
+#[test]
+fn what_is_remembered_of_all_trees_has_one_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let dirs = ["a", "b", "c", "d"].map(|name| dir.path().join(name));
+    for dir in &dirs {
+        std::fs::create_dir(dir).unwrap();
+        for number in 0..2 * LEAST {
+            std::fs::create_dir(dir.join(format!("{number:0200}"))).unwrap();
+        }
+    }
+    let mut measurer = Measurer { budget: 256 << 10, ..Measurer::default() };
+    for _ in 0..3 {
+        let sizes = measurer.within(&dirs, 0, Instant::now());
+        assert!(sizes.iter().all(|size| 0 < size.bytes), "each gets something: {sizes:?}");
+        let names = measurer.unfinished.values().flat_map(|walk| &walk.way);
+        let names: usize =
+            names.flat_map(|level| &level.inside).map(|name| name.count_bytes()).sum();
+        assert!(0 < names && names <= measurer.held(), "{names}");
+        // The budget, and what each gets of right.
+        assert!(measurer.held() <= (256 << 10) + 3 * SHARE, "{}", measurer.held());
+    }
+}
