@@ -6,8 +6,17 @@
 //!                                                                                   plan is no generation any more
 //! ```
 //!
-//! Guarantees: a torn tail is what was never durable, and reads as if it had never been written; rot before that is
-//! told, and never reads as an older plan that holds.
+//! Guarantees:
+//! - a torn tail is what was never durable, and reads as if it had never been written
+//!   (`a_torn_tail_is_told_apart_from_rot`, `power_cuts_lose_only_what_was_not_flushed`);
+//! - rot before that is told, and never reads as an older plan that holds
+//!   (`rot_in_the_middle_is_told_and_is_no_older_plan`);
+//! - that is so for the last plan, too, whether it was added or all was written anew: a mark stands behind it
+//!   (`rot_in_the_last_plan_is_told`, `rot_in_a_ledger_that_was_written_anew_is_told`).
+//!
+//! What the file itself cannot tell: damage that takes the last plan *and* the mark behind it looks like a torn tail
+//! (`a_plan_that_is_lost_with_its_mark_looks_torn`). Then the device goes on with the plan before until a hub is there,
+//! which brings it up to date from whatever it holds.
 
 use std::collections::BTreeMap;
 

@@ -87,8 +87,11 @@ pub struct Ledger {
     unsynced: bool,
     /// The file's end is unknown after a failed write: only a rewrite helps.
     broken: bool,
-    /// Size of the file, and its size after the last rewrite.
+    /// A plan of which nothing behind it says yet that it is durable.
+    unmarked: bool,
+    /// Size of the file, how much of it is durable for sure, and its size after the last rewrite.
     size: usize,
+    durable: usize,
     compacted: usize,
 }
 
@@ -122,7 +125,10 @@ impl Ledger {
             // Another process wrote it: what of it is durable is not known.
             unsynced: salt.is_some(),
             broken: salt.is_none(),
+            // The life before may have ended between the two.
+            unmarked: true,
             size: file.len(),
+            durable: 0,
             compacted: 0,
             disk,
         };
@@ -245,6 +251,7 @@ impl Ledger {
         touched.extend(part.remove.iter().cloned());
         touched.sort();
         touched.dedup();
+        self.unmarked = true;
         for piece in pieces(part) {
             let entry = Entry::Plan(piece);
             self.record(&entry)?;
@@ -300,7 +307,7 @@ impl Ledger {
         let mut batch = Vec::with_capacity(self.waiting.len() + 16);
         if !self.unsynced {
             // What came before this batch is durable, and says so from here on.
-            push(&mut batch, self.salt, &Entry::Synced(self.size as u64))?;
+            push(&mut batch, self.salt, &Entry::Synced(self.durable as u64))?;
         }
         batch.append(&mut self.waiting);
         if let Err(error) = self.disk.append(&batch) {
@@ -326,7 +333,25 @@ impl Ledger {
                 return Err(LedgerError::Write(error));
             }
             self.unsynced = false;
+            self.durable = self.size;
         }
+        if std::mem::take(&mut self.unmarked) && !self.broken {
+            self.mark()?;
+        }
+        Ok(())
+    }
+
+    /// Says behind a plan that it is durable. Nobody waits for that: it reaches the disk with what comes next, or when
+    /// the kernel writes by itself.
+    fn mark(&mut self) -> Result<(), LedgerError> {
+        let mut mark = Vec::new();
+        push(&mut mark, self.salt, &Entry::Synced(self.durable as u64))?;
+        if let Err(error) = self.disk.append(&mark) {
+            // What was to be made durable is. Where the file ends is unknown: it is written anew.
+            warn!(%error, "the ledger cannot say that its plan is durable");
+            self.broken = true;
+        }
+        self.size += mark.len();
         Ok(())
     }
 
@@ -334,10 +359,15 @@ impl Ledger {
         // From now on the whole file is what is waiting.
         self.broken = true;
         self.waiting = Vec::new();
-        let file = self.whole()?;
+        let mut file = self.whole()?;
+        // It is there whole or not at all.
+        let end = file.len() as u64;
+        push(&mut file, self.salt, &Entry::Synced(end))?;
         self.disk.replace(&file).map_err(LedgerError::Write)?;
         self.size = file.len();
+        self.durable = file.len();
         self.compacted = file.len();
+        self.unmarked = false;
         self.unsynced = false;
         self.broken = false;
         Ok(())
