@@ -96,7 +96,7 @@ pub fn start_over(
     config: &Config,
     stop: &CancellationToken,
 ) -> Result<JoinSet<()>, Error> {
-    let (recorder, said) = Recorder::channel();
+    let (recorder, said) = Recorder::channel(objects);
     let desk = |name| Desk::new(objects.clone(), name, recorder.clone());
     let controllers: Vec<Arc<dyn Controller>> = vec![
         Arc::new(namespace::Furniture::new(desk("bootstrap"), config.advertise)?),

@@ -189,6 +189,7 @@ mod tests {
             severity: "Normal",
             reason,
             message: message.to_owned(),
+            at: jiff::Timestamp::UNIX_EPOCH,
         }
     }
 

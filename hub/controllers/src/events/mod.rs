@@ -7,7 +7,9 @@
 //! Guarantees:
 //! - what repeats counts up in one Event (`what_repeats_counts`);
 //! - what is similar is combined (`a_thousand_similar_ones_are_combined`);
-//! - one object cannot be talked about without bound (`a_chatterbox_has_to_wait`).
+//! - one object cannot be talked about without bound (`a_chatterbox_has_to_wait`);
+//! - an Event has the time of what it tells, however late it is written
+//!   (`an_event_has_the_time_of_what_it_tells`).
 //!
 //! Events are a help, not a record: saying one never waits, and they are dropped when the channel is full.
 
@@ -19,10 +21,14 @@ mod writer;
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::Key;
 use freewheel_hub_store::Stored;
+use freewheel_hub_store::objects::Objects;
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 pub use expiry::{EVENT_LIFE, Expiry};
 pub use writer::Writer;
+
+use crate::engine::Clock;
 
 /// Events that may wait for the writer.
 const WAITING: usize = 4096;
@@ -46,25 +52,28 @@ pub(crate) struct Said {
     pub(crate) reason: &'static str,
     /// For people.
     pub(crate) message: String,
+    /// When it happened.
+    pub(crate) at: Timestamp,
 }
 
 /// Where controllers tell what they did. Cheap to clone.
 #[derive(Clone)]
 pub struct Recorder {
     sender: mpsc::Sender<Said>,
+    clock: Clock,
 }
 
 impl Recorder {
     /// A recorder and the receiving end for a [`Writer`].
-    pub(crate) fn channel() -> (Self, mpsc::Receiver<Said>) {
+    pub(crate) fn channel(objects: &Objects) -> (Self, mpsc::Receiver<Said>) {
         let (sender, receiver) = mpsc::channel(WAITING);
-        (Self { sender }, receiver)
+        (Self { sender, clock: Clock::new(objects.clock().clone()) }, receiver)
     }
 
     /// A recorder that nobody listens to.
     #[must_use]
-    pub fn discarding() -> Self {
-        Self::channel().0
+    pub fn discarding(objects: &Objects) -> Self {
+        Self::channel(objects).0
     }
 
     /// Something went as it should.
@@ -76,7 +85,20 @@ impl Recorder {
         reason: &'static str,
         message: String,
     ) {
-        self.say(kind, about, component, "Normal", reason, message);
+        let at = self.clock.now();
+        self.say((kind, about), component, ("Normal", reason), message, at);
+    }
+
+    /// Something went as it should, and what others tell of it has a time of its own: this one's is `at`.
+    pub(crate) fn normal_at(
+        &self,
+        at: Timestamp,
+        about: (&'static Kind, &Stored),
+        component: &'static str,
+        reason: &'static str,
+        message: String,
+    ) {
+        self.say(about, component, ("Normal", reason), message, at);
     }
 
     /// Something a user should look at.
@@ -88,17 +110,17 @@ impl Recorder {
         reason: &'static str,
         message: String,
     ) {
-        self.say(kind, about, component, "Warning", reason, message);
+        let at = self.clock.now();
+        self.say((kind, about), component, ("Warning", reason), message, at);
     }
 
     fn say(
         &self,
-        kind: &'static Kind,
-        about: &Stored,
+        (kind, about): (&'static Kind, &Stored),
         component: &'static str,
-        severity: &'static str,
-        reason: &'static str,
+        (severity, reason): (&'static str, &'static str),
         message: String,
+        at: Timestamp,
     ) {
         let said = Said {
             kind,
@@ -109,6 +131,7 @@ impl Recorder {
             severity,
             reason,
             message,
+            at,
         };
         // Full or closed: an event is worth less than the work it tells about.
         let _ = self.sender.try_send(said);

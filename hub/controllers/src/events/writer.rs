@@ -12,9 +12,9 @@ use tracing::debug;
 
 use super::Said;
 use super::correlate::{Correlator, Telling};
+use crate::engine::Error;
 use crate::engine::clock::rfc3339;
 use crate::engine::desk::{kind, place};
-use crate::engine::{Clock, Error};
 
 /// Written at the same time, so that the store makes them durable together.
 const BATCH: usize = 64;
@@ -23,7 +23,6 @@ const BATCH: usize = 64;
 pub struct Writer {
     objects: Objects,
     events: &'static Kind,
-    clock: Clock,
     receiver: mpsc::Receiver<Said>,
     correlator: Correlator,
     made: u64,
@@ -31,11 +30,9 @@ pub struct Writer {
 
 impl Writer {
     pub(crate) fn new(objects: Objects, receiver: mpsc::Receiver<Said>) -> Result<Self, Error> {
-        let clock = Clock::new(objects.clock().clone());
         Ok(Self {
             objects,
             events: kind("", "v1", "events")?,
-            clock,
             receiver,
             correlator: Correlator::default(),
             made: 0,
@@ -63,11 +60,11 @@ impl Writer {
     }
 
     fn sort_out(&mut self, batch: impl Iterator<Item = Said>) -> Vec<Telling> {
-        let (resource, clock, made) = (self.events.storage(), &self.clock, &mut self.made);
+        let (resource, made) = (self.events.storage(), &mut self.made);
         self.correlator.sort_out(batch, |said| {
             // `<object>.<hex>` in the object's namespace, or in `default` for what has none.
             *made += 1;
-            let nanos = u64::try_from(clock.now().as_nanosecond()).unwrap_or_default();
+            let nanos = u64::try_from(said.at.as_nanosecond()).unwrap_or_default();
             let unique = nanos.wrapping_add(*made);
             let namespace =
                 if said.key.namespace.is_empty() { "default" } else { &*said.key.namespace };
@@ -77,8 +74,8 @@ impl Writer {
     }
 
     async fn write(&self, telling: Telling) -> Result<(), ApiError> {
-        let now = rfc3339(self.clock.now());
         let Telling { event, said, count, new } = telling;
+        let now = rfc3339(said.at);
         if new {
             return self.create(&event, &said, count, &now).await;
         }
@@ -134,4 +131,59 @@ fn event_value(event: &Key, said: &Said, count: u32, now: &str) -> Value {
         "type": said.severity, "source": {"component": said.component}, "count": count,
         "firstTimestamp": now, "lastTimestamp": now, "reportingComponent": said.component,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use freewheel_hub_store::Scope;
+    use freewheel_hub_store::clock::SeededChance;
+    use freewheel_hub_store::memory::MemoryStore;
+    use freewheel_link::names::ClusterName;
+    use jiff::Timestamp;
+
+    use super::super::Recorder;
+    use super::*;
+    use crate::engine::clock::SimulatedClock;
+    use crate::testing::pod;
+
+    /// The writer had other things to do, as on a machine under load.
+    #[tokio::test(start_paused = true)]
+    async fn an_event_has_the_time_of_what_it_tells() {
+        let clock =
+            Arc::new(SimulatedClock::starting_at(Timestamp::from_second(1_800_000_000).unwrap()));
+        let chance = Arc::new(SeededChance::new(1));
+        let objects = Objects::with(Arc::new(MemoryStore::with_incarnation(1)), clock, chance);
+        let namespaces = kind("", "v1", "namespaces").unwrap();
+        let home = Key::new(&namespaces.storage(), &ClusterName::root(), "", "default");
+        let home = place(namespaces, &home);
+        let value =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
+        objects.create(&How::default(), &home, value).await.unwrap();
+        let (recorder, said) = Recorder::channel(&objects);
+        let pods = kind("", "v1", "pods").unwrap();
+        let about = pod("web").facts().stored;
+        let began = Timestamp::from_second(1_799_999_998).unwrap();
+        recorder.normal(pods, &about, "test", "Second", String::new());
+        recorder.normal_at(began, (pods, &about), "test", "First", String::new());
+        tokio::time::advance(Duration::from_secs(5)).await;
+        drop(recorder);
+        Writer::new(objects.clone(), said).unwrap().run(CancellationToken::new()).await;
+        let resource = kind("", "v1", "events").unwrap().storage();
+        let scope = Scope { resource, cluster: None, namespace: None };
+        let snapshot = objects.store().snapshot();
+        let told: Vec<(String, String)> = snapshot
+            .range(&scope, None)
+            .map(|stored| stored.object.value().unwrap())
+            .map(|event| {
+                ["reason", "lastTimestamp"].map(|key| event[key].as_str().unwrap().to_owned())
+            })
+            .map(|[reason, at]| (reason, at))
+            .collect();
+        let told: Vec<_> = told.iter().map(|(reason, at)| (&**reason, &**at)).collect();
+        // In the order of their names, too, which tells those of one second apart.
+        assert_eq!(told, [("First", "2027-01-15T07:59:58Z"), ("Second", "2027-01-15T08:00:00Z")]);
+    }
 }

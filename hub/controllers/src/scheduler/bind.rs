@@ -29,6 +29,8 @@ impl Hand {
                 return Ok(false);
             };
             let object = self.bound(&stored, node)?;
+            // Before its node can know: what that tells of the pod comes after.
+            let at = self.desk.clock.now();
             let txn = Txn {
                 expect: vec![
                     Expect::Revision(pod.clone(), stored.revision),
@@ -40,13 +42,8 @@ impl Hand {
                 Ok(_) => {
                     let name = format!("{}/{}", pod.namespace, pod.name);
                     let text = format!("Successfully assigned {name} to {node}");
-                    self.desk.recorder.normal(
-                        self.pods,
-                        &stored,
-                        "default-scheduler",
-                        "Scheduled",
-                        text,
-                    );
+                    let (about, by) = ((self.pods, &*stored), "default-scheduler");
+                    self.desk.recorder.normal_at(at, about, by, "Scheduled", text);
                     return Ok(true);
                 }
                 Err(CommitError::Unmet { index: 0, .. }) => {}
