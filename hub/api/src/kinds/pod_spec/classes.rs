@@ -55,7 +55,8 @@ impl Field {
 const NO_KERNEL: &str = "containers are Wasm modules without a host process of their own";
 const NO_USERS: &str = "a Wasm module has no user, no capabilities and no system calls; it sees only what the pod spec grants";
 const OWN_NETWORK: &str = "every pod keeps its own address in the user-space network";
-const NO_PRIORITY: &str = "the scheduler does not pre-empt";
+const NO_PREEMPTION: &str = "the scheduler does not pre-empt";
+const PRIORITY: &str = "it orders who is scheduled first and who is evicted first, and nothing that runs is pre-empted for it";
 const NOT_SCHEDULED_BY: &str =
     "the scheduler goes by resources, nodeSelector, nodeAffinity, taints and even spreading";
 const NO_TERMINAL: &str = "guests have no terminal";
@@ -91,9 +92,9 @@ pub const POD: &[Field] = &[
     works("nodeSelector"),
     kept("os", "containers are Wasm modules on any system"),
     kept("overhead", "what a pod costs beside its containers is not accounted for"),
-    kept("preemptionPolicy", NO_PRIORITY).unless(&["PreemptLowerPriority"]),
-    kept("priority", NO_PRIORITY).unless(&["0"]),
-    kept("priorityClassName", NO_PRIORITY),
+    kept("preemptionPolicy", NO_PREEMPTION).unless(&["PreemptLowerPriority"]),
+    kept("priority", PRIORITY).unless(&["0"]),
+    kept("priorityClassName", PRIORITY),
     kept("readinessGates", "readiness follows from the containers alone"),
     refused("resourceClaims", "devices are not claimed; grant host interfaces instead"),
     kept("resources", "resources are counted per container"),
