@@ -337,6 +337,8 @@ pub struct MemoryFiles {
     pub measured: Mutex<usize>,
     /// Room of what was removed is not free yet.
     pub removing: Mutex<bool>,
+    /// Directories that an earlier life left, until they are removed.
+    pub left: Mutex<BTreeSet<PathBuf>>,
     /// Directories that were removed, in order.
     pub removed: Mutex<Vec<PathBuf>>,
     /// How often a set was written.
@@ -372,8 +374,16 @@ impl Files for MemoryFiles {
 
     fn remove_dir(&self, dir: &Path) -> io::Result<()> {
         self.sets.lock().retain(|path, _| !path.starts_with(dir));
+        self.left.lock().retain(|path| !path.starts_with(dir));
         self.removed.lock().push(dir.to_owned());
         Ok(())
+    }
+
+    fn dirs_in(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let left = self.left.lock();
+        let within = left.iter().filter_map(|path| path.strip_prefix(dir).ok());
+        let names = within.filter_map(|path| path.iter().next()?.to_str().map(str::to_owned));
+        Ok(names.collect())
     }
 
     fn is_removing(&self) -> bool {

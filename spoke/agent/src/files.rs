@@ -55,6 +55,8 @@ pub trait Files: Send + Sync {
     fn touch(&self, path: &Path) -> io::Result<()>;
     /// Removes a directory and all in it; nothing there is fine. Its room may be free a little later.
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Names of the directories in a directory; none when there is no such directory.
+    fn dirs_in(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// Whether room of what was removed is not free yet.
     fn is_removing(&self) -> bool;
     /// Removes a file; nothing there is fine.
@@ -186,6 +188,24 @@ impl Files for DiskFiles {
             Some(remover) => remover.remove(dir),
             None => remove_now(dir),
         }
+    }
+
+    fn dirs_in(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let entries = match std::fs::read_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other?,
+        };
+        let mut out = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            // The agent gives no other names.
+            if entry.file_type()?.is_dir()
+                && let Ok(name) = entry.file_name().into_string()
+            {
+                out.push(name);
+            }
+        }
+        Ok(out)
     }
 
     fn is_removing(&self) -> bool {

@@ -35,10 +35,13 @@ pub struct Mount {
     pub read_only: bool,
 }
 
+/// Where the directories of all pods are, under the data directory.
+pub const PODS: &str = "pods";
+
 /// Everything of one pod on this spoke's disk. The UID was checked on admission.
 #[must_use]
 pub fn pod_dir(data: &Path, uid: &str) -> PathBuf {
-    data.join("pods").join(uid)
+    data.join(PODS).join(uid)
 }
 
 /// The log of one start of a container.

@@ -63,6 +63,7 @@ impl Agent {
                 }
                 if std::mem::take(&mut self.unacknowledged) {
                     self.acknowledge();
+                    self.sweep();
                 }
                 let next = self.sync_at.filter(|_| !due).unwrap_or(now + SYNC_WITHIN);
                 self.sync_at = self.ledger.dirty().then_some(next);

@@ -9,6 +9,7 @@
 //! recovery  pods come back one by one when the agent itself keeps dying
 //! pressure  the device is short of something: pods go
 //! storage   what pods may have on the disk
+//! orphans   directories of pods that nobody knows any more
 //! ```
 //!
 //! There are no locks, and nothing is waited for inside of a turn but the disk: give the agent a thread of its own where
@@ -38,9 +39,11 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::outbox::Outbox;
 use crate::pods::{Module, Pod, Sight, events, status};
 use crate::ports::{ContainerId, Exit, Input, Ports};
+use orphans::Sweep;
 
 mod act;
 mod keep;
+mod orphans;
 mod plan;
 mod pressure;
 mod recovery;
@@ -92,6 +95,8 @@ pub struct Agent {
     disk_failed: bool,
     /// The ledger could not be read as it was written, and the hub has not sent its plan since.
     doubtful: bool,
+    /// Whether directories of pods that nobody knows were looked for.
+    sweep: Sweep,
     recovery: recovery::Recovery,
     watch: Watch,
     /// Conditions of the node that hold now.
@@ -130,6 +135,7 @@ impl Agent {
             sync_at: None,
             disk_failed: false,
             doubtful: false,
+            sweep: Sweep::Waiting,
             recovery: recovery::Recovery::Well,
             watch: Watch::new(config.thresholds.clone()),
             conditions: Vec::new(),

@@ -52,6 +52,7 @@ impl Agent {
                 info!(generation = to.revision, snapshot, records = touched.len(), "plan taken");
                 self.take_records(&touched);
                 self.unacknowledged = true;
+                self.sweep_soon();
             }
             Ok(None) => {
                 // The hub compares what is held with what it thinks, and sends a snapshot.

@@ -283,3 +283,27 @@ async fn the_end_of_a_pod_is_confirmed_also_when_its_record_cannot_be_read() {
     assert!(second.world.files.removed.lock().contains(&"/data/pods/uid-b".into()));
     second.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_lost_ledger_left_goes_once_the_hub_has_sent_its_plan() {
+    let disk = SimDisk::default();
+    let mut run = run(&disk);
+    let dir = |name: &str| PathBuf::from(format!("/data/pods/uid-{name}"));
+    *run.world.files.left.lock() = ["a", "b", "gone"].map(|name| dir(name).join("volumes")).into();
+    run.send(Input::Connected(true)).await;
+    assert!(run.world.files.removed.lock().is_empty(), "there is no plan yet");
+    disk.set_full(true);
+    let unreadable = unreadable(&pod("b"));
+    run.plan(vec![range(), pod_record(&pod("a")), unreadable], vec![]).await;
+    assert!(run.world.files.removed.lock().is_empty(), "it is not durable yet");
+    disk.set_full(false);
+    tokio::time::sleep(DISK_RETRY).await;
+    run.rest().await;
+    assert_eq!(*run.world.files.removed.lock(), [dir("gone")]);
+    assert_eq!(run.names(), ["a"]);
+    // What comes to be there later is not of a lost ledger.
+    run.world.files.left.lock().insert(dir("late"));
+    run.plan(vec![pod_record(&pod("c"))], vec![]).await;
+    assert_eq!(*run.world.files.removed.lock(), [dir("gone")]);
+    run.end().await;
+}
