@@ -3,9 +3,13 @@
 //! Guarantees:
 //! - a kind that is full refuses with a reason and takes no place of another, and one realm's connections leave places
 //!   for another's (`idle_connections_of_one_realm_keep_nobody_else_out`);
+//! - whoever asks for connections beside others gets a share of what is free, so that who comes later finds places
+//!   (`who_asks_for_all_there_is_leaves_places_for_others`);
 //! - a place comes back when its stream is dropped (`a_place_comes_back_with_its_stream`).
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -28,10 +32,39 @@ pub enum Use {
     Logs,
     /// A module.
     Module,
-    /// A connection between pods of this realm.
-    Tunnel(ClusterName),
+    /// A connection between pods of this realm, and who asks for it where several do over one link.
+    Tunnel(ClusterName, Option<Asker>),
     /// A new certificate.
     Renewal,
+}
+
+/// Who asks for a connection.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Asker {
+    /// A spoke: at the hub, on the link of the one that it wants to reach.
+    Spoke(ClusterName),
+    /// A pod, or whoever came in through a node port: on its device.
+    Address(IpAddr),
+}
+
+impl Asker {
+    /// It has at most one part in so many of the places that are free. A third of all is the most that one spoke has,
+    /// and an address less than that: one guest does not use up what its device has at another.
+    const fn share(&self) -> usize {
+        match self {
+            Self::Spoke(_) => 2,
+            Self::Address(_) => 3,
+        }
+    }
+}
+
+impl fmt::Display for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spoke(name) => name.fmt(f),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
 }
 
 /// Streams of one direction of one link.
@@ -43,7 +76,45 @@ struct State {
     logs: usize,
     modules: usize,
     tunnels: BTreeMap<ClusterName, usize>,
+    /// Those of them that somebody in particular has.
+    askers: BTreeMap<(ClusterName, Asker), usize>,
     renewals: usize,
+}
+
+impl State {
+    /// Whether there is a place for a connection.
+    fn has_room(&self, realm: &ClusterName, asker: Option<&Asker>) -> Result<(), RefusalV1> {
+        let all: usize = self.tunnels.values().sum();
+        let of_realm = self.tunnels.get(realm).copied().unwrap_or_default();
+        let free = limits::TUNNELS_OF_REALM.saturating_sub(of_realm);
+        let free = free.min(limits::TUNNELS.saturating_sub(all));
+        if free == 0 {
+            let text = format!(
+                "the link carries {of_realm} connections of {realm} and {all} in all, as many as it may"
+            );
+            return Err(RefusalV1::new(TOO_MANY, text));
+        }
+        let Some(asker) = asker else { return Ok(()) };
+        let own = self.askers.get(&(realm.clone(), asker.clone())).copied().unwrap_or_default();
+        if free < asker.share() * (own + 1) {
+            let text = format!(
+                "the link carries {own} connections of {asker} and {of_realm} of {realm} in all: as many as {asker} \
+                 may have by now"
+            );
+            return Err(RefusalV1::new(TOO_MANY, text));
+        }
+        Ok(())
+    }
+}
+
+/// Takes one off a count, which is not kept when nothing is left of it.
+fn less<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
 }
 
 /// A place that is taken until this is dropped.
@@ -61,7 +132,6 @@ impl Budget {
     pub fn take(self: &Arc<Self>, of: Use) -> Result<Place, RefusalV1> {
         let full = |what: String| Err(RefusalV1::new(TOO_MANY, what));
         let mut state = self.0.lock();
-        let tunnels: usize = state.tunnels.values().sum();
         let slot = match &of {
             Use::Logs if limits::LOGS <= state.logs => {
                 return full(format!("the link carries {} logs already", limits::LOGS));
@@ -75,12 +145,10 @@ impl Budget {
             Use::Renewal => &mut state.renewals,
             Use::Logs => &mut state.logs,
             Use::Module => &mut state.modules,
-            Use::Tunnel(realm) => {
-                let own = state.tunnels.get(realm).copied().unwrap_or_default();
-                if limits::TUNNELS_OF_REALM <= own || limits::TUNNELS <= tunnels {
-                    return full(format!(
-                        "the link carries {own} connections of {realm} and {tunnels} in all, as many as it may"
-                    ));
+            Use::Tunnel(realm, asker) => {
+                state.has_room(realm, asker.as_ref())?;
+                if let Some(asker) = asker {
+                    *state.askers.entry((realm.clone(), asker.clone())).or_default() += 1;
                 }
                 state.tunnels.entry(realm.clone()).or_default()
             }
@@ -107,12 +175,10 @@ impl Drop for Place {
             Use::Logs => state.logs -= 1,
             Use::Module => state.modules -= 1,
             Use::Renewal => state.renewals -= 1,
-            Use::Tunnel(realm) => {
-                if let Some(count) = state.tunnels.get_mut(realm) {
-                    *count -= 1;
-                    if *count == 0 {
-                        state.tunnels.remove(realm);
-                    }
+            Use::Tunnel(realm, asker) => {
+                less(&mut state.tunnels, realm);
+                if let Some(asker) = asker {
+                    less(&mut state.askers, &(realm.clone(), asker.clone()));
                 }
             }
         }
@@ -139,7 +205,7 @@ mod tests {
     use super::*;
 
     fn tunnel(realm: &str) -> Use {
-        Use::Tunnel(ClusterName::try_from(realm).unwrap())
+        Use::Tunnel(ClusterName::try_from(realm).unwrap(), None)
     }
 
     /// Takes places until there is none.
@@ -159,6 +225,32 @@ mod tests {
         assert_eq!(own.len(), limits::TUNNELS - limits::TUNNELS_OF_REALM);
         assert_eq!(all(&budget, &Use::Logs).len(), limits::LOGS);
         assert_eq!(all(&budget, &Use::Module).len(), limits::MODULES);
+    }
+
+    #[test]
+    fn who_asks_for_all_there_is_leaves_places_for_others() {
+        let spoke =
+            |last: u8| Asker::Spoke(ClusterName::try_from(format!("pi-{last}").as_str()).unwrap());
+        let pod = |last: u8| Asker::Address([10, 64, 0, last].into());
+        let askers: [&dyn Fn(u8) -> Asker; 2] = [&spoke, &pod];
+        for asker in askers {
+            let budget = Arc::new(Budget::default());
+            let by = |last| Use::Tunnel(ClusterName::root(), Some(asker(last)));
+            let first = all(&budget, &by(1));
+            assert!((64..limits::TUNNELS_OF_REALM / 2).contains(&first.len()), "{}", first.len());
+            let refused = budget.take(by(1)).unwrap_err();
+            assert!(refused.message.contains(&format!("connections of {}", asker(1))), "{refused}");
+            let greedy: Vec<_> = (2..10).map(|last| all(&budget, &by(last))).collect();
+            assert!(budget.take(by(10)).is_ok(), "{:?}", budget.0.lock().askers);
+            drop((first, greedy));
+            assert!(budget.0.lock().askers.is_empty());
+        }
+        // What one guest may have is less than what its device may have at another one.
+        let [device, guest] = [spoke(1), pod(1)].map(|asker| {
+            let budget = Arc::new(Budget::default());
+            all(&budget, &Use::Tunnel(ClusterName::root(), Some(asker))).len()
+        });
+        assert!(guest < device, "{guest} {device}");
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! - a spoke gets a tunnel in the root and in its own cluster only, and from a pod's address only where that is leased to
 //!   it (`a_tunnel_is_relayed_between_leased_addresses_only`);
 //! - connections keep no stream of another kind out (`idle_connections_keep_logs_and_modules_in`), nor those of one spoke
-//!   another's (`greedy_spokes_leave_places_for_all_others`); who gets no place is told why, in words that reach the
+//!   another's, in all (`greedy_spokes_leave_places_for_all_others`) and on the link of the one that it reaches
+//!   (`one_spoke_leaves_places_on_anothers_link_for_all_others`); who gets no place is told why, in words that reach the
 //!   user (`logs_come_through_and_refusals_keep_their_words`);
 //! - a transfer goes on where it was cut, unless it is of another artifact
 //!   (`a_module_is_sent_from_where_it_was_cut_unless_it_is_another_one`);
@@ -20,7 +21,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
-use freewheel_link::budget::{Budget, TOO_MANY, Use};
+use freewheel_link::budget::{Asker, Budget, TOO_MANY, Use};
 use freewheel_link::frame::{self, FrameReader};
 use freewheel_link::message::{
     Answer, LogsV1, ModuleHeaderV1, ModuleRequestV1, Open, RefusalV1, TunnelV1, bounded,
@@ -64,7 +65,7 @@ pub(crate) async fn serve(
         }
         Ok(Ok(Some(Open::Tunnel(request)))) => {
             send.set_priority(Priority::Tunnels);
-            let place = budget.take(Use::Tunnel(request.realm.clone()));
+            let place = budget.take(Use::Tunnel(request.realm.clone(), None));
             let opened = match &place {
                 Ok(_) => tunnel(&inner, spoke, &request).await,
                 Err(full) => Err(full.clone()),
@@ -164,7 +165,7 @@ async fn tunnel(
     let nobody = || RefusalV1::new("NotFound", format!("nobody serves {}", request.to));
     let target = owner(to.ip()).ok_or_else(nobody)?;
     let relay = inner.relays.take(spoke)?;
-    let of = Use::Tunnel(request.realm.clone());
+    let of = Use::Tunnel(request.realm.clone(), Some(Asker::Spoke(spoke.clone())));
     let open = Open::Tunnel(request.clone());
     Ok((self::open(inner, &target, &open, of, Priority::Tunnels).await?, relay))
 }

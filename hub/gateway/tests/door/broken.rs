@@ -98,3 +98,51 @@ async fn idle_connections_keep_logs_and_modules_in() {
     };
     tokio::time::timeout(Duration::from_secs(10), asked).await.unwrap();
 }
+
+/// Takes every connection that comes, and keeps it.
+fn keeps_all(link: &Arc<memory::Memory>) {
+    let link = link.clone();
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok(stream) = link.accept().await {
+            let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
+            let opened = recv.next::<Open>().await;
+            if opened.is_ok() && frame::write(&mut send, &Answer::Ready).await.is_ok() {
+                kept.push((send, recv));
+            }
+        }
+    });
+}
+
+/// What is answered to a connection to pi-8 from this address.
+async fn asked(near: &Arc<memory::Memory>, from: &str) -> (Answer, Session) {
+    let stream = near.open(Priority::Tunnels).await.unwrap();
+    let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
+    let (from, to) = (from.parse().unwrap(), "10.64.1.2:80".parse().unwrap());
+    let open = Open::Tunnel(TunnelV1 { realm: ClusterName::root(), from, to });
+    frame::write(&mut send, &open).await.unwrap();
+    let answer = recv.next::<Answer>().await.unwrap().unwrap();
+    (answer, (send, recv))
+}
+
+#[tokio::test]
+async fn one_spoke_leaves_places_on_anothers_link_for_all_others() {
+    let hub = Hub::new(true).await;
+    let ((near, _one), (far, _two)) = (hub.spoke("pi-7").await, hub.spoke("pi-8").await);
+    let (third, _three) = hub.spoke("pi-9").await;
+    for (range, spoke) in [("10.64.0.0", "pi-7"), ("10.64.1.0", "pi-8"), ("10.64.2.0", "pi-9")] {
+        hub.lease(range, spoke).await;
+    }
+    keeps_all(&far);
+    let mut idle = Vec::new();
+    let refused = loop {
+        match asked(&near, "10.64.0.2:4000").await {
+            (Answer::Ready, session) => idle.push(session),
+            (Answer::Refused(refusal), _) => break refusal,
+        }
+    };
+    assert_eq!(refused.reason, "TooManyRequests", "{refused}");
+    let (answer, _held) = asked(&third, "10.64.2.2:4000").await;
+    assert_eq!(answer, Answer::Ready, "pi-7 holds {}", idle.len());
+    assert!(refused.message.contains("connections of pi-7"), "{refused}");
+}

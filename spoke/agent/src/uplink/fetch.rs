@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_link::backoff::Backoff;
-use freewheel_link::budget::{TOO_MANY, Use};
+use freewheel_link::budget::{Asker, TOO_MANY, Use};
 use freewheel_link::digest::Digest;
 use freewheel_link::frame::{self, FrameError, FrameReader};
 use freewheel_link::message::{
@@ -131,7 +131,9 @@ impl Handle {
     /// # Errors
     /// When there is no session, or nobody there takes it, or the link carries as many as it may.
     pub async fn tunnel(&self, request: TunnelV1) -> Result<Stream, FetchError> {
-        let of = Use::Tunnel(request.realm.clone());
+        // One guest must not use up the places of its neighbours.
+        let asker = Asker::Address(request.from.ip().to_canonical());
+        let of = Use::Tunnel(request.realm.clone(), Some(asker));
         self.open(&Open::Tunnel(request), of, Priority::Tunnels).await
     }
 

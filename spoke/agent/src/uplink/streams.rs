@@ -38,7 +38,7 @@ pub(super) async fn serve_stream(stream: Stream, serve: Arc<dyn Serve>, budget: 
         }
     };
     let of = match &opened {
-        Open::Tunnel(request) => Use::Tunnel(request.realm.clone()),
+        Open::Tunnel(request) => Use::Tunnel(request.realm.clone(), None),
         _ => Use::Logs,
     };
     let _place = match budget.take(of) {

@@ -396,6 +396,39 @@ async fn logs_and_tunnels_are_served_or_refused() {
     assert!(matches!(answer, Answer::Refused(_)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn one_pod_leaves_places_for_others_of_its_device() {
+    let (hub, spoke) = memory::pair();
+    let mut bench = start(vec![spoke]);
+    let _session = welcome(&hub).await;
+    up(&mut bench).await;
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok(stream) = hub.accept().await {
+            let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
+            let opened = recv.next::<Open>().await;
+            if opened.is_ok() && frame::write(&mut send, &Answer::Ready).await.is_ok() {
+                kept.push((send, recv));
+            }
+        }
+    });
+    let from = async |from: &str| {
+        let (from, to) = (from.parse().unwrap(), "10.64.1.2:80".parse().unwrap());
+        bench.handle.tunnel(TunnelV1 { realm: ClusterName::root(), from, to }).await
+    };
+    let mut idle = Vec::new();
+    let refused = loop {
+        match from(&format!("10.64.0.2:{}", 4000 + idle.len())).await {
+            Ok(stream) => idle.push(stream),
+            Err(super::FetchError::Refused(refusal)) => break refusal,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(refused.reason, "TooManyRequests", "{refused}");
+    assert!(from("10.64.0.3:4000").await.is_ok(), "{} are held: {refused}", idle.len());
+    assert!(refused.message.contains("connections of 10.64.0.2"), "{refused}");
+}
+
 /// A pod whose connection is the given one, and a log that breaks.
 struct Broken(Mutex<Option<Told>>);
 
