@@ -11,19 +11,26 @@
 //! - addresses that are not proven take no place from those that are
 //!   (`who_has_proven_an_address_finds_a_place_when_all_others_are_taken`, `handshakes_that_never_end_keep_no_device_out`);
 //! - an address that holds more places than others gives its oldest one to who has fewer
-//!   (`one_address_keeps_no_other_out`).
+//!   (`one_address_keeps_no_other_out`), and so do the addresses of one owner together, however many they are
+//!   (`one_delegation_keeps_no_other_out`);
+//! - when nobody holds more than others the oldest handshake gives way once it has had its time
+//!   (`one_delegation_keeps_no_other_out`).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Handshakes of addresses that nobody has proven.
 const UNPROVEN: usize = 256;
 /// Handshakes of proven addresses beside them.
 const PROVEN: usize = 256;
+/// What a handshake takes at most where nothing is wrong: an older one gives way to who has none.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// All that are going on.
 #[derive(Debug, Default)]
@@ -34,8 +41,19 @@ struct State {
     unproven: usize,
     next: u64,
     /// In the order of their coming.
-    proven: BTreeMap<u64, (IpAddr, CancellationToken)>,
+    proven: BTreeMap<u64, Handshake>,
 }
+
+/// One from a proven address.
+#[derive(Debug)]
+struct Handshake {
+    from: Networks,
+    since: Instant,
+    lost: CancellationToken,
+}
+
+/// Whoever has an address may have all of each of these, from the smallest to the largest.
+type Networks = [IpAddr; 3];
 
 /// What is done with somebody who wants to connect.
 #[derive(Debug)]
@@ -86,46 +104,59 @@ impl Handshakes {
             state.unproven += 1;
             return Answer::Go(Place { all: self.clone(), proven: None });
         }
-        let from = network(address);
+        let from = networks(address);
         if PROVEN <= state.proven.len() && !state.make_room(from) {
             return Answer::Refuse;
         }
         state.next += 1;
         let (number, lost) = (state.next, CancellationToken::new());
-        state.proven.insert(number, (from, lost.clone()));
+        state.proven.insert(number, Handshake { from, since: Instant::now(), lost: lost.clone() });
         Answer::Go(Place { all: self.clone(), proven: Some((number, lost)) })
     }
 }
 
 impl State {
-    /// Takes the oldest place of the network that has most of them, when this one has fewer even with it.
-    fn make_room(&mut self, from: IpAddr) -> bool {
-        let mut held: BTreeMap<IpAddr, usize> = BTreeMap::new();
-        for (whose, _) in self.proven.values() {
-            *held.entry(*whose).or_default() += 1;
-        }
-        let own = held.get(&from).copied().unwrap_or_default();
-        let Some((&most, &count)) = held.iter().max_by_key(|(_, count)| **count) else {
-            return true;
+    /// Takes the oldest place of the network that has most of them, when this one has fewer even with it; and when
+    /// none has more than others, the oldest of all that has had its time.
+    fn make_room(&mut self, from: Networks) -> bool {
+        let crowd = (0..from.len()).find_map(|size| self.oldest_of_most(from, size));
+        let old = || {
+            let stranger = self.proven.values().all(|one| one.from[0] != from[0]);
+            let oldest = self.proven.first_key_value().filter(|_| stranger);
+            oldest.filter(|(_, one)| GRACE <= one.since.elapsed()).map(|(number, _)| *number)
         };
-        let oldest = self.proven.iter().find(|(_, (whose, _))| *whose == most);
-        let Some(number) = oldest.map(|(number, _)| *number).filter(|_| own + 1 < count) else {
+        let Some(gone) = crowd.or_else(old).and_then(|number| self.proven.remove(&number)) else {
             return false;
         };
-        if let Some((_, lost)) = self.proven.remove(&number) {
-            lost.cancel();
-        }
+        gone.lost.cancel();
         true
+    }
+
+    /// The oldest of the network of this size that has most, if that is more than who comes has with one more.
+    fn oldest_of_most(&self, from: Networks, size: usize) -> Option<u64> {
+        let mut held: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        for one in self.proven.values() {
+            *held.entry(one.from[size]).or_default() += 1;
+        }
+        let own = held.get(&from[size]).copied().unwrap_or_default();
+        let (most, _) =
+            held.iter().max_by_key(|(_, count)| **count).filter(|(_, count)| own + 1 < **count)?;
+        let oldest = self.proven.iter().find(|(_, one)| one.from[size] == *most);
+        oldest.map(|(number, _)| *number)
     }
 }
 
-/// Who has one address of IPv6 has all of its /64.
-fn network(address: IpAddr) -> IpAddr {
+/// Who has one address of IPv6 has all of its /64, and is often given a /56 or a /48.
+fn networks(address: IpAddr) -> Networks {
     match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
+        IpAddr::V4(address) => {
+            let [a, b, c, _] = address.octets();
+            let around = IpAddr::from([a, b, c, 0]);
+            [address.into(), around, around]
+        }
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+            [d, d & 0xff00, 0].map(|d| Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
         }
     }
 }
@@ -159,7 +190,26 @@ mod tests {
         assert!(state.unproven == 0 && state.proven.is_empty(), "{state:?}");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
+    async fn one_delegation_keeps_no_other_out() {
+        let of = |site: u16, net: u16| Ipv6Addr::new(0x2001, 0xdb8, site, net, 1, 2, 3, 4).into();
+        for crowd in [|net| (1, net), |site| (site, 1)] {
+            let all = Arc::new(Handshakes::default());
+            let ask = |(site, net): (u16, u16)| place(all.ask(of(site, net), true));
+            let held: Vec<_> = (0..256).map(|number| ask(crowd(number)).unwrap()).collect();
+            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+            let _another = ask((0x7777, 0)).unwrap();
+            held[0].lost().await;
+            assert_eq!(all.0.lock().proven.len(), PROVEN);
+        }
+        let all = Arc::new(Handshakes::default());
+        let ask = |address: [u8; 4]| place(all.ask(IpAddr::from(address), true));
+        let _held: Vec<_> = (0..=255).map(|last| ask([192, 0, 2, last]).unwrap()).collect();
+        let _another = ask([198, 51, 100, 1]).unwrap();
+        assert!(ask([192, 0, 2, 0]).is_none(), "it has most of them");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn one_address_keeps_no_other_out() {
         let all = Arc::new(Handshakes::default());
         let mut crowd: Vec<_> =
