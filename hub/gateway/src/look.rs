@@ -92,7 +92,7 @@ impl Talk<'_> {
                     interest.ring_one(self.cluster);
                 }
                 for range in free {
-                    if let Err(error) = range.give_back(store, self.cluster).await {
+                    if let Err(error) = range.give_back(store).await {
                         debug!(cluster = %self.cluster, %realm, %error, "cannot give addresses back");
                     }
                 }

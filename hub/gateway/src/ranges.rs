@@ -12,6 +12,8 @@
 //!   (`who_leases_at_the_same_time_does_not_wait_for_each_other`);
 //! - a new range follows the highest one; gaps come last, so that an address that was somebody's rests for long
 //!   (`a_full_network_says_so_after_its_gaps_are_used`);
+//! - a range that comes back is nobody else's by then, or stays the other's
+//!   (`a_range_that_is_anothers_by_the_time_its_return_is_answered_stays_there`);
 //! - what a spoke needs no more comes back, once the spoke has let go of it
 //!   (`ranges_of_a_spoke_that_shrinks_come_back_after_it_has_let_go_of_them`), and not while a pod has an address there
 //!   (`a_range_stays_while_it_is_used_and_when_pods_come`).
@@ -173,7 +175,8 @@ impl Ranges {
             leaving.held += 1;
             if LOOKS <= leaving.held {
                 leaving.going = true;
-                free.push(Free { ranges: self, realm: name.clone(), number: *number });
+                let (realm, owner) = (name.clone(), spoke.clone());
+                free.push(Free { ranges: self, realm, owner, number: *number });
             }
         }
         (news, free)
@@ -284,26 +287,32 @@ impl Drop for Claim<'_> {
 pub(crate) struct Free<'a> {
     ranges: &'a Ranges,
     realm: ClusterName,
+    owner: ClusterName,
     number: u32,
 }
 
 impl Free<'_> {
+    /// Whether this is still what happens to the range: once its deletion is heard of it may be another's.
+    fn goes(&self, realm: &Realm) -> bool {
+        realm.taken.get(&self.number) == Some(&Some(self.owner.clone()))
+            && realm.leaving.get(&self.number).is_some_and(|leaving| leaving.going)
+    }
+
     /// Deletes its lease.
     ///
     /// # Errors
     /// When the store cannot write.
-    pub(crate) async fn give_back(
-        self,
-        store: &Arc<dyn Store>,
-        spoke: &ClusterName,
-    ) -> Result<(), CommitError> {
+    pub(crate) async fn give_back(self, store: &Arc<dyn Store>) -> Result<(), CommitError> {
+        let spoke = &self.owner;
         let key = lease_key(&self.realm, self.number);
         let leased = store.snapshot().get(&key);
         if let Some(lease) = leased.filter(|lease| records::lessee(lease).as_ref() == Some(spoke)) {
             let expect = vec![Expect::Revision(key.clone(), lease.revision)];
             store.commit(Txn { expect, operations: vec![Operation::Delete(key)] }).await?;
         }
-        if let Some(realm) = self.ranges.0.lock().get_mut(&self.realm) {
+        if let Some(realm) = self.ranges.0.lock().get_mut(&self.realm)
+            && self.goes(realm)
+        {
             realm.free(self.number);
         }
         Ok(())
@@ -313,7 +322,7 @@ impl Free<'_> {
 impl Drop for Free<'_> {
     fn drop(&mut self) {
         let mut realms = self.ranges.0.lock();
-        let realm = realms.get_mut(&self.realm);
+        let realm = realms.get_mut(&self.realm).filter(|realm| self.goes(realm));
         if let Some(leaving) = realm.and_then(|realm| realm.leaving.get_mut(&self.number)) {
             leaving.going = false;
         }
@@ -342,9 +351,48 @@ fn number_of(address: Ipv4Addr) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use async_trait::async_trait;
     use freewheel_hub_store::memory::MemoryStore;
+    use freewheel_hub_store::{Committed, Compacted, Revision, Watch};
+    use tokio::sync::Notify;
 
     use super::*;
+
+    /// A store whose answers to deletions come when the test says so.
+    struct Slow(Arc<dyn Store>, Arc<(Notify, Notify)>);
+
+    #[async_trait]
+    impl Store for Slow {
+        fn incarnation(&self) -> u64 {
+            self.0.incarnation()
+        }
+
+        fn skip_to(&self, beyond: Revision) {
+            self.0.skip_to(beyond);
+        }
+
+        async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+            let deletes = txn.operations.iter().any(|one| matches!(one, Operation::Delete(_)));
+            let committed = self.0.commit(txn).await;
+            if deletes {
+                self.1.0.notify_one();
+                self.1.1.notified().await;
+            }
+            committed
+        }
+
+        fn snapshot(&self) -> Arc<dyn Snapshot> {
+            self.0.snapshot()
+        }
+
+        fn snapshot_at(&self, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted> {
+            self.0.snapshot_at(revision)
+        }
+
+        fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {
+            self.0.watch(scopes, after)
+        }
+    }
 
     fn spoke(name: &str) -> ClusterName {
         ClusterName::try_from(name).unwrap()
@@ -436,12 +484,35 @@ mod tests {
         assert_eq!(free.len(), 2);
         assert!(ranges.retire(&root, &pi, 1, &three, true).1.is_empty(), "one look each");
         for range in free {
-            range.give_back(&store, &pi).await.unwrap();
+            range.give_back(&store).await.unwrap();
         }
         assert_eq!(texts(&ranges, "pi-7"), ["10.64.0.0", "10.64.3.0"]);
         let again = Ranges::default();
         again.rebuild(&*store.snapshot());
         assert_eq!(texts(&again, "pi-7"), ["10.64.0.0", "10.64.3.0"]);
+    }
+
+    #[tokio::test]
+    async fn a_range_that_is_anothers_by_the_time_its_return_is_answered_stays_there() {
+        let (ranges, store, root) = (Ranges::default(), store(), ClusterName::root());
+        let pi = spoke("pi-7");
+        ranges.lease(&store, &root, &pi, 2).await.unwrap();
+        let looks = 0..=LOOKS;
+        let looks = looks.flat_map(|_| ranges.retire(&root, &pi, 1, &BTreeSet::new(), true).1);
+        let mut free: Vec<_> = looks.collect();
+        let told: Arc<(Notify, Notify)> = Arc::default();
+        let slow: Arc<dyn Store> = Arc::new(Slow(store.clone(), told.clone()));
+        let before = store.snapshot().get(&lease_key(&root, 1));
+        let meanwhile = async {
+            told.0.notified().await;
+            ranges.note(&Event { revision: store.snapshot().revision(), now: None, before });
+            ranges.lease(&store, &root, &spoke("pi-8"), 1).await.unwrap();
+            told.1.notify_one();
+        };
+        let (given, ()) = tokio::join!(free.remove(0).give_back(&slow), meanwhile);
+        given.unwrap();
+        assert_eq!(texts(&ranges, "pi-8"), ["10.64.1.0"]);
+        assert_eq!(texts(&ranges, "pi-7"), ["10.64.0.0"]);
     }
 
     #[tokio::test]
