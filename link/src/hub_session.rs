@@ -86,6 +86,8 @@ pub struct HubSession {
     in_flight: Option<InFlight>,
     sending: Option<Sending>,
     greeted: bool,
+    /// A plan has gone out, is not needed, or was asked for: what is sent whole from here on is not for the greeting.
+    planned: bool,
     /// Plans in a row that were not taken: lost, or taken for something else.
     failures: u32,
     /// No plan goes out before this.
@@ -128,6 +130,7 @@ impl HubSession {
             in_flight: None,
             sending: None,
             greeted: false,
+            planned: false,
             failures: 0,
             rest: None,
             last_heard: now,
@@ -207,6 +210,35 @@ impl HubSession {
         }
     }
 
+    /// Whether [`HubSession::poll`] would now send all there is for nothing but the greeting. Whoever finds that too
+    /// much lets it [`HubSession::rest_until`] later.
+    #[must_use]
+    pub fn owes_all(&self, now: Duration) -> bool {
+        let rests = self.rest.is_some_and(|until| now < until);
+        let first = self.greeted && !self.planned && !rests;
+        first
+            && self
+                .wanted
+                .as_ref()
+                .is_some_and(|wanted| !self.holds(wanted) && self.is_whole(wanted))
+    }
+
+    /// No plan goes out before this.
+    pub const fn rest_until(&mut self, until: Duration) {
+        self.rest = Some(until);
+    }
+
+    /// Whether the spoke says that it holds just this.
+    fn holds(&self, wanted: &Wanted) -> bool {
+        let (generation, digest) = self.says;
+        generation.incarnation == wanted.generation.incarnation && digest == wanted.set.digest()
+    }
+
+    /// Whether this goes out whole: its difference to what the spoke holds is not known.
+    fn is_whole(&self, wanted: &Wanted) -> bool {
+        self.held.is_none() || self.says.0.incarnation != wanted.generation.incarnation
+    }
+
     /// The next message to send, if one is due.
     pub fn poll(&mut self, now: Duration) -> Option<HubToSpoke> {
         if !std::mem::replace(&mut self.greeted, true) {
@@ -270,7 +302,7 @@ impl HubSession {
             return None;
         }
         self.says = (generation, digest);
-        self.held = None;
+        (self.held, self.planned) = (None, true);
         Some(Effect::Drifted)
     }
 
@@ -296,7 +328,7 @@ impl HubSession {
 
     /// The hub no longer knows what the spoke holds: the newest set goes out whole.
     fn forget(&mut self, generation: Generation) {
-        self.held = None;
+        (self.held, self.planned) = (None, true);
         self.says = (generation, SetDigest::default());
         self.sending = None;
         if let Some(sent) = self.in_flight.take() {
@@ -312,10 +344,10 @@ impl HubSession {
 
     fn plan(&mut self, now: Duration) {
         let Some(wanted) = self.wanted.take() else { return };
-        let (generation, digest) = self.says;
-        let same_life = generation.incarnation == wanted.generation.incarnation;
+        self.planned = true;
+        let generation = self.says.0;
         // A number alone is not worth a write to the device's flash.
-        if same_life && digest == wanted.set.digest() {
+        if self.holds(&wanted) {
             self.failures = 0;
             if self.held.is_none() {
                 self.held = Some(Held::of(generation, &wanted.set));
@@ -324,7 +356,7 @@ impl HubSession {
             return;
         }
         let (snapshot, put, remove) = match &self.held {
-            Some(held) if same_life => {
+            Some(held) if !self.is_whole(&wanted) => {
                 let delta = held.delta(&wanted.set);
                 (false, delta.put, delta.remove)
             }

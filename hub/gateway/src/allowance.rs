@@ -74,6 +74,11 @@ impl Allowances {
         Self { burst, per_second, left: Mutex::new((BTreeMap::new(), MANY)) }
     }
 
+    /// How long until there is one of theirs.
+    pub(crate) fn wait(&self, whose: &str) -> Duration {
+        self.left.lock().0.get_mut(whose).map_or(Duration::ZERO, Allowance::wait)
+    }
+
     /// Takes one of theirs, if there is one.
     pub(crate) fn take(&self, whose: &str) -> bool {
         let mut left = self.left.lock();

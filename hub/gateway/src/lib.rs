@@ -106,8 +106,8 @@ use papers::Papers;
 
 /// Sessions that a spoke may open in a row, and per second after that: each is written, and so is its end.
 const SESSIONS: (u32, f64) = (16, 0.2);
-/// How often a spoke may ask for all of its plan, in a row and per second after that: once is for a mistake, and one
-/// mistake in a while is met.
+/// How often a spoke may have all of its plan sent, because it asks or comes back with nothing known, in a row and per
+/// second after that: once is for a mistake, and one mistake in a while is met.
 const DRIFTS: (u32, f64) = (4, 1.0 / 30.0);
 
 /// A spoke's connection that is in force.

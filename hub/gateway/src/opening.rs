@@ -30,6 +30,7 @@ use tokio::time::timeout;
 
 use crate::interest::Bell;
 use crate::papers::Papers;
+use crate::records::Begun;
 use crate::session::End;
 use crate::twins::{self, Greeting};
 use crate::{Inner, Link, lives, records, reported};
@@ -62,17 +63,16 @@ pub(crate) struct Opened {
     pub(crate) state: Arc<Mutex<HubSession>>,
     pub(crate) epoch: u64,
     pub(crate) bell: Bell,
-    /// What the store does not know of it yet.
-    pub(crate) unwritten: Option<records::Session>,
+    pub(crate) begun: Begun,
 }
 
-/// Opens a session, and closes the one before it. `up` is the epoch that the store calls up from here on.
+/// Opens a session, and closes the one before it. `up` is the session that the store calls up from here on.
 pub(crate) async fn open(
     inner: &Inner,
     papers: &Papers,
     link: &Arc<dyn Transport>,
     mut hello: HelloV1,
-    up: &Mutex<Option<u64>>,
+    up: &Mutex<Option<Begun>>,
 ) -> Result<Opened, End> {
     let cluster = &papers.cluster;
     papers.admit(&inner.objects).map_err(End::Left)?;
@@ -108,13 +108,12 @@ pub(crate) async fn open(
     welcome.told = reported::told(inner, papers, &hello);
     let begun = records::open_session(store, &inner.epochs, papers, &inner.hub, now).await?;
     welcome.epoch = begun.session.epoch;
-    let opened = into_force(inner, papers, link, &hello, welcome);
+    let opened = into_force(inner, papers, link, &hello, welcome, &begun);
     if opened.is_err() {
         // A newer session's record says nothing of this one.
-        *up.lock() = Some(welcome.epoch);
+        *up.lock() = Some(begun);
     }
-    let unwritten = (!begun.written).then_some(begun.session);
-    opened.map(|opened| Opened { unwritten, ..opened })
+    opened
 }
 
 /// Puts a session whose epoch is written where the others are known. Writing took its time: meanwhile a newer one may
@@ -125,6 +124,7 @@ fn into_force(
     link: &Arc<dyn Transport>,
     hello: &HelloV1,
     welcome: WelcomeV1,
+    begun: &Begun,
 ) -> Result<Opened, End> {
     let (cluster, epoch) = (&papers.cluster, welcome.epoch);
     let mut links = inner.links.lock();
@@ -152,5 +152,5 @@ fn into_force(
     if let Some(older) = older {
         older.transport.close(code::SUPERSEDED, "a newer session of this spoke is in force");
     }
-    Ok(Opened { state, epoch, bell, unwritten: None })
+    Ok(Opened { state, epoch, bell, begun: begun.clone() })
 }

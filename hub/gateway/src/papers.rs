@@ -93,6 +93,11 @@ impl Papers {
         !matches!(self.check(cluster), Err(Reason::Replaced | Reason::Unknown))
     }
 
+    /// Whether the ManagedCluster of these papers is still there, let in or not.
+    pub(crate) fn are_known(&self, objects: &Objects) -> bool {
+        !matches!(self.admit(objects), Err(Reason::Replaced | Reason::Unknown))
+    }
+
     /// Whether its time is over.
     #[must_use]
     pub fn are_over(&self, now: i64) -> bool {

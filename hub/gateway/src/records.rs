@@ -7,12 +7,18 @@
 //! ```
 //!
 //! They go with the ManagedCluster: a controller deletes them, and `uid` says which one they were written for.
+//!
+//! Guarantees:
+//! - a session that has ended is not called up by what comes late of its beginning
+//!   (`a_session_whose_beginning_is_in_line_when_it_ends_is_over`,
+//!   `a_session_whose_beginning_turns_up_in_the_file_after_its_end_is_over`).
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use freewheel_hub_api::object::{Header, Key, Object, Resource};
+use freewheel_hub_store::objects::Objects;
 use freewheel_hub_store::{CommitError, Expect, Operation, Scope, Snapshot, Store, Stored, Txn};
 use freewheel_link::generation::Generation;
 use freewheel_link::names::ClusterName;
@@ -102,9 +108,11 @@ pub fn read_session(stored: &Stored) -> Option<Session> {
 }
 
 /// A session with the next epoch.
+#[derive(Clone, Debug)]
 pub(crate) struct Begun {
     pub(crate) session: Session,
-    /// Whether the store knows of it.
+    /// Whether the store knows of it. Otherwise it may still hear of it: what was asked for is in line, or in the file
+    /// behind a failure.
     pub(crate) written: bool,
 }
 
@@ -187,6 +195,51 @@ pub async fn close_session(
         ours
     })
     .await
+}
+
+/// Says that a session is over that this hub has opened, unless a newer one is in force. Where the store knows nothing
+/// of it the end is written all the same, so that its beginning finds it when it comes.
+///
+/// # Errors
+/// When the store cannot write.
+pub(crate) async fn end_session(
+    objects: &Objects,
+    papers: &Papers,
+    begun: &Begun,
+    reported: Option<&Reported>,
+) -> Result<(), CommitError> {
+    let (store, session) = (objects.store(), &begun.session);
+    let now = objects.clock().unix_seconds();
+    if begun.written {
+        let which = (session.epoch, &*session.uid);
+        return close_session(store, &papers.cluster, which, reported, now).await;
+    }
+    let over = Session {
+        connected: false,
+        since: now * 1000,
+        reported: reported.or(session.reported.as_ref()).cloned(),
+        ..session.clone()
+    };
+    let body = Bytes::from(serde_json::to_vec(&over).unwrap_or_default());
+    let mut last = CommitError::Unavailable("too many sessions of one spoke at once".into());
+    for _ in 0..TRIES {
+        let key = session_key(&papers.cluster);
+        let found = store.snapshot().get(&key);
+        let said = found.as_deref().and_then(read_session).is_some_and(|stored| {
+            let ended = session.epoch == stored.epoch && !stored.connected;
+            stored.uid == session.uid && (ended || session.epoch < stored.epoch)
+        });
+        // What is left of a ManagedCluster that is gone, or another's by now, is not this session's to write.
+        if said || !papers.are_known(objects) {
+            return Ok(());
+        }
+        match store.commit(put(key, found.as_deref(), raw(body.clone()))).await {
+            Ok(_) => return Ok(()),
+            Err(error @ CommitError::Unmet { .. }) => last = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last)
 }
 
 /// Says whether a session that is up takes plans.

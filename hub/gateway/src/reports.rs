@@ -3,6 +3,8 @@
 //! Guarantees:
 //! - a report changes only objects of the spoke that sent it, pods bound to it by UID
 //!   (`a_spoke_reports_on_its_own_pods_and_on_nobody_elses`);
+//! - a report that the store has no room for is told at its pod and counts as not durable
+//!   (`a_report_that_the_store_has_no_room_for_is_told_at_the_pod_and_comes_again`);
 //! - a spoke that says something new of itself all the time is written now and then
 //!   (`what_a_device_says_of_itself_all_the_time_is_written_now_and_then`).
 
@@ -11,10 +13,12 @@ use freewheel_hub_api::images::Images;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::pins::{Pins, pinned};
 use freewheel_hub_api::time;
+use freewheel_hub_store::MAX_OBJECT_BYTES;
 use freewheel_hub_store::objects::{Actor, DeleteOptions, How, Objects, Place};
 use freewheel_link::names::ClusterName;
 use freewheel_link::report::{
-    ContainerStateV1, ContainerStatusV1, PhaseV1, PodStatusV1, Report, TerminatedV1, UnixMillis,
+    ContainerStateV1, ContainerStatusV1, EventV1, PhaseV1, PodStatusV1, Report, TerminatedV1,
+    UnixMillis,
 };
 use serde_json::{Map, Value, json};
 use tracing::{debug, warn};
@@ -50,10 +54,13 @@ pub(crate) fn place(
     })
 }
 
+/// Reason of a refusal of a report that no repetition makes good: it is about nothing of this spoke's.
+const NO_PLACE: &str = "NoPlace";
+
 /// Writes one report. What no longer fits (an object that is gone, or has another UID) is done with.
 ///
 /// # Errors
-/// When the store cannot write: the report is not taken, and comes again.
+/// When it cannot be written: the report is not taken, and comes again.
 pub(crate) async fn take(inner: &Inner, papers: &Papers, report: &Report) -> Result<(), ApiError> {
     let (objects, spoke) = (&inner.objects, &papers.cluster);
     let outcome = match report {
@@ -63,12 +70,38 @@ pub(crate) async fn take(inner: &Inner, papers: &Papers, report: &Report) -> Res
         Report::Event(seen) => events::take(inner, papers, seen).await,
     };
     match outcome {
-        Err(error) if error.code >= 500 => Err(error),
-        Err(error) => {
+        Err(error) if error.code == 404 || error.reason == NO_PLACE => {
             debug!(cluster = %spoke, %error, "a report has no place any more");
             Ok(())
         }
+        Err(error) => {
+            if let (413, Report::Pod(pod)) = (error.code, report) {
+                tell_too_large(objects, spoke, pod).await;
+            }
+            Err(error)
+        }
         Ok(()) => Ok(()),
+    }
+}
+
+/// Tells the pod's user that its status is not what it says: nothing else does.
+async fn tell_too_large(objects: &Objects, spoke: &ClusterName, pod: &PodStatusV1) {
+    let told = EventV1 {
+        realm: pod.realm.clone(),
+        namespace: pod.namespace.clone(),
+        pod: pod.name.clone(),
+        uid: pod.uid.clone(),
+        field_path: String::new(),
+        warning: true,
+        reason: "StatusTooLarge".into(),
+        message: format!(
+            "the pod's status cannot be written: with it the pod would be larger than the {MAX_OBJECT_BYTES} bytes that \
+             an object may have"
+        ),
+        at: u64::try_from(objects.clock().unix_seconds()).unwrap_or_default() * 1000,
+    };
+    if let Err(error) = events::about(objects, spoke, "Pod", &told).await {
+        warn!(cluster = %spoke, pod = pod.name, %error, "cannot tell that a pod's status is too large");
     }
 }
 
@@ -112,7 +145,7 @@ pub(crate) fn may_speak(spoke: &ClusterName, realm: &ClusterName) -> Result<(), 
         return Ok(());
     }
     warn!(cluster = %spoke, peer = %realm, "a spoke reports about another cluster; dropped");
-    Err(ApiError::new(403, "Forbidden", "a spoke may only report on itself"))
+    Err(ApiError::new(403, NO_PLACE, "a spoke may only report on itself"))
 }
 
 pub(crate) fn is_here(value: &Value, spoke: &ClusterName, uid: &str) -> Result<(), ApiError> {
@@ -120,7 +153,7 @@ pub(crate) fn is_here(value: &Value, spoke: &ClusterName, uid: &str) -> Result<(
     if text("/metadata/uid") == uid && text("/spec/nodeName") == spoke.as_str() {
         return Ok(());
     }
-    Err(ApiError::new(409, "Conflict", "the pod is another one, or runs elsewhere"))
+    Err(ApiError::new(409, NO_PLACE, "the pod is another one, or runs elsewhere"))
 }
 
 async fn pod_status(inner: &Inner, spoke: &ClusterName, pod: &PodStatusV1) -> Result<(), ApiError> {

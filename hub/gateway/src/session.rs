@@ -7,8 +7,9 @@
 //! - a store that cannot write makes reports wait and ends no session
 //!   (`a_full_disk_ends_no_session_and_reports_are_taken_when_there_is_room_again`);
 //! - a spoke that takes no plans is not called ready (`a_spoke_that_takes_no_plan_is_called_late_until_it_does`);
-//! - a spoke has its whole plan sent anew a few times in a row, then twice a minute, then it is sent away
-//!   (`a_device_that_asks_for_everything_again_and_again_is_sent_away_with_the_reason`).
+//! - a spoke has its whole plan sent a few times in a row, then twice a minute: who asks for more is sent away
+//!   (`a_device_that_asks_for_everything_again_and_again_is_sent_away_with_the_reason`), and who comes back with nothing
+//!   that is known waits (`a_device_that_comes_back_empty_again_and_again_gets_its_whole_plan_a_few_times`).
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use crate::greetings::Waiting;
 use crate::interest::Bell;
 use crate::opening::{self, Opened, Recv};
 use crate::papers::Papers;
+use crate::records::Begun;
 use crate::writes::{AGAIN, REPORTS};
 use crate::{Inner, datagrams, records, streams, twins};
 
@@ -80,6 +82,8 @@ pub(crate) struct Talk<'a> {
     pub(crate) acked: Mutex<Option<Generation>>,
     /// What the last look had to leave out of the plan.
     pub(crate) told: Mutex<Vec<Refused>>,
+    /// What the store is to know of this session.
+    pub(crate) begun: Mutex<Begun>,
     started: Instant,
 }
 
@@ -92,7 +96,7 @@ pub(crate) async fn serve(
 ) {
     let papers = Arc::new(papers);
     let cluster = &papers.cluster;
-    // The epoch of a session that the store still calls up.
+    // A session that the store still calls up, or may yet.
     let open = Mutex::new(None);
     let waiting = inner.greetings.wait(&papers.uid, &link);
     let end = match opening::greeted(&link).await {
@@ -126,8 +130,8 @@ pub(crate) async fn serve(
     };
     link.close(close, &end.to_string());
     let unwritten = open.lock().take();
-    if let Some(epoch) = unwritten {
-        over_for_sure(inner, &papers, epoch, stop).await;
+    if let Some(begun) = unwritten {
+        over_for_sure(inner, &papers, &begun, stop).await;
     }
     match end {
         End::Frame(error) => {
@@ -147,12 +151,12 @@ async fn session(
     papers: &Arc<Papers>,
     (mut send, recv, hello): (Box<dyn SendHalf>, Recv, HelloV1),
     waiting: Waiting<'_>,
-    up: &Mutex<Option<u64>>,
+    up: &Mutex<Option<Begun>>,
     stop: &CancellationToken,
 ) -> Result<Infallible, End> {
     let cluster = &papers.cluster;
     let opened = opening::open(inner, papers, link, hello.clone(), up).await;
-    let Opened { state, epoch, bell, unwritten } = match opened {
+    let Opened { state, epoch, bell, begun } = match opened {
         Ok(opened) => opened,
         Err(End::Left(reason)) => {
             part(&mut send, link, reason.clone()).await;
@@ -177,6 +181,7 @@ async fn session(
         taken: Mutex::new(None),
         acked: Mutex::new(None),
         told: Mutex::default(),
+        begun: Mutex::new(begun),
         started: Instant::now(),
     };
     let (to_writer, from_listener) = mpsc::channel(REPORTS);
@@ -190,7 +195,7 @@ async fn session(
         ended = talk.speak(&mut send) => ended,
         ended = talk.plan(&bell) => ended,
         ended = talk.write(from_listener, own_node) => ended,
-        ended = talk.remember(unwritten) => ended,
+        ended = talk.remember() => ended,
         never = talk.give_back() => match never {},
         ended = talk.streams(inner) => ended,
         never = twins::watch(inner, papers) => match never {},
@@ -206,17 +211,13 @@ async fn session(
 }
 
 /// Writes that a session is over as soon as the store can: a node is not ready for ever because a disk was full.
-async fn over_for_sure(inner: &Inner, papers: &Papers, epoch: u64, stop: &CancellationToken) {
-    let which = (epoch, &*papers.uid);
+async fn over_for_sure(inner: &Inner, papers: &Papers, begun: &Begun, stop: &CancellationToken) {
     let again = async {
         loop {
             sleep(AGAIN).await;
-            let now = inner.objects.clock().unix_seconds();
-            let store = inner.objects.store();
             let reported = inner.reported.of(papers);
-            let closed =
-                records::close_session(store, &papers.cluster, which, reported.as_ref(), now);
-            if closed.await.is_ok() {
+            let ended = records::end_session(&inner.objects, papers, begun, reported.as_ref());
+            if ended.await.is_ok() {
                 return;
             }
         }
@@ -246,7 +247,7 @@ impl Talk<'_> {
     }
 
     /// Takes the session off wherever it is known.
-    async fn leave(&self, bell: &Bell, up: &Mutex<Option<u64>>) {
+    async fn leave(&self, bell: &Bell, up: &Mutex<Option<Begun>>) {
         let (inner, cluster) = (self.inner, self.cluster);
         inner.interest.leave(cluster, bell);
         {
@@ -263,14 +264,12 @@ impl Talk<'_> {
                 known.insert(self.papers.uid.clone(), held);
             }
         }
-        let now = inner.objects.clock().unix_seconds();
-        let store = inner.objects.store();
-        let which = (self.epoch, &*self.papers.uid);
         let reported = inner.reported.of(self.papers);
-        let closed = records::close_session(store, cluster, which, reported.as_ref(), now);
-        if let Err(error) = closed.await {
+        let begun = self.begun.lock().clone();
+        let ended = records::end_session(&inner.objects, self.papers, &begun, reported.as_ref());
+        if let Err(error) = ended.await {
             warn!(%cluster, %error, "cannot write that a session is over; trying again");
-            *up.lock() = Some(self.epoch);
+            *up.lock() = Some(begun);
         }
     }
 
@@ -350,7 +349,13 @@ impl Talk<'_> {
             }
             let (next, wake, confirmed) = {
                 let mut state = self.state.lock();
-                let next = state.poll(self.now());
+                let (now, whose) = (self.now(), &self.papers.uid);
+                // Coming back with nothing costs as much as asking for everything.
+                if state.owes_all(now) && !self.inner.drifts.take(whose) {
+                    warn!(cluster = %self.cluster, "the spoke comes back with nothing known again and again");
+                    state.rest_until(now + self.inner.drifts.wait(whose));
+                }
+                let next = state.poll(now);
                 if state.is_quiet() {
                     self.landed.notify_one();
                 }

@@ -120,18 +120,17 @@ impl Talk<'_> {
 
     /// Writes what the spoke holds, and whether it takes plans at all; before it the session itself, where the
     /// store could not when it opened.
-    pub(crate) async fn remember(
-        &self,
-        mut unwritten: Option<records::Session>,
-    ) -> Result<Infallible, End> {
+    pub(crate) async fn remember(&self) -> Result<Infallible, End> {
         let store = self.inner.objects.store();
         let mut told_late = false;
-        while let Some(session) = unwritten.take() {
-            if let Err(error) = records::write_session(store, self.cluster, &session).await {
+        let begun = self.begun.lock().clone();
+        if !begun.written {
+            while let Err(error) = records::write_session(store, self.cluster, &begun.session).await
+            {
                 debug!(cluster = %self.cluster, %error, "cannot write that a session is up");
-                unwritten = Some(session);
                 sleep(AGAIN).await;
             }
+            self.begun.lock().written = true;
         }
         loop {
             let acked = *self.acked.lock();

@@ -187,7 +187,7 @@ async fn a_device_that_asks_for_everything_again_and_again_is_sent_away_with_the
     let first = holder.plan(&mut session).await;
     holder.took(&mut session, &first).await;
     let resync = SpokeToHub::Resync { generation: first.to };
-    for _ in 0..4 {
+    for _ in 0..3 {
         frame::write(&mut session.0, &resync).await.unwrap();
         let plan = holder.plan(&mut session).await;
         assert!(plan.snapshot, "it is sent everything");
@@ -202,15 +202,40 @@ async fn a_device_that_asks_for_everything_again_and_again_is_sent_away_with_the
     let Reason::Violation(text) = goodbye(&mut session).await else { panic!("another reason") };
     assert!(text.contains("again"), "{text}");
 
-    // A new session is no way round.
+    // A new session is no way round: it has what it greeted for as late as the other would have had it.
     let link = connect();
     let mut session = greet(&*link, hello("pi-7")).await;
     let mut holder = Holder::default();
+    tokio::time::sleep(Duration::from_secs(31)).await;
     let plan = holder.plan(&mut session).await;
     holder.took(&mut session, &plan).await;
     frame::write(&mut session.0, &resync).await.unwrap();
     assert!(matches!(goodbye(&mut session).await, Reason::Violation(_)));
     drop(link);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_comes_back_empty_again_and_again_gets_its_whole_plan_a_few_times() {
+    let hub = Hub::new(true).await;
+    hub.listen().await;
+    let papers = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap().certificate;
+    let mut whole = 0;
+    let began = tokio::time::Instant::now();
+    let mut last = None;
+    for _ in 0..8 {
+        let link = hub.connect(ALPN_SESSION, Some(CertificateDer::from(papers.clone())));
+        let mut session = greet(&*link, hello("pi-7")).await;
+        assert!(matches!(heard(&mut session).await, HubToSpoke::Welcome(_)));
+        let soon = tokio::time::timeout(Duration::from_millis(100), heard(&mut session));
+        whole += usize::from(matches!(soon.await, Ok(HubToSpoke::Plan(plan)) if plan.snapshot));
+        last = Some((link, session));
+    }
+    assert!(began.elapsed() < Duration::from_secs(1));
+    assert_eq!(whole, 4);
+    // Who has lost everything gets it in the end.
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    let (_link, mut session) = last.unwrap();
+    assert!(Holder::default().plan(&mut session).await.snapshot);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! Sessions of one spoke that open side by side, and openings that fail half way.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
@@ -13,11 +14,39 @@ struct Openings {
     slow: AtomicBool,
     /// It cannot be written, and never will be.
     fails: AtomicBool,
+    /// The disk fails at it, and it is written nowhere.
+    full: AtomicBool,
+    /// It waits in line, whoever asked for it waits or not, until the test says so.
+    waits: AtomicBool,
+    /// The disk fails, and goes on failing: the first that was to be written is in the file all the same.
+    sick: AtomicBool,
+    in_the_file: Mutex<Option<Txn>>,
+    line: tokio::sync::Mutex<()>,
     written: Notify,
     answers: Notify,
 }
 
-struct Sessions(MemoryStore, Arc<Openings>);
+struct Sessions(Arc<MemoryStore>, Arc<Openings>);
+
+impl Sessions {
+    /// Writes in line: what has been asked for is written, whether anybody still waits for it or not.
+    async fn in_line(&self, txn: Txn) -> Result<Committed, CommitError> {
+        let (store, openings) = (self.0.clone(), self.1.clone());
+        let write = async move {
+            let _turn = openings.line.lock().await;
+            if openings.waits.swap(false, Ordering::Relaxed) {
+                openings.written.notify_one();
+                openings.answers.notified().await;
+            }
+            store.commit(txn).await
+        };
+        tokio::spawn(write).await.unwrap()
+    }
+}
+
+fn failed() -> CommitError {
+    CommitError::Unavailable("input/output error".into())
+}
 
 fn opens(txn: &Txn) -> bool {
     let session = |operation: &Operation| matches!(operation, Operation::Put(key, _) if key.resource == records::sessions());
@@ -39,8 +68,15 @@ impl Store for Sessions {
         if opens && self.1.fails.swap(false, Ordering::Relaxed) {
             return Err(CommitError::Stopped);
         }
+        if opens && self.1.full.swap(false, Ordering::Relaxed) {
+            return Err(failed());
+        }
+        if opens && self.1.sick.load(Ordering::Relaxed) {
+            self.1.in_the_file.lock().unwrap().get_or_insert(txn);
+            return Err(failed());
+        }
         let slow = opens && self.1.slow.swap(false, Ordering::Relaxed);
-        let committed = self.0.commit(txn).await;
+        let committed = if opens { self.in_line(txn).await } else { self.0.commit(txn).await };
         if slow {
             self.1.written.notify_one();
             self.1.answers.notified().await;
@@ -62,12 +98,58 @@ impl Store for Sessions {
 }
 
 async fn hub() -> (Hub, Arc<Openings>, CertificateDer<'static>) {
+    let (hub, openings, papers, _) = hub_over().await;
+    (hub, openings, papers)
+}
+
+async fn hub_over() -> (Hub, Arc<Openings>, CertificateDer<'static>, Arc<MemoryStore>) {
     let openings = Arc::new(Openings::default());
-    let store = Sessions(MemoryStore::with_incarnation(7), openings.clone());
+    let disk = Arc::new(MemoryStore::with_incarnation(7));
+    let store = Sessions(disk.clone(), openings.clone());
     let hub = Hub::over(Arc::new(store), true, None).await;
     hub.listen().await;
     let accepted = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap();
-    (hub, openings, CertificateDer::from(accepted.certificate))
+    (hub, openings, CertificateDer::from(accepted.certificate), disk)
+}
+
+/// Whether the store says that the first session of pi-7 is over.
+fn is_over(hub: &Hub) -> bool {
+    let name = ClusterName::try_from("pi-7").unwrap();
+    let session = records::session(&*hub.objects.store().snapshot(), &name);
+    session.is_some_and(|session| session.epoch == 1 && !session.connected)
+}
+
+#[tokio::test]
+async fn a_session_whose_beginning_is_in_line_when_it_ends_is_over() {
+    let (hub, openings, papers) = hub().await;
+    openings.full.store(true, Ordering::Relaxed);
+    openings.waits.store(true, Ordering::Relaxed);
+    let link = hub.connect(ALPN_SESSION, Some(papers));
+    let mut session = greet(&*link, hello("pi-7")).await;
+    assert!(matches!(heard(&mut session).await, HubToSpoke::Welcome(_)));
+    openings.written.notified().await;
+    link.close(0, "gone");
+    eventually("its session has ended", || hub.gateway.connected().is_empty()).await;
+    openings.answers.notify_one();
+    eventually("the store says so", || is_over(&hub)).await;
+    hub.stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_beginning_turns_up_in_the_file_after_its_end_is_over() {
+    let (hub, openings, papers, disk) = hub_over().await;
+    openings.sick.store(true, Ordering::Relaxed);
+    let link = hub.connect(ALPN_SESSION, Some(papers));
+    let mut session = greet(&*link, hello("pi-7")).await;
+    assert!(matches!(heard(&mut session).await, HubToSpoke::Welcome(_)));
+    link.close(0, "gone");
+    eventually("its session has ended", || hub.gateway.connected().is_empty()).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let found = openings.in_the_file.lock().unwrap().take().unwrap();
+    disk.commit(found).await.unwrap();
+    openings.sick.store(false, Ordering::Relaxed);
+    eventually("the store says so", || is_over(&hub)).await;
+    hub.stop.cancel();
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! What a spoke need not say again after a reconnect.
 
+use freewheel_link::limits;
+
 use crate::running;
 use crate::support::*;
 use crate::unwell::session_of;
@@ -9,6 +11,46 @@ async fn come(link: &memory::Memory, hello: HelloV1) -> (Session, ReportStamp) {
     let mut session = greet(link, hello).await;
     let HubToSpoke::Welcome(welcome) = heard(&mut session).await else { panic!("no welcome") };
     (session, welcome.told)
+}
+
+#[tokio::test]
+async fn a_report_that_the_store_has_no_room_for_is_told_at_the_pod_and_comes_again() {
+    let hub = Hub::new(true).await;
+    hub.listen().await;
+    let certificate = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap().certificate;
+    let connect = || hub.connect(ALPN_SESSION, Some(CertificateDer::from(certificate.clone())));
+    let large = |bytes: usize| {
+        let mut pod = pod("web", "pi-7");
+        pod["spec"]["containers"][0]["env"] = json!([{"name": "E", "value": "x".repeat(bytes)}]);
+        pod
+    };
+    let place = place(PODS, "default", "web");
+    hub.create(PODS, "default", "web", large(1000)).await;
+    let least = hub.objects.get(&place).unwrap().object.body.len() - 1000;
+    let now = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
+    hub.objects.delete(&How::default(), &place, &now).await.unwrap();
+    hub.create(PODS, "default", "web", large(limits::API_OBJECT - 40 - least)).await;
+    let uid = hub.get(PODS, "default", "web").await["metadata"]["uid"].clone();
+
+    let link = connect();
+    let (mut session, _) = come(&link, hello("pi-7")).await;
+    let stamp = ReportStamp { boot_epoch: 1, sequence: 41 };
+    let report = running("root", uid.as_str().unwrap());
+    frame::write(&mut session.0, &SpokeToHub::Report { stamp, report }).await.unwrap();
+    while heard(&mut session).await != HubToSpoke::ReportsTaken(stamp) {}
+    let scope = Scope {
+        resource: freewheel_hub_api::object::Resource::new("", "events"),
+        cluster: None,
+        namespace: None,
+    };
+    let told = |event: Value| event["involvedObject"]["uid"] == uid && event["type"] == "Warning";
+    let snapshot = hub.objects.store().snapshot();
+    let events = snapshot.range(&scope, None).filter_map(|event| event.object.value().ok());
+    let events: Vec<Value> = events.filter(|event| told(event.clone())).collect();
+    assert_eq!(events.len(), 1, "its user reads why: {events:?}");
+    let again = connect();
+    let (_session, told) = come(&again, hello("pi-7")).await;
+    assert_eq!(told, ReportStamp::default(), "it comes again");
 }
 
 #[tokio::test]
