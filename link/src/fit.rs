@@ -41,6 +41,10 @@ impl Report {
                 }
                 Self::Event(event)
             }
+            Self::NodeEvent(mut event) => {
+                [&mut event.reason, &mut event.message].into_iter().for_each(cut);
+                Self::NodeEvent(event)
+            }
             Self::PodGone { realm, uid } => Self::PodGone { realm, uid: bounded(uid, SHORT) },
         }
     }
@@ -129,6 +133,7 @@ impl NodeStatusV1 {
 mod tests {
     use super::*;
     use crate::message::SpokeToHub;
+    use crate::report::NodeEventV1;
     use crate::report::ReportStamp;
     use crate::report::testing::{event, node, pod};
 
@@ -155,7 +160,9 @@ mod tests {
         assert!(some.message.contains("of 40000 containers"), "{}", some.message);
         let mut loud = event();
         loud.message = "é".repeat(1 << 20);
+        let message = loud.message.clone();
         sent(Report::Event(loud));
+        sent(Report::NodeEvent(NodeEventV1 { warning: true, reason: "r".into(), message, at: 1 }));
         let mut large = node();
         large.os_image = "x".repeat(2 << 20);
         sent(Report::Node(large));

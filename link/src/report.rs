@@ -36,8 +36,10 @@ pub enum Report {
     },
     /// State of the device.
     Node(NodeStatusV1),
-    /// Something a user should be able to read in `kubectl describe`.
+    /// Something about a pod that a user should be able to read in `kubectl describe`.
     Event(EventV1),
+    /// Something about the device itself that a user should be able to read in `kubectl describe node`.
+    NodeEvent(NodeEventV1),
 }
 
 /// Milliseconds since 1970-01-01 UTC by the device's own clock, which nobody has to trust.
@@ -215,6 +217,19 @@ pub struct EventV1 {
     pub at: UnixMillis,
 }
 
+/// An event about the device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeEventV1 {
+    /// `Warning`, else `Normal`.
+    pub warning: bool,
+    /// reason
+    pub reason: String,
+    /// message
+    pub message: String,
+    /// When it happened.
+    pub at: UnixMillis,
+}
+
 /// Longest text that people read, and longest name or reason, in bytes. kubelet cuts what a container leaves
 /// behind at 4 KiB, and Kubernetes an event's message at 1 KiB.
 const LONG: usize = 4096;
@@ -234,6 +249,10 @@ impl Report {
                 let names = [&mut event.namespace, &mut event.pod, &mut event.uid];
                 names.into_iter().for_each(|text| cut(text, SHORT));
                 cut(&mut event.field_path, SHORT);
+                cut(&mut event.reason, SHORT);
+                cut(&mut event.message, LONG);
+            }
+            Self::NodeEvent(event) => {
                 cut(&mut event.reason, SHORT);
                 cut(&mut event.message, LONG);
             }
@@ -353,7 +372,9 @@ mod tests {
         node.pressure = vec![long(); 3];
         let mut event = testing::event();
         (event.message, event.reason) = (long(), long());
-        for mut report in [Report::Pod(pod), Report::Node(node), Report::Event(event)] {
+        let own = NodeEventV1 { warning: true, reason: long(), message: long(), at: 1 };
+        let others = [Report::Event(event), Report::NodeEvent(own)];
+        for mut report in [Report::Pod(pod), Report::Node(node)].into_iter().chain(others) {
             report.bound();
             let size = postcard::to_stdvec(&report).unwrap().len();
             assert!(size < 64 << 10, "{size}");
@@ -367,6 +388,7 @@ mod tests {
                     (lists + pod.message.capacity(), 2 * MANY + LONG)
                 }
                 Report::Event(event) => (event.message.capacity(), LONG),
+                Report::NodeEvent(event) => (event.message.capacity(), LONG),
                 Report::PodGone { .. } => (0, 0),
             };
             assert!(held <= room, "room for {held} is held, {room} is used");

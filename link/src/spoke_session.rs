@@ -296,7 +296,7 @@ fn subject(report: &Report) -> Option<String> {
         Report::Pod(pod) => Some(pod.uid.clone()),
         Report::PodGone { uid, .. } => Some(uid.clone()),
         Report::Node(_) => Some(String::new()),
-        Report::Event(_) => None,
+        Report::Event(_) | Report::NodeEvent(_) => None,
     }
 }
 

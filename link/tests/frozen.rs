@@ -277,6 +277,8 @@ fn reports() {
         at: 300,
     };
     frozen(&Report::Event(event), "0304726f6f74026e73016e01750166010172016dac02");
+    let event = NodeEventV1 { warning: true, reason: text("r"), message: text("m"), at: 300 };
+    frozen(&Report::NodeEvent(event), "04010172016dac02");
     for (phase, hex) in [
         (PhaseV1::Pending, "00"),
         (PhaseV1::Running, "01"),

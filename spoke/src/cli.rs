@@ -59,7 +59,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "k=v,…", value_delimiter = ',', value_parser = label)]
     pub(crate) labels: Vec<(String, String)>,
     /// Where pods are evicted at once [default: memory.available<5% or 100Mi, nodefs.available<10% or 1Gi,
-    /// nodefs.inodesFree<5%].
+    /// nodefs.inodesFree<5%, imagefs.available as nodefs.available].
     #[arg(long, value_name = "SIGNAL<AMOUNT,…", value_delimiter = ',', value_parser = hard)]
     pub(crate) eviction_hard: Vec<Threshold>,
     /// Where pods are evicted after some seconds, with time to end [default: nowhere].

@@ -10,6 +10,7 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use freewheel_link::allocatable;
@@ -21,6 +22,9 @@ use freewheel_spoke_agent::eviction::{Left, Observed, Signal};
 use freewheel_spoke_net::Account;
 
 use crate::{cgroup, files};
+
+/// Where the modules are, under the data directory.
+pub(crate) const MODULES: &str = "modules";
 
 /// What is known of the machine before its profile is.
 pub(crate) struct Device {
@@ -63,24 +67,30 @@ impl Device {
         usize::try_from(self.cpu_milli.div_ceil(1000)).unwrap_or(1).max(1)
     }
 
-    /// What is left of memory, of what `guests` may have together, and of the disk under `data`.
+    /// What is left of memory, of what `guests` may have together, and of the disks of `data` and of the modules in it.
     pub(crate) fn left(&self, data: &Path, guests: &Account) -> Observed {
         let memory = self.memory_left().map(|available| (available, self.memory));
         // Also where the machine has plenty: at their bound one guest takes what its neighbours ask for next.
         let theirs = guests.limit().map(|limit| limit.saturating_sub(guests.used()) as u64);
         let theirs = theirs.map(|available| (available, self.memory));
-        let (disk, inodes) = match rustix::fs::statvfs(data) {
-            Ok(found) => {
-                let bytes = (found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize);
-                (Some(bytes), Some((found.f_favail, found.f_files)))
-            }
-            Err(_) => (None, None),
+        // One look, so that one file system has one number.
+        let look = |path: &Path| {
+            let found = rustix::fs::statvfs(path).ok()?;
+            let bytes = (found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize);
+            Some((bytes, (found.f_favail, found.f_files)))
+        };
+        let (disk, modules) = (look(data), data.join(MODULES));
+        let images = if file_system(&modules).is_none_or(|own| Some(own) == file_system(data)) {
+            disk
+        } else {
+            look(&modules)
         };
         let all = [
             (Signal::Memory, memory),
             (Signal::Guests, theirs),
-            (Signal::Disk, disk),
-            (Signal::Inodes, inodes),
+            (Signal::Disk, disk.map(|(bytes, _)| bytes)),
+            (Signal::Inodes, disk.map(|(_, inodes)| inodes)),
+            (Signal::Images, images.map(|(bytes, _)| bytes)),
         ];
         let left = all.into_iter().filter_map(|(signal, left)| {
             let (available, capacity) = left?;
@@ -100,6 +110,11 @@ impl Device {
         let machine = meminfo(&self.root, "MemAvailable");
         [machine, cgroup::bounds(&self.root).memory_left].into_iter().flatten().min()
     }
+}
+
+/// Which file system something is on.
+fn file_system(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().map(|found| found.dev())
 }
 
 /// Cores that are online and that this process may run on.
@@ -350,6 +365,26 @@ pub(crate) mod tests {
         let left = device.left(dir.path(), &guests);
         let verdict = Watch::new(vec![asked]).look(&left, Duration::ZERO);
         assert_eq!(verdict.short, None);
+    }
+
+    #[test]
+    fn modules_on_the_same_disk_have_its_numbers_and_on_another_their_own() {
+        let (dir, device) = machine(&[]);
+        let left = || device.left(dir.path(), &Account::node());
+        let both = |left: &Observed| (left[&Signal::Disk], left[&Signal::Images]);
+        let (disk, images) = both(&left());
+        assert_eq!(disk, images, "there are none yet");
+        let modules = dir.path().join(MODULES);
+        fs::create_dir(&modules).unwrap();
+        let (disk, images) = both(&left());
+        assert_eq!(disk, images);
+        fs::remove_dir(&modules).unwrap();
+        // Another file system that every machine has.
+        std::os::unix::fs::symlink("/proc", &modules).unwrap();
+        let other = rustix::fs::statvfs("/proc").unwrap();
+        let (disk, images) = both(&left());
+        assert_ne!(disk, images);
+        assert_eq!(images.capacity, other.f_blocks * other.f_frsize);
     }
 
     #[test]

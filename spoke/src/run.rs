@@ -253,7 +253,7 @@ fn module_store(
 ) -> std::io::Result<Arc<Store>> {
     let dir = data.dir().to_owned();
     let setup = Setup {
-        dir: dir.join("modules"),
+        dir: dir.join(device::MODULES),
         disk: Arc::new(move || device::disk(&dir)),
         profile: profile.to_owned(),
         root,

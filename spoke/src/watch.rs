@@ -101,7 +101,7 @@ pub(crate) async fn watch(
 const fn rate(signal: Signal) -> u64 {
     match signal {
         Signal::Memory | Signal::Guests => 64 << 20,
-        Signal::Disk => 256 << 20,
+        Signal::Disk | Signal::Images => 256 << 20,
         Signal::Inodes => 50_000,
     }
 }

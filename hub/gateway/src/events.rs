@@ -1,11 +1,13 @@
-//! What a spoke saw happen to a pod, as Events.
+//! What a spoke saw happen to a pod or to itself, as Events.
 //!
 //! Guarantees:
 //! - names sort as things happened (`names_sort_as_things_happened`);
 //! - what is told twice, after a lost answer, counts once, and what repeats counts up in one Event
 //!   (`an_event_that_is_told_twice_counts_once_and_one_that_repeats_counts_up`);
 //! - one pod has at most [`MAX_EVENTS`] that a spoke told, and no spoke tells of another's pods
-//!   (`a_hostile_device_writes_few_events_and_only_about_its_own_pods`).
+//!   (`a_hostile_device_writes_few_events_and_only_about_its_own_pods`);
+//! - of Nodes it tells of its own alone, in the root and in its own cluster, and no more than of a pod
+//!   (`a_device_tells_of_its_own_nodes_and_of_no_other`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +18,7 @@ use freewheel_hub_store::Scope;
 use freewheel_hub_store::objects::Objects;
 use freewheel_link::digest::Digest;
 use freewheel_link::names::ClusterName;
-use freewheel_link::report::EventV1;
+use freewheel_link::report::{EventV1, NodeEventV1};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -90,6 +92,40 @@ pub(crate) async fn take(inner: &Inner, papers: &Papers, seen: &EventV1) -> Resu
     about(&inner.objects, spoke, "Pod", seen).await
 }
 
+/// Takes an event that a spoke tells of itself: it is about the Nodes that show it.
+///
+/// # Errors
+/// When the store cannot write, and when the name is another cluster's by now.
+pub(crate) async fn take_own(
+    inner: &Inner,
+    papers: &Papers,
+    seen: &NodeEventV1,
+) -> Result<(), ApiError> {
+    let (objects, spoke) = (&inner.objects, &papers.cluster);
+    let other = |_| ApiError::new(409, "Conflict", "the name is another cluster's by now");
+    papers.admit(objects).map_err(other)?;
+    if !inner.events.allows(papers) {
+        return Ok(());
+    }
+    for realm in [&ClusterName::root(), spoke] {
+        let node = objects.get(&place(("", "v1", "nodes"), realm, "", spoke.as_str())?)?;
+        let seen = EventV1 {
+            realm: realm.clone(),
+            // Where events of what has no namespace are.
+            namespace: "default".to_owned(),
+            pod: spoke.to_string(),
+            uid: node.object.header.uid.clone(),
+            field_path: String::new(),
+            warning: seen.warning,
+            reason: seen.reason.clone(),
+            message: seen.message.clone(),
+            at: seen.at,
+        };
+        about(objects, spoke, "Node", &seen).await?;
+    }
+    Ok(())
+}
+
 /// Writes one event about an object of this kind of the core group, or counts it.
 pub(crate) async fn about(
     objects: &Objects,
@@ -123,7 +159,16 @@ pub(crate) async fn about(
 
 /// Equal for events about one pod that differ in nothing but their time; never 0.
 pub(crate) fn mark(seen: &EventV1) -> u64 {
-    let text = [&*seen.uid, &*seen.reason, &*seen.field_path, &*seen.message].join("\n");
+    mark_of([&seen.uid, &seen.reason, &seen.field_path, &seen.message])
+}
+
+/// The same for events about the spoke itself.
+pub(crate) fn mark_of_own(seen: &NodeEventV1) -> u64 {
+    mark_of(["", &seen.reason, "", &seen.message])
+}
+
+fn mark_of(texts: [&str; 4]) -> u64 {
+    let text = texts.join("\n");
     let mark: [u8; 8] = Digest::of(text.as_bytes()).0[..8].try_into().unwrap_or_default();
     u64::from_le_bytes(mark) | 1
 }
@@ -162,10 +207,10 @@ fn same(old: &Value, new: &Value) -> bool {
 }
 
 fn value(spoke: &ClusterName, kind: &str, seen: &EventV1, at: &str) -> Value {
-    let mut about = json!({
-        "apiVersion": "v1", "kind": kind, "namespace": seen.namespace, "name": seen.pod,
-        "uid": seen.uid,
-    });
+    let mut about = json!({"apiVersion": "v1", "kind": kind, "name": seen.pod, "uid": seen.uid});
+    if kind != "Node" {
+        about["namespace"] = json!(seen.namespace);
+    }
     if !seen.field_path.is_empty() {
         about["fieldPath"] = json!(seen.field_path);
     }

@@ -68,6 +68,7 @@ pub(crate) async fn take(inner: &Inner, papers: &Papers, report: &Report) -> Res
         Report::PodGone { realm, uid } => pod_gone(inner, spoke, realm, uid).await,
         Report::Node(status) => node::write(objects, papers, status).await,
         Report::Event(seen) => events::take(inner, papers, seen).await,
+        Report::NodeEvent(seen) => events::take_own(inner, papers, seen).await,
     };
     match outcome {
         Err(error) if error.code == 404 || error.reason == NO_PLACE => {

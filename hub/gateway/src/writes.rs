@@ -65,6 +65,7 @@ impl Talk<'_> {
                         continue;
                     }
                     Report::Event(event) => (event.uid.clone(), events::mark(event)),
+                    Report::NodeEvent(event) => (String::new(), events::mark_of_own(event)),
                 };
                 newest.insert(subject, report);
             }

@@ -32,11 +32,13 @@ pub enum Signal {
     Disk,
     /// nodefs.inodesFree
     Inodes,
+    /// imagefs.available: where the modules are. The same as [`Signal::Disk`] where that is the same file system.
+    Images,
 }
 
 impl Signal {
     /// Those that a threshold can be asked for.
-    pub const ALL: [Self; 3] = [Self::Memory, Self::Disk, Self::Inodes];
+    pub const ALL: [Self; 4] = [Self::Memory, Self::Disk, Self::Inodes, Self::Images];
 
     /// Its name on the command line.
     #[must_use]
@@ -46,6 +48,7 @@ impl Signal {
             Self::Guests => "allocatableMemory.available",
             Self::Disk => "nodefs.available",
             Self::Inodes => "nodefs.inodesFree",
+            Self::Images => "imagefs.available",
         }
     }
 
@@ -54,7 +57,7 @@ impl Signal {
     pub const fn resource(self) -> &'static str {
         match self {
             Self::Memory | Self::Guests => "memory",
-            Self::Disk => "ephemeral-storage",
+            Self::Disk | Self::Images => "ephemeral-storage",
             Self::Inodes => "inodes",
         }
     }
@@ -64,7 +67,7 @@ impl Signal {
     pub const fn condition(self) -> &'static str {
         match self {
             Self::Memory | Self::Guests => "MemoryPressure",
-            Self::Disk | Self::Inodes => "DiskPressure",
+            Self::Disk | Self::Inodes | Self::Images => "DiskPressure",
         }
     }
 
@@ -110,19 +113,22 @@ impl Threshold {
 }
 
 /// Kubelet's hard thresholds, with a bound for what is large: 5 % of the memory but no more than 100 MiB, 10 % of the
-/// disk but no more than [`allocatable::STORAGE_RESERVED_MOST`], 5 % of the inodes.
+/// disk but no more than [`allocatable::STORAGE_RESERVED_MOST`], 5 % of the inodes. The disk of the modules has no
+/// threshold of its own height, where kubelet has 15 %: on one file system, pods within what is allocatable would meet it.
 #[must_use]
 pub fn defaults() -> Vec<Threshold> {
     let most = allocatable::STORAGE_RESERVED_MOST;
     let (percent, memory) = allocatable::MEMORY_PRESSURE;
-    [(Signal::Memory, memory, percent), (Signal::Disk, most, 10), (Signal::Inodes, u64::MAX, 5)]
-        .map(|(signal, amount, percent)| Threshold {
-            signal,
-            amount,
-            percent,
-            grace: Duration::ZERO,
-        })
-        .into()
+    let hard =
+        |(signal, amount, percent)| Threshold { signal, amount, percent, grace: Duration::ZERO };
+    [
+        (Signal::Memory, memory, percent),
+        (Signal::Disk, most, 10),
+        (Signal::Inodes, u64::MAX, 5),
+        (Signal::Images, most, 10),
+    ]
+    .map(hard)
+    .into()
 }
 
 /// Where guests have nearly all that they may have together. It follows from what pods may ask for, and nobody sets it:
@@ -275,7 +281,7 @@ pub fn rank(candidates: &mut [Candidate]) {
 #[must_use]
 pub fn message(short: &Short, pod: &Candidate) -> String {
     let quantity = |value: u64| match short.signal {
-        Signal::Memory | Signal::Guests | Signal::Disk => amount(value),
+        Signal::Memory | Signal::Guests | Signal::Disk | Signal::Images => amount(value),
         Signal::Inodes => value.to_string(),
     };
     let resource = short.signal.resource();
@@ -334,10 +340,11 @@ mod tests {
         assert_eq!(read("nodefs.available<15%=90"), soft);
         assert_eq!(read("nodefs.available<15%=90s"), soft);
         assert_eq!(read("nodefs.inodesFree<5").unwrap().1, 5);
+        assert_eq!(read("imagefs.available<1Gi").unwrap().0, Signal::Images);
         for bad in [
             "",
             "memory.available",
-            "imagefs.available<1",
+            "imagefs.inodesFree<1",
             "memory.available<x%",
             "memory.available<101%",
             "memory.available<1Mi=x",

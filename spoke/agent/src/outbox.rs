@@ -11,7 +11,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use freewheel_link::names::ClusterName;
-use freewheel_link::report::{EventV1, NodeStatusV1, PodStatusV1, Report, ReportStamp, UnixMillis};
+use freewheel_link::report::{
+    EventV1, NodeEventV1, NodeStatusV1, PodStatusV1, Report, ReportStamp, UnixMillis,
+};
 
 use crate::ports::Uplink;
 
@@ -33,7 +35,8 @@ pub struct Outbox {
     node: Option<NodeStatusV1>,
     pods: BTreeMap<String, (u64, PodStatusV1)>,
     gone: BTreeMap<String, (u64, ClusterName)>,
-    events: VecDeque<(u64, EventV1)>,
+    /// Events, as they are told.
+    events: VecDeque<(u64, Report)>,
     last_event: UnixMillis,
 }
 
@@ -88,18 +91,30 @@ impl Outbox {
         }
     }
 
-    /// Something a user should read.
-    pub fn event(&mut self, mut event: EventV1) {
-        // Some milliseconds ahead of the clock at worst. A clock that was set back by more starts anew.
-        if event.at <= self.last_event && self.last_event - event.at < AHEAD {
-            event.at = self.last_event + 1;
-        }
-        self.last_event = event.at;
-        self.keep_event(event);
+    /// Something about a pod that a user should read.
+    pub fn event(&mut self, event: EventV1) {
+        let at = self.time_of(event.at);
+        self.keep_event(Report::Event(EventV1 { at, ..event }));
     }
 
-    fn keep_event(&mut self, event: EventV1) {
-        let sequence = self.send(Report::Event(event.clone()));
+    /// Something about the device that a user should read.
+    pub fn node_event(&mut self, event: NodeEventV1) {
+        let at = self.time_of(event.at);
+        self.keep_event(Report::NodeEvent(NodeEventV1 { at, ..event }));
+    }
+
+    /// The time of the next event: some milliseconds ahead of the clock at worst. A clock that was set back by more
+    /// starts anew.
+    const fn time_of(&mut self, mut at: UnixMillis) -> UnixMillis {
+        if at <= self.last_event && self.last_event - at < AHEAD {
+            at = self.last_event + 1;
+        }
+        self.last_event = at;
+        at
+    }
+
+    fn keep_event(&mut self, event: Report) {
+        let sequence = self.send(event.clone());
         if self.events.len() == MAX_EVENTS {
             self.events.pop_front();
         }
@@ -190,6 +205,7 @@ mod tests {
                 Report::PodGone { uid, .. } => (stamp.sequence, format!("{uid} gone")),
                 Report::Node(_) => (stamp.sequence, "node".to_owned()),
                 Report::Event(event) => (stamp.sequence, event.reason),
+                Report::NodeEvent(event) => (stamp.sequence, event.reason),
             };
             all.into_iter().map(of).collect()
         };
@@ -243,8 +259,14 @@ mod tests {
         for at in [50, 50, 40, 60, 60] {
             outbox.event(event(at));
         }
-        let times: Vec<_> = outbox.events.iter().map(|(_, event)| event.at).collect();
-        assert_eq!(times, [50, 51, 52, 60, 61]);
+        let reason = "EvictionThresholdMet".to_owned();
+        outbox.node_event(NodeEventV1 { warning: true, reason, message: String::new(), at: 61 });
+        let time = |(_, event): &(u64, Report)| match event {
+            Report::Event(event) => event.at,
+            Report::NodeEvent(event) => event.at,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(outbox.events.iter().map(time).collect::<Vec<_>>(), [50, 51, 52, 60, 61, 62]);
     }
 
     #[test]

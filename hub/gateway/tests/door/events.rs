@@ -1,6 +1,6 @@
 //! What a hostile device can make the hub keep.
 
-use freewheel_link::report::EventV1;
+use freewheel_link::report::{EventV1, NodeEventV1};
 
 use crate::support::*;
 
@@ -114,4 +114,58 @@ async fn what_a_device_says_of_itself_all_the_time_is_written_now_and_then() {
     tokio::time::sleep(Duration::from_secs(10)).await;
     let newest = hub.get(("", "v1", "nodes"), "", "pi-7").await;
     assert_eq!(newest["status"]["nodeInfo"]["kernelVersion"], "6.499", "the newest in the end");
+}
+
+#[tokio::test]
+async fn a_device_tells_of_its_own_nodes_and_of_no_other() {
+    let hub = Hub::new(true).await;
+    hub.listen().await;
+    // As the controllers make it for every cluster.
+    let namespace = Place {
+        cluster: ClusterName::try_from("pi-7").unwrap(),
+        ..place(("", "v1", "namespaces"), "", "default")
+    };
+    let value = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
+    hub.objects.create(&How::default(), &namespace, value).await.unwrap();
+    let (_other, _session) = hub.spoke("pi-8").await;
+    let (_link, mut session) = hub.spoke("pi-7").await;
+    let own = |reason: &str, message: String, at| {
+        Report::NodeEvent(NodeEventV1 { warning: true, reason: reason.into(), message, at })
+    };
+    let then = 1_790_000_000_000;
+    let reclaim = "Attempting to reclaim memory";
+    let met = |at| own("EvictionThresholdMet", reclaim.to_owned(), at);
+    say(&mut session, 1, vec![met(then)]).await;
+    say(&mut session, 2, vec![met(then + 300_000)]).await;
+    let events = || {
+        let resource = freewheel_hub_api::object::Resource::new("", "events");
+        let scope = Scope { resource, cluster: None, namespace: None };
+        let snapshot = hub.objects.store().snapshot();
+        snapshot
+            .range(&scope, None)
+            .map(|stored| (stored.key.cluster.to_string(), stored.object.value().unwrap()))
+            .collect::<Vec<_>>()
+    };
+    let root = hub.get(("", "v1", "nodes"), "", "pi-7").await;
+    let told = events();
+    let clusters: Vec<&str> = told.iter().map(|(cluster, _)| &**cluster).collect();
+    assert_eq!(clusters.len(), 2);
+    assert!(clusters.contains(&"root") && clusters.contains(&"pi-7"), "{clusters:?}");
+    for (cluster, event) in &told {
+        let about = &event["involvedObject"];
+        assert_eq!((&about["kind"], &about["name"]), (&json!("Node"), &json!("pi-7")));
+        assert!(about["namespace"].is_null());
+        if cluster == "root" {
+            assert_eq!(about["uid"], root["metadata"]["uid"]);
+        }
+        assert_eq!((&event["type"], &event["count"]), (&json!("Warning"), &json!(2)));
+        assert_eq!(
+            (&event["reason"], &event["message"]),
+            (&json!("EvictionThresholdMet"), &json!(reclaim))
+        );
+    }
+    let flood: Vec<_> = (0..300).map(|n| own("Flood", format!("{n}"), then + n)).collect();
+    say(&mut session, 3, flood).await;
+    assert!(events().len() <= 2 * 64, "{} events", events().len());
+    assert!(events().iter().all(|(_, event)| event["involvedObject"]["name"] == "pi-7"));
 }

@@ -103,6 +103,8 @@ pub struct Agent {
     conditions: Vec<&'static str>,
     /// What the device is short of now.
     short: Option<Short>,
+    /// When the Node said last what is reclaimed, by resource.
+    reclaim_told: BTreeMap<&'static str, Duration>,
     /// What was done for the disk since it is.
     room: pressure::Room,
     freeing: pressure::Freeing,
@@ -140,6 +142,7 @@ impl Agent {
             watch: Watch::new(config.thresholds.clone()),
             conditions: Vec::new(),
             short: None,
+            reclaim_told: BTreeMap::new(),
             room: pressure::Room::Untouched,
             freeing: pressure::Freeing::default(),
             guards: BTreeMap::new(),

@@ -11,15 +11,20 @@
 //!   (`a_pod_stays_while_another_ones_files_are_removed`) or nothing gets free (`a_removal_that_frees_nothing_does_not_spare_a_full_disk`);
 //! - who has the memory that is short gets no more of it at once, unless it may take its time
 //!   (`a_pod_that_may_take_its_time_gets_memory_meanwhile`);
+//! - for a disk of the modules' own nobody goes: no pod has anything there
+//!   (`a_full_disk_of_the_modules_own_evicts_nobody`);
+//! - the Node says what is reclaimed, and not at every look (`the_node_says_what_is_reclaimed_now_and_then`);
 //! - no greeting calls a device well that is short of something (`a_greeting_says_what_the_device_is_short_of`).
 
 use std::time::Duration;
 
-use freewheel_link::report::PhaseV1;
+use freewheel_link::report::{NodeEventV1, PhaseV1};
 use tracing::{info, warn};
 
 use super::{Agent, storage};
-use crate::eviction::{Candidate, Observed, Share, Short, Signal, message, rank, refusal};
+use crate::eviction::{
+    Candidate, Observed, Share, Short, Signal, TRANSITION, message, rank, refusal,
+};
 use crate::pods::decide::EVICTED;
 use crate::pods::storage::{Evicted, GRACE};
 use crate::pods::{Done, Fate, Pod};
@@ -84,12 +89,16 @@ impl Agent {
             self.conditions = verdict.conditions;
             self.tell_node();
         }
-        self.short = verdict.short;
-        let Some(short) = self.short else {
+        let Some(short) = verdict.short else {
+            self.short = None;
             self.room = Room::Untouched;
             self.freeing.end();
             return;
         };
+        let elsewhere =
+            short.signal == Signal::Images && left.get(&Signal::Images) != left.get(&Signal::Disk);
+        self.short = (!elsewhere).then_some(short);
+        self.tell_reclaim(&short);
         let of_disk = !short.signal.is_memory();
         if of_disk {
             self.freeing.look(&short);
@@ -102,6 +111,13 @@ impl Agent {
             _ if !of_disk => self.evict_for_memory(&short),
             // What that frees shows at the next look.
             Room::Untouched => self.make_room(),
+            Room::Made if elsewhere => {
+                self.room = Room::NotEnough;
+                warn!(
+                    "the disk of the modules is short of room, and all that are there are needed"
+                );
+            }
+            Room::NotEnough if elsewhere => {}
             Room::Made | Room::NotEnough => {
                 self.room = Room::NotEnough;
                 self.meter.measure_all();
@@ -114,6 +130,23 @@ impl Agent {
     fn waits_for_removal(&self, short: &Short) -> bool {
         let has_time = short.threshold / 2 < short.available || self.freeing.grows;
         has_time && self.config.files.is_removing()
+    }
+
+    /// Says at the Node what is reclaimed, as kubelet does.
+    fn tell_reclaim(&mut self, short: &Short) {
+        let (now, at) = self.time();
+        let resource = short.signal.resource();
+        let last = self.reclaim_told.get(resource);
+        if last.is_some_and(|last| now.saturating_sub(*last) < TRANSITION) {
+            return;
+        }
+        self.reclaim_told.insert(resource, now);
+        self.outbox.node_event(NodeEventV1 {
+            warning: true,
+            reason: "EvictionThresholdMet".to_owned(),
+            message: format!("Attempting to reclaim {resource}"),
+            at,
+        });
     }
 
     /// Gives back what no pod needs that runs: modules, and what pods left that have ended.

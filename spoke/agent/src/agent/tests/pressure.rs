@@ -324,3 +324,63 @@ async fn a_pod_that_may_take_its_time_gets_memory_meanwhile() {
     assert_eq!(run.names(), [""; 0]);
     assert!(!run.world.engine.log().contains(&"freeze uid-a".to_owned()));
 }
+
+impl Run {
+    /// What was told of the Node.
+    fn of_node(&self) -> Vec<String> {
+        let reports = self.world.ear.reports.lock();
+        let texts = reports.iter().filter_map(|(_, report)| match report {
+            Report::NodeEvent(event) => Some(format!("{}: {}", event.reason, event.message)),
+            _ => None,
+        });
+        texts.collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_node_says_what_is_reclaimed_now_and_then() {
+    let mut run = run(&SimDisk::default());
+    run.send(Input::Connected(true)).await;
+    run.plan(vec![range()], vec![]).await;
+    run.send(left(Signal::Memory, 200 << 20)).await;
+    assert_eq!(run.of_node(), [""; 0]);
+    for _ in 0..100 {
+        run.send(left(Signal::Memory, 50 << 20)).await;
+        run.send(left(Signal::Memory, 200 << 20)).await;
+        run.send(left(Signal::Disk, 1 << 20)).await;
+        run.send(left(Signal::Inodes, 1 << 20)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let said = ["memory", "ephemeral-storage", "inodes"]
+        .map(|what| format!("EvictionThresholdMet: Attempting to reclaim {what}"));
+    assert_eq!(run.of_node(), said);
+    tokio::time::sleep(crate::eviction::TRANSITION).await;
+    run.send(left(Signal::Memory, 50 << 20)).await;
+    assert_eq!(run.of_node().len(), 4, "it is not over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_of_the_modules_own_evicts_nobody() {
+    let mut run = run(&SimDisk::default());
+    run.send(Input::Connected(true)).await;
+    run.plan(vec![range(), pod_record(&pod("a"))], vec![]).await;
+    run.fills("a", 1 << 20);
+    let full = Left { available: 1 << 20, capacity: 8 << 30 };
+    let empty = Left { available: 50 << 30, capacity: 100 << 30 };
+    let of = |disk, images| {
+        Input::Signals(Observed::from([(Signal::Disk, disk), (Signal::Images, images)]))
+    };
+    for _ in 0..5 {
+        run.send(of(empty, full)).await;
+        run.rest().await;
+    }
+    assert_eq!(run.pressure(), ["DiskPressure"]);
+    assert_eq!(*run.world.shelf.cleared.lock(), 1, "what nobody needs goes once");
+    assert_eq!(run.names(), ["a"]);
+    // On one file system it is the pods' as well.
+    for _ in 0..2 {
+        run.send(of(full, full)).await;
+        run.rest().await;
+    }
+    assert_eq!(run.names(), [""; 0]);
+}
