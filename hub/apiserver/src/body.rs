@@ -9,10 +9,11 @@
 //!   (`a_slow_link_has_time_and_one_that_stands_still_has_not`).
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use freewheel_hub_api::error::ApiError;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
@@ -22,6 +23,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 
 use crate::heavy::Outgoing;
 use crate::places::Busy;
+use crate::unsent::{Held, Sending};
 
 /// Largest request body, as kube-apiserver's `MaxRequestBodyBytes`.
 pub const MAX_BODY_BYTES: usize = freewheel_link::limits::API_BODY;
@@ -38,6 +40,9 @@ const LINGER: Duration = Duration::from_secs(10);
 /// … and how long nothing of it may come: a client that has seen the answer stops.
 const STILL_SENDING: Duration = Duration::from_secs(2);
 
+/// Answers leave in pieces of this size: what is sent must not hold all the rest.
+pub(crate) const PIECE: usize = 64 << 10;
+
 /// Why a response body broke off.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -46,8 +51,25 @@ pub struct Body {
     kind: Kind,
     /// The rest of a request that was answered before it was read.
     unread: Option<Unread>,
+    /// What it takes of its connection's account.
+    held: Option<Held>,
+    /// It is read as it comes, by somebody who may stop to look at it.
+    followed: bool,
     /// The request is over with its answer.
+    sending: Option<Arc<Sending>>,
     _busy: Option<Busy>,
+}
+
+/// The last bytes of an answer, which is over when they are out.
+struct Last {
+    bytes: Bytes,
+    _sending: Arc<Sending>,
+}
+
+impl AsRef<[u8]> for Last {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 struct Unread {
@@ -75,7 +97,7 @@ impl Unread {
 }
 
 enum Kind {
-    Whole(Option<Bytes>),
+    Whole { rest: Bytes, cut: bool },
     Chunks(Pin<Box<dyn futures::Stream<Item = Result<Bytes, BodyError>> + Send>>),
     Foreign(UnsyncBoxBody<Bytes, BodyError>),
     Large(Outgoing),
@@ -85,7 +107,7 @@ impl Body {
     /// Everything at once.
     #[must_use]
     pub fn whole(bytes: Bytes) -> Self {
-        Kind::Whole((!bytes.is_empty()).then_some(bytes)).into()
+        Kind::Whole { rest: bytes, cut: false }.into()
     }
 
     /// Chunks until the stream ends.
@@ -122,16 +144,67 @@ impl Body {
         Self { unread: Some(Unread { rest, reading }), ..self }
     }
 
+    /// The same, read by somebody who may stop to look at it.
+    #[must_use]
+    pub(crate) fn followed(self) -> Self {
+        Self { followed: true, ..self }
+    }
+
+    /// Keeps as much of this as it takes, unless it has something of its own.
+    pub(crate) fn keep(&mut self, held: Option<Held>) {
+        let bytes = self.uncounted();
+        if let Some(mut held) = held.filter(|_| bytes != 0) {
+            held.shrink(bytes);
+            self.held = Some(held);
+        }
+    }
+
+    /// The same, which [keeps](Self::keep) this.
+    #[must_use]
+    pub(crate) fn keeping(mut self, held: Option<Held>) -> Self {
+        self.keep(held);
+        self
+    }
+
+    /// Bytes that it holds and that no account knows of.
+    pub(crate) fn uncounted(&self) -> usize {
+        match &self.kind {
+            Kind::Whole { rest, .. } if self.held.is_none() => rest.len(),
+            _ => 0,
+        }
+    }
+
     /// The same, of a request that is over when this is sent.
     #[must_use]
-    pub(crate) fn during(self, busy: Busy) -> Self {
-        Self { _busy: Some(busy), ..self }
+    pub(crate) fn during(mut self, busy: Busy) -> Self {
+        if http_body::Body::is_end_stream(&self) {
+            return Self { _busy: Some(busy), ..self };
+        }
+        self.sending = Some(Sending::new(busy, self.followed, self.held.take()));
+        self
+    }
+
+    /// Tells the door what became of a poll.
+    fn tell(&mut self, next: Next) -> Next {
+        match (&next, &self.sending) {
+            (Poll::Pending, Some(sending)) => sending.waits(),
+            (Poll::Ready(Some(Ok(_))), Some(sending)) => sending.gave(),
+            _ => return next,
+        }
+        if next.is_pending() || !http_body::Body::is_end_stream(self) {
+            return next;
+        }
+        let Some(sending) = self.sending.take() else { return next };
+        next.map_ok(|frame| match frame.into_data() {
+            Ok(bytes) => Frame::data(Bytes::from_owner(Last { bytes, _sending: sending })),
+            Err(trailers) => trailers,
+        })
     }
 }
 
 impl From<Kind> for Body {
     fn from(kind: Kind) -> Self {
-        Self { kind, unread: None, _busy: None }
+        Self { kind, unread: None, held: None, followed: false, sending: None, _busy: None }
     }
 }
 
@@ -141,25 +214,27 @@ impl From<Bytes> for Body {
     }
 }
 
+/// What a poll of a body comes to.
+type Next = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+
 impl http_body::Body for Body {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Next {
         let me = &mut *self;
         let next = match &mut me.kind {
-            Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Kind::Whole { rest, .. } if rest.is_empty() => Poll::Ready(None),
+            Kind::Whole { rest, cut } => Poll::Ready(Some(Ok(Frame::data(piece(rest, cut))))),
             Kind::Chunks(stream) => stream.as_mut().poll_next(cx).map_ok(Frame::data),
             Kind::Foreign(body) => Pin::new(body).poll_frame(cx),
             Kind::Large(answer) => Poll::Ready(answer.next().map(|piece| piece.map(Frame::data))),
         };
-        match (next, &mut me.unread) {
+        let next = match (next, &mut me.unread) {
             (Poll::Ready(None), Some(unread)) => unread.poll_end(cx).map(|()| None),
             (next, _) => next,
-        }
+        };
+        me.tell(next)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -167,7 +242,7 @@ impl http_body::Body for Body {
             return false;
         }
         match &self.kind {
-            Kind::Whole(bytes) => bytes.is_none(),
+            Kind::Whole { rest, .. } => rest.is_empty(),
             Kind::Chunks(_) => false,
             Kind::Foreign(body) => body.is_end_stream(),
             Kind::Large(answer) => answer.left() == Some(0),
@@ -176,15 +251,36 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Whole(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
-            }
+            Kind::Whole { rest, .. } => SizeHint::with_exact(rest.len() as u64),
             Kind::Chunks(_) => SizeHint::default(),
             Kind::Foreign(body) => body.size_hint(),
             Kind::Large(answer) => {
                 answer.left().map_or_else(SizeHint::default, SizeHint::with_exact)
             }
         }
+    }
+}
+
+/// The next piece: a copy when it is one of several, for one that is shared holds all of them.
+fn piece(rest: &mut Bytes, cut: &mut bool) -> Bytes {
+    if !*cut && rest.len() <= PIECE {
+        return std::mem::take(rest);
+    }
+    *cut = true;
+    let piece = Bytes::copy_from_slice(&rest[..PIECE.min(rest.len())]);
+    rest.advance(piece.len());
+    if rest.is_empty() {
+        *rest = Bytes::new();
+    }
+    piece
+}
+
+/// Bytes that a body will have at most, by what it says of itself.
+pub(crate) fn declared<B: http_body::Body>(body: &B) -> usize {
+    match body.size_hint().exact().map(usize::try_from) {
+        None => MAX_BODY_BYTES,
+        // More is refused before it is read.
+        Some(bytes) => bytes.ok().filter(|bytes| *bytes <= MAX_BODY_BYTES).unwrap_or(0),
     }
 }
 

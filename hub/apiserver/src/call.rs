@@ -9,9 +9,10 @@ use freewheel_hub_store::{Scope, Stored};
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 
-use crate::authn::User;
+use crate::authn::{self, User};
 use crate::encode;
 use crate::media::{self, Shape, Wanted, Wire};
+use crate::places::Seat;
 use crate::query::Query;
 use crate::server::Hub;
 use crate::tenant::Tenant;
@@ -32,11 +33,22 @@ pub(crate) struct Call {
     pub(crate) query: Query,
     pub(crate) raw_query: String,
     pub(crate) headers: HeaderMap,
+    /// Where it comes from.
+    pub(crate) seat: Arc<Seat>,
 }
 
 impl Call {
     fn header(&self, name: &http::HeaderName) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Whether the caller and the cluster are still there, after a wait.
+    pub(crate) fn check_still(&self) -> Result<(), ApiError> {
+        let objects = &self.hub.server.objects;
+        if self.user.has_ended(objects.clock().unix_seconds()) {
+            return Err(authn::unauthorized());
+        }
+        self.tenant.check(&*objects.store().snapshot())
     }
 
     /// The format of the body.

@@ -1,6 +1,7 @@
 //! From a request to its verb: caller, logical cluster, path, permission, body.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use freewheel_hub_api::KUBERNETES_VERSION;
 use freewheel_hub_api::error::ApiError;
@@ -20,8 +21,9 @@ use crate::media::Shape;
 use crate::path::{self, Route, Target};
 use crate::query::Query;
 use crate::received::Received;
-use crate::server::Hub;
+use crate::server::{Extra, Hub};
 use crate::tenant::Tenant;
+use crate::unsent::Held;
 use crate::view::View;
 use crate::{
     bind, health, impersonate, log, media, openapi, read, remove, respond, review, scale, watch,
@@ -49,7 +51,7 @@ pub(crate) async fn handle(
         && let Some(extra) = &hub.server.extra
         && impersonate::asked(request.headers()).is_none()
     {
-        return extra(user.as_deref().cloned(), request).await;
+        return registry(extra, &hub, user, request).await;
     }
     let line = tracing::enabled!(tracing::Level::DEBUG)
         .then(|| (request.method().clone(), request.uri().clone()));
@@ -67,6 +69,27 @@ pub(crate) async fn handle(
         debug!(%method, %uri, code = response.status().as_u16(), "answered");
     }
     response
+}
+
+/// What the registry answers. Whoever it lets in by a certificate has to have one when their body is there, too.
+async fn registry(
+    extra: &Extra,
+    hub: &Arc<Hub>,
+    user: Option<Arc<User>>,
+    request: Request<Received>,
+) -> Response<Body> {
+    let Some(user) = user else { return extra(None, request).await };
+    let ended = Arc::new(AtomicBool::new(false));
+    let (caller, clock, seen) = ((*user).clone(), hub.clone(), ended.clone());
+    let request = request.map(|body| {
+        body.unless(move || {
+            let over = user.has_ended(clock.server.objects.clock().unix_seconds());
+            seen.fetch_or(over, Ordering::Relaxed);
+            over.then(|| authn::unauthorized().into())
+        })
+    });
+    let answer = extra(Some(caller), request).await;
+    if ended.load(Ordering::Relaxed) { respond::failure(&authn::unauthorized()) } else { answer }
 }
 
 /// The request's first line.
@@ -233,12 +256,14 @@ async fn resource(
         query,
         raw_query,
         headers,
+        seat: incoming.seat().clone(),
     };
-    let body = body_of(&call, verb, incoming).await?;
+    let (body, held) = body_of(&call, verb, incoming).await?;
     if by_name {
         return bind::bind_named(call, body).await;
     }
     let answer = run(&call, verb, body).await.map_err(|error| call.view.error(error));
+    let answer = answer.map(|response| response.map(|body| body.keeping(held)));
     if (view.served.group, view.served.plural) != ("", "endpoints") {
         return answer;
     }
@@ -249,18 +274,27 @@ async fn resource(
     Ok(response)
 }
 
+/// The body, and the room for it and for the object that is answered.
 async fn body_of(
     call: &Call,
     verb: &str,
     incoming: &mut Received,
-) -> Result<bytes::Bytes, ApiError> {
-    if matches!(verb, "get" | "list" | "watch") {
-        return Ok(bytes::Bytes::new());
+) -> Result<(bytes::Bytes, Option<Held>), ApiError> {
+    let reads = matches!(verb, "get" | "list" | "watch");
+    let comes = if reads { 0 } else { body::declared(incoming) };
+    let answered = match (call.subresource.as_str(), verb) {
+        ("log", _) | (_, "watch") => 0,
+        _ if call.name.is_empty() => 0,
+        // It may be another encoding's, or there in two.
+        _ => call.hub.server.objects.get(&call.place()).map_or(0, |it| 2 * it.object.body.len()),
+    };
+    let held = call.seat.unsent.hold(comes + answered).await?;
+    let body = if reads { bytes::Bytes::new() } else { body::read(incoming).await? };
+    if !reads || held.is_some() {
+        // It may have taken minutes.
+        call.check_still()?;
     }
-    let body = body::read(incoming).await?;
-    // It may have taken minutes.
-    call.tenant.check(&*call.hub.server.objects.store().snapshot())?;
-    Ok(body)
+    Ok((body, held))
 }
 
 /// Whether somebody asks which custom resources there are: kubectl does when it meets a kind that no
@@ -306,6 +340,7 @@ async fn self_review(
     // An answer to a question has no columns.
     let out = media::negotiate(header(ACCEPT), |wanted| wanted.shape == Shape::Object)?;
     let wires = (media::body_wire(header(CONTENT_TYPE))?, out.wire);
+    let _held = incoming.seat().clone().unsent.hold(body::declared(incoming)).await?;
     let body = body::read(incoming).await?;
     review::answer(user, (target.group, target.version, target.plural), wires, body)
         .unwrap_or_else(|| Err(respond::no_such_path()))

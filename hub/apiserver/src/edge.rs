@@ -17,10 +17,11 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::authn::User;
-use crate::body::Body;
+use crate::body::{Body, PIECE};
 use crate::dispatch;
 use crate::places::Place;
 use crate::received::Received;
+use crate::respond;
 use crate::server::Hub;
 
 /// In an answer's extensions: whoever asked has shown who they are by other means than a certificate, and
@@ -38,12 +39,13 @@ pub(crate) async fn answer(
     let busy = place.seat.busy();
     let (head, http2) = (*request.method() == Method::HEAD, request.version() == Version::HTTP_2);
     let (parts, incoming) = request.into_parts();
-    let (received, rest) = Received::new(incoming);
+    let reads = matches!(parts.method, Method::GET | Method::HEAD);
+    let (received, rest) = Received::new(incoming, place.seat.clone());
     let response = dispatch::handle(hub, user, Request::from_parts(parts, received)).await;
     if response.extensions().get::<LoggedIn>().is_some() {
         place.known();
     }
-    let (mut parts, mut body) = response.into_parts();
+    let (mut parts, mut body) = counted(response, &place, reads).await.into_parts();
     if head || is_bodiless(parts.status) {
         say_length(&mut parts, &body, head);
         body = Body::empty();
@@ -55,6 +57,21 @@ pub(crate) async fn answer(
         body = body.holding(unread, http2);
     }
     Response::from_parts(parts, body.during(busy))
+}
+
+/// The same answer, when its connection's account has room for what was not asked for there.
+async fn counted(mut answer: Response<Body>, place: &Place, reads: bool) -> Response<Body> {
+    let bytes = answer.body().uncounted();
+    if bytes <= PIECE {
+        return answer;
+    }
+    match place.seat.unsent.hold(bytes).await {
+        Ok(held) => answer.body_mut().keep(held),
+        Err(error) if reads => return respond::failure(&error),
+        // What is done is done, and has to be said.
+        Err(_) => {}
+    }
+    answer
 }
 
 fn is_bodiless(status: StatusCode) -> bool {

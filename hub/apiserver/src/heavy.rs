@@ -22,14 +22,13 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::warn;
 
-use crate::body::{Body, BodyError};
+use crate::body::{Body, BodyError, PIECE};
+use crate::unsent::Held;
 
 /// For all large answers together.
 const ROOM: usize = 192 << 20;
-/// Smaller answers are not counted: the places at the door bound them.
-const LARGE: usize = 1 << 20;
-/// Room is counted in pieces of this size, and answers leave in such.
-const PIECE: usize = 64 << 10;
+/// Smaller answers are counted where they go out, by their connections.
+pub(crate) const LARGE: usize = 1 << 20;
 /// How long room is waited for: clients give up after half a minute.
 const WAIT: Duration = Duration::from_secs(20);
 /// Bytes of a large answer that a client has to take in a second, after a while. Who has half a megabit asks in
@@ -50,8 +49,14 @@ struct Shared {
     more: Notify,
 }
 
-/// Room for one answer.
-pub(crate) struct Room(Option<(OwnedSemaphorePermit, Arc<Shared>)>);
+/// Room for one answer, counted in [`PIECE`]s.
+pub(crate) struct Room(Kind);
+
+enum Kind {
+    /// Of its connection's account.
+    Small(Option<Held>),
+    Large(OwnedSemaphorePermit, Arc<Shared>),
+}
 
 /// A large answer on its way.
 struct Answer {
@@ -91,13 +96,10 @@ impl Heavy {
 
     /// Waits for room for an answer of about this many bytes.
     pub(crate) async fn room(&self, bytes: usize) -> Result<Room, ApiError> {
-        if bytes < LARGE {
-            return Ok(Room(None));
-        }
         let pieces = pieces_of(bytes).min(u32::try_from(self.0.pieces).unwrap_or(u32::MAX));
         let room = self.0.room.clone().acquire_many_owned(pieces);
         match timeout(WAIT, room).await {
-            Ok(Ok(permit)) => Ok(Room(Some((permit, self.0.clone())))),
+            Ok(Ok(permit)) => Ok(Room(Kind::Large(permit, self.0.clone()))),
             // It is never closed.
             Ok(Err(_)) | Err(_) => Err(no_room()),
         }
@@ -128,9 +130,21 @@ impl Heavy {
 }
 
 impl Room {
+    /// Room for an answer that is not large.
+    pub(crate) const fn small(held: Option<Held>) -> Self {
+        Self(Kind::Small(held))
+    }
+
     /// The bytes as a body, which keeps the room that they take until the last of them is taken.
     pub(crate) fn body(self, bytes: Bytes, user: &str) -> Body {
-        let Some((mut room, shared)) = self.0 else { return Body::whole(bytes) };
+        let (mut room, shared) = match self.0 {
+            Kind::Large(room, shared) => (room, shared),
+            Kind::Small(held) => {
+                let mut body = Body::whole(bytes);
+                body.keep(held);
+                return body;
+            }
+        };
         let pieces = usize::try_from(pieces_of(bytes.len())).unwrap_or(usize::MAX);
         drop(room.split(room.num_permits().saturating_sub(pieces)));
         let began = Instant::now();
@@ -242,7 +256,6 @@ mod tests {
         let refused = heavy.room(2 << 20).await.err().unwrap();
         assert_eq!((refused.code, refused.reason), (429, "TooManyRequests"));
         assert!(refused.message.contains("limit=500"), "{refused}");
-        assert!(has_room(&heavy, LARGE - 1), "small answers need none");
         drop(_unread);
         let all = heavy.room(100 << 20).await.unwrap();
         assert!(!has_room(&heavy, LARGE), "the largest passes, alone");

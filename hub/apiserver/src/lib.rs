@@ -1,7 +1,7 @@
 //! The Kubernetes API over HTTPS.
 //!
 //! ```text
-//! server     listener, TLS, HTTP/1.1 and HTTP/2, bounds, shutdown   (places, socket, stop)
+//! server     listener, TLS, HTTP/1.1 and HTTP/2, bounds, shutdown   (places, socket, stop, unsent)
 //! edge       what holds for every answer   (received, body)
 //! tls        certificates of ours and of clients
 //! dispatch   caller ▸ cluster ▸ path ▸ permission ▸ verb
@@ -56,6 +56,7 @@ mod splice;
 mod stop;
 mod tenant;
 pub mod tls;
+mod unsent;
 mod view;
 mod watch;
 mod write;

@@ -36,7 +36,7 @@ pub(crate) async fn log(call: &Call) -> Result<Response<Body>, ApiError> {
     let uid = &stored.object.header.uid;
     let end = end(call);
     let stream = call.hub.server.streams.logs(&spoke, uid, options).await?;
-    let mut response = Response::new(Body::chunks(until(stream, end)));
+    let mut response = Response::new(Body::chunks(until(stream, end)).followed());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     Ok(response)
 }

@@ -26,6 +26,8 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
+use crate::unsent::Unsent;
+
 /// No stranger is sent away earlier: a handshake over a slow link takes some round trips.
 const GRACE: Duration = Duration::from_secs(2);
 /// So many of the oldest strangers are looked at for one that asks nothing.
@@ -61,6 +63,8 @@ pub(crate) struct Seat {
     moved: AtomicU64,
     /// A request was answered before its body was read.
     unread: AtomicBool,
+    /// What the hub holds for whoever sits there.
+    pub(crate) unsent: Unsent,
 }
 
 impl Places {
@@ -161,6 +165,7 @@ impl Seat {
             requests: AtomicUsize::new(0),
             moved: AtomicU64::new(0),
             unread: AtomicBool::new(false),
+            unsent: Unsent::default(),
         }
     }
 
@@ -222,6 +227,13 @@ impl Seat {
 
 /// A request under way.
 pub(crate) struct Busy(Arc<Seat>);
+
+impl Busy {
+    /// Where.
+    pub(crate) fn seat(&self) -> &Seat {
+        &self.0
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {

@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::body::Body;
 use crate::call::{Call, Filter};
 use crate::encode::{Encoder, ListMeta};
-use crate::heavy::Room;
+use crate::heavy::{self, Room};
 use crate::lease::Renewal;
 use crate::query::Query;
 use crate::respond;
@@ -77,7 +77,11 @@ pub(crate) async fn room<'a>(
         (true, true) => 2,
         (false, _) => 4,
     };
-    call.hub.heavy.room(times * bodies).await
+    let bytes = times * bodies;
+    if bytes < heavy::LARGE {
+        return call.seat.unsent.hold(bytes).await.map(Room::small);
+    }
+    call.hub.heavy.room(bytes).await
 }
 
 fn collect(

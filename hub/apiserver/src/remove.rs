@@ -53,6 +53,8 @@ pub(crate) async fn collection(call: &Call, body: Bytes) -> Result<Response<Body
     let all: Vec<_> = snapshot.range(&call.scope(), None).filter(|s| wanted(s)).collect();
     let room = read::room(call, &encoder, all.iter().map(|stored| &**stored)).await?;
     drop((all, snapshot));
+    // It may have taken a while.
+    call.check_still()?;
     let deleted = objects.delete_collection(&how, &call.place(), &options, wanted).await?;
     let removed: Vec<_> = deleted
         .into_iter()

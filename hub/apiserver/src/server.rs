@@ -81,8 +81,8 @@ pub struct Limits {
     /// After which time a client counts as gone whose machine answers nothing, neither what it is sent nor a probe
     /// when there is nothing to send.
     pub lost: Duration,
-    /// How long a client may take nothing of a large answer; all of it twice as long, and so many seconds as its size
-    /// warrants.
+    /// How long a client may take nothing of what there is for it, of a log [`Limits::lost`]; all of a large answer
+    /// twice as long, and so many seconds as its size warrants.
     pub unread: Duration,
     /// Bytes of headers of one request.
     pub header_bytes: u32,
@@ -293,10 +293,12 @@ where
     C: Future<Output = hyper::Result<()>>,
 {
     let mut connection = pin!(connection);
+    let mut unread = pin!(seat.unsent.not_taken_for(limits.unread, limits.lost));
     let idle = tokio::select! {
         biased;
         outcome = connection.as_mut() => return outcome,
         () = &mut stop => false,
+        () = &mut unread => return not_read(),
         () = seat.idle_for(limits.idle, limits.stranger_idle) => true,
     };
     ask_to_end(connection.as_mut());
@@ -310,10 +312,17 @@ where
             biased;
             outcome = connection.as_mut() => return outcome,
             () = &mut stop => {}
+            () = &mut unread => return not_read(),
             () = farewell => return Ok(()),
         }
     }
     timeout(limits.drain, connection).await.unwrap_or(Ok(()))
+}
+
+/// HTTP/2 has no way to tell a client that one of its streams is over but through that stream.
+fn not_read() -> hyper::Result<()> {
+    debug!("a client takes nothing of its answers; the connection is closed");
+    Ok(())
 }
 
 /// Has TCP find out when the client's machine is gone.

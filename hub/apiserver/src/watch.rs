@@ -11,7 +11,10 @@
 //!   still has to see is no longer kept (`a_forgotten_version_is_an_error_event`);
 //! - a watch ends with 410 when its cluster goes, and with 401 when its client's certificate ends
 //!   (`watches_and_logs_end_with_their_cluster_and_read_nothing_of_the_next`,
-//!   `a_certificate_that_ends_is_refused_over_its_open_connection_and_ends_what_runs`).
+//!   `a_certificate_that_ends_is_refused_over_its_open_connection_and_ends_what_runs`), also before all that was
+//!   there at its beginning is sent (`a_watch_that_has_much_to_send_ends_with_its_certificate`);
+//! - it makes no more than a [`PIECE`] and one object at a time, however much there is
+//!   (`a_watch_sends_what_is_there_in_pieces`).
 
 mod frames;
 
@@ -33,7 +36,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, Sleep};
 
 use crate::authn;
-use crate::body::{Body, BodyError};
+use crate::body::{Body, BodyError, PIECE};
 use crate::call::{Call, Filter};
 use crate::encode::Encoder;
 use crate::media::Wire;
@@ -50,7 +53,7 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// A watch without `timeoutSeconds` ends after this long and up to as long again, so that the
 /// watches of a restarted hub do not end together.
 const MIN_LIFE: Duration = Duration::from_secs(30 * 60);
-/// Initial objects go out in pieces of this many.
+/// So many objects are looked at for one piece of those that are there at the beginning.
 const INITIAL_CHUNK: usize = 500;
 
 /// Answers a watch.
@@ -100,6 +103,7 @@ pub(crate) fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
         scope,
         initial: initial.then_some(Initial { snapshot: newest, after: None, end_mark }),
         watch: None,
+        events: Vec::new().into_iter(),
         closing: None,
         bookmarks: call.query.bookmarks,
         timer: Box::pin(tokio::time::sleep_until(first)),
@@ -145,6 +149,8 @@ struct Feed {
     scope: Scope,
     initial: Option<Initial>,
     watch: Option<Box<dyn Watch>>,
+    /// Those that have come and were not sent yet.
+    events: std::vec::IntoIter<Event>,
     /// The last frame, when there is nothing to watch.
     closing: Option<Bytes>,
     bookmarks: bool,
@@ -153,7 +159,8 @@ struct Feed {
 }
 
 enum Turn {
-    Events(Vec<Event>),
+    Initial,
+    Events,
     Broken(ApiError),
     Mark,
     End,
@@ -177,33 +184,44 @@ impl Feed {
     /// What comes next; empty when nothing is to be sent for it.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ApiError>>> {
         if let Some(last) = self.closing.take() {
-            self.watch = None;
+            self.end();
             return Poll::Ready(Some(Ok(last)));
-        }
-        if let Some(initial) = self.initial.take() {
-            return Poll::Ready(Some(self.initial_chunk(initial)));
         }
         let Some(turn) = ready!(self.poll_turn(cx)) else { return Poll::Ready(None) };
         Poll::Ready(match turn {
-            Turn::Events(events) => Some(self.frames(&events)),
+            Turn::Initial => Some(self.initial_chunk()),
+            Turn::Events => Some(self.frames()),
             Turn::Broken(why) => {
                 self.closing = self.error(&why).ok();
-                self.watch = None;
+                self.end();
                 Some(Ok(Bytes::new()))
             }
             Turn::Mark => Some(self.bookmark(false)),
             Turn::End => {
-                let last = self.bookmark(false);
-                self.watch = None;
-                self.bookmarks.then_some(last)
+                let last = (self.bookmarks && !self.is_behind()).then(|| self.bookmark(false));
+                self.end();
+                last
             }
         })
+    }
+
+    /// Whether there is something that the client does not know yet: no mark may say that it does.
+    fn is_behind(&self) -> bool {
+        self.initial.is_some() || !self.events.as_slice().is_empty()
+    }
+
+    fn end(&mut self) {
+        self.watch = None;
+        self.initial = None;
+        self.events = Vec::new().into_iter();
     }
 
     /// Waits. Polled by hand: this runs three times per event and watcher, and so registers nothing
     /// anew and allocates nothing.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Option<Turn>> {
-        let Some(watch) = self.watch.as_mut() else { return Poll::Ready(None) };
+        if self.watch.is_none() {
+            return Poll::Ready(None);
+        }
         if self.stopped.poll_unpin(cx).is_ready() {
             return Poll::Ready(Some(Turn::End));
         }
@@ -222,29 +240,47 @@ impl Feed {
             }
             let next = (now + BOOKMARK_EVERY).min(self.deadline);
             self.timer.as_mut().reset(next);
-            return Poll::Ready(Some(Turn::Mark));
+            if !self.is_behind() {
+                return Poll::Ready(Some(Turn::Mark));
+            }
         }
+        if self.is_behind() {
+            let initial = self.initial.is_some();
+            return Poll::Ready(Some(if initial { Turn::Initial } else { Turn::Events }));
+        }
+        let Some(watch) = self.watch.as_mut() else { return Poll::Ready(None) };
         Poll::Ready(Some(match ready!(watch.poll_next(cx)) {
             // These may be of the next cluster already, before anybody gave the signal.
             Ok(events) => match self.tenant.check(&*self.hub.server.objects.store().snapshot()) {
-                Ok(()) => Turn::Events(events),
+                Ok(()) => {
+                    self.events = events.into_iter();
+                    Turn::Events
+                }
                 Err(gone) => Turn::Broken(gone),
             },
             Err(gone) => Turn::Broken(ApiError::expired(gone.to_string())),
         }))
     }
 
-    fn initial_chunk(&mut self, mut initial: Initial) -> Result<Bytes, ApiError> {
-        let page: Vec<Arc<Stored>> = initial
-            .snapshot
-            .range(&self.scope, initial.after.as_ref())
-            .take(INITIAL_CHUNK)
-            .collect();
-        let mut out = Vec::new();
-        for stored in page.iter().filter(|stored| self.filter.matches(stored)) {
-            out.extend_from_slice(&self.encoder.frame(Type::Added, stored, stored.revision)?);
+    /// The next of those that are there at the beginning: by the piece, or an object that is larger.
+    fn initial_chunk(&mut self) -> Result<Bytes, ApiError> {
+        let Some(mut initial) = self.initial.take() else { return Ok(Bytes::new()) };
+        let (mut out, mut last) = (Vec::new(), None);
+        let page = initial.snapshot.range(&self.scope, initial.after.as_ref());
+        for stored in page.take(INITIAL_CHUNK) {
+            if self.filter.matches(&stored) {
+                out.extend_from_slice(&self.encoder.frame(
+                    Type::Added,
+                    &stored,
+                    stored.revision,
+                )?);
+            }
+            last = Some(stored);
+            if PIECE <= out.len() {
+                break;
+            }
         }
-        match page.last() {
+        match last {
             Some(last) => {
                 initial.after = Some(last.key.clone());
                 self.initial = Some(initial);
@@ -255,13 +291,16 @@ impl Feed {
         Ok(out.into())
     }
 
-    /// The frames of these events, as one chunk; shared when it is only one.
-    fn frames(&self, events: &[Event]) -> Result<Bytes, ApiError> {
+    /// The frames of the next events, as one piece; shared when it is only one.
+    fn frames(&mut self) -> Result<Bytes, ApiError> {
         let mut single: Option<Bytes> = None;
-        let mut many = Vec::new();
-        for event in events {
-            let Some((kind, stored)) = seen(event, &self.filter) else { continue };
+        let (mut many, mut bytes) = (Vec::new(), 0);
+        while bytes < PIECE
+            && let Some(event) = self.events.next()
+        {
+            let Some((kind, stored)) = seen(&event, &self.filter) else { continue };
             let frame = self.hub.frames.get(&self.encoder, kind, stored, event.revision)?;
+            bytes += frame.len();
             match single.take() {
                 None if many.is_empty() => single = Some(frame),
                 None => many.extend_from_slice(&frame),

@@ -193,3 +193,106 @@ async fn a_client_that_is_gone_without_a_word_is_noticed() {
         timeout(Duration::from_secs(30), freed).await.expect("its place is free again");
     }
 }
+
+/// Until the certificate of whoever has this connection has ended.
+async fn ended(line: &crate::support::Line) {
+    let over = async {
+        while line.get(SECRETS).await.status() != 401 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), over).await.expect("it ends");
+}
+
+#[tokio::test]
+async fn a_watch_that_has_much_to_send_ends_with_its_certificate() {
+    let hub = Hub::start().await;
+    for number in 0..40 {
+        let map = json!({"metadata": {"name": format!("m{number}"), "namespace": "default"},
+            "data": {"text": "x".repeat(1_000_000)}});
+        create(&hub.objects, "v1", "ConfigMap", map).await;
+    }
+    let soon = hub.authority.client_for(Duration::from_secs(4), "soon", "system:masters");
+    let soon = hub.client(Some(&soon));
+    let line = soon.line().await;
+    let mut watch = soon.watch("/api/v1/configmaps?watch=true").await;
+    ended(&line).await;
+    let mut added = 0;
+    let last = loop {
+        let event = watch.next().await.expect("a last event");
+        if event["type"] != "ADDED" {
+            break event;
+        }
+        added += 1;
+    };
+    assert!(is_error(&last, 401, "Unauthorized"), "{last}");
+    assert!(added < 40, "all of it was sent after the end");
+    assert!(watch.next().await.is_none());
+}
+
+#[tokio::test]
+async fn what_begins_before_a_certificate_ends_and_is_whole_after_is_not_done() {
+    let hub = Hub::start().await;
+    let soon = hub.authority.client_for(Duration::from_secs(4), "soon", "system:masters");
+    let soon = hub.client(Some(&soon));
+    let line = soon.line().await;
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let body = json!({"metadata": {"name": "late"}}).to_string();
+    let mut begun = Vec::new();
+    for path in [maps, "/v2/upload"] {
+        let mut stream = soon.connect("http/1.1").await;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, b"HTTP/1.1 100", "the body is being waited for");
+        begun.push(stream);
+    }
+    ended(&line).await;
+    for mut stream in begun {
+        stream.write_all(body.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.contains("HTTP/1.1 401"), "{answer}");
+    }
+    assert_eq!(hub.admin().get(&format!("{maps}/late")).await.code, 404);
+}
+
+#[tokio::test]
+async fn a_delete_of_a_collection_that_waits_is_not_for_the_next_cluster() {
+    let hub = Hub::start().await;
+    let site = cluster(&hub).await;
+    let large = json!({"metadata": {"name": "large"}, "stringData": {"text": "x".repeat(500_000)}});
+    assert_eq!(site.post(SECRETS, &large).await.code, 201);
+    // Answers that nobody takes leave the connection no room for what is deleted.
+    let line = site.narrow_line().await;
+    let path = format!("{SECRETS}/large");
+    let mut unread = tokio::task::JoinSet::new();
+    for _ in 0..60 {
+        let (line, path) = (line.clone(), path.clone());
+        unread.spawn(async move { line.get(&path).await });
+    }
+    let mut held = Vec::new();
+    for _ in 0..15 {
+        let answer = timeout(Duration::from_secs(20), unread.join_next()).await.unwrap();
+        held.push(answer.unwrap().unwrap());
+    }
+    let waits = line.clone();
+    let waits = tokio::spawn(async move { waits.delete(SECRETS).await });
+    assert_eq!(line.get("/version").await.status(), 200);
+    assert!(!waits.is_finished(), "it waits");
+    remove(&hub).await;
+    let next = cluster(&hub).await;
+    secret(&next, "of-the-next").await;
+    unread.abort_all();
+    drop((held, unread));
+    let code = timeout(Duration::from_secs(30), waits).await.unwrap().unwrap().status();
+    assert_eq!(code, 410);
+    let spared = next.get(&format!("{SECRETS}/of-the-next")).await;
+    assert_eq!(spared.code, 200, "it is another cluster's");
+}

@@ -123,6 +123,4 @@ async fn a_large_answer_that_is_not_read_breaks_off() {
     sleep(unread * 8).await;
     let broken = timeout(Duration::from_secs(20), second.into_body().collect()).await;
     assert!(broken.expect("it ends").is_err(), "half an answer looks whole");
-    // What else goes over that connection goes on.
-    assert_eq!(line.get("/version").await.status(), 200);
 }

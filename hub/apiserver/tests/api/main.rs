@@ -22,6 +22,8 @@ mod subresources;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod unread;
+#[cfg(test)]
 mod verbs;
 #[cfg(test)]
 mod watches;

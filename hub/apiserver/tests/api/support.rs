@@ -78,9 +78,13 @@ impl SpokeStreams for Echo {
 async fn whoami(user: Option<User>, request: Request<Received>) -> http::Response<Body> {
     let user = user.map_or("nobody".to_owned(), |user| user.name);
     let path = request.uri().path();
+    let path = path.to_owned();
     let mut response = http::Response::new(Body::whole(format!("{user} {path}").into()));
     if let Some(Ok(code)) = path.rsplit_once('/').map(|(_, last)| last.parse()) {
         *response.status_mut() = http::StatusCode::from_u16(code).unwrap();
+    }
+    if path == "/v2/upload" && request.into_body().collect().await.is_err() {
+        *response.status_mut() = http::StatusCode::BAD_REQUEST;
     }
     if path == "/v2/login" {
         response.extensions_mut().insert(LoggedIn);
@@ -365,6 +369,16 @@ impl Client {
         Line(self.connect_h2().await)
     }
 
+    /// The same, of a client that has room for one byte of every answer.
+    pub async fn narrow_line(&self) -> Line {
+        let stream = TokioIo::new(self.connect("h2").await);
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.initial_stream_window_size(1);
+        let (sender, connection) = builder.handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        Line(sender)
+    }
+
     /// The same over HTTP/2.
     pub async fn get_over_h2(&self, path: &str) -> Answer {
         self.send_over_h2("GET", path, Bytes::new()).await
@@ -440,13 +454,41 @@ impl Client {
     }
 }
 
+fn full(bytes: Bytes) -> UnsyncBoxBody<Bytes, std::io::Error> {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
 /// One HTTP/2 connection.
-pub struct Line(http2::SendRequest<Full<Bytes>>);
+#[derive(Clone)]
+pub struct Line(http2::SendRequest<UnsyncBoxBody<Bytes, std::io::Error>>);
 
 impl Line {
     pub async fn get(&self, path: &str) -> http::Response<Incoming> {
+        self.ask("GET", path, full(Bytes::new())).await
+    }
+
+    pub async fn delete(&self, path: &str) -> http::Response<Incoming> {
+        self.ask("DELETE", path, full(Bytes::new())).await
+    }
+
+    pub async fn post_of(&self, path: &str, body: Bytes) -> http::Response<Incoming> {
+        self.ask("POST", path, full(body)).await
+    }
+
+    /// Sends no byte of a body that may be of any size, for ever.
+    pub async fn post_nothing(&self, path: &str) -> http::Response<Incoming> {
+        let never = StreamBody::new(futures::stream::pending()).boxed_unsync();
+        self.ask("POST", path, never).await
+    }
+
+    async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: UnsyncBoxBody<Bytes, std::io::Error>,
+    ) -> http::Response<Incoming> {
         let uri = format!("https://localhost{path}");
-        let request = Request::builder().uri(uri).body(Full::new(Bytes::new())).unwrap();
+        let request = Request::builder().method(method).uri(uri).body(body).unwrap();
         self.0.clone().send_request(request).await.unwrap()
     }
 
