@@ -1,8 +1,8 @@
-//! Modules of other toolchains, made, pushed and deployed as the README beside each source says: JavaScript and Python
-//! handlers, and one in Rust beside them, under load.
+//! Modules of five toolchains, made, pushed and run as the README beside each source says: Rust, JavaScript and Python
+//! handlers under load, C and Go commands beside them.
 //!
-//! What the READMEs install from package registries (npm's, Python's) is kept under `target/toolchains`. Node.js with npm
-//! and Python 3 have to be there.
+//! What the READMEs install from package registries (npm's, Python's, Go's) is kept under `target/toolchains`. Node.js
+//! with npm, Python 3 and Go have to be there.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -132,4 +132,41 @@ fn a_handler_in_javascript_serves_under_load() {
 #[test]
 fn a_handler_in_python_serves_under_load() {
     serves("python", first_of_its_instance("python"));
+}
+
+/// Runs a command as its README says and a second time; gives what the second said.
+fn runs(language: &str, code: &str) -> String {
+    let fleet = Fleet::with(&["pi-1"]);
+    let kubectl = fleet.kubectl();
+    let folder = copy(language);
+    has(&typed(&fleet, &folder, &commands(&folder, "2. Package")), &["compiled"]);
+    let lines = commands(&folder, "3. Pod");
+    let run_line = lines.lines().next().expect("a line that runs it");
+    let name = format!("hello-{language}");
+    let again = format!("{name}-again");
+    let mut said = String::new();
+    for (name, line) in
+        [(&name, run_line.to_owned()), (&again, run_line.replacen(&name, &again, 1))]
+    {
+        let _ = typed(&fleet, &folder, &line);
+        let state = "jsonpath={.status.containerStatuses[0].state.terminated.exitCode}";
+        eventually("it ends with its exit code", PATIENCE, || {
+            let found = kubectl.run(&["get", "pod", name, "-o", state]);
+            if found == code { Ok(()) } else { Err(kubectl.run(&["describe", "pod", name])) }
+        });
+        said = kubectl.run(&["logs", name]);
+        has(&said, &[&format!("hello from {name}, in ")]);
+    }
+    said
+}
+
+#[test]
+fn a_command_in_c_runs_and_ends_with_its_code() {
+    has(&runs("c", "4"), &["in C, with 2 arguments", "argument 1: one", "argument 2: two"]);
+}
+
+#[test]
+fn a_command_in_go_has_a_clock_and_ends_with_its_code() {
+    let said = runs("go", "5");
+    has(&said, &["in Go, at 20", "slept true, arguments [one two]"]);
 }
