@@ -187,10 +187,15 @@ fn not_a_module(fleet: &Fleet) {
     let refused = fleet.try_hub_cli(&["push", &file.to_string_lossy(), "script:v1"]);
     assert!(!refused.status.success());
     has(&String::from_utf8_lossy(&refused.stderr), &["not valid WebAssembly"]);
-    std::fs::write(&file, wat::parse_str("(module)").expect("a module")).expect("a file");
-    let refused = fleet.try_hub_cli(&["push", &file.to_string_lossy(), "script:v1"]);
-    assert!(!refused.status.success());
-    has(&String::from_utf8_lossy(&refused.stderr), &["core module", "component"]);
+    for (text, why) in [
+        ("(module)", "a core module without `_start`"),
+        (r#"(module (import "env" "x" (func)))"#, "a core module that imports env x"),
+    ] {
+        std::fs::write(&file, wat::parse_str(text).expect("a module")).expect("a file");
+        let refused = fleet.try_hub_cli(&["push", &file.to_string_lossy(), "script:v1"]);
+        assert!(!refused.status.success());
+        has(&String::from_utf8_lossy(&refused.stderr), &[why, "component"]);
+    }
     let refused = fleet.try_hub_cli(&["push", "/nowhere/at/all.wasm", "script:v1"]);
     has(&String::from_utf8_lossy(&refused.stderr), &["cannot read /nowhere/at/all.wasm"]);
 }

@@ -262,15 +262,19 @@ pub(crate) fn compile_here(order: Order<'_>) -> Result<Made, CompileError> {
     let parsed = Profile::parse(profile).map_err(|_| unknown())?;
     let config = freewheel_spoke_engine::compiler_config(&parsed).map_err(|_| unknown())?;
     let engine = wasmtime::Engine::new(&config).map_err(|_| unknown())?;
-    // The compiler takes a component as a whole and gives its code as a whole; not both at once.
+    // The compiler takes a module as a whole and gives its code as a whole; not both at once.
     let bytes = std::fs::read(component)?;
     if Digest::of(&bytes) != digest {
         let text = format!("{} is damaged: push the module again", component.display());
         return Err(CompileError::Trouble(text));
     }
-    let made = engine
-        .precompile_component(&bytes)
-        .map_err(|e| CompileError::Refused(bounded(&format!("{e:#}"))))?;
+    // The artifact tells which of the two it is.
+    let made = if wasmparser::Parser::is_core_wasm(&bytes) {
+        engine.precompile_module(&bytes)
+    } else {
+        engine.precompile_component(&bytes)
+    };
+    let made = made.map_err(|e| CompileError::Refused(bounded(&format!("{e:#}"))))?;
     drop(bytes);
     replace_with(artifact, |file| {
         let mut packed = zstd::Encoder::new(file, ZSTD_LEVEL)?;
@@ -317,6 +321,21 @@ mod tests {
             let unpacked = zstd::decode_all(std::fs::File::open(&artifact).unwrap()).unwrap();
             assert_eq!(Digest::of(&unpacked).to_string(), made.digest, "{key}");
             assert_eq!(unpacked.len() as u64, made.size, "{key}");
+        }
+    }
+
+    #[test]
+    fn an_artifact_tells_a_core_program_from_a_component() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = Profile::candidates()[0].key();
+        for (wat, core) in [(EMPTY, false), ("(module)", true)] {
+            let (component, digest) = write(dir.path(), &wat::parse_str(wat).unwrap());
+            let artifact = dir.path().join("out");
+            let order = Order { profile: &key, component: &component, digest, artifact: &artifact };
+            compile_here(order).unwrap();
+            let unpacked = zstd::decode_all(std::fs::File::open(&artifact).unwrap()).unwrap();
+            let kind = wasmtime::Engine::detect_precompiled(&unpacked).unwrap();
+            assert_eq!(matches!(kind, wasmtime::Precompiled::Module), core, "{wat}");
         }
     }
 

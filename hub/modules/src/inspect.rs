@@ -1,4 +1,4 @@
-//! Is it a Wasm component, can it be started, and is it of a size that the compiler can bear?
+//! Is it a Wasm component or a core program, can it be started, and is it of a size that the compiler can bear?
 //!
 //! Guarantees:
 //! - a file is validated as it is read, whatever pieces it comes in (`only_components_with_an_entry_pass`);
@@ -6,15 +6,17 @@
 //!   takes nothing (`a_file_that_lies_about_its_sizes_allocates_nothing`);
 //! - what passes has no more of anything than [`weight`] bears (`a_bomb_of_tiny_functions_is_refused_by_its_count`,
 //!   `other_bombs_of_few_bytes_are_refused_by_their_counts`, `a_bomb_of_large_types_is_refused_by_their_bytes`);
+//! - of core modules, programs of WASI preview 1 pass, and no others (`core_programs_pass_and_other_core_modules_do_not`);
 //! - what no pod is given is named (`what_no_pod_is_given_is_named_at_push`).
 
 mod weight;
 
 use std::io::{self, Read};
 
+use freewheel_spoke_engine::{PREVIEW_1, preview_1};
 use wasmparser::{
-    BinaryReaderError, Chunk, Encoding, FuncValidatorAllocations, Parser, Payload, ValidPayload,
-    Validator,
+    BinaryReaderError, Chunk, Encoding, Export, ExternalKind, FuncValidatorAllocations, Parser,
+    Payload, TypeRef, ValidPayload, Validator,
 };
 
 use weight::Weight;
@@ -22,26 +24,22 @@ use weight::Weight;
 /// Bytes that are read at a time.
 const PIECE: u64 = 64 << 10;
 
-/// What core modules of WASI preview 1 import.
-const PREVIEW_1: &str = "wasi_snapshot_preview1";
-
 /// Why a file is not taken as a module.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotAModule {
     #[error("it is not a WebAssembly file: it does not start with \\0asm")]
     NotWasm,
     #[error(
-        "it is a core module, not a component: build it with `--target wasm32-wasip2`. Only a core module that was built for \
-         a WIT world becomes a component by `wasm-tools component new`"
+        "it is a core module that imports {import}. Pods run core modules that import WASI preview 1 \
+         (wasi_snapshot_preview1) and nothing else, and components: build it with `--target wasm32-wasip2`, or as a command \
+         for wasip1. Only a core module that was built for a WIT world becomes a component by `wasm-tools component new`"
     )]
-    Core,
+    Core { import: String },
     #[error(
-        "it is a core module for WASI preview 1 (wasip1), and pods run components of WASI 0.2: build it with \
-         `--target wasm32-wasip2`, or put the adapter in front, which wasmtime's releases have: `wasm-tools component new \
-         FILE.wasm --adapt wasi_snapshot_preview1=wasi_snapshot_preview1.command.wasm -o COMPONENT.wasm`. Of an exit code that \
-         adapter tells no more than whether it is 0"
+        "it is a core module without {0}: nothing could start it. Build it as a command for wasip1 (a program with main), \
+         or as a component, with `--target wasm32-wasip2`"
     )]
-    Preview1,
+    NoProgram(&'static str),
     #[error(
         "it is made for WASI 0.3 (it exports {0}), and pods run WASI 0.2: build it for wasi:cli/run@0.2 (a program with \
          main) or wasi:http/incoming-handler@0.2 (an HTTP handler)"
@@ -84,7 +82,7 @@ fn given() -> String {
 /// How a module is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
-    /// `wasi:cli/run`.
+    /// `wasi:cli/run`, or `_start` of a core module.
     Program,
     /// `wasi:http/incoming-handler`, which goes first where a module has both.
     Handler,
@@ -133,10 +131,11 @@ pub(crate) fn inspect(source: impl Read) -> Result<Entry, NotAModule> {
     face.verdict()
 }
 
-/// What the outermost component shows of itself.
+/// What the outermost component or core module shows of itself.
 #[derive(Default)]
 struct Face {
     core: bool,
+    memory: bool,
     entry: Option<Entry>,
     /// An entry of WASI 0.3.
     newer: Option<String>,
@@ -148,17 +147,31 @@ impl Face {
     fn look(&mut self, payload: &Payload<'_>) -> Result<(), NotAModule> {
         match payload {
             Payload::Version { encoding: Encoding::Module, .. } => self.core = true,
-            // Imports come early in a core module; what it is shows there or not at all.
             Payload::ImportSection(imports) if self.core => {
                 for import in imports.clone().into_imports() {
-                    if import?.module == PREVIEW_1 {
-                        return Err(NotAModule::Preview1);
+                    let import = import?;
+                    let function = matches!(import.ty, TypeRef::Func(_));
+                    let given =
+                        import.module == PREVIEW_1 && preview_1().any(|name| name == import.name);
+                    if !(given && function) {
+                        let import = bounded(&format!("{} {}", import.module, import.name));
+                        return Err(NotAModule::Core { import });
                     }
                 }
-                return Err(NotAModule::Core);
             }
-            Payload::TypeSection(_) | Payload::CustomSection(_) if self.core => {}
-            _ if self.core => return Err(NotAModule::Core),
+            Payload::ExportSection(exports) if self.core => {
+                for export in exports.clone() {
+                    match export? {
+                        Export { name: "_start", kind: ExternalKind::Func, .. } => {
+                            self.entry = Some(Entry::Program);
+                        }
+                        Export { name: "memory", kind: ExternalKind::Memory, .. } => {
+                            self.memory = true;
+                        }
+                        _ => {}
+                    }
+                }
+            }
             Payload::ComponentImportSection(imports) => {
                 for import in imports.clone() {
                     let name = import?.name.name;
@@ -189,6 +202,10 @@ impl Face {
 
     fn verdict(self) -> Result<Entry, NotAModule> {
         match self {
+            Self { core: true, entry: None, .. } => Err(NotAModule::NoProgram("`_start`")),
+            Self { core: true, memory: false, .. } => {
+                Err(NotAModule::NoProgram("an exported memory named `memory`"))
+            }
             Self { entry: None, newer: Some(name), .. } => Err(NotAModule::Preview3(name)),
             Self { entry: None, .. } => Err(NotAModule::NoEntry),
             Self { unknown: Some(import), .. } => Err(NotAModule::NotGiven { import }),
@@ -262,14 +279,6 @@ mod tests {
         assert!(matches!(inspect(&b""[..]), Err(NotAModule::NotWasm)));
         let broken = inspect(&b"\0asm\x0d\0\x01\0\xff\xff"[..]);
         assert!(matches!(broken, Err(NotAModule::Invalid(_))));
-        check("(module)", Err("core module, not a component"));
-        check(
-            r#"(module (type (func)) (import "wasi:io/poll@0.2.0" "poll" (func (type 0))))"#,
-            Err("a WIT world"),
-        );
-        let preview1 = r#"(module (type (func)) (import "env" "x" (func (type 0)))
-            (import "wasi_snapshot_preview1" "sched_yield" (func (result i32))))"#;
-        check(preview1, Err("--adapt wasi_snapshot_preview1=wasi_snapshot_preview1.command.wasm"));
         check("(component)", Err("nothing could start it"));
         let program = |body: &str| {
             format!(
@@ -292,6 +301,39 @@ mod tests {
         check(&program(&rich), Ok(()));
         let ill = format!("{run} (func (result i32) i64.const 1)");
         check(&program(&ill), Err("not valid WebAssembly"));
+    }
+
+    #[test]
+    fn core_programs_pass_and_other_core_modules_do_not() {
+        let core = |imports: &str, rest: &str| format!("(module (type (func)) {imports} {rest})");
+        let main = r#"(memory (export "memory") 1) (func (export "_start"))"#;
+        let exit = r#"(import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))"#;
+        check(&core(exit, main), Ok(()));
+        check(&core("", main), Ok(()));
+        check("(module)", Err("a core module without `_start`"));
+        let start = r#"(func (export "_start"))"#;
+        check(&core(exit, start), Err("without an exported memory"));
+        let reactor = r#"(memory (export "memory") 1) (func (export "_initialize"))"#;
+        check(&core(exit, reactor), Err("a core module without `_start`"));
+        let ill = format!("{main} (func (result i32) i64.const 1)");
+        check(&core(exit, &ill), Err("not valid WebAssembly"));
+        let not = |import: &str, name: &str| {
+            check(&core(&format!("{exit} {import}"), main), Err(&format!("that imports {name}")));
+        };
+        not(r#"(import "env" "x" (func))"#, "env x");
+        not(
+            r#"(import "wasi_unstable" "proc_exit" (func (param i32)))"#,
+            "wasi_unstable proc_exit",
+        );
+        not(
+            r#"(import "wasi_snapshot_preview1" "thread_spawn" (func))"#,
+            "wasi_snapshot_preview1 thr",
+        );
+        not(
+            r#"(import "wasi_snapshot_preview1" "fd_read" (global i32))"#,
+            "wasi_snapshot_preview1 fd",
+        );
+        not(r#"(import "wasi:io/poll@0.2.0" "poll" (func))"#, "wasi:io/poll@0.2.0 poll");
     }
 
     /// A program with these lines before what can be started.

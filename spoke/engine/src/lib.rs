@@ -15,7 +15,7 @@
 mod imports;
 mod profile;
 
-pub use imports::{given, is_given};
+pub use imports::{PREVIEW_1, given, is_given, preview_1};
 pub use profile::{Arch, BadProfile, Memory, Profile};
 
 use std::num::NonZeroUsize;

@@ -8,8 +8,8 @@ use freewheel_spoke_agent::ports::{Exit, Input, StartContainer};
 use freewheel_spoke_net::PodNet;
 use tokio::sync::oneshot;
 use tracing::trace;
-use wasmtime::{Engine, Store};
-use wasmtime_wasi::WasiCtx;
+use wasmtime::{Engine, InstancePre, Store};
+use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::bindings::CommandPre;
 
 use crate::exit;
@@ -21,6 +21,7 @@ use crate::memory::Memory;
 use crate::metered::{self, Meter};
 use crate::module::{Kind, Module};
 use crate::mounts::Mounts;
+use crate::preview1::{Core, CoreWorld};
 use crate::state::{State, World};
 
 /// Most random bytes of one call.
@@ -54,7 +55,7 @@ impl Container {
         let mut given = self.memory.share();
         given.set(self.given())?;
         let world = World {
-            wasi: self.wasi(),
+            wasi: self.wasi().build(),
             mounts: self.mounts.clone(),
             pod: self.pod.clone(),
             life: self.life.clone(),
@@ -65,6 +66,21 @@ impl Container {
         Ok(State::store(&self.engine, world))
     }
 
+    /// As [`Self::store`], for a core program.
+    fn core_store(&self) -> wasmtime::Result<Store<Core>> {
+        let mut given = self.memory.share();
+        given.set(self.given())?;
+        let world = CoreWorld {
+            wasi: self.wasi(),
+            mounts: &self.mounts,
+            files: self.pod.files(),
+            memory: &self.memory,
+            log: self.log.clone(),
+            given,
+        };
+        Core::store(&self.engine, world)
+    }
+
     /// Bytes of the arguments, of the environment and of two lines without an end, which every store has for itself.
     fn given(&self) -> usize {
         let args = self.start.args.iter().map(String::len);
@@ -72,14 +88,14 @@ impl Container {
         args.chain(env).map(|bytes| bytes + 2 * size_of::<String>()).sum::<usize>() + 2 * MAX_LINE
     }
 
-    fn wasi(&self) -> WasiCtx {
-        let mut wasi = WasiCtx::builder();
+    fn wasi(&self) -> WasiCtxBuilder {
+        let mut wasi = WasiCtxBuilder::new();
         wasi.args(&self.start.args)
             .envs(&self.start.env)
             .stdout(self.log.stream(Source::Stdout))
             .stderr(self.log.stream(Source::Stderr))
             .max_random_size(MAX_RANDOM);
-        wasi.build()
+        wasi
     }
 
     /// Runs it; `started` is called once it is up. A program needs nothing that waits before it is on its lane,
@@ -91,6 +107,10 @@ impl Container {
     ) -> Run {
         match &module.kind {
             Kind::Command(pre) => self.run_command(pre.clone(), started),
+            Kind::Core(pre) => {
+                let guest = self.clone().core(pre.clone(), started);
+                self.program(guest)
+            }
             Kind::Http(handler) => Box::pin(self.run_http(handler.clone(), module.least, started)),
         }
     }
@@ -123,7 +143,6 @@ impl Container {
         pre: CommandPre<State>,
         started: impl FnOnce() + Send + 'static,
     ) -> Run {
-        let (tell, ended) = oneshot::channel();
         let container = self.clone();
         let guest = async move {
             let mut store = match container.store() {
@@ -141,6 +160,37 @@ impl Container {
             trace!(target: "freewheel::start", pod = container.start.id.pod, "guest main runs");
             container.ended(command.wasi_cli_run().call_run(&mut store).await)
         };
+        self.program(guest)
+    }
+
+    /// A core program, from its start to its end.
+    async fn core(
+        self: Arc<Self>,
+        pre: InstancePre<Core>,
+        started: impl FnOnce() + Send + 'static,
+    ) -> Exit {
+        let mut store = match self.core_store() {
+            Ok(store) => store,
+            Err(error) => return exit::of_store(&error, self.memory.take_refused()),
+        };
+        let instance = match pre.instantiate_async(&mut store).await {
+            Ok(instance) => instance,
+            Err(error) => return self.ended(Err(error)),
+        };
+        let main = match instance.get_typed_func::<(), ()>(&mut store, "_start") {
+            Ok(main) => main,
+            Err(error) => return exit::start_error(format!("{error:#}")),
+        };
+        if !self.life.begins() {
+            return exit::killed(Cause::Early);
+        }
+        started();
+        self.ended(main.call_async(&mut store, ()).await.map(Ok))
+    }
+
+    /// Puts a program on its lane.
+    fn program(self: Arc<Self>, guest: impl Future<Output = Exit> + Send + 'static) -> Run {
+        let (tell, ended) = oneshot::channel();
         metered::run(self.runtimes.clone(), self.meter.clone(), guest, |outcome| {
             // Nobody waits any more only when the whole runtime goes.
             let _ = tell.send(outcome);

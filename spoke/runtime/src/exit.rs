@@ -11,10 +11,10 @@
 //! | killed after the grace period  | 137         | Error      |
 //! | cannot be loaded or linked     | 128         | StartError |
 //!
-//! A guest that calls `wasi:cli/exit#exit` says only whether it failed, and every failure reads 1: so does plain
-//! std on WASI 0.2, whatever number `std::process::exit` is given, and so does the stock adapter of preview 1, in
-//! which the number of `proc_exit` is lost. `exit-with-code` of WASI 0.2.12 and
-//! `freewheel:lifecycle#exit` say the number; the guest SDK makes std's own exit one of those.
+//! A component that calls `wasi:cli/exit#exit` says only whether it failed, and every failure reads 1: so does plain
+//! std on WASI 0.2, whatever number `std::process::exit` is given. `exit-with-code` of WASI 0.2.12 and
+//! `freewheel:lifecycle#exit` say the number; the guest SDK makes std's own exit one of those. `proc_exit` of a core
+//! program of WASI preview 1 says it, too; of it the low eight bits count, as of a process.
 
 use freewheel_spoke_agent::ports::Exit;
 use freewheel_spoke_net::Full;
@@ -103,6 +103,14 @@ pub(crate) fn memory(error: &wasmtime::Error, refused: bool) -> Option<String> {
         // Allocators that are refused memory abort.
         Some(Trap::UnreachableCodeReached) if refused => Some("out of memory".to_owned()),
         _ => None,
+    }
+}
+
+/// No store could be made for it: it had too little memory, or the node has not what the pod's spec gives.
+pub(crate) fn of_store(error: &wasmtime::Error, refused: bool) -> Exit {
+    match memory(error, refused) {
+        Some(text) => out_of_memory(text),
+        None => start_error(format!("{error:#}")),
     }
 }
 

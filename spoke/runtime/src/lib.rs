@@ -1,4 +1,4 @@
-//! Runs containers: Wasm components, each with its limits, its log and its place in the pod network.
+//! Runs containers: Wasm components and core programs of WASI preview 1, each with its limits, its log and its place in the pod network.
 //!
 //! ```text
 //! Runtime     the agent's port `Containers`          container    one start: world, run, end
@@ -7,6 +7,7 @@
 //! life, exit  how it is stopped, how its end reads   log          from stdout to `kubectl logs`
 //! sockets, http, lifecycle, mounts                   the pod network, its own life and its files as guests see them
 //! census, fields, open_files                         what the host holds for a guest's handles
+//! preview1                                           core programs: what they are given, and its bounds
 //! native      the only unsafe code                   probe        which engine profile fits this machine
 //! ```
 //!
@@ -34,6 +35,7 @@ mod module;
 mod mounts;
 mod native;
 mod open_files;
+mod preview1;
 mod probe;
 mod runtime;
 mod sockets;

@@ -13,12 +13,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime::{Engine, ExternType, ResourcesRequired};
 use wasmtime_wasi::p2::bindings::CommandPre;
 
 use crate::http::Handler;
-use crate::native;
+use crate::native::{self, Loaded};
+use crate::preview1::Core;
 use crate::state::State;
 
 /// A module, linked and ready to be instantiated.
@@ -34,6 +35,8 @@ pub(crate) enum Kind {
     Command(CommandPre<State>),
     /// Exports `wasi:http/incoming-handler`.
     Http(Arc<Handler>),
+    /// A core module of WASI preview 1 that exports `_start`.
+    Core(wasmtime::InstancePre<Core>),
 }
 
 /// Why a module cannot run. The text is what the user reads in the container's state.
@@ -50,6 +53,8 @@ pub(crate) enum CannotRun {
          service); it exports {0}"
     )]
     Export(String),
+    #[error("module is a core module without {0}: nothing could start it")]
+    NoProgram(&'static str),
 }
 
 /// Modules that stay when no container runs them any more. Their code is pages of the mapped file, which the
@@ -87,12 +92,13 @@ impl Shelf {
 pub(crate) struct Modules {
     engine: Engine,
     linker: Linker<State>,
+    core: wasmtime::Linker<Core>,
     shelf: Mutex<Shelf>,
 }
 
 impl Modules {
-    pub(crate) fn new(engine: Engine, linker: Linker<State>) -> Self {
-        Self { engine, linker, shelf: Mutex::default() }
+    pub(crate) fn new(engine: Engine, linker: Linker<State>, core: wasmtime::Linker<Core>) -> Self {
+        Self { engine, linker, core, shelf: Mutex::default() }
     }
 
     /// The module if it is loaded already.
@@ -114,9 +120,12 @@ impl Modules {
         }
         // Taken before the file is opened: one that is replaced in between is loaded again the next time.
         let file = file_id(artifact);
-        let component = native::load(&self.engine, artifact);
-        let component = component.map_err(|error| CannotRun::Load(format!("{error:#}")))?;
-        let module = Arc::new(self.link(&component)?);
+        let loaded = native::load(&self.engine, artifact);
+        let module = match loaded.map_err(|error| CannotRun::Load(format!("{error:#}")))? {
+            Loaded::Component(component) => self.link(&component)?,
+            Loaded::Core(module) => self.link_core(&module)?,
+        };
+        let module = Arc::new(module);
         if let Some(file) = file {
             let mut shelf = self.shelf.lock();
             shelf.loaded.insert(artifact.to_owned(), (file, Arc::downgrade(&module)));
@@ -161,13 +170,36 @@ impl Modules {
         } else {
             Err(CannotRun::Export(exports.join(", ")))
         };
-        Ok(Module { kind: kind?, least: least(component) })
+        Ok(Module { kind: kind?, least: least(component.resources_required()) })
+    }
+
+    fn link_core(&self, module: &wasmtime::Module) -> Result<Module, CannotRun> {
+        let unknown = module.imports().find(|import| {
+            import.module() != freewheel_spoke_engine::PREVIEW_1
+                || !freewheel_spoke_engine::preview_1().any(|name| name == import.name())
+        });
+        if let Some(import) = unknown {
+            return Err(CannotRun::Import(format!("{} {}", import.module(), import.name())));
+        }
+        let starts = |found: ExternType| {
+            let main = found.func();
+            main.is_some_and(|main| main.params().len() + main.results().len() == 0)
+        };
+        if !module.get_export("_start").is_some_and(starts) {
+            return Err(CannotRun::NoProgram("a function `_start` of no parameters"));
+        }
+        if !matches!(module.get_export("memory"), Some(ExternType::Memory(_))) {
+            return Err(CannotRun::NoProgram("an exported memory named `memory`"));
+        }
+        let ready = self.core.instantiate_pre(module);
+        let ready = ready.map_err(|error| CannotRun::Link(format!("{error:#}")))?;
+        Ok(Module { kind: Kind::Core(ready), least: least(Some(module.resources_required())) })
     }
 }
 
-/// Bytes that the largest memory of a component starts with.
-fn least(component: &Component) -> usize {
-    let pages = component.resources_required().and_then(|needs| needs.max_initial_memory_size);
+/// Bytes that the largest memory of a module starts with.
+fn least(needs: Option<ResourcesRequired>) -> usize {
+    let pages = needs.and_then(|needs| needs.max_initial_memory_size);
     let bytes = pages.unwrap_or(0).saturating_mul(WASM_PAGE);
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }

@@ -4,14 +4,16 @@
 //! - an instance sees the directory that was opened when its container started, whatever stands at the
 //!   directory's path by then (`a_new_instance_sees_the_directory_that_its_container_was_given`).
 
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 
 use freewheel_spoke_agent::volumes::Mount;
 use freewheel_spoke_net::{Account, Held};
 use wasmtime::component::{HasData, Resource, ResourceTable};
+use wasmtime::error::Context as _;
 use wasmtime_wasi::filesystem::{Descriptor, Dir};
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
-use wasmtime_wasi::{FsPerms, OpenMode};
+use wasmtime_wasi::{FsPerms, OpenMode, WasiCtxBuilder};
 
 /// A container's directories and the names that its guest knows them by.
 #[derive(Clone)]
@@ -39,6 +41,23 @@ impl Mounts {
             Ok(One { dir, guest: mount.guest, _place: place })
         };
         Ok(Self(mounts.into_iter().map(one).collect::<Result<_, String>>()?))
+    }
+}
+
+impl Mounts {
+    /// Gives them to a core program. The descriptors that are open already are opened once more, never a path: what
+    /// stands at the path by now is nobody's mount.
+    pub(crate) fn preopen(&self, wasi: &mut WasiCtxBuilder) -> wasmtime::Result<()> {
+        for mount in self.0.iter() {
+            let open = format!("/proc/self/fd/{}", mount.dir.dir.as_raw_fd());
+            wasi.preopened_dir(open, &mount.guest, mount.dir.perms)
+                .with_context(|| format!("cannot mount {}", mount.guest))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
     }
 }
 

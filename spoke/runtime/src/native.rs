@@ -5,8 +5,8 @@
 use std::path::Path;
 
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
-use wasmtime::Engine;
 use wasmtime::component::Component;
+use wasmtime::{Engine, Module, Precompiled};
 
 /// Whether this much address space can be reserved at once. Nothing is kept and no memory is used.
 #[must_use]
@@ -23,12 +23,22 @@ pub(crate) fn can_reserve(bytes: usize) -> bool {
     unsafe { munmap(start, bytes) }.is_ok()
 }
 
-/// Maps a compiled component.
+/// What an artifact holds.
+pub(crate) enum Loaded {
+    Component(Component),
+    Core(Module),
+}
+
+/// Maps a compiled component or core module.
 ///
 /// The caller promises that the file is an artifact that a hub of the fleet has signed, that its bytes were
 /// checked against the signature, and that nobody writes to it: a changed artifact is arbitrary native code.
-pub(crate) fn load(engine: &Engine, artifact: &Path) -> wasmtime::Result<Component> {
+pub(crate) fn load(engine: &Engine, artifact: &Path) -> wasmtime::Result<Loaded> {
+    if let Some(Precompiled::Module) = Engine::detect_precompiled_file(artifact)? {
+        // SAFETY: as below.
+        return unsafe { Module::deserialize_file(engine, artifact) }.map(Loaded::Core);
+    }
     // SAFETY: the artifact comes out of this compiler unchanged, as the caller promises; wasmtime itself
     // refuses artifacts of other versions, settings and machines.
-    unsafe { Component::deserialize_file(engine, artifact) }
+    unsafe { Component::deserialize_file(engine, artifact) }.map(Loaded::Component)
 }

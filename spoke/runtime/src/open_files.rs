@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use freewheel_spoke_net::{Account, Held};
+use freewheel_spoke_net::{Account, Full, Held, Level};
 use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceType};
 use wasmtime::{Result, StoreContextMut};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView as _};
@@ -38,7 +38,7 @@ const AHEAD: usize = 4096;
 
 /// What a name of a list costs for each byte that its directory has on the disk, at most: short names on file
 /// systems that pack them.
-const LISTED: u64 = 8;
+pub(crate) const LISTED: u64 = 8;
 
 /// The open files of one store.
 pub(crate) struct OpenFiles {
@@ -61,14 +61,16 @@ impl OpenFiles {
         let place = self.account.take(1);
         if let (Err(full), false) = (&place, self.told) {
             self.told = true;
-            let of = if full.level == freewheel_spoke_net::Level::Node { "node" } else { "pod" };
-            self.log.note(&format!(
-                "freewheel: the {of} has {} files open, as many as it may",
-                full.limit
-            ));
+            tell(&self.log, full);
         }
         place.ok()
     }
+}
+
+/// Says in the log why no file could be opened.
+pub(crate) fn tell(log: &LogSink, full: &Full) {
+    let of = if full.level == Level::Node { "node" } else { "pod" };
+    log.note(&format!("freewheel: the {of} has {} files open, as many as it may", full.limit));
 }
 
 /// A file's stream: it keeps the file open, and upstream reads ahead of the guest and writes behind it.

@@ -105,13 +105,14 @@ impl Runtime {
         let config = config(&options.profile).map_err(CannotStart::Engine)?;
         let engine = Engine::new(&config).map_err(CannotStart::Engine)?;
         let linker = linker(&engine).map_err(CannotStart::Engine)?;
+        let core = crate::preview1::linker(&engine).map_err(CannotStart::Engine)?;
         let ticker = Ticker::start(&engine).map_err(CannotStart::Thread)?;
         let RuntimeOptions { memory, files, logs, fabric, control, runtimes, deliver, .. } =
             options;
         fabric.account().set_limit(memory);
         fabric.files().set_limit(files);
         Ok(Arc::new_cyclic(|this| Self {
-            modules: Modules::new(engine.clone(), linker),
+            modules: Modules::new(engine.clone(), linker, core),
             engine,
             ticker,
             fabric,

@@ -24,7 +24,7 @@ use crate::sockets::{HasNet, NetView};
 const MAX_RESOURCES: usize = 16_384;
 
 /// Bytes that one call may hand to the host. Guests write in pieces of at most 1 MiB.
-const CALL_BYTES: usize = 4 << 20;
+pub(crate) const CALL_BYTES: usize = 4 << 20;
 
 /// What a store is made of.
 pub(crate) struct World {

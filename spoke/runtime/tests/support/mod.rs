@@ -61,6 +61,12 @@ pub fn compile(component: &[u8], artifact: &Path) {
     std::fs::write(artifact, engine.precompile_component(component).unwrap()).unwrap();
 }
 
+/// Compiles a core module as the hub would.
+pub fn compile_core(module: &[u8], artifact: &Path) {
+    let engine = wasmtime::Engine::new(&compiler_config(&profile()).unwrap()).unwrap();
+    std::fs::write(artifact, engine.precompile_module(module).unwrap()).unwrap();
+}
+
 /// The artifact of one of the guests next to this file.
 pub fn guest(name: &str) -> PathBuf {
     static BUILT: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
