@@ -118,25 +118,33 @@ fn a_directory_that_is_moved_leads_nowhere_else() {
     assert!(walk.missed && walk.sum < 1 << 20, "{}", walk.sum);
 }
 
+/// Which of the directories `p` and `q` in `dir` this is on its way through.
+fn passed(walk: &Walk, dir: &Path) -> &'static str {
+    use std::os::linux::fs::MetadataExt;
+    let is_on_the_way = |name: &&&str| {
+        let number = std::fs::metadata(dir.join(name)).unwrap().st_ino();
+        walk.way.iter().any(|level| level.id.1 == number)
+    };
+    ["p", "q"].iter().find(is_on_the_way).unwrap()
+}
+
 #[test]
 fn a_directory_that_is_moved_hides_nothing_of_the_rest() {
     let outside = tempfile::tempdir().unwrap();
     let dir = outside.path().join("volume");
-    std::fs::create_dir_all(dir.join("t/x")).unwrap();
-    std::fs::create_dir_all(dir.join("t/data")).unwrap();
-    std::fs::create_dir_all(dir.join("more")).unwrap();
-    for place in ["t/data/file", "more/file"] {
-        std::fs::write(dir.join(place), vec![1; 1 << 20]).unwrap();
+    for place in ["p/p", "p/q", "q/p", "q/q"] {
+        std::fs::create_dir_all(dir.join(place)).unwrap();
+        std::fs::write(dir.join(place).join("file"), vec![1; 1 << 20]).unwrap();
     }
     let mut walk = Walk::start(&dir).unwrap().unwrap();
-    // Somewhere in the deepest, whatever the order of names.
-    let x = std::os::linux::fs::MetadataExt::st_ino(&std::fs::metadata(dir.join("t/x")).unwrap());
-    while walk.way.last().unwrap().id.1 != x {
+    while walk.way.len() < 3 {
         assert!(!walk.step().unwrap());
     }
-    std::fs::rename(dir.join("t/x"), outside.path().join("x")).unwrap();
+    // It is in the first of four, whatever the order of names.
+    let above = dir.join(passed(&walk, &dir));
+    std::fs::rename(above.join(passed(&walk, &above)), outside.path().join("away")).unwrap();
     while !walk.step().unwrap() {}
-    assert!(2 << 20 <= walk.sum && walk.sum < 3 << 20, "{}", walk.sum);
+    assert!((4 << 20..5 << 20).contains(&walk.sum), "{}", walk.sum);
     assert_eq!(walk.held, 0);
 }
 
@@ -144,19 +152,21 @@ fn a_directory_that_is_moved_hides_nothing_of_the_rest() {
 fn what_was_moved_above_is_lost_and_the_rest_is_not() {
     let outside = tempfile::tempdir().unwrap();
     let dir = outside.path().join("volume");
-    std::fs::create_dir_all(dir.join("t/u/v")).unwrap();
-    std::fs::create_dir_all(dir.join("more")).unwrap();
-    std::fs::write(dir.join("more/file"), vec![1; 1 << 20]).unwrap();
+    for place in ["p/u/v", "q/u/v"] {
+        std::fs::create_dir_all(dir.join(place)).unwrap();
+        std::fs::write(dir.join(place).join("file"), vec![1; 1 << 20]).unwrap();
+    }
     std::fs::write(outside.path().join("secret"), vec![1; 4 << 20]).unwrap();
     let mut walk = Walk::start(&dir).unwrap().unwrap();
     while walk.way.len() < 4 {
         assert!(!walk.step().unwrap());
     }
-    std::fs::rename(dir.join("t/u"), outside.path().join("u")).unwrap();
-    std::fs::create_dir_all(dir.join("t/u/v")).unwrap();
+    let above = dir.join(passed(&walk, &dir));
+    std::fs::rename(above.join("u"), outside.path().join("u")).unwrap();
+    std::fs::create_dir_all(above.join("u/v")).unwrap();
     std::fs::rename(outside.path().join("u/v"), outside.path().join("v")).unwrap();
     while !walk.step().unwrap() {}
-    assert!(1 << 20 <= walk.sum && walk.sum < 2 << 20, "{}", walk.sum);
+    assert!((2 << 20..3 << 20).contains(&walk.sum), "{}", walk.sum);
     assert!(walk.missed);
     assert_eq!(walk.held, 0);
 }
