@@ -157,7 +157,7 @@ fn described(kubectl: &Kubectl, pod: &str) {
             &format!("IP:               {ip}"),
             "Controlled By:  ReplicaSet/web-",
             "Image:          hello-http:v1",
-            "Image ID:       sha256:",
+            "Image ID:       hello-http@sha256:",
             "Port:           8080/TCP",
             "State:          Running",
             "Ready:          True",
