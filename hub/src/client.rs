@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use freewheel_hub_pki::{NoRandomness, certificates};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
@@ -13,7 +14,6 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::kubeconfig::{Access, KubeconfigError};
-use crate::pki::{PkiError, certificates};
 
 /// Largest answer that is read.
 const MAX_ANSWER: usize = 16 << 20;
@@ -24,9 +24,12 @@ pub enum ClientError {
     /// No kubeconfig.
     #[error(transparent)]
     Kubeconfig(#[from] KubeconfigError),
-    /// A certificate in it.
+    /// A certificate or key in it.
+    #[error("the kubeconfig's {0} does not hold what its name says")]
+    Malformed(&'static str),
+    /// No random letters.
     #[error(transparent)]
-    Pki(#[from] PkiError),
+    Randomness(#[from] NoRandomness),
     /// The address in it.
     #[error("the kubeconfig's server {0:?} is no https://HOST:PORT")]
     Server(String),
@@ -217,14 +220,14 @@ fn warnings(headers: &header::HeaderMap) -> Vec<String> {
 }
 
 fn tls(access: &Access) -> Result<rustls::ClientConfig, ClientError> {
-    let here = Path::new("kubeconfig");
+    let read = |pem: &[u8], what| certificates(pem).ok_or(ClientError::Malformed(what));
     let mut roots = rustls::RootCertStore::empty();
-    for cert in certificates(&String::from_utf8_lossy(&access.ca_pem), here)? {
+    for cert in read(&access.ca_pem, "certificate-authority-data")? {
         roots.add(cert)?;
     }
-    let chain = certificates(&String::from_utf8_lossy(&access.cert_pem), here)?;
+    let chain = read(&access.cert_pem, "client-certificate-data")?;
     let key = PrivateKeyDer::from_pem_slice(&access.key_pem)
-        .map_err(|_| PkiError::Malformed(here.to_path_buf()))?;
+        .map_err(|_| ClientError::Malformed("client-key-data"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

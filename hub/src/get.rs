@@ -11,9 +11,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use freewheel_hub_api::time;
 use freewheel_hub_apiserver::CLUSTER_ADMIN;
+use freewheel_hub_pki::{RequestError, ask};
 use freewheel_link::names::ClusterName;
 use http::{Method, StatusCode};
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use serde_json::{Value, json};
 
 use crate::cli::KubeconfigOptions;
@@ -47,7 +47,7 @@ pub enum GetError {
     },
     /// No key or request.
     #[error("cannot make a key")]
-    Key(#[from] rcgen::Error),
+    Key(#[from] RequestError),
     /// The hub has not signed.
     #[error("the hub has not signed the certificate of {0} in time: see `kubectl get csr {0}`")]
     Unsigned(String),
@@ -82,13 +82,8 @@ async fn certificate(
     cluster: &str,
     uid: &str,
 ) -> Result<(String, String), GetError> {
-    let key = KeyPair::generate()?;
-    let mut params = CertificateParams::new(Vec::new())?;
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, format!("cluster-admin:{cluster}"));
     let group = format!("{CLUSTER_ADMIN}{cluster}:{uid}");
-    params.distinguished_name.push(DnType::OrganizationName, group);
-    let request = params.serialize_request(&key)?.pem()?;
+    let (request, key_pem) = ask(&format!("cluster-admin:{cluster}"), &group)?;
     let asked = json!({
         "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
         "metadata": {"generateName": format!("cluster-admin-{cluster}-")},
@@ -111,7 +106,7 @@ async fn certificate(
         let signed =
             now["status"]["certificate"].as_str().and_then(|text| STANDARD.decode(text).ok());
         if let Some(signed) = signed.filter(|signed| !signed.is_empty()) {
-            return Ok((String::from_utf8_lossy(&signed).into_owned(), key.serialize_pem()));
+            return Ok((String::from_utf8_lossy(&signed).into_owned(), key_pem));
         }
         tokio::time::sleep(LOOK).await;
     }

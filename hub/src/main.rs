@@ -6,7 +6,6 @@ mod client;
 mod get;
 mod images;
 mod kubeconfig;
-mod pki;
 mod push;
 mod serve;
 mod token;

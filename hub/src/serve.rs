@@ -27,16 +27,15 @@ use std::time::Duration;
 use freewheel_hub_api::images::Images;
 use freewheel_hub_apiserver::{Check, Limits, Server, Tls, TlsError};
 use freewheel_hub_controllers::running;
-use freewheel_hub_gateway::{Authority, Gateway, SetupError, life};
+use freewheel_hub_gateway::{Gateway, Identity, SetupError};
 use freewheel_hub_modules::{Modules, OpenError, RootError, compile};
+use freewheel_hub_pki::{Life, Pki, PkiError, write};
 use freewheel_hub_store::Store;
 use freewheel_hub_store::objects::Objects;
 use freewheel_hub_store::redb;
 use freewheel_link::artifact::PublicKey;
 use freewheel_link::quic::{Endpoint, Socket};
 use freewheel_link::tls::DefaultTimeProvider;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
@@ -46,7 +45,6 @@ use tracing::{info, warn};
 use self::certificates::Certificates;
 use crate::cli::ServeOptions;
 use crate::kubeconfig;
-use crate::pki::{Pki, PkiError, certificates, write};
 use disk::{Disk, Watched};
 use handlers::Handlers;
 pub use login::secret as registry_login;
@@ -195,12 +193,11 @@ impl Hub {
             "--listen",
             options.listen,
         ))?;
-        let ca = certificates(&self.pki.ca_pem, "pki/ca.crt".as_ref())?;
-        let gateway = self.gateway(&ca)?;
+        let gateway = self.gateway();
         let clock = Arc::new(DefaultTimeProvider);
         let endpoint = Endpoint::hub(Socket::Bind(options.link), gateway.tls(clock)?)
             .map_err(listening("the link to the spokes (UDP)", "--link", options.link))?;
-        let (tls, served) = self.tls(&ca)?;
+        let (tls, served) = self.tls()?;
         let server = Server {
             objects: self.objects.clone(),
             streams: gateway.streams(),
@@ -216,7 +213,7 @@ impl Hub {
         };
         let serving = freewheel_hub_apiserver::serve(api, tls, limits, server, stop.clone());
         parts.start("API server", serving);
-        let controllers = self.controllers(options, &ca, &stop).await?;
+        let controllers = self.controllers(options, &stop).await?;
         parts.start_checked("controllers", &signs.controllers, together(controllers, stop.clone()));
         let ended = stop.clone();
         parts.start_checked("gateway", &signs.gateway, async move {
@@ -247,10 +244,10 @@ impl Hub {
     }
 
     /// TLS of the API, with a new certificate, and that one's life.
-    fn tls(&self, ca: &[CertificateDer<'static>]) -> Result<(Tls, (i64, i64)), ServeError> {
-        let own = self.pki.serving(&self.names.dns, &self.names.addresses)?;
-        let served = own.chain.first().and_then(|own| life(own)).unwrap_or_default();
-        Ok((Tls::new(own.chain, own.key, ca)?, served))
+    fn tls(&self) -> Result<(Tls, Life), ServeError> {
+        let (own, served) = self.pki.serving(&self.names.dns, &self.names.addresses)?;
+        let ca = self.pki.authority.ca().clone();
+        Ok((Tls::new(own.chain, own.key, &[ca])?, served))
     }
 
     fn checks(&self, signs: &Signs, stop: &CancellationToken) -> Vec<Check> {
@@ -264,41 +261,29 @@ impl Hub {
     async fn controllers(
         &self,
         options: &ServeOptions,
-        ca: &[CertificateDer<'static>],
         stop: &CancellationToken,
     ) -> Result<JoinSet<()>, ServeError> {
         self.modules.ask_who_runs(Arc::new(running::Pods::new(self.objects.clone())));
-        let authority = Authority::new(self.identity(ca)?).map_err(SetupError::from)?;
         let config = freewheel_hub_controllers::Config {
             advertise: self.advertised(options).await,
             images: Arc::new(self.modules.clone()),
             ca_pem: self.pki.ca_pem.clone(),
             handlers: Arc::new(Handlers(self.modules.clone())),
-            authority: Arc::new(Signer(authority)),
+            authority: Arc::new(Signer(self.pki.authority.clone())),
             seed: fastrand::u64(..),
         };
         freewheel_hub_controllers::start(&self.objects, &config, stop)
             .map_err(|e| ServeError::Run(io::Error::other(e)))
     }
 
-    fn identity(
-        &self,
-        ca: &[CertificateDer<'static>],
-    ) -> Result<freewheel_hub_gateway::Identity, ServeError> {
-        let path = || PathBuf::from("pki");
-        let ca = ca.first().cloned().ok_or_else(|| PkiError::Malformed(path()))?;
-        let ca_key = PrivateKeyDer::from_pem_slice(self.pki.ca_key_pem.as_bytes())
-            .map_err(|_| PkiError::Malformed(path()))?;
-        Ok(freewheel_hub_gateway::Identity { ca, ca_key, fleet_root: self.fleet_root })
-    }
-
-    fn gateway(&self, ca: &[CertificateDer<'static>]) -> Result<Gateway, ServeError> {
+    fn gateway(&self) -> Gateway {
         let images: Arc<dyn Images> = Arc::new(self.modules.clone());
+        let authority = self.pki.authority.clone();
+        let identity = Identity { authority, fleet_root: self.fleet_root };
         // One hub per store: its name tells its own sessions from those of another in the same fleet.
-        let gateway = Gateway::new(self.objects.clone(), images, self.identity(ca)?, "hub");
-        let gateway = gateway.map_err(SetupError::from)?;
+        let gateway = Gateway::new(self.objects.clone(), images, identity, "hub");
         gateway.tell_api(&self.names.api);
-        Ok(gateway)
+        gateway
     }
 
     /// Behind Service `default/kubernetes` stands an address: of a name, the first it resolves to.

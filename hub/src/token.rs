@@ -7,19 +7,15 @@ use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use freewheel_hub_pki::{certificates, letters};
 use http::Method;
-use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::{Value, json};
 
 use crate::cli::TokenOptions;
 use crate::client::{Client, ClientError};
-use crate::pki::certificates;
 
 /// ConfigMap in kube-public where a hub says how spokes reach it.
 pub const HUB_INFO: &str = "freewheel-hub";
-
-/// Letters of a bootstrap token.
-const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 
 /// Makes the token and prints the line.
 ///
@@ -32,10 +28,7 @@ pub async fn create(options: TokenOptions) -> Result<(), ClientError> {
     }
     let info = client.get(&format!("/api/v1/namespaces/kube-public/configmaps/{HUB_INFO}")).await?;
     let link = info["data"]["link"].as_str().unwrap_or_default().to_owned();
-    let ca = certificates(
-        &String::from_utf8_lossy(&client.access().ca_pem),
-        "certificate-authority".as_ref(),
-    )?;
+    let ca = certificates(&client.access().ca_pem).unwrap_or_default();
     let ca_hash = ca
         .first()
         .and_then(|ca| freewheel_link::tls::key_hash(ca).ok())
@@ -124,22 +117,6 @@ fn body(id: &str, secret: &str, options: &TokenOptions) -> Value {
     })
 }
 
-/// Random letters without bias: bytes that would wrap the alphabet are drawn again.
-fn letters(count: usize) -> Result<String, ClientError> {
-    let random = SystemRandom::new();
-    let mut out = String::with_capacity(count);
-    while out.len() < count {
-        let mut byte = [0];
-        random
-            .fill(&mut byte)
-            .map_err(|_| ClientError::Answer("the system's randomness failed".into()))?;
-        if usize::from(byte[0]) < ALPHABET.len() * 7 {
-            out.push(char::from(ALPHABET[usize::from(byte[0]) % ALPHABET.len()]));
-        }
-    }
-    Ok(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,13 +129,5 @@ mod tests {
         for link in ["hub.example.com:6444", "10.1.2.3:6444", "[fd00::1]:6444"] {
             assert_eq!(only_here(link), None);
         }
-    }
-
-    #[test]
-    fn tokens_have_kubernetes_form() {
-        let secret = letters(16).unwrap();
-        assert_eq!(secret.len(), 16);
-        assert!(secret.bytes().all(|b| ALPHABET.contains(&b)));
-        assert_ne!(secret, letters(16).unwrap());
     }
 }

@@ -9,14 +9,12 @@
 use std::time::Duration;
 
 use freewheel_hub_api::error::ApiError;
+use freewheel_hub_pki::Certificate;
+pub use freewheel_hub_pki::MASTERS;
 use freewheel_link::names::ClusterName;
 use rustls_pki_types::CertificateDer;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::tls::Tls;
-
-/// The group whose members may do everything.
-pub const MASTERS: &str = "system:masters";
 
 /// How the group begins whose members may do everything in one logical cluster: its name, a colon and the UID of
 /// its ManagedCluster follow.
@@ -73,17 +71,11 @@ pub fn identify(tls: &Tls, chain: Option<&[CertificateDer<'_>]>) -> Option<User>
     if !tls.trusts(chain) {
         return None;
     }
-    let (_, certificate) = X509Certificate::from_der(chain.first()?).ok()?;
-    let subject = certificate.subject();
-    let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
-    if name.is_empty() {
-        return None;
-    }
-    let organisations = subject.iter_organization().filter_map(|o| o.as_str().ok());
-    let mut groups: Vec<String> = organisations.map(str::to_owned).collect();
+    let certificate = Certificate::read(chain.first()?)?;
+    let name = certificate.name().filter(|name| !name.is_empty())?.to_owned();
+    let mut groups: Vec<String> = certificate.groups().map(str::to_owned).collect();
     groups.push("system:authenticated".to_owned());
-    let until = Some(certificate.validity().not_after.timestamp());
-    Some(User { name, groups, until, administers: false })
+    Some(User { name, groups, until: Some(certificate.life().to), administers: false })
 }
 
 /// 401: we do not know the caller.

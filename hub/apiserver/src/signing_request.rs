@@ -6,13 +6,8 @@ use std::sync::Arc;
 use freewheel_hub_api::error::{ApiError, Details, FieldError};
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::time;
-use rustls_pki_types::CertificateSigningRequestDer;
-use rustls_pki_types::pem::PemObject as _;
+use freewheel_hub_pki::{Request, Signature, check_chain};
 use serde_json::{Value, json};
-use x509_parser::certification_request::X509CertificationRequest;
-use x509_parser::error::X509Error;
-use x509_parser::pem::Pem;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -65,18 +60,15 @@ fn check(value: &Value) -> Result<(), ApiError> {
         let error = FieldError::invalid("spec.request", &json!(encoded), why);
         ApiError::invalid("certificates.k8s.io", "CertificateSigningRequest", name, &[error])
     };
-    let der = CertificateSigningRequestDer::from_pem_slice(&pem)
-        .map_err(|error| malformed(&error.to_string()))?;
-    let (_, request) = X509CertificationRequest::from_der(&der)
+    let der = Request::in_pem(&pem).map_err(|error| malformed(&error.to_string()))?;
+    let request = Request::read(&der)
         .map_err(|error| malformed(&format!("malformed certificate request: {error}")))?;
-    match request.verify_signature() {
+    match request.signature() {
         // Somebody else's signer may know the algorithm; ours says that it does not.
-        Ok(()) | Err(X509Error::SignatureUnsupportedAlgorithm) => {}
-        Err(_) => return Err(malformed(UNSIGNED)),
+        Signature::Own | Signature::Unknown => {}
+        Signature::Wrong => return Err(malformed(UNSIGNED)),
     }
-    let subject = &request.certification_request_info.subject;
-    let master = subject.iter_organization().any(|group| group.as_str() == Ok(MASTERS));
-    if master && text("/spec/signerName") == CLIENTS {
+    if request.groups().any(|group| group == MASTERS) && text("/spec/signerName") == CLIENTS {
         return Err(forbidden(
             name,
             &format!("use of {CLIENTS} signer with {MASTERS} group is not allowed"),
@@ -116,26 +108,11 @@ pub(crate) fn check_certificate(call: &Call, new: &Value, old: &Value) -> Result
         return Ok(());
     }
     let pem = STANDARD.decode(encoded).unwrap_or_default();
-    let Some(why) = certificate_fault(&pem) else { return Ok(()) };
-    let error = FieldError::invalid("status.certificate", &json!("<certificate data>"), &why);
+    let Err(fault) = check_chain(&pem) else { return Ok(()) };
+    let (data, why) = (json!("<certificate data>"), fault.to_string());
+    let error = FieldError::invalid("status.certificate", &data, &why);
     let (group, kind) = ("certificates.k8s.io", "CertificateSigningRequest");
     Err(ApiError::invalid(group, kind, &call.name, &[error]))
-}
-
-fn certificate_fault(pem: &[u8]) -> Option<String> {
-    let mut blocks = 0;
-    for block in Pem::iter_from_buffer(pem) {
-        let Ok(block) = block else { break };
-        if block.label != "CERTIFICATE" {
-            let label = block.label;
-            return Some(format!("only CERTIFICATE PEM blocks are allowed, found {label:?}"));
-        }
-        blocks += 1;
-        if X509Certificate::from_der(&block.contents).is_err() {
-            return Some("x509: malformed certificate".to_owned());
-        }
-    }
-    (blocks == 0).then(|| "must contain at least one CERTIFICATE PEM block".to_owned())
 }
 
 /// Gives conditions of a request their times where the caller has left them out: from when a decision

@@ -23,9 +23,9 @@ use base64::engine::general_purpose::STANDARD;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::object::Resource;
 use freewheel_hub_api::time;
+use freewheel_hub_pki::{Asked, AuthorityError, agent_group, encode};
 use freewheel_hub_store::Scope;
 use freewheel_hub_store::objects::{Actor, How, Objects};
-use freewheel_link::digest::Digest;
 use freewheel_link::frame::{self, FrameReader};
 use freewheel_link::join::{
     AcceptedV1, Ask, JoinAnswer, JoinRefusal, JoinRequestV1, PENDING_EVERY,
@@ -39,7 +39,6 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::Inner;
-use crate::authority::{Authority, agent_group, pem, request_key};
 use crate::issue::{forget_spent, issued, sign};
 use crate::joins::{self, Stranger};
 use crate::node::CLUSTERS;
@@ -127,7 +126,7 @@ async fn decide(
     send: &mut Box<dyn SendHalf>,
     stranger: &mut Option<Stranger<'_>>,
 ) -> Result<AcceptedV1, Refusal> {
-    let Inner { objects, authority, .. } = hub;
+    let objects = &hub.objects;
     let token = tokens::check(objects, &request.token)?;
     let busy = || Refusal(JoinRefusal::Busy, joins::BUSY.to_owned());
     let _place = hub.joins.wait().ok_or_else(busy)?;
@@ -138,10 +137,10 @@ async fn decide(
         let text = "\"root\" is the hub's own cluster; choose another --name";
         return Err(Refusal(JoinRefusal::Name, text.to_owned()));
     }
-    let key = request_key(&request.csr)
-        .map_err(|error| Refusal(JoinRefusal::Request, error.to_string()))?;
+    let mark = Asked::read(&request.csr)
+        .map(|asked| asked.fingerprint())
+        .map_err(|error| Refusal(JoinRefusal::Request, AuthorityError::from(error).to_string()))?;
     check_labels(request)?;
-    let mark = Digest::of(&key);
     register::check_name(objects, &name, &mark)?;
     let spent = token.claim(objects, &mark, &name).await?;
     let (uid, accepts) = match spent {
@@ -153,7 +152,7 @@ async fn decide(
     let csr_name = format!("{name}-{}", &mark.hex()[..10]);
     forget_spent(objects, &csr_name, request, &uid).await?;
     request_certificate(objects, &name, &csr_name, &request.csr, accepts).await?;
-    wait(objects, authority, (&name, &uid), &csr_name, request, send).await
+    wait(hub, (&name, &uid), &csr_name, request, send).await
 }
 
 fn check_labels(request: &JoinRequestV1) -> Result<(), Refusal> {
@@ -186,7 +185,7 @@ async fn request_certificate(
                 "labels": {"open-cluster-management.io/cluster-name": name.as_str()},
             },
             "spec": {
-                "request": STANDARD.encode(pem("CERTIFICATE REQUEST", csr)),
+                "request": STANDARD.encode(encode("CERTIFICATE REQUEST", csr)),
                 "signerName": "kubernetes.io/kube-apiserver-client",
                 "username": group, "groups": [group, "system:authenticated"],
                 "usages": ["digital signature", "client auth"],
@@ -224,13 +223,13 @@ fn has_condition(value: &Value, kind: &str) -> bool {
 
 /// Waits until both have said yes, and tells the device every now and then what is missing.
 async fn wait(
-    objects: &Objects,
-    authority: &Authority,
+    hub: &Inner,
     (name, uid): (&ClusterName, &str),
     csr_name: &str,
     request: &JoinRequestV1,
     send: &mut Box<dyn SendHalf>,
 ) -> Result<AcceptedV1, Refusal> {
+    let objects = &hub.objects;
     let scopes = [CLUSTERS, REQUESTS].map(|(group, _, plural)| Scope {
         resource: Resource::new(group, plural),
         cluster: Some(ClusterName::root()),
@@ -245,7 +244,7 @@ async fn wait(
         .watch(scopes.to_vec(), revision)
         .map_err(|_| busy("the hub is busy; come back"))?;
     loop {
-        if let Some(accepted) = look(objects, authority, (name, uid), csr_name, request).await? {
+        if let Some(accepted) = look(hub, (name, uid), csr_name, request).await? {
             return Ok(accepted);
         }
         if PATIENCE <= began.elapsed() {
@@ -269,12 +268,12 @@ async fn wait(
 
 /// One look: `None` while somebody has still to say yes.
 async fn look(
-    objects: &Objects,
-    authority: &Authority,
+    hub: &Inner,
     (name, uid): (&ClusterName, &str),
     csr_name: &str,
     request: &JoinRequestV1,
 ) -> Result<Option<AcceptedV1>, Refusal> {
+    let Inner { objects, authority, fleet_root, .. } = hub;
     let gone = || {
         let text = "the ManagedCluster was deleted while this device waited; join again";
         Refusal(JoinRefusal::Denied, text.to_owned())
@@ -307,6 +306,6 @@ async fn look(
         cluster: name.clone(),
         certificate: certificate.to_vec(),
         ca: authority.ca().to_vec(),
-        fleet_root: authority.fleet_root(),
+        fleet_root: *fleet_root,
     }))
 }

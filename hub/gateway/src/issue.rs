@@ -2,13 +2,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use freewheel_hub_pki::{Asked, Authority, certificates, encode};
 use freewheel_hub_store::objects::{DeleteOptions, Objects, Place};
 use freewheel_link::join::{JoinRefusal, JoinRequestV1};
 use freewheel_link::names::ClusterName;
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 
-use crate::authority::{Authority, certificate_key, expires, pem, request_key};
 use crate::enrol::{REQUESTS, Refusal, how};
 use crate::papers::Papers;
 use crate::reports::place;
@@ -49,13 +49,12 @@ pub(crate) fn issued(
     request: &JoinRequestV1,
     uid: &str,
 ) -> Option<CertificateDer<'static>> {
-    use rustls_pki_types::pem::PemObject as _;
-    let certificate = STANDARD.decode(certificate_text(csr)?).ok()?;
-    let certificate = CertificateDer::from_pem_slice(&certificate).ok()?;
-    let enough = objects.clock().unix_seconds() + ENOUGH < expires(&certificate)?;
-    let same_key = certificate_key(&certificate)? == request_key(&request.csr).ok()?;
-    let same_cluster = Papers::read(&certificate)?.uid == uid;
-    (enough && same_key && same_cluster).then_some(certificate)
+    let given = STANDARD.decode(certificate_text(csr)?).ok()?;
+    let given = certificates(&given)?.into_iter().next()?;
+    let papers = Papers::read(&given)?;
+    let enough = objects.clock().unix_seconds() + ENOUGH < papers.life.to;
+    let same_key = papers.key == Asked::read(&request.csr).ok()?.fingerprint();
+    (enough && same_key && papers.uid == uid).then_some(given)
 }
 
 pub(crate) async fn sign(
@@ -69,7 +68,7 @@ pub(crate) async fn sign(
     let certificate = authority
         .sign_agent(&request.csr, name, uid, now)
         .map_err(|error| Refusal(JoinRefusal::Request, error.to_string()))?;
-    let text = STANDARD.encode(pem("CERTIFICATE", &certificate));
+    let text = STANDARD.encode(encode("CERTIFICATE", &certificate));
     let write = |mut value: Value| {
         // A second connection of the same device may have been faster; the first certificate stays.
         if certificate_text(&value).is_none() {

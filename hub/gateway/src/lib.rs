@@ -1,7 +1,6 @@
 //! The hub's side of the link: who may connect, what they are told, what is made of what they say.
 //!
 //! ```text
-//! authority  the CA at work: link certificate, certificates of spokes
 //! papers     what a spoke's certificate says, and whether that is let in
 //! renew      a new certificate for a key that has one
 //! twins      two devices with one identity
@@ -36,8 +35,6 @@
 //!   (`handshakes_that_never_end_keep_no_device_out`, `strangers_keep_nobody_with_a_good_token_out`).
 
 mod allowance;
-mod authority;
-mod client;
 mod compiling;
 mod datagrams;
 mod departures;
@@ -63,7 +60,6 @@ mod relays;
 mod renew;
 pub mod reported;
 mod reports;
-mod request;
 mod services;
 mod session;
 mod streams;
@@ -78,6 +74,7 @@ use std::time::Duration;
 
 use freewheel_hub_api::images::Images;
 use freewheel_hub_api::streams::SpokeStreams;
+use freewheel_hub_pki::{Authority, AuthorityError};
 use freewheel_hub_store::objects::Objects;
 use freewheel_link::budget::Budget;
 use freewheel_link::digest::SetDigest;
@@ -96,10 +93,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use allowance::Allowances;
-pub use authority::{
-    Authority, AuthorityError, Identity, SPOKE_LIFE, agent_group, agent_name, expires, life, pem,
-};
-pub use client::ClientRequest;
 use departures::Gone;
 use handshakes::{Answer, Handshakes, Place};
 use papers::Papers;
@@ -124,7 +117,8 @@ pub(crate) struct Link {
 pub(crate) struct Inner {
     pub(crate) objects: Objects,
     pub(crate) images: Arc<dyn Images>,
-    pub(crate) authority: Authority,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) fleet_root: [u8; 32],
     pub(crate) hub: String,
     pub(crate) interest: interest::Interest,
     pub(crate) links: Mutex<BTreeMap<ClusterName, Link>>,
@@ -170,6 +164,14 @@ impl Inner {
     }
 }
 
+/// What the hub is to its devices, cryptographically.
+pub struct Identity {
+    /// The fleet's CA.
+    pub authority: Arc<Authority>,
+    /// Public half of the key that certifies signers of compiled modules.
+    pub fleet_root: [u8; 32],
+}
+
 /// The gateway. Cheap to clone.
 #[derive(Clone)]
 pub struct Gateway {
@@ -178,19 +180,13 @@ pub struct Gateway {
 
 impl Gateway {
     /// Over the store, with the hub's modules and identity; `hub` names this hub in sessions.
-    ///
-    /// # Errors
-    /// When the CA cannot be used.
-    pub fn new(
-        objects: Objects,
-        images: Arc<dyn Images>,
-        identity: Identity,
-        hub: &str,
-    ) -> Result<Self, AuthorityError> {
+    #[must_use]
+    pub fn new(objects: Objects, images: Arc<dyn Images>, identity: Identity, hub: &str) -> Self {
         let inner = Inner {
             objects,
             images,
-            authority: Authority::new(identity)?,
+            authority: identity.authority,
+            fleet_root: identity.fleet_root,
             hub: hub.to_owned(),
             interest: interest::Interest::default(),
             links: Mutex::default(),
@@ -211,7 +207,7 @@ impl Gateway {
             sessions: Allowances::new(SESSIONS.0, SESSIONS.1),
             drifts: Allowances::new(DRIFTS.0, DRIFTS.1),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Self { inner: Arc::new(inner) }
     }
 
     /// Where the API is reached, `https://HOST:PORT`: clusters that join from now on say so.
@@ -227,7 +223,7 @@ impl Gateway {
     /// When the CA cannot sign.
     pub fn tls(&self, time: Arc<dyn TimeProvider>) -> Result<HubTls, SetupError> {
         let now = self.inner.objects.clock().unix_seconds();
-        let own: Credentials = self.inner.authority.hub_credentials(now)?;
+        let own: Credentials = self.inner.authority.link(now)?;
         let own = Arc::new(Serving::new(own)?);
         let own = self.inner.serving.get_or_init(|| own);
         let config = hub_server(self.inner.authority.ca(), own.clone(), time)?;
@@ -240,7 +236,7 @@ impl Gateway {
     /// When the CA cannot sign; the old one stays.
     pub fn renew_tls(&self) -> Result<(), SetupError> {
         let now = self.inner.objects.clock().unix_seconds();
-        let own = self.inner.authority.hub_credentials(now)?;
+        let own = self.inner.authority.link(now)?;
         match self.inner.serving.get() {
             Some(serving) => Ok(serving.exchange(own)?),
             None => Ok(()),

@@ -6,11 +6,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use freewheel_hub_pki::encode;
 use freewheel_link::names::ClusterName;
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
-
-use crate::authority::pem;
 
 /// The hub's API, as clients reach it.
 #[derive(Debug)]
@@ -22,7 +21,7 @@ pub(crate) struct OwnApi {
 impl OwnApi {
     /// `root` is `https://HOST:PORT`; its certificate descends from `ca`.
     pub(crate) fn new(root: &str, ca: &CertificateDer<'_>) -> Self {
-        let ca_bundle = STANDARD.encode(pem("CERTIFICATE", ca));
+        let ca_bundle = STANDARD.encode(encode("CERTIFICATE", ca));
         Self { root: root.trim_end_matches('/').to_owned(), ca_bundle }
     }
 

@@ -9,15 +9,14 @@
 //!   the name belongs to, is turned away with a reason of its own (`a_name_alone_opens_nothing`,
 //!   `a_removed_device_is_not_let_in_when_its_name_was_given_to_new_hardware`).
 
+use freewheel_hub_pki::{Agent, Certificate, Life};
 use freewheel_hub_store::objects::Objects;
 use freewheel_link::digest::Digest;
 use freewheel_link::message::Reason;
 use freewheel_link::names::ClusterName;
 use rustls_pki_types::CertificateDer;
 use serde_json::Value;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::authority::{SPOKES, UID, certificate_key};
 use crate::node::CLUSTERS;
 use crate::reports::place;
 
@@ -33,32 +32,17 @@ pub struct Papers {
     pub uid: String,
     /// Digest of the key's bits, as [`KEY_ANNOTATION`] has it.
     pub key: Digest,
-    /// Its first and last second, Unix time.
-    pub life: (i64, i64),
+    /// From when to when it holds.
+    pub life: Life,
 }
 
 impl Papers {
     /// Reads a certificate of this CA. That it is one, the handshake has verified.
     #[must_use]
     pub fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
-        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-        let subject = parsed.subject();
-        let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
-        let group = name.strip_suffix(":agent")?;
-        let cluster = ClusterName::try_from(group.strip_prefix(SPOKES)?).ok()?;
-        let in_group = subject.iter_organization().any(|o| o.as_str().is_ok_and(|o| o == group));
-        if !in_group || cluster.is_root() {
-            return None;
-        }
-        let oid = x509_parser::der_parser::Oid::from(&UID).ok()?;
-        let uid = subject.iter_by_oid(&oid).next()?.as_str().ok()?.to_owned();
-        let validity = parsed.validity();
-        Some(Self {
-            cluster,
-            uid,
-            key: Digest::of(&certificate_key(certificate)?),
-            life: (validity.not_before.timestamp(), validity.not_after.timestamp()),
-        })
+        let certificate = Certificate::read(certificate)?;
+        let Agent { cluster, uid } = Agent::read(&certificate)?;
+        Some(Self { cluster, uid, key: certificate.fingerprint(), life: certificate.life() })
     }
 
     /// Whether the hub's owner lets this key in as this ManagedCluster, now.
@@ -101,7 +85,7 @@ impl Papers {
     /// Whether its time is over.
     #[must_use]
     pub fn are_over(&self, now: i64) -> bool {
-        self.life.1 < now
+        self.life.to < now
     }
 }
 
@@ -116,7 +100,7 @@ mod tests {
             cluster: ClusterName::try_from("pi-7").unwrap(),
             uid: "u-1".into(),
             key: Digest::of(b"key"),
-            life: (0, 100),
+            life: Life { from: 0, to: 100 },
         }
     }
 

@@ -140,7 +140,7 @@ pub(crate) async fn open_session(
             connected: true,
             since: now * 1000,
             uid: papers.uid.clone(),
-            life: papers.life,
+            life: (papers.life.from, papers.life.to),
             late: false,
             reported: reported.filter(|reported| reported.uid == papers.uid),
         };
@@ -265,9 +265,10 @@ pub(crate) async fn write_late(
 /// When the store cannot write.
 pub async fn note_certificate(store: &Arc<dyn Store>, new: &Papers) -> Result<(), CommitError> {
     change_session(store, &new.cluster, |session| {
-        let news = session.uid == new.uid && session.life != new.life;
+        let life = (new.life.from, new.life.to);
+        let news = session.uid == new.uid && session.life != life;
         if news {
-            session.life = new.life;
+            session.life = life;
         }
         news
     })

@@ -9,8 +9,8 @@
 //! - a device that asks in a loop gets [`BURST`] certificates and then few, however often it starts anew
 //!   (`a_device_that_renews_in_a_loop_gets_few_certificates`).
 
+use freewheel_hub_pki::{Asked, AuthorityError, Certificate};
 use freewheel_link::budget::TOO_MANY;
-use freewheel_link::digest::Digest;
 use freewheel_link::frame;
 use freewheel_link::join::{AcceptedV1, JoinRefusal, RenewRequestV1};
 use freewheel_link::message::{Answer, Reason, RefusalV1, RenewV1, RenewedV1};
@@ -20,7 +20,6 @@ use rustls_pki_types::CertificateDer;
 use tokio::io::AsyncWriteExt as _;
 use tracing::info;
 
-use crate::authority::request_key;
 use crate::enrol::Refusal;
 use crate::papers::Papers;
 use crate::{Inner, records};
@@ -74,7 +73,8 @@ pub(crate) fn at_the_door(inner: &Inner, asked: &RenewRequestV1) -> Result<Accep
         let text = "the old certificate is none that this hub has given to a spoke";
         Refusal(JoinRefusal::Request, text.to_owned())
     };
-    if !inner.authority.has_signed(&old) {
+    let ours = Certificate::read(&old).is_some_and(|old| inner.authority.has_signed(&old));
+    if !ours {
         return Err(odd());
     }
     let papers = Papers::read(&old).ok_or_else(odd)?;
@@ -83,14 +83,14 @@ pub(crate) fn at_the_door(inner: &Inner, asked: &RenewRequestV1) -> Result<Accep
         cluster: papers.cluster,
         certificate: certificate.to_vec(),
         ca: inner.authority.ca().to_vec(),
-        fleet_root: inner.authority.fleet_root(),
+        fleet_root: inner.fleet_root,
     })
 }
 
 fn sign(inner: &Inner, papers: &Papers, csr: &[u8]) -> Result<CertificateDer<'static>, Refusal> {
     let refused = |error: &dyn std::fmt::Display| Refusal(JoinRefusal::Request, error.to_string());
-    let key = request_key(csr).map_err(|error| refused(&error))?;
-    if Digest::of(&key) != papers.key {
+    let asked = Asked::read(csr).map_err(|error| refused(&AuthorityError::from(error)))?;
+    if asked.fingerprint() != papers.key {
         let text = "the signing request is not of the key that the certificate was given for";
         return Err(Refusal(JoinRefusal::Request, text.to_owned()));
     }

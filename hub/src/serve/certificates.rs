@@ -10,13 +10,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use freewheel_hub_apiserver::{Tls, TlsError};
-use freewheel_hub_gateway::{Gateway, SetupError, life};
+use freewheel_hub_gateway::{Gateway, SetupError};
+use freewheel_hub_pki::{Life, Pki, PkiError, now};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::names::Names;
 use super::write_kubeconfig;
-use crate::pki::{Pki, PkiError, certificates, is_due, now};
 
 /// The clock may jump: it is looked at this often, which costs nothing.
 const LOOK: Duration = Duration::from_secs(2);
@@ -33,7 +33,7 @@ pub(super) struct Certificates {
     /// Of the link.
     pub(super) gateway: Gateway,
     /// Life of the certificates that both serve with: they are made together.
-    pub(super) served: (i64, i64),
+    pub(super) served: Life,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -82,12 +82,11 @@ impl Certificates {
     }
 
     fn look(&mut self, pki: &mut Pki, names: &Names) -> Result<(), Failed> {
-        if is_due(self.served, now()) {
-            let own = pki.serving(&names.dns, &names.addresses)?;
-            let served = own.chain.first().and_then(|own| life(own));
+        if self.served.is_due(now()) {
+            let (own, served) = pki.serving(&names.dns, &names.addresses)?;
             self.tls.exchange(own)?;
             self.gateway.renew_tls()?;
-            self.served = served.unwrap_or(self.served);
+            self.served = served;
             info!("the certificates of API and link are renewed");
         }
         if pki.renew_admin(&self.data)? {
@@ -100,8 +99,6 @@ impl Certificates {
 
 /// Days that the CA has left, when these are few.
 fn ends_soon(pki: &Pki) -> Option<i64> {
-    let ca = certificates(&pki.ca_pem, "pki/ca.crt".as_ref()).ok()?;
-    let (_, end) = life(ca.first()?)?;
-    let days = (end - now()) / DAY;
+    let days = pki.authority.life().days_left(now());
     (days < 365).then_some(days)
 }

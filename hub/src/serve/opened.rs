@@ -16,12 +16,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use freewheel_hub_modules::{FleetRoot, Modules, Options};
+use freewheel_hub_pki::Pki;
 use freewheel_hub_store::Store;
 use freewheel_hub_store::redb::RedbStore;
 use freewheel_link::artifact::PublicKey;
 
 use super::ServeError;
-use crate::pki::Pki;
 
 pub struct Opened {
     pub store: Arc<dyn Store>,

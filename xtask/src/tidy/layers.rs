@@ -3,14 +3,15 @@
 use crate::command::{Stop, cargo, output};
 
 /// Who may name whom, test-only dependencies left out.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 20] = [
     ("freewheel-link", &[]),
     ("freewheel-hub-api", &["link"]),
+    ("freewheel-hub-pki", &["link"]),
     ("freewheel-hub-store", &["hub-api", "link"]),
     ("freewheel-hub-placement", &["hub-api", "link"]),
     ("freewheel-hub-controllers", &["hub-api", "hub-store", "hub-placement", "link"]),
-    ("freewheel-hub-apiserver", &["hub-api", "hub-store", "link"]),
-    ("freewheel-hub-gateway", &["hub-api", "hub-store", "link"]),
+    ("freewheel-hub-apiserver", &["hub-api", "hub-pki", "hub-store", "link"]),
+    ("freewheel-hub-gateway", &["hub-api", "hub-pki", "hub-store", "link"]),
     ("freewheel-hub-modules", &["hub-api", "link", "spoke-engine"]),
     (
         "freewheel-hub",
@@ -20,6 +21,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
             "hub-controllers",
             "hub-gateway",
             "hub-modules",
+            "hub-pki",
             "hub-placement",
             "hub-store",
             "link",
@@ -43,10 +45,12 @@ const ARROWS: [(&str, &[&str]); 19] = [
 ];
 
 /// Only these may name the crates on the left.
-const GUARDED: [(&str, &[&str]); 4] = [
+const GUARDED: [(&str, &[&str]); 6] = [
     ("quinn", &["freewheel-link"]),
     ("wasmtime", &["freewheel-spoke-engine", "freewheel-spoke-runtime", "freewheel-hub-modules"]),
     ("redb", &["freewheel-hub-store"]),
+    ("rcgen", &["freewheel-hub-pki", "freewheel-spoke", "freewheel-tests", "freewheel-load"]),
+    ("x509-parser", &["freewheel-hub-pki", "freewheel-spoke"]),
     ("clap", &["freewheel-hub", "freewheel-spoke", "xtask"]),
 ];
 

@@ -134,8 +134,8 @@ async fn a_certificate_is_renewed_over_its_session_for_its_own_key() {
     assert!(matches!(first_word(&hub, &new).await, HubToSpoke::Welcome(_)));
     let name = ClusterName::try_from("pi-7").unwrap();
     let session = records::session(&*hub.objects.store().snapshot(), &name).unwrap();
-    let life = freewheel_hub_gateway::life(&new).unwrap();
-    assert_eq!(session.life, life, "its end is known where the condition is made");
+    let life = freewheel_hub_pki::Certificate::read(&new).unwrap().life();
+    assert_eq!(session.life, (life.from, life.to), "its end is known where the condition is made");
 }
 
 #[tokio::test]

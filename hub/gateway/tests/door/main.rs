@@ -23,7 +23,7 @@ mod unwell;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use freewheel_hub_gateway::pem;
+use freewheel_hub_pki::encode;
 use support::*;
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn a_cluster_that_joins_says_where_its_api_is_unless_somebody_has_said_so(
     assert_eq!(configs.as_array().map(Vec::len), Some(1), "{configs}");
     assert_eq!(configs[0]["url"], "https://hub.example.com:6443/clusters/pi-7");
     let ca = STANDARD.decode(configs[0]["caBundle"].as_str().unwrap()).unwrap();
-    assert_eq!(String::from_utf8(ca).unwrap(), pem("CERTIFICATE", &hub.ca));
+    assert_eq!(String::from_utf8(ca).unwrap(), encode("CERTIFICATE", &hub.ca));
 
     let mine = json!([{"url": "https://proxy.example.com/pi-8"}]);
     let value = json!({

@@ -53,7 +53,7 @@ async fn a_spent_certificate_is_no_answer_and_takes_a_new_approval() {
             "signerName": "kubernetes.io/kube-apiserver-client", "usages": ["client auth"],
         },
     });
-    let pem = freewheel_hub_gateway::pem("CERTIFICATE", &other.certificate);
+    let pem = freewheel_hub_pki::encode("CERTIFICATE", &other.certificate);
     let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pem);
     value["status"] = json!({"certificate": encoded});
     hub.create(REQUESTS, "", &csr, value.clone()).await;

@@ -10,7 +10,8 @@ pub(crate) use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resol
 pub(crate) use freewheel_hub_api::kinds;
 pub(crate) use freewheel_hub_api::object::{Header, Key, Object};
 pub(crate) use freewheel_hub_api::streams::LogOptions;
-pub(crate) use freewheel_hub_gateway::{Authority, Gateway, Identity, records};
+pub(crate) use freewheel_hub_gateway::{Gateway, Identity, records};
+pub(crate) use freewheel_hub_pki::Authority;
 pub(crate) use freewheel_hub_store::memory::MemoryStore;
 pub(crate) use freewheel_hub_store::objects::{DeleteOptions, How, Objects, Place};
 pub(crate) use freewheel_hub_store::{
@@ -91,7 +92,7 @@ impl Images for OneImage {
 pub(crate) struct Hub {
     pub(crate) objects: Objects,
     pub(crate) gateway: Gateway,
-    pub(crate) authority: Authority,
+    pub(crate) authority: Arc<Authority>,
     pub(crate) ca: CertificateDer<'static>,
     key: KeyPair,
     pub(crate) stop: CancellationToken,
@@ -115,11 +116,9 @@ impl Hub {
         let ca = params.self_signed(&key).unwrap().der().clone();
         let ca_key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let objects = Objects::new(store);
-        let identity = Identity { ca: ca.clone(), ca_key: ca_key.clone_key(), fleet_root: [3; 32] };
-        let authority =
-            Authority::new(Identity { ca: ca.clone(), ca_key, fleet_root: [3; 32] }).unwrap();
-        let gateway =
-            Gateway::new(objects.clone(), Arc::new(OneImage(image)), identity, "hub").unwrap();
+        let authority = Arc::new(Authority::new(ca.clone(), ca_key).unwrap());
+        let identity = Identity { authority: authority.clone(), fleet_root: [3; 32] };
+        let gateway = Gateway::new(objects.clone(), Arc::new(OneImage(image)), identity, "hub");
         gateway.tell_api("https://hub.example.com:6443");
         let stop = CancellationToken::new();
         let hub = Self { objects, gateway, authority, ca, key, stop };
@@ -153,15 +152,13 @@ impl Hub {
 
     /// The next start of this hub, on the same store.
     pub(crate) fn restarted(&self) -> Self {
-        let identity = || {
-            let ca_key = PrivateKeyDer::try_from(self.key.serialize_der()).unwrap();
-            Identity { ca: self.ca.clone(), ca_key, fleet_root: [3; 32] }
-        };
-        let key = KeyPair::try_from(&PrivateKeyDer::try_from(self.key.serialize_der()).unwrap());
+        let ca_key = PrivateKeyDer::try_from(self.key.serialize_der()).unwrap();
+        let key = KeyPair::try_from(&ca_key);
+        let authority = Arc::new(Authority::new(self.ca.clone(), ca_key).unwrap());
+        let identity = Identity { authority: authority.clone(), fleet_root: [3; 32] };
         let objects = self.objects.clone();
         let images = Arc::new(OneImage(None));
-        let gateway = Gateway::new(objects.clone(), images, identity(), "hub").unwrap();
-        let authority = Authority::new(identity()).unwrap();
+        let gateway = Gateway::new(objects.clone(), images, identity, "hub");
         let (ca, stop) = (self.ca.clone(), CancellationToken::new());
         Self { objects, gateway, authority, ca, key: key.unwrap(), stop }
     }

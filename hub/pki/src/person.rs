@@ -7,21 +7,20 @@
 //! - it is for clients alone (`usages_are_those_of_a_client`) and never outlives the CA
 //!   (`a_certificate_never_outlives_the_ca`).
 
-use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyUsagePurpose, SigningKey as _};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
-use time::OffsetDateTime;
+use rcgen::{DistinguishedName, ExtendedKeyUsagePurpose, KeyUsagePurpose, SigningKey as _};
+use rustls_pki_types::CertificateDer;
 
-use crate::authority::{Authority, AuthorityError, SPOKE_LIFE, SPOKES, expires, limit};
-use crate::request::Request;
+use crate::agent::SPOKES;
+use crate::authority::{Authority, AuthorityError, LEAF_LIFE};
+use crate::leaf::{MASTERS, leaf};
+use crate::life::{HOUR, Life};
+use crate::request::{Asked, Request};
 
 /// How far back the time of a person's certificate reaches, for clocks that are behind; as
 /// kube-controller-manager does it.
-const BACKDATE: time::Duration = time::Duration::minutes(5);
+const BACKDATE: i64 = 5 * 60;
 /// A certificate that lives shorter than this ends when it was asked to, though it begins earlier.
-const SHORT: time::Duration = time::Duration::hours(8);
-/// The group that may do everything.
-const MASTERS: &str = "system:masters";
+const SHORT: i64 = 8 * HOUR;
 /// version, serial, algorithm, issuer, validity, subject, key, extensions (RFC 5280, 4.1)
 const PARTS: usize = 8;
 const SUBJECT: usize = 5;
@@ -45,37 +44,30 @@ impl Authority {
     /// When the request is malformed, or asks for what nobody gets this way.
     pub fn sign_client(
         &self,
-        asked: &ClientRequest<'_>,
+        wanted: &ClientRequest<'_>,
         now: i64,
     ) -> Result<CertificateDer<'static>, AuthorityError> {
-        let csr = CertificateSigningRequestDer::from_pem_slice(asked.pem)
-            .map_err(|error| AuthorityError::Request(error.to_string()))?;
-        let request = Request::read(&csr)?;
-        check_claims(&request)?;
-        let mut params = CertificateParams::default();
-        limit(&mut params, now);
-        params.key_usages = client_usages(asked.usages)?;
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        params.subject_alt_names = request.alternative_names()?;
-        let life = time::Duration::try_from(asked.life).unwrap_or(SPOKE_LIFE);
-        (params.not_before, params.not_after) = self.client_time(life, now)?;
-        let leaf = self.leaf(&params, &request)?;
-        self.with_subject(&leaf, request.subject())
+        let csr = Request::in_pem(wanted.pem)?;
+        let asked = Asked::read(&csr)?;
+        check_claims(&asked)?;
+        let usages = client_usages(wanted.usages)?;
+        let other_names = asked.alternative_names()?;
+        let life =
+            self.client_life(i64::try_from(wanted.life.as_secs()).unwrap_or(LEAF_LIFE), now)?;
+        let mut params = leaf(DistinguishedName::new(), ExtendedKeyUsagePurpose::ClientAuth, life);
+        (params.key_usages, params.subject_alt_names) = (usages, other_names);
+        let leaf = self.sign(&params, &asked)?;
+        self.with_subject(&leaf, asked.subject())
     }
 
-    fn client_time(
-        &self,
-        life: time::Duration,
-        now: i64,
-    ) -> Result<(OffsetDateTime, OffsetDateTime), AuthorityError> {
-        let at = |seconds| OffsetDateTime::from_unix_timestamp(seconds);
-        let now = at(now).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        let end = expires(self.ca()).and_then(|end| at(end).ok()).ok_or(AuthorityError::Expired)?;
+    fn client_life(&self, seconds: i64, now: i64) -> Result<Life, AuthorityError> {
+        let end = self.life().to;
         if end <= now {
             return Err(AuthorityError::Expired);
         }
-        let wanted = if life < SHORT { now + life } else { now + life - BACKDATE };
-        Ok((now - BACKDATE, wanted.min(end)))
+        let seconds = if seconds < SHORT { seconds } else { seconds - BACKDATE };
+        let life = Life::new(now, seconds, BACKDATE);
+        Ok(Life { to: life.to.min(end), ..life })
     }
 
     /// The same certificate for this subject, byte by byte: rcgen keeps one value of each kind, and
@@ -85,15 +77,15 @@ impl Authority {
         leaf: &CertificateDer<'_>,
         subject: &[u8],
     ) -> Result<CertificateDer<'static>, AuthorityError> {
-        let (mut parts, algorithm) = parts(leaf)
-            .map_err(|_| AuthorityError::Authority(rcgen::Error::CouldNotParseCertificate))?;
+        let (mut parts, algorithm) =
+            parts(leaf).map_err(|_| rcgen::Error::CouldNotParseCertificate)?;
         subject.clone_into(&mut parts[SUBJECT]);
         let tbs = sequence(|tbs| {
             for part in &parts {
                 tbs.next().write_der(part);
             }
         });
-        let signature = self.issuer.key().sign(&tbs).map_err(AuthorityError::Authority)?;
+        let signature = self.issuer.key().sign(&tbs)?;
         let signed = sequence(|certificate| {
             certificate.next().write_der(&tbs);
             certificate.next().write_der(&algorithm);
@@ -126,8 +118,8 @@ fn parts(leaf: &[u8]) -> yasna::ASN1Result<([Vec<u8>; PARTS], Vec<u8>)> {
 }
 
 /// Nobody becomes an administrator or a spoke by a signature alone.
-fn check_claims(request: &Request<'_>) -> Result<(), AuthorityError> {
-    let (names, groups) = request.claims();
+fn check_claims(asked: &Asked<'_>) -> Result<(), AuthorityError> {
+    let (names, groups) = asked.claims();
     if groups.contains(&MASTERS) {
         let text = format!("the group {MASTERS:?} is not given to anybody by a signing request");
         return Err(AuthorityError::Refused(text));
@@ -168,24 +160,27 @@ mod tests {
     use std::time::Duration;
 
     use freewheel_link::names::ClusterName;
-    use rcgen::{BasicConstraints, DnType, IsCa, KeyPair};
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
     use rustls_pki_types::PrivateKeyDer;
     use x509_parser::prelude::{FromDer as _, X509Certificate};
 
     use super::*;
-    use crate::authority::{Identity, agent_group, agent_name, subject};
+    use crate::agent::{agent_group, agent_name};
+    use crate::certificate::Certificate;
+    use crate::leaf::subject;
 
     /// 2026-01-01T00:00:00Z
     const NOW: i64 = 1_767_225_600;
+    const CA: Life = Life::new(NOW, 5 * LEAF_LIFE, HOUR);
 
     fn authority() -> Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.not_after = OffsetDateTime::from_unix_timestamp(NOW).unwrap() + SPOKE_LIFE * 5;
+        CA.put(&mut params);
         let ca = params.self_signed(&key).unwrap().der().clone();
         let ca_key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        Authority::new(Identity { ca, ca_key, fleet_root: [0; 32] }).unwrap()
+        Authority::new(ca, ca_key).unwrap()
     }
 
     fn request(name: &str, group: &str) -> String {
@@ -203,20 +198,20 @@ mod tests {
         life: Duration,
     ) -> Result<CertificateDer<'static>, AuthorityError> {
         let usages: Vec<String> = usages.iter().map(|usage| (*usage).to_owned()).collect();
-        let asked = ClientRequest { pem: pem.as_bytes(), usages: &usages, life };
+        let wanted = ClientRequest { pem: pem.as_bytes(), usages: &usages, life };
         let authority = authority();
-        let signed = authority.sign_client(&asked, NOW)?;
+        let signed = authority.sign_client(&wanted, NOW)?;
         let (_, parsed) = X509Certificate::from_der(&signed).unwrap();
         let (_, ca) = X509Certificate::from_der(authority.ca()).unwrap();
         parsed.verify_signature(Some(ca.public_key())).unwrap();
         Ok(signed)
     }
 
-    const HOUR: Duration = Duration::from_secs(3600);
+    const SHORTLY: Duration = Duration::from_secs(3600);
 
     #[test]
     fn a_persons_certificate_has_the_subject_and_the_time_that_were_asked_for() {
-        let signed = sign(&request("jane", "dev"), &["client auth", "digital signature"], HOUR);
+        let signed = sign(&request("jane", "dev"), &["client auth", "digital signature"], SHORTLY);
         let signed = signed.unwrap();
         let (_, parsed) = X509Certificate::from_der(&signed).unwrap();
         let groups: Vec<_> =
@@ -236,13 +231,14 @@ mod tests {
 
     #[test]
     fn a_certificate_never_outlives_the_ca() {
-        let signed = sign(&request("jane", "dev"), &["client auth"], HOUR * 24 * 365 * 9).unwrap();
-        assert_eq!(expires(&signed), Some(NOW + SPOKE_LIFE.whole_seconds() * 5));
+        let signed =
+            sign(&request("jane", "dev"), &["client auth"], SHORTLY * 24 * 365 * 9).unwrap();
+        assert_eq!(Certificate::read(&signed).unwrap().life().to, CA.to);
     }
 
     #[track_caller]
     fn refused(name: &str, group: &str, usages: &[&str], why: &str) {
-        match sign(&request(name, group), usages, HOUR) {
+        match sign(&request(name, group), usages, SHORTLY) {
             Err(AuthorityError::Refused(text)) => assert!(text.contains(why), "{text}"),
             other => panic!("{other:?}"),
         }
@@ -262,20 +258,5 @@ mod tests {
         refused("jane", "dev", &["client auth", "server auth"], text);
         let text = "missing required usage for client certificate: client auth";
         refused("jane", "dev", &["digital signature"], text);
-    }
-
-    #[test]
-    fn a_request_that_its_key_has_not_signed_is_none() {
-        let mut csr =
-            CertificateSigningRequestDer::from_pem_slice(request("jane", "dev").as_bytes())
-                .unwrap()
-                .to_vec();
-        assert!(Request::read(&csr).is_ok());
-        for end in 0..csr.len() {
-            assert!(Request::read(&csr[..end]).is_err(), "{end}");
-        }
-        let at = csr.windows(4).position(|text| text == b"jane").unwrap();
-        csr[at] = b'J';
-        assert!(matches!(Request::read(&csr), Err(AuthorityError::Request(_))));
     }
 }

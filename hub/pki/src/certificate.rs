@@ -1,0 +1,82 @@
+//! A certificate, read. Who has signed it, its reader asks.
+
+use freewheel_link::digest::Digest;
+use rcgen::{KeyPair, PublicKeyData as _};
+use x509_parser::der_parser::Oid;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::life::Life;
+
+/// What stands between a certificate and its signature: ecdsa-with-SHA256, and the tag of a bit string.
+const ECDSA_FRAME: [u8; 13] =
+    [0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02, 0x03];
+
+/// The certificate.
+#[derive(Debug)]
+pub struct Certificate<'a> {
+    der: &'a [u8],
+    parsed: X509Certificate<'a>,
+    /// Nothing follows it.
+    alone: bool,
+}
+
+impl<'a> Certificate<'a> {
+    /// Reads DER.
+    #[must_use]
+    pub fn read(der: &'a [u8]) -> Option<Self> {
+        let (rest, parsed) = X509Certificate::from_der(der).ok()?;
+        Some(Self { der, parsed, alone: rest.is_empty() })
+    }
+
+    /// The subject's first common name.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.parsed.subject().iter_common_name().next()?.as_str().ok()
+    }
+
+    /// The subject's organisations, which Kubernetes takes for groups.
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
+        self.parsed.subject().iter_organization().filter_map(|group| group.as_str().ok())
+    }
+
+    /// The subject's first attribute of this kind.
+    pub(crate) fn attribute(&self, kind: &[u64]) -> Option<&str> {
+        let kind = Oid::from(kind).ok()?;
+        self.parsed.subject().iter_by_oid(&kind).next()?.as_str().ok()
+    }
+
+    /// From when to when it holds.
+    #[must_use]
+    pub fn life(&self) -> Life {
+        let validity = self.parsed.validity();
+        Life { from: validity.not_before.timestamp(), to: validity.not_after.timestamp() }
+    }
+
+    /// Digest of its key's bits, which a request of the same key has, too.
+    #[must_use]
+    pub fn fingerprint(&self) -> Digest {
+        Digest::of(&self.parsed.public_key().subject_public_key.data)
+    }
+
+    /// Whether the owner of that certificate has signed this one, whatever the time.
+    #[must_use]
+    pub fn is_signed_by(&self, ca: &Certificate<'_>) -> bool {
+        self.alone
+            && self.parsed.issuer().as_raw() == ca.parsed.subject().as_raw()
+            && self.parsed.verify_signature(Some(ca.parsed.public_key())).is_ok()
+    }
+
+    /// Whether a signed certificate of this hub's making is as it was written, to the last bit: the signature does not
+    /// cover its own frame, and the parser takes one for another there.
+    pub(crate) fn is_unchanged(&self) -> bool {
+        let signed = self.parsed.tbs_certificate.as_ref();
+        let frame = self.der.split_at_checked(4 + signed.len()).map(|(_, frame)| frame);
+        self.parsed.signature_value.unused_bits == 0
+            && frame.is_some_and(|frame| frame.starts_with(&ECDSA_FRAME))
+    }
+
+    /// Whether it is for this key.
+    pub(crate) fn is_of(&self, key: &KeyPair) -> bool {
+        self.parsed.public_key().raw == key.subject_public_key_info()
+    }
+}

@@ -1,0 +1,349 @@
+//! The hub's own keys and certificates, under `DIR/pki`.
+//!
+//! ```text
+//! ca.{crt,key}      made once; a hub never makes a CA over a store that has data
+//! admin.{crt,key}   the first administrator (system:masters), renewed before it ends
+//! fleet-root.key    signs the keys that sign compiled modules
+//! serving           made at every start, in memory: addresses change, and nobody pins it; exchanged before it ends
+//! ```
+//!
+//! Guarantees:
+//! - nothing is signed by a clock that was never set, so that no CA ends before its fleet begins
+//!   (`a_clock_that_was_never_set_makes_no_certificates_and_is_named`);
+//! - no CA is made over a store with data, and a damaged one is told by name (`no_ca_is_made_over_a_store_with_data`,
+//!   `a_damaged_ca_is_told_by_name_and_never_used`);
+//! - private files are private (`a_second_start_finds_the_same_ca_and_private_files_are_private`).
+//!
+//! ECDSA P-256 throughout. Private files have mode 0600.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use freewheel_link::tls::{BUILT, Credentials};
+use rcgen::KeyPair;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::authority::{Authority, AuthorityError};
+use crate::certificate::Certificate;
+use crate::file::{read, write};
+use crate::life::{Life, now};
+
+/// Why the keys are not there.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// A file.
+    #[error("cannot use {path}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A certificate could not be made.
+    #[error("cannot make the certificate of {what}")]
+    Certificate {
+        /// Whose.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: AuthorityError,
+    },
+    /// A file of the CA is gone but the data is there.
+    #[error(
+        "{0} is missing though the hub holds data: put it back from a copy of the data folder (every spoke and kubeconfig \
+         trusts that CA), or move the whole folder away to begin an empty fleet"
+    )]
+    CaLost(PathBuf),
+    /// A file of the CA is not what was written.
+    #[error(
+        "{0} is damaged: put it back from a copy of the data folder (every spoke and kubeconfig trusts that CA), or move \
+         the whole folder away to begin an empty fleet"
+    )]
+    CaDamaged(PathBuf),
+    /// The clock was never set.
+    #[error(
+        "the clock shows {0}, which is before this software was made: set the clock (a time service such as chrony \
+         does), then start the hub again; certificates made now would be of no use"
+    )]
+    Clock(String),
+    /// The CA's time and the clock's do not meet.
+    #[error(
+        "the fleet's CA in {path} is valid from {from} to {to}, and the clock shows {now}: set the clock, or start \
+         with an empty folder when it is right"
+    )]
+    CaTime {
+        /// Which.
+        path: PathBuf,
+        /// Its first second.
+        from: String,
+        /// Its last second.
+        to: String,
+        /// The clock.
+        now: String,
+    },
+    /// A PEM file holds something else.
+    #[error("{0} does not hold what its name says")]
+    Malformed(PathBuf),
+}
+
+/// The hub's keys.
+#[derive(Debug)]
+pub struct Pki {
+    /// The CA.
+    pub authority: Arc<Authority>,
+    /// The CA's certificate.
+    pub ca_pem: String,
+    /// The administrator's certificate.
+    pub admin_pem: String,
+    /// The administrator's key.
+    pub admin_key_pem: String,
+}
+
+/// Files under `pki` that are made once: where one of them is, the store was made before.
+const MADE_ONCE: [&str; 3] = ["ca.key", "ca.crt", "fleet-root.key"];
+
+impl Pki {
+    /// Whether a hub has made keys in this folder.
+    #[must_use]
+    pub fn is_there(dir: &Path) -> bool {
+        MADE_ONCE.iter().any(|name| dir.join("pki").join(name).exists())
+    }
+
+    /// Reads the keys, or makes them when the hub has no data yet.
+    ///
+    /// # Errors
+    /// When files cannot be read or written, or the CA was lost.
+    pub fn open(dir: &Path, store_has_data: bool) -> Result<Self, PkiError> {
+        let now = now();
+        check_clock(now)?;
+        let pki = dir.join("pki");
+        std::fs::create_dir_all(&pki)
+            .map_err(|source| PkiError::File { path: pki.clone(), source })?;
+        let synced = std::fs::File::open(dir).and_then(|dir| dir.sync_all());
+        synced.map_err(|source| PkiError::File { path: dir.to_path_buf(), source })?;
+        let (cert, key) = (pki.join("ca.crt"), pki.join("ca.key"));
+        if let Some(lost) = [&key, &cert].into_iter().find(|path| !path.exists()) {
+            if store_has_data {
+                return Err(PkiError::CaLost(lost.clone()));
+            }
+            let (cert_pem, key_pem) =
+                Authority::make(now).map_err(|source| unmade("the CA", source))?;
+            // The key first: a certificate without its key is taken for lost, a key alone is made again.
+            write(&key, key_pem.as_bytes(), 0o600)?;
+            write(&cert, cert_pem.as_bytes(), 0o644)?;
+        }
+        let (ca_pem, key_pem) = (read(&cert)?, read(&key)?);
+        let Some(ca) = first(&ca_pem).filter(|ca| is_made_by(ca, ca)) else {
+            return Err(PkiError::CaDamaged(cert));
+        };
+        let authority = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).ok();
+        let authority = authority.and_then(|key| Authority::new(ca, key).ok());
+        let authority = authority.ok_or(PkiError::CaDamaged(key))?;
+        check_ca(&cert, authority.life(), now)?;
+        let (admin_pem, admin_key_pem) = administrator(&pki, &authority, now)?;
+        Ok(Self { authority: Arc::new(authority), ca_pem, admin_pem, admin_key_pem })
+    }
+
+    /// Makes the administrator's certificate anew where its time has come; whether it was.
+    ///
+    /// # Errors
+    /// When the CA cannot sign or the files cannot be written.
+    pub fn renew_admin(&mut self, dir: &Path) -> Result<bool, PkiError> {
+        let (pem, key_pem) = administrator(&dir.join("pki"), &self.authority, now())?;
+        let renewed = pem != self.admin_pem;
+        (self.admin_pem, self.admin_key_pem) = (pem, key_pem);
+        Ok(renewed)
+    }
+
+    /// A fresh serving certificate for these names and addresses, and its life.
+    ///
+    /// # Errors
+    /// When the CA cannot sign.
+    pub fn serving(
+        &self,
+        names: &[String],
+        addresses: &[IpAddr],
+    ) -> Result<(Credentials, Life), PkiError> {
+        let own = self.authority.api(names, addresses, now());
+        let own = own.map_err(|source| PkiError::Certificate { what: "the API", source })?;
+        let life = own.chain.first().and_then(|own| Some(Certificate::read(own)?.life()));
+        Ok((own, life.unwrap_or_default()))
+    }
+}
+
+fn stamp(second: i64) -> String {
+    jiff::Timestamp::from_second(second).unwrap_or_default().to_string()
+}
+
+fn unmade(what: &'static str, source: rcgen::Error) -> PkiError {
+    PkiError::Certificate { what, source: source.into() }
+}
+
+fn check_clock(now: i64) -> Result<(), PkiError> {
+    if u64::try_from(now).unwrap_or_default() < BUILT {
+        return Err(PkiError::Clock(stamp(now)));
+    }
+    Ok(())
+}
+
+fn check_ca(path: &Path, life: Life, now: i64) -> Result<(), PkiError> {
+    if life.holds(now) {
+        return Ok(());
+    }
+    let (from, to) = (stamp(life.from), stamp(life.to));
+    Err(PkiError::CaTime { path: path.to_path_buf(), from, to, now: stamp(now) })
+}
+
+fn administrator(
+    pki: &Path,
+    authority: &Authority,
+    now: i64,
+) -> Result<(String, String), PkiError> {
+    let (cert, key) = (pki.join("admin.crt"), pki.join("admin.key"));
+    if let (Ok(pem), Ok(key_pem)) = (std::fs::read_to_string(&cert), std::fs::read_to_string(&key))
+        && is_good_pair(&pem, &key_pem, authority, now)
+    {
+        return Ok((pem, key_pem));
+    }
+    let made = authority.administrator(now);
+    let (pem, key_pem) = made.map_err(|source| unmade("the administrator", source))?;
+    write(&key, key_pem.as_bytes(), 0o600)?;
+    write(&cert, pem.as_bytes(), 0o644)?;
+    Ok((pem, key_pem))
+}
+
+/// One of a pair may be damaged, or of another pair when a hub was killed between the two; and its time ends.
+fn is_good_pair(pem: &str, key_pem: &str, authority: &Authority, now: i64) -> bool {
+    let Some(der) = first(pem) else { return false };
+    let (Some(cert), Ok(key)) = (Certificate::read(&der), KeyPair::from_pem(key_pem)) else {
+        return false;
+    };
+    !cert.life().is_due(now) && cert.is_of(&key) && is_made_by(&der, authority.ca())
+}
+
+fn first(pem: &str) -> Option<CertificateDer<'static>> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).ok()
+}
+
+/// Whether a certificate is whole, and as this CA of the hub's own has signed it.
+fn is_made_by(der: &CertificateDer<'_>, ca: &CertificateDer<'_>) -> bool {
+    match (Certificate::read(der), Certificate::read(ca)) {
+        (Some(cert), Some(ca)) => cert.is_signed_by(&ca) && cert.is_unchanged(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use rcgen::PublicKeyData as _;
+
+    use super::*;
+
+    #[test]
+    fn a_second_start_finds_the_same_ca_and_private_files_are_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Pki::open(dir.path(), false).unwrap();
+        let second = Pki::open(dir.path(), true).unwrap();
+        assert_eq!(first.ca_pem, second.ca_pem);
+        assert_eq!(first.admin_pem, second.admin_pem);
+        for name in ["ca.key", "admin.key"] {
+            let mode =
+                std::fs::metadata(dir.path().join("pki").join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+        first.serving(&["localhost".into()], &["127.0.0.1".parse().unwrap()]).unwrap();
+    }
+
+    #[test]
+    fn a_clock_that_was_never_set_makes_no_certificates_and_is_named() {
+        assert!(check_clock(now()).is_ok());
+        let said = check_clock(4).unwrap_err().to_string();
+        assert!(said.contains("the clock shows 1970-01-01T00:00:04Z"), "{said}");
+        let dir = tempfile::tempdir().unwrap();
+        let life = Pki::open(dir.path(), false).unwrap().authority.life();
+        let late = now() + 11 * 365 * 86_400;
+        let said = check_ca(Path::new("pki/ca.crt"), life, late).unwrap_err().to_string();
+        assert!(said.contains("the clock shows"), "{said}");
+        assert!(check_ca(Path::new("x"), life, now()).is_ok());
+    }
+
+    #[test]
+    fn the_administrator_is_renewed_by_what_the_certificate_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut pki = Pki::open(dir.path(), false).unwrap();
+        assert!(!pki.renew_admin(dir.path()).unwrap(), "it is new");
+        // As if its time had come: what is there cannot be read.
+        std::fs::write(dir.path().join("pki/admin.crt"), "cut").unwrap();
+        let before = pki.admin_pem.clone();
+        assert!(pki.renew_admin(dir.path()).unwrap());
+        assert_ne!(pki.admin_pem, before);
+    }
+
+    #[test]
+    fn no_ca_is_made_over_a_store_with_data() {
+        let dir = tempfile::tempdir().unwrap();
+        Pki::open(dir.path(), false).unwrap();
+        std::fs::remove_file(dir.path().join("pki/ca.key")).unwrap();
+        assert!(matches!(Pki::open(dir.path(), true), Err(PkiError::CaLost(_))));
+        assert!(Pki::is_there(dir.path()));
+    }
+
+    /// Every way in which the bytes of a file can be others: a flipped bit, a cut.
+    fn damages(whole: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+        let flipped = (0..whole.len()).map(|at| {
+            let mut flipped = whole.to_vec();
+            flipped[at] ^= 1 << (at % 8);
+            flipped
+        });
+        flipped.chain((0..whole.len()).step_by(7).map(|length| whole[..length].to_vec()))
+    }
+
+    #[test]
+    fn a_damaged_ca_is_told_by_name_and_never_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Pki::open(dir.path(), false).unwrap();
+        for name in ["ca.crt", "ca.key"] {
+            let path = dir.path().join("pki").join(name);
+            let whole = std::fs::read(&path).unwrap();
+            for damaged in damages(&whole) {
+                std::fs::write(&path, &damaged).unwrap();
+                match Pki::open(dir.path(), true) {
+                    // PEM lets some bytes be this or that.
+                    Ok(pki) => {
+                        assert_eq!(pki.authority.ca(), first.authority.ca());
+                        let public =
+                            |pki: &Pki| pki.authority.issuer.key().subject_public_key_info();
+                        assert_eq!(public(&pki), public(&first));
+                    }
+                    Err(error) => {
+                        let text = error.to_string();
+                        assert!(text.contains(name), "{text}");
+                    }
+                }
+            }
+            std::fs::write(&path, whole).unwrap();
+        }
+        assert_eq!(Pki::open(dir.path(), true).unwrap().ca_pem, first.ca_pem);
+    }
+
+    #[test]
+    fn a_damaged_administrator_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        Pki::open(dir.path(), false).unwrap();
+        for name in ["admin.crt", "admin.key"] {
+            let path = dir.path().join("pki").join(name);
+            for damaged in damages(&std::fs::read(&path).unwrap()).step_by(9) {
+                std::fs::write(&path, &damaged).unwrap();
+                let pki = Pki::open(dir.path(), true).unwrap();
+                let (pem, key_pem) = (&pki.admin_pem, &pki.admin_key_pem);
+                assert!(is_good_pair(pem, key_pem, &pki.authority, now()));
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What all certificates that the CA gives have in common.
+
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose,
+    SerialNumber,
+};
+
+use crate::life::Life;
+
+/// The group whose members may do everything.
+pub const MASTERS: &str = "system:masters";
+
+/// A subject of one name and at most one group.
+pub(crate) fn subject(name: &str, group: Option<&str>) -> DistinguishedName {
+    let mut subject = DistinguishedName::new();
+    if let Some(group) = group {
+        subject.push(DnType::OrganizationName, group);
+    }
+    subject.push(DnType::CommonName, name);
+    subject
+}
+
+/// For this subject and purpose, and so long.
+pub(crate) fn leaf(
+    subject: DistinguishedName,
+    purpose: ExtendedKeyUsagePurpose,
+    life: Life,
+) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = subject;
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![purpose];
+    params.use_authority_key_identifier_extension = true;
+    // One key may get many certificates, so the number cannot come from the key.
+    let mut serial = uuid::Uuid::new_v4().into_bytes();
+    // Positive, and of the same length every time.
+    serial[0] = serial[0] & 0x7f | 0x40;
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    life.put(&mut params);
+    params
+}
