@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 /// Most mistakes that one answer names: a body of thousands must not make an answer of megabytes.
 pub const MAX_CAUSES: usize = 200;
 
+/// The cause that new content of a namespace is refused for while it goes.
+pub const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
+
 /// What went wrong, in the words of the Kubernetes API (meta/v1 Status).
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{message}")]
@@ -146,6 +149,13 @@ impl FieldError {
 }
 
 impl ApiError {
+    /// Whether new content is refused because its namespace goes.
+    #[must_use]
+    pub fn is_namespace_terminating(&self) -> bool {
+        let causes = self.details.iter().flat_map(|details| &details.causes);
+        self.code == 403 && causes.into_iter().any(|cause| cause.reason == NAMESPACE_TERMINATING)
+    }
+
     /// Any Failure without details.
     #[must_use]
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {

@@ -28,7 +28,7 @@ use crate::Inner;
 use crate::allowance::Allowance;
 use crate::departures::Gone;
 use crate::papers::Papers;
-use crate::reports::{how, is_here, may_speak, place, stamp};
+use crate::reports::{NO_PLACE, how, is_here, may_speak, place, stamp};
 
 /// Different events of one pod that are kept; they make room when they are an hour old.
 const MAX_EVENTS: usize = 64;
@@ -102,7 +102,7 @@ pub(crate) async fn take_own(
     seen: &NodeEventV1,
 ) -> Result<(), ApiError> {
     let (objects, spoke) = (&inner.objects, &papers.cluster);
-    let other = |_| ApiError::new(409, "Conflict", "the name is another cluster's by now");
+    let other = |_| ApiError::new(409, NO_PLACE, "the name is another cluster's by now");
     papers.admit(objects).map_err(other)?;
     if !inner.events.allows(papers) {
         return Ok(());

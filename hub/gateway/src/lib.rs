@@ -11,7 +11,7 @@
 //! tokens     what devices join with
 //! enrol, register, issue  a token and a key become a certificate, after two yeses
 //! departures what is remembered of a cluster goes with it
-//! epochs     which of a spoke's sessions is the newest
+//! epochs     which of a spoke's sessions is the newest     endings  whose end is not written yet
 //! own_api    where a cluster says that its API is served
 //! handshakes, greetings, opening  from a first packet to a session in force
 //! session    one connected spoke         look  when and how it is told what it should hold
@@ -38,6 +38,7 @@ mod allowance;
 mod compiling;
 mod datagrams;
 mod departures;
+mod endings;
 mod enrol;
 mod epochs;
 mod events;
@@ -99,9 +100,11 @@ use papers::Papers;
 
 /// Sessions that a spoke may open in a row, and per second after that: each is written, and so is its end.
 const SESSIONS: (u32, f64) = (16, 0.2);
-/// How often a spoke may have all of its plan sent, because it asks or comes back with nothing known, in a row and per
-/// second after that: once is for a mistake, and one mistake in a while is met.
+/// How often a spoke may have all of its plan sent because it holds something else, in a row and per second after that:
+/// once is for a mistake, and one mistake in a while is met.
 const DRIFTS: (u32, f64) = (4, 1.0 / 30.0);
+/// The same for coming back with nothing known, which is no mistake: it waits, and is not sent away.
+const RETURNS: (u32, f64) = (4, 1.0 / 30.0);
 
 /// A spoke's connection that is in force.
 pub(crate) struct Link {
@@ -149,8 +152,12 @@ pub(crate) struct Inner {
     pub(crate) renewals: Allowances,
     /// Sessions that each spoke may still open.
     pub(crate) sessions: Allowances,
-    /// How often each spoke may still have all of its plan anew.
+    /// How often each spoke may still hold something else than was sent.
     pub(crate) drifts: Allowances,
+    /// How often each spoke may still come back with nothing known and have all of its plan at once.
+    pub(crate) returns: Allowances,
+    /// Ends of sessions that are not written yet.
+    pub(crate) endings: endings::Endings,
 }
 
 impl Inner {
@@ -161,6 +168,7 @@ impl Inner {
         self.events.forget(gone);
         self.epochs.forget(gone);
         self.reported.forget(gone);
+        self.endings.forget(gone);
     }
 }
 
@@ -206,6 +214,8 @@ impl Gateway {
             renewals: Allowances::new(renew::BURST, renew::RATE),
             sessions: Allowances::new(SESSIONS.0, SESSIONS.1),
             drifts: Allowances::new(DRIFTS.0, DRIFTS.1),
+            returns: Allowances::new(RETURNS.0, RETURNS.1),
+            endings: endings::Endings::default(),
         };
         Self { inner: Arc::new(inner) }
     }

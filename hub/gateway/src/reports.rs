@@ -55,7 +55,7 @@ pub(crate) fn place(
 }
 
 /// Reason of a refusal of a report that no repetition makes good: it is about nothing of this spoke's.
-const NO_PLACE: &str = "NoPlace";
+pub(crate) const NO_PLACE: &str = "NoPlace";
 
 /// Writes one report. What no longer fits (an object that is gone, or has another UID) is done with.
 ///
@@ -71,7 +71,11 @@ pub(crate) async fn take(inner: &Inner, papers: &Papers, report: &Report) -> Res
         Report::NodeEvent(seen) => events::take_own(inner, papers, seen).await,
     };
     match outcome {
-        Err(error) if error.code == 404 || error.reason == NO_PLACE => {
+        Err(error)
+            if error.code == 404
+                || error.reason == NO_PLACE
+                || error.is_namespace_terminating() =>
+        {
             debug!(cluster = %spoke, %error, "a report has no place any more");
             Ok(())
         }

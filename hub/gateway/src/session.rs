@@ -9,7 +9,8 @@
 //! - a spoke that takes no plans is not called ready (`a_spoke_that_takes_no_plan_is_called_late_until_it_does`);
 //! - a spoke has its whole plan sent a few times in a row, then twice a minute: who asks for more is sent away
 //!   (`a_device_that_asks_for_everything_again_and_again_is_sent_away_with_the_reason`), and who comes back with nothing
-//!   that is known waits (`a_device_that_comes_back_empty_again_and_again_gets_its_whole_plan_a_few_times`).
+//!   that is known waits, which is counted apart
+//!   (`a_device_that_comes_back_empty_again_and_again_gets_its_whole_plan_a_few_times`).
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::select;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -41,8 +42,8 @@ use crate::interest::Bell;
 use crate::opening::{self, Opened, Recv};
 use crate::papers::Papers;
 use crate::records::Begun;
-use crate::writes::{AGAIN, REPORTS};
-use crate::{Inner, datagrams, records, streams, twins};
+use crate::writes::REPORTS;
+use crate::{Inner, datagrams, endings, records, streams, twins};
 
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -131,7 +132,7 @@ pub(crate) async fn serve(
     link.close(close, &end.to_string());
     let unwritten = open.lock().take();
     if let Some(begun) = unwritten {
-        over_for_sure(inner, &papers, &begun, stop).await;
+        endings::write(inner, &papers, &begun, stop).await;
     }
     match end {
         End::Frame(error) => {
@@ -208,26 +209,6 @@ async fn session(
         part(&mut send, link, reason.clone()).await;
     }
     ended
-}
-
-/// Writes that a session is over as soon as the store can: a node is not ready for ever because a disk was full.
-async fn over_for_sure(inner: &Inner, papers: &Papers, begun: &Begun, stop: &CancellationToken) {
-    let again = async {
-        loop {
-            sleep(AGAIN).await;
-            let reported = inner.reported.of(papers);
-            let ended = records::end_session(&inner.objects, papers, begun, reported.as_ref());
-            if ended.await.is_ok() {
-                return;
-            }
-        }
-    };
-    // The next start of this hub ends the sessions of the one before.
-    select! {
-        biased;
-        () = stop.cancelled() => {}
-        () = again => {}
-    }
 }
 
 /// Says goodbye with the reason, and gives it a moment to arrive.
@@ -351,9 +332,9 @@ impl Talk<'_> {
                 let mut state = self.state.lock();
                 let (now, whose) = (self.now(), &self.papers.uid);
                 // Coming back with nothing costs as much as asking for everything.
-                if state.owes_all(now) && !self.inner.drifts.take(whose) {
+                if state.owes_all(now) && !self.inner.returns.take(whose) {
                     warn!(cluster = %self.cluster, "the spoke comes back with nothing known again and again");
-                    state.rest_until(now + self.inner.drifts.wait(whose));
+                    state.rest_until(now + self.inner.returns.wait(whose));
                 }
                 let next = state.poll(now);
                 if state.is_quiet() {

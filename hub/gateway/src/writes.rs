@@ -4,7 +4,9 @@
 //! - a report is answered when it is durable, but for what a device says of itself, which is written as often as it may and
 //!   repeated in each greeting; a store that cannot write makes it wait and ends nothing
 //!   (`a_full_disk_ends_no_session_and_reports_are_taken_when_there_is_room_again`,
-//!   `what_a_device_says_of_itself_all_the_time_is_written_now_and_then`).
+//!   `what_a_device_says_of_itself_all_the_time_is_written_now_and_then`);
+//! - an event that cannot be written makes no state come again
+//!   (`an_event_that_cannot_be_written_makes_no_status_come_again`).
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -101,7 +103,8 @@ impl Talk<'_> {
                     // No second try would end otherwise, and the next report must not wait for it.
                     Err(error) => {
                         warn!(cluster = %self.cluster, %error, "a report cannot be written and is dropped");
-                        all = false;
+                        // What happened once is told once: no state has to be repeated for it.
+                        all &= matches!(report, Report::Event(_) | Report::NodeEvent(_));
                     }
                 }
             }

@@ -1,6 +1,7 @@
 //! What a spoke need not say again after a reconnect.
 
 use freewheel_link::limits;
+use freewheel_link::report::EventV1;
 
 use crate::running;
 use crate::support::*;
@@ -51,6 +52,51 @@ async fn a_report_that_the_store_has_no_room_for_is_told_at_the_pod_and_comes_ag
     let again = connect();
     let (_session, told) = come(&again, hello("pi-7")).await;
     assert_eq!(told, ReportStamp::default(), "it comes again");
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_written_makes_no_status_come_again() {
+    let hub = Hub::new(true).await;
+    hub.listen().await;
+    let certificate = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap().certificate;
+    let connect = || hub.connect(ALPN_SESSION, Some(CertificateDer::from(certificate.clone())));
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "finalizers": ["a.b/c"]}});
+    hub.create(("", "v1", "namespaces"), "", "shop", namespace).await;
+    let mut going = pod("web", "pi-7");
+    going["metadata"]["namespace"] = json!("shop");
+    hub.create(PODS, "shop", "web", going).await;
+    // Its name leaves no room for that of an Event.
+    let long = ["a"; 4].map(|part| part.repeat(60)).join(".");
+    hub.create(PODS, "default", &long, pod(&long, "pi-7")).await;
+    let end = place(("", "v1", "namespaces"), "", "shop");
+    hub.objects.delete(&How::default(), &end, &DeleteOptions::default()).await.unwrap();
+
+    for (sequence, (namespace, name)) in (1..).zip([("shop", "web"), ("default", long.as_str())]) {
+        let uid = hub.get(PODS, namespace, name).await["metadata"]["uid"].clone();
+        let link = connect();
+        let (mut session, _) = come(&link, hello("pi-7")).await;
+        let event = Report::Event(EventV1 {
+            realm: ClusterName::root(),
+            namespace: namespace.into(),
+            pod: name.into(),
+            uid: uid.as_str().unwrap().into(),
+            field_path: String::new(),
+            warning: false,
+            reason: "Killing".into(),
+            message: "Stopping container c".into(),
+            at: 1_790_000_000_000,
+        });
+        let stamp = |sequence| ReportStamp { boot_epoch: 1, sequence };
+        let (told, last) = (stamp(2 * sequence), stamp(2 * sequence + 1));
+        let report = SpokeToHub::Report { stamp: told, report: event };
+        frame::write(&mut session.0, &report).await.unwrap();
+        while heard(&mut session).await != HubToSpoke::ReportsTaken(told) {}
+        let report = SpokeToHub::Report { stamp: last, report: running("root", "another") };
+        frame::write(&mut session.0, &report).await.unwrap();
+        while heard(&mut session).await != HubToSpoke::ReportsTaken(last) {}
+        let again = connect();
+        assert_eq!(come(&again, hello("pi-7")).await.1, last, "{namespace}/{name}");
+    }
 }
 
 #[tokio::test]

@@ -1,11 +1,17 @@
 //! A store that cannot write, and a spoke that takes nothing: the session stays, and nobody is called well.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::support::*;
 
-/// A store whose disk is full when it is told so.
-struct Fickle(MemoryStore, Arc<AtomicBool>);
+/// A store whose disk is full when it is told so, and how often it has refused since.
+struct Fickle(MemoryStore, Arc<AtomicBool>, Arc<AtomicUsize>);
+
+impl Fickle {
+    fn new(full: &Arc<AtomicBool>) -> Self {
+        Self(MemoryStore::with_incarnation(7), full.clone(), Arc::default())
+    }
+}
 
 #[async_trait]
 impl Store for Fickle {
@@ -19,6 +25,7 @@ impl Store for Fickle {
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
         if self.1.load(Ordering::Relaxed) {
+            self.2.fetch_add(1, Ordering::Relaxed);
             return Err(CommitError::Unavailable("no space left on device".into()));
         }
         self.0.commit(txn).await
@@ -45,7 +52,7 @@ pub(crate) fn session_of(hub: &Hub, name: &str) -> records::Session {
 #[tokio::test(start_paused = true)]
 async fn a_full_disk_ends_no_session_and_reports_are_taken_when_there_is_room_again() {
     let full = Arc::new(AtomicBool::new(false));
-    let store = Fickle(MemoryStore::with_incarnation(7), full.clone());
+    let store = Fickle::new(&full);
     let hub = Hub::over(Arc::new(store), true, None).await;
     hub.listen().await;
     let (link, mut session) = hub.spoke("pi-7").await;
@@ -77,7 +84,7 @@ async fn a_full_disk_ends_no_session_and_reports_are_taken_when_there_is_room_ag
 #[tokio::test(start_paused = true)]
 async fn a_session_opens_while_the_disk_is_full_and_is_written_when_there_is_room() {
     let full = Arc::new(AtomicBool::new(false));
-    let store = Fickle(MemoryStore::with_incarnation(7), full.clone());
+    let store = Fickle::new(&full);
     let hub = Hub::over(Arc::new(store), true, None).await;
     hub.listen().await;
     let papers = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap().certificate;
@@ -136,4 +143,50 @@ async fn a_spoke_that_takes_no_plan_is_called_late_until_it_does() {
     assert!(session_of(&hub, "pi-7").connected);
     holder.took(&mut session, &again).await;
     eventually("it is late no more", || !session_of(&hub, "pi-7").late).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_comes_and_goes_while_the_disk_is_full_has_one_end_to_be_written() {
+    let full = Arc::new(AtomicBool::new(false));
+    let store = Fickle::new(&full);
+    let refused = store.2.clone();
+    let hub = Hub::over(Arc::new(store), true, None).await;
+    hub.listen().await;
+    let papers = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap().certificate;
+    let come = async || {
+        let link = hub.connect(ALPN_SESSION, Some(CertificateDer::from(papers.clone())));
+        let mut session = greet(&*link, hello("pi-7")).await;
+        assert!(matches!(heard(&mut session).await, HubToSpoke::Welcome(_)));
+        (link, session)
+    };
+    let (first, _session) = come().await;
+    full.store(true, Ordering::Relaxed);
+    first.close(code::STOPPING, "the link is cut");
+    for _ in 0..10 {
+        eventually("its session has ended", || hub.gateway.connected().is_empty()).await;
+        let (link, _session) = come().await;
+        link.close(code::STOPPING, "the link is cut");
+    }
+    eventually("the last one has ended", || hub.gateway.connected().is_empty()).await;
+    let in_a_minute = async || {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let before = refused.load(Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        refused.load(Ordering::Relaxed) - before
+    };
+    let tries = in_a_minute().await;
+    assert!((1..=31).contains(&tries), "one end: {tries} tries");
+    let (link, mut session) = come().await;
+    Holder::default().settle(&mut session).await;
+    // What this one has to write is tried as often: that it is there, and what it says of its device.
+    let tries = in_a_minute().await;
+    assert!(tries <= 62, "no end of an older one: {tries} tries");
+    link.close(code::STOPPING, "the link is cut");
+    eventually("this one has ended, too", || hub.gateway.connected().is_empty()).await;
+    full.store(false, Ordering::Relaxed);
+    eventually("the end is written", || {
+        let session = session_of(&hub, "pi-7");
+        !session.connected && session.epoch == 12
+    })
+    .await;
 }

@@ -1,6 +1,6 @@
 //! Why a write was refused, in the words of the Kubernetes API.
 
-use freewheel_hub_api::error::{ApiError, Cause, Details};
+use freewheel_hub_api::error::{ApiError, Cause, Details, NAMESPACE_TERMINATING};
 
 use super::Place;
 use crate::CommitError;
@@ -71,7 +71,7 @@ pub(super) fn namespace_terminating(place: &Place) -> ApiError {
     let mut error = forbidden(place, &why);
     if let Some(details) = &mut error.details {
         details.causes.push(Cause {
-            reason: "NamespaceTerminating".to_owned(),
+            reason: NAMESPACE_TERMINATING.to_owned(),
             message: format!("namespace {namespace} is being terminated"),
             field: "metadata.namespace".to_owned(),
         });
