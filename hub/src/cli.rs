@@ -39,7 +39,7 @@ pub enum Verb {
     /// Show what a name in the hub's registry stands for
     Inspect(ImageOptions),
     /// Remove a tag from the hub's registry, or by digest an image with all its tags
-    Rm(ImageOptions),
+    Rm(RmOptions),
     /// Compile one module in this process; the hub starts this itself
     #[command(hide = true)]
     CompileModule {
@@ -146,7 +146,18 @@ pub struct ImagesOptions {
     pub kubeconfig: Option<PathBuf>,
 }
 
-/// `hub inspect`, `hub rm`
+/// `hub rm`
+#[derive(Args)]
+pub struct RmOptions {
+    /// What
+    #[command(flatten)]
+    pub image: ImageOptions,
+    /// Also what pods run, which then cannot start again
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `hub inspect`
 #[derive(Args)]
 pub struct ImageOptions {
     /// NAME, NAME:TAG or NAME@DIGEST

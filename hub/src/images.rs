@@ -8,7 +8,7 @@ use freewheel_link::digest::Digest;
 use http::{Method, StatusCode};
 use serde_json::Value;
 
-use crate::cli::{ImageOptions, ImagesOptions};
+use crate::cli::{ImageOptions, ImagesOptions, RmOptions};
 use crate::client::{Client, ClientError};
 
 /// Names that are asked for at a time.
@@ -91,14 +91,16 @@ pub async fn inspect(options: ImageOptions) -> Result<(), ImageError> {
 /// Removes a tag, or with a digest all that it is called by.
 ///
 /// # Errors
-/// When there is none, or the hub refuses.
-pub async fn remove(options: ImageOptions) -> Result<(), ImageError> {
+/// When there is none, or the hub refuses: somebody runs it.
+pub async fn remove(RmOptions { image: options, force }: RmOptions) -> Result<(), ImageError> {
     let client = Client::new(options.kubeconfig.as_deref())?.at_root();
     let (name, reference) = own(&options.name, &client)?;
     let found = find(&client, &name, &reference).await?;
     let found = found.ok_or_else(|| ImageError::None(options.name.clone()))?;
-    let path = format!("/v2/{name}/manifests/{reference}");
-    client.send(Method::DELETE, &path, "application/json", Bytes::new()).await?.success()?;
+    let forced = if force { "?force=true" } else { "" };
+    let path = format!("/v2/{name}/manifests/{reference}{forced}");
+    let answer = client.send(Method::DELETE, &path, "application/json", Bytes::new()).await?;
+    answer.success()?.warnings.iter().for_each(|warning| println!("{warning}"));
     if reference.parse::<Digest>().is_ok() {
         println!("{name}@{reference} removed, with its tags");
     } else {

@@ -59,14 +59,16 @@ pub trait Images: Send + Sync {
 pub struct Users {
     /// Pods that run it or are to.
     pub pods: usize,
+    /// ReplicaSets without such a pod that keep it, and run it again when they get pods.
+    pub sets: usize,
     /// What to type so that they run another one.
     pub restarts: Vec<String>,
     /// Of the pods, those for which nothing can be typed: they have to be made anew.
     pub loose: usize,
 }
 
-/// The hub's pods, as the registry sees them.
+/// The hub's pods and ReplicaSets, as the registry sees them.
 pub trait Running: Send + Sync {
-    /// Who runs this manifest as one of the images that `names` knows.
+    /// Who runs this manifest, or will, as one of the images that `names` knows.
     fn users(&self, manifest: &Digest, names: &dyn Fn(&str) -> bool) -> Users;
 }

@@ -3,7 +3,8 @@
 //! Guarantees:
 //! - labels, and the keys of annotations, have the form that selectors and indexes of Kubernetes know
 //!   (`labels_and_annotations`);
-//! - all annotations together stay below [`MAX_ANNOTATIONS`] (`labels_and_annotations`).
+//! - all annotations together stay below [`MAX_ANNOTATIONS`], but for what the hub itself keeps of an object's images:
+//!   whoever fills the rest gets no refusal for that (`labels_and_annotations`).
 
 use std::collections::BTreeSet;
 
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use crate::error::FieldError;
 use crate::kind::Kind;
 use crate::name;
+use crate::pins::{RESOLVED, has_pins};
 
 /// Most bytes of all annotations' keys and values together.
 pub const MAX_ANNOTATIONS: usize = 256 * 1024;
@@ -44,7 +46,8 @@ pub fn validate(kind: &Kind, object: &Value, namespace: &str) -> Vec<FieldError>
         errors.push(FieldError::invalid("metadata.generation", &value, text));
     }
     errors.extend(check_labels(meta, "metadata"));
-    errors.extend(check_annotations(meta, "metadata"));
+    let hubs = has_pins(kind).then_some(RESOLVED);
+    errors.extend(check_annotations(meta, "metadata", hubs));
     errors.extend(check_owners(meta));
     errors.extend(check_finalizers(meta));
     errors
@@ -107,9 +110,9 @@ pub fn check_label_map(labels: Option<&Value>, path: &str) -> Vec<FieldError> {
     errors
 }
 
-/// Mistakes in `meta.annotations`; `path` is that of `meta`.
+/// Mistakes in `meta.annotations`; `path` is that of `meta`. The hub's own one is on nobody's account.
 #[must_use]
-pub fn check_annotations(meta: &Value, path: &str) -> Vec<FieldError> {
+pub fn check_annotations(meta: &Value, path: &str, hubs: Option<&str>) -> Vec<FieldError> {
     let at = format!("{path}.annotations");
     let mut errors = Vec::new();
     let mut total = 0;
@@ -117,7 +120,9 @@ pub fn check_annotations(meta: &Value, path: &str) -> Vec<FieldError> {
     for (key, value) in annotations.into_iter().flatten() {
         // Keys are compared without regard to case here, for annotations older than the rule.
         errors.extend(about(&at, key, &name::qualified_name(&key.to_lowercase())));
-        total += key.len() + value.as_str().map_or(0, str::len);
+        if hubs != Some(key) {
+            total += key.len() + value.as_str().map_or(0, str::len);
+        }
     }
     if total > MAX_ANNOTATIONS {
         errors.push(FieldError::too_long(at, MAX_ANNOTATIONS));
@@ -240,6 +245,8 @@ mod tests {
         let big = "x".repeat(MAX_ANNOTATIONS);
         let wrong = check(json!({"name": "x", "annotations": {"a": big}}));
         assert_eq!(wrong, ["metadata.annotations: Too long: may not be more than 262144 bytes"]);
+        let full = json!({"a": "x".repeat(MAX_ANNOTATIONS - 1), RESOLVED: "{}"});
+        assert_eq!(check(json!({"name": "x", "annotations": full})), Vec::<String>::new());
         assert_eq!(
             check(json!({"name": "x", "annotations": {"Upper/Case": "any text"}})),
             Vec::<String>::new()

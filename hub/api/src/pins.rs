@@ -1,7 +1,13 @@
 //! What the tags of images stood for when they were looked up: once for all pods of a ReplicaSet, once for a pod that
 //! has none, kept in an annotation.
 //!
+//! The annotation is the hub's own, as a UID is: what somebody copies was looked up for another object, maybe in another
+//! hub, and what somebody leaves out must not make two builds of one.
+//!
 //! Guarantees:
+//! - who writes an object changes nothing of what its images stand for, and a template says nothing of it
+//!   (`what_images_stand_for_is_the_hubs_own`);
+//! - nothing is kept of what is no image of the object any more (`only_images_of_the_object_are_kept`);
 //! - an image that was looked up stays what it was then, whatever its tag stands for since
 //!   (`what_was_looked_up_is_not_looked_up_again`);
 //! - an image with a digest is not looked up: it says itself what it is (`a_digest_needs_no_pin`);
@@ -13,10 +19,17 @@ use freewheel_link::digest::Digest;
 use serde_json::{Value, json};
 
 use crate::images::Images;
+use crate::kind::Kind;
 
 /// On ReplicaSets and pods: JSON from an image, as it is written, to the digest of the manifest that it stands for
 /// here.
 pub const RESOLVED: &str = "freewheel.dev/resolved-images";
+
+/// Whether objects of this kind keep what their images stand for.
+#[must_use]
+pub fn has_pins(kind: &Kind) -> bool {
+    matches!((kind.group, kind.plural), ("", "pods") | ("apps", "replicasets"))
+}
 
 /// An image as it is written → the digest of its manifest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,19 +48,29 @@ impl Pins {
     pub fn read(text: &str) -> Self {
         let raw: BTreeMap<String, String> = serde_json::from_str(text).unwrap_or_default();
         let pin = |(image, digest): (String, String)| Some((image, digest.parse().ok()?));
-        Self(raw.into_iter().filter_map(pin).collect())
+        // An image by digest says itself what it is.
+        let named = |(image, _): &(String, Digest)| !image.contains('@');
+        Self(raw.into_iter().filter_map(pin).filter(named).collect())
     }
 
-    /// Writes the annotation, unless there is nothing to say.
+    /// Writes the annotation as far as it is about images of the object; without any there is none.
     pub fn write(&self, object: &mut Value) {
-        if self.0.is_empty() {
+        let mut own = self.clone();
+        own.keep_only(&images_of(spec_of(object)));
+        if own.0.is_empty() {
+            take_off(object);
             return;
         }
         let annotations = &mut object["metadata"]["annotations"];
         if !annotations.is_object() {
             *annotations = json!({});
         }
-        annotations[RESOLVED] = json!(self.text());
+        annotations[RESOLVED] = json!(own.text());
+    }
+
+    /// Drops what is about other images than these.
+    pub fn keep_only(&mut self, images: &BTreeSet<String>) {
+        self.0.retain(|image, _| images.contains(image));
     }
 
     fn text(&self) -> String {
@@ -94,10 +117,57 @@ impl Pins {
         self.0.get(image).map_or_else(|| image.to_owned(), |digest| pinned(image, digest))
     }
 
+    /// Whether this image stands for this manifest.
+    #[must_use]
+    pub fn stands_for(&self, image: &str, manifest: &Digest) -> bool {
+        match image.rsplit_once('@') {
+            Some((_, digest)) => digest.parse() == Ok(*manifest),
+            None => self.0.get(image) == Some(manifest),
+        }
+    }
+
     /// Every image that was looked up, with what it stood for.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Digest)> {
         self.0.iter().map(|(image, digest)| (image.as_str(), digest))
     }
+}
+
+/// What others than the hub write of it in a new object, or in the place of an old one: nothing. Whether they wrote
+/// anything.
+pub fn settle(new: &mut Value, old: Option<&Value>) -> bool {
+    let text = |object: &Value| object["metadata"]["annotations"].get(RESOLVED).cloned();
+    let (said, before) = (text(new), old.and_then(text));
+    match old {
+        Some(old) => Pins::of(old).write(new),
+        None => drop(take_off(new)),
+    }
+    said.is_some() && said != before
+}
+
+/// Takes the annotation off an object or a template; whether there was one.
+pub fn take_off(object: &mut Value) -> bool {
+    let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) else {
+        return false;
+    };
+    let Some(annotations) = meta.get_mut("annotations").and_then(Value::as_object_mut) else {
+        return false;
+    };
+    let was = annotations.remove(RESOLVED).is_some();
+    if was && annotations.is_empty() {
+        meta.remove("annotations");
+    }
+    was
+}
+
+/// The pod's spec that an object's pins are about: its own, or its template's.
+fn spec_of(object: &Value) -> &Value {
+    object.pointer("/spec/template/spec").unwrap_or(&object["spec"])
+}
+
+/// The images that an object's pins are about.
+#[must_use]
+pub fn images_in(object: &Value) -> BTreeSet<String> {
+    images_of(spec_of(object))
 }
 
 /// The images of a pod's spec.
@@ -159,6 +229,12 @@ mod tests {
         fn note_profile(&self, _: &str) {}
     }
 
+    /// A pod of these images.
+    fn with(images: &[&str]) -> Value {
+        let containers: Vec<Value> = images.iter().map(|image| json!({"image": image})).collect();
+        json!({"metadata": {}, "spec": {"containers": containers}})
+    }
+
     fn images(all: &[&str]) -> BTreeSet<String> {
         all.iter().map(|&image| image.to_owned()).collect()
     }
@@ -175,7 +251,7 @@ mod tests {
         let found = At("then").resolve("hub:6443/team/side").unwrap().manifest;
         assert_eq!(pins.apply("hub:6443/team/side"), format!("hub:6443/team/side@{found}"));
         assert_eq!(pins.apply("gone"), "gone");
-        let mut pod = json!({"metadata": {}});
+        let mut pod = with(&["app:v1", "hub:6443/team/side"]);
         pins.write(&mut pod);
         assert_eq!(Pins::of(&pod), pins);
         let mut other = Pins::default();
@@ -190,9 +266,52 @@ mod tests {
         let mut pins = Pins::default();
         assert!(!pins.lack(&all) && !pins.look_up(&all, &At("now")));
         assert_eq!(pins.apply(&image), image);
-        let mut pod = json!({"metadata": {}});
+        let mut pod = with(&[&image]);
         pins.write(&mut pod);
-        assert_eq!(pod, json!({"metadata": {}}), "nothing to say");
+        assert_eq!(pod, with(&[&image]), "nothing to say");
+        let other = Digest::of(b"other");
+        let said = Pins::read(&json!({ &*image: other.to_string() }).to_string());
+        assert_eq!(said.apply(&image), image, "whatever somebody says of it");
+        assert!(said.stands_for(&image, &Digest::of(b"app")) && !said.stands_for(&image, &other));
+    }
+
+    #[test]
+    fn only_images_of_the_object_are_kept() {
+        let all = images(&["app:v1", "side"]);
+        let mut pins = Pins::default();
+        pins.look_up(&all, &At("then"));
+        let mut pod = with(&["app:v1"]);
+        pins.write(&mut pod);
+        assert_eq!(Pins::of(&pod).iter().map(|(image, _)| image).collect::<Vec<_>>(), ["app:v1"]);
+        let manifest = At("then").resolve("app:v1").unwrap().manifest;
+        assert!(pins.stands_for("app:v1", &manifest) && !pins.stands_for("side", &manifest));
+        let mut set = json!({"metadata": {}, "spec": {"template": with(&["side"])}});
+        pins.write(&mut set);
+        assert_eq!(Pins::of(&set).iter().map(|(image, _)| image).collect::<Vec<_>>(), ["side"]);
+        set["spec"]["template"] = with(&["other"]);
+        Pins::of(&set.clone()).write(&mut set);
+        assert_eq!(set["metadata"], json!({}), "nothing is left to say");
+    }
+
+    #[test]
+    fn what_images_stand_for_is_the_hubs_own() {
+        let mut pins = Pins::default();
+        pins.look_up(&images(&["app:v1", "side"]), &At("then"));
+        let mut old = with(&["app:v1", "side"]);
+        pins.write(&mut old);
+        let mut same = old.clone();
+        assert!(!settle(&mut same, Some(&old)), "who sends it back says nothing new");
+        assert_eq!(same, old);
+        let mut new = with(&["app:v1", "other"]);
+        assert!(!settle(&mut new, Some(&old)), "who leaves it out neither");
+        assert_eq!(Pins::of(&new).iter().map(|(image, _)| image).collect::<Vec<_>>(), ["app:v1"]);
+        new["metadata"]["annotations"] = json!({RESOLVED: "{}", "a": "b"});
+        assert!(settle(&mut new, Some(&old)));
+        assert!(Pins::of(&new).lacks("other") && !Pins::of(&new).lacks("app:v1"));
+        let mut copy = old.clone();
+        assert!(settle(&mut copy, None));
+        assert_eq!(copy, with(&["app:v1", "side"]));
+        assert!(!settle(&mut copy, None));
     }
 
     #[test]

@@ -113,6 +113,7 @@ impl Call {
             field_validation: self.query.field_validation(options)?,
             // Bodies are made canonical where they are decoded.
             canonical: true,
+            keeps_pins: false,
         })
     }
 

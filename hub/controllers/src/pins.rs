@@ -3,13 +3,18 @@
 //!
 //! ```text
 //! ReplicaSet ─first pod─▶ its annotation ─▶ each of its pods
-//! pod without a set ─bound─▶ its own annotation
+//! pod without a set ─bound─▶ its own annotation ─adopted─▶ its set's, or the set takes over the pod's
 //! not in the registry yet ─▶ waits ─a tag changed─▶ looked up again
 //! ```
 //!
 //! Guarantees:
 //! - all pods of a ReplicaSet get what its tags stood for when it made its first one
-//!   (`a_set_looks_its_images_up_once_and_its_pods_get_that`);
+//!   (`a_set_looks_its_images_up_once_and_its_pods_get_that`), also when somebody takes the annotation off or writes another
+//!   one (`what_somebody_takes_off_or_writes_over_stays`), and those that it adopts get it too, or had it before the set
+//!   (`a_set_and_the_pods_that_it_adopts_run_one_build`);
+//! - what came with a copied object counts for nothing (`what_a_copied_object_says_is_looked_up_anew`);
+//! - nothing is kept of images that are gone (`what_is_no_image_any_more_is_kept_no_longer`), and what is kept has room
+//!   beside all annotations that people may write (`annotations_up_to_the_limit_leave_room_for_what_is_kept`);
 //! - what was not in the registry is looked up when it comes, once for the whole set
 //!   (`what_comes_later_is_looked_up_once_for_all_pods_of_a_set`);
 //! - a pod without a set keeps what its tag stood for when it got its node
@@ -23,8 +28,8 @@ use async_trait::async_trait;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::images::Images;
 use freewheel_hub_api::kind::Kind;
-use freewheel_hub_api::object::Key;
-use freewheel_hub_api::pins::{Pins, images_of};
+use freewheel_hub_api::object::{Header, Key};
+use freewheel_hub_api::pins::{Pins, images_in};
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -34,7 +39,8 @@ use crate::engine::desk::{everywhere, key as key_of, kind};
 use crate::engine::{Controller, Desk, Error};
 use crate::pods::is_active;
 
-/// What a ReplicaSet's pods are to run. What nobody has looked up before is looked up and kept first.
+/// What a ReplicaSet's pods are to run. What nobody has looked up before is what its pods run that it has adopted; the
+/// rest is looked up, and kept first.
 ///
 /// # Errors
 /// When the set cannot be written.
@@ -43,17 +49,30 @@ pub(crate) async fn of_set(
     sets: &'static Kind,
     images: &dyn Images,
     set: &Stored,
+    pods: &[&Stored],
 ) -> Result<Pins, ApiError> {
     let value = set.object.value()?;
-    let wanted = images_of(&value["spec"]["template"]["spec"]);
+    let wanted = images_in(&value);
     let mut pins = Pins::of(&value);
-    if !pins.look_up(&wanted, images) {
+    pins.keep_only(&wanted);
+    if !pins.lack(&wanted) {
+        return Ok(pins);
+    }
+    // Its oldest pods first.
+    let mut pods = pods.to_vec();
+    pods.sort_by_key(|pod| pod.created);
+    let mut found = Pins::default();
+    for pod in pods {
+        found.take_over(&wanted, &Pins::of(&pod.object.value()?));
+    }
+    found.look_up(&wanted, images);
+    if !pins.take_over(&wanted, &found) {
         return Ok(pins);
     }
     let change = |mut newest: Value| {
         if newest["metadata"]["uid"] == set.object.header.uid {
             let mut pins = Pins::of(&newest);
-            pins.look_up(&wanted, images);
+            pins.take_over(&wanted, &found);
             pins.write(&mut newest);
         }
         Ok(newest)
@@ -95,35 +114,55 @@ impl ImagePins {
         self.desk.snapshot().get(&key).filter(|set| set.object.header.uid == owner.uid)
     }
 
-    async fn pin(&self, pod: &Stored, wanted: &BTreeSet<String>) -> Result<Pins, ApiError> {
-        let of_set = match self.set_of(pod) {
-            Some(set) => of_set(&self.desk, self.sets, &*self.images, &set).await?,
+    async fn pin(&self, pod: &Bound) -> Result<Pins, ApiError> {
+        let Bound { stored, images, own } = pod;
+        let of_set = match self.set_of(stored) {
+            Some(set) => of_set(&self.desk, self.sets, &*self.images, &set, &[stored]).await?,
             None => Pins::default(),
         };
+        // What its set does not name is the pod's own: somebody has changed its image.
+        let settle = |own: &Pins| {
+            let mut pins = Pins::default();
+            pins.take_over(images, &of_set);
+            pins.take_over(images, own);
+            pins
+        };
+        let pins = settle(own);
+        if pins == *own && !pins.lack(images) {
+            return Ok(pins);
+        }
         let change = |mut value: Value| {
-            if value["metadata"]["uid"] == pod.object.header.uid {
-                let mut pins = Pins::of(&value);
-                pins.take_over(wanted, &of_set);
-                // What its set does not name is the pod's own: somebody has changed its image.
-                pins.look_up(wanted, &*self.images);
+            if value["metadata"]["uid"] == stored.object.header.uid {
+                let mut pins = settle(&Pins::of(&value));
+                pins.look_up(images, &*self.images);
                 pins.write(&mut value);
             }
             Ok(value)
         };
-        let written = self.desk.modify(self.pods, &pod.key, None, change).await?;
+        let written = self.desk.modify(self.pods, &stored.key, None, change).await?;
         Ok(Pins::of(&written.stored.object.value()?))
     }
 }
 
-/// The images of a pod that has a node, if one of them is not looked up.
-fn lacking(pod: &Stored) -> Option<BTreeSet<String>> {
-    let bound = pod.object.header.fields.get("spec.nodeName").is_some_and(|node| !node.is_empty());
-    if !bound || !is_active(pod) {
-        return None;
+/// A pod that has a node and is to run there, its images, and what they stand for as far as it says so.
+struct Bound {
+    stored: Arc<Stored>,
+    images: BTreeSet<String>,
+    own: Pins,
+}
+
+impl Bound {
+    fn of(stored: Arc<Stored>) -> Option<Self> {
+        if node(&stored.object.header).is_none_or(String::is_empty) || !is_active(&stored) {
+            return None;
+        }
+        let value = stored.object.value().ok()?;
+        Some(Self { images: images_in(&value), own: Pins::of(&value), stored })
     }
-    let value = pod.object.value().ok()?;
-    let images = images_of(&value["spec"]);
-    Pins::of(&value).lack(&images).then_some(images)
+}
+
+fn node(of: &Header) -> Option<&String> {
+    of.fields.get("spec.nodeName")
 }
 
 #[async_trait]
@@ -141,30 +180,26 @@ impl Controller for ImagePins {
             event.key().map(|key| self.waiting.lock().remove(key));
             return Vec::new();
         };
-        // A report changes neither generation nor node; nobody is asked to look at its body.
+        // A report changes neither generation, node nor owner; nobody is asked to look at its body.
         let same = |before: &Arc<Stored>| {
             let (now, before) = (&pod.object.header, &before.object.header);
-            let node = |header: &freewheel_hub_api::object::Header| {
-                header.fields.get("spec.nodeName").cloned()
-            };
             now.uid == before.uid
                 && now.generation == before.generation
+                && now.owners == before.owners
                 && node(now) == node(before)
         };
         if event.before.as_ref().is_some_and(same) { Vec::new() } else { vec![pod.key.clone()] }
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
-        let pod = self.desk.snapshot().get(key);
-        let lacks = pod.and_then(|pod| lacking(&pod).map(|wanted| (pod, wanted)));
-        let Some((pod, wanted)) = lacks else {
+        let Some(pod) = self.desk.snapshot().get(key).and_then(Bound::of) else {
             self.waiting.lock().remove(key);
             return Ok(None);
         };
         // First, so that what is pushed from here on brings it back.
         self.waiting.lock().insert(key.clone());
-        match self.pin(&pod, &wanted).await {
-            Ok(pins) if pins.lack(&wanted) => {}
+        match self.pin(&pod).await {
+            Ok(pins) if pins.lack(&pod.images) => {}
             Ok(_) => {
                 self.waiting.lock().remove(key);
             }

@@ -2,24 +2,27 @@
 //!
 //! Guarantees:
 //! - only pods that run or are to run this build under this name count, and who has a Deployment is called by it
-//!   (`who_runs_a_build_is_counted_and_called_by_its_deployment`).
+//!   (`who_runs_a_build_is_counted_and_called_by_its_deployment`);
+//! - ReplicaSets that have no such pod and will run it again are counted too
+//!   (`who_will_run_a_build_again_is_counted_too`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use freewheel_hub_api::images::{Running, Users};
 use freewheel_hub_api::object::{Key, Owner, Resource};
-use freewheel_hub_api::pins::Pins;
+use freewheel_hub_api::pins::{Pins, images_in};
 use freewheel_hub_store::objects::Objects;
 use freewheel_hub_store::{Scope, Snapshot, Stored};
 use freewheel_link::digest::Digest;
 
+use crate::deployment::observe::REVISION;
 use crate::pods::is_active;
 
 /// Deployments that are named; more would not be read.
 const MOST_NAMED: usize = 5;
 
-/// The pods of a hub.
+/// The pods and ReplicaSets of a hub.
 pub struct Pods(Objects);
 
 impl Pods {
@@ -33,19 +36,32 @@ impl Pods {
 impl Running for Pods {
     fn users(&self, manifest: &Digest, names: &dyn Fn(&str) -> bool) -> Users {
         let snapshot = self.0.store().snapshot();
-        let scope = Scope { resource: Resource::new("", "pods"), cluster: None, namespace: None };
+        let all = |group, plural| Scope {
+            resource: Resource::new(group, plural),
+            cluster: None,
+            namespace: None,
+        };
         let (mut users, mut restarts) = (Users::default(), BTreeSet::new());
-        for pod in snapshot.range(&scope, None).filter(|pod| is_active(pod)) {
+        let mut seen = BTreeSet::new();
+        for pod in snapshot.range(&all("", "pods"), None).filter(|pod| is_active(pod)) {
             if !runs(&pod, manifest, names) {
                 continue;
             }
             users.pods += 1;
-            match deployment_of(&*snapshot, &pod) {
-                Some(name) => {
-                    restarts.insert(restart(&pod.key, &name));
-                }
+            let set = set_of(&*snapshot, &pod);
+            match set.as_deref().and_then(|set| controller(set, "Deployment")) {
+                Some(owner) => drop(restarts.insert(restart(&pod.key, &owner.name))),
                 None => users.loose += 1,
             }
+            seen.extend(set.map(|set| set.object.header.uid.clone()));
+        }
+        for set in snapshot.range(&all("apps", "replicasets"), None) {
+            if seen.contains(&set.object.header.uid) || !runs(&set, manifest, names) {
+                continue;
+            }
+            users.sets += 1;
+            // An old one keeps it for a roll-back, which a restart does not change.
+            restarts.extend(newest_of(&*snapshot, &set).map(|name| restart(&set.key, &name)));
         }
         let more = restarts.len().saturating_sub(MOST_NAMED);
         users.restarts = restarts.into_iter().take(MOST_NAMED).collect();
@@ -56,23 +72,36 @@ impl Running for Pods {
     }
 }
 
-fn runs(pod: &Stored, manifest: &Digest, names: &dyn Fn(&str) -> bool) -> bool {
-    // Most pods run something else, and their bodies need not be parsed to see it.
+/// Whether a pod, or the pods of a set, run this.
+fn runs(object: &Stored, manifest: &Digest, names: &dyn Fn(&str) -> bool) -> bool {
+    // Most run something else, and their bodies need not be parsed to see it.
     let is_there = |body: &str| body.contains(&manifest.hex());
-    if !std::str::from_utf8(&pod.object.body).is_ok_and(is_there) {
+    if !std::str::from_utf8(&object.object.body).is_ok_and(is_there) {
         return false;
     }
-    let Ok(value) = pod.object.value() else { return false };
-    Pins::of(&value).iter().any(|(image, pinned)| pinned == manifest && names(image))
+    let Ok(value) = object.object.value() else { return false };
+    let pins = Pins::of(&value);
+    images_in(&value).iter().any(|image| pins.stands_for(image, manifest) && names(image))
 }
 
-/// The Deployment behind the ReplicaSet behind a pod.
-fn deployment_of(snapshot: &dyn Snapshot, pod: &Stored) -> Option<String> {
+/// The ReplicaSet behind a pod.
+fn set_of(snapshot: &dyn Snapshot, pod: &Stored) -> Option<Arc<Stored>> {
     let set = controller(pod, "ReplicaSet")?;
     let Key { cluster, namespace, .. } = &pod.key;
     let key = Key::new(&Resource::new("apps", "replicasets"), cluster, namespace, &set.name);
-    let set: Arc<Stored> = snapshot.get(&key).filter(|it| it.object.header.uid == set.uid)?;
-    Some(controller(&set, "Deployment")?.name.clone())
+    snapshot.get(&key).filter(|it| it.object.header.uid == set.uid)
+}
+
+/// The Deployment whose newest ReplicaSet this is.
+fn newest_of(snapshot: &dyn Snapshot, set: &Stored) -> Option<String> {
+    let owner = controller(set, "Deployment")?;
+    let Key { cluster, namespace, .. } = &set.key;
+    let key = Key::new(&Resource::new("apps", "deployments"), cluster, namespace, &owner.name);
+    let deployment = snapshot.get(&key).filter(|it| it.object.header.uid == owner.uid)?;
+    let revision = |of: &Stored| {
+        Some(of.object.value().ok()?["metadata"]["annotations"][REVISION].as_str()?.to_owned())
+    };
+    (revision(&deployment)? == revision(set)?).then(|| owner.name.clone())
 }
 
 fn controller<'a>(of: &'a Stored, kind: &str) -> Option<&'a Owner> {

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use freewheel_hub_api::images::{Running as _, Users};
+use freewheel_hub_api::metadata::MAX_ANNOTATIONS;
 use freewheel_hub_api::pins::{Pins, RESOLVED};
 use freewheel_hub_controllers::running;
 use freewheel_hub_store::Snapshot;
@@ -116,6 +117,166 @@ async fn a_pod_of_its_own_is_looked_up_when_it_has_a_node() {
     hub.stop().await;
 }
 
+/// Names of what has this label.
+fn named(s: &dyn Snapshot, plural: &str, app: &str) -> Vec<String> {
+    let all = list(s, "root", plural, "default").into_iter();
+    let mine = all.filter(|one| one["metadata"]["labels"]["app"] == app);
+    mine.map(|one| one["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// What an object says that its images stand for.
+fn pins(s: &dyn Snapshot, plural: &str, name: &str) -> Pins {
+    Pins::of(&get(s, "root", plural, "default", name).unwrap())
+}
+
+fn replica_set(name: &str, app: &str, replicas: u32) -> Value {
+    let mut set = deployment(app, replicas, "web:1");
+    set["metadata"] = json!({"name": name, "labels": {"app": app}});
+    set["spec"].as_object_mut().unwrap().remove("strategy");
+    set
+}
+
+fn lone(name: &str, app: &str) -> Value {
+    json!({"metadata": {"name": name, "labels": {"app": app}},
+        "spec": {"containers": [{"name": "c", "image": "web:1"}]}})
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_takes_off_or_writes_over_stays() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    let first = hub.registry.push("web:1", "first");
+    hub.create("root", "deployments", "default", deployment("web", 1, "web:1")).await;
+    hub.eventually("rolled out", |s| is_rolled_out(s, "web", "web:1", 1)).await;
+    let second = hub.registry.push("web:1", "second");
+    let other = json!({"web:1": second.to_string()}).to_string();
+    for plural in ["replicasets", "pods"] {
+        let name = named(&*hub.snapshot(), plural, "web").remove(0);
+        for text in [None, Some("{}"), Some(&other)] {
+            let change = |it: &mut Value| {
+                let annotations = it["metadata"]["annotations"].as_object_mut().unwrap();
+                annotations.remove(RESOLVED);
+                if let Some(text) = text {
+                    annotations.insert(RESOLVED.to_owned(), json!(text));
+                }
+            };
+            hub.change("root", plural, "default", &name, change).await;
+            hub.change_status("root", plural, "default", &name, change).await;
+            let said = pins(&*hub.snapshot(), plural, &name);
+            assert_eq!(said.apply("web:1"), format!("web@{first}"), "{plural} {text:?}");
+        }
+    }
+    hub.change("root", "deployments", "default", "web", replicas(3)).await;
+    hub.eventually("grown", |s| is_rolled_out(s, "web", "web:1", 3)).await;
+    assert_eq!(run(&*hub.snapshot(), "web", "web:1"), by("web:1", first));
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_copied_object_says_is_looked_up_anew() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    let first = hub.registry.push("web:1", "first");
+    let elsewhere = json!({"web:1": Digest::of(b"elsewhere").to_string()}).to_string();
+    let copied = json!({ RESOLVED: elsewhere });
+    let mut pod = lone("alone", "alone");
+    pod["metadata"]["annotations"] = copied.clone();
+    hub.create("root", "pods", "default", pod).await;
+    hub.eventually("a pod", |s| run(s, "alone", "web:1") == by("web:1", first)).await;
+    let mut set = replica_set("set", "set", 2);
+    set["metadata"]["annotations"] = copied.clone();
+    hub.create("root", "replicasets", "default", set).await;
+    hub.eventually("a set", |s| run(s, "set", "web:1") == by("web:1", first)).await;
+    let mut web = deployment("web", 2, "web:1");
+    web["metadata"]["annotations"] = copied.clone();
+    web["spec"]["template"]["metadata"]["annotations"] = copied;
+    hub.create("root", "deployments", "default", web).await;
+    hub.eventually("a template", |s| {
+        is_rolled_out(s, "web", "web:1", 2) && run(s, "web", "web:1") == by("web:1", first)
+    })
+    .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_and_the_pods_that_it_adopts_run_one_build() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    let first = hub.registry.push("web:1", "first");
+    for name in ["one", "two"] {
+        hub.create("root", "pods", "default", lone(name, "web")).await;
+        hub.eventually("kept", move |s| pins(s, "pods", name) != Pins::default()).await;
+    }
+    hub.registry.push("web:1", "second");
+    hub.create("root", "replicasets", "default", replica_set("web", "web", 3)).await;
+    hub.eventually("the set takes over what its first pods run", |s| {
+        named(s, "pods", "web").len() == 3
+            && run(s, "web", "web:1") == by("web:1", first)
+            && pins(s, "replicasets", "web").apply("web:1") == format!("web@{first}")
+    })
+    .await;
+    hub.create("root", "pods", "default", lone("late", "late")).await;
+    hub.eventually("kept", |s| pins(s, "pods", "late") != Pins::default()).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let third = hub.registry.push("web:1", "third");
+    hub.create("root", "replicasets", "default", replica_set("other", "other", 1)).await;
+    hub.eventually("another set", |s| run(s, "other", "web:1") == by("web:1", third)).await;
+    let one_of_it = |pod: &mut Value| pod["metadata"]["labels"]["app"] = json!("other");
+    hub.change("root", "pods", "default", "late", one_of_it).await;
+    hub.eventually("who comes late goes over to what the set runs", |s| {
+        named(s, "pods", "other") == ["late"] && run(s, "other", "web:1") == by("web:1", third)
+    })
+    .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_image_any_more_is_kept_no_longer() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    let first = hub.registry.push("web:1", "first");
+    hub.create("root", "pods", "default", lone("alone", "alone")).await;
+    hub.create("root", "replicasets", "default", replica_set("set", "set", 1)).await;
+    let kept = |s: &dyn Snapshot, plural: &str, name: &str| -> Vec<String> {
+        pins(s, plural, name).iter().map(|(image, _)| image.to_owned()).collect()
+    };
+    hub.eventually("kept", |s| {
+        kept(s, "pods", "alone") == ["web:1"] && kept(s, "replicasets", "set") == ["web:1"]
+    })
+    .await;
+    hub.change("root", "pods", "default", "alone", |pod| {
+        pod["spec"]["containers"][0]["image"] = json!("web:2");
+    })
+    .await;
+    hub.change("root", "replicasets", "default", "set", |set| {
+        set["spec"]["template"]["spec"]["containers"][0]["image"] = json!("web:2");
+        set["spec"]["replicas"] = json!(2);
+    })
+    .await;
+    hub.eventually("the new one alone", |s| {
+        kept(s, "pods", "alone") == ["web:2"] && kept(s, "replicasets", "set") == ["web:2"]
+    })
+    .await;
+    let running = running::Pods::new(hub.objects.clone());
+    assert_eq!(running.users(&first, &|_| true).pods, 1, "the set's first pod");
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn annotations_up_to_the_limit_leave_room_for_what_is_kept() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    let first = hub.registry.push("web:1", "first");
+    let full = json!({"a": "x".repeat(MAX_ANNOTATIONS - 1)});
+    let mut pod = lone("alone", "alone");
+    pod["metadata"]["annotations"] = full.clone();
+    hub.create("root", "pods", "default", pod).await;
+    hub.eventually("a pod", |s| run(s, "alone", "web:1") == by("web:1", first)).await;
+    let mut web = deployment("web", 2, "web:1");
+    web["spec"]["template"]["metadata"]["annotations"] = full;
+    hub.create("root", "deployments", "default", web).await;
+    hub.eventually("rolled out", |s| {
+        is_rolled_out(s, "web", "web:1", 2) && run(s, "web", "web:1") == by("web:1", first)
+    })
+    .await;
+    hub.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_runs_a_build_is_counted_and_called_by_its_deployment() {
     let hub = Hub::with_spokes(&["pi-1"]).await;
@@ -135,11 +296,44 @@ async fn who_runs_a_build_is_counted_and_called_by_its_deployment() {
     let running = running::Pods::new(hub.objects.clone());
     let users = running.users(&first, &|image| image == "web:1");
     let restarts = vec!["kubectl -n default rollout restart deployment/web".to_owned()];
-    assert_eq!(users, Users { pods: 4, restarts, loose: 1 });
+    assert_eq!(users, Users { pods: 4, sets: 0, restarts, loose: 1 });
     assert_eq!(running.users(&first, &|image| image == "web:2"), Users::default(), "another tag");
     assert_eq!(running.users(&Digest::of(b"x"), &|_| true), Users::default());
     hub.change("root", "deployments", "default", "web", replicas(0)).await;
     hub.eventually("gone", |s| list(s, "root", "pods", "default").len() == 3).await;
     assert_eq!(running.users(&first, &|image| image == "web:1").pods, 1);
+    let by_digest = json!({"metadata": {"name": "digest"},
+        "spec": {"containers": [{"name": "c", "image": format!("web@{first}")}]}});
+    hub.create("root", "pods", "default", by_digest).await;
+    assert_eq!(running.users(&first, &|_| true).pods, 2, "who says it in its image");
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_will_run_a_build_again_is_counted_too() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    let first = hub.registry.push("web:1", "first");
+    hub.create("root", "deployments", "default", deployment("web", 2, "web:1")).await;
+    hub.eventually("rolled out", |s| is_rolled_out(s, "web", "web:1", 2)).await;
+    let running = running::Pods::new(hub.objects.clone());
+    hub.change("root", "deployments", "default", "web", replicas(0)).await;
+    let no_pods = |s: &dyn Snapshot| named(s, "pods", "web").is_empty();
+    hub.eventually("scaled down", no_pods).await;
+    let restarts = vec!["kubectl -n default rollout restart deployment/web".to_owned()];
+    let users = running.users(&first, &|image| image == "web:1");
+    assert_eq!(users, Users { pods: 0, sets: 1, restarts, loose: 0 });
+    hub.registry.push("web:1", "second");
+    hub.change("root", "deployments", "default", "web", |d| {
+        restart("now")(d);
+        replicas(2)(d);
+    })
+    .await;
+    hub.eventually("the next set", |s| is_rolled_out(s, "web", "web:1", 2)).await;
+    let users = running.users(&first, &|image| image == "web:1");
+    assert_eq!(
+        users,
+        Users { sets: 1, ..Users::default() },
+        "for a roll-back, which nobody has to type"
+    );
     hub.stop().await;
 }

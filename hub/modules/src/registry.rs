@@ -134,7 +134,7 @@ impl Modules {
                 self.put_manifest(head, name, reference, body).await
             }
             (Route::Manifest(name, reference), &Method::DELETE) => {
-                self.delete_manifest(name, reference).await
+                self.delete_manifest(head.uri.query(), name, reference).await
             }
             (Route::Blob(digest), _) if read => self.get_blob(head, digest).await,
             (Route::Blob(digest), &Method::DELETE) => self.delete_blob(digest).await,

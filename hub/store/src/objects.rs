@@ -17,6 +17,7 @@ mod create;
 mod delete;
 mod meta;
 mod namespace;
+mod pins;
 mod refusal;
 mod service;
 mod shape;
@@ -69,6 +70,8 @@ pub struct How {
     /// The value comes straight from `schema::decode_json` or `protobuf::decode` and is canonical
     /// already: spares a walk over it. Unknown fields were dealt with there.
     pub canonical: bool,
+    /// The hub itself writes, and may say what an object's images stand for.
+    pub keeps_pins: bool,
 }
 
 /// Which object.

@@ -55,7 +55,7 @@ pub(super) fn check(object: &Value, kind: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     if let Some(meta) = object.pointer("/spec/template/metadata") {
         errors.extend(metadata::check_labels(meta, "spec.template.metadata"));
-        errors.extend(metadata::check_annotations(meta, "spec.template.metadata"));
+        errors.extend(metadata::check_annotations(meta, "spec.template.metadata", None));
     }
     let pod = object.pointer("/spec/template/spec").unwrap_or(&Value::Null);
     errors.extend(pod_spec::check(pod, "spec.template.spec"));

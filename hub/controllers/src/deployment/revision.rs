@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use freewheel_hub_api::pins::RESOLVED;
 use serde_json::{Map, Value, json};
 
 use super::observe::{DESIRED, HASH, MAX, REVISION, REVISION_HISTORY, Set, Sets, Wanted};
@@ -11,15 +10,13 @@ use super::observe::{DESIRED, HASH, MAX, REVISION, REVISION_HISTORY, Set, Sets, 
 const HISTORY_LENGTH: usize = 2000;
 
 /// Annotations of a Deployment that are about itself and not about its sets.
-const OWN: [&str; 7] = [
+const OWN: [&str; 6] = [
     "kubectl.kubernetes.io/last-applied-configuration",
     "deprecated.deployment.rollback.to",
     REVISION,
     REVISION_HISTORY,
     DESIRED,
     MAX,
-    // `kubectl rollout undo` brings it from the set; it is about that set alone.
-    RESOLVED,
 ];
 
 /// A stable hash of a template in letters that spell no words and look like no number.

@@ -39,7 +39,7 @@ impl Desk {
             field_manager: "freewheel-hub".to_owned(),
         };
         let field_validation = FieldValidation::Ignore;
-        let how = How { actor, field_validation, ..How::default() };
+        let how = How { actor, field_validation, keeps_pins: true, ..How::default() };
         let clock = Clock::new(objects.clock().clone());
         Self { objects, how, name, clock, recorder }
     }

@@ -108,9 +108,11 @@ impl ReplicaSets {
         &self,
         stored: &Stored,
         set: &ReplicaSet,
+        active: &[Arc<PodCard>],
         count: usize,
     ) -> Result<(), ApiError> {
-        let pins = pins::of_set(&self.desk, self.sets, &*self.images, stored).await?;
+        let pods: Vec<&Stored> = active.iter().map(|pod| &*pod.stored).collect();
+        let pins = pins::of_set(&self.desk, self.sets, &*self.images, stored, &pods).await?;
         let pod = decide::pod_from(set, &owner_reference(self.sets, stored), &pins)?;
         let mut left = count.min(BURST);
         let mut batch = 1;
@@ -209,7 +211,7 @@ impl ReplicaSets {
         let active: Vec<Arc<PodCard>> = mine.into_iter().filter(|pod| pod.is_active()).collect();
         match decide::need(active.len(), wanted) {
             Need::Nothing => Ok(()),
-            Need::Create(count) => self.create(stored, set, count).await,
+            Need::Create(count) => self.create(stored, set, &active, count).await,
             Need::Delete(excess) => {
                 // Only now do their bodies matter.
                 let active = active.iter().map(|pod| PodFacts::read(pod.stored.clone()));
@@ -224,7 +226,7 @@ impl ReplicaSets {
 
 /// Content can no longer be made because its namespace goes: nothing to tell anybody.
 pub(crate) fn ends_with_namespace(error: &ApiError) -> bool {
-    error.code == 403 && error.message.contains("being terminated")
+    error.is_namespace_terminating()
 }
 
 #[async_trait]

@@ -99,7 +99,8 @@ impl Inner {
     fn hint(&self, missing: &Reference) -> String {
         let Reference { repository, tag, digest, .. } = missing;
         if digest.is_some() {
-            return "it was deleted there. Push it again, or let `kubectl rollout restart` take what its tag stands for now"
+            return "push that build. A pod whose `image:` has a tag takes what the tag stands for now when it is made anew: \
+                    of a Deployment by `kubectl rollout restart`"
                 .to_owned();
         }
         let tags = self.tags.list(repository).unwrap_or_default();

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use freewheel_hub_api::images::Users;
@@ -76,12 +77,31 @@ impl Modules {
         Ok(response)
     }
 
-    /// A tag goes alone; a digest takes its tags along. Blobs go when they are collected.
+    /// A tag goes alone; a digest takes its tags along, and what somebody runs goes only by `?force=true`. Blobs go when
+    /// they are collected.
     pub(super) async fn delete_manifest(
         &self,
+        query: Option<&str>,
         name: &str,
         reference: &str,
     ) -> Result<Response<RegistryBody>, Refusal> {
+        let known = |digest: &Digest| self.inner.tags.get(name, &digest.to_string()).is_some();
+        let used = match reference.parse::<Digest>().ok().filter(known) {
+            Some(digest) => {
+                let repository = name.to_owned();
+                let look =
+                    move |inner: &Arc<Inner>| Ok::<_, Refusal>(used(inner, &repository, &digest));
+                self.on_disk(look).await?
+            }
+            // Whoever runs it keeps what the tag stood for.
+            None => None,
+        };
+        let forced = parameter(query, "force").is_some_and(|force| force == "true");
+        if let Some(used) = used.as_ref().filter(|_| !forced) {
+            let text =
+                format!("{used}; to delete it all the same: `hub rm --force`, or `?force=true`");
+            return Err(refuse(StatusCode::CONFLICT, "DENIED", text));
+        }
         let (repository, named) = (name.to_owned(), reference.to_owned());
         let gone = self
             .on_disk(move |inner| inner.tags.remove(&repository, &named).map_err(Refusal::from));
@@ -89,7 +109,11 @@ impl Modules {
             return Err(unknown(name, reference));
         }
         self.untagged();
-        Ok(answer(StatusCode::ACCEPTED, Bytes::new()))
+        let mut response = answer(StatusCode::ACCEPTED, Bytes::new());
+        if let Some(used) = used {
+            set(&mut response, header::WARNING, &format!("299 - \"{used}\""));
+        }
+        Ok(response)
     }
 
     pub(super) async fn put_manifest<B: Upload>(
@@ -173,6 +197,26 @@ fn listed(body: String, next: Option<String>) -> Response<RegistryBody> {
     response
 }
 
+/// What deleting a manifest means to those who run it; `None`: nobody does. Blocking.
+fn used(inner: &Inner, repository: &str, digest: &Digest) -> Option<String> {
+    let names = |image: &str| {
+        let own = image.parse::<Reference>().ok().and_then(|image| inner.own(&image).ok());
+        own.is_some_and(|(name, _)| name == repository)
+    };
+    let Users { pods, sets, restarts, .. } = inner.running.get()?.users(digest, &names);
+    if pods + sets == 0 {
+        return None;
+    }
+    let mut text = format!(
+        "pods that run {repository}@{digest}: {pods}; ReplicaSets without pods that will run it again: {sets}. They \
+         cannot start without it"
+    );
+    if !restarts.is_empty() {
+        let _ = write!(text, "; to let them go over: {}", restarts.join("; "));
+    }
+    Some(text)
+}
+
 /// What it means to those who run it that a tag has moved. Who may not know what runs is told a number. Blocking.
 fn moved(
     inner: &Inner,
@@ -186,17 +230,20 @@ fn moved(
     };
     let users = inner.running.get().map(|running| running.users(before, &names));
     let mut text = format!("{repository}:{tag} stood for {before} and stands for {now} now");
-    match users.unwrap_or_default() {
-        Users { pods: 0, .. } => text.push_str("; no pod runs the old one"),
-        Users { pods, restarts, loose } => {
-            let _ = write!(text, "; pods that run the old one and keep it: {pods}");
-            if !restarts.is_empty() && tells_names {
-                let _ = write!(text, "; to let them go over: {}", restarts.join("; "));
-            }
-            if 0 < loose {
-                let _ = write!(text, "; pods without a Deployment have to be made anew: {loose}");
-            }
-        }
+    let Users { pods, sets, restarts, loose } = users.unwrap_or_default();
+    match pods {
+        0 => text.push_str("; no pod runs the old one"),
+        pods => drop(write!(text, "; pods that run the old one and keep it: {pods}")),
+    }
+    if 0 < sets {
+        let _ =
+            write!(text, "; ReplicaSets without pods that keep it and will run it again: {sets}");
+    }
+    if !restarts.is_empty() && tells_names {
+        let _ = write!(text, "; to let them go over: {}", restarts.join("; "));
+    }
+    if 0 < loose {
+        let _ = write!(text, "; pods without a Deployment have to be made anew: {loose}");
     }
     text
 }

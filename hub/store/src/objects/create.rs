@@ -6,7 +6,7 @@ use freewheel_hub_api::error::ApiError;
 use serde_json::Value;
 
 use super::{
-    How, Objects, Place, Verb, Written, admission, meta, namespace, refusal, service, shape,
+    How, Objects, Place, Verb, Written, admission, meta, namespace, pins, refusal, service, shape,
 };
 use crate::{CommitError, Expect, Operation, Txn};
 
@@ -23,6 +23,7 @@ pub(super) async fn create(
     let kind = place.kind;
     meta::settle(&mut value, place)?;
     let mut warnings = shape::shape(&mut value, how.canonical, how, kind)?;
+    warnings.extend(pins::keep(how, kind, &mut value, None));
     admission::of_new(&*objects.store, place, &mut value)?;
     let generated = meta::text(&value, "name").is_empty();
     kind.strategy.prepare_create(&mut value);

@@ -7,7 +7,7 @@ use freewheel_hub_api::object::Object;
 use serde_json::{Value, json};
 
 use super::{
-    How, Objects, Place, Verb, Written, admission, meta, namespace, refusal, service, shape,
+    How, Objects, Place, Verb, Written, admission, meta, namespace, pins, refusal, service, shape,
 };
 use crate::{CommitError, Expect, Operation, Revision, Stored, Txn};
 
@@ -179,7 +179,7 @@ impl Attempt<'_> {
             return Err(refusal::other_uid(self.place, uid, &old.object.header.uid));
         }
         self.check_revision(&new, old.revision)?;
-        let warnings = shape::shape(&mut new, self.canonical, self.how, kind)?;
+        let mut warnings = shape::shape(&mut new, self.canonical, self.how, kind)?;
         if self.subresource.is_none() {
             admission::of_change(self.place, &mut new, old_value)?;
         }
@@ -188,6 +188,7 @@ impl Attempt<'_> {
         } else {
             kind.strategy.prepare_update(self.subresource, &mut new, old_value);
         }
+        warnings.extend(pins::keep(self.how, kind, &mut new, Some(old_value)));
         meta::keep_servers_own(&mut new, old_value)?;
         Ok((new, warnings))
     }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::Object;
+use freewheel_hub_api::pins::RESOLVED;
 use freewheel_hub_store::objects::{How, Place, Written};
 use freewheel_hub_store::{Operation, Txn};
+use freewheel_link::digest::Digest;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -283,4 +285,46 @@ async fn only_who_changes_the_spec_is_warned_about_it() {
     assert_eq!(labelled.warnings, Vec::<String>::new());
     let image = world.set("pods", "a", "/spec/containers/0/image", json!("other")).await.unwrap();
     assert_eq!(image.warnings.len(), 1);
+}
+
+#[tokio::test]
+async fn what_images_stand_for_is_written_by_the_hub_alone() {
+    let world = World::new().await;
+    let pins = |of: &str| json!({ RESOLVED: json!({"hello": Digest::of(of.as_bytes()).to_string()}).to_string() });
+    let hub = How { keeps_pins: true, ..How::default() };
+    let left_out = |at: &str| {
+        format!(
+            "{at}.annotations[{RESOLVED}]: what images stand for is looked up by the hub, and this is left out"
+        )
+    };
+    for (plural, mut object) in [("pods", pod("a")), ("replicasets", deployment("a"))] {
+        object["metadata"]["annotations"] = pins("elsewhere");
+        let made = world.create(plural, object.clone()).await.unwrap();
+        assert_eq!(value(&made.stored)["metadata"].get("annotations"), None, "{plural}");
+        assert_eq!(made.warnings, [left_out("metadata")]);
+        let here = |mut value: Value| {
+            value["metadata"]["annotations"] = pins("here");
+            Ok(value)
+        };
+        world.objects.modify(&hub, &of(plural, "a"), None, here).await.unwrap();
+        for annotations in [json!({}), pins("elsewhere"), Value::Null] {
+            object["metadata"]["annotations"] = annotations.clone();
+            let sent = world.update(plural, object.clone()).await.unwrap();
+            assert_eq!(value(&sent.stored)["metadata"]["annotations"], pins("here"), "{plural}");
+            let tells = annotations == pins("elsewhere");
+            assert_eq!(!sent.warnings.is_empty(), tells, "{:?}", sent.warnings);
+            let how = How::default();
+            let status = of(plural, "a");
+            let sent = world.objects.update(&how, &status, Some("status"), object.clone()).await;
+            assert_eq!(value(&sent.unwrap().stored)["metadata"]["annotations"], pins("here"));
+        }
+    }
+    let mut copied = deployment("b");
+    copied["metadata"]["annotations"] = pins("elsewhere");
+    copied["spec"]["template"]["metadata"]["annotations"] = pins("elsewhere");
+    let made = world.create("deployments", copied).await.unwrap();
+    assert_eq!(value(&made.stored)["metadata"].get("annotations"), None);
+    let template = &value(&made.stored)["spec"]["template"]["metadata"];
+    assert_eq!(template.get("annotations"), None);
+    assert_eq!(made.warnings, [left_out("spec.template.metadata")]);
 }

@@ -3,6 +3,37 @@
 use super::*;
 
 #[tokio::test]
+async fn what_somebody_runs_is_deleted_only_by_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let modules = modules(dir.path());
+    let pushed = push(&modules, "app", "v1", module("app")).await;
+    let other = push(&modules, "other", "v1", module("app")).await;
+    modules.ask_who_runs(Arc::new(Three));
+    let path = format!("/v2/app/manifests/{}", pushed.manifest);
+    let refused = call(&modules, Method::DELETE, &path, "").await;
+    assert_eq!(refused.refusal(), (409, "DENIED".to_owned()));
+    let text = String::from_utf8_lossy(&refused.body).into_owned();
+    for part in [
+        ": 3; ReplicaSets without pods that will run it again: 2",
+        "rollout restart deployment/app",
+        "--force",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(modules.resolve("app:v1").is_ok(), "nothing is gone");
+    let none = format!("/v2/app/manifests/{}", Digest::of(b"none"));
+    let unknown = call(&modules, Method::DELETE, &none, "").await;
+    assert_eq!(unknown.refusal(), (404, "MANIFEST_UNKNOWN".to_owned()));
+    // Pods keep what a tag stood for.
+    delete(&modules, "/v2/app/manifests/v1").await;
+    let forced = call(&modules, Method::DELETE, &format!("{path}?force=true"), "").await;
+    assert_eq!(forced.status, StatusCode::ACCEPTED);
+    assert!(forced.header("warning").contains(": 3; ReplicaSets"), "{forced:?}");
+    assert!(modules.resolve(&format!("app@{}", pushed.manifest)).is_err());
+    delete(&modules, &format!("/v2/other/manifests/{}", other.manifest)).await;
+}
+
+#[tokio::test]
 async fn a_tag_goes_and_its_manifest_stays() {
     let dir = tempfile::tempdir().unwrap();
     let modules = modules(dir.path());
