@@ -1,16 +1,20 @@
 //! Memory for large answers.
 //!
 //! A list of everything is encoded as a whole and held until its client has read it. A few clients that ask for
-//! whole collections and read slowly would hold all the memory there is.
+//! whole collections and read slowly would hold all the memory there is. Who gets how much of it is the
+//! [hall](hall)'s.
 //!
 //! Guarantees:
-//! - all large answers under way together hold [`ROOM`] at most, and the largest alone passes; who finds no room
-//!   waits for a while and is then told to ask again, or in pieces
+//! - all large answers under way together hold [`ROOM`] at most; one that is larger than three quarters of it passes
+//!   and leaves a quarter to others. Who finds no room waits for a while and is then told to ask again, or in pieces
 //!   (`large_answers_that_nobody_reads_hold_no_more_than_the_room`);
+//! - no user holds all of it while others wait (`one_user_s_large_answers_leave_room_for_the_next_one_s`);
 //! - room is held as long as the bytes are, and as much as they are, compressed or not
 //!   (`room_is_held_as_long_as_the_bytes_are`, `a_compressed_answer_holds_the_room_that_it_takes`);
 //! - a client that takes nothing for long, or less than [`RATE`], is cut off and sees that its answer is not whole
 //!   (`who_takes_nothing_or_too_little_is_cut_off`, `a_large_answer_that_is_not_read_breaks_off`).
+
+mod hall;
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -18,19 +22,19 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes};
 use freewheel_hub_api::error::{ApiError, Details};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use crate::body::{Body, BodyError, PIECE};
 use crate::unsent::Held;
 
+use hall::{Full, Hall, Part};
+
 /// For all large answers together.
 const ROOM: usize = 192 << 20;
 /// Smaller answers are counted where they go out, by their connections.
 pub(crate) const LARGE: usize = 1 << 20;
-/// How long room is waited for: clients give up after half a minute.
-const WAIT: Duration = Duration::from_secs(20);
 /// Bytes of a large answer that a client has to take in a second, after a while. Who has half a megabit asks in
 /// pieces, or compressed; without an end the room would be theirs who read least.
 const RATE: u64 = 64 << 10;
@@ -40,8 +44,7 @@ const RATE: u64 = 64 << 10;
 pub(crate) struct Heavy(Arc<Shared>);
 
 struct Shared {
-    room: Arc<Semaphore>,
-    pieces: usize,
+    hall: Arc<Hall>,
     /// How long a client may take nothing.
     patience: Duration,
     answers: Mutex<Vec<Weak<Answer>>>,
@@ -49,18 +52,18 @@ struct Shared {
     more: Notify,
 }
 
-/// Room for one answer, counted in [`PIECE`]s.
+/// Room for one answer.
 pub(crate) struct Room(Kind);
 
 enum Kind {
     /// Of its connection's account.
     Small(Option<Held>),
-    Large(OwnedSemaphorePermit, Arc<Shared>),
+    Large(Part, Arc<Shared>),
 }
 
 /// A large answer on its way.
 struct Answer {
-    user: String,
+    user: Arc<str>,
     began: Instant,
     latest: Instant,
     state: Mutex<State>,
@@ -76,7 +79,7 @@ enum State {
 struct Rest {
     bytes: Bytes,
     moved: Instant,
-    _room: OwnedSemaphorePermit,
+    _room: Part,
 }
 
 /// The client's end of it.
@@ -89,19 +92,15 @@ impl Heavy {
     }
 
     fn of(bytes: usize, patience: Duration) -> Self {
-        let (pieces, answers, more) = (bytes / PIECE, Mutex::default(), Notify::new());
-        let room = Arc::new(Semaphore::new(pieces));
-        Self(Arc::new(Shared { room, pieces, patience, answers, more }))
+        let (answers, more) = (Mutex::default(), Notify::new());
+        Self(Arc::new(Shared { hall: Hall::new(bytes), patience, answers, more }))
     }
 
-    /// Waits for room for an answer of about this many bytes.
-    pub(crate) async fn room(&self, bytes: usize) -> Result<Room, ApiError> {
-        let pieces = pieces_of(bytes).min(u32::try_from(self.0.pieces).unwrap_or(u32::MAX));
-        let room = self.0.room.clone().acquire_many_owned(pieces);
-        match timeout(WAIT, room).await {
-            Ok(Ok(permit)) => Ok(Room(Kind::Large(permit, self.0.clone()))),
-            // It is never closed.
-            Ok(Err(_)) | Err(_) => Err(no_room()),
+    /// Waits for room for an answer of about this many bytes to this user.
+    pub(crate) async fn room(&self, user: &str, bytes: usize) -> Result<Room, ApiError> {
+        match self.0.hall.part(user, bytes).await {
+            Ok(part) => Ok(Room(Kind::Large(part, self.0.clone()))),
+            Err(full) => Err(no_room(full)),
         }
     }
 
@@ -136,7 +135,7 @@ impl Room {
     }
 
     /// The bytes as a body, which keeps the room that they take until the last of them is taken.
-    pub(crate) fn body(self, bytes: Bytes, user: &str) -> Body {
+    pub(crate) fn body(self, bytes: Bytes) -> Body {
         let (mut room, shared) = match self.0 {
             Kind::Large(room, shared) => (room, shared),
             Kind::Small(held) => {
@@ -145,12 +144,11 @@ impl Room {
                 return body;
             }
         };
-        let pieces = usize::try_from(pieces_of(bytes.len())).unwrap_or(usize::MAX);
-        drop(room.split(room.num_permits().saturating_sub(pieces)));
+        room.shrink(bytes.len());
         let began = Instant::now();
         let needs = Duration::from_secs(bytes.len() as u64 / RATE);
         let answer = Arc::new(Answer {
-            user: user.to_owned(),
+            user: room.user.clone(),
             began,
             latest: began + 2 * shared.patience + needs,
             state: Mutex::new(State::Going(Rest { bytes, moved: began, _room: room })),
@@ -172,7 +170,7 @@ impl Answer {
         }
         let (left, seconds) = (rest.bytes.len(), self.began.elapsed().as_secs());
         warn!(
-            user = self.user,
+            user = &*self.user,
             left, seconds, "a large answer is read too slowly; its client is cut off"
         );
         *state = State::CutOff;
@@ -208,14 +206,20 @@ impl Outgoing {
     }
 }
 
-fn pieces_of(bytes: usize) -> u32 {
-    u32::try_from(bytes.div_ceil(PIECE)).unwrap_or(u32::MAX)
-}
-
-fn no_room() -> ApiError {
-    let text = "as many large answers are on their way as the hub has memory for: ask again, or in pieces (limit=500)";
+fn no_room(full: Full) -> ApiError {
+    let text = match full {
+        Full::Waited => {
+            "as many large answers are on their way as the hub has memory for, or as this user has a share of: ask again, or in pieces (limit=500)"
+        }
+        Full::Crowded => {
+            "too many requests for large answers wait already: ask again later, or in pieces (limit=500)"
+        }
+    };
     let mut error = ApiError::new(429, "TooManyRequests", text.to_owned());
-    error.details = Some(Box::new(Details { retry_after_seconds: Some(5), ..Details::default() }));
+    // Who has waited may wait again at once, as after kube-apiserver's queues.
+    let seconds = if full == Full::Waited { 1 } else { 5 };
+    let details = Details { retry_after_seconds: Some(seconds), ..Details::default() };
+    error.details = Some(Box::new(details));
     error
 }
 
@@ -231,16 +235,16 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(30);
 
     fn small() -> Heavy {
-        Heavy::of(8 << 20, PATIENCE)
+        Heavy::of(16 << 20, PATIENCE)
     }
 
     async fn answer(heavy: &Heavy, asked: usize, bytes: usize) -> Body {
-        heavy.room(asked).await.unwrap().body(vec![7; bytes].into(), "reader")
+        heavy.room("reader", asked).await.unwrap().body(vec![7; bytes].into())
     }
 
-    /// Whether there is room for so much at once.
+    /// Whether there is room for so much at once, for somebody who has nothing.
     fn has_room(heavy: &Heavy, bytes: usize) -> bool {
-        heavy.room(bytes).now_or_never().is_some_and(|room| room.is_ok())
+        heavy.room("other", bytes).now_or_never().is_some_and(|room| room.is_ok())
     }
 
     async fn take(body: &mut Body) -> Result<usize, BodyError> {
@@ -251,36 +255,53 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn large_answers_that_nobody_reads_hold_no_more_than_the_room() {
         let heavy = small();
-        let _unread =
-            [answer(&heavy, 3 << 20, 3 << 20).await, answer(&heavy, 4 << 20, 4 << 20).await];
-        let refused = heavy.room(2 << 20).await.err().unwrap();
+        let unread =
+            [answer(&heavy, 8 << 20, 8 << 20).await, answer(&heavy, 4 << 20, 4 << 20).await];
+        let refused = heavy.room("reader", 2 << 20).await.err().unwrap();
         assert_eq!((refused.code, refused.reason), (429, "TooManyRequests"));
         assert!(refused.message.contains("limit=500"), "{refused}");
-        drop(_unread);
-        let all = heavy.room(100 << 20).await.unwrap();
-        assert!(!has_room(&heavy, LARGE), "the largest passes, alone");
-        drop(all);
-        assert!(has_room(&heavy, LARGE));
+        assert_eq!(refused.to_status()["details"]["retryAfterSeconds"], 1);
+        assert!(has_room(&heavy, 4 << 20) && !has_room(&heavy, (4 << 20) + 1));
+        drop(unread);
+        let largest = heavy.room("reader", 100 << 20).await.unwrap();
+        assert!(has_room(&heavy, 4 << 20), "the largest passes");
+        drop(largest);
+        assert!(has_room(&heavy, 12 << 20));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_user_s_large_answers_leave_room_for_the_next_one_s() {
+        let heavy = small();
+        let mut unread = Vec::new();
+        while let Some(room) = heavy.room("greedy", 2 << 20).now_or_never() {
+            unread.push(room.unwrap().body(vec![7; 2 << 20].into()));
+        }
+        assert_eq!(unread.len(), 6);
+        // The greedy one's asks wait, and nobody behind them.
+        let (asks, waits) = (heavy.clone(), heavy.room("greedy", 2 << 20));
+        let waits = async { waits.await.err().map(|error| error.code) };
+        let other = async { asks.room("other", 4 << 20).await.is_ok() };
+        assert_eq!(futures::join!(waits, other), (Some(429), true));
     }
 
     #[tokio::test]
     async fn room_is_held_as_long_as_the_bytes_are() {
         let heavy = small();
         // It was thought to be larger than it is.
-        let mut body = answer(&heavy, 8 << 20, 3 << 20).await;
-        assert!(has_room(&heavy, 5 << 20) && !has_room(&heavy, 6 << 20));
+        let mut body = answer(&heavy, 12 << 20, 6 << 20).await;
+        assert!(has_room(&heavy, 10 << 20) && !has_room(&heavy, 11 << 20));
         let mut pieces = vec![take(&mut body).await.unwrap()];
         while http_body::Body::size_hint(&body).exact() != Some(PIECE as u64) {
             pieces.push(take(&mut body).await.unwrap());
         }
-        assert!(!has_room(&heavy, 6 << 20), "the last piece is there yet");
+        assert!(!has_room(&heavy, 11 << 20), "the last piece is there yet");
         pieces.push(take(&mut body).await.unwrap());
-        assert!(has_room(&heavy, 8 << 20), "what is sent holds no room");
-        assert_eq!((pieces.len(), pieces.iter().sum()), (48, 3 << 20));
+        assert!(has_room(&heavy, 12 << 20), "what is sent holds no room");
+        assert_eq!((pieces.len(), pieces.iter().sum()), (96, 6 << 20));
         assert!(http_body::Body::is_end_stream(&body) && body.frame().await.is_none());
         // Whoever goes away takes nothing along.
         drop(answer(&heavy, 8 << 20, 8 << 20).await);
-        assert!(has_room(&heavy, 8 << 20));
+        assert!(has_room(&heavy, 12 << 20));
     }
 
     #[tokio::test]
@@ -289,14 +310,14 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(1);
         let noise: Vec<u8> = (0..4 << 20).map(|_| random.u8(..)).collect();
         for (bytes, much) in [(noise, 4 << 20), (vec![7; 4 << 20], 0)] {
-            let room = heavy.room(8 << 20).await.unwrap();
-            let packed = respond::large("text/plain", bytes.into(), true, room, "reader");
+            let room = heavy.room("reader", 8 << 20).await.unwrap();
+            let packed = respond::large("text/plain", bytes.into(), true, room);
             let packed = packed.await.unwrap();
             assert_eq!(packed.headers()["content-encoding"], "gzip");
-            assert!(has_room(&heavy, (7 << 20) - much), "{much}");
-            assert!(!has_room(&heavy, (8 << 20) - much), "{much}");
+            let held = heavy.0.hall.held_by("reader");
+            assert!((much..much + (1 << 19)).contains(&held), "{much}: {held}");
             drop(packed);
-            assert!(has_room(&heavy, 8 << 20));
+            assert_eq!(heavy.0.hall.held_by("reader"), 0);
         }
     }
 
@@ -309,9 +330,9 @@ mod tests {
         let mut idle = answer(&heavy, 8 << 20, 8 << 20).await;
         take(&mut idle).await.unwrap();
         sleep(PATIENCE - Duration::from_secs(1)).await;
-        assert!(!has_room(&heavy, LARGE));
+        assert!(!has_room(&heavy, 12 << 20));
         sleep(Duration::from_secs(2)).await;
-        assert!(has_room(&heavy, 8 << 20));
+        assert!(has_room(&heavy, 12 << 20));
         assert!(take(&mut idle).await.is_err() && !http_body::Body::is_end_stream(&idle));
         // A piece now and then, at half the rate.
         let mut slow = answer(&heavy, 8 << 20, 8 << 20).await;
@@ -321,7 +342,7 @@ mod tests {
             sleep(Duration::from_secs(2)).await;
         }
         assert!((94..=95).contains(&taken), "{taken} pieces in 2 * 30 + 128 seconds");
-        assert!(has_room(&heavy, 8 << 20));
+        assert!(has_room(&heavy, 12 << 20));
         // As slow as may be.
         let mut steady = answer(&heavy, 8 << 20, 8 << 20).await;
         for _ in 0..128 {

@@ -57,31 +57,31 @@ pub(crate) async fn list(call: &Call) -> Result<Response<Body>, ApiError> {
     call.tenant.check(&*call.hub.server.objects.store().snapshot())?;
     let after = resume.map(|token| token.key(&call.scope().resource, &call.tenant.name));
     let (items, meta) = collect(call, snapshot.as_ref(), &filter, after.as_ref());
-    let room = room(call, &encoder, items.iter().map(|item| &**item)).await?;
+    let bodies = items.iter().map(|item| item.object.body.len()).sum();
+    let room = room(call, estimate(call, &encoder, bodies)).await?;
     let items = Renewal::of(call).renew_all(items)?;
     let bytes = encoder.list(&items, &meta)?;
     let content_type = encoder.wanted.content_type();
-    respond::large(content_type, bytes, call.gzip(), room, &call.user.name).await
+    respond::large(content_type, bytes, call.gzip(), room).await
 }
 
-/// Waits for room for a list of these.
-pub(crate) async fn room<'a>(
-    call: &Call,
-    encoder: &Encoder,
-    items: impl Iterator<Item = &'a Stored>,
-) -> Result<Room, ApiError> {
-    let bodies: usize = items.map(|item| item.object.body.len()).sum();
+/// Bytes that a list takes on its way, of objects whose bodies are so many.
+pub(crate) fn estimate(call: &Call, encoder: &Encoder, bodies: usize) -> usize {
     // What does not go out as it is stored is a tree of values on its way; what is compressed is there twice.
     let times = match (encoder.is_plain(), call.gzip()) {
         (true, false) => 1,
         (true, true) => 2,
         (false, _) => 4,
     };
-    let bytes = times * bodies;
+    times * bodies
+}
+
+/// Waits for room for so many bytes.
+async fn room(call: &Call, bytes: usize) -> Result<Room, ApiError> {
     if bytes < heavy::LARGE {
         return call.seat.unsent.hold(bytes).await.map(Room::small);
     }
-    call.hub.heavy.room(bytes).await
+    call.hub.heavy.room(&call.user.name, bytes).await
 }
 
 fn collect(

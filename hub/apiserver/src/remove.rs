@@ -1,4 +1,12 @@
 //! Delete, deletecollection and eviction.
+//!
+//! Guarantees:
+//! - a collection that is deleted holds none of the room for large answers, however long that takes; it is answered
+//!   with what went when that is not much, and else, as kube-apiserver's schema has it, with a Status that says how many
+//!   (`a_large_collection_is_deleted_without_room_for_it`);
+//! - whoever is refused has deleted nothing (`a_delete_of_a_collection_that_waits_is_not_for_the_next_cluster`).
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use freewheel_hub_api::error::{ApiError, FieldError};
@@ -12,6 +20,7 @@ use crate::body::Body;
 use crate::call::Call;
 use crate::decode;
 use crate::encode::{Encoder, ListMeta};
+use crate::heavy::{self, Room};
 use crate::media::Wire;
 use crate::query::{check_dry_run, parse_revision};
 use crate::read;
@@ -48,24 +57,50 @@ pub(crate) async fn collection(call: &Call, body: Bytes) -> Result<Response<Body
     read::validate(&call.query, false)?;
     let objects = &call.hub.server.objects;
     let wanted = |stored: &Stored| filter.matches(stored);
+    let bytes = {
+        let snapshot = objects.store().snapshot();
+        let all = snapshot.range(&call.scope(), None).filter(|stored| wanted(stored));
+        read::estimate(call, &encoder, all.map(|stored| stored.object.body.len()).sum())
+    };
     // Before anything goes: whoever is refused has deleted nothing.
-    let snapshot = objects.store().snapshot();
-    let all: Vec<_> = snapshot.range(&call.scope(), None).filter(|s| wanted(s)).collect();
-    let room = read::room(call, &encoder, all.iter().map(|stored| &**stored)).await?;
-    drop((all, snapshot));
+    let listed = bytes < heavy::LARGE;
+    let held = call.seat.unsent.hold(if listed { bytes } else { 0 }).await?;
     // It may have taken a while.
     call.check_still()?;
-    let deleted = objects.delete_collection(&how, &call.place(), &options, wanted).await?;
-    let removed: Vec<_> = deleted
-        .into_iter()
-        .map(|deleted| match deleted {
-            Deleted::Gone(stored) | Deleted::Going(stored) => stored,
-        })
-        .collect();
+    let mut went = Went { number: 0, bytes: 0, listed: listed.then(Vec::new) };
+    let each = |deleted| went.add(deleted);
+    objects.delete_collection(&how, &call.place(), &options, wanted, each).await?;
+    let Some(removed) = went.listed else {
+        let mut success = respond::success(call.view.served, "", "");
+        success["message"] =
+            json!(format!("{} were deleted, too many to list them here", went.number));
+        return Ok(respond::status(200, call.status_wire(), &success));
+    };
     let revision = objects.store().snapshot().revision();
     let bytes = encoder.list(&removed, &ListMeta { revision, ..ListMeta::default() })?;
     let content_type = encoder.wanted.content_type();
-    respond::large(content_type, bytes, call.gzip(), room, &call.user.name).await
+    respond::large(content_type, bytes, call.gzip(), Room::small(held)).await
+}
+
+/// What was deleted of a collection: all of it, as long as that is little.
+struct Went {
+    number: usize,
+    bytes: usize,
+    listed: Option<Vec<Arc<Stored>>>,
+}
+
+impl Went {
+    fn add(&mut self, (Deleted::Gone(stored) | Deleted::Going(stored)): Deleted) {
+        self.number += 1;
+        self.bytes += stored.object.body.len();
+        // More may have come than was counted before.
+        if heavy::LARGE < self.bytes {
+            self.listed = None;
+        }
+        if let Some(listed) = &mut self.listed {
+            listed.push(stored);
+        }
+    }
 }
 
 /// POST to `pods/NAME/eviction`: a delete that a disruption budget could refuse.

@@ -174,10 +174,9 @@ pub(crate) async fn large(
     bytes: Bytes,
     gzip: bool,
     room: Room,
-    user: &str,
 ) -> Result<Response<Body>, ApiError> {
     if !gzip || bytes.len() < COMPRESS_FROM {
-        return Ok(with_body(200, content_type, room.body(bytes, user)));
+        return Ok(with_body(200, content_type, room.body(bytes)));
     }
     // Also when nobody waits for it any more, the room is held until both are gone.
     let packing = tokio::task::spawn_blocking(move || {
@@ -187,7 +186,7 @@ pub(crate) async fn large(
     });
     let (packed, room) = packing.await.map_err(ApiError::internal)?;
     let packed = packed.map_err(ApiError::internal)?;
-    Ok(gzipped(with_body(200, content_type, room.body(packed.into(), user))))
+    Ok(gzipped(with_body(200, content_type, room.body(packed.into()))))
 }
 
 fn gzipped(mut response: Response<Body>) -> Response<Body> {

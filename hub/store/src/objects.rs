@@ -277,7 +277,7 @@ impl Objects {
     }
 
     /// Deletes everything of a kind in a cluster (and namespace, when not empty) that `wanted` picks,
-    /// one by one; what goes meanwhile by itself is no error.
+    /// one by one, and tells of `each`; what goes meanwhile by itself is no error. Nothing of what is deleted is held.
     ///
     /// # Errors
     /// The first that is no 404; what was deleted until then stays deleted.
@@ -287,26 +287,28 @@ impl Objects {
         place: &Place,
         options: &DeleteOptions,
         wanted: impl Fn(&Stored) -> bool + Send + Sync,
-    ) -> Result<Vec<Deleted>, ApiError> {
+        mut each: impl FnMut(Deleted) + Send,
+    ) -> Result<(), ApiError> {
         let namespace = Some(place.namespace.as_str()).filter(|name| !name.is_empty());
         let scope = Scope {
             resource: place.kind.storage(),
             cluster: Some(place.cluster.clone()),
             namespace: namespace.map(Into::into),
         };
-        let snapshot = self.store.snapshot();
-        let all: Vec<_> = snapshot.range(&scope, None).filter(|stored| wanted(stored)).collect();
-        let mut deleted = Vec::with_capacity(all.len());
-        for stored in all {
-            let key = &stored.key;
+        let all: Vec<_> = {
+            let snapshot = self.store.snapshot();
+            let all = snapshot.range(&scope, None).filter(|stored| wanted(stored));
+            all.map(|stored| stored.key.clone()).collect()
+        };
+        for key in all {
             let (namespace, name) = (key.namespace.to_string(), key.name.to_string());
-            let place = Place { kind: place.kind, cluster: key.cluster.clone(), namespace, name };
+            let place = Place { kind: place.kind, cluster: key.cluster, namespace, name };
             match self.delete(how, &place, options).await {
-                Ok(one) => deleted.push(one),
+                Ok(one) => each(one),
                 Err(error) if error.code == 404 => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(deleted)
+        Ok(())
     }
 }

@@ -1,0 +1,339 @@
+//! Who gets how much of the room for large answers, and who waits.
+//!
+//! ```text
+//! part ─▶ it fits, and is no more than the user's share ─▶ Part ─▶ dropped: whoever holds least comes next
+//!   └───▶ waits among few ─▶ 429
+//! ```
+//!
+//! A share is not a number: a user holds at most [`TIMES`] as much as is free then. Who is alone gets three quarters;
+//! the more users there are, the less each of them takes, and there is always something for who comes next. Nobody has
+//! to be counted, and nobody's room has to be taken away.
+//!
+//! Guarantees:
+//! - no user holds more than three quarters, however much they ask for (`no_user_takes_what_is_left_for_others`);
+//! - who holds nothing gets whatever fits in what is free (`no_user_takes_what_is_left_for_others`);
+//! - nobody waits behind somebody who asks for more than there is (`a_large_ask_holds_up_no_small_one`);
+//! - room that comes back goes to who holds least, and then to who came first (`who_holds_least_comes_next`);
+//! - nobody waits longer than [`WAIT`], nor beside more than [`OF_ONE`] of their own and [`OF_ALL`] in all; who goes
+//!   away meanwhile takes nothing along (`who_waits_is_bounded_in_time_and_number`,
+//!   `who_goes_away_while_waiting_takes_nothing_along`).
+//!
+//! Not promised: a turn for who asks for much while others ask for little all the time. They are told to ask in pieces.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// A user who holds something holds at most so many times what is free.
+const TIMES: usize = 3;
+/// How long room is waited for: clients give up after half a minute.
+const WAIT: Duration = Duration::from_secs(20);
+/// Asks of one user that wait, as kube-apiserver's queues.
+const OF_ONE: usize = 50;
+/// Asks that wait, of all users: each keeps what it is going to answer.
+const OF_ALL: usize = 500;
+
+/// All the room there is, in bytes.
+pub(super) struct Hall {
+    size: usize,
+    state: Mutex<State>,
+}
+
+struct State {
+    free: usize,
+    users: BTreeMap<Arc<str>, Guest>,
+    /// In the order of their coming.
+    waiting: BTreeMap<u64, Ask>,
+    next: u64,
+}
+
+/// A user who holds something, or waits.
+#[derive(Default)]
+struct Guest {
+    held: usize,
+    waiting: usize,
+}
+
+struct Ask {
+    user: Arc<str>,
+    bytes: usize,
+    granted: oneshot::Sender<Part>,
+}
+
+/// Room that is held; it is free again when this is dropped.
+pub(super) struct Part {
+    hall: Arc<Hall>,
+    pub(super) user: Arc<str>,
+    bytes: usize,
+}
+
+/// Why there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    /// There was none for as long as anybody waits.
+    Waited,
+    /// As many wait as may.
+    Crowded,
+}
+
+/// Somebody who waits.
+struct Waits {
+    hall: Arc<Hall>,
+    number: u64,
+    granted: oneshot::Receiver<Part>,
+}
+
+impl Hall {
+    pub(super) fn new(size: usize) -> Arc<Self> {
+        let (users, waiting) = (BTreeMap::new(), BTreeMap::new());
+        let state = Mutex::new(State { free: size, users, waiting, next: 0 });
+        Arc::new(Self { size, state })
+    }
+
+    /// Waits for so many bytes. What is larger than anybody's share counts as much as a share.
+    pub(super) async fn part(self: &Arc<Self>, user: &str, bytes: usize) -> Result<Part, Full> {
+        let bytes = bytes.min(self.size / (TIMES + 1) * TIMES);
+        let mut waits = match self.ask(user, bytes)? {
+            Ok(part) => return Ok(part),
+            Err(waits) => waits,
+        };
+        match timeout(WAIT, &mut waits.granted).await {
+            Ok(Ok(part)) => Ok(part),
+            // It is answered, or waited for; never forgotten.
+            Ok(Err(_)) | Err(_) => Err(Full::Waited),
+        }
+    }
+
+    /// The part, or a place among those who wait.
+    fn ask(self: &Arc<Self>, user: &str, bytes: usize) -> Result<Result<Part, Waits>, Full> {
+        let mut state = self.state.lock();
+        let user: Arc<str> = user.into();
+        if state.fits(&user, bytes) {
+            state.take(&user, bytes);
+            return Ok(Ok(Part { hall: self.clone(), user, bytes }));
+        }
+        let waiting = state.users.get(&user).map_or(0, |guest| guest.waiting);
+        if OF_ONE <= waiting || OF_ALL <= state.waiting.len() {
+            return Err(Full::Crowded);
+        }
+        state.next += 1;
+        let (number, (sender, granted)) = (state.next, oneshot::channel());
+        state.users.entry(user.clone()).or_default().waiting += 1;
+        state.waiting.insert(number, Ask { user, bytes, granted: sender });
+        Ok(Err(Waits { hall: self.clone(), number, granted }))
+    }
+
+    #[cfg(test)]
+    pub(super) fn held_by(&self, user: &str) -> usize {
+        self.state.lock().held(&user.into())
+    }
+
+    fn give_back(self: &Arc<Self>, user: &Arc<str>, bytes: usize) {
+        let mut state = self.state.lock();
+        state.free += bytes;
+        state.change(user, |guest| guest.held = guest.held.saturating_sub(bytes));
+        let mut left_over = Vec::new();
+        while let Some(ask) = state.next() {
+            state.take(&ask.user, ask.bytes);
+            let part = Part { hall: self.clone(), user: ask.user, bytes: ask.bytes };
+            left_over.extend(ask.granted.send(part).err());
+        }
+        // What nobody waited for any more comes back here.
+        drop(state);
+        drop(left_over);
+    }
+}
+
+impl State {
+    fn held(&self, user: &Arc<str>) -> usize {
+        self.users.get(user).map_or(0, |guest| guest.held)
+    }
+
+    fn fits(&self, user: &Arc<str>, bytes: usize) -> bool {
+        let Some(left) = self.free.checked_sub(bytes) else { return false };
+        let held = self.held(user);
+        held == 0 || held + bytes <= TIMES * left
+    }
+
+    fn take(&mut self, user: &Arc<str>, bytes: usize) {
+        self.free -= bytes;
+        self.users.entry(user.clone()).or_default().held += bytes;
+    }
+
+    fn change(&mut self, user: &Arc<str>, change: impl FnOnce(&mut Guest)) {
+        let Some(guest) = self.users.get_mut(user) else { return };
+        change(guest);
+        if guest.held == 0 && guest.waiting == 0 {
+            self.users.remove(user);
+        }
+    }
+
+    /// Whose turn it is of those who find room.
+    fn next(&mut self) -> Option<Ask> {
+        let fit = self.waiting.iter().filter(|(_, ask)| self.fits(&ask.user, ask.bytes));
+        let number = fit.min_by_key(|(number, ask)| (self.held(&ask.user), **number));
+        let number = *number?.0;
+        self.forget(number)
+    }
+
+    /// It does not wait any more.
+    fn forget(&mut self, number: u64) -> Option<Ask> {
+        let ask = self.waiting.remove(&number)?;
+        self.change(&ask.user, |guest| guest.waiting = guest.waiting.saturating_sub(1));
+        Some(ask)
+    }
+}
+
+impl Part {
+    /// Gives back what is not needed.
+    pub(super) fn shrink(&mut self, bytes: usize) {
+        let more = self.bytes.saturating_sub(bytes);
+        self.bytes -= more;
+        if more != 0 {
+            self.hall.give_back(&self.user, more);
+        }
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.hall.give_back(&self.user, self.bytes);
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.hall.state.lock().forget(self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use tokio::task::JoinHandle;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn now(hall: &Arc<Hall>, user: &str, bytes: usize) -> Option<Part> {
+        hall.part(user, bytes).now_or_never()?.ok()
+    }
+
+    async fn waits(
+        hall: &Arc<Hall>,
+        user: &'static str,
+        bytes: usize,
+    ) -> JoinHandle<Result<Part, Full>> {
+        let (hall, before) = (hall.clone(), hall.state.lock().waiting.len());
+        let asks = hall.clone();
+        let task = tokio::spawn(async move { asks.part(user, bytes).await });
+        while hall.state.lock().waiting.len() == before {
+            tokio::task::yield_now().await;
+        }
+        task
+    }
+
+    #[tokio::test]
+    async fn no_user_takes_what_is_left_for_others() {
+        let hall = Hall::new(400);
+        let mut greedy = Vec::new();
+        while let Some(part) = now(&hall, "greedy", 10) {
+            greedy.push(part);
+        }
+        assert_eq!(greedy.len(), 30, "three quarters");
+        let mut second = Vec::new();
+        while let Some(part) = now(&hall, "second", 10) {
+            second.push(part);
+        }
+        assert_eq!(second.len(), 7, "three quarters of the rest");
+        let third = now(&hall, "third", 30).expect("all that is left, for who has nothing");
+        drop((greedy, second, third));
+        let largest = now(&hall, "greedy", 1_000).expect("the largest passes");
+        assert!(now(&hall, "greedy", 1).is_none());
+        assert!(now(&hall, "third", 100).is_some(), "and not alone");
+        drop(largest);
+        let state = hall.state.lock();
+        assert!(state.free == 400 && state.users.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_large_ask_holds_up_no_small_one() {
+        let hall = Hall::new(400);
+        let held = now(&hall, "a", 200).unwrap();
+        let large = waits(&hall, "b", 300).await;
+        assert!(now(&hall, "c", 100).is_some());
+        assert!(now(&hall, "b", 100).is_some(), "nor its own user's");
+        let small = waits(&hall, "c", 201).await;
+        let mut held = held;
+        held.shrink(199);
+        assert!(small.await.unwrap().is_ok());
+        assert!(!large.is_finished());
+        drop(held);
+        assert!(large.await.unwrap().is_ok(), "it has its turn when there is room");
+    }
+
+    #[tokio::test]
+    async fn who_holds_least_comes_next() {
+        let hall = Hall::new(400);
+        let _rich = now(&hall, "rich", 100).unwrap();
+        let all = now(&hall, "other", 300).unwrap();
+        let first = waits(&hall, "rich", 100).await;
+        let second = waits(&hall, "poor", 210).await;
+        let third = waits(&hall, "poorer", 210).await;
+        drop(all);
+        let _part = second.await.unwrap().unwrap();
+        assert!(!first.is_finished() && !third.is_finished());
+        drop(_part);
+        assert!(third.await.unwrap().is_ok());
+        assert!(first.await.unwrap().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_is_bounded_in_time_and_number() {
+        let hall = Hall::new(400);
+        let _all = (now(&hall, "a", 300).unwrap(), now(&hall, "b", 100).unwrap());
+        let mut waiting = Vec::new();
+        let start = Instant::now();
+        for _ in 0..OF_ONE {
+            waiting.push(waits(&hall, "c", 1).await);
+        }
+        assert_eq!(hall.part("c", 1).await.err(), Some(Full::Crowded));
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        waiting.push(waits(&hall, "d", 1).await);
+        for task in waiting {
+            assert_eq!(task.await.unwrap().err(), Some(Full::Waited));
+        }
+        assert_eq!(start.elapsed(), WAIT);
+        for user in 0..OF_ALL / OF_ONE {
+            for _ in 0..OF_ONE {
+                let (asks, user) = (hall.clone(), format!("user-{user}"));
+                tokio::spawn(async move { asks.part(&user, 1).await.err() });
+            }
+        }
+        while hall.state.lock().waiting.len() < OF_ALL {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(hall.part("e", 1).await.err(), Some(Full::Crowded));
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_while_waiting_takes_nothing_along() {
+        let hall = Hall::new(400);
+        let all = (now(&hall, "a", 300).unwrap(), now(&hall, "b", 100).unwrap());
+        let gone = waits(&hall, "c", 100).await;
+        gone.abort();
+        assert!(gone.await.err().unwrap().is_cancelled());
+        assert!(hall.state.lock().waiting.is_empty());
+        // One that has its part already, and goes before it looks.
+        let gone = waits(&hall, "c", 100).await;
+        drop(all);
+        gone.abort();
+        drop(gone.await);
+        let state = hall.state.lock();
+        assert!(state.free == 400 && state.users.is_empty());
+    }
+}
