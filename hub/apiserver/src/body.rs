@@ -1,39 +1,33 @@
-//! Bodies in both directions: what we send, and what we are willing to read.
+//! Bodies of answers, and what we are willing to read of requests.
 //!
 //! Guarantees:
-//! - a request body is never buffered beyond [`MAX_BODY_BYTES`]
-//!   (`a_body_that_declares_nothing_is_refused_where_it_gets_too_large`);
-//! - one that declares more is refused before its first byte is read
-//!   (`a_hundred_megabytes_are_refused_before_they_are_read`);
-//! - one that comes slowly is waited for as long as it moves, up to [`MAX_BODY_TIME`]
-//!   (`a_slow_link_has_time_and_one_that_stands_still_has_not`).
+//! - what is sent is made when its connection has room for it, in pieces that are followed until they are out
+//!   (`pieces_are_made_as_there_is_room_for_them`);
+//! - an answer over HTTP/2 of more than a frame does not end before it is out, so that it can be reset until then
+//!   (`a_long_answer_ends_when_it_is_out`).
+
+mod read;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes, BytesMut};
-use freewheel_hub_api::error::ApiError;
+use bytes::{Buf as _, Bytes};
+use futures::future::AbortHandle;
+use futures::{Stream, StreamExt as _};
 use http_body::{Frame, SizeHint};
-use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, sleep};
 
+use crate::account::Held;
 use crate::heavy::Outgoing;
 use crate::places::Busy;
-use crate::unsent::{Held, Sending};
+use crate::unsent::{Sending, Turn};
 
-/// Largest request body, as kube-apiserver's `MaxRequestBodyBytes`.
-pub const MAX_BODY_BYTES: usize = freewheel_link::limits::API_BODY;
-
-/// For a whole request body to arrive: the largest over 100 kbit/s. kube-apiserver gives up after 60 s,
-/// which is a lot for what the kernel has received already and little for a device's own uplink.
-pub const MAX_BODY_TIME: Duration = Duration::from_secs(300);
-
-/// For the next bytes of a request body to arrive, as kube-apiserver's request timeout.
-pub const MAX_BODY_PAUSE: Duration = Duration::from_secs(60);
+pub(crate) use read::declared;
+pub use read::{MAX_BODY_BYTES, MAX_BODY_PAUSE, MAX_BODY_TIME, read};
 
 /// How long what nobody wants of a request is read, so that its client comes to see the answer…
 const LINGER: Duration = Duration::from_secs(10);
@@ -42,6 +36,8 @@ const STILL_SENDING: Duration = Duration::from_secs(2);
 
 /// Answers leave in pieces of this size: what is sent must not hold all the rest.
 pub(crate) const PIECE: usize = 64 << 10;
+/// An HTTP/2 answer up to this size goes out with its end. To tell the end apart costs a small one too much.
+const ONE_FRAME: u64 = 16 << 10;
 
 /// Why a response body broke off.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -55,20 +51,27 @@ pub struct Body {
     held: Option<Held>,
     /// It is read as it comes, by somebody who may stop to look at it.
     followed: bool,
+    /// The rest of a piece that was made larger than pieces are sent.
+    rest: Bytes,
     /// The request is over with its answer.
     sending: Option<Arc<Sending>>,
+    /// Waits for room for the next piece.
+    turn: Turn,
+    /// Its end comes when all else is out.
+    ends_when_out: bool,
     _busy: Option<Busy>,
 }
 
-/// The last bytes of an answer, which is over when they are out.
-struct Last {
-    bytes: Bytes,
-    _sending: Arc<Sending>,
+/// A piece of an answer that is made as it is read.
+pub(crate) struct Made {
+    pub(crate) bytes: Bytes,
+    /// Others send the same bytes, and they are counted where they were made.
+    pub(crate) shared: bool,
 }
 
-impl AsRef<[u8]> for Last {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
+impl From<Bytes> for Made {
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes, shared: false }
     }
 }
 
@@ -98,7 +101,7 @@ impl Unread {
 
 enum Kind {
     Whole { rest: Bytes, cut: bool },
-    Chunks(Pin<Box<dyn futures::Stream<Item = Result<Bytes, BodyError>> + Send>>),
+    Chunks(Pin<Box<dyn Stream<Item = Result<Made, BodyError>> + Send>>),
     Foreign(UnsyncBoxBody<Bytes, BodyError>),
     Large(Outgoing),
 }
@@ -114,7 +117,16 @@ impl Body {
     #[must_use]
     pub fn chunks<S>(stream: S) -> Self
     where
-        S: futures::Stream<Item = Result<Bytes, BodyError>> + Send + 'static,
+        S: Stream<Item = Result<Bytes, BodyError>> + Send + 'static,
+    {
+        Self::made(stream.map(|chunk| chunk.map(Made::from)))
+    }
+
+    /// The same, of chunks that may be shared.
+    #[must_use]
+    pub(crate) fn made<S>(stream: S) -> Self
+    where
+        S: Stream<Item = Result<Made, BodyError>> + Send + 'static,
     {
         Kind::Chunks(Box::pin(stream)).into()
     }
@@ -174,37 +186,85 @@ impl Body {
         }
     }
 
-    /// The same, of a request that is over when this is sent.
+    /// The same, of a request that is over when this is sent, over a stream that can be reset or over none.
     #[must_use]
-    pub(crate) fn during(mut self, busy: Busy) -> Self {
+    pub(crate) fn during(mut self, busy: Busy, stream: Option<AbortHandle>) -> Self {
         if http_body::Body::is_end_stream(&self) {
             return Self { _busy: Some(busy), ..self };
         }
-        self.sending = Some(Sending::new(busy, self.followed, self.held.take()));
+        let length = http_body::Body::size_hint(&self).exact();
+        self.ends_when_out = stream.is_some() && length.is_none_or(|length| ONE_FRAME < length);
+        self.sending = Some(Sending::new(busy, self.followed, self.held.take(), stream));
         self
     }
 
-    /// Tells the door what became of a poll.
-    fn tell(&mut self, next: Next) -> Next {
-        match (&next, &self.sending) {
-            (Poll::Pending, Some(sending)) => sending.waits(),
-            (Poll::Ready(Some(Ok(_))), Some(sending)) => sending.gave(),
-            _ => return next,
+    /// The next of what it says, and whether others hold the same bytes.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> (Next, bool) {
+        let mut shared = false;
+        let next = match &mut self.kind {
+            Kind::Whole { rest, .. } if rest.is_empty() => Poll::Ready(None),
+            Kind::Whole { rest, cut } => Poll::Ready(Some(Ok(Frame::data(piece(rest, cut))))),
+            Kind::Chunks(stream) => stream.as_mut().poll_next(cx).map_ok(|made| {
+                shared = made.shared;
+                Frame::data(made.bytes)
+            }),
+            Kind::Foreign(body) => http_body::Body::poll_frame(Pin::new(body), cx),
+            Kind::Large(answer) => Poll::Ready(answer.next().map(|piece| piece.map(Frame::data))),
+        };
+        let next = match (next, &mut self.unread) {
+            (Poll::Ready(None), Some(unread)) => unread.poll_end(cx).map(|()| None),
+            (next, _) => next,
+        };
+        (next, shared)
+    }
+
+    /// The same as its connection gets it.
+    fn poll_counted(&mut self, cx: &mut Context<'_>) -> Next {
+        let Some(sending) = self.sending.clone() else { return self.poll_next(cx).0 };
+        if !self.rest.is_empty() {
+            let slice = self.rest.split_to(PIECE.min(self.rest.len()));
+            return Poll::Ready(Some(Ok(Frame::data(sending.give(slice, None)))));
         }
-        if next.is_pending() || !http_body::Body::is_end_stream(self) {
-            return next;
+        // What is there as a whole has its room, and would only wait for itself.
+        let is_whole = matches!(self.kind, Kind::Whole { .. });
+        if !is_whole {
+            ready!(sending.poll_room(&mut self.turn, cx));
         }
-        let Some(sending) = self.sending.take() else { return next };
-        next.map_ok(|frame| match frame.into_data() {
-            Ok(bytes) => Frame::data(Bytes::from_owner(Last { bytes, _sending: sending })),
-            Err(trailers) => trailers,
-        })
+        let (next, shared) = self.poll_next(cx);
+        let frame = match ready!(next) {
+            Some(Ok(frame)) => frame,
+            None if self.ends_when_out => return sending.poll_out(cx).map(|()| None),
+            end => return Poll::Ready(end),
+        };
+        let bytes = match frame.into_data() {
+            Ok(bytes) if !bytes.is_empty() => bytes,
+            Ok(empty) => return Poll::Ready(Some(Ok(Frame::data(empty)))),
+            Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+        };
+        let is_counted = matches!(self.kind, Kind::Whole { cut: false, .. }) && sending.is_held();
+        let held = (!is_counted).then(|| sending.hold(bytes.len(), shared));
+        let mut bytes = sending.give(bytes, held);
+        if PIECE < bytes.len() {
+            self.rest = bytes;
+            bytes = sending.give(self.rest.split_to(PIECE), None);
+        }
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
 }
 
 impl From<Kind> for Body {
     fn from(kind: Kind) -> Self {
-        Self { kind, unread: None, held: None, followed: false, sending: None, _busy: None }
+        Self {
+            kind,
+            unread: None,
+            held: None,
+            followed: false,
+            rest: Bytes::new(),
+            sending: None,
+            turn: None,
+            ends_when_out: false,
+            _busy: None,
+        }
     }
 }
 
@@ -222,23 +282,12 @@ impl http_body::Body for Body {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Next {
-        let me = &mut *self;
-        let next = match &mut me.kind {
-            Kind::Whole { rest, .. } if rest.is_empty() => Poll::Ready(None),
-            Kind::Whole { rest, cut } => Poll::Ready(Some(Ok(Frame::data(piece(rest, cut))))),
-            Kind::Chunks(stream) => stream.as_mut().poll_next(cx).map_ok(Frame::data),
-            Kind::Foreign(body) => Pin::new(body).poll_frame(cx),
-            Kind::Large(answer) => Poll::Ready(answer.next().map(|piece| piece.map(Frame::data))),
-        };
-        let next = match (next, &mut me.unread) {
-            (Poll::Ready(None), Some(unread)) => unread.poll_end(cx).map(|()| None),
-            (next, _) => next,
-        };
-        me.tell(next)
+        self.poll_counted(cx)
     }
 
     fn is_end_stream(&self) -> bool {
-        if self.unread.as_ref().is_some_and(|unread| unread.reading.is_some()) {
+        let reads = self.unread.as_ref().is_some_and(|unread| unread.reading.is_some());
+        if reads || self.ends_when_out || !self.rest.is_empty() {
             return false;
         }
         match &self.kind {
@@ -275,113 +324,77 @@ fn piece(rest: &mut Bytes, cut: &mut bool) -> Bytes {
     piece
 }
 
-/// Bytes that a body will have at most, by what it says of itself.
-pub(crate) fn declared<B: http_body::Body>(body: &B) -> usize {
-    match body.size_hint().exact().map(usize::try_from) {
-        None => MAX_BODY_BYTES,
-        // More is refused before it is read.
-        Some(bytes) => bytes.ok().filter(|bytes| *bytes <= MAX_BODY_BYTES).unwrap_or(0),
-    }
-}
-
-/// Reads a request's body.
-///
-/// # Errors
-/// 413 when it is, or says that it will be, larger than [`MAX_BODY_BYTES`]; 400 when it breaks off;
-/// 504 when nothing comes for [`MAX_BODY_PAUSE`], or not all within [`MAX_BODY_TIME`].
-pub async fn read<B>(body: &mut B) -> Result<Bytes, ApiError>
-where
-    B: http_body::Body<Data = Bytes> + Unpin,
-    B::Error: std::fmt::Display,
-{
-    let late =
-        |_| ApiError::new(504, "Timeout", "Timeout: the request's body did not come in time");
-    let latest = Instant::now() + MAX_BODY_TIME;
-    if (MAX_BODY_BYTES as u64) < body.size_hint().lower() {
-        return Err(too_large());
-    }
-    let mut first: Option<Bytes> = None;
-    let mut rest = BytesMut::new();
-    loop {
-        let next = timeout(MAX_BODY_PAUSE, body.frame());
-        let Some(frame) = timeout_at(latest, next).await.map_err(late)?.map_err(late)? else {
-            break;
-        };
-        let frame = frame
-            .map_err(|error| ApiError::bad_request(format!("unable to read body: {error}")))?;
-        let Ok(data) = frame.into_data() else { continue };
-        let held = first.as_ref().map_or(rest.len(), Bytes::len);
-        if MAX_BODY_BYTES < held.saturating_add(data.len()) {
-            return Err(too_large());
-        }
-        // Most bodies are one frame, which then needs no copy.
-        match first.take() {
-            None if rest.is_empty() => first = Some(data),
-            None => rest.extend_from_slice(&data),
-            Some(before) => {
-                rest.extend_from_slice(&before);
-                rest.extend_from_slice(&data);
-            }
-        }
-    }
-    Ok(first.unwrap_or_else(|| rest.freeze()))
-}
-
-fn too_large() -> ApiError {
-    ApiError::new(
-        413,
-        "RequestEntityTooLarge",
-        format!("Request entity too large: limit is {MAX_BODY_BYTES}"),
-    )
-}
-
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::FutureExt as _;
+    use http_body_util::BodyExt as _;
 
     use super::*;
+    use crate::account::ACCOUNT;
+    use crate::places::{Place, Places};
 
-    #[tokio::test]
-    async fn a_body_that_is_too_large_is_refused() {
-        let mut big = http_body_util::Full::new(Bytes::from(vec![b' '; MAX_BODY_BYTES + 1]));
-        let error = read(&mut big).await.unwrap_err();
-        assert_eq!((error.code, error.reason), (413, "RequestEntityTooLarge"));
+    async fn place() -> Place {
+        Places::new(1, 1, Arc::default()).take().await
+    }
+
+    /// The next bytes, if there are some now.
+    fn next(body: &mut Body) -> Option<Bytes> {
+        body.frame().now_or_never()?.map(|frame| frame.unwrap().into_data().unwrap())
     }
 
     #[tokio::test]
-    async fn a_body_that_declares_nothing_is_refused_where_it_gets_too_large() {
-        let piece = || Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b' '; 64 * 1024])));
-        let mut pieces = 0;
-        let endless = futures::stream::poll_fn(|_| {
-            pieces += 1;
-            Poll::Ready(Some(piece()))
-        });
-        let error = read(&mut http_body_util::StreamBody::new(endless)).await.unwrap_err();
-        assert_eq!(error.code, 413);
-        assert_eq!(pieces, MAX_BODY_BYTES / (64 * 1024) + 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_slow_link_has_time_and_one_that_stands_still_has_not() {
-        let trickle = |pause: Duration| {
-            let pieces = futures::stream::unfold((), move |()| async move {
-                sleep(pause).await;
-                Some((Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b' '; 16 * 1024]))), ()))
-            });
-            http_body_util::StreamBody::new(Box::pin(futures::StreamExt::take(pieces, 190)))
-        };
-        let slow = read(&mut trickle(Duration::from_millis(1_500))).await.unwrap();
-        assert_eq!(slow.len(), 190 * 16 * 1024);
-        for too_slow in [Duration::from_secs(61), Duration::from_secs(2)] {
-            assert_eq!(read(&mut trickle(too_slow)).await.unwrap_err().code, 504);
+    async fn pieces_are_made_as_there_is_room_for_them() {
+        let (place, made) = (place().await, Arc::new(AtomicUsize::new(0)));
+        let mut bodies: Vec<_> = (0..100)
+            .map(|_| {
+                let made = made.clone();
+                let large = futures::stream::repeat_with(move || {
+                    made.fetch_add(1, Ordering::SeqCst);
+                    Ok(Bytes::from(vec![7; 1 << 20]))
+                });
+                Body::chunks(large.take(3)).during(place.seat.busy(), None)
+            })
+            .collect();
+        // hyper gives what it has to its streams, and asks for more.
+        let mut sent: Vec<Vec<_>> = bodies
+            .iter_mut()
+            .map(|body| std::iter::from_fn(|| next(body)).take(40).collect())
+            .collect();
+        assert_eq!(made.load(Ordering::SeqCst), ACCOUNT >> 20, "megabytes for one connection");
+        assert!(sent[0].iter().all(|piece| piece.len() <= PIECE));
+        sent.clear();
+        assert_eq!(place.seat.unsent.account.held(), 5 << 20, "what was begun is there as a whole");
+        let (mut bytes, mut last) = (0, bodies.pop().unwrap());
+        drop(bodies);
+        assert_eq!(place.seat.unsent.account.held(), 0);
+        while let Some(piece) = next(&mut last) {
+            bytes += piece.len();
         }
+        assert_eq!(bytes, 3 << 20, "nothing is lost on the way");
     }
 
     #[tokio::test]
-    async fn frames_are_joined() {
-        let frames = ["a", "b", "c"]
-            .map(|s| Ok::<_, Infallible>(Frame::data(Bytes::from_static(s.as_bytes()))));
-        let mut body = http_body_util::StreamBody::new(futures::stream::iter(frames));
-        assert_eq!(read(&mut body).await.unwrap(), "abc");
+    async fn a_long_answer_ends_when_it_is_out() {
+        let place = place().await;
+        let over = |bytes: usize, reset| {
+            Body::whole(vec![7; bytes].into()).during(place.seat.busy(), reset)
+        };
+        for (bytes, http2, late) in
+            [(1 << 20, true, true), (100, true, false), (1 << 20, false, false)]
+        {
+            let reset = http2.then(|| AbortHandle::new_pair().0);
+            let mut body = over(bytes, reset);
+            let pieces: Vec<_> =
+                (0..bytes.div_ceil(PIECE)).map(|_| next(&mut body).unwrap()).collect();
+            assert_eq!(pieces.iter().map(Bytes::len).sum::<usize>(), bytes);
+            assert_eq!(http_body::Body::is_end_stream(&body), !late);
+            assert_eq!(body.frame().now_or_never().is_none(), late, "{bytes} bytes are not out");
+            let end = tokio::spawn(async move { body.frame().await.is_none() });
+            tokio::task::yield_now().await;
+            drop(pieces);
+            assert!(end.await.unwrap());
+        }
     }
 }

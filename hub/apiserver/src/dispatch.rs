@@ -12,6 +12,7 @@ use http::{HeaderMap, Method, Request, Response, Uri};
 use serde_json::json;
 use tracing::debug;
 
+use crate::account::Held;
 use crate::authn::{self, User};
 use crate::authz::{self, Attributes};
 use crate::body::{self, Body};
@@ -23,7 +24,6 @@ use crate::query::Query;
 use crate::received::Received;
 use crate::server::{Extra, Hub};
 use crate::tenant::Tenant;
-use crate::unsent::Held;
 use crate::view::View;
 use crate::{
     bind, health, impersonate, log, media, openapi, read, remove, respond, review, scale, watch,

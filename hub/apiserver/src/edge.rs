@@ -23,6 +23,7 @@ use crate::places::Place;
 use crate::received::Received;
 use crate::respond;
 use crate::server::Hub;
+use crate::stream;
 
 /// In an answer's extensions: whoever asked has shown who they are by other means than a certificate, and
 /// their connection is no stranger's any more.
@@ -56,7 +57,7 @@ pub(crate) async fn answer(
         }
         body = body.holding(unread, http2);
     }
-    Response::from_parts(parts, body.during(busy))
+    Response::from_parts(parts, body.during(busy, stream::reset()))
 }
 
 /// The same answer, when its connection's account has room for what was not asked for there.

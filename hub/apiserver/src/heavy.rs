@@ -26,8 +26,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
+use crate::account::Held;
 use crate::body::{Body, BodyError, PIECE};
-use crate::unsent::Held;
 
 use hall::{Full, Hall, Part};
 

@@ -1,7 +1,7 @@
 //! The Kubernetes API over HTTPS.
 //!
 //! ```text
-//! server     listener, TLS, HTTP/1.1 and HTTP/2, bounds, shutdown   (places, socket, stop, unsent)
+//! server     listener, TLS, HTTP/1.1 and HTTP/2, bounds, shutdown   (places, socket, stream, stop, unsent, account)
 //! edge       what holds for every answer   (received, body)
 //! tls        certificates of ours and of clients
 //! dispatch   caller ▸ cluster ▸ path ▸ permission ▸ verb
@@ -22,6 +22,7 @@
 //! - answers are those of kube-apiserver, but for what is listed with its reason
 //!   (`answers_are_those_of_kube_apiserver`).
 
+mod account;
 pub mod authn;
 pub mod authz;
 mod bind;
@@ -54,6 +55,7 @@ mod signing_request;
 mod socket;
 mod splice;
 mod stop;
+mod stream;
 mod tenant;
 pub mod tls;
 mod unsent;

@@ -15,6 +15,8 @@
 //! - what moves no request and no bytes for long is told apart from what waits for an event
 //!   (`idle_is_who_neither_asks_nor_reads`).
 
+mod greedy;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -26,6 +28,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
+use crate::account::All;
 use crate::unsent::Unsent;
 
 /// No stranger is sent away earlier: a handshake over a slow link takes some round trips.
@@ -42,6 +45,7 @@ pub(crate) struct Places {
     left: Notify,
     strangers: usize,
     known: usize,
+    all: Arc<All>,
 }
 
 #[derive(Default)]
@@ -49,7 +53,7 @@ struct Held {
     next: u64,
     /// In the order of their coming.
     strangers: BTreeMap<u64, Arc<Seat>>,
-    known: usize,
+    known: BTreeMap<u64, Arc<Seat>>,
 }
 
 /// One connection, as the door sees it.
@@ -57,10 +61,14 @@ pub(crate) struct Seat {
     number: u64,
     since: Instant,
     task: OnceLock<AbortHandle>,
+    /// Who sits there, for messages.
+    who: OnceLock<String>,
     known: AtomicBool,
     requests: AtomicUsize,
     /// When something moved last, in milliseconds after `since`.
     moved: AtomicU64,
+    /// Bytes that came and went.
+    traffic: AtomicU64,
     /// A request was answered before its body was read.
     unread: AtomicBool,
     /// What the hub holds for whoever sits there.
@@ -69,9 +77,9 @@ pub(crate) struct Seat {
 
 impl Places {
     /// So many for those whom we know, so many for strangers.
-    pub(crate) fn new(known: usize, strangers: usize) -> Arc<Self> {
-        let held = Mutex::default();
-        Arc::new(Self { held, left: Notify::new(), strangers: strangers.max(1), known })
+    pub(crate) fn new(known: usize, strangers: usize, all: Arc<All>) -> Arc<Self> {
+        let (held, left) = (Mutex::default(), Notify::new());
+        Arc::new(Self { held, left, strangers: strangers.max(1), known, all })
     }
 
     /// A stranger's place; waits while all of them are held by people who have just come.
@@ -92,7 +100,7 @@ impl Places {
             held.send_one_away()?;
         }
         held.next += 1;
-        let seat = Arc::new(Seat::new(held.next));
+        let seat = Arc::new(Seat::new(held.next, self.all.clone()));
         held.strangers.insert(seat.number, seat.clone());
         Ok(Place { places: self.clone(), seat })
     }
@@ -100,6 +108,11 @@ impl Places {
     /// Descriptors are short: the oldest stranger goes, if there is one to send.
     pub(crate) fn make_room(&self) {
         let _ = self.held.lock().send_one_away();
+    }
+
+    fn seats(&self) -> Vec<Arc<Seat>> {
+        let held = self.held.lock();
+        held.known.values().chain(held.strangers.values()).cloned().collect()
     }
 }
 
@@ -117,9 +130,7 @@ impl Held {
         };
         if let Some(seat) = self.strangers.remove(&number) {
             debug!(seconds = seat.age().as_secs(), "places are short: a stranger is sent away");
-            if let Some(task) = seat.task.get() {
-                task.abort();
-            }
+            seat.send_away();
         }
         Ok(())
     }
@@ -135,8 +146,10 @@ impl Place {
     /// Whoever sits here is known from now on. Beyond the places for such, they sit among the strangers.
     pub(crate) fn known(&self) {
         let mut held = self.places.held.lock();
-        if held.known < self.places.known && held.strangers.remove(&self.seat.number).is_some() {
-            held.known += 1;
+        if held.known.len() < self.places.known
+            && let Some(seat) = held.strangers.remove(&self.seat.number)
+        {
+            held.known.insert(seat.number, seat);
             self.seat.known.store(true, Ordering::Relaxed);
             self.places.left.notify_one();
         }
@@ -147,7 +160,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut held = self.places.held.lock();
         if self.seat.known.load(Ordering::Relaxed) {
-            held.known -= 1;
+            held.known.remove(&self.seat.number);
         } else {
             held.strangers.remove(&self.seat.number);
         }
@@ -156,16 +169,18 @@ impl Drop for Place {
 }
 
 impl Seat {
-    fn new(number: u64) -> Self {
+    fn new(number: u64, all: Arc<All>) -> Self {
         Self {
             number,
             since: Instant::now(),
             task: OnceLock::new(),
+            who: OnceLock::new(),
             known: AtomicBool::new(false),
             requests: AtomicUsize::new(0),
             moved: AtomicU64::new(0),
+            traffic: AtomicU64::new(0),
             unread: AtomicBool::new(false),
-            unsent: Unsent::default(),
+            unsent: Unsent::new(all),
         }
     }
 
@@ -178,6 +193,26 @@ impl Seat {
         let _ = self.task.set(task);
     }
 
+    /// Who that is, for messages.
+    pub(crate) fn taken_by(&self, who: String) {
+        let _ = self.who.set(who);
+    }
+
+    fn send_away(&self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
+
+    fn traffic(&self) -> u64 {
+        self.traffic.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes came.
+    pub(crate) fn read(&self, bytes: usize) {
+        self.traffic.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     fn moves(&self) {
         let now = u64::try_from(self.age().as_millis()).unwrap_or(u64::MAX);
         self.moved.store(now, Ordering::Relaxed);
@@ -185,6 +220,7 @@ impl Seat {
 
     /// So many bytes went out at once: a client that reads a long answer slowly is not idle.
     pub(crate) fn wrote(&self, bytes: usize) {
+        self.traffic.fetch_add(bytes as u64, Ordering::Relaxed);
         if MORE_THAN_A_PING <= bytes {
             self.moves();
         }
@@ -251,8 +287,12 @@ mod tests {
 
     use super::*;
 
+    fn places(known: usize, strangers: usize) -> Arc<Places> {
+        Places::new(known, strangers, Arc::default())
+    }
+
     /// Somebody who stays until sent away.
-    async fn come(places: &Arc<Places>, known: bool) -> (Arc<Seat>, JoinHandle<()>) {
+    pub(super) async fn come(places: &Arc<Places>, known: bool) -> (Arc<Seat>, JoinHandle<()>) {
         let place = places.take().await;
         let seat = place.seat.clone();
         if known {
@@ -268,7 +308,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_oldest_stranger_that_asks_nothing_goes_and_the_known_stay() {
-        let places = Places::new(2, 2);
+        let places = places(2, 2);
         let (_, known) = come(&places, true).await;
         let (asks, first) = come(&places, false).await;
         let _busy = asks.busy();
@@ -281,7 +321,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_has_just_come_is_let_be_and_the_next_waits() {
-        let places = Places::new(0, 1);
+        let places = places(0, 1);
         let (_, first) = come(&places, false).await;
         assert!(places.take().now_or_never().is_none());
         let start = Instant::now();
@@ -297,7 +337,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_known_beyond_their_places_sit_among_the_strangers() {
-        let places = Places::new(1, 2);
+        let places = places(1, 2);
         let (one, _first) = come(&places, true).await;
         let (two, _second) = come(&places, true).await;
         assert!(one.known.load(Ordering::Relaxed) && !two.known.load(Ordering::Relaxed));
@@ -307,7 +347,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn idle_is_who_neither_asks_nor_reads() {
         let (long, short) = (Duration::from_secs(90), Duration::from_secs(15));
-        let places = Places::new(1, 1);
+        let places = places(1, 1);
         let place = places.take().await;
         let start = Instant::now();
         place.seat.idle_for(long, short).await;

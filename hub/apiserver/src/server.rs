@@ -21,7 +21,7 @@ use futures::future::BoxFuture;
 use http::{Request, Response};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -32,6 +32,7 @@ use tracing::{debug, info, warn};
 
 use freewheel_hub_api::streams::SpokeStreams;
 
+use crate::account::All;
 use crate::authn::{self, User};
 use crate::body::Body;
 use crate::edge;
@@ -41,6 +42,7 @@ use crate::places::{Place, Places, Seat};
 use crate::received::Received;
 use crate::socket::Socket;
 use crate::stop::{Begun, Stop};
+use crate::stream::Streams;
 use crate::tenant::Tenants;
 use crate::tls::Tls;
 use crate::watch::Frames;
@@ -81,8 +83,8 @@ pub struct Limits {
     /// After which time a client counts as gone whose machine answers nothing, neither what it is sent nor a probe
     /// when there is nothing to send.
     pub lost: Duration,
-    /// How long a client may take nothing of what there is for it, of a log [`Limits::lost`]; all of a large answer
-    /// twice as long, and so many seconds as its size warrants.
+    /// How long a client may take nothing of an answer, of a log [`Limits::lost`]; all of a large answer twice as
+    /// long, and so many seconds as its size warrants.
     pub unread: Duration,
     /// Bytes of headers of one request.
     pub header_bytes: u32,
@@ -152,20 +154,22 @@ pub async fn serve(
     server: Server,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
+    let all = Arc::<All>::default();
     let hub = Arc::new(Hub {
         server,
-        frames: Frames::default(),
+        frames: Frames::new(all.clone()),
         stop: Arc::default(),
         heavy: Heavy::new(limits.unread),
         tenants: Tenants::default(),
     });
-    let places = Places::new(limits.known, limits.strangers);
+    let places = Places::new(limits.known, limits.strangers, all);
     let limits = Arc::new(limits);
     let mut connections = JoinSet::new();
     let tenants = hub.clone();
     let mut ends = pin!(tenants.tenants.follow(&**tenants.server.objects.store()));
     let heavy = hub.heavy.clone();
     let mut late = pin!(heavy.cut_off_the_late());
+    let mut greedy = pin!(places.cut_off_the_greedy());
     if let Ok(address) = listener.local_addr() {
         info!(%address, known = limits.known, strangers = limits.strangers, "API server listens");
     }
@@ -175,6 +179,7 @@ pub async fn serve(
             () = stop.cancelled() => break,
             () = &mut ends => continue,
             () = &mut late => continue,
+            () = &mut greedy => continue,
             accepted = accept(&listener, &places) => match accepted {
                 Some(accepted) => accepted,
                 None => continue,
@@ -230,6 +235,8 @@ impl Connection {
         if known {
             place.known();
         }
+        let name = user.as_ref().map_or("a stranger", |user| &user.name);
+        place.seat.taken_by(format!("{name} at {peer}"));
         let (place, hub) = (Arc::new(place), self.hub.clone());
         let at = place.clone();
         let service = service_fn(move |request| {
@@ -262,9 +269,9 @@ impl Connection {
         builder
     }
 
-    fn http2(&self, known: bool) -> http2::Builder<TokioExecutor> {
+    fn http2(&self, known: bool) -> http2::Builder<Streams> {
         let limits = &self.limits;
-        let mut builder = http2::Builder::new(TokioExecutor::new());
+        let mut builder = http2::Builder::new(Streams);
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(if known { limits.streams } else { limits.stranger_streams })
@@ -319,7 +326,6 @@ where
     timeout(limits.drain, connection).await.unwrap_or(Ok(()))
 }
 
-/// HTTP/2 has no way to tell a client that one of its streams is over but through that stream.
 fn not_read() -> hyper::Result<()> {
     debug!("a client takes nothing of its answers; the connection is closed");
     Ok(())
@@ -340,7 +346,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_comes_with_the_farewell_is_served() {
-        let places = Places::new(1, 1);
+        let places = Places::new(1, 1, Arc::default());
         let place = places.take().await;
         let seat = place.seat.clone();
         let stop = Arc::new(Stop::default());

@@ -33,7 +33,7 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Whoever sits there is told what goes out.
+    /// Whoever sits there is told what goes in and out.
     pub(crate) fn new(stream: TcpStream, seat: Arc<Seat>) -> Self {
         Self { stream, seat, end: None }
     }
@@ -52,7 +52,10 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.seat.read(buf.filled().len() - before);
+        outcome
     }
 }
 

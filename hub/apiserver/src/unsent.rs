@@ -1,40 +1,53 @@
-//! What one connection makes the hub hold: bodies that are being read, answers that were not taken yet.
+//! Answers of one connection that are not out yet, and clients that do not take them.
 //!
 //! ```text
-//! request ─▶ hold: its body, and what it will be answered ─▶ answered: as much as the answer is ─▶ its last byte is out
+//! made ─▶ given to hyper ─▶ the client has room for it ─▶ out
+//!            └─ nothing of it for long: its stream is reset ─ that helps nothing, and nothing moves: the connection ends
 //! ```
 //!
 //! HTTP/2 lets a client ask a thousand things at once and take nothing. Answers wait as bytes then, and neither the
-//! places at the door nor TCP bound them.
+//! places at the door nor TCP bound them. What hyper has in hand is seen here: it lets go of bytes when they are out.
 //!
 //! Guarantees:
-//! - objects, lists and bodies on one connection hold [`ACCOUNT`] at most, beside answers that are large and have a
-//!   room of their own; who finds none waits for a while and is then told to ask again
-//!   (`what_a_connection_holds_is_bounded_and_comes_back`, `a_thousand_answers_that_nobody_takes_are_not_made`,
-//!   `bodies_that_do_not_come_are_waited_for_in_turn`);
-//! - a connection is closed whose client takes nothing for long of anything that there is for it
-//!   (`who_takes_nothing_is_told_from_who_has_nothing_to_take`, `a_thousand_answers_that_nobody_takes_are_not_made`).
+//! - all that waits is on its connection's [account](crate::account), whoever made it
+//!   (`pieces_that_nobody_takes_are_on_their_connection_s_account`,
+//!   `a_thousand_answers_that_nobody_takes_are_not_made`, `bodies_that_do_not_come_are_waited_for_in_turn`);
+//! - an answer of which a client takes nothing for long is reset, and nothing else is
+//!   (`who_takes_nothing_is_told_from_who_has_nothing_to_take`,
+//!   `one_answer_that_is_not_taken_is_reset_and_the_others_go_on`);
+//! - the connection is closed when there is an answer to end that cannot be reset, over HTTP/1.1 or behind a socket
+//!   that takes nothing, and nothing of any other moved either (`a_connection_ends_when_nothing_moves_on_it`).
+//!
+//! Not kept: an HTTP/2 answer of one frame at most ([`ONE_FRAME`](crate::body)) is hyper's with its end, and cannot be
+//! reset. As long as others move, it waits on the account for its client.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use freewheel_hub_api::error::{ApiError, Details};
+use bytes::Bytes;
+use freewheel_hub_api::error::ApiError;
+use futures::future::AbortHandle;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
+use tracing::debug;
 
+use crate::account::{Account, All, Held};
 use crate::places::{Busy, Seat};
 
-/// Bytes that one connection may make the hub hold.
-const ACCOUNT: usize = 16 << 20;
-/// How long a request waits for a part of it: clients give up after half a minute.
-const WAIT: Duration = Duration::from_secs(20);
+/// For a reset to show: it goes out as everything does.
+const RESET: Duration = Duration::from_secs(5);
 
-/// What one connection holds.
+/// What one connection was not sent yet.
 pub(crate) struct Unsent {
-    account: Arc<Semaphore>,
+    pub(crate) account: Arc<Account>,
     answers: Mutex<Answers>,
+    since: Instant,
+    /// When something of any answer was out last, in milliseconds after `since`.
+    moved: AtomicU64,
 }
 
 #[derive(Default)]
@@ -45,97 +58,201 @@ struct Answers {
 
 /// How far a client is with an answer.
 struct Given {
-    /// Since when there is something that it does not take.
-    since: Mutex<Option<Instant>>,
+    taking: Mutex<Taking>,
     /// It is read by somebody who may stop to look at it.
     followed: bool,
+    /// Ends it alone.
+    reset: Option<AbortHandle>,
 }
 
-/// A part of a connection's account.
-pub(crate) struct Held(OwnedSemaphorePermit);
+struct Taking {
+    /// Pieces that hyper has in hand.
+    pieces: usize,
+    /// When there was something new, or something was out.
+    moved: Instant,
+    reset: Option<Instant>,
+    /// Who waits for all to be out.
+    end: Option<Waker>,
+}
 
 /// One answer, until its last byte is out.
 pub(crate) struct Sending {
     given: Arc<Given>,
     number: u64,
     busy: Busy,
+    held: Option<Held>,
+}
+
+/// Who waits for room for the next piece.
+pub(crate) type Turn = Option<Pin<Box<dyn Future<Output = ()> + Send>>>;
+
+/// A piece that hyper has in hand; it is out, or given up, when this is dropped.
+struct Piece {
+    bytes: Bytes,
+    sending: Arc<Sending>,
     _held: Option<Held>,
 }
 
-impl Default for Unsent {
-    fn default() -> Self {
-        Self { account: Arc::new(Semaphore::new(ACCOUNT)), answers: Mutex::default() }
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
 impl Unsent {
-    /// Waits for so many bytes of the account; the most that it has is enough for anything.
-    pub(crate) async fn hold(&self, bytes: usize) -> Result<Option<Held>, ApiError> {
-        if bytes == 0 {
-            return Ok(None);
-        }
-        let bytes = u32::try_from(bytes.min(ACCOUNT)).unwrap_or(u32::MAX);
-        match timeout(WAIT, self.account.clone().acquire_many_owned(bytes)).await {
-            Ok(Ok(permit)) => Ok(Some(Held(permit))),
-            // It is never closed.
-            Ok(Err(_)) | Err(_) => Err(too_much()),
-        }
+    /// Of a connection that is one of these.
+    pub(crate) fn new(all: Arc<All>) -> Self {
+        let (answers, moved) = (Mutex::default(), AtomicU64::new(0));
+        Self { account: Account::new(all), answers, since: Instant::now(), moved }
     }
 
-    /// Ready when the client has taken nothing for so long of something that there is for it; `followed` of what
-    /// people read as it comes.
+    /// Waits for so many bytes of the account.
+    pub(crate) async fn hold(&self, bytes: usize) -> Result<Option<Held>, ApiError> {
+        self.account.hold(bytes).await
+    }
+
+    /// Resets answers of which the client has taken nothing for so long, `followed` of what people read as it comes.
+    /// Ready when that does not help.
     pub(crate) async fn not_taken_for(&self, patience: Duration, followed: Duration) {
-        while let Some(wait) = self.left(patience.min(followed), patience, followed) {
+        while let Some(wait) = self.check(patience, followed) {
             sleep(wait).await;
         }
     }
 
-    /// How long everybody has at least; `None` when somebody's time is over.
-    fn left(&self, most: Duration, patience: Duration, followed: Duration) -> Option<Duration> {
-        let (mut least, now) = (most, Instant::now());
+    /// How long to wait until the next look; `None` when the connection has to end.
+    fn check(&self, patience: Duration, followed: Duration) -> Option<Duration> {
+        let (mut least, now) = (patience.min(followed), Instant::now());
+        let moved = self.since + Duration::from_millis(self.moved.load(Ordering::Relaxed));
         for given in self.answers.lock().under_way.values() {
-            let Some(since) = *given.since.lock() else { continue };
-            let late = since + if given.followed { followed } else { patience };
-            if late <= now {
-                return None;
-            }
-            least = least.min(late - now);
+            let patience = if given.followed { followed } else { patience };
+            let next = match given.look(now, patience) {
+                Look::Taken => continue,
+                Look::At(next) => next,
+                // While others move, the client lives.
+                Look::Stuck if moved + patience <= now => return None,
+                Look::Stuck => moved + patience,
+            };
+            least = least.min(next - now);
         }
         Some(least)
     }
+
+    fn moves(&self, now: Instant) {
+        let after = u64::try_from((now - self.since).as_millis()).unwrap_or(u64::MAX);
+        self.moved.store(after, Ordering::Relaxed);
+    }
 }
 
-impl Held {
-    /// Gives back what is not needed.
-    pub(crate) fn shrink(&mut self, bytes: usize) {
-        drop(self.0.split(self.0.num_permits().saturating_sub(bytes)));
+/// How it is with an answer.
+enum Look {
+    /// Its client waits for us.
+    Taken,
+    /// Its time is not over before then.
+    At(Instant),
+    /// Its time is over, and it cannot be reset.
+    Stuck,
+}
+
+impl Given {
+    /// Resets it when its time is over.
+    fn look(&self, now: Instant, patience: Duration) -> Look {
+        let mut taking = self.taking.lock();
+        let late = taking.moved + patience;
+        if taking.pieces == 0 {
+            return Look::Taken;
+        }
+        if now < late {
+            return Look::At(late);
+        }
+        let Some(reset) = &self.reset else { return Look::Stuck };
+        let since = *taking.reset.get_or_insert_with(|| {
+            debug!("a client takes nothing of an answer; its stream is reset");
+            reset.abort();
+            now
+        });
+        let shows = since + RESET.min(patience);
+        if now < shows { Look::At(shows) } else { Look::Stuck }
     }
 }
 
 impl Sending {
-    /// An answer to this request, with what it holds. There is something to take from the beginning.
-    pub(crate) fn new(busy: Busy, followed: bool, held: Option<Held>) -> Arc<Self> {
-        let given = Arc::new(Given { since: Mutex::new(Some(Instant::now())), followed });
+    /// An answer to this request, with what it holds, and how to end it alone.
+    pub(crate) fn new(
+        busy: Busy,
+        followed: bool,
+        held: Option<Held>,
+        reset: Option<AbortHandle>,
+    ) -> Arc<Self> {
+        let taking = Taking { pieces: 0, moved: Instant::now(), reset: None, end: None };
+        let given = Arc::new(Given { taking: Mutex::new(taking), followed, reset });
         let mut answers = busy.seat().unsent.answers.lock();
         answers.next += 1;
         let number = answers.next;
         answers.under_way.insert(number, given.clone());
         drop(answers);
-        Arc::new(Self { given, number, busy, _held: held })
+        Arc::new(Self { given, number, busy, held })
     }
 
-    /// The client was given something.
-    pub(crate) fn gave(&self) {
-        *self.given.since.lock() = Some(Instant::now());
+    /// Whether the answer is held as a whole.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.is_some()
     }
 
-    /// The client has taken everything, and waits for us.
-    pub(crate) fn waits(&self) {
-        *self.given.since.lock() = None;
+    /// A part of the account for a piece.
+    pub(crate) fn hold(&self, bytes: usize, shared: bool) -> Held {
+        self.seat().unsent.account.piece(bytes, shared)
+    }
+
+    /// Ready when a piece may be made.
+    pub(crate) fn poll_room(&self, turn: &mut Turn, cx: &mut Context<'_>) -> Poll<()> {
+        let account = &self.seat().unsent.account;
+        if turn.is_none() && account.has_room() {
+            return Poll::Ready(());
+        }
+        let waits = turn.get_or_insert_with(|| Box::pin(account.clone().room()));
+        ready!(waits.as_mut().poll(cx));
+        *turn = None;
+        Poll::Ready(())
+    }
+
+    /// A piece as hyper gets it: it is followed until it is out.
+    pub(crate) fn give(self: &Arc<Self>, bytes: Bytes, held: Option<Held>) -> Bytes {
+        let mut taking = self.given.taking.lock();
+        taking.pieces += 1;
+        taking.moved = Instant::now();
+        drop(taking);
+        Bytes::from_owner(Piece { bytes, sending: self.clone(), _held: held })
+    }
+
+    /// Ready when all that was given is out.
+    pub(crate) fn poll_out(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut taking = self.given.taking.lock();
+        if taking.pieces == 0 {
+            return Poll::Ready(());
+        }
+        taking.end = Some(cx.waker().clone());
+        Poll::Pending
     }
 
     fn seat(&self) -> &Seat {
         self.busy.seat()
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        let mut taking = self.sending.given.taking.lock();
+        taking.pieces -= 1;
+        let end = if taking.pieces == 0 { taking.end.take() } else { None };
+        // What goes by a reset did not move.
+        if taking.reset.is_none() {
+            taking.moved = Instant::now();
+            self.sending.seat().unsent.moves(taking.moved);
+        }
+        drop(taking);
+        if let Some(end) = end {
+            end.wake();
+        }
     }
 }
 
@@ -145,16 +262,10 @@ impl Drop for Sending {
     }
 }
 
-fn too_much() -> ApiError {
-    let text = "this connection asks for more at a time than it reads: read the answers, or ask for less at once";
-    let mut error = ApiError::new(429, "TooManyRequests", text.to_owned());
-    error.details = Some(Box::new(Details { retry_after_seconds: Some(5), ..Details::default() }));
-    error
-}
-
 #[cfg(test)]
 mod tests {
     use futures::FutureExt as _;
+    use tokio::time::timeout;
 
     use super::*;
     use crate::places::Places;
@@ -162,35 +273,81 @@ mod tests {
     const SHORT: Duration = Duration::from_secs(30);
     const LONG: Duration = Duration::from_secs(120);
 
-    #[tokio::test(start_paused = true)]
-    async fn what_a_connection_holds_is_bounded_and_comes_back() {
-        let unsent = Unsent::default();
-        let mut most = unsent.hold(100 << 20).await.unwrap().unwrap();
-        assert!(unsent.hold(0).await.unwrap().is_none(), "nothing needs nothing");
-        let refused = unsent.hold(1).await.err().unwrap();
-        assert_eq!((refused.code, refused.reason), (429, "TooManyRequests"));
-        most.shrink(ACCOUNT - 1);
-        let rest = unsent.hold(1).now_or_never().expect("at once").unwrap();
-        drop((most, rest));
-        assert!(unsent.hold(ACCOUNT).now_or_never().is_some());
+    fn piece() -> Bytes {
+        Bytes::from_static(b"a piece")
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_takes_nothing_is_told_from_who_has_nothing_to_take() {
-        let place = Places::new(1, 1).take().await;
+        let place = Places::new(1, 1, Arc::default()).take().await;
         let unsent = &place.seat.unsent;
-        let waits = Sending::new(place.seat.busy(), false, None);
-        waits.waits();
+        let (reset, _other) = AbortHandle::new_pair();
+        let waits = Sending::new(place.seat.busy(), false, None, Some(reset.clone()));
+        drop(waits.give(piece(), None));
         let late = timeout(Duration::from_secs(3_600), unsent.not_taken_for(SHORT, LONG));
-        assert!(late.await.is_err(), "there is nothing to take");
+        assert!(late.await.is_err() && !reset.is_aborted(), "there is nothing to take");
         for (followed, patience) in [(false, SHORT), (true, LONG)] {
             let start = Instant::now();
-            let reads = Sending::new(place.seat.busy(), followed, None);
+            let (reset, _other) = AbortHandle::new_pair();
+            let reads = Sending::new(place.seat.busy(), followed, None, Some(reset.clone()));
+            let first = reads.give(piece(), None);
+            let second = reads.give(piece(), None);
             assert!(timeout(patience / 2, unsent.not_taken_for(SHORT, LONG)).await.is_err());
-            reads.gave();
-            unsent.not_taken_for(SHORT, LONG).await;
-            assert_eq!(start.elapsed(), patience + patience / 2);
+            drop(first);
+            while !reset.is_aborted() {
+                let _ = timeout(Duration::from_secs(1), unsent.not_taken_for(SHORT, LONG)).await;
+            }
+            let after = start.elapsed();
+            let due = patience + patience / 2;
+            assert!(due <= after && after <= due + Duration::from_secs(1), "{after:?}");
+            // The stream lets go of what it has.
+            drop(second);
         }
         assert_eq!(unsent.answers.lock().under_way.len(), 1, "what is over is forgotten");
+        assert_eq!(unsent.account.held(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_ends_when_nothing_moves_on_it() {
+        let place = Places::new(1, 1, Arc::default()).take().await;
+        let unsent = &place.seat.unsent;
+        let start = Instant::now();
+        // Over HTTP/1.1 there is no other answer.
+        let alone = Sending::new(place.seat.busy(), false, None, None);
+        let unread = alone.give(piece(), None);
+        unsent.not_taken_for(SHORT, LONG).await;
+        assert_eq!(start.elapsed(), SHORT);
+        drop((unread, alone));
+        // Of two over HTTP/2 one moves, and the other cannot be reset.
+        let (reset, _other) = AbortHandle::new_pair();
+        let stuck = Sending::new(place.seat.busy(), false, None, Some(reset));
+        let _unread = stuck.give(piece(), None);
+        let moves = Sending::new(place.seat.busy(), false, None, None);
+        for _ in 0..100 {
+            let piece = moves.give(piece(), None);
+            let ends = timeout(Duration::from_secs(10), unsent.not_taken_for(SHORT, LONG));
+            assert!(ends.await.is_err());
+            drop(piece);
+        }
+        let start = Instant::now();
+        unsent.not_taken_for(SHORT, LONG).await;
+        assert_eq!(start.elapsed(), SHORT);
+    }
+
+    #[tokio::test]
+    async fn what_is_out_is_told_to_who_waits_for_it() {
+        let place = Places::new(1, 1, Arc::default()).take().await;
+        let sending = Sending::new(place.seat.busy(), false, None, None);
+        let pieces =
+            [sending.give(piece(), Some(sending.hold(7, false))), sending.give(piece(), None)];
+        let waits = sending.clone();
+        let mut waits = tokio::spawn(std::future::poll_fn(move |cx| waits.poll_out(cx)));
+        let [first, second] = pieces;
+        drop(first);
+        assert_eq!(place.seat.unsent.account.held(), 0);
+        tokio::task::yield_now().await;
+        assert!((&mut waits).now_or_never().is_none());
+        drop(second);
+        waits.await.unwrap();
     }
 }

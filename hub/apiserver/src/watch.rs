@@ -14,7 +14,8 @@
 //!   `a_certificate_that_ends_is_refused_over_its_open_connection_and_ends_what_runs`), also before all that was
 //!   there at its beginning is sent (`a_watch_that_has_much_to_send_ends_with_its_certificate`);
 //! - it makes no more than a [`PIECE`] and one object at a time, however much there is
-//!   (`a_watch_sends_what_is_there_in_pieces`).
+//!   (`a_watch_sends_what_is_there_in_pieces`), and when its connection has room for it only
+//!   (`pieces_that_nobody_takes_are_on_their_connection_s_account`).
 
 mod frames;
 
@@ -36,7 +37,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, Sleep};
 
 use crate::authn;
-use crate::body::{Body, BodyError, PIECE};
+use crate::body::{Body, BodyError, Made, PIECE};
 use crate::call::{Call, Filter};
 use crate::encode::Encoder;
 use crate::media::Wire;
@@ -113,7 +114,7 @@ pub(crate) fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
         Ok(watch) => feed.watch = Some(watch),
         Err(gone) => feed.closing = Some(feed.error(&gone)?),
     }
-    let mut response = Response::new(Body::chunks(feed));
+    let mut response = Response::new(Body::made(feed));
     let headers = response.headers_mut();
     let content_type = encoder.wanted.watch_content_type();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -167,13 +168,13 @@ enum Turn {
 }
 
 impl Stream for Feed {
-    type Item = Result<Bytes, BodyError>;
+    type Item = Result<Made, BodyError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let feed = self.get_mut();
         loop {
             match ready!(feed.poll_chunk(cx)) {
-                Some(Ok(chunk)) if chunk.is_empty() => {}
+                Some(Ok(chunk)) if chunk.bytes.is_empty() => {}
                 chunk => return Poll::Ready(chunk.map(|chunk| chunk.map_err(BodyError::from))),
             }
         }
@@ -182,15 +183,15 @@ impl Stream for Feed {
 
 impl Feed {
     /// What comes next; empty when nothing is to be sent for it.
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ApiError>>> {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Made, ApiError>>> {
         if let Some(last) = self.closing.take() {
             self.end();
-            return Poll::Ready(Some(Ok(last)));
+            return Poll::Ready(Some(Ok(last.into())));
         }
         let Some(turn) = ready!(self.poll_turn(cx)) else { return Poll::Ready(None) };
-        Poll::Ready(match turn {
+        let made = match turn {
+            Turn::Events => return Poll::Ready(Some(self.frames())),
             Turn::Initial => Some(self.initial_chunk()),
-            Turn::Events => Some(self.frames()),
             Turn::Broken(why) => {
                 self.closing = self.error(&why).ok();
                 self.end();
@@ -202,7 +203,8 @@ impl Feed {
                 self.end();
                 last
             }
-        })
+        };
+        Poll::Ready(made.map(|made| made.map(Made::from)))
     }
 
     /// Whether there is something that the client does not know yet: no mark may say that it does.
@@ -292,7 +294,7 @@ impl Feed {
     }
 
     /// The frames of the next events, as one piece; shared when it is only one.
-    fn frames(&mut self) -> Result<Bytes, ApiError> {
+    fn frames(&mut self) -> Result<Made, ApiError> {
         let mut single: Option<Bytes> = None;
         let (mut many, mut bytes) = (Vec::new(), 0);
         while bytes < PIECE
@@ -310,7 +312,10 @@ impl Feed {
                 }
             }
         }
-        Ok(single.unwrap_or_else(|| many.into()))
+        Ok(match single {
+            Some(bytes) => Made { bytes, shared: true },
+            None => Bytes::from(many).into(),
+        })
     }
 
     fn bookmark(&self, end_of_initial: bool) -> Result<Bytes, ApiError> {

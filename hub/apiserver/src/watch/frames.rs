@@ -8,9 +8,12 @@
 //!
 //! Guarantees:
 //! - a frame is made once per (event, encoding) while it is kept
-//!   (`watchers_of_the_same_encoding_share_a_frames_bytes`).
+//!   (`watchers_of_the_same_encoding_share_a_frames_bytes`);
+//! - as long as somebody has it, it counts once among what all connections make the hub hold
+//!   (`a_frame_counts_once_as_long_as_somebody_has_it`).
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use freewheel_hub_api::error::ApiError;
@@ -21,6 +24,7 @@ use freewheel_hub_store::{Revision, Stored};
 use parking_lot::{Mutex, RwLock};
 
 use super::Type;
+use crate::account::{All, Shared};
 use crate::encode::Encoder;
 use crate::media::Wanted;
 
@@ -30,8 +34,8 @@ const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
 const SLOTS: usize = 16;
 
 /// The frames.
-#[derive(Default)]
 pub(crate) struct Frames {
+    all: Arc<All>,
     slots: [RwLock<Option<(FrameKey, Bytes)>>; SLOTS],
     kept: Mutex<Kept>,
 }
@@ -82,7 +86,25 @@ fn served(encoder: &Encoder) -> usize {
     std::ptr::from_ref::<Kind>(encoder.view.served).addr()
 }
 
+/// A frame's bytes.
+struct Frame {
+    bytes: Bytes,
+    _shared: Shared,
+}
+
+impl AsRef<[u8]> for Frame {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 impl Frames {
+    /// Of which these hold some.
+    pub(crate) fn new(all: Arc<All>) -> Self {
+        let (slots, kept) = Default::default();
+        Self { all, slots, kept }
+    }
+
     pub(super) fn get(
         &self,
         encoder: &Encoder,
@@ -103,7 +125,9 @@ impl Frames {
         if let Some(frame) = kept.frames.get(&key) {
             return Ok(frame.clone());
         }
-        let frame = encoder.frame(kind, stored, revision)?;
+        let bytes = encoder.frame(kind, stored, revision)?;
+        let _shared = self.all.share(bytes.len());
+        let frame = Bytes::from_owner(Frame { bytes, _shared });
         kept.bytes += frame.len();
         kept.order.push_back(key.clone());
         kept.frames.insert(key.clone(), frame.clone());
@@ -129,19 +153,39 @@ mod tests {
     use crate::media::PLAIN;
     use crate::view::View;
 
-    #[test]
-    fn watchers_of_the_same_encoding_share_a_frames_bytes() {
+    fn stored() -> Stored {
         let body = json!({"metadata": {"name": "a"}});
         let resource = Resource::new("", "configmaps");
-        let stored = Stored {
+        Stored {
             key: Key::new(&resource, &ClusterName::root(), "default", "a"),
             object: Object::from_value(body, BTreeMap::new()).unwrap(),
             revision: 7,
             created: 7,
-        };
+        }
+    }
+
+    fn encoder() -> Encoder {
         let view = View::find("", "v1", "configmaps").unwrap();
-        let encoder = Encoder { view, wanted: PLAIN, include: Include::Metadata };
-        let frames = Frames::default();
+        Encoder { view, wanted: PLAIN, include: Include::Metadata }
+    }
+
+    #[test]
+    fn a_frame_counts_once_as_long_as_somebody_has_it() {
+        let all = Arc::new(All::of(0));
+        let frames = Frames::new(all.clone());
+        let have = [(); 3].map(|()| frames.get(&encoder(), Type::Added, &stored(), 7).unwrap());
+        let length = have[0].len();
+        assert_eq!(all.excess(), length);
+        drop(frames);
+        assert_eq!(all.excess(), length, "it is forgotten, and somebody has it");
+        drop(have);
+        assert_eq!(all.excess(), 0);
+    }
+
+    #[test]
+    fn watchers_of_the_same_encoding_share_a_frames_bytes() {
+        let (stored, encoder) = (stored(), encoder());
+        let frames = Frames::new(Arc::default());
         let one = frames.get(&encoder, Type::Added, &stored, 7).unwrap();
         let two = frames.get(&encoder, Type::Added, &stored, 7).unwrap();
         assert_eq!(one.as_ptr(), two.as_ptr());

@@ -1,19 +1,17 @@
 //! Clients that take little or nothing of what there is for them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use freewheel_hub_apiserver::Limits;
-use http::Request;
-use http_body_util::Full;
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use http_body_util::BodyExt as _;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::support::{Client, Hub, create};
+use crate::support::{Client, Hub, Line, create};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
@@ -72,51 +70,99 @@ async fn a_watch_sends_what_is_there_in_pieces() {
     }
 }
 
-/// An HTTP/2 connection whose client has room for one byte of every answer, and its end.
-async fn narrow(client: &Client) -> (http2::SendRequest<Full<Bytes>>, JoinHandle<()>) {
-    let stream = TokioIo::new(client.connect("h2").await);
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder.initial_stream_window_size(1);
-    let (sender, connection) = builder.handshake(stream).await.unwrap();
-    (sender, tokio::spawn(async move { drop(connection.await) }))
+/// Asks once and takes a byte now and then; counts how many do so at a time.
+async fn nibble(line: Line, path: String, (now, most): (Arc<AtomicUsize>, Arc<AtomicUsize>)) {
+    let answer = line.get(&path).await;
+    if answer.status() == 429 {
+        return;
+    }
+    most.fetch_max(1 + now.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
+    let mut body = answer.into_body();
+    while let Some(Ok(_)) = body.frame().await {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    now.fetch_sub(1, Ordering::SeqCst);
 }
 
 #[tokio::test]
 async fn a_thousand_answers_that_nobody_takes_are_not_made() {
-    let hub = Hub::bounded(Limits { unread: Duration::from_secs(2), ..Limits::default() }).await;
-    maps(&hub, 3, 1_000_000).await;
-    for (path, most) in [(format!("{MAPS}/m0"), 16), (format!("{MAPS}?watch=true"), 200)] {
-        let (sender, connection) = narrow(&hub.admin()).await;
-        let asked = (0..200).map(|_| {
-            let uri = format!("https://localhost{path}");
-            let request = Request::builder().uri(uri).body(Full::new(Bytes::new())).unwrap();
-            sender.clone().send_request(request)
-        });
-        let answers = futures::future::join_all(asked);
-        // Answers are kept until the connection is gone: to let go of one gives its room back.
-        let answers = timeout(Duration::from_secs(60), answers).await.expect("all are told");
-        let made = answers.iter().filter(|answer| answer.is_ok()).count();
-        assert!((1..=most).contains(&made), "{path}: {made} answers wait for their client");
-        timeout(Duration::from_secs(20), connection).await.expect("it is closed").unwrap();
+    let unread = Duration::from_millis(500);
+    let hub = Hub::bounded(Limits { unread, ..Limits::default() }).await;
+    maps(&hub, 1, 1_000_000).await;
+    let line = hub.admin().narrow_line().await;
+    let (mut asked, counts) = (JoinSet::new(), <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default());
+    for _ in 0..60 {
+        asked.spawn(nibble(line.clone(), format!("{MAPS}/m0"), counts.clone()));
     }
-    assert_eq!(hub.admin().get("/version").await.code, 200);
+    let all = timeout(Duration::from_secs(60), asked.join_all());
+    all.await.expect("each is told, or reset and gives its room to the next one");
+    let most = counts.1.load(Ordering::SeqCst);
+    // Twelve at a time, and who sleeps while the next ones come sees their end late.
+    assert!((4..=26).contains(&most), "{most} answers wait for their client");
+    assert_eq!(line.get("/version").await.status(), 200, "the connection is for others yet");
 }
 
 #[tokio::test]
-async fn a_large_collection_is_deleted_without_room_for_it() {
+async fn a_watch_over_http_1_that_is_not_read_ends_with_its_connection() {
+    let hub = Hub::bounded(Limits { unread: Duration::from_secs(1), ..Limits::default() }).await;
+    maps(&hub, 16, 1_000_000).await;
+    let mut stream = hub.admin().connect("http/1.1").await;
+    let head = format!("GET {MAPS}?watch=true HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // What the sockets have room for is there by then.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let mut read = Vec::new();
+    let end = timeout(Duration::from_secs(20), stream.read_to_end(&mut read)).await;
+    drop(end.expect("it is closed"));
+    assert!(read.len() < 16_000_000, "{} bytes had room on the way", read.len());
+}
+
+#[tokio::test]
+async fn pieces_that_nobody_takes_are_on_their_connection_s_account() {
     let hub = Hub::start().await;
-    let admin = hub.admin();
-    for (count, bytes, kind) in [(3, 1_000_000, "Status"), (3, 1_000, "ConfigMapList")] {
-        maps(&hub, count, bytes).await;
-        let deleted = admin.delete(MAPS).await;
-        assert_eq!(deleted.code, 200);
-        assert_eq!(deleted.json()["kind"], kind, "of {bytes} bytes each");
-        if kind == "Status" {
-            assert_eq!(deleted.json()["status"], "Success");
-            assert_eq!(deleted.json()["message"], "3 were deleted, too many to list them here");
-        }
-        assert_eq!(admin.get(MAPS).await.json()["items"], json!([]));
+    maps(&hub, 1, 1_000_000).await;
+    let line = hub.admin().narrow_line().await;
+    let mut watches = JoinSet::new();
+    for _ in 0..60 {
+        let line = line.clone();
+        watches.spawn(async move {
+            let mut body = line.get(&format!("{MAPS}?watch=true")).await.into_body();
+            // A byte comes as soon as there is an object to take.
+            let first = body.frame().await.expect("a piece").expect("a byte");
+            (body, first)
+        });
     }
+    let mut made = Vec::new();
+    let pause = Duration::from_secs(2);
+    while let Ok(Some(watch)) = timeout(pause, watches.join_next()).await {
+        made.push(watch.unwrap());
+    }
+    assert!((12..=18).contains(&made.len()), "{} megabytes are held", made.len());
+    drop(made);
+    let next = timeout(Duration::from_secs(20), watches.join_next()).await;
+    drop(next.expect("what is given up is the next one's").unwrap().unwrap());
+}
+
+#[tokio::test]
+async fn one_answer_that_is_not_taken_is_reset_and_the_others_go_on() {
+    let hub = Hub::bounded(Limits { unread: Duration::from_secs(1), ..Limits::default() }).await;
+    let line = hub.admin().line().await;
+    let mut waits = line.watch("/api/v1/namespaces/default/secrets?watch=true").await;
+    maps(&hub, 8, 1_000_000).await;
+    let stalled = line.get(&format!("{MAPS}?watch=true")).await.into_body();
+    let large = line.get(MAPS).await.into_body();
+    // What they have room for is there by then, and nobody takes it.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let mut ended = JoinSet::new();
+    ended.spawn(stalled.collect());
+    ended.spawn(large.collect());
+    while let Some(end) = timeout(Duration::from_secs(20), ended.join_next()).await.expect("ends") {
+        assert!(end.unwrap().is_err(), "half an answer looks whole");
+    }
+    let secret = json!({"metadata": {"name": "late", "namespace": "default"}});
+    create(&hub.objects, "v1", "Secret", secret).await;
+    assert_eq!(waits.brief().await, ("ADDED".to_owned(), "late".to_owned()));
+    assert_eq!(line.get("/version").await.status(), 200);
 }
 
 #[tokio::test]

@@ -1,0 +1,360 @@
+//! Bytes that one connection makes the hub hold, and those of all connections together.
+//!
+//! ```text
+//! hold ─▶ it fits, or waits until it does ─▶ Held        bodies and answers, whose size is known before they are there
+//! room ─▶ there is some, or waits ─▶ piece ─▶ Held       pieces of answers, whose size is known when they are made
+//! ```
+//!
+//! Guarantees:
+//! - what is known before takes [`BEFORE`] of a connection's account at most, so that its watches always find room;
+//!   who finds none waits for a while and is then told to ask again (`what_a_connection_holds_is_bounded_and_comes_back`);
+//! - nobody waits behind somebody who asks for more than there is (`who_asks_for_much_holds_up_nobody`);
+//! - pieces are made when there is less than [`ACCOUNT`] only, one after the other, so that it is exceeded by as many
+//!   as there are threads at most (`pieces_are_made_when_there_is_room`);
+//! - of all connections together, [`ALL`] is the bound in the same way: what needs more waits, and who is to be cut off
+//!   is called (`what_all_connections_hold_is_bounded_and_comes_back`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use freewheel_hub_api::error::{ApiError, Details};
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+
+/// Bytes that one connection may make the hub hold.
+pub(crate) const ACCOUNT: usize = 16 << 20;
+/// The part of it for what is asked for before it is there.
+const BEFORE: usize = 12 << 20;
+/// Bytes that all connections may make the hub hold together.
+const ALL: usize = 256 << 20;
+/// How long a request waits for its part: clients give up after half a minute.
+const WAIT: Duration = Duration::from_secs(20);
+/// How often who waits for other connections looks again. To wake all of them for every byte would cost more.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What all connections hold.
+pub(crate) struct All {
+    held: AtomicUsize,
+    most: usize,
+    /// Somebody has found no room.
+    short: AtomicBool,
+    call: Notify,
+}
+
+/// What one connection holds.
+pub(crate) struct Account {
+    held: AtomicUsize,
+    all: Arc<All>,
+    asks: Queue,
+    pieces: Queue,
+}
+
+/// Those who wait for there to be less.
+#[derive(Default)]
+struct Queue {
+    waiting: AtomicUsize,
+    less: Notify,
+}
+
+/// A part of an account; it is free again when this is dropped.
+pub(crate) struct Held {
+    account: Arc<Account>,
+    bytes: usize,
+    /// Others hold the same bytes, and they are counted once for all.
+    shared: bool,
+}
+
+/// Bytes that many connections may hold; they count once.
+pub(crate) struct Shared {
+    all: Arc<All>,
+    bytes: usize,
+}
+
+impl Default for All {
+    fn default() -> Self {
+        Self::of(ALL)
+    }
+}
+
+impl All {
+    pub(crate) fn of(most: usize) -> Self {
+        let (held, short) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self { held, most, short, call: Notify::new() }
+    }
+
+    /// So many bytes that many connections are going to hold.
+    pub(crate) fn share(self: &Arc<Self>, bytes: usize) -> Shared {
+        self.held.fetch_add(bytes, Ordering::SeqCst);
+        Shared { all: self.clone(), bytes }
+    }
+
+    /// Whether so many bytes more are too many; whoever can change that is called.
+    fn lacks(&self, bytes: usize) -> bool {
+        if self.held.load(Ordering::SeqCst).saturating_add(bytes) <= self.most {
+            return false;
+        }
+        self.short.store(true, Ordering::SeqCst);
+        self.call.notify_one();
+        true
+    }
+
+    /// Ready when somebody finds no room.
+    pub(crate) async fn short(&self) {
+        self.call.notified().await;
+    }
+
+    /// Whether somebody has found no room since this was asked last.
+    pub(crate) fn was_short(&self) -> bool {
+        self.short.swap(false, Ordering::SeqCst)
+    }
+
+    /// How much there is more than an eighth below the bound.
+    pub(crate) fn excess(&self) -> usize {
+        self.held.load(Ordering::SeqCst).saturating_sub(self.most - self.most / 8)
+    }
+}
+
+impl Account {
+    pub(crate) fn new(all: Arc<All>) -> Arc<Self> {
+        let (asks, pieces) = (Queue::default(), Queue::default());
+        Arc::new(Self { held: AtomicUsize::new(0), all, asks, pieces })
+    }
+
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Ordering::SeqCst)
+    }
+
+    /// Waits for so many bytes; the most that there is is enough for anything.
+    pub(crate) async fn hold(self: &Arc<Self>, bytes: usize) -> Result<Option<Held>, ApiError> {
+        if bytes == 0 {
+            return Ok(None);
+        }
+        let bytes = bytes.min(BEFORE);
+        if !self.fits(bytes) && timeout(WAIT, self.until_it_fits(bytes)).await.is_err() {
+            return Err(too_much(self.all.lacks(bytes)));
+        }
+        Ok(Some(Held { account: self.clone(), bytes, shared: false }))
+    }
+
+    /// Takes it, when there is room for it.
+    fn fits(&self, bytes: usize) -> bool {
+        let more = |held: usize| Some(held + bytes).filter(|held| *held <= BEFORE);
+        if self.all.lacks(bytes)
+            || self.held.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_err()
+        {
+            return false;
+        }
+        self.all.held.fetch_add(bytes, Ordering::SeqCst);
+        true
+    }
+
+    async fn until_it_fits(&self, bytes: usize) {
+        let _place = self.asks.place();
+        loop {
+            // Before the look: what comes back in between is not missed.
+            let less = self.asks.less.notified();
+            if self.fits(bytes) {
+                return;
+            }
+            if self.all.lacks(bytes) {
+                sleep(LOOK).await;
+            } else {
+                less.await;
+            }
+        }
+    }
+
+    /// Whether a piece may be made.
+    pub(crate) fn has_room(&self) -> bool {
+        self.held() < ACCOUNT && !self.all.lacks(1)
+    }
+
+    /// Waits until a piece may be made. Who is through lets the next one look.
+    pub(crate) async fn room(self: Arc<Self>) {
+        let _place = self.pieces.place();
+        loop {
+            let less = self.pieces.less.notified();
+            if self.all.lacks(1) {
+                sleep(LOOK).await;
+            } else if self.held() < ACCOUNT {
+                return;
+            } else {
+                less.await;
+            }
+        }
+    }
+
+    /// A piece that was made, or that others hold as well.
+    pub(crate) fn piece(self: &Arc<Self>, bytes: usize, shared: bool) -> Held {
+        self.held.fetch_add(bytes, Ordering::SeqCst);
+        if !shared {
+            self.all.held.fetch_add(bytes, Ordering::SeqCst);
+        }
+        Held { account: self.clone(), bytes, shared }
+    }
+}
+
+impl Held {
+    /// Gives back what is not needed.
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        let more = self.bytes.saturating_sub(bytes);
+        self.bytes -= more;
+        self.give_back(more);
+    }
+
+    fn give_back(&self, bytes: usize) {
+        let account = &self.account;
+        account.held.fetch_sub(bytes, Ordering::SeqCst);
+        if !self.shared {
+            account.all.held.fetch_sub(bytes, Ordering::SeqCst);
+        }
+        if account.asks.waiting.load(Ordering::SeqCst) != 0 {
+            account.asks.less.notify_waiters();
+        }
+        account.pieces.call_one();
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.give_back(self.bytes);
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.all.held.fetch_sub(self.bytes, Ordering::SeqCst);
+    }
+}
+
+impl Queue {
+    fn place(&self) -> InQueue<'_> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        InQueue(self)
+    }
+
+    fn call_one(&self) {
+        if self.waiting.load(Ordering::SeqCst) != 0 {
+            self.less.notify_one();
+        }
+    }
+}
+
+/// One who waits. Who is through, or goes away, lets the next one look.
+struct InQueue<'a>(&'a Queue);
+
+impl Drop for InQueue<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.0.call_one();
+    }
+}
+
+fn too_much(of_all: bool) -> ApiError {
+    let text = if of_all {
+        "the hub holds as much for its clients as it has memory for: ask again"
+    } else {
+        "this connection asks for more at a time than it reads: read the answers, or ask for less at once"
+    };
+    let mut error = ApiError::new(429, "TooManyRequests", text.to_owned());
+    error.details = Some(Box::new(Details { retry_after_seconds: Some(5), ..Details::default() }));
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    fn account() -> Arc<Account> {
+        Account::new(Arc::default())
+    }
+
+    fn at_once(account: &Arc<Account>, bytes: usize) -> Option<Held> {
+        account.hold(bytes).now_or_never()?.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_connection_holds_is_bounded_and_comes_back() {
+        let account = account();
+        let mut most = at_once(&account, 100 << 20).unwrap();
+        assert!(account.hold(0).await.unwrap().is_none(), "nothing needs nothing");
+        let refused = account.hold(1).await.err().unwrap();
+        assert_eq!((refused.code, refused.reason), (429, "TooManyRequests"));
+        assert!(refused.message.contains("this connection"), "{refused}");
+        assert!(account.has_room(), "for pieces there is always some");
+        most.shrink(BEFORE - 1);
+        let rest = at_once(&account, 1).expect("at once");
+        drop((most, rest));
+        assert!(at_once(&account, BEFORE).is_some());
+        assert_eq!((account.held(), account.all.held.load(Ordering::SeqCst)), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_for_much_holds_up_nobody() {
+        let account = account();
+        let half = at_once(&account, BEFORE / 2).unwrap();
+        let much = account.clone();
+        let much = tokio::spawn(async move { much.hold(BEFORE).await.is_ok() });
+        while account.asks.waiting.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(at_once(&account, BEFORE / 2).is_some());
+        assert!(!much.is_finished());
+        drop(half);
+        assert!(much.await.unwrap(), "it has its turn when there is room");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pieces_are_made_when_there_is_room() {
+        let account = account();
+        let first = account.piece(ACCOUNT - 1, false);
+        assert!(account.has_room());
+        let last = account.piece(2 << 20, false);
+        assert!(!account.has_room());
+        let waiting = [(); 3].map(|()| tokio::spawn(account.clone().room()));
+        while account.pieces.waiting.load(Ordering::SeqCst) != 3 {
+            tokio::task::yield_now().await;
+        }
+        drop(last);
+        for waits in waiting {
+            timeout(WAIT, waits).await.expect("who is through calls the next one").unwrap();
+        }
+        // One that goes away lets the next one look, too.
+        let last = account.piece(1, false);
+        let [gone, next] = [(); 2].map(|()| tokio::spawn(account.clone().room()));
+        while account.pieces.waiting.load(Ordering::SeqCst) != 2 {
+            tokio::task::yield_now().await;
+        }
+        drop(last);
+        gone.abort();
+        timeout(WAIT, next).await.expect("it is called").unwrap();
+        drop(first);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_all_connections_hold_is_bounded_and_comes_back() {
+        let all = Arc::new(All::of(8 << 20));
+        let [one, two] = [(); 2].map(|()| Account::new(all.clone()));
+        let shared = all.share(1 << 20);
+        let again = [one.piece(1 << 20, true), two.piece(1 << 20, true)];
+        let most = at_once(&one, 7 << 20).expect("what is shared counts once");
+        assert!(!all.was_short());
+        let refused = two.hold(1).await.err().unwrap();
+        assert_eq!(refused.code, 429);
+        assert!(refused.message.contains("the hub holds"), "{refused}");
+        assert!(all.was_short() && !two.has_room() && all.was_short() && !all.was_short());
+        assert_eq!(all.excess(), 1 << 20);
+        all.short().now_or_never().expect("somebody is called");
+        let waits = tokio::spawn(two.clone().room());
+        let asks = two.clone();
+        let asks = tokio::spawn(async move { asks.hold(1 << 20).await.is_ok() });
+        drop(most);
+        waits.await.unwrap();
+        assert!(asks.await.unwrap());
+        drop((shared, again));
+        assert_eq!(all.held.load(Ordering::SeqCst), 0);
+    }
+}
