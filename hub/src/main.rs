@@ -83,8 +83,13 @@ fn client<E: Error + 'static>(
 
 /// `RUST_LOG` decides; without it, changes of state and everything worse.
 fn logging() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    use tracing_subscriber::EnvFilter;
+    let asked = std::env::var("RUST_LOG").ok().filter(|asked| !asked.is_empty());
+    let parsed = EnvFilter::builder().parse(asked.as_deref().unwrap_or("info"));
+    let (filter, refused) = match parsed {
+        Ok(filter) => (filter, None),
+        Err(error) => (EnvFilter::new("info"), Some(error)),
+    };
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -93,4 +98,7 @@ fn logging() {
         .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .init();
+    if let Some(error) = refused {
+        tracing::warn!("RUST_LOG is not understood ({error}) and left out");
+    }
 }

@@ -68,15 +68,32 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
+/// `FREEWHEEL_LOG` decides, by level and module (`debug`, `info,quinn=debug`); without it, changes of state and
+/// everything worse. Nothing is asked of fields: regular expressions would be a twentieth of this program.
 fn logging() {
     use std::io::IsTerminal as _;
-    use tracing_subscriber::EnvFilter;
-    let filter =
-        EnvFilter::try_from_env("FREEWHEEL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .with_writer(std::io::stderr)
+    use tracing::level_filters::LevelFilter;
+    use tracing_subscriber::{
+        filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    };
+
+    let asked = std::env::var("FREEWHEEL_LOG").ok().filter(|asked| !asked.is_empty());
+    let parsed = asked.as_deref().map(str::parse::<Targets>).transpose();
+    let filter = parsed.as_ref().ok().cloned().flatten();
+    tracing_subscriber::registry()
+        .with(filter.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO)))
+        .with(
+            tracing_subscriber::fmt::layer()
+                .with_ansi(std::io::stderr().is_terminal())
+                .with_target(false)
+                // A log on a full disk loses lines. To complain about that on stderr would be the end.
+                .log_internal_errors(false)
+                .with_writer(std::io::stderr),
+        )
         .init();
+    if let Err(error) = parsed {
+        tracing::warn!(
+            "FREEWHEEL_LOG is not understood ({error}) and left out: write a level, or module=level, with commas"
+        );
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use freewheel_spoke_agent::ports::{Exit, Input, StartContainer};
 use freewheel_spoke_net::PodNet;
 use tokio::sync::oneshot;
-use tracing::trace;
+use tracing::debug;
 use wasmtime::{Engine, InstancePre, Store};
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::bindings::CommandPre;
@@ -157,7 +157,7 @@ impl Container {
                 return exit::killed(Cause::Early);
             }
             started();
-            trace!(target: "freewheel::start", pod = container.start.id.pod, "guest main runs");
+            debug!(target: "freewheel::start", pod = container.start.id.pod, "guest main runs");
             container.ended(command.wasi_cli_run().call_run(&mut store).await)
         };
         self.program(guest)

@@ -6,7 +6,7 @@
 //!                                                                                        └────── P07 ──────┘
 //! ```
 //!
-//! The last two are trace points of the spoke (target `freewheel::start`), timed by its log with microseconds; all
+//! The last two are debug events of the spoke (target `freewheel::start`), timed by its log with microseconds; all
 //! clocks are this machine's. One Deployment of one pod at a time; the module is on the spoke. Beside it in the same
 //! minutes: `runc run` of a busybox `true`, from its start to its end.
 
@@ -40,7 +40,7 @@ pub fn run(plan: Plan) -> Result<Vec<Row>, Stop> {
     let runc = Runc::find();
     let hub = Hub::start(plan, "start")?;
     hub.push("kit")?;
-    let spoke = hub.spoke(plan, "info,freewheel::start=trace")?;
+    let spoke = hub.spoke(plan, "info,freewheel::start=debug")?;
     // The first start brings the module to the spoke; it is not counted.
     starts(&hub, "warm", 3)?;
     let (mut all, mut rounds, mut seen) = (Times::default(), Vec::new(), Vec::new());

@@ -28,7 +28,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, trace, warn};
+use tracing::{debug, info, warn};
 
 use super::streams::serve_stream;
 use super::{Me, Serve, Shared};
@@ -300,8 +300,8 @@ impl Driver {
                 Some(Effect::ReportsTaken(stamp)) => Input::ReportsTaken(stamp),
                 Some(Effect::Plan(plan)) => {
                     for pod in plan.put.iter().filter(|r| r.key.kind == Kind::POD_V1) {
-                        // The start of a pod's way on this device; the runtime traces its end.
-                        trace!(target: "freewheel::start", pod = pod.key.key, "assignment received");
+                        // The start of a pod's way on this device; the runtime tells its end.
+                        debug!(target: "freewheel::start", pod = pod.key.key, "assignment received");
                     }
                     Input::Plan(PlanPart {
                         base: plan.base,
