@@ -149,6 +149,10 @@ fn pods_of_one_set_run_one_build_however_its_tag_moves() {
     let todo = "keep it: 1; to let them go over: kubectl -n default rollout restart deployment/app";
     has(&said, &[&moved, todo]);
 
+    for kind in ["replicasets", "pods"] {
+        // Nobody takes off what the hub keeps there.
+        kubectl.does(&["annotate", kind, "-l", "app=app", "freewheel.dev/resolved-images-"]);
+    }
     kubectl.does(&["scale", "deployment/app", "--replicas=3"]);
     fleet.pods_ready(&kubectl, "app=app", 3);
     assert_eq!(builds(&kubectl), BTreeSet::from([first.clone()]), "one set runs one build");
@@ -158,4 +162,11 @@ fn pods_of_one_set_run_one_build_however_its_tag_moves() {
         fleet.pods_ready(&kubectl, "app=app", 3);
         assert_eq!(builds(&kubectl), BTreeSet::from([build.clone()]), "{verb}");
     }
+
+    for (build, who) in [(&first, ": 3; ReplicaSets"), (&second, "run it again: 1.")] {
+        let refused = fleet.try_hub_cli(&["rm", build]);
+        assert!(!refused.status.success());
+        has(&String::from_utf8_lossy(&refused.stderr), &[who, "hub rm --force"]);
+    }
+    has(&fleet.hub_cli(&["rm", "--force", &second]), &["run it again: 1.", "removed"]);
 }
