@@ -4,11 +4,13 @@
 //! - all chunks of one list show the same revision (`a_list_in_chunks_shows_one_revision`);
 //! - or the client is told that it is gone, and how to go on (`a_forgotten_chunk_says_how_to_go_on`).
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use freewheel_hub_api::error::{ApiError, Cause, Details, FieldError};
 use freewheel_hub_api::object::Key;
 use freewheel_hub_store::{Snapshot, Stored};
+use futures::FutureExt as _;
 use http::Response;
 use serde_json::json;
 
@@ -56,9 +58,19 @@ pub(crate) async fn list(call: &Call) -> Result<Response<Body>, ApiError> {
     };
     call.tenant.check(&*call.hub.server.objects.store().snapshot())?;
     let after = resume.map(|token| token.key(&call.scope().resource, &call.tenant.name));
-    let (items, meta) = collect(call, snapshot.as_ref(), &filter, after.as_ref());
+    let (mut items, meta) = collect(call, snapshot.as_ref(), &filter, after.as_ref());
     let bodies = items.iter().map(|item| item.object.body.len()).sum();
-    let room = room(call, estimate(call, &encoder, bodies)).await?;
+    let mut room = pin!(room(call, estimate(call, &encoder, bodies)));
+    let room = match room.as_mut().now_or_never() {
+        Some(room) => room?,
+        None => {
+            // Of what may be a hundred thousand objects, many who wait would hold many lists.
+            items = Vec::new();
+            let room = room.await?;
+            items.append(&mut collect(call, snapshot.as_ref(), &filter, after.as_ref()).0);
+            room
+        }
+    };
     let items = Renewal::of(call).renew_all(items)?;
     let bytes = encoder.list(&items, &meta)?;
     let content_type = encoder.wanted.content_type();

@@ -14,9 +14,11 @@
 //!   `a_thousand_answers_that_nobody_takes_are_not_made`, `bodies_that_do_not_come_are_waited_for_in_turn`);
 //! - an answer of which a client takes nothing for long is reset, and nothing else is
 //!   (`who_takes_nothing_is_told_from_who_has_nothing_to_take`,
-//!   `one_answer_that_is_not_taken_is_reset_and_the_others_go_on`);
+//!   `one_answer_that_is_not_taken_is_reset_and_the_others_go_on`,
+//!   `an_answer_behind_a_socket_that_takes_nothing_ends`);
 //! - the connection is closed when there is an answer to end that cannot be reset, over HTTP/1.1 or behind a socket
-//!   that takes nothing, and nothing of any other moved either (`a_connection_ends_when_nothing_moves_on_it`).
+//!   that takes nothing, and nothing of any other moved either (`a_connection_ends_when_nothing_moves_on_it`,
+//!   `a_watch_over_http_1_that_is_not_read_ends_with_its_connection`).
 //!
 //! Not kept: an HTTP/2 answer of one frame at most ([`ONE_FRAME`](crate::body)) is hyper's with its end, and cannot be
 //! reset. As long as others move, it waits on the account for its client.

@@ -9,6 +9,7 @@
 //! - a watcher hears of its own scopes only (`a_scope_sees_its_own_events_only`);
 //! - it misses nothing (`every_watcher_sees_every_revision_under_load`);
 //! - or learns that events it never saw were dropped (`a_watcher_that_fell_behind_is_told`);
+//! - who reads slowly holds little of what it has forgotten meanwhile (`a_read_of_large_objects_is_short`);
 //! - the past counts with what it holds (`former_bodies_count_however_small_what_replaced_them_is`);
 //! - what is left of it after a storm of writes is given back (`the_past_is_given_back_when_it_is_old`).
 //!
@@ -20,7 +21,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::bell::Bell;
-use crate::{Compacted, Event, Revision, Scope};
+use crate::{Compacted, Event, Revision, Scope, Stored};
 
 pub(crate) use shelf::Calls;
 use shelf::{ALL, Numbered, Place, Shelf, Shelves, places};
@@ -49,6 +50,9 @@ impl Default for Limits {
 
 /// Most events that one read hands out, unless one revision alone has more.
 const READ_AT_MOST: usize = 1_024;
+/// The same in bytes of their objects: whoever takes long over what was read holds them, also when they are of the past
+/// no more.
+const READ_BYTES: usize = 256 << 10;
 
 /// Which shelf a scope reads, and what it leaves out of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -244,7 +248,7 @@ impl Ring {
             }
             heads.push((stand, shelf.events.range(shelf.first_after(after)..).peekable()));
         }
-        let mut events: Vec<Event> = Vec::new();
+        let (mut events, mut bytes) = (Vec::<Event>::new(), 0);
         // Merges the shelves by number; an event on several shelves is taken once.
         loop {
             let numbers = heads.iter_mut().filter_map(|(_, head)| Some(head.peek()?.number));
@@ -256,12 +260,12 @@ impl Ring {
                 taken = taken.or(wanted.map(|numbered| &numbered.event));
             }
             let Some(event) = taken else { continue };
+            let is_much = READ_AT_MOST <= events.len() || READ_BYTES <= bytes;
             let last = events.last().map(|last| last.revision);
-            if let Some(upto) =
-                last.filter(|last| READ_AT_MOST <= events.len() && *last < event.revision)
-            {
+            if let Some(upto) = last.filter(|last| is_much && *last < event.revision) {
                 return Ok(Read { events, upto });
             }
+            bytes += [&event.before, &event.now].into_iter().flatten().map(body).sum::<usize>();
             events.push(event.clone());
         }
         Ok(Read { events, upto: self.published.max(after) })
@@ -294,6 +298,10 @@ fn cost(event: &Event) -> usize {
     EVENT_BYTES + event.before.as_ref().map_or(0, |before| before.held())
 }
 
+fn body(stored: &Arc<Stored>) -> usize {
+    stored.object.body.len()
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Weak;
@@ -302,7 +310,6 @@ mod tests {
     use freewheel_link::names::ClusterName;
 
     use super::*;
-    use crate::Stored;
 
     const LIMITS: Limits = Limits { events: 10_000, bytes: 1_000_000 };
 
@@ -351,5 +358,19 @@ mod tests {
         let newest = shrink(&mut ring, 3);
         ring.thin();
         assert_eq!(alive(&newest), 3, "the newest is kept");
+    }
+
+    #[test]
+    fn a_read_of_large_objects_is_short() {
+        let mut ring = Ring::new(0, Limits { events: 10_000, bytes: 100 << 20 });
+        let (_, stands) = ring.join(vec![Reading::ALL], 0, &Arc::default()).unwrap();
+        drop(shrink(&mut ring, 20));
+        let (mut seen, mut events) = (0, 0);
+        while seen < ring.published() {
+            let read = ring.read(&stands, seen).unwrap();
+            assert!(read.events.len() <= 3, "{} events of 100 kB", read.events.len());
+            (seen, events) = (read.upto, events + read.events.len());
+        }
+        assert_eq!(events, 40, "nothing is left out");
     }
 }

@@ -34,7 +34,7 @@ const TIMES: usize = 3;
 const WAIT: Duration = Duration::from_secs(20);
 /// Asks of one user that wait, as kube-apiserver's queues.
 const OF_ONE: usize = 50;
-/// Asks that wait, of all users: each keeps what it is going to answer.
+/// Asks that wait, of all users: each keeps the moment that it is going to answer of.
 const OF_ALL: usize = 500;
 
 /// All the room there is, in bytes.

@@ -1,15 +1,24 @@
 //! Clients that take little or nothing of what there is for them.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use freewheel_hub_apiserver::Limits;
-use http_body_util::BodyExt as _;
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
 
 use crate::support::{Client, Hub, Line, create};
 
@@ -115,6 +124,65 @@ async fn a_watch_over_http_1_that_is_not_read_ends_with_its_connection() {
     let end = timeout(Duration::from_secs(20), stream.read_to_end(&mut read)).await;
     drop(end.expect("it is closed"));
     assert!(read.len() < 16_000_000, "{} bytes had room on the way", read.len());
+}
+
+/// A socket that nobody reads while this is locked.
+struct Deaf {
+    stream: TlsStream<TcpStream>,
+    ears: Arc<tokio::sync::Mutex<()>>,
+    listens: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl AsyncRead for Deaf {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let ears = self.ears.clone();
+        let listens = async move { drop(ears.lock().await) };
+        ready!(self.listens.get_or_insert_with(|| Box::pin(listens)).as_mut().poll(cx));
+        self.listens = None;
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Deaf {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn an_answer_behind_a_socket_that_takes_nothing_ends() {
+    let hub = Hub::bounded(Limits { unread: Duration::from_secs(1), ..Limits::default() }).await;
+    maps(&hub, 24, 1_000_000).await;
+    let (ears, stream) = (Arc::default(), hub.admin().connect("h2").await);
+    let socket = Deaf { stream, ears: Arc::clone(&ears), listens: None };
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(1 << 30).initial_connection_window_size(1 << 30);
+    let (mut sender, connection) = builder.handshake(TokioIo::new(socket)).await.unwrap();
+    tokio::spawn(connection);
+    let uri = format!("https://localhost{MAPS}?watch=true");
+    let request = Request::builder().uri(uri).body(Full::new(Bytes::new())).unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    let deaf = ears.lock().await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    drop(deaf);
+    let end = timeout(Duration::from_secs(20), answer.into_body().collect()).await;
+    assert!(end.expect("it ends").is_err(), "half an answer looks whole");
 }
 
 #[tokio::test]
