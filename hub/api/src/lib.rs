@@ -1,6 +1,7 @@
 //! The object machinery without I/O: what objects are, which kinds there are, what is allowed.
 //!
 //! ```text
+//! conditions which conditions the hub writes, whose they are, and how one is put
 //! error      a Kubernetes Status on its way to the caller
 //! object     key, header, canonical JSON: what the store holds
 //! kind       one descriptor per kind, and the Strategy that is special about it
@@ -18,6 +19,7 @@
 //! streams    how a request reaches a spoke, as a trait
 //! ```
 
+pub mod conditions;
 pub mod error;
 pub mod images;
 pub mod kind;

@@ -191,13 +191,6 @@ pub fn generate(base: &str, random: [u8; SUFFIX_LENGTH]) -> String {
     base.get(..end).unwrap_or_default().chars().chain(suffix).collect()
 }
 
-/// [`generate`] with five bytes of a random UUID.
-#[must_use]
-pub fn generate_random(base: &str) -> String {
-    let bytes = uuid::Uuid::new_v4().into_bytes();
-    generate(base, [bytes[0], bytes[1], bytes[2], bytes[3], bytes[4]])
-}
-
 fn complaints(text: &str, max: usize, shape: bool, rule: &str) -> Vec<String> {
     let mut found = Vec::new();
     if text.len() > max {
@@ -286,6 +279,5 @@ mod tests {
         let name = generate(&"x".repeat(80), [0, 1, 26, 27, 255]);
         assert_eq!(name.len(), LABEL_MAX);
         assert!(name.ends_with("bc9bq"), "{name}");
-        assert!(generate_random("web-").starts_with("web-"));
     }
 }

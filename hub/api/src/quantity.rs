@@ -72,18 +72,6 @@ const DECIMAL: [(&str, i32); 10] = [
 ];
 
 impl Quantity {
-    /// A whole amount.
-    #[must_use]
-    pub const fn from_units(units: i64, format: Format) -> Self {
-        Self { nano: units as i128 * NANO, format }
-    }
-
-    /// An amount in thousandths.
-    #[must_use]
-    pub const fn from_milli(milli: i64) -> Self {
-        Self { nano: milli as i128 * 1_000_000, format: Format::Decimal }
-    }
-
     /// Its family of suffixes.
     #[must_use]
     pub const fn format(&self) -> Format {
@@ -102,12 +90,6 @@ impl Quantity {
         saturate(round_up(self.nano, 1_000_000) / 1_000_000)
     }
 
-    /// Billionths.
-    #[must_use]
-    pub const fn nano_value(&self) -> i128 {
-        self.nano
-    }
-
     /// Below zero.
     #[must_use]
     pub const fn is_negative(&self) -> bool {
@@ -124,18 +106,6 @@ impl Quantity {
     #[must_use]
     pub fn rounded_to_milli(self) -> Self {
         Self { nano: round_up(self.nano, 1_000_000), ..self }
-    }
-
-    /// The sum, in this one's family.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        Self { nano: (self.nano + other.nano).clamp(-CAP, CAP), ..self }
-    }
-
-    /// The difference, in this one's family.
-    #[must_use]
-    pub fn minus(self, other: Self) -> Self {
-        Self { nano: (self.nano - other.nano).clamp(-CAP, CAP), ..self }
     }
 }
 
@@ -298,9 +268,5 @@ mod tests {
         assert_eq!(parse("0.1").milli_value(), 100);
         assert_eq!(parse("1u").milli_value(), 1);
         assert_eq!(parse("100u").rounded_to_milli().to_string(), "1m");
-        assert_eq!(parse("1Gi").plus(parse("512Mi")).to_string(), "1536Mi");
-        assert_eq!(parse("1").minus(parse("250m")).to_string(), "750m");
-        assert_eq!(Quantity::from_units(2 << 30, Format::Binary).to_string(), "2Gi");
-        assert_eq!(Quantity::from_milli(1500).to_string(), "1500m");
     }
 }

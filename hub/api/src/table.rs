@@ -46,13 +46,6 @@ pub fn render(kind: &Kind, items: &[Value], include: Include, now: i64) -> Value
     })
 }
 
-/// Takes the columns out: in a watch they come with the first event alone.
-pub fn without_columns(table: &mut Value) {
-    if let Some(map) = table.as_object_mut() {
-        map.insert("columnDefinitions".to_owned(), Value::Null);
-    }
-}
-
 /// An object without anything but its metadata.
 #[must_use]
 pub fn partial_metadata(object: &Value) -> Value {
@@ -286,10 +279,8 @@ mod tests {
         assert_eq!(table["rows"][0]["conditions"][0]["reason"], "Failed");
         let table = render(pods, std::slice::from_ref(&pod), Include::Object, 0);
         assert_eq!(table["rows"][0]["object"], pod);
-        let mut table = render(pods, &[pod], Include::None, 0);
+        let table = render(pods, &[pod], Include::None, 0);
         assert_eq!(table["rows"][0].get("object"), None);
-        without_columns(&mut table);
-        assert_eq!(table["columnDefinitions"], Value::Null);
         assert_eq!(Include::parse("Everything"), None);
     }
 }

@@ -36,12 +36,6 @@ pub fn now() -> String {
     seconds(Timestamp::now())
 }
 
-/// The host's clock as meta/v1 MicroTime.
-#[must_use]
-pub fn now_micro() -> String {
-    micros(Timestamp::now())
-}
-
 /// The host's clock in Unix seconds, for [`crate::kind::Strategy::row`].
 #[must_use]
 pub fn now_unix() -> i64 {
@@ -158,20 +152,6 @@ pub fn human(seconds: i64) -> String {
     }
 }
 
-/// A duration in one unit: `59s`, `59m`, `23h`, `364d`, `2y`.
-#[must_use]
-pub fn short_human(seconds: i64) -> String {
-    match seconds {
-        i64::MIN..-1 => "<invalid>".to_owned(),
-        -1 => "0s".to_owned(),
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m", seconds / 60),
-        3600..86_400 => format!("{}h", seconds / 3600),
-        86_400..31_536_000 => format!("{}d", seconds / 86_400),
-        _ => format!("{}y", seconds / 31_536_000),
-    }
-}
-
 fn pair(large: i64, large_unit: char, small: i64, small_unit: char) -> String {
     if small == 0 {
         format!("{large}{large_unit}")
@@ -252,14 +232,5 @@ mod tests {
         }
         assert_eq!(age("2026-11-20T14:41:14Z", parse_unix("2026-11-20T14:42:14Z").unwrap()), "60s");
         assert_eq!(age("", 0), "<unknown>");
-    }
-
-    #[test]
-    fn short_ages_have_one_unit() {
-        for (seconds, text) in
-            [(59, "59s"), (61, "1m"), (3600, "1h"), (86_400, "1d"), (31_536_000, "1y")]
-        {
-            assert_eq!(short_human(seconds), text);
-        }
     }
 }

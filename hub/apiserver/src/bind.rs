@@ -1,6 +1,7 @@
 //! POST to `pods/NAME/binding`, or to `bindings` with the pod's name in the body: the scheduler's word.
 
 use bytes::Bytes;
+use freewheel_hub_api::conditions::{POD_SCHEDULED, Says};
 use freewheel_hub_api::error::{ApiError, FieldError};
 use freewheel_hub_api::{protobuf, time};
 use http::Response;
@@ -87,18 +88,9 @@ fn bound(mut pod: Value, name: &str, node: &str, binding: &Value) -> Result<Valu
             pod["metadata"][key][key_of] = value.clone();
         }
     }
-    let mut scheduled = json!({
-        "type": "PodScheduled", "status": "True", "lastTransitionTime": time::now(),
-    });
-    if let Some(generation) = pod.pointer("/metadata/generation") {
-        scheduled["observedGeneration"] = generation.clone();
-    }
-    if let Some(conditions) = pod.pointer_mut("/status/conditions").and_then(Value::as_array_mut) {
-        conditions.retain(|condition| condition["type"] != "PodScheduled");
-        conditions.push(scheduled);
-    } else {
-        pod["status"]["conditions"] = json!([scheduled]);
-    }
+    let observed = pod.pointer("/metadata/generation").and_then(Value::as_i64);
+    let scheduled = Says { observed, ..Says::new(&POD_SCHEDULED, true, "", "") };
+    scheduled.put(&mut pod["status"]["conditions"], &time::now());
     Ok(pod)
 }
 

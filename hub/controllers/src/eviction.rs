@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use freewheel_hub_api::conditions::{POD_DISRUPTION_TARGET, Says};
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds::node::{NOT_READY, UNREACHABLE};
 use freewheel_hub_api::kinds::pod::TOLERATED_SECONDS;
@@ -31,7 +32,6 @@ use crate::engine::clock::rfc3339;
 use crate::engine::desk::{everywhere, in_cluster, key as key_of, kind, typed};
 use crate::engine::{Controller, Desk, Error};
 use crate::index::{Indexes, Term};
-use crate::node::says::{Says, put_condition};
 use crate::pods::PodFacts;
 
 /// A share of silent Nodes, in hundredths, from which on the fault is rather the network's or ours.
@@ -108,15 +108,11 @@ impl Evictions {
         let recorder = &self.desk.recorder;
         recorder.normal(self.pods, &pod.stored, self.desk.name(), "TaintManagerEviction", text);
         let now = rfc3339(self.desk.clock.now());
-        let says = Says {
-            kind: "DisruptionTarget",
-            status: "True",
-            reason: "DeletionByTaintManager",
-            message: "Taint manager: deleting due to NoExecute taint",
-        };
+        let text = "Taint manager: deleting due to NoExecute taint";
+        let says = Says::new(&POD_DISRUPTION_TARGET, true, "DeletionByTaintManager", text);
         let told = self.desk.modify(self.pods, key, Some("status"), |mut value| {
             if value["metadata"]["uid"] == pod.uid() {
-                put_condition(&mut value["status"]["conditions"], says, &now, None);
+                says.put(&mut value["status"]["conditions"], &now);
             }
             Ok(value)
         });

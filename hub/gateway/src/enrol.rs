@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use freewheel_hub_api::conditions::{REQUEST_APPROVED, REQUEST_DENIED, Says};
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::object::Resource;
 use freewheel_hub_api::time;
@@ -201,24 +202,15 @@ async fn request_certificate(
     }
     let now = time::from_unix(objects.clock().unix_seconds());
     let approve = |mut value: Value| {
-        if !has_condition(&value, "Approved") && !has_condition(&value, "Denied") {
-            let approved = json!({
-                "type": "Approved", "status": "True", "reason": "AutoApproved",
-                "message": "The join token accepts its clusters", "lastUpdateTime": now,
-                "lastTransitionTime": now,
-            });
-            let old = value.pointer("/status/conditions").cloned();
-            value["status"]["conditions"] = crate::reports::merge(old.as_ref(), vec![approved]);
+        if !REQUEST_APPROVED.holds(&value) && !REQUEST_DENIED.holds(&value) {
+            let text = "The join token accepts its clusters";
+            let approved = Says::new(&REQUEST_APPROVED, true, "AutoApproved", text);
+            approved.put(&mut value["status"]["conditions"], &now);
         }
         Ok(value)
     };
     objects.modify(&how(), &place, Some("approval"), approve).await?;
     Ok(())
-}
-
-fn has_condition(value: &Value, kind: &str) -> bool {
-    let list = value.pointer("/status/conditions").and_then(Value::as_array);
-    list.is_some_and(|list| list.iter().any(|c| c["type"] == kind && c["status"] != "False"))
 }
 
 /// Waits until both have said yes, and tells the device every now and then what is missing.
@@ -290,12 +282,12 @@ async fn look(
         Refusal(JoinRefusal::Busy, text)
     };
     let csr = objects.get(&csr_place).map_err(expired)?.object.value()?;
-    if has_condition(&csr, "Denied") {
+    if REQUEST_DENIED.holds(&csr) {
         let text = "the hub's owner has denied this device".to_owned();
         return Err(Refusal(JoinRefusal::Denied, text));
     }
     let accepted = cluster.pointer("/spec/hubAcceptsClient") == Some(&Value::Bool(true));
-    if !accepted || !has_condition(&csr, "Approved") {
+    if !accepted || !REQUEST_APPROVED.holds(&csr) {
         return Ok(None);
     }
     let certificate = match issued(objects, &csr, request, uid) {

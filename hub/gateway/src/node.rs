@@ -3,6 +3,9 @@
 //! Written when the spoke says something new of itself and on transitions, not with heartbeats.
 
 use freewheel_hub_api::KUBERNETES_VERSION;
+use freewheel_hub_api::conditions::{
+    NODE_DISK_PRESSURE, NODE_LEDGER_DAMAGED, NODE_MEMORY_PRESSURE, NODE_PID_PRESSURE, Says,
+};
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::time;
 use freewheel_hub_store::objects::Objects;
@@ -13,7 +16,7 @@ use freewheel_link::report::NodeStatusV1;
 use serde_json::{Map, Value, json};
 
 use crate::papers::Papers;
-use crate::reports::{how, merge, place};
+use crate::reports::{how, place};
 
 const NODES: (&str, &str, &str) = ("", "v1", "nodes");
 /// Kind of ManagedCluster.
@@ -29,7 +32,7 @@ pub(crate) fn address(objects: &Objects, spoke: &ClusterName) -> Option<String> 
     internal["address"].as_str().map(str::to_owned)
 }
 
-/// Writes what a spoke says of itself to its Nodes and its ManagedCluster. It is connected, so it is Ready.
+/// Writes what a spoke says of itself to its Nodes and its ManagedCluster. Whether it is there is not for it to say.
 ///
 /// # Errors
 /// When the store cannot write, and when the name is another ManagedCluster's by now.
@@ -50,24 +53,6 @@ pub(crate) async fn write(
         if !papers.are_of(&value) {
             return Err(other());
         }
-        let old = value.pointer("/status/conditions").cloned();
-        let conditions = [
-            (
-                "HubAcceptedManagedCluster",
-                "HubClusterAdminAccepted",
-                "Accepted by hub cluster admin",
-            ),
-            ("ManagedClusterJoined", "ManagedClusterJoined", "Managed cluster joined"),
-            (
-                "ManagedClusterConditionAvailable",
-                "ManagedClusterAvailable",
-                "Managed cluster is available",
-            ),
-        ];
-        let new = conditions.map(|(kind, reason, message)| {
-            condition(old.as_ref(), (kind, "True"), reason, message, &now)
-        });
-        value["status"]["conditions"] = merge(old.as_ref(), new.to_vec());
         value["status"]["version"] = json!({"kubernetes": version(status)});
         value["status"]["capacity"] = cluster_resources(status);
         value["status"]["allocatable"] = cluster_resources(&allocatable::of(status));
@@ -159,32 +144,30 @@ fn cluster_resources(status: &NodeStatusV1) -> Value {
 }
 
 fn node_status(old: &Value, status: &NodeStatusV1, now: &str) -> Value {
-    let conditions = old.get("conditions");
     let pressures = [
         (
-            "MemoryPressure",
+            &NODE_MEMORY_PRESSURE,
             "KubeletHasSufficientMemory",
             "the device has sufficient memory available",
         ),
-        ("DiskPressure", "KubeletHasNoDiskPressure", "the device has no disk pressure"),
-        ("PIDPressure", "KubeletHasSufficientPID", "the device has sufficient PID available"),
+        (&NODE_DISK_PRESSURE, "KubeletHasNoDiskPressure", "the device has no disk pressure"),
+        (&NODE_PID_PRESSURE, "KubeletHasSufficientPID", "the device has sufficient PID available"),
     ];
-    let mut new: Vec<Value> = pressures
-        .iter()
-        .map(|(kind, fine, message)| {
-            if status.pressure.iter().any(|held| held == kind) {
-                let reason = format!("KubeletHas{kind}");
-                condition(conditions, (kind, "True"), &reason, "the device reports pressure", now)
-            } else {
-                condition(conditions, (kind, "False"), fine, message, now)
-            }
-        })
-        .collect();
-    new.extend(ledger_condition(conditions, status, now));
-    let ready = ("Ready", "True");
-    new.push(condition(conditions, ready, "KubeletReady", "the spoke agent is connected", now));
     let mut out = old.as_object().cloned().unwrap_or_default();
-    out.insert("conditions".into(), merge(conditions, new));
+    let mut conditions = out.remove("conditions").unwrap_or_default();
+    for (kind, fine, message) in pressures {
+        let says = if status.pressure.iter().any(|held| held == kind.name) {
+            let reason = format!("KubeletHas{}", kind.name);
+            Says::new(kind, true, reason, "the device reports pressure")
+        } else {
+            Says::new(kind, false, fine, message)
+        };
+        says.put(&mut conditions, now);
+    }
+    if let Some(says) = ledger(old, status) {
+        says.put(&mut conditions, now);
+    }
+    out.insert("conditions".into(), conditions);
     for (list, own) in
         [("capacity", resources(status)), ("allocatable", resources(&allocatable::of(status)))]
     {
@@ -211,40 +194,16 @@ fn node_status(old: &Value, status: &NodeStatusV1, now: &str) -> Value {
 }
 
 /// That the device could not read its own ledger; there from the first time on that it could not.
-fn ledger_condition(conditions: Option<&Value>, status: &NodeStatusV1, now: &str) -> Option<Value> {
-    const KIND: &str = "LedgerDamaged";
-    if status.pressure.iter().any(|held| held == KIND) {
+fn ledger(old: &Value, status: &NodeStatusV1) -> Option<Says<'static>> {
+    let kind = &NODE_LEDGER_DAMAGED;
+    if status.pressure.iter().any(|held| held == kind.name) {
         let text = "the device runs what is left of its ledger until it has the hub's plan; \
                     its storage may be failing";
-        return Some(condition(conditions, (KIND, "True"), "LedgerCannotBeRead", text, now));
+        return Some(Says::new(kind, true, "LedgerCannotBeRead", text));
     }
-    let before = conditions.and_then(Value::as_array)?.iter().any(|held| held["type"] == KIND);
-    let text = "the device's ledger holds";
-    before.then(|| condition(conditions, (KIND, "False"), "LedgerHolds", text, now))
-}
-
-/// A condition that keeps its times while nothing changes, so that the write is none.
-pub(crate) fn condition(
-    old: Option<&Value>,
-    (kind, status): (&str, &str),
-    reason: &str,
-    message: &str,
-    now: &str,
-) -> Value {
-    let list = old.and_then(Value::as_array);
-    let before = list.and_then(|list| list.iter().find(|c| c["type"] == kind));
-    let same = before.filter(|c| c["status"] == status);
-    let since = same.and_then(|c| c["lastTransitionTime"].as_str()).unwrap_or(now);
-    let mut out = json!({
-        "type": kind, "status": status, "reason": reason, "message": message,
-        "lastTransitionTime": since,
-    });
-    // Node conditions have a heartbeat time; it moves with transitions only.
-    if !kind.contains("ManagedCluster") && kind != crate::twins::CONDITION {
-        let heard = same.and_then(|c| c["lastHeartbeatTime"].as_str()).unwrap_or(now);
-        out["lastHeartbeatTime"] = json!(heard);
-    }
-    out
+    let before = old.get("conditions").and_then(Value::as_array)?;
+    let before = before.iter().any(|held| held["type"] == kind.name);
+    before.then(|| Says::new(kind, false, "LedgerHolds", "the device's ledger holds"))
 }
 
 #[cfg(test)]
@@ -287,6 +246,13 @@ mod tests {
             assert_eq!(now[list]["nvidia.com/gpu"], "2", "{list}");
             assert_ne!(now[list]["cpu"], "64", "{list}");
         }
+    }
+
+    #[test]
+    fn whether_a_node_is_ready_is_not_for_its_device_to_say() {
+        let ready = json!({"type": "Ready", "status": "False", "reason": "PlansDoNotLand"});
+        let old = json!({"conditions": [ready]});
+        assert_eq!(node_status(&old, &device(&[]), "1")["conditions"][0], ready);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! - a pod that no device can hold says so where its user looks, and goes when it is deleted, because no spoke will ever
 //!   say that it is gone (`objects_as_large_as_the_api_takes_land_and_what_no_device_holds_is_refused_at_its_pod`).
 
+use freewheel_hub_api::conditions::{POD_CONTAINERS_READY, POD_READY, Says};
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::plan::Refused;
 use freewheel_hub_store::objects::Objects;
@@ -12,7 +13,7 @@ use freewheel_link::report::EventV1;
 use serde_json::{Value, json};
 
 use crate::events;
-use crate::reports::{how, is_here, merge, place, remove, stamp};
+use crate::reports::{how, is_here, place, remove, stamp};
 
 /// Shows a refusal at its object. `told` says that this session did so before: a pod may have changed since.
 ///
@@ -52,14 +53,10 @@ async fn show(objects: &Objects, spoke: &ClusterName, refused: &Refused) -> Resu
     let now = u64::try_from(objects.clock().unix_seconds()).unwrap_or_default() * 1000;
     let change = |mut value: Value| {
         is_here(&value, spoke, &refused.uid)?;
-        let conditions = ["Ready", "ContainersReady"].map(|kind| {
-            json!({
-                "type": kind, "status": "False", "lastTransitionTime": stamp(now),
-                "reason": refused.reason, "message": &*refused.message,
-            })
-        });
-        let merged = merge(value.pointer("/status/conditions"), conditions.into());
-        value["status"]["conditions"] = merged;
+        for kind in [&POD_READY, &POD_CONTAINERS_READY] {
+            let says = Says::new(kind, false, refused.reason, &*refused.message);
+            says.put(&mut value["status"]["conditions"], &stamp(now));
+        }
         value["status"]["phase"] = json!("Pending");
         value["status"]["reason"] = json!(refused.reason);
         value["status"]["message"] = json!(&*refused.message);

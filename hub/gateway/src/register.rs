@@ -7,6 +7,7 @@
 //! - what the hub's owner has taken back, no token gives again
 //!   (`what_the_owner_has_taken_back_no_token_gives_again`).
 
+use freewheel_hub_api::conditions::CLUSTER_ACCEPTED;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_store::objects::Objects;
 use freewheel_link::digest::Digest;
@@ -156,8 +157,7 @@ fn not_ours(name: &ClusterName, error: ApiError) -> Refusal {
 
 /// Whether somebody, or a token, has ever let this cluster in.
 fn was_accepted(cluster: &Value) -> bool {
-    let said = cluster.pointer("/status/conditions").and_then(Value::as_array);
-    let said = said.is_some_and(|all| all.iter().any(|c| c["type"] == "HubAcceptedManagedCluster"));
+    let said = CLUSTER_ACCEPTED.find(cluster).is_some();
     let by_token = &cluster["metadata"]["annotations"][ACCEPTED_BY];
     said || by_token.is_string() || cluster.pointer("/spec/hubAcceptsClient") == Some(&json!(true))
 }

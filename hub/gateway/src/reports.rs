@@ -8,6 +8,7 @@
 //! - a spoke that says something new of itself all the time is written now and then
 //!   (`what_a_device_says_of_itself_all_the_time_is_written_now_and_then`).
 
+use freewheel_hub_api::conditions::{Says, told_by_spoke};
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::images::Images;
 use freewheel_hub_api::kinds;
@@ -267,21 +268,16 @@ fn status(old: &Value, pod: &PodStatusV1, host: Option<&str>) -> Value {
     if let Some(started) = pod.started {
         status.insert("startTime".into(), json!(stamp(started)));
     }
-    let own = pod.conditions.iter().map(|condition| {
-        let mut out = json!({
-            "type": condition.kind,
-            "status": if condition.status { "True" } else { "False" },
-            "lastTransitionTime": stamp(condition.since),
-        });
-        if let Some(map) = out.as_object_mut() {
-            set(map, "reason", &condition.reason);
-            set(map, "message", &condition.message);
-        }
-        out
-    });
-    let own: Vec<Value> = own.collect();
-    let merged = merge(status.get("conditions"), own);
-    status.insert("conditions".into(), merged);
+    let mut conditions = status.remove("conditions").unwrap_or_else(|| json!([]));
+    for condition in &pod.conditions {
+        // Whatever a device says, it is no scheduler.
+        let Some(kind) = told_by_spoke(&condition.kind) else { continue };
+        let (reason, message) = (&*condition.reason, &*condition.message);
+        let since = stamp(condition.since);
+        let says = Says::new(kind, condition.status, reason, message);
+        Says { since: Some(since.clone()), ..says }.put(&mut conditions, &since);
+    }
+    status.insert("conditions".into(), conditions);
     let lists = [("initContainerStatuses", &pod.init), ("containerStatuses", &pod.containers)];
     for (field, list) in lists {
         if list.is_empty() {
@@ -320,18 +316,6 @@ fn name_images(status: &mut Value, pins: &Pins, images: &dyn Images) {
             }
         }
     }
-}
-
-/// Replaces conditions of the same type, in place; others stay.
-pub(crate) fn merge(old: Option<&Value>, new: Vec<Value>) -> Value {
-    let mut merged: Vec<Value> = old.and_then(Value::as_array).cloned().unwrap_or_default();
-    for condition in new {
-        match merged.iter_mut().find(|c| c.get("type") == condition.get("type")) {
-            Some(slot) => *slot = condition,
-            None => merged.push(condition),
-        }
-    }
-    Value::Array(merged)
 }
 
 fn set(map: &mut Map<String, Value>, key: &str, text: &str) {
@@ -386,6 +370,41 @@ mod tests {
 
     use super::*;
 
+    /// A pod that says this one condition of itself.
+    fn web(condition: &str) -> PodStatusV1 {
+        let condition = ConditionV1 {
+            kind: condition.into(),
+            status: true,
+            since: 0,
+            reason: String::new(),
+            message: String::new(),
+        };
+        PodStatusV1 {
+            realm: ClusterName::root(),
+            namespace: "default".into(),
+            name: "web".into(),
+            uid: "u".into(),
+            phase: PhaseV1::Running,
+            ip: None,
+            started: None,
+            reason: String::new(),
+            message: String::new(),
+            conditions: vec![condition],
+            init: Vec::new(),
+            containers: Vec::new(),
+            parts: freewheel_link::part::Parts::default(),
+        }
+    }
+
+    #[test]
+    fn a_device_says_its_own_conditions_and_nobody_elses() {
+        let gated = json!([{"type": "PodScheduled", "status": "False"}]);
+        let old = json!({"conditions": gated});
+        assert_eq!(status(&old, &web("PodScheduled"), None)["conditions"], gated);
+        assert_eq!(status(&old, &web("example.com/gate"), None)["conditions"], gated);
+        assert_eq!(status(&old, &web("Ready"), None)["conditions"][1]["status"], "True");
+    }
+
     #[track_caller]
     fn seen(generation: i64, revision: &str, acked: u64, expected: Option<i64>) {
         let pod = json!({"metadata": {"generation": generation, "resourceVersion": revision}});
@@ -398,28 +417,7 @@ mod tests {
         seen(2, "70", 69, None);
         seen(2, "70", 70, Some(2));
         assert_eq!(observed(&json!({"metadata": {}}), 9), None);
-        let ready = ConditionV1 {
-            kind: "Ready".into(),
-            status: true,
-            since: 0,
-            reason: String::new(),
-            message: String::new(),
-        };
-        let pod = PodStatusV1 {
-            realm: ClusterName::root(),
-            namespace: "default".into(),
-            name: "web".into(),
-            uid: "u".into(),
-            phase: PhaseV1::Running,
-            ip: None,
-            started: None,
-            reason: String::new(),
-            message: String::new(),
-            conditions: vec![ready],
-            init: Vec::new(),
-            containers: Vec::new(),
-            parts: freewheel_link::part::Parts::default(),
-        };
+        let pod = web("Ready");
         let others = json!({"conditions": [{"type": "PodScheduled", "status": "True"}]});
         let mut new = status(&others, &pod, None);
         put_observed(&mut new, &pod, 3);

@@ -8,7 +8,7 @@
 //! - a restart is never taken for a twin, for the process before it does not come back
 //!   (`a_restart_is_no_twin_and_a_twin_is_one_when_it_comes_back`);
 //! - while both run, the one in session stays, the other is told why, and the hub's people find an event and the condition
-//!   [`CONDITION`] (`two_devices_with_one_identity_are_told_apart_and_told_of`);
+//!   [`CLUSTER_DUPLICATE`] (`two_devices_with_one_identity_are_told_apart_and_told_of`);
 //! - who never had a session is nobody's twin (`a_process_whose_session_never_opened_is_no_twin`);
 //! - what is remembered of one identity has a bound (`many_restarts_are_not_remembered_for_ever`).
 
@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::time::Duration;
 
+use freewheel_hub_api::conditions::{CLUSTER_DUPLICATE, Says};
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::time;
 use freewheel_link::names::ClusterName;
@@ -26,12 +27,10 @@ use tracing::{debug, warn};
 
 use crate::Inner;
 use crate::departures::Gone;
-use crate::node::{CLUSTERS, condition};
+use crate::node::CLUSTERS;
 use crate::papers::Papers;
-use crate::reports::{how, merge, place};
+use crate::reports::{how, place};
 
-/// Condition of a ManagedCluster whose identity two devices use.
-pub const CONDITION: &str = "DuplicateIdentity";
 /// Processes of one identity that are remembered.
 const REMEMBERED: usize = 8;
 /// A twin that was told comes back within ten minutes; after three times that it is gone.
@@ -122,7 +121,7 @@ pub(crate) async fn tell(inner: &Inner, papers: &Papers, peer: std::net::SocketA
          session stays. On one of the two remove DIR/identity and let it join under a name of its own"
     );
     let told = async {
-        write(inner, papers, "True", REASON, &message).await?;
+        write(inner, papers, true, REASON, &message).await?;
         event(inner, papers, &message).await
     };
     if let Err(error) = told.await {
@@ -138,7 +137,7 @@ pub(crate) async fn watch(inner: &Inner, papers: &Papers) -> Infallible {
             let rest = inner.twins.calm_in(&papers.uid);
             if rest.is_zero() {
                 let text = "One device uses this identity";
-                if let Err(error) = write(inner, papers, "False", "OneDevice", text).await {
+                if let Err(error) = write(inner, papers, false, "OneDevice", text).await {
                     debug!(cluster = %papers.cluster, %error, "cannot say that one device has this identity");
                     wait = TOLD_EVERY;
                 }
@@ -154,14 +153,13 @@ fn is_said(inner: &Inner, papers: &Papers) -> bool {
     let found = place(CLUSTERS, &ClusterName::root(), "", papers.cluster.as_str())
         .and_then(|place| inner.objects.get(&place)?.object.value());
     let Ok(found) = found else { return false };
-    let list = found.pointer("/status/conditions").and_then(Value::as_array);
-    list.is_some_and(|list| list.iter().any(|c| c["type"] == CONDITION && c["status"] == "True"))
+    CLUSTER_DUPLICATE.holds(&found)
 }
 
 async fn write(
     inner: &Inner,
     papers: &Papers,
-    status: &str,
+    status: bool,
     reason: &str,
     message: &str,
 ) -> Result<(), ApiError> {
@@ -172,9 +170,8 @@ async fn write(
         if !papers.are_of(&value) {
             return Err(ApiError::new(409, "Conflict", "it is another cluster by now"));
         }
-        let old = value.pointer("/status/conditions").cloned();
-        let new = condition(old.as_ref(), (CONDITION, status), reason, message, &now);
-        value["status"]["conditions"] = merge(old.as_ref(), vec![new]);
+        let says = Says::new(&CLUSTER_DUPLICATE, status, reason, message);
+        says.put(&mut value["status"]["conditions"], &now);
         Ok(value)
     };
     objects.modify(&how(&papers.cluster), &place, Some("status"), change).await.map(drop)

@@ -32,12 +32,6 @@ impl Extended {
         of_phases(spec, of_container)
     }
 
-    /// Whether it is nothing.
-    #[must_use]
-    pub fn is_nothing(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Takes away.
     pub fn take(&mut self, other: &Self) {
         for (name, amount) in &other.0 {
@@ -107,6 +101,6 @@ mod tests {
         let mut used = of(1);
         used.add(&of(2));
         used.take(&of(3));
-        assert!(used.is_nothing());
+        assert!(used.0.is_empty());
     }
 }

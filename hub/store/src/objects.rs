@@ -32,7 +32,7 @@ use freewheel_hub_api::object::Key;
 use freewheel_link::names::ClusterName;
 use serde_json::Value;
 
-pub use splice::{shown_value, stored_bytes, stored_bytes_at, stored_value};
+pub use splice::{stored_bytes, stored_bytes_at, stored_value};
 
 use crate::clock::{Chance, Clock, SystemChance, SystemClock};
 use crate::{Revision, Scope, Store, Stored};

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use freewheel_hub_api::conditions::{DEPLOYMENT_PROGRESSING, Says};
 use freewheel_hub_api::error::ApiError;
-use k8s_openapi::api::apps::v1::{DeploymentCondition, DeploymentStatus};
+use k8s_openapi::api::apps::v1::DeploymentStatus;
 use serde_json::json;
 
 use super::observe::{REVISION, Scale, Set};
 use super::{Deployments, Run, revision, rolling, status};
 use crate::control::owner_reference;
 use crate::engine::Error;
-use crate::replicaset::ends_with_namespace;
 
 impl Deployments {
     pub(super) async fn write_status(
@@ -36,10 +36,10 @@ impl Deployments {
     pub(super) async fn write_condition(
         &self,
         run: &mut Run<'_>,
-        condition: DeploymentCondition,
+        says: Says<'_>,
     ) -> Result<(), Error> {
         let mut status = run.wanted.typed.status.clone().unwrap_or_default();
-        status::set(&mut status, condition, self.desk.clock.now());
+        status::set(&mut status, &says, self.desk.clock.now());
         self.write_status(run, &status).await?;
         run.wanted.typed.status = Some(status);
         Ok(())
@@ -56,12 +56,11 @@ impl Deployments {
                         .typed
                         .status
                         .as_ref()
-                        .and_then(|s| status::find(s, "Progressing"))
+                        .and_then(|s| status::find(s, &DEPLOYMENT_PROGRESSING))
                         .is_none()
                 {
                     let text = format!("Found new replica set {:?}", set.name);
-                    let found =
-                        status::condition("Progressing", "True", "FoundNewReplicaSet", text);
+                    let found = status::progressing(true, "FoundNewReplicaSet", text);
                     self.write_condition(run, found).await?;
                 }
                 run.sets.new = Some(set);
@@ -109,14 +108,13 @@ impl Deployments {
                 run.sets.new = Some(Set::read(made)?);
                 if run.wanted.deadline.is_some() {
                     let text = format!("Created new replica set {name:?}");
-                    let made =
-                        status::condition("Progressing", "True", "NewReplicaSetCreated", text);
+                    let made = status::progressing(true, "NewReplicaSetCreated", text);
                     self.write_condition(run, made).await?;
                 }
                 Ok(())
             }
             Err(taken) if taken.reason == "AlreadyExists" => self.collide(run, taken).await,
-            Err(error) if ends_with_namespace(&error) => {
+            Err(error) if error.is_namespace_terminating() => {
                 Err(Error::Refused("its namespace is being deleted".into()))
             }
             Err(error) => {
@@ -126,8 +124,7 @@ impl Deployments {
                 let (kind, reason) = (self.deployments, "ReplicaSetCreateError");
                 recorder.warning(kind, run.stored, writer, reason, text.clone());
                 if run.wanted.deadline.is_some() {
-                    let failed =
-                        status::condition("Progressing", "False", "ReplicaSetCreateError", text);
+                    let failed = status::progressing(false, "ReplicaSetCreateError", text);
                     self.write_condition(run, failed).await?;
                 }
                 Err(Error::api("create a ReplicaSet")(error))

@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
+use freewheel_hub_api::conditions::{
+    DEPLOYMENT_AVAILABLE, DEPLOYMENT_PROGRESSING, DEPLOYMENT_REPLICA_FAILURE, SET_REPLICA_FAILURE,
+    Says, Status, Type,
+};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DeploymentCondition, DeploymentStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::Value;
 
 use super::observe::{Sets, Wanted};
+use crate::engine::clock::rfc3339;
 
 /// Reason of Progressing once a rollout is through.
 pub const NEW_SET_AVAILABLE: &str = "NewReplicaSetAvailable";
@@ -22,42 +27,37 @@ pub struct Outcome {
     pub look_again: Option<Duration>,
 }
 
-/// A condition with the times left to [`set`].
+/// How the rollout is.
 #[must_use]
-pub fn condition(kind: &str, status: &str, reason: &str, message: String) -> DeploymentCondition {
-    DeploymentCondition {
-        type_: kind.to_owned(),
-        status: status.to_owned(),
-        reason: Some(reason.to_owned()),
-        message: Some(message),
-        ..DeploymentCondition::default()
-    }
+pub fn progressing<'a>(status: impl Into<Status>, reason: &'a str, message: String) -> Says<'a> {
+    Says::new(&DEPLOYMENT_PROGRESSING, status, reason, message)
 }
 
 /// The condition of this type.
 #[must_use]
-pub fn find<'a>(status: &'a DeploymentStatus, kind: &str) -> Option<&'a DeploymentCondition> {
-    status.conditions.iter().flatten().find(|c| c.type_ == kind)
+pub fn find<'a>(status: &'a DeploymentStatus, kind: &Type) -> Option<&'a DeploymentCondition> {
+    status.conditions.iter().flatten().find(|c| c.type_ == kind.name)
 }
 
 /// Puts a condition in; what says the same as before stays as it was.
-pub fn set(status: &mut DeploymentStatus, mut new: DeploymentCondition, now: Timestamp) {
-    let list = status.conditions.get_or_insert_default();
-    let old = list.iter().find(|c| c.type_ == new.type_);
-    if old.is_some_and(|c| c.status == new.status && c.reason == new.reason) {
-        return;
-    }
-    let same = old.filter(|c| c.status == new.status);
-    new.last_update_time = Some(Time(now));
-    new.last_transition_time =
-        same.and_then(|c| c.last_transition_time.clone()).or(Some(Time(now)));
-    list.retain(|c| c.type_ != new.type_);
-    list.push(new);
+pub fn set(status: &mut DeploymentStatus, says: &Says<'_>, now: Timestamp) {
+    change(status, |list| {
+        says.put(list, &rfc3339(now));
+    });
 }
 
-fn remove(status: &mut DeploymentStatus, kind: &str) {
+fn remove(status: &mut DeploymentStatus, kind: &Type) {
     if let Some(list) = &mut status.conditions {
-        list.retain(|c| c.type_ != kind);
+        list.retain(|c| c.type_ != kind.name);
+    }
+}
+
+/// In the form in which conditions are put everywhere.
+fn change(status: &mut DeploymentStatus, change: impl FnOnce(&mut Value)) {
+    let Ok(mut list) = serde_json::to_value(&status.conditions) else { return };
+    change(&mut list);
+    if let Ok(list) = serde_json::from_value(list) {
+        status.conditions = list;
     }
 }
 
@@ -80,14 +80,12 @@ pub fn calculate(wanted: &Wanted, sets: &Sets, now: Timestamp) -> DeploymentStat
         terminating_replicas: None,
     };
     let enough = available >= wanted.replicas - wanted.unavailable();
-    let available = if enough {
-        let text = "Deployment has minimum availability.";
-        condition("Available", "True", "MinimumReplicasAvailable", text.to_owned())
+    let (reason, text) = if enough {
+        ("MinimumReplicasAvailable", "Deployment has minimum availability.")
     } else {
-        let text = "Deployment does not have minimum availability.";
-        condition("Available", "False", "MinimumReplicasUnavailable", text.to_owned())
+        ("MinimumReplicasUnavailable", "Deployment does not have minimum availability.")
     };
-    set(&mut status, available, now);
+    set(&mut status, &Says::new(&DEPLOYMENT_AVAILABLE, enough, reason, text), now);
     status
 }
 
@@ -126,7 +124,7 @@ fn deadline_left(
 pub fn rollout(wanted: &Wanted, sets: &Sets, now: Timestamp) -> Outcome {
     let old = wanted.typed.status.clone().unwrap_or_default();
     let mut status = calculate(wanted, sets, now);
-    let before = find(&old, "Progressing");
+    let before = find(&old, &DEPLOYMENT_PROGRESSING);
     let about = match &sets.new {
         Some(set) => format!("ReplicaSet {:?}", set.name),
         None => format!("Deployment {:?}", wanted.name),
@@ -134,27 +132,22 @@ pub fn rollout(wanted: &Wanted, sets: &Sets, now: Timestamp) -> Outcome {
     let settled = status.replicas == status.updated_replicas
         && before.is_some_and(|c| c.reason.as_deref() == Some(NEW_SET_AVAILABLE));
     if wanted.deadline.is_none() {
-        remove(&mut status, "Progressing");
+        remove(&mut status, &DEPLOYMENT_PROGRESSING);
     } else if !settled {
         let timed_out = before.is_some_and(|c| c.reason.as_deref() == Some(TIMED_OUT))
             || before.is_some_and(|c| c.reason.as_deref() != Some(NEW_SET_AVAILABLE))
                 && deadline_left(wanted, before, now) == Some(Duration::ZERO);
         if is_complete(wanted, &status) {
             let text = format!("{about} has successfully progressed.");
-            set(&mut status, condition("Progressing", "True", NEW_SET_AVAILABLE, text), now);
+            set(&mut status, &progressing(true, NEW_SET_AVAILABLE, text), now);
         } else if is_progressing(&old, &status) {
             let text = format!("{about} is progressing.");
-            let mut new = condition("Progressing", "True", "ReplicaSetUpdated", text);
+            let says = progressing(true, "ReplicaSetUpdated", text);
             // Progress starts the deadline anew, so this one is written even when it says the same.
-            new.last_update_time = Some(Time(now));
-            let same = before.filter(|c| c.status == "True");
-            let since = same.and_then(|c| c.last_transition_time.clone());
-            new.last_transition_time = since.or(Some(Time(now)));
-            remove(&mut status, "Progressing");
-            status.conditions.get_or_insert_default().push(new);
+            change(&mut status, |list| says.renew(list, &rfc3339(now)));
         } else if timed_out {
             let text = format!("{about} has timed out progressing.");
-            set(&mut status, condition("Progressing", "False", TIMED_OUT, text), now);
+            set(&mut status, &progressing(false, TIMED_OUT, text), now);
         }
     }
     pass_on_failure(sets, &mut status, now);
@@ -166,20 +159,22 @@ pub fn rollout(wanted: &Wanted, sets: &Sets, now: Timestamp) -> Outcome {
 fn pass_on_failure(sets: &Sets, status: &mut DeploymentStatus, now: Timestamp) {
     let failure = sets.new.iter().chain(&sets.old).find_map(|set| {
         let conditions = set.typed.status.as_ref()?.conditions.as_ref()?;
-        conditions.iter().find(|c| c.type_ == "ReplicaFailure").cloned()
+        conditions.iter().find(|c| c.type_ == SET_REPLICA_FAILURE.name).cloned()
     });
     match failure {
         Some(c) => {
             let reason = c.reason.unwrap_or_default();
             let message = c.message.unwrap_or_default();
-            set(status, condition("ReplicaFailure", &c.status, &reason, message), now);
+            let holds = Status::read(&c.status);
+            let says = Says::new(&DEPLOYMENT_REPLICA_FAILURE, holds, reason, message);
+            set(status, &says, now);
         }
-        None => remove(status, "ReplicaFailure"),
+        None => remove(status, &DEPLOYMENT_REPLICA_FAILURE),
     }
 }
 
 fn look_again(wanted: &Wanted, status: &DeploymentStatus, now: Timestamp) -> Option<Duration> {
-    let progressing = find(status, "Progressing");
+    let progressing = find(status, &DEPLOYMENT_PROGRESSING);
     let over = progressing.is_some_and(|c| c.reason.as_deref().is_some_and(|r| r == TIMED_OUT));
     if over || is_complete(wanted, status) {
         return None;
@@ -190,26 +185,24 @@ fn look_again(wanted: &Wanted, status: &DeploymentStatus, now: Timestamp) -> Opt
 
 /// Progressing when somebody paused or resumed; `None` when it says so already.
 #[must_use]
-pub fn paused(wanted: &Wanted) -> Option<DeploymentCondition> {
+pub fn paused(wanted: &Wanted) -> Option<Says<'static>> {
     wanted.deadline?;
     let reason = wanted
         .typed
         .status
         .as_ref()
-        .and_then(|s| find(s, "Progressing"))
+        .and_then(|s| find(s, &DEPLOYMENT_PROGRESSING))
         .and_then(|c| c.reason.clone())
         .unwrap_or_default();
     match (wanted.paused, reason.as_str()) {
         (_, TIMED_OUT) | (true, "DeploymentPaused") => None,
-        (true, _) => Some(condition(
-            "Progressing",
-            "Unknown",
+        (true, _) => Some(progressing(
+            Status::Unknown,
             "DeploymentPaused",
             "Deployment is paused".to_owned(),
         )),
-        (false, "DeploymentPaused") => Some(condition(
-            "Progressing",
-            "Unknown",
+        (false, "DeploymentPaused") => Some(progressing(
+            Status::Unknown,
             "DeploymentResumed",
             "Deployment is resumed".to_owned(),
         )),
@@ -219,6 +212,8 @@ pub fn paused(wanted: &Wanted) -> Option<DeploymentCondition> {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
     use super::*;
     use crate::testing::{replica_set, wanted};
 
@@ -226,7 +221,7 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn reason(status: &DeploymentStatus, kind: &str) -> (String, String) {
+    fn reason(status: &DeploymentStatus, kind: &Type) -> (String, String) {
         let found = find(status, kind).unwrap();
         (found.status.clone(), found.reason.clone().unwrap())
     }
@@ -247,31 +242,45 @@ mod tests {
             outcome
         };
         let first = step(&mut wanted, 2, 0, 100);
-        assert_eq!(reason(&first.status, "Available"), pair("False", "MinimumReplicasUnavailable"));
-        assert_eq!(reason(&first.status, "Progressing"), pair("True", "ReplicaSetUpdated"));
+        assert_eq!(
+            reason(&first.status, &DEPLOYMENT_AVAILABLE),
+            pair("False", "MinimumReplicasUnavailable")
+        );
+        assert_eq!(
+            reason(&first.status, &DEPLOYMENT_PROGRESSING),
+            pair("True", "ReplicaSetUpdated")
+        );
         assert_eq!(first.look_again, Some(Duration::from_secs(601)));
         let one = step(&mut wanted, 2, 1, 150);
-        assert_eq!(find(&one.status, "Progressing").unwrap().last_update_time, Some(Time(at(150))));
+        assert_eq!(
+            find(&one.status, &DEPLOYMENT_PROGRESSING).unwrap().last_update_time,
+            Some(Time(at(150)))
+        );
         let stuck = step(&mut wanted, 2, 1, 751);
-        assert_eq!(reason(&stuck.status, "Progressing"), pair("False", TIMED_OUT));
+        assert_eq!(reason(&stuck.status, &DEPLOYMENT_PROGRESSING), pair("False", TIMED_OUT));
         assert_eq!(stuck.look_again, None);
         let done = step(&mut wanted, 2, 2, 800);
-        assert_eq!(reason(&done.status, "Progressing"), pair("True", NEW_SET_AVAILABLE));
-        assert_eq!(reason(&done.status, "Available"), pair("True", "MinimumReplicasAvailable"));
+        assert_eq!(reason(&done.status, &DEPLOYMENT_PROGRESSING), pair("True", NEW_SET_AVAILABLE));
+        assert_eq!(
+            reason(&done.status, &DEPLOYMENT_AVAILABLE),
+            pair("True", "MinimumReplicasAvailable")
+        );
         assert_eq!(done.look_again, None);
         // A pod that dies later is no failed rollout.
         let later = step(&mut wanted, 2, 1, 9000);
-        assert_eq!(reason(&later.status, "Progressing"), pair("True", NEW_SET_AVAILABLE));
+        assert_eq!(reason(&later.status, &DEPLOYMENT_PROGRESSING), pair("True", NEW_SET_AVAILABLE));
     }
 
     #[test]
     fn an_unchanged_condition_keeps_its_times() {
         let mut status = DeploymentStatus::default();
-        set(&mut status, condition("Available", "True", "A", "m".into()), at(1));
-        set(&mut status, condition("Available", "True", "A", "m".into()), at(2));
-        assert_eq!(find(&status, "Available").unwrap().last_update_time, Some(Time(at(1))));
-        set(&mut status, condition("Available", "True", "B", "m".into()), at(3));
-        let found = find(&status, "Available").unwrap();
+        let available = |reason| Says::new(&DEPLOYMENT_AVAILABLE, true, reason, "m");
+        set(&mut status, &available("A"), at(1));
+        set(&mut status, &available("A"), at(2));
+        let found = find(&status, &DEPLOYMENT_AVAILABLE).unwrap();
+        assert_eq!(found.last_update_time, Some(Time(at(1))));
+        set(&mut status, &available("B"), at(3));
+        let found = find(&status, &DEPLOYMENT_AVAILABLE).unwrap();
         assert_eq!(found.last_update_time, Some(Time(at(3))));
         assert_eq!(found.last_transition_time, Some(Time(at(1))));
     }
@@ -282,11 +291,10 @@ mod tests {
         wanted.deadline = Some(Duration::from_secs(600));
         wanted.paused = true;
         let said = paused(&wanted).unwrap();
-        assert_eq!(said.reason.as_deref(), Some("DeploymentPaused"));
-        wanted.typed.status =
-            Some(DeploymentStatus { conditions: Some(vec![said]), ..DeploymentStatus::default() });
+        assert_eq!(said.reason, "DeploymentPaused");
+        set(wanted.typed.status.get_or_insert_default(), &said, at(1));
         assert_eq!(paused(&wanted), None);
         wanted.paused = false;
-        assert_eq!(paused(&wanted).unwrap().reason.as_deref(), Some("DeploymentResumed"));
+        assert_eq!(paused(&wanted).unwrap().reason, "DeploymentResumed");
     }
 }

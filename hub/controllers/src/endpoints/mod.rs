@@ -27,7 +27,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::Key;
 use freewheel_hub_store::objects::Propagation;
@@ -289,8 +288,7 @@ fn same(now: &Arc<Stored>, before: &Arc<Stored>) -> bool {
 
 /// Nothing new can be made in a namespace that goes.
 fn is_ending(error: &Error) -> bool {
-    let ends = |e: &ApiError| e.code == 403 && e.message.contains("being terminated");
-    matches!(error, Error::Api { source, .. } if ends(source))
+    matches!(error, Error::Api { source, .. } if source.is_namespace_terminating())
 }
 
 #[async_trait]

@@ -11,6 +11,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use freewheel_hub_api::conditions::{
+    NAMESPACE_CONTENT, NAMESPACE_DELETION, NAMESPACE_DISCOVERY, NAMESPACE_FINALIZERS,
+    NAMESPACE_PARSING, Says,
+};
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds;
@@ -19,7 +23,6 @@ use freewheel_hub_store::objects::Propagation;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use futures::future::join_all;
 use parking_lot::Mutex;
-use serde_json::{Value, json};
 
 use crate::engine::clock::rfc3339;
 use crate::engine::desk::{in_namespace, key as key_of, kind};
@@ -53,14 +56,11 @@ pub struct Left {
 
 /// The five conditions of a namespace that goes, in Kubernetes' words.
 #[must_use]
-pub fn conditions(left: &Left) -> Vec<Value> {
-    let say = |kind: &str, bad: bool, reasons: (&str, &str), texts: (String, &str)| {
-        let (status, reason, message) = if bad {
-            ("True", reasons.0, texts.0)
-        } else {
-            ("False", reasons.1, texts.1.to_owned())
-        };
-        json!({"type": kind, "status": status, "reason": reason, "message": message})
+pub fn conditions(left: &Left) -> Vec<Says<'static>> {
+    let say = |kind, bad: bool, reasons: (&'static str, &'static str), texts: (String, &str)| {
+        let (reason, message) =
+            if bad { (reasons.0, texts.0) } else { (reasons.1, texts.1.to_owned()) };
+        Says::new(kind, bad, reason, message)
     };
     let list = |counts: &BTreeMap<String, usize>, what: &dyn Fn(&str, usize) -> String| {
         let parts: Vec<String> = counts.iter().map(|(name, n)| what(name, *n)).collect();
@@ -70,19 +70,19 @@ pub fn conditions(left: &Left) -> Vec<Value> {
     let finalizers = list(&left.finalizers, &|name, n| format!("{name} in {n} resource instances"));
     vec![
         say(
-            "NamespaceDeletionDiscoveryFailure",
+            &NAMESPACE_DISCOVERY,
             false,
             ("DiscoveryFailed", "ResourcesDiscovered"),
             (String::new(), "All resources successfully discovered"),
         ),
         say(
-            "NamespaceDeletionGroupVersionParsingFailure",
+            &NAMESPACE_PARSING,
             false,
             ("GroupVersionParsingFailed", "ParsedGroupVersions"),
             (String::new(), "All legacy kube types successfully parsed"),
         ),
         say(
-            "NamespaceDeletionContentFailure",
+            &NAMESPACE_DELETION,
             !left.failures.is_empty(),
             ("ContentDeletionFailed", "ContentDeleted"),
             (
@@ -91,7 +91,7 @@ pub fn conditions(left: &Left) -> Vec<Value> {
             ),
         ),
         say(
-            "NamespaceContentRemaining",
+            &NAMESPACE_CONTENT,
             !left.objects.is_empty(),
             ("SomeResourcesRemain", "ContentRemoved"),
             (
@@ -100,7 +100,7 @@ pub fn conditions(left: &Left) -> Vec<Value> {
             ),
         ),
         say(
-            "NamespaceFinalizersRemaining",
+            &NAMESPACE_FINALIZERS,
             !left.finalizers.is_empty(),
             ("SomeFinalizersRemain", "ContentHasNoFinalizers"),
             (
@@ -109,22 +109,6 @@ pub fn conditions(left: &Left) -> Vec<Value> {
             ),
         ),
     ]
-}
-
-/// Puts conditions into a list; what says the same keeps its time, and what others say stays.
-fn merge(list: &mut Value, new: &[Value], now: &str) {
-    let old = list.as_array().cloned().unwrap_or_default();
-    let others = old.iter().filter(|o| !new.iter().any(|n| n["type"] == o["type"])).cloned();
-    let merged = new.iter().map(|condition| {
-        let before = old.iter().find(|o| o["type"] == condition["type"]);
-        let mut merged = condition.clone();
-        merged["lastTransitionTime"] = match before {
-            Some(b) if b["status"] == condition["status"] => b["lastTransitionTime"].clone(),
-            _ => json!(now),
-        };
-        merged
-    });
-    *list = others.chain(merged).collect();
 }
 
 fn is_pods(kind: &Kind) -> bool {
@@ -183,7 +167,10 @@ impl Ending {
         let now = rfc3339(self.desk.clock.now());
         self.desk
             .modify(self.namespaces, key, Some("status"), |mut value| {
-                merge(&mut value["status"]["conditions"], &said, &now);
+                let list = &mut value["status"]["conditions"];
+                for says in &said {
+                    says.put(list, &now);
+                }
                 Ok(value)
             })
             .await
@@ -265,6 +252,8 @@ impl Controller for Ending {
 
 #[cfg(test)]
 mod tests {
+    use freewheel_hub_api::conditions::Status;
+
     use super::*;
 
     #[test]
@@ -275,20 +264,17 @@ mod tests {
             failures: Vec::new(),
         };
         let said = conditions(&left);
-        assert_eq!(said[2]["status"], "False");
-        assert_eq!(
-            said[3]["message"],
-            "Some resources are remaining: pods. has 2 resource instances"
-        );
-        assert_eq!(said[4]["reason"], "SomeFinalizersRemain");
-        let mut list = json!([]);
-        merge(&mut list, &said, "t1");
-        merge(&mut list, &conditions(&Left::default()), "t2");
+        assert_eq!(said[2].status, Status::False);
+        assert_eq!(said[3].message, "Some resources are remaining: pods. has 2 resource instances");
+        assert_eq!(said[4].reason, "SomeFinalizersRemain");
+        let mut list = serde_json::Value::Null;
+        for (all, now) in [(said, "t1"), (conditions(&Left::default()), "t2")] {
+            for says in all {
+                says.put(&mut list, now);
+            }
+        }
         assert_eq!(list.as_array().unwrap().len(), 5);
         assert_eq!(list[2]["lastTransitionTime"], "t1");
         assert_eq!(list[3]["lastTransitionTime"], "t2");
-        let mut list = json!([{"type": "Theirs", "status": "True"}]);
-        merge(&mut list, &said, "t1");
-        assert_eq!(list[0]["type"], "Theirs", "what others say stays");
     }
 }

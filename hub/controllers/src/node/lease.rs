@@ -46,5 +46,5 @@ pub(super) fn put_holder(
 
 /// Whether nothing can be made there yet, or any more: its namespace comes and goes on its own.
 pub(super) fn has_no_room(error: &ApiError) -> bool {
-    error.code == 404 || (error.code == 403 && error.message.contains("being terminated"))
+    error.code == 404 || error.is_namespace_terminating()
 }

@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use freewheel_hub_api::conditions::{Says, Status};
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds::node::NOT_READY;
@@ -47,8 +48,8 @@ use crate::engine::{Controller, Desk, Error};
 pub(crate) use says::is_ours;
 pub use says::{GRACE, Presence, UNREACHABLE, UNSCHEDULABLE};
 use says::{
-    PRESSURES, Says, Session, certificate, cluster_conditions, holds, is_called_silent, patient,
-    presence, put_condition, put_labels, put_taint, put_taint_of, ready,
+    PRESSURES, Session, certificate, cluster_conditions, is_called_silent, patient, presence,
+    put_labels, put_taint, put_taint_of, ready,
 };
 pub use stranger::Strangers;
 
@@ -87,7 +88,7 @@ impl Nodes {
         &self,
         stored: &Stored,
         accepted: bool,
-        (presence, ends): (Presence, Option<Says>),
+        (presence, ends): (Presence, Option<Says<'_>>),
     ) -> Result<(), Error> {
         let now = rfc3339(self.desk.clock.now());
         let mut says = cluster_conditions(accepted, presence);
@@ -97,8 +98,8 @@ impl Nodes {
                 let before = value["status"]["conditions"].as_array().map_or(0, Vec::len);
                 for says in &says {
                     // Nobody was denied who was not accepted before.
-                    if !(before == 0 && says.status == "False") {
-                        put_condition(&mut value["status"]["conditions"], *says, &now, None);
+                    if !(before == 0 && says.status == Status::False) {
+                        says.put(&mut value["status"]["conditions"], &now);
                     }
                 }
                 Ok(value)
@@ -138,7 +139,7 @@ impl Nodes {
             let cordoned = value["spec"]["unschedulable"] == json!(true);
             put_taint(&mut value, UNSCHEDULABLE, cordoned, &now);
             for (condition, taint) in PRESSURES {
-                let pressed = holds(&value, condition);
+                let pressed = condition.holds(&value);
                 put_taint(&mut value, taint, pressed, &now);
             }
             Ok(value)
@@ -146,8 +147,7 @@ impl Nodes {
         let written = self.desk.modify(self.nodes, &key, None, change).await;
         written.map_err(Error::api("write a Node"))?;
         let change = |mut value: Value| -> Result<Value, ApiError> {
-            let list = &mut value["status"]["conditions"];
-            put_condition(list, ready(presence), &now, Some("lastHeartbeatTime"));
+            ready(presence).put(&mut value["status"]["conditions"], &now);
             Ok(value)
         };
         let written = self.desk.modify(self.nodes, &key, Some("status"), change).await;

@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use freewheel_hub_api::conditions::{
+    CLUSTER_ACCEPTED, CLUSTER_AVAILABLE, CLUSTER_CERTIFICATE, CLUSTER_JOINED, NODE_DISK_PRESSURE,
+    NODE_MEMORY_PRESSURE, NODE_PID_PRESSURE, NODE_READY, Says, Status, Type,
+};
 use freewheel_hub_store::Stored;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -12,10 +16,10 @@ pub use freewheel_hub_api::kinds::node::UNREACHABLE;
 /// Taint of a cordoned spoke.
 pub const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 /// Conditions of a spoke that is short of something, and the taints that keep new pods away meanwhile.
-pub(super) const PRESSURES: [(&str, &str); 3] = [
-    ("MemoryPressure", "node.kubernetes.io/memory-pressure"),
-    ("DiskPressure", "node.kubernetes.io/disk-pressure"),
-    ("PIDPressure", "node.kubernetes.io/pid-pressure"),
+pub(super) const PRESSURES: [(&Type, &str); 3] = [
+    (&NODE_MEMORY_PRESSURE, "node.kubernetes.io/memory-pressure"),
+    (&NODE_DISK_PRESSURE, "node.kubernetes.io/disk-pressure"),
+    (&NODE_PID_PRESSURE, "node.kubernetes.io/pid-pressure"),
 ];
 /// How long a session may be gone before the spoke counts as silent.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -39,107 +43,54 @@ pub enum Presence {
     Silent,
 }
 
-/// A condition without its times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Says {
-    /// type
-    pub kind: &'static str,
-    /// status
-    pub status: &'static str,
-    /// reason
-    pub reason: &'static str,
-    /// message
-    pub message: &'static str,
-}
-
 /// A Node's Ready.
 #[must_use]
-pub fn ready(presence: Presence) -> Says {
+pub fn ready(presence: Presence) -> Says<'static> {
     let (status, reason, message) = match presence {
         Presence::Never => {
-            ("Unknown", "NodeStatusNeverUpdated", "The spoke has not connected yet.")
+            (Status::Unknown, "NodeStatusNeverUpdated", "The spoke has not connected yet.")
         }
-        Presence::Connected => ("True", "KubeletReady", "the spoke agent is connected"),
+        Presence::Connected => (Status::True, "KubeletReady", "the spoke agent is connected"),
         Presence::Late => (
-            "False",
+            Status::False,
             "PlansDoNotLand",
             "The spoke is connected and takes no plan; what it holds goes on.",
         ),
         Presence::Silent => {
-            ("Unknown", "NodeStatusUnknown", "The spoke is silent; its pods are left running.")
+            let text = "The spoke is silent; its pods are left running.";
+            (Status::Unknown, "NodeStatusUnknown", text)
         }
     };
-    Says { kind: "Ready", status, reason, message }
+    Says::new(&NODE_READY, status, reason, message)
 }
 
 /// A ManagedCluster's conditions.
 #[must_use]
-pub fn cluster_conditions(accepted: bool, presence: Presence) -> Vec<Says> {
-    let say = |kind, status, reason, message| Says { kind, status, reason, message };
+pub fn cluster_conditions(accepted: bool, presence: Presence) -> Vec<Says<'static>> {
     let mut all = Vec::new();
     all.push(if accepted {
         let text = "Accepted by hub cluster admin";
-        say("HubAcceptedManagedCluster", "True", "HubClusterAdminAccepted", text)
+        Says::new(&CLUSTER_ACCEPTED, true, "HubClusterAdminAccepted", text)
     } else {
         let text = "Denied by hub cluster admin";
-        say("HubAcceptedManagedCluster", "False", "HubClusterAdminDenied", text)
+        Says::new(&CLUSTER_ACCEPTED, false, "HubClusterAdminDenied", text)
     });
     if presence != Presence::Never {
         let text = "Managed cluster joined";
-        all.push(say("ManagedClusterJoined", "True", "ManagedClusterJoined", text));
+        all.push(Says::new(&CLUSTER_JOINED, true, "ManagedClusterJoined", text));
         all.push(if presence == Presence::Connected && accepted {
             let text = "Managed cluster is available";
-            say("ManagedClusterConditionAvailable", "True", "ManagedClusterAvailable", text)
+            Says::new(&CLUSTER_AVAILABLE, true, "ManagedClusterAvailable", text)
         } else if presence == Presence::Late && accepted {
             let text = "The spoke is connected and takes no plan.";
-            say("ManagedClusterConditionAvailable", "False", "PlansDoNotLand", text)
+            Says::new(&CLUSTER_AVAILABLE, false, "PlansDoNotLand", text)
         } else {
             let text = "The spoke is silent.";
             let reason = "ManagedClusterLeaseUpdateStopped";
-            say("ManagedClusterConditionAvailable", "Unknown", reason, text)
+            Says::new(&CLUSTER_AVAILABLE, Status::Unknown, reason, text)
         });
     }
     all
-}
-
-/// Puts a condition into a list; true when it changed. `beat` is the field that tells when it was
-/// last looked at, for kinds that have one.
-pub fn put_condition(list: &mut Value, says: Says, now: &str, beat: Option<&str>) -> bool {
-    if !list.is_array() {
-        *list = json!([]);
-    }
-    let Some(all) = list.as_array_mut() else { return false };
-    let old = all.iter_mut().find(|c| c["type"] == says.kind);
-    let mut new = json!({
-        "type": says.kind, "status": says.status, "reason": says.reason,
-        "message": says.message, "lastTransitionTime": now,
-    });
-    if let Some(beat) = beat {
-        new[beat] = json!(now);
-    }
-    match old {
-        None => {
-            all.push(new);
-            true
-        }
-        Some(old) => {
-            let same = old["status"] == says.status && old["reason"] == says.reason;
-            if same {
-                return false;
-            }
-            if old["status"] == says.status {
-                new["lastTransitionTime"] = old["lastTransitionTime"].clone();
-            }
-            *old = new;
-            true
-        }
-    }
-}
-
-/// Whether a Node has a condition.
-pub(super) fn holds(node: &Value, kind: &str) -> bool {
-    let conditions = node["status"]["conditions"].as_array();
-    conditions.is_some_and(|all| all.iter().any(|c| c["type"] == kind && c["status"] == "True"))
 }
 
 /// Puts a taint that keeps new pods away on, or takes it off.
@@ -212,27 +163,29 @@ pub(super) struct Session {
     pub(super) late: bool,
 }
 
-/// Condition of a ManagedCluster whose spoke's certificate ends soon, though it should have been renewed.
-pub const CERTIFICATE: &str = "CertificateExpiring";
-
 /// What is to be said of a spoke's certificate, and when that changes. A spoke renews it with a quarter to a fifth
 /// of its life left; that it is not renewed with an eighth left, somebody should know.
-pub(super) fn certificate(session: Option<&Session>, now: i64) -> (Option<Says>, Option<Duration>) {
+pub(super) fn certificate(
+    session: Option<&Session>,
+    now: i64,
+) -> (Option<Says<'static>>, Option<Duration>) {
     let Some(Session { life: (from, to), .. }) = session.filter(|s| s.life.0 < s.life.1) else {
         return (None, None);
     };
     let late = to - (to - from) / 8;
-    let say = |status, reason, message| Says { kind: CERTIFICATE, status, reason, message };
+    let say = |status: bool, reason: &'static str, message: &'static str| {
+        Says::new(&CLUSTER_CERTIFICATE, status, reason, message)
+    };
     let (says, change) = if now < late {
-        (say("False", "Valid", "The spoke's certificate is valid for long."), Some(late))
+        (say(false, "Valid", "The spoke's certificate is valid for long."), Some(late))
     } else if now <= *to {
         let text = "The spoke has not renewed its certificate, which ends soon: it does so by itself while it is in \
                     session. See that it is connected, and its log.";
-        (say("True", "NotRenewed", text), Some(*to + 1))
+        (say(true, "NotRenewed", text), Some(*to + 1))
     } else {
         let text = "The spoke's certificate has ended. It gets a new one with its key when it comes back, as long as \
                     it is accepted.";
-        (say("True", "Expired", text), None)
+        (say(true, "Expired", text), None)
     };
     let wait = change.and_then(|at| u64::try_from(at - now).ok());
     (Some(says), wait.map(Duration::from_secs))
@@ -297,18 +250,19 @@ mod tests {
 
     #[test]
     fn conditions_follow_the_session() {
-        assert_eq!(ready(Presence::Connected).status, "True");
+        assert_eq!(ready(Presence::Connected).status, Status::True);
         assert_eq!(ready(Presence::Silent).reason, "NodeStatusUnknown");
-        let kinds = |accepted, presence| -> Vec<(&str, &str)> {
-            cluster_conditions(accepted, presence).iter().map(|s| (s.kind, s.status)).collect()
+        let kinds = |accepted, presence| -> Vec<(&str, Status)> {
+            let all = cluster_conditions(accepted, presence);
+            all.iter().map(|says| (says.kind.name, says.status)).collect()
         };
-        assert_eq!(kinds(true, Presence::Never), [("HubAcceptedManagedCluster", "True")]);
+        assert_eq!(kinds(true, Presence::Never), [("HubAcceptedManagedCluster", Status::True)]);
         assert_eq!(
             kinds(true, Presence::Silent),
             [
-                ("HubAcceptedManagedCluster", "True"),
-                ("ManagedClusterJoined", "True"),
-                ("ManagedClusterConditionAvailable", "Unknown")
+                ("HubAcceptedManagedCluster", Status::True),
+                ("ManagedClusterJoined", Status::True),
+                ("ManagedClusterConditionAvailable", Status::Unknown)
             ]
         );
     }
@@ -329,9 +283,10 @@ mod tests {
             Session { connected: true, since: 5_000, late: true, uid: "u".into(), life: (0, 0) };
         let (presence, look_again) = presence(Some(&late), 8_000);
         assert_eq!((presence, look_again), (Presence::Late, None));
-        assert_eq!((ready(presence).status, ready(presence).reason), ("False", "PlansDoNotLand"));
-        let available = cluster_conditions(true, presence);
-        assert!(available.iter().any(|c| c.status == "False" && c.reason == "PlansDoNotLand"));
+        let not_ready =
+            |says: &Says<'_>| says.status == Status::False && says.reason == "PlansDoNotLand";
+        assert!(not_ready(&ready(presence)));
+        assert!(cluster_conditions(true, presence).iter().any(not_ready));
     }
 
     #[test]
@@ -339,24 +294,13 @@ mod tests {
         let held = |life| Session { connected: true, since: 0, late: false, uid: "u".into(), life };
         let reason = |now| {
             let (says, again) = certificate(Some(&held((0, 800))), now);
-            (says.map(|says| says.reason), again.map(|again| again.as_secs()))
+            (says.map(|says| says.reason.into_owned()), again.map(|again| again.as_secs()))
         };
-        assert_eq!(reason(600), (Some("Valid"), Some(100)));
-        assert_eq!(reason(700), (Some("NotRenewed"), Some(101)));
-        assert_eq!(reason(801), (Some("Expired"), None));
+        assert_eq!(reason(600), (Some("Valid".to_owned()), Some(100)));
+        assert_eq!(reason(700), (Some("NotRenewed".to_owned()), Some(101)));
+        assert_eq!(reason(801), (Some("Expired".to_owned()), None));
         assert_eq!(certificate(Some(&held((0, 0))), 5), (None, None));
         assert_eq!(certificate(None, 5), (None, None));
-    }
-
-    #[test]
-    fn a_condition_that_says_the_same_keeps_its_time() {
-        let mut list = Value::Null;
-        assert!(put_condition(&mut list, ready(Presence::Never), "t1", None));
-        assert!(!put_condition(&mut list, ready(Presence::Never), "t2", None));
-        assert!(put_condition(&mut list, ready(Presence::Silent), "t3", None));
-        assert_eq!(list[0]["lastTransitionTime"], "t1", "Unknown as before");
-        assert!(put_condition(&mut list, ready(Presence::Connected), "t4", None));
-        assert_eq!(list[0]["lastTransitionTime"], "t4");
     }
 
     #[test]

@@ -8,6 +8,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use freewheel_hub_api::conditions::{
+    NODE_DISK_PRESSURE, NODE_MEMORY_PRESSURE, NODE_PID_PRESSURE, NODE_READY, Says, Status, Type,
+};
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds::node::NOT_READY;
@@ -17,14 +20,15 @@ use freewheel_link::names::ClusterName;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::says::{Says, UNREACHABLE, put_condition, put_taint};
+use super::says::{UNREACHABLE, put_taint};
 use crate::engine::clock::rfc3339;
 use crate::engine::desk::{everywhere, key as key_of, kind};
 use crate::engine::{Controller, Desk, Error};
 
 /// How long a Node may take to say something of itself.
 const STARTUP: Duration = Duration::from_secs(60);
-const CONDITIONS: [&str; 4] = ["MemoryPressure", "DiskPressure", "PIDPressure", "Ready"];
+const CONDITIONS: [&Type; 4] =
+    [&NODE_MEMORY_PRESSURE, &NODE_DISK_PRESSURE, &NODE_PID_PRESSURE, &NODE_READY];
 
 /// The controller.
 pub struct Strangers {
@@ -51,24 +55,17 @@ fn patience(node: &Value, now: Timestamp) -> Option<Duration> {
 /// Says of every condition that nobody wrote that it is not known.
 fn fill_in(node: &mut Value, now: &str) {
     for kind in CONDITIONS {
-        let list = &mut node["status"]["conditions"];
-        let there = list.as_array().is_some_and(|all| all.iter().any(|c| c["type"] == kind));
-        if !there {
-            let says = Says {
-                kind,
-                status: "Unknown",
-                reason: "NodeStatusNeverUpdated",
-                message: "Kubelet never posted node status.",
-            };
-            put_condition(list, says, now, Some("lastHeartbeatTime"));
+        if kind.find(node).is_none() {
+            let text = "Kubelet never posted node status.";
+            let says = Says::new(kind, Status::Unknown, "NodeStatusNeverUpdated", text);
+            says.put(&mut node["status"]["conditions"], now);
         }
     }
 }
 
 /// The taints that follow from Ready.
 fn taint(node: &mut Value, now: &str) {
-    let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
-    let ready = conditions.clone().find(|c| c["type"] == "Ready");
+    let ready = NODE_READY.find(node);
     let Some(status) = ready.and_then(|c| c["status"].as_str()).map(str::to_owned) else { return };
     put_taint(node, NOT_READY, status == "False", now);
     put_taint(node, UNREACHABLE, status == "Unknown", now);

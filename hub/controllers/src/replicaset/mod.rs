@@ -143,7 +143,8 @@ impl ReplicaSets {
                 Ok(())
             }
             Err(error) => {
-                if !ends_with_namespace(&error) {
+                // Its namespace goes: nothing to tell anybody.
+                if !error.is_namespace_terminating() {
                     let text = format!("Error creating: {error}");
                     self.desk.recorder.warning(
                         self.sets,
@@ -224,11 +225,6 @@ impl ReplicaSets {
     }
 }
 
-/// Content can no longer be made because its namespace goes: nothing to tell anybody.
-pub(crate) fn ends_with_namespace(error: &ApiError) -> bool {
-    error.is_namespace_terminating()
-}
-
 #[async_trait]
 impl Controller for ReplicaSets {
     fn name(&self) -> &'static str {
@@ -280,7 +276,8 @@ impl Controller for ReplicaSets {
             self.manage(&stored, &set, mine).await
         };
         // Nothing can be made in a namespace that goes: no failure of the set.
-        let managed = managed.or_else(|e| if ends_with_namespace(&e) { Ok(()) } else { Err(e) });
+        let managed =
+            managed.or_else(|e| if e.is_namespace_terminating() { Ok(()) } else { Err(e) });
         let again = self.report(&stored, &set, managed.as_ref().err()).await?;
         managed.map_err(Error::api("manage the pods of a ReplicaSet"))?;
         Ok(again)

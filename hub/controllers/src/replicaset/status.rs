@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use freewheel_hub_api::conditions::{SET_REPLICA_FAILURE, Says};
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_store::Stored;
 use jiff::Timestamp;
@@ -73,22 +74,15 @@ pub(super) fn status(
     if generation != 0 {
         status.insert("observedGeneration".into(), json!(generation));
     }
-    let kept = old["conditions"].as_array().into_iter().flatten();
-    let mut conditions: Vec<Value> =
-        kept.filter(|c| c["type"] != "ReplicaFailure").cloned().collect();
-    if let Some((reason, message)) = failure {
-        let before = old["conditions"].as_array().into_iter().flatten();
-        let since = before
-            .filter(|c| c["type"] == "ReplicaFailure" && c["status"] == "True")
-            .find_map(|c| c["lastTransitionTime"].as_str())
-            .unwrap_or(now);
-        conditions.push(json!({
-            "type": "ReplicaFailure", "status": "True", "reason": reason,
-            "message": message, "lastTransitionTime": since,
-        }));
+    let mut conditions = old["conditions"].clone();
+    match failure {
+        Some((reason, message)) => {
+            Says::new(&SET_REPLICA_FAILURE, true, reason, message).put(&mut conditions, now);
+        }
+        None => SET_REPLICA_FAILURE.remove(&mut conditions),
     }
-    if !conditions.is_empty() {
-        status.insert("conditions".into(), json!(conditions));
+    if conditions.as_array().is_some_and(|all| !all.is_empty()) {
+        status.insert("conditions".into(), conditions);
     }
     Value::Object(status)
 }

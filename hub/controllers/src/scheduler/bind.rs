@@ -1,5 +1,6 @@
 //! What the scheduler writes.
 
+use freewheel_hub_api::conditions::{POD_SCHEDULED, Says};
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::{Key, Object};
 use freewheel_hub_placement::Refusal;
@@ -64,7 +65,7 @@ impl Hand {
         let mut value = stored.object.value().map_err(Error::api("read a pod"))?;
         value["spec"]["nodeName"] = json!(node);
         let now = rfc3339(self.desk.clock.now());
-        put_scheduled(&mut value, "True", None, &now);
+        put_scheduled(&mut value, Says::new(&POD_SCHEDULED, true, "", ""), &now);
         let fields = self.pods.strategy.selectable_fields(&value);
         Object::from_value(value, fields).map_err(Error::api("bind a pod"))
     }
@@ -82,7 +83,8 @@ impl Hand {
             .desk
             .modify(self.pods, pod, Some("status"), |mut value| {
                 if value["metadata"]["uid"] == uid && value["spec"]["nodeName"].is_null() {
-                    put_scheduled(&mut value, "False", Some(why), &now);
+                    let says = Says::new(&POD_SCHEDULED, false, why.0, why.1);
+                    put_scheduled(&mut value, says, &now);
                 }
                 Ok(value)
             })
@@ -111,27 +113,8 @@ impl Hand {
     }
 }
 
-/// Sets condition PodScheduled; its time moves only with its status.
-fn put_scheduled(pod: &mut Value, status: &str, why: Option<(&str, &str)>, now: &str) {
-    let generation = pod["metadata"]["generation"].clone();
-    let list = &mut pod["status"]["conditions"];
-    if !list.is_array() {
-        *list = json!([]);
-    }
-    let Some(conditions) = list.as_array_mut() else { return };
-    let old = conditions.iter().find(|c| c["type"] == "PodScheduled");
-    let since = old
-        .filter(|c| c["status"] == status)
-        .and_then(|c| c["lastTransitionTime"].as_str())
-        .unwrap_or(now);
-    let mut new = json!({"type": "PodScheduled", "status": status, "lastTransitionTime": since,
-        "observedGeneration": generation});
-    if let Some((reason, message)) = why {
-        new["reason"] = json!(reason);
-        new["message"] = json!(message);
-    }
-    match conditions.iter_mut().find(|c| c["type"] == "PodScheduled") {
-        Some(old) => *old = new,
-        None => conditions.push(new),
-    }
+/// Sets condition PodScheduled.
+fn put_scheduled(pod: &mut Value, says: Says<'_>, now: &str) {
+    let observed = pod["metadata"]["generation"].as_i64();
+    Says { observed, ..says }.put(&mut pod["status"]["conditions"], now);
 }

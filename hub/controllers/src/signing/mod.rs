@@ -23,13 +23,14 @@ use std::time::Duration;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use freewheel_hub_api::conditions::{REQUEST_FAILED, Says};
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::Key;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tracing::info;
 
 use crate::engine::clock::rfc3339;
@@ -162,15 +163,9 @@ impl Signing {
 
     async fn fail(&self, stored: &Stored, why: &str) -> Result<(), Error> {
         let now = rfc3339(self.desk.clock.now());
-        let failed = json!({
-            "type": "Failed", "status": "True", "reason": "SignerValidationFailure", "message": why,
-            "lastUpdateTime": now, "lastTransitionTime": now,
-        });
+        let failed = Says::new(&REQUEST_FAILED, true, "SignerValidationFailure", why);
         let write = |mut value: Value| {
-            match &mut value["status"]["conditions"] {
-                Value::Array(conditions) => conditions.push(failed.clone()),
-                other => *other = json!([failed]),
-            }
+            failed.put(&mut value["status"]["conditions"], &now);
             Ok(value)
         };
         self.desk
@@ -222,6 +217,8 @@ impl Controller for Signing {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn request(signer: &str, decisions: &[&str]) -> CertificateSigningRequest {

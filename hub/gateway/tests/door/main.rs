@@ -238,11 +238,12 @@ async fn a_newer_session_is_the_only_one_and_the_spoke_is_a_node() {
     let node = hub.get(("", "v1", "nodes"), "", "pi-7").await;
     assert_eq!(node["metadata"]["labels"]["kubernetes.io/arch"], "arm64");
     assert_eq!(node["status"]["nodeInfo"]["containerRuntimeVersion"], "wasmtime://48.0");
-    let ready = |node: &Value| {
+    let says = |kind: &str| {
         let list = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        list.iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
+        list.iter().find(|c| c["type"] == kind).map(|c| c["status"].clone())
     };
-    assert!(ready(&node), "{node}");
+    assert_eq!(says("MemoryPressure"), Some(json!("False")), "{node}");
+    assert_eq!(says("Ready"), None, "whether it is there is not for the spoke to say");
 }
 
 fn running(realm: &str, uid: &str) -> Report {

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::Kind;
 use serde_json::Value;
 
 use crate::{Revision, Stored};
@@ -15,18 +14,6 @@ use crate::{Revision, Stored};
 pub fn stored_value(stored: &Stored) -> Result<Value, ApiError> {
     let mut value = stored.object.value()?;
     put_version(&mut value, stored.revision);
-    Ok(value)
-}
-
-/// The same in the version of `kind`, which differs from the stored one for shared storage (events).
-///
-/// # Errors
-/// As [`stored_value`].
-pub fn shown_value(stored: &Stored, kind: &Kind) -> Result<Value, ApiError> {
-    let mut value = stored_value(stored)?;
-    if kind.stored_as.is_some() {
-        kind.strategy.from_stored(&mut value);
-    }
     Ok(value)
 }
 

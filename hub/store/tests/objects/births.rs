@@ -95,6 +95,7 @@ async fn content_needs_a_namespace_that_stays() {
     let late = world.objects.create(&How::default(), &closing, config("a", "1")).await;
     let message = "configmaps \"a\" is forbidden: unable to create new content in namespace attic because it is being terminated";
     let error = refused(late, 403, message);
+    assert!(error.is_namespace_terminating());
     assert_eq!(error.details.unwrap().causes[0].reason, "NamespaceTerminating");
 }
 

@@ -1,0 +1,371 @@
+//! Conditions in a status: which the hub writes, whose they are, and how one is put.
+//!
+//! Clients may say what they like through the door `status`, as with Kubernetes. This is about the hub's own writers,
+//! controllers and gateway: two that say the same condition would undo each other for ever.
+//!
+//! Guarantees:
+//! - a condition has one owner, and a spoke's word counts for its own alone (`a_condition_has_one_owner`);
+//! - the time of a transition moves with the status and with nothing else
+//!   (`the_time_of_a_transition_moves_with_the_status_alone`);
+//! - what says the same as before is left as it is, with its times (`what_says_the_same_is_left_as_it_is`);
+//! - what others say stays, in its place (`what_others_say_stays`).
+
+use std::borrow::Cow;
+
+use serde_json::{Value, json};
+
+/// Who in the hub sets a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Whoever may approve requests, and the door at which devices join with tokens that accept.
+    Approver,
+    /// The deployment controller.
+    Deployments,
+    /// The controller that ends pods on tainted nodes.
+    Eviction,
+    /// The controller that empties namespaces.
+    Namespaces,
+    /// The controller that looks after Nodes and ManagedClusters.
+    Nodes,
+    /// The ReplicaSet controller.
+    ReplicaSets,
+    /// The scheduler, and whoever binds in its place.
+    Scheduler,
+    /// The controller that signs requests.
+    Signer,
+    /// The spoke; the gateway writes it down.
+    Spoke,
+    /// The gateway, of what it sees of links.
+    Gateway,
+}
+
+/// One condition of one kind of object.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Type {
+    /// Kind of the object.
+    pub object: &'static str,
+    /// type
+    pub name: &'static str,
+    /// Who sets it.
+    pub owner: Owner,
+    /// The field that has the time of the last write, of kinds that have one.
+    written: Option<&'static str>,
+    /// As upstream's controller of that kind does: a new message alone is no news, and what changed goes to the end.
+    by_reason: bool,
+}
+
+const fn of(object: &'static str, name: &'static str, owner: Owner) -> Type {
+    Type { object, name, owner, written: None, by_reason: false }
+}
+
+const fn of_node(name: &'static str, owner: Owner) -> Type {
+    Type { written: Some("lastHeartbeatTime"), ..of("Node", name, owner) }
+}
+
+const fn of_request(name: &'static str, owner: Owner) -> Type {
+    Type { written: Some("lastUpdateTime"), ..of("CertificateSigningRequest", name, owner) }
+}
+
+const fn of_deployment(name: &'static str) -> Type {
+    let plain = of("Deployment", name, Owner::Deployments);
+    Type { written: Some("lastUpdateTime"), by_reason: true, ..plain }
+}
+
+macro_rules! conditions {
+    ($($(#[$doc:meta])* $id:ident = $make:expr;)*) => {
+        $($(#[$doc])* pub static $id: Type = $make;)*
+        /// All of them.
+        pub static ALL: &[&Type] = &[$(&$id),*];
+    };
+}
+
+conditions! {
+    /// It has a node.
+    POD_SCHEDULED = of("Pod", "PodScheduled", Owner::Scheduler);
+    /// It is to go, and why.
+    POD_DISRUPTION_TARGET = of("Pod", "DisruptionTarget", Owner::Eviction);
+    /// Its volumes and its address are there.
+    POD_READY_TO_START = of("Pod", "PodReadyToStartContainers", Owner::Spoke);
+    /// Its init containers are through.
+    POD_INITIALIZED = of("Pod", "Initialized", Owner::Spoke);
+    /// All of its containers are ready.
+    POD_CONTAINERS_READY = of("Pod", "ContainersReady", Owner::Spoke);
+    /// It takes requests.
+    POD_READY = of("Pod", "Ready", Owner::Spoke);
+    /// A spoke is in session and takes its plans.
+    NODE_READY = of_node("Ready", Owner::Nodes);
+    /// Short of memory.
+    NODE_MEMORY_PRESSURE = of_node("MemoryPressure", Owner::Spoke);
+    /// Short of disk.
+    NODE_DISK_PRESSURE = of_node("DiskPressure", Owner::Spoke);
+    /// Short of processes.
+    NODE_PID_PRESSURE = of_node("PIDPressure", Owner::Spoke);
+    /// It could not read its own ledger.
+    NODE_LEDGER_DAMAGED = of_node("LedgerDamaged", Owner::Spoke);
+    /// The hub's people let it in.
+    CLUSTER_ACCEPTED = of("ManagedCluster", "HubAcceptedManagedCluster", Owner::Nodes);
+    /// It was here.
+    CLUSTER_JOINED = of("ManagedCluster", "ManagedClusterJoined", Owner::Nodes);
+    /// It is here.
+    CLUSTER_AVAILABLE = of("ManagedCluster", "ManagedClusterConditionAvailable", Owner::Nodes);
+    /// Its certificate ends soon, though it should have been renewed.
+    CLUSTER_CERTIFICATE = of("ManagedCluster", "CertificateExpiring", Owner::Nodes);
+    /// Two devices come with one identity.
+    CLUSTER_DUPLICATE = of("ManagedCluster", "DuplicateIdentity", Owner::Gateway);
+    /// Not every kind could be found.
+    NAMESPACE_DISCOVERY = of("Namespace", "NamespaceDeletionDiscoveryFailure", Owner::Namespaces);
+    /// Not every kind could be read.
+    NAMESPACE_PARSING =
+        of("Namespace", "NamespaceDeletionGroupVersionParsingFailure", Owner::Namespaces);
+    /// Not everything could be deleted.
+    NAMESPACE_DELETION = of("Namespace", "NamespaceDeletionContentFailure", Owner::Namespaces);
+    /// Something is left.
+    NAMESPACE_CONTENT = of("Namespace", "NamespaceContentRemaining", Owner::Namespaces);
+    /// Something is held.
+    NAMESPACE_FINALIZERS = of("Namespace", "NamespaceFinalizersRemaining", Owner::Namespaces);
+    /// It cannot make or remove its pods.
+    SET_REPLICA_FAILURE = of("ReplicaSet", "ReplicaFailure", Owner::ReplicaSets);
+    /// A rollout moves on.
+    DEPLOYMENT_PROGRESSING = of_deployment("Progressing");
+    /// Enough of its pods serve.
+    DEPLOYMENT_AVAILABLE = of_deployment("Available");
+    /// A set cannot make or remove its pods.
+    DEPLOYMENT_REPLICA_FAILURE = of_deployment("ReplicaFailure");
+    /// Somebody has said yes.
+    REQUEST_APPROVED = of_request("Approved", Owner::Approver);
+    /// Somebody has said no.
+    REQUEST_DENIED = of_request("Denied", Owner::Approver);
+    /// It cannot be signed.
+    REQUEST_FAILED = of_request("Failed", Owner::Signer);
+}
+
+/// The condition of a Pod that a spoke may tell by this name.
+#[must_use]
+pub fn told_by_spoke(name: &str) -> Option<&'static Type> {
+    let told = ALL.iter().find(|one| one.object == "Pod" && one.name == name);
+    told.copied().filter(|one| one.owner == Owner::Spoke)
+}
+
+impl Type {
+    /// The condition in an object.
+    #[must_use]
+    pub fn find<'a>(&self, object: &'a Value) -> Option<&'a Value> {
+        let all = object.pointer("/status/conditions").and_then(Value::as_array)?;
+        all.iter().find(|one| one["type"] == self.name)
+    }
+
+    /// Whether it holds.
+    #[must_use]
+    pub fn holds(&self, object: &Value) -> bool {
+        self.find(object).is_some_and(|one| one["status"] == Status::True.name())
+    }
+
+    /// Takes it out of a list.
+    pub fn remove(&self, list: &mut Value) {
+        if let Some(all) = list.as_array_mut() {
+            all.retain(|one| one["type"] != self.name);
+        }
+    }
+}
+
+/// What a condition may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It holds.
+    True,
+    /// It does not.
+    False,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl Status {
+    /// As objects have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+
+    /// As objects have it.
+    #[must_use]
+    pub fn read(name: &str) -> Self {
+        match name {
+            "True" => Self::True,
+            "False" => Self::False,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl From<bool> for Status {
+    fn from(holds: bool) -> Self {
+        if holds { Self::True } else { Self::False }
+    }
+}
+
+/// A condition as its owner sees it now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Says<'a> {
+    /// Which.
+    pub kind: &'static Type,
+    /// status
+    pub status: Status,
+    /// reason; an empty one is left out.
+    pub reason: Cow<'a, str>,
+    /// message; an empty one is left out.
+    pub message: Cow<'a, str>,
+    /// The generation of the object that it is about, where the owner tells that.
+    pub observed: Option<i64>,
+    /// The time of the transition, where its owner knows better than the list.
+    pub since: Option<String>,
+}
+
+impl<'a> Says<'a> {
+    /// Without a generation, and with its time from the list.
+    pub fn new(
+        kind: &'static Type,
+        status: impl Into<Status>,
+        reason: impl Into<Cow<'a, str>>,
+        message: impl Into<Cow<'a, str>>,
+    ) -> Self {
+        let (status, reason, message) = (status.into(), reason.into(), message.into());
+        Self { kind, status, reason, message, observed: None, since: None }
+    }
+
+    /// Puts it into a list, in place of what the list had of this type; whether that changed anything.
+    pub fn put(&self, list: &mut Value, now: &str) -> bool {
+        self.write(list, now, false)
+    }
+
+    /// Puts it into a list though it may say the same: its last write is now.
+    pub fn renew(&self, list: &mut Value, now: &str) {
+        self.write(list, now, true);
+    }
+
+    fn write(&self, list: &mut Value, now: &str, anew: bool) -> bool {
+        if !list.is_array() {
+            *list = json!([]);
+        }
+        let Some(all) = list.as_array_mut() else { return false };
+        let at = all.iter().position(|one| one["type"] == self.kind.name);
+        let old = at.and_then(|at| all.get(at));
+        if !anew && old.is_some_and(|old| self.says_nothing_new(old)) {
+            return false;
+        }
+        let new = self.value(old, now);
+        match at.and_then(|at| all.get_mut(at)) {
+            Some(slot) if !self.kind.by_reason => *slot = new,
+            _ => {
+                at.map(|at| all.remove(at));
+                all.push(new);
+            }
+        }
+        true
+    }
+
+    fn says_nothing_new(&self, old: &Value) -> bool {
+        let text = |key: &str| old[key].as_str().unwrap_or_default();
+        let same = text("status") == self.status.name() && text("reason") == self.reason;
+        if self.kind.by_reason {
+            return same;
+        }
+        same && text("message") == self.message
+            && old["observedGeneration"].as_i64() == self.observed
+            && self.since.as_ref().is_none_or(|since| text("lastTransitionTime") == since)
+            && !text("lastTransitionTime").is_empty()
+    }
+
+    fn value(&self, old: Option<&Value>, now: &str) -> Value {
+        let same = old.filter(|old| old["status"] == self.status.name());
+        let since = same.and_then(|old| old["lastTransitionTime"].as_str());
+        let since = self.since.as_deref().or(since).unwrap_or(now);
+        let mut new = json!({
+            "type": self.kind.name, "status": self.status.name(), "lastTransitionTime": since,
+        });
+        for (key, text) in [("reason", &self.reason), ("message", &self.message)] {
+            if !text.is_empty() {
+                new[key] = json!(text);
+            }
+        }
+        if let Some(observed) = self.observed {
+            new["observedGeneration"] = json!(observed);
+        }
+        if let Some(written) = self.kind.written {
+            new[written] = json!(now);
+        }
+        new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_condition_has_one_owner() {
+        let all: BTreeSet<_> = ALL.iter().map(|one| (one.object, one.name)).collect();
+        assert_eq!(all.len(), ALL.len());
+        assert_eq!(told_by_spoke("Ready"), Some(&POD_READY));
+        assert_eq!(told_by_spoke("PodScheduled"), None);
+        assert_eq!(told_by_spoke("MemoryPressure"), None, "that is a Node's");
+        assert_eq!(told_by_spoke("example.com/gate"), None);
+    }
+
+    #[test]
+    fn the_time_of_a_transition_moves_with_the_status_alone() {
+        let mut list = Value::Null;
+        let say = |status, reason: &'static str| Says::new(&NODE_READY, status, reason, "m");
+        assert!(say(Status::True, "A").put(&mut list, "t1"));
+        assert!(say(Status::True, "B").put(&mut list, "t2"));
+        assert_eq!(list[0]["lastTransitionTime"], "t1");
+        assert_eq!(list[0]["lastHeartbeatTime"], "t2");
+        assert!(say(Status::Unknown, "B").put(&mut list, "t3"));
+        assert_eq!(list[0]["lastTransitionTime"], "t3");
+    }
+
+    #[test]
+    fn what_says_the_same_is_left_as_it_is() {
+        let mut list = json!([]);
+        let mut says = Says::new(&POD_SCHEDULED, false, "Unschedulable", "no node");
+        says.observed = Some(1);
+        assert!(says.put(&mut list, "t1") && !says.put(&mut list, "t2"));
+        says.observed = Some(2);
+        assert!(says.put(&mut list, "t3"));
+        assert_eq!(list[0]["lastTransitionTime"], "t1");
+        says.message = "still no node".into();
+        assert!(says.put(&mut list, "t4"), "a new message is news");
+        let bound = Says::new(&POD_SCHEDULED, true, "", "");
+        bound.put(&mut list, "t5");
+        let expected =
+            json!([{"type": "PodScheduled", "status": "True", "lastTransitionTime": "t5"}]);
+        assert_eq!(list, expected);
+        // A Deployment's says by its reason, as upstream.
+        let mut list = json!([]);
+        let available = |text: &'static str| Says::new(&DEPLOYMENT_AVAILABLE, true, "Enough", text);
+        assert!(available("one").put(&mut list, "t1") && !available("two").put(&mut list, "t2"));
+        available("two").renew(&mut list, "t3");
+        assert_eq!(
+            (&list[0]["lastUpdateTime"], &list[0]["message"]),
+            (&json!("t3"), &json!("two"))
+        );
+        assert_eq!(list[0]["lastTransitionTime"], "t1");
+    }
+
+    #[test]
+    fn what_others_say_stays() {
+        let mut list = json!([{"type": "Ready", "status": "True"}, {"type": "Theirs"}]);
+        Says::new(&POD_READY, false, "Why", "").put(&mut list, "t1");
+        assert_eq!((&list[0]["reason"], &list[1]["type"]), (&json!("Why"), &json!("Theirs")));
+        POD_READY.remove(&mut list);
+        assert_eq!(list, json!([{"type": "Theirs"}]));
+        let mut list = json!([{"type": "Progressing"}, {"type": "Available"}]);
+        Says::new(&DEPLOYMENT_PROGRESSING, true, "New", "").put(&mut list, "t1");
+        assert_eq!(list[1]["type"], "Progressing", "what changed goes to the end");
+    }
+}
