@@ -43,6 +43,12 @@ impl Resource {
     pub fn group(&self) -> &str {
         self.0.split_once('.').map_or("", |(_, group)| group)
     }
+
+    /// Whether it is no API object's.
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        self.group() == "internal"
+    }
 }
 
 impl std::fmt::Display for Resource {

@@ -403,7 +403,7 @@ async fn run(call: &Call, verb: &str, body: bytes::Bytes) -> Result<Response<Bod
         ("eviction", "create") => remove::evict(call, body).await,
         (_, "get") => read::get(call).await,
         ("", "list") => read::list(call).await,
-        ("", "watch") => watch::watch(call),
+        ("", "watch") => watch::watch(call).await,
         ("", "create") => write::create(call, body).await,
         (_, "update") => write::update(call, body).await,
         (_, "patch") => write::patch(call, body).await,

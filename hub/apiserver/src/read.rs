@@ -2,10 +2,13 @@
 //!
 //! Guarantees:
 //! - all chunks of one list show the same revision (`a_list_in_chunks_shows_one_revision`);
-//! - or the client is told that it is gone, and how to go on (`a_forgotten_chunk_says_how_to_go_on`).
+//! - or the client is told that it is gone, and how to go on (`a_forgotten_chunk_says_how_to_go_on`);
+//! - a read shows all that anybody was answered before it, and a client that has seen more at another hub waits for it,
+//!   not for long (`a_version_a_moment_ahead_is_waited_for`, `a_version_from_the_future_is_refused`).
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use freewheel_hub_api::error::{ApiError, Cause, Details, FieldError};
 use freewheel_hub_api::object::Key;
@@ -13,6 +16,7 @@ use freewheel_hub_store::{Snapshot, Stored};
 use futures::FutureExt as _;
 use http::Response;
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::body::Body;
 use crate::call::{Call, Filter};
@@ -23,14 +27,15 @@ use crate::query::Query;
 use crate::respond;
 use crate::resume::Resume;
 
+/// How long a request waits for a version that is not there yet, as at kube-apiserver.
+const AHEAD_FOR: Duration = Duration::from_secs(3);
+
 /// One object.
 pub(crate) async fn get(call: &Call) -> Result<Response<Body>, ApiError> {
     let encoder = Encoder::of(call)?;
-    let stored = Renewal::of(call).renew(call.hub.server.objects.get(&call.place())?)?;
-    if let Some(asked) = call.query.revision()? {
-        let current = call.hub.server.objects.store().snapshot().revision();
-        check_not_ahead(asked, current)?;
-    }
+    let snapshot = not_older(call, call.query.revision()?).await?;
+    let stored = call.hub.server.objects.get_in(&*snapshot, &call.place())?;
+    let stored = Renewal::of(call).renew(stored)?;
     let bytes = encoder.object(&stored)?;
     Ok(respond::compressed(200, encoder.wanted.content_type(), bytes, call.gzip()).await)
 }
@@ -50,11 +55,11 @@ pub(crate) async fn list(call: &Call) -> Result<Response<Body>, ApiError> {
         ));
     }
     let snapshot = match &resume {
-        Some(token) if token.revision != 0 => match past(call, token.revision) {
+        Some(token) if token.revision != 0 => match past(call, token.revision).await {
             Some(snapshot) => snapshot,
             None => return Ok(expired(token.clone())),
         },
-        _ => snapshot(call)?,
+        _ => snapshot(call).await?,
     };
     call.tenant.check(&*call.hub.server.objects.store().snapshot())?;
     let after = resume.map(|token| token.key(&call.scope().resource, &call.tenant.name));
@@ -128,14 +133,10 @@ fn collect(
 }
 
 /// The snapshot that `resourceVersion` and `resourceVersionMatch` ask for.
-fn snapshot(call: &Call) -> Result<Arc<dyn Snapshot>, ApiError> {
-    let store = call.hub.server.objects.store();
-    let newest = store.snapshot();
-    let asked = match call.query.revision()? {
-        None | Some(0) => return Ok(newest),
-        Some(asked) => asked,
-    };
-    check_not_ahead(asked, newest.revision())?;
+async fn snapshot(call: &Call) -> Result<Arc<dyn Snapshot>, ApiError> {
+    let asked = call.query.revision()?;
+    let newest = not_older(call, asked).await?;
+    let Some(asked) = asked.filter(|asked| *asked != 0) else { return Ok(newest) };
     // An unset match with a limit means Exact, for the sake of clients that chunk by hand.
     let exact = match call.query.version_match.as_str() {
         "Exact" => true,
@@ -146,20 +147,37 @@ fn snapshot(call: &Call) -> Result<Arc<dyn Snapshot>, ApiError> {
         return Ok(newest);
     }
     let too_old = "The resourceVersion for the provided list is too old.";
-    past(call, asked).ok_or_else(|| ApiError::expired(too_old))
+    past(call, asked).await.ok_or_else(|| ApiError::expired(too_old))
 }
 
-/// The cluster at this revision, if that is kept and of the cluster's own time.
-fn past(call: &Call, revision: u64) -> Option<Arc<dyn Snapshot>> {
+/// What is asked for at this revision, if that is kept and of the cluster's own time.
+async fn past(call: &Call, revision: u64) -> Option<Arc<dyn Snapshot>> {
     call.tenant.reaches(revision).ok()?;
-    call.hub.server.objects.store().snapshot_at(revision).ok()
+    not_older(call, Some(revision)).await.ok()?;
+    call.hub.server.objects.store().snapshot_at(&call.scope().resource, revision).ok()
 }
 
-/// 504 when a client has seen a newer revision than there is.
-pub(crate) fn check_not_ahead(asked: u64, current: u64) -> Result<(), ApiError> {
-    if asked <= current {
-        return Ok(());
+/// A state not older than what was asked for: without a version, than anything that anybody was answered; at 0, any.
+///
+/// # Errors
+/// 504 when a client has seen a newer revision than there is, also after a while.
+pub(crate) async fn not_older(
+    call: &Call,
+    asked: Option<u64>,
+) -> Result<Arc<dyn Snapshot>, ApiError> {
+    let store = call.hub.server.objects.store();
+    let Some(asked) = asked else { return Ok(store.fresh().await) };
+    let newest = store.snapshot();
+    if asked <= newest.revision() {
+        return Ok(newest);
     }
+    let waited = timeout(AHEAD_FOR, store.wait_for(asked)).await;
+    // It may have taken a while.
+    call.check_still()?;
+    waited.map_err(|_| too_large(asked, store.snapshot().revision()))
+}
+
+fn too_large(asked: u64, current: u64) -> ApiError {
     let mut error = ApiError::new(
         504,
         "Timeout",
@@ -174,7 +192,7 @@ pub(crate) fn check_not_ahead(asked: u64, current: u64) -> Result<(), ApiError> 
         retry_after_seconds: Some(1),
         ..Details::default()
     }));
-    Err(error)
+    error
 }
 
 /// 410 with a token that goes on from there in what is newest.
@@ -251,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_client_from_the_future_is_told_so() {
-        let error = check_not_ahead(9, 4).unwrap_err();
+        let error = too_large(9, 4);
         assert_eq!(error.message, "Timeout: Too large resource version: 9, current: 4");
         assert_eq!(error.to_status()["details"]["retryAfterSeconds"], 1);
     }

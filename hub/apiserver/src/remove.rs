@@ -49,7 +49,7 @@ fn immediate(stored: &Stored) -> bool {
     !matches!(stored.key.resource.as_str(), "pods" | "services" | "serviceaccounts")
 }
 
-/// DELETE of a collection: every object that matches, one after the other.
+/// DELETE of a collection: every object that matches, side by side.
 pub(crate) async fn collection(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
     let encoder = Encoder::of(call)?;
     let (how, options) = options(call, body)?;

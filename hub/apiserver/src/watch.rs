@@ -58,19 +58,16 @@ const MIN_LIFE: Duration = Duration::from_secs(30 * 60);
 const INITIAL_CHUNK: usize = 500;
 
 /// Answers a watch.
-pub(crate) fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
+pub(crate) async fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
     read::validate(&call.query, true)?;
     let encoder = Encoder::of(call)?;
     let filter = call.filter()?;
     let store = call.hub.server.objects.store();
+    let asked = call.query.revision()?;
     // First the signal: what goes after this look is told.
     let gone = call.hub.tenants.end_of(&call.tenant, &**store);
-    let newest = store.snapshot();
+    let newest = read::not_older(call, asked).await?;
     call.tenant.check(&*newest)?;
-    let asked = call.query.revision()?;
-    if let Some(asked) = asked {
-        read::check_not_ahead(asked, newest.revision())?;
-    }
     let initial = match call.query.send_initial_events {
         Some(send) => send,
         None => matches!(asked, None | Some(0)),

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_hub_api::object::Key;
+use freewheel_hub_api::object::{Key, Resource};
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::objects::{How, Place, Propagation};
 use freewheel_hub_store::{
@@ -71,8 +71,16 @@ impl Store for Counting {
         Arc::new(Walked { snapshot: self.store.snapshot(), walked: self.walked.clone() })
     }
 
-    fn snapshot_at(&self, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted> {
-        self.store.snapshot_at(revision)
+    async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot> {
+        self.store.wait_for(revision).await
+    }
+
+    fn snapshot_at(
+        &self,
+        of: &Resource,
+        revision: Revision,
+    ) -> Result<Arc<dyn Snapshot>, Compacted> {
+        self.store.snapshot_at(of, revision)
     }
 
     fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {

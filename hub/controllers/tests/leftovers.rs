@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use freewheel_hub_api::object::Resource;
 use freewheel_hub_controllers::pod_gc::QUARANTINE;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::objects::Propagation;
@@ -43,8 +44,16 @@ impl Store for Sticky {
         self.0.snapshot()
     }
 
-    fn snapshot_at(&self, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted> {
-        self.0.snapshot_at(revision)
+    async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot> {
+        self.0.wait_for(revision).await
+    }
+
+    fn snapshot_at(
+        &self,
+        of: &Resource,
+        revision: Revision,
+    ) -> Result<Arc<dyn Snapshot>, Compacted> {
+        self.0.snapshot_at(of, revision)
     }
 
     fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {

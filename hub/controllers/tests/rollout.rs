@@ -24,7 +24,7 @@ async fn a_rolling_update_never_falls_below_what_was_asked_and_can_be_undone() {
         .collect();
     assert_eq!(nodes.len(), 2, "replicas are spread");
 
-    hub.always(|s| {
+    hub.always("pods", |s| {
         let pods = list(s, "root", "pods", "default");
         assert!(4 <= pods.iter().filter(|p| serves(p)).count(), "fewer than four serve");
         let there = pods.iter().filter(|p| p["metadata"]["deletionTimestamp"].is_null());
@@ -131,7 +131,7 @@ async fn recreate_never_runs_two_templates() {
     body["spec"]["strategy"] = json!({"type": "Recreate"});
     hub.create("root", "deployments", "default", body).await;
     hub.eventually("first rollout", |s| is_rolled_out(s, "web", "a:1", 3)).await;
-    hub.always(|s| {
+    hub.always("pods", |s| {
         let pods = list(s, "root", "pods", "default");
         let images: BTreeSet<String> =
             pods.iter().map(|p| p["spec"]["containers"][0]["image"].to_string()).collect();

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use freewheel_hub_api::object::{Key, Resource};
 use freewheel_hub_api::plan::{Found, Source, ToldService};
-use freewheel_hub_store::{Compacted, Event, Scope, Snapshot, Store, Stored};
+use freewheel_hub_store::{Event, Scope, Snapshot, Store, Stored};
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -123,12 +123,10 @@ impl Interest {
         stop: &CancellationToken,
     ) {
         loop {
-            let after = self.rebuild(&*store.snapshot());
+            let (snapshot, mut watch) = store.follow(scopes());
+            self.rebuild(&*snapshot);
+            drop(snapshot);
             self.ring_all();
-            let mut watch = match store.watch(scopes(), after) {
-                Ok(watch) => watch,
-                Err(Compacted { .. }) => continue,
-            };
             loop {
                 tokio::select! {
                     biased;
@@ -146,7 +144,7 @@ impl Interest {
         }
     }
 
-    fn rebuild(&self, snapshot: &dyn Snapshot) -> u64 {
+    fn rebuild(&self, snapshot: &dyn Snapshot) {
         let mut pods = self.pods.lock();
         *pods = Pods::default();
         for stored in snapshot.range(&all(Resource::new("", "pods")), None) {
@@ -155,7 +153,6 @@ impl Interest {
             }
         }
         self.ranges.rebuild(snapshot);
-        snapshot.revision()
     }
 
     fn note(&self, event: &Event) {

@@ -352,6 +352,7 @@ fn number_of(address: Ipv4Addr) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
+    use freewheel_hub_api::object::Resource;
     use freewheel_hub_store::memory::MemoryStore;
     use freewheel_hub_store::{Committed, Compacted, Revision, Watch};
     use tokio::sync::Notify;
@@ -385,8 +386,16 @@ mod tests {
             self.0.snapshot()
         }
 
-        fn snapshot_at(&self, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted> {
-            self.0.snapshot_at(revision)
+        async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot> {
+            self.0.wait_for(revision).await
+        }
+
+        fn snapshot_at(
+            &self,
+            of: &Resource,
+            revision: Revision,
+        ) -> Result<Arc<dyn Snapshot>, Compacted> {
+            self.0.snapshot_at(of, revision)
         }
 
         fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {

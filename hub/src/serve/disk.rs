@@ -19,8 +19,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use freewheel_hub_api::object::{Header, Key, Object, Resource};
 use freewheel_hub_store::{
-    CommitError, Committed, Compacted, MAX_OBJECT_BYTES, Operation, Revision, Scope, Snapshot,
-    Store, Txn, Watch,
+    CommitError, Committed, Compacted, Fresh, MAX_OBJECT_BYTES, Operation, Revision, Scope,
+    Snapshot, Store, Txn, Watch,
 };
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
@@ -175,8 +175,20 @@ impl Store for Watched {
         self.store.snapshot()
     }
 
-    fn snapshot_at(&self, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted> {
-        self.store.snapshot_at(revision)
+    fn fresh(&self) -> Fresh<'_> {
+        self.store.fresh()
+    }
+
+    async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot> {
+        self.store.wait_for(revision).await
+    }
+
+    fn snapshot_at(
+        &self,
+        of: &Resource,
+        revision: Revision,
+    ) -> Result<Arc<dyn Snapshot>, Compacted> {
+        self.store.snapshot_at(of, revision)
     }
 
     fn rest(&self) {
@@ -185,6 +197,10 @@ impl Store for Watched {
 
     fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {
         self.store.watch(scopes, after)
+    }
+
+    fn follow(&self, scopes: Vec<Scope>) -> (Arc<dyn Snapshot>, Box<dyn Watch>) {
+        self.store.follow(scopes)
     }
 }
 
@@ -210,7 +226,7 @@ mod tests {
         async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
             let large = |operation: &Operation| match operation {
                 Operation::Put(_, object) => object.body.len() > 1024,
-                Operation::Delete(_) => false,
+                Operation::Delete(_) | Operation::Add(..) => false,
             };
             if self.1.load(Ordering::SeqCst) && txn.operations.iter().any(large) {
                 return Err(CommitError::Unavailable("no space left".to_owned()));
@@ -222,8 +238,16 @@ mod tests {
             self.0.snapshot()
         }
 
-        fn snapshot_at(&self, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted> {
-            self.0.snapshot_at(revision)
+        async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot> {
+            self.0.wait_for(revision).await
+        }
+
+        fn snapshot_at(
+            &self,
+            of: &Resource,
+            revision: Revision,
+        ) -> Result<Arc<dyn Snapshot>, Compacted> {
+            self.0.snapshot_at(of, revision)
         }
 
         fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {
@@ -275,8 +299,16 @@ mod tests {
             self.0.snapshot()
         }
 
-        fn snapshot_at(&self, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted> {
-            self.0.snapshot_at(revision)
+        async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot> {
+            self.0.wait_for(revision).await
+        }
+
+        fn snapshot_at(
+            &self,
+            of: &Resource,
+            revision: Revision,
+        ) -> Result<Arc<dyn Snapshot>, Compacted> {
+            self.0.snapshot_at(of, revision)
         }
 
         fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {

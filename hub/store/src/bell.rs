@@ -1,23 +1,36 @@
-//! How a watcher is called: one bell each.
+//! How a watcher is called: one bell each, which also says how far it has come.
 //!
 //! Guarantees:
 //! - a call that comes before the watcher waits is not lost, and many before it looks are one
 //!   (`calls_before_the_look_are_one`);
 //! - who waits is woken (`who_waits_is_woken`).
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Context;
 
 use futures::task::AtomicWaker;
+
+use crate::Revision;
 
 /// One watcher's bell.
 #[derive(Default)]
 pub(crate) struct Bell {
     rung: AtomicBool,
     waker: AtomicWaker,
+    seen: AtomicU64,
 }
 
 impl Bell {
+    /// The watcher has everything up to this revision.
+    pub(crate) fn saw(&self, revision: Revision) {
+        self.seen.store(revision, Ordering::Relaxed);
+    }
+
+    /// How far the watcher has come.
+    pub(crate) fn seen(&self) -> Revision {
+        self.seen.load(Ordering::Relaxed)
+    }
+
     /// Calls the watcher.
     pub(crate) fn ring(&self) {
         self.rung.store(true, Ordering::Release);

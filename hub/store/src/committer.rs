@@ -102,6 +102,7 @@ impl Committer {
         let inbox = &mut *self.shared.inbox.lock();
         inbox.beyond = inbox.beyond.max(beyond);
         inbox.pending.revision = inbox.pending.revision.max(beyond);
+        self.shared.board.skip_to(beyond);
     }
 
     /// Answers when the transaction is durable or refused.
@@ -148,7 +149,9 @@ impl Shared {
         if inbox.closed {
             return Entered::Answered(Err(CommitError::Stopped));
         }
-        let answer = match prepare(&inbox.pending, txn) {
+        // This hub is the only one that writes here.
+        let revision = inbox.pending.revision + 1;
+        let answer = match prepare(&inbox.pending, revision, txn) {
             Err(error) => Err(error),
             Ok(prepared) => {
                 let revision = prepared.state.revision;
@@ -190,7 +193,7 @@ impl Shared {
                 let same = durable.find(&found.key).is_some_and(|now| Arc::ptr_eq(now, found));
                 if same { Ok(answer) } else { Err(answer) }
             }
-            Err(CommitError::Unmet { found: None, .. }) => Err(answer),
+            Err(CommitError::Unmet { found: None, .. } | CommitError::Malformed(_)) => Err(answer),
             Ok(committed) => {
                 let old = |stored: &Option<Arc<crate::Stored>>| {
                     stored.as_ref().is_some_and(|stored| stored.revision <= durable.revision)

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! txn       what a transaction does to a state: expectations, limits, events
+//! counter   numbers that many add to at once
 //! state     the persistent ordered map of one moment, O(1) to keep
 //! ring      recent events, shared by all watchers; each is called by its bell
 //! board     what readers see: the newest durable state and the ring
@@ -17,13 +18,18 @@
 //!   `every_acknowledged_write_survives_kill_9`);
 //! - a reader sees only durable revisions, and always a whole one
 //!   (`nothing_is_answered_or_seen_before_it_is_durable`, `a_revision_is_never_torn`);
+//! - whoever was answered finds what it wrote in whatever it reads or watches next
+//!   (`whoever_was_answered_reads_what_it_wrote`);
 //! - watches deliver each revision once, in order (`events_come_once_and_in_order`);
-//! - or say that it is gone (`a_watcher_that_fell_behind_is_told`).
+//! - or say that it is gone (`a_watcher_that_fell_behind_is_told`);
+//! - a transaction has a size that is known beforehand (`too_much_is_refused`, `a_request_has_so_many_bytes_at_most`);
+//! - revisions may have gaps, for others may write as well (`a_gap_between_revisions_is_no_loss`).
 
 mod bell;
 mod board;
 pub mod clock;
 mod committer;
+mod counter;
 pub mod memory;
 pub mod objects;
 pub mod redb;
@@ -37,14 +43,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
-use freewheel_hub_api::object::{Key, Object};
+use freewheel_hub_api::object::{Key, Object, Resource};
+use futures::future::{self, BoxFuture, Either, Ready};
 
-/// Counts up by one per committed transaction that changed something; the first is 1.
+/// The state after a transaction that changed something. Later ones are larger, and nothing else follows from the
+/// number: where others write as well, theirs lie in between. 0 is the state before anything was written.
 pub type Revision = u64;
 
-/// Most operations in one transaction. What one request of a person comes to is never more: the largest is a
-/// Service that takes or gives back every node port there is, each of them two records.
+/// Most expectations in one transaction, and most operations, as etcd counts them (`--max-txn-ops`). What one request
+/// of a person comes to is never more: the largest is a Service that takes or gives back every node port there is,
+/// each of them two records.
 pub const MAX_OPERATIONS: usize = 8_192;
+/// Most bytes of one transaction, as etcd counts them (`--max-request-bytes`): all keys, headers and bodies. That
+/// Service comes to five million.
+pub const MAX_REQUEST_BYTES: usize = 8 << 20;
 /// Largest body of one object in bytes.
 pub const MAX_OBJECT_BYTES: usize = freewheel_link::limits::API_OBJECT;
 /// What the body of an object on its way out may have beyond that: when it goes, and who is waited for. The
@@ -77,6 +89,8 @@ impl Stored {
         };
         let owner = size_of::<freewheel_hub_api::object::Owner>() + 100;
         size_of::<Self>()
+            + self.key.cluster.as_str().len()
+            + self.key.namespace.len()
             + self.key.name.len()
             + self.object.body.len()
             + header.uid.len()
@@ -97,7 +111,8 @@ impl Scope {
     }
 }
 
-/// What must hold for a transaction to commit.
+/// What must hold for a transaction to commit. All of it is about revisions and numbers, as in an etcd transaction;
+/// none about what a body says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expect {
     /// There is nothing under the key.
@@ -106,8 +121,11 @@ pub enum Expect {
     Present(Key),
     /// The key was last written at this revision.
     Revision(Key, Revision),
-    /// The key holds an object with this UID.
-    Uid(Key, String),
+    /// What is under the key was created at this revision. Whatever was written to it since, it is the same object
+    /// with the same UID: no one write replaces an object by another one.
+    Created(Key, Revision),
+    /// The counter under the key is at most this, what the transaction adds to it included.
+    AtMost(Key, u64),
 }
 
 impl Expect {
@@ -115,10 +133,18 @@ impl Expect {
     #[must_use]
     pub fn key(&self) -> &Key {
         match self {
-            Self::Absent(key) | Self::Present(key) | Self::Revision(key, _) | Self::Uid(key, _) => {
-                key
-            }
+            Self::Absent(key)
+            | Self::Present(key)
+            | Self::Revision(key, _)
+            | Self::Created(key, _)
+            | Self::AtMost(key, _) => key,
         }
+    }
+
+    /// This very object is still there, changed or not.
+    #[must_use]
+    pub fn still(object: &Stored) -> Self {
+        Self::Created(object.key.clone(), object.created)
     }
 }
 
@@ -129,14 +155,28 @@ pub enum Operation {
     Put(Key, Object),
     /// Removes what is there; nothing there is no error.
     Delete(Key),
+    /// Adds to the counter under the key, which is of an `internal` resource. Nothing there is 0, and 0 leaves nothing
+    /// there; whoever takes more than there is leaves 0. Transactions that add to one counter at the same time do not
+    /// stand in each other's way: nobody has to expect what it was.
+    Add(Key, i64),
+}
+
+impl Operation {
+    /// The key it is about.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        match self {
+            Self::Put(key, _) | Self::Delete(key) | Self::Add(key, _) => key,
+        }
+    }
 }
 
 /// All or nothing: every expectation holds and every operation is done at one revision, or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Txn {
-    /// Checked in order against the state just before.
+    /// Checked in order against the state just before; at most [`MAX_OPERATIONS`].
     pub expect: Vec<Expect>,
-    /// At most [`MAX_OPERATIONS`].
+    /// At most [`MAX_OPERATIONS`], and no key twice.
     pub operations: Vec<Operation>,
 }
 
@@ -146,7 +186,7 @@ pub struct Committed {
     /// The revision that now includes it. When nothing changed (every put equals what was there),
     /// the store's current revision, and no event is made.
     pub revision: Revision,
-    /// For each operation: the object after it (`Put`) or before it (`Delete`).
+    /// For each operation: the object after it (`Put`, `Add`) or before it (`Delete`).
     pub results: Vec<Option<Arc<Stored>>>,
 }
 
@@ -161,9 +201,12 @@ pub enum CommitError {
         /// What stands under its key.
         found: Option<Arc<Stored>>,
     },
-    /// Too many operations or too large an object.
+    /// Too many expectations, operations or bytes.
     #[error("{0}")]
     TooLarge(String),
+    /// No transaction can do this: a key twice, or a counter that is none. A mistake of whoever wrote it.
+    #[error("a transaction that makes no sense: {0}")]
+    Malformed(String),
     /// The disk refused (full, failing): not acknowledged, and no later commit will be until it
     /// heals. As with any lost answer, the change may turn out to be on disk when it does.
     #[error("the store cannot write: {0}")]
@@ -196,7 +239,7 @@ impl Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     /// The resource.
-    pub resource: freewheel_hub_api::object::Resource,
+    pub resource: Resource,
     /// One cluster, or all.
     pub cluster: Option<freewheel_link::names::ClusterName>,
     /// One namespace, or all; only with a cluster.
@@ -215,6 +258,10 @@ pub trait Snapshot: Send + Sync {
         scope: &Scope,
         after: Option<&Key>,
     ) -> Box<dyn Iterator<Item = Arc<Stored>> + Send + 'a>;
+    /// The counter under the key.
+    fn counter(&self, key: &Key) -> u64 {
+        self.get(key).and_then(|stored| counter::read(&stored.object)).unwrap_or_default()
+    }
     /// How many objects are in the scope.
     fn count(&self, scope: &Scope) -> usize {
         self.range(scope, None).count()
@@ -247,7 +294,13 @@ pub struct Compacted {
     pub oldest: Revision,
 }
 
+/// A read that may have to ask how far others are.
+pub type Fresh<'a> = Either<Ready<Arc<dyn Snapshot>>, BoxFuture<'a, Arc<dyn Snapshot>>>;
+
 /// The store. Reads are in memory and never wait; commits wait for the disk.
+///
+/// Whoever was answered by [`Store::commit`] finds what it wrote in every snapshot that it takes afterwards, and in
+/// every watch from an earlier revision, without being called first.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Random and constant for the life of this data; a restore makes a new one.
@@ -257,15 +310,38 @@ pub trait Store: Send + Sync + 'static {
     fn skip_to(&self, beyond: Revision);
     /// Commits, durably, before it returns. Who drops the future does not take the transaction back.
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError>;
-    /// The newest durable state.
+    /// The newest durable state that is known here.
     fn snapshot(&self) -> Arc<dyn Snapshot>;
-    /// The state at exactly this revision, older ones as far back as a watch can start (for
-    /// `continue` and exact lists). A revision that is not reached yet is an error too.
-    fn snapshot_at(&self, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted>;
+    /// A state that has everything that anybody was answered before this call, at whichever hub. Where this one alone
+    /// writes, that is at hand.
+    fn fresh(&self) -> Fresh<'_> {
+        Either::Left(future::ready(self.snapshot()))
+    }
+    /// The state at this revision or a later one, once there is one: a client may have seen it at another hub. Waits as
+    /// long as its caller does; cancel safe.
+    async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot>;
+    /// One resource at exactly this revision, older ones as far back as a watch of it can start (for `continue` and exact
+    /// lists). Nothing else of the snapshot is to be looked at. A revision that is not reached yet is an error too.
+    fn snapshot_at(
+        &self,
+        of: &Resource,
+        revision: Revision,
+    ) -> Result<Arc<dyn Snapshot>, Compacted>;
     /// Gives back memory of the past. To be called every few minutes: what was there at the call before may go.
     fn rest(&self) {}
-    /// Events after `after` in any of the scopes; no scopes: of everything.
+    /// Events after `after` in any of the scopes; no scopes: of all API objects. Records of `internal` resources have
+    /// no past: who follows them begins with [`Store::follow`].
     fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted>;
+    /// The newest state, and everything in the scopes that comes after it.
+    fn follow(&self, scopes: Vec<Scope>) -> (Arc<dyn Snapshot>, Box<dyn Watch>) {
+        loop {
+            let snapshot = self.snapshot();
+            // Whenever the past is not kept from there on, something newer is there already.
+            if let Ok(watch) = self.watch(scopes.clone(), snapshot.revision()) {
+                return (snapshot, watch);
+            }
+        }
+    }
 }
 
 fn random_incarnation() -> u64 {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use freewheel_hub_api::object::Resource;
 use parking_lot::Mutex;
 
 use crate::board::Board;
@@ -15,6 +16,8 @@ use crate::{CommitError, Committed, Compacted, Revision, Scope, Snapshot, Store,
 /// A store in memory; commits happen inside the call.
 pub struct MemoryStore {
     incarnation: u64,
+    /// From one revision to the next.
+    step: Revision,
     board: Arc<Board>,
     /// Held while a transaction is checked and published: the next one's revision is beyond this.
     writing: Mutex<Revision>,
@@ -43,7 +46,13 @@ impl MemoryStore {
     #[must_use]
     pub fn with_limits(incarnation: u64, limits: Limits) -> Self {
         let board = Board::new(State::default(), limits);
-        Self { incarnation, board, writing: Mutex::default() }
+        Self { incarnation, step: 1, board, writing: Mutex::default() }
+    }
+
+    /// The same, with revisions so far apart: as one that others write to as well.
+    #[must_use]
+    pub fn sparse(self, step: Revision) -> Self {
+        Self { step: step.max(1), ..self }
     }
 }
 
@@ -56,13 +65,14 @@ impl Store for MemoryStore {
     fn skip_to(&self, beyond: Revision) {
         let mut skipped = self.writing.lock();
         *skipped = beyond.max(*skipped);
+        self.board.skip_to(beyond);
     }
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
         let beyond = self.writing.lock();
         let mut state = State::clone(&self.board.state());
         state.revision = state.revision.max(*beyond);
-        let prepared = prepare(&state, txn)?;
+        let prepared = prepare(&state, state.revision + self.step, txn)?;
         let revision = prepared.state.revision;
         if !prepared.events.is_empty() {
             // Called here and now, in their order: the same calls make the same run.
@@ -75,8 +85,16 @@ impl Store for MemoryStore {
         self.board.state()
     }
 
-    fn snapshot_at(&self, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted> {
-        Ok(self.board.state_at(revision)?)
+    fn snapshot_at(
+        &self,
+        of: &Resource,
+        revision: Revision,
+    ) -> Result<Arc<dyn Snapshot>, Compacted> {
+        Ok(self.board.state_at(of, revision)?)
+    }
+
+    async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot> {
+        self.board.wait_for(revision).await
     }
 
     fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {

@@ -10,7 +10,8 @@
 //! - uid, creationTimestamp, generation, deletionTimestamp and finalizers follow Kubernetes' rules whoever writes
 //!   (`the_server_keeps_what_it_owns`, `the_generation_counts_changes_of_what_is_asked_for`,
 //!   `a_finalizer_holds_until_it_is_taken_off`);
-//! - what is there can be deleted, however large it is (`an_object_of_the_largest_size_can_be_deleted`).
+//! - what is there can be deleted, however large it is (`an_object_of_the_largest_size_can_be_deleted`);
+//! - what is deleted together is written together (`a_collection_is_deleted_side_by_side`).
 
 mod admission;
 mod create;
@@ -30,12 +31,19 @@ use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::Key;
 use freewheel_link::names::ClusterName;
+use futures::StreamExt as _;
+use futures::stream::FuturesOrdered;
 use serde_json::Value;
 
 pub use splice::{stored_bytes, stored_bytes_at, stored_value};
 
 use crate::clock::{Chance, Clock, SystemChance, SystemClock};
-use crate::{Revision, Scope, Store, Stored};
+use crate::{Revision, Scope, Snapshot, Store, Stored};
+
+/// Of a collection, so many are on their way to the disk at a time.
+const DELETED_AT_ONCE: usize = 64;
+/// Of a collection, so many bytes are on their way at a time, or one object.
+const DELETED_BYTES: usize = 4 << 20;
 
 /// Who writes, carried to the commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -214,7 +222,15 @@ impl Objects {
     /// # Errors
     /// 404.
     pub fn get(&self, place: &Place) -> Result<Arc<Stored>, ApiError> {
-        self.store.snapshot().get(&place.key()).ok_or_else(|| refusal::not_found(place))
+        self.get_in(&*self.store.snapshot(), place)
+    }
+
+    /// The same at a state.
+    ///
+    /// # Errors
+    /// 404.
+    pub fn get_in(&self, state: &dyn Snapshot, place: &Place) -> Result<Arc<Stored>, ApiError> {
+        state.get(&place.key()).ok_or_else(|| refusal::not_found(place))
     }
 
     /// Creates; the name may come from the place, the body or its `generateName`.
@@ -276,11 +292,12 @@ impl Objects {
         Box::pin(delete::delete(self, how, place, options)).await
     }
 
-    /// Deletes everything of a kind in a cluster (and namespace, when not empty) that `wanted` picks,
-    /// one by one, and tells of `each`; what goes meanwhile by itself is no error. Nothing of what is deleted is held.
+    /// Deletes everything of a kind in a cluster (and namespace, when not empty) that `wanted` picks, side by
+    /// side, so that many share a write to the disk, and tells of `each` in the order of a list; what goes meanwhile by
+    /// itself is no error. Nothing of what is deleted is held beyond what is on its way.
     ///
     /// # Errors
-    /// The first that is no 404; what was deleted until then stays deleted.
+    /// The first that is no 404; what was deleted until then, or was on its way, stays deleted.
     pub async fn delete_collection(
         &self,
         how: &How,
@@ -295,20 +312,41 @@ impl Objects {
             cluster: Some(place.cluster.clone()),
             namespace: namespace.map(Into::into),
         };
-        let all: Vec<_> = {
+        let mut all = {
             let snapshot = self.store.snapshot();
             let all = snapshot.range(&scope, None).filter(|stored| wanted(stored));
-            all.map(|stored| stored.key.clone()).collect()
+            let sized = all.map(|stored| (stored.key.clone(), stored.object.body.len()));
+            sized.collect::<Vec<_>>().into_iter().peekable()
         };
-        for key in all {
-            let (namespace, name) = (key.namespace.to_string(), key.name.to_string());
-            let place = Place { kind: place.kind, cluster: key.cluster, namespace, name };
-            match self.delete(how, &place, options).await {
+        let (mut bytes, mut failed) = (0, None);
+        let mut under_way = FuturesOrdered::new();
+        loop {
+            let room = |bytes: usize, one: usize| bytes == 0 || bytes + one <= DELETED_BYTES;
+            while under_way.len() < DELETED_AT_ONCE && failed.is_none() {
+                let Some((key, one)) = all.next_if(|(_, one)| room(bytes, *one)) else { break };
+                bytes += one;
+                under_way.push_back(self.delete_one(how, place.kind, (key, one), options));
+            }
+            let Some((deleted, one)) = under_way.next().await else { break };
+            bytes -= one;
+            match deleted {
                 Ok(one) => each(one),
                 Err(error) if error.code == 404 => {}
-                Err(error) => return Err(error),
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn delete_one(
+        &self,
+        how: &How,
+        kind: &'static Kind,
+        (key, bytes): (Key, usize),
+        options: &DeleteOptions,
+    ) -> (Result<Deleted, ApiError>, usize) {
+        let (namespace, name) = (key.namespace.to_string(), key.name.to_string());
+        let place = Place { kind, cluster: key.cluster, namespace, name };
+        (self.delete(how, &place, options).await, bytes)
     }
 }

@@ -33,6 +33,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use freewheel_hub_api::object::Resource;
 
 pub use disk::{Disk, FileDisk, Reads};
 pub use encoding::Unreadable;
@@ -190,8 +191,16 @@ impl Store for RedbStore {
         self.board.state()
     }
 
-    fn snapshot_at(&self, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted> {
-        Ok(self.board.state_at(revision)?)
+    fn snapshot_at(
+        &self,
+        of: &Resource,
+        revision: Revision,
+    ) -> Result<Arc<dyn Snapshot>, Compacted> {
+        Ok(self.board.state_at(of, revision)?)
+    }
+
+    async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot> {
+        self.board.wait_for(revision).await
     }
 
     fn rest(&self) {

@@ -58,6 +58,13 @@ impl State {
         self.tables.get(&key.resource)?.get(key).map(|entry| &entry.0)
     }
 
+    /// The same with one resource only.
+    pub(crate) fn only(&self, resource: &Resource) -> Self {
+        let tables = self.tables.get_key_value(resource);
+        let tables = tables.map(|(name, table)| (name.clone(), table.clone()));
+        Self { revision: self.revision, tables: tables.into_iter().collect() }
+    }
+
     /// How many objects there are.
     pub(crate) fn len(&self) -> usize {
         self.tables.values().map(OrdSet::len).sum()

@@ -1,12 +1,14 @@
 //! What a transaction does to a state, before anything is written: expectations, limits, events.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use freewheel_hub_api::object::{Key, Object};
+use freewheel_hub_api::object::{Header, Key, Object, Owner};
 
+use crate::counter;
 use crate::state::State;
 use crate::{CommitError, Event, Expect, GOING_BYTES, MAX_OBJECT_BYTES, MAX_OPERATIONS};
-use crate::{Operation, Stored, Txn};
+use crate::{MAX_REQUEST_BYTES, Operation, Revision, Stored, Txn};
 
 /// Longest key in bytes: four parts of at most 253 characters and change.
 const MAX_KEY_BYTES: usize = 2_048;
@@ -21,37 +23,45 @@ pub(crate) struct Prepared {
     pub(crate) events: Vec<Event>,
 }
 
-/// Checks the transaction against `state` and works out what it comes to.
-pub(crate) fn prepare(state: &State, txn: Txn) -> Result<Prepared, CommitError> {
-    check_limits(&txn.operations)?;
-    check_expectations(state, &txn.expect)?;
-    let revision = state.revision + 1;
+/// Checks the transaction against `state` and works out what it comes to at `revision`, which is a later one.
+pub(crate) fn prepare(
+    state: &State,
+    revision: Revision,
+    txn: Txn,
+) -> Result<Prepared, CommitError> {
+    check_form(&txn)?;
+    check_expectations(state, &txn)?;
     let mut next = state.clone();
     let mut events: Vec<Event> = Vec::with_capacity(txn.operations.len());
     let mut results = Vec::with_capacity(txn.operations.len());
     for operation in txn.operations {
-        match operation {
-            Operation::Put(key, object) => {
-                let before = next.find(&key).cloned();
-                if let Some(same) = before.as_ref().filter(|before| before.object == object) {
-                    results.push(Some(Arc::clone(same)));
-                    continue;
-                }
-                let again = differs(state.find(&key), before.as_ref());
-                let now = Arc::new(stored(&next, key, object, before.as_deref(), revision));
-                next.insert(Arc::clone(&now));
-                results.push(Some(Arc::clone(&now)));
-                note(&mut events, Event { revision, now: Some(now), before }, again);
+        let deletes = matches!(operation, Operation::Delete(_));
+        let (key, object) = match operation {
+            Operation::Put(key, object) => (key, Some(object)),
+            Operation::Delete(key) => (key, None),
+            Operation::Add(key, by) => {
+                let object = counter::record(counter::at(state, &key)?, by);
+                (key, object)
             }
-            Operation::Delete(key) => {
-                let before = next.remove(&key);
-                results.push(before.clone());
-                if before.is_some() {
-                    let again = differs(state.find(&key), before.as_ref());
-                    note(&mut events, Event { revision, now: None, before }, again);
-                }
+        };
+        // No key is here twice: this is also what was there before the transaction.
+        let before = state.find(&key).cloned();
+        let Some(object) = object else {
+            results.push(before.clone().filter(|_| deletes));
+            if before.is_some() {
+                next.remove(&key);
+                events.push(Event { revision, now: None, before });
             }
+            continue;
+        };
+        if let Some(same) = before.as_ref().filter(|before| before.object == object) {
+            results.push(Some(Arc::clone(same)));
+            continue;
         }
+        let now = Arc::new(stored(&next, key, object, before.as_deref(), revision));
+        next.insert(Arc::clone(&now));
+        results.push(Some(Arc::clone(&now)));
+        events.push(Event { revision, now: Some(now), before });
     }
     if !events.is_empty() {
         next.revision = revision;
@@ -64,7 +74,7 @@ fn stored(
     mut key: Key,
     object: Object,
     before: Option<&Stored>,
-    revision: crate::Revision,
+    revision: Revision,
 ) -> Stored {
     if let Some(before) = before {
         // The same strings, but these are shared with what is there already.
@@ -75,67 +85,100 @@ fn stored(
     Stored { key, object, revision, created: before.map_or(revision, |before| before.created) }
 }
 
-/// Whether the transaction has been at this key already.
-fn differs(first: Option<&Arc<Stored>>, now: Option<&Arc<Stored>>) -> bool {
-    match (first, now) {
-        (Some(first), Some(now)) => !Arc::ptr_eq(first, now),
-        (first, now) => first.is_some() || now.is_some(),
+/// Limits, and that no key is written twice.
+fn check_form(txn: &Txn) -> Result<(), CommitError> {
+    for (what, much) in [("expectations", txn.expect.len()), ("operations", txn.operations.len())] {
+        if MAX_OPERATIONS < much {
+            return Err(CommitError::TooLarge(format!(
+                "a transaction has at most {MAX_OPERATIONS} {what}, this one has {much}"
+            )));
+        }
+    }
+    for operation in &txn.operations {
+        if let Operation::Put(key, object) = operation {
+            check_object(key, object)?;
+        }
+        check_key(operation.key())?;
+    }
+    check_bytes(txn)?;
+    let mut seen = HashSet::new();
+    let mut keys = txn.operations.iter().map(Operation::key);
+    // Most have one.
+    let twice = 1 < txn.operations.len() && !keys.all(|key| seen.insert(key));
+    match twice {
+        true => Err(CommitError::Malformed("it writes a key twice".to_owned())),
+        false => Ok(()),
     }
 }
 
-/// Keeps one event per key: what a transaction does twice to a key is seen once. Few do anything `again`, and
-/// only those look through what was done before.
-fn note(events: &mut Vec<Event>, event: Event, again: bool) {
-    let earlier = events.iter().position(|earlier| again && earlier.key() == event.key());
-    let Some(at) = earlier else {
-        events.push(event);
-        return;
-    };
-    let earlier = events.remove(at);
-    if earlier.before.is_some() || event.now.is_some() {
-        events.push(Event { before: earlier.before, ..event });
-    }
-}
-
-fn check_limits(operations: &[Operation]) -> Result<(), CommitError> {
-    if MAX_OPERATIONS < operations.len() {
-        let much = operations.len();
+fn check_object(key: &Key, object: &Object) -> Result<(), CommitError> {
+    let length = object.body.len();
+    let most = MAX_OBJECT_BYTES + if object.header.deleting { GOING_BYTES } else { 0 };
+    if most < length {
         return Err(CommitError::TooLarge(format!(
-            "a transaction has at most {MAX_OPERATIONS} operations, this one has {much}"
+            "an object has at most {most} bytes, {} {:?} has {length}",
+            key.resource, key.name
         )));
-    }
-    for operation in operations {
-        let Operation::Put(key, object) = operation else { continue };
-        let length = object.body.len();
-        let most = MAX_OBJECT_BYTES + if object.header.deleting { GOING_BYTES } else { 0 };
-        if most < length {
-            return Err(CommitError::TooLarge(format!(
-                "an object has at most {most} bytes, {} {:?} has {length}",
-                key.resource, key.name
-            )));
-        }
-        let parts = [key.resource.as_str(), key.cluster.as_str(), &key.namespace, &key.name];
-        let longest = MAX_KEY_BYTES < parts.iter().map(|part| part.len() + 1).sum();
-        // Zero bytes end the parts of a key on disk.
-        if longest || parts.iter().any(|part| part.contains('\0')) {
-            return Err(CommitError::TooLarge(format!(
-                "a key of {} is too long or has a zero byte",
-                key.resource
-            )));
-        }
     }
     Ok(())
 }
 
-fn check_expectations(state: &State, expect: &[Expect]) -> Result<(), CommitError> {
-    for (index, expected) in expect.iter().enumerate() {
+fn check_key(key: &Key) -> Result<(), CommitError> {
+    let parts = [key.resource.as_str(), key.cluster.as_str(), &key.namespace, &key.name];
+    // Zero bytes end the parts of a key on disk.
+    if MAX_KEY_BYTES < bytes_of(key) || parts.iter().any(|part| part.contains('\0')) {
+        return Err(CommitError::TooLarge(format!(
+            "a key of {} is too long or has a zero byte",
+            key.resource
+        )));
+    }
+    Ok(())
+}
+
+fn bytes_of(key: &Key) -> usize {
+    4 + key.resource.as_str().len()
+        + key.cluster.as_str().len()
+        + key.namespace.len()
+        + key.name.len()
+}
+
+/// What is read of an object and stored beside its body.
+fn texts_of(header: &Header) -> usize {
+    let pairs = header.labels.iter().chain(&header.fields);
+    let owner = |owner: &Owner| {
+        owner.api_version.len() + owner.kind.len() + owner.name.len() + owner.uid.len()
+    };
+    header.uid.len()
+        + pairs.map(|(name, value)| name.len() + value.len()).sum::<usize>()
+        + header.owners.iter().map(owner).sum::<usize>()
+        + header.finalizers.iter().map(String::len).sum::<usize>()
+}
+
+fn check_bytes(txn: &Txn) -> Result<(), CommitError> {
+    let keys = txn.expect.iter().map(Expect::key).chain(txn.operations.iter().map(Operation::key));
+    let values = txn.operations.iter().map(|operation| match operation {
+        Operation::Put(_, object) => object.body.len() + texts_of(&object.header),
+        Operation::Delete(_) | Operation::Add(..) => 0,
+    });
+    let much: usize = keys.map(bytes_of).chain(values).sum();
+    if MAX_REQUEST_BYTES < much {
+        return Err(CommitError::TooLarge(format!(
+            "a transaction has at most {MAX_REQUEST_BYTES} bytes, this one has {much}"
+        )));
+    }
+    Ok(())
+}
+
+fn check_expectations(state: &State, txn: &Txn) -> Result<(), CommitError> {
+    for (index, expected) in txn.expect.iter().enumerate() {
         let found = state.find(expected.key());
         let holds = match (expected, found) {
+            (Expect::AtMost(key, most), _) => counter::fits(state, key, *most, &txn.operations)?,
             (Expect::Absent(_), found) => found.is_none(),
             (_, None) => false,
             (Expect::Present(_), Some(_)) => true,
             (Expect::Revision(_, revision), Some(found)) => found.revision == *revision,
-            (Expect::Uid(_, uid), Some(found)) => found.object.header.uid == *uid,
+            (Expect::Created(_, revision), Some(found)) => found.created == *revision,
         };
         if !holds {
             return Err(CommitError::Unmet { index, found: found.cloned() });

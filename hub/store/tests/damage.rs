@@ -35,10 +35,9 @@ async fn image(closed: bool) -> Image {
     for round in 0..120 {
         let (name, text) = (format!("p{}", round % 70), "x".repeat(random.usize(..2_500)));
         let gone = format!("p{}", random.u8(..90));
-        store
-            .commit(txn(&[], &[put(&name, &format!("{round}{text}")), remove(&gone)]))
-            .await
-            .unwrap();
+        let mut operations = vec![put(&name, &format!("{round}{text}"))];
+        operations.extend((gone != name).then(|| remove(&gone)));
+        store.commit(txn(&[], &operations)).await.unwrap();
     }
     let (revision, objects) =
         (store.snapshot().revision(), listed(&*store.snapshot(), &all_pods()));

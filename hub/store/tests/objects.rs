@@ -5,6 +5,7 @@
 mod objects {
     pub(crate) mod births;
     pub(crate) mod changes;
+    pub(crate) mod crowd;
     pub(crate) mod ends;
     pub(crate) mod kit;
     pub(crate) mod services;

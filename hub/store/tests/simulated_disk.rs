@@ -361,7 +361,7 @@ async fn what_a_failed_sync_wrote_after_all_is_found() {
     assert_eq!(listed(&*store.snapshot(), &all_pods()), ["a=2", "b=3"]);
     let told = read_until(&mut watch, 3).await;
     assert_eq!(
-        told.iter().map(promises::kit::told).collect::<Vec<_>>(),
+        told.iter().map(promises::kit::tell(1)).collect::<Vec<_>>(),
         ["1 >a=1", "2 a=1>a=2", "3 >b=3"]
     );
     let before = listed(&*store.snapshot(), &all_pods());
@@ -380,7 +380,7 @@ async fn what_a_failed_sync_lost_stays_lost() {
     assert_eq!(store.commit(txn(&[], &[put("b", "3")])).await.unwrap().revision, 2);
     assert_eq!(listed(&*store.snapshot(), &all_pods()), ["a=1", "b=3"]);
     let told = read_until(&mut watch, 2).await;
-    assert_eq!(told.iter().map(promises::kit::told).collect::<Vec<_>>(), ["1 >a=1", "2 >b=3"]);
+    assert_eq!(told.iter().map(promises::kit::tell(1)).collect::<Vec<_>>(), ["1 >a=1", "2 >b=3"]);
     drop((store, watch));
     assert_eq!(listed(&*open(&disk).snapshot(), &all_pods()), ["a=1", "b=3"]);
 }

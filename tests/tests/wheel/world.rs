@@ -240,7 +240,7 @@ impl World {
             .build();
         let (clock, trace) = (SimClock::default(), Trace::default());
         // On the hub's disk: store and identity outlive a crash.
-        let store = Arc::new(MemoryStore::with_incarnation(seed + 1));
+        let store = Arc::new(MemoryStore::with_incarnation(seed + 1).sparse(1 + seed % 3));
         let chance = Arc::new(SeededChance::new(seed));
         let objects = Objects::with(store, Arc::new(clock.clone()), chance);
         let (ca, ca_key) = authority();

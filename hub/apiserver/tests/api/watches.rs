@@ -100,6 +100,30 @@ async fn columns_and_metadata_can_be_watched() {
     assert_eq!(watch.next().await.unwrap()["object"]["kind"], "PartialObjectMetadata");
 }
 
+/// As to a client that has seen more at another hub.
+#[tokio::test]
+async fn a_version_a_moment_ahead_is_waited_for() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    for (name, path) in [
+        ("a", "/late?"),
+        ("b", "?"),
+        ("c", "?resourceVersionMatch=Exact&"),
+        ("d", "?watch=1&timeoutSeconds=1&"),
+    ] {
+        let newest = hub.objects.store().snapshot().revision();
+        let path = format!("{MAPS}{path}resourceVersion={}", newest + 1);
+        // Whether it comes before or after the question.
+        let ahead = async {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            let late = if name == "a" { "late" } else { name };
+            map(&admin, late, "web").await;
+        };
+        let (answer, ()) = tokio::join!(admin.get(&path), ahead);
+        assert_eq!(answer.code, 200, "{path}: {}", answer.text());
+    }
+}
+
 #[tokio::test]
 async fn a_version_from_the_future_is_refused() {
     let hub = Hub::start().await;

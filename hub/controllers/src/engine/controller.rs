@@ -68,30 +68,26 @@ async fn inform(
 ) {
     controller.first().into_iter().for_each(|key| queue.add(key));
     while !stop.is_cancelled() {
-        let snapshot = store.snapshot();
+        let (snapshot, mut watch) = store.follow(controller.scopes());
         list(&*controller, &*snapshot, &queue);
-        match store.watch(controller.scopes(), snapshot.revision()) {
-            Ok(mut watch) => {
-                drop(snapshot);
-                loop {
-                    let events = tokio::select! {
-                        () = stop.cancelled() => return,
-                        keys = controller.outside() => {
-                            keys.into_iter().for_each(|key| queue.add(key));
-                            continue;
-                        }
-                        events = watch.next() => events,
-                    };
-                    let Ok(events) = events else { break };
-                    let now = store.snapshot();
-                    for event in &events {
-                        enqueue(&*controller, event, &*now, &queue);
-                    }
-                    tokio::task::yield_now().await;
+        drop(snapshot);
+        loop {
+            let events = tokio::select! {
+                () = stop.cancelled() => return,
+                keys = controller.outside() => {
+                    keys.into_iter().for_each(|key| queue.add(key));
+                    continue;
                 }
+                events = watch.next() => events,
+            };
+            let Ok(events) = events else { break };
+            let now = store.snapshot();
+            for event in &events {
+                enqueue(&*controller, event, &*now, &queue);
             }
-            Err(behind) => debug!(controller = controller.name(), error = %behind, "cannot watch"),
+            tokio::task::yield_now().await;
         }
+        drop(watch);
         info!(controller = controller.name(), "fell behind the store and reads it anew");
         tokio::select! {
             () = stop.cancelled() => return,

@@ -123,14 +123,13 @@ impl<C: Card> Follower<C> {
                 Poll::Ready(Err(_)) => self.watch = None,
             }
         }
-        let snapshot = store.snapshot();
+        let (snapshot, watch) = store.follow(scopes.to_vec());
         self.shelf = Shelf::default();
         for stored in scopes.iter().flat_map(|scope| snapshot.range(scope, None)) {
             taken += 1;
             self.shelf.put(stored);
         }
-        // Should it be too late for this already, the next look reads everything again.
-        self.watch = store.watch(scopes.to_vec(), snapshot.revision()).ok();
+        self.watch = Some(watch);
         taken
     }
 }

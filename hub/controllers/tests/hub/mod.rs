@@ -85,7 +85,8 @@ fn place(realm: &str, plural: &str, namespace: &str, name: &str) -> Place {
 impl Hub {
     /// A hub with these spokes, accepted and connected, each with 4 cores and 110 pods.
     pub async fn with_spokes(spokes: &[&str]) -> Self {
-        Self::over(MemoryStore::with_incarnation(1), spokes).await
+        // Nobody may count revisions.
+        Self::over(MemoryStore::with_incarnation(1).sparse(3), spokes).await
     }
 
     /// The same over a store of one's own.
@@ -220,18 +221,9 @@ impl Hub {
         let store = self.objects.store().clone();
         async move {
             let wait = async {
-                let first = store.snapshot();
-                let mut watch = store.watch(Vec::new(), first.revision()).unwrap();
-                if holds(&*first) {
-                    return;
-                }
-                loop {
-                    if watch.next().await.is_err() {
-                        watch = store.watch(Vec::new(), store.snapshot().revision()).unwrap();
-                    }
-                    if holds(&*store.snapshot()) {
-                        return;
-                    }
+                let mut now = store.snapshot();
+                while !holds(&*now) {
+                    now = store.wait_for(now.revision() + 1).await;
                 }
             };
             if tokio::time::timeout(PATIENCE, wait).await.is_err() {
@@ -240,15 +232,17 @@ impl Hub {
         }
     }
 
-    /// Checks a rule at every revision from now on.
-    pub fn always(&mut self, rule: impl Fn(&dyn Snapshot) + Send + 'static) {
+    /// Checks a rule about one resource at every revision from now on.
+    pub fn always(&mut self, plural: &str, rule: impl Fn(&dyn Snapshot) + Send + 'static) {
         let store = self.objects.store().clone();
-        let mut watch = store.watch(Vec::new(), store.snapshot().revision()).unwrap();
+        let of = kind(plural).storage();
+        let scope = Scope { resource: of.clone(), cluster: None, namespace: None };
+        let (_, mut watch) = store.follow(vec![scope]);
         self.background.spawn(async move {
             loop {
                 let events = watch.next().await.unwrap();
                 for event in events {
-                    if let Ok(snapshot) = store.snapshot_at(event.revision) {
+                    if let Ok(snapshot) = store.snapshot_at(&of, event.revision) {
                         rule(&*snapshot);
                     }
                 }

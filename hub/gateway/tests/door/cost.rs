@@ -33,8 +33,16 @@ impl Store for Counting {
         Arc::new(Counted { inner: self.inner.snapshot(), walked: self.walked.clone() })
     }
 
-    fn snapshot_at(&self, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted> {
-        self.inner.snapshot_at(revision)
+    async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot> {
+        self.inner.wait_for(revision).await
+    }
+
+    fn snapshot_at(
+        &self,
+        of: &Resource,
+        revision: Revision,
+    ) -> Result<Arc<dyn Snapshot>, Compacted> {
+        self.inner.snapshot_at(of, revision)
     }
 
     fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {

@@ -8,7 +8,7 @@ pub(crate) use async_trait::async_trait;
 pub(crate) use base64::Engine as _;
 pub(crate) use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved};
 pub(crate) use freewheel_hub_api::kinds;
-pub(crate) use freewheel_hub_api::object::{Header, Key, Object};
+pub(crate) use freewheel_hub_api::object::{Header, Key, Object, Resource};
 pub(crate) use freewheel_hub_api::streams::LogOptions;
 pub(crate) use freewheel_hub_gateway::{Gateway, Identity, records};
 pub(crate) use freewheel_hub_pki::Authority;
@@ -47,6 +47,8 @@ pub(crate) use serde_json::{Value, json};
 pub(crate) use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 pub(crate) use tokio::sync::watch;
 pub(crate) use tokio_util::sync::CancellationToken;
+/// From one revision of the store to the next: nobody may count them.
+pub(crate) const STEP: u64 = 3;
 
 pub(crate) const TOKEN: &str = "abcdef.0123456789abcdef";
 
@@ -104,7 +106,7 @@ impl Hub {
     }
 
     pub(crate) async fn with(auto: bool, image: Option<Artifact>) -> Self {
-        let store = Arc::new(MemoryStore::with_incarnation(7));
+        let store = Arc::new(MemoryStore::with_incarnation(7).sparse(STEP));
         Self::over(store, auto, image).await
     }
 

@@ -35,8 +35,16 @@ impl Store for Slow {
         self.0.snapshot()
     }
 
-    fn snapshot_at(&self, revision: Revision) -> Result<Arc<dyn Snapshot>, Compacted> {
-        self.0.snapshot_at(revision)
+    async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot> {
+        self.0.wait_for(revision).await
+    }
+
+    fn snapshot_at(
+        &self,
+        of: &Resource,
+        revision: Revision,
+    ) -> Result<Arc<dyn Snapshot>, Compacted> {
+        self.0.snapshot_at(of, revision)
     }
 
     fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {

@@ -10,8 +10,7 @@ use super::{
 };
 use crate::{CommitError, Expect, Operation, Txn};
 
-/// How often a name, address or port may be just then taken, or shared with one more cluster. Every round
-/// somebody got through.
+/// How often a name, address or port may be just then taken. Every round somebody got through.
 const TRIES: u32 = 64;
 
 pub(super) async fn create(

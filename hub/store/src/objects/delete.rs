@@ -37,13 +37,16 @@ pub(super) async fn delete(
     for _ in 0..TRIES {
         let old = objects.get(place)?;
         check(place, options, &old)?;
-        let value = shape::value(&old, place.kind)?;
-        let now = objects.clock.unix_seconds();
-        let verdict = decide(place.kind, &value, options, now)?;
+        // A tree of values is larger than its text, and is not kept until the commit is through.
+        let (verdict, freed) = {
+            let value = shape::value(&old, place.kind)?;
+            let verdict = decide(place.kind, &value, options, objects.clock.unix_seconds())?;
+            (verdict, service::release(&value, place))
+        };
         if how.dry_run {
             return Ok(pretend(&verdict, old));
         }
-        let mut expect = vec![Expect::Revision(old.key.clone(), old.revision)];
+        let expect = vec![Expect::Revision(old.key.clone(), old.revision)];
         let (operations, going) = match verdict {
             Verdict::Nothing => return Ok(Deleted::Going(old)),
             Verdict::Mark(new) => {
@@ -52,9 +55,7 @@ pub(super) async fn delete(
             }
             Verdict::Remove => {
                 let mut operations = vec![Operation::Delete(old.key.clone())];
-                let freed = service::release(&*objects.store.snapshot(), &value, place);
-                expect.extend(freed.expect);
-                operations.extend(freed.operations);
+                operations.extend(freed);
                 (operations, false)
             }
         };

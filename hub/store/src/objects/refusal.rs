@@ -86,6 +86,7 @@ pub(super) fn of_commit(error: &CommitError, place: &Place) -> ApiError {
         CommitError::TooLarge(why) => {
             ApiError::new(413, "RequestEntityTooLarge", format!("Request entity too large: {why}"))
         }
+        CommitError::Malformed(_) => ApiError::internal(error),
         CommitError::Unavailable(why) => unavailable(why),
         CommitError::Stopped => unavailable("its writer has stopped"),
     }

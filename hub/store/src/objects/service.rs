@@ -3,7 +3,7 @@
 //! ```text
 //! clusterips.internal        (realm, "", "10.128.3.7")  one realm's virtual IPs
 //! nodeports.internal         (realm, "", "30080")       one realm's ports on its devices
-//! sharednodeports.internal   (root,  "", "30080")       how many spokes' clusters hold that port
+//! sharednodeports.internal   (root,  "", "30080")       counts the spokes' clusters that hold that port
 //! ```
 //!
 //! A port of the root is open on every device, one of a spoke's cluster on its device alone: two such
@@ -13,7 +13,8 @@
 //! - no address or port is held twice where it would be open twice (`an_address_may_be_asked_for_once`,
 //!   `a_node_port_is_held_once_where_it_is_open`);
 //! - nor is one when many write at the same time (`many_at_once_never_share`,
-//!   `a_hundred_clusters_take_the_same_port_at_once_and_leave_most_to_the_root`);
+//!   `a_hundred_clusters_take_the_same_port_at_once_and_leave_most_to_the_root`), who do not stand in each other's way
+//!   (`a_burst_over_one_port_costs_one_commit_each`);
 //! - what a Service gives up is free with the write that gives it up (`a_change_of_type_gives_back_what_it_held`,
 //!   `a_deleted_service_gives_back_everything`);
 //! - a Service may hold every node port there is, and can be deleted
@@ -42,7 +43,7 @@ const ADDRESSES: u32 = 1 << (32 - CLUSTER_IPS.1);
 const STATIC_BAND: u32 = 256;
 const FIRST_PORT: u32 = *NODE_PORTS.start() as u32;
 const PORTS: u32 = *NODE_PORTS.end() as u32 - FIRST_PORT + 1;
-// The object itself, an address taken and one given back, and two records for each port.
+// The object itself, an address taken and one given back, and two records for each port; expectations are as many.
 const _: () = assert!(3 + 2 * PORTS as usize <= MAX_OPERATIONS);
 /// Clusters of spokes take the last ports first, all of them the same: what any of them holds is nothing
 /// for the root.
@@ -81,64 +82,46 @@ pub(super) fn claim(
     for key in has.difference(&had) {
         claims.expect.push(Expect::Absent(key.clone()));
         claims.operations.push(Operation::Put(key.clone(), owner(place)));
-        claims.share(snapshot, key, true);
+        claims.share(key, true);
     }
     for key in had.difference(&has) {
-        claims.give_back(snapshot, key);
+        claims.give_back(key);
     }
     Ok(claims)
 }
 
 /// What frees everything a Service holds.
-pub(super) fn release(snapshot: &dyn Snapshot, old: &Value, place: &Place) -> Claims {
+pub(super) fn release(old: &Value, place: &Place) -> Vec<Operation> {
     let mut claims = Claims::default();
     if is_service(place.kind) {
-        held(old, place).iter().for_each(|key| claims.give_back(snapshot, key));
+        held(old, place).iter().for_each(|key| claims.give_back(key));
     }
-    claims
+    claims.operations
 }
 
 impl Claims {
-    fn give_back(&mut self, snapshot: &dyn Snapshot, key: &Key) {
+    fn give_back(&mut self, key: &Key) {
         self.operations.push(Operation::Delete(key.clone()));
-        self.share(snapshot, key, false);
+        self.share(key, false);
     }
 
     /// Keeps the root and the clusters of spokes apart: the root takes a port only while no cluster holds
     /// it, and each of them counts itself in and out.
-    fn share(&mut self, snapshot: &dyn Snapshot, key: &Key, takes: bool) {
+    fn share(&mut self, key: &Key, takes: bool) {
         if key.resource != node_ports() {
             return;
         }
         let shared = shared_key(&key.name);
-        if key.cluster.is_root() {
-            if takes {
-                self.expect.push(Expect::Absent(shared));
+        match (key.cluster.is_root(), takes) {
+            (true, true) => self.expect.push(Expect::AtMost(shared, 0)),
+            (true, false) => {}
+            (false, true) => {
+                self.expect.push(Expect::Absent(port_key(&ClusterName::root(), &key.name)));
+                self.operations.push(Operation::Add(shared, 1));
             }
-            return;
+            (false, false) => self.operations.push(Operation::Add(shared, -1)),
         }
-        if takes {
-            self.expect.push(Expect::Absent(port_key(&ClusterName::root(), &key.name)));
-        }
-        let stored = snapshot.get(&shared);
-        let count = stored.as_ref().map_or(0, |stored| sharers(&stored.object));
-        let count = if takes { count + 1 } else { count.saturating_sub(1) };
-        self.expect.push(match stored {
-            Some(stored) => Expect::Revision(shared.clone(), stored.revision),
-            None => Expect::Absent(shared.clone()),
-        });
-        let body = Bytes::from(json!({"clusters": count}).to_string());
-        self.operations.push(match count {
-            0 => Operation::Delete(shared),
-            _ => Operation::Put(shared, Object { header: Header::default(), body }),
-        });
     }
-}
-
-/// How many clusters hold a shared port.
-fn sharers(record: &Object) -> u64 {
-    let body: Value = serde_json::from_slice(&record.body).unwrap_or_default();
-    body["clusters"].as_u64().unwrap_or_default()
 }
 
 fn owner(place: &Place) -> Object {

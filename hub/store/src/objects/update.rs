@@ -120,10 +120,8 @@ impl Attempt<'_> {
             operations: Vec::new(),
         };
         if may_go(&new, old_value, kind) {
-            let freed = service::release(&*snapshot, old_value, self.place);
-            txn.expect.extend(freed.expect);
             txn.operations.push(Operation::Delete(key));
-            txn.operations.extend(freed.operations);
+            txn.operations.extend(service::release(old_value, self.place));
             let stored = self.let_go(old, shape::object(new, kind)?, txn).await?;
             return Ok(Written { stored, changed: true, warnings });
         }

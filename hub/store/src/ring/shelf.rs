@@ -1,13 +1,13 @@
 //! The shelves of the ring: the events of one part of the key space, and who waits for them.
 //!
 //! Guarantees:
-//! - a shelf keeps its number while it holds an event or a watcher, so that a watcher finds it without a look-up;
-//!   one that is idle is used again (`an_idle_shelf_is_used_again_and_one_in_use_keeps_its_number`).
+//! - a cluster's shelf keeps its number while it holds an event or a watcher, so that a watcher finds it without a
+//!   look-up; one that is idle is used again (`an_idle_shelf_is_used_again_and_one_in_use_keeps_its_number`).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use freewheel_hub_api::object::{Key, Resource};
+use freewheel_hub_api::object::Resource;
 use freewheel_link::names::ClusterName;
 
 use crate::bell::Bell;
@@ -26,6 +26,8 @@ pub(super) struct Shelf {
     /// Revision of the newest event that was dropped from here.
     pub(super) dropped: Revision,
     pub(super) watchers: Waiters,
+    /// What the events of a resource hold.
+    bytes: usize,
 }
 
 /// Watchers by ascending number. Shared with the calls that are under way, so that calling a
@@ -81,25 +83,43 @@ pub(super) enum Place {
     Cluster(Resource, ClusterName),
 }
 
-/// All shelves; the first is that of everything.
+impl Place {
+    pub(super) fn resource(&self) -> &Resource {
+        match self {
+            Self::Resource(resource) | Self::Cluster(resource, _) => resource,
+        }
+    }
+}
+
+/// All shelves.
+#[derive(Default)]
 pub(super) struct Shelves {
     shelves: Vec<Shelf>,
     free: Vec<usize>,
-    places: HashMap<Place, usize>,
+    resources: HashMap<Resource, usize>,
+    clusters: HashMap<Place, usize>,
+    /// Shelves of resources, in the order in which they came: those of API objects, and the others.
+    api: Vec<usize>,
+    internal: Vec<usize>,
+    /// Of all of them.
+    bytes: usize,
+    /// Where the store stood at first.
+    base: Revision,
 }
 
-/// The shelf of everything.
-pub(super) const ALL: usize = 0;
-
 impl Shelves {
-    pub(super) fn new(published: Revision) -> Self {
-        let all = Shelf { dropped: published, ..Shelf::default() };
-        Self { shelves: vec![all], free: Vec::new(), places: HashMap::new() }
+    pub(super) fn new(base: Revision) -> Self {
+        Self { base, ..Self::default() }
     }
 
-    pub(super) fn all(&self) -> &Shelf {
-        // Made with the shelves, and none is ever taken out of the list.
-        &self.shelves[ALL]
+    /// Shelves of the resources of API objects.
+    pub(super) fn of_api(&self) -> &[usize] {
+        &self.api
+    }
+
+    /// Shelves of other resources.
+    pub(super) fn of_internal(&self) -> Vec<usize> {
+        self.internal.clone()
     }
 
     pub(super) fn get(&self, shelf: usize) -> Option<&Shelf> {
@@ -110,17 +130,80 @@ impl Shelves {
         self.shelves.get_mut(shelf)
     }
 
-    /// The place's shelf, a new one if need be.
-    pub(super) fn find(&mut self, place: &Place) -> usize {
-        if let Some(shelf) = self.places.get(place) {
+    /// The resource's shelf, if there is one yet.
+    pub(super) fn look_up(&self, resource: &Resource) -> Option<&Shelf> {
+        self.get(*self.resources.get(resource)?)
+    }
+
+    /// The oldest revision that is kept of the resource, or of all API objects.
+    pub(super) fn oldest(&self, of: Option<&Resource>) -> Revision {
+        let dropped = match of {
+            Some(resource) => self.look_up(resource).map(|shelf| shelf.dropped),
+            None => self.api.iter().filter_map(|at| Some(self.get(*at)?.dropped)).max(),
+        };
+        self.base.max(dropped.unwrap_or_default())
+    }
+
+    /// The resource's shelf. It stays: there are as many as kinds, and it knows how far back it goes.
+    pub(super) fn of_resource(&mut self, resource: &Resource) -> usize {
+        if let Some(shelf) = self.resources.get(resource) {
             return *shelf;
         }
+        let shelf = self.new_shelf();
+        self.resources.insert(resource.clone(), shelf);
+        let list = if resource.is_internal() { &mut self.internal } else { &mut self.api };
+        list.push(shelf);
+        shelf
+    }
+
+    /// The place's shelf, a new one if need be.
+    pub(super) fn find(&mut self, place: &Place) -> usize {
+        if let Place::Resource(resource) = place {
+            return self.of_resource(resource);
+        }
+        if let Some(shelf) = self.clusters.get(place) {
+            return *shelf;
+        }
+        let shelf = self.new_shelf();
+        self.clusters.insert(place.clone(), shelf);
+        shelf
+    }
+
+    fn new_shelf(&mut self) -> usize {
         let shelf = self.free.pop().unwrap_or(self.shelves.len());
         if shelf == self.shelves.len() {
             self.shelves.push(Shelf::default());
         }
-        self.places.insert(place.clone(), shelf);
         shelf
+    }
+
+    /// What all events hold.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The shelf of a resource holds so much more.
+    pub(super) fn weigh(&mut self, shelf: usize, bytes: usize) {
+        self.bytes += bytes;
+        if let Some(shelf) = self.shelves.get_mut(shelf) {
+            shelf.bytes += bytes;
+        }
+    }
+
+    /// The shelf of a resource holds so much less.
+    pub(super) fn lighten(&mut self, shelf: usize, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        if let Some(shelf) = self.shelves.get_mut(shelf) {
+            shelf.bytes = shelf.bytes.saturating_sub(bytes);
+        }
+    }
+
+    /// Of the shelves of resources that are `wanted`, the one that holds most.
+    pub(super) fn heaviest(&self, wanted: impl Fn(&Shelf) -> bool) -> Option<usize> {
+        let all = self.api.iter().chain(&self.internal).copied();
+        let bytes = |at: &usize| self.get(*at).map_or(0, |shelf| shelf.bytes);
+        let wanted = |at: &usize| self.get(*at).is_some_and(|s| !s.events.is_empty() && wanted(s));
+        all.filter(wanted).max_by_key(bytes)
     }
 
     /// Gives back room that shelves do not need any more.
@@ -132,21 +215,15 @@ impl Shelves {
         }
     }
 
-    /// Lets go of the place's shelf when it is idle.
+    /// Lets go of a cluster's shelf when it is idle.
     pub(super) fn tidy(&mut self, place: &Place) {
-        let Some(shelf) = self.places.get(place).copied() else { return };
+        let Some(shelf) = self.clusters.get(place).copied() else { return };
         if let Some(idle) = self.shelves.get_mut(shelf).filter(|shelf| shelf.is_idle()) {
             *idle = Shelf::default();
-            self.places.remove(place);
+            self.clusters.remove(place);
             self.free.push(shelf);
         }
     }
-}
-
-/// The shelves of a key's events beside [`ALL`].
-pub(super) fn places(key: &Key) -> [Place; 2] {
-    let resource = || key.resource.clone();
-    [Place::Resource(resource()), Place::Cluster(resource(), key.cluster.clone())]
 }
 
 #[cfg(test)]
@@ -155,18 +232,24 @@ mod tests {
 
     #[test]
     fn an_idle_shelf_is_used_again_and_one_in_use_keeps_its_number() {
-        let place = |name| Place::Resource(Resource::new("", name));
+        let pods = Resource::new("", "pods");
+        let place = |name| Place::Cluster(pods.clone(), ClusterName::try_from(name).unwrap());
         let mut shelves = Shelves::new(7);
-        let (pods, nodes) = (shelves.find(&place("pods")), shelves.find(&place("nodes")));
+        let (one, two) = (shelves.find(&place("pi-1")), shelves.find(&place("pi-2")));
         let watchers = Arc::new(vec![(1, Arc::new(Bell::default()))]);
-        shelves.get_mut(nodes).unwrap().watchers = watchers;
-        shelves.get_mut(pods).unwrap().dropped = 5;
-        shelves.tidy(&place("pods"));
-        shelves.tidy(&place("nodes"));
-        assert_eq!(shelves.find(&place("secrets")), pods);
-        assert_eq!(shelves.get(pods).unwrap().dropped, 0, "as new");
-        assert_eq!(shelves.find(&place("nodes")), nodes);
-        assert_ne!(shelves.find(&place("pods")), pods);
-        assert_eq!(shelves.all().dropped, 7);
+        shelves.get_mut(two).unwrap().watchers = watchers;
+        shelves.get_mut(one).unwrap().dropped = 5;
+        shelves.tidy(&place("pi-1"));
+        shelves.tidy(&place("pi-2"));
+        assert_eq!(shelves.find(&place("pi-3")), one);
+        assert_eq!(shelves.get(one).unwrap().dropped, 0, "as new");
+        assert_eq!(shelves.find(&place("pi-2")), two);
+        assert_ne!(shelves.find(&place("pi-1")), one);
+        let all = Place::Resource(pods.clone());
+        let at = shelves.find(&all);
+        shelves.get_mut(at).unwrap().dropped = 9;
+        shelves.tidy(&all);
+        assert_eq!((shelves.find(&all), shelves.oldest(Some(&pods))), (at, 9), "it has a past");
+        assert_eq!(shelves.oldest(Some(&Resource::new("", "nodes"))), 7);
     }
 }

@@ -4,7 +4,8 @@ use freewheel_hub_store::MAX_OBJECT_BYTES;
 use freewheel_hub_store::objects::{DeleteOptions, Deleted, How, Propagation};
 use serde_json::{Value, json};
 
-use super::kit::{World, config, deployment, of, place, refused, value};
+use super::crowd::Crowd;
+use super::kit::{PATIENCE, World, config, deployment, of, place, refused, value};
 
 fn going(deleted: Deleted) -> Value {
     match deleted {
@@ -180,6 +181,64 @@ async fn a_collection_is_deleted_within_its_scope() {
     assert!(world.read("configmaps", "a").is_none());
     assert!(world.read("configmaps", "b").is_some());
     assert!(world.objects.get(&other).is_ok());
+}
+
+#[tokio::test]
+async fn a_collection_is_deleted_side_by_side() {
+    let crowd = Crowd::new();
+    let world = World::over(crowd.clone()).await;
+    for number in 0..40 {
+        let name = format!("c{number:02}");
+        world.create("configmaps", config(&name, "1")).await.unwrap();
+    }
+    // One after the other, the second would wait for the first, which waits for more.
+    crowd.gather(16);
+    let (how, all) = (How::default(), of("configmaps", ""));
+    let options = DeleteOptions::default();
+    let mut deleted = Vec::new();
+    let each = |one| deleted.push(gone(one)["metadata"]["name"].clone());
+    let deleting = world.objects.delete_collection(&how, &all, &options, |_| true, each);
+    tokio::time::timeout(PATIENCE, deleting).await.unwrap().unwrap();
+    assert!(
+        deleted.into_iter().eq((0..40).map(|number| format!("c{number:02}"))),
+        "in the order of a list"
+    );
+    assert!(world.read("configmaps", "c39").is_none());
+}
+
+/// However many there are, no more than some megabytes of them are on their way.
+#[tokio::test]
+async fn large_objects_are_deleted_a_few_at_a_time() {
+    let crowd = Crowd::new();
+    let world = World::over(crowd.clone()).await;
+    for number in 0..10 {
+        let large = "x".repeat(1_000_000);
+        world.create("configmaps", config(&format!("c{number}"), &large)).await.unwrap();
+    }
+    crowd.gather(5);
+    let (how, all) = (How::default(), of("configmaps", ""));
+    let options = DeleteOptions::default();
+    let mut deleting =
+        Box::pin(world.objects.delete_collection(&how, &all, &options, |_| true, drop));
+    assert!(futures::poll!(&mut deleting).is_pending());
+    assert_eq!(crowd.came(), 4);
+    crowd.let_go();
+    tokio::time::timeout(PATIENCE, deleting).await.unwrap().unwrap();
+    assert!(world.read("configmaps", "c9").is_none());
+}
+
+#[tokio::test]
+async fn what_refuses_in_a_collection_ends_its_deletion() {
+    let world = World::new().await;
+    for name in ["attic", "cellar"] {
+        world.create("namespaces", json!({"metadata": {"name": name}})).await.unwrap();
+    }
+    let (how, all) = (How::default(), of("namespaces", ""));
+    let options = DeleteOptions::default();
+    let deleting = world.objects.delete_collection(&how, &all, &options, |_| true, drop);
+    let refused = deleting.await.unwrap_err();
+    assert_eq!(refused.code, 403, "{refused}");
+    assert!(world.read("namespaces", "default").is_some());
 }
 
 /// What a delete adds to an object never keeps it from being deleted.

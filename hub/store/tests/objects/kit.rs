@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
-use freewheel_hub_store::Stored;
 use freewheel_hub_store::clock::{Clock, SeededChance};
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::objects::{
     DeleteOptions, Deleted, How, Objects, Place, Written, stored_value,
 };
+use freewheel_hub_store::{Store, Stored};
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
+
+/// How long anything may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// 2026-01-01T00:00:00Z
 pub(crate) const START: i64 = 1_767_225_600;
@@ -39,7 +43,16 @@ pub(crate) struct World {
 impl World {
     /// With the namespace `default` in the root and in `pi-7`.
     pub(crate) async fn new() -> Self {
-        let world = Self::empty();
+        Self::empty().furnished().await
+    }
+
+    /// The same over this store.
+    pub(crate) async fn over(store: Arc<dyn Store>) -> Self {
+        Self::with(store, 1).furnished().await
+    }
+
+    async fn furnished(self) -> Self {
+        let world = self;
         world.create("namespaces", json!({"metadata": {"name": "default"}})).await.unwrap();
         let place = place("namespaces", "pi-7", "", "default");
         world.objects.create(&How::default(), &place, json!({})).await.unwrap();
@@ -51,7 +64,10 @@ impl World {
     }
 
     pub(crate) fn seeded(seed: u64) -> Self {
-        let store = Arc::new(MemoryStore::with_incarnation(1));
+        Self::with(Arc::new(MemoryStore::with_incarnation(1)), seed)
+    }
+
+    fn with(store: Arc<dyn Store>, seed: u64) -> Self {
         let clock = Arc::new(StillClock(AtomicI64::new(START)));
         let chance = Arc::new(SeededChance::new(seed));
         Self { objects: Objects::with(store, clock.clone(), chance), clock }

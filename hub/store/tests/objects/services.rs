@@ -10,7 +10,8 @@ use freewheel_hub_store::Scope;
 use freewheel_hub_store::objects::{DeleteOptions, How, Written};
 use serde_json::{Value, json};
 
-use super::kit::{World, of, place, refused, value};
+use super::crowd::Crowd;
+use super::kit::{PATIENCE, World, of, place, refused, value};
 
 fn service(name: &str, kind: &str) -> Value {
     let spec = json!({"type": kind, "ports": [{"port": 80}], "selector": {"app": name}});
@@ -168,14 +169,43 @@ async fn a_hundred_clusters_take_the_same_port_at_once_and_leave_most_to_the_roo
     let snapshot = world.objects.store().snapshot();
     let counts: Vec<(String, u64)> = snapshot
         .range(&scope, None)
-        .map(|stored| {
-            let body: Value = serde_json::from_slice(&stored.object.body).unwrap();
-            (stored.key.name.to_string(), body["clusters"].as_u64().unwrap())
-        })
+        .map(|stored| (stored.key.name.to_string(), snapshot.counter(&stored.key)))
         .collect();
     assert!(counts.contains(&("30080".to_owned(), 100)), "{counts:?}");
     assert!(counts.len() <= 68, "{} ports are lost to the root", counts.len());
     assert_eq!(counts.iter().map(|(_, count)| count).sum::<u64>(), 400);
+}
+
+#[tokio::test]
+async fn a_burst_over_one_port_costs_one_commit_each() {
+    const BURST: usize = 256;
+    let crowd = Crowd::new();
+    let world = Arc::new(World::over(crowd.clone()).await);
+    for number in 0..BURST {
+        let default = place("namespaces", &format!("edge-{number}"), "", "default");
+        world.objects.create(&How::default(), &default, json!({})).await.unwrap();
+    }
+    crowd.gather(BURST);
+    let creates = (0..BURST).map(|number| {
+        let world = world.clone();
+        async move {
+            let cluster = format!("edge-{number}");
+            in_cluster(&world, &cluster, with_port("web", 30_080)).await.unwrap();
+        }
+    });
+    tokio::time::timeout(PATIENCE, futures::future::join_all(creates)).await.unwrap();
+    assert_eq!(crowd.came(), BURST);
+    crowd.gather(BURST);
+    let deletes = (0..BURST).map(|number| {
+        let world = world.clone();
+        async move {
+            let web = place("services", &format!("edge-{number}"), "default", "web");
+            world.objects.delete(&How::default(), &web, &DeleteOptions::default()).await.unwrap();
+        }
+    });
+    tokio::time::timeout(PATIENCE, futures::future::join_all(deletes)).await.unwrap();
+    assert_eq!(crowd.came(), BURST);
+    create(&world, with_port("web", 30_080)).await;
 }
 
 #[tokio::test]

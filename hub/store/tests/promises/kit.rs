@@ -15,6 +15,11 @@ use serde_json::json;
 pub(crate) trait Backend {
     fn open(&self, limits: Limits) -> Arc<dyn Store>;
 
+    /// From one revision to the next.
+    fn step(&self) -> Revision {
+        1
+    }
+
     fn fresh(&self) -> Arc<dyn Store> {
         self.open(Limits::default())
     }
@@ -25,6 +30,19 @@ pub(crate) struct Memory;
 impl Backend for Memory {
     fn open(&self, limits: Limits) -> Arc<dyn Store> {
         Arc::new(MemoryStore::with_limits(1, limits))
+    }
+}
+
+/// As one that others write to: revisions have gaps.
+pub(crate) struct Sparse;
+
+impl Backend for Sparse {
+    fn open(&self, limits: Limits) -> Arc<dyn Store> {
+        Arc::new(MemoryStore::with_limits(1, limits).sparse(self.step()))
+    }
+
+    fn step(&self) -> Revision {
+        7
     }
 }
 
@@ -94,10 +112,13 @@ pub(crate) fn said(stored: &freewheel_hub_store::Stored) -> String {
     format!("{}={}", stored.key.name, value["metadata"]["annotations"]["is"].as_str().unwrap())
 }
 
-/// An event as `3 web=old>web=new`.
-pub(crate) fn told(event: &Event) -> String {
+/// An event as `3 web=old>web=new`, by how many transactions there were.
+pub(crate) fn tell(step: Revision) -> impl Fn(&Event) -> String {
     let side = |stored: &Option<Arc<_>>| stored.as_deref().map(said).unwrap_or_default();
-    format!("{} {}>{}", event.revision, side(&event.before), side(&event.now))
+    move |event| {
+        let count = event.revision / step;
+        format!("{count} {}>{}", side(&event.before), side(&event.now))
+    }
 }
 
 pub(crate) fn all_pods() -> Scope {

@@ -3,13 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use freewheel_hub_api::object::Resource;
 use freewheel_hub_store::{Event, Limits, Scope};
 use tokio::time::timeout;
 
-use super::kit::{Backend, all_pods, cluster, put, read_until, remove, said, told, txn, write};
+use super::kit::{Backend, all_pods, cluster, put, read_until, remove, said, txn, write};
 
-fn tell(events: &[Event]) -> Vec<String> {
-    events.iter().map(told).collect()
+fn secrets() -> Scope {
+    Scope { resource: Resource::new("", "secrets"), ..all_pods() }
+}
+
+/// By how many transactions there were.
+fn tell(backend: &dyn Backend, events: &[Event]) -> Vec<String> {
+    events.iter().map(super::kit::tell(backend.step())).collect()
 }
 
 pub(crate) async fn events_come_once_and_in_order(backend: &dyn Backend) {
@@ -18,9 +24,10 @@ pub(crate) async fn events_come_once_and_in_order(backend: &dyn Backend) {
     write(&store, &[put("a", "1")]).await;
     write(&store, &[put("b", "2"), put("a", "2")]).await;
     write(&store, &[remove("a")]).await;
-    let events = read_until(&mut watch, 3).await;
-    assert_eq!(tell(&events), ["1 >a=1", "2 >b=2", "2 a=1>a=2", "3 a=2>"]);
-    assert_eq!(watch.progress(), 3);
+    let last = 3 * backend.step();
+    let events = read_until(&mut watch, last).await;
+    assert_eq!(tell(backend, &events), ["1 >a=1", "2 >b=2", "2 a=1>a=2", "3 a=2>"]);
+    assert_eq!(watch.progress(), last);
 }
 
 pub(crate) async fn a_watch_starts_at_any_revision(backend: &dyn Backend) {
@@ -28,12 +35,13 @@ pub(crate) async fn a_watch_starts_at_any_revision(backend: &dyn Backend) {
     for round in 1..=50 {
         write(&store, &[put(&format!("p{round}"), "1"), put("a", &round.to_string())]).await;
     }
-    for after in 0..50 {
+    let step = backend.step();
+    for after in 0..50 * step {
         let mut watch = store.watch(vec![all_pods()], after).unwrap();
-        let events = read_until(&mut watch, 50).await;
+        let events = read_until(&mut watch, 50 * step).await;
         let revisions: Vec<_> = events.iter().map(|event| event.revision).collect();
-        let expected: Vec<_> = (after + 1..=50).flat_map(|revision| [revision; 2]).collect();
-        assert_eq!(revisions, expected);
+        let later = (1..=50).map(|count| count * step).filter(|revision| after < *revision);
+        assert_eq!(revisions, later.flat_map(|revision| [revision; 2]).collect::<Vec<_>>());
     }
 }
 
@@ -47,9 +55,10 @@ pub(crate) async fn a_scope_sees_its_own_events_only(backend: &dyn Backend) {
     write(&store, &[put("a", "1"), put("podx|pi-7|web|b", "1")]).await;
     write(&store, &[put("pods|pi-7|default|c", "1")]).await;
     write(&store, &[put("pods|pi-7|web|d", "1")]).await;
-    assert_eq!(read_until(&mut all, 3).await.len(), 4);
-    assert_eq!(tell(&read_until(&mut wide, 3).await), ["2 >c=1", "3 >d=1"]);
-    assert_eq!(tell(&read_until(&mut narrow, 3).await), ["3 >d=1"]);
+    let last = 3 * backend.step();
+    assert_eq!(read_until(&mut all, last).await.len(), 4);
+    assert_eq!(tell(backend, &read_until(&mut wide, last).await), ["2 >c=1", "3 >d=1"]);
+    assert_eq!(tell(backend, &read_until(&mut narrow, last).await), ["3 >d=1"]);
 }
 
 pub(crate) async fn overlapping_scopes_see_an_event_once(backend: &dyn Backend) {
@@ -60,8 +69,8 @@ pub(crate) async fn overlapping_scopes_see_an_event_once(backend: &dyn Backend) 
     let mut watch = store.watch(vec![of_cluster, other, all_pods()], 0).unwrap();
     write(&store, &[put("a", "1"), put("nodes|root||n", "1"), put("b", "1")]).await;
     write(&store, &[put("pods|pi-7|default|c", "1"), put("services|root|default|s", "1")]).await;
-    let events = read_until(&mut watch, 2).await;
-    assert_eq!(tell(&events), ["1 >a=1", "1 >n=1", "1 >b=1", "2 >c=1"]);
+    let events = read_until(&mut watch, 2 * backend.step()).await;
+    assert_eq!(tell(backend, &events), ["1 >a=1", "1 >n=1", "1 >b=1", "2 >c=1"]);
 }
 
 pub(crate) async fn a_revision_is_never_torn(backend: &dyn Backend) {
@@ -89,12 +98,13 @@ pub(crate) async fn progress_moves_when_nothing_matched(backend: &dyn Backend) {
     let mut watch = store.watch(vec![quiet], 0).unwrap();
     write(&store, &[put("a", "1")]).await;
     write(&store, &[put("a", "2")]).await;
-    assert_eq!(watch.progress(), 2);
+    let step = backend.step();
+    assert_eq!(watch.progress(), 2 * step);
     write(&store, &[put("pods|pi-7|default|b", "1")]).await;
     write(&store, &[put("a", "3")]).await;
-    assert_eq!(watch.progress(), 2, "an event waits");
+    assert_eq!(watch.progress(), 2 * step, "an event waits");
     assert_eq!(watch.next().await.unwrap().len(), 1);
-    assert_eq!(watch.progress(), 4);
+    assert_eq!(watch.progress(), 4 * step);
 }
 
 pub(crate) async fn a_watcher_that_fell_behind_is_told(backend: &dyn Backend) {
@@ -104,11 +114,32 @@ pub(crate) async fn a_watcher_that_fell_behind_is_told(backend: &dyn Backend) {
         write(&store, &[put("a", &round.to_string())]).await;
     }
     let gone = slow.next().await.unwrap_err();
-    assert_eq!((gone.asked, gone.oldest), (0, 20));
-    let Err(gone) = store.watch(vec![all_pods()], 19) else { panic!("revision 19 is kept") };
-    assert_eq!(gone.oldest, 20);
-    let mut watch = store.watch(vec![all_pods()], 20).unwrap();
-    assert_eq!(read_until(&mut watch, 30).await.len(), 10);
+    let oldest = 20 * backend.step();
+    assert_eq!((gone.asked, gone.oldest), (0, oldest));
+    let Err(gone) = store.watch(vec![all_pods()], oldest - 1) else { panic!("it is kept") };
+    assert_eq!(gone.oldest, oldest);
+    let mut watch = store.watch(vec![all_pods()], oldest).unwrap();
+    assert_eq!(read_until(&mut watch, 30 * backend.step()).await.len(), 10);
+}
+
+pub(crate) async fn a_busy_resource_takes_nobody_elses_past(backend: &dyn Backend) {
+    let large = "x".repeat(10_000);
+    for limits in [Limits { events: 10, bytes: 1 << 20 }, Limits { events: 10_000, bytes: 200_000 }]
+    {
+        let store = backend.open(limits);
+        let start = store.snapshot().revision();
+        let mut last = start;
+        for round in 0..3 {
+            let secret = put("secrets|root|default|s", &format!("{round}{limits:?}"));
+            last = write(&store, &[secret]).await.revision;
+        }
+        for round in 0..30 {
+            write(&store, &[put("a", &format!("{round}{large}"))]).await;
+        }
+        assert!(store.watch(vec![all_pods()], start).is_err(), "{limits:?}: that is all kept");
+        let mut watch = store.watch(vec![secrets()], start).unwrap();
+        assert_eq!(read_until(&mut watch, last).await.len(), 3, "{limits:?}");
+    }
 }
 
 pub(crate) async fn an_idle_watcher_is_not_behind(backend: &dyn Backend) {
@@ -119,7 +150,8 @@ pub(crate) async fn an_idle_watcher_is_not_behind(backend: &dyn Backend) {
         write(&store, &[put("a", &round.to_string())]).await;
     }
     write(&store, &[put("pods|pi-7|default|b", "1")]).await;
-    assert_eq!(tell(&read_until(&mut watch, 31).await), ["31 >b=1"]);
+    let last = 31 * backend.step();
+    assert_eq!(tell(backend, &read_until(&mut watch, last).await), ["31 >b=1"]);
 }
 
 pub(crate) async fn a_cancelled_wait_loses_nothing(backend: &dyn Backend) {
@@ -135,7 +167,7 @@ pub(crate) async fn a_cancelled_wait_loses_nothing(backend: &dyn Backend) {
         let rest = timeout(Duration::from_secs(10), watch.next()).await.unwrap().unwrap();
         revisions.extend(rest.iter().map(|event| event.revision));
     }
-    assert_eq!(revisions, (1..=20).collect::<Vec<_>>());
+    assert_eq!(revisions, (1..=20).map(|count| count * backend.step()).collect::<Vec<_>>());
 }
 
 pub(crate) async fn what_a_watch_says_a_snapshot_shows(backend: &dyn Backend) {
@@ -150,7 +182,7 @@ pub(crate) async fn what_a_watch_says_a_snapshot_shows(backend: &dyn Backend) {
         })
     };
     let mut model: BTreeMap<String, String> = BTreeMap::new();
-    while watch.progress() < 100 {
+    while watch.progress() < 100 * backend.step() {
         let events = timeout(Duration::from_secs(10), watch.next()).await.unwrap().unwrap();
         for event in &events {
             let now = event.now.as_ref().unwrap();
@@ -158,7 +190,8 @@ pub(crate) async fn what_a_watch_says_a_snapshot_shows(backend: &dyn Backend) {
         }
         let at = events.last().unwrap().revision;
         assert!(at <= store.snapshot().revision(), "told before it can be read");
-        let shown = super::kit::listed(&*store.snapshot_at(at).unwrap(), &all_pods());
+        let shown =
+            super::kit::listed(&*store.snapshot_at(&all_pods().resource, at).unwrap(), &all_pods());
         assert_eq!(shown, model.values().cloned().collect::<Vec<_>>());
     }
     writer.await.unwrap();
@@ -168,14 +201,15 @@ pub(crate) async fn every_watcher_sees_every_revision_under_load(backend: &dyn B
     const WRITERS: u64 = 8;
     const EACH: u64 = 60;
     let store = backend.fresh();
+    let step = backend.step();
     let mut tasks = tokio::task::JoinSet::new();
     for watcher in 0..6 {
         let scopes = if watcher % 2 == 0 { vec![] } else { vec![all_pods()] };
         let mut watch = store.watch(scopes, 0).unwrap();
         tasks.spawn(async move {
-            let events = read_until(&mut watch, WRITERS * EACH).await;
+            let events = read_until(&mut watch, WRITERS * EACH * step).await;
             let revisions = events.iter().map(|event| event.revision);
-            assert!(revisions.eq(1..=WRITERS * EACH));
+            assert!(revisions.eq((1..=WRITERS * EACH).map(|count| count * step)));
         });
     }
     for writer in 0..WRITERS {
@@ -195,16 +229,41 @@ pub(crate) async fn nobody_goes_on_from_revisions_that_were_skipped(backend: &dy
     write(&store, &[put("a", "1")]).await;
     write(&store, &[put("a", "2")]).await;
     store.skip_to(5000);
-    assert_eq!(store.snapshot().revision(), 2, "nothing is written yet");
-    let mut before = store.watch(vec![all_pods()], 1).unwrap();
-    write(&store, &[put("a", "3")]).await;
-    assert_eq!(tell(&read_until(&mut before, 5001).await), ["2 a=1>a=2", "5001 a=2>a=3"]);
-    for lost in [3, 4000, 5000] {
+    let step = backend.step();
+    let known = store.snapshot().revision();
+    assert_eq!(known, 2 * step, "nothing is written yet");
+    let mut before = store.watch(vec![all_pods()], step).unwrap();
+    let first = write(&store, &[put("a", "3")]).await.revision;
+    assert_eq!(first, 5000 + step);
+    let told: Vec<_> = read_until(&mut before, first).await.iter().map(|e| e.revision).collect();
+    assert_eq!(told, [known, first]);
+    let of = all_pods().resource;
+    for lost in [known + 1, 4000, 5000] {
         assert!(store.watch(vec![all_pods()], lost).is_err(), "{lost}");
-        assert!(store.snapshot_at(lost).is_err(), "{lost}");
+        assert!(store.snapshot_at(&of, lost).is_err(), "{lost}");
     }
-    for known in [1, 2, 5001] {
+    for known in [step, known, first] {
         assert!(store.watch(vec![all_pods()], known).is_ok(), "{known}");
-        assert!(store.snapshot_at(known).is_ok(), "{known}");
+        assert!(store.snapshot_at(&of, known).is_ok(), "{known}");
     }
+}
+
+/// One that was on its way when it was told to skip is not lost, although it goes along with one that is beyond.
+pub(crate) async fn what_was_on_its_way_before_a_skip_is_known(backend: &dyn Backend) {
+    let store = backend.fresh();
+    let first = write(&store, &[put("a", "1")]).await.revision;
+    let mut watch = store.watch(vec![all_pods()], first).unwrap();
+    let early: Vec<_> =
+        (0..20).map(|i| store.commit(txn(&[], &[put(&format!("p{i}"), "1")]))).collect();
+    let early = futures::future::join_all(early);
+    let late = async {
+        store.skip_to(5000);
+        write(&store, &[put("b", "1")]).await.revision
+    };
+    let (early, late) = tokio::join!(early, late);
+    read_until(&mut watch, late).await;
+    for known in early.into_iter().map(|done| done.unwrap().revision).chain([first, late]) {
+        assert!(store.watch(vec![all_pods()], known).is_ok(), "{known}");
+    }
+    assert!(store.watch(vec![all_pods()], 5000).is_err());
 }
