@@ -234,6 +234,23 @@ async fn one_answer_that_is_not_taken_is_reset_and_the_others_go_on() {
 }
 
 #[tokio::test]
+async fn a_large_collection_is_deleted_without_room_for_it() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    for (count, bytes, kind) in [(3, 1_000_000, "Status"), (3, 1_000, "ConfigMapList")] {
+        maps(&hub, count, bytes).await;
+        let deleted = admin.delete(MAPS).await;
+        assert_eq!(deleted.code, 200);
+        assert_eq!(deleted.json()["kind"], kind, "of {bytes} bytes each");
+        if kind == "Status" {
+            assert_eq!(deleted.json()["status"], "Success");
+            assert_eq!(deleted.json()["message"], "3 were deleted, too many to list them here");
+        }
+        assert_eq!(admin.get(MAPS).await.json()["items"], json!([]));
+    }
+}
+
+#[tokio::test]
 async fn bodies_that_do_not_come_are_waited_for_in_turn() {
     let hub = Hub::start().await;
     let line = hub.admin().line().await;
