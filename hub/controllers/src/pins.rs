@@ -14,7 +14,8 @@
 //!   (`a_set_and_the_pods_that_it_adopts_run_one_build`);
 //! - what came with a copied object counts for nothing (`what_a_copied_object_says_is_looked_up_anew`);
 //! - nothing is kept of images that are gone (`what_is_no_image_any_more_is_kept_no_longer`), and what is kept has room
-//!   beside all annotations that people may write (`annotations_up_to_the_limit_leave_room_for_what_is_kept`);
+//!   beside all annotations that people may write (`annotations_up_to_the_limit_leave_room_for_what_is_kept`); a pod that
+//!   is as large as a pod may be says that it has none (`a_pod_that_has_no_room_for_it_says_so`);
 //! - what was not in the registry is looked up when it comes, once for the whole set
 //!   (`what_comes_later_is_looked_up_once_for_all_pods_of_a_set`);
 //! - a pod without a set keeps what its tag stood for when it got its node
@@ -205,6 +206,16 @@ impl Controller for ImagePins {
             }
             Err(gone) if gone.code == 404 => {
                 self.waiting.lock().remove(key);
+            }
+            Err(error) if error.code == 413 => {
+                // A change of it brings it back; another try without one would end the same.
+                self.waiting.lock().remove(key);
+                let text = format!(
+                    "what its images stand for has no room in the pod ({error}): whenever a tag is pushed again, its \
+                     containers go over to that"
+                );
+                let (recorder, name) = (&self.desk.recorder, self.desk.name());
+                recorder.warning(self.pods, &pod.stored, name, "ImageNotKept", text);
             }
             Err(error) => return Err(Error::api("keep what a pod's images stand for")(error)),
         }

@@ -12,7 +12,8 @@ use freewheel_hub_api::images::{Running as _, Users};
 use freewheel_hub_api::metadata::MAX_ANNOTATIONS;
 use freewheel_hub_api::pins::{Pins, RESOLVED};
 use freewheel_hub_controllers::running;
-use freewheel_hub_store::Snapshot;
+use freewheel_hub_store::objects::Propagation;
+use freewheel_hub_store::{MAX_OBJECT_BYTES, Snapshot};
 use freewheel_link::digest::Digest;
 use hub::{Hub, deployment, get, is_rolled_out, list};
 use serde_json::{Value, json};
@@ -274,6 +275,33 @@ async fn annotations_up_to_the_limit_leave_room_for_what_is_kept() {
         is_rolled_out(s, "web", "web:1", 2) && run(s, "web", "web:1") == by("web:1", first)
     })
     .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_has_no_room_for_it_says_so() {
+    let hub = Hub::with_spokes(&["pi-1"]).await;
+    hub.registry.push("web:1", "first");
+    let padded = |bytes: usize| {
+        let mut pod = lone("alone", "alone");
+        pod["spec"]["nodeName"] = json!("pi-1");
+        pod["spec"]["containers"][0]["env"] = json!([{"name": "E", "value": "x".repeat(bytes)}]);
+        pod
+    };
+    let least = hub.create("root", "pods", "default", padded(1000)).await;
+    let least = least.to_string().len() - 1000;
+    hub.delete("pods", "default", "alone", Propagation::Background).await;
+    hub.eventually("gone", |s| get(s, "root", "pods", "default", "alone").is_none()).await;
+    hub.create("root", "pods", "default", padded(MAX_OBJECT_BYTES - least - 20)).await;
+    hub.eventually("its user reads it", |s| {
+        let told = |event: &Value| event["reason"] == "ImageNotKept" && event["type"] == "Warning";
+        list(s, "root", "events", "default").iter().any(told)
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let events = list(&*hub.snapshot(), "root", "events", "default");
+    let told = events.iter().find(|event| event["reason"] == "ImageNotKept").unwrap();
+    assert_eq!(told["count"], 1, "and it is tried no more");
     hub.stop().await;
 }
 
