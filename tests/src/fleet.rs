@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::eventually::eventually;
 use crate::guests;
 use crate::kubectl::Kubectl;
-use crate::process::Process;
+use crate::process::{Process, Signal};
 
 /// How long a fleet may take to come up on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -93,8 +93,8 @@ impl Fleet {
         drop(self.hub.take());
     }
 
-    /// A signal such as `TERM` for the hub: how it ended.
-    pub fn stop_hub_by(&mut self, signal: &str, patience: Duration) -> ExitStatus {
+    /// A signal for the hub: how it ended.
+    pub fn stop_hub_by(&mut self, signal: Signal, patience: Duration) -> ExitStatus {
         let mut hub = self.hub.take().expect("a running hub");
         hub.stop_by(signal, patience)
     }

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
+
 /// A running program.
 pub struct Process {
     child: Child,
@@ -29,13 +32,13 @@ impl Process {
 
     /// SIGTERM, then waits for its end.
     pub fn stop(&mut self, patience: Duration) -> ExitStatus {
-        self.stop_by("TERM", patience)
+        self.stop_by(Signal::TERM, patience)
     }
 
-    /// A signal such as `TERM`, then waits for its end.
-    pub fn stop_by(&mut self, signal: &str, patience: Duration) -> ExitStatus {
-        let id = self.child.id().to_string();
-        let _ = Command::new("kill").args(["-s", signal, &id]).status();
+    /// A signal, then waits for its end.
+    pub fn stop_by(&mut self, signal: Signal, patience: Duration) -> ExitStatus {
+        // One that has ended already needs none.
+        let _ = kill_process(Pid::from_child(&self.child), signal);
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("a child to wait for") {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use freewheel_tests::fleet::PATIENCE;
 use freewheel_tests::kubectl::Kubectl;
-use freewheel_tests::process::resident;
+use freewheel_tests::process::{Signal, resident};
 use freewheel_tests::{Fleet, eventually, guests, has};
 
 #[test]
@@ -181,10 +181,10 @@ fn a_hub_that_is_told_to_stop_stops_in_bounded_time_and_starts_again() {
     eventually("the watch has begun", PATIENCE, || {
         if watch.out().contains("configmap/kept") { Ok(()) } else { Err(watch.out()) }
     });
-    for signal in ["TERM", "INT"] {
+    for signal in [Signal::TERM, Signal::INT] {
         let start = Instant::now();
         let status = fleet.stop_hub_by(signal, Duration::from_secs(12));
-        assert_eq!(status.code(), Some(0), "SIG{signal}: {}", fleet.hub_log());
+        assert_eq!(status.code(), Some(0), "{signal:?}: {}", fleet.hub_log());
         has(&fleet.hub_log(), &["hub is stopping"]);
         assert!(start.elapsed() < Duration::from_secs(12));
         fleet.start_hub();

@@ -5,7 +5,7 @@
 mod state;
 
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use jiff::Timestamp;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::command::{Stop, output, root, run as run_command, target};
@@ -25,15 +26,19 @@ pub struct Options {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
     spokes: u8,
     /// Port of the Kubernetes API; the port after it takes the link
-    #[arg(long, default_value_t = 6443)]
+    #[arg(long, default_value_t = 6443, value_parser = clap::value_parser!(u16).range(1..=65534))]
     port: u16,
     /// Stop once everything is ready instead of waiting for Ctrl-C
     #[arg(long, hide = true)]
     once: bool,
+    /// Where the data is, beside a demo that runs
+    #[arg(long, hide = true)]
+    data: Option<PathBuf>,
+    /// Address of the first spoke, where the example behind a NodePort is asked; the next takes the one after it
+    #[arg(long, hide = true, default_value_t = Ipv4Addr::new(127, 0, 0, 11))]
+    first: Ipv4Addr,
 }
 
-/// Where the example behind a NodePort is asked.
-const FIRST_SPOKE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 const NODE_PORT: u16 = 30080;
 
 /// How long anything may take before `up` gives up and says where to look.
@@ -74,7 +79,7 @@ impl Drop for Fleet {
     fn drop(&mut self) {
         for (name, child) in self.children.iter_mut().rev() {
             // SIGTERM lets a spoke finish its ledger; a child that is gone already needs nothing.
-            let _ = Command::new("kill").arg(child.id().to_string()).stderr(Stdio::null()).status();
+            let _ = kill_process(Pid::from_child(child), Signal::TERM);
             let until = Instant::now() + Duration::from_secs(10);
             while matches!(child.try_wait(), Ok(None)) && Instant::now() < until {
                 std::thread::sleep(Duration::from_millis(50));
@@ -97,6 +102,8 @@ struct Demo {
     /// What the store says of earlier lives counts for nothing.
     since: Timestamp,
     spokes: Vec<String>,
+    first: Ipv4Addr,
+    examples: PathBuf,
 }
 
 /// Brings everything up and waits.
@@ -107,11 +114,12 @@ pub fn run(options: &Options) -> Result<(), Stop> {
         let _ = tell.send(());
     })
     .map_err(|e| Stop(format!("cannot listen for Ctrl-C: {e}")))?;
-    free(options.port)?;
+    let link = options.port + 1;
+    free(options.port, link, options.first)?;
     println!("Building hub, spoke and example modules …");
     build_binaries()?;
     let modules = guests::build()?;
-    let data = target().join("up");
+    let data = options.data.clone().unwrap_or_else(|| target().join("up"));
     std::fs::create_dir_all(&data)
         .map_err(|e| Stop(format!("cannot make {}: {e}", data.display())))?;
     let demo = Demo {
@@ -122,10 +130,10 @@ pub fn run(options: &Options) -> Result<(), Stop> {
         stop,
         since: Timestamp::now(),
         spokes: (1..=options.spokes).map(|index| format!("pi-{index}")).collect(),
+        first: options.first,
+        examples: root().join("manifests/examples"),
     };
     let mut fleet = Fleet { children: Vec::new() };
-    let no_room = || Stop("--port must leave room for the port after it".into());
-    let link = options.port.checked_add(1).ok_or_else(no_room)?;
     demo.hub(&mut fleet, options.port, link)?;
     for index in 1..=options.spokes {
         demo.spoke(&mut fleet, index, link)?;
@@ -151,11 +159,18 @@ pub fn run(options: &Options) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Another hub on our port would answer in our place.
-fn free(port: u16) -> Result<(), Stop> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(|_| ()).map_err(|e| {
-        Stop(format!("port {port} on 127.0.0.1 is not free ({e}): stop what listens there, or give another with --port"))
-    })
+/// Another hub on our ports would answer in our place. Asked before minutes of building.
+fn free(port: u16, link: u16, first: Ipv4Addr) -> Result<(), Stop> {
+    let taken = |at: SocketAddr, error: std::io::Error, advice: &str| {
+        Stop(format!("{at} is not free ({error}): stop what listens there{advice}"))
+    };
+    let api = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let link = SocketAddr::from((Ipv4Addr::LOCALHOST, link));
+    let door = SocketAddr::from((first, NODE_PORT));
+    TcpListener::bind(api).map_err(|e| taken(api, e, ", or give another with --port"))?;
+    UdpSocket::bind(link).map_err(|e| taken(link, e, ", or give another with --port"))?;
+    TcpListener::bind(door).map_err(|e| taken(door, e, "; the example's NodePort is there"))?;
+    Ok(())
 }
 
 impl Demo {
@@ -172,14 +187,15 @@ impl Demo {
         fleet.start("hub", &mut command, &self.data)?;
         self.until(fleet, "the hub answers", |demo| {
             let answers = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
-            (answers && demo.kubectl(&["get", "--raw", "/readyz"]).is_ok()).then_some(())
+            let ready = || demo.kubectl(&["get", "--raw", "/readyz"]).map(drop);
+            if answers { ready().map_err(|stop| stop.0) } else { Err("nobody listens".into()) }
         })
     }
 
     fn spoke(&self, fleet: &mut Fleet, index: u8, link: u16) -> Result<(), Stop> {
         let name = format!("pi-{index}");
         let data = self.data.join(&name);
-        let address = format!("127.0.0.{}", 10 + u16::from(index));
+        let address = Ipv4Addr::from_bits(self.first.to_bits() + u32::from(index) - 1).to_string();
         println!("Starting spoke {name} on {address} …");
         let mut command = Command::new(self.bin.join("spoke"));
         if data.join("identity/cert.der").exists() {
@@ -209,25 +225,31 @@ impl Demo {
             let nodes = demo.objects(&["nodes"])?;
             let asked = Timestamp::now();
             let leases = demo.objects(&["leases", "-n", "kube-node-lease"])?;
-            let here = |name: &String| {
-                state::is_ready(&nodes, name) && state::is_here(&leases, name, asked)
+            let away = |name: &&String| {
+                !state::is_ready(&nodes, name) || !state::is_here(&leases, name, asked)
             };
-            demo.spokes.iter().all(here).then_some(())
+            match demo.spokes.iter().find(away) {
+                Some(name) => Err(format!("{name} is not")),
+                None => Ok(()),
+            }
         })
     }
 
     fn pods_answer(&self, fleet: &mut Fleet) -> Result<(), Stop> {
-        self.until(fleet, "all pods run and are Ready", |demo| {
-            let pods = demo.objects(&["pods"])?;
-            state::pods_run(&pods, &demo.spokes, demo.since).then_some(())
+        let examples = self.examples.display().to_string();
+        self.until(fleet, "the pods of the examples run and are Ready", |demo| {
+            let applied = demo.objects(&["-f", &examples])?;
+            let pods = demo.objects(&["pods", "--all-namespaces"])?;
+            state::examples_run(&applied, &pods, &demo.spokes, demo.since)
         })?;
-        let address = SocketAddr::from((FIRST_SPOKE, NODE_PORT));
+        let address = SocketAddr::from((self.first, NODE_PORT));
         self.until(fleet, &format!("http://{address}/ answers"), |_| {
-            state::answers(address).then_some(())
+            if state::answers(address) { Ok(()) } else { Err("it does not".into()) }
         })
     }
 
     fn examples(&self, modules: &Path) -> Result<(), Stop> {
+        let mut moved = false;
         for (file, image) in [
             ("hello-http", "hello-http:v1"),
             ("web-with-sidecar", "web-with-sidecar:v1"),
@@ -236,16 +258,21 @@ impl Demo {
         ] {
             println!("Pushing {image} …");
             let path = modules.join(format!("{file}.wasm"));
-            self.hub_cli(&["push", &path.to_string_lossy(), image])?;
+            let told = self.hub_cli(&["push", &path.to_string_lossy(), image])?;
+            // What comes after the new name is a warning: another build had the tag before.
+            let warnings: Vec<&str> = told.lines().skip(1).collect();
+            moved |= !warnings.is_empty();
+            warnings.iter().for_each(|warning| println!("  {warning}"));
         }
-        let examples = root().join("manifests/examples");
-        println!("Applying {} …", examples.display());
-        run_command(
-            Command::new(&self.kubectl)
-                .args(["apply", "-f"])
-                .arg(&examples)
-                .env("KUBECONFIG", &self.kubeconfig),
-        )
+        println!("Applying {} …", self.examples.display());
+        let kubectl = |verb: &[&str]| {
+            let mut command = Command::new(&self.kubectl);
+            command.args(verb).arg(&self.examples).env("KUBECONFIG", &self.kubeconfig);
+            run_command(&mut command)
+        };
+        kubectl(&["apply", "-f"])?;
+        // A Deployment keeps the build that it was rolled out with.
+        if moved { kubectl(&["rollout", "restart", "-f"]) } else { Ok(()) }
     }
 
     fn tell(&self) {
@@ -254,23 +281,28 @@ impl Demo {
         println!("  kubectl get nodes -o wide          # your spokes, Ready");
         println!("  kubectl get deploy,pods,svc        # the examples, each READY n/n");
         println!(
-            "  curl http://{FIRST_SPOKE}:{NODE_PORT}/      # hello from hello-http-…: a Wasm pod, through a NodePort"
+            "  curl http://{}:{NODE_PORT}/      # hello from hello-http-…: a Wasm pod, through a NodePort",
+            self.first
         );
         println!("\nCtrl-C stops everything.");
     }
 
-    /// Waits for a state with a bound, watching that nobody has died.
+    /// Waits for a state with a bound, watching that nobody has died; the last reason why not is told.
     fn until(
         &self,
         fleet: &mut Fleet,
         what: &str,
-        mut reached: impl FnMut(&Self) -> Option<()>,
+        mut reached: impl FnMut(&Self) -> Result<(), String>,
     ) -> Result<(), Stop> {
         let start = Instant::now();
         loop {
-            if reached(self).is_some() {
+            let Err(why) = reached(self) else {
                 println!("  {what} ({:.1} s)", start.elapsed().as_secs_f64());
                 return Ok(());
+            };
+            // Ctrl-C reaches the children as well: asked first, it is not told as their death.
+            if self.stop.recv_timeout(Duration::from_millis(200)).is_ok() {
+                return Err(Stop("stopped by Ctrl-C".into()));
             }
             if let Some(who) = fleet.dead() {
                 return Err(Stop(format!(
@@ -280,12 +312,9 @@ impl Demo {
             }
             if PATIENCE < start.elapsed() {
                 return Err(Stop(format!(
-                    "waited {PATIENCE:?} until {what}; the logs are in {}",
+                    "waited {PATIENCE:?} until {what}: {why}; the logs are in {}",
                     self.data.display()
                 )));
-            }
-            if self.stop.recv_timeout(Duration::from_millis(200)).is_ok() {
-                return Err(Stop("stopped by Ctrl-C".into()));
             }
         }
     }
@@ -294,11 +323,12 @@ impl Demo {
         output(Command::new(&self.kubectl).args(arguments).env("KUBECONFIG", &self.kubeconfig))
     }
 
-    /// What kubectl gets, if it gets anything.
-    fn objects(&self, what: &[&str]) -> Option<Value> {
+    /// What kubectl gets.
+    fn objects(&self, what: &[&str]) -> Result<Value, String> {
         let mut arguments = vec!["get", "-o", "json"];
         arguments.extend(what);
-        serde_json::from_str(&self.kubectl(&arguments).ok()?).ok()
+        let told = self.kubectl(&arguments).map_err(|stop| stop.0)?;
+        serde_json::from_str(&told).map_err(|e| format!("kubectl's answer is no JSON: {e}"))
     }
 
     fn hub_cli(&self, arguments: &[&str]) -> Result<String, Stop> {

@@ -43,10 +43,15 @@ fn proven() -> Result<(), Stop> {
     if has_std()? { Ok(()) } else { Err(Stop("the target is still not there".to_owned())) }
 }
 
+/// Whether the standard library is there: what [`from_debian`] copies last.
 fn has_std() -> Result<bool, Stop> {
     let folder = library_folder()?;
     Ok(std::fs::read_dir(folder).is_ok_and(|dir| {
-        dir.flatten().any(|file| file.file_name().to_string_lossy().starts_with("libstd-"))
+        dir.flatten().any(|file| {
+            let name = file.file_name();
+            let name = name.to_string_lossy();
+            name.starts_with("libstd-") && name.ends_with(".rlib")
+        })
     }))
 }
 
@@ -88,13 +93,10 @@ fn from_debian() -> Result<(), Stop> {
             format!("-Cembed-bitcode=yes -Zforce-unstable-if-unmarked -Lnative={}", libc.display()),
         ))?;
     let made = built.join(TARGET).join("release/deps");
-    for entry in std::fs::read_dir(&made).map_err(|e| unusable(&made, &e))?.flatten() {
-        let path = entry.path();
-        if path.extension().is_some_and(|extension| extension == "rlib") {
-            copy(&path, &library.join(entry.file_name()))?;
-        }
-    }
-    Ok(())
+    let entries = std::fs::read_dir(&made).map_err(|e| unusable(&made, &e))?;
+    let rlib = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rlib");
+    let libraries = entries.flatten().map(|entry| entry.path()).filter(rlib).collect();
+    last_is_std(libraries).iter().try_for_each(|path| place(path, &library))
 }
 
 /// apt with lists and a cache of our own: the system's are left alone, and no right is needed.
@@ -187,6 +189,23 @@ fn make(folder: &Path) -> Result<(), Stop> {
     std::fs::create_dir_all(folder).map_err(|e| unusable(folder, &e))
 }
 
+/// Whoever sees `std` may take the others for there, whenever this was broken off.
+fn last_is_std(mut libraries: Vec<PathBuf>) -> Vec<PathBuf> {
+    let is_std = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libstd-"))
+    };
+    libraries.sort_by_key(is_std);
+    libraries
+}
+
+/// Copies a file into a folder, where it is seen whole or not at all.
+fn place(file: &Path, folder: &Path) -> Result<(), Stop> {
+    let name = file.file_name().unwrap_or_default();
+    let (coming, there) = (folder.join(name).with_extension("coming"), folder.join(name));
+    copy(file, &coming)?;
+    std::fs::rename(&coming, &there).map_err(|e| unusable(&there, &e))
+}
+
 fn copy(from: &Path, to: &Path) -> Result<(), Stop> {
     std::fs::copy(from, to).map(|_| ()).map_err(|e| unusable(to, &e))
 }
@@ -197,7 +216,14 @@ fn unusable(path: &Path, error: &std::io::Error) -> Stop {
 
 #[cfg(test)]
 mod tests {
-    use super::archive_in;
+    use super::{archive_in, last_is_std};
+
+    #[test]
+    fn what_shows_that_all_is_there_comes_last() {
+        let names = ["libcore-1.rlib", "libstd-1.rlib", "libstd_detect-1.rlib", "liballoc-1.rlib"];
+        let last = last_is_std(names.map(Into::into).to_vec()).pop().unwrap();
+        assert_eq!(last, std::path::Path::new("libstd-1.rlib"));
+    }
 
     #[test]
     fn the_archive_is_found_in_sources_of_either_form() {

@@ -85,7 +85,9 @@ fn open(image: &Image, changed: &[u8], what: &str) -> bool {
 fn seeds() -> std::ops::Range<u64> {
     let Ok(text) = std::env::var("FREEWHEEL_SEEDS") else { return 0..1 };
     let (from, to) = text.split_once("..").expect("seeds are FROM..TO");
-    from.parse().unwrap()..to.parse().unwrap()
+    let told = from.parse().unwrap()..to.parse().unwrap();
+    assert!(!told.is_empty(), "FREEWHEEL_SEEDS={text} are none");
+    told
 }
 
 async fn flip_bits(closed: bool) {

@@ -266,7 +266,9 @@ async fn write_until_dark(
 fn seeds() -> std::ops::Range<u64> {
     let Ok(text) = std::env::var("FREEWHEEL_SEEDS") else { return 0..150 };
     let (from, to) = text.split_once("..").expect("seeds are FROM..TO");
-    from.parse().unwrap()..to.parse().unwrap()
+    let told = from.parse().unwrap()..to.parse().unwrap();
+    assert!(!told.is_empty(), "FREEWHEEL_SEEDS={text} are none");
+    told
 }
 
 #[tokio::test]

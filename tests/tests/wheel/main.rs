@@ -71,12 +71,12 @@ fn live(seed: u64) -> u64 {
 }
 
 fn seeds() -> std::ops::Range<u64> {
-    let parse = |text: String| {
-        let (from, to) = text.split_once("..")?;
-        Some(from.parse().ok()?..to.parse().ok()?)
-    };
     let all = if std::env::var_os("FREEWHEEL_LONG").is_some() { 0..2000 } else { 0..200 };
-    std::env::var("FREEWHEEL_SEEDS").ok().and_then(parse).unwrap_or(all)
+    let Ok(text) = std::env::var("FREEWHEEL_SEEDS") else { return all };
+    let (from, to) = text.split_once("..").expect("seeds are FROM..TO");
+    let told = from.parse().unwrap()..to.parse().unwrap();
+    assert!(!told.is_empty(), "FREEWHEEL_SEEDS={text} are none");
+    told
 }
 
 #[test]

@@ -118,7 +118,10 @@ impl Drop for Child {
 
 fn end(child: &mut std::process::Child) {
     // One that is gone already needs nothing.
-    let _ = Command::new("kill").arg(child.id().to_string()).stderr(Stdio::null()).status();
+    let _ = rustix::process::kill_process(
+        rustix::process::Pid::from_child(child),
+        rustix::process::Signal::TERM,
+    );
     let until = Instant::now() + Duration::from_secs(10);
     while matches!(child.try_wait(), Ok(None)) && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(20));

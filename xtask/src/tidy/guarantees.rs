@@ -12,7 +12,7 @@
 //!
 //! Guarantees:
 //! - an item that names no test, and text in place of a list, is told with its place
-//!   (`an_item_without_a_test_is_told`, `guarantees_in_running_text_are_told`);
+//!   (`an_item_without_a_test_is_told`, `guarantees_in_running_text_are_told`, `what_stands_behind_the_list_is_told`);
 //! - a name counts only while there is such a test that runs (`what_is_no_test_does_not_count`,
 //!   `tests_that_a_macro_makes_count`, `a_file_of_tests_counts`).
 
@@ -53,7 +53,10 @@ fn tests_of(path: &Path, text: &str) -> BTreeSet<String> {
                 names.insert(name.to_owned());
             }
             (is_test, is_ignored) = (false, false);
-        } else if line.ends_with("! {") {
+        } else if bare.contains("fn ") {
+            // Of a name that only a macro knows.
+            (is_test, is_ignored) = (false, false);
+        } else if makes_tests(line) {
             in_list = true;
         } else if line == "}" {
             in_list = false;
@@ -71,6 +74,11 @@ fn tests_of(path: &Path, text: &str) -> BTreeSet<String> {
     names
 }
 
+/// Whether a macro begins here that makes tests of a list: an item of its own, so at the line's beginning.
+fn makes_tests(line: &str) -> bool {
+    line.strip_suffix("! {").is_some_and(is_name)
+}
+
 /// The name of the function that this line begins.
 fn function(line: &str) -> Option<&str> {
     let (before, after) = line.split_once("fn ")?;
@@ -86,7 +94,7 @@ fn is_name(text: &str) -> bool {
 
 /// What is wrong with a file's guarantees; nothing where the head has none.
 fn faults(text: &str, tests: &BTreeSet<String>) -> Vec<String> {
-    let mut head = text.lines().map_while(|line| line.strip_prefix("//!"));
+    let mut head = head(text);
     let mut wrong = Vec::new();
     let mut in_code = false;
     let marked = head.by_ref().find(|line| {
@@ -98,8 +106,16 @@ fn faults(text: &str, tests: &BTreeSet<String>) -> Vec<String> {
         return vec!["`Guarantees:` stands alone, and a list follows it".to_owned()];
     }
     let mut items: Vec<String> = Vec::new();
+    let mut ended = false;
     for line in head {
-        if let Some(item) = line.strip_prefix(" - ") {
+        let bare = line.trim_start();
+        if ended && items.is_empty() {
+            break;
+        } else if ended {
+            if bare.starts_with("- ") || bare.starts_with("* ") || bare.contains("Guarantees:") {
+                wrong.push(format!("stands behind the end of the guarantees: {bare:?}"));
+            }
+        } else if let Some(item) = line.strip_prefix(" - ") {
             items.push(item.to_owned());
         } else if line.starts_with("   ")
             && let Some(item) = items.last_mut()
@@ -107,7 +123,10 @@ fn faults(text: &str, tests: &BTreeSet<String>) -> Vec<String> {
             item.push(' ');
             item.push_str(line.trim());
         } else {
-            break;
+            ended = true;
+            if bare.starts_with("* ") {
+                wrong.push(format!("an item begins with `- `: {bare:?}"));
+            }
         }
     }
     if items.is_empty() {
@@ -122,6 +141,12 @@ fn faults(text: &str, tests: &BTreeSet<String>) -> Vec<String> {
         wrong.extend(unknown.map(|name| format!("there is no test {name} that runs")));
     }
     wrong
+}
+
+/// The lines of the file's head, without their mark: it may stand behind attributes.
+fn head(text: &str) -> impl Iterator<Item = &str> {
+    let before = |line: &&str| line.is_empty() || line.starts_with("#!") || line.starts_with("// ");
+    text.lines().skip_while(before).map_while(|line| line.strip_prefix("//!"))
 }
 
 /// The names at the end of an item, when it ends as it must.
@@ -176,6 +201,16 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_behind_the_list_is_told() {
+        for rest in ["//!\n//! - b.", "//! * b.", "//!\n//! * b.", "//!\n//! Guarantees:"] {
+            let head = format!("//! Guarantees:\n//! - a (`one`).\n{rest}\n");
+            assert_eq!(told(&[("xtask/src/a.rs", &head), TESTS]).len(), 1, "{rest:?}");
+        }
+        let late = "#![no_std]\n\n//! Guarantees:\n//! - a.\n";
+        assert_eq!(told(&[("xtask/src/a.rs", late), TESTS]).len(), 1);
+    }
+
+    #[test]
     fn what_is_no_test_does_not_count() {
         let code = "//! Guarantees:\n//! - a (`helper`, `later`, `missing`, `one`).\n\nfn helper() {}\n\n#[test]\n#[ignore = \"slow\"]\nfn later() {}\n";
         let told = told(&[("xtask/src/a.rs", code), TESTS]);
@@ -190,6 +225,13 @@ mod tests {
         let found: Vec<_> =
             tests_of("hub/store/tests/promises.rs".as_ref(), code).into_iter().collect();
         assert_eq!(found, ["ordered", "promises", "whole"]);
+    }
+
+    #[test]
+    fn what_only_looks_like_a_list_of_tests_does_not_count() {
+        let code = "fn x() {\n    select! {\n    }\n    match a {\n        A::b,\n    }\n}\n\
+                    macro_rules! m {\n    () => {\n        #[test]\n        fn $name() {}\n        fn c() {}\n    }\n}\n";
+        assert!(tests_of("xtask/src/a.rs".as_ref(), code).is_empty());
     }
 
     #[test]

@@ -43,16 +43,45 @@ pub(super) fn is_here(leases: &Value, name: &str, asked: Timestamp) -> bool {
     renewed.is_some_and(|renewed| asked <= renewed)
 }
 
-/// Whether every pod is Ready and its containers were started `since`. Pods on spokes of an earlier start
-/// that are not here today are theirs.
-pub(super) fn pods_run(pods: &Value, spokes: &[String], since: Timestamp) -> bool {
-    let mut ours = items(pods)
-        .filter(|pod| match pod["spec"]["nodeName"].as_str() {
-            Some(node) => spokes.iter().any(|spoke| spoke == node),
-            None => true,
-        })
-        .peekable();
-    ours.peek().is_some() && ours.all(|pod| condition_ready(pod) && started(pod, since))
+/// Whether every Deployment of what was `applied` has rolled out, and each of its pods is Ready with containers that
+/// were started `since`; else who is not. Pods on spokes of an earlier start that are not here today are theirs,
+/// and pods of nobody's example the user's.
+pub(super) fn examples_run(
+    applied: &Value,
+    pods: &Value,
+    spokes: &[String],
+    since: Timestamp,
+) -> Result<(), String> {
+    let here = |pod: &&Value| match pod["spec"]["nodeName"].as_str() {
+        Some(node) => spokes.iter().any(|spoke| spoke == node),
+        None => true,
+    };
+    for deployment in items(applied).filter(|object| object["kind"] == "Deployment") {
+        let name = deployment["metadata"]["name"].as_str().unwrap_or_default();
+        let status = &deployment["status"];
+        if status["observedGeneration"] != deployment["metadata"]["generation"]
+            || status["updatedReplicas"] != status["replicas"]
+        {
+            return Err(format!("Deployment {name} is rolling out"));
+        }
+        let mut ours = items(pods).filter(|pod| is_of(pod, deployment)).filter(here).peekable();
+        if ours.peek().is_none() {
+            return Err(format!("Deployment {name} has no pod here"));
+        }
+        if let Some(pod) = ours.find(|pod| !condition_ready(pod) || !started(pod, since)) {
+            let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+            return Err(format!("pod {name} is not (`kubectl describe pod {name}` says why)"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the Deployment selects the pod by its labels.
+fn is_of(pod: &Value, deployment: &Value) -> bool {
+    let labels = &pod["metadata"]["labels"];
+    let wanted = deployment["spec"]["selector"]["matchLabels"].as_object();
+    pod["metadata"]["namespace"] == deployment["metadata"]["namespace"]
+        && wanted.is_some_and(|wanted| wanted.iter().all(|(key, value)| labels[key] == *value))
 }
 
 /// Kubernetes tells starts by the second.
@@ -106,19 +135,35 @@ mod tests {
     fn pods_count_when_their_containers_run_since_this_start() {
         let since = at("2026-01-01T00:00:05.7Z");
         let spokes = ["pi-1".to_owned()];
-        let pod = |node: &str, ready: &str, started: &str| {
-            json!({"spec": {"nodeName": node}, "status": {
+        let applied = json!({"items": [
+            {"kind": "Service", "metadata": {"name": "web"}},
+            {"kind": "Deployment", "metadata": {"name": "web", "namespace": "default", "generation": 2},
+             "spec": {"selector": {"matchLabels": {"app": "web"}}},
+             "status": {"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1}},
+        ]});
+        let labelled = |app: &str, node: &str, ready: &str, started: &str| {
+            let metadata = json!({"name": "p", "namespace": "default", "labels": {"app": app}});
+            json!({"metadata": metadata, "spec": {"nodeName": node}, "status": {
                 "conditions": [{"type": "Ready", "status": ready}],
                 "containerStatuses": [{"state": {"running": {"startedAt": started}}}],
             }})
         };
-        let run = |pods: &[Value]| pods_run(&json!({"items": pods}), &spokes, since);
+        let pod = |node: &str, ready: &str, at: &str| labelled("web", node, ready, at);
+        let run = |pods: &[Value]| {
+            examples_run(&applied, &json!({"items": pods}), &spokes, since).is_ok()
+        };
         let (now, before) = ("2026-01-01T00:00:05Z", "2026-01-01T00:00:04Z");
         assert!(run(&[pod("pi-1", "True", now)]));
         assert!(!run(&[pod("pi-1", "True", before)]), "Ready in the store, not on the spoke");
         assert!(!run(&[pod("pi-1", "True", now), pod("pi-1", "False", now)]));
         assert!(run(&[pod("pi-1", "True", now), pod("pi-9", "True", before)]), "not here today");
         assert!(!run(&[]));
+        let broken = labelled("mine", "pi-1", "False", before);
+        assert!(run(&[pod("pi-1", "True", now), broken]), "the user's own pod is no example");
+        let mut rolling = applied.clone();
+        rolling["items"][1]["status"]["observedGeneration"] = json!(1);
+        let pods = json!({"items": [pod("pi-1", "True", now)]});
+        assert!(examples_run(&rolling, &pods, &spokes, since).is_err(), "the old build's pods");
     }
 
     #[test]
