@@ -188,7 +188,7 @@ fn not_a_module(fleet: &Fleet) {
     assert!(!refused.status.success());
     has(&String::from_utf8_lossy(&refused.stderr), &["not valid WebAssembly"]);
     for (text, why) in [
-        ("(module)", "a core module without `_start`"),
+        ("(module)", "a core module without a function `_start`"),
         (r#"(module (import "env" "x" (func)))"#, "a core module that imports env x"),
     ] {
         std::fs::write(&file, wat::parse_str(text).expect("a module")).expect("a file");

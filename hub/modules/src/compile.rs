@@ -16,6 +16,8 @@
 //! - what it says takes a bounded part of the hub's memory (`a_child_that_talks_without_end_is_heard_to_a_bound`);
 //! - a component whose bytes are not those that were pushed is not compiled
 //!   (`an_unknown_profile_a_broken_module_and_a_damaged_one_are_told_apart`);
+//! - a module whose instances take much beside their memories is refused, however few its bytes are
+//!   (`a_module_whose_instances_take_much_beside_their_memories_is_refused`);
 //! - what would fail again is told from what may pass
 //!   (`a_refusal_and_what_is_beyond_its_size_are_kept_and_nothing_else`, `a_full_disk_is_no_refusal_of_the_module`).
 
@@ -27,6 +29,7 @@ use std::time::Duration;
 
 use freewheel_link::digest::Digest;
 use freewheel_spoke_engine::Profile;
+use freewheel_spoke_engine::footing::{self, CannotCount};
 use rustix::process::{Resource, Rlimit, nice, setrlimit};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -274,8 +277,14 @@ pub(crate) fn compile_here(order: Order<'_>) -> Result<Made, CompileError> {
     } else {
         engine.precompile_component(&bytes)
     };
-    let made = made.map_err(|e| CompileError::Refused(bounded(&format!("{e:#}"))))?;
+    let mut made = made.map_err(|e| CompileError::Refused(bounded(&format!("{e:#}"))))?;
     drop(bytes);
+    footing::write(&mut made).map_err(|error| match error {
+        CannotCount::Unreadable(_) => CompileError::Died(bounded(&error.to_string())),
+        CannotCount::TooLarge { .. } | CannotCount::TooMany { .. } => {
+            CompileError::Refused(error.to_string())
+        }
+    })?;
     replace_with(artifact, |file| {
         let mut packed = zstd::Encoder::new(file, ZSTD_LEVEL)?;
         packed.write_all(&made)?;
@@ -337,6 +346,68 @@ mod tests {
             let kind = wasmtime::Engine::detect_precompiled(&unpacked).unwrap();
             assert_eq!(matches!(kind, wasmtime::Precompiled::Module), core, "{wat}");
         }
+    }
+
+    /// What each instance of a module takes beside its memories, for a profile.
+    fn footing_of(wat: &str, profile: &Profile) -> Result<u64, CompileError> {
+        let dir = tempfile::tempdir().unwrap();
+        let (component, digest) = write(dir.path(), &wat::parse_str(wat).unwrap());
+        let (key, artifact) = (profile.key(), dir.path().join("out"));
+        let order = Order { profile: &key, component: &component, digest, artifact: &artifact };
+        compile_here(order)?;
+        let unpacked = zstd::decode_all(std::fs::File::open(&artifact).unwrap()).unwrap();
+        std::fs::write(&artifact, unpacked).unwrap();
+        Ok(footing::read(&artifact).unwrap())
+    }
+
+    fn globals(count: usize) -> String {
+        "(global (mut i32) (i32.const 0))".repeat(count)
+    }
+
+    /// A component that makes so many core instances of one core module.
+    fn instances(count: usize, body: &str) -> String {
+        let each = "(core instance (instantiate $m))".repeat(count);
+        format!("(component (core module $m {body}) {each})")
+    }
+
+    #[test]
+    fn what_an_instance_holds_counts_as_often_as_it_is_made() {
+        use freewheel_spoke_engine::{Arch, Memory};
+        let mut profiles = Profile::candidates();
+        profiles.push(Profile::current(Arch::Pulley32, Memory::Bounded));
+        for profile in profiles {
+            let of = |wat: &str| footing_of(wat, &profile).unwrap();
+            let core = |body: &str| of(&format!("(module {body})"));
+            let nothing = core("");
+            assert!((1..2_000).contains(&nothing), "{nothing}");
+            assert_eq!(core(&globals(10_000)) - nothing, 160_000);
+            let refs = "(ref.func $f)".repeat(1_000);
+            let passive = core(&format!("(func $f) (elem funcref {refs})"));
+            assert!(16_000 < passive - nothing, "{passive}");
+            let functions: String =
+                (0..1_000).map(|n| format!(r#"(func (export "f{n}"))"#)).collect();
+            let escaped = core(&functions) - nothing;
+            assert!((20_000..64_000).contains(&escaped), "{escaped}");
+            let one = of(&instances(1, &globals(1_000)));
+            let fifty = of(&instances(50, &globals(1_000)));
+            assert!(49 * 16_000 < fifty - one, "{one} {fifty}");
+            let inner = instances(10, &globals(1_000)).replacen("(component", "(component $c", 1);
+            let nested =
+                of(&format!("(component {inner} {})", "(instance (instantiate $c))".repeat(5)));
+            assert!(49 * 16_000 < nested - one, "{one} {nested}");
+        }
+    }
+
+    #[test]
+    fn a_module_whose_instances_take_much_beside_their_memories_is_refused() {
+        let refused = |wat: &str, text: &str| {
+            let refused = footing_of(wat, &Profile::candidates()[0]).unwrap_err();
+            assert!(refused.is_kept(), "{refused}");
+            assert!(refused.to_string().contains(text), "{refused}");
+        };
+        refused(&instances(101, ""), "it is made of 101 core instances, and 100 is the most");
+        let text = "bytes beside its memories and tables, and 16777216 is the most";
+        refused(&instances(90, &globals(20_000)), text);
     }
 
     #[test]

@@ -6,17 +6,18 @@
 //!   takes nothing (`a_file_that_lies_about_its_sizes_allocates_nothing`);
 //! - what passes has no more of anything than [`weight`] bears (`a_bomb_of_tiny_functions_is_refused_by_its_count`,
 //!   `other_bombs_of_few_bytes_are_refused_by_their_counts`, `a_bomb_of_large_types_is_refused_by_their_bytes`);
-//! - of core modules, programs of WASI preview 1 pass, and no others (`core_programs_pass_and_other_core_modules_do_not`);
+//! - of core modules, programs of WASI preview 1 pass, and no others (`core_programs_pass_and_other_core_modules_do_not`,
+//!   `what_is_not_of_preview_1_s_types_is_told_at_push`);
 //! - what no pod is given is named (`what_no_pod_is_given_is_named_at_push`).
 
+mod preview1;
 mod weight;
 
 use std::io::{self, Read};
 
-use freewheel_spoke_engine::{PREVIEW_1, preview_1};
 use wasmparser::{
     BinaryReaderError, Chunk, Encoding, Export, ExternalKind, FuncValidatorAllocations, Parser,
-    Payload, TypeRef, ValidPayload, Validator,
+    Payload, ValidPayload, Validator,
 };
 
 use weight::Weight;
@@ -35,6 +36,17 @@ pub(crate) enum NotAModule {
          for wasip1. Only a core module that was built for a WIT world becomes a component by `wasm-tools component new`"
     )]
     Core { import: String },
+    #[error(
+        "it is a core module that imports {0} of wasi_snapshot_preview1, and WASI preview 1 has no such function. Pods are \
+         given no extensions of it, as threads and sockets are: build it without, or as a component, with `--target \
+         wasm32-wasip2`"
+    )]
+    NotOfPreview1(String),
+    #[error(
+        "it is a core module that imports {name} of wasi_snapshot_preview1 as {found}, and that is {given}: the toolchain \
+         that made it is broken"
+    )]
+    Mistyped { name: &'static str, found: String, given: String },
     #[error(
         "it is a core module without {0}: nothing could start it. Build it as a command for wasip1 (a program with main), \
          or as a component, with `--target wasm32-wasip2`"
@@ -109,11 +121,12 @@ pub(crate) fn inspect(source: impl Read) -> Result<Entry, NotAModule> {
                 continue;
             }
         };
-        if outer.is_empty() {
-            face.look(&payload)?;
-        }
         weight.add(&payload)?;
-        match validator.payload(&payload)? {
+        let valid = validator.payload(&payload)?;
+        if outer.is_empty() {
+            face.look(&payload, &validator)?;
+        }
+        match valid {
             ValidPayload::Ok => {}
             ValidPayload::Parser(inner) => outer.push(std::mem::replace(&mut parser, inner)),
             ValidPayload::Func(function, body) => {
@@ -144,25 +157,21 @@ struct Face {
 }
 
 impl Face {
-    fn look(&mut self, payload: &Payload<'_>) -> Result<(), NotAModule> {
+    /// Takes in one part of the outermost module, which is validated already.
+    fn look(&mut self, payload: &Payload<'_>, validator: &Validator) -> Result<(), NotAModule> {
         match payload {
             Payload::Version { encoding: Encoding::Module, .. } => self.core = true,
             Payload::ImportSection(imports) if self.core => {
                 for import in imports.clone().into_imports() {
-                    let import = import?;
-                    let function = matches!(import.ty, TypeRef::Func(_));
-                    let given =
-                        import.module == PREVIEW_1 && preview_1().any(|name| name == import.name);
-                    if !(given && function) {
-                        let import = bounded(&format!("{} {}", import.module, import.name));
-                        return Err(NotAModule::Core { import });
-                    }
+                    preview1::check(&import?, validator)?;
                 }
             }
             Payload::ExportSection(exports) if self.core => {
                 for export in exports.clone() {
                     match export? {
-                        Export { name: "_start", kind: ExternalKind::Func, .. } => {
+                        Export { name: "_start", kind: ExternalKind::Func, index }
+                            if preview1::starts(index, validator) =>
+                        {
                             self.entry = Some(Entry::Program);
                         }
                         Export { name: "memory", kind: ExternalKind::Memory, .. } => {
@@ -202,7 +211,9 @@ impl Face {
 
     fn verdict(self) -> Result<Entry, NotAModule> {
         match self {
-            Self { core: true, entry: None, .. } => Err(NotAModule::NoProgram("`_start`")),
+            Self { core: true, entry: None, .. } => {
+                Err(NotAModule::NoProgram("a function `_start` without parameters and results"))
+            }
             Self { core: true, memory: false, .. } => {
                 Err(NotAModule::NoProgram("an exported memory named `memory`"))
             }
@@ -310,11 +321,11 @@ mod tests {
         let exit = r#"(import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))"#;
         check(&core(exit, main), Ok(()));
         check(&core("", main), Ok(()));
-        check("(module)", Err("a core module without `_start`"));
+        check("(module)", Err("a core module without a function `_start`"));
         let start = r#"(func (export "_start"))"#;
         check(&core(exit, start), Err("without an exported memory"));
         let reactor = r#"(memory (export "memory") 1) (func (export "_initialize"))"#;
-        check(&core(exit, reactor), Err("a core module without `_start`"));
+        check(&core(exit, reactor), Err("a core module without a function `_start`"));
         let ill = format!("{main} (func (result i32) i64.const 1)");
         check(&core(exit, &ill), Err("not valid WebAssembly"));
         let not = |import: &str, name: &str| {
@@ -324,14 +335,6 @@ mod tests {
         not(
             r#"(import "wasi_unstable" "proc_exit" (func (param i32)))"#,
             "wasi_unstable proc_exit",
-        );
-        not(
-            r#"(import "wasi_snapshot_preview1" "thread_spawn" (func))"#,
-            "wasi_snapshot_preview1 thr",
-        );
-        not(
-            r#"(import "wasi_snapshot_preview1" "fd_read" (global i32))"#,
-            "wasi_snapshot_preview1 fd",
         );
         not(r#"(import "wasi:io/poll@0.2.0" "poll" (func))"#, "wasi:io/poll@0.2.0 poll");
     }

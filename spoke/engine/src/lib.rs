@@ -5,13 +5,14 @@
 //! ```
 //!
 //! Two sides that agree on [`Profile::key`] accept each other's artifacts: whoever changes the shape of compiled code
-//! (wasm features, metering, memory layout) changes [`FEATURES_REV`] with it.
+//! (wasm features, metering, memory layout), or what stands behind it ([`footing`]), changes [`FEATURES_REV`] with it.
 //!
 //! Guarantees:
 //! - the key names the engine that is linked (`the_major_is_the_one_that_is_linked`);
 //! - a machine can run every profile that it may choose (`every_native_candidate_makes_an_engine`);
 //! - a profile of another engine is not compiled for (`keys_of_another_engine_are_readable_but_not_current`).
 
+pub mod footing;
 mod imports;
 mod profile;
 
@@ -25,8 +26,8 @@ use wasmtime::{Config, WasmFeatures};
 /// Wasmtime's major version: artifacts of another one are refused by the loader; patch releases mix freely.
 pub const WASMTIME_MAJOR: u16 = 48;
 
-/// Counts changes of [`config`] that make older artifacts unloadable.
-pub const FEATURES_REV: u16 = 1;
+/// Counts changes of [`config`], and of what stands behind an artifact, that make older artifacts unloadable.
+pub const FEATURES_REV: u16 = 2;
 
 /// Largest linear memory that the bounded profile admits without moving it.
 pub const BOUNDED_RESERVATION: u64 = 256 << 20;

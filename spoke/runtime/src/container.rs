@@ -9,8 +9,8 @@ use freewheel_spoke_net::PodNet;
 use tokio::sync::oneshot;
 use tracing::debug;
 use wasmtime::{Engine, InstancePre, Store};
-use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::bindings::CommandPre;
+use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
 
 use crate::exit;
 use crate::http::{DEFAULT_PORT, Handler, Pool, serve};
@@ -42,6 +42,8 @@ pub(crate) struct Container {
     pub(crate) engine: Engine,
     pub(crate) life: Arc<Life>,
     pub(crate) memory: Arc<Memory>,
+    /// Bytes that each instance takes beside its memories and tables.
+    pub(crate) footing: usize,
     pub(crate) meter: Arc<Meter>,
     pub(crate) log: LogSink,
     pub(crate) runtimes: Arc<Runtimes>,
@@ -81,11 +83,14 @@ impl Container {
         Core::store(&self.engine, world)
     }
 
-    /// Bytes of the arguments, of the environment and of two lines without an end, which every store has for itself.
+    /// Bytes of the arguments, of the environment, of two lines without an end and of what its instances take beside their
+    /// memories, which every store has for itself.
     fn given(&self) -> usize {
         let args = self.start.args.iter().map(String::len);
         let env = self.start.env.iter().map(|(name, value)| name.len() + value.len());
-        args.chain(env).map(|bytes| bytes + 2 * size_of::<String>()).sum::<usize>() + 2 * MAX_LINE
+        args.chain(env).map(|bytes| bytes + 2 * size_of::<String>()).sum::<usize>()
+            + 2 * MAX_LINE
+            + self.footing
     }
 
     fn wasi(&self) -> WasiCtxBuilder {
@@ -149,14 +154,15 @@ impl Container {
                 Ok(store) => store,
                 Err(error) => return exit::of_error(&error, container.memory.take_refused()),
             };
-            let command = match pre.instantiate_async(&mut store).await {
-                Ok(command) => command,
-                Err(error) => return container.ended(Err(error)),
-            };
+            // Making the instance runs the guest's own code already: it may never come back from that.
             if !container.life.begins() {
                 return exit::killed(Cause::Early);
             }
             started();
+            let command = match pre.instantiate_async(&mut store).await {
+                Ok(command) => command,
+                Err(error) => return container.ended(Err(error)),
+            };
             debug!(target: "freewheel::start", pod = container.start.id.pod, "guest main runs");
             container.ended(command.wasi_cli_run().call_run(&mut store).await)
         };
@@ -173,6 +179,11 @@ impl Container {
             Ok(store) => store,
             Err(error) => return exit::of_store(&error, self.memory.take_refused()),
         };
+        // As of a component: a `start` section runs while the instance is made.
+        if !self.life.begins() {
+            return exit::killed(Cause::Early);
+        }
+        started();
         let instance = match pre.instantiate_async(&mut store).await {
             Ok(instance) => instance,
             Err(error) => return self.ended(Err(error)),
@@ -181,10 +192,6 @@ impl Container {
             Ok(main) => main,
             Err(error) => return exit::start_error(format!("{error:#}")),
         };
-        if !self.life.begins() {
-            return exit::killed(Cause::Early);
-        }
-        started();
         self.ended(main.call_async(&mut store, ()).await.map(Ok))
     }
 
@@ -200,7 +207,9 @@ impl Container {
 
     /// How a program ended; its log says where, when it did not end by itself.
     fn ended(&self, result: wasmtime::Result<Result<(), ()>>) -> Exit {
-        let trapped = result.as_ref().err().map(exit::describe);
+        // Its own code may be that of a trap.
+        let trapped = result.as_ref().err().filter(|error| !error.is::<I32Exit>());
+        let trapped = trapped.map(exit::describe);
         let exit = exit::of_run(result, self.memory.take_refused());
         if let Some(text) = trapped.filter(|_| exit.code == exit::TRAPPED) {
             self.log.note(&format!("freewheel: the module trapped: {text}"));

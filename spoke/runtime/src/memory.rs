@@ -1,8 +1,8 @@
 //! A container's memory limit, over all of its instances, and the pod's and the node's above it.
 //!
 //! Guarantees:
-//! - no container has more than its limit, linear memory, tables and what the host holds for its handles together
-//!   (`instances_share_one_limit_and_give_back_what_they_had`, `tables_count_as_the_memory_that_they_are`,
+//! - no container has more than its limit, linear memory, tables, what its instances take beside them and what the host
+//!   holds for its handles together (`what_instances_take_beside_their_memories_is_memory`, `instances_share_one_limit_and_give_back_what_they_had`, `tables_count_as_the_memory_that_they_are`,
 //!   `what_the_host_holds_for_a_guest_is_on_its_memory`);
 //! - all together have no more than the node gives to guests; what is refused is booked nowhere
 //!   (`all_guests_together_have_what_the_node_gives`).
@@ -18,6 +18,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use freewheel_spoke_engine::footing::MOST_INSTANCES;
 use freewheel_spoke_net::{Account, Full, Held, Level};
 use wasmtime::ResourceLimiter;
 
@@ -27,8 +28,8 @@ const MAX_TABLE: usize = 100_000;
 /// What the host holds for one element of a table.
 const ELEMENT: usize = size_of::<usize>();
 
-/// Core instances, memories and tables of one store: a component is made of a few.
-const MAX_PARTS: usize = 256;
+/// Memories and tables of one store: a component is made of a few.
+const MAX_PARTS: usize = 64;
 
 /// What a container has and may have.
 #[derive(Debug)]
@@ -41,6 +42,11 @@ impl Memory {
     pub(crate) fn new(limit: Option<u64>, above: &Arc<Account>) -> Arc<Self> {
         let account = Account::within(above, Level::Container, limit);
         Arc::new(Self { account, refused: AtomicBool::new(false) })
+    }
+
+    /// A part of it whose bytes are also counted by themselves.
+    pub(crate) fn part(&self) -> Arc<Self> {
+        Self::new(None, &self.account)
     }
 
     /// Bytes in use, and held by the host.
@@ -163,7 +169,7 @@ impl ResourceLimiter for Limiter {
     }
 
     fn instances(&self) -> usize {
-        MAX_PARTS
+        MOST_INSTANCES
     }
 
     fn tables(&self) -> usize {

@@ -25,8 +25,10 @@ use crate::state::State;
 /// A module, linked and ready to be instantiated.
 pub(crate) struct Module {
     pub(crate) kind: Kind,
-    /// Bytes that its largest memory starts with: with less it cannot be instantiated.
+    /// Bytes that its largest memory starts with, and `footing`: with less it cannot be instantiated.
     pub(crate) least: usize,
+    /// Bytes that each instance takes beside its memories and tables.
+    pub(crate) footing: usize,
 }
 
 /// What a module does.
@@ -121,11 +123,16 @@ impl Modules {
         // Taken before the file is opened: one that is replaced in between is loaded again the next time.
         let file = file_id(artifact);
         let loaded = native::load(&self.engine, artifact);
-        let module = match loaded.map_err(|error| CannotRun::Load(format!("{error:#}")))? {
-            Loaded::Component(component) => self.link(&component)?,
-            Loaded::Core(module) => self.link_core(&module)?,
+        let (loaded, footing) = loaded.map_err(|error| CannotRun::Load(format!("{error:#}")))?;
+        let (kind, needs) = match loaded {
+            Loaded::Component(component) => {
+                (self.link(&component)?, component.resources_required())
+            }
+            Loaded::Core(module) => (self.link_core(&module)?, Some(module.resources_required())),
         };
-        let module = Arc::new(module);
+        let footing = usize::try_from(footing).unwrap_or(usize::MAX);
+        let least = least(needs).saturating_add(footing);
+        let module = Arc::new(Module { kind, least, footing });
         if let Some(file) = file {
             let mut shelf = self.shelf.lock();
             shelf.loaded.insert(artifact.to_owned(), (file, Arc::downgrade(&module)));
@@ -150,7 +157,7 @@ impl Modules {
         drop(stale);
     }
 
-    fn link(&self, component: &Component) -> Result<Module, CannotRun> {
+    fn link(&self, component: &Component) -> Result<Kind, CannotRun> {
         let kind = component.component_type();
         let unknown =
             kind.imports(&self.engine).find(|(name, _)| !freewheel_spoke_engine::is_given(name));
@@ -161,7 +168,7 @@ impl Modules {
         let ready: InstancePre<State> = self.linker.instantiate_pre(component).map_err(link)?;
         let exports: Vec<&str> = kind.exports(&self.engine).map(|(name, _)| name).collect();
         let has = |name: &str| exports.iter().any(|export| export.starts_with(name));
-        let kind = if has("wasi:http/incoming-handler@0.2.") {
+        if has("wasi:http/incoming-handler@0.2.") {
             Handler::new(ready).map(|handler| Kind::Http(Arc::new(handler))).map_err(link)
         } else if has("wasi:cli/run@0.2.") {
             CommandPre::new(ready).map(Kind::Command).map_err(link)
@@ -169,14 +176,13 @@ impl Modules {
             Err(CannotRun::Export("nothing".to_owned()))
         } else {
             Err(CannotRun::Export(exports.join(", ")))
-        };
-        Ok(Module { kind: kind?, least: least(component.resources_required()) })
+        }
     }
 
-    fn link_core(&self, module: &wasmtime::Module) -> Result<Module, CannotRun> {
+    fn link_core(&self, module: &wasmtime::Module) -> Result<Kind, CannotRun> {
         let unknown = module.imports().find(|import| {
             import.module() != freewheel_spoke_engine::PREVIEW_1
-                || !freewheel_spoke_engine::preview_1().any(|name| name == import.name())
+                || !freewheel_spoke_engine::preview_1().any(|(name, _)| name == import.name())
         });
         if let Some(import) = unknown {
             return Err(CannotRun::Import(format!("{} {}", import.module(), import.name())));
@@ -193,7 +199,7 @@ impl Modules {
         }
         let ready = self.core.instantiate_pre(module);
         let ready = ready.map_err(|error| CannotRun::Link(format!("{error:#}")))?;
-        Ok(Module { kind: Kind::Core(ready), least: least(Some(module.resources_required())) })
+        Ok(Kind::Core(ready))
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use freewheel_spoke_engine::footing;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module, Precompiled};
@@ -29,16 +30,19 @@ pub(crate) enum Loaded {
     Core(Module),
 }
 
-/// Maps a compiled component or core module.
+/// Maps a compiled component or core module; and the bytes that each instance of it takes beside its memories.
 ///
 /// The caller promises that the file is an artifact that a hub of the fleet has signed, that its bytes were
 /// checked against the signature, and that nobody writes to it: a changed artifact is arbitrary native code.
-pub(crate) fn load(engine: &Engine, artifact: &Path) -> wasmtime::Result<Loaded> {
+pub(crate) fn load(engine: &Engine, artifact: &Path) -> wasmtime::Result<(Loaded, u64)> {
+    let footing = footing::read(artifact)?;
     if let Some(Precompiled::Module) = Engine::detect_precompiled_file(artifact)? {
         // SAFETY: as below.
-        return unsafe { Module::deserialize_file(engine, artifact) }.map(Loaded::Core);
+        let module = unsafe { Module::deserialize_file(engine, artifact) };
+        return module.map(|module| (Loaded::Core(module), footing));
     }
     // SAFETY: the artifact comes out of this compiler unchanged, as the caller promises; wasmtime itself
     // refuses artifacts of other versions, settings and machines.
-    unsafe { Component::deserialize_file(engine, artifact) }.map(Loaded::Component)
+    let component = unsafe { Component::deserialize_file(engine, artifact) };
+    component.map(|component| (Loaded::Component(component), footing))
 }

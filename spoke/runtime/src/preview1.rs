@@ -4,16 +4,24 @@
 //! without a bound, say too much in the agent's log, or change an exit code. A program has arguments, an environment,
 //! standard output and error, clocks, randomness and the files of its mounts. It has no sockets.
 //!
-//! What a call makes the host hold for its time: a piece of [`PIECE`] for a read or a write, [`CALL_BYTES`] for paths
-//! and lists, 1 MiB of randomness (as components), and the names of a directory, which are on the container's memory.
+//! What a call makes the host hold while it waits is on the container's memory: a piece of [`PIECE`] of a read or a write,
+//! and the names of a directory. Beside it are two paths of [`PATH`] bytes. Randomness, 1 MiB of it at a time, is filled in
+//! without a wait.
 //!
 //! Guarantees:
 //! - a program ends with its own code (`core_programs_end_with_their_own_codes`);
-//! - its mounts are what it can reach, as they were given (`a_core_program_reaches_its_mounts_and_nothing_else`);
+//! - its mounts are what it can reach (`a_core_program_reaches_its_mounts_and_nothing_else`,
+//!   `no_path_leads_out_of_a_directory_that_was_opened`), as they were given
+//!   (`a_core_program_has_the_directory_that_was_opened_whatever_stands_at_its_path`,
+//!   `a_read_only_mount_stays_as_it_is_whatever_is_called`);
 //! - files that it has open count as the pod's, and what is closed is free again
-//!   (`a_core_program_that_opens_files_is_told_when_its_pod_has_enough`);
-//! - all of preview 1 is given (`all_of_preview_1_is_given`).
+//!   (`a_core_program_that_opens_files_is_told_when_its_pod_has_enough`, `each_mount_counts_as_the_descriptors_that_it_has`);
+//! - what a call holds while it waits is on its memory (`the_names_of_a_large_directory_are_on_the_programs_memory`,
+//!   `a_read_is_of_what_the_programs_memory_holds`), and a path has an end (`a_path_beyond_all_is_refused`);
+//! - all of preview 1 is given, with its types (`all_of_preview_1_is_given`).
 
+use std::any::Any;
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::sync::Arc;
 
 use freewheel_spoke_engine::PREVIEW_1;
@@ -22,7 +30,7 @@ use wasmtime::{
     AsContextMut as _, Caller, Engine, Extern, Linker, Result, Store, UpdateDeadline, bail,
 };
 use wasmtime_wasi::filesystem::Descriptor;
-use wasmtime_wasi::p1::types::Errno;
+use wasmtime_wasi::p1::types::{Errno, Filetype};
 use wasmtime_wasi::p1::wasi_snapshot_preview1::{self as upstream, WasiSnapshotPreview1 as _};
 use wasmtime_wasi::p1::{WasiP1Ctx, add_to_linker_async};
 use wasmtime_wasi::{I32Exit, WasiCtxBuilder, WasiView as _};
@@ -38,6 +46,12 @@ use crate::state::CALL_BYTES;
 /// Most bytes that one call reads or writes; the program hears how many they were, and goes on.
 const PIECE: u32 = 1 << 20;
 
+/// What it is where the container's memory has no room for more.
+const SMALL_PIECE: u32 = 64 << 10;
+
+/// Most bytes of a path: of a longer one the kernel would take none.
+const PATH: usize = 4096;
+
 /// Most that one call waits for: each may read ahead of the program.
 const MOST_WAITED_FOR: i32 = 256;
 
@@ -46,7 +60,11 @@ const MAX_HANDLES: usize = 4096;
 
 /// The program's number for its first mount, and the bytes that say that it is one.
 const FIRST_MOUNT: i32 = 3;
-const PRESTAT: usize = 8;
+
+/// Upstream asks for alignment in this process's memory, which a plain array of bytes may have or not.
+#[repr(align(8))]
+#[derive(Default)]
+struct Prestat([u8; 8]);
 
 /// What a core program's store is made of.
 pub(crate) struct CoreWorld<'a> {
@@ -65,11 +83,11 @@ pub(crate) struct Core {
     wasi: WasiP1Ctx,
     limiter: Limiter,
     handles: Share,
-    /// Names of the directory that is being read.
-    names: Share,
+    /// What the call holds that is under way.
+    call: Share,
     open: Held,
     /// Its mounts, which are open for as long as it runs.
-    mounts: usize,
+    mounts: Vec<RawFd>,
     log: LogSink,
     told: bool,
     _given: Share,
@@ -84,27 +102,25 @@ impl Core {
         let mut wasi = wasi.build_p1();
         wasi.ctx().table.set_max_capacity(MAX_HANDLES);
         // Upstream makes its handles of the mounts at the first call that asks for one; here they count from the start.
-        let mut place = [0; PRESTAT];
-        upstream::fd_prestat_get(
-            &mut wasi,
-            &mut GuestMemory::Unshared(&mut place),
-            FIRST_MOUNT,
-            0,
-        )?;
+        let mut place = Prestat::default();
+        let mut place = GuestMemory::Unshared(&mut place.0);
+        upstream::fd_prestat_get(&mut wasi, &mut place, FIRST_MOUNT, 0)?;
+        let mounts = wasi.ctx().table.iter_mut().filter_map(|entry| descriptor(entry)).collect();
         let core = Self {
             wasi,
             limiter: Limiter::new(memory),
             handles: memory.share(),
-            names: memory.share(),
+            call: memory.share(),
             open,
-            mounts: mounts.count(),
+            mounts,
             log,
             told: false,
             _given: given,
         };
         let mut store = Store::new(engine, core);
         store.limiter(|core| &mut core.limiter);
-        store.set_hostcall_fuel(CALL_BYTES);
+        // What the calls that are all upstream's may take: two paths.
+        store.set_hostcall_fuel(2 * PATH);
         store.epoch_deadline_callback(|mut store| {
             store.data_mut().count_handles()?;
             Ok(UpdateDeadline::Yield(1))
@@ -119,11 +135,11 @@ impl Core {
 
     /// Books the files that it has open, and `more`; whether it may have them.
     ///
-    /// A mount counts once for itself and once for the program's handle of it, which it may close.
+    /// A mount counts for as long as it runs: it may close its handle of it, but not the mount.
     fn book(&mut self, more: usize) -> bool {
-        let table = self.wasi.ctx().table;
-        let open = table.iter_mut().filter(|entry| entry.is::<Descriptor>()).count();
-        match self.open.set(self.mounts + open + more) {
+        let open = self.wasi.ctx().table.iter_mut().filter_map(|entry| descriptor(entry));
+        let open = open.filter(|open| !self.mounts.contains(open)).count();
+        match self.open.set(self.mounts.len() + open + more) {
             Ok(()) => true,
             Err(full) => {
                 if !std::mem::replace(&mut self.told, true) {
@@ -134,15 +150,44 @@ impl Core {
         }
     }
 
-    /// Bytes on the disk of the largest directory that it has open.
-    fn largest_directory(&mut self) -> u64 {
-        let open = self.wasi.ctx().table.iter_mut();
-        let sizes = open.filter_map(|entry| match entry.downcast_ref()? {
-            Descriptor::Dir(dir) => Some(dir.dir.metadata().map_or(0, |found| found.len())),
-            Descriptor::File(_) => None,
-        });
-        sizes.max().unwrap_or(0)
+    /// Most bytes that a call may make the host hold for the names of this directory.
+    async fn names(&mut self, memory: &mut GuestMemory<'_>, dir: i32) -> usize {
+        match self.wasi.fd_filestat_get(memory, dir.into()).await {
+            Ok(found) if found.filetype == Filetype::Directory => {
+                // Upstream reads all of it, makes a second list of that, and answers from where it was asked.
+                usize::try_from(found.size.saturating_mul(2 * LISTED)).unwrap_or(usize::MAX)
+            }
+            // What is no directory has its own answer.
+            _ => 0,
+        }
     }
+
+    /// Makes the first buffer of a list as short as may be held, and books it: where its length stood and was, if that
+    /// changed; `None`: there is no memory for any of it.
+    fn shorten(
+        &mut self,
+        bytes: &mut [u8],
+        list: i32,
+        count: i32,
+    ) -> Option<Option<(usize, [u8; 4])>> {
+        let Some((at, length)) = first_buffer(bytes, list, count) else { return Some(None) };
+        let len = u32::from_le_bytes(length);
+        let piece = [PIECE, SMALL_PIECE].into_iter().map(|most| len.min(most));
+        let piece = piece.into_iter().find(|piece| self.call.fits(*piece as usize))?;
+        if piece == len {
+            return Some(None);
+        }
+        put(bytes, at, piece.to_le_bytes());
+        Some(Some((at, length)))
+    }
+}
+
+/// Of a handle, if it is a file or a directory.
+fn descriptor(entry: &dyn Any) -> Option<RawFd> {
+    Some(match entry.downcast_ref()? {
+        Descriptor::File(file) => file.file.as_raw_fd(),
+        Descriptor::Dir(dir) => dir.dir.as_raw_fd(),
+    })
 }
 
 /// An answer to the program.
@@ -204,6 +249,9 @@ fn files(linker: &mut Linker<Core>) -> Result<()> {
         |mut caller: Caller<'_, Core>,
          (dir, look, path, len, open, base, inherit, flags, to): PathOpen| {
             Box::new(async move {
+                if is_too_long(len) {
+                    return Ok(says(Errno::Nametoolong));
+                }
                 let (bytes, core) = parts(&mut caller)?;
                 if !core.book(1) {
                     return Ok(says(Errno::Mfile));
@@ -257,17 +305,20 @@ fn files(linker: &mut Linker<Core>) -> Result<()> {
     Ok(())
 }
 
-/// The first buffer of a list that is not empty, if it is too long: where its length stands, and the length.
+const fn is_too_long(path: i32) -> bool {
+    PATH < path.cast_unsigned() as usize
+}
+
+/// The first buffer of a list that is not empty: where its length stands, and the length.
 ///
 /// Upstream takes this buffer and no other, and copies it.
-fn too_long(bytes: &[u8], list: i32, count: i32) -> Option<(usize, [u8; 4])> {
+fn first_buffer(bytes: &[u8], list: i32, count: i32) -> Option<(usize, [u8; 4])> {
     let (list, count) = (list.cast_unsigned() as usize, count.cast_unsigned() as usize);
     let buffers = bytes.get(list..)?.chunks_exact(8).take(count.min(CALL_BYTES / 8));
     for (at, buffer) in buffers.enumerate() {
         let &[_, _, _, _, a, b, c, d] = buffer else { return None };
-        let len = u32::from_le_bytes([a, b, c, d]);
-        if len != 0 {
-            return (PIECE < len).then_some((list + at * 8 + 4, [a, b, c, d]));
+        if [a, b, c, d] != [0; 4] {
+            return Some((list + at * 8 + 4, [a, b, c, d]));
         }
     }
     None
@@ -289,10 +340,9 @@ macro_rules! in_pieces {
              (file, list, count, $($more),*): (i32, i32, i32, $($type),*)| {
                 Box::new(async move {
                     let (bytes, core) = parts(&mut caller)?;
-                    let long = too_long(bytes, list, count);
-                    if let Some((at, _)) = long {
-                        put(bytes, at, PIECE.to_le_bytes());
-                    }
+                    let Some(long) = core.shorten(bytes, list, count) else {
+                        return Ok(says(Errno::Nomem));
+                    };
                     let mut memory = GuestMemory::Unshared(&mut *bytes);
                     let said =
                         upstream::$name(&mut core.wasi, &mut memory, file, list, count, $($more),*)
@@ -300,6 +350,7 @@ macro_rules! in_pieces {
                     if let Some((at, length)) = long {
                         put(bytes, at, length);
                     }
+                    core.call.fits(0);
                     said
                 })
             },
@@ -322,16 +373,15 @@ fn lists(linker: &mut Linker<Core>) -> Result<()> {
         |mut caller: Caller<'_, Core>, (dir, to, len, from, done): (i32, i32, i32, i64, i32)| {
             Box::new(async move {
                 let (bytes, core) = parts(&mut caller)?;
-                // Upstream reads all of it, makes a second list of that, and answers from where it was asked.
-                let most = core.largest_directory().saturating_mul(2 * LISTED);
-                if !core.names.fits(usize::try_from(most).unwrap_or(usize::MAX)) {
+                let mut memory = GuestMemory::Unshared(bytes);
+                let names = core.names(&mut memory, dir).await;
+                if !core.call.fits(names) {
                     return Ok(says(Errno::Nomem));
                 }
-                let mut memory = GuestMemory::Unshared(bytes);
                 let said =
                     upstream::fd_readdir(&mut core.wasi, &mut memory, dir, to, len, from, done);
                 let said = said.await;
-                core.names.fits(0);
+                core.call.fits(0);
                 said
             })
         },
@@ -342,7 +392,7 @@ fn lists(linker: &mut Linker<Core>) -> Result<()> {
         |mut caller: Caller<'_, Core>, (dir, path, len): (i32, i32, i32)| {
             Box::new(async move {
                 // The one path that upstream copies however long it is.
-                if CALL_BYTES < len.cast_unsigned() as usize {
+                if is_too_long(len) {
                     return Ok(says(Errno::Nametoolong));
                 }
                 let (bytes, core) = parts(&mut caller)?;
@@ -375,28 +425,56 @@ mod tests {
     #[test]
     fn all_of_preview_1_is_given() {
         let linker = linker(&Engine::default()).unwrap();
-        for name in freewheel_spoke_engine::preview_1() {
-            let text = format!(r#"(module (import "{PREVIEW_1}" "{name}" (func)))"#);
+        let types = |all: &str| -> String {
+            all.chars().map(|one| if one == 'I' { " i64" } else { " i32" }).collect()
+        };
+        for (name, ty) in freewheel_spoke_engine::preview_1() {
+            let (takes, gives) = ty.split_once(':').unwrap();
+            let (takes, gives) = (types(takes), types(gives));
+            let text = format!(
+                r#"(module (import "{PREVIEW_1}" "{name}" (func (param{takes}) (result{gives}))))"#
+            );
             let module = wat::parse_str(text).unwrap();
             let module = wasmtime::Module::new(linker.engine(), module).unwrap();
-            // Most have parameters: then it is the type that does not fit.
             let outcome = linker.instantiate_pre(&module).map(|_| ());
-            let text = outcome.map_err(|error| format!("{error:#}")).err().unwrap_or_default();
-            assert!(!text.contains("unknown import"), "{name}: {text}");
+            assert!(outcome.is_ok(), "{name}: {outcome:?}");
         }
     }
 
     #[test]
-    fn a_buffer_that_is_too_long_is_found() {
+    fn a_place_for_what_upstream_writes_is_aligned() {
+        let mut wasi = WasiCtxBuilder::new();
+        let mut wasi =
+            wasi.preopened_dir("/", "/", wasmtime_wasi::FsPerms::ReadOnly).unwrap().build_p1();
+        let mut get = |place: &mut [u8]| {
+            upstream::fd_prestat_get(&mut wasi, &mut GuestMemory::Unshared(place), FIRST_MOUNT, 0)
+        };
+        let mut places = [Prestat::default(), Prestat::default()];
+        for place in &mut places {
+            assert_eq!(get(&mut place.0).unwrap(), says(Errno::Success));
+        }
+        // What a plain array could be.
+        let mut wide = Prestat12::default();
+        assert!(get(&mut wide.0[1..9]).is_err());
+    }
+
+    #[repr(align(8))]
+    #[derive(Default)]
+    struct Prestat12([u8; 12]);
+
+    #[test]
+    fn the_first_buffer_that_is_not_empty_is_found() {
         let list = |lengths: &[u32]| -> Vec<u8> {
             let pairs = lengths.iter().flat_map(|len| [7, *len]);
             [0; 4].into_iter().chain(pairs.flat_map(u32::to_le_bytes)).collect()
         };
-        let found = |lengths: &[u32], count| too_long(&list(lengths), 4, count).map(|(at, _)| at);
-        assert_eq!(found(&[0, PIECE + 1, 9], 3), Some(4 + 12));
-        assert_eq!(found(&[0, PIECE, PIECE + 1], 3), None, "upstream takes the first and no other");
-        assert_eq!(found(&[0, PIECE + 1], 1), None);
+        let found = |lengths: &[u32], count| {
+            let first = first_buffer(&list(lengths), 4, count);
+            first.map(|(at, len)| (at, u32::from_le_bytes(len)))
+        };
+        assert_eq!(found(&[0, 5, 9], 3), Some((4 + 12, 5)));
+        assert_eq!(found(&[0, 0, 9], 2), None);
         assert_eq!(found(&[0, 0], -1), None);
-        assert_eq!(too_long(&[], 4, 1), None);
+        assert_eq!(first_buffer(&[], 4, 1), None);
     }
 }

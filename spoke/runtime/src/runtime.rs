@@ -213,6 +213,7 @@ impl Runtime {
             engine: self.engine.clone(),
             life,
             memory,
+            footing: module.footing,
             meter: Arc::new(meter),
             log,
             runtimes: self.runtimes.clone(),

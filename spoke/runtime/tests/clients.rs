@@ -262,6 +262,24 @@ async fn heads_that_never_end_have_an_eighth_of_the_memory_and_the_newest_stay()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn requests_wait_while_half_heads_have_the_memory_of_an_instance() {
+    let node = node();
+    let mut start = web(&node);
+    start.0.memory_limit = Some(8 << 20);
+    up(&node, start).await;
+    assert_eq!(node.get("web", 8080, "/hello").await.0, 200);
+    let half = format!("GET /hello HTTP/1.1\r\nhost: web\r\nx: {}", "y".repeat(50 << 10));
+    let mut heads = Vec::new();
+    for _ in 0..16 {
+        heads.push(send(&node, &half).await);
+    }
+    let answers = futures::future::join_all((0..20).map(|_| node.get("web", 8080, "/slow"))).await;
+    let codes: Vec<u16> = answers.iter().map(|(code, _)| *code).collect();
+    assert_eq!(codes, [200; 20]);
+    drop(heads);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whole_heads_that_wait_for_an_instance_are_on_the_memory_and_have_an_eighth_of_it() {
     let node = node();
     let mut start = web(&node);

@@ -6,7 +6,8 @@
 //!
 //! Guarantees:
 //! - there are no more than `concurrency` instances, and a request waits [`PATIENCE`] seconds for one before it
-//!   is turned away (`a_full_handler_says_so_soon`, `requests_wait_for_instances_instead_of_failing`);
+//!   is turned away (`a_full_handler_says_so_soon`, `requests_wait_for_instances_instead_of_failing`), also where the
+//!   memory is taken by what clients have sent (`requests_wait_while_half_heads_have_the_memory_of_an_instance`);
 //! - what makes an instance, the module's own word included, is within the time of the request that it is made for
 //!   (`making_an_instance_is_within_the_request_s_time`);
 //! - a trap or an instance that is out of memory ends the request that caused it and nothing else
@@ -101,6 +102,8 @@ struct Inner {
 pub(crate) struct Pool {
     container: Arc<Container>,
     handler: Arc<Handler>,
+    /// What is held for clients, on the container's memory.
+    clients: Arc<Memory>,
     inner: Mutex<Inner>,
     troubles: Troubles,
     failures: AtomicU64,
@@ -111,7 +114,8 @@ impl Pool {
     pub(crate) fn new(container: Arc<Container>, handler: Arc<Handler>, least: usize) -> Arc<Self> {
         let inner = Mutex::new(Inner { instance_bytes: least, ..Inner::default() });
         let (troubles, failures) = (Troubles::default(), AtomicU64::new(0));
-        Arc::new(Self { container, handler, inner, troubles, failures })
+        let clients = container.memory.part();
+        Arc::new(Self { container, handler, clients, inner, troubles, failures })
     }
 
     /// Seconds that a request has until its answer begins.
@@ -128,7 +132,7 @@ impl Pool {
 
     /// The container's memory, for what is held for its clients.
     pub(super) fn memory(&self) -> Arc<Memory> {
-        self.container.memory.clone()
+        self.clients.clone()
     }
 
     /// A line in the container's log.
@@ -179,9 +183,9 @@ impl Pool {
     }
 
     fn may_grow(&self, inner: &Inner) -> bool {
-        // Those that run will be as large as the largest was, and each has an answer on its way.
+        // Those that run will be as large as the largest was, and each has an answer on its way. What clients have sent stays.
         let each = inner.instance_bytes + census::SENT;
-        let expected = each.saturating_mul(inner.instances + 1);
+        let expected = each.saturating_mul(inner.instances + 1).saturating_add(self.clients.used());
         let most = usize::from(self.container.start.http.concurrency);
         inner.instances == 0 || (inner.instances < most && self.container.memory.fits(expected))
     }

@@ -21,7 +21,7 @@ use freewheel_spoke_agent::ports::{
     ContainerId, Containers as _, Exit, Input, Network as _, PodNetwork, StartContainer,
 };
 use freewheel_spoke_agent::volumes::Mount;
-use freewheel_spoke_engine::{Profile, compiler_config};
+use freewheel_spoke_engine::{Profile, compiler_config, footing};
 use freewheel_spoke_net::{ConnIo, Fabric};
 use freewheel_spoke_runtime::{Runtime, RuntimeOptions, Runtimes};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -45,8 +45,7 @@ pub fn compile_for(profile: &Profile, name: &str, artifact: &Path) {
     guest(name);
     let wasm = target().join(format!("wasm32-wasip2/release/{name}.wasm"));
     let engine = wasmtime::Engine::new(&compiler_config(profile).unwrap()).unwrap();
-    let compiled = engine.precompile_component(&std::fs::read(wasm).unwrap());
-    std::fs::write(artifact, compiled.unwrap()).unwrap();
+    keep(engine.precompile_component(&std::fs::read(wasm).unwrap()).unwrap(), artifact);
 }
 
 fn target() -> PathBuf {
@@ -58,13 +57,18 @@ pub fn compile(component: &[u8], artifact: &Path) {
     static ENGINE: OnceLock<wasmtime::Engine> = OnceLock::new();
     let engine = ENGINE
         .get_or_init(|| wasmtime::Engine::new(&compiler_config(&profile()).unwrap()).unwrap());
-    std::fs::write(artifact, engine.precompile_component(component).unwrap()).unwrap();
+    keep(engine.precompile_component(component).unwrap(), artifact);
 }
 
 /// Compiles a core module as the hub would.
 pub fn compile_core(module: &[u8], artifact: &Path) {
     let engine = wasmtime::Engine::new(&compiler_config(&profile()).unwrap()).unwrap();
-    std::fs::write(artifact, engine.precompile_module(module).unwrap()).unwrap();
+    keep(engine.precompile_module(module).unwrap(), artifact);
+}
+
+fn keep(mut compiled: Vec<u8>, artifact: &Path) {
+    footing::write(&mut compiled).unwrap();
+    std::fs::write(artifact, compiled).unwrap();
 }
 
 /// The artifact of one of the guests next to this file.

@@ -1,0 +1,171 @@
+//! What an instance takes of the host beside its linear memories and tables, written behind its artifact.
+//!
+//! ```text
+//! artifact = what wasmtime made │ bytes (u64) │ MARK
+//! ```
+//!
+//! wasmtime asks before it makes memories and tables, and for nothing else. Yet every core instance has a place for each
+//! of its globals, each function that a table may hold and each element of a passive segment, and one component may make
+//! hundreds of core instances of the same few megabytes. Who loads an artifact cannot ask how much that is; who compiles it
+//! knows.
+//!
+//! Guarantees:
+//! - globals, functions that escape and passive elements count as often as they are instantiated, whoever the code is for
+//!   (`what_an_instance_holds_counts_as_often_as_it_is_made`);
+//! - an artifact without the word is refused, not taken for one of nothing (`an_artifact_without_its_word_is_refused`).
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+
+/// Ends every artifact.
+const MARK: &[u8; 8] = b"footing1";
+
+/// Bytes behind what wasmtime made.
+const WORD: usize = 8 + MARK.len();
+
+/// Core instances of one component: the largest that we know, an interpreter with its libraries, has some twenty.
+pub const MOST_INSTANCES: usize = 100;
+
+/// Reads the word behind an artifact: bytes that each instance takes beside its memories and tables.
+///
+/// # Errors
+/// When the file cannot be read, or has none.
+pub fn read(artifact: &Path) -> io::Result<u64> {
+    let mut file = File::open(artifact)?;
+    let mut word = [0; WORD];
+    let text = "it does not say what its instances take";
+    let none = |_| io::Error::new(io::ErrorKind::InvalidData, text);
+    let behind = i64::try_from(WORD).map_err(io::Error::other)?;
+    file.seek(SeekFrom::End(-behind)).map_err(none)?;
+    file.read_exact(&mut word)?;
+    let (bytes, mark) = word.split_first_chunk().ok_or_else(|| none(io::Error::other(text)))?;
+    if mark != MARK {
+        return Err(none(io::Error::other(text)));
+    }
+    Ok(u64::from_le_bytes(*bytes))
+}
+
+#[cfg(feature = "compiler")]
+pub use count::{CannotCount, write};
+
+#[cfg(feature = "compiler")]
+mod count {
+    use wasmtime::{Engine, Precompiled};
+    use wasmtime_environ::component::{
+        ComponentArtifacts, GlobalInitializer, InstantiateModule, VMComponentOffsets,
+    };
+    use wasmtime_environ::object::read::elf::ElfFile64;
+    use wasmtime_environ::object::{Endianness, Object as _, ObjectSection as _};
+    use wasmtime_environ::{CompiledModuleInfo, Module, VMOffsets, obj};
+
+    use super::{MARK, MOST_INSTANCES};
+
+    /// Most that one instance may take: fifty times a Python interpreter's.
+    const MOST: u64 = 16 << 20;
+
+    /// Bytes of a pointer: no machine has longer ones.
+    const POINTER: u8 = 8;
+
+    /// What the host keeps of a core instance, a memory or a table whatever is in it.
+    const PART: u64 = 512;
+
+    /// An element of a passive segment.
+    const ELEMENT: u64 = 16;
+
+    /// Why an artifact gets no word.
+    #[derive(Debug, thiserror::Error)]
+    pub enum CannotCount {
+        /// The module is one that no spoke should run.
+        #[error(
+            "each of its instances takes {found} bytes beside its memories and tables, and {MOST} is the most: it has too \
+             many globals, functions in tables or elements"
+        )]
+        TooLarge {
+            /// What an instance takes.
+            found: u64,
+        },
+        /// As before.
+        #[error("it is made of {found} core instances, and {MOST_INSTANCES} is the most")]
+        TooMany {
+            /// How many there are.
+            found: usize,
+        },
+        /// wasmtime writes its artifacts in another way than this knows.
+        #[error("the artifact cannot be read: {0}")]
+        Unreadable(String),
+    }
+
+    /// Puts the word behind what wasmtime made.
+    ///
+    /// # Errors
+    /// When an instance would take too much.
+    pub fn write(artifact: &mut Vec<u8>) -> Result<(), CannotCount> {
+        let (instances, bytes) = count(artifact)?;
+        if MOST_INSTANCES < instances {
+            return Err(CannotCount::TooMany { found: instances });
+        }
+        if MOST < bytes {
+            return Err(CannotCount::TooLarge { found: bytes });
+        }
+        artifact.extend(bytes.to_le_bytes());
+        artifact.extend(MARK);
+        Ok(())
+    }
+
+    fn count(artifact: &[u8]) -> Result<(usize, u64), CannotCount> {
+        let unreadable = |error: &dyn std::fmt::Display| CannotCount::Unreadable(error.to_string());
+        let file = ElfFile64::<Endianness>::parse(artifact).map_err(|e| unreadable(&e))?;
+        let info = file
+            .section_by_name(obj::ELF_WASMTIME_INFO)
+            .ok_or_else(|| unreadable(&"no description"))?;
+        let info = info.data().map_err(|e| unreadable(&e))?;
+        if let Some(Precompiled::Module) = Engine::detect_precompiled(artifact) {
+            let (info, _) = postcard::take_from_bytes::<CompiledModuleInfo>(info)
+                .map_err(|e| unreadable(&e))?;
+            return Ok((1, instance(&info.module)));
+        }
+        let made: ComponentArtifacts = postcard::from_bytes(info).map_err(|e| unreadable(&e))?;
+        let component = &made.info.component;
+        let frame = u64::from(VMComponentOffsets::new(POINTER, component).size_of_vmctx());
+        let (mut instances, mut bytes) = (0, frame);
+        for initializer in &component.initializers {
+            // No pod is given modules to import.
+            if let GlobalInitializer::InstantiateModule(InstantiateModule::Static(of, _), _) =
+                initializer
+            {
+                instances += 1;
+                bytes += instance(&made.static_modules[*of].module);
+            }
+        }
+        Ok((instances, bytes))
+    }
+
+    fn instance(module: &Module) -> u64 {
+        let frame = u64::from(VMOffsets::new(POINTER, module).size_of_vmctx());
+        let elements = module.passive_elements.iter().map(|(_, (_, len))| len * ELEMENT);
+        let parts = 1 + module.num_defined_memories() + module.num_defined_tables();
+        frame + elements.sum::<u64>() + parts as u64 * PART
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_artifact_without_its_word_is_refused() {
+        let file = std::env::temp_dir().join(format!("footing-{}", std::process::id()));
+        for (bytes, expected) in [
+            (b"".as_slice(), None),
+            (b"footing1", None),
+            (b"\x07\0\0\0\0\0\0\0footing2", None),
+            (b"made\x07\x01\0\0\0\0\0\0footing1", Some(0x107)),
+        ] {
+            std::fs::write(&file, bytes).unwrap();
+            assert_eq!(read(&file).ok(), expected, "{bytes:?}");
+        }
+        std::fs::remove_file(&file).unwrap();
+        assert!(read(&file).is_err());
+    }
+}
