@@ -233,7 +233,11 @@ impl Body {
         let (next, shared) = self.poll_next(cx);
         let frame = match ready!(next) {
             Some(Ok(frame)) => frame,
-            None if self.ends_when_out => return sending.poll_out(cx).map(|()| None),
+            None if self.ends_when_out => {
+                // Who has said its end is not asked again.
+                self.kind = Kind::Whole { rest: Bytes::new(), cut: false };
+                return sending.poll_out(cx).map(|()| None);
+            }
             end => return Poll::Ready(end),
         };
         let bytes = match frame.into_data() {
@@ -396,5 +400,15 @@ mod tests {
             drop(pieces);
             assert!(end.await.unwrap());
         }
+        // What is made as it is read ends once.
+        let chunks = futures::stream::unfold(3, |left| async move {
+            (0 < left).then(|| (Ok(Bytes::from_static(b"line")), left - 1))
+        });
+        let reset = Some(AbortHandle::new_pair().0);
+        let mut body = Body::chunks(chunks).during(place.seat.busy(), reset);
+        let lines = [(); 3].map(|()| next(&mut body).unwrap());
+        assert!(body.frame().now_or_never().is_none());
+        drop(lines);
+        assert!(body.frame().await.is_none());
     }
 }
