@@ -8,8 +8,11 @@
 //! Guarantees:
 //! - a guest that is killed is gone, also in the middle of a loop
 //!   (`without_a_grace_period_a_spinning_guest_is_killed_at_once`);
-//! - a guest with a quota gets no more than its share of each period (`a_quota_makes_a_guest_wait`,
+//! - the polls of a guest with a quota take no more than its share of each period (`a_quota_makes_a_guest_wait`,
 //!   `a_quota_gives_its_share_of_each_period_and_takes_debt_along`).
+//!
+//! Not counted: what a guest's file calls take on the threads that both lanes have for these. Upstream hands the work over
+//! without a word of whose it is; a path through many links may take milliseconds there.
 
 use std::pin::Pin;
 use std::sync::Arc;
