@@ -3,6 +3,8 @@
 //! Guarantees:
 //! - a blob is there whole and under its true digest, or not at all
 //!   (`an_upload_in_chunks_is_checked_against_its_digest`, `an_upload_may_be_cancelled_and_one_that_fails_leaves_nothing`);
+//! - one that is not what was written is read by nobody (`a_manifest_that_rotted_is_told_and_mended_by_the_next_push`),
+//!   and set aside, so that the next push brings it (`a_module_that_rotted_is_mended_by_the_next_push`);
 //! - what somebody has pushed or asked for within the grace period is not collected, in this life of the hub by its own
 //!   memory, which no jump of the wall clock changes, and after a start by the file's time
 //!   (`a_push_that_finds_its_blob_there_does_not_lose_it`, `blobs_go_when_nobody_names_them_and_their_grace_is_over`).
@@ -15,6 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use freewheel_link::digest::Digest;
 use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
 
 use crate::durable::{remove, sync_parent};
 
@@ -47,6 +50,11 @@ pub(crate) struct Listed {
     pub(crate) idle: Option<Duration>,
 }
 
+/// Where a damaged blob is kept: no name of a blob.
+fn aside(path: &Path) -> PathBuf {
+    path.with_extension("damaged")
+}
+
 /// The folder.
 #[derive(Debug)]
 pub(crate) struct Blobs {
@@ -74,14 +82,36 @@ impl Blobs {
         std::fs::metadata(self.path(digest)).ok().map(|meta| meta.len())
     }
 
-    /// A blob of up to `most` bytes, whole.
+    /// A blob of up to `most` bytes, whole. [`io::ErrorKind::InvalidData`]: it is damaged.
     pub(crate) fn read(&self, digest: &Digest, most: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         File::open(self.path(digest))?.take(most + 1).read_to_end(&mut bytes)?;
         if most < bytes.len() as u64 {
             return Err(io::Error::other(format!("the blob {digest} is larger than {most} bytes")));
         }
+        if Digest::of(&bytes) != *digest {
+            let text = format!(
+                "{} is damaged: put it back from a copy of the data folder, or push it again",
+                self.path(digest).display()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
         Ok(bytes)
+    }
+
+    /// Takes a damaged blob out of the way, so that pushers do not find it. It is kept, for the fault may have been in
+    /// the reading. Whether it was damaged. Blocking.
+    pub(crate) fn set_aside(&self, digest: &Digest) -> io::Result<bool> {
+        let path = self.path(digest);
+        let (mut file, mut hash) = (File::open(&path)?, Sha256::new());
+        io::copy(&mut file, &mut hash)?;
+        let damaged = Digest(hash.finalize().into()) != *digest;
+        if damaged {
+            let mut fresh = self.fresh.lock();
+            fresh.remove(digest);
+            std::fs::rename(&path, aside(&path))?;
+        }
+        Ok(damaged)
     }
 
     /// Its size, when it is there; from now on it stays for the grace period.
@@ -106,7 +136,8 @@ impl Blobs {
             std::fs::rename(from, &to)?;
             fresh.insert(*digest, Instant::now());
         }
-        sync_parent(&to)
+        sync_parent(&to)?;
+        remove(&aside(&to)).map(drop)
     }
 
     /// Removes a blob that nobody has pushed or asked for within `grace`; whether it did.

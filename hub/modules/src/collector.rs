@@ -10,8 +10,9 @@
 //!   `a_deleted_manifest_gives_back_everything_of_it_after_the_grace`);
 //! - a blob that was pushed or asked for within the grace period stays, so a push, which brings the manifest last, never
 //!   loses one (`a_push_that_finds_its_blob_there_does_not_lose_it`, `pushes_beside_collections_lose_nothing`);
-//! - a folder or a manifest that cannot be read stops the run before anything is removed
-//!   (`a_manifest_that_cannot_be_read_stops_the_run_before_anything_goes`).
+//! - a folder or a manifest that cannot be read, or that has rotted, stops the run before anything is removed
+//!   (`a_manifest_that_cannot_be_read_stops_the_run_before_anything_goes`);
+//! - what was compiled of a module that is lost stays (`compiled_code_lives_as_long_as_its_component_and_its_engine`).
 //!
 //! Every step is a single removal: a hub that is killed between two of them finds a valid registry.
 //! Assumes: a push ends within [`Limits::blobs`].
@@ -55,6 +56,8 @@ pub(crate) struct Seen {
     uploads: Vec<(String, Duration)>,
     /// Blobs, and whether a manifest is one or names it.
     blobs: Vec<(blobs::Listed, bool)>,
+    /// Named and not there: what was compiled of them is all that is left.
+    lost: BTreeSet<Digest>,
     /// Compiled modules.
     compiled: Vec<compiled::Listed>,
 }
@@ -86,7 +89,7 @@ pub(crate) fn decide(seen: &Seen, limits: &Limits) -> Verdict {
     let mut verdict = Verdict::default();
     let old = |(_, idle): &&(String, Duration)| limits.uploads <= *idle;
     verdict.uploads = seen.uploads.iter().filter(old).map(|(name, _)| name.clone()).collect();
-    let mut stay = BTreeSet::new();
+    let mut stay = seen.lost.clone();
     for (blob, named) in &seen.blobs {
         match blob.idle {
             Some(idle) if !named && limits.blobs <= idle => {
@@ -124,12 +127,13 @@ fn observe(inner: &Inner) -> io::Result<Seen> {
         listed.into_iter().map(|blob| (blob.digest, (blob, false))).collect();
     // The book after the blobs: a push that ends between the two is in the book, and one that ends later
     // has asked for its blobs a moment ago.
-    mark(inner, &inner.tags.book(), |digest| {
-        if let Some((_, named)) = blobs.get_mut(&digest) {
-            *named = true;
-        }
+    let mut lost = BTreeSet::new();
+    mark(inner, &inner.tags.book(), |digest| match blobs.get_mut(&digest) {
+        Some((_, named)) => *named = true,
+        None => drop(lost.insert(digest)),
     })?;
-    Ok(Seen { uploads: inner.uploads.list()?, blobs: blobs.into_values().collect(), compiled })
+    let (uploads, blobs) = (inner.uploads.list()?, blobs.into_values().collect());
+    Ok(Seen { uploads, blobs, lost, compiled })
 }
 
 /// Calls `name` with every blob that is a manifest or that one names, one manifest in memory at a time.
@@ -142,8 +146,7 @@ fn mark(inner: &Inner, book: &Book, mut name: impl FnMut(Digest)) -> io::Result<
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             other => other?,
         };
-        // It was checked when it came. What is rotten since is no reason to remove anything else, and its
-        // own blobs cannot be found through it by anybody.
+        // It was checked when it came.
         let named = ImageManifest::parse(&bytes).and_then(|manifest| manifest.blobs());
         named.unwrap_or_default().into_iter().for_each(&mut name);
     }

@@ -48,6 +48,8 @@ const MAX_MESSAGE: usize = 2000;
 const REFUSED: i32 = 1;
 /// Exit code of a child that met trouble of the hub's.
 const TROUBLE: i32 = 3;
+/// Exit code of a child whose module is not what was pushed.
+const DAMAGED: i32 = 4;
 /// Exit code of a Rust program that panicked.
 const PANICKED: i32 = 101;
 /// zstd level: 3 gives a third of the size at the disk's speed.
@@ -106,6 +108,18 @@ pub enum CompileError {
     /// The child was ended from outside.
     #[error("the compiler did not finish: {0}")]
     Died(String),
+    /// The module's file is not what was pushed.
+    #[error(
+        "the module's file {path} is damaged on the hub: push the module again, or put the file back from a copy of the \
+         data folder", path = .0.display()
+    )]
+    Damaged(PathBuf),
+    /// The module's file is not there.
+    #[error(
+        "the module's file {path} is missing on the hub: push the module again, or put the file back from a copy of the \
+         data folder", path = .0.display()
+    )]
+    Lost(PathBuf),
     /// The child met trouble of the hub's, such as a full disk.
     #[error("the hub's compiler failed: {0}")]
     Trouble(String),
@@ -120,7 +134,10 @@ impl CompileError {
     pub const fn exit_code(&self) -> i32 {
         match self {
             Self::Profile(_) | Self::Refused(_) => REFUSED,
-            Self::Beyond(_) | Self::Died(_) | Self::Trouble(_) | Self::Hub(_) => TROUBLE,
+            Self::Damaged(_) => DAMAGED,
+            Self::Beyond(_) | Self::Died(_) | Self::Lost(_) | Self::Trouble(_) | Self::Hub(_) => {
+                TROUBLE
+            }
         }
     }
 
@@ -154,7 +171,13 @@ pub(crate) async fn compile(program: &Path, order: Order<'_>) -> Result<Made, Co
 }
 
 async fn spawn(program: &Path, order: Order<'_>) -> Result<Made, CompileError> {
-    let allowance = Allowance::of(std::fs::metadata(order.component)?.len());
+    let component = match std::fs::metadata(order.component) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(CompileError::Lost(order.component.to_path_buf()));
+        }
+        other => other?,
+    };
+    let allowance = Allowance::of(component.len());
     let threads = std::thread::available_parallelism().map_or(1, |all| all.get().min(THREADS));
     let mut child = Command::new(program)
         .args(["compile-module", "--profile", order.profile, "--component"])
@@ -181,6 +204,9 @@ async fn spawn(program: &Path, order: Order<'_>) -> Result<Made, CompileError> {
     if status.success() {
         return serde_json::from_slice(&out)
             .map_err(|e| CompileError::Died(format!("it said nonsense: {e}")));
+    }
+    if status.code() == Some(DAMAGED) {
+        return Err(CompileError::Damaged(order.component.to_path_buf()));
     }
     let said = bounded(String::from_utf8_lossy(&err).trim());
     Err(failure(status, said, allowance))
@@ -268,8 +294,7 @@ pub(crate) fn compile_here(order: Order<'_>) -> Result<Made, CompileError> {
     // The compiler takes a module as a whole and gives its code as a whole; not both at once.
     let bytes = std::fs::read(component)?;
     if Digest::of(&bytes) != digest {
-        let text = format!("{} is damaged: push the module again", component.display());
-        return Err(CompileError::Trouble(text));
+        return Err(CompileError::Damaged(component.to_path_buf()));
     }
     // The artifact tells which of the two it is.
     let made = if wasmparser::Parser::is_core_wasm(&bytes) {
@@ -423,6 +448,7 @@ mod tests {
         assert!(matches!(order(&known, digest), Err(CompileError::Refused(_))));
         let damaged = order(&known, Digest::of(b"what was pushed")).unwrap_err();
         assert!(damaged.to_string().contains("c.wasm is damaged"), "{damaged}");
+        assert_eq!(damaged.exit_code(), DAMAGED);
         assert!(!damaged.is_kept(), "the next push mends it");
         assert!(!out.exists());
     }

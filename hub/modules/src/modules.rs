@@ -1,7 +1,9 @@
 //! All together: what is here, compiled for those who ask.
 //!
 //! ```text
-//! images  what an image stands for, and its artifact for a spoke (hub-api's `Images`)
+//! images     what an image stands for, and its artifact for a spoke (hub-api's `Images`)
+//! compiling  from a component to its compiled form
+//! losses     what is named and not there
 //! ```
 //!
 //! Guarantees:
@@ -11,7 +13,9 @@
 //! - small modules do not wait for large ones (`another_users_module_does_not_wait_for_a_slow_one`);
 //! - a module is called by the manifest that was pushed (`a_module_is_called_by_the_manifest_that_was_pushed`).
 
+mod compiling;
 mod images;
+mod losses;
 #[cfg(test)]
 mod tests;
 
@@ -23,7 +27,6 @@ use std::time::{Duration, Instant};
 
 use freewheel_hub_api::images::Running;
 use freewheel_link::digest::Digest;
-use freewheel_spoke_engine::Profile;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -31,7 +34,7 @@ use tracing::{debug, info, warn};
 
 use crate::blobs::Blobs;
 use crate::collector::{self, Limits};
-use crate::compile::{self, CompileError, Made};
+use crate::compile::{CompileError, Made};
 use crate::compiled::Compiled;
 use crate::line::{Job, Lane, Line, Stand};
 use crate::sign::{FleetRoot, Signer, unix_now};
@@ -55,6 +58,8 @@ pub struct Options {
     pub compiler: PathBuf,
     /// The fleet's root key.
     pub root: FleetRoot,
+    /// This is the first start: there never was a registry.
+    pub may_make: bool,
 }
 
 /// The registry could not be opened.
@@ -119,18 +124,22 @@ impl Modules {
     /// Opens or makes the registry.
     ///
     /// # Errors
-    /// When its folder cannot be read or written, or is of a newer version.
+    /// When its folder cannot be read or written, is of another version, or what it named is lost.
     pub fn open(options: Options) -> Result<Self, OpenError> {
         let dir = options.dir.clone();
         Self::open_in(options).map_err(|source| OpenError { dir, source })
     }
 
     fn open_in(options: Options) -> io::Result<Self> {
-        let Options { dir, compiler, root } = options;
+        let Options { dir, compiler, root, may_make } = options;
+        // First: who was there before is known by it.
+        let tags = Tags::open(&dir, may_make)?;
+        let blobs = Blobs::open(&dir)?;
+        losses::tell(&tags.book(), &blobs);
         let inner = Inner {
-            blobs: Blobs::open(&dir)?,
+            blobs,
             uploads: Uploads::open(&dir)?,
-            tags: Tags::open(&dir)?,
+            tags,
             compiled: Compiled::open(&dir)?,
             registering: RwLock::default(),
             inspections: Semaphore::new(INSPECTIONS),
@@ -146,6 +155,12 @@ impl Modules {
             whole: tokio::sync::Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Whether a registry was made in this folder.
+    #[must_use]
+    pub fn is_there(dir: &Path) -> bool {
+        Tags::is_there(dir)
     }
 
     /// These hosts before a `/` in an `image:` mean this registry.
@@ -181,22 +196,6 @@ impl Modules {
             biased;
             () = stop.cancelled() => {}
             ((), (), ()) = async { tokio::join!(collecting, quick, any) } => {}
-        }
-    }
-
-    async fn compile_one_after_another(&self, lane: Lane) {
-        loop {
-            let job = self.inner.line.next(lane).await;
-            let outcome = self.compile(&job).await.map_err(Arc::new);
-            if let Err(error) = &outcome {
-                let (component, profile) = &job;
-                warn!(%component, profile, %error, "a module is not compiled");
-                if !error.is_kept() {
-                    let trouble = (Instant::now(), Arc::clone(error));
-                    self.inner.troubles.lock().insert(job.clone(), trouble);
-                }
-            }
-            self.inner.line.finish(&job, outcome);
         }
     }
 
@@ -285,62 +284,6 @@ impl Modules {
             debug!(%component, "too much waits to be compiled; this module is when it is asked for");
         }
     }
-
-    /// The compiled form on disk, made when it is not there.
-    async fn made(
-        &self,
-        component: &Digest,
-        profile: &str,
-    ) -> Result<(Made, PathBuf), Arc<CompileError>> {
-        let inner = &self.inner;
-        // The profile becomes part of a path, and the compiler makes code of its own version only.
-        Profile::parse(profile)
-            .ok()
-            .filter(Profile::is_current)
-            .ok_or_else(|| CompileError::Profile(profile.to_owned()))?;
-        let path = inner.compiled.path(component, profile);
-        if let Some(made) = inner.whole(&path).await.map_err(CompileError::Hub)? {
-            return Ok((made, path));
-        }
-        let job = (*component, profile.to_owned());
-        if let Some(error) = inner.failed(&job, &path) {
-            return Err(error);
-        }
-        let size = inner.blobs.size(component).unwrap_or_default();
-        let mut outcome = inner.line.ask(job, size);
-        let stopping = |_| CompileError::Died("the hub is stopping".to_owned());
-        let made = outcome.wait_for(Option::is_some).await.map_err(stopping)?.clone();
-        Ok((made.ok_or_else(|| CompileError::Died("there is no outcome".to_owned()))??, path))
-    }
-
-    /// Compiles when it is a job's turn.
-    async fn compile(&self, (component, profile): &Job) -> Result<Made, CompileError> {
-        let inner = &self.inner;
-        let path = inner.compiled.path(component, profile);
-        // It may have been done between the look at the disk and the place in line.
-        if let Some(made) = inner.whole(&path).await? {
-            return Ok(made);
-        }
-        if let Some(error) = inner.compiled.failure(&path) {
-            return Err(error);
-        }
-        let file = inner.blobs.path(component);
-        let order =
-            compile::Order { profile, component: &file, digest: *component, artifact: &path };
-        match compile::compile(&inner.compiler, order).await {
-            Ok(made) => {
-                inner.compiled.write_note(&path, &made)?;
-                info!(%component, profile, bytes = made.size, "module compiled");
-                Ok(made)
-            }
-            Err(error) => {
-                if let Err(error) = inner.compiled.write_failure(&path, &error) {
-                    warn!(%component, profile, %error, "a failure is not kept");
-                }
-                Err(error)
-            }
-        }
-    }
 }
 
 impl Inner {
@@ -355,36 +298,5 @@ impl Inner {
             }
         }
         signer.clone()
-    }
-
-    /// The artifact that is there, if its bytes are those that were made: a damaged one would be refused by every
-    /// spoke, again and again. Looked at once in a life of the hub.
-    async fn whole(&self, path: &Path) -> io::Result<Option<Made>> {
-        let Some(made) = self.compiled.note(path) else { return Ok(None) };
-        let mut whole = self.whole.lock().await;
-        if whole.contains(path) {
-            return Ok(Some(made));
-        }
-        let (artifact, expected) = (path.to_path_buf(), made.clone());
-        let look = tokio::task::spawn_blocking(move || Compiled::is_whole(&artifact, &expected));
-        if look.await.map_err(io::Error::other)?? {
-            whole.insert(path.to_path_buf());
-            return Ok(Some(made));
-        }
-        warn!(path = %path.display(), "a compiled module is damaged; it is compiled again");
-        if let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) {
-            self.compiled.remove(stem)?;
-        }
-        Ok(None)
-    }
-
-    /// Why a job would fail again, as far as that is known.
-    fn failed(&self, job: &Job, path: &Path) -> Option<Arc<CompileError>> {
-        if let Some(error) = self.compiled.failure(path) {
-            return Some(Arc::new(error));
-        }
-        let mut troubles = self.troubles.lock();
-        troubles.retain(|_, (met, _)| met.elapsed() < AGAIN);
-        troubles.get(job).map(|(_, error)| Arc::clone(error))
     }
 }

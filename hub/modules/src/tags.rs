@@ -4,6 +4,8 @@
 //! - what is read is on the disk (`what_does_not_reach_the_disk_is_not_so`);
 //! - a file that is not what was written is refused by name (`a_file_that_was_cut_or_flipped_is_refused_by_name`), and
 //!   one of another build is told from it (`a_file_of_another_build_is_told_from_a_damaged_one`);
+//! - one that is lost is never taken for an empty registry: what it named would be collected a day later
+//!   (`a_file_that_is_lost_is_told_and_not_made_anew`);
 //! - a tag goes alone, a manifest takes its tags along (`a_tag_goes_alone_and_a_manifest_takes_its_tags_along`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,10 +17,13 @@ use freewheel_link::digest::Digest;
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
-use crate::durable::replace;
+use crate::durable::{replace, sync_parent};
 
 /// Most tags in one registry; each is a line in the file that is rewritten at a push.
 const MAX_TAGS: usize = 100_000;
+/// Its name in the registry's folder.
+const FILE: &str = "tags.json";
+const FROM_A_COPY: &str = "put it back from a copy of the data folder";
 /// The format that this build writes, and the only one that it reads.
 const VERSION: u32 = 3;
 
@@ -54,12 +59,27 @@ impl Book {
             .collect()
     }
 
+    /// Every manifest and every component, once.
+    pub(crate) fn named(&self) -> BTreeSet<Digest> {
+        self.manifests()
+            .into_iter()
+            .flat_map(|(manifest, component)| [manifest, component])
+            .collect()
+    }
+
     /// Every component that some tag stands for.
     pub(crate) fn tagged(&self) -> BTreeSet<Digest> {
         let all = self.repositories.values().flat_map(|entries| entries.iter());
         all.filter(|(name, _)| is_tag(name))
             .filter_map(|(_, manifest)| manifest.component.parse().ok())
             .collect()
+    }
+
+    /// Whether this is a manifest here, or the component of one.
+    pub(crate) fn names(&self, digest: &Digest) -> bool {
+        let digest = digest.to_string();
+        let mut all = self.repositories.values().flat_map(|entries| entries.values());
+        all.any(|one| one.digest == digest || one.component == digest)
     }
 
     fn summed(&self) -> io::Result<String> {
@@ -106,9 +126,16 @@ impl Unusable {
     const fn remedy(&self) -> &'static str {
         match self {
             Self::OtherBuild(_) => "start that build",
-            Self::Damaged(_) => "put it back from a copy of the data folder",
+            Self::Damaged(_) => FROM_A_COPY,
         }
     }
+}
+
+/// An empty folder says that somebody wants an empty registry; one that is not there says nothing.
+fn is_empty(dir: &Path) -> bool {
+    let begun = Path::new(FILE).with_extension("new");
+    let Ok(mut entries) = std::fs::read_dir(dir) else { return false };
+    entries.all(|entry| entry.is_ok_and(|entry| *entry.file_name() == *begun))
 }
 
 /// A digest has a colon, a tag none.
@@ -133,24 +160,46 @@ pub(crate) struct Tags {
 }
 
 impl Tags {
-    /// Reads the file; none is an empty one.
-    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
-        let path = dir.join("tags.json");
-        let book = match std::fs::read(&path) {
-            Ok(bytes) => Book::read(&bytes).map_err(|why| {
-                io::Error::other(format!(
-                    "{} cannot be used ({why}): {}, or move it away and push the modules again; those that run are \
-                     not touched",
-                    path.display(),
-                    why.remedy()
-                ))
-            })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Book { version: VERSION, ..Book::default() }
-            }
-            Err(error) => return Err(error),
+    /// Whether a registry was made in this folder.
+    pub(crate) fn is_there(dir: &Path) -> bool {
+        dir.join(FILE).exists()
+    }
+
+    /// Reads the file. It is made on the first start, when it `may_make` one, and where somebody has put an empty folder.
+    pub(crate) fn open(dir: &Path, may_make: bool) -> io::Result<Self> {
+        let path = dir.join(FILE);
+        let refused = |why: &dyn std::fmt::Display, remedy: &str| {
+            io::Error::other(format!(
+                "{} {why}: {remedy}, or make {} an empty folder and push the modules again; those that run are not \
+                 touched",
+                path.display(),
+                dir.display()
+            ))
         };
-        Ok(Self { path, writing: Mutex::default(), book: RwLock::new(Arc::new(book)) })
+        let book =
+            match std::fs::read(&path) {
+                Ok(bytes) => Some(Book::read(&bytes).map_err(|why| {
+                    refused(&format_args!("cannot be used ({why})"), why.remedy())
+                })?),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    if !may_make && !is_empty(dir) {
+                        return Err(refused(&"is missing though the hub holds data", FROM_A_COPY));
+                    }
+                    None
+                }
+                Err(error) => return Err(error),
+            };
+        let begun = book.is_none();
+        let book = book.unwrap_or(Book { version: VERSION, ..Book::default() });
+        let tags = Self { path, writing: Mutex::default(), book: RwLock::default() };
+        if begun {
+            std::fs::create_dir_all(dir)?;
+            sync_parent(dir)?;
+            tags.publish(book)?;
+        } else {
+            *tags.book.write() = Arc::new(book);
+        }
+        Ok(tags)
     }
 
     /// Everything as it is now.
@@ -242,106 +291,4 @@ impl Tags {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn manifest(name: &str) -> Manifest {
-        Manifest {
-            digest: Digest::of(name.as_bytes()).to_string(),
-            media_type: "x".into(),
-            component: Digest::of(b"c").to_string(),
-            handler: false,
-        }
-    }
-
-    #[test]
-    fn tags_survive_a_restart() {
-        let dir = tempfile::tempdir().unwrap();
-        let manifest = manifest("m");
-        let tags = Tags::open(dir.path()).unwrap();
-        tags.put("team/hello", "v1", &manifest).unwrap();
-        let again = Tags::open(dir.path()).unwrap();
-        assert_eq!(again.get("team/hello", "v1"), Some(manifest.clone()));
-        assert_eq!(again.get("team/hello", &manifest.digest), Some(manifest));
-        assert_eq!(again.list("team/hello"), Some(vec!["v1".to_owned()]));
-        assert_eq!(again.book().tagged(), BTreeSet::from([Digest::of(b"c")]));
-        assert!(again.remove("team/hello", "v1").unwrap());
-        assert_eq!(again.get("team/hello", "v1"), None);
-    }
-
-    #[test]
-    fn a_file_of_another_build_is_told_from_a_damaged_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("tags.json");
-        let newer = r#"{"version":4,"tags":[]}"#;
-        // The last is what the first builds wrote.
-        for (version, text) in [(4, newer), (1, r#"{"version":1,"repositories":{}}"#)] {
-            std::fs::write(&path, text).unwrap();
-            let refused = Tags::open(dir.path()).err().unwrap().to_string();
-            let file = path.display();
-            let told = format!(
-                "{file} cannot be used (another build of the hub wrote it: it has version {version}, this one reads 3): \
-                 start that build, or move it away and push the modules again; those that run are not touched"
-            );
-            assert_eq!(refused, told);
-            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
-        }
-    }
-
-    #[test]
-    fn a_file_that_was_cut_or_flipped_is_refused_by_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("tags.json");
-        Tags::open(dir.path()).unwrap().put("app", "v1", &manifest("m")).unwrap();
-        let whole = std::fs::read(&path).unwrap();
-        let refused = |bytes: &[u8]| {
-            std::fs::write(&path, bytes).unwrap();
-            let text = Tags::open(dir.path()).err().map(|error| error.to_string());
-            assert!(text.as_ref().is_none_or(|text| text.contains("tags.json cannot be used")));
-            text.is_some()
-        };
-        for length in 0..whole.len() {
-            assert!(refused(&whole[..length]), "{length} bytes");
-        }
-        for bit in 0..whole.len() * 8 {
-            let mut flipped = whole.clone();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(refused(&flipped), "bit {bit}");
-        }
-        assert!(!refused(&whole));
-    }
-
-    #[test]
-    fn a_tag_goes_alone_and_a_manifest_takes_its_tags_along() {
-        let dir = tempfile::tempdir().unwrap();
-        let tags = Tags::open(dir.path()).unwrap();
-        let (one, two) = (manifest("one"), manifest("two"));
-        for (name, manifest) in [("v1", &one), ("stable", &one), ("v2", &two)] {
-            tags.put("app", name, manifest).unwrap();
-        }
-        tags.put("other", "v1", &one).unwrap();
-        assert!(tags.remove("app", "stable").unwrap());
-        assert!(!tags.remove("app", "stable").unwrap());
-        assert_eq!(tags.get("app", &one.digest), Some(one.clone()), "the manifest stays");
-        assert!(tags.remove("app", &one.digest).unwrap());
-        assert_eq!(tags.list("app"), Some(vec!["v2".to_owned()]));
-        assert_eq!(tags.list("other"), Some(vec!["v1".to_owned()]), "another repository");
-        assert!(tags.remove("app", &two.digest).unwrap());
-        assert_eq!(tags.list("app"), None, "nothing is left of it");
-        assert_eq!(Tags::open(dir.path()).unwrap().list("app"), None);
-    }
-
-    #[test]
-    fn what_does_not_reach_the_disk_is_not_so() {
-        let dir = tempfile::tempdir().unwrap();
-        let tags = Tags::open(dir.path()).unwrap();
-        tags.put("app", "v1", &manifest("one")).unwrap();
-        for _ in 0..2 {
-            std::os::unix::fs::symlink("/dev/full", dir.path().join("tags.new")).unwrap();
-            assert!(matches!(tags.put("app", "v2", &manifest("two")), Err(TagError::Disk(_))));
-        }
-        std::os::unix::fs::symlink("/dev/full", dir.path().join("tags.new")).unwrap();
-        assert!(matches!(tags.remove("app", "v1"), Err(TagError::Disk(_))));
-        assert_eq!(tags.list("app"), Some(vec!["v1".to_owned()]));
-    }
-}
+mod tests;

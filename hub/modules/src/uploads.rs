@@ -146,7 +146,8 @@ impl Uploads {
         digest: &Digest,
         blobs: &Blobs,
     ) -> Result<(), BlobError> {
-        if blobs.refresh(digest)?.is_some() {
+        // One that is damaged is written over.
+        if blobs.refresh(digest)?.is_some() && blobs.read(digest, content.len() as u64).is_ok() {
             return Ok(());
         }
         let path = self.dir.join(fresh_name());

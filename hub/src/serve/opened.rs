@@ -1,16 +1,19 @@
 //! What lies in the data folder, opened in the one order that a start may be killed in.
 //!
 //! ```text
-//! store/store.redb ─▶ pki/ca.key ─▶ pki/ca.crt ─▶ pki/admin.* ─▶ pki/fleet-root.key ─▶ modules/
-//!   (revision 0)                                                                        then the first revision
+//! store/store.redb ─▶ pki/ca.key ─▶ pki/ca.crt ─▶ pki/admin.* ─▶ pki/fleet-root.key ─▶ modules/tags.json
+//!   (revision 0)                                                                  then the first revision
 //! ```
 //!
 //! Guarantees:
 //! - each file is made whole or not at all, and durably before the next: a first start that is killed anywhere starts
 //!   again (`a_first_start_killed_at_any_step_starts_again`);
-//! - a key says that the store was there, and a revision that all keys were: a file that is lost later is told by
-//!   name and never made anew over what depends on it
-//!   (`what_is_lost_or_emptied_later_is_told_by_name_and_not_made_anew`).
+//! - a key says that the store was there, the registry that all keys were, and a revision that all of it was: a file that
+//!   is lost later is told by name and never made anew over what depends on it
+//!   (`what_is_lost_or_emptied_later_is_told_by_name_and_not_made_anew`,
+//!   `whole_folders_that_are_lost_are_told_by_what_is_left`);
+//! - an empty folder in the registry's place begins an empty registry, and nothing else does
+//!   (`whole_folders_that_are_lost_are_told_by_what_is_left`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,16 +36,22 @@ pub struct Opened {
 impl Opened {
     /// Opens what is there, or makes it. Blocking.
     pub fn in_folder(data: &Path, compiler: PathBuf) -> Result<Self, ServeError> {
-        let dir = data.join("store");
-        let opened =
-            if Pki::is_there(data) { RedbStore::open_old(&dir) } else { RedbStore::open(&dir) };
+        let (dir, registry) = (data.join("store"), data.join("modules"));
+        let has_registry = Modules::is_there(&registry);
+        let opened = if has_registry || Pki::is_there(data) {
+            RedbStore::open_old(&dir)
+        } else {
+            RedbStore::open(&dir)
+        };
         let store =
             opened.map_err(|source| ServeError::Store { path: dir, source: Box::new(source) })?;
         let has_data = store.snapshot().revision() != 0;
-        let pki = Pki::open(data, has_data)?;
-        let root = FleetRoot::open(&data.join("pki/fleet-root.key"), !has_data)?;
+        let had_keys = has_data || has_registry;
+        let pki = Pki::open(data, had_keys)?;
+        let root = FleetRoot::open(&data.join("pki/fleet-root.key"), !had_keys)?;
         let fleet_root = root.public();
-        let modules = Modules::open(Options { dir: data.join("modules"), compiler, root })?;
+        let options = Options { dir: registry, compiler, root, may_make: !has_data };
+        let modules = Modules::open(options)?;
         Ok(Self { store: Arc::new(store), pki, fleet_root, modules })
     }
 }
@@ -56,7 +65,7 @@ mod tests {
     use super::*;
 
     /// What a first start leaves, in the order in which it is made; the name that each is made under.
-    const MADE: [(&str, &str); 7] = [
+    const MADE: [(&str, &str); 8] = [
         ("store/store.redb", "store/store.new"),
         ("store/acknowledged", "store/acknowledged"),
         ("pki/ca.key", "pki/ca.new"),
@@ -64,7 +73,9 @@ mod tests {
         ("pki/admin.key", "pki/admin.new"),
         ("pki/admin.crt", "pki/admin.new"),
         ("pki/fleet-root.key", "pki/fleet-root.new"),
+        ("modules/tags.json", "modules/tags.new"),
     ];
+    const DIRS: [&str; 3] = ["store", "pki", "modules"];
 
     fn open(data: &Path) -> Result<Opened, ServeError> {
         Opened::in_folder(data, "none".into())
@@ -72,9 +83,12 @@ mod tests {
 
     fn files(data: &Path) -> Vec<String> {
         let mut found = Vec::new();
-        for dir in ["store", "pki"] {
+        for dir in DIRS {
             for entry in std::fs::read_dir(data.join(dir)).unwrap() {
-                found.push(format!("{dir}/{}", entry.unwrap().file_name().to_str().unwrap()));
+                let entry = entry.unwrap();
+                if entry.file_type().unwrap().is_file() {
+                    found.push(format!("{dir}/{}", entry.file_name().to_str().unwrap()));
+                }
             }
         }
         found.sort();
@@ -98,7 +112,7 @@ mod tests {
         for done in 0..=MADE.len() {
             for share in [0, 1, 2] {
                 let data = tempfile::tempdir().unwrap();
-                for dir in ["store", "pki"] {
+                for dir in DIRS {
                     std::fs::create_dir(data.path().join(dir)).unwrap();
                 }
                 for (name, _) in &MADE[..done] {
@@ -122,6 +136,7 @@ mod tests {
             ("pki/ca.key", true),
             ("pki/ca.crt", true),
             ("pki/fleet-root.key", true),
+            ("modules/tags.json", true),
             ("pki/admin.key", false),
             ("pki/admin.crt", false),
             ("store/acknowledged", false),
@@ -148,6 +163,34 @@ mod tests {
                     let left = std::fs::read(&path).unwrap_or_default();
                     assert!(left.is_empty(), "{name} was made anew");
                 }
+            }
+        }
+    }
+    #[tokio::test]
+    async fn whole_folders_that_are_lost_are_told_by_what_is_left() {
+        let left = [
+            (&["store"][..], "store/store.redb"),
+            (&["store", "modules"], "store/store.redb"),
+            (&["store", "pki"], "store/store.redb"),
+            (&["pki"], "pki/ca.key"),
+            (&["pki", "modules"], "pki/ca.key"),
+            (&["modules"], "modules/tags.json"),
+        ];
+        for (lost, named) in left {
+            let data = tempfile::tempdir().unwrap();
+            let opened = open(data.path()).unwrap();
+            write_something(&opened).await;
+            drop(opened);
+            for dir in lost {
+                std::fs::remove_dir_all(data.path().join(dir)).unwrap();
+            }
+            let text = crate::chain(&open(data.path()).err().unwrap());
+            assert!(text.contains(&*data.path().join(named).to_string_lossy()), "{lost:?}: {text}");
+            assert!(text.contains("from a copy"), "{lost:?}: {text}");
+            assert!(!data.path().join(named).exists(), "{lost:?}: it was made anew");
+            if lost == ["modules"] {
+                std::fs::create_dir(data.path().join("modules")).unwrap();
+                open(data.path()).unwrap();
             }
         }
     }

@@ -54,7 +54,9 @@ fn uploads_go_after_their_silence() {
 fn compiled_code_lives_as_long_as_its_component_and_its_engine() {
     let seen = Seen {
         blobs: vec![blob("here", Some(DAY), true), blob("going", Some(DAY), false)],
+        lost: BTreeSet::from([Digest::of(b"lost")]),
         compiled: vec![
+            of("lost", "all that is left of it"),
             of("here", "in use"),
             compiled::Listed { current: false, ..of("here", "of an older build") },
             compiled::Listed { whole: false, ..of("here", "a forgotten half") },
@@ -207,12 +209,21 @@ async fn a_manifest_that_cannot_be_read_stops_the_run_before_anything_goes() {
     let pushed = push(&registry, "app", "v1", module("app")).await;
     upload(&registry, "app", b"garbage").await;
     let path = registry.inner.blobs.path(&pushed.manifest);
+    drop(registry);
+    let stopped = || {
+        age(dir.path());
+        let registry = modules(dir.path());
+        let why = collect(&registry.inner, &Limits::USUAL).unwrap_err();
+        assert!(registry.inner.blobs.size(&Digest::of(b"garbage")).is_some());
+        why.to_string()
+    };
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[0] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let why = stopped();
+    assert!(why.contains(&*path.to_string_lossy()) && why.contains("push it again"), "{why}");
     std::fs::remove_file(&path).unwrap();
     // A folder in its place: there, and not readable.
     std::fs::create_dir(&path).unwrap();
-    age(dir.path());
-    drop(registry);
-    let registry = modules(dir.path());
-    assert!(collect(&registry.inner, &Limits::USUAL).is_err());
-    assert!(registry.inner.blobs.size(&Digest::of(b"garbage")).is_some());
+    stopped();
 }

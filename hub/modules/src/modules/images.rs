@@ -59,7 +59,8 @@ impl Images for Modules {
             reason: "ErrImageCompile",
             message: error.to_string(),
         };
-        if self.inner.blobs.size(component).is_none() {
+        // Of one that is lost there may still be what was compiled.
+        if self.inner.blobs.size(component).is_none() && !self.inner.tags.book().names(component) {
             let message = format!("the hub has no component {component}");
             return Err(ImageProblem { reason: "ErrImagePull", message });
         }

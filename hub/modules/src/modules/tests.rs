@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use freewheel_hub_api::images::Images as _;
+use freewheel_spoke_engine::Profile;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
@@ -60,7 +61,7 @@ impl Bench {
 fn open(dir: &Path) -> Modules {
     let root = FleetRoot::open(&dir.join("root"), true).unwrap();
     let compiler = dir.join("compiler");
-    Modules::open(Options { dir: dir.to_path_buf(), compiler, root }).unwrap()
+    Modules::open(Options { dir: dir.to_path_buf(), compiler, root, may_make: true }).unwrap()
 }
 
 fn profile() -> String {
@@ -138,6 +139,52 @@ async fn a_damaged_artifact_is_compiled_again() {
     let bench = bench.restart().await;
     let again = bench.modules.artifact(&pushed.component, &profile()).await.unwrap();
     assert_eq!((bench.runs(), std::fs::read(&again.path).unwrap()), (2, whole));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_compiled_is_had_though_its_module_is_lost() {
+    let bench = Bench::new(". $(dirname $0)/makes").await;
+    std::fs::write(bench.dir.path().join("makes"), makes(bench.dir.path(), b"code")).unwrap();
+    let pushed = push(&bench.modules, "app", "v1", module("app")).await;
+    bench.modules.artifact(&pushed.component, &profile()).await.unwrap();
+    let file = bench.modules.inner.blobs.path(&pushed.component);
+    std::fs::remove_file(&file).unwrap();
+    let bench = bench.restart().await;
+    let made = bench.modules.artifact(&pushed.component, &profile()).await.unwrap();
+    assert_eq!(bench.runs(), 1);
+    std::fs::remove_file(&made.path).unwrap();
+    let bench = bench.restart().await;
+    let lost = bench.modules.artifact(&pushed.component, &profile()).await.unwrap_err();
+    let told = format!("the module's file {} is missing on the hub: push", file.display());
+    assert!(lost.message.starts_with(&told), "{lost}");
+    assert_eq!(bench.runs(), 1, "there is nothing to compile");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_module_that_rotted_is_mended_by_the_next_push() {
+    // As a compiler that finds other bytes than those that were pushed.
+    let bench =
+        Bench::new("cmp -s \"$5\" $(dirname $0)/whole || exit 4; . $(dirname $0)/makes").await;
+    std::fs::write(bench.dir.path().join("makes"), makes(bench.dir.path(), b"code")).unwrap();
+    std::fs::write(bench.dir.path().join("whole"), module("app")).unwrap();
+    let pushed = push(&bench.modules, "app", "v1", module("app")).await;
+    let file = bench.modules.inner.blobs.path(&pushed.component);
+    let mut rotten = module("app");
+    *rotten.last_mut().unwrap() ^= 1;
+    std::fs::write(&file, &rotten).unwrap();
+    let damaged = bench.modules.artifact(&pushed.component, &profile()).await.unwrap_err();
+    let told = format!("the module's file {} is damaged on the hub: push", file.display());
+    assert!(damaged.message.starts_with(&told), "{damaged}");
+    // Else clients would find it there and not send it.
+    let path = format!("/v2/app/blobs/{}", pushed.component);
+    let there = call(&bench.modules, http::Method::HEAD, &path, "").await;
+    assert_eq!(there.status, http::StatusCode::NOT_FOUND);
+    let aside = file.with_extension("damaged");
+    assert_eq!(std::fs::read(&aside).unwrap(), rotten);
+    push(&bench.modules, "app", "v1", module("app")).await;
+    bench.modules.note_profile(&profile());
+    bench.modules.artifact(&pushed.component, &profile()).await.unwrap();
+    assert!(!aside.exists());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io;
+use std::io::ErrorKind::{InvalidData, NotFound};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -62,9 +62,9 @@ impl Modules {
         let digest: Digest = manifest.digest.parse().map_err(|_| unknown(name, reference))?;
         let read = self.on_disk(move |inner| inner.blobs.read(&digest, MAX_MANIFEST as u64));
         let bytes = match read.await {
-            // Somebody took it away by hand: who pushes it again has it back.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(unknown(name, reference));
+            // Who pushes it again has it back.
+            Err(error) if matches!(error.kind(), NotFound | InvalidData) => {
+                return Err(lost(name, reference, &digest, error.kind() == NotFound));
             }
             other => other?,
         };
@@ -291,6 +291,17 @@ impl From<BadManifest> for Refusal {
 
 fn invalid(why: String) -> Refusal {
     refuse(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", why)
+}
+
+/// It is known, and what it says is not.
+fn lost(name: &str, reference: &str, digest: &Digest, missing: bool) -> Refusal {
+    let text = format!(
+        "the hub's file blobs/sha256/{} of the manifest {reference} of {name} is {}: push it again, or put the file \
+         back from a copy of the hub's data folder",
+        digest.hex(),
+        if missing { "missing" } else { "damaged" }
+    );
+    refuse(StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN", text)
 }
 
 fn unknown(name: &str, reference: &str) -> Refusal {

@@ -14,20 +14,30 @@ mod reading;
 
 /// A module that can be started; each name gives another one.
 pub(crate) fn module(name: &str) -> Vec<u8> {
+    module_of("wasi:cli/run@0.2.0", name)
+}
+
+fn module_of(entry: &str, name: &str) -> Vec<u8> {
     let text = format!(
         r#"(component
     (core module $m (@custom "name of it" "{name}") (func (export "run") (result i32) i32.const 0))
     (core instance $i (instantiate $m))
     (func $run (result (result)) (canon lift (core func $i "run")))
     (instance $run-i (export "run" (func $run)))
-    (export "wasi:cli/run@0.2.0" (instance $run-i)))"#
+    (export "{entry}" (instance $run-i)))"#
     );
     wat::parse_str(text).unwrap()
 }
 
 pub(crate) fn modules(dir: &std::path::Path) -> Modules {
     let root = FleetRoot::open(&dir.join("root"), true).unwrap();
-    Modules::open(Options { dir: dir.to_path_buf(), compiler: "/bin/false".into(), root }).unwrap()
+    Modules::open(Options {
+        dir: dir.to_path_buf(),
+        compiler: "/bin/false".into(),
+        root,
+        may_make: true,
+    })
+    .unwrap()
 }
 
 /// An answer, read to its end.
@@ -227,6 +237,20 @@ async fn a_module_is_called_by_the_manifest_that_was_pushed() {
     // It may never have been there: a name by digest comes from anywhere.
     assert!(!gone.message.contains("deleted") && gone.message.contains("push"), "{gone}");
     assert!(gone.message.contains("made anew"), "a pod without a Deployment: {gone}");
+}
+
+#[tokio::test]
+async fn a_handler_is_known_by_the_build_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let modules = modules(dir.path());
+    let program = push(&modules, "app", "v1", module("app")).await;
+    assert_eq!(modules.is_handler("app:v1"), Some(false));
+    let handler = module_of("wasi:http/incoming-handler@0.2.3", "app");
+    let handler = push(&modules, "app", "v1", handler).await;
+    assert_eq!(modules.is_handler("app:v1"), Some(true));
+    assert_eq!(modules.is_handler(&format!("app@{}", program.manifest)), Some(false));
+    assert_eq!(modules.is_handler(&format!("app@{}", handler.manifest)), Some(true));
+    assert_eq!(modules.is_handler("other:v1"), None);
 }
 
 #[tokio::test]

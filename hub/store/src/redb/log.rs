@@ -72,6 +72,14 @@ impl<D: Disk> RedbLog<D> {
         if let Some(known) = known.filter(|known| meta.revision < *known) {
             return Err(OpenError::Older { file, found: meta.revision, known });
         }
+        if known.is_none() && meta.revision != 0 {
+            tracing::warn!(
+                file,
+                revision = meta.revision,
+                "\"acknowledged\" is missing beside the store, or damaged: were this an older copy of it, nobody would \
+                 notice. It is taken for the newest, and \"acknowledged\" is written anew"
+            );
+        }
         // Every page has just come from the disk.
         let backend = there(&mut disk, Reads::Remembered)?;
         let database = open_on(backend)?;

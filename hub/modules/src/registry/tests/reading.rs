@@ -87,6 +87,28 @@ async fn a_manifest_whose_file_is_gone_is_not_there() {
 }
 
 #[tokio::test]
+async fn a_manifest_that_rotted_is_told_and_mended_by_the_next_push() {
+    let dir = tempfile::tempdir().unwrap();
+    let modules = modules(dir.path());
+    let pushed = push(&modules, "app", "v1", module("app")).await;
+    let file = modules.inner.blobs.path(&pushed.manifest);
+    let whole = std::fs::read(&file).unwrap();
+    let mut rotten = whole.clone();
+    rotten[10] ^= 1;
+    std::fs::write(&file, rotten).unwrap();
+    let refused = call(&modules, Method::GET, "/v2/app/manifests/v1", "").await;
+    assert_eq!(refused.refusal(), (404, "MANIFEST_UNKNOWN".to_owned()));
+    let text = String::from_utf8_lossy(&refused.body);
+    let told = format!(
+        "blobs/sha256/{} of the manifest v1 of app is damaged: push it again",
+        pushed.manifest.hex()
+    );
+    assert!(text.contains(&told), "{text}");
+    push(&modules, "app", "v1", module("app")).await;
+    assert_eq!(call(&modules, Method::GET, "/v2/app/manifests/v1", "").await.body, whole);
+}
+
+#[tokio::test]
 async fn an_empty_blob_is_a_blob() {
     let dir = tempfile::tempdir().unwrap();
     let modules = modules(dir.path());
