@@ -236,8 +236,7 @@ impl EndpointsOfServices {
         let key = key_of(self.pods, &stored.key.cluster, &first.namespace, &first.pod);
         let Some(pod) = self.desk.snapshot().get(&key) else { return Ok(()) };
         let pod: Pod = typed(&pod)?;
-        let hint =
-            pod.spec.as_ref().and_then(|spec| unserved::hint(service, spec, &*self.handlers));
+        let hint = unserved::hint(service, &pod, &*self.handlers);
         let mut hints = self.hints.lock();
         if hints.get(&stored.key) == hint.as_ref() {
             return Ok(());
