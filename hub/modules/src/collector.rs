@@ -140,7 +140,7 @@ fn observe(inner: &Inner) -> io::Result<Seen> {
 fn mark(inner: &Inner, book: &Book, mut name: impl FnMut(Digest)) -> io::Result<()> {
     for (digest, component) in book.manifests() {
         name(digest);
-        name(component);
+        component.into_iter().for_each(&mut name);
         let bytes = match inner.blobs.read(&digest, MAX_MANIFEST as u64) {
             // Somebody took it away by hand; what it named beside the module cannot be asked for any more.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,

@@ -14,6 +14,7 @@
 //! - it dumps no core, is taken before the hub when memory is short, and ends with the hub
 //!   (`a_compiler_is_bounded_and_ends_with_the_hub`);
 //! - what it says takes a bounded part of the hub's memory (`a_child_that_talks_without_end_is_heard_to_a_bound`);
+//! - it leaves the store beside it room on the disk (`a_compiler_leaves_the_store_its_room`);
 //! - a component whose bytes are not those that were pushed is not compiled
 //!   (`an_unknown_profile_a_broken_module_and_a_damaged_one_are_told_apart`);
 //! - a module whose instances take much beside their memories is refused, however few its bytes are
@@ -35,7 +36,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 
-use crate::durable::replace_with;
+use crate::durable::{is_full, replace_with};
+use crate::room::{Careful, Room};
 
 /// Counts up with every compiler whose artifacts should replace older ones: major·10⁴ + minor·10² + patch.
 pub const BUILD: u32 = 480_008;
@@ -120,7 +122,12 @@ pub enum CompileError {
          data folder", path = .0.display()
     )]
     Lost(PathBuf),
-    /// The child met trouble of the hub's, such as a full disk.
+    /// What is left of the disk is the hub's objects'.
+    #[error(
+        "the hub's disk is full but for what it keeps for its objects: free some of it, or delete modules that nobody needs"
+    )]
+    Full,
+    /// The child met trouble of the hub's.
     #[error("the hub's compiler failed: {0}")]
     Trouble(String),
     /// Disk or process trouble on the hub.
@@ -135,9 +142,12 @@ impl CompileError {
         match self {
             Self::Profile(_) | Self::Refused(_) => REFUSED,
             Self::Damaged(_) => DAMAGED,
-            Self::Beyond(_) | Self::Died(_) | Self::Lost(_) | Self::Trouble(_) | Self::Hub(_) => {
-                TROUBLE
-            }
+            Self::Beyond(_)
+            | Self::Died(_)
+            | Self::Full
+            | Self::Lost(_)
+            | Self::Trouble(_)
+            | Self::Hub(_) => TROUBLE,
         }
     }
 
@@ -310,12 +320,22 @@ pub(crate) fn compile_here(order: Order<'_>) -> Result<Made, CompileError> {
             CompileError::Refused(error.to_string())
         }
     })?;
-    replace_with(artifact, |file| {
-        let mut packed = zstd::Encoder::new(file, ZSTD_LEVEL)?;
-        packed.write_all(&made)?;
-        packed.finish()
-    })?;
+    let room = Room::new(artifact.parent().unwrap_or(artifact));
+    store(artifact, &made, room)?;
     Ok(Made { digest: Digest::of(&made).to_string(), size: made.len() as u64, build: BUILD })
+}
+
+/// Writes an artifact; what is the store's of the disk stays free, or nothing is left of it.
+fn store(artifact: &Path, made: &[u8], room: Room) -> Result<(), CompileError> {
+    let written = replace_with(artifact, |file| {
+        let mut packed = zstd::Encoder::new(Careful::new(file, room), ZSTD_LEVEL)?;
+        packed.write_all(made)?;
+        Ok(packed.finish()?.into_inner())
+    });
+    match written {
+        Err(error) if is_full(&error) => Err(CompileError::Full),
+        other => Ok(other?),
+    }
 }
 
 fn bounded(text: &str) -> String {
@@ -464,6 +484,22 @@ mod tests {
         let outcome = compile_here(order).unwrap_err();
         assert_eq!(outcome.exit_code(), TROUBLE, "{outcome}");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left of it");
+    }
+
+    #[test]
+    fn a_compiler_leaves_the_store_its_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let artifact = dir.path().join("out.zst");
+        let mut room = Room::new(dir.path());
+        room.reserve = u64::MAX;
+        let full = store(&artifact, &[7; 1000], room.clone()).unwrap_err();
+        assert!(matches!(full, CompileError::Full), "{full}");
+        assert_eq!(full.exit_code(), TROUBLE);
+        assert!(!full.is_kept(), "it passes");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left of it");
+        room.reserve = 0;
+        store(&artifact, &[7; 1000], room).unwrap();
+        assert!(artifact.exists());
     }
 
     /// A program that says and does what it is told stands for the compiler.

@@ -19,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::compile::{BUILD, CompileError, Made};
 use crate::durable::{remove, replace};
+use crate::room::Room;
 
 /// Everything of one compilation in the folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub(crate) struct Listed {
 /// The folder.
 pub(crate) struct Compiled {
     dir: PathBuf,
+    /// What it takes of the disk has an end.
+    pub(crate) room: Room,
 }
 
 impl Compiled {
@@ -47,7 +50,7 @@ impl Compiled {
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
         let dir = dir.join("compiled");
         std::fs::create_dir_all(&dir)?;
-        let compiled = Self { dir };
+        let compiled = Self { room: Room::new(&dir), dir };
         for half in compiled.list()?.iter().filter(|found| !found.whole) {
             compiled.remove(&half.stem)?;
         }

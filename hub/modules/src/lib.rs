@@ -19,6 +19,7 @@
 //! compiled   what it made, for every profile
 //! collector  gives back the disk that nobody uses any more
 //! durable    files that are whole or not there
+//! room       what of the disk is the store's
 //! sign       the fleet root and the hub's signing key
 //! modules    all together, as the gateway sees it (hub-api's `Images`)
 //! ```
@@ -34,6 +35,7 @@ mod manifest;
 mod modules;
 pub mod reference;
 mod registry;
+mod room;
 mod sign;
 mod tags;
 mod uploads;

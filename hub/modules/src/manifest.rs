@@ -1,4 +1,4 @@
-//! A manifest as it is pushed: which blobs it stands on, and which of them is the module.
+//! A manifest as it is pushed: which blobs it stands on, which of them is the module, and what it says something of.
 
 use freewheel_link::digest::Digest;
 use serde::Deserialize;
@@ -22,6 +22,14 @@ pub(crate) struct ImageManifest {
     /// Only an index of several manifests has it.
     #[serde(default)]
     manifests: Option<serde::de::IgnoredAny>,
+    /// The manifest that it says something of.
+    #[serde(default)]
+    subject: Option<Descriptor>,
+    /// What it is, where its configuration does not say so.
+    #[serde(default, rename = "artifactType")]
+    artifact_type: Option<String>,
+    #[serde(default)]
+    pub(crate) annotations: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -74,6 +82,17 @@ impl ImageManifest {
         Ok(manifest)
     }
 
+    /// Digest of the manifest that it says something of. It need not be here, or not yet.
+    pub(crate) fn subject(&self) -> Result<Option<Digest>, BadManifest> {
+        Ok(self.subject.as_ref().map(|subject| subject.digest.parse()).transpose()?)
+    }
+
+    /// What it is (`artifactType` of its descriptor in a list).
+    pub(crate) fn kind(&self) -> &str {
+        let own = self.artifact_type.as_deref().filter(|own| !own.is_empty());
+        own.or(self.config.as_ref().map(|config| &*config.media_type)).unwrap_or_default()
+    }
+
     /// The one layer that is a module.
     pub(crate) fn component(&self) -> Result<Digest, BadManifest> {
         let modules: Vec<&Descriptor> = self
@@ -106,9 +125,43 @@ impl ImageManifest {
     }
 }
 
+/// Whether a tag is one by which cosign, before it knew subjects, says what a manifest belongs to:
+/// `sha256-<hex>.sig`.
+pub(crate) fn is_tag_of_another(tag: &str) -> bool {
+    let of = tag.strip_prefix("sha256-").and_then(|rest| rest.split_once('.'));
+    of.is_some_and(|(hex, what)| {
+        format!("sha256:{hex}").parse::<Digest>().is_ok() && ["sig", "att", "sbom"].contains(&what)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_manifest_says_what_it_is_and_of_what() {
+        let subject = Digest::of(b"app");
+        let read = |text: &str| ImageManifest::parse(text.as_bytes()).unwrap();
+        let signature = read(&format!(
+            r#"{{"artifactType":"a/sig","config":{{"mediaType":"b"}},"subject":{{"digest":"{subject}"}},
+                "annotations":{{"by":"me"}}}}"#
+        ));
+        assert_eq!((signature.subject().unwrap(), signature.kind()), (Some(subject), "a/sig"));
+        assert_eq!(signature.annotations.as_ref().unwrap()["by"], "me");
+        for unnamed in
+            [r#"{"artifactType":"","config":{"mediaType":"b"}}"#, r#"{"config":{"mediaType":"b"}}"#]
+        {
+            assert_eq!((read(unnamed).subject().unwrap(), read(unnamed).kind()), (None, "b"));
+        }
+        assert!(read(r#"{"subject":{"digest":"sha512:00"}}"#).subject().is_err());
+        let tag = format!("sha256-{}", subject.hex());
+        for (end, of_another) in
+            [(".sig", true), (".att", true), (".sbom", true), ("", false), (".v1", false)]
+        {
+            assert_eq!(is_tag_of_another(&format!("{tag}{end}")), of_another, "{end}");
+        }
+        assert!(!is_tag_of_another("sha256-00.sig") && !is_tag_of_another("v1.sig"));
+    }
 
     #[test]
     fn a_manifest_names_its_blobs_and_its_module() {

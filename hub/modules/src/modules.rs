@@ -222,7 +222,7 @@ impl Modules {
     #[must_use]
     pub fn is_handler(&self, reference: &str) -> Option<bool> {
         let (repository, name) = self.inner.own(&reference.parse().ok()?).ok()?;
-        self.inner.tags.get(&repository, &name).map(|manifest| manifest.handler)
+        self.inner.tags.get(&repository, &name)?.module.map(|module| module.handler)
     }
 
     /// Some tag stands for something else now: compile it for all known profiles and tell. A push is also a

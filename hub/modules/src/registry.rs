@@ -7,17 +7,19 @@
 //! POST                          /v2/NAME/blobs/uploads/       uploads: also in one request, or by mount
 //! GET    PATCH  PUT    DELETE   /v2/NAME/blobs/uploads/ID     uploads
 //! HEAD   GET    PUT    DELETE   /v2/NAME/manifests/TAG|DIGEST manifests
+//! HEAD   GET                    /v2/NAME/referrers/DIGEST     referrers: what says something of a manifest
 //! GET                           /v2/NAME/tags/list            manifests
 //! GET                           /v2/_freewheel/compiled/DIGEST  ours: where a module's compilations stand
 //! ```
 //!
-//! A manifest is taken only when exactly one of its layers is a Wasm component with an entry, and when all
-//! that it names is here. Memory holds one piece of a blob, on its way in or out, whatever its size.
+//! A manifest is taken only when exactly one of its layers is a Wasm component with an entry, or when it says something of
+//! another one (`subject`), and when all that it names is here. Memory holds one piece of a blob, on its way in or out, whatever its size.
 
 mod compilations;
 mod content;
 mod manifests;
 mod range;
+mod referrers;
 mod refusal;
 mod uploads;
 
@@ -56,6 +58,7 @@ enum Route<'a> {
     Catalog,
     Tags(&'a str),
     Manifest(&'a str, &'a str),
+    Referrers(&'a str, &'a str),
     Blob(&'a str),
     NewUpload(&'a str),
     Upload(&'a str, &'a str),
@@ -90,8 +93,23 @@ impl<'a> Route<'a> {
         if let Some((name, reference)) = rest.rsplit_once("/manifests/") {
             return named(name).map(|name| Self::Manifest(name, reference));
         }
+        if let Some((name, digest)) = rest.rsplit_once("/referrers/") {
+            return named(name).map(|name| Self::Referrers(name, digest));
+        }
         let (name, digest) = rest.rsplit_once("/blobs/")?;
         named(name).map(|_| Self::Blob(digest))
+    }
+
+    /// What may be done here.
+    const fn methods(&self) -> &'static str {
+        match self {
+            Self::Root | Self::Catalog | Self::Tags(_) | Self::Referrers(..) => "GET, HEAD",
+            Self::Manifest(..) => "GET, HEAD, PUT, DELETE",
+            Self::Blob(_) => "GET, HEAD, DELETE",
+            Self::NewUpload(_) => "POST",
+            Self::Upload(..) => "GET, PATCH, PUT, DELETE",
+            Self::Compiled(_) => "GET",
+        }
     }
 }
 
@@ -122,6 +140,7 @@ impl Modules {
         body: &mut B,
     ) -> Result<Response<RegistryBody>, Refusal> {
         let read = head.method == Method::GET || head.method == Method::HEAD;
+        let methods = route.methods();
         match (route, &head.method) {
             (Route::Root, _) if read => Ok(answer(StatusCode::OK, Bytes::from_static(b"{}"))),
             (Route::Catalog, _) if read => Ok(self.catalog(head.uri.query())),
@@ -135,6 +154,9 @@ impl Modules {
             }
             (Route::Manifest(name, reference), &Method::DELETE) => {
                 self.delete_manifest(head.uri.query(), name, reference).await
+            }
+            (Route::Referrers(name, digest), _) if read => {
+                self.referrers(name, digest, head.uri.query()).await
             }
             (Route::Blob(digest), _) if read => self.get_blob(head, digest).await,
             (Route::Blob(digest), &Method::DELETE) => self.delete_blob(digest).await,
@@ -152,8 +174,9 @@ impl Modules {
             (_, method) => Err(refuse(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "UNSUPPORTED",
-                format!("{method} is not served here"),
-            )),
+                format!("{method} is not served here, but {methods}"),
+            )
+            .with(header::ALLOW, methods)),
         }
     }
 
@@ -174,12 +197,11 @@ impl Modules {
     }
 }
 
-/// The value of a query's parameter, its percent signs resolved as far as digests and names have any.
+/// The value of a query's parameter. A plus is one: media types have them, and no value has a space.
 fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
     let value = pairs.into_iter().find_map(|(key, value)| (key == name).then_some(value))?;
-    let value = value.replace("%3A", ":").replace("%3a", ":");
-    Some(value.replace("%2F", "/").replace("%2f", "/"))
+    Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())
 }
 
 fn answer(status: StatusCode, body: Bytes) -> Response<RegistryBody> {

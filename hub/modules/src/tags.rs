@@ -1,4 +1,5 @@
-//! Names and what they stand for: `repository → tag → manifest → component`, in one small file.
+//! Names and what they stand for: `repository → tag → manifest → component`, in one small file; and which manifest says
+//! something of which other one.
 //!
 //! Guarantees:
 //! - what is read is on the disk (`what_does_not_reach_the_disk_is_not_so`);
@@ -6,7 +7,8 @@
 //!   one of another build is told from it (`a_file_of_another_build_is_told_from_a_damaged_one`);
 //! - one that is lost is never taken for an empty registry: what it named would be collected a day later
 //!   (`a_file_that_is_lost_is_told_and_not_made_anew`);
-//! - a tag goes alone, a manifest takes its tags along (`a_tag_goes_alone_and_a_manifest_takes_its_tags_along`).
+//! - a tag goes alone, a manifest takes its tags along (`a_tag_goes_alone_and_a_manifest_takes_its_tags_along`), and
+//!   what only says something of it (`what_says_something_of_a_manifest_goes_with_it`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -25,7 +27,7 @@ const MAX_TAGS: usize = 100_000;
 const FILE: &str = "tags.json";
 const FROM_A_COPY: &str = "put it back from a copy of the data folder";
 /// The format that this build writes, and the only one that it reads.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// What a manifest says, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,10 +36,28 @@ pub(crate) struct Manifest {
     pub(crate) digest: String,
     /// Its media type.
     pub(crate) media_type: String,
+    /// What it starts; nothing where it only says something of another manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) module: Option<Module>,
+    /// Digest of the manifest that it says something of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) subject: Option<String>,
+}
+
+/// The module of a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Module {
     /// Digest of the component.
     pub(crate) component: String,
     /// The component is an HTTP handler; else it is a program.
     pub(crate) handler: bool,
+}
+
+impl Manifest {
+    /// Digest of its component.
+    pub(crate) fn component(&self) -> Option<Digest> {
+        self.module.as_ref()?.component.parse().ok()
+    }
 }
 
 /// Everything at one moment.
@@ -53,17 +73,17 @@ pub(crate) struct Book {
 
 impl Book {
     /// Every manifest once, with its component.
-    pub(crate) fn manifests(&self) -> BTreeSet<(Digest, Digest)> {
+    pub(crate) fn manifests(&self) -> BTreeSet<(Digest, Option<Digest>)> {
         let all = self.repositories.values().flat_map(|entries| entries.values());
-        all.filter_map(|one| Some((one.digest.parse().ok()?, one.component.parse().ok()?)))
-            .collect()
+        all.filter_map(|one| Some((one.digest.parse().ok()?, one.component()))).collect()
     }
 
     /// Every manifest and every component, once.
     pub(crate) fn named(&self) -> BTreeSet<Digest> {
         self.manifests()
             .into_iter()
-            .flat_map(|(manifest, component)| [manifest, component])
+            .flat_map(|(manifest, component)| [Some(manifest), component])
+            .flatten()
             .collect()
     }
 
@@ -71,15 +91,15 @@ impl Book {
     pub(crate) fn tagged(&self) -> BTreeSet<Digest> {
         let all = self.repositories.values().flat_map(|entries| entries.iter());
         all.filter(|(name, _)| is_tag(name))
-            .filter_map(|(_, manifest)| manifest.component.parse().ok())
+            .filter_map(|(_, manifest)| manifest.component())
             .collect()
     }
 
     /// Whether this is a manifest here, or the component of one.
     pub(crate) fn names(&self, digest: &Digest) -> bool {
-        let digest = digest.to_string();
+        let text = digest.to_string();
         let mut all = self.repositories.values().flat_map(|entries| entries.values());
-        all.any(|one| one.digest == digest || one.component == digest)
+        all.any(|one| one.digest == text || one.component() == Some(*digest))
     }
 
     fn summed(&self) -> io::Result<String> {
@@ -141,6 +161,19 @@ fn is_empty(dir: &Path) -> bool {
 /// A digest has a colon, a tag none.
 fn is_tag(name: &str) -> bool {
     !name.contains(':')
+}
+
+/// A manifest, what only says something of it, what says something of that, and so on.
+fn with_attached(entries: &BTreeMap<String, Manifest>, digest: &str) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    let mut next = vec![digest.to_owned()];
+    while let Some(subject) = next.pop() {
+        let of_it = entries.values().filter(|one| one.module.is_none());
+        let of_it = of_it.filter(|one| one.subject.as_ref() == Some(&subject));
+        next.extend(of_it.map(|one| one.digest.clone()).filter(|one| !all.contains(one)));
+        all.insert(subject);
+    }
+    all
 }
 
 /// Why a tag was not written.
@@ -227,8 +260,8 @@ impl Tags {
         Ok(before)
     }
 
-    /// Takes a tag away, or a manifest by its digest together with every tag that stands for it; whether
-    /// there was one.
+    /// Takes a tag away, or a manifest by its digest together with every tag that stands for it and all that only says
+    /// something of it; whether there was one.
     pub(crate) fn remove(&self, repository: &str, name: &str) -> Result<bool, TagError> {
         let _writing = self.writing.lock();
         let mut book = Book::clone(&self.book());
@@ -240,7 +273,8 @@ impl Tags {
         if is_tag(name) {
             entries.remove(name);
         } else {
-            entries.retain(|_, manifest| manifest.digest != name);
+            let gone = with_attached(entries, name);
+            entries.retain(|_, manifest| !gone.contains(&manifest.digest));
         }
         if entries.is_empty() {
             book.repositories.remove(repository);
@@ -263,10 +297,26 @@ impl Tags {
     ) -> Option<Digest> {
         let book = self.book();
         let entries = book.repositories.get(repository)?;
-        let component = component.to_string();
-        let stands = |manifest: &&Manifest| manifest.component == component;
+        let stands = |manifest: &&Manifest| manifest.component() == Some(*component);
         let named = entries.get(name).filter(stands);
         named.or_else(|| entries.values().find(stands))?.digest.parse().ok()
+    }
+
+    /// Manifests of the repository that say something of this one, by digest, from behind `after` on.
+    pub(crate) fn attached(
+        &self,
+        repository: &str,
+        subject: &Digest,
+        after: Option<&str>,
+    ) -> Vec<Manifest> {
+        let book = self.book();
+        let (subject, after) = (subject.to_string(), after.unwrap_or_default());
+        let entries = book.repositories.get(repository).into_iter().flat_map(|all| all.iter());
+        // Each is there once by its digest.
+        let of_it = entries.filter(|(name, one)| {
+            !is_tag(name) && after < name.as_str() && one.subject.as_ref() == Some(&subject)
+        });
+        of_it.map(|(_, one)| one.clone()).collect()
     }
 
     /// Names of all repositories, sorted.

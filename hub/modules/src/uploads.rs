@@ -23,15 +23,13 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::blobs::{BlobError, Blobs, MAX_BLOB};
 use crate::durable::remove;
+use crate::room::Room;
 
 /// Unfinished uploads at a time; each takes a name, a hash state and its bytes on disk.
 const MAX_UPLOADS: usize = 1000;
 
 /// For so long nothing has come for an upload that gives way to another one.
 const FORGOTTEN: Duration = Duration::from_secs(5 * 60);
-
-/// Bytes of the disk that are not for uploads: the hub's objects are on it too.
-const RESERVE: u64 = 256 << 20;
 
 /// How far an upload has come. No file stays open between requests: clients forget uploads.
 struct Upload {
@@ -46,7 +44,7 @@ type Slot = Arc<tokio::sync::Mutex<Upload>>;
 pub(crate) struct Uploads {
     dir: PathBuf,
     open: Mutex<BTreeMap<String, Slot>>,
-    reserve: u64,
+    room: Room,
 }
 
 /// One upload in the hands of one request.
@@ -66,12 +64,12 @@ impl Uploads {
             _ => {}
         }
         std::fs::create_dir_all(&dir)?;
-        Ok(Self { dir, open: Mutex::default(), reserve: RESERVE })
+        Ok(Self { room: Room::new(&dir), dir, open: Mutex::default() })
     }
 
     /// Starts an upload and gives it a name.
     pub(crate) fn begin(&self) -> Result<String, BlobError> {
-        self.has_room()?;
+        self.room.is_left()?;
         let name = fresh_name();
         let mut open = self.open.lock();
         if MAX_UPLOADS <= open.len() {
@@ -101,7 +99,8 @@ impl Uploads {
         mut writing: Writing,
         pieces: &[Bytes],
     ) -> Result<Writing, BlobError> {
-        match self.has_room().and_then(|()| writing.append(pieces)) {
+        let room = self.room.is_left().map_err(BlobError::from);
+        match room.and_then(|()| writing.append(pieces)) {
             Ok(()) => Ok(writing),
             Err(error) => {
                 self.cancel(&writing.name);
@@ -120,14 +119,6 @@ impl Uploads {
         let outcome = writing.settle(named, blobs);
         self.cancel(&writing.name);
         outcome
-    }
-
-    fn has_room(&self) -> Result<(), BlobError> {
-        let found = rustix::fs::statvfs(&self.dir).map_err(io::Error::from)?;
-        if found.f_bavail.saturating_mul(found.f_frsize) < self.reserve {
-            return Err(io::Error::from(io::ErrorKind::StorageFull).into());
-        }
-        Ok(())
     }
 
     /// Drops an upload; whether there was one.
@@ -150,6 +141,7 @@ impl Uploads {
         if blobs.refresh(digest)?.is_some() && blobs.read(digest, content.len() as u64).is_ok() {
             return Ok(());
         }
+        self.room.is_left()?;
         let path = self.dir.join(fresh_name());
         let outcome = File::create_new(&path)
             .and_then(|mut file| {
@@ -346,13 +338,14 @@ mod tests {
 
     #[test]
     fn uploads_leave_room_on_the_disk() {
-        let (_dir, mut uploads, _blobs) = open();
+        let (_dir, mut uploads, blobs) = open();
         let name = uploads.begin().unwrap();
-        uploads.reserve = u64::MAX;
+        uploads.room.reserve = u64::MAX;
         let writing = uploads.claim(&name).unwrap();
         for refused in [
             uploads.append(writing, &[Bytes::from_static(b"x")]).map(|_| ()),
             uploads.begin().map(|_| ()),
+            uploads.whole(b"manifest", &Digest::of(b"manifest"), &blobs),
         ] {
             let Err(BlobError::Disk(error)) = refused else { panic!("it takes the last of it") };
             assert!(crate::durable::is_full(&error));

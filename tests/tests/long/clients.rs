@@ -107,6 +107,15 @@ fn oras_logs_in_pushes_pulls_tags_lists_and_copies() {
     assert!(digest.contains(&User::inspected(&fleet, "team/app:v1")), "{digest}");
     let _ = user.does(&oras, "pull -o pulled @/team/app:v1");
     user.has_module("pulled/hello.wasm");
+    // What is said of it stays beside it, and is found by what it is about.
+    std::fs::write(user.folder.join("says.txt"), "it is mine").expect("a file");
+    let attach = "attach --artifact-type application/vnd.example.says+text @/team/app:v1 says.txt:text/plain";
+    has(&user.does(&oras, attach), &["Attached to", "Digest: sha256:"]);
+    let discovered = user.does(&oras, "discover @/team/app:v1");
+    has(&discovered, &["application/vnd.example.says+text", "sha256:"]);
+    let of_kind =
+        "discover --artifact-type application/vnd.example.says+text --format json @/team/app:v1";
+    has(&user.does(&oras, of_kind), &["application/vnd.example.says+text"]);
     has(&user.does(&oras, "copy @/team/app:v1 @/team/copy:v2"), &["Copied [registry]"]);
     has(&user.does(&oras, "manifest fetch @/team/copy:v2"), &["application/wasm", "hello.wasm"]);
     has(&user.fails(&oras, "manifest delete -f @/team/copy:v2"), NOT_YOURS);

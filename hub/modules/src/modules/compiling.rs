@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use super::{AGAIN, Inner, Modules};
 use crate::compile::{self, CompileError, Made};
 use crate::compiled::Compiled;
+use crate::durable::is_full;
 use crate::line::{Job, Lane};
 
 impl Modules {
@@ -76,6 +77,11 @@ impl Modules {
         if let Some(error) = inner.compiled.failure(&path) {
             return Err(error);
         }
+        // Minutes of work would end in the same way.
+        inner.compiled.room.is_left().map_err(|error| match error {
+            full if is_full(&full) => CompileError::Full,
+            other => other.into(),
+        })?;
         let file = inner.blobs.path(component);
         let order =
             compile::Order { profile, component: &file, digest: *component, artifact: &path };

@@ -32,8 +32,15 @@ impl Images for Modules {
                 ),
             )
         })?;
-        let found = self.inner.tags.get(&repository, &name).and_then(|found| {
-            let (manifest, component) = (found.digest.parse().ok()?, found.component.parse().ok()?);
+        let found = self.inner.tags.get(&repository, &name);
+        if found.as_ref().is_some_and(|found| found.module.is_none()) {
+            let text = format!(
+                "{reference:?} is no module: it says something of another one, as a signature does"
+            );
+            return Err(problem("ErrImagePull", text));
+        }
+        let found = found.and_then(|found| {
+            let (manifest, component) = (found.digest.parse().ok()?, found.component()?);
             Some(Resolved { manifest, component })
         });
         found.ok_or_else(|| {

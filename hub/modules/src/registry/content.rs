@@ -75,7 +75,8 @@ impl Modules {
             let _alone = inner.registering.write();
             if is_named(inner, &digest)? {
                 let text = format!("a manifest names the blob {digest}: delete the manifest first");
-                return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "DENIED", text));
+                return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "DENIED", text)
+                    .with(header::ALLOW, "GET, HEAD"));
             }
             Ok(inner.blobs.delete(&digest)?)
         });

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use freewheel_hub_api::images::Users;
 use freewheel_link::digest::Digest;
-use http::{Method, Response, StatusCode, header};
+use http::header::{self, HeaderName};
+use http::{Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::json;
 
@@ -18,10 +19,10 @@ use super::{
     RegistryBody, RegistryOnly, Upload, answer, created, digest_header, parameter, set, text_of,
 };
 use crate::inspect::{Entry, NotAModule, inspect};
-use crate::manifest::{BadManifest, ImageManifest, MAX_MANIFEST};
+use crate::manifest::{BadManifest, ImageManifest, MAX_MANIFEST, is_tag_of_another};
 use crate::modules::{Inner, Modules};
 use crate::reference::{Reference, is_tag};
-use crate::tags::Manifest;
+use crate::tags::{Manifest, Module};
 
 /// What a manifest is when its pusher does not say.
 const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -147,9 +148,17 @@ impl Modules {
         let (repository, tag) = (name.to_owned(), reference.to_owned());
         let registered = self
             .on_disk(move |inner| register(inner, &repository, &tag, &bytes, (digest, media_type)));
-        let (component, before) = registered.await?;
-        self.pushed(component);
+        let Registered { component, subject, before } = registered.await?;
+        match component {
+            Some(component) => self.pushed(component),
+            // A tag may have stood for a module.
+            None => self.untagged(),
+        }
         let mut response = created(&format!("/v2/{name}/manifests/{digest}"), &digest);
+        if let Some(subject) = subject {
+            // Says that the subject was understood: who does not read it keeps a list of his own.
+            set(&mut response, HeaderName::from_static("oci-subject"), &subject.to_string());
+        }
         if let Some(before) = before.filter(|before| *before != digest) {
             let (repository, tag) = (name.to_owned(), reference.to_owned());
             let tells = head.extensions.get::<RegistryOnly>().is_none();
@@ -248,7 +257,15 @@ fn moved(
     text
 }
 
-/// Takes a manifest over a module that is here, whole and able to run; its module, and what the tag stood for before.
+/// What was taken.
+struct Registered {
+    component: Option<Digest>,
+    subject: Option<Digest>,
+    /// What the tag stood for before.
+    before: Option<Digest>,
+}
+
+/// Takes a manifest over a module that is here, whole and able to run, or one that says something of another manifest.
 /// Blocking.
 fn register(
     inner: &Inner,
@@ -256,31 +273,47 @@ fn register(
     tag: &str,
     bytes: &Bytes,
     (digest, media_type): (Digest, String),
-) -> Result<(Digest, Option<Digest>), Refusal> {
+) -> Result<Registered, Refusal> {
     // Nobody deletes a blob between the look at it and the manifest that names it.
     let _pushing = inner.registering.read();
     let manifest = ImageManifest::parse(bytes)?;
-    let component = manifest.component()?;
-    for blob in manifest.blobs()?.into_iter().chain([component]) {
+    let subject = manifest.subject()?;
+    let of_another = subject.is_some() || is_tag_of_another(tag);
+    let component = match manifest.component() {
+        Ok(component) => Some(component),
+        Err(BadManifest::NoModule(_) | BadManifest::Modules(_)) if of_another => None,
+        Err(why) => return Err(why.into()),
+    };
+    for blob in manifest.blobs()?.into_iter().chain(component) {
         // Asking keeps it from being collected meanwhile.
         if inner.blobs.refresh(&blob)?.is_none() {
             let text = format!("push the blob {blob} first");
             return Err(refuse(StatusCode::NOT_FOUND, "MANIFEST_BLOB_UNKNOWN", text));
         }
     }
-    let entry = inspect(File::open(inner.blobs.path(&component))?).map_err(|why| match why {
-        NotAModule::Disk(error) => error.into(),
-        why => invalid(format!("the layer cannot run as a pod: {why}")),
-    })?;
-    inner.uploads.whole(bytes, &digest, &inner.blobs)?;
-    let entry = Manifest {
-        digest: digest.to_string(),
-        media_type,
-        component: component.to_string(),
-        handler: entry == Entry::Handler,
+    let entry = component.map(|component| look_into(inner, &component)).transpose();
+    let entry = match entry {
+        Ok(entry) => entry,
+        // Whatever it is that is said there of the other one.
+        Err(why) if of_another && !matches!(why, NotAModule::Disk(_)) => None,
+        Err(NotAModule::Disk(error)) => return Err(error.into()),
+        Err(why) => return Err(invalid(format!("the layer cannot run as a pod: {why}"))),
     };
+    inner.uploads.whole(bytes, &digest, &inner.blobs)?;
+    let module = component.zip(entry).map(|(component, entry)| {
+        let handler = entry == Entry::Handler;
+        Module { component: component.to_string(), handler }
+    });
+    let component = component.filter(|_| module.is_some());
+    let text = subject.map(|subject| subject.to_string());
+    let entry = Manifest { digest: digest.to_string(), media_type, module, subject: text };
     let before = inner.tags.put(repository, tag, &entry)?;
-    Ok((component, before.and_then(|before| before.digest.parse().ok())))
+    let before = before.and_then(|before| before.digest.parse().ok());
+    Ok(Registered { component, subject, before })
+}
+
+fn look_into(inner: &Inner, component: &Digest) -> Result<Entry, NotAModule> {
+    inspect(File::open(inner.blobs.path(component))?)
 }
 
 impl From<BadManifest> for Refusal {

@@ -11,6 +11,7 @@ use crate::sign::FleetRoot;
 
 mod deleting;
 mod reading;
+mod referring;
 
 /// A module that can be started; each name gives another one.
 pub(crate) fn module(name: &str) -> Vec<u8> {

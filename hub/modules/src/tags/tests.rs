@@ -6,9 +6,13 @@ fn manifest(name: &str) -> Manifest {
     Manifest {
         digest: Digest::of(name.as_bytes()).to_string(),
         media_type: "x".into(),
-        component: Digest::of(b"c").to_string(),
-        handler: false,
+        module: Some(Module { component: Digest::of(b"c").to_string(), handler: false }),
+        subject: None,
     }
+}
+
+fn attached(name: &str, to: &Manifest) -> Manifest {
+    Manifest { module: None, subject: Some(to.digest.clone()), ..manifest(name) }
 }
 
 #[test]
@@ -30,14 +34,14 @@ fn tags_survive_a_restart() {
 fn a_file_of_another_build_is_told_from_a_damaged_one() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tags.json");
-    let newer = r#"{"version":4,"tags":[]}"#;
+    let newer = r#"{"version":5,"tags":[]}"#;
     // The last is what the first builds wrote.
-    for (version, text) in [(4, newer), (1, r#"{"version":1,"repositories":{}}"#)] {
+    for (version, text) in [(5, newer), (1, r#"{"version":1,"repositories":{}}"#)] {
         std::fs::write(&path, text).unwrap();
         let refused = Tags::open(dir.path(), true).err().unwrap().to_string();
         let file = path.display();
         let told = format!(
-            "{file} cannot be used (another build of the hub wrote it: it has version {version}, this one reads 3): \
+            "{file} cannot be used (another build of the hub wrote it: it has version {version}, this one reads 4): \
              start that build, or make {} an empty folder and push the modules again; those that run are not touched",
             dir.path().display()
         );
@@ -116,6 +120,39 @@ fn a_tag_goes_alone_and_a_manifest_takes_its_tags_along() {
     assert!(tags.remove("app", &two.digest).unwrap());
     assert_eq!(tags.list("app"), None, "nothing is left of it");
     assert_eq!(Tags::open(dir.path(), true).unwrap().list("app"), None);
+}
+
+#[test]
+fn what_says_something_of_a_manifest_goes_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let tags = Tags::open(dir.path(), true).unwrap();
+    let (app, other) = (manifest("app"), manifest("other"));
+    let signature = attached("signature", &app);
+    let countersigned = attached("countersigned", &signature);
+    // A build that names the one before is a build all the same.
+    let next = Manifest { subject: Some(app.digest.clone()), ..manifest("next") };
+    let of_other = attached("of other", &other);
+    for one in [&app, &other, &signature, &countersigned, &next, &of_other] {
+        tags.put("app", &one.digest, one).unwrap();
+    }
+    tags.put("elsewhere", &signature.digest, &signature).unwrap();
+    let found = |of: &Manifest, after: Option<&str>| {
+        let all = tags.attached("app", &of.digest.parse().unwrap(), after);
+        all.into_iter().map(|one| one.digest).collect::<Vec<_>>()
+    };
+    let mut both = vec![signature.digest.clone(), next.digest.clone()];
+    both.sort();
+    assert_eq!(found(&app, None), both);
+    assert_eq!(found(&app, Some(&both[0])), both[1..]);
+    assert_eq!(found(&next, None), [""; 0]);
+    assert!(tags.remove("app", &app.digest).unwrap());
+    for gone in [&app, &signature, &countersigned] {
+        assert_eq!(tags.get("app", &gone.digest), None);
+    }
+    for stays in [&other, &next, &of_other] {
+        assert_eq!(tags.get("app", &stays.digest).as_ref(), Some(stays));
+    }
+    assert!(tags.get("elsewhere", &signature.digest).is_some(), "another repository");
 }
 
 #[test]
