@@ -117,7 +117,8 @@ impl Evictions {
             Ok(value)
         });
         match told.await {
-            Err(error) if error.code != 404 => {
+            // One as large as an object may be has no room for it: the event has told why.
+            Err(error) if error.code != 404 && error.code != 413 => {
                 return Err(Error::api("say why a pod is evicted")(error));
             }
             _ => {}

@@ -5,7 +5,7 @@ mod hub;
 
 use std::time::Duration;
 
-use freewheel_hub_store::Snapshot;
+use freewheel_hub_store::{MAX_OBJECT_BYTES, Snapshot};
 use hub::{Hub, condition, get, list};
 use serde_json::{Value, json};
 
@@ -116,6 +116,34 @@ async fn a_node_without_a_spoke_says_that_nobody_is_there() {
     .await;
     hub.eventually("it takes pods", |s| {
         get(s, "root", "nodes", "", "by-hand").unwrap()["spec"]["taints"].is_null()
+    })
+    .await;
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_without_room_for_a_condition_is_told_by_events_why_it_has_no_node() {
+    let hub = Hub::with_spokes(&[]).await;
+    let filled = |name: &str, bytes: usize| {
+        let env = json!([{"name": "E", "value": "x".repeat(bytes)}]);
+        json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "a:1", "env": env}]}})
+    };
+    let small = hub.create("root", "pods", "default", filled("full-1", 1000)).await;
+    let room = 1000 + MAX_OBJECT_BYTES - small.to_string().len();
+    let full = hub.create("root", "pods", "default", filled("full-2", room)).await;
+    assert_eq!(full.to_string().len(), MAX_OBJECT_BYTES, "not one more byte");
+    let told = |s: &dyn Snapshot, what: &str| {
+        list(s, "root", "events", "default").iter().any(|event| {
+            event["reason"] == "FailedScheduling"
+                && event["involvedObject"]["name"] == "full-2"
+                && event["message"].as_str().is_some_and(|message| message.contains(what))
+        })
+    };
+    hub.eventually("why it has no node", |s| told(s, "no nodes available to schedule pods")).await;
+    hub.join("pi-1").await;
+    hub.eventually("why it gets none", |s| told(s, "cannot be assigned to pi-1")).await;
+    hub.eventually("another one gets it", |s| {
+        get(s, "root", "pods", "default", "full-1").unwrap()["spec"]["nodeName"] == "pi-1"
     })
     .await;
     hub.stop().await;

@@ -2,7 +2,9 @@
 //!
 //! Guarantees:
 //! - a pod that no device can hold says so where its user looks, and goes when it is deleted, because no spoke will ever
-//!   say that it is gone (`objects_as_large_as_the_api_takes_land_and_what_no_device_holds_is_refused_at_its_pod`).
+//!   say that it is gone (`objects_as_large_as_the_api_takes_land_and_what_no_device_holds_is_refused_at_its_pod`);
+//! - where the pod has no room for that, an event says it, once
+//!   (`a_pod_without_room_for_the_reason_is_told_of_by_an_event`).
 
 use freewheel_hub_api::conditions::{POD_CONTAINERS_READY, POD_READY, Says};
 use freewheel_hub_api::error::ApiError;
@@ -26,7 +28,7 @@ pub(crate) async fn tell(
     told: bool,
 ) -> Result<(), ApiError> {
     let shown = match refused.resource {
-        "pods" => show(objects, spoke, refused).await,
+        "pods" => show(objects, spoke, refused, told).await,
         "services" if !told => warn(objects, spoke, "Service", refused).await,
         "configmaps" if !told => warn(objects, spoke, "ConfigMap", refused).await,
         "secrets" if !told => warn(objects, spoke, "Secret", refused).await,
@@ -39,7 +41,12 @@ pub(crate) async fn tell(
     }
 }
 
-async fn show(objects: &Objects, spoke: &ClusterName, refused: &Refused) -> Result<(), ApiError> {
+async fn show(
+    objects: &Objects,
+    spoke: &ClusterName,
+    refused: &Refused,
+    told: bool,
+) -> Result<(), ApiError> {
     let place = place(("", "v1", "pods"), &refused.realm, &refused.namespace, &refused.name)?;
     let pod = objects.get(&place)?.object.value()?;
     is_here(&pod, spoke, &refused.uid)?;
@@ -51,19 +58,40 @@ async fn show(objects: &Objects, spoke: &ClusterName, refused: &Refused) -> Resu
         return Ok(());
     }
     let now = u64::try_from(objects.clock().unix_seconds()).unwrap_or_default() * 1000;
-    let change = |mut value: Value| {
-        is_here(&value, spoke, &refused.uid)?;
-        for kind in [&POD_READY, &POD_CONTAINERS_READY] {
-            let says = Says::new(kind, false, refused.reason, &*refused.message);
-            says.put(&mut value["status"]["conditions"], &stamp(now));
-        }
-        value["status"]["phase"] = json!("Pending");
-        value["status"]["reason"] = json!(refused.reason);
-        value["status"]["message"] = json!(&*refused.message);
-        Ok(value)
+    let write = async |say: fn(&mut Value, &Refused, u64)| {
+        let change = |mut value: Value| {
+            is_here(&value, spoke, &refused.uid)?;
+            say(&mut value["status"], refused, now);
+            Ok(value)
+        };
+        objects.modify(&how(spoke), &place, Some("status"), change).await.map(drop)
     };
-    objects.modify(&how(spoke), &place, Some("status"), change).await?;
+    match write(whole).await {
+        // A pod as large as an object may be: the event says it all, and is no part of the pod.
+        Err(full) if full.code == 413 && told => return Ok(()),
+        Err(full) if full.code == 413 => match write(briefly).await {
+            Err(error) if error.code != 413 => return Err(error),
+            _ => {}
+        },
+        written => written?,
+    }
     events::about(objects, spoke, "Pod", &event(refused, &refused.uid, now)).await
+}
+
+/// All that a status has to say of it.
+fn whole(status: &mut Value, refused: &Refused, now: u64) {
+    for kind in [&POD_READY, &POD_CONTAINERS_READY] {
+        let says = Says::new(kind, false, refused.reason, &*refused.message);
+        says.put(&mut status["conditions"], &stamp(now));
+    }
+    status["message"] = json!(&*refused.message);
+    briefly(status, refused, now);
+}
+
+/// What `kubectl get` shows.
+fn briefly(status: &mut Value, refused: &Refused, _now: u64) {
+    status["phase"] = json!("Pending");
+    status["reason"] = json!(refused.reason);
 }
 
 /// An event at an object that has no conditions for it.

@@ -49,6 +49,10 @@ impl Hand {
                 }
                 Err(CommitError::Unmet { index: 0, .. }) => {}
                 Err(CommitError::Unmet { .. }) => return Ok(false),
+                Err(CommitError::TooLarge(why)) => {
+                    self.warn(&stored, format!("the pod cannot be assigned to {node}: {why}"));
+                    return Ok(false);
+                }
                 Err(source) => return Err(Error::Commit { doing: "bind a pod", source }),
             }
         }
@@ -101,15 +105,18 @@ impl Hand {
             return Ok(());
         };
         let message = why.to_string();
-        self.hold(pod, uid, ("Unschedulable", &message)).await?;
-        self.desk.recorder.warning(
-            self.pods,
-            &stored,
-            "default-scheduler",
-            "FailedScheduling",
-            message,
-        );
-        Ok(())
+        let held = self.hold(pod, uid, ("Unschedulable", &message)).await;
+        // A pod as large as an object may be has no room for the condition.
+        self.warn(&stored, message);
+        match held {
+            Err(full) if full.code() == Some(413) => Ok(()),
+            held => held,
+        }
+    }
+
+    fn warn(&self, pod: &Stored, message: String) {
+        let recorder = &self.desk.recorder;
+        recorder.warning(self.pods, pod, "default-scheduler", "FailedScheduling", message);
     }
 }
 

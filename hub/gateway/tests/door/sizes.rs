@@ -1,5 +1,7 @@
 //! Objects of any size that the API takes: they land, or their user reads why not, and the session stays.
 
+use freewheel_hub_store::MAX_OBJECT_BYTES;
+
 use crate::support::*;
 
 const MAPS: (&str, &str, &str) = ("", "v1", "configmaps");
@@ -64,4 +66,59 @@ async fn objects_as_large_as_the_api_takes_land_and_what_no_device_holds_is_refu
     let place = place(PODS, "default", "greedy");
     hub.objects.delete(&How::default(), &place, &DeleteOptions::default()).await.unwrap();
     eventually("the pod is gone", || hub.objects.get(&place).is_err()).await;
+}
+
+#[tokio::test]
+async fn a_pod_without_room_for_the_reason_is_told_of_by_an_event() {
+    let hub = Hub::new(true).await;
+    hub.listen().await;
+    let (_link, mut session) = hub.spoke("pi-7").await;
+    let mut holder = Holder::default();
+    // The API takes any number here, and the wire does not.
+    let odd = |name: &str, bytes: usize| {
+        let mut pod = pod(name, "pi-7");
+        pod["spec"]["terminationGracePeriodSeconds"] = json!(5_000_000_000_i64);
+        pod["spec"]["containers"][0]["env"] = json!([{"name": "E", "value": "x".repeat(bytes)}]);
+        pod
+    };
+    let size =
+        |name: &str| hub.objects.get(&place(PODS, "default", name)).unwrap().object.body.len();
+    hub.create(PODS, "default", "odd-1", odd("odd-1", 1000)).await;
+    let room = MAX_OBJECT_BYTES - size("odd-1");
+    // The first has a status by then, the others none.
+    hub.create(PODS, "default", "odd-2", odd("odd-2", room)).await;
+    let room = room + MAX_OBJECT_BYTES - size("odd-2");
+    hub.create(PODS, "default", "odd-3", odd("odd-3", room)).await;
+    assert_eq!(size("odd-3"), MAX_OBJECT_BYTES, "not one more byte");
+    let told = || {
+        let resource = freewheel_hub_api::object::Resource::new("", "events");
+        let scope = Scope { resource, cluster: None, namespace: None };
+        let snapshot = hub.objects.store().snapshot();
+        let all = snapshot.range(&scope, None).map(|stored| stored.object.value().unwrap());
+        let of: Vec<Value> = all.filter(|e| e["involvedObject"]["name"] == "odd-3").collect();
+        of
+    };
+    eventually("the pod's user reads why", || !told().is_empty()).await;
+    // Looks that find the same say it no more.
+    for name in ["one", "two", "three"] {
+        hub.create(PODS, "default", name, pod(name, "pi-7")).await;
+        until(&mut holder, &mut session, 1, 0).await;
+        hub.objects
+            .delete(
+                &How::default(),
+                &place(PODS, "default", name),
+                &DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() },
+            )
+            .await
+            .unwrap();
+        until(&mut holder, &mut session, 0, 0).await;
+    }
+    let [event] = &told()[..] else { panic!("{:?}", told()) };
+    assert_eq!((&event["type"], &event["reason"]), (&json!("Warning"), &json!("InvalidField")));
+    assert_eq!(event["count"], 1);
+    let message = event["message"].as_str().unwrap();
+    assert!(message.contains("terminationGracePeriodSeconds: 5000000000"), "{message}");
+    // What has room has it all.
+    let first = hub.get(PODS, "default", "odd-1").await;
+    assert_eq!(first["status"]["message"], event["message"]);
 }
