@@ -28,7 +28,7 @@ pub(crate) async fn bind_named(mut call: Call, body: Bytes) -> Result<Response<B
         return Err(ApiError::invalid("", "Binding", "", &[error]));
     }
     name.clone_into(&mut call.name);
-    bind(&call, body).await
+    bind(&call, body).await.map_err(|error| call.tenant.told(error))
 }
 
 fn read(call: &Call, body: Bytes) -> Result<Value, ApiError> {

@@ -51,6 +51,11 @@ impl Call {
         self.tenant.check(&*objects.store().snapshot())
     }
 
+    /// A failure as its caller is to see it.
+    pub(crate) fn failure(&self, error: ApiError) -> ApiError {
+        self.view.error(self.tenant.told(error))
+    }
+
     /// The format of the body.
     pub(crate) fn body_wire(&self) -> Result<Wire, ApiError> {
         media::body_wire(self.header(&CONTENT_TYPE))
@@ -114,6 +119,7 @@ impl Call {
             // Bodies are made canonical where they are decoded.
             canonical: true,
             keeps_pins: false,
+            expect: self.tenant.expect(),
         })
     }
 

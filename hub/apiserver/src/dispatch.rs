@@ -262,7 +262,7 @@ async fn resource(
     if by_name {
         return bind::bind_named(call, body).await;
     }
-    let answer = run(&call, verb, body).await.map_err(|error| call.view.error(error));
+    let answer = run(&call, verb, body).await.map_err(|error| call.failure(error));
     let answer = answer.map(|response| response.map(|body| body.keeping(held)));
     if (view.served.group, view.served.plural) != ("", "endpoints") {
         return answer;

@@ -10,7 +10,8 @@
 //! - nobody reads from before their cluster was made
 //!   (`what_was_before_a_cluster_was_made_is_not_its_past`);
 //! - a write that was on its way when its cluster went is refused
-//!   (`a_write_whose_cluster_goes_while_its_body_comes_is_not_for_the_next`).
+//!   (`a_write_whose_cluster_goes_while_its_body_comes_is_not_for_the_next`), up to its very commit
+//!   (`a_write_whose_cluster_goes_just_before_its_commit_is_not_for_the_next`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use std::sync::Arc;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::{Key, Resource};
-use freewheel_hub_store::{Event, Revision, Scope, Snapshot, Store, Stored};
+use freewheel_hub_store::objects::OVERTAKEN;
+use freewheel_hub_store::{Event, Expect, Revision, Scope, Snapshot, Store, Stored};
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
 
@@ -94,6 +96,17 @@ impl Tenant {
         }
     }
 
+    /// What must hold when something is written here.
+    pub(crate) fn expect(&self) -> Vec<Expect> {
+        let held = self.managed.as_ref().zip(key_of(&self.name));
+        held.map(|(managed, key)| Expect::Created(key, managed.since)).into_iter().collect()
+    }
+
+    /// A refusal of a write, seen from outside.
+    pub(crate) fn told(&self, error: ApiError) -> ApiError {
+        if error.reason == OVERTAKEN { self.gone() } else { error }
+    }
+
     /// That it is gone.
     pub(crate) fn gone(&self) -> ApiError {
         ApiError::expired(format!(
@@ -122,8 +135,12 @@ fn clusters() -> Option<Resource> {
     kind.map(|kind| kind.storage())
 }
 
+fn key_of(name: &ClusterName) -> Option<Key> {
+    Some(Key::new(&clusters()?, &ClusterName::root(), "", name.as_str()))
+}
+
 fn find(snapshot: &dyn Snapshot, name: &ClusterName) -> Option<Arc<Stored>> {
-    snapshot.get(&Key::new(&clusters()?, &ClusterName::root(), "", name.as_str()))
+    snapshot.get(&key_of(name)?)
 }
 
 /// The ends of managed clusters, for what runs on in them.

@@ -55,7 +55,7 @@ pub(crate) async fn release(
     (kind, object): (&'static Kind, &Stored),
 ) -> Result<(), ApiError> {
     let released = desk
-        .modify(kind, &object.key, None, |mut value| {
+        .modify_this(kind, object, None, |mut value| {
             if let Some(list) = value["metadata"]["ownerReferences"].as_array_mut() {
                 list.retain(|o| o["uid"].as_str() != Some(uid));
             }

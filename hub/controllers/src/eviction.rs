@@ -110,10 +110,8 @@ impl Evictions {
         let now = rfc3339(self.desk.clock.now());
         let text = "Taint manager: deleting due to NoExecute taint";
         let says = Says::new(&POD_DISRUPTION_TARGET, true, "DeletionByTaintManager", text);
-        let told = self.desk.modify(self.pods, key, Some("status"), |mut value| {
-            if value["metadata"]["uid"] == pod.uid() {
-                says.put(&mut value["status"]["conditions"], &now);
-            }
+        let told = self.desk.modify_this(self.pods, &pod.stored, Some("status"), |mut value| {
+            says.put(&mut value["status"]["conditions"], &now);
             Ok(value)
         });
         match told.await {

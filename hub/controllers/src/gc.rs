@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::{Key, Owner};
@@ -217,13 +216,9 @@ impl Garbage {
         change: impl Fn(&mut Vec<Value>) + Send + Sync,
     ) -> Result<(), Error> {
         let Some(kind) = kind_of(stored) else { return Ok(()) };
-        let uid = stored.object.header.uid.as_str();
         let edited = self
             .desk
-            .modify(kind, &stored.key, None, |mut value| {
-                if value["metadata"]["uid"].as_str() != Some(uid) {
-                    return Err(ApiError::not_found(kind.group, kind.plural, &stored.key.name));
-                }
+            .modify_this(kind, stored, None, |mut value| {
                 if let Some(list) = value["metadata"][field].as_array_mut() {
                     change(list);
                 }

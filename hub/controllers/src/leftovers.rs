@@ -142,7 +142,7 @@ impl Leftovers {
                     value["metadata"]["finalizers"] = Value::Array(Vec::new());
                     Ok(value)
                 };
-                let freed = self.desk.modify(self.services, &service.key, None, free).await;
+                let freed = self.desk.modify_this(self.services, &service, None, free).await;
                 let doing = "release a Service of a removed cluster";
                 faults.note(tolerate(freed).map_err(Error::api(doing)));
             }
@@ -190,16 +190,16 @@ impl Leftovers {
         }
     }
 
-    async fn let_go(&self, key: &Key) -> Result<(), Error> {
+    async fn let_go(&self, cluster: &Stored) -> Result<(), Error> {
         let free = |mut value: Value| {
             if let Some(list) = value["metadata"]["finalizers"].as_array_mut() {
                 list.retain(|name| name != LEFTOVERS);
             }
             Ok(value)
         };
-        tolerate(self.desk.modify(self.clusters, key, None, free).await)
+        tolerate(self.desk.modify_this(self.clusters, cluster, None, free).await)
             .map_err(Error::api("let a removed cluster go"))?;
-        info!(cluster = %key.name, "a removed cluster has left nothing behind");
+        info!(cluster = %cluster.key.name, "a removed cluster has left nothing behind");
         Ok(())
     }
 }
@@ -265,8 +265,8 @@ impl Controller for Leftovers {
             return Ok(Some(PATIENCE));
         }
         let ours = |c: &Arc<Stored>| c.object.header.finalizers.iter().any(|f| f == LEFTOVERS);
-        if cluster.as_ref().is_some_and(ours) {
-            self.let_go(key).await?;
+        if let Some(cluster) = cluster.filter(ours) {
+            self.let_go(&cluster).await?;
         }
         Ok(None)
     }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::Key;
-use freewheel_hub_store::objects::DeleteOptions;
-use freewheel_hub_store::{Event, Scope, Snapshot};
+use freewheel_hub_store::objects::{DeleteOptions, OVERTAKEN};
+use freewheel_hub_store::{Event, Expect, Scope, Snapshot};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::info;
@@ -110,8 +110,10 @@ impl Controller for PodGarbage {
             ..DeleteOptions::default()
         };
         let place = place(self.pods, key);
-        match self.desk.objects().delete(self.desk.how(), &place, &options).await {
-            Err(error) if error.code != 404 => {
+        // One that has just come back keeps its pods.
+        let desk = self.desk.while_holds(Expect::Absent(node));
+        match desk.objects().delete(desk.how(), &place, &options).await {
+            Err(error) if error.code != 404 && error.reason != OVERTAKEN => {
                 Err(Error::api("delete a pod whose node is gone")(error))
             }
             _ => Ok(None),

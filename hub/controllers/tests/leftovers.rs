@@ -1,21 +1,26 @@
 //! What a removed cluster or Node leaves behind.
 
+#![expect(clippy::unwrap_used, reason = "a broken fixture fails its test")]
+
 #[expect(dead_code, reason = "each test file uses its part of the played hub")]
 mod hub;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_hub_api::object::Resource;
+use freewheel_hub_api::object::{Key, Object, Resource};
 use freewheel_hub_controllers::pod_gc::QUARANTINE;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::objects::Propagation;
 use freewheel_hub_store::{
     CommitError, Committed, Compacted, Operation, Revision, Scope, Snapshot, Store, Txn, Watch,
 };
-use hub::{Hub, get};
+use freewheel_link::names::ClusterName;
+use hub::{Hub, get, kind};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -148,6 +153,91 @@ async fn what_turns_up_in_a_cluster_that_is_not_there_is_removed() {
     .await;
     hub.create("root", "services", "default", service("web", 30_002)).await;
     hub.stop().await;
+}
+
+/// A store in which `pi-1` is another cluster, which nobody has accepted, just before the next object of a kind is written.
+struct Remade(MemoryStore, Arc<Mutex<Option<Resource>>>);
+
+impl Remade {
+    fn is_due(&self, txn: &Txn) -> bool {
+        let mut of = self.1.lock();
+        let due = txn.operations.iter().any(|operation| {
+            matches!(operation, Operation::Put(key, _) if Some(&key.resource) == of.as_ref())
+        });
+        if due {
+            *of = None;
+        }
+        due
+    }
+}
+
+#[async_trait]
+impl Store for Remade {
+    fn incarnation(&self) -> u64 {
+        self.0.incarnation()
+    }
+
+    fn skip_to(&self, beyond: Revision) {
+        self.0.skip_to(beyond);
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        if self.is_due(&txn) {
+            let clusters = kind("managedclusters").storage();
+            let key = Key::new(&clusters, &ClusterName::root(), "", "pi-1");
+            let mut value = self.0.snapshot().get(&key).unwrap().object.value().unwrap();
+            value["metadata"]["uid"] = json!("the next one");
+            value["spec"]["hubAcceptsClient"] = json!(false);
+            let object = Object::from_value(value, BTreeMap::new()).unwrap();
+            // Another object of that name is one that was made after the other had gone.
+            let gone = vec![Operation::Delete(key.clone())];
+            self.0.commit(Txn { expect: Vec::new(), operations: gone }).await.unwrap();
+            let operations = vec![Operation::Put(key, object)];
+            self.0.commit(Txn { expect: Vec::new(), operations }).await.unwrap();
+        }
+        self.0.commit(txn).await
+    }
+
+    fn snapshot(&self) -> Arc<dyn Snapshot> {
+        self.0.snapshot()
+    }
+
+    async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot> {
+        self.0.wait_for(revision).await
+    }
+
+    fn snapshot_at(
+        &self,
+        of: &Resource,
+        revision: Revision,
+    ) -> Result<Arc<dyn Snapshot>, Compacted> {
+        self.0.snapshot_at(of, revision)
+    }
+
+    fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {
+        self.0.watch(scopes, after)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_made_for_a_cluster_that_was_remade_just_before() {
+    let of_it = [
+        ("nodes", "root", "", "pi-1"),
+        ("namespaces", "pi-1", "", "default"),
+        ("services", "pi-1", "default", "kubernetes"),
+    ];
+    for (plural, realm, namespace, name) in of_it {
+        let armed = Arc::new(Mutex::new(None));
+        let hub = Hub::over(Remade(MemoryStore::with_incarnation(1), armed.clone()), &[]).await;
+        *armed.lock() = Some(kind(plural).storage());
+        let body = json!({"metadata": {"name": "pi-1"}, "spec": {"hubAcceptsClient": true}});
+        hub.create("root", "managedclusters", "", body).await;
+        hub.eventually("it is another one", |_| armed.lock().is_none()).await;
+        sleep(Duration::from_secs(10)).await;
+        let made = get(&*hub.snapshot(), realm, plural, namespace, name);
+        assert!(made.is_none(), "{plural}: {made:?}");
+        hub.stop().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

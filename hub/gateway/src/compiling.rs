@@ -50,7 +50,7 @@ async fn tell(inner: &Inner, papers: &Papers, component: &Digest, size: u64) {
         if !inner.events.allows(papers) {
             return;
         }
-        if let Err(error) = events::about(&inner.objects, spoke, "Pod", &event).await {
+        if let Err(error) = events::about(&inner.objects, papers, "Pod", &event).await {
             debug!(cluster = %spoke, pod = event.pod, %error, "cannot tell that a module is being compiled");
         }
     }

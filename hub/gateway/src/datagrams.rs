@@ -22,11 +22,12 @@ use freewheel_link::names::ClusterName;
 use freewheel_link::transport::Transport;
 use tracing::debug;
 
+use crate::papers::Papers;
 use crate::{Inner, records};
 
 /// Relays a datagram of one of this spoke's pods, or from one of its ports, or drops it.
-pub(crate) async fn relay(inner: &Inner, spoke: &ClusterName, datagram: DatagramV1) {
-    let sent = route(inner, spoke, datagram).await.is_some_and(|(link, datagram)| {
+pub(crate) async fn relay(inner: &Inner, papers: &Papers, datagram: DatagramV1) {
+    let sent = route(inner, papers, datagram).await.is_some_and(|(link, datagram)| {
         postcard::to_stdvec(&HubToSpoke::Datagram(datagram))
             .is_ok_and(|bytes| link.offer_datagram(bytes.into()))
     });
@@ -39,9 +40,10 @@ pub(crate) async fn relay(inner: &Inner, spoke: &ClusterName, datagram: Datagram
 /// datagram as it is to arrive there.
 async fn route(
     inner: &Inner,
-    spoke: &ClusterName,
+    papers: &Papers,
     mut datagram: DatagramV1,
 ) -> Option<(Arc<dyn Transport>, DatagramV1)> {
+    let spoke = &papers.cluster;
     let DatagramV1 { realm, from, to, .. } = &mut datagram;
     // The pod network speaks IPv4; an address in IPv6's clothes is nobody's.
     let (IpAddr::V4(sender), IpAddr::V4(receiver)) = (from.ip(), to.ip()) else { return None };
@@ -59,7 +61,7 @@ async fn route(
     let target = owner(receiver).filter(|target| target != spoke)?;
     let link = inner.links.lock().get(&target)?.transport.clone();
     if through_door {
-        from.set_ip(node_address(inner, realm, spoke).await?.into());
+        from.set_ip(node_address(inner, realm, papers).await?.into());
     }
     if records::is_node_address(receiver) {
         to.set_ip(DOOR.into());
@@ -69,9 +71,11 @@ async fn route(
 
 /// The spoke's own address in a realm. It is in the first of its ranges: without a pod there it may have
 /// none yet, and gets one.
-async fn node_address(inner: &Inner, realm: &ClusterName, spoke: &ClusterName) -> Option<Ipv4Addr> {
-    let ranges = &inner.interest.ranges;
-    if let Err(error) = ranges.lease(inner.objects.store(), realm, spoke, 1).await {
+async fn node_address(inner: &Inner, realm: &ClusterName, papers: &Papers) -> Option<Ipv4Addr> {
+    let (ranges, spoke) = (&inner.interest.ranges, &papers.cluster);
+    let store = inner.objects.store();
+    let holder = (spoke, &[papers.hold(&*store.snapshot())][..]);
+    if let Err(error) = ranges.lease(store, realm, holder, 1).await {
         debug!(cluster = %spoke, %realm, %error, "no address for what comes through a node's port");
     }
     ranges.usable(realm, spoke).first().copied().map(records::node_address)

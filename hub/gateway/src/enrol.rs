@@ -26,7 +26,7 @@ use freewheel_hub_api::object::Resource;
 use freewheel_hub_api::time;
 use freewheel_hub_pki::{Asked, AuthorityError, agent_group, encode};
 use freewheel_hub_store::Scope;
-use freewheel_hub_store::objects::{Actor, How, Objects};
+use freewheel_hub_store::objects::{Actor, How, OVERTAKEN, Objects};
 use freewheel_link::frame::{self, FrameReader};
 use freewheel_link::join::{
     AcceptedV1, Ask, JoinAnswer, JoinRefusal, JoinRequestV1, PENDING_EVERY,
@@ -43,6 +43,7 @@ use crate::Inner;
 use crate::issue::{forget_spent, issued, sign};
 use crate::joins::{self, Stranger};
 use crate::node::CLUSTERS;
+use crate::papers::hold;
 use crate::reports::place;
 use crate::tokens;
 use crate::{register, renew};
@@ -61,6 +62,9 @@ pub(crate) struct Refusal(pub(crate) JoinRefusal, pub(crate) String);
 
 impl From<ApiError> for Refusal {
     fn from(error: ApiError) -> Self {
+        if error.reason == OVERTAKEN {
+            return gone();
+        }
         match error.code {
             422 | 400 => Self(JoinRefusal::Request, error.message),
             _ => Self(JoinRefusal::Internal, error.message),
@@ -121,6 +125,16 @@ pub(crate) fn how() -> How {
     How { actor, ..How::default() }
 }
 
+/// While this is the ManagedCluster of its name.
+pub(crate) fn how_for(objects: &Objects, (name, uid): (&ClusterName, &str)) -> How {
+    How { expect: vec![hold(&*objects.store().snapshot(), name, uid)], ..how() }
+}
+
+fn gone() -> Refusal {
+    let text = "the ManagedCluster was deleted while this device waited; join again";
+    Refusal(JoinRefusal::Denied, text.to_owned())
+}
+
 async fn decide(
     hub: &Inner,
     request: &JoinRequestV1,
@@ -152,7 +166,7 @@ async fn decide(
     token.spend(objects, &uid).await?;
     let csr_name = format!("{name}-{}", &mark.hex()[..10]);
     forget_spent(objects, &csr_name, request, &uid).await?;
-    request_certificate(objects, &name, &csr_name, &request.csr, accepts).await?;
+    request_certificate(objects, (&name, &uid), &csr_name, &request.csr, accepts).await?;
     wait(hub, (&name, &uid), &csr_name, request, send).await
 }
 
@@ -171,11 +185,12 @@ fn check_labels(request: &JoinRequestV1) -> Result<(), Refusal> {
 
 async fn request_certificate(
     objects: &Objects,
-    name: &ClusterName,
+    (name, uid): (&ClusterName, &str),
     csr_name: &str,
     csr: &[u8],
     auto: bool,
 ) -> Result<(), Refusal> {
+    let how = how_for(objects, (name, uid));
     let place = place(REQUESTS, &ClusterName::root(), "", csr_name)?;
     if objects.get(&place).is_err() {
         let group = agent_group(name);
@@ -192,7 +207,7 @@ async fn request_certificate(
                 "usages": ["digital signature", "client auth"],
             },
         });
-        match objects.create(&how(), &place, value).await {
+        match objects.create(&how, &place, value).await {
             Err(error) if error.reason != "AlreadyExists" => return Err(error.into()),
             _ => {}
         }
@@ -209,7 +224,7 @@ async fn request_certificate(
         }
         Ok(value)
     };
-    objects.modify(&how(), &place, Some("approval"), approve).await?;
+    objects.modify(&how, &place, Some("approval"), approve).await?;
     Ok(())
 }
 
@@ -266,10 +281,6 @@ async fn look(
     request: &JoinRequestV1,
 ) -> Result<Option<AcceptedV1>, Refusal> {
     let Inner { objects, authority, fleet_root, .. } = hub;
-    let gone = || {
-        let text = "the ManagedCluster was deleted while this device waited; join again";
-        Refusal(JoinRefusal::Denied, text.to_owned())
-    };
     let cluster = place(CLUSTERS, &ClusterName::root(), "", name.as_str())?;
     let cluster = objects.get(&cluster).map_err(|_| gone())?.object.value()?;
     if cluster["metadata"]["uid"] != uid || cluster["metadata"]["deletionTimestamp"].is_string() {

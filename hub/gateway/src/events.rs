@@ -89,7 +89,7 @@ pub(crate) async fn take(inner: &Inner, papers: &Papers, seen: &EventV1) -> Resu
     if !inner.events.allows(papers) {
         return Ok(());
     }
-    about(&inner.objects, spoke, "Pod", seen).await
+    about(&inner.objects, papers, "Pod", seen).await
 }
 
 /// Takes an event that a spoke tells of itself: it is about the Nodes that show it.
@@ -121,7 +121,7 @@ pub(crate) async fn take_own(
             message: seen.message.clone(),
             at: seen.at,
         };
-        about(objects, spoke, "Node", &seen).await?;
+        about(objects, papers, "Node", &seen).await?;
     }
     Ok(())
 }
@@ -129,10 +129,11 @@ pub(crate) async fn take_own(
 /// Writes one event about an object of this kind of the core group, or counts it.
 pub(crate) async fn about(
     objects: &Objects,
-    spoke: &ClusterName,
+    papers: &Papers,
     kind: &str,
     seen: &EventV1,
 ) -> Result<(), ApiError> {
+    let spoke = &papers.cluster;
     may_speak(spoke, &seen.realm)?;
     let at = stamp(seen.at);
     let value = value(spoke, kind, seen, &at);
@@ -143,7 +144,7 @@ pub(crate) async fn about(
             return Ok(());
         }
         let place = place(EVENTS, &seen.realm, &seen.namespace, &name(seen))?;
-        return objects.create(&how(spoke), &place, value).await.map(|_| ());
+        return objects.create(&how(objects, papers), &place, value).await.map(|_| ());
     };
     let place = place(EVENTS, &seen.realm, &seen.namespace, name)?;
     let count = |mut old: Value| {
@@ -154,7 +155,7 @@ pub(crate) async fn about(
         }
         Ok(old)
     };
-    objects.modify(&how(spoke), &place, None, count).await.map(|_| ())
+    objects.modify(&how(objects, papers), &place, None, count).await.map(|_| ())
 }
 
 /// Equal for events about one pod that differ in nothing but their time; never 0.

@@ -9,7 +9,7 @@ use freewheel_link::names::ClusterName;
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 
-use crate::enrol::{REQUESTS, Refusal, how};
+use crate::enrol::{REQUESTS, Refusal, how, how_for};
 use crate::papers::Papers;
 use crate::reports::place;
 
@@ -76,6 +76,7 @@ pub(crate) async fn sign(
         }
         Ok(value)
     };
-    let written = objects.modify(&how(), place, Some("status"), write).await?;
+    let written =
+        objects.modify(&how_for(objects, (name, uid)), place, Some("status"), write).await?;
     Ok(issued(objects, &written.stored.object.value()?, request, uid).unwrap_or(certificate))
 }

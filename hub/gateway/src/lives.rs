@@ -26,6 +26,7 @@ use tokio::sync::Mutex;
 use tracing::{debug, error, warn};
 
 use crate::node::CLUSTERS;
+use crate::papers::Papers;
 use crate::reports::{how, place, stamp};
 
 /// How far beyond what a spoke holds the lost future may have gone: weeks of writes.
@@ -58,9 +59,10 @@ pub(crate) fn incarnation(store: &dyn Store, at: &dyn Snapshot) -> u64 {
 pub(crate) async fn known(
     lives: &Lives,
     objects: &Objects,
-    spoke: &ClusterName,
+    papers: &Papers,
     held: Generation,
 ) -> Result<Generation, CommitError> {
+    let spoke = &papers.cluster;
     let store = objects.store();
     let mut found = lives.0.lock().await;
     let snapshot = store.snapshot();
@@ -93,25 +95,22 @@ pub(crate) async fn known(
         "this hub's store is an older copy: a device has taken a later plan. What was written after the copy is \
          lost; all devices are sent what is here, and pods that are not here end"
     );
-    tell(objects, spoke, held.revision, now).await;
+    tell(objects, papers, held.revision, now).await;
     Ok(held)
 }
 
 /// Says it where its user looks: at the cluster that has proven it.
-async fn tell(objects: &Objects, spoke: &ClusterName, held: u64, now: u64) {
+async fn tell(objects: &Objects, papers: &Papers, held: u64, now: u64) {
+    let spoke = &papers.cluster;
     let at = objects.clock().unix_seconds();
     let at = stamp(u64::try_from(at).unwrap_or_default() * 1000);
-    let (group, version, plural) = CLUSTERS;
-    let uid = place((group, version, plural), &ClusterName::root(), "", spoke.as_str())
-        .and_then(|place| objects.get(&place))
-        .map(|cluster| cluster.object.header.uid.clone())
-        .unwrap_or_default();
+    let (group, version, _) = CLUSTERS;
     let name = format!("{spoke}.rolled-back-{now:x}");
     let event = json!({
         "apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": "default"},
         "involvedObject": {
             "apiVersion": format!("{group}/{version}"), "kind": "ManagedCluster", "name": spoke.as_str(),
-            "uid": uid,
+            "uid": papers.uid,
         },
         "reason": "HubRolledBack", "type": "Warning",
         "message": format!(
@@ -123,7 +122,7 @@ async fn tell(objects: &Objects, spoke: &ClusterName, held: u64, now: u64) {
     });
     let written = async {
         let place = place(("", "v1", "events"), &ClusterName::root(), "default", &name)?;
-        objects.create(&how(spoke), &place, event).await
+        objects.create(&how(objects, papers), &place, event).await
     };
     if let Err(error) = written.await {
         debug!(%error, "the event about the older copy cannot be written");

@@ -105,7 +105,8 @@ impl Talk<'_> {
         let interest = &self.inner.interest;
         for realm in [&ClusterName::root(), self.cluster] {
             let needed = ranges::needed(interest.count(self.cluster, realm));
-            if let Err(error) = interest.ranges.lease(store, realm, self.cluster, needed).await {
+            let holder = (self.cluster, &[self.papers.hold(&*store.snapshot())][..]);
+            if let Err(error) = interest.ranges.lease(store, realm, holder, needed).await {
                 // Pods without an address wait; everything else goes on.
                 warn!(cluster = %self.cluster, %realm, %error, "cannot lease addresses");
             }
@@ -130,7 +131,7 @@ impl Talk<'_> {
         for refused in &planned.refused {
             let told = before.contains(refused);
             if let Err(error) =
-                refusals::tell(&self.inner.objects, self.cluster, refused, told).await
+                refusals::tell(&self.inner.objects, self.papers, refused, told).await
             {
                 // The next look tells it again.
                 self.told.lock().retain(|told| told != refused);

@@ -46,7 +46,7 @@ pub(crate) async fn write(
     papers.admit(objects).map_err(|_| other())?;
     let now = time::from_unix(objects.clock().unix_seconds());
     for realm in [&ClusterName::root(), spoke] {
-        write_node(objects, realm, spoke, status, &now).await?;
+        write_node(objects, realm, papers, status, &now).await?;
     }
     let place = place(CLUSTERS, &ClusterName::root(), "", spoke.as_str())?;
     let change = |mut value: Value| {
@@ -58,18 +58,19 @@ pub(crate) async fn write(
         value["status"]["allocatable"] = cluster_resources(&allocatable::of(status));
         Ok(value)
     };
-    objects.modify(&how(spoke), &place, Some("status"), change).await.map(|_| ())
+    objects.modify(&how(objects, papers), &place, Some("status"), change).await.map(|_| ())
 }
 
 async fn write_node(
     objects: &Objects,
     realm: &ClusterName,
-    spoke: &ClusterName,
+    papers: &Papers,
     status: &NodeStatusV1,
     now: &str,
 ) -> Result<(), ApiError> {
+    let spoke = &papers.cluster;
     let place = place(NODES, realm, "", spoke.as_str())?;
-    let how = how(spoke);
+    let how = how(objects, papers);
     let labels = labels(spoke, status);
     if objects.get(&place).is_err() {
         let value = json!({

@@ -93,7 +93,7 @@ pub(crate) async fn open(
     };
     // A greeting that will be refused opens no session.
     HubSession::greet(&hello, cluster, welcome, None, Duration::ZERO).map_err(End::Left)?;
-    hello.held = lives::known(&inner.lives, &inner.objects, cluster, hello.held).await?;
+    hello.held = lives::known(&inner.lives, &inner.objects, papers, hello.held).await?;
     welcome.incarnation = lives::incarnation(&**store, &*store.snapshot());
     let busy = inner.links.lock().contains_key(cluster);
     if let Greeting::Twin { tell } = inner.twins.greets(&papers.uid, hello.instance, busy) {
@@ -106,7 +106,12 @@ pub(crate) async fn open(
         return Err(End::Often);
     }
     welcome.told = reported::told(inner, papers, &hello);
-    let begun = records::open_session(store, &inner.epochs, papers, &inner.hub, now).await?;
+    let begun = records::open_session(store, &inner.epochs, papers, &inner.hub, now).await;
+    let begun = begun.map_err(|error| match papers.admit(&inner.objects) {
+        // It was not its name's any more just before the session was written.
+        Err(reason) => End::Left(reason),
+        Ok(()) => error.into(),
+    })?;
     welcome.epoch = begun.session.epoch;
     let opened = into_force(inner, papers, link, &hello, welcome, &begun);
     if opened.is_err() {

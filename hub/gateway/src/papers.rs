@@ -7,10 +7,14 @@
 //! Guarantees:
 //! - a name alone opens nothing: a certificate that was given for a ManagedCluster which is gone, or for another key than
 //!   the name belongs to, is turned away with a reason of its own (`a_name_alone_opens_nothing`,
-//!   `a_removed_device_is_not_let_in_when_its_name_was_given_to_new_hardware`).
+//!   `a_removed_device_is_not_let_in_when_its_name_was_given_to_new_hardware`);
+//! - nor does a look at it: what is written for a spoke is written only while its ManagedCluster is there
+//!   (`nothing_is_written_for_a_spoke_whose_cluster_was_remade_just_before`).
 
+use freewheel_hub_api::object::{Key, Resource};
 use freewheel_hub_pki::{Agent, Certificate, Life};
 use freewheel_hub_store::objects::Objects;
+use freewheel_hub_store::{Expect, Snapshot};
 use freewheel_link::digest::Digest;
 use freewheel_link::message::Reason;
 use freewheel_link::names::ClusterName;
@@ -72,6 +76,11 @@ impl Papers {
         }
     }
 
+    /// What must hold when something is written for this spoke: its name is still this ManagedCluster's.
+    pub(crate) fn hold(&self, state: &dyn Snapshot) -> Expect {
+        hold(state, &self.cluster, &self.uid)
+    }
+
     /// Whether an object read by this spoke's name is still the ManagedCluster of these papers.
     pub(crate) fn are_of(&self, cluster: &Value) -> bool {
         !matches!(self.check(cluster), Err(Reason::Replaced | Reason::Unknown))
@@ -86,6 +95,18 @@ impl Papers {
     #[must_use]
     pub fn are_over(&self, now: i64) -> bool {
         self.life.to < now
+    }
+}
+
+/// What must hold when something is written for the ManagedCluster of this name and UID.
+pub(crate) fn hold(state: &dyn Snapshot, cluster: &ClusterName, uid: &str) -> Expect {
+    let (group, _, plural) = CLUSTERS;
+    let resource = Resource::new(group, plural);
+    let key = Key::new(&resource, &ClusterName::root(), "", cluster.as_str());
+    match state.get(&key).filter(|found| found.object.header.uid == uid) {
+        Some(found) => Expect::still(&found),
+        // Nothing is as old: who is not there any more writes nothing.
+        None => Expect::Created(key, 0),
     }
 }
 

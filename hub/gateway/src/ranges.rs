@@ -190,15 +190,15 @@ impl Ranges {
         own.iter().any(|number| realm.stay(*number))
     }
 
-    /// Leases as many ranges to a spoke as it should have, if it has less.
+    /// Leases as many ranges to a spoke as it should have, if it has less, while this holds.
     ///
     /// # Errors
-    /// When the store cannot write or the realm's network is full.
+    /// When it does not hold, the store cannot write, or the realm's network is full.
     pub(crate) async fn lease(
         &self,
         store: &Arc<dyn Store>,
         realm: &ClusterName,
-        spoke: &ClusterName,
+        (spoke, hold): (&ClusterName, &[Expect]),
         ranges: usize,
     ) -> Result<(), CommitError> {
         let mut tries = 0;
@@ -215,9 +215,11 @@ impl Ranges {
             let key = lease_key(realm, claim.number);
             let body = spoke.as_str().to_owned().into();
             let put = Operation::Put(key.clone(), Object { header: Header::default(), body });
-            let txn = Txn { expect: vec![Expect::Absent(key)], operations: vec![put] };
+            let mut txn = Txn { expect: vec![Expect::Absent(key)], operations: vec![put] };
+            txn.expect.extend_from_slice(hold);
             match store.commit(txn).await {
                 Ok(_) => claim.keep(spoke),
+                Err(error @ CommitError::Unmet { index: 1.., .. }) => return Err(error),
                 // Another hub was faster; the next snapshot says so.
                 Err(error @ CommitError::Unmet { .. }) if tries == TRIES => return Err(error),
                 Err(CommitError::Unmet { .. }) => tries += 1,
@@ -419,7 +421,7 @@ mod tests {
     async fn each_spoke_gets_its_own_and_no_more_than_it_needs() {
         let (ranges, store, root) = (Ranges::default(), store(), ClusterName::root());
         for (name, pods) in [("pi-7", 1), ("pi-8", 241), ("pi-7", 240), ("pi-9", 0)] {
-            ranges.lease(&store, &root, &spoke(name), needed(pods)).await.unwrap();
+            ranges.lease(&store, &root, (&spoke(name), &[]), needed(pods)).await.unwrap();
         }
         assert_eq!(texts(&ranges, "pi-7"), ["10.64.0.0"]);
         assert_eq!(texts(&ranges, "pi-8"), ["10.64.1.0", "10.64.2.0"]);
@@ -433,11 +435,11 @@ mod tests {
         let (store, root) = (store(), ClusterName::root());
         let first = Ranges::default();
         for name in ["pi-7", "pi-8"] {
-            first.lease(&store, &root, &spoke(name), 1).await.unwrap();
+            first.lease(&store, &root, (&spoke(name), &[]), 1).await.unwrap();
         }
         let second = Ranges::default();
         for name in ["pi-9", "pi-8"] {
-            second.lease(&store, &root, &spoke(name), 1).await.unwrap();
+            second.lease(&store, &root, (&spoke(name), &[]), 1).await.unwrap();
         }
         assert_eq!(texts(&second, "pi-9"), ["10.64.2.0"]);
         assert_eq!(texts(&second, "pi-8"), ["10.64.1.0"]);
@@ -468,7 +470,7 @@ mod tests {
     async fn a_range_stays_while_it_is_used_and_when_pods_come() {
         let (ranges, store, root) = (Ranges::default(), store(), ClusterName::root());
         let pi = spoke("pi-7");
-        ranges.lease(&store, &root, &pi, 4).await.unwrap();
+        ranges.lease(&store, &root, (&pi, &[]), 4).await.unwrap();
         let at = |addresses: &[[u8; 4]]| -> BTreeSet<Ipv4Addr> {
             addresses.iter().map(|address| Ipv4Addr::from(*address)).collect()
         };
@@ -480,7 +482,7 @@ mod tests {
         assert!(ranges.retire(&root, &pi, 1, &three, true).0);
         assert_eq!(texts(&ranges, "pi-7"), ["10.64.0.0", "10.64.2.0", "10.64.3.0"]);
         // More pods come: what has not gone yet is taken first.
-        ranges.lease(&store, &root, &pi, 4).await.unwrap();
+        ranges.lease(&store, &root, (&pi, &[]), 4).await.unwrap();
         assert_eq!(texts(&ranges, "pi-7").len(), 4);
         assert_eq!(texts(&ranges, "pi-7")[3], "10.64.3.0", "not a fifth one");
         // A spoke that does not hold its plan may still give addresses from there.
@@ -505,7 +507,7 @@ mod tests {
     async fn a_range_that_is_anothers_by_the_time_its_return_is_answered_stays_there() {
         let (ranges, store, root) = (Ranges::default(), store(), ClusterName::root());
         let pi = spoke("pi-7");
-        ranges.lease(&store, &root, &pi, 2).await.unwrap();
+        ranges.lease(&store, &root, (&pi, &[]), 2).await.unwrap();
         let looks = 0..=LOOKS;
         let looks = looks.flat_map(|_| ranges.retire(&root, &pi, 1, &BTreeSet::new(), true).1);
         let mut free: Vec<_> = looks.collect();
@@ -515,7 +517,7 @@ mod tests {
         let meanwhile = async {
             told.0.notified().await;
             ranges.note(&Event { revision: store.snapshot().revision(), now: None, before });
-            ranges.lease(&store, &root, &spoke("pi-8"), 1).await.unwrap();
+            ranges.lease(&store, &root, (&spoke("pi-8"), &[]), 1).await.unwrap();
             told.1.notify_one();
         };
         let (given, ()) = tokio::join!(free.remove(0).give_back(&slow), meanwhile);
@@ -534,9 +536,9 @@ mod tests {
                 realm.put(number, Some(spoke("others")));
             }
         }
-        ranges.lease(&store, &root, &spoke("pi-7"), 1).await.unwrap();
+        ranges.lease(&store, &root, (&spoke("pi-7"), &[]), 1).await.unwrap();
         assert_eq!(texts(&ranges, "pi-7"), ["10.64.77.0"]);
-        let full = ranges.lease(&store, &root, &spoke("pi-8"), 1).await;
+        let full = ranges.lease(&store, &root, (&spoke("pi-8"), &[]), 1).await;
         assert!(matches!(full, Err(CommitError::Unavailable(_))), "{full:?}");
     }
 }

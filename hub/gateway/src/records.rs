@@ -91,6 +91,18 @@ fn put(key: Key, found: Option<&Stored>, object: Object) -> Txn {
     Txn { expect: vec![expect], operations: vec![Operation::Put(key, object)] }
 }
 
+/// The same, if the name is still the spoke's.
+fn put_for(
+    (state, papers): (&dyn Snapshot, &Papers),
+    key: Key,
+    found: Option<&Stored>,
+    object: Object,
+) -> Txn {
+    let mut txn = put(key, found, object);
+    txn.expect.push(papers.hold(state));
+    txn
+}
+
 fn session_key(spoke: &ClusterName) -> Key {
     Key::new(&sessions(), &ClusterName::root(), "", spoke.as_str())
 }
@@ -119,7 +131,7 @@ pub(crate) struct Begun {
 /// Opens a session with the next epoch. A store that cannot write hears of it later: [`write_session`].
 ///
 /// # Errors
-/// When others open one again and again, and when the store's writer has ended.
+/// When others open one again and again, when the name is another's by now, and when the store's writer has ended.
 pub(crate) async fn open_session(
     store: &Arc<dyn Store>,
     epochs: &Epochs,
@@ -145,9 +157,12 @@ pub(crate) async fn open_session(
             reported: reported.filter(|reported| reported.uid == papers.uid),
         };
         let body = serde_json::to_vec(&session).unwrap_or_default();
-        match store.commit(put(key, found.as_deref(), raw(body))).await {
+        match store
+            .commit(put_for((&*store.snapshot(), papers), key, found.as_deref(), raw(body)))
+            .await
+        {
             Ok(_) => return Ok(Begun { session, written: true }),
-            Err(error @ CommitError::Unmet { .. }) => last = error,
+            Err(error @ CommitError::Unmet { index: 0, .. }) => last = error,
             Err(error @ CommitError::Unavailable(_)) => {
                 warn!(cluster = %papers.cluster, %error, "a session opens that cannot be written yet");
                 return Ok(Begun { session, written: false });
@@ -161,10 +176,10 @@ pub(crate) async fn open_session(
 /// Writes a session that could not be written when it opened, unless the store knows of it or of a newer one.
 pub(crate) async fn write_session(
     store: &Arc<dyn Store>,
-    spoke: &ClusterName,
+    papers: &Papers,
     session: &Session,
 ) -> Result<(), CommitError> {
-    let key = session_key(spoke);
+    let key = session_key(&papers.cluster);
     let found = store.snapshot().get(&key);
     let stored = found.as_deref().and_then(read_session);
     if stored.is_some_and(|s| s.uid == session.uid && session.epoch <= s.epoch) {
@@ -172,7 +187,10 @@ pub(crate) async fn write_session(
     }
     let body = serde_json::to_vec(session).unwrap_or_default();
     // Whoever was faster is looked at by the next try.
-    store.commit(put(key, found.as_deref(), raw(body))).await.map(drop)
+    store
+        .commit(put_for((&*store.snapshot(), papers), key, found.as_deref(), raw(body)))
+        .await
+        .map(drop)
 }
 
 /// Says that a session is over, unless a newer one is in force.
@@ -233,7 +251,10 @@ pub(crate) async fn end_session(
         if said || !papers.are_known(objects) {
             return Ok(());
         }
-        match store.commit(put(key, found.as_deref(), raw(body.clone()))).await {
+        match store
+            .commit(put_for((&*store.snapshot(), papers), key, found.as_deref(), raw(body.clone())))
+            .await
+        {
             Ok(_) => return Ok(()),
             Err(error @ CommitError::Unmet { .. }) => last = error,
             Err(error) => return Err(error),
@@ -328,7 +349,10 @@ pub async fn write_acked(
         "incarnation": generation.incarnation, "revision": generation.revision, "uid": papers.uid,
     });
     let put = Operation::Put(key, raw(body.to_string()));
-    store.commit(Txn { expect: Vec::new(), operations: vec![put] }).await.map(|_| ())
+    store
+        .commit(Txn { expect: vec![papers.hold(&*store.snapshot())], operations: vec![put] })
+        .await
+        .map(|_| ())
 }
 
 /// What a spoke is known to hold durably.

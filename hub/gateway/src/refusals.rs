@@ -10,11 +10,11 @@ use freewheel_hub_api::conditions::{POD_CONTAINERS_READY, POD_READY, Says};
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::plan::Refused;
 use freewheel_hub_store::objects::Objects;
-use freewheel_link::names::ClusterName;
 use freewheel_link::report::EventV1;
 use serde_json::{Value, json};
 
 use crate::events;
+use crate::papers::Papers;
 use crate::reports::{how, is_here, place, remove, stamp};
 
 /// Shows a refusal at its object. `told` says that this session did so before: a pod may have changed since.
@@ -23,15 +23,15 @@ use crate::reports::{how, is_here, place, remove, stamp};
 /// When the store cannot write.
 pub(crate) async fn tell(
     objects: &Objects,
-    spoke: &ClusterName,
+    papers: &Papers,
     refused: &Refused,
     told: bool,
 ) -> Result<(), ApiError> {
     let shown = match refused.resource {
-        "pods" => show(objects, spoke, refused, told).await,
-        "services" if !told => warn(objects, spoke, "Service", refused).await,
-        "configmaps" if !told => warn(objects, spoke, "ConfigMap", refused).await,
-        "secrets" if !told => warn(objects, spoke, "Secret", refused).await,
+        "pods" => show(objects, papers, refused, told).await,
+        "services" if !told => warn(objects, papers, "Service", refused).await,
+        "configmaps" if !told => warn(objects, papers, "ConfigMap", refused).await,
+        "secrets" if !told => warn(objects, papers, "Secret", refused).await,
         _ => Ok(()),
     };
     match shown {
@@ -43,15 +43,16 @@ pub(crate) async fn tell(
 
 async fn show(
     objects: &Objects,
-    spoke: &ClusterName,
+    papers: &Papers,
     refused: &Refused,
     told: bool,
 ) -> Result<(), ApiError> {
+    let spoke = &papers.cluster;
     let place = place(("", "v1", "pods"), &refused.realm, &refused.namespace, &refused.name)?;
     let pod = objects.get(&place)?.object.value()?;
     is_here(&pod, spoke, &refused.uid)?;
     if pod.pointer("/metadata/deletionTimestamp").is_some() {
-        return remove(objects, spoke, &place, &refused.uid).await;
+        return remove(objects, papers, &place, &refused.uid).await;
     }
     let status = &pod["status"];
     if status["reason"] == refused.reason && status["message"] == *refused.message {
@@ -64,7 +65,7 @@ async fn show(
             say(&mut value["status"], refused, now);
             Ok(value)
         };
-        objects.modify(&how(spoke), &place, Some("status"), change).await.map(drop)
+        objects.modify(&how(objects, papers), &place, Some("status"), change).await.map(drop)
     };
     match write(whole).await {
         // A pod as large as an object may be: the event says it all, and is no part of the pod.
@@ -75,7 +76,7 @@ async fn show(
         },
         written => written?,
     }
-    events::about(objects, spoke, "Pod", &event(refused, &refused.uid, now)).await
+    events::about(objects, papers, "Pod", &event(refused, &refused.uid, now)).await
 }
 
 /// All that a status has to say of it.
@@ -97,7 +98,7 @@ fn briefly(status: &mut Value, refused: &Refused, _now: u64) {
 /// An event at an object that has no conditions for it.
 async fn warn(
     objects: &Objects,
-    spoke: &ClusterName,
+    papers: &Papers,
     kind: &str,
     refused: &Refused,
 ) -> Result<(), ApiError> {
@@ -105,7 +106,7 @@ async fn warn(
     let place = place(of, &refused.realm, &refused.namespace, &refused.name)?;
     let uid = objects.get(&place)?.object.header.uid.clone();
     let now = u64::try_from(objects.clock().unix_seconds()).unwrap_or_default() * 1000;
-    events::about(objects, spoke, kind, &event(refused, &uid, now)).await
+    events::about(objects, papers, kind, &event(refused, &uid, now)).await
 }
 
 fn event(refused: &Refused, uid: &str, at: u64) -> EventV1 {

@@ -15,7 +15,7 @@ use freewheel_hub_api::kinds;
 use freewheel_hub_api::pins::{Pins, pinned};
 use freewheel_hub_api::time;
 use freewheel_hub_store::MAX_OBJECT_BYTES;
-use freewheel_hub_store::objects::{Actor, DeleteOptions, How, Objects, Place};
+use freewheel_hub_store::objects::{Actor, DeleteOptions, How, OVERTAKEN, Objects, Place};
 use freewheel_link::names::ClusterName;
 use freewheel_link::report::{
     ContainerStateV1, ContainerStatusV1, EventV1, PhaseV1, PodStatusV1, Report, TerminatedV1,
@@ -32,10 +32,12 @@ use crate::{Inner, events, node, records};
 const NODE_BURST: u32 = 6;
 const NODE_RATE: f64 = 0.2;
 
-/// Writes as the node, as a kubelet does.
-pub(crate) fn how(spoke: &ClusterName) -> How {
-    let actor = Actor { user: format!("system:node:{spoke}"), field_manager: "freewheel".into() };
-    How { actor, ..How::default() }
+/// Writes as the node, as a kubelet does, while the name is its own.
+pub(crate) fn how(objects: &Objects, papers: &Papers) -> How {
+    let user = format!("system:node:{}", papers.cluster);
+    let actor = Actor { user, field_manager: "freewheel".into() };
+    let expect = vec![papers.hold(&*objects.store().snapshot())];
+    How { actor, expect, ..How::default() }
 }
 
 /// The place of an object of a built-in kind.
@@ -65,8 +67,8 @@ pub(crate) const NO_PLACE: &str = "NoPlace";
 pub(crate) async fn take(inner: &Inner, papers: &Papers, report: &Report) -> Result<(), ApiError> {
     let (objects, spoke) = (&inner.objects, &papers.cluster);
     let outcome = match report {
-        Report::Pod(pod) => pod_status(inner, spoke, pod).await,
-        Report::PodGone { realm, uid } => pod_gone(inner, spoke, realm, uid).await,
+        Report::Pod(pod) => pod_status(inner, papers, pod).await,
+        Report::PodGone { realm, uid } => pod_gone(inner, papers, realm, uid).await,
         Report::Node(status) => node::write(objects, papers, status).await,
         Report::Event(seen) => events::take(inner, papers, seen).await,
         Report::NodeEvent(seen) => events::take_own(inner, papers, seen).await,
@@ -74,7 +76,7 @@ pub(crate) async fn take(inner: &Inner, papers: &Papers, report: &Report) -> Res
     match outcome {
         Err(error)
             if error.code == 404
-                || error.reason == NO_PLACE
+                || [NO_PLACE, OVERTAKEN].contains(&error.reason)
                 || error.is_namespace_terminating() =>
         {
             debug!(cluster = %spoke, %error, "a report has no place any more");
@@ -82,7 +84,7 @@ pub(crate) async fn take(inner: &Inner, papers: &Papers, report: &Report) -> Res
         }
         Err(error) => {
             if let (413, Report::Pod(pod)) = (error.code, report) {
-                tell_too_large(objects, spoke, pod).await;
+                tell_too_large(objects, papers, pod).await;
             }
             Err(error)
         }
@@ -91,7 +93,7 @@ pub(crate) async fn take(inner: &Inner, papers: &Papers, report: &Report) -> Res
 }
 
 /// Tells the pod's user that its status is not what it says: nothing else does.
-async fn tell_too_large(objects: &Objects, spoke: &ClusterName, pod: &PodStatusV1) {
+async fn tell_too_large(objects: &Objects, papers: &Papers, pod: &PodStatusV1) {
     let told = EventV1 {
         realm: pod.realm.clone(),
         namespace: pod.namespace.clone(),
@@ -106,8 +108,8 @@ async fn tell_too_large(objects: &Objects, spoke: &ClusterName, pod: &PodStatusV
         ),
         at: u64::try_from(objects.clock().unix_seconds()).unwrap_or_default() * 1000,
     };
-    if let Err(error) = events::about(objects, spoke, "Pod", &told).await {
-        warn!(cluster = %spoke, pod = pod.name, %error, "cannot tell that a pod's status is too large");
+    if let Err(error) = events::about(objects, papers, "Pod", &told).await {
+        warn!(cluster = %papers.cluster, pod = pod.name, %error, "cannot tell that a pod's status is too large");
     }
 }
 
@@ -162,8 +164,8 @@ pub(crate) fn is_here(value: &Value, spoke: &ClusterName, uid: &str) -> Result<(
     Err(ApiError::new(409, NO_PLACE, "the pod is another one, or runs elsewhere"))
 }
 
-async fn pod_status(inner: &Inner, spoke: &ClusterName, pod: &PodStatusV1) -> Result<(), ApiError> {
-    let objects = &inner.objects;
+async fn pod_status(inner: &Inner, papers: &Papers, pod: &PodStatusV1) -> Result<(), ApiError> {
+    let (objects, spoke) = (&inner.objects, &papers.cluster);
     may_speak(spoke, &pod.realm)?;
     let place = place(("", "v1", "pods"), &pod.realm, &pod.namespace, &pod.name)?;
     let host = node::address(objects, spoke);
@@ -181,7 +183,7 @@ async fn pod_status(inner: &Inner, spoke: &ClusterName, pod: &PodStatusV1) -> Re
         value["status"] = new;
         Ok(value)
     };
-    objects.modify(&how(spoke), &place, Some("status"), change).await.map(|_| ())
+    objects.modify(&how(objects, papers), &place, Some("status"), change).await.map(|_| ())
 }
 
 /// The pod's generation when the spoke has surely seen it: the plan that it acknowledged is as new as the pod,
@@ -205,26 +207,27 @@ fn put_observed(status: &mut Value, pod: &PodStatusV1, generation: i64) {
 
 async fn pod_gone(
     inner: &Inner,
-    spoke: &ClusterName,
+    papers: &Papers,
     realm: &ClusterName,
     uid: &str,
 ) -> Result<(), ApiError> {
-    may_speak(spoke, realm)?;
+    may_speak(&papers.cluster, realm)?;
     // What is in no index is bound to no node: the spoke never had it from here.
     let Some(key) = inner.interest.pod(uid).filter(|key| key.cluster == *realm) else {
         return Ok(());
     };
     let place = place(("", "v1", "pods"), realm, &key.namespace, &key.name)?;
-    remove(&inner.objects, spoke, &place, uid).await
+    remove(&inner.objects, papers, &place, uid).await
 }
 
 /// Removes a pod that nothing of is left on its spoke, if that is wanted.
 pub(crate) async fn remove(
     objects: &Objects,
-    spoke: &ClusterName,
+    papers: &Papers,
     place: &Place,
     uid: &str,
 ) -> Result<(), ApiError> {
+    let spoke = &papers.cluster;
     let found = objects.get(place)?;
     let header = &found.object.header;
     let bound = header.fields.get("spec.nodeName");
@@ -237,7 +240,7 @@ pub(crate) async fn remove(
         uid: Some(uid.to_owned()),
         ..DeleteOptions::default()
     };
-    objects.delete(&how(spoke), place, &options).await.map(|_| ())
+    objects.delete(&how(objects, papers), place, &options).await.map(|_| ())
 }
 
 /// RFC 3339 of a device's time.

@@ -309,7 +309,7 @@ impl Talk<'_> {
             match frame::decode(&bytes) {
                 Ok(beat @ SpokeToHub::Heartbeat { .. }) => self.hear(beat, None).await?,
                 Ok(SpokeToHub::Datagram(sent)) => {
-                    datagrams::relay(self.inner, self.cluster, sent).await;
+                    datagrams::relay(self.inner, self.papers, sent).await;
                 }
                 Err(_) => drop(self.inner.skipped.fetch_add(1, Ordering::Relaxed)),
                 Ok(_) => {

@@ -174,7 +174,7 @@ async fn write(
         says.put(&mut value["status"]["conditions"], &now);
         Ok(value)
     };
-    objects.modify(&how(&papers.cluster), &place, Some("status"), change).await.map(drop)
+    objects.modify(&how(objects, papers), &place, Some("status"), change).await.map(drop)
 }
 
 /// One Event that counts up.
@@ -196,7 +196,7 @@ async fn event(inner: &Inner, papers: &Papers, message: &str) -> Result<(), ApiE
         "reportingComponent": "freewheel-gateway", "reportingInstance": inner.hub,
         "firstTimestamp": now, "lastTimestamp": now, "count": 1,
     });
-    match objects.create(&how(cluster), &place, value).await {
+    match objects.create(&how(objects, papers), &place, value).await {
         Err(error) if error.reason == "AlreadyExists" => {}
         other => return other.map(drop),
     }
@@ -206,7 +206,7 @@ async fn event(inner: &Inner, papers: &Papers, message: &str) -> Result<(), ApiE
         old["message"] = json!(message);
         Ok(old)
     };
-    objects.modify(&how(cluster), &place, None, count).await.map(drop)
+    objects.modify(&how(objects, papers), &place, None, count).await.map(drop)
 }
 
 #[cfg(test)]

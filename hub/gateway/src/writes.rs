@@ -129,7 +129,7 @@ impl Talk<'_> {
         let mut told_late = false;
         let begun = self.begun.lock().clone();
         if !begun.written {
-            while let Err(error) = records::write_session(store, self.cluster, &begun.session).await
+            while let Err(error) = records::write_session(store, self.papers, &begun.session).await
             {
                 debug!(cluster = %self.cluster, %error, "cannot write that a session is up");
                 sleep(AGAIN).await;

@@ -11,7 +11,9 @@
 //!   (`the_server_keeps_what_it_owns`, `the_generation_counts_changes_of_what_is_asked_for`,
 //!   `a_finalizer_holds_until_it_is_taken_off`);
 //! - what is there can be deleted, however large it is (`an_object_of_the_largest_size_can_be_deleted`);
-//! - what is deleted together is written together (`a_collection_is_deleted_side_by_side`).
+//! - what is deleted together is written together (`a_collection_is_deleted_side_by_side`);
+//! - what a writer looked at first is so when it writes, or nothing is written
+//!   (`a_write_whose_reason_is_gone_is_not_made`).
 
 mod admission;
 mod create;
@@ -38,7 +40,7 @@ use serde_json::Value;
 pub use splice::{stored_bytes, stored_bytes_at, stored_value};
 
 use crate::clock::{Chance, Clock, SystemChance, SystemClock};
-use crate::{Revision, Scope, Snapshot, Store, Stored};
+use crate::{Expect, Revision, Scope, Snapshot, Store, Stored};
 
 /// Of a collection, so many are on their way to the disk at a time.
 const DELETED_AT_ONCE: usize = 64;
@@ -80,7 +82,13 @@ pub struct How {
     pub canonical: bool,
     /// The hub itself writes, and may say what an object's images stand for.
     pub keeps_pins: bool,
+    /// What must hold when the write is committed, beside what it says of its own object: that which its writer looked
+    /// at first. Where it does not the write is refused, with [`OVERTAKEN`].
+    pub expect: Vec<Expect>,
 }
+
+/// Reason of the refusal of a write whose writer looked at something that is another by now. No second try helps.
+pub const OVERTAKEN: &str = "Overtaken";
 
 /// Which object.
 #[derive(Clone, Debug)]

@@ -15,6 +15,7 @@ mod idle;
 mod leases;
 #[cfg(test)]
 mod protobuf;
+mod remade;
 #[cfg(test)]
 mod signing_requests;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
 use freewheel_hub_apiserver::{Body, Check, Limits, LoggedIn, Received, Server, Tls, User, serve};
+use freewheel_hub_store::Store;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::objects::{How, Objects, Place};
 use freewheel_link::names::ClusterName;
@@ -177,7 +178,7 @@ impl Hub {
         Self::over(MemoryStore::with_limits(1, limits), Limits::default()).await
     }
 
-    async fn over(store: MemoryStore, limits: Limits) -> Self {
+    pub async fn over(store: impl Store, limits: Limits) -> Self {
         let authority = Authority::new();
         let serving = authority.serving();
         let tls = Tls::new(

@@ -24,7 +24,7 @@ impl Deployments {
         let status = serde_json::to_value(status)
             .map_err(|e| Error::api("write the status of a Deployment")(ApiError::internal(e)))?;
         self.desk
-            .modify(self.deployments, &run.stored.key, Some("status"), |mut value| {
+            .modify_this(self.deployments, run.stored, Some("status"), |mut value| {
                 value["status"] = status.clone();
                 Ok(value)
             })
@@ -149,7 +149,7 @@ impl Deployments {
             return Ok(());
         }
         self.desk
-            .modify(self.deployments, &run.stored.key, None, |mut value| {
+            .modify_this(self.deployments, run.stored, None, |mut value| {
                 if !value["metadata"]["annotations"].is_object() {
                     value["metadata"]["annotations"] = json!({});
                 }

@@ -9,7 +9,7 @@ use freewheel_hub_api::object::Key;
 use freewheel_hub_store::objects::{
     Actor, DeleteOptions, Deleted, FieldValidation, How, Objects, Place, Propagation, Written,
 };
-use freewheel_hub_store::{Scope, Snapshot, Stored};
+use freewheel_hub_store::{Expect, Scope, Snapshot, Stored};
 use freewheel_link::names::ClusterName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -62,6 +62,20 @@ impl Desk {
         &self.how
     }
 
+    /// The same desk, for what is only to be written while this holds: what was looked at before.
+    #[must_use]
+    pub fn while_holds(&self, expect: Expect) -> Self {
+        let mut desk = self.clone();
+        desk.how.expect.push(expect);
+        desk
+    }
+
+    /// The same desk, for what is only to be written while this very object is there.
+    #[must_use]
+    pub fn while_there(&self, object: &Stored) -> Self {
+        self.while_holds(Expect::still(object))
+    }
+
     /// The newest state, this controller's own writes included.
     #[must_use]
     pub fn snapshot(&self) -> Arc<dyn Snapshot> {
@@ -106,6 +120,27 @@ impl Desk {
         F: Fn(Value) -> Result<Value, ApiError> + Send + Sync,
     {
         self.objects.modify(&self.how, &place(kind, key), subresource, change).await
+    }
+
+    /// Changes this very object, again when somebody else was faster: 404 when its name is another one's by now.
+    pub async fn modify_this<F>(
+        &self,
+        kind: &'static Kind,
+        stored: &Stored,
+        subresource: Option<&str>,
+        change: F,
+    ) -> Result<Written, ApiError>
+    where
+        F: Fn(Value) -> Result<Value, ApiError> + Send + Sync,
+    {
+        let (key, uid) = (&stored.key, stored.object.header.uid.as_str());
+        let change = |value: Value| {
+            if value["metadata"]["uid"].as_str() != Some(uid) {
+                return Err(ApiError::not_found(kind.group, kind.plural, &key.name));
+            }
+            change(value)
+        };
+        self.modify(kind, key, subresource, change).await
     }
 
     /// Changes an object only as it was read: 409 when it has changed since.

@@ -2,6 +2,7 @@
 
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_store::CommitError;
+use freewheel_hub_store::objects::OVERTAKEN;
 
 /// A failed step. The engine logs it and tries the key again with back-off.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +65,8 @@ impl Error {
     pub fn is_race(&self) -> bool {
         match self {
             Self::Api { source, .. } => {
-                source.code == 404 || (source.code == 409 && source.reason == "Conflict")
+                source.code == 404
+                    || (source.code == 409 && ["Conflict", OVERTAKEN].contains(&source.reason))
             }
             Self::Commit { source, .. } => matches!(source, CommitError::Unmet { .. }),
             Self::NoSuchKind(_) | Self::Refused(_) | Self::Unsigned(_) => false,

@@ -136,7 +136,10 @@ impl Ending {
         all
     }
 
-    async fn empty(&self, namespace: &Key) -> Left {
+    async fn empty(&self, going: &Stored) -> Left {
+        let namespace = &going.key;
+        // What is in the next one of its name is not looked at.
+        let desk = self.desk.while_there(going);
         let mut content = self.content_of(namespace);
         if content.iter().any(|(kind, _)| is_pods(kind)) {
             content.retain(|(kind, _)| is_pods(kind));
@@ -146,7 +149,7 @@ impl Ending {
             let deletions = batch.iter().filter(|(_, stored)| !stored.object.header.deleting).map(
                 |(kind, stored)| async {
                     let uid = &stored.object.header.uid;
-                    self.desk.delete(kind, &stored.key, uid, Propagation::Background).await
+                    desk.delete(kind, &stored.key, uid, Propagation::Background).await
                 },
             );
             let outcomes: Vec<Result<_, ApiError>> = join_all(deletions).await;
@@ -162,11 +165,11 @@ impl Ending {
         left
     }
 
-    async fn say(&self, key: &Key, left: &Left) -> Result<(), Error> {
+    async fn say(&self, going: &Stored, left: &Left) -> Result<(), Error> {
         let said = conditions(left);
         let now = rfc3339(self.desk.clock.now());
         self.desk
-            .modify(self.namespaces, key, Some("status"), |mut value| {
+            .modify_this(self.namespaces, going, Some("status"), |mut value| {
                 let list = &mut value["status"]["conditions"];
                 for says in &said {
                     says.put(list, &now);
@@ -178,10 +181,10 @@ impl Ending {
         Ok(())
     }
 
-    async fn finalize(&self, key: &Key) -> Result<(), Error> {
+    async fn finalize(&self, going: &Stored) -> Result<(), Error> {
         let finalized = self
             .desk
-            .modify(self.namespaces, key, Some("finalize"), |mut value| {
+            .modify_this(self.namespaces, going, Some("finalize"), |mut value| {
                 if let Some(list) = value["spec"]["finalizers"].as_array_mut() {
                     list.retain(|f| f != "kubernetes");
                 }
@@ -233,17 +236,17 @@ impl Controller for Ending {
         if let Some(rest) = self.pace.wait(key, size) {
             return Ok(Some(rest));
         }
-        let mut left = self.empty(key).await;
+        let mut left = self.empty(&namespace).await;
         if !left.objects.contains_key("pods.") && !left.objects.is_empty() {
             // The last pod may just have gone, and no other event would bring the rest's turn.
-            left = self.empty(key).await;
+            left = self.empty(&namespace).await;
         }
         self.sizes.lock().insert(key.clone(), left.objects.values().sum());
         if left.objects.is_empty() {
-            self.finalize(key).await?;
+            self.finalize(&namespace).await?;
             return Ok(None);
         }
-        match self.say(key, &left).await {
+        match self.say(&namespace, &left).await {
             Err(race) if race.code() == Some(404) => Ok(None),
             other => other.map(|()| Some(PATIENCE)),
         }

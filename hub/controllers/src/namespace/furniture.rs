@@ -52,7 +52,7 @@ impl Furniture {
 
     /// Writes an object of `default` as it has to be, where `parts` are what matters.
     async fn keep(
-        &self,
+        desk: &Desk,
         cluster: &ClusterName,
         kind: &'static Kind,
         wanted: &Value,
@@ -62,13 +62,12 @@ impl Furniture {
         let differs = |stored: &Stored| {
             stored.object.value().is_ok_and(|v| parts.iter().any(|p| v[*p] != wanted[*p]))
         };
-        match self.desk.snapshot().get(&key) {
-            None => match self.desk.create(kind, cluster, "default", wanted).await {
+        match desk.snapshot().get(&key) {
+            None => match desk.create(kind, cluster, "default", wanted).await {
                 Err(taken) if taken.reason == "AlreadyExists" => Ok(()),
                 other => other.map(|_| ()).map_err(Error::api("create default/kubernetes")),
             },
-            Some(stored) if differs(&stored) => self
-                .desk
+            Some(stored) if differs(&stored) => desk
                 .modify(kind, &key, None, |mut value| {
                     for part in parts {
                         value[*part] = wanted[*part].clone();
@@ -82,7 +81,7 @@ impl Furniture {
         }
     }
 
-    async fn api_service(&self, cluster: &ClusterName) -> Result<(), Error> {
+    async fn api_service(&self, desk: &Desk, cluster: &ClusterName) -> Result<(), Error> {
         let labels = json!({"component": "apiserver", "provider": "kubernetes"});
         let port = json!({"name": "https", "port": 443, "protocol": "TCP",
             "targetPort": self.hub.port()});
@@ -92,7 +91,7 @@ impl Furniture {
                 "ports": [port], "sessionAffinity": "None"},
         });
         // Nothing of the spec is put back: it is made once, and its address cannot change.
-        self.keep(cluster, self.services, &service, &[]).await?;
+        Self::keep(desk, cluster, self.services, &service, &[]).await?;
         let address = self.hub.ip().to_string();
         let port = json!({"name": "https", "port": self.hub.port(), "protocol": "TCP"});
         let slice = json!({
@@ -102,13 +101,13 @@ impl Furniture {
             "endpoints": [{"addresses": [address], "conditions": {"ready": true}}],
             "ports": [port.clone()],
         });
-        self.keep(cluster, self.slices, &slice, &["endpoints", "ports"]).await?;
+        Self::keep(desk, cluster, self.slices, &slice, &["endpoints", "ports"]).await?;
         let endpoints = json!({
             "metadata": {"name": API, "namespace": "default",
                 "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
             "subsets": [{"addresses": [{"ip": address}], "ports": [port]}],
         });
-        self.keep(cluster, self.endpoints, &endpoints, &["subsets"]).await
+        Self::keep(desk, cluster, self.endpoints, &endpoints, &["subsets"]).await
     }
 }
 
@@ -148,22 +147,24 @@ impl Controller for Furniture {
         let cluster =
             ClusterName::try_from(&*key.name).map_err(|error| Error::Refused(error.to_string()))?;
         let snapshot = self.desk.snapshot();
-        if !cluster.is_root() && !snapshot.get(key).is_some_and(|c| is_accepted(&c)) {
-            return Ok(None);
-        }
+        let desk = match snapshot.get(key).filter(|cluster| is_accepted(cluster)) {
+            Some(accepted) => self.desk.while_there(&accepted),
+            None if cluster.is_root() => self.desk.clone(),
+            None => return Ok(None),
+        };
         for name in NAMESPACES {
             if snapshot.get(&key_of(self.namespaces, &cluster, "", name)).is_some() {
                 continue;
             }
             let namespace = json!({"metadata": {"name": name}});
-            match self.desk.create(self.namespaces, &cluster, "", &namespace).await {
+            match desk.create(self.namespaces, &cluster, "", &namespace).await {
                 Err(error) if error.reason != "AlreadyExists" => {
                     return Err(Error::api("create a namespace")(error));
                 }
                 _ => {}
             }
         }
-        self.api_service(&cluster).await?;
+        self.api_service(&desk, &cluster).await?;
         Ok(None)
     }
 }

@@ -16,6 +16,8 @@
 //!   (`labels_come_and_go_with_the_cluster`, `the_taint_goes_alone`);
 //! - a Node that was here before its ManagedCluster is taken over as it is
 //!   (`a_node_that_was_here_before_its_cluster_is_taken_over_as_it_is`);
+//! - nothing is written for a ManagedCluster that was made anew since it was looked at
+//!   (`nothing_is_made_for_a_cluster_that_was_remade_just_before`);
 //! - a hub that restarts calls nobody silent for its first half a minute who was not before
 //!   (`a_hub_that_starts_gives_its_spokes_the_time_to_come_back`).
 //!
@@ -37,7 +39,7 @@ use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds::node::NOT_READY;
 use freewheel_hub_api::object::{Key, Resource};
 use freewheel_hub_store::objects::Propagation;
-use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
+use freewheel_hub_store::{Event, Expect, Scope, Snapshot, Stored};
 use freewheel_link::names::ClusterName;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -94,7 +96,7 @@ impl Nodes {
         let mut says = cluster_conditions(accepted, presence);
         says.extend(ends);
         self.desk
-            .modify(self.clusters, &stored.key, Some("status"), |mut value| {
+            .modify_this(self.clusters, stored, Some("status"), |mut value| {
                 let before = value["status"]["conditions"].as_array().map_or(0, Vec::len);
                 for says in &says {
                     // Nobody was denied who was not accepted before.
@@ -117,12 +119,13 @@ impl Nodes {
         presence: Presence,
     ) -> Result<Arc<Stored>, Error> {
         let key = key_of(self.nodes, realm, "", &cluster.key.name);
-        let now = rfc3339(self.desk.clock.now());
+        let desk = self.desk.while_there(cluster);
+        let now = rfc3339(desk.clock.now());
         let labels = &cluster.object.header.labels;
-        if self.desk.snapshot().get(&key).is_none() {
+        if desk.snapshot().get(&key).is_none() {
             let mut node = json!({"metadata": {"name": &*key.name}, "spec": {}});
             put_labels(&mut node, &key.name, labels);
-            match self.desk.create(self.nodes, realm, "", &node).await {
+            match desk.create(self.nodes, realm, "", &node).await {
                 Err(taken) if taken.reason == "AlreadyExists" => {}
                 other => drop(other.map_err(Error::api("create a Node"))?),
             }
@@ -144,13 +147,13 @@ impl Nodes {
             }
             Ok(value)
         };
-        let written = self.desk.modify(self.nodes, &key, None, change).await;
+        let written = desk.modify(self.nodes, &key, None, change).await;
         written.map_err(Error::api("write a Node"))?;
         let change = |mut value: Value| -> Result<Value, ApiError> {
             ready(presence).put(&mut value["status"]["conditions"], &now);
             Ok(value)
         };
-        let written = self.desk.modify(self.nodes, &key, Some("status"), change).await;
+        let written = desk.modify(self.nodes, &key, Some("status"), change).await;
         let written = written.map_err(Error::api("write the status of a Node"))?;
         if written.changed {
             self.tell(&written.stored, presence);
@@ -161,21 +164,22 @@ impl Nodes {
     /// The Lease of one Node; says when to try again.
     async fn write_lease(
         &self,
+        cluster: &Stored,
         node: &Stored,
         session: Option<&Session>,
     ) -> Result<Option<Duration>, Error> {
-        let realm = &node.key.cluster;
+        let (realm, desk) = (&node.key.cluster, self.desk.while_there(cluster));
         let renewed = session.and_then(|s| Timestamp::from_millisecond(s.since).ok());
         let key = key_of(self.leases, realm, lease::NAMESPACE, &node.key.name);
-        let written = if self.desk.snapshot().get(&key).is_some() {
+        let written = if desk.snapshot().get(&key).is_some() {
             let change = |mut value: Value| -> Result<Value, ApiError> {
                 lease::put_holder(&mut value, self.nodes, node, renewed);
                 Ok(value)
             };
-            self.desk.modify(self.leases, &key, None, change).await.map(drop)
+            desk.modify(self.leases, &key, None, change).await.map(drop)
         } else {
             let new = lease::lease(self.nodes, node, renewed);
-            self.desk.create(self.leases, realm, lease::NAMESPACE, &new).await.map(drop)
+            desk.create(self.leases, realm, lease::NAMESPACE, &new).await.map(drop)
         };
         match written {
             Err(error) if lease::has_no_room(&error) => Ok(Some(LEASE_RETRY)),
@@ -198,14 +202,16 @@ impl Nodes {
         self.desk.recorder.normal(self.nodes, node, self.desk.name(), reason, text);
     }
 
-    async fn remove(&self, snapshot: &dyn Snapshot, name: &str) -> Result<(), Error> {
+    async fn remove(&self, snapshot: &dyn Snapshot, cluster: &Key) -> Result<(), Error> {
+        let name = &*cluster.name;
+        // Another one of that name takes over what it finds.
+        let desk = self.desk.while_holds(Expect::Absent(cluster.clone()));
         for realm in [Some(ClusterName::root()), ClusterName::try_from(name).ok()] {
             let Some(realm) = realm else { continue };
             let key = key_of(self.nodes, &realm, "", name);
             // What somebody made for a cluster that is still to come is not ours to delete.
             if let Some(node) = snapshot.get(&key).filter(|node| is_ours(node)) {
-                self.desk
-                    .delete(self.nodes, &key, &node.object.header.uid, Propagation::Background)
+                desk.delete(self.nodes, &key, &node.object.header.uid, Propagation::Background)
                     .await
                     .map_err(Error::api("delete the Node of a removed cluster"))?;
             }
@@ -249,7 +255,7 @@ impl Controller for Nodes {
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
         let snapshot = self.desk.snapshot();
         let Some(cluster) = snapshot.get(key) else {
-            self.remove(&*snapshot, &key.name).await?;
+            self.remove(&*snapshot, key).await?;
             return Ok(None);
         };
         if cluster.object.header.deleting {
@@ -278,7 +284,7 @@ impl Controller for Nodes {
             // What was accepted once keeps its Nodes: taking it back only ends the session.
             if accepted || there {
                 let node = self.write_node(&realm, &cluster, presence).await?;
-                let retry = self.write_lease(&node, session.as_ref()).await?;
+                let retry = self.write_lease(&cluster, &node, session.as_ref()).await?;
                 look_again = retry.into_iter().chain(look_again).min();
             }
         }

@@ -15,7 +15,7 @@ use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds::node::NOT_READY;
 use freewheel_hub_api::object::Key;
-use freewheel_hub_store::{Event, Scope, Snapshot};
+use freewheel_hub_store::{Event, Expect, Scope, Snapshot};
 use freewheel_link::names::ClusterName;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -91,6 +91,7 @@ impl Controller for Strangers {
         let Some(stored) = snapshot.get(key).filter(|_| snapshot.get(&spoke).is_none()) else {
             return Ok(None);
         };
+        let desk = self.desk.while_holds(Expect::Absent(spoke));
         let value = stored.object.value().map_err(Error::api("read a Node"))?;
         let (moment, wait) = (self.desk.clock.now(), patience(&value, self.desk.clock.now()));
         let now = rfc3339(moment);
@@ -99,14 +100,14 @@ impl Controller for Strangers {
                 fill_in(&mut value, &now);
                 Ok(value)
             };
-            let written = self.desk.modify(self.nodes, key, Some("status"), change).await;
+            let written = desk.modify(self.nodes, key, Some("status"), change).await;
             gone(written.map(drop))?;
         }
         let change = |mut value: Value| -> Result<Value, ApiError> {
             taint(&mut value, &now);
             Ok(value)
         };
-        gone(self.desk.modify(self.nodes, key, None, change).await.map(drop))?;
+        gone(desk.modify(self.nodes, key, None, change).await.map(drop))?;
         Ok(wait)
     }
 }

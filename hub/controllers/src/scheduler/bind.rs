@@ -8,7 +8,6 @@ use freewheel_hub_store::{CommitError, Expect, Operation, Stored, Txn};
 use serde_json::{Value, json};
 
 use crate::engine::clock::rfc3339;
-use crate::engine::desk::key as key_of;
 use crate::engine::{Desk, Error};
 
 /// How often a binding is tried again because the pod changed otherwise.
@@ -17,13 +16,16 @@ const TRIES: usize = 8;
 pub(super) struct Hand {
     pub(super) desk: Desk,
     pub(super) pods: &'static Kind,
-    pub(super) nodes: &'static Kind,
 }
 
 impl Hand {
-    /// Writes the binding; false when the pod is gone, bound already, or its Node is gone.
-    pub(super) async fn bind(&self, pod: &Key, uid: &str, node: &str) -> Result<bool, Error> {
-        let place = key_of(self.nodes, &pod.cluster, "", node);
+    /// Writes the binding; false when the pod is gone, bound already, or its Node is not `there` any more.
+    pub(super) async fn bind(
+        &self,
+        pod: &Key,
+        uid: &str,
+        (node, there): (&str, &Expect),
+    ) -> Result<bool, Error> {
         for _ in 0..TRIES {
             let snapshot = self.desk.snapshot();
             let Some(stored) = snapshot.get(pod).filter(|s| self.is_open(s, uid)) else {
@@ -33,10 +35,7 @@ impl Hand {
             // Before its node can know: what that tells of the pod comes after.
             let at = self.desk.clock.now();
             let txn = Txn {
-                expect: vec![
-                    Expect::Revision(pod.clone(), stored.revision),
-                    Expect::Present(place.clone()),
-                ],
+                expect: vec![Expect::Revision(pod.clone(), stored.revision), there.clone()],
                 operations: vec![Operation::Put(pod.clone(), object)],
             };
             match self.desk.objects().store().commit(txn).await {

@@ -110,7 +110,7 @@ impl Scheduler {
     /// Writes through this desk; `seed` breaks ties.
     pub fn new(desk: Desk, seed: u64) -> Result<Self, Error> {
         let (pods, nodes) = (kind("", "v1", "pods")?, kind("", "v1", "nodes")?);
-        Ok(Self { hand: Arc::new(Hand { desk, pods, nodes }), pods, nodes, seed })
+        Ok(Self { hand: Arc::new(Hand { desk, pods }), pods, nodes, seed })
     }
 
     /// Schedules until `stop`.
@@ -182,9 +182,9 @@ impl Scheduler {
             let Some(verdict) = state.next(now) else { return };
             let hand = self.hand.clone();
             match verdict {
-                Verdict::Bind { pod, uid, node } => {
+                Verdict::Bind { pod, uid, node, there } => {
                     writes.spawn((pod.clone(), uid.clone()), async move {
-                        let bound = hand.bind(&pod, &uid, &node).await;
+                        let bound = hand.bind(&pod, &uid, (&node, &there)).await;
                         if let Err(failed) = &bound {
                             warn!(cluster = %pod.cluster, pod = %pod.name, error = %failed.chain(),
                             "a binding was not written");

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_api::object::{Header, Key};
+use freewheel_hub_api::object::{Header, Key, Resource};
 use freewheel_hub_placement::node::Node;
 use freewheel_hub_placement::{Ask, Fleet, Refusal, decide};
-use freewheel_hub_store::{Event, Stored};
+use freewheel_hub_store::{Event, Expect, Revision, Stored};
+use freewheel_link::names::ClusterName;
 use k8s_openapi::api::core::v1;
 use tokio::time::Instant;
 
@@ -65,8 +66,8 @@ impl Waiting {
 /// What to do for one pod.
 #[derive(Clone, Debug)]
 pub(super) enum Verdict {
-    /// Write the binding; the fleet has booked it already.
-    Bind { pod: Key, uid: String, node: Arc<str> },
+    /// Write the binding, while the Node that was picked is there; the fleet has booked it already.
+    Bind { pod: Key, uid: String, node: Arc<str>, there: Expect },
     /// Say why not.
     Refuse { pod: Key, uid: String, why: Refusal },
     /// Say that it is held back by its gates.
@@ -77,6 +78,8 @@ pub(super) enum Verdict {
 #[derive(Default)]
 pub(super) struct State {
     fleet: Fleet,
+    /// When its Nodes were made.
+    made: HashMap<Key, Revision>,
     waiting: HashMap<Key, Waiting>,
     active: BTreeMap<(Reverse<i32>, u64), Key>,
     parked: BTreeSet<(Instant, Key)>,
@@ -102,9 +105,11 @@ impl State {
         let changed = match (&event.now, &event.before) {
             (Some(stored), _) => {
                 let node: v1::Node = typed(stored)?;
+                self.made.insert(stored.key.clone(), stored.created);
                 self.fleet.set_node(&stored.key.cluster, Node::read(&node))
             }
             (None, Some(gone)) => {
+                self.made.remove(&gone.key);
                 self.fleet.remove_node(&gone.key.cluster, &gone.key.name);
                 false
             }
@@ -183,6 +188,15 @@ impl State {
         Ok(())
     }
 
+    /// That a Node is the one that was looked at: another device of its name is another one.
+    fn there(&self, cluster: &ClusterName, node: &str) -> Expect {
+        let key = Key::new(&Resource::new("", "nodes"), cluster, "", node);
+        match self.made.get(&key) {
+            Some(made) => Expect::Created(key, *made),
+            None => Expect::Present(key),
+        }
+    }
+
     /// Decides over the pods whose turn it is, up to the first for which something has to be written.
     pub(super) fn next(&mut self, now: Instant) -> Option<Verdict> {
         self.unpark(now);
@@ -201,7 +215,8 @@ impl State {
                 Ok(node) => {
                     waiting.place = Place::Binding;
                     self.fleet.place(&uid, &node, &ask);
-                    return Some(Verdict::Bind { pod, uid, node });
+                    let there = self.there(&pod.cluster, &node);
+                    return Some(Verdict::Bind { pod, uid, node, there });
                 }
                 Err(why) => {
                     let known = waiting.told.as_ref();

@@ -84,6 +84,26 @@ async fn what_is_booked_is_not_given_twice_and_comes_back_when_the_write_fails()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_binding_is_for_the_very_node_that_was_looked_at() {
+    let mut state = with_node("4");
+    let there = |state: &mut State, name: &str| {
+        state.pod(&pod(name, |_| {})).unwrap();
+        let Some(Verdict::Bind { there, .. }) = state.next(Instant::now()) else {
+            panic!("{name}")
+        };
+        there
+    };
+    let first = node("n", "4").now.unwrap();
+    assert_eq!(there(&mut state, "a"), Expect::Created(first.key.clone(), 1));
+    // Another device of that name.
+    let (key, object) = (first.key.clone(), first.object.clone());
+    let next = Arc::new(Stored { key, object, revision: 3, created: 3 });
+    let next = Event { revision: 3, now: Some(next), before: None };
+    state.node(&next).unwrap();
+    assert_eq!(there(&mut state, "b"), Expect::Created(first.key.clone(), 3));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pod_that_somebody_else_bound_stays_booked() {
     let mut state = with_node("1");
     state.pod(&pod("a", |_| {})).unwrap();

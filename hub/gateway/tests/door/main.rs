@@ -13,6 +13,7 @@ mod identity;
 mod pace;
 mod races;
 mod ranges;
+mod remade;
 mod reported;
 mod requests;
 mod restored;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use freewheel_hub_api::error::ApiError;
 use serde_json::Value;
 
+use super::refusal::NotCommitted;
 use super::{
     How, Objects, Place, Verb, Written, admission, meta, namespace, pins, refusal, service, shape,
 };
@@ -91,16 +92,18 @@ async fn attempt(
     txn.operations.extend(claims.operations);
     match objects.commit(how, Verb::Create, txn, 0).await {
         Ok(stored) => Ok(Written { stored, changed: true, warnings: Vec::new() }),
-        Err(CommitError::Unmet { index: 0, .. }) => {
+        Err(NotCommitted::Store(CommitError::Unmet { index: 0, .. })) => {
             Err(Refused::Taken(refusal::already_exists(&place)))
         }
-        Err(CommitError::Unmet { index: 1, .. }) if kind.namespaced => {
-            Err(namespace::missing(&place).into())
+        // Its namespace is going, gone or another by now: looked at again.
+        Err(error @ NotCommitted::Store(CommitError::Unmet { index: 1, .. }))
+            if kind.namespaced =>
+        {
+            namespace::admit(&*objects.store.snapshot(), &place)?;
+            Err(Refused::Again(error.of(&place)))
         }
-        Err(error @ CommitError::Unmet { .. }) => {
-            Err(Refused::Again(refusal::of_commit(&error, &place)))
-        }
-        Err(error) => Err(refusal::of_commit(&error, &place).into()),
+        Err(error) if error.is_race() => Err(Refused::Again(error.of(&place))),
+        Err(error) => Err(error.of(&place).into()),
     }
 }
 
@@ -110,13 +113,18 @@ impl Objects {
         &self,
         how: &How,
         verb: Verb,
-        txn: Txn,
+        mut txn: Txn,
         revision_before: crate::Revision,
-    ) -> Result<Arc<crate::Stored>, CommitError> {
+    ) -> Result<Arc<crate::Stored>, NotCommitted> {
         if how.dry_run {
-            return pretend(txn, revision_before);
+            return Ok(pretend(txn, revision_before)?);
         }
-        let committed = self.store.commit(txn).await?;
+        let own = txn.expect.len();
+        txn.expect.extend(how.expect.iter().cloned());
+        let committed = self.store.commit(txn).await.map_err(|error| match error {
+            CommitError::Unmet { index, .. } if own <= index => NotCommitted::Overtaken,
+            other => NotCommitted::Store(other),
+        })?;
         let first = committed.results.into_iter().next().flatten();
         let stored = first.ok_or_else(|| {
             CommitError::Unavailable("the store lost the result of a write".to_owned())

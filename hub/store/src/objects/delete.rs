@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::update::TRIES;
 use super::{DeleteOptions, Deleted, How, Objects, Place, Propagation, Verb};
 use super::{meta, namespace, refusal, service, shape};
-use crate::{CommitError, Expect, Operation, Stored, Txn};
+use crate::{Expect, Operation, Stored, Txn};
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
@@ -63,8 +63,8 @@ pub(super) async fn delete(
         match objects.commit(how, Verb::Delete, txn, old.revision).await {
             Ok(stored) if going => return Ok(Deleted::Going(stored)),
             Ok(stored) => return Ok(Deleted::Gone(stored)),
-            Err(CommitError::Unmet { .. }) => {}
-            Err(error) => return Err(refusal::of_commit(&error, place)),
+            Err(error) if error.is_race() => {}
+            Err(error) => return Err(error.of(place)),
         }
     }
     Err(refusal::modified(place))

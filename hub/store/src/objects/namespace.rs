@@ -25,11 +25,11 @@ pub(super) fn admit(snapshot: &dyn Snapshot, place: &Place) -> Result<Option<Exp
     if found.object.header.deleting {
         return Err(refusal::namespace_terminating(place));
     }
-    Ok(Some(Expect::Present(key)))
+    Ok(Some(Expect::still(&found)))
 }
 
 /// 404 for the namespace of the place.
-pub(super) fn missing(place: &Place) -> ApiError {
+fn missing(place: &Place) -> ApiError {
     ApiError::not_found("", "namespaces", &place.namespace)
 }
 

@@ -2,7 +2,7 @@
 
 use freewheel_hub_api::error::{ApiError, Cause, Details, NAMESPACE_TERMINATING};
 
-use super::Place;
+use super::{OVERTAKEN, Place};
 use crate::CommitError;
 
 const MODIFIED: &str =
@@ -79,8 +79,43 @@ pub(super) fn namespace_terminating(place: &Place) -> ApiError {
     error
 }
 
+/// Why a transaction was not committed.
+pub(super) enum NotCommitted {
+    /// What its writer looked at first is not so any more.
+    Overtaken,
+    /// The store's own reason.
+    Store(CommitError),
+}
+
+impl From<CommitError> for NotCommitted {
+    fn from(error: CommitError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl NotCommitted {
+    /// Somebody else has changed what the transaction is about: a next try may succeed.
+    pub(super) const fn is_race(&self) -> bool {
+        matches!(self, Self::Store(CommitError::Unmet { .. }))
+    }
+
+    /// In the API's words.
+    pub(super) fn of(&self, place: &Place) -> ApiError {
+        match self {
+            Self::Overtaken => {
+                let text = format!(
+                    "{} {:?} is not written: what it was to be written for is gone, or another by now",
+                    place.kind.plural, place.name
+                );
+                ApiError::new(409, OVERTAKEN, text)
+            }
+            Self::Store(error) => of_commit(error, place),
+        }
+    }
+}
+
 /// What the store said, but for expectations that do not hold: those have a meaning of their own.
-pub(super) fn of_commit(error: &CommitError, place: &Place) -> ApiError {
+fn of_commit(error: &CommitError, place: &Place) -> ApiError {
     match error {
         CommitError::Unmet { .. } => modified(place),
         CommitError::TooLarge(why) => {

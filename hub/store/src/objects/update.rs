@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     How, Objects, Place, Verb, Written, admission, meta, namespace, pins, refusal, service, shape,
 };
-use crate::{CommitError, Expect, Operation, Revision, Stored, Txn};
+use crate::{Expect, Operation, Revision, Stored, Txn};
 
 /// How often an update without a resourceVersion, or a [`Objects::modify`], is tried again when
 /// somebody was faster. Every round somebody got through, so this ends under any load but abuse.
@@ -138,8 +138,8 @@ impl Attempt<'_> {
         txn.operations.extend(claims.operations);
         match self.objects.commit(self.how, Verb::Update, txn, old.revision).await {
             Ok(stored) => Ok(Written { changed: true, stored, warnings }),
-            Err(CommitError::Unmet { .. }) => Err(Refused::Again),
-            Err(error) => Err(refusal::of_commit(&error, self.place).into()),
+            Err(error) if error.is_race() => Err(Refused::Again),
+            Err(error) => Err(error.of(self.place).into()),
         }
     }
 
@@ -158,8 +158,8 @@ impl Attempt<'_> {
         }
         match self.objects.commit(self.how, Verb::Delete, txn, old.revision).await {
             Ok(_) => Ok(shown),
-            Err(CommitError::Unmet { .. }) => Err(Refused::Again),
-            Err(error) => Err(refusal::of_commit(&error, self.place).into()),
+            Err(error) if error.is_race() => Err(Refused::Again),
+            Err(error) => Err(error.of(self.place).into()),
         }
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::Object;
 use freewheel_hub_api::pins::RESOLVED;
-use freewheel_hub_store::objects::{How, Place, Written};
-use freewheel_hub_store::{Operation, Txn};
+use freewheel_hub_store::objects::{DeleteOptions, How, OVERTAKEN, Place, Written};
+use freewheel_hub_store::{Expect, Operation, Txn};
 use freewheel_link::digest::Digest;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -52,6 +52,42 @@ async fn another_objects_uid_is_a_conflict() {
 async fn what_is_absent_cannot_be_updated() {
     let world = World::new().await;
     refused(world.update("configmaps", config("a", "1")).await, 404, r#"configmaps "a" not found"#);
+}
+
+#[tokio::test]
+async fn a_write_whose_reason_is_gone_is_not_made() {
+    let world = World::new().await;
+    let reason = world.create("configmaps", config("reason", "1")).await.unwrap().stored;
+    let how = How { expect: vec![Expect::still(&reason)], ..How::default() };
+    let objects = &world.objects;
+    let write = async || {
+        let change = |mut value: Value| {
+            value["data"]["is"] = json!(value["data"]["is"].as_str().unwrap().to_owned() + "+");
+            Ok(value)
+        };
+        [
+            objects.create(&how, &of("configmaps", "new"), config("new", "1")).await.map(drop),
+            objects.update(&how, &of("configmaps", "a"), None, config("a", "2")).await.map(drop),
+            objects.modify(&how, &of("configmaps", "b"), None, change).await.map(drop),
+            objects.delete(&how, &of("configmaps", "c"), &DeleteOptions::default()).await.map(drop),
+        ]
+    };
+    let state = || ["new", "a", "b", "c"].map(|name| world.read("configmaps", name));
+    for name in ["a", "b", "c"] {
+        world.create("configmaps", config(name, "1")).await.unwrap();
+    }
+    world.delete("configmaps", "reason").await.unwrap();
+    world.create("configmaps", config("reason", "2")).await.unwrap();
+    let before = state();
+    for outcome in write().await {
+        let refused = outcome.unwrap_err();
+        assert_eq!((refused.code, refused.reason), (409, OVERTAKEN), "{refused}");
+        assert!(refused.message.contains("gone, or another by now"), "{refused}");
+    }
+    assert_eq!(state(), before);
+    let next = objects.get(&of("configmaps", "reason")).unwrap();
+    let how = How { expect: vec![Expect::still(&next)], ..How::default() };
+    objects.create(&how, &of("configmaps", "new"), config("new", "1")).await.unwrap();
 }
 
 #[tokio::test]
