@@ -9,7 +9,7 @@
 //! Guarantees:
 //! - silence ends no pod that has not asked for it (`a_silent_spoke_is_unknown_and_keeps_its_pods`,
 //!   `silence_evicts_whoever_asks_for_it`);
-//! - a condition that says the same keeps its time (`a_condition_that_says_the_same_keeps_its_time`);
+//! - a condition that says the same keeps its time (`what_says_the_same_is_left_as_it_is`);
 //! - a cordoned Node and one under pressure have the taint that says so (`a_cordoned_node_says_so_in_a_taint`,
 //!   `a_node_under_pressure_has_the_taint_that_keeps_new_pods_away`);
 //! - a ManagedCluster's labels are on its Nodes, and what others put on a Node stays
