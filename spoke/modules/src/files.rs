@@ -17,6 +17,7 @@ use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use freewheel_link::digest::Digest;
+use tokio::sync::OwnedMutexGuard;
 use tracing::warn;
 
 use crate::halves;
@@ -47,6 +48,9 @@ impl Names {
     }
 }
 
+/// A module's files are one task's at a time. What blocks holds it, too: that goes on when its task is given up.
+pub(crate) type Turn = Arc<OwnedMutexGuard<()>>;
+
 /// The files of one transfer; they go with it, but for the half when it is not spent.
 #[derive(Debug)]
 pub(crate) struct Scratch {
@@ -59,6 +63,8 @@ pub(crate) struct Scratch {
     pub(crate) envelope: PathBuf,
     /// The part's name, for as long as the transfer lives.
     alive: Arc<PathBuf>,
+    /// Given up after the files: whoever comes next finds all of them or none.
+    pub(crate) turn: Option<Turn>,
 }
 
 impl Scratch {
@@ -68,7 +74,7 @@ impl Scratch {
         let (part, head, spent) = (with("part"), with("head"), false);
         let (temporary, envelope) = (with("tmp"), with("envelope-tmp"));
         let alive = Arc::new(part.clone());
-        Self { part, head, spent, temporary, envelope, alive }
+        Self { part, head, spent, temporary, envelope, alive, turn: None }
     }
 
     /// The part's name, until the transfer is over.

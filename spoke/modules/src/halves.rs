@@ -15,7 +15,8 @@
 //! - halves are bounded in number, age and bytes, and go when no plan wants them
 //!   (`halves_are_bounded_in_number_age_and_bytes`, `a_transfer_that_is_given_up_leaves_nothing`);
 //! - what a transfer that runs has so far stays, whatever becomes of others
-//!   (`a_transfer_that_runs_keeps_its_part_when_another_module_fails`).
+//!   (`a_transfer_that_runs_keeps_its_part_when_another_module_fails`);
+//! - a half is taken over only when nothing reads or writes it any more (`what_is_still_being_unpacked_is_nobody_else_s`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -74,7 +75,7 @@ fn all(dir: &Path) -> Vec<Half> {
 }
 
 /// Takes over the largest half of a module for this transfer, and removes the others; its length, and the envelope that
-/// it was sent under. Blocking.
+/// it was sent under. The module's turn is the transfer's. Blocking.
 pub(crate) fn take_over(names: &Names, scratch: &Scratch) -> Option<(u64, Envelope)> {
     let dir = names.artifact.parent()?;
     let mut own = all(dir);

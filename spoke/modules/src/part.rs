@@ -1,4 +1,8 @@
 //! Compressed bytes on their way in: to a file, under an envelope that was checked before the first of them.
+//!
+//! Guarantees:
+//! - what begins anew begins with a file that nobody else writes to
+//!   (`what_begins_anew_is_not_touched_by_a_late_write_to_what_was_there`).
 
 use std::io;
 
@@ -49,6 +53,13 @@ impl Part<'_> {
 
     async fn open(&mut self, offset: u64) -> io::Result<()> {
         let go_on = 0 < offset && offset == self.written;
+        if !go_on {
+            // A file of its own: the last write of a transfer that was given up may still be on its way to the other.
+            match tokio::fs::remove_file(&self.scratch.part).await {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
         if !go_on && let Some(envelope) = &self.envelope {
             let head = postcard::to_stdvec(envelope).map_err(io::Error::other)?;
             tokio::fs::write(&self.scratch.head, head).await?;

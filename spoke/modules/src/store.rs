@@ -6,7 +6,9 @@
 //! - of the rest, what was needed last stays, up to [`SPARE`]
 //!   (`a_module_that_was_needed_until_now_outlives_one_that_came_later`);
 //! - a disk under pressure takes that too (`a_disk_under_pressure_gives_back_what_nobody_needs`,
-//!   `a_full_disk_takes_the_modules_that_nobody_needs`).
+//!   `a_full_disk_takes_the_modules_that_nobody_needs`);
+//! - of one module there is one transfer at a time, also when it was given up and is wanted again: the next begins when
+//!   nothing of the one before it is at work any more (`what_is_still_being_unpacked_is_nobody_else_s`).
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,12 +25,12 @@ use freewheel_link::digest::Digest;
 use freewheel_spoke_agent::ports::{Input, Modules};
 use freewheel_spoke_agent::uplink::FetchError;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::fetch::Fetch;
-use crate::files::{Names, Retired, Scratch, beyond, idle, retire, tidy, touch};
+use crate::files::{Names, Retired, Scratch, Turn, beyond, idle, retire, tidy, touch};
 use crate::part::Part;
 use crate::unpack::{unpack, verify};
 use crate::{ModuleError, SPARE, halves};
@@ -75,7 +77,7 @@ pub(crate) struct Shared {
     transfer: AtomicU64,
     /// Parts of those that run.
     running: Mutex<Vec<Weak<PathBuf>>>,
-    naming: Mutex<()>,
+    turns: Mutex<BTreeMap<Digest, Weak<AsyncMutex<()>>>>,
 }
 
 #[derive(Default)]
@@ -101,7 +103,7 @@ impl Store {
             transfers: Semaphore::new(TRANSFERS),
             transfer: AtomicU64::new(0),
             running: Mutex::default(),
-            naming: Mutex::default(),
+            turns: Mutex::default(),
         };
         let (shared, stop) = (Arc::new(shared), CancellationToken::new());
         let watching = stop.clone().run_until_cancelled_owned(shared.clone().watch_disk());
@@ -127,12 +129,17 @@ impl Modules for Store {
             state.ready.remove(&component);
         }
         if let Entry::Vacant(place) = state.coming.entry(component) {
+            let turns = self.shared.turns_of(component);
             let stop = place.insert(self.stop.child_token()).clone();
             let shared = self.shared.clone();
             self.shared.setup.runtime.spawn(async move {
+                let bring = async {
+                    let turn = Arc::new(turns.lock_owned().await);
+                    shared.bring(component, turn).await;
+                };
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    () = shared.bring(component) => {}
+                    () = bring => {}
                 }
             });
         }
@@ -174,9 +181,23 @@ impl Shared {
         Names::of(&self.setup.dir, component, &self.setup.profile)
     }
 
+    /// What the tasks that bring this module wait for.
+    pub(crate) fn turns_of(&self, component: Digest) -> Arc<AsyncMutex<()>> {
+        let mut all = self.turns.lock();
+        all.retain(|_, turns| 0 < turns.strong_count());
+        let known = all.get(&component).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let turns = Arc::default();
+            all.insert(component, Arc::downgrade(&turns));
+            turns
+        })
+    }
+
     /// Files of a new transfer.
-    fn scratch(&self, names: &Names) -> Scratch {
-        let scratch = Scratch::of(names, self.transfer.fetch_add(1, Ordering::Relaxed));
+    fn scratch(&self, names: &Names, turn: &Turn) -> Scratch {
+        let transfer = self.transfer.fetch_add(1, Ordering::Relaxed);
+        let mut scratch = Scratch::of(names, transfer);
+        scratch.turn = Some(turn.clone());
         let mut running = self.running.lock();
         running.retain(|part| 0 < part.strong_count());
         running.push(scratch.alive());
@@ -238,16 +259,17 @@ impl Shared {
     }
 
     /// Until the module is here; every failure is told and tried again.
-    async fn bring(self: Arc<Self>, component: Digest) {
+    async fn bring(self: Arc<Self>, component: Digest, turn: Turn) {
         let mut wait = RETRY.0;
         loop {
-            let mut outcome = self.once(component).await;
+            let mut outcome = self.once(component, &turn).await;
             if outcome.as_ref().is_err_and(ModuleError::is_full) && self.make_room().await {
-                outcome = self.once(component).await;
+                outcome = self.once(component, &turn).await;
             }
             if let Err(error) = &outcome {
-                let (shared, is_full) = (self.clone(), error.is_full());
+                let (shared, is_full, turn) = (self.clone(), error.is_full(), turn.clone());
                 let bound = move || {
+                    let _turn = turn;
                     if is_full {
                         halves::remove(&shared.names(&component));
                     }
@@ -278,14 +300,18 @@ impl Shared {
         }
     }
 
-    async fn once(self: &Arc<Self>, component: Digest) -> Result<PathBuf, ModuleError> {
+    async fn once(
+        self: &Arc<Self>,
+        component: Digest,
+        turn: &Turn,
+    ) -> Result<PathBuf, ModuleError> {
         let names = self.names(&component);
         if self.on_disk(&names, component).await {
             return Ok(names.artifact);
         }
         // Closed never: the store keeps it.
         let _transfer = self.transfers.acquire().await;
-        let scratch = self.scratch(&names);
+        let scratch = self.scratch(&names, turn);
         let own = names.clone();
         let (scratch, half) = blocking(move || {
             let half = halves::take_over(&own, &scratch);
@@ -301,7 +327,7 @@ impl Shared {
             && goes_on
         {
             warn!(module = %component, %error, "what was there of it is of no use; fetching it anew");
-            let scratch = self.scratch(&names);
+            let scratch = self.scratch(&names, turn);
             outcome = self.transfer(component, &names, scratch, None).await;
         }
         outcome.map(|()| names.artifact).map_err(|failed| failed.error)
@@ -341,9 +367,9 @@ impl Shared {
         }
         let header = fetched.map_err(of_fetch)?;
         // The files go along: whoever gives the module up meanwhile does not take them away half-way.
-        let (shared, unpacking) = (self.clone(), names.clone());
+        let unpacking = names.clone();
         let unpacked = blocking(move || {
-            let unpacked = unpack(&unpacking, &scratch, &header.envelope, &shared.naming);
+            let unpacked = unpack(&unpacking, &scratch, &header.envelope);
             // A disk that refuses says nothing about what came.
             if !matches!(unpacked, Err(ModuleError::Disk(_))) {
                 scratch.spend();

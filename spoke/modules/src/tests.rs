@@ -440,6 +440,101 @@ async fn a_transfer_that_runs_keeps_its_part_when_another_module_fails() {
     assert_eq!(length(), halves::BYTES + 1, "it is still there");
 }
 
+/// A hub that looks, each time it is asked, whether somebody still unpacks the first transfer.
+struct Looking {
+    hub: Hub,
+    unpacked: PathBuf,
+    seen: std::sync::Arc<parking_lot::Mutex<Vec<bool>>>,
+}
+
+#[async_trait]
+impl Fetch for Looking {
+    async fn fetch(
+        &self,
+        asked: Digest,
+        profile: &str,
+        sink: &mut dyn Sink,
+    ) -> Result<ModuleHeaderV1, FetchError> {
+        self.seen.lock().push(self.unpacked.exists());
+        self.hub.fetch(asked, profile, sink).await
+    }
+}
+
+#[tokio::test]
+async fn what_is_still_being_unpacked_is_nobody_else_s() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = files::Names::of(dir.path(), &component(), PROFILE);
+    let scratch = files::Scratch::of(&names, 0);
+    let (unpacked, part) = (scratch.temporary.clone(), scratch.part.clone());
+    drop(scratch);
+    let seen = std::sync::Arc::<parking_lot::Mutex<Vec<bool>>>::default();
+    let hub = hub();
+    let (began, root) = (hub.began.clone(), public(&hub.root));
+    let (inputs, mut queue) = mpsc::channel(8);
+    let store = Store::open(Setup {
+        dir: dir.path().to_owned(),
+        profile: PROFILE.to_owned(),
+        root,
+        fetch: std::sync::Arc::new(Looking { hub, unpacked: unpacked.clone(), seen: seen.clone() }),
+        inputs,
+        disk: std::sync::Arc::new(|| (100 << 30, 50 << 30)),
+        runtime: tokio::runtime::Handle::current(),
+    })
+    .unwrap();
+    // The first transfer unpacks into a pipe that nobody reads for a while.
+    assert!(std::process::Command::new("mkfifo").arg(&unpacked).status().unwrap().success());
+    store.want(component());
+    let reader = tokio::task::spawn_blocking(move || std::fs::File::open(unpacked).unwrap());
+    let mut reader = reader.await.unwrap();
+    // Given up and wanted again, while its unpacking cannot be called off.
+    store.keep(&[]);
+    eventually(|| !part.exists()).await;
+    store.want(component());
+    let waits = || {
+        let turns = store.shared.turns_of(component());
+        2 < std::sync::Arc::strong_count(&turns) || 1 < seen.lock().len()
+    };
+    eventually(waits).await;
+    let read = move || std::io::copy(&mut reader, &mut std::io::sink()).unwrap();
+    let read = tokio::task::spawn_blocking(read).await.unwrap();
+    assert_eq!(read, self::hub().artifact.len() as u64);
+    let answer = tokio::time::timeout(Duration::from_secs(20), queue.recv()).await.unwrap();
+    assert!(
+        matches!(&answer, Some(Input::Module(_, Ok(path))) if *path == names.artifact),
+        "{answer:?}"
+    );
+    assert_eq!(*seen.lock(), [true, false], "the second one begins when the first is over");
+    assert_eq!(*began.lock(), [0, 0]);
+    assert_eq!(files(dir.path()), 2, "artifact and envelope");
+}
+
+#[tokio::test]
+async fn what_begins_anew_is_not_touched_by_a_late_write_to_what_was_there() {
+    use std::io::{Seek as _, Write as _};
+    let dir = tempfile::tempdir().unwrap();
+    let names = files::Names::of(dir.path(), &component(), PROFILE);
+    let scratch = files::Scratch::of(&names, 1);
+    let mut late = std::fs::File::create(&scratch.part).unwrap();
+    let hub = hub();
+    let mut part = part::Part {
+        scratch: &scratch,
+        root: &public(&hub.root),
+        component: component(),
+        profile: PROFILE,
+        now: None,
+        file: None,
+        written: 0,
+        envelope: None,
+        refused: None,
+    };
+    part.begin(&hub.header()).await.unwrap();
+    late.seek(std::io::SeekFrom::Start(100)).unwrap();
+    late.write_all(b"late").unwrap();
+    part.write(b"new").await.unwrap();
+    tokio::io::AsyncWriteExt::flush(part.file.as_mut().unwrap()).await.unwrap();
+    assert_eq!(std::fs::read(&scratch.part).unwrap(), b"new");
+}
+
 #[test]
 fn idle_modules_go_oldest_first_until_the_rest_fits() {
     let one = |name: &str, age: u64, size: u64| files::Idle {

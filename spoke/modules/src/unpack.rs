@@ -6,7 +6,6 @@ use std::path::Path;
 
 use freewheel_link::artifact::{Envelope, PublicKey, Untrusted};
 use freewheel_link::digest::Digest;
-use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
 use crate::ModuleError;
@@ -14,19 +13,16 @@ use crate::files::{Names, Scratch, sync_dir, write_synced};
 
 const PIECE: usize = 64 << 10;
 
-/// Unpacks what came in, checks it against its envelope, and gives both their names, which one transfer does at
-/// a time (`naming`): an envelope and a module of two builds do not fit. Blocking.
+/// Unpacks what came in, checks it against its envelope, and gives both their names. Blocking.
 pub(crate) fn unpack(
     names: &Names,
     scratch: &Scratch,
     envelope: &Envelope,
-    naming: &Mutex<()>,
 ) -> Result<(), ModuleError> {
     unpack_checked(scratch, envelope)?;
     let text =
         postcard::to_stdvec(envelope).map_err(|error| ModuleError::Packed(error.to_string()))?;
     write_synced(&scratch.envelope, &text).map_err(ModuleError::Disk)?;
-    let _naming = naming.lock();
     fs::rename(&scratch.envelope, &names.envelope).map_err(ModuleError::Disk)?;
     fs::rename(&scratch.temporary, &names.artifact).map_err(ModuleError::Disk)?;
     sync_dir(&names.artifact).map_err(ModuleError::Disk)
