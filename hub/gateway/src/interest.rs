@@ -318,7 +318,8 @@ impl View<'_> {
 }
 
 fn found(stored: &Stored) -> Found {
-    Found { body: stored.object.body.clone(), revision: stored.revision }
+    let Stored { object, revision, created, .. } = stored;
+    Found { body: object.body.clone(), revision: *revision, created: *created }
 }
 
 impl Source for View<'_> {

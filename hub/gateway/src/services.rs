@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     fn found(revision: u64, value: &Value) -> Found {
-        Found { body: value.to_string().into(), revision }
+        Found { body: value.to_string().into(), revision, created: 1 }
     }
 
     fn service(revision: u64, port: u16) -> Found {

@@ -5,8 +5,10 @@
 //!   `services_beyond_half_of_a_plan_are_left_out_largest_first`);
 //! - a pod comes whole, with all of its configuration, or not at all
 //!   (`a_plan_holds_what_a_spoke_can_and_the_pod_beyond_that_reads_why`);
-//! - older pods stay before newer ones, so that a new pod takes no room from one that runs
-//!   (`a_new_pod_takes_no_room_from_an_older_one`).
+//! - pods that have been on the device for longer stay before newer ones, so that a new pod takes no room from one that
+//!   runs (`a_new_pod_takes_no_room_from_an_older_one`,
+//!   `a_pod_that_has_waited_for_its_node_takes_no_room_from_one_that_is_there`); those of one second in the order in which
+//!   the hub made them (`pods_of_one_second_keep_the_order_in_which_the_hub_made_them`).
 
 use std::collections::BTreeMap;
 
@@ -14,7 +16,7 @@ use freewheel_link::limits;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{Kind, PodV1, Record, RecordKey};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use super::config::{self, parse};
 use super::{Fault, Plan, Refused, Source, config_of};
@@ -23,6 +25,8 @@ use super::{Fault, Plan, Refused, Source, config_of};
 struct Member {
     realm: ClusterName,
     meta: ObjectMeta,
+    /// When it got its node, and the revision that created it.
+    age: (Option<Time>, u64),
     keys: Vec<RecordKey>,
 }
 
@@ -75,33 +79,40 @@ pub(super) fn fit(plan: &mut Plan, spoke: &ClusterName, source: &dyn Source, roo
     }
 }
 
-/// The pods of the plan, older ones first.
+/// The pods of the plan, those first that have been there for longest.
 fn members(plan: &Plan, spoke: &ClusterName, source: &dyn Source) -> Vec<Member> {
     let mut members = Vec::new();
     for realm in [&ClusterName::root(), spoke] {
         for found in source.pods(realm, spoke.as_str()) {
-            let Ok(Pod { metadata: meta, .. }) = parse::<Pod>(realm, "pods", &found) else {
-                continue;
-            };
+            let Ok(pod) = parse::<Pod>(realm, "pods", &found) else { continue };
+            let age = (since(&pod), found.created);
+            let meta = pod.metadata;
             let key = meta.uid.clone().unwrap_or_default();
             let own = RecordKey { realm: realm.clone(), kind: Kind::POD_V1, key };
-            let Some(pod) = plan.records.get(&own) else { continue };
-            let named = pod.body::<PodV1>().map(|pod| config_of(&pod)).unwrap_or_default();
+            let Some(record) = plan.records.get(&own) else { continue };
+            let named = record.body::<PodV1>().map(|pod| config_of(&pod)).unwrap_or_default();
             let mut keys = vec![own];
             keys.extend(
                 named
                     .iter()
                     .map(|(kind, namespace, name)| config::key(realm, *kind, namespace, name)),
             );
-            members.push(Member { realm: realm.clone(), meta, keys });
+            members.push(Member { realm: realm.clone(), meta, age, keys });
         }
     }
-    members.sort_by(|left, right| {
-        let age =
-            |member: &Member| (member.meta.creation_timestamp.clone(), member.meta.uid.clone());
-        age(left).cmp(&age(right))
-    });
+    members.sort_by(|left, right| left.age.cmp(&right.age));
     members
+}
+
+/// When a pod got its node: one that was made for it has it from the start.
+fn since(pod: &Pod) -> Option<Time> {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let bound = conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "True")
+        .and_then(|condition| condition.last_transition_time.clone());
+    bound.max(pod.metadata.creation_timestamp.clone())
 }
 
 fn leave_out_services(plan: &mut Plan, room: usize) {

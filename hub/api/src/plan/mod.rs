@@ -52,6 +52,8 @@ pub struct Found {
     pub body: Bytes,
     /// Revision that wrote it.
     pub revision: u64,
+    /// Revision that created it.
+    pub created: u64,
 }
 
 /// What is looked up, in one snapshot of the store. Lists come in key order.

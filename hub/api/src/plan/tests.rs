@@ -103,7 +103,7 @@ fn spoke() -> ClusterName {
 }
 
 fn found(value: &Value, revision: u64) -> Found {
-    Found { body: serde_json::to_vec(value).unwrap().into(), revision }
+    Found { body: serde_json::to_vec(value).unwrap().into(), revision, created: revision }
 }
 
 fn pod(name: &str, spec: &Value) -> Value {
@@ -296,7 +296,7 @@ fn malformed_objects_are_refused_never_a_panic() {
     ] {
         assert!(translate(&value).is_err(), "{value}");
     }
-    let no_json = Found { body: Bytes::from_static(b"\xff{"), revision: 1 };
+    let no_json = Found { body: Bytes::from_static(b"\xff{"), revision: 1, created: 1 };
     assert_eq!(config_map_record(&spoke(), &no_json).unwrap_err().reason, "Malformed");
     assert!(!has_node_port(&no_json));
     assert!(pod_cidr_record(&spoke(), "10.64.3.7", 1).is_err());
@@ -405,6 +405,43 @@ fn a_plan_holds_what_a_spoke_can_and_the_pod_beyond_that_reads_why() {
     assert_eq!(maps, 30, "what only the refused pod reads stays out");
     let pods = plan.records.keys().filter(|key| key.kind == Kind::POD_V1).count();
     assert_eq!(pods, 2);
+}
+
+/// Who is left out of two pods that the hub made in this order and that do not fit together.
+fn left_out(pods: &[Value; 2]) -> String {
+    let maps: Vec<String> = (0..40).map(|i| format!("m{i:02}")).collect();
+    let mut world = World::default();
+    for pod in pods {
+        world = world.with("root", "pods", pod);
+    }
+    for name in &maps {
+        world = world.with("root", "configmaps", &config_map(name, 1_000_000));
+    }
+    let plan = world.plan();
+    let [refused] = &plan.refused[..] else { panic!("{:?}", plan.refused) };
+    refused.name.to_string()
+}
+
+#[test]
+fn pods_of_one_second_keep_the_order_in_which_the_hub_made_them() {
+    let maps: Vec<String> = (0..40).map(|i| format!("m{i:02}")).collect();
+    for (first, second) in [("a", "z"), ("z", "a")] {
+        let pods = [reader(first, 7, &maps[20..]), reader(second, 7, &maps[..20])];
+        assert_eq!(left_out(&pods), second);
+    }
+}
+
+#[test]
+fn a_pod_that_has_waited_for_its_node_takes_no_room_from_one_that_is_there() {
+    let maps: Vec<String> = (0..40).map(|i| format!("m{i:02}")).collect();
+    let bound = |mut pod: Value, at: &str| {
+        pod["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "True",
+            "lastTransitionTime": format!("2026-11-20T12:00:{at}Z")}]);
+        pod
+    };
+    let waited = bound(reader("waited", 1, &maps[20..]), "40");
+    let there = bound(reader("there", 2, &maps[..20]), "02");
+    assert_eq!(left_out(&[waited, there]), "waited");
 }
 
 #[test]

@@ -11,8 +11,8 @@
 //! - after [`Ledger::flush`] returned `Ok`, everything recorded before is there again at the next [`Ledger::open`],
 //!   whatever happens to the power (`power_cuts_lose_only_what_was_not_flushed`), byte by byte as it came
 //!   (`what_was_flushed_is_there_again_and_starts_are_counted`);
-//! - a plan part is there whole or not at all (`a_part_of_which_the_end_is_missing_never_holds`,
-//!   `a_plan_of_any_size_is_there_again`);
+//! - a plan part is there whole or not at all (`a_part_of_which_the_end_is_missing_never_holds`), whatever it puts
+//!   (`a_plan_of_any_size_is_there_again`) and removes (`removals_of_any_number_are_kept_in_pieces`);
 //! - a ledger that is damaged, foreign or a newer agent's is put aside and told ([`Ledger::found`]), and the agent starts
 //!   with what is left of it (`rot_in_the_middle_is_told_and_is_no_older_plan`,
 //!   `a_newer_or_foreign_ledger_is_kept_aside_and_the_device_starts_without_it`,
@@ -46,7 +46,7 @@ use format::{FORMAT, Format};
 
 /// Below this size a rewrite is not worth the flash.
 const COMPACT_FROM: usize = 256 << 10;
-/// Bytes of records in one entry of a plan: a part of any size is written in such pieces.
+/// Bytes of records and removals in one entry of a plan: a part of any size is written in such pieces.
 const PIECE: usize = 1 << 20;
 /// The largest record, with room for what stands around it in an entry.
 const MAX_RECORD: usize = frame::MAX_ENTRY - PIECE;
@@ -432,21 +432,24 @@ fn size_of_key(key: &RecordKey) -> usize {
 /// A plan part in entries that are each small enough to be believed; it holds with the last.
 fn pieces(part: PlanPart) -> Vec<PlanEntryV1> {
     let PlanPart { to, snapshot, put, remove, .. } = part;
-    let mut out = vec![PlanEntryV1 { to, snapshot, more: true, put: Vec::new(), remove }];
-    let mut size: usize = out.iter().flat_map(|piece| &piece.remove).map(size_of_key).sum();
-    for record in put {
-        let bytes = size_of_record(&record);
+    let piece = |snapshot| PlanEntryV1 { to, snapshot, more: true, put: vec![], remove: vec![] };
+    let (mut out, mut last, mut size) = (Vec::new(), piece(snapshot), 0);
+    let mut room_for = |last: &mut PlanEntryV1, bytes: usize| {
         if PIECE < size + bytes && 0 < size {
             size = 0;
-            out.push(PlanEntryV1 { to, snapshot: false, more: true, put: vec![], remove: vec![] });
+            out.push(std::mem::replace(last, piece(false)));
         }
         size += bytes;
-        if let Some(last) = out.last_mut() {
-            last.put.push(record);
-        }
+    };
+    for key in remove {
+        room_for(&mut last, size_of_key(&key));
+        last.remove.push(key);
     }
-    if let Some(last) = out.last_mut() {
-        last.more = false;
+    for record in put {
+        room_for(&mut last, size_of_record(&record));
+        last.put.push(record);
     }
+    last.more = false;
+    out.push(last);
     out
 }

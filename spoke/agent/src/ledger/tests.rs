@@ -441,6 +441,30 @@ fn a_plan_of_any_size_is_there_again() {
 }
 
 #[test]
+fn removals_of_any_number_are_kept_in_pieces() {
+    let disk = SimDisk::default();
+    let mut ledger = open(&disk);
+    let named = |set: &'static str| (0..7000).map(move |number| format!("{set}{number:0600}"));
+    let first = named("a").map(|name| record(&name, 1)).collect();
+    ledger.take_plan(part(0, 1, first, vec![])).unwrap();
+    let (second, gone) = (named("b").map(|name| record(&name, 2)), named("a"));
+    let change = part(1, 2, second.collect(), gone.map(|name| key(&name)).collect());
+    assert_eq!(ledger.take_plan(change).unwrap().map(|touched| touched.len()), Some(14_000));
+    // Before it is written anew, which leaves removals out.
+    let mut payloads = ledger.waiting.as_slice();
+    while let Some((length, rest)) = payloads.split_first_chunk() {
+        let length = u32::from_le_bytes(*length) as usize;
+        assert!(length <= PIECE, "{length}");
+        payloads = &rest[4 + length..];
+    }
+    let digest = ledger.digest();
+    ledger.flush().unwrap();
+    let ledger = open(&disk);
+    assert_eq!((ledger.found(), ledger.generation()), (Found::Sound, generation(2)));
+    assert_eq!((ledger.records().len(), ledger.digest()), (7000, digest));
+}
+
+#[test]
 fn a_part_of_which_the_end_is_missing_never_holds() {
     let disk = SimDisk::default();
     let mut ledger = filled(&disk);
