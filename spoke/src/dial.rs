@@ -33,8 +33,8 @@ use tracing::{info, warn};
 
 use crate::identity::{self, Identity, IdentityError, Joining};
 
-/// How often the certificate is looked at: clocks jump.
-const LOOK: Duration = Duration::from_secs(10);
+/// Between two looks at the certificate, at least and at most: clocks jump, and an idle device sleeps.
+const LOOK: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3600));
 /// Seconds between two renewals, by the same clock: each costs flash here and a write at the hub.
 const RENEW_AT_MOST_EVERY: u64 = 24 * 60 * 60;
 /// After a renewal that failed.
@@ -213,20 +213,26 @@ pub(crate) async fn keep_certificate(
 ) {
     // All devices of a fleet that joined on one day do not come on one day again.
     let share = 4.0 + rng.f64();
-    let mut wait = LOOK;
+    let mut wait = LOOK.0;
     let mut renewed_at = None;
     loop {
+        let next = async {
+            tokio::time::sleep(wait).await;
+            uplink.online().await;
+        };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(wait) => wait = LOOK,
-        }
-        if !uplink.is_up() {
-            continue;
+            () = next => wait = LOOK.0,
         }
         let Ok(Some(identity)) = identity::load(&data) else { continue };
         let now = clock.now();
+        wait = until_due(identity.life(), now, share);
+        if !is_due(identity.life(), now, share) {
+            continue;
+        }
         // By a clock that is far ahead of the hub's, a new certificate is due as soon as it is there.
-        if !is_due(identity.life(), now, share) || renewed_at.is_some_and(|at| is_recent(at, now)) {
+        if renewed_at.is_some_and(|at| is_recent(at, now)) {
+            wait = LOOK.1;
             continue;
         }
         let renewed = async {
@@ -252,6 +258,12 @@ pub(crate) async fn keep_certificate(
 /// Whether a certificate that was renewed at `at` is too young for the next renewal.
 const fn is_recent(at: u64, now: u64) -> bool {
     now.abs_diff(at) < RENEW_AT_MOST_EVERY
+}
+
+/// How long nobody has to look at a certificate.
+fn until_due((from, to): (u64, u64), now: u64, share: f64) -> Duration {
+    let (left, life) = (to.saturating_sub(now) as f64, to.saturating_sub(from) as f64);
+    Duration::try_from_secs_f64(left - life / share).unwrap_or_default().clamp(LOOK.0, LOOK.1)
 }
 
 /// Whether less than one part in `share` of a certificate's life is left.
@@ -365,6 +377,15 @@ mod tests {
         assert!(is_due(life, ahead, 4.0), "by that clock a new one is due at once");
         assert!(is_recent(ahead, ahead + 10) && is_recent(ahead, ahead - 10));
         assert!(!is_recent(ahead, ahead + day) && !is_recent(ahead, 0));
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_due_for_long_wakes_nobody() {
+        let day = 86_400;
+        assert_eq!(until_due((0, 365 * day), day, 4.0), LOOK.1);
+        assert_eq!(until_due((1000, 2000), 1650, 4.0), Duration::from_secs(100));
+        assert_eq!(until_due((1000, 2000), 1749, 4.0), LOOK.0);
+        assert_eq!(until_due((1000, 2000), 3000, 4.0), LOOK.0);
     }
 
     #[test]

@@ -36,7 +36,7 @@ const PROBE_EVERY: Duration = Duration::from_secs(60);
 /// Between two looks at what is left: with plenty, near a threshold, and below one, where a pod may have to go after
 /// the last.
 const LOOK: (Duration, Duration, Duration) =
-    (Duration::from_secs(30), Duration::from_secs(5), Duration::from_secs(1));
+    (PROBE_EVERY, Duration::from_secs(5), Duration::from_secs(1));
 /// Memory that guests touch in a second, at most.
 const TOUCH: u64 = 1 << 30;
 /// Between any two looks: guests that go back and forth over a threshold, and routes that flap.
@@ -68,6 +68,7 @@ pub(crate) async fn watch(
 ) {
     let interfaces = Interfaces::listen();
     let mut next_probe = Instant::now() + PROBE_EVERY;
+    let mut last = None;
     loop {
         // Before the rest: what they take meanwhile brings the mark nearer, and not further away.
         let held = guests.used() as u64;
@@ -78,7 +79,11 @@ pub(crate) async fn watch(
         let moved = probe.address.look();
         if moved || next_probe <= Instant::now() {
             next_probe = Instant::now() + PROBE_EVERY;
-            told &= inputs.send(Input::Node(probe.look(data))).await.is_ok();
+            let node = probe.look(data);
+            if last.as_ref() != Some(&node) {
+                told &= inputs.send(Input::Node(node.clone())).await.is_ok();
+                last = Some(node);
+            }
         }
         if !told {
             stop.cancelled().await;
@@ -222,7 +227,7 @@ mod tests {
             let left = Left { available, capacity: 100 << 30 };
             until_next(&Observed::from([(Signal::Disk, left)]), 0, &eviction::defaults()).as_secs()
         };
-        assert_eq!(after(50 << 30), 30);
+        assert_eq!(after(50 << 30), 60);
         assert_eq!(after((1 << 30) + ((10 * 256) << 20)), 10);
         assert_eq!(after((1 << 30) + 1), 5);
         assert_eq!(after((1 << 30) - 1), 1);

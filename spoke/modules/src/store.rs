@@ -246,9 +246,10 @@ impl Shared {
     async fn watch_disk(self: Arc<Self>) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let shared = self.clone();
-            // It has no result and cannot fail.
-            let _ = tokio::task::spawn_blocking(move || shared.sweep(shared.spare())).await;
+            // What the plan wants no more has gone when it said so: only pressure comes by itself.
+            if self.spare() == 0 {
+                self.make_room().await;
+            }
         }
     }
 
