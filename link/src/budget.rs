@@ -3,8 +3,10 @@
 //! Guarantees:
 //! - a kind that is full refuses with a reason and takes no place of another, and one realm's connections leave places
 //!   for another's (`idle_connections_of_one_realm_keep_nobody_else_out`);
-//! - whoever asks for connections beside others gets a share of what is free, so that who comes later finds places
-//!   (`who_asks_for_all_there_is_leaves_places_for_others`);
+//! - whoever asks for connections beside others leaves places for who comes later: a pod a share of what is free, and a
+//!   client from outside, or a spoke that carries its connections, all but [`limits::TUNNELS_KEPT`], of which everybody
+//!   gets a share (`who_asks_for_all_there_is_leaves_places_for_others`,
+//!   `a_proxy_has_hundreds_and_leaves_places_for_others`);
 //! - a place comes back when its stream is dropped (`a_place_comes_back_with_its_stream`).
 
 use std::collections::BTreeMap;
@@ -18,7 +20,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::limits;
-use crate::message::RefusalV1;
+use crate::message::{RefusalV1, is_pod_address};
 use crate::names::ClusterName;
 use crate::transport::Stream;
 
@@ -43,18 +45,31 @@ pub enum Use {
 pub enum Asker {
     /// A spoke: at the hub, on the link of the one that it wants to reach.
     Spoke(ClusterName),
-    /// A pod, or whoever came in through a node port: on its device.
-    Address(IpAddr),
+    /// A pod: on its device.
+    Pod(IpAddr),
+    /// Who came in through a node port: on its device. It may be a proxy that speaks for hundreds.
+    Client(IpAddr),
 }
 
 impl Asker {
-    /// It has at most one part in so many of the places that are free. A third of all is the most that one spoke has,
-    /// and an address less than that: one guest does not use up what its device has at another.
-    const fn share(&self) -> usize {
-        match self {
-            Self::Spoke(_) => 2,
-            Self::Address(_) => 3,
+    /// Who asks from this address.
+    #[must_use]
+    pub fn at(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(pod) if is_pod_address(pod) => Self::Pod(pod.into()),
+            client => Self::Client(client),
         }
+    }
+
+    /// Whether it may have one more than its `own` while so many are free.
+    const fn may(&self, free: usize, own: usize) -> bool {
+        // One part in so many of what is free: one guest does not use up what its device has at another.
+        let (parts, all) = match self {
+            Self::Spoke(_) => (2, true),
+            Self::Client(_) => (3, true),
+            Self::Pod(_) => (3, false),
+        };
+        (all && limits::TUNNELS_KEPT < free) || parts * (own + 1) <= free
     }
 }
 
@@ -62,7 +77,7 @@ impl fmt::Display for Asker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Spoke(name) => name.fmt(f),
-            Self::Address(address) => address.fmt(f),
+            Self::Pod(address) | Self::Client(address) => address.fmt(f),
         }
     }
 }
@@ -96,7 +111,7 @@ impl State {
         }
         let Some(asker) = asker else { return Ok(()) };
         let own = self.askers.get(&(realm.clone(), asker.clone())).copied().unwrap_or_default();
-        if free < asker.share() * (own + 1) {
+        if !asker.may(free, own) {
             let text = format!(
                 "the link carries {own} connections of {asker} and {of_realm} of {realm} in all: as many as {asker} \
                  may have by now"
@@ -231,13 +246,14 @@ mod tests {
     fn who_asks_for_all_there_is_leaves_places_for_others() {
         let spoke =
             |last: u8| Asker::Spoke(ClusterName::try_from(format!("pi-{last}").as_str()).unwrap());
-        let pod = |last: u8| Asker::Address([10, 64, 0, last].into());
-        let askers: [&dyn Fn(u8) -> Asker; 2] = [&spoke, &pod];
+        let pod = |last: u8| Asker::at([10, 64, 0, last].into());
+        let client = |last: u8| Asker::at([192, 168, 1, last].into());
+        let askers: [&dyn Fn(u8) -> Asker; 3] = [&spoke, &pod, &client];
         for asker in askers {
             let budget = Arc::new(Budget::default());
             let by = |last| Use::Tunnel(ClusterName::root(), Some(asker(last)));
             let first = all(&budget, &by(1));
-            assert!((64..limits::TUNNELS_OF_REALM / 2).contains(&first.len()), "{}", first.len());
+            assert!((64..limits::TUNNELS_OF_REALM).contains(&first.len()), "{}", first.len());
             let refused = budget.take(by(1)).unwrap_err();
             assert!(refused.message.contains(&format!("connections of {}", asker(1))), "{refused}");
             let greedy: Vec<_> = (2..10).map(|last| all(&budget, &by(last))).collect();
@@ -250,7 +266,25 @@ mod tests {
             let budget = Arc::new(Budget::default());
             all(&budget, &Use::Tunnel(ClusterName::root(), Some(asker))).len()
         });
-        assert!(guest < device, "{guest} {device}");
+        assert!(guest < limits::TUNNELS_OF_REALM / 2 && 2 * guest < device, "{guest} {device}");
+    }
+
+    #[test]
+    fn a_proxy_has_hundreds_and_leaves_places_for_others() {
+        let budget = Arc::new(Budget::default());
+        let by =
+            |address: [u8; 4]| Use::Tunnel(ClusterName::root(), Some(Asker::at(address.into())));
+        let proxy = all(&budget, &by([192, 168, 1, 9]));
+        assert_eq!(proxy.len(), limits::TUNNELS_OF_REALM - limits::TUNNELS_KEPT);
+        assert!(200 <= proxy.len());
+        // In IPv6's clothes it is no other one.
+        let dressed = Asker::at("::ffff:192.168.1.9".parse().unwrap());
+        assert!(budget.take(Use::Tunnel(ClusterName::root(), Some(dressed))).is_err());
+        let pod = all(&budget, &by([10, 64, 0, 2]));
+        let client = all(&budget, &by([192, 168, 1, 10]));
+        assert!(16 <= pod.len() && 8 <= client.len(), "{} {}", pod.len(), client.len());
+        drop(client);
+        assert!(budget.take(by([192, 168, 1, 11])).is_ok());
     }
 
     #[test]

@@ -45,6 +45,9 @@ pub const MODULES: usize = 16;
 pub const TUNNELS: usize = 384;
 /// The most of them that one realm has: another one finds places.
 pub const TUNNELS_OF_REALM: usize = 320;
+/// Of those the ones that nobody gets who has many already: a proxy that speaks for hundreds finds hundreds, and others
+/// still find some.
+pub const TUNNELS_KEPT: usize = 80;
 /// Certificates that are renewed over a link at a time.
 pub const RENEWALS: usize = 1;
 /// Streams that a peer may have open: the session and all of the above. Quinn keeps a place for each of them,
@@ -73,7 +76,7 @@ const _: () = {
     assert!(2 * PART <= FRAME);
     assert!(2 * PLAN <= LEDGER_ENTRY);
     assert!(1 + LOGS + MODULES + TUNNELS + RENEWALS <= STREAMS);
-    assert!(TUNNELS_OF_REALM < TUNNELS);
+    assert!(TUNNELS_OF_REALM < TUNNELS && TUNNELS_KEPT < TUNNELS_OF_REALM / 2);
     assert!(LINK_WINDOW <= u32::MAX as usize);
 };
 

@@ -41,6 +41,12 @@ pub const HEARTBEAT_SECONDS: u16 = 10;
 /// other nodes it stands for the sender's node, and in what comes from the hub for the receiver's.
 pub const DOOR: Ipv4Addr = Ipv4Addr::new(169, 254, 64, 1);
 
+/// All pod addresses of every realm: 10.64.0.0/10.
+#[must_use]
+pub const fn is_pod_address(ip: Ipv4Addr) -> bool {
+    ip.octets()[0] == 10 && ip.octets()[1] & 0xc0 == 64
+}
+
 /// What a side can do beside the session itself, told in the greeting. Neither asks the other for what it
 /// lacks; what a record needs of its spoke is [`crate::plan::feature`].
 pub mod ability {

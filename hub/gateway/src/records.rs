@@ -21,6 +21,7 @@ use freewheel_hub_api::object::{Header, Key, Object, Resource};
 use freewheel_hub_store::objects::Objects;
 use freewheel_hub_store::{CommitError, Expect, Operation, Scope, Snapshot, Store, Stored, Txn};
 use freewheel_link::generation::Generation;
+use freewheel_link::message::is_pod_address;
 use freewheel_link::names::ClusterName;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
@@ -362,12 +363,6 @@ pub fn read_acked(snapshot: &dyn Snapshot, spoke: &ClusterName) -> Option<Genera
     let body: serde_json::Value = serde_json::from_slice(&snapshot.get(&key)?.object.body).ok()?;
     let number = |name: &str| body.get(name)?.as_u64();
     Some(Generation { incarnation: number("incarnation")?, revision: number("revision")? })
-}
-
-/// Whether an address is one that pods have.
-#[must_use]
-pub fn is_pod_address(address: Ipv4Addr) -> bool {
-    u32::from(address).checked_sub(POD_NETWORK).is_some_and(|offset| offset / 256 < RANGES)
 }
 
 /// Who serves this pod address in a realm.

@@ -25,6 +25,7 @@ use freewheel_link::budget::{Asker, Budget, TOO_MANY, Use};
 use freewheel_link::frame::{self, FrameReader};
 use freewheel_link::message::{
     Answer, LogsV1, ModuleHeaderV1, ModuleRequestV1, Open, RefusalV1, TunnelV1, bounded,
+    is_pod_address,
 };
 use freewheel_link::names::ClusterName;
 use freewheel_link::transport::{Priority, Stream, Transport};
@@ -156,7 +157,7 @@ async fn tunnel(
     // A spoke speaks for its own pods, and for whoever came in through its NodePorts: never for pods
     // of another spoke, and never in another spoke's own cluster.
     let its_realm = request.realm.is_root() || request.realm == *spoke;
-    let from_pod = matches!(from.ip(), IpAddr::V4(from) if records::is_pod_address(from));
+    let from_pod = matches!(from.ip(), IpAddr::V4(from) if is_pod_address(from));
     if !its_realm || (from_pod && owner(from.ip()).as_ref() != Some(spoke)) {
         let text =
             format!("{} in {} is not this spoke's to speak for", request.from, request.realm);

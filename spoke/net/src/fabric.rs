@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use freewheel_link::message::DOOR;
+use freewheel_link::message::{DOOR, is_pod_address};
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{Protocol, ServiceV1};
 use freewheel_spoke_agent::ports::{Network, PodNetwork};
@@ -18,7 +18,7 @@ use crate::conn::{ConnIo, Side};
 use crate::error::NetError;
 use crate::node_port::{Door, NodePorts, PortProblem, Target};
 use crate::pod::PodNet;
-use crate::realm::{Realm, is_pod_address};
+use crate::realm::Realm;
 use crate::remote::{Remote, Shared, Stream};
 
 /// A node's whole pod network.

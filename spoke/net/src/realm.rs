@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use freewheel_link::message::DOOR;
+use freewheel_link::message::{DOOR, is_pod_address};
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::ServiceV1;
 use freewheel_spoke_agent::ports::PodNetwork;
@@ -29,11 +29,6 @@ use crate::service::Service;
 
 /// Longest wait for a pod on another node, a relay through the hub included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// All pod addresses of every realm: 10.64.0.0/10.
-pub(crate) fn is_pod_address(ip: Ipv4Addr) -> bool {
-    ip.octets()[0] == 10 && ip.octets()[1] & 0xc0 == 64
-}
 
 /// All Service addresses of every realm: 10.128.0.0/12.
 fn is_service_address(ip: Ipv4Addr) -> bool {

@@ -132,7 +132,7 @@ impl Handle {
     /// When there is no session, or nobody there takes it, or the link carries as many as it may.
     pub async fn tunnel(&self, request: TunnelV1) -> Result<Stream, FetchError> {
         // One guest must not use up the places of its neighbours.
-        let asker = Asker::Address(request.from.ip().to_canonical());
+        let asker = Asker::at(request.from.ip());
         let of = Use::Tunnel(request.realm.clone(), Some(asker));
         self.open(&Open::Tunnel(request), of, Priority::Tunnels).await
     }

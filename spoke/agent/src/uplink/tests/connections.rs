@@ -2,22 +2,44 @@
 
 use super::*;
 
+/// Takes every stream and keeps it.
+async fn take_all(hub: Arc<dyn Transport>) {
+    let mut kept = Vec::new();
+    while let Ok(stream) = hub.accept().await {
+        let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
+        let opened = recv.next::<Open>().await;
+        if opened.is_ok() && frame::write(&mut send, &Answer::Ready).await.is_ok() {
+            kept.push((send, recv));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_before_a_node_port_has_hundreds_of_connections() {
+    let (hub, spoke) = memory::pair();
+    let mut bench = start(vec![spoke]);
+    let _session = welcome(&hub).await;
+    up(&mut bench).await;
+    tokio::spawn(take_all(hub));
+    let from = async |from: &str| {
+        let (from, to) = (from.parse().unwrap(), "10.64.1.2:80".parse().unwrap());
+        bench.handle.tunnel(TunnelV1 { realm: ClusterName::root(), from, to }).await
+    };
+    let mut open = Vec::new();
+    while let Ok(stream) = from(&format!("192.168.1.9:{}", 4000 + open.len())).await {
+        open.push(stream);
+    }
+    assert!((200..300).contains(&open.len()), "{} are open", open.len());
+    assert!(from("10.64.0.3:4000").await.is_ok() && from("192.168.1.10:4000").await.is_ok());
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_pod_leaves_places_for_others_of_its_device() {
     let (hub, spoke) = memory::pair();
     let mut bench = start(vec![spoke]);
     let _session = welcome(&hub).await;
     up(&mut bench).await;
-    tokio::spawn(async move {
-        let mut kept = Vec::new();
-        while let Ok(stream) = hub.accept().await {
-            let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
-            let opened = recv.next::<Open>().await;
-            if opened.is_ok() && frame::write(&mut send, &Answer::Ready).await.is_ok() {
-                kept.push((send, recv));
-            }
-        }
-    });
+    tokio::spawn(take_all(hub));
     let from = async |from: &str| {
         let (from, to) = (from.parse().unwrap(), "10.64.1.2:80".parse().unwrap());
         bench.handle.tunnel(TunnelV1 { realm: ClusterName::root(), from, to }).await
