@@ -1,246 +1,315 @@
-//! One descriptor per kind: names, verbs, and the strategy that is special about it.
+//! One descriptor per kind: names, verbs, and the strategy that is special about it. It is a value: whoever needs one
+//! asks the registry of its logical cluster ([`crate::registry`]) and holds it as long as that takes.
 
-use std::collections::BTreeMap;
+mod strategy;
 
-use serde_json::Value;
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::error::FieldError;
 use crate::object::Resource;
 
-/// A kind that the API serves in one version.
-#[derive(Clone, Copy)]
-pub struct Kind {
+pub use strategy::{
+    NameRule, Strategy, drop_status, keep, keep_all_but_status, keep_metadata, keep_other_half,
+};
+
+/// Text that built-in kinds have in the binary, and kinds that come at run time own.
+pub type Text = Cow<'static, str>;
+
+/// Verbs that most resources have.
+pub const ALL_VERBS: &[&str] =
+    &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+/// Verbs of a subresource that is read and written.
+pub const READ_WRITE: &[&str] = &["get", "patch", "update"];
+
+/// What an object says it is: group, version and kind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Gvk {
     /// API group, empty for core.
-    pub group: &'static str,
+    pub group: Text,
     /// Version: `v1`.
-    pub version: &'static str,
+    pub version: Text,
     /// Kind: `Deployment`.
-    pub kind: &'static str,
+    pub kind: Text,
+}
+
+/// What a path of the API leads to: group, version and plural resource.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Gvr {
+    /// API group, empty for core.
+    pub group: Text,
+    /// Version: `v1`.
+    pub version: Text,
     /// Plural resource: `deployments`.
-    pub plural: &'static str,
-    /// `deployment`
-    pub singular: &'static str,
+    pub resource: Text,
+}
+
+/// Tells kinds apart for as long as the process runs: one that is registered again is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KindId(u64);
+
+/// A kind that the API serves in one version. It is a value: built in, or registered at run time in one
+/// logical cluster, and gone when nobody holds it any more.
+pub struct Kind {
+    id: KindId,
+    gvk: Gvk,
+    api_version: Text,
+    plural: Text,
+    singular: Text,
+    storage: Resource,
     /// `["deploy"]`
-    pub short_names: &'static [&'static str],
+    pub short_names: Vec<Text>,
     /// `["all"]`
-    pub categories: &'static [&'static str],
+    pub categories: Vec<Text>,
     /// Lives in namespaces.
     pub namespaced: bool,
+    /// Exists in the root only: a spoke's own cluster does not serve it.
+    pub root_only: bool,
     /// Verbs as discovery lists them, sorted.
     pub verbs: &'static [&'static str],
-    /// Subresources such as `status`, `scale`, `log`, `binding`, `approval`.
-    pub subresources: &'static [Subresource],
-    /// Storage resource when it is shared with another group (events): its group and plural.
-    pub stored_as: Option<(&'static str, &'static str)>,
+    /// Subresources such as `status`, `scale`, `log`, `binding`, `approval`, sorted by name.
+    pub subresources: Vec<Subresource>,
+    /// The resource that stores it, when it shares that with another group (events).
+    pub stored_as: Option<Gvr>,
     /// What is special about it.
-    pub strategy: &'static dyn Strategy,
+    pub strategy: Box<dyn Strategy>,
 }
 
 /// A subresource as discovery lists it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Subresource {
     /// `status`
-    pub name: &'static str,
+    pub name: Text,
     /// Kind of its body: `Scale` for `scale`.
-    pub kind: &'static str,
+    pub kind: Text,
     /// Group and version of its body where they differ from the parent's.
-    pub group_version: Option<(&'static str, &'static str)>,
+    pub group_version: Option<(Text, Text)>,
     /// Verbs, sorted.
     pub verbs: &'static [&'static str],
 }
 
 /// One column of a server-side Table.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Column {
     /// `Ready`
-    pub name: &'static str,
+    pub name: Text,
     /// `string`, `integer`, `date`, …
-    pub kind: &'static str,
+    pub kind: Text,
     /// `name` for the name column, else empty.
-    pub format: &'static str,
+    pub format: Text,
     /// What it shows.
-    pub description: &'static str,
+    pub description: Text,
     /// 0: always; 1: with `-o wide`.
     pub priority: u8,
 }
 
-/// What is special about a kind. Every method works on JSON in the kind's own version, after the
-/// schema's canonicaliser has run; paths in errors are field paths.
-pub trait Strategy: Send + Sync {
-    /// Fills in defaults beyond those in the schema table; runs on create, update and on patches.
-    fn default(&self, _object: &mut Value) {}
-
-    /// Before a create: drops what a creator may not set (status) and sets what the server owns.
-    fn prepare_create(&self, object: &mut Value) {
-        drop_status(object);
-    }
-
-    /// Before an update through the main resource (`None`) or a subresource: takes over from `old`
-    /// what this door may not change.
-    fn prepare_update(&self, subresource: Option<&str>, new: &mut Value, old: &Value) {
-        keep_other_half(subresource, new, old);
-    }
-
-    /// What kube-apiserver's admission makes of an object before its rules look at it; `old` is there on an
-    /// update through the main door. The error is the reason of a 403.
-    ///
-    /// # Errors
-    /// When admission does not let the object in.
-    fn admit(&self, _new: &mut Value, _old: Option<&Value>) -> Result<(), String> {
-        Ok(())
-    }
-
-    /// Every mistake of a new object. Metadata is checked by the pipeline.
-    fn validate(&self, _object: &Value) -> Vec<FieldError> {
-        Vec::new()
-    }
-
-    /// Every mistake of a change; [`Strategy::validate`] runs on `new` as well.
-    fn validate_update(
-        &self,
-        _subresource: Option<&str>,
-        _new: &Value,
-        _old: &Value,
-    ) -> Vec<FieldError> {
-        Vec::new()
-    }
-
-    /// Name rule of metadata.name.
-    fn name_rule(&self) -> NameRule {
-        NameRule::DnsSubdomain
-    }
-
-    /// Texts for `Warning:` headers: fields that are kept without effect, deprecated values.
-    fn warnings(&self, _object: &Value) -> Vec<String> {
-        Vec::new()
-    }
-
-    /// Values of fields that field selectors may name, beside metadata.name and metadata.namespace.
-    fn selectable_fields(&self, _object: &Value) -> BTreeMap<String, String> {
-        BTreeMap::new()
-    }
-
-    /// Names of those fields.
-    fn selectable_field_names(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    /// The field that a selector means by another name: an older or a group's own spelling.
-    fn selectable_field_alias(&self, _field: &str) -> Option<&'static str> {
-        None
-    }
-
-    /// From this version's form to the stored one; differs only where [`Kind::stored_as`] is set.
-    fn to_stored(&self, _object: &mut Value) {}
-
-    /// From the stored form to this version's.
-    #[expect(clippy::wrong_self_convention, reason = "it is the object that comes from there")]
-    fn from_stored(&self, _object: &mut Value) {}
-
-    /// Columns of the Table, the first being Name.
-    fn columns(&self) -> &'static [Column];
-
-    /// Cells for [`Strategy::columns`]. `now` is in Unix seconds, for ages.
-    fn row(&self, object: &Value, now: i64) -> Vec<Value>;
-
-    /// Whether a spec change counts up metadata.generation. Kinds without a spec say no.
-    fn counts_generation(&self) -> bool {
-        true
-    }
-
-    /// Seconds that a delete waits for somebody to confirm: pods only.
-    fn grace_period(&self, _object: &Value) -> Option<i64> {
-        None
+impl Gvk {
+    /// A kind of a group and version.
+    #[must_use]
+    pub fn new(group: impl Into<Text>, version: impl Into<Text>, kind: impl Into<Text>) -> Self {
+        Self { group: group.into(), version: version.into(), kind: kind.into() }
     }
 }
 
-/// Name rules of apimachinery's validation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NameRule {
-    /// RFC 1123 subdomain, 253 characters.
-    DnsSubdomain,
-    /// RFC 1123 label, 63 characters.
-    DnsLabel,
-    /// RFC 1035 label (starts with a letter), 63 characters: Services.
-    Dns1035Label,
-    /// Any path segment: no `/`, no `%`, not `.` or `..`.
-    PathSegment,
-}
-
-/// Removes `status`.
-pub fn drop_status(object: &mut Value) {
-    if let Some(map) = object.as_object_mut() {
-        map.remove("status");
-    }
-}
-
-/// The main door keeps the old status; the `status` door takes status and metadata and keeps the rest, as
-/// kube-apiserver does for its own kinds. What the server owns of metadata is kept elsewhere.
-pub fn keep_other_half(subresource: Option<&str>, new: &mut Value, old: &Value) {
-    if subresource == Some("status") {
-        keep_all_but(&["metadata", "status"], new, old);
-    } else {
-        keep(new, old, "status");
-    }
-}
-
-/// As [`keep_other_half`], but the `status` door takes nothing beside status: kube-apiserver's rule for
-/// custom resources.
-pub fn keep_all_but_status(subresource: Option<&str>, new: &mut Value, old: &Value) {
-    if subresource == Some("status") {
-        keep_all_but(&["status"], new, old);
-    } else {
-        keep(new, old, "status");
-    }
-}
-
-/// `key` as it is in `old`.
-pub fn keep(new: &mut Value, old: &Value, key: &str) {
-    let Some(map) = new.as_object_mut() else { return };
-    match old.get(key) {
-        Some(value) => map.insert(key.to_owned(), value.clone()),
-        None => map.remove(key),
-    };
-}
-
-/// `metadata.<key>` as it is in `old`.
-pub fn keep_metadata(new: &mut Value, old: &Value, key: &str) {
-    let none = Value::Null;
-    let Some(meta) = new.get_mut("metadata").filter(|meta| meta.is_object()) else { return };
-    keep(meta, old.get("metadata").unwrap_or(&none), key);
-}
-
-fn keep_all_but(taken: &[&str], new: &mut Value, old: &Value) {
-    let (Some(new), Some(old)) = (new.as_object_mut(), old.as_object()) else { return };
-    new.retain(|key, _| taken.contains(&key.as_str()));
-    for (key, value) in old {
-        if !taken.contains(&key.as_str()) {
-            new.insert(key.clone(), value.clone());
-        }
+impl Gvr {
+    /// A resource of a group and version.
+    #[must_use]
+    pub fn new(
+        group: impl Into<Text>,
+        version: impl Into<Text>,
+        resource: impl Into<Text>,
+    ) -> Self {
+        Self { group: group.into(), version: version.into(), resource: resource.into() }
     }
 }
 
 impl Kind {
+    /// A kind in namespaces, with all verbs and no subresource; what differs is said by the methods that
+    /// follow.
+    #[must_use]
+    pub fn new(gvk: Gvk, plural: impl Into<Text>, strategy: impl Strategy + 'static) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let plural = plural.into();
+        let api_version = if gvk.group.is_empty() {
+            gvk.version.clone()
+        } else {
+            format!("{}/{}", gvk.group, gvk.version).into()
+        };
+        Self {
+            id: KindId(NEXT.fetch_add(1, Ordering::Relaxed)),
+            api_version,
+            singular: gvk.kind.to_ascii_lowercase().into(),
+            storage: Resource::new(&gvk.group, &plural),
+            gvk,
+            plural,
+            short_names: Vec::new(),
+            categories: Vec::new(),
+            namespaced: true,
+            root_only: false,
+            verbs: ALL_VERBS,
+            subresources: Vec::new(),
+            stored_as: None,
+            strategy: Box::new(strategy),
+        }
+    }
+
+    /// It lives in no namespace.
+    #[must_use]
+    pub fn cluster_scoped(self) -> Self {
+        Self { namespaced: false, ..self }
+    }
+
+    /// It exists in the root only.
+    #[must_use]
+    pub fn in_the_root_only(self) -> Self {
+        Self { root_only: true, ..self }
+    }
+
+    /// What people type for it.
+    #[must_use]
+    pub fn short<T: Into<Text>>(self, names: impl IntoIterator<Item = T>) -> Self {
+        Self { short_names: names.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// It is listed by these names together with others: `all`.
+    #[must_use]
+    pub fn category<T: Into<Text>>(self, names: impl IntoIterator<Item = T>) -> Self {
+        Self { categories: names.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// It has these verbs only; sorted.
+    #[must_use]
+    pub fn verbs(self, verbs: &'static [&'static str]) -> Self {
+        Self { verbs, ..self }
+    }
+
+    /// It is a view of what another group stores, in a resource that this one has to be served beside.
+    #[must_use]
+    pub fn stored_as(self, other: Gvr) -> Self {
+        let storage = Resource::new(&other.group, &other.resource);
+        Self { storage, stored_as: Some(other), ..self }
+    }
+
+    /// It has a subresource with a body of its own kind.
+    #[must_use]
+    pub fn subresource(self, name: &'static str, verbs: &'static [&'static str]) -> Self {
+        let kind = self.gvk.kind.clone();
+        self.with(Subresource { name: name.into(), kind, group_version: None, verbs })
+    }
+
+    /// It has a subresource with a body of another kind of its group.
+    #[must_use]
+    pub fn subresource_of(
+        self,
+        name: &'static str,
+        kind: &'static str,
+        verbs: &'static [&'static str],
+    ) -> Self {
+        let (name, kind) = (name.into(), kind.into());
+        self.with(Subresource { name, kind, group_version: None, verbs })
+    }
+
+    /// It has a subresource with a body of another group.
+    #[must_use]
+    pub fn foreign_subresource(
+        self,
+        name: &'static str,
+        body: Gvk,
+        verbs: &'static [&'static str],
+    ) -> Self {
+        let Gvk { group, version, kind } = body;
+        let group_version = Some((group, version));
+        self.with(Subresource { name: name.into(), kind, group_version, verbs })
+    }
+
+    /// Its `status` is written by a door of its own.
+    #[must_use]
+    pub fn with_status(self) -> Self {
+        self.subresource("status", READ_WRITE)
+    }
+
+    /// Its replicas are counted and set by a Scale.
+    #[must_use]
+    pub fn with_scale(self) -> Self {
+        let scale = Gvk::new("autoscaling", "v1", "Scale");
+        self.foreign_subresource("scale", scale, READ_WRITE)
+    }
+
+    fn with(mut self, sub: Subresource) -> Self {
+        let place = self.subresources.partition_point(|other| other.name < sub.name);
+        self.subresources.insert(place, sub);
+        self
+    }
+
+    /// What tells it from every other kind that there was or will be.
+    #[must_use]
+    pub fn id(&self) -> KindId {
+        self.id
+    }
+
+    /// Group, version and kind.
+    #[must_use]
+    pub fn gvk(&self) -> &Gvk {
+        &self.gvk
+    }
+
+    /// Group, version and plural.
+    #[must_use]
+    pub fn gvr(&self) -> Gvr {
+        let Gvk { group, version, .. } = self.gvk.clone();
+        Gvr { group, version, resource: self.plural.clone() }
+    }
+
+    /// API group, empty for core.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.gvk.group
+    }
+
+    /// Version: `v1`.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.gvk.version
+    }
+
+    /// Kind: `Deployment`.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.gvk.kind
+    }
+
+    /// Plural resource: `deployments`.
+    #[must_use]
+    pub fn plural(&self) -> &str {
+        &self.plural
+    }
+
+    /// `deployment`
+    #[must_use]
+    pub fn singular(&self) -> &str {
+        &self.singular
+    }
+
     /// `v1`, `apps/v1`.
     #[must_use]
-    pub fn api_version(&self) -> String {
-        if self.group.is_empty() {
-            self.version.to_owned()
-        } else {
-            format!("{}/{}", self.group, self.version)
-        }
+    pub fn api_version(&self) -> &str {
+        &self.api_version
     }
 
     /// Where its objects are stored.
     #[must_use]
-    pub fn storage(&self) -> Resource {
-        let (group, plural) = self.stored_as.unwrap_or((self.group, self.plural));
-        Resource::new(group, plural)
+    pub fn storage(&self) -> &Resource {
+        &self.storage
+    }
+
+    /// The subresource of this name.
+    #[must_use]
+    pub fn subresource_named(&self, name: &str) -> Option<&Subresource> {
+        self.subresources.iter().find(|sub| sub.name == name)
     }
 }
 
 impl std::fmt::Debug for Kind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}, Kind={}", self.api_version(), self.kind)
+        write!(f, "{}, Kind={}", self.api_version(), self.kind())
     }
 }

@@ -1,4 +1,5 @@
-//! Every kind that the API serves: one file per kind, found here by group, version and plural.
+//! Every kind that is built in: one file per kind. They are the layer that all logical clusters share; what a
+//! cluster serves, its registry knows ([`crate::registry`]).
 //!
 //! ```text
 //! pod_spec/     defaults, validation and field classes that pods and templates share
@@ -30,47 +31,63 @@ pub mod service;
 pub mod service_account;
 mod template;
 
+use std::sync::{Arc, LazyLock};
+
 use crate::kind::Kind;
+use crate::registry::Layer;
 
-static ALL: &[&Kind] = &[
-    &config_map::KIND,
-    &endpoints::KIND,
-    &event::CORE,
-    &namespace::KIND,
-    &node::KIND,
-    &pod::KIND,
-    &secret::KIND,
-    &service_account::KIND,
-    &service::KIND,
-    &deployment::KIND,
-    &replica_set::KIND,
-    &certificate_signing_request::KIND,
-    &managed_cluster::KIND,
-    &lease::KIND,
-    &endpoint_slice::KIND,
-    &event::EVENTS,
-];
+static BUILT_IN: LazyLock<Layer> = LazyLock::new(|| {
+    let all = [
+        config_map::kind(),
+        endpoints::kind(),
+        event::core(),
+        namespace::kind(),
+        node::kind(),
+        pod::kind(),
+        secret::kind(),
+        service_account::kind(),
+        service::kind(),
+        deployment::kind(),
+        replica_set::kind(),
+        certificate_signing_request::kind(),
+        managed_cluster::kind(),
+        lease::kind(),
+        endpoint_slice::kind(),
+        event::kind(),
+    ];
+    Layer::new(all.into_iter().map(Arc::new).collect())
+});
 
-/// All kinds, sorted by group, version and plural.
-#[must_use]
-pub fn all() -> &'static [&'static Kind] {
-    ALL
+/// What Deployments and ReplicaSets are scaled by; it has no path of its own.
+static SCALE: LazyLock<Arc<Kind>> = LazyLock::new(|| Arc::new(scale::kind()));
+
+/// The layer that all logical clusters share.
+pub(crate) fn layer() -> &'static Layer {
+    &BUILT_IN
 }
 
-/// The kind behind a path of the API.
+/// All kinds that are built in, sorted by group, version and plural.
 #[must_use]
-pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
-    let is = |kind: &&&'static Kind| {
-        kind.plural == plural && kind.group == group && kind.version == version
-    };
-    ALL.iter().find(is).copied()
+pub fn all() -> &'static [Arc<Kind>] {
+    BUILT_IN.all()
 }
 
-/// The kind that an object says it is: `apiVersion` and `kind`.
+/// The kind that is built in behind a path of the API.
 #[must_use]
-pub fn by_kind(api_version: &str, kind: &str) -> Option<&'static Kind> {
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    ALL.iter().find(|k| k.kind == kind && k.group == group && k.version == version).copied()
+pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Arc<Kind>> {
+    BUILT_IN.find(group, version, plural)
+}
+
+/// The kind that is built in of this `apiVersion` and `kind`.
+#[must_use]
+pub fn by_kind(api_version: &str, kind: &str) -> Option<&'static Arc<Kind>> {
+    BUILT_IN.by_kind(api_version, kind)
+}
+
+/// Scale of autoscaling/v1.
+#[must_use]
+pub fn scale() -> &'static Arc<Kind> {
+    &SCALE
 }
 
 #[cfg(test)]
@@ -80,7 +97,7 @@ mod tests {
 
     #[test]
     fn kinds_are_sorted_and_named_once() {
-        let keys: Vec<_> = all().iter().map(|k| (k.group, k.version, k.plural)).collect();
+        let keys: Vec<_> = all().iter().map(|k| (k.group(), k.version(), k.plural())).collect();
         let mut sorted = keys.clone();
         sorted.sort_unstable();
         sorted.dedup();
@@ -90,8 +107,9 @@ mod tests {
     #[test]
     fn a_kind_is_found_by_path_and_by_type() {
         for kind in all() {
-            assert_eq!(find(kind.group, kind.version, kind.plural).unwrap().kind, kind.kind);
-            assert_eq!(by_kind(&kind.api_version(), kind.kind).unwrap().plural, kind.plural);
+            let found = find(kind.group(), kind.version(), kind.plural()).unwrap();
+            assert_eq!(found.kind(), kind.kind());
+            assert_eq!(by_kind(kind.api_version(), kind.kind()).unwrap().plural(), kind.plural());
         }
         assert!(find("", "v2", "pods").is_none());
         assert!(by_kind("apps/v1", "Pod").is_none());
@@ -114,7 +132,7 @@ mod tests {
             assert_eq!(new["spec"], old["spec"], "{kind:?}");
             assert_eq!(new["status"]["y"], 2, "{kind:?}");
             let mut expected = meta.clone();
-            match kind.kind {
+            match kind.kind() {
                 "ManagedCluster" => expected = old["metadata"].clone(),
                 "Deployment" => expected["labels"] = old["metadata"]["labels"].clone(),
                 "Pod" => drop(expected.as_object_mut().unwrap().remove("ownerReferences")),
@@ -141,7 +159,7 @@ mod tests {
         for kind in all() {
             for object in &objects {
                 let mut new = object.clone();
-                let strategy = kind.strategy;
+                let strategy = &kind.strategy;
                 strategy.to_stored(&mut new);
                 strategy.from_stored(&mut new);
                 strategy.default(&mut new);

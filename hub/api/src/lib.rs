@@ -6,6 +6,7 @@
 //! object     key, header, canonical JSON: what the store holds
 //! kind       one descriptor per kind, and the Strategy that is special about it
 //! kinds/     one file per kind
+//! registry   which of them a logical cluster serves: built in, and its own
 //! schema/    the committed table of facts: fields, defaults, keys, proto numbers; what reads it
 //! protobuf/  the built-in kinds in Kubernetes' protobuf
 //! openapi/   the documents that kubectl validates and explains by
@@ -33,6 +34,7 @@ pub mod pins;
 pub mod plan;
 pub mod protobuf;
 pub mod quantity;
+pub mod registry;
 pub mod schema;
 pub mod selector;
 pub mod streams;

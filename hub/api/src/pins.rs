@@ -28,7 +28,7 @@ pub const RESOLVED: &str = "freewheel.dev/resolved-images";
 /// Whether objects of this kind keep what their images stand for.
 #[must_use]
 pub fn has_pins(kind: &Kind) -> bool {
-    matches!((kind.group, kind.plural), ("", "pods") | ("apps", "replicasets"))
+    kind.strategy.has_images()
 }
 
 /// An image as it is written → the digest of its manifest.

@@ -72,7 +72,7 @@ fn columns(kind: &Kind) -> Vec<Value> {
 fn row(kind: &Kind, item: &Value, include: Include, now: i64) -> Value {
     let mut row = Map::new();
     row.insert("cells".to_owned(), kind.strategy.row(item, now).into());
-    if let Some(condition) = completed(kind, item) {
+    if let Some(condition) = kind.strategy.row_condition(item) {
         row.insert("conditions".to_owned(), json!([condition]));
     }
     match include {
@@ -85,19 +85,6 @@ fn row(kind: &Kind, item: &Value, include: Include, now: i64) -> Value {
         }
     }
     Value::Object(row)
-}
-
-/// Rows of pods that are over say so, and clients may hide them.
-fn completed(kind: &Kind, item: &Value) -> Option<Value> {
-    if kind.kind != "Pod" || !kind.group.is_empty() {
-        return None;
-    }
-    let (reason, message) = match item.pointer("/status/phase")?.as_str()? {
-        "Succeeded" => ("Succeeded", "The pod has completed successfully."),
-        "Failed" => ("Failed", "The pod failed."),
-        _ => return None,
-    };
-    Some(json!({"type": "Completed", "status": "True", "reason": reason, "message": message}))
 }
 
 #[cfg(test)]
@@ -254,7 +241,7 @@ mod tests {
                 .strategy
                 .columns()
                 .iter()
-                .map(|c| (c.name, c.kind, c.format, c.priority))
+                .map(|c| (&*c.name, &*c.kind, &*c.format, c.priority))
                 .collect();
             assert_eq!(found, *expected, "{path}");
         }

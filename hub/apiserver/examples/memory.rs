@@ -98,7 +98,7 @@ async fn namespaces(objects: &Objects) -> Result<(), Box<dyn Error>> {
     let kind = kinds::find("", "v1", "namespaces").ok_or("there are no namespaces")?;
     for name in ["default", "kube-system"] {
         let place = Place {
-            kind,
+            kind: kind.clone(),
             cluster: ClusterName::root(),
             namespace: String::new(),
             name: name.to_owned(),

@@ -6,6 +6,8 @@ use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::selector::{FieldSelector, LabelSelector};
 use freewheel_hub_store::objects::{Actor, How, Place};
 use freewheel_hub_store::{Scope, Stored};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 
@@ -56,6 +58,14 @@ impl Call {
         self.view.error(self.tenant.told(error))
     }
 
+    /// Ready when the kind is served no more; `None` for one that cannot go.
+    pub(crate) fn end_of_kind(&self) -> Option<BoxFuture<'static, ()>> {
+        let (view, cluster) = (&self.view, &self.tenant.name);
+        let end =
+            view.may_go.then(|| self.hub.server.objects.kinds().end_of(cluster, view.served.id()));
+        end.map(FutureExt::boxed)
+    }
+
     /// The format of the body.
     pub(crate) fn body_wire(&self) -> Result<Wire, ApiError> {
         media::body_wire(self.header(&CONTENT_TYPE))
@@ -69,7 +79,7 @@ impl Call {
 
     /// What the client wants to get.
     pub(crate) fn wanted(&self) -> Result<Wanted, ApiError> {
-        let kind = self.view.served;
+        let kind = &self.view.served;
         media::negotiate(self.header(&ACCEPT), |wanted| match (wanted.wire, wanted.shape) {
             (Wire::Protobuf, Shape::Table { .. }) => false,
             (Wire::Protobuf, Shape::Object) => encode::has_protobuf(kind),
@@ -90,7 +100,7 @@ impl Call {
     /// The object, as the pipeline names it.
     pub(crate) fn place(&self) -> Place {
         Place {
-            kind: self.view.stored,
+            kind: self.view.stored.clone(),
             cluster: self.tenant.name.clone(),
             namespace: self.namespace.clone(),
             name: self.name.clone(),
@@ -100,7 +110,7 @@ impl Call {
     /// The collection.
     pub(crate) fn scope(&self) -> Scope {
         Scope {
-            resource: self.view.stored.storage(),
+            resource: self.view.stored.storage().clone(),
             cluster: Some(self.tenant.name.clone()),
             namespace: (!self.namespace.is_empty()).then(|| self.namespace.as_str().into()),
         }
@@ -125,11 +135,11 @@ impl Call {
 
     /// Which objects of the collection are meant.
     pub(crate) fn filter(&self) -> Result<Filter, ApiError> {
-        let mut fields = FieldSelector::parse(&self.query.field_selector, self.view.served)?;
+        let mut fields = FieldSelector::parse(&self.query.field_selector, &self.view.served)?;
         if !self.name.is_empty() {
             // `/watch/` paths name one object.
             let text = format!("metadata.name={}", self.name);
-            fields = FieldSelector::parse(&text, self.view.served)?;
+            fields = FieldSelector::parse(&text, &self.view.served)?;
         }
         Ok(Filter { labels: LabelSelector::parse(&self.query.label_selector)?, fields })
     }

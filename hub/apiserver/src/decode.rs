@@ -83,8 +83,8 @@ pub(crate) fn object(
 }
 
 /// The triple that [`object`] takes.
-pub(crate) fn gvk(kind: &'static Kind) -> (&'static str, &'static str, &'static str) {
-    (kind.group, kind.version, kind.kind)
+pub(crate) fn gvk(kind: &Kind) -> (&str, &str, &str) {
+    (kind.group(), kind.version(), kind.kind())
 }
 
 /// Whether the body of a `what` speaks of the object in the path.

@@ -1,4 +1,4 @@
-//! What is served: `/api`, `/apis` and below, plain and aggregated.
+//! What a logical cluster serves: `/api`, `/apis` and below, plain and aggregated.
 //!
 //! ```text
 //! forms     the documents, with their keys in upstream's order: there are readers that go by it
@@ -9,9 +9,8 @@ mod forms;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use freewheel_hub_api::kind::Kind;
-use freewheel_hub_api::kinds;
-use freewheel_link::names::ClusterName;
+use freewheel_hub_api::kind::{Gvr, Kind};
+use freewheel_hub_api::registry::Registry;
 use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -21,9 +20,6 @@ use forms::{
     ApiVersions, ClientCidr, Discovered, DiscoveredSub, DiscoveryList, Group, GroupDiscovery,
     GroupList, GroupVersion, Gvk, Named, NoMeta, Resource, ResourceList, Typed, VersionDiscovery,
 };
-
-/// The group whose kinds exist in the root only: a spoke's own cluster manages no further clusters.
-const ROOT_ONLY: &str = "cluster.open-cluster-management.io";
 
 /// A resource that takes a POST and stores nothing under its own name.
 struct Question {
@@ -114,26 +110,29 @@ impl Aggregated {
     }
 }
 
-/// Whether a cluster serves a kind.
-#[must_use]
-pub fn serves(cluster: &ClusterName, group: &str) -> bool {
-    cluster.is_root() || group != ROOT_ONLY
-}
-
-/// Group and version pairs that a cluster serves, each once, in the order of discovery.
-fn versions(cluster: &ClusterName) -> Vec<(&'static str, &'static str)> {
+/// Group and version pairs that a cluster serves, each once, in the order of discovery: its own after those that
+/// every cluster has.
+fn versions(registry: &Registry) -> Vec<(&str, &str)> {
     let mut out: Vec<(&str, &str)> = Vec::new();
-    let stored = kinds::all().iter().map(|kind| (kind.group, kind.version));
-    for pair in stored.chain(QUESTIONS.iter().map(|question| (question.group, "v1"))) {
-        if serves(cluster, pair.0) && !out.contains(&pair) {
+    let all: Vec<(&str, &str)> =
+        registry.all().map(|kind| (kind.group(), kind.version())).collect();
+    let (built_in, own) = all.split_at(all.len() - registry.own().len());
+    let questions = QUESTIONS.iter().map(|question| (question.group, "v1"));
+    for pair in built_in.iter().copied().chain(questions).chain(own.iter().copied()) {
+        if !out.contains(&pair) {
             out.push(pair);
         }
     }
     out
 }
 
-fn kinds_of(group: &str, version: &str) -> impl Iterator<Item = &'static Kind> {
-    kinds::all().iter().copied().filter(move |kind| kind.group == group && kind.version == version)
+fn kinds_of<'a>(
+    registry: &'a Registry,
+    group: &'a str,
+    version: &'a str,
+) -> impl Iterator<Item = &'a Kind> {
+    let all = registry.all().map(|kind| &**kind);
+    all.filter(move |kind| kind.group() == group && kind.version() == version)
 }
 
 fn questions_of(group: &str, version: &str) -> impl Iterator<Item = &'static Question> {
@@ -153,26 +152,26 @@ pub fn core_versions(host: &str) -> Bytes {
 
 /// `/apis`
 #[must_use]
-pub fn groups(cluster: &ClusterName) -> Bytes {
+pub fn groups(registry: &Registry) -> Bytes {
     let mut names: Vec<&str> = Vec::new();
-    for (group, _) in versions(cluster) {
+    for (group, _) in versions(registry) {
         if !group.is_empty() && !names.contains(&group) {
             names.push(group);
         }
     }
-    let groups = names.into_iter().filter_map(|name| group_entry(cluster, name)).collect();
+    let groups = names.into_iter().filter_map(|name| group_entry(registry, name)).collect();
     written(&GroupList { kind: "APIGroupList", api_version: "v1", groups })
 }
 
 /// `/apis/GROUP`
 #[must_use]
-pub fn group(cluster: &ClusterName, name: &str) -> Option<Bytes> {
-    let group = group_entry(cluster, name)?;
+pub fn group(registry: &Registry, name: &str) -> Option<Bytes> {
+    let group = group_entry(registry, name)?;
     Some(written(&Typed { kind: "APIGroup", api_version: "v1", of: group }))
 }
 
-fn group_entry(cluster: &ClusterName, name: &str) -> Option<Group> {
-    let versions: Vec<GroupVersion> = versions(cluster)
+fn group_entry<'a>(registry: &'a Registry, name: &str) -> Option<Group<'a>> {
+    let versions: Vec<GroupVersion<'_>> = versions(registry)
         .into_iter()
         .filter(|(group, _)| *group == name && !group.is_empty())
         .map(|(group, version)| GroupVersion {
@@ -186,30 +185,30 @@ fn group_entry(cluster: &ClusterName, name: &str) -> Option<Group> {
 
 /// `/api/v1`, `/apis/GROUP/VERSION`
 #[must_use]
-pub fn resources(cluster: &ClusterName, group: &str, version: &str) -> Option<Bytes> {
-    if !versions(cluster).contains(&(group, version)) {
+pub fn resources(registry: &Registry, group: &str, version: &str) -> Option<Bytes> {
+    if !versions(registry).contains(&(group, version)) {
         return None;
     }
     let mut resources = Vec::new();
-    for kind in kinds_of(group, version) {
+    for kind in kinds_of(registry, group, version) {
         resources.push(Resource {
-            name: kind.plural.to_owned(),
-            singular_name: kind.singular,
+            name: kind.plural().to_owned(),
+            singular_name: kind.singular(),
             namespaced: kind.namespaced,
             group: None,
             version: None,
-            kind: kind.kind,
+            kind: kind.kind(),
             verbs: kind.verbs,
-            short_names: kind.short_names,
-            categories: kind.categories,
+            short_names: &kind.short_names,
+            categories: &kind.categories,
             storage_version_hash: Some(storage_hash(kind)),
         });
-        for sub in kind.subresources {
+        for sub in &kind.subresources {
             resources.push(Resource {
-                name: format!("{}/{}", kind.plural, sub.name),
-                group: sub.group_version.map(|(group, _)| group),
-                version: sub.group_version.map(|(_, version)| version),
-                ..Resource::bare("", kind.namespaced, sub.kind, sub.verbs)
+                name: format!("{}/{}", kind.plural(), sub.name),
+                group: sub.group_version.as_ref().map(|(group, _)| &**group),
+                version: sub.group_version.as_ref().map(|(_, version)| &**version),
+                ..Resource::bare("", kind.namespaced, &sub.kind, sub.verbs)
             });
         }
     }
@@ -229,23 +228,23 @@ pub fn resources(cluster: &ClusterName, group: &str, version: &str) -> Option<By
 
 /// By which clients see whether what is stored changed its form: the start of a hash of the stored type.
 fn storage_hash(kind: &Kind) -> String {
-    let (group, version) = match kind.stored_as {
-        Some((group, _)) => (group, "v1"),
-        None => (kind.group, kind.version),
+    let (group, version) = match &kind.stored_as {
+        Some(Gvr { group, version, .. }) => (&**group, &**version),
+        None => (kind.group(), kind.version()),
     };
-    let hash = Sha256::digest(format!("{group}/{version}/{}", kind.kind));
+    let hash = Sha256::digest(format!("{group}/{version}/{}", kind.kind()));
     STANDARD.encode(&hash[..8])
 }
 
 /// Aggregated discovery of `/api` (`core`) or `/apis`.
 #[must_use]
-pub fn aggregated(cluster: &ClusterName, core: bool, form: Aggregated) -> Bytes {
-    let mut items: Vec<GroupDiscovery> = Vec::new();
-    for (group, version) in versions(cluster) {
+pub fn aggregated(registry: &Registry, core: bool, form: Aggregated) -> Bytes {
+    let mut items: Vec<GroupDiscovery<'_>> = Vec::new();
+    for (group, version) in versions(registry) {
         if group.is_empty() != core {
             continue;
         }
-        let resources = aggregated_resources(group, version);
+        let resources = aggregated_resources(registry, group, version);
         let entry = VersionDiscovery { version, resources, freshness: "Current" };
         match items.iter_mut().find(|item| item.metadata.name == group) {
             Some(item) => item.versions.push(entry),
@@ -260,23 +259,30 @@ pub fn aggregated(cluster: &ClusterName, core: bool, form: Aggregated) -> Bytes 
     written(&DiscoveryList { kind, api_version, metadata: NoMeta {}, items })
 }
 
-fn aggregated_resources(group: &'static str, version: &'static str) -> Vec<Discovered> {
+fn aggregated_resources<'a>(
+    registry: &'a Registry,
+    group: &'a str,
+    version: &'a str,
+) -> Vec<Discovered<'a>> {
     let scope = |namespaced: bool| if namespaced { "Namespaced" } else { "Cluster" };
-    let of_kind = |kind: &'static Kind| Discovered {
-        resource: kind.plural,
-        response_kind: Gvk { group, version, kind: kind.kind },
+    let of_kind = |kind: &'a Kind| Discovered {
+        resource: kind.plural(),
+        response_kind: Gvk { group, version, kind: kind.kind() },
         scope: scope(kind.namespaced),
-        singular_resource: kind.singular,
+        singular_resource: kind.singular(),
         verbs: kind.verbs,
-        short_names: kind.short_names,
-        categories: kind.categories,
+        short_names: &kind.short_names,
+        categories: &kind.categories,
         subresources: kind
             .subresources
             .iter()
             .map(|sub| {
-                let (group, version) = sub.group_version.unwrap_or((group, version));
-                let response_kind = Gvk { group, version, kind: sub.kind };
-                DiscoveredSub { subresource: sub.name, response_kind, verbs: sub.verbs }
+                let (group, version) = match &sub.group_version {
+                    Some((group, version)) => (&**group, &**version),
+                    None => (group, version),
+                };
+                let response_kind = Gvk { group, version, kind: &sub.kind };
+                DiscoveredSub { subresource: &sub.name, response_kind, verbs: sub.verbs }
             })
             .collect(),
     };
@@ -290,7 +296,7 @@ fn aggregated_resources(group: &'static str, version: &'static str) -> Vec<Disco
         categories: &[],
         subresources: Vec::new(),
     };
-    let mut all: Vec<Discovered> = kinds_of(group, version)
+    let mut all: Vec<Discovered<'_>> = kinds_of(registry, group, version)
         .map(of_kind)
         .chain(questions_of(group, version).map(of_question))
         .collect();
@@ -305,9 +311,9 @@ fn written<T: Serialize>(value: &T) -> Bytes {
 
 /// Paths for `/`.
 #[must_use]
-pub fn paths(cluster: &ClusterName) -> Bytes {
+pub fn paths(registry: &Registry) -> Bytes {
     let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned()];
-    for (group, version) in versions(cluster) {
+    for (group, version) in versions(registry) {
         if !group.is_empty() {
             paths.push(format!("/apis/{group}"));
             paths.push(format!("/apis/{group}/{version}"));
@@ -323,6 +329,8 @@ pub fn paths(cluster: &ClusterName) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use freewheel_link::names::ClusterName;
+
     use super::*;
 
     #[test]
@@ -337,8 +345,9 @@ mod tests {
 
     #[test]
     fn clusters_of_spokes_manage_no_clusters() {
-        let spoke = ClusterName::try_from("pi-7").unwrap();
-        assert!(group(&ClusterName::root(), ROOT_ONLY).is_some());
+        const ROOT_ONLY: &str = "cluster.open-cluster-management.io";
+        let spoke = Registry::built_in(&ClusterName::try_from("pi-7").unwrap());
+        assert!(group(&Registry::built_in(&ClusterName::root()), ROOT_ONLY).is_some());
         assert!(group(&spoke, ROOT_ONLY).is_none());
         assert!(resources(&spoke, ROOT_ONLY, "v1").is_none());
     }

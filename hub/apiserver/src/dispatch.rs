@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use freewheel_hub_api::KUBERNETES_VERSION;
 use freewheel_hub_api::error::ApiError;
-use freewheel_link::names::ClusterName;
+use freewheel_hub_api::registry::Registry;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, Uri};
@@ -32,10 +32,6 @@ use crate::{
 
 /// [`KUBERNETES_VERSION`] in parts.
 const VERSION: (&str, &str) = ("1", "36");
-
-/// Said to whoever uses Endpoints, whatever for, as kube-apiserver does.
-const ENDPOINTS_ARE_OLD: &str =
-    "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
 
 /// Answers a request, whatever it is.
 pub(crate) async fn handle(
@@ -139,7 +135,8 @@ async fn answer(
             if !matches!(*request.method, Method::GET | Method::HEAD) {
                 return Err(respond::method_not_allowed());
             }
-            describe(&hub, &tenant.name, route, request, &headers).await
+            let registry = hub.server.objects.kinds().of(&tenant.name);
+            describe(&hub, registry, route, request, &headers).await
         }
     }
 }
@@ -162,7 +159,7 @@ fn version() -> Response<Body> {
 /// Discovery and schemas.
 async fn describe(
     hub: &Hub,
-    cluster: &ClusterName,
+    registry: Registry,
     route: Route<'_>,
     request: Head<'_>,
     headers: &HeaderMap,
@@ -179,25 +176,25 @@ async fn describe(
         (Route::CoreVersions | Route::Groups, Some(form)) => {
             let core =
                 matches!(path::route(path::cluster(request.uri.path()).1), Route::CoreVersions);
-            let bytes = discovery::aggregated(cluster, core, form);
+            let bytes = discovery::aggregated(&registry, core, form);
             Ok(respond::compressed(200, form.content_type(), bytes, gzip).await)
         }
-        (Route::Index, _) => found(Some(discovery::paths(cluster))),
+        (Route::Index, _) => found(Some(discovery::paths(&registry))),
         (Route::CoreVersions, None) => {
             let host = request.uri.authority().map(|a| a.as_str()).or_else(|| header(HOST));
             found(Some(discovery::core_versions(host.unwrap_or_default())))
         }
-        (Route::Groups, None) => found(Some(discovery::groups(cluster))),
-        (Route::Group(name), _) => found(discovery::group(cluster, name)),
+        (Route::Groups, None) => found(Some(discovery::groups(&registry))),
+        (Route::Group(name), _) => found(discovery::group(&registry, name)),
         (Route::Resources { group, version }, _) => {
-            found(discovery::resources(cluster, group, version))
+            found(discovery::resources(&registry, group, version))
         }
         (Route::OpenApiV3(document), _) => {
             let prefix = path::cluster(request.uri.path()).0;
             let prefix = prefix.map(|name| format!("/clusters/{name}")).unwrap_or_default();
-            openapi::answer(&prefix, document, query, gzip).await
+            openapi::answer(registry, &prefix, document, query, gzip).await
         }
-        (Route::OpenApiV2, _) => openapi::answer_v2(header(ACCEPT), gzip).await,
+        (Route::OpenApiV2, _) => openapi::answer_v2(registry, header(ACCEPT), gzip).await,
         (Route::Version, _) => Ok(version()),
         (Route::Health { probe, check }, _) => {
             Ok(health::answer(probe, check, query, &hub.server.checks))
@@ -222,8 +219,8 @@ async fn resource(
     }
     let by_name = bind::is_collection(&target);
     let plural = if by_name { "pods" } else { target.plural };
-    let view = View::find(target.group, target.version, plural)
-        .filter(|view| discovery::serves(&tenant.name, view.served.group))
+    let registry = hub.server.objects.kinds().of(&tenant.name);
+    let view = View::find(&registry, target.group, target.version, plural)
         .ok_or_else(respond::no_such_path)?;
     let raw_query = request.uri.query().unwrap_or_default().to_owned();
     let mut query = Query::parse(&raw_query)?;
@@ -243,7 +240,7 @@ async fn resource(
     if by_name {
         check_binding_path(&target, verb)?;
     } else {
-        check_path_shape(view, &target, verb)?;
+        check_path_shape(&view, &target, verb)?;
     }
     let call = Call {
         hub,
@@ -264,13 +261,11 @@ async fn resource(
     }
     let answer = run(&call, verb, body).await.map_err(|error| call.failure(error));
     let answer = answer.map(|response| response.map(|body| body.keeping(held)));
-    if (view.served.group, view.served.plural) != ("", "endpoints") {
-        return answer;
-    }
+    let Some(deprecated) = call.view.served.strategy.deprecated() else { return answer };
     // Of a failure, too, the reason may be that nobody writes them any more.
     let mut response =
         answer.unwrap_or_else(|error| respond::failure_in(call.status_wire(), &error));
-    respond::warn(&mut response, &[ENDPOINTS_ARE_OLD.to_owned()]);
+    respond::warn(&mut response, &[deprecated.to_owned()]);
     Ok(response)
 }
 
@@ -362,8 +357,8 @@ fn verb(method: &Method, target: &Target<'_>, query: &Query) -> Result<&'static 
 }
 
 /// Whether the kind has such a path, and the path such a verb.
-fn check_path_shape(view: View, target: &Target<'_>, verb: &str) -> Result<(), ApiError> {
-    let kind = view.served;
+fn check_path_shape(view: &View, target: &Target<'_>, verb: &str) -> Result<(), ApiError> {
+    let kind = &view.served;
     let in_namespace = target.namespace.is_some();
     if in_namespace != kind.namespaced && (in_namespace || target.name.is_some()) {
         return Err(respond::no_such_path());
@@ -375,11 +370,13 @@ fn check_path_shape(view: View, target: &Target<'_>, verb: &str) -> Result<(), A
             && (in_namespace || !kind.namespaced || matches!(verb, "list" | "watch"));
         return if allowed { Ok(()) } else { Err(respond::method_not_allowed()) };
     };
-    if kind.plural == "pods" && matches!(subresource, "exec" | "attach" | "portforward" | "proxy") {
-        let message = format!("pods/{subresource} is not served yet: this hub serves pods/log");
+    if kind.strategy.lacks(subresource) {
+        let plural = kind.plural();
+        let message =
+            format!("{plural}/{subresource} is not served yet: this hub serves {plural}/log");
         return Err(respond::generic(501, "NotImplemented", &message));
     }
-    let known = kind.subresources.iter().find(|sub| sub.name == subresource);
+    let known = kind.subresource_named(subresource);
     let known = known.ok_or_else(respond::no_such_path)?;
     if known.verbs.contains(&verb) { Ok(()) } else { Err(respond::method_not_allowed()) }
 }

@@ -23,7 +23,7 @@ use crate::splice;
 use crate::view::View;
 
 /// How the objects of one request are written.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Encoder {
     pub(crate) view: View,
     pub(crate) wanted: Wanted,
@@ -37,7 +37,7 @@ impl Encoder {
         let include = Include::parse(text).ok_or_else(|| {
             ApiError::bad_request(format!("unrecognized includeObject value: {text:?}"))
         })?;
-        Ok(Self { view: call.view, wanted: call.wanted()?, include })
+        Ok(Self { view: call.view.clone(), wanted: call.wanted()?, include })
     }
 
     /// Whether stored bytes go out as they are.
@@ -86,7 +86,7 @@ impl Encoder {
     }
 
     fn table(&self, items: &[Value], beta: bool) -> Value {
-        let mut table = table::render(self.view.served, items, self.include, time::now_unix());
+        let mut table = table::render(&self.view.served, items, self.include, time::now_unix());
         if beta {
             table["apiVersion"] = json!("meta.k8s.io/v1beta1");
         }
@@ -110,7 +110,7 @@ impl Encoder {
             }
             Shape::Object => json!({
                 "apiVersion": self.view.served.api_version(),
-                "kind": format!("{}List", self.view.served.kind),
+                "kind": format!("{}List", self.view.served.kind()),
                 "metadata": meta.value(), "items": values,
             }),
             Shape::Metadata => {
@@ -127,10 +127,10 @@ impl Encoder {
     fn plain_list(&self, items: &[Arc<Stored>], meta: &ListMeta) -> Bytes {
         let size: usize = items.iter().map(|stored| stored.object.body.len() + 48).sum();
         let mut out = Vec::with_capacity(size + 256);
-        let kind = self.view.served;
+        let kind = &self.view.served;
         let head = format!(
             "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[",
-            kind.kind,
+            kind.kind(),
             kind.api_version(),
             meta.value()
         );
@@ -181,5 +181,5 @@ pub(crate) fn to_wire(wire: Wire, value: &Value) -> Result<Bytes, ApiError> {
 
 /// Whether a kind has a protobuf form: Kubernetes' own do.
 pub(crate) fn has_protobuf(kind: &Kind) -> bool {
-    protobuf::can_encode(&kind.api_version(), kind.kind)
+    protobuf::can_encode(kind.api_version(), kind.kind())
 }

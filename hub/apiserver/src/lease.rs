@@ -36,8 +36,8 @@ pub(crate) struct Renewal {
 impl Renewal {
     /// For what this request reads.
     pub(crate) fn of(call: &Call) -> Self {
-        let kind = call.view.stored;
-        let leases = (kind.group, kind.plural) == ("coordination.k8s.io", "leases")
+        let kind = &call.view.stored;
+        let leases = kind.strategy.is_renewed_by_sessions()
             && matches!(call.namespace.as_str(), "" | NAMESPACE);
         let objects = &call.hub.server.objects;
         let now = Timestamp::from_nanosecond(objects.clock().unix_nanos());

@@ -2,6 +2,7 @@
 
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::openapi::{self, Document};
+use freewheel_hub_api::registry::Registry;
 use http::header::{CACHE_CONTROL, ETAG};
 use http::{HeaderValue, Response};
 
@@ -17,16 +18,17 @@ const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+pro
 /// # Errors
 /// 404 for a group and version that is not served.
 pub async fn answer(
+    registry: Registry,
     prefix: &str,
     path: &str,
     query: &str,
     gzip: bool,
 ) -> Result<Response<Body>, ApiError> {
     if path.is_empty() {
-        return Ok(respond::json(200, &openapi::index(prefix)));
+        return Ok(respond::json(200, &openapi::index(&registry, prefix)));
     }
     let owned = path.to_owned();
-    let document = made(move || openapi::document(&owned)).await?;
+    let document = made(move || openapi::document(&registry, &owned)).await?;
     let document = document.ok_or_else(respond::no_such_path)?;
     send(document, JSON, query, gzip).await
 }
@@ -35,7 +37,11 @@ pub async fn answer(
 ///
 /// # Errors
 /// 406 when neither is taken.
-pub async fn answer_v2(accept: Option<&str>, gzip: bool) -> Result<Response<Body>, ApiError> {
+pub async fn answer_v2(
+    registry: Registry,
+    accept: Option<&str>,
+    gzip: bool,
+) -> Result<Response<Body>, ApiError> {
     let wants_protobuf = |clause: &media::Clause<'_>| {
         matches!(
             clause.media,
@@ -43,10 +49,11 @@ pub async fn answer_v2(accept: Option<&str>, gzip: bool) -> Result<Response<Body
         )
     };
     if accept.is_some_and(|accept| media::clauses(accept).first().is_some_and(wants_protobuf)) {
-        return send(made(openapi::v2_protobuf).await?, V2_PROTOBUF, "", gzip).await;
+        return send(made(move || openapi::v2_protobuf(&registry)).await?, V2_PROTOBUF, "", gzip)
+            .await;
     }
     media::negotiate(accept, |wanted| wanted.wire == Wire::Json)?;
-    send(made(openapi::v2).await?, JSON, "", gzip).await
+    send(made(move || openapi::v2(&registry)).await?, JSON, "", gzip).await
 }
 
 /// The first call makes a document, which takes longer than a request may hold a thread.

@@ -31,9 +31,9 @@ pub(crate) async fn delete(call: &Call, body: Bytes) -> Result<Response<Body>, A
     let encoder = Encoder::of(call)?;
     let (how, options) = options(call, body)?;
     match call.hub.server.objects.delete(&how, &call.place(), &options).await? {
-        Deleted::Gone(stored) if immediate(&stored) => {
+        Deleted::Gone(stored) if !call.view.stored.strategy.shows_the_deleted() => {
             let uid = &stored.object.header.uid;
-            let success = respond::success(call.view.served, &stored.key.name, uid);
+            let success = respond::success(&call.view.served, &stored.key.name, uid);
             Ok(respond::status(200, call.status_wire(), &success))
         }
         Deleted::Gone(stored) | Deleted::Going(stored) => {
@@ -41,12 +41,6 @@ pub(crate) async fn delete(call: &Call, body: Bytes) -> Result<Response<Body>, A
             Ok(respond::whole(200, encoder.wanted.content_type(), bytes))
         }
     }
-}
-
-/// Whether a delete that is done answers with a Status; kube-apiserver answers with the object for
-/// kinds whose end somebody waits for.
-fn immediate(stored: &Stored) -> bool {
-    !matches!(stored.key.resource.as_str(), "pods" | "services" | "serviceaccounts")
 }
 
 /// DELETE of a collection: every object that matches, side by side.
@@ -71,7 +65,7 @@ pub(crate) async fn collection(call: &Call, body: Bytes) -> Result<Response<Body
     let each = |deleted| went.add(deleted);
     objects.delete_collection(&how, &call.place(), &options, wanted, each).await?;
     let Some(removed) = went.listed else {
-        let mut success = respond::success(call.view.served, "", "");
+        let mut success = respond::success(&call.view.served, "", "");
         success["message"] =
             json!(format!("{} were deleted, too many to list them here", went.number));
         return Ok(respond::status(200, call.status_wire(), &success));

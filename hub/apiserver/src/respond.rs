@@ -82,10 +82,10 @@ pub fn status(code: u16, wire: Wire, status: &Value) -> Response<Body> {
 pub fn success(kind: &Kind, name: &str, uid: &str) -> Value {
     let mut details = serde_json::Map::new();
     details.insert("name".to_owned(), json!(name));
-    if !kind.group.is_empty() {
-        details.insert("group".to_owned(), json!(kind.group));
+    if !kind.group().is_empty() {
+        details.insert("group".to_owned(), json!(kind.group()));
     }
-    details.insert("kind".to_owned(), json!(kind.plural));
+    details.insert("kind".to_owned(), json!(kind.plural()));
     if !uid.is_empty() {
         details.insert("uid".to_owned(), json!(uid));
     }

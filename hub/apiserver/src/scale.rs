@@ -38,7 +38,7 @@ pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, A
             call.name
         )));
     }
-    let kind = call.view.stored;
+    let kind = &call.view.stored;
     let change = |object: Value| with_scale(kind, object, &scale);
     let written = call.hub.server.objects.modify(&how, &call.place(), None, change).await?;
     answer(call, &written.stored, &warnings)
@@ -48,7 +48,7 @@ pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, A
 pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
     let how = call.how("PatchOptions")?;
     let patch = Patch::read(call, body, &how)?;
-    let kind = call.view.stored;
+    let kind = &call.view.stored;
     let unknown = Mutex::new(Vec::new());
     let change = |object: Value| {
         let before = scale_of(&object);
@@ -65,7 +65,7 @@ fn answer(call: &Call, stored: &Stored, warnings: &[String]) -> Result<Response<
     let wanted = negotiate(accept, |wanted: Wanted| {
         wanted.shape == Shape::Object || wanted.wire != Wire::Protobuf
     })?;
-    let view = View { served: &kinds::scale::KIND, stored: &kinds::scale::KIND };
+    let view = View::of(kinds::scale());
     let encoder = Encoder { view, wanted, ..Encoder::of(call)? };
     let object = freewheel_hub_store::objects::stored_value(stored)?;
     let bytes = encoder.shaped(scale_of(&object))?;
@@ -120,7 +120,7 @@ fn with_scale(kind: &Kind, mut object: Value, scale: &Value) -> Result<Value, Ap
         let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
         let why =
             format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {own}");
-        return Err(ApiError::conflict(kind.group, kind.plural, name, &why));
+        return Err(ApiError::conflict(kind.group(), kind.plural(), name, &why));
     }
     object["spec"]["replicas"] = json!(replicas);
     // What the client saw must still hold, if it says what it saw.

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use freewheel_hub_api::error::{ApiError, Details, FieldError};
-use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::time;
 use freewheel_hub_pki::{Request, Signature, check_chain};
 use serde_json::{Value, json};
@@ -22,16 +21,12 @@ const CLIENTS: &str = "kubernetes.io/kube-apiserver-client";
 const UNSIGNED: &str =
     "its own key has not signed it, or is of a size that is not taken (RSA: 2048 to 8192 bits)";
 
-fn is_request(kind: &Kind) -> bool {
-    (kind.group, kind.plural) == ("certificates.k8s.io", "certificatesigningrequests")
-}
-
 /// Prepares a new request, or refuses it. Other kinds pass as they are.
 ///
 /// # Errors
 /// 422 for what is no request, 403 for one that asks for too much.
 pub(crate) fn admit(call: &Call, value: &mut Value) -> Result<(), ApiError> {
-    if !is_request(call.view.stored) {
+    if !call.view.stored.strategy.asks_for_a_certificate() {
         return Ok(());
     }
     name_requester(&call.user, value);
@@ -92,7 +87,7 @@ fn forbidden(name: &str, why: &str) -> ApiError {
 
 /// Whether a certificate may come in here.
 pub(crate) fn is_status(call: &Call) -> bool {
-    call.subresource == "status" && is_request(call.view.stored)
+    call.subresource == "status" && call.view.stored.strategy.asks_for_a_certificate()
 }
 
 /// What is put in as a certificate has to be some.
@@ -118,7 +113,7 @@ pub(crate) fn check_certificate(call: &Call, new: &Value, old: &Value) -> Result
 /// Gives conditions of a request their times where the caller has left them out: from when a decision
 /// was made, it is known when the request is over.
 pub(crate) fn stamp(call: &Call, value: &mut Value) {
-    if call.subresource.is_empty() || !is_request(call.view.stored) {
+    if call.subresource.is_empty() || !call.view.stored.strategy.asks_for_a_certificate() {
         return;
     }
     let now = json!(time::from_unix(call.hub.server.objects.clock().unix_seconds()));

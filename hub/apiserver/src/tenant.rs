@@ -132,7 +132,7 @@ impl Tenant {
 
 fn clusters() -> Option<Resource> {
     let kind = kinds::find("cluster.open-cluster-management.io", "v1", "managedclusters");
-    kind.map(|kind| kind.storage())
+    kind.map(|kind| kind.storage().clone())
 }
 
 fn key_of(name: &ClusterName) -> Option<Key> {

@@ -1,38 +1,50 @@
-//! The kind that is served and the kind that is stored: the same, but for events.
+//! The kind that is served and the kind that is stored: the same, but for events. A request looks them up once, and
+//! holds them as long as it goes on.
 //!
 //! events.k8s.io/v1 Events are a view of core/v1 Events: other names for the same facts. They are
 //! converted on the way in and out; patches apply to what the client sees.
 
+use std::sync::Arc;
+
 use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::Kind;
-use freewheel_hub_api::kinds;
+use freewheel_hub_api::kind::{Gvr, Kind};
+use freewheel_hub_api::registry::Registry;
 use serde_json::Value;
 
 /// How a resource is shown.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct View {
     /// The kind in the path.
-    pub served: &'static Kind,
+    pub served: Arc<Kind>,
     /// The kind in the store.
-    pub stored: &'static Kind,
+    pub stored: Arc<Kind>,
+    /// It is one of the cluster's own kinds, which may go while it is looked at.
+    pub may_go: bool,
 }
 
 impl View {
     /// The view behind a path; `None` when nothing is served there.
     #[must_use]
-    pub fn find(group: &str, version: &str, plural: &str) -> Option<Self> {
-        let served = kinds::find(group, version, plural)?;
-        let stored = match served.stored_as {
+    pub fn find(registry: &Registry, group: &str, version: &str, plural: &str) -> Option<Self> {
+        let served = registry.find(group, version, plural)?;
+        let stored = match &served.stored_as {
             None => served,
-            Some((group, plural)) => kinds::find(group, "v1", plural)?,
+            Some(Gvr { group, version, resource }) => registry.find(group, version, resource)?,
         };
-        Some(Self { served, stored })
+        let may_go = registry.own().iter().any(|own| own.id() == served.id());
+        Some(Self { served: served.clone(), stored: stored.clone(), may_go })
+    }
+
+    /// What is shown of a kind that has no path.
+    #[must_use]
+    pub fn of(kind: &Arc<Kind>) -> Self {
+        Self { served: kind.clone(), stored: kind.clone(), may_go: false }
     }
 
     /// Whether stored bytes can go out as they are.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        self.served.stored_as.is_none() || std::ptr::eq(self.served, self.stored)
+        self.served.stored_as.is_none() || self.served.id() == self.stored.id()
     }
 
     /// From the stored form to the served one.
@@ -58,12 +70,13 @@ impl View {
     pub fn error(&self, mut error: ApiError) -> ApiError {
         if !self.is_plain() {
             if let Some(details) = &mut error.details {
-                details.group = self.served.group.to_owned();
+                details.group = self.served.group().to_owned();
             }
-            let (from, to) = (self.stored, self.served);
-            error.message = error
-                .message
-                .replace(&format!("{} \"", from.plural), &format!("{}.{} \"", to.plural, to.group));
+            let (from, to) = (&self.stored, &self.served);
+            error.message = error.message.replace(
+                &format!("{} \"", from.plural()),
+                &format!("{}.{} \"", to.plural(), to.group()),
+            );
         }
         error
     }
@@ -77,7 +90,8 @@ mod tests {
 
     #[test]
     fn events_have_two_faces() {
-        let view = View::find("events.k8s.io", "v1", "events").unwrap();
+        let registry = Registry::built_in(&freewheel_link::names::ClusterName::root());
+        let view = View::find(&registry, "events.k8s.io", "v1", "events").unwrap();
         assert!(!view.is_plain());
         let core = json!({
             "apiVersion": "v1", "kind": "Event", "metadata": {"name": "e", "namespace": "default"},

@@ -29,6 +29,7 @@ use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::object::Key;
 use freewheel_hub_api::protobuf;
 use freewheel_hub_store::{Event, Revision, Scope, Snapshot, Stored, Watch};
+use futures::future::BoxFuture;
 use futures::{FutureExt as _, Stream};
 use http::HeaderValue;
 use http::Response;
@@ -89,12 +90,13 @@ pub(crate) async fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
     let deadline = Instant::now() + life(call.query.timeout_seconds);
     let deadline = expires.map_or(deadline, |expires| deadline.min(expires));
     let first = if call.query.bookmarks { Instant::now() + BOOKMARK_EVERY } else { deadline };
-    let first = first.min(deadline);
+    let content_type = encoder.wanted.watch_content_type();
     let mut feed = Feed {
         hub: call.hub.clone(),
         stopped: call.hub.stop.begun(),
         tenant: call.tenant.clone(),
         gone,
+        removed: call.end_of_kind(),
         expires,
         encoder,
         filter,
@@ -104,7 +106,7 @@ pub(crate) async fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
         events: Vec::new().into_iter(),
         closing: None,
         bookmarks: call.query.bookmarks,
-        timer: Box::pin(tokio::time::sleep_until(first)),
+        timer: Box::pin(tokio::time::sleep_until(first.min(deadline))),
         deadline,
     };
     match opened {
@@ -113,7 +115,6 @@ pub(crate) async fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
     }
     let mut response = Response::new(Body::made(feed));
     let headers = response.headers_mut();
-    let content_type = encoder.wanted.watch_content_type();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     Ok(response)
@@ -140,6 +141,8 @@ struct Feed {
     tenant: Tenant,
     /// The tenant is there no more.
     gone: Option<Begun>,
+    /// The kind is served no more; `None` for what is built in.
+    removed: Option<BoxFuture<'static, ()>>,
     /// The client's certificate ends.
     expires: Option<Instant>,
     encoder: Encoder,
@@ -229,6 +232,13 @@ impl Feed {
         {
             return Poll::Ready(Some(Turn::Broken(self.tenant.gone())));
         }
+        if let Some(removed) = &mut self.removed
+            && removed.poll_unpin(cx).is_ready()
+        {
+            self.removed = None;
+            let why = format!("{:?} is served no more", self.encoder.view.served);
+            return Poll::Ready(Some(Turn::Broken(ApiError::expired(why))));
+        }
         if self.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             if self.expires.is_some_and(|expires| expires <= now) {
@@ -317,9 +327,9 @@ impl Feed {
 
     fn bookmark(&self, end_of_initial: bool) -> Result<Bytes, ApiError> {
         let Some(watch) = &self.watch else { return Ok(Bytes::new()) };
-        let kind = self.encoder.view.served;
+        let kind = &self.encoder.view.served;
         let mut object = json!({
-            "kind": kind.kind, "apiVersion": kind.api_version(),
+            "kind": kind.kind(), "apiVersion": kind.api_version(),
             "metadata": {"resourceVersion": watch.progress().to_string()},
         });
         if end_of_initial {

@@ -50,16 +50,16 @@ pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
     let encoder = Encoder::of(call)?;
     let how = call.how("PatchOptions")?;
     let patch = Patch::read(call, body, &how)?;
-    let view = call.view;
+    let view = &call.view;
     // The change may run again after a conflict; the last run counts.
     let unknown = Mutex::new(Vec::new());
     let change = |stored: Value| {
         let document = view.outward(stored.clone());
-        let mut patched = patch.apply(&document, decode::gvk(view.served))?;
+        let mut patched = patch.apply(&document, decode::gvk(&view.served))?;
         check_name(call, &patched)?;
         signing_request::stamp(call, &mut patched);
         *unknown.lock() =
-            settle(&mut patched, &patch, decode::gvk(view.served), how.field_validation)?;
+            settle(&mut patched, &patch, decode::gvk(&view.served), how.field_validation)?;
         let new = view.inward(patched);
         check_served(call, &new, Some(&stored))?;
         signing_request::check_certificate(call, &new, &stored)?;
@@ -78,7 +78,7 @@ fn check_served(call: &Call, new: &Value, old: Option<&Value>) -> Result<(), Api
     if call.view.is_plain() {
         return Ok(());
     }
-    let strategy = call.view.served.strategy;
+    let strategy = &call.view.served.strategy;
     let errors = match old {
         None => strategy.validate(new),
         Some(old) => strategy.validate_update(None, new, old),
@@ -86,9 +86,9 @@ fn check_served(call: &Call, new: &Value, old: Option<&Value>) -> Result<(), Api
     if errors.is_empty() {
         return Ok(());
     }
-    let stored = call.view.stored;
+    let stored = &call.view.stored;
     let name = new.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-    Err(ApiError::invalid(stored.group, stored.kind, name, &errors))
+    Err(ApiError::invalid(stored.group(), stored.kind(), name, &errors))
 }
 
 fn door(call: &Call) -> Option<&str> {
@@ -109,7 +109,7 @@ pub(crate) fn answer(
 }
 
 fn read_object(call: &Call, body: Bytes, how: &How) -> Result<(Value, Vec<String>), ApiError> {
-    let kind = call.view.served;
+    let kind = &call.view.served;
     let (mut value, warnings) =
         decode::object(call.body_wire()?, body, decode::gvk(kind), how.field_validation)?;
     if kind.namespaced {

@@ -33,7 +33,7 @@ const SILENCE: Duration = Duration::from_secs(1);
 fn place(group: &str, plural: &str, name: &str) -> Option<Place> {
     let kind = kinds::find(group, "v1", plural)?;
     let (cluster, namespace) = (ClusterName::root(), "default".to_owned());
-    Some(Place { kind, cluster, namespace, name: name.to_owned() })
+    Some(Place { kind: kind.clone(), cluster, namespace, name: name.to_owned() })
 }
 
 async fn create(objects: &Objects, group: &str, plural: &str, body: Value) -> Result<(), ApiError> {
@@ -161,7 +161,7 @@ async fn change(objects: &Objects, pod: &Stored, ready: bool) -> Result<(), ApiE
 async fn measure(sets: usize, each: usize) -> Result<(), Box<dyn std::error::Error>> {
     let objects = Objects::new(Arc::new(MemoryStore::with_incarnation(1)));
     let store = objects.store().clone();
-    let indexes = Indexes::new(&store)?;
+    let indexes = Indexes::new(&store, objects.kinds())?;
     let stop = CancellationToken::new();
     let mut tasks = start(&objects, &indexes, &stop)?;
     create(&objects, "", "namespaces", json!({"metadata": {"name": "default"}})).await.ok();

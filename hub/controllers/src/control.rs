@@ -18,7 +18,7 @@ use crate::engine::Desk;
 /// The reference of an object to its controller.
 pub(crate) fn owner_reference(kind: &Kind, owner: &Stored) -> Value {
     json!({
-        "apiVersion": kind.api_version(), "kind": kind.kind, "name": &*owner.key.name,
+        "apiVersion": kind.api_version(), "kind": kind.kind(), "name": &*owner.key.name,
         "uid": owner.object.header.uid, "controller": true, "blockOwnerDeletion": true,
     })
 }
@@ -30,7 +30,7 @@ pub(crate) fn owner_reference(kind: &Kind, owner: &Stored) -> Value {
 pub(crate) async fn adopt(
     desk: &Desk,
     (owner_kind, owner): (&Kind, &Stored),
-    (kind, orphan): (&'static Kind, &Stored),
+    (kind, orphan): (&Arc<Kind>, &Stored),
 ) -> Result<Option<Arc<Stored>>, ApiError> {
     if !desk.stays(owner) {
         return Ok(None);
@@ -52,7 +52,7 @@ pub(crate) async fn adopt(
 pub(crate) async fn release(
     desk: &Desk,
     uid: &str,
-    (kind, object): (&'static Kind, &Stored),
+    (kind, object): (&Arc<Kind>, &Stored),
 ) -> Result<(), ApiError> {
     let released = desk
         .modify_this(kind, object, None, |mut value| {

@@ -11,6 +11,7 @@
 //! - and none does while a large share of its cluster is silent (`nobody_is_evicted_when_all_are_silent`).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -45,8 +46,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 pub struct Evictions {
     desk: Desk,
     indexes: Indexes,
-    pods: &'static Kind,
-    nodes: &'static Kind,
+    pods: Arc<Kind>,
+    nodes: Arc<Kind>,
     /// Nodes with NoExecute taints.
     held: Mutex<HashMap<Key, Vec<Held>>>,
 }
@@ -92,7 +93,7 @@ impl Evictions {
     /// Whether so many Nodes of a cluster are silent that it is not theirs.
     fn is_widespread(&self, cluster: &ClusterName) -> bool {
         let snapshot = self.desk.snapshot();
-        let scope = in_cluster(self.nodes, cluster);
+        let scope = in_cluster(&self.nodes, cluster);
         let keys: Vec<Key> = snapshot.range(&scope, None).map(|node| node.key.clone()).collect();
         let silent = self.indexes.nodes.look(|nodes| {
             let is_silent = |key: &&Key| nodes.get(key).is_some_and(|node| node.is_silent());
@@ -106,11 +107,11 @@ impl Evictions {
         info!(cluster = %key.cluster, pod = %key.name, node = pod.node(), "evicts a pod from a tainted node");
         let text = format!("Marking for deletion Pod {}/{}", key.namespace, key.name);
         let recorder = &self.desk.recorder;
-        recorder.normal(self.pods, &pod.stored, self.desk.name(), "TaintManagerEviction", text);
+        recorder.normal(&self.pods, &pod.stored, self.desk.name(), "TaintManagerEviction", text);
         let now = rfc3339(self.desk.clock.now());
         let text = "Taint manager: deleting due to NoExecute taint";
         let says = Says::new(&POD_DISRUPTION_TARGET, true, "DeletionByTaintManager", text);
-        let told = self.desk.modify_this(self.pods, &pod.stored, Some("status"), |mut value| {
+        let told = self.desk.modify_this(&self.pods, &pod.stored, Some("status"), |mut value| {
             says.put(&mut value["status"]["conditions"], &now);
             Ok(value)
         });
@@ -121,7 +122,7 @@ impl Evictions {
             }
             _ => {}
         }
-        let deleted = self.desk.delete(self.pods, key, pod.uid(), Propagation::Background).await;
+        let deleted = self.desk.delete(&self.pods, key, pod.uid(), Propagation::Background).await;
         deleted.map(drop).map_err(Error::api("evict a pod"))
     }
 }
@@ -181,12 +182,12 @@ impl Controller for Evictions {
     }
 
     fn scopes(&self) -> Vec<Scope> {
-        vec![everywhere(self.pods), everywhere(self.nodes)]
+        vec![everywhere(&self.pods), everywhere(&self.nodes)]
     }
 
     fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
         let Some(key) = event.key() else { return Vec::new() };
-        if key.resource == self.nodes.storage() {
+        if key.resource == *self.nodes.storage() {
             if !self.note(key, event.now.as_deref()) {
                 return Vec::new();
             }
@@ -198,7 +199,7 @@ impl Controller for Evictions {
         let Some(node) = fields.get("spec.nodeName").filter(|node| !node.is_empty()) else {
             return Vec::new();
         };
-        let node = key_of(self.nodes, &key.cluster, "", node);
+        let node = key_of(&self.nodes, &key.cluster, "", node);
         if self.held.lock().contains_key(&node) { vec![key.clone()] } else { Vec::new() }
     }
 
@@ -208,7 +209,7 @@ impl Controller for Evictions {
         if pod.node().is_empty() || !pod.is_active() {
             return Ok(None);
         }
-        let held = self.held(&key_of(self.nodes, &key.cluster, "", pod.node()));
+        let held = self.held(&key_of(&self.nodes, &key.cluster, "", pod.node()));
         let spec = pod.pod.spec.as_ref();
         let tolerations = spec.and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
         let Some(end) = decide(tolerations, &held) else { return Ok(None) };

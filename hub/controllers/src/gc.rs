@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_hub_api::kind::Kind;
-use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::{Key, Owner};
+use freewheel_hub_api::registry::{Registries, Registry};
 use freewheel_hub_store::objects::{DeleteOptions, Propagation};
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use serde_json::{Value, json};
@@ -136,8 +136,9 @@ impl Garbage {
 
     async fn judge(&self, stored: &Stored, snapshot: &dyn Snapshot) -> Result<(), Error> {
         let header = &stored.object.header;
+        let registry = self.desk.registry(&stored.key.cluster);
         let owners: Vec<(Standing, &Owner)> =
-            header.owners.iter().map(|o| (standing(o, stored, snapshot), o)).collect();
+            header.owners.iter().map(|o| (standing(&registry, o, stored, snapshot), o)).collect();
         for (_, owner) in owners.iter().filter(|(s, _)| *s == Standing::Elsewhere) {
             self.complain(stored, owner);
         }
@@ -165,14 +166,14 @@ impl Garbage {
 
     /// Deletes it as it was judged: who was adopted meanwhile is judged again.
     async fn delete(&self, stored: &Stored, how: Propagation) -> Result<(), Error> {
-        let Some(kind) = kind_of(stored) else { return Ok(()) };
+        let Some(kind) = self.kind_of(stored) else { return Ok(()) };
         let options = DeleteOptions {
             uid: Some(stored.object.header.uid.clone()),
             revision: Some(stored.revision),
             propagation: Some(how),
             ..DeleteOptions::default()
         };
-        let place = place(kind, &stored.key);
+        let place = place(&kind, &stored.key);
         match self.desk.objects().delete(self.desk.how(), &place, &options).await {
             Err(error) if error.code != 404 => Err(Error::api("delete what has no owner")(error)),
             _ => Ok(()),
@@ -180,7 +181,7 @@ impl Garbage {
     }
 
     fn complain(&self, stored: &Stored, owner: &Owner) {
-        let Some(kind) = kind_of(stored) else { return };
+        let Some(kind) = self.kind_of(stored) else { return };
         let Owner { api_version, kind: owners_kind, name, uid, .. } = owner;
         let namespace = &stored.key.namespace;
         let text = format!(
@@ -188,7 +189,12 @@ impl Garbage {
              does not exist in namespace \"{namespace}\""
         );
         let (recorder, writer) = (&self.desk.recorder, self.desk.name());
-        recorder.warning(kind, stored, writer, "OwnerRefInvalidNamespace", text);
+        recorder.warning(&kind, stored, writer, "OwnerRefInvalidNamespace", text);
+    }
+
+    /// The kind under which a stored object is written: that of its own body.
+    fn kind_of(&self, stored: &Stored) -> Option<Arc<Kind>> {
+        self.desk.registry(&stored.key.cluster).by_storage(&stored.key.resource).cloned()
     }
 
     async fn unblock(&self, stored: &Stored) -> Result<(), Error> {
@@ -215,10 +221,10 @@ impl Garbage {
         field: &str,
         change: impl Fn(&mut Vec<Value>) + Send + Sync,
     ) -> Result<(), Error> {
-        let Some(kind) = kind_of(stored) else { return Ok(()) };
+        let Some(kind) = self.kind_of(stored) else { return Ok(()) };
         let edited = self
             .desk
-            .modify_this(kind, stored, None, |mut value| {
+            .modify_this(&kind, stored, None, |mut value| {
                 if let Some(list) = value["metadata"][field].as_array_mut() {
                     change(list);
                 }
@@ -232,14 +238,13 @@ impl Garbage {
     }
 }
 
-/// The kind under which a stored object is written: that of its own body.
-fn kind_of(stored: &Stored) -> Option<&'static Kind> {
-    let storage = &stored.key.resource;
-    kinds::all().iter().copied().find(|k| k.storage() == *storage)
-}
-
-fn standing(owner: &Owner, dependent: &Stored, snapshot: &dyn Snapshot) -> Standing {
-    let Some(kind) = kinds::by_kind(&owner.api_version, &owner.kind) else {
+fn standing(
+    registry: &Registry,
+    owner: &Owner,
+    dependent: &Stored,
+    snapshot: &dyn Snapshot,
+) -> Standing {
+    let Some(kind) = registry.by_kind(&owner.api_version, &owner.kind) else {
         return Standing::Unknown;
     };
     if kind.namespaced && dependent.key.namespace.is_empty() {
@@ -259,7 +264,7 @@ fn standing(owner: &Owner, dependent: &Stored, snapshot: &dyn Snapshot) -> Stand
 
 fn key_of_owner(kind: &Kind, owner: &Owner, dependent: &Stored) -> Key {
     let namespace = if kind.namespaced { &*dependent.key.namespace } else { "" };
-    Key::new(&kind.storage(), &dependent.key.cluster, namespace, &owner.name)
+    Key::new(kind.storage(), &dependent.key.cluster, namespace, &owner.name)
 }
 
 /// Is deleted once its dependents are.
@@ -269,14 +274,14 @@ fn waits(stored: &Stored) -> bool {
 }
 
 /// Owners that this version of an object held up, or may have: all, or those that `now` lets go.
-fn released(before: &Stored, now: Option<&Stored>) -> Vec<Key> {
+fn released(registry: &Registry, before: &Stored, now: Option<&Stored>) -> Vec<Key> {
     let holds = |owner: &Owner| {
         let owners = now.map(|now| now.object.header.owners.as_slice()).unwrap_or_default();
         owners.iter().any(|o| o.uid == owner.uid && (o.block_deletion || !owner.block_deletion))
     };
     let gone = before.object.header.owners.iter().filter(|owner| !holds(owner));
     gone.filter_map(|owner| {
-        let kind = kinds::by_kind(&owner.api_version, &owner.kind)?;
+        let kind = registry.by_kind(&owner.api_version, &owner.kind)?;
         Some(key_of_owner(kind, owner, before))
     })
     .collect()
@@ -289,7 +294,11 @@ impl Controller for Garbage {
     }
 
     fn scopes(&self) -> Vec<Scope> {
-        with_owners().into_iter().map(everywhere).collect()
+        with_owners(self.desk.objects().kinds()).iter().map(|kind| everywhere(kind)).collect()
+    }
+
+    fn kinds(&self) -> Option<&Registries> {
+        Some(self.desk.objects().kinds())
     }
 
     fn workers(&self) -> usize {
@@ -298,7 +307,10 @@ impl Controller for Garbage {
 
     fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
         let (now, before) = (event.now.as_deref(), event.before.as_deref());
-        let mut keys = before.map(|before| released(before, now)).unwrap_or_default();
+        let mut keys = before
+            .filter(|before| !before.object.header.owners.is_empty())
+            .map(|before| released(&self.desk.registry(&before.key.cluster), before, now))
+            .unwrap_or_default();
         let dependents = |owner: &Stored| {
             let all = self.dependents_of(owner).into_iter();
             all.map(|dependent| dependent.key.clone()).collect::<Vec<_>>()

@@ -21,9 +21,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Kind;
-use freewheel_hub_api::kinds;
 use freewheel_hub_api::kinds::managed_cluster::LEFTOVERS;
 use freewheel_hub_api::object::{Key, Resource};
+use freewheel_hub_api::registry::Registries;
 use freewheel_hub_store::objects::{DeleteOptions, Propagation};
 use freewheel_hub_store::{CommitError, Event, Expect, Operation, Scope, Snapshot, Stored, Txn};
 use freewheel_link::names::ClusterName;
@@ -44,13 +44,12 @@ const CLUSTER_OF_REQUEST: &str = "open-cluster-management.io/cluster-name";
 /// The controller.
 pub struct Leftovers {
     desk: Desk,
-    clusters: &'static Kind,
-    pods: &'static Kind,
-    nodes: &'static Kind,
-    requests: &'static Kind,
-    services: &'static Kind,
-    /// Every kind once, namespaces first.
-    content: Vec<&'static Kind>,
+    clusters: Arc<Kind>,
+    pods: Arc<Kind>,
+    nodes: Arc<Kind>,
+    requests: Arc<Kind>,
+    services: Arc<Kind>,
+    namespaces: Arc<Kind>,
 }
 
 fn internal(plural: &str) -> Resource {
@@ -60,11 +59,6 @@ fn internal(plural: &str) -> Resource {
 impl Leftovers {
     /// Deletes through this desk.
     pub fn new(desk: Desk) -> Result<Self, Error> {
-        let namespaces = kind("", "v1", "namespaces")?;
-        let mut content: Vec<&'static Kind> = kinds::all().to_vec();
-        content.sort_by_key(|k| k.storage());
-        content.dedup_by_key(|k| k.storage());
-        content.sort_by_key(|k| k.storage() != namespaces.storage());
         Ok(Self {
             desk,
             clusters: kind("cluster.open-cluster-management.io", "v1", "managedclusters")?,
@@ -72,12 +66,12 @@ impl Leftovers {
             nodes: kind("", "v1", "nodes")?,
             requests: kind("certificates.k8s.io", "v1", "certificatesigningrequests")?,
             services: kind("", "v1", "services")?,
-            content,
+            namespaces: kind("", "v1", "namespaces")?,
         })
     }
 
     fn key_for(&self, cluster: &str) -> Key {
-        key_of(self.clusters, &ClusterName::root(), "", cluster)
+        key_of(&self.clusters, &ClusterName::root(), "", cluster)
     }
 
     /// Everything of a cluster in the root that goes through the pipeline. Whether it is all gone.
@@ -94,18 +88,18 @@ impl Leftovers {
                 uid: Some(stored.object.header.uid.clone()),
                 ..DeleteOptions::default()
             };
-            let place = place(self.pods, &stored.key);
+            let place = place(&self.pods, &stored.key);
             let deleted = self.desk.objects().delete(self.desk.how(), &place, &options).await;
             faults.note(tolerate(deleted).map_err(Error::api("delete a pod of a removed cluster")));
         }
-        let node = key_of(self.nodes, &root, "", name.as_str());
+        let node = key_of(&self.nodes, &root, "", name.as_str());
         let node = snapshot.get(&node).filter(|node| is_ours(node));
-        let requests = snapshot.range(&in_cluster(self.requests, &root), None).filter(|request| {
+        let requests = snapshot.range(&in_cluster(&self.requests, &root), None).filter(|request| {
             let of = request.object.header.labels.get(CLUSTER_OF_REQUEST);
             of.is_some_and(|of| of == name.as_str())
         });
-        let all = node.map(|node| (self.nodes, node)).into_iter();
-        for (kind, stored) in all.chain(requests.map(|request| (self.requests, request))) {
+        let all = node.map(|node| (&self.nodes, node)).into_iter();
+        for (kind, stored) in all.chain(requests.map(|request| (&self.requests, request))) {
             let uid = &stored.object.header.uid;
             let deleted = self.desk.delete(kind, &stored.key, uid, Propagation::Background).await;
             let doing = "delete the Node or a request of a removed cluster";
@@ -117,7 +111,7 @@ impl Leftovers {
 
     /// Pods of the root that are bound to this spoke.
     fn bound(&self, name: &ClusterName, snapshot: &dyn Snapshot) -> Vec<Arc<Stored>> {
-        let pods = snapshot.range(&in_cluster(self.pods, &ClusterName::root()), None);
+        let pods = snapshot.range(&in_cluster(&self.pods, &ClusterName::root()), None);
         let node = |pod: &Arc<Stored>| {
             pod.object.header.fields.get("spec.nodeName").is_some_and(|node| node == name.as_str())
         };
@@ -131,10 +125,10 @@ impl Leftovers {
         snapshot: &dyn Snapshot,
         faults: &mut Faults,
     ) {
-        for service in snapshot.range(&in_cluster(self.services, name), None) {
+        for service in snapshot.range(&in_cluster(&self.services, name), None) {
             let uid = &service.object.header.uid;
             let deleted =
-                self.desk.delete(self.services, &service.key, uid, Propagation::Background);
+                self.desk.delete(&self.services, &service.key, uid, Propagation::Background);
             let doing = "delete a Service of a removed cluster";
             let going = faults.note(deleted.await.map(drop).map_err(Error::api(doing)));
             if going && !service.object.header.finalizers.is_empty() {
@@ -142,7 +136,7 @@ impl Leftovers {
                     value["metadata"]["finalizers"] = Value::Array(Vec::new());
                     Ok(value)
                 };
-                let freed = self.desk.modify_this(self.services, &service, None, free).await;
+                let freed = self.desk.modify_this(&self.services, &service, None, free).await;
                 let doing = "release a Service of a removed cluster";
                 faults.note(tolerate(freed).map_err(Error::api(doing)));
             }
@@ -152,8 +146,11 @@ impl Leftovers {
     /// What is in a logical cluster, and what is remembered under its name, at this revision.
     fn rest(&self, name: &ClusterName, snapshot: &dyn Snapshot) -> Vec<Arc<Stored>> {
         let mut all = Vec::new();
-        let content = self.content.iter().map(|kind| kind.storage());
-        for resource in content.chain([internal("podcidrs"), internal("clusterips")]) {
+        let registry = self.desk.registry(name);
+        let mut content: Vec<Resource> =
+            registry.stored().into_iter().map(|kind| kind.storage().clone()).collect();
+        content.sort_by_key(|resource| resource != self.namespaces.storage());
+        for resource in content.into_iter().chain([internal("podcidrs"), internal("clusterips")]) {
             let scope = Scope { resource, cluster: Some(name.clone()), namespace: None };
             all.extend(snapshot.range(&scope, None));
         }
@@ -171,7 +168,7 @@ impl Leftovers {
     /// Deletes these as they were read. Finalizers in a cluster that is gone hold nothing.
     async fn delete(&self, mut all: Vec<Arc<Stored>>, faults: &mut Faults) {
         // A Service goes with what it holds in the root, or stays.
-        all.retain(|stored| stored.key.resource != self.services.storage());
+        all.retain(|stored| stored.key.resource != *self.services.storage());
         let now = self.desk.snapshot();
         all.retain(|s| now.get(&s.key).is_some_and(|there| there.revision == s.revision));
         for part in all.chunks(BATCH) {
@@ -197,7 +194,7 @@ impl Leftovers {
             }
             Ok(value)
         };
-        tolerate(self.desk.modify_this(self.clusters, cluster, None, free).await)
+        tolerate(self.desk.modify_this(&self.clusters, cluster, None, free).await)
             .map_err(Error::api("let a removed cluster go"))?;
         info!(cluster = %cluster.key.name, "a removed cluster has left nothing behind");
         Ok(())
@@ -225,12 +222,17 @@ impl Controller for Leftovers {
             cluster: None,
             namespace: None,
         });
-        self.content.iter().map(|kind| everywhere(kind)).chain(records).collect()
+        let content = self.desk.objects().kinds().stored();
+        content.iter().map(|kind| everywhere(kind)).chain(records).collect()
+    }
+
+    fn kinds(&self) -> Option<&Registries> {
+        Some(self.desk.objects().kinds())
     }
 
     fn keys(&self, event: &Event, now: &dyn Snapshot) -> Vec<Key> {
         let Some(key) = event.key() else { return Vec::new() };
-        let name: &str = if key.resource == self.clusters.storage() {
+        let name: &str = if key.resource == *self.clusters.storage() {
             &key.name
         } else if !key.cluster.is_root() {
             key.cluster.as_str()
@@ -242,7 +244,7 @@ impl Controller for Leftovers {
         let cluster = self.key_for(name);
         let stays = now.get(&cluster).is_some_and(|cluster| !cluster.object.header.deleting);
         // What goes is what this controller is at: it looks again by itself.
-        let news = event.now.is_some() || key.resource == self.clusters.storage();
+        let news = event.now.is_some() || key.resource == *self.clusters.storage();
         if stays || !news { Vec::new() } else { vec![cluster] }
     }
 
@@ -264,6 +266,8 @@ impl Controller for Leftovers {
         if !cleared || !left.is_empty() {
             return Ok(Some(PATIENCE));
         }
+        // Its own kinds are none of the next cluster's of its name.
+        self.desk.objects().kinds().forget(&name);
         let ours = |c: &Arc<Stored>| c.object.header.finalizers.iter().any(|f| f == LEFTOVERS);
         if let Some(cluster) = cluster.filter(ours) {
             self.let_go(&cluster).await?;

@@ -83,7 +83,7 @@ pub fn start(
     config: &Config,
     stop: &CancellationToken,
 ) -> Result<JoinSet<()>, Error> {
-    start_over(objects, &Indexes::new(objects.store())?, config, stop)
+    start_over(objects, &Indexes::new(objects.store(), objects.kinds())?, config, stop)
 }
 
 /// The same over indexes of one's own, whose work can be told from outside.

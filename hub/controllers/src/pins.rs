@@ -47,7 +47,7 @@ use crate::pods::is_active;
 /// When the set cannot be written.
 pub(crate) async fn of_set(
     desk: &Desk,
-    sets: &'static Kind,
+    sets: &Arc<Kind>,
     images: &dyn Images,
     set: &Stored,
     pods: &[&Stored],
@@ -93,8 +93,8 @@ pub struct ImagePins {
     changed: tokio::sync::Mutex<watch::Receiver<u64>>,
     /// Pods with an image that is not in the registry.
     waiting: Mutex<BTreeSet<Key>>,
-    pods: &'static Kind,
-    sets: &'static Kind,
+    pods: Arc<Kind>,
+    sets: Arc<Kind>,
 }
 
 impl ImagePins {
@@ -108,17 +108,17 @@ impl ImagePins {
     /// The ReplicaSet that made a pod, if it is still there.
     fn set_of(&self, pod: &Stored) -> Option<Arc<Stored>> {
         let owner = pod.object.header.owners.iter().find(|owner| owner.controller)?;
-        if owner.kind != self.sets.kind || !owner.api_version.starts_with("apps/") {
+        if owner.kind != self.sets.kind() || !owner.api_version.starts_with("apps/") {
             return None;
         }
-        let key = key_of(self.sets, &pod.key.cluster, &pod.key.namespace, &owner.name);
+        let key = key_of(&self.sets, &pod.key.cluster, &pod.key.namespace, &owner.name);
         self.desk.snapshot().get(&key).filter(|set| set.object.header.uid == owner.uid)
     }
 
     async fn pin(&self, pod: &Bound) -> Result<Pins, ApiError> {
         let Bound { stored, images, own } = pod;
         let of_set = match self.set_of(stored) {
-            Some(set) => of_set(&self.desk, self.sets, &*self.images, &set, &[stored]).await?,
+            Some(set) => of_set(&self.desk, &self.sets, &*self.images, &set, &[stored]).await?,
             None => Pins::default(),
         };
         // What its set does not name is the pod's own: somebody has changed its image.
@@ -140,7 +140,7 @@ impl ImagePins {
             }
             Ok(value)
         };
-        let written = self.desk.modify(self.pods, &stored.key, None, change).await?;
+        let written = self.desk.modify(&self.pods, &stored.key, None, change).await?;
         Ok(Pins::of(&written.stored.object.value()?))
     }
 }
@@ -173,7 +173,7 @@ impl Controller for ImagePins {
     }
 
     fn scopes(&self) -> Vec<Scope> {
-        vec![everywhere(self.pods)]
+        vec![everywhere(&self.pods)]
     }
 
     fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
@@ -215,7 +215,7 @@ impl Controller for ImagePins {
                      containers go over to that"
                 );
                 let (recorder, name) = (&self.desk.recorder, self.desk.name());
-                recorder.warning(self.pods, &pod.stored, name, "ImageNotKept", text);
+                recorder.warning(&self.pods, &pod.stored, name, "ImageNotKept", text);
             }
             Err(error) => return Err(Error::api("keep what a pod's images stand for")(error)),
         }

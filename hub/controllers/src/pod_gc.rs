@@ -5,6 +5,7 @@
 //!   made after a start) costs no pod (`a_pod_goes_when_its_node_was_missing_for_a_while_and_not_before`).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -31,8 +32,8 @@ const REMEMBERED: usize = 4096;
 pub struct PodGarbage {
     desk: Desk,
     indexes: Indexes,
-    pods: &'static Kind,
-    nodes: &'static Kind,
+    pods: Arc<Kind>,
+    nodes: Arc<Kind>,
     missing: Mutex<HashMap<Key, Instant>>,
 }
 
@@ -65,12 +66,12 @@ impl Controller for PodGarbage {
     }
 
     fn scopes(&self) -> Vec<Scope> {
-        vec![everywhere(self.pods), everywhere(self.nodes)]
+        vec![everywhere(&self.pods), everywhere(&self.nodes)]
     }
 
     fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
         match (&event.now, &event.before) {
-            (Some(pod), before) if pod.key.resource == self.pods.storage() => {
+            (Some(pod), before) if pod.key.resource == *self.pods.storage() => {
                 let node = |fields: &std::collections::BTreeMap<String, String>| {
                     fields.get("spec.nodeName").cloned().unwrap_or_default()
                 };
@@ -78,7 +79,7 @@ impl Controller for PodGarbage {
                 let news = before.as_ref().is_none_or(|b| node(&b.object.header.fields) != bound);
                 if news && !bound.is_empty() { vec![pod.key.clone()] } else { Vec::new() }
             }
-            (None, Some(node)) if node.key.resource == self.nodes.storage() => {
+            (None, Some(node)) if node.key.resource == *self.nodes.storage() => {
                 let pods = self.indexes.pods.find(Term::Node(&node.key.cluster, &node.key.name));
                 pods.iter().map(|pod| pod.stored.key.clone()).collect()
             }
@@ -97,7 +98,7 @@ impl Controller for PodGarbage {
         if pod.node().is_empty() {
             return Ok(None);
         }
-        let node = key_of(self.nodes, &key.cluster, "", pod.node());
+        let node = key_of(&self.nodes, &key.cluster, "", pod.node());
         match self.wait(&node, &*snapshot) {
             None => return Ok(None),
             Some(Duration::ZERO) => {}
@@ -109,7 +110,7 @@ impl Controller for PodGarbage {
             uid: Some(pod.uid().to_owned()),
             ..DeleteOptions::default()
         };
-        let place = place(self.pods, key);
+        let place = place(&self.pods, key);
         // One that has just come back keeps its pods.
         let desk = self.desk.while_holds(Expect::Absent(node));
         match desk.objects().delete(desk.how(), &place, &options).await {

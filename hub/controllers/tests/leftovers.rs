@@ -183,7 +183,7 @@ impl Store for Remade {
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
         if self.is_due(&txn) {
-            let clusters = kind("managedclusters").storage();
+            let clusters = kind("managedclusters").storage().clone();
             let key = Key::new(&clusters, &ClusterName::root(), "", "pi-1");
             let mut value = self.0.snapshot().get(&key).unwrap().object.value().unwrap();
             value["metadata"]["uid"] = json!("the next one");
@@ -229,7 +229,7 @@ async fn nothing_is_made_for_a_cluster_that_was_remade_just_before() {
     for (plural, realm, namespace, name) in of_it {
         let armed = Arc::new(Mutex::new(None));
         let hub = Hub::over(Remade(MemoryStore::with_incarnation(1), armed.clone()), &[]).await;
-        *armed.lock() = Some(kind(plural).storage());
+        *armed.lock() = Some(kind(plural).storage().clone());
         let body = json!({"metadata": {"name": "pi-1"}, "spec": {"hubAcceptsClient": true}});
         hub.create("root", "managedclusters", "", body).await;
         hub.eventually("it is another one", |_| armed.lock().is_none()).await;

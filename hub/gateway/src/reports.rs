@@ -50,7 +50,7 @@ pub(crate) fn place(
     let kind = kinds::find(group, version, plural)
         .ok_or_else(|| ApiError::internal(format!("no kind {plural}.{group}")))?;
     Ok(Place {
-        kind,
+        kind: kind.clone(),
         cluster: cluster.clone(),
         namespace: namespace.to_owned(),
         name: name.to_owned(),

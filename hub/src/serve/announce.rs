@@ -34,7 +34,7 @@ async fn once(objects: &Objects, link: &str) -> Result<(), ApiError> {
     let kind = kinds::find("", "v1", "configmaps")
         .ok_or_else(|| ApiError::internal("there are no ConfigMaps"))?;
     let place = Place {
-        kind,
+        kind: kind.clone(),
         cluster: ClusterName::root(),
         namespace: "kube-public".into(),
         name: HUB_INFO.into(),

@@ -46,7 +46,8 @@ pub fn is_good(objects: &Objects, header: &HeaderValue) -> bool {
     let Some(kind) = kinds::find("", "v1", "secrets") else { return false };
     let cluster = ClusterName::root();
     let namespace = "kube-system".to_owned();
-    let place = Place { kind, cluster, namespace, name: secret_name(&name) };
+    let (kind, name) = (kind.clone(), secret_name(&name));
+    let place = Place { kind, cluster, namespace, name };
     let Ok(value) = objects.get(&place).and_then(|stored| stored.object.value()) else {
         return false;
     };
@@ -91,7 +92,7 @@ mod tests {
     async fn a_login_is_good_until_its_time_is_over_or_its_secret_gone() {
         let objects = Objects::new(Arc::new(MemoryStore::new()));
         let place = |plural: &str, namespace: &str, name: &str| Place {
-            kind: kinds::find("", "v1", plural).unwrap(),
+            kind: kinds::find("", "v1", plural).unwrap().clone(),
             cluster: ClusterName::root(),
             namespace: namespace.to_owned(),
             name: name.to_owned(),

@@ -32,6 +32,7 @@ use std::sync::Arc;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::Key;
+use freewheel_hub_api::registry::Registries;
 use freewheel_link::names::ClusterName;
 use futures::StreamExt as _;
 use futures::stream::FuturesOrdered;
@@ -94,7 +95,7 @@ pub const OVERTAKEN: &str = "Overtaken";
 #[derive(Clone, Debug)]
 pub struct Place {
     /// Its kind.
-    pub kind: &'static Kind,
+    pub kind: Arc<Kind>,
     /// Its logical cluster.
     pub cluster: ClusterName,
     /// Its namespace, empty for what has none.
@@ -108,7 +109,7 @@ impl Place {
     #[must_use]
     pub fn key(&self) -> Key {
         let namespace = if self.kind.namespaced { self.namespace.as_str() } else { "" };
-        Key::new(&self.kind.storage(), &self.cluster, namespace, &self.name)
+        Key::new(self.kind.storage(), &self.cluster, namespace, &self.name)
     }
 }
 
@@ -192,6 +193,7 @@ pub struct Objects {
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
     audit: Option<Arc<dyn Audit>>,
+    kinds: Arc<Registries>,
 }
 
 impl Objects {
@@ -204,7 +206,7 @@ impl Objects {
     /// Over this store, with this time and chance.
     #[must_use]
     pub fn with(store: Arc<dyn Store>, clock: Arc<dyn Clock>, chance: Arc<dyn Chance>) -> Self {
-        Self { store, clock, chance, audit: None }
+        Self { store, clock, chance, audit: None, kinds: Arc::default() }
     }
 
     /// The same pipeline with an audit.
@@ -223,6 +225,12 @@ impl Objects {
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
+    }
+
+    /// Which kinds each logical cluster serves: one truth for every writer.
+    #[must_use]
+    pub fn kinds(&self) -> &Arc<Registries> {
+        &self.kinds
     }
 
     /// Reads the newest durable object.
@@ -316,7 +324,7 @@ impl Objects {
     ) -> Result<(), ApiError> {
         let namespace = Some(place.namespace.as_str()).filter(|name| !name.is_empty());
         let scope = Scope {
-            resource: place.kind.storage(),
+            resource: place.kind.storage().clone(),
             cluster: Some(place.cluster.clone()),
             namespace: namespace.map(Into::into),
         };
@@ -333,7 +341,7 @@ impl Objects {
             while under_way.len() < DELETED_AT_ONCE && failed.is_none() {
                 let Some((key, one)) = all.next_if(|(_, one)| room(bytes, *one)) else { break };
                 bytes += one;
-                under_way.push_back(self.delete_one(how, place.kind, (key, one), options));
+                under_way.push_back(self.delete_one(how, &place.kind, (key, one), options));
             }
             let Some((deleted, one)) = under_way.next().await else { break };
             bytes -= one;
@@ -349,12 +357,12 @@ impl Objects {
     async fn delete_one(
         &self,
         how: &How,
-        kind: &'static Kind,
+        kind: &Arc<Kind>,
         (key, bytes): (Key, usize),
         options: &DeleteOptions,
     ) -> (Result<Deleted, ApiError>, usize) {
         let (namespace, name) = (key.namespace.to_string(), key.name.to_string());
-        let place = Place { kind, cluster: key.cluster, namespace, name };
+        let place = Place { kind: kind.clone(), cluster: key.cluster, namespace, name };
         (self.delete(how, &place, options).await, bytes)
     }
 }

@@ -556,7 +556,7 @@ fn authority() -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
 
 fn place(plural: &str, cluster: &str, namespace: &str, name: &str) -> Place {
     Place {
-        kind: kinds::find("", "v1", plural).unwrap(),
+        kind: kinds::find("", "v1", plural).unwrap().clone(),
         cluster: ClusterName::try_from(cluster).unwrap(),
         namespace: namespace.to_owned(),
         name: name.to_owned(),

@@ -12,9 +12,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::look::{AGE, ALL_VERBS, NAME, READ_WRITE, age, column, int, list, name, text};
+use super::look::{AGE, NAME, age, column, int, list, name, text};
 use crate::error::FieldError;
-use crate::kind::{Column, Kind, NameRule, Strategy, Subresource, keep, keep_other_half};
+use crate::kind::{Column, Gvk, Kind, NameRule, READ_WRITE, Strategy, keep, keep_other_half};
 use crate::{name as names, time};
 use conditions::{DECISIONS, check_conditions, keep_decision, of_type, put_conditions};
 
@@ -55,33 +55,17 @@ const COLUMNS: &[Column] = &[
 ];
 
 /// CertificateSigningRequest of certificates.k8s.io/v1.
-pub static KIND: Kind = Kind {
-    group: "certificates.k8s.io",
-    version: "v1",
-    kind: "CertificateSigningRequest",
-    plural: "certificatesigningrequests",
-    singular: "certificatesigningrequest",
-    short_names: &["csr"],
-    categories: &[],
-    namespaced: false,
-    verbs: ALL_VERBS,
-    subresources: &[
-        Subresource {
-            name: "approval",
-            kind: "CertificateSigningRequest",
-            group_version: None,
-            verbs: READ_WRITE,
-        },
-        Subresource {
-            name: "status",
-            kind: "CertificateSigningRequest",
-            group_version: None,
-            verbs: READ_WRITE,
-        },
-    ],
-    stored_as: None,
-    strategy: &Rules,
-};
+pub(crate) fn kind() -> Kind {
+    Kind::new(
+        Gvk::new("certificates.k8s.io", "v1", "CertificateSigningRequest"),
+        "certificatesigningrequests",
+        Rules,
+    )
+    .cluster_scoped()
+    .short(["csr"])
+    .subresource("approval", READ_WRITE)
+    .with_status()
+}
 
 struct Rules;
 
@@ -191,11 +175,15 @@ impl Strategy for Rules {
         BTreeMap::from([("spec.signerName".to_owned(), signer)])
     }
 
-    fn selectable_field_names(&self) -> &'static [&'static str] {
-        &["spec.signerName"]
+    fn selectable_field_names(&self) -> Vec<&str> {
+        vec!["spec.signerName"]
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn asks_for_a_certificate(&self) -> bool {
+        true
+    }
+
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

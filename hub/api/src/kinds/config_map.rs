@@ -3,9 +3,9 @@
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use super::look::{AGE, ALL_VERBS, NAME, age, column, flag, map, map_len, name};
+use super::look::{AGE, NAME, age, column, flag, map, map_len, name};
 use crate::error::FieldError;
-use crate::kind::{Column, Kind, Strategy};
+use crate::kind::{Column, Gvk, Kind, Strategy};
 use crate::name as names;
 
 /// Most bytes of all values together.
@@ -14,20 +14,9 @@ pub const MAX_DATA: usize = freewheel_link::limits::API_DATA;
 const COLUMNS: &[Column] = &[NAME, column("Data", "string", "How many keys it holds."), AGE];
 
 /// ConfigMap of core/v1.
-pub static KIND: Kind = Kind {
-    group: "",
-    version: "v1",
-    kind: "ConfigMap",
-    plural: "configmaps",
-    singular: "configmap",
-    short_names: &["cm"],
-    categories: &[],
-    namespaced: true,
-    verbs: ALL_VERBS,
-    subresources: &[],
-    stored_as: None,
-    strategy: &Rules,
-};
+pub(crate) fn kind() -> Kind {
+    Kind::new(Gvk::new("", "v1", "ConfigMap"), "configmaps", Rules).short(["cm"])
+}
 
 struct Rules;
 
@@ -57,7 +46,7 @@ impl Strategy for Rules {
         immutable(new, old, &["data", "binaryData"])
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

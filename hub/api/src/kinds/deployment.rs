@@ -2,12 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::look::{
-    AGE, ALL_VERBS, NAME, READ_WRITE, age, child, column, int, name, set_default, text, wide,
-};
+use super::look::{AGE, NAME, age, child, column, int, name, set_default, text, wide};
 use super::template;
 use crate::error::FieldError;
-use crate::kind::{Column, Kind, Strategy, Subresource, keep_metadata, keep_other_half};
+use crate::kind::{Column, Gvk, Kind, Strategy, keep_metadata, keep_other_half};
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -21,28 +19,13 @@ const COLUMNS: &[Column] = &[
 ];
 
 /// Deployment of apps/v1.
-pub static KIND: Kind = Kind {
-    group: "apps",
-    version: "v1",
-    kind: "Deployment",
-    plural: "deployments",
-    singular: "deployment",
-    short_names: &["deploy"],
-    categories: &["all"],
-    namespaced: true,
-    verbs: ALL_VERBS,
-    subresources: &[
-        Subresource {
-            name: "scale",
-            kind: "Scale",
-            group_version: Some(("autoscaling", "v1")),
-            verbs: READ_WRITE,
-        },
-        Subresource { name: "status", kind: "Deployment", group_version: None, verbs: READ_WRITE },
-    ],
-    stored_as: None,
-    strategy: &Rules,
-};
+pub(crate) fn kind() -> Kind {
+    Kind::new(Gvk::new("apps", "v1", "Deployment"), "deployments", Rules)
+        .short(["deploy"])
+        .category(["all"])
+        .with_scale()
+        .with_status()
+}
 
 struct Rules;
 
@@ -111,7 +94,12 @@ impl Strategy for Rules {
         template::warnings(object)
     }
 
-    fn columns(&self) -> &'static [Column] {
+    /// They reach its ReplicaSets, so its controller has to look again.
+    fn counts_annotations(&self) -> bool {
+        true
+    }
+
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::address::{check_special, leads_to_the_hub};
 use super::endpoints::shorten;
-use super::look::{AGE, ALL_VERBS, NAME, age, column, items, list, name, set_default, text};
+use super::look::{AGE, NAME, age, column, items, list, name, set_default, text};
 use crate::error::FieldError;
-use crate::kind::{Column, Kind, Strategy};
+use crate::kind::{Column, Gvk, Kind, Strategy};
 use crate::name as names;
 
 /// Most endpoints in one slice.
@@ -28,20 +28,9 @@ const COLUMNS: &[Column] = &[
 ];
 
 /// EndpointSlice of discovery.k8s.io/v1.
-pub static KIND: Kind = Kind {
-    group: "discovery.k8s.io",
-    version: "v1",
-    kind: "EndpointSlice",
-    plural: "endpointslices",
-    singular: "endpointslice",
-    short_names: &[],
-    categories: &[],
-    namespaced: true,
-    verbs: ALL_VERBS,
-    subresources: &[],
-    stored_as: None,
-    strategy: &Rules,
-};
+pub(crate) fn kind() -> Kind {
+    Kind::new(Gvk::new("discovery.k8s.io", "v1", "EndpointSlice"), "endpointslices", Rules)
+}
 
 struct Rules;
 
@@ -82,7 +71,7 @@ impl Strategy for Rules {
         vec![FieldError::invalid("addressType", &family, "field is immutable")]
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

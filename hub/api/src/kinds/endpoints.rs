@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use super::address::{check_special, leads_to_the_hub};
-use super::look::{AGE, ALL_VERBS, NAME, age, column, int, items, list, name, set_default, text};
+use super::look::{AGE, NAME, age, column, int, items, list, name, set_default, text};
 use crate::error::FieldError;
-use crate::kind::{Column, Kind, Strategy};
+use crate::kind::{Column, Gvk, Kind, Strategy};
 use crate::name as names;
 
 /// Most addresses in a cell of a table.
@@ -16,20 +16,9 @@ const COLUMNS: &[Column] =
     &[NAME, column("Endpoints", "string", "Addresses and ports that are ready."), AGE];
 
 /// Endpoints of core/v1.
-pub static KIND: Kind = Kind {
-    group: "",
-    version: "v1",
-    kind: "Endpoints",
-    plural: "endpoints",
-    singular: "endpoints",
-    short_names: &["ep"],
-    categories: &[],
-    namespaced: true,
-    verbs: ALL_VERBS,
-    subresources: &[],
-    stored_as: None,
-    strategy: &Rules,
-};
+pub(crate) fn kind() -> Kind {
+    Kind::new(Gvk::new("", "v1", "Endpoints"), "endpoints", Rules).short(["ep"])
+}
 
 struct Rules;
 
@@ -51,7 +40,11 @@ impl Strategy for Rules {
             .collect()
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn deprecated(&self) -> Option<&'static str> {
+        Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+    }
+
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

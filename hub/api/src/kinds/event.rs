@@ -18,9 +18,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::look::{ALL_VERBS, column, int, name, text, wide};
+use super::look::{column, int, name, text, wide};
 use crate::error::FieldError;
-use crate::kind::{Column, Kind, Strategy};
+use crate::kind::{Column, Gvk, Gvr, Kind, Strategy};
 use crate::time;
 
 const COLUMNS: &[Column] = &[
@@ -34,10 +34,10 @@ const COLUMNS: &[Column] = &[
     wide("First Seen", "string", "Time since it happened first."),
     wide("Count", "string", "How often."),
     Column {
-        name: "Name",
-        kind: "string",
-        format: "name",
-        description: "Its own name.",
+        name: Cow::Borrowed("Name"),
+        kind: Cow::Borrowed("string"),
+        format: Cow::Borrowed("name"),
+        description: Cow::Borrowed("Its own name."),
         priority: 1,
     },
 ];
@@ -66,40 +66,25 @@ const RENAMED: &[(&str, &str)] = &[
 ];
 
 /// Event of core/v1, the stored form.
-pub static CORE: Kind = Kind {
-    group: "",
-    version: "v1",
-    kind: "Event",
-    plural: "events",
-    singular: "event",
-    short_names: &["ev"],
-    categories: &[],
-    namespaced: true,
-    verbs: ALL_VERBS,
-    subresources: &[],
-    stored_as: None,
-    strategy: &Rules,
-};
+pub(crate) fn core() -> Kind {
+    Kind::new(Gvk::new("", "v1", "Event"), "events", Rules).short(["ev"])
+}
 
 /// Event of events.k8s.io/v1, a view of the same objects.
-pub static EVENTS: Kind = Kind {
-    group: "events.k8s.io",
-    version: "v1",
-    kind: "Event",
-    plural: "events",
-    singular: "event",
-    short_names: &["ev"],
-    categories: &[],
-    namespaced: true,
-    verbs: ALL_VERBS,
-    subresources: &[],
-    stored_as: Some(("", "events")),
-    strategy: &GroupRules,
-};
+pub(crate) fn kind() -> Kind {
+    Kind::new(Gvk::new("events.k8s.io", "v1", "Event"), "events", GroupRules)
+        .short(["ev"])
+        .stored_as(Gvr::new("", "v1", "events"))
+}
 
 struct Rules;
 
 impl Strategy for Rules {
+    /// There are more of them than of all else.
+    fn has_owners(&self) -> bool {
+        false
+    }
+
     fn prepare_create(&self, _: &mut Value) {}
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
@@ -122,8 +107,8 @@ impl Strategy for Rules {
         fields
     }
 
-    fn selectable_field_names(&self) -> &'static [&'static str] {
-        FIELDS
+    fn selectable_field_names(&self) -> Vec<&str> {
+        FIELDS.to_vec()
     }
 
     fn selectable_field_alias(&self, field: &str) -> Option<&'static str> {
@@ -138,7 +123,7 @@ impl Strategy for Rules {
         rename(object, |core, group| (group, core), "v1");
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 
@@ -155,6 +140,10 @@ impl Strategy for Rules {
 struct GroupRules;
 
 impl Strategy for GroupRules {
+    fn has_owners(&self) -> bool {
+        Rules.has_owners()
+    }
+
     fn prepare_create(&self, object: &mut Value) {
         Rules.prepare_create(object);
     }
@@ -175,7 +164,7 @@ impl Strategy for GroupRules {
         Rules.selectable_fields(object)
     }
 
-    fn selectable_field_names(&self) -> &'static [&'static str] {
+    fn selectable_field_names(&self) -> Vec<&str> {
         Rules.selectable_field_names()
     }
 
@@ -191,7 +180,7 @@ impl Strategy for GroupRules {
         rename(object, |core, group| (core, group), "events.k8s.io/v1");
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

@@ -2,27 +2,16 @@
 
 use serde_json::{Value, json};
 
-use super::look::{AGE, ALL_VERBS, NAME, age, column, int, name, text};
+use super::look::{AGE, NAME, age, column, int, name, text};
 use crate::error::FieldError;
-use crate::kind::{Column, Kind, Strategy};
+use crate::kind::{Column, Gvk, Kind, Strategy};
 
 const COLUMNS: &[Column] = &[NAME, column("Holder", "string", "Who holds it."), AGE];
 
 /// Lease of coordination.k8s.io/v1.
-pub static KIND: Kind = Kind {
-    group: "coordination.k8s.io",
-    version: "v1",
-    kind: "Lease",
-    plural: "leases",
-    singular: "lease",
-    short_names: &[],
-    categories: &[],
-    namespaced: true,
-    verbs: ALL_VERBS,
-    subresources: &[],
-    stored_as: None,
-    strategy: &Rules,
-};
+pub(crate) fn kind() -> Kind {
+    Kind::new(Gvk::new("coordination.k8s.io", "v1", "Lease"), "leases", Rules)
+}
 
 struct Rules;
 
@@ -43,7 +32,11 @@ impl Strategy for Rules {
         errors
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn is_renewed_by_sessions(&self) -> bool {
+        true
+    }
+
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

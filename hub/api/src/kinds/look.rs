@@ -1,5 +1,6 @@
 //! Reading JSON objects by pointer, for strategies. What is absent reads as empty.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
@@ -8,18 +9,12 @@ use crate::kind::Column;
 use crate::quantity::Quantity;
 use crate::time;
 
-/// Verbs that most resources have.
-pub(super) const ALL_VERBS: &[&str] =
-    &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-/// Verbs of a subresource that is read and written.
-pub(super) const READ_WRITE: &[&str] = &["get", "patch", "update"];
-
 /// The Name column.
 pub(super) const NAME: Column = Column {
-    name: "Name",
-    kind: "string",
-    format: "name",
-    description: "Unique within its namespace.",
+    name: Cow::Borrowed("Name"),
+    kind: Cow::Borrowed("string"),
+    format: Cow::Borrowed("name"),
+    description: Cow::Borrowed("Unique within its namespace."),
     priority: 0,
 };
 /// The Age column.
@@ -31,7 +26,9 @@ pub(super) const fn column(
     kind: &'static str,
     description: &'static str,
 ) -> Column {
-    Column { name, kind, format: "", description, priority: 0 }
+    let (name, kind) = (Cow::Borrowed(name), Cow::Borrowed(kind));
+    let (format, description) = (Cow::Borrowed(""), Cow::Borrowed(description));
+    Column { name, kind, format, description, priority: 0 }
 }
 
 /// A column of `-o wide`.
@@ -40,7 +37,9 @@ pub(super) const fn wide(
     kind: &'static str,
     description: &'static str,
 ) -> Column {
-    Column { name, kind, format: "", description, priority: 1 }
+    let (name, kind) = (Cow::Borrowed(name), Cow::Borrowed(kind));
+    let (format, description) = (Cow::Borrowed(""), Cow::Borrowed(description));
+    Column { name, kind, format, description, priority: 1 }
 }
 
 /// Text at the pointer.

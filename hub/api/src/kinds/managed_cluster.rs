@@ -8,13 +8,10 @@
 use serde_json::{Value, json};
 
 use super::look::{
-    AGE, ALL_VERBS, NAME, READ_WRITE, age, child, column, condition, flag, int, list, name,
-    set_default, text,
+    AGE, NAME, age, child, column, condition, flag, int, list, name, set_default, text,
 };
 use crate::error::FieldError;
-use crate::kind::{
-    Column, Kind, NameRule, Strategy, Subresource, drop_status, keep_all_but_status,
-};
+use crate::kind::{Column, Gvk, Kind, NameRule, Strategy, drop_status, keep_all_but_status};
 use crate::name as names;
 
 /// Seconds between two signs of life when the spec does not say.
@@ -34,25 +31,17 @@ const COLUMNS: &[Column] = &[
 ];
 
 /// ManagedCluster of cluster.open-cluster-management.io/v1.
-pub static KIND: Kind = Kind {
-    group: "cluster.open-cluster-management.io",
-    version: "v1",
-    kind: "ManagedCluster",
-    plural: "managedclusters",
-    singular: "managedcluster",
-    short_names: &["mcl", "mcls"],
-    categories: &[],
-    namespaced: false,
-    verbs: ALL_VERBS,
-    subresources: &[Subresource {
-        name: "status",
-        kind: "ManagedCluster",
-        group_version: None,
-        verbs: READ_WRITE,
-    }],
-    stored_as: None,
-    strategy: &Rules,
-};
+pub(crate) fn kind() -> Kind {
+    Kind::new(
+        Gvk::new("cluster.open-cluster-management.io", "v1", "ManagedCluster"),
+        "managedclusters",
+        Rules,
+    )
+    .cluster_scoped()
+    .in_the_root_only()
+    .short(["mcl", "mcls"])
+    .with_status()
+}
 
 struct Rules;
 
@@ -101,7 +90,7 @@ impl Strategy for Rules {
         NameRule::DnsLabel
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::look::{AGE, NAME, READ_WRITE, age, child, column, list, name, text};
+use super::look::{AGE, NAME, age, child, column, list, name, text};
 use crate::error::FieldError;
-use crate::kind::{Column, Kind, NameRule, Strategy, Subresource, keep_other_half};
+use crate::kind::{Column, Gvk, Kind, NameRule, Strategy, keep_other_half};
 
 /// Label that every namespace carries with its own name.
 pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -21,28 +21,14 @@ pub const FINALIZER: &str = "kubernetes";
 const COLUMNS: &[Column] = &[NAME, column("Status", "string", "Active or Terminating."), AGE];
 
 /// Namespace of core/v1.
-pub static KIND: Kind = Kind {
-    group: "",
-    version: "v1",
-    kind: "Namespace",
-    plural: "namespaces",
-    singular: "namespace",
-    short_names: &["ns"],
-    categories: &[],
-    namespaced: false,
-    verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
-    subresources: &[
-        Subresource {
-            name: "finalize",
-            kind: "Namespace",
-            group_version: None,
-            verbs: &["update"],
-        },
-        Subresource { name: "status", kind: "Namespace", group_version: None, verbs: READ_WRITE },
-    ],
-    stored_as: None,
-    strategy: &Rules,
-};
+pub(crate) fn kind() -> Kind {
+    Kind::new(Gvk::new("", "v1", "Namespace"), "namespaces", Rules)
+        .cluster_scoped()
+        .short(["ns"])
+        .verbs(&["create", "delete", "get", "list", "patch", "update", "watch"])
+        .subresource("finalize", &["update"])
+        .with_status()
+}
 
 struct Rules;
 
@@ -109,15 +95,19 @@ impl Strategy for Rules {
         BTreeMap::from([("status.phase".to_owned(), text(object, "/status/phase").to_owned())])
     }
 
-    fn selectable_field_names(&self) -> &'static [&'static str] {
-        &["status.phase"]
+    fn selectable_field_names(&self) -> Vec<&str> {
+        vec!["status.phase"]
     }
 
     fn selectable_field_alias(&self, field: &str) -> Option<&'static str> {
         (field == "name").then_some("metadata.name")
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn has_content(&self) -> bool {
+        true
+    }
+
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::look::{
-    AGE, ALL_VERBS, NAME, READ_WRITE, age, child, column, condition, flag, list, map, name,
-    round_amounts, set_default, text, text_or, wide,
+    AGE, NAME, age, child, column, condition, flag, list, map, name, round_amounts, set_default,
+    text, text_or, wide,
 };
 use crate::error::FieldError;
-use crate::kind::{Column, Kind, Strategy, Subresource, keep_other_half};
+use crate::kind::{Column, Gvk, Kind, Strategy, keep_other_half};
 use crate::name as names;
 
 /// Taint of a Node that is not ready.
@@ -33,25 +33,12 @@ const COLUMNS: &[Column] = &[
 ];
 
 /// Node of core/v1.
-pub static KIND: Kind = Kind {
-    group: "",
-    version: "v1",
-    kind: "Node",
-    plural: "nodes",
-    singular: "node",
-    short_names: &["no"],
-    categories: &[],
-    namespaced: false,
-    verbs: ALL_VERBS,
-    subresources: &[Subresource {
-        name: "status",
-        kind: "Node",
-        group_version: None,
-        verbs: READ_WRITE,
-    }],
-    stored_as: None,
-    strategy: &Rules,
-};
+pub(crate) fn kind() -> Kind {
+    Kind::new(Gvk::new("", "v1", "Node"), "nodes", Rules)
+        .cluster_scoped()
+        .short(["no"])
+        .with_status()
+}
 
 struct Rules;
 
@@ -128,11 +115,11 @@ impl Strategy for Rules {
         BTreeMap::from([("spec.unschedulable".to_owned(), cordoned)])
     }
 
-    fn selectable_field_names(&self) -> &'static [&'static str] {
-        &["spec.unschedulable"]
+    fn selectable_field_names(&self) -> Vec<&str> {
+        vec!["spec.unschedulable"]
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

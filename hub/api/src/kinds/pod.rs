@@ -20,12 +20,11 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::look::{
-    AGE, ALL_VERBS, NAME, READ_WRITE, age, child, column, condition, flag, list, name, set_default,
-    text, text_or, wide,
+    AGE, NAME, age, child, column, condition, flag, list, name, set_default, text, text_or, wide,
 };
 use super::pod_spec;
 use crate::error::FieldError;
-use crate::kind::{Column, Kind, Strategy, Subresource, keep_metadata, keep_other_half};
+use crate::kind::{Column, Gvk, Kind, Strategy, keep_metadata, keep_other_half};
 
 pub use admission::TOLERATED_SECONDS;
 pub use pod_spec::qos_class;
@@ -53,30 +52,15 @@ const FIELDS: &[&str] = &[
 ];
 
 /// Pod of core/v1.
-pub static KIND: Kind = Kind {
-    group: "",
-    version: "v1",
-    kind: "Pod",
-    plural: "pods",
-    singular: "pod",
-    short_names: &["po"],
-    categories: &["all"],
-    namespaced: true,
-    verbs: ALL_VERBS,
-    subresources: &[
-        Subresource { name: "binding", kind: "Binding", group_version: None, verbs: &["create"] },
-        Subresource {
-            name: "eviction",
-            kind: "Eviction",
-            group_version: Some(("policy", "v1")),
-            verbs: &["create"],
-        },
-        Subresource { name: "log", kind: "Pod", group_version: None, verbs: &["get"] },
-        Subresource { name: "status", kind: "Pod", group_version: None, verbs: READ_WRITE },
-    ],
-    stored_as: None,
-    strategy: &Rules,
-};
+pub(crate) fn kind() -> Kind {
+    Kind::new(Gvk::new("", "v1", "Pod"), "pods", Rules)
+        .short(["po"])
+        .category(["all"])
+        .subresource_of("binding", "Binding", &["create"])
+        .foreign_subresource("eviction", Gvk::new("policy", "v1", "Eviction"), &["create"])
+        .subresource("log", &["get"])
+        .with_status()
+}
 
 struct Rules;
 
@@ -176,8 +160,8 @@ impl Strategy for Rules {
         fields
     }
 
-    fn selectable_field_names(&self) -> &'static [&'static str] {
-        FIELDS
+    fn selectable_field_names(&self) -> Vec<&str> {
+        FIELDS.to_vec()
     }
 
     fn selectable_field_alias(&self, field: &str) -> Option<&'static str> {
@@ -188,7 +172,32 @@ impl Strategy for Rules {
         }
     }
 
-    fn columns(&self) -> &'static [Column] {
+    /// Nobody waits for the account that a controller gives to every namespace.
+    fn account<'a>(&self, object: &'a Value) -> Option<&'a str> {
+        Some(text_or(object, "/spec/serviceAccountName", "default"))
+    }
+
+    fn has_images(&self) -> bool {
+        true
+    }
+
+    fn goes_first(&self) -> bool {
+        true
+    }
+
+    fn shows_the_deleted(&self) -> bool {
+        true
+    }
+
+    fn row_condition(&self, object: &Value) -> Option<Value> {
+        status::completed(object)
+    }
+
+    fn lacks(&self, subresource: &str) -> bool {
+        matches!(subresource, "exec" | "attach" | "portforward" | "proxy")
+    }
+
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

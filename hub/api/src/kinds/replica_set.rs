@@ -2,12 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::look::{
-    AGE, ALL_VERBS, NAME, READ_WRITE, age, child, column, int, name, set_default, wide,
-};
+use super::look::{AGE, NAME, age, child, column, int, name, set_default, wide};
 use super::template;
 use crate::error::FieldError;
-use crate::kind::{Column, Kind, Strategy, Subresource};
+use crate::kind::{Column, Gvk, Kind, Strategy};
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -21,28 +19,13 @@ const COLUMNS: &[Column] = &[
 ];
 
 /// ReplicaSet of apps/v1.
-pub static KIND: Kind = Kind {
-    group: "apps",
-    version: "v1",
-    kind: "ReplicaSet",
-    plural: "replicasets",
-    singular: "replicaset",
-    short_names: &["rs"],
-    categories: &["all"],
-    namespaced: true,
-    verbs: ALL_VERBS,
-    subresources: &[
-        Subresource {
-            name: "scale",
-            kind: "Scale",
-            group_version: Some(("autoscaling", "v1")),
-            verbs: READ_WRITE,
-        },
-        Subresource { name: "status", kind: "ReplicaSet", group_version: None, verbs: READ_WRITE },
-    ],
-    stored_as: None,
-    strategy: &Rules,
-};
+pub(crate) fn kind() -> Kind {
+    Kind::new(Gvk::new("apps", "v1", "ReplicaSet"), "replicasets", Rules)
+        .short(["rs"])
+        .category(["all"])
+        .with_scale()
+        .with_status()
+}
 
 struct Rules;
 
@@ -74,7 +57,11 @@ impl Strategy for Rules {
         template::warnings(object)
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn has_images(&self) -> bool {
+        true
+    }
+
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::look::{AGE, NAME, age, column, int, name};
-use crate::kind::{Column, Kind, Strategy};
+use crate::kind::{Column, Gvk, Kind, Strategy};
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -13,25 +13,14 @@ const COLUMNS: &[Column] = &[
 ];
 
 /// Scale of autoscaling/v1, for its columns: no path leads to it.
-pub static KIND: Kind = Kind {
-    group: "autoscaling",
-    version: "v1",
-    kind: "Scale",
-    plural: "scales",
-    singular: "scale",
-    short_names: &[],
-    categories: &[],
-    namespaced: true,
-    verbs: &[],
-    subresources: &[],
-    stored_as: None,
-    strategy: &Rules,
-};
+pub(crate) fn kind() -> Kind {
+    Kind::new(Gvk::new("autoscaling", "v1", "Scale"), "scales", Rules).verbs(&[])
+}
 
 struct Rules;
 
 impl Strategy for Rules {
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

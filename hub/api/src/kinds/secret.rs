@@ -7,11 +7,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::config_map::{MAX_DATA, check_key, decoded_len, immutable};
-use super::look::{
-    AGE, ALL_VERBS, NAME, age, child, column, map, map_len, name, set_default, text,
-};
+use super::look::{AGE, NAME, age, child, column, map, map_len, name, set_default, text};
 use crate::error::FieldError;
-use crate::kind::{Column, Kind, Strategy};
+use crate::kind::{Column, Gvk, Kind, Strategy};
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -21,20 +19,9 @@ const COLUMNS: &[Column] = &[
 ];
 
 /// Secret of core/v1.
-pub static KIND: Kind = Kind {
-    group: "",
-    version: "v1",
-    kind: "Secret",
-    plural: "secrets",
-    singular: "secret",
-    short_names: &[],
-    categories: &[],
-    namespaced: true,
-    verbs: ALL_VERBS,
-    subresources: &[],
-    stored_as: None,
-    strategy: &Rules,
-};
+pub(crate) fn kind() -> Kind {
+    Kind::new(Gvk::new("", "v1", "Secret"), "secrets", Rules)
+}
 
 struct Rules;
 
@@ -85,11 +72,11 @@ impl Strategy for Rules {
         BTreeMap::from([("type".to_owned(), text(object, "/type").to_owned())])
     }
 
-    fn selectable_field_names(&self) -> &'static [&'static str] {
-        &["type"]
+    fn selectable_field_names(&self) -> Vec<&str> {
+        vec!["type"]
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

@@ -20,12 +20,11 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::look::{
-    AGE, ALL_VERBS, NAME, READ_WRITE, age, child, column, int, items, list, name, set_default,
-    strings, text, wide,
+    AGE, NAME, age, child, column, int, items, list, name, set_default, strings, text, wide,
 };
 use super::pod_spec::classes;
 use crate::error::FieldError;
-use crate::kind::{Column, Kind, NameRule, Strategy, Subresource, keep_other_half};
+use crate::kind::{Column, Gvk, Kind, NameRule, Strategy, keep_other_half};
 
 pub use check::{CLUSTER_IPS, NODE_PORTS};
 
@@ -42,25 +41,12 @@ const COLUMNS: &[Column] = &[
 ];
 
 /// Service of core/v1.
-pub static KIND: Kind = Kind {
-    group: "",
-    version: "v1",
-    kind: "Service",
-    plural: "services",
-    singular: "service",
-    short_names: &["svc"],
-    categories: &["all"],
-    namespaced: true,
-    verbs: ALL_VERBS,
-    subresources: &[Subresource {
-        name: "status",
-        kind: "Service",
-        group_version: None,
-        verbs: READ_WRITE,
-    }],
-    stored_as: None,
-    strategy: &Rules,
-};
+pub(crate) fn kind() -> Kind {
+    Kind::new(Gvk::new("", "v1", "Service"), "services", Rules)
+        .short(["svc"])
+        .category(["all"])
+        .with_status()
+}
 
 struct Rules;
 
@@ -119,11 +105,19 @@ impl Strategy for Rules {
         ])
     }
 
-    fn selectable_field_names(&self) -> &'static [&'static str] {
-        &["spec.clusterIP", "spec.type"]
+    fn selectable_field_names(&self) -> Vec<&str> {
+        vec!["spec.clusterIP", "spec.type"]
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn holds_addresses(&self) -> bool {
+        true
+    }
+
+    fn shows_the_deleted(&self) -> bool {
+        true
+    }
+
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

@@ -2,31 +2,24 @@
 
 use serde_json::Value;
 
-use super::look::{AGE, ALL_VERBS, NAME, age, name};
-use crate::kind::{Column, Kind, Strategy};
+use super::look::{AGE, NAME, age, name};
+use crate::kind::{Column, Gvk, Kind, Strategy};
 
 const COLUMNS: &[Column] = &[NAME, AGE];
 
 /// ServiceAccount of core/v1.
-pub static KIND: Kind = Kind {
-    group: "",
-    version: "v1",
-    kind: "ServiceAccount",
-    plural: "serviceaccounts",
-    singular: "serviceaccount",
-    short_names: &["sa"],
-    categories: &[],
-    namespaced: true,
-    verbs: ALL_VERBS,
-    subresources: &[],
-    stored_as: None,
-    strategy: &Rules,
-};
+pub(crate) fn kind() -> Kind {
+    Kind::new(Gvk::new("", "v1", "ServiceAccount"), "serviceaccounts", Rules).short(["sa"])
+}
 
 struct Rules;
 
 impl Strategy for Rules {
-    fn columns(&self) -> &'static [Column] {
+    fn shows_the_deleted(&self) -> bool {
+        true
+    }
+
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

@@ -17,23 +17,32 @@ const RAW: &str = "io.k8s.apimachinery.pkg.runtime.RawExtension";
 const META_KINDS: [&str; 3] = ["APIResourceList", "DeleteOptions", "Status"];
 
 /// Every schema that the documents of these kinds refer to.
-pub(super) fn all(kinds: &[&'static Kind], prose: &Prose) -> BTreeMap<String, Value> {
+pub(super) fn all(kinds: &[&Kind], prose: &Prose) -> BTreeMap<String, Value> {
     let mut types = BTreeMap::new();
+    let mut out = BTreeMap::new();
     for kind in kinds {
-        let list = format!("{}List", kind.kind);
-        for name in [kind.kind, &list] {
-            reach(find(kind.group, kind.version, name), &mut types);
+        let list = format!("{}List", kind.kind());
+        for name in [kind.kind(), &list] {
+            reach(find(kind.group(), kind.version(), name), &mut types);
         }
-        for sub in kind.subresources {
-            let (group, version) = sub.group_version.unwrap_or((kind.group, kind.version));
-            reach(find(group, version, sub.kind), &mut types);
+        for sub in &kind.subresources {
+            let (group, version) = match &sub.group_version {
+                Some((group, version)) => (&**group, &**version),
+                None => (kind.group(), kind.version()),
+            };
+            reach(find(group, version, &sub.kind), &mut types);
+        }
+        if find(kind.group(), kind.version(), kind.kind()).is_none() {
+            for name in ["ObjectMeta", "ListMeta"] {
+                reach(table().by_name(&format!("{META}.{name}")), &mut types);
+            }
+            out.extend(free_form(kind, prose));
         }
     }
     for name in META_KINDS {
         reach(find("", "v1", name), &mut types);
     }
-    let mut out: BTreeMap<String, Value> =
-        types.values().map(|one| (one.name.to_owned(), schema(one, prose))).collect();
+    out.extend(types.values().map(|one| (one.name.to_owned(), schema(one, prose))));
     for (name, mut schema) in scalars() {
         if let Some(text) = prose.of(&name, "") {
             schema["description"] = text.into();
@@ -41,6 +50,55 @@ pub(super) fn all(kinds: &[&'static Kind], prose: &Prose) -> BTreeMap<String, Va
         out.insert(name, schema);
     }
     out
+}
+
+/// The component of a type that the operations of a kind name, when there is one.
+pub(super) fn name_of(kind: &Kind, gvk: (&str, &str, &str)) -> Option<String> {
+    let (group, version, name) = gvk;
+    if let Some(one) = find(group, version, name) {
+        return Some(one.name.to_owned());
+    }
+    let free = find(kind.group(), kind.version(), kind.kind()).is_none();
+    let own = name == kind.kind() || name.strip_suffix("List") == Some(kind.kind());
+    (free && own && (group, version) == (kind.group(), kind.version())).then(|| {
+        let mut parts: Vec<&str> = group.split('.').rev().collect();
+        parts.extend([version, name]);
+        parts.join(".")
+    })
+}
+
+/// A kind of whose fields nothing is known beside its metadata, and its list.
+fn free_form(kind: &Kind, prose: &Prose) -> Vec<(String, Value)> {
+    let list_kind = format!("{}List", kind.kind());
+    let said = |field: &str| prose.of("io.k8s.api.core.v1.Pod", field).unwrap_or_default();
+    let text = |field: &str| json!({"type": "string", "description": said(field)});
+    let meta = |name: &str| json!({"allOf": [reference(&format!("{META}.{name}"))], "description": said("metadata")});
+    let gvk =
+        |name: &str| json!([{"group": kind.group(), "version": kind.version(), "kind": name}]);
+    let name = |name: &str| name_of(kind, (kind.group(), kind.version(), name)).unwrap_or_default();
+    let one = json!({
+        "type": "object",
+        "description": format!("A {} of {}.", kind.kind(), kind.api_version()),
+        "properties": {
+            "apiVersion": text("apiVersion"), "kind": text("kind"), "metadata": meta("ObjectMeta"),
+        },
+        "x-kubernetes-group-version-kind": gvk(kind.kind()),
+        "x-kubernetes-preserve-unknown-fields": true,
+    });
+    let items = json!({
+        "type": "array", "description": "What is listed.", "items": reference(&name(kind.kind())),
+    });
+    let list = json!({
+        "type": "object",
+        "description": format!("A list of {}.", kind.plural()),
+        "required": ["items"],
+        "properties": {
+            "apiVersion": text("apiVersion"), "kind": text("kind"), "metadata": meta("ListMeta"),
+            "items": items,
+        },
+        "x-kubernetes-group-version-kind": gvk(&list_kind),
+    });
+    vec![(name(kind.kind()), one), (name(&list_kind), list)]
 }
 
 fn reach(one: Option<&'static Type>, out: &mut BTreeMap<&'static str, &'static Type>) {

@@ -1,5 +1,6 @@
 //! OpenAPI v3 documents, one per group and version, and one v2 document; made from the schema table
-//! and the kinds that are served, once, on the first question.
+//! and the kinds that are served, once, on the first question. A cluster with kinds of its own has documents of its
+//! own for their groups and versions, which live as long as its layer does.
 //!
 //! ```text
 //! components    types of the table as JSON schemas
@@ -18,7 +19,7 @@ mod tests;
 mod v2;
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -26,6 +27,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::kind::Kind;
 use crate::kinds;
+use crate::registry::Registry;
 
 /// A finished document.
 #[derive(Clone, Debug)]
@@ -36,35 +38,82 @@ pub struct Document {
     pub hash: String,
 }
 
-static DOCUMENTS: LazyLock<BTreeMap<String, Document>> = LazyLock::new(|| {
-    let prose = descriptions::read();
-    let each = group_versions().into_iter().map(|(path, kinds)| {
-        let document = Document::new(&v3(&path, &kinds, &prose));
-        (path, document)
-    });
-    each.collect()
-});
+/// Documents of the groups and versions that a layer of kinds has a part in.
+pub(crate) struct Documents {
+    each: BTreeMap<String, Document>,
+    v2: OnceLock<Document>,
+    v2_protobuf: OnceLock<Document>,
+}
 
-static V2: LazyLock<Document> = LazyLock::new(|| {
-    let prose = descriptions::read();
-    let each = group_versions().into_iter().map(|(path, kinds)| v3(&path, &kinds, &prose));
-    Document::new(&v2::from_v3(each))
-});
+/// The documents of one logical cluster: what is built in is written once for all of them.
+struct Of<'a> {
+    registry: &'a Registry,
+    built_in: &'static Documents,
+    own: Option<&'a Documents>,
+}
 
-static V2_PROTOBUF: LazyLock<Document> = LazyLock::new(|| {
-    // Our own document, so it parses.
-    let document: Value = serde_json::from_slice(&V2.body).unwrap_or_default();
-    Document { body: gnostic::write(&document).into(), hash: V2.hash.clone() }
-});
+/// Kinds by the path of their group and version.
+type GroupVersions<'a> = BTreeMap<String, Vec<&'a Kind>>;
 
-/// `/openapi/v3`; `prefix` is what comes before in the URL: empty, or `/clusters/pi-7`.
+impl Documents {
+    /// Those of the paths that `named` leads to.
+    fn of(all: &GroupVersions<'_>, named: impl Fn(&str) -> bool) -> Self {
+        let prose = descriptions::read();
+        let named = all.iter().filter(|(path, _)| named(path));
+        let each =
+            named.map(|(path, kinds)| (path.clone(), Document::new(&v3(path, kinds, &prose))));
+        Self { each: each.collect(), v2: OnceLock::new(), v2_protobuf: OnceLock::new() }
+    }
+}
+
+impl<'a> Of<'a> {
+    fn new(registry: &'a Registry) -> Self {
+        // Every cluster is shown all that is built in.
+        let built_in = kinds::layer()
+            .documents
+            .get_or_init(|| Documents::of(&group_versions(kinds::all()), |_| true));
+        let own = registry.layer().map(|layer| {
+            layer.documents.get_or_init(|| {
+                let own = group_versions(layer.all());
+                Documents::of(&all_of(registry), |path| own.contains_key(path))
+            })
+        });
+        Self { registry, built_in, own }
+    }
+
+    fn each(&self) -> BTreeMap<&str, &Document> {
+        let all = self.built_in.each.iter().chain(self.own.into_iter().flat_map(|own| &own.each));
+        all.map(|(path, document)| (path.as_str(), document)).collect()
+    }
+
+    fn v2(&self) -> &Document {
+        self.own.unwrap_or(self.built_in).v2.get_or_init(|| {
+            let prose = descriptions::read();
+            let all = all_of(self.registry);
+            let each = all.into_iter().map(|(path, kinds)| v3(&path, &kinds, &prose));
+            Document::new(&v2::from_v3(each))
+        })
+    }
+
+    fn v2_protobuf(&self) -> &Document {
+        self.own.unwrap_or(self.built_in).v2_protobuf.get_or_init(|| {
+            let v2 = self.v2();
+            // Our own document, so it parses.
+            let document: Value = serde_json::from_slice(&v2.body).unwrap_or_default();
+            Document { body: gnostic::write(&document).into(), hash: v2.hash.clone() }
+        })
+    }
+}
+
+/// `/openapi/v3` of a cluster; `prefix` is what comes before in the URL: empty, or `/clusters/pi-7`.
 #[must_use]
-pub fn index(prefix: &str) -> Value {
-    let paths: Map<String, Value> = DOCUMENTS
-        .iter()
+pub fn index(registry: &Registry, prefix: &str) -> Value {
+    let paths: Map<String, Value> = Of::new(registry)
+        .each()
+        .into_iter()
         .map(|(path, document)| {
             let url = format!("{prefix}/openapi/v3/{path}?hash={}", document.hash);
-            (path.clone(), json!({ "serverRelativeURL": url }))
+            (path.to_owned(), json!({ "serverRelativeURL": url }))
         })
         .collect();
     json!({ "paths": paths })
@@ -72,26 +121,36 @@ pub fn index(prefix: &str) -> Value {
 
 /// `/openapi/v3/{path}` with a path such as `api/v1` or `apis/apps/v1`.
 #[must_use]
-pub fn document(path: &str) -> Option<Document> {
-    DOCUMENTS.get(path).cloned()
+pub fn document(registry: &Registry, path: &str) -> Option<Document> {
+    let of = Of::new(registry);
+    let own = of.own.and_then(|own| own.each.get(path));
+    own.or_else(|| of.built_in.each.get(path)).cloned()
 }
 
 /// `/openapi/v2`, as JSON.
 #[must_use]
-pub fn v2() -> Document {
-    V2.clone()
+pub fn v2(registry: &Registry) -> Document {
+    Of::new(registry).v2().clone()
 }
 
 /// `/openapi/v2` in gnostic's protobuf; the hash is that of the JSON, which says the same.
 #[must_use]
-pub fn v2_protobuf() -> Document {
-    V2_PROTOBUF.clone()
+pub fn v2_protobuf(registry: &Registry) -> Document {
+    Of::new(registry).v2_protobuf().clone()
 }
 
-/// The kinds by the path of their group and version.
-fn group_versions() -> BTreeMap<String, Vec<&'static Kind>> {
-    let mut out: BTreeMap<String, Vec<&'static Kind>> = BTreeMap::new();
-    for kind in kinds::all() {
+/// What is built in and the cluster's own.
+fn all_of(registry: &Registry) -> GroupVersions<'_> {
+    let mut all = group_versions(kinds::all());
+    for (path, own) in group_versions(registry.own()) {
+        all.entry(path).or_default().extend(own);
+    }
+    all
+}
+
+fn group_versions(kinds: &[Arc<Kind>]) -> GroupVersions<'_> {
+    let mut out = GroupVersions::new();
+    for kind in kinds {
         out.entry(root(kind)).or_default().push(kind);
     }
     out
@@ -99,14 +158,14 @@ fn group_versions() -> BTreeMap<String, Vec<&'static Kind>> {
 
 /// `api/v1`, `apis/apps/v1`.
 fn root(kind: &Kind) -> String {
-    if kind.group.is_empty() {
-        format!("api/{}", kind.version)
+    if kind.group().is_empty() {
+        format!("api/{}", kind.version())
     } else {
-        format!("apis/{}/{}", kind.group, kind.version)
+        format!("apis/{}", kind.api_version())
     }
 }
 
-fn v3(path: &str, kinds: &[&'static Kind], prose: &descriptions::Prose) -> Value {
+fn v3(path: &str, kinds: &[&Kind], prose: &descriptions::Prose) -> Value {
     json!({
         "openapi": "3.0.0",
         "info": {"title": "Freewheel", "version": env!("CARGO_PKG_VERSION")},

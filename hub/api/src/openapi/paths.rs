@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::components::reference;
+use super::components::{name_of, reference};
 use crate::kind::Kind;
-use crate::schema::table::find;
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 
 /// Every path of a group and version; `root` is `apis/apps/v1`.
-pub(super) fn all(root: &str, kinds: &[&'static Kind]) -> BTreeMap<String, Value> {
+pub(super) fn all(root: &str, kinds: &[&Kind]) -> BTreeMap<String, Value> {
     let mut out = BTreeMap::new();
     let list = Operation {
         root,
@@ -45,14 +44,21 @@ struct Gvk<'a> {
     kind: &'a str,
 }
 
+impl Gvk<'_> {
+    /// The component's name, when there is one.
+    fn component(self, of: &Kind) -> Option<String> {
+        name_of(of, (self.group, self.version, self.kind))
+    }
+}
+
 impl Paths<'_> {
     fn gvk(&self) -> Gvk<'_> {
-        Gvk { group: self.kind.group, version: self.kind.version, kind: self.kind.kind }
+        Gvk { group: self.kind.group(), version: self.kind.version(), kind: self.kind.kind() }
     }
 
     fn base(&self) -> String {
         let scope = if self.kind.namespaced { "/namespaces/{namespace}" } else { "" };
-        format!("/{}{scope}/{}", self.root, self.kind.plural)
+        format!("/{}{scope}/{}", self.root, self.kind.plural())
     }
 
     fn operation<'b>(&self, action: &'b str, verb: &'b str, gvk: Gvk<'b>) -> Operation<'b>
@@ -63,7 +69,7 @@ impl Paths<'_> {
     }
 
     fn collection(&self, out: &mut BTreeMap<String, Value>) {
-        let list_kind = format!("{}List", self.kind.kind);
+        let list_kind = format!("{}List", self.kind.kind());
         let gvk = self.gvk();
         let mut list = self.operation("list", "list", gvk);
         list.answer = Some(Gvk { kind: &list_kind, ..gvk });
@@ -85,7 +91,7 @@ impl Paths<'_> {
             let mut everywhere = Map::new();
             list.verb = "listForAllNamespaces";
             everywhere.insert("get".to_owned(), list.write(self, LIST));
-            out.insert(format!("/{}/{}", self.root, self.kind.plural), Value::Object(everywhere));
+            out.insert(format!("/{}/{}", self.root, self.kind.plural()), Value::Object(everywhere));
         }
     }
 
@@ -95,14 +101,16 @@ impl Paths<'_> {
     }
 
     fn subresources(&self, out: &mut BTreeMap<String, Value>) {
-        for sub in self.kind.subresources {
-            let (group, version) =
-                sub.group_version.unwrap_or((self.kind.group, self.kind.version));
-            let gvk = Gvk { group, version, kind: sub.kind };
-            let mut here = self.methods(gvk, sub.verbs, sub.name);
+        for sub in &self.kind.subresources {
+            let (group, version) = match &sub.group_version {
+                Some((group, version)) => (&**group, &**version),
+                None => (self.kind.group(), self.kind.version()),
+            };
+            let gvk = Gvk { group, version, kind: &sub.kind };
+            let mut here = self.methods(gvk, sub.verbs, &sub.name);
             if sub.verbs.contains(&"create") {
                 let mut post = self.operation("post", "create", gvk);
-                post.suffix = sub.name;
+                post.suffix = &sub.name;
                 (post.body, post.answer) = (Some(gvk), Some(gvk));
                 here.insert("post".to_owned(), post.write(self, WRITE));
             }
@@ -238,9 +246,17 @@ impl<'a> Operation<'a> {
         } else {
             ""
         };
-        let id =
-            format!("{}{}{scope}{}{}", self.verb, camel(of.root), of.kind.kind, camel(self.suffix));
-        let answer = self.answer.and_then(component).unwrap_or_else(|| format!("{META}.Status"));
+        let id = format!(
+            "{}{}{scope}{}{}",
+            self.verb,
+            camel(of.root),
+            of.kind.kind(),
+            camel(self.suffix)
+        );
+        let answer = self
+            .answer
+            .and_then(|gvk| gvk.component(of.kind))
+            .unwrap_or_else(|| format!("{META}.Status"));
         let types = if self.action == "list" { LIST_TYPES } else { TYPES };
         let mut out = json!({
             "operationId": id,
@@ -261,7 +277,7 @@ impl<'a> Operation<'a> {
         if self.action == "patch" {
             let patch = format!("{META}.Patch");
             out["requestBody"] = json!({"required": true, "content": content(PATCH_TYPES, &patch)});
-        } else if let Some(body) = self.body.and_then(component) {
+        } else if let Some(body) = self.body.and_then(|gvk| gvk.component(of.kind)) {
             out["requestBody"] = json!({"required": true, "content": content(&["*/*"], &body)});
         } else if self.action.starts_with("delete") {
             let options = format!("{META}.DeleteOptions");
@@ -292,11 +308,6 @@ const PATCH_TYPES: &[&str] = &[
 fn content(types: &[&str], component: &str) -> Value {
     let schema = reference(component);
     types.iter().map(|name| ((*name).to_owned(), json!({ "schema": schema }))).collect()
-}
-
-/// The component's name, when the table has the kind.
-fn component(gvk: Gvk<'_>) -> Option<String> {
-    find(gvk.group, gvk.version, gvk.kind).map(|one| one.name.to_owned())
 }
 
 /// `apis/apps/v1` → `AppsV1`; `api/v1` → `CoreV1`.

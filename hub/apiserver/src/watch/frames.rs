@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::kind::KindId;
 use freewheel_hub_api::object::Key;
 use freewheel_hub_api::table::Include;
 use freewheel_hub_store::{Revision, Stored};
@@ -55,8 +55,8 @@ struct FrameKey {
     kind: Type,
     wanted: Wanted,
     include: Include,
-    /// The served kind's address: two views of one stored object differ.
-    served: usize,
+    /// Two views of one stored object differ, and so do two kinds that had one path after another.
+    served: KindId,
 }
 
 impl FrameKey {
@@ -67,7 +67,7 @@ impl FrameKey {
             kind,
             wanted: encoder.wanted,
             include: encoder.include,
-            served: served(encoder),
+            served: encoder.view.served.id(),
         }
     }
 
@@ -77,13 +77,9 @@ impl FrameKey {
             && self.kind == kind
             && self.wanted == encoder.wanted
             && self.include == encoder.include
-            && self.served == served(encoder)
+            && self.served == encoder.view.served.id()
             && self.key == stored.key
     }
-}
-
-fn served(encoder: &Encoder) -> usize {
-    std::ptr::from_ref::<Kind>(encoder.view.served).addr()
 }
 
 /// A frame's bytes.
@@ -146,6 +142,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use freewheel_hub_api::object::{Object, Resource};
+    use freewheel_hub_api::registry::Registry;
     use freewheel_link::names::ClusterName;
     use serde_json::json;
 
@@ -165,7 +162,8 @@ mod tests {
     }
 
     fn encoder() -> Encoder {
-        let view = View::find("", "v1", "configmaps").unwrap();
+        let registry = Registry::built_in(&ClusterName::root());
+        let view = View::find(&registry, "", "v1", "configmaps").unwrap();
         Encoder { view, wanted: PLAIN, include: Include::Metadata }
     }
 

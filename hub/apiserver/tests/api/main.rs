@@ -14,6 +14,8 @@ mod endings;
 mod idle;
 mod leases;
 #[cfg(test)]
+mod own_kinds;
+#[cfg(test)]
 mod protobuf;
 mod remade;
 #[cfg(test)]

@@ -244,9 +244,10 @@ impl Hub {
 pub async fn create(objects: &Objects, api_version: &str, kind: &str, mut value: Value) -> Value {
     let kind = kinds::by_kind(api_version, kind).unwrap();
     value["apiVersion"] = json!(api_version);
-    value["kind"] = json!(kind.kind);
+    value["kind"] = json!(kind.kind());
     let namespace = value["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
-    let place = Place { kind, cluster: ClusterName::root(), namespace, name: String::new() };
+    let place =
+        Place { kind: kind.clone(), cluster: ClusterName::root(), namespace, name: String::new() };
     let written = objects.create(&How::default(), &place, value).await.unwrap();
     freewheel_hub_store::objects::stored_value(&written.stored).unwrap()
 }

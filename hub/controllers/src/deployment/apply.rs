@@ -24,7 +24,7 @@ impl Deployments {
         let status = serde_json::to_value(status)
             .map_err(|e| Error::api("write the status of a Deployment")(ApiError::internal(e)))?;
         self.desk
-            .modify_this(self.deployments, run.stored, Some("status"), |mut value| {
+            .modify_this(&self.deployments, run.stored, Some("status"), |mut value| {
                 value["status"] = status.clone();
                 Ok(value)
             })
@@ -83,7 +83,7 @@ impl Deployments {
         }
         let written = self
             .desk
-            .modify_at(self.sets, &set.stored, None, |mut value| {
+            .modify_at(&self.sets, &set.stored, None, |mut value| {
                 revision::write_annotations(&mut value, &annotations);
                 value["spec"]["minReadySeconds"] = json!(min_ready);
                 Ok(value)
@@ -95,10 +95,10 @@ impl Deployments {
 
     async fn create_set(&self, run: &mut Run<'_>) -> Result<(), Error> {
         let size = rolling::new_size(&run.wanted, &run.sets);
-        let owner = owner_reference(self.deployments, run.stored);
+        let owner = owner_reference(&self.deployments, run.stored);
         let new = revision::new_set(&run.wanted, &run.sets, &owner, size);
         let (cluster, namespace) = (&run.stored.key.cluster, &*run.stored.key.namespace);
-        match self.desk.create(self.sets, cluster, namespace, &new).await {
+        match self.desk.create(&self.sets, cluster, namespace, &new).await {
             Ok(made) => {
                 if size > 0 {
                     let text = format!("Scaled up replica set {} from 0 to {size}", made.key.name);
@@ -121,7 +121,7 @@ impl Deployments {
                 let name = new["metadata"]["name"].as_str().unwrap_or_default();
                 let text = format!("Failed to create new replica set {name:?}: {error}");
                 let (recorder, writer) = (&self.desk.recorder, self.desk.name());
-                let (kind, reason) = (self.deployments, "ReplicaSetCreateError");
+                let (kind, reason) = (&self.deployments, "ReplicaSetCreateError");
                 recorder.warning(kind, run.stored, writer, reason, text.clone());
                 if run.wanted.deadline.is_some() {
                     let failed = status::progressing(false, "ReplicaSetCreateError", text);
@@ -149,7 +149,7 @@ impl Deployments {
             return Ok(());
         }
         self.desk
-            .modify_this(self.deployments, run.stored, None, |mut value| {
+            .modify_this(&self.deployments, run.stored, None, |mut value| {
                 if !value["metadata"]["annotations"].is_object() {
                     value["metadata"]["annotations"] = json!({});
                 }
@@ -178,7 +178,7 @@ impl Deployments {
             }
             let written = self
                 .desk
-                .modify_at(self.sets, &set.stored, None, |mut value| {
+                .modify_at(&self.sets, &set.stored, None, |mut value| {
                     if !value["metadata"]["annotations"].is_object() {
                         value["metadata"]["annotations"] = json!({});
                     }
@@ -206,6 +206,6 @@ impl Deployments {
     }
 
     pub(super) fn event(&self, run: &Run<'_>, reason: &'static str, text: String) {
-        self.desk.recorder.normal(self.deployments, run.stored, self.desk.name(), reason, text);
+        self.desk.recorder.normal(&self.deployments, run.stored, self.desk.name(), reason, text);
     }
 }

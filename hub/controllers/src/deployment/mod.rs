@@ -24,6 +24,7 @@ pub mod revision;
 pub mod rolling;
 pub mod status;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -46,9 +47,9 @@ use observe::{Scale, Set, Sets, Strategy, Wanted};
 pub struct Deployments {
     desk: Desk,
     indexes: Indexes,
-    deployments: &'static Kind,
-    sets: &'static Kind,
-    pods: &'static Kind,
+    deployments: Arc<Kind>,
+    sets: Arc<Kind>,
+    pods: Arc<Kind>,
 }
 
 /// One run: the Deployment with its sets.
@@ -72,13 +73,13 @@ impl Deployments {
 
     fn owners_of_set(&self, set: &Stored) -> Vec<Key> {
         if let Some(owner) = set.object.header.owners.iter().find(|o| o.controller) {
-            if owner.kind != self.deployments.kind || !owner.api_version.starts_with("apps/") {
+            if owner.kind != self.deployments.kind() || !owner.api_version.starts_with("apps/") {
                 return Vec::new();
             }
             let (cluster, namespace) = (&set.key.cluster, &set.key.namespace);
-            return vec![key_of(self.deployments, cluster, namespace, &owner.name)];
+            return vec![key_of(&self.deployments, cluster, namespace, &owner.name)];
         }
-        self.indexes.choosers_of(self.deployments, set)
+        self.indexes.choosers_of(&self.deployments, set)
     }
 
     /// A pod that goes may let a Recreate rollout go on.
@@ -86,7 +87,7 @@ impl Deployments {
         let Some(owner) = pod.object.header.owners.iter().find(|o| o.controller) else {
             return Vec::new();
         };
-        let key = key_of(self.sets, &pod.key.cluster, &pod.key.namespace, &owner.name);
+        let key = key_of(&self.sets, &pod.key.cluster, &pod.key.namespace, &owner.name);
         now.get(&key).map(|set| self.owners_of_set(&set)).unwrap_or_default()
     }
 
@@ -102,12 +103,12 @@ impl Deployments {
                 Claim::Mine => mine.push(Set::read(set.stored.clone())?),
                 Claim::Ignore => {}
                 Claim::Adopt => {
-                    let orphan = (self.sets, &*set.stored);
-                    let adopted = adopt(&self.desk, (self.deployments, stored), orphan).await;
+                    let orphan = (&self.sets, &*set.stored);
+                    let adopted = adopt(&self.desk, (&self.deployments, stored), orphan).await;
                     let adopted = adopted.map_err(Error::api("adopt a ReplicaSet"))?;
                     mine.extend(adopted.map(Set::read).transpose()?);
                 }
-                Claim::Release => release(&self.desk, uid, (self.sets, &set.stored))
+                Claim::Release => release(&self.desk, uid, (&self.sets, &set.stored))
                     .await
                     .map_err(Error::api("release a ReplicaSet"))?,
             }
@@ -156,7 +157,7 @@ impl Deployments {
         for set in revision::beyond_history(&run.wanted, &run.sets) {
             let uid = &set.stored.object.header.uid;
             self.desk
-                .delete(self.sets, &set.stored.key, uid, Propagation::Background)
+                .delete(&self.sets, &set.stored.key, uid, Propagation::Background)
                 .await
                 .map_err(Error::api("delete an old ReplicaSet"))?;
         }
@@ -195,7 +196,7 @@ impl Controller for Deployments {
     }
 
     fn scopes(&self) -> Vec<Scope> {
-        vec![everywhere(self.deployments), everywhere(self.sets), everywhere(self.pods)]
+        vec![everywhere(&self.deployments), everywhere(&self.sets), everywhere(&self.pods)]
     }
 
     fn workers(&self) -> usize {
@@ -204,10 +205,10 @@ impl Controller for Deployments {
 
     fn keys(&self, event: &Event, now: &dyn Snapshot) -> Vec<Key> {
         let Some(key) = event.key() else { return Vec::new() };
-        if key.resource == self.deployments.storage() {
+        if key.resource == *self.deployments.storage() {
             return vec![key.clone()];
         }
-        if key.resource == self.pods.storage() {
+        if key.resource == *self.pods.storage() {
             let gone = event.before.as_ref().filter(|_| event.now.is_none());
             return gone.map(|pod| self.owner_of_pod(pod, now)).unwrap_or_default();
         }

@@ -43,9 +43,9 @@ const MOST: usize = 1000;
 pub struct Mirror {
     desk: Desk,
     indexes: Indexes,
-    services: &'static Kind,
-    slices: &'static Kind,
-    endpoints: &'static Kind,
+    services: Arc<Kind>,
+    slices: Arc<Kind>,
+    endpoints: Arc<Kind>,
 }
 
 impl Mirror {
@@ -77,7 +77,7 @@ impl Mirror {
     /// The slices that have to be there.
     fn wanted(&self, key: &Key) -> Result<Vec<Value>, Error> {
         let snapshot = self.desk.snapshot();
-        let service = key_of(self.services, &key.cluster, &key.namespace, &key.name);
+        let service = key_of(&self.services, &key.cluster, &key.namespace, &key.name);
         let (Some(endpoints), Some(service)) = (snapshot.get(key), snapshot.get(&service)) else {
             return Ok(Vec::new());
         };
@@ -99,9 +99,9 @@ impl Mirror {
                  {cut} addresses were skipped"
             );
             let (recorder, by) = (&self.desk.recorder, self.desk.name());
-            recorder.warning(self.endpoints, &endpoints, by, "TooManyAddressesToMirror", text);
+            recorder.warning(&self.endpoints, &endpoints, by, "TooManyAddressesToMirror", text);
         }
-        Ok(mirrored(&value, &owner_reference(self.endpoints, &endpoints)))
+        Ok(mirrored(&value, &owner_reference(&self.endpoints, &endpoints)))
     }
 
     async fn write(
@@ -111,7 +111,7 @@ impl Mirror {
         place: Option<Arc<Stored>>,
     ) -> Result<(), Error> {
         let Some(old) = place else {
-            let made = self.desk.create(self.slices, &key.cluster, &key.namespace, &wanted).await;
+            let made = self.desk.create(&self.slices, &key.cluster, &key.namespace, &wanted).await;
             return made.map(drop).map_err(Error::api("create a mirrored EndpointSlice"));
         };
         let change = |mut value: Value| {
@@ -123,7 +123,7 @@ impl Mirror {
             }
             Ok(value)
         };
-        let written = self.desk.modify_at(self.slices, &old, None, change).await;
+        let written = self.desk.modify_at(&self.slices, &old, None, change).await;
         written.map(drop).map_err(Error::api("write a mirrored EndpointSlice"))
     }
 }
@@ -261,13 +261,13 @@ impl Controller for Mirror {
     }
 
     fn scopes(&self) -> Vec<Scope> {
-        [self.services, self.slices, self.endpoints].map(everywhere).to_vec()
+        [&self.services, &self.slices, &self.endpoints].map(|kind| everywhere(kind)).to_vec()
     }
 
     fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
         let Some(key) = event.key() else { return Vec::new() };
-        let of = |name: &str| key_of(self.endpoints, &key.cluster, &key.namespace, name);
-        if key.resource != self.slices.storage() {
+        let of = |name: &str| key_of(&self.endpoints, &key.cluster, &key.namespace, name);
+        if key.resource != *self.slices.storage() {
             return vec![of(&key.name)];
         }
         let sides = event.now.iter().chain(event.before.iter()).filter(|slice| is_mirrored(slice));
@@ -294,7 +294,7 @@ impl Controller for Mirror {
         for left in present {
             let uid = &left.stored.object.header.uid;
             let deleted =
-                self.desk.delete(self.slices, &left.stored.key, uid, Propagation::Background);
+                self.desk.delete(&self.slices, &left.stored.key, uid, Propagation::Background);
             let doing = "delete a mirrored EndpointSlice";
             faults.note(deleted.await.map(drop).map_err(Error::api(doing)));
         }

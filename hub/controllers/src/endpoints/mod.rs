@@ -53,11 +53,11 @@ pub struct EndpointsOfServices {
     desk: Desk,
     indexes: Indexes,
     handlers: Arc<dyn Handlers>,
-    services: &'static Kind,
-    pods: &'static Kind,
-    nodes: &'static Kind,
-    slices: &'static Kind,
-    endpoints: &'static Kind,
+    services: Arc<Kind>,
+    pods: Arc<Kind>,
+    nodes: Arc<Kind>,
+    slices: Arc<Kind>,
+    endpoints: Arc<Kind>,
     /// When the endpoints of each Service were last written.
     pace: Pace,
     /// What was last said about the ports of each Service.
@@ -92,7 +92,7 @@ impl EndpointsOfServices {
     }
 
     fn selecting(&self, pod: &Stored) -> Vec<Key> {
-        self.indexes.choosers_of(self.services, pod)
+        self.indexes.choosers_of(&self.services, pod)
     }
 
     /// A spoke that falls silent, comes back or moves to another zone touches the Services of the pods that run there.
@@ -121,7 +121,7 @@ impl EndpointsOfServices {
         let nodes: HashMap<&str, Arc<Hearing>> = self.indexes.nodes.look(|nodes| {
             let named: HashSet<&str> = pods.iter().map(|pod| pod.node()).collect();
             let find =
-                |name: &'_ str| nodes.get(&key_of(self.nodes, &key.cluster, "", name)).cloned();
+                |name: &'_ str| nodes.get(&key_of(&self.nodes, &key.cluster, "", name)).cloned();
             named.into_iter().filter_map(|name| Some((name, find(name)?))).collect()
         });
         let mut facts = Vec::with_capacity(pods.len());
@@ -154,18 +154,18 @@ impl EndpointsOfServices {
         pods: &[Facts],
         present: &[Present],
     ) -> Result<(), Error> {
-        let owner = owner_reference(self.services, stored);
+        let owner = owner_reference(&self.services, stored);
         let key = &stored.key;
         for write in slices::decide(service, &owner, pods, present) {
             match write {
                 Write::Create(slice) => {
                     let made =
-                        self.desk.create(self.slices, &key.cluster, &key.namespace, &slice).await;
+                        self.desk.create(&self.slices, &key.cluster, &key.namespace, &slice).await;
                     made.map_err(Error::api("create an EndpointSlice"))?;
                 }
                 Write::Update(old, slice) => {
                     self.desk
-                        .modify_at(self.slices, &old, None, |mut value| {
+                        .modify_at(&self.slices, &old, None, |mut value| {
                             value["endpoints"] = slice["endpoints"].clone();
                             value["ports"] = slice["ports"].clone();
                             value["metadata"]["labels"] = slice["metadata"]["labels"].clone();
@@ -183,7 +183,7 @@ impl EndpointsOfServices {
     async fn delete_slice(&self, slice: &Stored) -> Result<(), Error> {
         let uid = &slice.object.header.uid;
         self.desk
-            .delete(self.slices, &slice.key, uid, Propagation::Background)
+            .delete(&self.slices, &slice.key, uid, Propagation::Background)
             .await
             .map_err(Error::api("delete an EndpointSlice"))?;
         Ok(())
@@ -196,7 +196,7 @@ impl EndpointsOfServices {
         pods: &[Facts],
     ) -> Result<(), Error> {
         let key =
-            key_of(self.endpoints, &stored.key.cluster, &stored.key.namespace, &stored.key.name);
+            key_of(&self.endpoints, &stored.key.cluster, &stored.key.namespace, &stored.key.name);
         let subsets = legacy::subsets(service, pods);
         let truncated = legacy::is_truncated(service, pods);
         let mut labels = service.metadata.labels.clone().unwrap_or_default();
@@ -211,12 +211,12 @@ impl EndpointsOfServices {
                 "subsets": subsets,
             });
             let (cluster, namespace) = (&key.cluster, &*key.namespace);
-            let made = self.desk.create(self.endpoints, cluster, namespace, &new).await;
+            let made = self.desk.create(&self.endpoints, cluster, namespace, &new).await;
             return made.map(|_| ()).map_err(Error::api("create Endpoints"));
         };
         let written = self
             .desk
-            .modify_at(self.endpoints, &present, None, |mut value| {
+            .modify_at(&self.endpoints, &present, None, |mut value| {
                 value["subsets"] = subsets.clone();
                 value["metadata"]["labels"] = json!(labels);
                 if truncated {
@@ -233,7 +233,7 @@ impl EndpointsOfServices {
     /// Says once when the Service sends to a port on which the first of its pods serves nothing.
     fn hint(&self, stored: &Arc<Stored>, service: &Service, pods: &[Facts]) -> Result<(), Error> {
         let Some(first) = pods.first() else { return Ok(()) };
-        let key = key_of(self.pods, &stored.key.cluster, &first.namespace, &first.pod);
+        let key = key_of(&self.pods, &stored.key.cluster, &first.namespace, &first.pod);
         let Some(pod) = self.desk.snapshot().get(&key) else { return Ok(()) };
         let pod: Pod = typed(&pod)?;
         let hint = unserved::hint(service, &pod, &*self.handlers);
@@ -248,7 +248,7 @@ impl EndpointsOfServices {
         hints.insert(stored.key.clone(), hint.clone());
         drop(hints);
         let by = "endpoint-slice-controller";
-        self.desk.recorder.warning(self.services, stored, by, "PortNotServed", hint);
+        self.desk.recorder.warning(&self.services, stored, by, "PortNotServed", hint);
         Ok(())
     }
 
@@ -259,12 +259,12 @@ impl EndpointsOfServices {
         for slice in self.present(key)? {
             self.delete_slice(&slice.stored).await?;
         }
-        let endpoints = key_of(self.endpoints, &key.cluster, &key.namespace, &key.name);
+        let endpoints = key_of(&self.endpoints, &key.cluster, &key.namespace, &key.name);
         let Some(stored) = self.desk.snapshot().get(&endpoints) else { return Ok(()) };
         let header = &stored.object.header;
         if header.labels.get(ENDPOINTS_MANAGED_BY).is_some_and(|m| m == ENDPOINTS_MANAGER) {
             self.desk
-                .delete(self.endpoints, &endpoints, &header.uid, Propagation::Background)
+                .delete(&self.endpoints, &endpoints, &header.uid, Propagation::Background)
                 .await
                 .map_err(Error::api("delete Endpoints"))?;
         }
@@ -297,8 +297,8 @@ impl Controller for EndpointsOfServices {
     }
 
     fn scopes(&self) -> Vec<Scope> {
-        let kinds = [self.services, self.pods, self.nodes, self.slices, self.endpoints];
-        kinds.map(everywhere).to_vec()
+        let kinds = [&self.services, &self.pods, &self.nodes, &self.slices, &self.endpoints];
+        kinds.map(|kind| everywhere(kind)).to_vec()
     }
 
     fn workers(&self) -> usize {
@@ -307,14 +307,14 @@ impl Controller for EndpointsOfServices {
 
     fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
         let Some(key) = event.key() else { return Vec::new() };
-        let service = |name: &str| vec![key_of(self.services, &key.cluster, &key.namespace, name)];
-        if key.resource == self.services.storage() || key.resource == self.endpoints.storage() {
+        let service = |name: &str| vec![key_of(&self.services, &key.cluster, &key.namespace, name)];
+        if key.resource == *self.services.storage() || key.resource == *self.endpoints.storage() {
             return service(&key.name);
         }
-        if key.resource == self.nodes.storage() {
+        if key.resource == *self.nodes.storage() {
             return self.services_on(event);
         }
-        let mut keys: Vec<Key> = if key.resource == self.slices.storage() {
+        let mut keys: Vec<Key> = if key.resource == *self.slices.storage() {
             let sides = event.now.iter().chain(event.before.iter());
             let labels = sides.filter_map(|s| s.object.header.labels.get(SERVICE_NAME));
             labels.flat_map(|name| service(name)).collect()

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_hub_api::object::Key;
-use freewheel_hub_store::{Event, Scope, Snapshot, Store};
+use freewheel_hub_api::registry::Registries;
+use freewheel_hub_store::{Event, Scope, Snapshot, Store, Watch};
 use futures::FutureExt;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -25,6 +27,12 @@ pub trait Controller: Send + Sync + 'static {
 
     /// What it watches; empty: everything.
     fn scopes(&self) -> Vec<Scope>;
+
+    /// The registries, when its scopes are of every kind that there is: whenever a kind comes or goes, they are asked
+    /// for again and all is read anew.
+    fn kinds(&self) -> Option<&Registries> {
+        None
+    }
 
     /// The keys that a change of one object touches. Called for every event in order, and at start
     /// (and after falling behind) once per object as if it had just been created.
@@ -67,15 +75,18 @@ async fn inform(
     stop: CancellationToken,
 ) {
     controller.first().into_iter().for_each(|key| queue.add(key));
+    let mut changes = controller.kinds().map(Registries::changes);
     while !stop.is_cancelled() {
-        let (snapshot, mut watch) = store.follow(controller.scopes());
-        list(&*controller, &*snapshot, &queue);
-        drop(snapshot);
+        let mut watch = read_all(&*store, &*controller, &queue);
         loop {
             let events = tokio::select! {
                 () = stop.cancelled() => return,
                 keys = controller.outside() => {
                     keys.into_iter().for_each(|key| queue.add(key));
+                    continue;
+                }
+                () = changed(&mut changes) => {
+                    watch = read_all(&*store, &*controller, &queue);
                     continue;
                 }
                 events = watch.next() => events,
@@ -96,13 +107,27 @@ async fn inform(
     }
 }
 
-fn list(controller: &dyn Controller, snapshot: &dyn Snapshot, queue: &Queue) {
-    for scope in controller.scopes() {
+/// Ready when a kind came or went; never without registries.
+async fn changed(changes: &mut Option<watch::Receiver<u64>>) {
+    if let Some(changes) = changes
+        && changes.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Enqueues what is there, and follows what comes after it.
+fn read_all(store: &dyn Store, controller: &dyn Controller, queue: &Queue) -> Box<dyn Watch> {
+    let scopes = controller.scopes();
+    let (snapshot, watch) = store.follow(scopes.clone());
+    for scope in scopes {
         for stored in snapshot.range(&scope, None) {
             let event = Event { revision: stored.revision, now: Some(stored), before: None };
-            enqueue(controller, &event, snapshot, queue);
+            enqueue(controller, &event, &*snapshot, queue);
         }
     }
+    watch
 }
 
 fn enqueue(controller: &dyn Controller, event: &Event, now: &dyn Snapshot, queue: &Queue) {

@@ -6,6 +6,7 @@ use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::Key;
+use freewheel_hub_api::registry::Registry;
 use freewheel_hub_store::objects::{
     Actor, DeleteOptions, Deleted, FieldValidation, How, Objects, Place, Propagation, Written,
 };
@@ -82,6 +83,12 @@ impl Desk {
         self.objects.store().snapshot()
     }
 
+    /// The kinds that a cluster serves now.
+    #[must_use]
+    pub fn registry(&self, cluster: &ClusterName) -> Registry {
+        self.objects.kinds().of(cluster)
+    }
+
     /// Whether this very object is still there and is to stay: who is on its way out adopts nobody.
     #[must_use]
     pub fn stays(&self, object: &Stored) -> bool {
@@ -95,23 +102,24 @@ impl Desk {
     /// Creates an object.
     pub async fn create<T: Serialize + Sync>(
         &self,
-        kind: &'static Kind,
+        kind: &Arc<Kind>,
         cluster: &ClusterName,
         namespace: &str,
         object: &T,
     ) -> Result<Arc<Stored>, ApiError> {
         let mut value = serde_json::to_value(object).map_err(ApiError::internal)?;
         value["apiVersion"] = kind.api_version().into();
-        value["kind"] = kind.kind.into();
+        value["kind"] = kind.kind().into();
         let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let place = Place { kind, cluster: cluster.clone(), namespace: namespace.to_owned(), name };
+        let (kind, cluster, namespace) = (kind.clone(), cluster.clone(), namespace.to_owned());
+        let place = Place { kind, cluster, namespace, name };
         Ok(self.objects.create(&self.how, &place, value).await?.stored)
     }
 
     /// Changes an object, again when somebody else was faster.
     pub async fn modify<F>(
         &self,
-        kind: &'static Kind,
+        kind: &Arc<Kind>,
         key: &Key,
         subresource: Option<&str>,
         change: F,
@@ -125,7 +133,7 @@ impl Desk {
     /// Changes this very object, again when somebody else was faster: 404 when its name is another one's by now.
     pub async fn modify_this<F>(
         &self,
-        kind: &'static Kind,
+        kind: &Arc<Kind>,
         stored: &Stored,
         subresource: Option<&str>,
         change: F,
@@ -136,7 +144,7 @@ impl Desk {
         let (key, uid) = (&stored.key, stored.object.header.uid.as_str());
         let change = |value: Value| {
             if value["metadata"]["uid"].as_str() != Some(uid) {
-                return Err(ApiError::not_found(kind.group, kind.plural, &key.name));
+                return Err(ApiError::not_found(kind.group(), kind.plural(), &key.name));
             }
             change(value)
         };
@@ -146,7 +154,7 @@ impl Desk {
     /// Changes an object only as it was read: 409 when it has changed since.
     pub async fn modify_at<F>(
         &self,
-        kind: &'static Kind,
+        kind: &Arc<Kind>,
         stored: &Stored,
         subresource: Option<&str>,
         change: F,
@@ -164,7 +172,7 @@ impl Desk {
     /// Deletes the object with this UID; that it is gone already is fine.
     pub async fn delete(
         &self,
-        kind: &'static Kind,
+        kind: &Arc<Kind>,
         key: &Key,
         uid: &str,
         propagation: Propagation,
@@ -184,37 +192,37 @@ impl Desk {
 
 /// The place that a key names.
 #[must_use]
-pub fn place(kind: &'static Kind, key: &Key) -> Place {
+pub fn place(kind: &Arc<Kind>, key: &Key) -> Place {
     Place {
-        kind,
+        kind: kind.clone(),
         cluster: key.cluster.clone(),
         namespace: key.namespace.to_string(),
         name: key.name.to_string(),
     }
 }
 
-/// A kind that the hub has to serve for its controllers to work.
-pub fn kind(group: &str, version: &str, plural: &'static str) -> Result<&'static Kind, Error> {
-    kinds::find(group, version, plural).ok_or(Error::NoSuchKind(plural))
+/// A built-in kind, without which the controllers do not work.
+pub fn kind(group: &str, version: &str, plural: &'static str) -> Result<Arc<Kind>, Error> {
+    kinds::find(group, version, plural).cloned().ok_or(Error::NoSuchKind(plural))
 }
 
 /// All objects of a kind, everywhere.
 #[must_use]
 pub fn everywhere(kind: &Kind) -> Scope {
-    Scope { resource: kind.storage(), cluster: None, namespace: None }
+    Scope { resource: kind.storage().clone(), cluster: None, namespace: None }
 }
 
 /// All objects of a kind in one cluster.
 #[must_use]
 pub fn in_cluster(kind: &Kind, cluster: &ClusterName) -> Scope {
-    Scope { resource: kind.storage(), cluster: Some(cluster.clone()), namespace: None }
+    Scope { resource: kind.storage().clone(), cluster: Some(cluster.clone()), namespace: None }
 }
 
 /// All objects of a kind in one namespace.
 #[must_use]
 pub fn in_namespace(kind: &Kind, cluster: &ClusterName, namespace: &str) -> Scope {
     Scope {
-        resource: kind.storage(),
+        resource: kind.storage().clone(),
         cluster: Some(cluster.clone()),
         namespace: Some(namespace.into()),
     }
@@ -223,7 +231,7 @@ pub fn in_namespace(kind: &Kind, cluster: &ClusterName, namespace: &str) -> Scop
 /// The key of an object of this kind.
 #[must_use]
 pub fn key(kind: &Kind, cluster: &ClusterName, namespace: &str, name: &str) -> Key {
-    Key::new(&kind.storage(), cluster, namespace, name)
+    Key::new(kind.storage(), cluster, namespace, name)
 }
 
 /// Reads an object as a typed struct.

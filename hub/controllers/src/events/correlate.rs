@@ -179,7 +179,7 @@ mod tests {
 
     fn said(about: &str, reason: &'static str, message: &str) -> Said {
         let kind = kind("", "v1", "pods").unwrap();
-        let key = Key::new(&kind.storage(), &ClusterName::root(), "default", about);
+        let key = Key::new(kind.storage(), &ClusterName::root(), "default", about);
         Said {
             kind,
             key,

@@ -1,5 +1,6 @@
 //! Forgets Events after an hour.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,7 +20,7 @@ pub const EVENT_LIFE: Duration = Duration::from_secs(3600);
 /// The controller.
 pub struct Expiry {
     desk: Desk,
-    events: &'static Kind,
+    events: Arc<Kind>,
 }
 
 impl Expiry {
@@ -51,7 +52,7 @@ impl Controller for Expiry {
     }
 
     fn scopes(&self) -> Vec<Scope> {
-        vec![everywhere(self.events)]
+        vec![everywhere(&self.events)]
     }
 
     fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
@@ -69,7 +70,7 @@ impl Controller for Expiry {
         }
         let uid = &stored.object.header.uid;
         self.desk
-            .delete(self.events, key, uid, Propagation::Background)
+            .delete(&self.events, key, uid, Propagation::Background)
             .await
             .map_err(Error::api("delete an old Event"))?;
         Ok(None)

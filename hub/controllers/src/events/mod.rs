@@ -18,6 +18,8 @@ mod expiry;
 mod recent;
 mod writer;
 
+use std::sync::Arc;
+
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::Key;
 use freewheel_hub_store::Stored;
@@ -37,7 +39,7 @@ const WAITING: usize = 4096;
 #[derive(Clone, Debug)]
 pub(crate) struct Said {
     /// The kind of the object it is about.
-    pub(crate) kind: &'static Kind,
+    pub(crate) kind: Arc<Kind>,
     /// Its key.
     pub(crate) key: Key,
     /// Its UID.
@@ -79,7 +81,7 @@ impl Recorder {
     /// Something went as it should.
     pub fn normal(
         &self,
-        kind: &'static Kind,
+        kind: &Arc<Kind>,
         about: &Stored,
         component: &'static str,
         reason: &'static str,
@@ -93,7 +95,7 @@ impl Recorder {
     pub(crate) fn normal_at(
         &self,
         at: Timestamp,
-        about: (&'static Kind, &Stored),
+        about: (&Arc<Kind>, &Stored),
         component: &'static str,
         reason: &'static str,
         message: String,
@@ -104,7 +106,7 @@ impl Recorder {
     /// Something a user should look at.
     pub fn warning(
         &self,
-        kind: &'static Kind,
+        kind: &Arc<Kind>,
         about: &Stored,
         component: &'static str,
         reason: &'static str,
@@ -116,14 +118,14 @@ impl Recorder {
 
     fn say(
         &self,
-        (kind, about): (&'static Kind, &Stored),
+        (kind, about): (&Arc<Kind>, &Stored),
         component: &'static str,
         (severity, reason): (&'static str, &'static str),
         message: String,
         at: Timestamp,
     ) {
         let said = Said {
-            kind,
+            kind: kind.clone(),
             key: about.key.clone(),
             uid: about.object.header.uid.clone(),
             revision: about.revision,

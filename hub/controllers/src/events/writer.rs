@@ -1,5 +1,7 @@
 //! Writes what was said as Events, repetitions as counts.
 
+use std::sync::Arc;
+
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::Key;
@@ -22,7 +24,7 @@ const BATCH: usize = 64;
 /// The task behind a [`super::Recorder`].
 pub struct Writer {
     objects: Objects,
-    events: &'static Kind,
+    events: Arc<Kind>,
     receiver: mpsc::Receiver<Said>,
     correlator: Correlator,
     made: u64,
@@ -60,7 +62,7 @@ impl Writer {
     }
 
     fn sort_out(&mut self, batch: impl Iterator<Item = Said>) -> Vec<Telling> {
-        let (resource, made) = (self.events.storage(), &mut self.made);
+        let (resource, made) = (self.events.storage().clone(), &mut self.made);
         self.correlator.sort_out(batch, |said| {
             // `<object>.<hex>` in the object's namespace, or in `default` for what has none.
             *made += 1;
@@ -82,7 +84,7 @@ impl Writer {
         let how = self.how(said.component);
         let counted = self
             .objects
-            .modify(&how, &place(self.events, &event), None, |mut value| {
+            .modify(&how, &place(&self.events, &event), None, |mut value| {
                 let before = value["count"].as_i64().unwrap_or(1);
                 value["count"] = json!(before.saturating_add(i64::from(count)));
                 value["lastTimestamp"] = json!(now);
@@ -110,7 +112,7 @@ impl Writer {
         count: u32,
         now: &str,
     ) -> Result<(), ApiError> {
-        let place = place(self.events, event);
+        let place = place(&self.events, event);
         let value = event_value(event, said, count, now);
         self.objects.create(&self.how(said.component), &place, value).await.map(|_| ())
     }
@@ -118,7 +120,7 @@ impl Writer {
 
 fn event_value(event: &Key, said: &Said, count: u32, now: &str) -> Value {
     let mut involved = json!({
-        "kind": said.kind.kind, "apiVersion": said.kind.api_version(), "name": &*said.key.name,
+        "kind": said.kind.kind(), "apiVersion": said.kind.api_version(), "name": &*said.key.name,
         "uid": said.uid, "resourceVersion": said.revision.to_string(),
     });
     if !said.key.namespace.is_empty() {
@@ -135,7 +137,6 @@ fn event_value(event: &Key, said: &Said, count: u32, now: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use freewheel_hub_store::Scope;
@@ -157,8 +158,8 @@ mod tests {
         let chance = Arc::new(SeededChance::new(1));
         let objects = Objects::with(Arc::new(MemoryStore::with_incarnation(1)), clock, chance);
         let namespaces = kind("", "v1", "namespaces").unwrap();
-        let home = Key::new(&namespaces.storage(), &ClusterName::root(), "", "default");
-        let home = place(namespaces, &home);
+        let home = Key::new(namespaces.storage(), &ClusterName::root(), "", "default");
+        let home = place(&namespaces, &home);
         let value =
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
         objects.create(&How::default(), &home, value).await.unwrap();
@@ -166,12 +167,12 @@ mod tests {
         let pods = kind("", "v1", "pods").unwrap();
         let about = pod("web").facts().stored;
         let began = Timestamp::from_second(1_799_999_998).unwrap();
-        recorder.normal(pods, &about, "test", "Second", String::new());
-        recorder.normal_at(began, (pods, &about), "test", "First", String::new());
+        recorder.normal(&pods, &about, "test", "Second", String::new());
+        recorder.normal_at(began, (&pods, &about), "test", "First", String::new());
         tokio::time::advance(Duration::from_secs(5)).await;
         drop(recorder);
         Writer::new(objects.clone(), said).unwrap().run(CancellationToken::new()).await;
-        let resource = kind("", "v1", "events").unwrap().storage();
+        let resource = kind("", "v1", "events").unwrap().storage().clone();
         let scope = Scope { resource, cluster: None, namespace: None };
         let snapshot = objects.store().snapshot();
         let told: Vec<(String, String)> = snapshot

@@ -12,6 +12,8 @@
 //!   before it answers, so there is nothing that expectations would have to bridge
 //!   (`a_look_does_not_wait_to_be_called`, `an_index_that_fell_behind_reads_everything_anew`);
 //! - what a look costs is what it finds and what happened since the last look (`a_look_costs_what_it_finds`).
+//!
+//! That of dependents is of every kind that there is: a kind that comes is read when it is looked at the next time.
 
 mod card;
 mod shelf;
@@ -22,8 +24,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use freewheel_hub_api::kind::Kind;
-use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::Key;
+use freewheel_hub_api::registry::Registries;
 use freewheel_hub_store::{Scope, Store, Stored, Watch};
 use parking_lot::Mutex;
 
@@ -37,32 +39,60 @@ pub use term::Term;
 /// The cards of some kinds, never behind the store.
 pub struct Index<C> {
     store: Arc<dyn Store>,
-    scopes: Vec<Scope>,
+    sought: Sought,
     follower: Mutex<Follower<C>>,
     looked_at: Arc<AtomicU64>,
 }
 
+/// What an index is about.
+enum Sought {
+    /// These kinds.
+    Kinds,
+    /// Every kind that has owners, of those that there are at the moment.
+    Owned(Arc<Registries>),
+}
+
 struct Follower<C> {
     shelf: Shelf<C>,
+    scopes: Vec<Scope>,
+    /// Of the registries when the scopes were read from them.
+    version: Option<u64>,
     /// `None` before the first look, and after it fell too far behind.
     watch: Option<Box<dyn Watch>>,
 }
 
 impl<C: Card> Index<C> {
     fn new(store: &Arc<dyn Store>, kinds: &[&Kind], looked_at: &Arc<AtomicU64>) -> Self {
-        let follower = Follower { shelf: Shelf::default(), watch: None };
-        Self {
-            store: store.clone(),
-            scopes: kinds.iter().map(|kind| everywhere(kind)).collect(),
-            follower: Mutex::new(follower),
-            looked_at: looked_at.clone(),
-        }
+        let scopes = kinds.iter().map(|kind| everywhere(kind)).collect();
+        Self::over(store, (Sought::Kinds, scopes), looked_at)
+    }
+
+    fn of_owned(
+        store: &Arc<dyn Store>,
+        kinds: &Arc<Registries>,
+        looked_at: &Arc<AtomicU64>,
+    ) -> Self {
+        Self::over(store, (Sought::Owned(kinds.clone()), Vec::new()), looked_at)
+    }
+
+    fn over(
+        store: &Arc<dyn Store>,
+        (sought, scopes): (Sought, Vec<Scope>),
+        looked_at: &Arc<AtomicU64>,
+    ) -> Self {
+        let follower = Follower { shelf: Shelf::default(), scopes, version: None, watch: None };
+        let (store, looked_at) = (store.clone(), looked_at.clone());
+        Self { store, sought, follower: Mutex::new(follower), looked_at }
     }
 
     /// Looks at the cards as they are now. `with` must not look at the same index again.
     pub fn look<R>(&self, with: impl FnOnce(&Shelf<C>) -> R) -> R {
         let mut follower = self.follower.lock();
-        let taken = follower.catch_up(&*self.store, &self.scopes);
+        let mut taken = 0;
+        if let Sought::Owned(kinds) = &self.sought {
+            taken += follower.follow_kinds(&*self.store, kinds);
+        }
+        taken += follower.catch_up(&*self.store);
         self.looked_at.fetch_add(taken, Ordering::Relaxed);
         with(&follower.shelf)
     }
@@ -94,8 +124,33 @@ pub fn kin<C: Card>(index: &Index<C>, owner: &Stored, selector: &Selector) -> Ve
 }
 
 impl<C: Card> Follower<C> {
+    /// Takes in what is there of kinds that came; how many objects that was. When one went, all is read anew.
+    fn follow_kinds(&mut self, store: &dyn Store, kinds: &Registries) -> u64 {
+        let version = Some(kinds.version());
+        if self.version == version {
+            return 0;
+        }
+        self.version = version;
+        let wanted: Vec<Scope> = with_owners(kinds).iter().map(|kind| everywhere(kind)).collect();
+        let before = std::mem::replace(&mut self.scopes, wanted);
+        let Some(watch) = self.watch.take() else { return 0 };
+        if before.iter().any(|scope| !self.scopes.contains(scope)) {
+            return 0;
+        }
+        let (snapshot, mut taken) = (store.snapshot(), 0);
+        for scope in self.scopes.iter().filter(|scope| !before.contains(scope)) {
+            for stored in snapshot.range(scope, None) {
+                taken += 1;
+                self.shelf.put(stored);
+            }
+        }
+        // What has happened there since the last look comes once more.
+        self.watch = store.watch(self.scopes.clone(), watch.progress()).ok();
+        taken
+    }
+
     /// Takes in what was published; how many objects that was.
-    fn catch_up(&mut self, store: &dyn Store, scopes: &[Scope]) -> u64 {
+    fn catch_up(&mut self, store: &dyn Store) -> u64 {
         let published = store.snapshot().revision();
         let mut nobody = Context::from_waker(Waker::noop());
         let mut taken = 0;
@@ -108,7 +163,7 @@ impl<C: Card> Follower<C> {
                     }
                     // Watchers are called a moment after whoever wrote has its answer, and that one
                     // may be asking: a new watch looks without being called.
-                    self.watch = store.watch(scopes.to_vec(), seen).ok();
+                    self.watch = store.watch(self.scopes.clone(), seen).ok();
                 }
                 Poll::Ready(Ok(events)) => {
                     taken += events.len() as u64;
@@ -123,9 +178,9 @@ impl<C: Card> Follower<C> {
                 Poll::Ready(Err(_)) => self.watch = None,
             }
         }
-        let (snapshot, watch) = store.follow(scopes.to_vec());
+        let (snapshot, watch) = store.follow(self.scopes.clone());
         self.shelf = Shelf::default();
-        for stored in scopes.iter().flat_map(|scope| snapshot.range(scope, None)) {
+        for stored in self.scopes.iter().flat_map(|scope| snapshot.range(scope, None)) {
             taken += 1;
             self.shelf.put(stored);
         }
@@ -157,18 +212,19 @@ impl Indexes {
     ///
     /// # Errors
     /// When the hub does not serve a kind that is indexed.
-    pub fn new(store: &Arc<dyn Store>) -> Result<Self, Error> {
-        let sets = kind("apps", "v1", "replicasets")?;
-        let choosers = [kind("", "v1", "services")?, sets, kind("apps", "v1", "deployments")?];
+    pub fn new(store: &Arc<dyn Store>, kinds: &Arc<Registries>) -> Result<Self, Error> {
+        let (sets, services) = (kind("apps", "v1", "replicasets")?, kind("", "v1", "services")?);
+        let (deployments, pods) = (kind("apps", "v1", "deployments")?, kind("", "v1", "pods")?);
+        let (choosers, nodes) = ([&*services, &*sets, &*deployments], kind("", "v1", "nodes")?);
         let slices = kind("discovery.k8s.io", "v1", "endpointslices")?;
         let looked_at = Arc::new(AtomicU64::new(0));
         Ok(Self {
-            pods: Arc::new(Index::new(store, &[kind("", "v1", "pods")?], &looked_at)),
-            sets: Arc::new(Index::new(store, &[sets], &looked_at)),
+            pods: Arc::new(Index::new(store, &[&pods], &looked_at)),
+            sets: Arc::new(Index::new(store, &[&sets], &looked_at)),
             choosers: Arc::new(Index::new(store, &choosers, &looked_at)),
-            slices: Arc::new(Index::new(store, &[slices], &looked_at)),
-            nodes: Arc::new(Index::new(store, &[kind("", "v1", "nodes")?], &looked_at)),
-            dependents: Arc::new(Index::new(store, &with_owners(), &looked_at)),
+            slices: Arc::new(Index::new(store, &[&slices], &looked_at)),
+            nodes: Arc::new(Index::new(store, &[&nodes], &looked_at)),
+            dependents: Arc::new(Index::of_owned(store, kinds, &looked_at)),
             looked_at,
         })
     }
@@ -178,9 +234,9 @@ impl Indexes {
     pub fn choosers_of(&self, kind: &Kind, chosen: &Stored) -> Vec<Key> {
         let (cluster, namespace) = (&chosen.key.cluster, &*chosen.key.namespace);
         let (labels, resource) = (&chosen.object.header.labels, kind.storage());
-        let asks = |(k, v)| Term::Asks(&resource, cluster, namespace, k, v);
+        let asks = |(k, v)| Term::Asks(resource, cluster, namespace, k, v);
         let pairs = labels.iter().map(|(k, v)| (k.as_str(), v.as_str()));
-        let terms = pairs.map(asks).chain([Term::AsksOtherwise(&resource, cluster, namespace)]);
+        let terms = pairs.map(asks).chain([Term::AsksOtherwise(resource, cluster, namespace)]);
         let found = terms.flat_map(|term| self.choosers.find(term));
         found
             .filter(|chooser| chooser.selector.as_ref().is_some_and(|s| s.matches(labels)))
@@ -195,14 +251,11 @@ impl Indexes {
     }
 }
 
-/// Every kind that can have owners that matter, each once. Events own nothing and are owned by
-/// nothing; there are more of them than of all else.
+/// Every kind that can have owners that matter, each storage once.
 #[must_use]
-pub fn with_owners() -> Vec<&'static Kind> {
-    let mut all: Vec<&'static Kind> = kinds::all().to_vec();
-    all.sort_by_key(|kind| kind.storage());
-    all.dedup_by_key(|kind| kind.storage());
-    all.retain(|kind| kind.plural != "events");
+pub fn with_owners(kinds: &Registries) -> Vec<Arc<Kind>> {
+    let mut all = kinds.stored();
+    all.retain(|kind| kind.strategy.has_owners());
     all
 }
 

@@ -51,7 +51,7 @@ fn names(found: &[Arc<PodCard>]) -> Vec<&str> {
 #[tokio::test]
 async fn pods_are_found_by_controller_label_and_node() {
     let store = store();
-    let pods = Indexes::new(&store).unwrap().pods;
+    let pods = Indexes::new(&store, &Arc::default()).unwrap().pods;
     let root = ClusterName::root();
     put(&store, key("pods", "a"), pod(Some("u"), json!({"app": "web", "tier": "x"}), "n")).await;
     put(&store, key("pods", "b"), pod(None, json!({"app": "web"}), "")).await;
@@ -84,7 +84,7 @@ async fn pods_are_found_by_controller_label_and_node() {
 async fn an_index_that_fell_behind_reads_everything_anew() {
     let limits = Limits { events: 4, bytes: 1 << 20 };
     let store: Arc<dyn Store> = Arc::new(MemoryStore::with_limits(1, limits));
-    let pods = Indexes::new(&store).unwrap().pods;
+    let pods = Indexes::new(&store, &Arc::default()).unwrap().pods;
     put(&store, key("pods", "first"), pod(Some("u"), json!({}), "")).await;
     assert_eq!(names(&by(&pods, "u")), ["first"]);
     commit(&store, Operation::Delete(key("pods", "first"))).await;
@@ -97,7 +97,7 @@ async fn an_index_that_fell_behind_reads_everything_anew() {
 #[tokio::test]
 async fn who_selects_is_found_by_what_it_asks_for() {
     let store = store();
-    let indexes = Indexes::new(&store).unwrap();
+    let indexes = Indexes::new(&store, &Arc::default()).unwrap();
     for (name, selector) in [
         ("web", json!({"app": "web"})),
         ("narrow", json!({"app": "web", "tier": "x"})),
@@ -109,21 +109,21 @@ async fn who_selects_is_found_by_what_it_asks_for() {
     put(&store, key("pods", "a"), pod(None, json!({"app": "web"}), "")).await;
     let services = kind("", "v1", "services").unwrap();
     let stored = store.snapshot().get(&key("pods", "a")).unwrap();
-    let found = indexes.choosers_of(services, &stored);
+    let found = indexes.choosers_of(&services, &stored);
     assert_eq!(found.iter().map(|key| &*key.name).collect::<Vec<_>>(), ["web"]);
     let sets = kind("apps", "v1", "replicasets").unwrap();
-    assert!(indexes.choosers_of(sets, &stored).is_empty());
+    assert!(indexes.choosers_of(&sets, &stored).is_empty());
     let open = json!({"spec": {"selector": {"matchExpressions": [
         {"key": "app", "operator": "Exists"}]}}});
-    let open_key = Key::new(&sets.storage(), &ClusterName::root(), "default", "open");
+    let open_key = Key::new(sets.storage(), &ClusterName::root(), "default", "open");
     put(&store, open_key.clone(), open).await;
-    assert_eq!(indexes.choosers_of(sets, &stored), [open_key]);
+    assert_eq!(indexes.choosers_of(&sets, &stored), [open_key]);
 }
 
 #[tokio::test]
 async fn a_look_costs_what_it_finds() {
     let store = store();
-    let indexes = Indexes::new(&store).unwrap();
+    let indexes = Indexes::new(&store, &Arc::default()).unwrap();
     for n in 0..1_000 {
         let owner = format!("u{}", n / 10);
         put(&store, key("pods", &format!("p{n}")), pod(Some(&owner), json!({"app": owner}), ""))
@@ -198,7 +198,7 @@ impl Store for Silent {
 #[tokio::test]
 async fn a_look_does_not_wait_to_be_called() {
     let store: Arc<dyn Store> = Arc::new(Silent(MemoryStore::with_incarnation(1)));
-    let indexes = Indexes::new(&store).unwrap();
+    let indexes = Indexes::new(&store, &Arc::default()).unwrap();
     for n in 0..10 {
         put(&store, key("pods", &format!("p{n}")), pod(Some("u"), json!({}), "")).await;
         assert_eq!(by(&indexes.pods, "u").len(), n + 1);

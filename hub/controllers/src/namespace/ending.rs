@@ -1,13 +1,14 @@
 //! Empties a namespace that is being deleted, then lets it go.
 //!
 //! Guarantees:
-//! - the namespace goes only when nothing of any namespaced kind is left in it
-//!   (`a_namespace_goes_with_everything_in_it`);
+//! - the namespace goes only when nothing is left in it of any namespaced kind, built in or its cluster's own
+//!   (`a_namespace_goes_with_everything_in_it`, `a_kind_that_comes_at_run_time_is_a_kind_like_any_other`);
 //! - what stands in the way is written in its conditions (`what_remains_is_said`);
 //! - pods go first, so that what guards them outlives them
 //!   (`what_guards_pods_outlives_them_in_a_namespace_that_goes`).
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,15 +18,15 @@ use freewheel_hub_api::conditions::{
 };
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Kind;
-use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::Key;
+use freewheel_hub_api::registry::Registries;
 use freewheel_hub_store::objects::Propagation;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use futures::future::join_all;
 use parking_lot::Mutex;
 
 use crate::engine::clock::rfc3339;
-use crate::engine::desk::{in_namespace, key as key_of, kind};
+use crate::engine::desk::{everywhere, in_namespace, key as key_of, kind};
 use crate::engine::{Controller, Desk, Error, Pace};
 
 /// Deleted at the same time.
@@ -36,8 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// The controller.
 pub struct Ending {
     desk: Desk,
-    namespaces: &'static Kind,
-    content: Vec<&'static Kind>,
+    namespaces: Arc<Kind>,
     /// When each namespace was last looked through, and how much was in it.
     pace: Pace,
     sizes: Mutex<HashMap<Key, usize>>,
@@ -111,38 +111,34 @@ pub fn conditions(left: &Left) -> Vec<Says<'static>> {
     ]
 }
 
-fn is_pods(kind: &Kind) -> bool {
-    kind.group.is_empty() && kind.plural == "pods"
-}
-
 impl Ending {
     /// Deletes through this desk.
     pub fn new(desk: Desk) -> Result<Self, Error> {
-        let mut content: Vec<&'static Kind> =
-            kinds::all().iter().copied().filter(|k| k.namespaced).collect();
-        content.sort_by_key(|k| k.storage());
-        content.dedup_by_key(|k| k.storage());
         let namespaces = kind("", "v1", "namespaces")?;
-        Ok(Self { desk, namespaces, content, pace: Pace::default(), sizes: Mutex::default() })
+        Ok(Self { desk, namespaces, pace: Pace::default(), sizes: Mutex::default() })
     }
 
-    fn content_of(&self, namespace: &Key) -> Vec<(&'static Kind, std::sync::Arc<Stored>)> {
+    /// All that is there of the kinds that the namespace's cluster serves.
+    fn content_of(&self, namespace: &Key) -> Vec<(Arc<Kind>, Arc<Stored>)> {
+        let registry = self.desk.registry(&namespace.cluster);
         let snapshot = self.desk.snapshot();
         let mut all = Vec::new();
-        for kind in &self.content {
+        for kind in registry.stored().into_iter().filter(|kind| kind.namespaced) {
             let scope = in_namespace(kind, &namespace.cluster, &namespace.name);
-            all.extend(snapshot.range(&scope, None).map(|stored| (*kind, stored)));
+            all.extend(snapshot.range(&scope, None).map(|stored| (kind.clone(), stored)));
         }
         all
     }
 
-    async fn empty(&self, going: &Stored) -> Left {
+    /// Deletes what can go now. What is left, and whether the rest still waits for that.
+    async fn empty(&self, going: &Stored) -> (Left, bool) {
         let namespace = &going.key;
+        let goes_first = |(kind, _): &(Arc<Kind>, _)| kind.strategy.goes_first();
         // What is in the next one of its name is not looked at.
         let desk = self.desk.while_there(going);
         let mut content = self.content_of(namespace);
-        if content.iter().any(|(kind, _)| is_pods(kind)) {
-            content.retain(|(kind, _)| is_pods(kind));
+        if content.iter().any(goes_first) {
+            content.retain(goes_first);
         }
         let mut left = Left::default();
         for batch in content.chunks(BATCH) {
@@ -156,20 +152,22 @@ impl Ending {
             let failures = outcomes.into_iter().filter_map(Result::err);
             left.failures.extend(failures.map(|error| error.to_string()));
         }
-        for (kind, stored) in self.content_of(namespace) {
-            *left.objects.entry(format!("{}.{}", kind.plural, kind.group)).or_default() += 1;
+        let rest = self.content_of(namespace);
+        let waits = rest.iter().any(goes_first);
+        for (kind, stored) in rest {
+            *left.objects.entry(format!("{}.{}", kind.plural(), kind.group())).or_default() += 1;
             for finalizer in &stored.object.header.finalizers {
                 *left.finalizers.entry(finalizer.clone()).or_default() += 1;
             }
         }
-        left
+        (left, waits)
     }
 
     async fn say(&self, going: &Stored, left: &Left) -> Result<(), Error> {
         let said = conditions(left);
         let now = rfc3339(self.desk.clock.now());
         self.desk
-            .modify_this(self.namespaces, going, Some("status"), |mut value| {
+            .modify_this(&self.namespaces, going, Some("status"), |mut value| {
                 let list = &mut value["status"]["conditions"];
                 for says in &said {
                     says.put(list, &now);
@@ -184,7 +182,7 @@ impl Ending {
     async fn finalize(&self, going: &Stored) -> Result<(), Error> {
         let finalized = self
             .desk
-            .modify_this(self.namespaces, going, Some("finalize"), |mut value| {
+            .modify_this(&self.namespaces, going, Some("finalize"), |mut value| {
                 if let Some(list) = value["spec"]["finalizers"].as_array_mut() {
                     list.retain(|f| f != "kubernetes");
                 }
@@ -205,8 +203,14 @@ impl Controller for Ending {
     }
 
     fn scopes(&self) -> Vec<Scope> {
-        let all = std::iter::once(&self.namespaces).chain(&self.content);
-        all.map(|kind| crate::engine::desk::everywhere(kind)).collect()
+        let content =
+            self.desk.objects().kinds().stored().into_iter().filter(|kind| kind.namespaced);
+        let all = std::iter::once(self.namespaces.clone()).chain(content);
+        all.map(|kind| everywhere(&kind)).collect()
+    }
+
+    fn kinds(&self) -> Option<&Registries> {
+        Some(self.desk.objects().kinds())
     }
 
     fn keys(&self, event: &Event, now: &dyn Snapshot) -> Vec<Key> {
@@ -214,7 +218,7 @@ impl Controller for Ending {
         let namespace = if key.namespace.is_empty() {
             key.clone()
         } else if event.before.is_none() || event.now.is_none() {
-            key_of(self.namespaces, &key.cluster, "", &key.namespace)
+            key_of(&self.namespaces, &key.cluster, "", &key.namespace)
         } else {
             return Vec::new();
         };
@@ -236,10 +240,10 @@ impl Controller for Ending {
         if let Some(rest) = self.pace.wait(key, size) {
             return Ok(Some(rest));
         }
-        let mut left = self.empty(&namespace).await;
-        if !left.objects.contains_key("pods.") && !left.objects.is_empty() {
+        let (mut left, waits) = self.empty(&namespace).await;
+        if !waits && !left.objects.is_empty() {
             // The last pod may just have gone, and no other event would bring the rest's turn.
-            left = self.empty(&namespace).await;
+            left = self.empty(&namespace).await.0;
         }
         self.sizes.lock().insert(key.clone(), left.objects.values().sum());
         if left.objects.is_empty() {

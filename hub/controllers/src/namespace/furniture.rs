@@ -2,6 +2,7 @@
 //! find the API of their own cluster.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,11 +25,11 @@ const API: &str = "kubernetes";
 /// The controller.
 pub struct Furniture {
     desk: Desk,
-    clusters: &'static Kind,
-    namespaces: &'static Kind,
-    services: &'static Kind,
-    slices: &'static Kind,
-    endpoints: &'static Kind,
+    clusters: Arc<Kind>,
+    namespaces: Arc<Kind>,
+    services: Arc<Kind>,
+    slices: Arc<Kind>,
+    endpoints: Arc<Kind>,
     hub: SocketAddr,
 }
 
@@ -47,14 +48,14 @@ impl Furniture {
     }
 
     fn key_for(&self, cluster: &str) -> Key {
-        key_of(self.clusters, &ClusterName::root(), "", cluster)
+        key_of(&self.clusters, &ClusterName::root(), "", cluster)
     }
 
     /// Writes an object of `default` as it has to be, where `parts` are what matters.
     async fn keep(
         desk: &Desk,
         cluster: &ClusterName,
-        kind: &'static Kind,
+        kind: &Arc<Kind>,
         wanted: &Value,
         parts: &[&str],
     ) -> Result<(), Error> {
@@ -91,7 +92,7 @@ impl Furniture {
                 "ports": [port], "sessionAffinity": "None"},
         });
         // Nothing of the spec is put back: it is made once, and its address cannot change.
-        Self::keep(desk, cluster, self.services, &service, &[]).await?;
+        Self::keep(desk, cluster, &self.services, &service, &[]).await?;
         let address = self.hub.ip().to_string();
         let port = json!({"name": "https", "port": self.hub.port(), "protocol": "TCP"});
         let slice = json!({
@@ -101,13 +102,13 @@ impl Furniture {
             "endpoints": [{"addresses": [address], "conditions": {"ready": true}}],
             "ports": [port.clone()],
         });
-        Self::keep(desk, cluster, self.slices, &slice, &["endpoints", "ports"]).await?;
+        Self::keep(desk, cluster, &self.slices, &slice, &["endpoints", "ports"]).await?;
         let endpoints = json!({
             "metadata": {"name": API, "namespace": "default",
                 "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
             "subsets": [{"addresses": [{"ip": address}], "ports": [port]}],
         });
-        Self::keep(desk, cluster, self.endpoints, &endpoints, &["subsets"]).await
+        Self::keep(desk, cluster, &self.endpoints, &endpoints, &["subsets"]).await
     }
 }
 
@@ -118,8 +119,9 @@ impl Controller for Furniture {
     }
 
     fn scopes(&self) -> Vec<Scope> {
-        let kinds = [self.clusters, self.namespaces, self.services, self.slices, self.endpoints];
-        kinds.into_iter().map(everywhere).collect()
+        let kinds =
+            [&self.clusters, &self.namespaces, &self.services, &self.slices, &self.endpoints];
+        kinds.into_iter().map(|kind| everywhere(kind)).collect()
     }
 
     fn first(&self) -> Vec<Key> {
@@ -128,9 +130,9 @@ impl Controller for Furniture {
 
     fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
         let Some(key) = event.key() else { return Vec::new() };
-        let cluster = if key.resource == self.clusters.storage() {
+        let cluster = if key.resource == *self.clusters.storage() {
             &key.name
-        } else if key.resource == self.namespaces.storage() {
+        } else if key.resource == *self.namespaces.storage() {
             if event.now.is_some() || !NAMESPACES.contains(&&*key.name) {
                 return Vec::new();
             }
@@ -153,11 +155,11 @@ impl Controller for Furniture {
             None => return Ok(None),
         };
         for name in NAMESPACES {
-            if snapshot.get(&key_of(self.namespaces, &cluster, "", name)).is_some() {
+            if snapshot.get(&key_of(&self.namespaces, &cluster, "", name)).is_some() {
                 continue;
             }
             let namespace = json!({"metadata": {"name": name}});
-            match desk.create(self.namespaces, &cluster, "", &namespace).await {
+            match desk.create(&self.namespaces, &cluster, "", &namespace).await {
                 Err(error) if error.reason != "AlreadyExists" => {
                     return Err(Error::api("create a namespace")(error));
                 }

@@ -1,5 +1,6 @@
 //! Gives every namespace of every cluster its ServiceAccount `default` and its copy of the hub's CA.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,9 +22,9 @@ const EXPLAINED: &str = "Contains a CA bundle that can be used to verify the kub
 /// The controller.
 pub struct Welcome {
     desk: Desk,
-    namespaces: &'static Kind,
-    accounts: &'static Kind,
-    configs: &'static Kind,
+    namespaces: Arc<Kind>,
+    accounts: Arc<Kind>,
+    configs: Arc<Kind>,
     ca_pem: String,
 }
 
@@ -47,24 +48,24 @@ impl Controller for Welcome {
     }
 
     fn scopes(&self) -> Vec<Scope> {
-        vec![everywhere(self.namespaces), everywhere(self.accounts), everywhere(self.configs)]
+        vec![everywhere(&self.namespaces), everywhere(&self.accounts), everywhere(&self.configs)]
     }
 
     fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
         let Some(key) = event.key() else { return Vec::new() };
-        let namespace = if key.resource == self.namespaces.storage() {
+        let namespace = if key.resource == *self.namespaces.storage() {
             if event.before.is_some() {
                 return Vec::new();
             }
             &key.name
-        } else if *key.name == *ACCOUNT && key.resource == self.accounts.storage()
-            || *key.name == *ROOT_CA && key.resource == self.configs.storage()
+        } else if *key.name == *ACCOUNT && key.resource == *self.accounts.storage()
+            || *key.name == *ROOT_CA && key.resource == *self.configs.storage()
         {
             &key.namespace
         } else {
             return Vec::new();
         };
-        vec![key_of(self.namespaces, &key.cluster, "", namespace)]
+        vec![key_of(&self.namespaces, &key.cluster, "", namespace)]
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
@@ -74,23 +75,23 @@ impl Controller for Welcome {
             return Ok(None);
         }
         let (cluster, name) = (&key.cluster, &*key.name);
-        if snapshot.get(&key_of(self.accounts, cluster, name, ACCOUNT)).is_none() {
+        if snapshot.get(&key_of(&self.accounts, cluster, name, ACCOUNT)).is_none() {
             let account = json!({"metadata": {"name": ACCOUNT, "namespace": name}});
-            let made = self.desk.create(self.accounts, cluster, name, &account).await;
+            let made = self.desk.create(&self.accounts, cluster, name, &account).await;
             if let Err(error) = made
                 && error.reason != "AlreadyExists"
             {
                 return Err(Error::api("create the default ServiceAccount")(error));
             }
         }
-        let config = key_of(self.configs, cluster, name, ROOT_CA);
+        let config = key_of(&self.configs, cluster, name, ROOT_CA);
         let Some(present) = snapshot.get(&config) else {
             let new = json!({
                 "metadata": {"name": ROOT_CA, "namespace": name,
                     "annotations": {"kubernetes.io/description": EXPLAINED}},
                 "data": {"ca.crt": self.ca_pem},
             });
-            return match self.desk.create(self.configs, cluster, name, &new).await {
+            return match self.desk.create(&self.configs, cluster, name, &new).await {
                 Err(error) if error.reason != "AlreadyExists" => {
                     Err(Error::api("create the root CA's ConfigMap")(error))
                 }
@@ -100,7 +101,7 @@ impl Controller for Welcome {
         let value = present.object.value().map_err(Error::api("read the root CA's ConfigMap"))?;
         if value["data"] != json!({"ca.crt": self.ca_pem}) {
             self.desk
-                .modify(self.configs, &config, None, |mut value| {
+                .modify(&self.configs, &config, None, |mut value| {
                     value["data"] = json!({"ca.crt": self.ca_pem});
                     Ok(value)
                 })

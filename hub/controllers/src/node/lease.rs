@@ -34,7 +34,7 @@ pub(super) fn put_holder(
 ) {
     let name = &*node.key.name;
     lease["metadata"]["ownerReferences"] = json!([{
-        "apiVersion": nodes.api_version(), "kind": nodes.kind, "name": name,
+        "apiVersion": nodes.api_version(), "kind": nodes.kind(), "name": name,
         "uid": node.object.header.uid,
     }]);
     lease["spec"]["holderIdentity"] = json!(name);

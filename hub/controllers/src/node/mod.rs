@@ -61,9 +61,9 @@ const LEASE_RETRY: Duration = Duration::from_secs(1);
 /// The controller.
 pub struct Nodes {
     desk: Desk,
-    clusters: &'static Kind,
-    nodes: &'static Kind,
-    leases: &'static Kind,
+    clusters: Arc<Kind>,
+    nodes: Arc<Kind>,
+    leases: Arc<Kind>,
     /// When this hub began, in milliseconds.
     started: i64,
 }
@@ -96,7 +96,7 @@ impl Nodes {
         let mut says = cluster_conditions(accepted, presence);
         says.extend(ends);
         self.desk
-            .modify_this(self.clusters, stored, Some("status"), |mut value| {
+            .modify_this(&self.clusters, stored, Some("status"), |mut value| {
                 let before = value["status"]["conditions"].as_array().map_or(0, Vec::len);
                 for says in &says {
                     // Nobody was denied who was not accepted before.
@@ -118,14 +118,14 @@ impl Nodes {
         cluster: &Stored,
         presence: Presence,
     ) -> Result<Arc<Stored>, Error> {
-        let key = key_of(self.nodes, realm, "", &cluster.key.name);
+        let key = key_of(&self.nodes, realm, "", &cluster.key.name);
         let desk = self.desk.while_there(cluster);
         let now = rfc3339(desk.clock.now());
         let labels = &cluster.object.header.labels;
         if desk.snapshot().get(&key).is_none() {
             let mut node = json!({"metadata": {"name": &*key.name}, "spec": {}});
             put_labels(&mut node, &key.name, labels);
-            match desk.create(self.nodes, realm, "", &node).await {
+            match desk.create(&self.nodes, realm, "", &node).await {
                 Err(taken) if taken.reason == "AlreadyExists" => {}
                 other => drop(other.map_err(Error::api("create a Node"))?),
             }
@@ -147,13 +147,13 @@ impl Nodes {
             }
             Ok(value)
         };
-        let written = desk.modify(self.nodes, &key, None, change).await;
+        let written = desk.modify(&self.nodes, &key, None, change).await;
         written.map_err(Error::api("write a Node"))?;
         let change = |mut value: Value| -> Result<Value, ApiError> {
             ready(presence).put(&mut value["status"]["conditions"], &now);
             Ok(value)
         };
-        let written = desk.modify(self.nodes, &key, Some("status"), change).await;
+        let written = desk.modify(&self.nodes, &key, Some("status"), change).await;
         let written = written.map_err(Error::api("write the status of a Node"))?;
         if written.changed {
             self.tell(&written.stored, presence);
@@ -170,16 +170,16 @@ impl Nodes {
     ) -> Result<Option<Duration>, Error> {
         let (realm, desk) = (&node.key.cluster, self.desk.while_there(cluster));
         let renewed = session.and_then(|s| Timestamp::from_millisecond(s.since).ok());
-        let key = key_of(self.leases, realm, lease::NAMESPACE, &node.key.name);
+        let key = key_of(&self.leases, realm, lease::NAMESPACE, &node.key.name);
         let written = if desk.snapshot().get(&key).is_some() {
             let change = |mut value: Value| -> Result<Value, ApiError> {
-                lease::put_holder(&mut value, self.nodes, node, renewed);
+                lease::put_holder(&mut value, &self.nodes, node, renewed);
                 Ok(value)
             };
-            desk.modify(self.leases, &key, None, change).await.map(drop)
+            desk.modify(&self.leases, &key, None, change).await.map(drop)
         } else {
-            let new = lease::lease(self.nodes, node, renewed);
-            desk.create(self.leases, realm, lease::NAMESPACE, &new).await.map(drop)
+            let new = lease::lease(&self.nodes, node, renewed);
+            desk.create(&self.leases, realm, lease::NAMESPACE, &new).await.map(drop)
         };
         match written {
             Err(error) if lease::has_no_room(&error) => Ok(Some(LEASE_RETRY)),
@@ -199,7 +199,7 @@ impl Nodes {
                 format!("Node {name} event: Registered Node {name} in Controller"),
             ),
         };
-        self.desk.recorder.normal(self.nodes, node, self.desk.name(), reason, text);
+        self.desk.recorder.normal(&self.nodes, node, self.desk.name(), reason, text);
     }
 
     async fn remove(&self, snapshot: &dyn Snapshot, cluster: &Key) -> Result<(), Error> {
@@ -208,10 +208,10 @@ impl Nodes {
         let desk = self.desk.while_holds(Expect::Absent(cluster.clone()));
         for realm in [Some(ClusterName::root()), ClusterName::try_from(name).ok()] {
             let Some(realm) = realm else { continue };
-            let key = key_of(self.nodes, &realm, "", name);
+            let key = key_of(&self.nodes, &realm, "", name);
             // What somebody made for a cluster that is still to come is not ours to delete.
             if let Some(node) = snapshot.get(&key).filter(|node| is_ours(node)) {
-                desk.delete(self.nodes, &key, &node.object.header.uid, Propagation::Background)
+                desk.delete(&self.nodes, &key, &node.object.header.uid, Propagation::Background)
                     .await
                     .map_err(Error::api("delete the Node of a removed cluster"))?;
             }
@@ -241,15 +241,20 @@ impl Controller for Nodes {
             cluster: Some(ClusterName::root()),
             namespace: None,
         };
-        vec![everywhere(self.clusters), everywhere(self.nodes), everywhere(self.leases), sessions]
+        vec![
+            everywhere(&self.clusters),
+            everywhere(&self.nodes),
+            everywhere(&self.leases),
+            sessions,
+        ]
     }
 
     fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
         let Some(key) = event.key() else { return Vec::new() };
-        if key.resource == self.leases.storage() && &*key.namespace != lease::NAMESPACE {
+        if key.resource == *self.leases.storage() && &*key.namespace != lease::NAMESPACE {
             return Vec::new();
         }
-        vec![key_of(self.clusters, &ClusterName::root(), "", &key.name)]
+        vec![key_of(&self.clusters, &ClusterName::root(), "", &key.name)]
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
@@ -268,7 +273,7 @@ impl Controller for Nodes {
             .filter(|session| session.uid == cluster.object.header.uid);
         let now = self.desk.clock.now().as_millisecond();
         let up = u64::try_from(now.saturating_sub(self.started)).unwrap_or_default();
-        let in_root = snapshot.get(&key_of(self.nodes, &ClusterName::root(), "", &key.name));
+        let in_root = snapshot.get(&key_of(&self.nodes, &ClusterName::root(), "", &key.name));
         let called_silent = in_root.is_some_and(|node| is_called_silent(&node));
         let seen = presence(session.as_ref(), now);
         // Who was put out is not on its way back.
@@ -280,7 +285,7 @@ impl Controller for Nodes {
         let own =
             ClusterName::try_from(&*key.name).map_err(|error| Error::Refused(error.to_string()))?;
         for realm in [ClusterName::root(), own] {
-            let there = snapshot.get(&key_of(self.nodes, &realm, "", &key.name)).is_some();
+            let there = snapshot.get(&key_of(&self.nodes, &realm, "", &key.name)).is_some();
             // What was accepted once keeps its Nodes: taking it back only ends the session.
             if accepted || there {
                 let node = self.write_node(&realm, &cluster, presence).await?;

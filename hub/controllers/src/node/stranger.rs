@@ -5,6 +5,7 @@
 //! - what somebody wrote of such a Node is left as it is; only what nobody wrote is filled in
 //!   (`a_node_without_a_spoke_says_that_nobody_is_there`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -33,8 +34,8 @@ const CONDITIONS: [&Type; 4] =
 /// The controller.
 pub struct Strangers {
     desk: Desk,
-    clusters: &'static Kind,
-    nodes: &'static Kind,
+    clusters: Arc<Kind>,
+    nodes: Arc<Kind>,
 }
 
 impl Strangers {
@@ -78,7 +79,7 @@ impl Controller for Strangers {
     }
 
     fn scopes(&self) -> Vec<Scope> {
-        vec![everywhere(self.nodes)]
+        vec![everywhere(&self.nodes)]
     }
 
     fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
@@ -87,7 +88,7 @@ impl Controller for Strangers {
 
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, Error> {
         let snapshot = self.desk.snapshot();
-        let spoke = key_of(self.clusters, &ClusterName::root(), "", &key.name);
+        let spoke = key_of(&self.clusters, &ClusterName::root(), "", &key.name);
         let Some(stored) = snapshot.get(key).filter(|_| snapshot.get(&spoke).is_none()) else {
             return Ok(None);
         };
@@ -100,14 +101,14 @@ impl Controller for Strangers {
                 fill_in(&mut value, &now);
                 Ok(value)
             };
-            let written = desk.modify(self.nodes, key, Some("status"), change).await;
+            let written = desk.modify(&self.nodes, key, Some("status"), change).await;
             gone(written.map(drop))?;
         }
         let change = |mut value: Value| -> Result<Value, ApiError> {
             taint(&mut value, &now);
             Ok(value)
         };
-        gone(desk.modify(self.nodes, key, None, change).await.map(drop))?;
+        gone(desk.modify(&self.nodes, key, None, change).await.map(drop))?;
         Ok(wait)
     }
 }

@@ -43,8 +43,8 @@ pub const BURST: usize = 500;
 pub struct ReplicaSets {
     desk: Desk,
     indexes: Indexes,
-    sets: &'static Kind,
-    pods: &'static Kind,
+    sets: Arc<Kind>,
+    pods: Arc<Kind>,
     images: Arc<dyn Images>,
     /// When each set's status was last written.
     pace: Pace,
@@ -60,13 +60,13 @@ impl ReplicaSets {
     /// The sets that a pod belongs to, or could be adopted by.
     fn sets_of(&self, pod: &Stored) -> Vec<Key> {
         if let Some(owner) = pod.object.header.owners.iter().find(|o| o.controller) {
-            if owner.kind != self.sets.kind || !owner.api_version.starts_with("apps/") {
+            if owner.kind != self.sets.kind() || !owner.api_version.starts_with("apps/") {
                 return Vec::new();
             }
             let (cluster, namespace) = (&pod.key.cluster, &pod.key.namespace);
-            return vec![key_of(self.sets, cluster, namespace, &owner.name)];
+            return vec![key_of(&self.sets, cluster, namespace, &owner.name)];
         }
-        self.indexes.choosers_of(self.sets, pod)
+        self.indexes.choosers_of(&self.sets, pod)
     }
 
     /// The set's own pods of this moment, after adopting and releasing.
@@ -86,7 +86,7 @@ impl ReplicaSets {
                 Claim::Mine => mine.push(pod),
                 Claim::Ignore => {}
                 Claim::Adopt => {
-                    match adopt(&self.desk, (self.sets, stored), (self.pods, &pod.stored)).await {
+                    match adopt(&self.desk, (&self.sets, stored), (&self.pods, &pod.stored)).await {
                         Ok(adopted) => {
                             mine.extend(adopted.map(|stored| Arc::new(PodCard::read(stored))));
                         }
@@ -95,7 +95,7 @@ impl ReplicaSets {
                         Err(other) => return Err(Error::api("adopt a pod")(other)),
                     }
                 }
-                Claim::Release => release(&self.desk, uid, (self.pods, &pod.stored))
+                Claim::Release => release(&self.desk, uid, (&self.pods, &pod.stored))
                     .await
                     .map_err(Error::api("release a pod"))?,
             }
@@ -112,8 +112,8 @@ impl ReplicaSets {
         count: usize,
     ) -> Result<(), ApiError> {
         let pods: Vec<&Stored> = active.iter().map(|pod| &*pod.stored).collect();
-        let pins = pins::of_set(&self.desk, self.sets, &*self.images, stored, &pods).await?;
-        let pod = decide::pod_from(set, &owner_reference(self.sets, stored), &pins)?;
+        let pins = pins::of_set(&self.desk, &self.sets, &*self.images, stored, &pods).await?;
+        let pod = decide::pod_from(set, &owner_reference(&self.sets, stored), &pins)?;
         let mut left = count.min(BURST);
         let mut batch = 1;
         while left > 0 {
@@ -130,11 +130,11 @@ impl ReplicaSets {
 
     async fn create_one(&self, set: &Stored, pod: &Pod) -> Result<(), ApiError> {
         let (cluster, namespace) = (&set.key.cluster, &*set.key.namespace);
-        match self.desk.create(self.pods, cluster, namespace, pod).await {
+        match self.desk.create(&self.pods, cluster, namespace, pod).await {
             Ok(made) => {
                 let text = format!("Created pod: {}", made.key.name);
                 self.desk.recorder.normal(
-                    self.sets,
+                    &self.sets,
                     set,
                     self.desk.name(),
                     "SuccessfulCreate",
@@ -147,7 +147,7 @@ impl ReplicaSets {
                 if !error.is_namespace_terminating() {
                     let text = format!("Error creating: {error}");
                     self.desk.recorder.warning(
-                        self.sets,
+                        &self.sets,
                         set,
                         self.desk.name(),
                         "FailedCreate",
@@ -162,17 +162,17 @@ impl ReplicaSets {
     async fn delete(&self, set: &Stored, victims: &[PodFacts]) -> Result<(), ApiError> {
         let deletions = victims.iter().take(BURST).map(|pod| async {
             let gone =
-                self.desk.delete(self.pods, pod.key(), pod.uid(), Propagation::Background).await;
+                self.desk.delete(&self.pods, pod.key(), pod.uid(), Propagation::Background).await;
             let (recorder, name) = (&self.desk.recorder, self.desk.name());
             match gone {
                 Ok(_) => {
                     let text = format!("Deleted pod: {}", pod.key().name);
-                    recorder.normal(self.sets, set, name, "SuccessfulDelete", text);
+                    recorder.normal(&self.sets, set, name, "SuccessfulDelete", text);
                     Ok(())
                 }
                 Err(error) => {
                     let text = format!("Error deleting: {error}");
-                    recorder.warning(self.sets, set, name, "FailedDelete", text);
+                    recorder.warning(&self.sets, set, name, "FailedDelete", text);
                     Err(error)
                 }
             }
@@ -232,7 +232,7 @@ impl Controller for ReplicaSets {
     }
 
     fn scopes(&self) -> Vec<Scope> {
-        vec![everywhere(self.sets), everywhere(self.pods)]
+        vec![everywhere(&self.sets), everywhere(&self.pods)]
     }
 
     fn workers(&self) -> usize {
@@ -241,7 +241,7 @@ impl Controller for ReplicaSets {
 
     fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
         let Some(key) = event.key() else { return Vec::new() };
-        if key.resource == self.sets.storage() {
+        if key.resource == *self.sets.storage() {
             return vec![key.clone()];
         }
         // Which set could adopt a pod is asked only when that may have changed, not at every report.

@@ -118,7 +118,7 @@ impl ReplicaSets {
         let now = rfc3339(now);
         let written = self
             .desk
-            .modify_this(self.sets, stored, Some("status"), |mut value| {
+            .modify_this(&self.sets, stored, Some("status"), |mut value| {
                 value["status"] = status(&counts, generation, &value["status"], failure, &now);
                 Ok(value)
             })

@@ -1,5 +1,7 @@
 //! What the scheduler writes.
 
+use std::sync::Arc;
+
 use freewheel_hub_api::conditions::{POD_SCHEDULED, Says};
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::{Key, Object};
@@ -15,7 +17,7 @@ const TRIES: usize = 8;
 
 pub(super) struct Hand {
     pub(super) desk: Desk,
-    pub(super) pods: &'static Kind,
+    pub(super) pods: Arc<Kind>,
 }
 
 impl Hand {
@@ -42,7 +44,7 @@ impl Hand {
                 Ok(_) => {
                     let name = format!("{}/{}", pod.namespace, pod.name);
                     let text = format!("Successfully assigned {name} to {node}");
-                    let (about, by) = ((self.pods, &*stored), "default-scheduler");
+                    let (about, by) = ((&self.pods, &*stored), "default-scheduler");
                     self.desk.recorder.normal_at(at, about, by, "Scheduled", text);
                     return Ok(true);
                 }
@@ -84,7 +86,7 @@ impl Hand {
         let now = rfc3339(self.desk.clock.now());
         let written = self
             .desk
-            .modify(self.pods, pod, Some("status"), |mut value| {
+            .modify(&self.pods, pod, Some("status"), |mut value| {
                 if value["metadata"]["uid"] == uid && value["spec"]["nodeName"].is_null() {
                     let says = Says::new(&POD_SCHEDULED, false, why.0, why.1);
                     put_scheduled(&mut value, says, &now);
@@ -115,7 +117,7 @@ impl Hand {
 
     fn warn(&self, pod: &Stored, message: String) {
         let recorder = &self.desk.recorder;
-        recorder.warning(self.pods, pod, "default-scheduler", "FailedScheduling", message);
+        recorder.warning(&self.pods, pod, "default-scheduler", "FailedScheduling", message);
     }
 }
 

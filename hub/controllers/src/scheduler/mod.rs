@@ -52,8 +52,8 @@ const RELIST_PAUSE: Duration = Duration::from_millis(100);
 /// The scheduler.
 pub struct Scheduler {
     hand: Arc<Hand>,
-    pods: &'static Kind,
-    nodes: &'static Kind,
+    pods: Arc<Kind>,
+    nodes: Arc<Kind>,
     seed: u64,
 }
 
@@ -110,7 +110,7 @@ impl Scheduler {
     /// Writes through this desk; `seed` breaks ties.
     pub fn new(desk: Desk, seed: u64) -> Result<Self, Error> {
         let (pods, nodes) = (kind("", "v1", "pods")?, kind("", "v1", "nodes")?);
-        Ok(Self { hand: Arc::new(Hand { desk, pods }), pods, nodes, seed })
+        Ok(Self { hand: Arc::new(Hand { desk, pods: pods.clone() }), pods, nodes, seed })
     }
 
     /// Schedules until `stop`.
@@ -133,13 +133,13 @@ impl Scheduler {
         let mut state = State::new(self.seed);
         let store = self.hand.desk.objects().store().clone();
         let snapshot = store.snapshot();
-        for kind in [self.nodes, self.pods] {
+        for kind in [&self.nodes, &self.pods] {
             for stored in snapshot.range(&everywhere(kind), None) {
                 let event = Event { revision: stored.revision, now: Some(stored), before: None };
                 self.take_in(&mut state, &event);
             }
         }
-        let scopes = vec![everywhere(self.nodes), everywhere(self.pods)];
+        let scopes = vec![everywhere(&self.nodes), everywhere(&self.pods)];
         let Ok(mut watch) = store.watch(scopes, snapshot.revision()) else { return };
         drop(snapshot);
         loop {
@@ -166,7 +166,7 @@ impl Scheduler {
     fn take_in(&self, state: &mut State, event: &Event) {
         let Some(key) = event.key() else { return };
         let taken =
-            if key.resource == self.pods.storage() { state.pod(event) } else { state.node(event) };
+            if key.resource == *self.pods.storage() { state.pod(event) } else { state.node(event) };
         if let Err(unreadable) = taken {
             error!(cluster = %key.cluster, pod = %key.name, error = %unreadable.chain(),
                 "the scheduler cannot read an object");

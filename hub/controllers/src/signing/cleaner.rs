@@ -30,7 +30,7 @@ const PENDING: SignedDuration = SignedDuration::from_hours(24);
 /// The controller.
 pub struct Cleaner {
     desk: Desk,
-    requests: &'static Kind,
+    requests: Arc<Kind>,
     authority: Arc<dyn Authority>,
 }
 
@@ -74,7 +74,7 @@ impl Controller for Cleaner {
     }
 
     fn scopes(&self) -> Vec<Scope> {
-        vec![everywhere(self.requests)]
+        vec![everywhere(&self.requests)]
     }
 
     fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
@@ -93,7 +93,7 @@ impl Controller for Cleaner {
         }
         info!(name = %key.name, "deletes an old certificate request");
         self.desk
-            .delete(self.requests, key, &stored.object.header.uid, Propagation::Background)
+            .delete(&self.requests, key, &stored.object.header.uid, Propagation::Background)
             .await
             .map_err(Error::api("delete an old certificate request"))?;
         Ok(None)

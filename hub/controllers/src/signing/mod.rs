@@ -87,7 +87,7 @@ pub trait Authority: fmt::Debug + Send + Sync {
 /// The controller.
 pub struct Signing {
     desk: Desk,
-    requests: &'static Kind,
+    requests: Arc<Kind>,
     authority: Arc<dyn Authority>,
 }
 
@@ -154,7 +154,7 @@ impl Signing {
             Ok(value)
         };
         self.desk
-            .modify_at(self.requests, stored, Some("status"), write)
+            .modify_at(&self.requests, stored, Some("status"), write)
             .await
             .map_err(Error::api("write a signed certificate"))?;
         info!(name = %stored.key.name, "a certificate is issued");
@@ -169,7 +169,7 @@ impl Signing {
             Ok(value)
         };
         self.desk
-            .modify_at(self.requests, stored, Some("status"), write)
+            .modify_at(&self.requests, stored, Some("status"), write)
             .await
             .map_err(Error::api("write that a request cannot be signed"))?;
         Ok(())
@@ -183,7 +183,7 @@ impl Controller for Signing {
     }
 
     fn scopes(&self) -> Vec<Scope> {
-        vec![everywhere(self.requests)]
+        vec![everywhere(&self.requests)]
     }
 
     fn keys(&self, event: &Event, _now: &dyn Snapshot) -> Vec<Key> {
@@ -197,7 +197,7 @@ impl Controller for Signing {
             Verdict::Leave => return Ok(None),
             Verdict::Unserved(why) => {
                 let name = self.desk.name();
-                self.desk.recorder.warning(self.requests, &stored, name, "NoSigner", why);
+                self.desk.recorder.warning(&self.requests, &stored, name, "NoSigner", why);
                 return Ok(None);
             }
             Verdict::Fail(why) => return self.fail(&stored, &why).await.map(|()| None),

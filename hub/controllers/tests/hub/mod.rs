@@ -73,8 +73,8 @@ pub fn cluster(name: &str) -> ClusterName {
     ClusterName::try_from(name).unwrap()
 }
 
-pub fn kind(plural: &str) -> &'static Kind {
-    kinds::all().iter().copied().find(|k| k.plural == plural).unwrap()
+pub fn kind(plural: &str) -> Arc<Kind> {
+    kinds::all().iter().find(|k| k.plural() == plural).unwrap().clone()
 }
 
 fn place(realm: &str, plural: &str, namespace: &str, name: &str) -> Place {
@@ -104,7 +104,7 @@ impl Hub {
             authority: Arc::new(Notary),
             seed: 7,
         };
-        let indexes = Indexes::new(objects.store()).unwrap();
+        let indexes = Indexes::new(objects.store(), objects.kinds()).unwrap();
         let tasks = start_over(&objects, &indexes, &config, &stop).unwrap();
         let mut background = JoinSet::new();
         background.spawn(play_spokes(objects.clone()));
@@ -159,7 +159,7 @@ impl Hub {
     ) -> Value {
         let kind = kind(plural);
         body["apiVersion"] = json!(kind.api_version());
-        body["kind"] = json!(kind.kind);
+        body["kind"] = json!(kind.kind());
         let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let place = place(realm, plural, namespace, &name);
         let written = self.objects.create(&How::default(), &place, body).await.unwrap();
@@ -235,7 +235,7 @@ impl Hub {
     /// Checks a rule about one resource at every revision from now on.
     pub fn always(&mut self, plural: &str, rule: impl Fn(&dyn Snapshot) + Send + 'static) {
         let store = self.objects.store().clone();
-        let of = kind(plural).storage();
+        let of = kind(plural).storage().clone();
         let scope = Scope { resource: of.clone(), cluster: None, namespace: None };
         let (_, mut watch) = store.follow(vec![scope]);
         self.background.spawn(async move {
@@ -281,7 +281,7 @@ pub fn get(
 
 pub fn list(s: &dyn Snapshot, realm: &str, plural: &str, namespace: &str) -> Vec<Value> {
     let scope = Scope {
-        resource: kind(plural).storage(),
+        resource: kind(plural).storage().clone(),
         cluster: Some(cluster(realm)),
         namespace: (!namespace.is_empty()).then(|| namespace.into()),
     };
@@ -339,7 +339,8 @@ pub fn is_rolled_out(s: &dyn Snapshot, name: &str, image: &str, replicas: usize)
 fn dump(s: &dyn Snapshot) -> String {
     let all = ["deployments", "replicasets", "pods", "nodes", "namespaces", "events"];
     let lines = all.iter().flat_map(|plural| {
-        let scope = Scope { resource: kind(plural).storage(), cluster: None, namespace: None };
+        let scope =
+            Scope { resource: kind(plural).storage().clone(), cluster: None, namespace: None };
         let line = move |stored: Arc<Stored>| {
             let value = stored.object.value().unwrap();
             format!(
@@ -360,7 +361,7 @@ fn dump(s: &dyn Snapshot) -> String {
 async fn play_spokes(objects: Objects) {
     let store = objects.store().clone();
     let scopes = ["pods", "nodes"].map(|plural| Scope {
-        resource: kind(plural).storage(),
+        resource: kind(plural).storage().clone(),
         cluster: None,
         namespace: None,
     });
@@ -373,7 +374,7 @@ async fn play_spokes(objects: Objects) {
         loop {
             for stored in todo.drain(..) {
                 next += 1;
-                if stored.key.resource == kind("nodes").storage() {
+                if stored.key.resource == *kind("nodes").storage() {
                     play_node(&objects, &stored).await;
                 } else {
                     play_pod(&objects, &stored, next).await;

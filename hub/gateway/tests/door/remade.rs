@@ -141,7 +141,7 @@ async fn live(hub: &Hub) {
 /// What was written after this revision, but for the ends of sessions that are the old one's own.
 fn written_after(hub: &Hub, swapped: u64) -> Vec<String> {
     let snapshot = hub.objects.store().snapshot();
-    let kinds = kinds::all().iter().map(|kind| kind.storage());
+    let kinds = kinds::all().iter().map(|kind| kind.storage().clone());
     let own = [records::sessions(), records::acked(), records::pod_cidrs()];
     let mut found = Vec::new();
     for resource in kinds.chain(own) {

@@ -305,7 +305,7 @@ pub(crate) const REQUESTS: (&str, &str, &str) =
 
 pub(crate) fn place(kind: (&str, &str, &str), namespace: &str, name: &str) -> Place {
     Place {
-        kind: kinds::find(kind.0, kind.1, kind.2).unwrap(),
+        kind: kinds::find(kind.0, kind.1, kind.2).unwrap().clone(),
         cluster: ClusterName::root(),
         namespace: namespace.into(),
         name: name.into(),

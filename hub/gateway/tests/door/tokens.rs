@@ -76,7 +76,7 @@ async fn single(hub: &Hub) -> &'static str {
 }
 
 fn clusters(hub: &Hub) -> Vec<String> {
-    let resource = kinds::find(CLUSTERS.0, CLUSTERS.1, CLUSTERS.2).unwrap().storage();
+    let resource = kinds::find(CLUSTERS.0, CLUSTERS.1, CLUSTERS.2).unwrap().storage().clone();
     let scope = Scope { resource, cluster: Some(ClusterName::root()), namespace: None };
     let snapshot = hub.objects.store().snapshot();
     snapshot.range(&scope, None).map(|stored| stored.key.name.to_string()).collect()

@@ -13,10 +13,10 @@ const EVERYWHERE: &str = "default";
 
 /// Lets a new object in.
 pub(super) fn of_new(store: &dyn Store, place: &Place, new: &mut Value) -> Result<(), ApiError> {
-    if place.kind.group.is_empty() && place.kind.plural == "pods" {
+    if let Some(account) = place.kind.strategy.account(new) {
         let snapshot = store.snapshot();
         namespace::admit(&*snapshot, place)?;
-        find_account(&*snapshot, place, new).map_err(|why| forbidden(place, new, &why))?;
+        find_account(&*snapshot, place, account).map_err(|why| forbidden(place, new, &why))?;
     }
     place.kind.strategy.admit(new, None).map_err(|why| forbidden(place, new, &why))
 }
@@ -26,9 +26,7 @@ pub(super) fn of_change(place: &Place, new: &mut Value, old: &Value) -> Result<(
     place.kind.strategy.admit(new, Some(old)).map_err(|why| forbidden(place, new, &why))
 }
 
-fn find_account(snapshot: &dyn Snapshot, place: &Place, pod: &Value) -> Result<(), String> {
-    let account = pod.pointer("/spec/serviceAccountName").and_then(Value::as_str);
-    let account = account.unwrap_or(EVERYWHERE);
+fn find_account(snapshot: &dyn Snapshot, place: &Place, account: &str) -> Result<(), String> {
     let accounts = Resource::new("", "serviceaccounts");
     let key = Key::new(&accounts, &place.cluster, &place.namespace, account);
     if account == EVERYWHERE || snapshot.get(&key).is_some() {

@@ -20,7 +20,7 @@ pub(super) async fn create(
     place: &Place,
     mut value: Value,
 ) -> Result<Written, ApiError> {
-    let kind = place.kind;
+    let kind = &place.kind;
     meta::settle(&mut value, place)?;
     let mut warnings = shape::shape(&mut value, how.canonical, how, kind)?;
     warnings.extend(pins::keep(how, kind, &mut value, None));
@@ -33,7 +33,7 @@ pub(super) async fn create(
         tries += 1;
         let last = tries == TRIES;
         // Only a proposal that chance may have to repeat needs a copy.
-        let proposal = if last || !(generated || service::is_service(kind)) {
+        let proposal = if last || !(generated || kind.strategy.holds_addresses()) {
             std::mem::take(&mut value)
         } else {
             value.clone()
@@ -69,7 +69,7 @@ async fn attempt(
     place: &Place,
     mut value: Value,
 ) -> Result<Written, Refused> {
-    let kind = place.kind;
+    let kind = &place.kind;
     let generated = meta::stamp(&mut value, kind, &*objects.clock, &*objects.chance)?;
     if generated {
         // Some defaults follow from the name.

@@ -39,8 +39,8 @@ pub(super) async fn delete(
         check(place, options, &old)?;
         // A tree of values is larger than its text, and is not kept until the commit is through.
         let (verdict, freed) = {
-            let value = shape::value(&old, place.kind)?;
-            let verdict = decide(place.kind, &value, options, objects.clock.unix_seconds())?;
+            let value = shape::value(&old, &place.kind)?;
+            let verdict = decide(&place.kind, &value, options, objects.clock.unix_seconds())?;
             (verdict, service::release(&value, place))
         };
         if how.dry_run {
@@ -50,7 +50,7 @@ pub(super) async fn delete(
         let (operations, going) = match verdict {
             Verdict::Nothing => return Ok(Deleted::Going(old)),
             Verdict::Mark(new) => {
-                let object = shape::object(new, place.kind)?;
+                let object = shape::object(new, &place.kind)?;
                 (vec![Operation::Put(old.key.clone(), object)], true)
             }
             Verdict::Remove => {

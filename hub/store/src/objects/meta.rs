@@ -62,13 +62,13 @@ pub(super) fn wanted_revision(value: &Value) -> Result<Option<Revision>, ApiErro
 
 /// Type, namespace and name must agree with the place; what is missing is filled in.
 pub(super) fn settle(value: &mut Value, place: &Place) -> Result<(), ApiError> {
-    let kind = place.kind;
+    let kind = &place.kind;
     let top = value.as_object_mut().ok_or_else(|| ApiError::bad_request("not an object"))?;
-    for (key, ours) in [("apiVersion", kind.api_version()), ("kind", kind.kind.to_owned())] {
+    for (key, ours) in [("apiVersion", kind.api_version()), ("kind", kind.kind())] {
         match top.get(key).and_then(Value::as_str) {
             Some(theirs) if theirs == ours => {}
             None | Some("") => {
-                top.insert(key.to_owned(), Value::String(ours));
+                top.insert(key.to_owned(), ours.into());
             }
             Some(theirs) => {
                 return Err(ApiError::bad_request(format!(
@@ -175,8 +175,7 @@ fn asks_for_else(new: &Value, old: &Value, kind: &Kind) -> bool {
     };
     let changed = |key: &String| asked(new, key) && new.get(key) != old.get(key);
     let removed = |key: &String| asked(old, key) && !new.contains_key(key);
-    // A Deployment's annotations reach its ReplicaSets, so its controller has to look again.
-    let annotations = kind.kind == "Deployment"
+    let annotations = kind.strategy.counts_annotations()
         && new.get("metadata").and_then(|m| m.get("annotations"))
             != old.get("metadata").and_then(|m| m.get("annotations"));
     new.keys().any(changed) || old.keys().any(removed) || annotations

@@ -11,10 +11,6 @@ use crate::{Expect, Snapshot};
 /// Namespaces that every cluster needs.
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 
-pub(super) fn is_namespace(kind: &Kind) -> bool {
-    kind.group.is_empty() && kind.plural == "namespaces"
-}
-
 /// New content needs its namespace: what must still hold when it commits.
 pub(super) fn admit(snapshot: &dyn Snapshot, place: &Place) -> Result<Option<Expect>, ApiError> {
     if !place.kind.namespaced {
@@ -35,7 +31,7 @@ fn missing(place: &Place) -> ApiError {
 
 /// Some namespaces may not be deleted.
 pub(super) fn check_mortal(place: &Place) -> Result<(), ApiError> {
-    if is_namespace(place.kind) && IMMORTAL.contains(&place.name.as_str()) {
+    if place.kind.strategy.has_content() && IMMORTAL.contains(&place.name.as_str()) {
         return Err(refusal::forbidden(place, "this namespace may not be deleted"));
     }
     Ok(())
@@ -44,12 +40,12 @@ pub(super) fn check_mortal(place: &Place) -> Result<(), ApiError> {
 /// Whether content still has to be taken out of it (`spec.finalizers`).
 pub(super) fn has_content(object: &Value, kind: &Kind) -> bool {
     let list = object.pointer("/spec/finalizers").and_then(Value::as_array);
-    is_namespace(kind) && list.is_some_and(|list| !list.is_empty())
+    kind.strategy.has_content() && list.is_some_and(|list| !list.is_empty())
 }
 
 /// A namespace that is told to go says so.
 pub(super) fn close(object: &mut Value, kind: &Kind) {
-    if !is_namespace(kind) {
+    if !kind.strategy.has_content() {
         return;
     }
     let Some(top) = object.as_object_mut() else { return };

@@ -22,7 +22,7 @@ pub(super) fn keep(how: &How, kind: &Kind, new: &mut Value, old: Option<&Value>)
         if !how.keeps_pins && settle(new, old) {
             wrote.push("metadata");
         }
-    } else if kind.kind == "Deployment" {
+    } else if kind.strategy.counts_annotations() {
         // `kubectl rollout undo` brings it from the set; it is about that set alone.
         take_off(new);
     }

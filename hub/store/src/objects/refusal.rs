@@ -10,12 +10,12 @@ const MODIFIED: &str =
 
 /// 404 for the place.
 pub(super) fn not_found(place: &Place) -> ApiError {
-    ApiError::not_found(place.kind.group, place.kind.plural, &place.name)
+    ApiError::not_found(place.kind.group(), place.kind.plural(), &place.name)
 }
 
 /// 409: the name is taken.
 pub(super) fn already_exists(place: &Place) -> ApiError {
-    ApiError::already_exists(place.kind.group, place.kind.plural, &place.name)
+    ApiError::already_exists(place.kind.group(), place.kind.plural(), &place.name)
 }
 
 /// 409: somebody else was faster.
@@ -25,7 +25,7 @@ pub(super) fn modified(place: &Place) -> ApiError {
 
 /// 409 with a reason.
 pub(super) fn conflict(place: &Place, why: &str) -> ApiError {
-    ApiError::conflict(place.kind.group, place.kind.plural, &place.name, why)
+    ApiError::conflict(place.kind.group(), place.kind.plural(), &place.name, why)
 }
 
 /// 409: it is another object of that name.
@@ -48,9 +48,9 @@ pub(super) fn other_revision(place: &Place, wanted: u64, found: u64) -> ApiError
 
 /// 403 with a reason.
 pub(super) fn forbidden(place: &Place, why: &str) -> ApiError {
-    let group = place.kind.group;
+    let group = place.kind.group();
     let dot = if group.is_empty() { "" } else { "." };
-    let resource = place.kind.plural;
+    let resource = place.kind.plural();
     let message = format!("{resource}{dot}{group} {:?} is forbidden: {why}", place.name);
     let mut error = ApiError::new(403, "Forbidden", message);
     error.details = Some(Box::new(Details {
@@ -105,7 +105,8 @@ impl NotCommitted {
             Self::Overtaken => {
                 let text = format!(
                     "{} {:?} is not written: what it was to be written for is gone, or another by now",
-                    place.kind.plural, place.name
+                    place.kind.plural(),
+                    place.name
                 );
                 ApiError::new(409, OVERTAKEN, text)
             }

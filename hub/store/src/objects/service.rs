@@ -27,7 +27,6 @@ use std::net::Ipv4Addr;
 
 use bytes::Bytes;
 use freewheel_hub_api::error::{ApiError, FieldError};
-use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds::service::{CLUSTER_IPS, NODE_PORTS};
 use freewheel_hub_api::object::{Header, Key, Object, Resource};
 use freewheel_link::names::ClusterName;
@@ -58,10 +57,6 @@ pub(super) struct Claims {
     pub(super) operations: Vec<Operation>,
 }
 
-pub(super) fn is_service(kind: &Kind) -> bool {
-    kind.group.is_empty() && kind.plural == "services"
-}
-
 /// Fills in addresses and ports of `new` and says what to write for them.
 pub(super) fn claim(
     snapshot: &dyn Snapshot,
@@ -70,7 +65,7 @@ pub(super) fn claim(
     new: &mut Value,
     old: Option<&Value>,
 ) -> Result<Claims, ApiError> {
-    if !is_service(place.kind) {
+    if !place.kind.strategy.holds_addresses() {
         return Ok(Claims::default());
     }
     let had = old.map(|old| held(old, place)).unwrap_or_default();
@@ -93,7 +88,7 @@ pub(super) fn claim(
 /// What frees everything a Service holds.
 pub(super) fn release(old: &Value, place: &Place) -> Vec<Operation> {
     let mut claims = Claims::default();
-    if is_service(place.kind) {
+    if place.kind.strategy.holds_addresses() {
         held(old, place).iter().for_each(|key| claims.give_back(key));
     }
     claims.operations

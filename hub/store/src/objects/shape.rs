@@ -19,19 +19,19 @@ pub(super) fn shape(
 ) -> Result<Vec<String>, ApiError> {
     let mut warnings = Vec::new();
     if !canonical {
-        let found = schema::canonicalise(value, kind.group, kind.version, kind.kind)
+        let found = schema::canonicalise(value, kind.group(), kind.version(), kind.kind())
             .map_err(|error| cannot_be_handled(error, kind))?;
         let unknown: Vec<String> =
             found.unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
         match how.field_validation {
             FieldValidation::Strict if !unknown.is_empty() => {
-                return Err(schema::strict_error(kind.version, kind.kind, &unknown));
+                return Err(schema::strict_error(kind.version(), kind.kind(), &unknown));
             }
             FieldValidation::Warn => warnings = unknown,
             FieldValidation::Strict | FieldValidation::Ignore => {}
         }
     }
-    schema::apply_defaults(value, kind.group, kind.version, kind.kind);
+    schema::apply_defaults(value, kind.group(), kind.version(), kind.kind());
     kind.strategy.default(value);
     Ok(warnings)
 }
@@ -41,7 +41,7 @@ fn cannot_be_handled(error: ApiError, kind: &Kind) -> ApiError {
     if error.code != 400 {
         return error;
     }
-    let (name, version, why) = (kind.kind, kind.version, error.message);
+    let (name, version, why) = (kind.kind(), kind.version(), error.message);
     ApiError::bad_request(format!(
         "{name} in version {version:?} cannot be handled as a {name}: {why}"
     ))
@@ -63,13 +63,13 @@ pub(super) fn value(stored: &Stored, kind: &Kind) -> Result<Value, ApiError> {
 
 /// Refuses a new object with every mistake it has.
 pub(super) fn check_new(value: &Value, place: &Place) -> Result<(), ApiError> {
-    let kind = place.kind;
+    let kind = &place.kind;
     let mut errors = metadata::validate(kind, value, &place.namespace);
     errors.extend(kind.strategy.validate(value));
     if errors.is_empty() {
         return Ok(());
     }
-    Err(ApiError::invalid(kind.group, kind.kind, meta::text(value, "name"), &errors))
+    Err(ApiError::invalid(kind.group(), kind.kind(), meta::text(value, "name"), &errors))
 }
 
 /// Refuses a change with every mistake it makes; those that were there before are nobody's fault.
@@ -79,7 +79,7 @@ pub(super) fn check_change(
     old: &Value,
     place: &Place,
 ) -> Result<(), ApiError> {
-    let kind = place.kind;
+    let kind = &place.kind;
     let mistakes = |value: &Value| {
         let mut errors = metadata::validate(kind, value, &place.namespace);
         errors.extend(kind.strategy.validate(value));
@@ -96,5 +96,5 @@ pub(super) fn check_change(
     if errors.is_empty() {
         return Ok(());
     }
-    Err(ApiError::invalid(kind.group, kind.kind, meta::text(new, "name"), &errors))
+    Err(ApiError::invalid(kind.group(), kind.kind(), meta::text(new, "name"), &errors))
 }

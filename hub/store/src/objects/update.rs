@@ -53,7 +53,7 @@ pub(super) async fn update(
         let last = pinned || round == TRIES;
         let new = if last { value.take() } else { value.clone() };
         let old = objects.get(place)?;
-        let old_value = shape::value(&old, place.kind)?;
+        let old_value = shape::value(&old, &place.kind)?;
         match attempt.run(&old, &old_value, new.unwrap_or_default()).await {
             Ok(written) => return Ok(written),
             Err(Refused::Final(error)) => return Err(error),
@@ -79,7 +79,7 @@ where
     let attempt = Attempt { objects, how, place, subresource, canonical: false };
     for _ in 0..TRIES {
         let old = objects.get(place)?;
-        let old_value = shape::value(&old, place.kind)?;
+        let old_value = shape::value(&old, &place.kind)?;
         let mut given = old_value.clone();
         let revision = Value::String(old.revision.to_string());
         meta::of(&mut given)?.insert("resourceVersion".to_owned(), revision);
@@ -103,7 +103,7 @@ impl Attempt<'_> {
         new: Value,
     ) -> Result<Written, Refused> {
         let (new, mut warnings) = self.take_in(old, old_value, new)?;
-        let kind = self.place.kind;
+        let kind = &self.place.kind;
         let mut new = new;
         let snapshot = self.objects.store.snapshot();
         let claims = if self.subresource.is_none() {
@@ -170,7 +170,7 @@ impl Attempt<'_> {
         old_value: &Value,
         mut new: Value,
     ) -> Result<(Value, Vec<String>), ApiError> {
-        let kind = self.place.kind;
+        let kind = &self.place.kind;
         meta::settle(&mut new, self.place)?;
         let uid = meta::text(&new, "uid");
         if !uid.is_empty() && uid != old.object.header.uid {
@@ -181,7 +181,7 @@ impl Attempt<'_> {
         if self.subresource.is_none() {
             admission::of_change(self.place, &mut new, old_value)?;
         }
-        if self.subresource == Some("finalize") && namespace::is_namespace(kind) {
+        if self.subresource == Some("finalize") && kind.strategy.has_content() {
             new = namespace::finalize(&new, old_value);
         } else {
             kind.strategy.prepare_update(self.subresource, &mut new, old_value);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::Object;
 use freewheel_hub_api::pins::RESOLVED;
@@ -236,7 +237,7 @@ async fn events_of_both_groups_are_one() {
     let world = World::new().await;
     let core = kinds::find("", "v1", "events").unwrap();
     let new = kinds::find("events.k8s.io", "v1", "events").unwrap();
-    let at = |kind, name: &str| Place { kind, ..of("events", name) };
+    let at = |kind: &Arc<Kind>, name: &str| Place { kind: kind.clone(), ..of("events", name) };
     let sent = json!({
         "metadata": {"name": "e"}, "eventTime": "2026-01-01T00:00:00.000000Z", "note": "hello",
         "reason": "Tested", "action": "Test", "type": "Normal", "reportingController": "test",

@@ -133,9 +133,9 @@ fn pointed<'a>(value: &'a mut Value, pointer: &str) -> &'a mut Value {
 }
 
 pub(crate) fn place(plural: &str, cluster: &str, namespace: &str, name: &str) -> Place {
-    let kind = kinds::all().iter().find(|kind| kind.plural == plural).unwrap();
+    let kind = kinds::all().iter().find(|kind| kind.plural() == plural).unwrap();
     Place {
-        kind,
+        kind: kind.clone(),
         cluster: ClusterName::try_from(cluster).unwrap(),
         namespace: namespace.to_owned(),
         name: name.to_owned(),

@@ -1,6 +1,6 @@
 //! What kubectl shows of a pod's state: computed from containers, as its own printer does.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::look::{condition, flag, int, list, text};
 use crate::time;
@@ -16,6 +16,16 @@ pub(super) struct Shown {
     pub(super) reason: String,
     /// `3 (5m ago)`
     pub(super) restarts: String,
+}
+
+/// Rows of pods that are over say so, and clients may hide them.
+pub(super) fn completed(pod: &Value) -> Option<Value> {
+    let (reason, message) = match text(pod, "/status/phase") {
+        "Succeeded" => ("Succeeded", "The pod has completed successfully."),
+        "Failed" => ("Failed", "The pod failed."),
+        _ => return None,
+    };
+    Some(json!({"type": "Completed", "status": "True", "reason": reason, "message": message}))
 }
 
 /// Restarts so far and the last moment of one.
@@ -158,7 +168,6 @@ fn ended_reason(ended: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     /// One container in this state, in a pod of this phase.
     fn pod(phase: &str, status: Value) -> Value {

@@ -262,13 +262,13 @@ fn in_range(address: Ipv4Addr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kinds::service::KIND;
+    use crate::kinds::service::kind;
 
     fn check(spec: Value) -> Vec<String> {
         let mut object = json!({"metadata": {"name": "s"}});
         object["spec"] = spec;
-        KIND.strategy.default(&mut object);
-        let errors = KIND.strategy.validate(&object);
+        kind().strategy.default(&mut object);
+        let errors = kind().strategy.validate(&object);
         errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect()
     }
 

@@ -1,0 +1,231 @@
+//! What is special about a kind: rules that its file answers, so that nothing else asks for a kind by its name.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::Column;
+use crate::error::FieldError;
+
+/// What is special about a kind. Every method works on JSON in the kind's own version, after the
+/// schema's canonicaliser has run; paths in errors are field paths.
+pub trait Strategy: Send + Sync {
+    /// Fills in defaults beyond those in the schema table; runs on create, update and on patches.
+    fn default(&self, _object: &mut Value) {}
+
+    /// Before a create: drops what a creator may not set (status) and sets what the server owns.
+    fn prepare_create(&self, object: &mut Value) {
+        drop_status(object);
+    }
+
+    /// Before an update through the main resource (`None`) or a subresource: takes over from `old`
+    /// what this door may not change.
+    fn prepare_update(&self, subresource: Option<&str>, new: &mut Value, old: &Value) {
+        keep_other_half(subresource, new, old);
+    }
+
+    /// What kube-apiserver's admission makes of an object before its rules look at it; `old` is there on an
+    /// update through the main door. The error is the reason of a 403.
+    ///
+    /// # Errors
+    /// When admission does not let the object in.
+    fn admit(&self, _new: &mut Value, _old: Option<&Value>) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Every mistake of a new object. Metadata is checked by the pipeline.
+    fn validate(&self, _object: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Every mistake of a change; [`Strategy::validate`] runs on `new` as well.
+    fn validate_update(
+        &self,
+        _subresource: Option<&str>,
+        _new: &Value,
+        _old: &Value,
+    ) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Name rule of metadata.name.
+    fn name_rule(&self) -> NameRule {
+        NameRule::DnsSubdomain
+    }
+
+    /// Texts for `Warning:` headers: fields that are kept without effect, deprecated values.
+    fn warnings(&self, _object: &Value) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Values of fields that field selectors may name, beside metadata.name and metadata.namespace.
+    fn selectable_fields(&self, _object: &Value) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
+    /// Names of those fields.
+    fn selectable_field_names(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
+    /// The field that a selector means by another name: an older or a group's own spelling.
+    fn selectable_field_alias(&self, _field: &str) -> Option<&'static str> {
+        None
+    }
+
+    /// From this version's form to the stored one; differs only where [`Kind::stored_as`] is set.
+    fn to_stored(&self, _object: &mut Value) {}
+
+    /// From the stored form to this version's.
+    #[expect(clippy::wrong_self_convention, reason = "it is the object that comes from there")]
+    fn from_stored(&self, _object: &mut Value) {}
+
+    /// Columns of the Table, the first being Name.
+    fn columns(&self) -> &[Column];
+
+    /// Cells for [`Strategy::columns`]. `now` is in Unix seconds, for ages.
+    fn row(&self, object: &Value, now: i64) -> Vec<Value>;
+
+    /// Whether a spec change counts up metadata.generation. Kinds without a spec say no.
+    fn counts_generation(&self) -> bool {
+        true
+    }
+
+    /// Whether a change of annotations does so, too: when they reach what its controller makes of it.
+    fn counts_annotations(&self) -> bool {
+        false
+    }
+
+    /// Seconds that a delete waits for somebody to confirm: pods only.
+    fn grace_period(&self, _object: &Value) -> Option<i64> {
+        None
+    }
+
+    /// The service account that an object runs as; it is let in only when that is there.
+    fn account<'a>(&self, _object: &'a Value) -> Option<&'a str> {
+        None
+    }
+
+    /// Whether other objects live in it: it goes when they and its `spec.finalizers` are gone, and is
+    /// `Terminating` until then.
+    fn has_content(&self) -> bool {
+        false
+    }
+
+    /// Whether it holds cluster IPs and node ports, which are given in its own transaction.
+    fn holds_addresses(&self) -> bool {
+        false
+    }
+
+    /// Whether it goes before all else when its namespace does, so that what guards it outlives it.
+    fn goes_first(&self) -> bool {
+        false
+    }
+
+    /// Whether it names images, and keeps what they stand for when it is made.
+    fn has_images(&self) -> bool {
+        false
+    }
+
+    /// Whether it can own, and be owned by, anything that matters.
+    fn has_owners(&self) -> bool {
+        true
+    }
+
+    /// Whether a delete that is done answers with what it was, and not with a Status: for kinds whose end
+    /// somebody waits for.
+    fn shows_the_deleted(&self) -> bool {
+        false
+    }
+
+    /// A condition of its row in a Table.
+    fn row_condition(&self, _object: &Value) -> Option<Value> {
+        None
+    }
+
+    /// Whether it is a subresource that kube-apiserver has here, and this hub does not serve yet.
+    fn lacks(&self, _subresource: &str) -> bool {
+        false
+    }
+
+    /// What whoever uses the kind at all is warned of.
+    fn deprecated(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether a spoke's session renews it: what is read says so as of now.
+    fn is_renewed_by_sessions(&self) -> bool {
+        false
+    }
+
+    /// Whether it asks for a certificate: who asks, and what is given, is checked where the caller is known.
+    fn asks_for_a_certificate(&self) -> bool {
+        false
+    }
+}
+
+/// Name rules of apimachinery's validation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameRule {
+    /// RFC 1123 subdomain, 253 characters.
+    DnsSubdomain,
+    /// RFC 1123 label, 63 characters.
+    DnsLabel,
+    /// RFC 1035 label (starts with a letter), 63 characters: Services.
+    Dns1035Label,
+    /// Any path segment: no `/`, no `%`, not `.` or `..`.
+    PathSegment,
+}
+
+/// Removes `status`.
+pub fn drop_status(object: &mut Value) {
+    if let Some(map) = object.as_object_mut() {
+        map.remove("status");
+    }
+}
+
+/// The main door keeps the old status; the `status` door takes status and metadata and keeps the rest, as
+/// kube-apiserver does for its own kinds. What the server owns of metadata is kept elsewhere.
+pub fn keep_other_half(subresource: Option<&str>, new: &mut Value, old: &Value) {
+    if subresource == Some("status") {
+        keep_all_but(&["metadata", "status"], new, old);
+    } else {
+        keep(new, old, "status");
+    }
+}
+
+/// As [`keep_other_half`], but the `status` door takes nothing beside status: kube-apiserver's rule for
+/// custom resources.
+pub fn keep_all_but_status(subresource: Option<&str>, new: &mut Value, old: &Value) {
+    if subresource == Some("status") {
+        keep_all_but(&["status"], new, old);
+    } else {
+        keep(new, old, "status");
+    }
+}
+
+/// `key` as it is in `old`.
+pub fn keep(new: &mut Value, old: &Value, key: &str) {
+    let Some(map) = new.as_object_mut() else { return };
+    match old.get(key) {
+        Some(value) => map.insert(key.to_owned(), value.clone()),
+        None => map.remove(key),
+    };
+}
+
+/// `metadata.<key>` as it is in `old`.
+pub fn keep_metadata(new: &mut Value, old: &Value, key: &str) {
+    let none = Value::Null;
+    let Some(meta) = new.get_mut("metadata").filter(|meta| meta.is_object()) else { return };
+    keep(meta, old.get("metadata").unwrap_or(&none), key);
+}
+
+fn keep_all_but(taken: &[&str], new: &mut Value, old: &Value) {
+    let (Some(new), Some(old)) = (new.as_object_mut(), old.as_object()) else { return };
+    new.retain(|key, _| taken.contains(&key.as_str()));
+    for (key, value) in old {
+        if !taken.contains(&key.as_str()) {
+            new.insert(key.clone(), value.clone());
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! Which kinds a logical cluster serves: those that are built in, shared by all, and those of its own.
+//!
+//! ```text
+//! Registries ─ of(cluster) ─▶ Registry { built-in layer, own layer }   as of this moment
+//!     │                          asked by path, by apiVersion and kind, by storage key
+//!     ├ add, remove, forget ─▶ a new own layer for that cluster
+//!     └ changes ─▶ whoever keeps scopes of many kinds looks again
+//! ```
+//!
+//! A request asks once and keeps what it got. A layer never changes: a cluster that gets a kind gets a new layer,
+//! and what was made of the old one (its documents) goes with it. A cluster without kinds of its own costs nothing.
+//!
+//! Guarantees:
+//! - no two kinds of a cluster have the same path, the same type or, unless one says so, the same storage
+//!   (`what_is_taken_is_refused`);
+//! - a kind of one cluster is none of another's (`a_cluster_has_its_own_kinds_and_nobody_elses`);
+//! - a kind that is removed is held by nobody here (`what_is_removed_is_freed`).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+use freewheel_link::names::ClusterName;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::kind::{Gvr, Kind, KindId};
+use crate::kinds;
+use crate::object::Resource;
+use crate::openapi::Documents;
+use crate::schema::table::split_api_version;
+
+/// Some kinds, which do not change.
+#[derive(Default)]
+pub struct Layer {
+    /// Sorted by group, version and plural.
+    kinds: Vec<Arc<Kind>>,
+    /// Made on the first question.
+    pub(crate) documents: OnceLock<Documents>,
+}
+
+impl Layer {
+    pub(crate) fn new(mut kinds: Vec<Arc<Kind>>) -> Self {
+        kinds.sort_by(|a, b| path(a).cmp(&path(b)));
+        Self { kinds, documents: OnceLock::new() }
+    }
+
+    /// All of them, sorted by group, version and plural.
+    #[must_use]
+    pub fn all(&self) -> &[Arc<Kind>] {
+        &self.kinds
+    }
+
+    /// The kind behind a path of the API.
+    #[must_use]
+    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
+        let found = self.kinds.binary_search_by(|kind| path(kind).cmp(&(group, version, plural)));
+        found.ok().and_then(|place| self.kinds.get(place))
+    }
+
+    /// The kind that an object says it is.
+    #[must_use]
+    pub fn by_kind(&self, api_version: &str, kind: &str) -> Option<&Arc<Kind>> {
+        let (group, version) = split_api_version(api_version);
+        let is = |k: &&Arc<Kind>| k.kind() == kind && k.group() == group && k.version() == version;
+        self.kinds.iter().find(is)
+    }
+
+    /// The kind in whose form a stored object is.
+    #[must_use]
+    pub fn by_storage(&self, resource: &Resource) -> Option<&Arc<Kind>> {
+        self.kinds.iter().find(|kind| kind.stored_as.is_none() && kind.storage() == resource)
+    }
+
+    /// Why another kind cannot be beside these.
+    fn clash(&self, kind: &Kind) -> Option<Taken> {
+        let taken = |what: String| Some(Taken(what));
+        if self.find(kind.group(), kind.version(), kind.plural()).is_some() {
+            return taken(format!("{} of {}", kind.plural(), kind.api_version()));
+        }
+        if self.by_kind(kind.api_version(), kind.kind()).is_some() {
+            return taken(format!("{} of {}", kind.kind(), kind.api_version()));
+        }
+        let stored = self.by_storage(kind.storage()).is_some();
+        if stored && kind.stored_as.is_none() {
+            return taken(format!("the storage {}", kind.storage()));
+        }
+        None
+    }
+}
+
+fn path(kind: &Kind) -> (&str, &str, &str) {
+    (kind.group(), kind.version(), kind.plural())
+}
+
+/// A kind cannot be registered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is another kind's already")]
+pub struct Taken(String);
+
+/// The kinds of one logical cluster, as of one moment. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    is_root: bool,
+    own: Option<Arc<Layer>>,
+}
+
+impl Registry {
+    /// The kinds that every cluster has.
+    #[must_use]
+    pub fn built_in(cluster: &ClusterName) -> Self {
+        Self { is_root: cluster.is_root(), own: None }
+    }
+
+    /// All kinds: those that are built in, then the cluster's own, each sorted.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Kind>> {
+        let built_in = kinds::all().iter().filter(|kind| self.serves(kind));
+        built_in.chain(self.own())
+    }
+
+    /// The cluster's own kinds.
+    #[must_use]
+    pub fn own(&self) -> &[Arc<Kind>] {
+        self.own.as_ref().map_or(&[], |own| own.all())
+    }
+
+    /// The cluster's own layer, when it has one.
+    pub(crate) fn layer(&self) -> Option<&Arc<Layer>> {
+        self.own.as_ref()
+    }
+
+    /// The kind behind a path of the API.
+    #[must_use]
+    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
+        self.either(|layer| layer.find(group, version, plural))
+    }
+
+    /// The kind that an object says it is: `apiVersion` and `kind`.
+    #[must_use]
+    pub fn by_kind(&self, api_version: &str, kind: &str) -> Option<&Arc<Kind>> {
+        self.either(|layer| layer.by_kind(api_version, kind))
+    }
+
+    /// The kind under which a stored object is written: that of its own body.
+    #[must_use]
+    pub fn by_storage(&self, resource: &Resource) -> Option<&Arc<Kind>> {
+        self.either(|layer| layer.by_storage(resource))
+    }
+
+    /// Every kind that has objects of its own, each storage once, sorted by it.
+    #[must_use]
+    pub fn stored(&self) -> Vec<&Arc<Kind>> {
+        let mut all: Vec<&Arc<Kind>> = self.all().filter(|kind| kind.stored_as.is_none()).collect();
+        all.sort_by_key(|kind| kind.storage());
+        all
+    }
+
+    fn serves(&self, kind: &Kind) -> bool {
+        self.is_root || !kind.root_only
+    }
+
+    fn either<'a>(
+        &'a self,
+        ask: impl Fn(&'a Layer) -> Option<&'a Arc<Kind>>,
+    ) -> Option<&'a Arc<Kind>> {
+        let built_in = ask(kinds::layer()).filter(|kind| self.serves(kind));
+        built_in.or_else(|| self.own.as_deref().and_then(ask))
+    }
+}
+
+/// The registries of all logical clusters of a hub.
+pub struct Registries {
+    own: ArcSwap<BTreeMap<ClusterName, Arc<Layer>>>,
+    writing: Mutex<()>,
+    changed: watch::Sender<u64>,
+}
+
+impl Default for Registries {
+    fn default() -> Self {
+        let (changed, _) = watch::channel(0);
+        Self { own: ArcSwap::default(), writing: Mutex::default(), changed }
+    }
+}
+
+impl Registries {
+    /// What a cluster serves now.
+    #[must_use]
+    pub fn of(&self, cluster: &ClusterName) -> Registry {
+        Registry { is_root: cluster.is_root(), own: self.own.load().get(cluster).cloned() }
+    }
+
+    /// Adds a kind to a cluster's own.
+    ///
+    /// # Errors
+    /// When its path, its type or its storage is another kind's.
+    pub fn add(&self, cluster: &ClusterName, kind: Kind) -> Result<Arc<Kind>, Taken> {
+        let kind = Arc::new(kind);
+        let _alone = self.writing.lock();
+        let mut all = (**self.own.load()).clone();
+        let mut own = all.get(cluster).map(|own| own.all().to_vec()).unwrap_or_default();
+        let layer = Layer::new(own.clone());
+        if let Some(taken) = kinds::layer().clash(&kind).or_else(|| layer.clash(&kind)) {
+            return Err(taken);
+        }
+        own.push(kind.clone());
+        all.insert(cluster.clone(), Arc::new(Layer::new(own)));
+        self.publish(all);
+        Ok(kind)
+    }
+
+    /// Takes one of a cluster's own kinds away; its objects are the caller's to delete before. `None` when it has
+    /// no such kind.
+    pub fn remove(&self, cluster: &ClusterName, path: &Gvr) -> Option<Arc<Kind>> {
+        let _alone = self.writing.lock();
+        let mut all = (**self.own.load()).clone();
+        let own = all.get(cluster)?;
+        let gone = own.find(&path.group, &path.version, &path.resource)?.clone();
+        let rest: Vec<Arc<Kind>> =
+            own.all().iter().filter(|kind| kind.id() != gone.id()).cloned().collect();
+        if rest.is_empty() {
+            all.remove(cluster);
+        } else {
+            all.insert(cluster.clone(), Arc::new(Layer::new(rest)));
+        }
+        self.publish(all);
+        Some(gone)
+    }
+
+    /// Takes all of a cluster's own kinds away: it is gone.
+    pub fn forget(&self, cluster: &ClusterName) {
+        let _alone = self.writing.lock();
+        let mut all = (**self.own.load()).clone();
+        if all.remove(cluster).is_some() {
+            self.publish(all);
+        }
+    }
+
+    fn publish(&self, all: BTreeMap<ClusterName, Arc<Layer>>) {
+        self.own.store(Arc::new(all));
+        self.changed.send_modify(|version| *version += 1);
+    }
+
+    /// The kinds of every cluster that have objects of their own, each storage once, sorted by it: built in ones,
+    /// and of a storage that several clusters have, any of theirs.
+    #[must_use]
+    pub fn stored(&self) -> Vec<Arc<Kind>> {
+        let own = self.own.load();
+        let all = kinds::all().iter().chain(own.values().flat_map(|layer| layer.all()));
+        let mut all: Vec<Arc<Kind>> =
+            all.filter(|kind| kind.stored_as.is_none()).cloned().collect();
+        all.sort_by(|a, b| a.storage().cmp(b.storage()));
+        all.dedup_by(|a, b| a.storage() == b.storage());
+        all
+    }
+
+    /// Counts up with every change.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        *self.changed.borrow()
+    }
+
+    /// Tells of changes from now on.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Ready when a cluster's own kind is none of its kinds any more.
+    pub fn end_of(
+        self: &Arc<Self>,
+        cluster: &ClusterName,
+        id: KindId,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let (registries, cluster, mut changes) = (self.clone(), cluster.clone(), self.changes());
+        async move {
+            loop {
+                // What comes after this look is a change.
+                changes.mark_unchanged();
+                if !registries.of(&cluster).own().iter().any(|kind| kind.id() == id) {
+                    return;
+                }
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::kind::{Column, Gvk, Strategy};
+
+    struct Plain;
+
+    impl Strategy for Plain {
+        fn columns(&self) -> &[Column] {
+            &[]
+        }
+
+        fn row(&self, _: &Value, _: i64) -> Vec<Value> {
+            Vec::new()
+        }
+    }
+
+    fn kind(group: String, kind: &'static str, plural: &'static str) -> Kind {
+        Kind::new(Gvk::new(group, "v1", kind), plural, Plain)
+    }
+
+    fn widgets() -> Kind {
+        kind("example.com".to_owned(), "Widget", "widgets")
+    }
+
+    fn pi() -> ClusterName {
+        ClusterName::try_from("pi-7").unwrap()
+    }
+
+    #[test]
+    fn a_cluster_has_its_own_kinds_and_nobody_elses() {
+        let registries = Registries::default();
+        registries.add(&pi(), widgets()).unwrap();
+        let here = registries.of(&pi());
+        assert_eq!(here.find("example.com", "v1", "widgets").unwrap().kind(), "Widget");
+        assert_eq!(here.by_kind("example.com/v1", "Widget").unwrap().plural(), "widgets");
+        let storage = Resource::new("example.com", "widgets");
+        assert_eq!(here.by_storage(&storage).unwrap().plural(), "widgets");
+        assert!(here.find("", "v1", "pods").is_some());
+        let there = registries.of(&ClusterName::root());
+        assert!(there.find("example.com", "v1", "widgets").is_none());
+        assert!(there.by_kind("example.com/v1", "Widget").is_none());
+        assert!(there.by_storage(&storage).is_none());
+        registries.add(&ClusterName::root(), widgets()).unwrap();
+        assert_eq!(registries.stored().iter().filter(|k| *k.storage() == storage).count(), 1);
+    }
+
+    #[test]
+    fn clusters_of_spokes_manage_no_clusters() {
+        let of = |cluster: &ClusterName| {
+            let registry = Registry::built_in(cluster);
+            registry.by_kind("cluster.open-cluster-management.io/v1", "ManagedCluster").is_some()
+        };
+        assert!(of(&ClusterName::root()));
+        assert!(!of(&pi()));
+    }
+
+    #[test]
+    fn what_is_stored_is_written_in_the_form_of_its_own_kind() {
+        let registry = Registry::built_in(&ClusterName::root());
+        for kind in registry.stored() {
+            assert_eq!(registry.by_storage(kind.storage()).unwrap().id(), kind.id());
+        }
+        assert_eq!(registry.by_storage(&Resource::new("", "events")).unwrap().group(), "");
+    }
+
+    #[test]
+    fn what_is_taken_is_refused() {
+        let registries = Registries::default();
+        registries.add(&pi(), widgets()).unwrap();
+        let twice = registries.add(&pi(), widgets()).unwrap_err();
+        assert_eq!(twice.to_string(), "widgets of example.com/v1 is another kind's already");
+        let same_type = kind("example.com".to_owned(), "Widget", "gadgets");
+        assert!(registries.add(&pi(), same_type).is_err());
+        let pods = kind(String::new(), "Cabin", "pods");
+        assert!(registries.add(&pi(), pods).is_err());
+        let newer = Kind::new(Gvk::new("example.com", "v2", "Widget"), "widgets", Plain);
+        assert_eq!(
+            registries.add(&pi(), newer).unwrap_err().to_string(),
+            "the storage widgets.example.com is another kind's already"
+        );
+        let newer = Kind::new(Gvk::new("example.com", "v2", "Widget"), "widgets", Plain);
+        let stored = Gvr::new("example.com", "v1", "widgets");
+        registries.add(&pi(), newer.stored_as(stored)).unwrap();
+    }
+
+    #[test]
+    fn what_is_removed_is_freed() {
+        let registries = Arc::new(Registries::default());
+        let kind = registries.add(&pi(), widgets()).unwrap();
+        let (path, id, held) = (kind.gvr(), kind.id(), Arc::downgrade(&kind));
+        drop(kind);
+        let mut end = Box::pin(registries.end_of(&pi(), id));
+        assert!((&mut end).now_or_never().is_none());
+        let before = registries.version();
+        drop(registries.remove(&pi(), &path));
+        assert!(held.upgrade().is_none());
+        assert_ne!(registries.version(), before);
+        assert!(end.now_or_never().is_some());
+        assert!(registries.remove(&pi(), &path).is_none());
+        let again = registries.add(&pi(), widgets()).unwrap();
+        assert_ne!(again.id(), id, "it is another one");
+        assert_eq!(json!(again.api_version()), "example.com/v1");
+        registries.forget(&pi());
+        assert!(registries.of(&pi()).own().is_empty());
+    }
+}
