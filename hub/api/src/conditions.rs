@@ -21,7 +21,8 @@ pub enum Owner {
     Approver,
     /// The deployment controller.
     Deployments,
-    /// The controller that ends pods on tainted nodes.
+    /// Whoever ends a pod that has not asked for it: the controller of tainted nodes, and the spoke under pressure. Each
+    /// says it once, as it ends the pod.
     Eviction,
     /// The controller that empties namespaces.
     Namespaces,
@@ -143,7 +144,7 @@ conditions! {
 #[must_use]
 pub fn told_by_spoke(name: &str) -> Option<&'static Type> {
     let told = ALL.iter().find(|one| one.object == "Pod" && one.name == name);
-    told.copied().filter(|one| one.owner == Owner::Spoke)
+    told.copied().filter(|one| matches!(one.owner, Owner::Spoke | Owner::Eviction))
 }
 
 impl Type {
@@ -312,6 +313,7 @@ mod tests {
         let all: BTreeSet<_> = ALL.iter().map(|one| (one.object, one.name)).collect();
         assert_eq!(all.len(), ALL.len());
         assert_eq!(told_by_spoke("Ready"), Some(&POD_READY));
+        assert_eq!(told_by_spoke("DisruptionTarget"), Some(&POD_DISRUPTION_TARGET));
         assert_eq!(told_by_spoke("PodScheduled"), None);
         assert_eq!(told_by_spoke("MemoryPressure"), None, "that is a Node's");
         assert_eq!(told_by_spoke("example.com/gate"), None);
