@@ -2,7 +2,8 @@
 //!
 //! Guarantees:
 //! - instances that write at the same time do not get into one another's lines, nor does what the spoke says
-//!   (`lines_of_instances_that_write_at_the_same_time_stay_apart`);
+//!   (`lines_of_instances_that_write_at_the_same_time_stay_apart`), however long they are
+//!   (`long_lines_of_instances_that_write_at_the_same_time_stay_apart`);
 //! - a full or failing disk loses lines, and says how many, but leaves no half a line before a whole one
 //!   (`a_full_disk_leaves_whole_lines_and_the_loss_is_said`);
 //! - nor does it stop the guest (`a_disk_that_takes_nothing_does_not_hold_up_the_guest`);
@@ -89,6 +90,10 @@ struct LogFile {
     buffer: Vec<u8>,
     /// By the streams that have begun them.
     partial: BTreeMap<u64, Partial>,
+    /// The stream of the line whose last part has not been written yet, and whose words it has.
+    parted: Option<(u64, Source)>,
+    /// Whose line's last part the disk has not, as of what it took last.
+    begun: Option<Source>,
     /// Bytes that the disk has not taken since it last took some.
     lost: u64,
     share: Share,
@@ -103,6 +108,8 @@ impl LogFile {
             written: Written::default(),
             buffer: Vec::new(),
             partial: BTreeMap::new(),
+            parted: None,
+            begun: None,
             lost: 0,
             share,
             unbooked: 0,
@@ -121,30 +128,42 @@ impl LogFile {
             partial.text.extend_from_slice(text);
             while MAX_LINE < partial.text.len() {
                 let rest = partial.text.split_off(MAX_LINE);
+                self.join(stream, partial.since);
                 self.line(source, partial.since, 'P', &partial.text);
+                self.parted = Some((stream, source));
                 partial.text = rest;
             }
             if whole {
-                self.end(&partial);
+                self.end(stream, &partial);
             } else {
                 begun = Some(partial);
             }
         }
         match begun {
-            Some(partial) if bytes.is_empty() => self.end(&partial),
+            Some(partial) if bytes.is_empty() => self.end(stream, &partial),
             Some(partial) => drop(self.partial.insert(stream, partial)),
             None => {}
         }
     }
 
     fn finish(&mut self) {
-        for partial in std::mem::take(&mut self.partial).into_values() {
-            self.end(&partial);
+        for (stream, partial) in std::mem::take(&mut self.partial) {
+            self.end(stream, &partial);
         }
     }
 
-    fn end(&mut self, line: &Partial) {
+    fn end(&mut self, stream: u64, line: &Partial) {
+        self.join(stream, line.since);
         self.line(line.source, line.since, 'F', &line.text);
+        self.parted = None;
+    }
+
+    /// Before a part of this stream's line: readers add to a part whatever comes next, so that one of another's line
+    /// ends here.
+    fn join(&mut self, stream: u64, time: SystemTime) {
+        if let Some((_, source)) = self.parted.take_if(|(of, _)| *of != stream) {
+            self.line(source, time, 'F', b"");
+        }
     }
 
     fn line(&mut self, source: Source, time: SystemTime, tag: char, text: &[u8]) {
@@ -164,7 +183,10 @@ impl LogFile {
         }
         let buffer = std::mem::take(&mut self.buffer);
         match self.write(&buffer) {
-            Ok(()) => self.lost = 0,
+            Ok(()) => {
+                self.lost = 0;
+                self.begun = self.parted.map(|(_, source)| source);
+            }
             Err(error) => {
                 if self.lost == 0 {
                     let log = self.path.display();
@@ -181,6 +203,9 @@ impl LogFile {
     /// room, it would be all that the log is made of.
     fn own_up(&mut self) {
         let rest = std::mem::take(&mut self.buffer);
+        if let Some(source) = self.begun {
+            self.line(source, SystemTime::now(), 'F', b"");
+        }
         let text = format!("[{} bytes of this log were lost: the disk took none]", self.lost);
         self.line(Source::Stderr, SystemTime::now(), 'F', text.as_bytes());
         self.buffer.extend_from_slice(&rest);

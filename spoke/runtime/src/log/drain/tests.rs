@@ -267,3 +267,33 @@ async fn lines_of_instances_that_write_at_the_same_time_stay_apart() {
     ];
     assert_eq!(texts(&log), expected);
 }
+
+#[tokio::test]
+async fn long_lines_of_instances_that_write_at_the_same_time_stay_apart() {
+    use wasmtime_wasi_io::poll::Pollable as _;
+    use wasmtime_wasi_io::streams::OutputStream as _;
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let sink = LogSink::new();
+    let draining = tokio::spawn(drain(sink.clone(), log.clone(), LogBudget::new(1 << 30)));
+    let mut streams = [(); 2].map(|()| sink.stream(Source::Stdout));
+    let long = "a".repeat(MAX_LINE + 10);
+    for (at, text) in [(0, long.clone()), (1, "b\n".to_owned()), (0, "c\n".to_owned())] {
+        let mut left = Bytes::from(text);
+        while !left.is_empty() {
+            streams[at].ready().await;
+            let now = left.len().min(streams[at].check_write().unwrap());
+            streams[at].write(left.split_to(now)).unwrap();
+        }
+    }
+    sink.close();
+    draining.await.unwrap();
+    let (part, rest) = long.split_at(MAX_LINE);
+    let expected = [
+        format!("stdout P {part}"),
+        "stdout F ".to_owned(),
+        "stdout F b".to_owned(),
+        format!("stdout F {rest}c"),
+    ];
+    assert_eq!(texts(&log), expected);
+}
