@@ -185,8 +185,8 @@ pub struct Short {
 pub struct Verdict {
     /// The node's conditions, sorted.
     pub conditions: Vec<&'static str>,
-    /// What pods have to go for.
-    pub short: Option<Short>,
+    /// What pods have to go for, the most urgent first.
+    pub short: Vec<Short>,
 }
 
 /// Remembers since when thresholds are met.
@@ -226,7 +226,7 @@ impl Watch {
         }
         self.last.retain(|_, last| now.saturating_sub(*last) < TRANSITION);
         short.sort_by_key(|short| (short.soft, short.signal));
-        Verdict { conditions: self.last.keys().copied().collect(), short: short.into_iter().next() }
+        Verdict { conditions: self.last.keys().copied().collect(), short }
     }
 }
 
@@ -360,9 +360,9 @@ mod tests {
         let verdict = watch.look(&left(Signal::Disk, 99, 1000), SECOND * 2);
         assert_eq!(verdict.conditions, ["DiskPressure"]);
         let short = Short { signal: Signal::Disk, threshold: 100, available: 99, soft: false };
-        assert_eq!(verdict.short, Some(short));
+        assert_eq!(verdict.short, [short]);
         let verdict = watch.look(&left(Signal::Disk, 500, 1000), SECOND * 3);
-        assert_eq!((verdict.conditions, verdict.short), (vec!["DiskPressure"], None));
+        assert_eq!((verdict.conditions, verdict.short), (vec!["DiskPressure"], vec![]));
         assert_eq!(watch.look(&left(Signal::Disk, 500, 1000), SECOND * 302), Verdict::default());
         assert_eq!(watch.look(&left(Signal::Disk, 0, 0), SECOND * 303), Verdict::default());
     }
@@ -373,7 +373,8 @@ mod tests {
         thresholds.push(parse("nodefs.available<50%=60").unwrap());
         let mut watch = Watch::new(thresholds);
         let mut look = |available, second: u32| {
-            watch.look(&left(Signal::Disk, available, 1000), SECOND * second).short
+            let short = watch.look(&left(Signal::Disk, available, 1000), SECOND * second).short;
+            short.first().copied()
         };
         assert_eq!(look(400, 0), None);
         assert_eq!(look(600, 30), None, "it counts from the beginning");

@@ -5,7 +5,7 @@
 //!                               └─▶ no time left: at least that much; it goes on in the next round
 //! ```
 //!
-//! What moves while this looks may count twice or not at all.
+//! What moves while this looks may count twice or not at all, and then takes nothing back.
 //!
 //! Guarantees:
 //! - a round ends in time; what was not seen by then makes the result a floor, and the next round goes on
@@ -13,8 +13,9 @@
 //! - of trees that take several rounds each, all are known in one round of the same shortage
 //!   (`trees_that_take_many_rounds_are_all_known_in_one`), and what was known in another shortage is no answer
 //!   (`what_was_known_in_another_shortage_is_no_answer`);
-//! - a walk that starts anew, or that a guest has led astray, takes nothing back from what the one before has seen
-//!   (`a_walk_that_starts_anew_takes_nothing_back`);
+//! - a walk that starts anew, or that a guest has led astray, takes nothing back from what those before have seen, until
+//!   one has missed nothing (`a_walk_that_starts_anew_takes_nothing_back`, `a_directory_that_is_renamed_takes_nothing_back`);
+//! - what has no name any more counts as long as it is open (`files_without_a_name_count_while_they_are_open`);
 //! - what is remembered of all trees has one bound in bytes, whatever guests make
 //!   (`what_is_remembered_of_all_trees_has_one_bound`).
 
@@ -27,6 +28,7 @@ use tracing::warn;
 
 use walk::Walk;
 
+mod unlinked;
 mod walk;
 
 /// How long one round takes, over all directories: a card may be slow and a guest's trees large.
@@ -51,9 +53,7 @@ pub struct Size {
 /// What the walks before this one found in a directory.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
-    /// The last that ended.
-    last: u64,
-    /// The least that is said until the next has ended: of the last two, where that one has missed something.
+    /// The least that is said until the next has ended: the most since the last that missed nothing.
     floor: u64,
     /// All of it, as it was seen in this shortage.
     whole: Option<u64>,
@@ -102,6 +102,9 @@ impl Measurer {
                 Size { bytes: self.known.get(dir).map_or(0, |known| known.floor), whole: false }
             }));
         }
+        for (size, open) in sizes.iter_mut().zip(unlinked::below(dirs)) {
+            size.bytes = size.bytes.saturating_add(open);
+        }
         sizes
     }
 
@@ -124,12 +127,11 @@ impl Measurer {
             return Ok(Size { bytes, whole: known.whole.is_some() });
         }
         if walk.missed {
-            known.floor = walk.sum.max(known.last);
+            known.floor = walk.sum.max(known.floor);
         } else {
             known.floor = walk.sum;
             known.whole = Some(walk.sum).filter(|_| self.shortage != 0);
         }
-        known.last = walk.sum;
         self.known.insert(dir.to_owned(), known);
         let bytes = known.floor.max(known.whole.unwrap_or(0));
         Ok(Size { bytes, whole: !walk.missed || known.whole.is_some() })

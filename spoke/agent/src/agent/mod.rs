@@ -107,6 +107,7 @@ pub struct Agent {
     reclaim_told: BTreeMap<&'static str, Duration>,
     /// What was done for the disk since it is.
     room: pressure::Room,
+    images_room: pressure::Room,
     freeing: pressure::Freeing,
     /// What records that this agent does not know need of it, by realm: their pods are not started without.
     guards: BTreeMap<ClusterName, u64>,
@@ -144,6 +145,7 @@ impl Agent {
             short: None,
             reclaim_told: BTreeMap::new(),
             room: pressure::Room::Untouched,
+            images_room: pressure::Room::Untouched,
             freeing: pressure::Freeing::default(),
             guards: BTreeMap::new(),
             ports,

@@ -12,7 +12,8 @@
 //! - who has the memory that is short gets no more of it at once, unless it may take its time
 //!   (`a_pod_that_may_take_its_time_gets_memory_meanwhile`);
 //! - for a disk of the modules' own nobody goes: no pod has anything there
-//!   (`a_full_disk_of_the_modules_own_evicts_nobody`);
+//!   (`a_full_disk_of_the_modules_own_evicts_nobody`); and it hides no other shortage
+//!   (`a_full_disk_of_the_modules_own_hides_no_other_shortage`);
 //! - the Node says what is reclaimed, and not at every look (`the_node_says_what_is_reclaimed_now_and_then`);
 //! - no greeting calls a device well that is short of something (`a_greeting_says_what_the_device_is_short_of`).
 
@@ -89,15 +90,17 @@ impl Agent {
             self.conditions = verdict.conditions;
             self.tell_node();
         }
-        let Some(short) = verdict.short else {
+        let apart = left.get(&Signal::Images) != left.get(&Signal::Disk);
+        let (elsewhere, here): (Vec<Short>, Vec<Short>) =
+            verdict.short.into_iter().partition(|short| apart && short.signal == Signal::Images);
+        self.room_for_images(elsewhere.first());
+        let Some(short) = here.first().copied() else {
             self.short = None;
             self.room = Room::Untouched;
             self.freeing.end();
             return;
         };
-        let elsewhere =
-            short.signal == Signal::Images && left.get(&Signal::Images) != left.get(&Signal::Disk);
-        self.short = (!elsewhere).then_some(short);
+        self.short = Some(short);
         self.tell_reclaim(&short);
         let of_disk = !short.signal.is_memory();
         if of_disk {
@@ -111,18 +114,35 @@ impl Agent {
             _ if !of_disk => self.evict_for_memory(&short),
             // What that frees shows at the next look.
             Room::Untouched => self.make_room(),
-            Room::Made if elsewhere => {
-                self.room = Room::NotEnough;
-                warn!(
-                    "the disk of the modules is short of room, and all that are there are needed"
-                );
-            }
-            Room::NotEnough if elsewhere => {}
             Room::Made | Room::NotEnough => {
                 self.room = Room::NotEnough;
                 self.meter.measure_all();
             }
         }
+    }
+
+    /// What a disk of the modules' own is short of: no pod has anything there, so that none goes for it.
+    fn room_for_images(&mut self, short: Option<&Short>) {
+        let Some(short) = short else {
+            self.images_room = Room::Untouched;
+            return;
+        };
+        self.tell_reclaim(short);
+        self.images_room = match self.images_room {
+            // What that frees shows at the next look.
+            Room::Untouched => {
+                warn!("the disk of the modules is short of room: what nobody needs goes");
+                self.ports.modules.make_room();
+                Room::Made
+            }
+            Room::Made => {
+                warn!(
+                    "the disk of the modules is short of room, and all that are there are needed"
+                );
+                Room::NotEnough
+            }
+            Room::NotEnough => Room::NotEnough,
+        };
     }
 
     /// Whether files are being removed that may be enough: while there is some room left, or it gets more. A removal may

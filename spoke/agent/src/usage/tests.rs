@@ -225,6 +225,50 @@ fn a_walk_that_starts_anew_takes_nothing_back() {
 }
 
 #[test]
+fn a_directory_that_is_renamed_takes_nothing_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = ["a", "c"].map(|name| dir.path().join(name));
+    std::fs::create_dir(&names[0]).unwrap();
+    std::fs::write(names[0].join("large"), vec![1; 1 << 20]).unwrap();
+    let (mut measurer, dirs) = (Measurer::default(), [dir.path().to_owned()]);
+    let whole = measurer.measure(&dirs, 0)[0];
+    assert!(whole.whole && 1 << 20 <= whole.bytes, "{whole:?}");
+    for round in 0..4 {
+        let mut walk = Walk::start(dir.path()).unwrap().unwrap();
+        // All names are read; then the directory is called otherwise.
+        while walk.way[0].inside.is_empty() {
+            assert!(!walk.step().unwrap());
+        }
+        std::fs::rename(&names[round % 2], &names[(round + 1) % 2]).unwrap();
+        measurer.unfinished.insert(dir.path().to_owned(), walk);
+        let led_astray = measurer.measure(&dirs, 0)[0];
+        assert!(!led_astray.whole && whole.bytes <= led_astray.bytes, "{led_astray:?}");
+    }
+    std::fs::remove_file(names[0].join("large")).unwrap();
+    let less = measurer.measure(&dirs, 0)[0];
+    assert!(less.whole && less.bytes < 1 << 20, "{less:?}");
+}
+
+#[test]
+fn files_without_a_name_count_while_they_are_open() {
+    use std::io::Write as _;
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = dir.path().join("x");
+    let mut file = std::fs::File::create(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    file.write_all(&vec![1; 1 << 20]).unwrap();
+    file.sync_all().unwrap();
+    let twice = file.try_clone().unwrap();
+    let dirs = [dir.path().to_owned(), other.path().to_owned()];
+    let mut measurer = Measurer::default();
+    let sizes = measurer.measure(&dirs, 0);
+    assert!((1 << 20..2 << 20).contains(&sizes[0].bytes), "{sizes:?}");
+    assert!(sizes[1].bytes < 1 << 20, "{sizes:?}");
+    drop((file, twice));
+    assert!(measurer.measure(&dirs, 0)[0].bytes < 1 << 20);
+}
+
+#[test]
 fn what_is_remembered_of_all_trees_has_one_bound() {
     let dir = tempfile::tempdir().unwrap();
     let dirs = ["a", "b", "c", "d"].map(|name| dir.path().join(name));

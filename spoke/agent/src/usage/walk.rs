@@ -158,7 +158,11 @@ impl Walk {
         if matches!(name.to_bytes(), b"." | b"..") {
             return;
         }
-        let Ok(stat) = statat(&self.here, name, AtFlags::SYMLINK_NOFOLLOW) else { return };
+        let Ok(stat) = statat(&self.here, name, AtFlags::SYMLINK_NOFOLLOW) else {
+            // Removed since it was listed, or only called otherwise now: nobody can tell.
+            self.missed = true;
+            return;
+        };
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             let more = cost(name) + SLOT;
             match self.way.last_mut().filter(|_| self.held + more <= self.room) {
@@ -199,9 +203,10 @@ impl Walk {
                 self.entries = Some(Dir::read_from(&inside)?);
                 self.here = inside;
             }
-            // Gone, or no directory any more.
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
-            Err(Errno::ACCESS | Errno::PERM) => self.missed = true,
+            // Gone, or only called otherwise now; or not for this to read.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS | Errno::PERM) => {
+                self.missed = true;
+            }
             Err(error) => return Err(error.into()),
         }
         Ok(())

@@ -384,3 +384,33 @@ async fn a_full_disk_of_the_modules_own_evicts_nobody() {
     }
     assert_eq!(run.names(), [""; 0]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_of_the_modules_own_hides_no_other_shortage() {
+    let mut run = run(&SimDisk::default());
+    run.send(Input::Connected(true)).await;
+    run.plan(vec![range(), pod_record(&pod("a"))], vec![]).await;
+    run.has("a", 200 << 20);
+    let full = Left { available: 1 << 20, capacity: 8 << 30 };
+    let empty = Left { available: 50 << 30, capacity: 100 << 30 };
+    let look = |memory, disk| {
+        let memory = Left { available: memory, capacity: 8 << 30 };
+        Input::Signals(Observed::from([
+            (Signal::Memory, memory),
+            (Signal::Disk, disk),
+            (Signal::Images, full),
+        ]))
+    };
+    for _ in 0..3 {
+        run.send(look(4 << 30, empty)).await;
+        run.rest().await;
+    }
+    assert_eq!((*run.world.shelf.cleared.lock(), run.names()), (1, vec!["a".to_owned()]));
+    // What nobody needs goes for the pods' own disk, too, before a pod does.
+    run.send(look(4 << 30, Left { available: 1 << 20, capacity: 100 << 30 })).await;
+    run.rest().await;
+    assert_eq!((*run.world.shelf.cleared.lock(), run.names()), (2, vec!["a".to_owned()]));
+    run.send(look(4 << 30, empty)).await;
+    run.send(look(50 << 20, empty)).await;
+    assert_eq!(run.names(), [""; 0], "memory is short as well");
+}
