@@ -351,7 +351,7 @@ pub(crate) mod tests {
             "{left:?}"
         );
         let verdict = Watch::new(eviction::defaults()).look(&left, Duration::ZERO);
-        assert_eq!(verdict.short.unwrap().signal, Signal::Memory);
+        assert_eq!(verdict.short[0].signal, Signal::Memory);
     }
 
     #[test]
@@ -364,7 +364,7 @@ pub(crate) mod tests {
         let asked = eviction::parse("memory.available<500Mi").unwrap();
         let left = device.left(dir.path(), &guests);
         let verdict = Watch::new(vec![asked]).look(&left, Duration::ZERO);
-        assert_eq!(verdict.short, None);
+        assert_eq!(verdict.short, []);
     }
 
     #[test]
