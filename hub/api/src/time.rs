@@ -1,6 +1,6 @@
 //! Times as the API writes them, and the short durations that people read in tables.
 //!
-//! Everything but [`now`], [`now_micro`] and [`now_unix`] is pure.
+//! Everything but [`now`] and [`now_unix`] is pure.
 //!
 //! Guarantees:
 //! - a text that is no RFC 3339 time is `None`, never a made-up moment (`times_are_read_as_go_reads_them`,

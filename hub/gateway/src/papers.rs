@@ -34,7 +34,7 @@ pub struct Papers {
     pub cluster: ClusterName,
     /// UID of the ManagedCluster that it was given for.
     pub uid: String,
-    /// Digest of the key's bits, as [`KEY_ANNOTATION`] has it.
+    /// Digest of the key's bits, as the annotation of its ManagedCluster has it.
     pub key: Digest,
     /// From when to when it holds.
     pub life: Life,

@@ -54,7 +54,7 @@ const COLLECT_EVERY: Duration = Duration::from_secs(60 * 60);
 pub struct Options {
     /// Folder of the registry.
     pub dir: PathBuf,
-    /// The program that has the `compile-module` verb: [`compile::this_program`].
+    /// The program that has the `compile-module` verb.
     pub compiler: PathBuf,
     /// The fleet's root key.
     pub root: FleetRoot,

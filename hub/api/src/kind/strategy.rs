@@ -73,7 +73,7 @@ pub trait Strategy: Send + Sync {
         None
     }
 
-    /// From this version's form to the stored one; differs only where [`Kind::stored_as`] is set.
+    /// From this version's form to the stored one; differs only where [`crate::kind::Kind::stored_as`] is set.
     fn to_stored(&self, _object: &mut Value) {}
 
     /// From the stored form to this version's.
