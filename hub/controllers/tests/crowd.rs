@@ -10,13 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use freewheel_hub_api::object::{Key, Resource};
+use freewheel_hub_api::object::Key;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::objects::{How, Place, Propagation};
-use freewheel_hub_store::{
-    CommitError, Committed, Compacted, Revision, Scope, Snapshot, Store, Stored, Txn, Watch,
-};
+use freewheel_hub_store::{Layer, Revision, Scope, Snapshot, Store, Stored};
 use hub::{Hub, deployment, get, is_rolled_out, kind, list};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -53,38 +50,13 @@ impl Snapshot for Walked {
     }
 }
 
-#[async_trait]
-impl Store for Counting {
-    fn incarnation(&self) -> u64 {
-        self.store.incarnation()
-    }
-
-    fn skip_to(&self, beyond: Revision) {
-        self.store.skip_to(beyond);
-    }
-
-    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
-        self.store.commit(txn).await
+impl Layer for Counting {
+    fn below(&self) -> &dyn Store {
+        &self.store
     }
 
     fn snapshot(&self) -> Arc<dyn Snapshot> {
         Arc::new(Walked { snapshot: self.store.snapshot(), walked: self.walked.clone() })
-    }
-
-    async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot> {
-        self.store.wait_for(revision).await
-    }
-
-    fn snapshot_at(
-        &self,
-        of: &Resource,
-        revision: Revision,
-    ) -> Result<Arc<dyn Snapshot>, Compacted> {
-        self.store.snapshot_at(of, revision)
-    }
-
-    fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {
-        self.store.watch(scopes, after)
     }
 }
 

@@ -15,9 +15,7 @@ use freewheel_hub_api::object::{Key, Object, Resource};
 use freewheel_hub_controllers::pod_gc::QUARANTINE;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::objects::Propagation;
-use freewheel_hub_store::{
-    CommitError, Committed, Compacted, Operation, Revision, Scope, Snapshot, Store, Txn, Watch,
-};
+use freewheel_hub_store::{CommitError, Committed, Layer, Operation, Store, Txn};
 use freewheel_link::names::ClusterName;
 use hub::{Hub, get, kind};
 use parking_lot::Mutex;
@@ -28,13 +26,9 @@ use tokio::time::sleep;
 struct Sticky(MemoryStore, Arc<AtomicBool>);
 
 #[async_trait]
-impl Store for Sticky {
-    fn incarnation(&self) -> u64 {
-        self.0.incarnation()
-    }
-
-    fn skip_to(&self, beyond: Revision) {
-        self.0.skip_to(beyond);
+impl Layer for Sticky {
+    fn below(&self) -> &dyn Store {
+        &self.0
     }
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
@@ -43,26 +37,6 @@ impl Store for Sticky {
             return Err(CommitError::TooLarge("it sticks".to_owned()));
         }
         self.0.commit(txn).await
-    }
-
-    fn snapshot(&self) -> Arc<dyn Snapshot> {
-        self.0.snapshot()
-    }
-
-    async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot> {
-        self.0.wait_for(revision).await
-    }
-
-    fn snapshot_at(
-        &self,
-        of: &Resource,
-        revision: Revision,
-    ) -> Result<Arc<dyn Snapshot>, Compacted> {
-        self.0.snapshot_at(of, revision)
-    }
-
-    fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {
-        self.0.watch(scopes, after)
     }
 }
 
@@ -172,13 +146,9 @@ impl Remade {
 }
 
 #[async_trait]
-impl Store for Remade {
-    fn incarnation(&self) -> u64 {
-        self.0.incarnation()
-    }
-
-    fn skip_to(&self, beyond: Revision) {
-        self.0.skip_to(beyond);
+impl Layer for Remade {
+    fn below(&self) -> &dyn Store {
+        &self.0
     }
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
@@ -196,26 +166,6 @@ impl Store for Remade {
             self.0.commit(Txn { expect: Vec::new(), operations }).await.unwrap();
         }
         self.0.commit(txn).await
-    }
-
-    fn snapshot(&self) -> Arc<dyn Snapshot> {
-        self.0.snapshot()
-    }
-
-    async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot> {
-        self.0.wait_for(revision).await
-    }
-
-    fn snapshot_at(
-        &self,
-        of: &Resource,
-        revision: Revision,
-    ) -> Result<Arc<dyn Snapshot>, Compacted> {
-        self.0.snapshot_at(of, revision)
-    }
-
-    fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {
-        self.0.watch(scopes, after)
     }
 }
 

@@ -18,10 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_hub_api::object::{Header, Key, Object, Resource};
-use freewheel_hub_store::{
-    CommitError, Committed, Compacted, Fresh, MAX_OBJECT_BYTES, Operation, Revision, Scope,
-    Snapshot, Store, Txn, Watch,
-};
+use freewheel_hub_store::{CommitError, Committed, Layer, MAX_OBJECT_BYTES, Operation, Store, Txn};
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -148,13 +145,9 @@ pub struct Watched {
 }
 
 #[async_trait]
-impl Store for Watched {
-    fn incarnation(&self) -> u64 {
-        self.store.incarnation()
-    }
-
-    fn skip_to(&self, beyond: Revision) {
-        self.store.skip_to(beyond);
+impl Layer for Watched {
+    fn below(&self) -> &dyn Store {
+        &*self.store
     }
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
@@ -170,38 +163,6 @@ impl Store for Watched {
             other => other,
         })
     }
-
-    fn snapshot(&self) -> Arc<dyn Snapshot> {
-        self.store.snapshot()
-    }
-
-    fn fresh(&self) -> Fresh<'_> {
-        self.store.fresh()
-    }
-
-    async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot> {
-        self.store.wait_for(revision).await
-    }
-
-    fn snapshot_at(
-        &self,
-        of: &Resource,
-        revision: Revision,
-    ) -> Result<Arc<dyn Snapshot>, Compacted> {
-        self.store.snapshot_at(of, revision)
-    }
-
-    fn rest(&self) {
-        self.store.rest();
-    }
-
-    fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {
-        self.store.watch(scopes, after)
-    }
-
-    fn follow(&self, scopes: Vec<Scope>) -> (Arc<dyn Snapshot>, Box<dyn Watch>) {
-        self.store.follow(scopes)
-    }
 }
 
 #[cfg(test)]
@@ -216,12 +177,10 @@ mod tests {
     struct Fickle(MemoryStore, AtomicBool);
 
     #[async_trait]
-    impl Store for Fickle {
-        fn incarnation(&self) -> u64 {
-            1
+    impl Layer for Fickle {
+        fn below(&self) -> &dyn Store {
+            &self.0
         }
-
-        fn skip_to(&self, _: Revision) {}
 
         async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
             let large = |operation: &Operation| match operation {
@@ -233,26 +192,6 @@ mod tests {
             }
             self.0.commit(txn).await
         }
-
-        fn snapshot(&self) -> Arc<dyn Snapshot> {
-            self.0.snapshot()
-        }
-
-        async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot> {
-            self.0.wait_for(revision).await
-        }
-
-        fn snapshot_at(
-            &self,
-            of: &Resource,
-            revision: Revision,
-        ) -> Result<Arc<dyn Snapshot>, Compacted> {
-            self.0.snapshot_at(of, revision)
-        }
-
-        fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {
-            self.0.watch(scopes, after)
-        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -260,7 +199,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::new(folder.path());
         let fickle = Arc::new(Fickle(MemoryStore::new(), AtomicBool::new(true)));
-        let store = Arc::new(Watched { store: fickle.clone(), disk: disk.clone() });
+        let store = Watched { store: fickle.clone(), disk: disk.clone() };
+        let store: Arc<dyn Store> = Arc::new(store);
         let stop = CancellationToken::new();
         let watching = tokio::spawn(disk.clone().watch(store.clone(), stop.clone()));
         let refused = store.commit(trial(0, 4096)).await.unwrap_err().to_string();
@@ -284,35 +224,13 @@ mod tests {
     struct Broken(MemoryStore);
 
     #[async_trait]
-    impl Store for Broken {
-        fn incarnation(&self) -> u64 {
-            1
+    impl Layer for Broken {
+        fn below(&self) -> &dyn Store {
+            &self.0
         }
-
-        fn skip_to(&self, _: Revision) {}
 
         async fn commit(&self, _: Txn) -> Result<Committed, CommitError> {
             Err(CommitError::Stopped)
-        }
-
-        fn snapshot(&self) -> Arc<dyn Snapshot> {
-            self.0.snapshot()
-        }
-
-        async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot> {
-            self.0.wait_for(revision).await
-        }
-
-        fn snapshot_at(
-            &self,
-            of: &Resource,
-            revision: Revision,
-        ) -> Result<Arc<dyn Snapshot>, Compacted> {
-            self.0.snapshot_at(of, revision)
-        }
-
-        fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {
-            self.0.watch(scopes, after)
         }
     }
 

@@ -7,6 +7,7 @@
 //! ring      recent events, shared by all watchers; each is called by its bell
 //! board     what readers see: the newest durable state and the ring
 //! committer checks, batches, makes durable, publishes
+//! layer     a store over another, with a little of its own
 //! memory    the backend for tests and simulations; nothing survives
 //! redb      the default: embedded, group commit, fsync before acknowledging
 //! objects   the pipeline that every writer of API objects goes through
@@ -30,6 +31,7 @@ mod board;
 pub mod clock;
 mod committer;
 mod counter;
+mod layer;
 pub mod memory;
 pub mod objects;
 pub mod redb;
@@ -37,6 +39,7 @@ mod ring;
 mod state;
 mod txn;
 
+pub use layer::Layer;
 pub use ring::Limits;
 
 use std::sync::Arc;

@@ -10,9 +10,7 @@ use async_trait::async_trait;
 use freewheel_hub_api::object::{Key, Object, Resource};
 use freewheel_hub_apiserver::Limits;
 use freewheel_hub_store::memory::MemoryStore;
-use freewheel_hub_store::{
-    CommitError, Committed, Compacted, Operation, Revision, Scope, Snapshot, Store, Txn, Watch,
-};
+use freewheel_hub_store::{CommitError, Committed, Layer, Operation, Store, Txn};
 use freewheel_link::names::ClusterName;
 use serde_json::json;
 
@@ -29,13 +27,9 @@ fn is_of_a_map(operation: &Operation) -> bool {
 }
 
 #[async_trait]
-impl Store for Remade {
-    fn incarnation(&self) -> u64 {
-        self.0.incarnation()
-    }
-
-    fn skip_to(&self, beyond: Revision) {
-        self.0.skip_to(beyond);
+impl Layer for Remade {
+    fn below(&self) -> &dyn Store {
+        &self.0
     }
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
@@ -54,26 +48,6 @@ impl Store for Remade {
             self.0.commit(Txn { expect: Vec::new(), operations }).await.unwrap();
         }
         self.0.commit(txn).await
-    }
-
-    fn snapshot(&self) -> Arc<dyn Snapshot> {
-        self.0.snapshot()
-    }
-
-    async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot> {
-        self.0.wait_for(revision).await
-    }
-
-    fn snapshot_at(
-        &self,
-        of: &Resource,
-        revision: Revision,
-    ) -> Result<Arc<dyn Snapshot>, Compacted> {
-        self.0.snapshot_at(of, revision)
-    }
-
-    fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {
-        self.0.watch(scopes, after)
     }
 }
 

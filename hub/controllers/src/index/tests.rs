@@ -1,11 +1,8 @@
 //! An index over a store, and what its looks cost.
 
-use async_trait::async_trait;
 use freewheel_hub_api::object::{Object, Resource};
 use freewheel_hub_store::memory::MemoryStore;
-use freewheel_hub_store::{
-    CommitError, Committed, Compacted, Event, Limits, Operation, Revision, Snapshot, Txn,
-};
+use freewheel_hub_store::{Compacted, Event, Layer, Limits, Operation, Revision, Txn};
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
@@ -159,34 +156,9 @@ impl Watch for Deaf {
     }
 }
 
-#[async_trait]
-impl Store for Silent {
-    fn incarnation(&self) -> u64 {
-        self.0.incarnation()
-    }
-
-    fn skip_to(&self, beyond: Revision) {
-        self.0.skip_to(beyond);
-    }
-
-    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
-        self.0.commit(txn).await
-    }
-
-    fn snapshot(&self) -> Arc<dyn Snapshot> {
-        self.0.snapshot()
-    }
-
-    async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot> {
-        self.0.wait_for(revision).await
-    }
-
-    fn snapshot_at(
-        &self,
-        of: &Resource,
-        revision: Revision,
-    ) -> Result<Arc<dyn Snapshot>, Compacted> {
-        self.0.snapshot_at(of, revision)
+impl Layer for Silent {
+    fn below(&self) -> &dyn Store {
+        &self.0
     }
 
     fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {

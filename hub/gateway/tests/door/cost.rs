@@ -15,38 +15,13 @@ struct Counted {
     walked: Arc<AtomicUsize>,
 }
 
-#[async_trait]
-impl Store for Counting {
-    fn incarnation(&self) -> u64 {
-        self.inner.incarnation()
-    }
-
-    fn skip_to(&self, beyond: Revision) {
-        self.inner.skip_to(beyond);
-    }
-
-    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
-        self.inner.commit(txn).await
+impl Layer for Counting {
+    fn below(&self) -> &dyn Store {
+        &self.inner
     }
 
     fn snapshot(&self) -> Arc<dyn Snapshot> {
         Arc::new(Counted { inner: self.inner.snapshot(), walked: self.walked.clone() })
-    }
-
-    async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot> {
-        self.inner.wait_for(revision).await
-    }
-
-    fn snapshot_at(
-        &self,
-        of: &Resource,
-        revision: Revision,
-    ) -> Result<Arc<dyn Snapshot>, Compacted> {
-        self.inner.snapshot_at(of, revision)
-    }
-
-    fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {
-        self.inner.watch(scopes, after)
     }
 }
 

@@ -51,13 +51,9 @@ impl Remade {
 }
 
 #[async_trait]
-impl Store for Remade {
-    fn incarnation(&self) -> u64 {
-        self.0.incarnation()
-    }
-
-    fn skip_to(&self, beyond: Revision) {
-        self.0.skip_to(beyond);
+impl Layer for Remade {
+    fn below(&self) -> &dyn Store {
+        &self.0
     }
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
@@ -65,26 +61,6 @@ impl Store for Remade {
             self.swap().await;
         }
         self.0.commit(txn).await
-    }
-
-    fn snapshot(&self) -> Arc<dyn Snapshot> {
-        self.0.snapshot()
-    }
-
-    async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot> {
-        self.0.wait_for(revision).await
-    }
-
-    fn snapshot_at(
-        &self,
-        of: &Resource,
-        revision: Revision,
-    ) -> Result<Arc<dyn Snapshot>, Compacted> {
-        self.0.snapshot_at(of, revision)
-    }
-
-    fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {
-        self.0.watch(scopes, after)
     }
 }
 

@@ -8,15 +8,14 @@ pub(crate) use async_trait::async_trait;
 pub(crate) use base64::Engine as _;
 pub(crate) use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved};
 pub(crate) use freewheel_hub_api::kinds;
-pub(crate) use freewheel_hub_api::object::{Header, Key, Object, Resource};
+pub(crate) use freewheel_hub_api::object::{Header, Key, Object};
 pub(crate) use freewheel_hub_api::streams::LogOptions;
 pub(crate) use freewheel_hub_gateway::{Gateway, Identity, records};
 pub(crate) use freewheel_hub_pki::Authority;
 pub(crate) use freewheel_hub_store::memory::MemoryStore;
 pub(crate) use freewheel_hub_store::objects::{DeleteOptions, How, Objects, Place};
 pub(crate) use freewheel_hub_store::{
-    CommitError, Committed, Compacted, Operation, Revision, Scope, Snapshot, Store, Stored, Txn,
-    Watch,
+    CommitError, Committed, Layer, Operation, Revision, Scope, Snapshot, Store, Stored, Txn,
 };
 pub(crate) use freewheel_link::artifact::{Envelope, SignerCert};
 pub(crate) use freewheel_link::digest::{Digest, SetDigest};

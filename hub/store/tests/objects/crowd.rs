@@ -4,11 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use freewheel_hub_api::object::Resource;
 use freewheel_hub_store::memory::MemoryStore;
-use freewheel_hub_store::{
-    CommitError, Committed, Compacted, Revision, Scope, Snapshot, Store, Txn, Watch,
-};
+use freewheel_hub_store::{CommitError, Committed, Layer, Store, Txn};
 use tokio::sync::Notify;
 
 /// Once told, holds commits back until so many are there, and counts all of them.
@@ -48,13 +45,9 @@ impl Crowd {
 }
 
 #[async_trait]
-impl Store for Crowd {
-    fn incarnation(&self) -> u64 {
-        self.store.incarnation()
-    }
-
-    fn skip_to(&self, beyond: Revision) {
-        self.store.skip_to(beyond);
+impl Layer for Crowd {
+    fn below(&self) -> &dyn Store {
+        &self.store
     }
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
@@ -67,25 +60,5 @@ impl Store for Crowd {
             told.await;
         }
         self.store.commit(txn).await
-    }
-
-    fn snapshot(&self) -> Arc<dyn Snapshot> {
-        self.store.snapshot()
-    }
-
-    async fn wait_for(&self, revision: Revision) -> Arc<dyn Snapshot> {
-        self.store.wait_for(revision).await
-    }
-
-    fn snapshot_at(
-        &self,
-        of: &Resource,
-        revision: Revision,
-    ) -> Result<Arc<dyn Snapshot>, Compacted> {
-        self.store.snapshot_at(of, revision)
-    }
-
-    fn watch(&self, scopes: Vec<Scope>, after: Revision) -> Result<Box<dyn Watch>, Compacted> {
-        self.store.watch(scopes, after)
     }
 }
