@@ -39,7 +39,7 @@ fn is_rust((path, _): &(&Path, &str)) -> bool {
 
 /// The names of a file's tests: of functions that are run as such, of what a macro makes of a list of paths, and the
 /// file's own when it has some and lies among tests.
-fn tests_of(path: &Path, text: &str) -> BTreeSet<String> {
+pub fn tests_of(path: &Path, text: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let (mut is_test, mut is_ignored, mut in_list) = (false, false, false);
     for line in text.lines() {

@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: what neither the compiler nor clippy checks.
 
+mod claims;
 mod guarantees;
 mod layers;
 
@@ -27,6 +28,7 @@ pub fn run() -> Result<(), Stop> {
         files.push((file, text));
     }
     wrong.extend(guarantees::check(&files));
+    wrong.extend(claims::check(&files));
     for line in &wrong {
         println!("tidy: {line}");
     }
