@@ -14,8 +14,8 @@ use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
 use freewheel_hub_apiserver::{Limits, Server, Tls, serve};
+use freewheel_hub_objects::{How, Objects, Place};
 use freewheel_hub_store::memory::MemoryStore;
-use freewheel_hub_store::objects::{How, Objects, Place};
 use freewheel_link::names::ClusterName;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,

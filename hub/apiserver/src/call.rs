@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::selector::{FieldSelector, LabelSelector};
-use freewheel_hub_store::objects::{Actor, How, Place};
+use freewheel_hub_objects::{Actor, How, Place};
 use freewheel_hub_store::{Scope, Stored};
 use futures::FutureExt;
 use futures::future::BoxFuture;

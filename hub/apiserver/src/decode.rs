@@ -4,7 +4,7 @@ use bytes::Bytes;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::{protobuf, schema};
-use freewheel_hub_store::objects::FieldValidation;
+use freewheel_hub_objects::FieldValidation;
 use serde_json::Value;
 
 use crate::call::Call;

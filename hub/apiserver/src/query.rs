@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use freewheel_hub_api::error::{ApiError, FieldError};
-use freewheel_hub_store::objects::FieldValidation;
+use freewheel_hub_objects::FieldValidation;
 use serde_json::json;
 
 /// Options of all verbs, taken from the query string.

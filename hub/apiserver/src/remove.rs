@@ -11,8 +11,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use freewheel_hub_api::error::{ApiError, FieldError};
 use freewheel_hub_api::protobuf;
+use freewheel_hub_objects::{DeleteOptions, Deleted, How, Propagation};
 use freewheel_hub_store::Stored;
-use freewheel_hub_store::objects::{DeleteOptions, Deleted, How, Propagation};
 use http::Response;
 use serde_json::{Value, json};
 

@@ -16,7 +16,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_store::objects::Objects;
+use freewheel_hub_objects::Objects;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use hyper::server::conn::{http1, http2};

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::{Key, Resource};
-use freewheel_hub_store::objects::OVERTAKEN;
+use freewheel_hub_objects::OVERTAKEN;
 use freewheel_hub_store::{Event, Expect, Revision, Scope, Snapshot, Store, Stored};
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use freewheel_hub_api::error::{ApiError, FieldError};
 use freewheel_hub_api::{patch, schema};
-use freewheel_hub_store::objects::{FieldValidation, How, Written};
+use freewheel_hub_objects::{FieldValidation, How, Written};
 use http::Response;
 use parking_lot::Mutex;
 use serde_json::{Value, json};

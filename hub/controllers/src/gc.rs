@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::{Key, Owner};
 use freewheel_hub_api::registry::{Registries, Registry};
-use freewheel_hub_store::objects::{DeleteOptions, Propagation};
+use freewheel_hub_objects::{DeleteOptions, Propagation};
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use serde_json::{Value, json};
 

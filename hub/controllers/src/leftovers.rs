@@ -24,7 +24,7 @@ use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds::managed_cluster::LEFTOVERS;
 use freewheel_hub_api::object::{Key, Resource};
 use freewheel_hub_api::registry::Registries;
-use freewheel_hub_store::objects::{DeleteOptions, Propagation};
+use freewheel_hub_objects::{DeleteOptions, Propagation};
 use freewheel_hub_store::{CommitError, Event, Expect, Operation, Scope, Snapshot, Stored, Txn};
 use freewheel_link::names::ClusterName;
 use serde_json::Value;

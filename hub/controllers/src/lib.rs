@@ -48,7 +48,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use freewheel_hub_api::images::Images;
-use freewheel_hub_store::objects::Objects;
+use freewheel_hub_objects::Objects;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::Key;
-use freewheel_hub_store::objects::{DeleteOptions, OVERTAKEN};
+use freewheel_hub_objects::{DeleteOptions, OVERTAKEN};
 use freewheel_hub_store::{Event, Expect, Scope, Snapshot};
 use parking_lot::Mutex;
 use tokio::time::Instant;

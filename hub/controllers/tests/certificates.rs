@@ -7,7 +7,7 @@ mod hub;
 
 use std::time::Duration;
 
-use freewheel_hub_store::objects::{How, Place};
+use freewheel_hub_objects::{How, Place};
 use freewheel_link::names::ClusterName;
 use hub::{Hub, condition, get, kind, list};
 use serde_json::{Value, json};

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use freewheel_hub_api::object::Key;
+use freewheel_hub_objects::{How, Place, Propagation};
 use freewheel_hub_store::memory::MemoryStore;
-use freewheel_hub_store::objects::{How, Place, Propagation};
 use freewheel_hub_store::{Layer, Revision, Scope, Snapshot, Store, Stored};
 use hub::{Hub, deployment, get, is_rolled_out, kind, list};
 use parking_lot::Mutex;

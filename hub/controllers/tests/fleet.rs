@@ -3,7 +3,7 @@
 #[expect(dead_code, reason = "each test file uses its part of the played hub")]
 mod hub;
 
-use freewheel_hub_store::objects::Propagation;
+use freewheel_hub_objects::Propagation;
 use hub::{Hub, condition, deployment, get, is_rolled_out, list, reason};
 use serde_json::{Value, json};
 

@@ -5,8 +5,8 @@ mod hub;
 
 use std::time::Duration;
 
+use freewheel_hub_objects::Propagation;
 use freewheel_hub_store::Snapshot;
-use freewheel_hub_store::objects::Propagation;
 use hub::{Hub, deployment, get, list};
 use serde_json::{Value, json};
 

@@ -5,9 +5,9 @@ mod hub;
 
 use std::collections::BTreeSet;
 
+use freewheel_hub_objects::Propagation;
 use freewheel_hub_store::Limits;
 use freewheel_hub_store::memory::MemoryStore;
-use freewheel_hub_store::objects::Propagation;
 use hub::{Hub, deployment, get, is_rolled_out, list, serves};
 use serde_json::json;
 

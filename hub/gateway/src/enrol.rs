@@ -24,9 +24,9 @@ use freewheel_hub_api::conditions::{REQUEST_APPROVED, REQUEST_DENIED, Says};
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::object::Resource;
 use freewheel_hub_api::time;
+use freewheel_hub_objects::{Actor, How, OVERTAKEN, Objects};
 use freewheel_hub_pki::{Asked, AuthorityError, agent_group, encode};
 use freewheel_hub_store::Scope;
-use freewheel_hub_store::objects::{Actor, How, OVERTAKEN, Objects};
 use freewheel_link::frame::{self, FrameReader};
 use freewheel_link::join::{
     AcceptedV1, Ask, JoinAnswer, JoinRefusal, JoinRequestV1, PENDING_EVERY,

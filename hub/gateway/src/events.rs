@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::object::{Key, Resource};
+use freewheel_hub_objects::Objects;
 use freewheel_hub_store::Scope;
-use freewheel_hub_store::objects::Objects;
 use freewheel_link::digest::Digest;
 use freewheel_link::names::ClusterName;
 use freewheel_link::report::{EventV1, NodeEventV1};

@@ -2,8 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use freewheel_hub_objects::{DeleteOptions, Objects, Place};
 use freewheel_hub_pki::{Asked, Authority, certificates, encode};
-use freewheel_hub_store::objects::{DeleteOptions, Objects, Place};
 use freewheel_link::join::{JoinRefusal, JoinRequestV1};
 use freewheel_link::names::ClusterName;
 use rustls_pki_types::CertificateDer;

@@ -75,8 +75,8 @@ use std::time::Duration;
 
 use freewheel_hub_api::images::Images;
 use freewheel_hub_api::streams::SpokeStreams;
+use freewheel_hub_objects::Objects;
 use freewheel_hub_pki::{Authority, AuthorityError};
-use freewheel_hub_store::objects::Objects;
 use freewheel_link::budget::Budget;
 use freewheel_link::digest::SetDigest;
 use freewheel_link::generation::Generation;

@@ -8,7 +8,7 @@ use freewheel_hub_api::conditions::{
 };
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::time;
-use freewheel_hub_store::objects::Objects;
+use freewheel_hub_objects::Objects;
 use freewheel_link::allocatable;
 use freewheel_link::labels::is_reserved;
 use freewheel_link::names::ClusterName;

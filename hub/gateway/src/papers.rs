@@ -12,8 +12,8 @@
 //!   (`nothing_is_written_for_a_spoke_whose_cluster_was_remade_just_before`).
 
 use freewheel_hub_api::object::{Key, Resource};
+use freewheel_hub_objects::Objects;
 use freewheel_hub_pki::{Agent, Certificate, Life};
-use freewheel_hub_store::objects::Objects;
 use freewheel_hub_store::{Expect, Snapshot};
 use freewheel_link::digest::Digest;
 use freewheel_link::message::Reason;

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use freewheel_hub_api::object::{Header, Key, Object, Resource};
-use freewheel_hub_store::objects::Objects;
+use freewheel_hub_objects::Objects;
 use freewheel_hub_store::{CommitError, Expect, Operation, Scope, Snapshot, Store, Stored, Txn};
 use freewheel_link::generation::Generation;
 use freewheel_link::message::is_pod_address;

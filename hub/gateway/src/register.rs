@@ -9,7 +9,7 @@
 
 use freewheel_hub_api::conditions::CLUSTER_ACCEPTED;
 use freewheel_hub_api::error::ApiError;
-use freewheel_hub_store::objects::Objects;
+use freewheel_hub_objects::Objects;
 use freewheel_link::digest::Digest;
 use freewheel_link::join::{JoinRefusal, JoinRequestV1};
 use freewheel_link::names::ClusterName;

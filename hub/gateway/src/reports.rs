@@ -14,8 +14,8 @@ use freewheel_hub_api::images::Images;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::pins::{Pins, pinned};
 use freewheel_hub_api::time;
+use freewheel_hub_objects::{Actor, DeleteOptions, How, OVERTAKEN, Objects, Place};
 use freewheel_hub_store::MAX_OBJECT_BYTES;
-use freewheel_hub_store::objects::{Actor, DeleteOptions, How, OVERTAKEN, Objects, Place};
 use freewheel_link::names::ClusterName;
 use freewheel_link::report::{
     ContainerStateV1, ContainerStatusV1, EventV1, PhaseV1, PodStatusV1, Report, TerminatedV1,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
-use freewheel_hub_store::objects::{Actor, How, Objects, Place};
+use freewheel_hub_objects::{Actor, How, Objects, Place};
 use freewheel_link::names::ClusterName;
 use serde_json::json;
 

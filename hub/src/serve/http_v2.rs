@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use freewheel_hub_apiserver::{Body, Extra, LoggedIn, Received, User};
 use freewheel_hub_modules::{Modules, RegistryOnly};
-use freewheel_hub_store::objects::Objects;
+use freewheel_hub_objects::Objects;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 

@@ -11,7 +11,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use freewheel_hub_api::{kinds, time};
-use freewheel_hub_store::objects::{Objects, Place};
+use freewheel_hub_objects::{Objects, Place};
 use freewheel_link::digest::Digest;
 use freewheel_link::names::ClusterName;
 use http::HeaderValue;
@@ -79,8 +79,8 @@ fn basic(header: &HeaderValue) -> Option<(String, String)> {
 mod tests {
     use std::sync::Arc;
 
+    use freewheel_hub_objects::{DeleteOptions, How};
     use freewheel_hub_store::memory::MemoryStore;
-    use freewheel_hub_store::objects::{DeleteOptions, How};
 
     use super::*;
 

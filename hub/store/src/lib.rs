@@ -10,8 +10,6 @@
 //! layer     a store over another, with a little of its own
 //! memory    the backend for tests and simulations; nothing survives
 //! redb      the default: embedded, group commit, fsync before acknowledging
-//! objects   the pipeline that every writer of API objects goes through
-//! clock     time and chance as traits
 //! ```
 //!
 //! Guarantees:
@@ -28,12 +26,10 @@
 
 mod bell;
 mod board;
-pub mod clock;
 mod committer;
 mod counter;
 mod layer;
 pub mod memory;
-pub mod objects;
 pub mod redb;
 mod ring;
 mod state;

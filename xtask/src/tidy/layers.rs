@@ -3,15 +3,19 @@
 use crate::command::{Stop, cargo, output};
 
 /// Who may name whom, test-only dependencies left out.
-const ARROWS: [(&str, &[&str]); 20] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("freewheel-link", &[]),
     ("freewheel-hub-api", &["link"]),
     ("freewheel-hub-pki", &["link"]),
     ("freewheel-hub-store", &["hub-api", "link"]),
+    ("freewheel-hub-objects", &["hub-api", "hub-store", "link"]),
     ("freewheel-hub-placement", &["hub-api", "link"]),
-    ("freewheel-hub-controllers", &["hub-api", "hub-store", "hub-placement", "link"]),
-    ("freewheel-hub-apiserver", &["hub-api", "hub-pki", "hub-store", "link"]),
-    ("freewheel-hub-gateway", &["hub-api", "hub-pki", "hub-store", "link"]),
+    (
+        "freewheel-hub-controllers",
+        &["hub-api", "hub-objects", "hub-placement", "hub-store", "link"],
+    ),
+    ("freewheel-hub-apiserver", &["hub-api", "hub-objects", "hub-pki", "hub-store", "link"]),
+    ("freewheel-hub-gateway", &["hub-api", "hub-objects", "hub-pki", "hub-store", "link"]),
     ("freewheel-hub-modules", &["hub-api", "link", "spoke-engine"]),
     (
         "freewheel-hub",
@@ -21,6 +25,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
             "hub-controllers",
             "hub-gateway",
             "hub-modules",
+            "hub-objects",
             "hub-pki",
             "hub-placement",
             "hub-store",

@@ -11,9 +11,9 @@ use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
 use freewheel_hub_apiserver::{Body, Check, Limits, LoggedIn, Received, Server, Tls, User, serve};
+use freewheel_hub_objects::{How, Objects, Place};
 use freewheel_hub_store::Store;
 use freewheel_hub_store::memory::MemoryStore;
-use freewheel_hub_store::objects::{How, Objects, Place};
 use freewheel_link::names::ClusterName;
 use futures::StreamExt as _;
 use http::{HeaderMap, Method, Request};
@@ -249,7 +249,7 @@ pub async fn create(objects: &Objects, api_version: &str, kind: &str, mut value:
     let place =
         Place { kind: kind.clone(), cluster: ClusterName::root(), namespace, name: String::new() };
     let written = objects.create(&How::default(), &place, value).await.unwrap();
-    freewheel_hub_store::objects::stored_value(&written.stored).unwrap()
+    freewheel_hub_objects::stored_value(&written.stored).unwrap()
 }
 
 /// An answer.

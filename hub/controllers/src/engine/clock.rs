@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_store::clock;
+use freewheel_hub_objects::clock;
 use jiff::Timestamp;
 use tokio::time::Instant;
 

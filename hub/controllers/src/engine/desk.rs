@@ -7,7 +7,7 @@ use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::Key;
 use freewheel_hub_api::registry::Registry;
-use freewheel_hub_store::objects::{
+use freewheel_hub_objects::{
     Actor, DeleteOptions, Deleted, FieldValidation, How, Objects, Place, Propagation, Written,
 };
 use freewheel_hub_store::{Expect, Scope, Snapshot, Stored};

@@ -1,8 +1,8 @@
 //! Why a reconcile did not come to its end.
 
 use freewheel_hub_api::error::ApiError;
+use freewheel_hub_objects::OVERTAKEN;
 use freewheel_hub_store::CommitError;
-use freewheel_hub_store::objects::OVERTAKEN;
 
 /// A failed step. The engine logs it and tries the key again with back-off.
 #[derive(Debug, thiserror::Error)]

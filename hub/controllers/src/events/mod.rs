@@ -22,8 +22,8 @@ use std::sync::Arc;
 
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::Key;
+use freewheel_hub_objects::Objects;
 use freewheel_hub_store::Stored;
-use freewheel_hub_store::objects::Objects;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::Key;
-use freewheel_hub_store::objects::{Actor, FieldValidation, How, Objects};
+use freewheel_hub_objects::{Actor, FieldValidation, How, Objects};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -139,8 +139,8 @@ fn event_value(event: &Key, said: &Said, count: u32, now: &str) -> Value {
 mod tests {
     use std::time::Duration;
 
+    use freewheel_hub_objects::clock::SeededChance;
     use freewheel_hub_store::Scope;
-    use freewheel_hub_store::clock::SeededChance;
     use freewheel_hub_store::memory::MemoryStore;
     use freewheel_link::names::ClusterName;
     use jiff::Timestamp;

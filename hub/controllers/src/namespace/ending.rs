@@ -20,7 +20,7 @@ use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::Key;
 use freewheel_hub_api::registry::Registries;
-use freewheel_hub_store::objects::Propagation;
+use freewheel_hub_objects::Propagation;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use futures::future::join_all;
 use parking_lot::Mutex;

@@ -38,7 +38,7 @@ use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds::node::NOT_READY;
 use freewheel_hub_api::object::{Key, Resource};
-use freewheel_hub_store::objects::Propagation;
+use freewheel_hub_objects::Propagation;
 use freewheel_hub_store::{Event, Expect, Scope, Snapshot, Stored};
 use freewheel_link::names::ClusterName;
 use jiff::Timestamp;

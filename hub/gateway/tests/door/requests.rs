@@ -1,6 +1,6 @@
 //! What becomes of a device's signing request when it gets old.
 
-use freewheel_hub_store::objects::{DeleteOptions, How};
+use freewheel_hub_objects::{DeleteOptions, How};
 use freewheel_link::join::{self, JoinRefusal};
 use freewheel_link::message::ALPN_JOIN;
 use serde_json::json;

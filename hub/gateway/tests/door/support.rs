@@ -11,9 +11,9 @@ pub(crate) use freewheel_hub_api::kinds;
 pub(crate) use freewheel_hub_api::object::{Header, Key, Object};
 pub(crate) use freewheel_hub_api::streams::LogOptions;
 pub(crate) use freewheel_hub_gateway::{Gateway, Identity, records};
+pub(crate) use freewheel_hub_objects::{DeleteOptions, How, Objects, Place};
 pub(crate) use freewheel_hub_pki::Authority;
 pub(crate) use freewheel_hub_store::memory::MemoryStore;
-pub(crate) use freewheel_hub_store::objects::{DeleteOptions, How, Objects, Place};
 pub(crate) use freewheel_hub_store::{
     CommitError, Committed, Layer, Operation, Revision, Scope, Snapshot, Store, Stored, Txn,
 };

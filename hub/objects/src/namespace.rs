@@ -6,7 +6,7 @@ use freewheel_hub_api::object::{Key, Resource};
 use serde_json::{Value, json};
 
 use super::{Place, refusal};
-use crate::{Expect, Snapshot};
+use freewheel_hub_store::{Expect, Snapshot};
 
 /// Namespaces that every cluster needs.
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];

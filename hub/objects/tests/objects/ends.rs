@@ -1,7 +1,7 @@
 //! Deletes.
 
+use freewheel_hub_objects::{DeleteOptions, Deleted, How, Propagation};
 use freewheel_hub_store::MAX_OBJECT_BYTES;
-use freewheel_hub_store::objects::{DeleteOptions, Deleted, How, Propagation};
 use serde_json::{Value, json};
 
 use super::crowd::Crowd;

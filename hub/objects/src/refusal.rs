@@ -3,7 +3,7 @@
 use freewheel_hub_api::error::{ApiError, Cause, Details, NAMESPACE_TERMINATING};
 
 use super::{OVERTAKEN, Place};
-use crate::CommitError;
+use freewheel_hub_store::CommitError;
 
 const MODIFIED: &str =
     "the object has been modified; please apply your changes to the latest version and try again";

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     How, Objects, Place, Verb, Written, admission, meta, namespace, pins, refusal, service, shape,
 };
-use crate::{Expect, Operation, Revision, Stored, Txn};
+use freewheel_hub_store::{Expect, Operation, Revision, Stored, Txn};
 
 /// How often an update without a resourceVersion, or a [`Objects::modify`], is tried again when
 /// somebody was faster. Every round somebody got through, so this ends under any load but abuse.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::object::Resource;
+use freewheel_hub_objects::{DeleteOptions, How, Written};
 use freewheel_hub_store::Scope;
-use freewheel_hub_store::objects::{DeleteOptions, How, Written};
 use serde_json::{Value, json};
 
 use super::crowd::Crowd;

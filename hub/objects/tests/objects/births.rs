@@ -1,6 +1,6 @@
 //! Creates.
 
-use freewheel_hub_store::objects::{FieldValidation, How};
+use freewheel_hub_objects::{FieldValidation, How};
 use serde_json::{Value, json};
 
 use super::kit::{World, config, deployment, of, place, pod, refused, value};

@@ -7,7 +7,7 @@ use freewheel_hub_api::{metadata, schema};
 use serde_json::Value;
 
 use super::{FieldValidation, How, Place, meta};
-use crate::Stored;
+use freewheel_hub_store::Stored;
 
 /// Canonicalises, unless that is done, and fills in defaults; answers the warnings about unknown
 /// fields.

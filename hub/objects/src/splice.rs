@@ -4,7 +4,7 @@ use bytes::Bytes;
 use freewheel_hub_api::error::ApiError;
 use serde_json::Value;
 
-use crate::{Revision, Stored};
+use freewheel_hub_store::{Revision, Stored};
 
 /// The object as JSON in its stored version with its `metadata.resourceVersion` (none at revision 0:
 /// a dry run's).

@@ -13,12 +13,44 @@ use freewheel_hub_api::time;
 use serde_json::{Value, json};
 
 use super::update::TRIES;
-use super::{DeleteOptions, Deleted, How, Objects, Place, Propagation, Verb};
-use super::{meta, namespace, refusal, service, shape};
-use crate::{Expect, Operation, Stored, Txn};
+use super::{How, Objects, Place, Verb, meta, namespace, refusal, service, shape};
+use freewheel_hub_store::{Expect, Operation, Revision, Stored, Txn};
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
+
+/// Options of a delete (meta/v1 DeleteOptions).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeleteOptions {
+    /// Seconds; `None`: the kind's default; 0: at once.
+    pub grace_period_seconds: Option<i64>,
+    /// preconditions.uid
+    pub uid: Option<String>,
+    /// preconditions.resourceVersion
+    pub revision: Option<Revision>,
+    /// `Orphan`, `Background` or `Foreground`; `None`: Background.
+    pub propagation: Option<Propagation>,
+}
+
+/// propagationPolicy
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    /// Dependents stay.
+    Orphan,
+    /// Dependents go after it.
+    Background,
+    /// Dependents go before it.
+    Foreground,
+}
+
+/// What a delete came to.
+#[derive(Clone, Debug)]
+pub enum Deleted {
+    /// It is gone; this is what it was.
+    Gone(Arc<Stored>),
+    /// It has a deletionTimestamp now and goes when finalizers or the spoke say so.
+    Going(Arc<Stored>),
+}
 
 /// What a delete has to do.
 #[derive(Debug, PartialEq)]

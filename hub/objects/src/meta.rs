@@ -10,8 +10,8 @@ use freewheel_hub_api::{name, time};
 use serde_json::{Map, Value, json};
 
 use super::Place;
-use crate::Revision;
 use crate::clock::{Chance, Clock};
+use freewheel_hub_store::Revision;
 
 /// What a writer may not set.
 const SERVERS_OWN: [&str; 7] = [

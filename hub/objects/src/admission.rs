@@ -5,7 +5,7 @@ use freewheel_hub_api::object::{Key, Resource};
 use serde_json::Value;
 
 use super::{Place, meta, namespace, refusal};
-use crate::{Snapshot, Store};
+use freewheel_hub_store::{Snapshot, Store};
 
 /// The account that a controller gives to every namespace. It may come a moment after the namespace, so
 /// nobody waits for it.

@@ -1,6 +1,6 @@
 //! Durable creates of 1 KiB ConfigMaps through the whole pipeline, at 1 and at 64 writers.
 //!
-//! `cargo run --release -p freewheel-hub-store --example creates [DIRECTORY] [SECONDS]`
+//! `cargo run --release -p freewheel-hub-objects --example creates [DIRECTORY] [SECONDS]`
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
-use freewheel_hub_store::objects::{How, Objects, Place};
+use freewheel_hub_objects::{How, Objects, Place};
 use freewheel_hub_store::redb::RedbStore;
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};

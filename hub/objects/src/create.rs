@@ -9,7 +9,7 @@ use super::refusal::NotCommitted;
 use super::{
     How, Objects, Place, Verb, Written, admission, meta, namespace, pins, refusal, service, shape,
 };
-use crate::{CommitError, Expect, Operation, Txn};
+use freewheel_hub_store::{CommitError, Expect, Operation, Txn};
 
 /// How often a name, address or port may be just then taken. Every round somebody got through.
 const TRIES: u32 = 64;
@@ -114,8 +114,8 @@ impl Objects {
         how: &How,
         verb: Verb,
         mut txn: Txn,
-        revision_before: crate::Revision,
-    ) -> Result<Arc<crate::Stored>, NotCommitted> {
+        revision_before: freewheel_hub_store::Revision,
+    ) -> Result<Arc<freewheel_hub_store::Stored>, NotCommitted> {
         if how.dry_run {
             return Ok(pretend(txn, revision_before)?);
         }
@@ -149,10 +149,13 @@ impl Objects {
     }
 }
 
-fn pretend(txn: Txn, revision: crate::Revision) -> Result<Arc<crate::Stored>, CommitError> {
+fn pretend(
+    txn: Txn,
+    revision: freewheel_hub_store::Revision,
+) -> Result<Arc<freewheel_hub_store::Stored>, CommitError> {
     match txn.operations.into_iter().next() {
         Some(Operation::Put(key, object)) => {
-            Ok(Arc::new(crate::Stored { key, object, revision, created: revision }))
+            Ok(Arc::new(freewheel_hub_store::Stored { key, object, revision, created: revision }))
         }
         _ => Err(CommitError::Unavailable("a dry run has nothing to write".to_owned())),
     }

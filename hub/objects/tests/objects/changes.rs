@@ -6,7 +6,7 @@ use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::Object;
 use freewheel_hub_api::pins::RESOLVED;
-use freewheel_hub_store::objects::{DeleteOptions, How, OVERTAKEN, Place, Written};
+use freewheel_hub_objects::{DeleteOptions, How, OVERTAKEN, Place, Written};
 use freewheel_hub_store::{Expect, Operation, Txn};
 use freewheel_link::digest::Digest;
 use parking_lot::Mutex;
@@ -260,7 +260,7 @@ async fn events_of_both_groups_are_one() {
 
 #[tokio::test]
 async fn who_wrote_is_told_to_the_audit() {
-    use freewheel_hub_store::objects::{Actor, Audit, Verb};
+    use freewheel_hub_objects::{Actor, Audit, Verb};
     #[derive(Default)]
     struct Notes(Mutex<Vec<String>>);
     impl Audit for Notes {

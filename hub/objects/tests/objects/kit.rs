@@ -6,11 +6,9 @@ use std::time::Duration;
 
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
-use freewheel_hub_store::clock::{Clock, SeededChance};
+use freewheel_hub_objects::clock::{Clock, SeededChance};
+use freewheel_hub_objects::{DeleteOptions, Deleted, How, Objects, Place, Written, stored_value};
 use freewheel_hub_store::memory::MemoryStore;
-use freewheel_hub_store::objects::{
-    DeleteOptions, Deleted, How, Objects, Place, Written, stored_value,
-};
 use freewheel_hub_store::{Store, Stored};
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};

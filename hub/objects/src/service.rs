@@ -34,7 +34,7 @@ use serde_json::{Value, json};
 
 use super::Place;
 use crate::clock::Chance;
-use crate::{Expect, MAX_OPERATIONS, Operation, Scope, Snapshot};
+use freewheel_hub_store::{Expect, MAX_OPERATIONS, Operation, Scope, Snapshot};
 
 const FIRST_ADDRESS: u32 = CLUSTER_IPS.0.to_bits();
 const ADDRESSES: u32 = 1 << (32 - CLUSTER_IPS.1);

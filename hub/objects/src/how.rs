@@ -1,0 +1,46 @@
+//! How to write: who does, and what is asked of the pipeline.
+
+use freewheel_hub_store::Expect;
+
+/// Who writes, carried to the commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Actor {
+    /// User name, for example `kubernetes-admin` or `system:controller:deployment`.
+    pub user: String,
+    /// `fieldManager` of the request, else derived from the user agent.
+    pub field_manager: String,
+}
+
+/// What to do with fields that the schema does not know (`fieldValidation`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FieldValidation {
+    /// 400 with all of them.
+    Strict,
+    /// Drop and warn: the server's default.
+    #[default]
+    Warn,
+    /// Drop.
+    Ignore,
+}
+
+/// How to write.
+#[derive(Clone, Debug, Default)]
+pub struct How {
+    /// Who writes.
+    pub actor: Actor,
+    /// Go through everything but the commit.
+    pub dry_run: bool,
+    /// Unknown fields.
+    pub field_validation: FieldValidation,
+    /// The value comes straight from `schema::decode_json` or `protobuf::decode` and is canonical
+    /// already: spares a walk over it. Unknown fields were dealt with there.
+    pub canonical: bool,
+    /// The hub itself writes, and may say what an object's images stand for.
+    pub keeps_pins: bool,
+    /// What must hold when the write is committed, beside what it says of its own object: that which its writer looked
+    /// at first. Where it does not the write is refused, with [`OVERTAKEN`].
+    pub expect: Vec<Expect>,
+}
+
+/// Reason of the refusal of a write whose writer looked at something that is another by now. No second try helps.
+pub const OVERTAKEN: &str = "Overtaken";

@@ -1,0 +1,51 @@
+//! The pipeline that every writer of API objects goes through: API server, controllers, gateway.
+//!
+//! ```text
+//! value ─▶ canonicalise ─▶ default ─▶ admit ─▶ prepare ─▶ validate ─▶ (addresses, ports) ─▶ commit ─▶ stored
+//! ```
+//!
+//! ```text
+//! objects    its entries: create, update, modify, delete
+//! how        who writes, and how; place: which object
+//! shape      what was sent becomes what is stored; meta: what the server owns of it
+//! admission  what else must be there; namespace, pins: rules of their own
+//! service    addresses and ports, in the Service's own transaction
+//! splice     what is stored becomes what is shown
+//! clock      time and chance as traits
+//! ```
+//!
+//! Guarantees:
+//! - what is stored is valid for its kind (`every_mistake_is_named`, `a_change_is_validated`);
+//! - a write that changes nothing keeps its revision (`an_update_that_changes_nothing_keeps_the_revision`);
+//! - uid, creationTimestamp, generation, deletionTimestamp and finalizers follow Kubernetes' rules whoever writes
+//!   (`the_server_keeps_what_it_owns`, `the_generation_counts_changes_of_what_is_asked_for`,
+//!   `a_finalizer_holds_until_it_is_taken_off`);
+//! - what is there can be deleted, however large it is (`an_object_of_the_largest_size_can_be_deleted`);
+//! - what is deleted together is written together (`a_collection_is_deleted_side_by_side`);
+//! - what a writer looked at first is so when it writes, or nothing is written
+//!   (`a_write_whose_reason_is_gone_is_not_made`).
+
+mod admission;
+mod audit;
+pub mod clock;
+mod collection;
+mod create;
+mod delete;
+mod how;
+mod meta;
+mod namespace;
+mod objects;
+mod pins;
+mod place;
+mod refusal;
+mod service;
+mod shape;
+mod splice;
+mod update;
+
+pub use audit::{Audit, Verb};
+pub use delete::{DeleteOptions, Deleted, Propagation};
+pub use how::{Actor, FieldValidation, How, OVERTAKEN};
+pub use objects::{Objects, Written};
+pub use place::Place;
+pub use splice::{stored_bytes, stored_bytes_at, stored_value};

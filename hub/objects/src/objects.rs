@@ -1,0 +1,146 @@
+//! The pipeline's entries: create, update, modify, delete.
+
+use std::sync::Arc;
+
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::registry::Registries;
+use freewheel_hub_store::{Snapshot, Store, Stored};
+use serde_json::Value;
+
+use super::clock::{Chance, Clock, SystemChance, SystemClock};
+use super::{Audit, DeleteOptions, Deleted, How, Place};
+use super::{create, delete, refusal, update};
+
+/// The outcome of a write.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// The object after it, with its revision (the one before, on a dry run or a no-op).
+    pub stored: Arc<Stored>,
+    /// Whether a new revision was made (or would have been).
+    pub changed: bool,
+    /// Texts for `Warning:` headers.
+    pub warnings: Vec<String>,
+}
+
+/// The pipeline.
+#[derive(Clone)]
+pub struct Objects {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) chance: Arc<dyn Chance>,
+    pub(crate) audit: Option<Arc<dyn Audit>>,
+    kinds: Arc<Registries>,
+}
+
+impl Objects {
+    /// Over this store, with the host's clock and random numbers.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self::with(store, Arc::new(SystemClock), Arc::new(SystemChance))
+    }
+
+    /// Over this store, with this time and chance.
+    #[must_use]
+    pub fn with(store: Arc<dyn Store>, clock: Arc<dyn Clock>, chance: Arc<dyn Chance>) -> Self {
+        Self { store, clock, chance, audit: None, kinds: Arc::default() }
+    }
+
+    /// The same pipeline with an audit.
+    #[must_use]
+    pub fn audited(self, audit: Arc<dyn Audit>) -> Self {
+        Self { audit: Some(audit), ..self }
+    }
+
+    /// The store beneath, for reads and watches.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The clock that stamps what is written.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Which kinds each logical cluster serves: one truth for every writer.
+    #[must_use]
+    pub fn kinds(&self) -> &Arc<Registries> {
+        &self.kinds
+    }
+
+    /// Reads the newest durable object.
+    ///
+    /// # Errors
+    /// 404.
+    pub fn get(&self, place: &Place) -> Result<Arc<Stored>, ApiError> {
+        self.get_in(&*self.store.snapshot(), place)
+    }
+
+    /// The same at a state.
+    ///
+    /// # Errors
+    /// 404.
+    pub fn get_in(&self, state: &dyn Snapshot, place: &Place) -> Result<Arc<Stored>, ApiError> {
+        state.get(&place.key()).ok_or_else(|| refusal::not_found(place))
+    }
+
+    /// Creates; the name may come from the place, the body or its `generateName`.
+    ///
+    /// # Errors
+    /// As kube-apiserver: 400, 403, 404 (no such namespace), 409, 413, 422, 503.
+    pub async fn create(
+        &self,
+        how: &How,
+        place: &Place,
+        value: Value,
+    ) -> Result<Written, ApiError> {
+        Box::pin(create::create(self, how, place, value)).await
+    }
+
+    /// Replaces the object, or the part of it that `subresource` names. A `metadata.resourceVersion`
+    /// must be the current one. Taking the last finalizer off a deleted object removes it.
+    ///
+    /// # Errors
+    /// As kube-apiserver: 400, 403, 404, 409, 413, 422, 503.
+    pub async fn update(
+        &self,
+        how: &How,
+        place: &Place,
+        subresource: Option<&str>,
+        value: Value,
+    ) -> Result<Written, ApiError> {
+        Box::pin(update::update(self, how, place, subresource, value)).await
+    }
+
+    /// Reads, changes, updates; again when somebody was faster, unless `change` sets a
+    /// resourceVersion of its own. `change` may run several times.
+    ///
+    /// # Errors
+    /// What `change` answers, and as [`Objects::update`].
+    pub async fn modify<F>(
+        &self,
+        how: &How,
+        place: &Place,
+        subresource: Option<&str>,
+        change: F,
+    ) -> Result<Written, ApiError>
+    where
+        F: Fn(Value) -> Result<Value, ApiError> + Send + Sync,
+    {
+        Box::pin(update::modify(self, how, place, subresource, change)).await
+    }
+
+    /// Deletes, or marks for deletion.
+    ///
+    /// # Errors
+    /// 403 (namespaces that must stay), 404, 409 (preconditions), 503.
+    pub async fn delete(
+        &self,
+        how: &How,
+        place: &Place,
+        options: &DeleteOptions,
+    ) -> Result<Deleted, ApiError> {
+        Box::pin(delete::delete(self, how, place, options)).await
+    }
+}
