@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::object::Resource;
+use crate::schema::{Schema, TypeFacts, Typed};
 
 pub use strategy::{
     NameRule, Strategy, drop_status, keep, keep_all_but_status, keep_metadata, keep_other_half,
@@ -56,6 +57,7 @@ pub struct Kind {
     plural: Text,
     singular: Text,
     storage: Resource,
+    schema: Option<Schema>,
     /// `["deploy"]`
     pub short_names: Vec<Text>,
     /// `["all"]`
@@ -139,6 +141,7 @@ impl Kind {
             api_version,
             singular: gvk.kind.to_ascii_lowercase().into(),
             storage: Resource::new(&gvk.group, &plural),
+            schema: None,
             gvk,
             plural,
             short_names: Vec::new(),
@@ -187,6 +190,12 @@ impl Kind {
     pub fn stored_as(self, other: Gvr) -> Self {
         let storage = Resource::new(&other.group, &other.resource);
         Self { storage, stored_as: Some(other), ..self }
+    }
+
+    /// Its fields are known by a schema of its own.
+    #[must_use]
+    pub fn with_schema(self, schema: Schema) -> Self {
+        Self { schema: Some(schema), ..self }
     }
 
     /// It has a subresource with a body of its own kind.
@@ -301,10 +310,26 @@ impl Kind {
         &self.storage
     }
 
+    /// What is known of its fields: by its own schema, else by the committed table.
+    #[must_use]
+    pub fn facts(&self) -> Option<TypeFacts<'_>> {
+        match &self.schema {
+            Some(schema) => Some(schema.facts()),
+            None => TypeFacts::find(self.group(), self.version(), self.kind()),
+        }
+    }
+
     /// The subresource of this name.
     #[must_use]
     pub fn subresource_named(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|sub| sub.name == name)
+    }
+}
+
+impl<'a> From<&'a Kind> for Typed<'a> {
+    fn from(kind: &'a Kind) -> Self {
+        let (group, version) = (kind.group(), kind.version());
+        Self { group, version, kind: kind.kind(), facts: kind.facts() }
     }
 }
 

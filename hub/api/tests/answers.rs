@@ -16,8 +16,8 @@ fn create(mut body: Value) -> Result<Value, ApiError> {
     if kind.namespaced {
         body["metadata"]["namespace"] = json!("default");
     }
-    schema::canonicalise(&mut body, kind.group(), kind.version(), kind.kind())?;
-    schema::apply_defaults(&mut body, kind.group(), kind.version(), kind.kind());
+    schema::canonicalise(&mut body, &**kind)?;
+    schema::apply_defaults(&mut body, &**kind);
     kind.strategy.default(&mut body);
     kind.strategy.admit(&mut body, None).map_err(|why| ApiError::new(403, "Forbidden", why))?;
     kind.strategy.prepare_create(&mut body);
@@ -28,7 +28,7 @@ fn create(mut body: Value) -> Result<Value, ApiError> {
     let mut errors = metadata::validate(kind, &body, namespace);
     errors.extend(kind.strategy.validate(&body));
     if errors.is_empty() {
-        schema::canonicalise(&mut body, kind.group(), kind.version(), kind.kind())?;
+        schema::canonicalise(&mut body, &**kind)?;
         return Ok(body);
     }
     let name = body["metadata"]["name"].as_str().unwrap_or_default();
@@ -94,10 +94,10 @@ fn defaults_of_defaulted_objects_change_nothing() {
             kinds::by_kind(body["apiVersion"].as_str().unwrap(), body["kind"].as_str().unwrap())
                 .unwrap();
         let mut twice = once.clone();
-        schema::apply_defaults(&mut twice, kind.group(), kind.version(), kind.kind());
+        schema::apply_defaults(&mut twice, &**kind);
         kind.strategy.default(&mut twice);
         assert_eq!(twice, once, "{}", body["kind"]);
-        schema::canonicalise(&mut twice, kind.group(), kind.version(), kind.kind()).unwrap();
+        schema::canonicalise(&mut twice, &**kind).unwrap();
         assert_eq!(twice, once, "{}", body["kind"]);
     }
 }

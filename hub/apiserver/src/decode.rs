@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::schema::Typed;
 use freewheel_hub_api::{protobuf, schema};
 use freewheel_hub_objects::FieldValidation;
 use serde_json::Value;
@@ -61,30 +61,25 @@ pub(crate) fn json_bytes(wire: Wire, bytes: Bytes) -> Result<Bytes, ApiError> {
 pub(crate) fn object(
     wire: Wire,
     bytes: Bytes,
-    (group, version, kind): (&str, &str, &str),
+    typed: Typed<'_>,
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), ApiError> {
     if wire == Wire::Protobuf {
         let value = protobuf::decode(&bytes)?;
-        check_kind(&value, (group, version, kind))?;
+        check_kind(&value, typed)?;
         return Ok((value, Vec::new()));
     }
     let decoded = match wire {
-        Wire::Yaml => schema::decode_value(read_yaml(&bytes)?, &bytes, group, version, kind)?,
-        _ => schema::decode_json(&bytes, group, version, kind)?,
+        Wire::Yaml => schema::decode_value(read_yaml(&bytes)?, &bytes, typed)?,
+        _ => schema::decode_json(&bytes, typed)?,
     };
     match validation {
         FieldValidation::Strict if !decoded.strict.is_empty() => {
-            Err(schema::strict_error(version, kind, &decoded.strict))
+            Err(schema::strict_error(typed.version, typed.kind, &decoded.strict))
         }
         FieldValidation::Ignore => Ok((decoded.value, Vec::new())),
         FieldValidation::Strict | FieldValidation::Warn => Ok((decoded.value, decoded.strict)),
     }
-}
-
-/// The triple that [`object`] takes.
-pub(crate) fn gvk(kind: &Kind) -> (&str, &str, &str) {
-    (kind.group(), kind.version(), kind.kind())
 }
 
 /// Whether the body of a `what` speaks of the object in the path.
@@ -110,9 +105,9 @@ pub(crate) fn check_about(call: &Call, value: &Value, what: &str) -> Result<(), 
     Ok(())
 }
 
-fn check_kind(value: &Value, (group, version, kind): (&str, &str, &str)) -> Result<(), ApiError> {
+fn check_kind(value: &Value, typed: Typed<'_>) -> Result<(), ApiError> {
     let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
-    let expected = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let (expected, kind) = (typed.api_version(), typed.kind);
     let (found_version, found_kind) = (text("apiVersion"), text("kind"));
     if (found_kind, found_version) == (kind, expected.as_str()) {
         return Ok(());
@@ -154,7 +149,7 @@ mod tests {
         let yaml = "data:\n  a: x\n  a: z\n";
         let (value, twice) = read_yaml(yaml.as_bytes()).unwrap();
         assert_eq!((value, twice), (json!({"data": {"a": "z"}}), vec!["data.a".to_owned()]));
-        let kind = ("", "v1", "ConfigMap");
+        let kind = ("", "v1", "ConfigMap").into();
         let error = object(Wire::Yaml, yaml.into(), kind, FieldValidation::Strict).unwrap_err();
         assert!(error.message.ends_with("duplicate field \"data.a\""), "{}", error.message);
     }

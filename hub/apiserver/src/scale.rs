@@ -30,7 +30,8 @@ pub(crate) fn get(call: &Call) -> Result<Response<Body>, ApiError> {
 /// PUT
 pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
     let how = call.how("UpdateOptions")?;
-    let (scale, warnings) = decode::object(call.body_wire()?, body, SCALE, how.field_validation)?;
+    let (scale, warnings) =
+        decode::object(call.body_wire()?, body, SCALE.into(), how.field_validation)?;
     let name = scale.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     if name != call.name {
         return Err(ApiError::bad_request(format!(
@@ -52,8 +53,8 @@ pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
     let unknown = Mutex::new(Vec::new());
     let change = |object: Value| {
         let before = scale_of(&object);
-        let mut after = patch.apply(&before, SCALE)?;
-        *unknown.lock() = settle(&mut after, &patch, SCALE, how.field_validation)?;
+        let mut after = patch.apply(&before, SCALE.into())?;
+        *unknown.lock() = settle(&mut after, &patch, SCALE.into(), how.field_validation)?;
         with_scale(kind, object, &after)
     };
     let written = call.hub.server.objects.modify(&how, &call.place(), None, change).await?;

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use freewheel_hub_api::error::{ApiError, FieldError};
+use freewheel_hub_api::schema::Typed;
 use freewheel_hub_api::{patch, schema};
 use freewheel_hub_objects::{FieldValidation, How, Written};
 use http::Response;
@@ -51,15 +52,15 @@ pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
     let how = call.how("PatchOptions")?;
     let patch = Patch::read(call, body, &how)?;
     let view = &call.view;
+    let typed = Typed::from(&*view.served);
     // The change may run again after a conflict; the last run counts.
     let unknown = Mutex::new(Vec::new());
     let change = |stored: Value| {
         let document = view.outward(stored.clone());
-        let mut patched = patch.apply(&document, decode::gvk(&view.served))?;
+        let mut patched = patch.apply(&document, typed)?;
         check_name(call, &patched)?;
         signing_request::stamp(call, &mut patched);
-        *unknown.lock() =
-            settle(&mut patched, &patch, decode::gvk(&view.served), how.field_validation)?;
+        *unknown.lock() = settle(&mut patched, &patch, typed, how.field_validation)?;
         let new = view.inward(patched);
         check_served(call, &new, Some(&stored))?;
         signing_request::check_certificate(call, &new, &stored)?;
@@ -111,7 +112,7 @@ pub(crate) fn answer(
 fn read_object(call: &Call, body: Bytes, how: &How) -> Result<(Value, Vec<String>), ApiError> {
     let kind = &call.view.served;
     let (mut value, warnings) =
-        decode::object(call.body_wire()?, body, decode::gvk(kind), how.field_validation)?;
+        decode::object(call.body_wire()?, body, Typed::from(&**kind), how.field_validation)?;
     if kind.namespaced {
         let own = value.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
         if own.is_empty() {
@@ -158,15 +159,15 @@ fn check_name(call: &Call, value: &Value) -> Result<(), ApiError> {
 pub(crate) fn settle(
     patched: &mut Value,
     patch: &Patch,
-    (group, version, name): (&str, &str, &str),
+    typed: Typed<'_>,
     validation: FieldValidation,
 ) -> Result<Vec<String>, ApiError> {
-    let before = patched.clone();
+    let (before, version, name) = (patched.clone(), typed.version, typed.kind);
     let invalid = |why: &str| {
         let mistake = FieldError::invalid("patch", &json!(patch.shown(&before)), why);
         ApiError::invalid("", "", "", &[mistake])
     };
-    let unknown = schema::canonicalise(patched, group, version, name).map_err(|error| {
+    let unknown = schema::canonicalise(patched, typed).map_err(|error| {
         let prefix = format!("{name} in version {version:?} cannot be handled as a {name}: ");
         let why = error.message.strip_prefix(&prefix).unwrap_or(&error.message);
         invalid(why)
@@ -235,15 +236,11 @@ impl Patch {
     }
 
     /// The document after the patch.
-    pub(crate) fn apply(
-        &self,
-        document: &Value,
-        (group, version, kind): (&str, &str, &str),
-    ) -> Result<Value, ApiError> {
+    pub(crate) fn apply(&self, document: &Value, typed: Typed<'_>) -> Result<Value, ApiError> {
         match self.form {
             Form::Json => patch::json(document, &self.body),
             Form::Merge => patch::merge(document, &self.body),
-            Form::Strategic => patch::strategic(document, &self.body, group, version, kind),
+            Form::Strategic => patch::strategic(document, &self.body, typed),
         }
     }
 }

@@ -19,8 +19,8 @@ pub(super) fn shape(
 ) -> Result<Vec<String>, ApiError> {
     let mut warnings = Vec::new();
     if !canonical {
-        let found = schema::canonicalise(value, kind.group(), kind.version(), kind.kind())
-            .map_err(|error| cannot_be_handled(error, kind))?;
+        let found =
+            schema::canonicalise(value, kind).map_err(|error| cannot_be_handled(error, kind))?;
         let unknown: Vec<String> =
             found.unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
         match how.field_validation {
@@ -31,7 +31,7 @@ pub(super) fn shape(
             FieldValidation::Strict | FieldValidation::Ignore => {}
         }
     }
-    schema::apply_defaults(value, kind.group(), kind.version(), kind.kind());
+    schema::apply_defaults(value, kind);
     kind.strategy.default(value);
     Ok(warnings)
 }

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::descriptions::Prose;
-use crate::kind::Kind;
-use crate::schema::table::{Field, ListType, Shape, Type, find, table};
+use crate::kind::{Gvk, Kind};
+use crate::schema::table::{Field, ListType, Shape};
+use crate::schema::{TypeFacts, component_name};
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
@@ -23,26 +24,33 @@ pub(super) fn all(kinds: &[&Kind], prose: &Prose) -> BTreeMap<String, Value> {
     for kind in kinds {
         let list = format!("{}List", kind.kind());
         for name in [kind.kind(), &list] {
-            reach(find(kind.group(), kind.version(), name), &mut types);
+            reach(TypeFacts::find(kind.group(), kind.version(), name), &mut types);
         }
         for sub in &kind.subresources {
             let (group, version) = match &sub.group_version {
                 Some((group, version)) => (&**group, &**version),
                 None => (kind.group(), kind.version()),
             };
-            reach(find(group, version, &sub.kind), &mut types);
+            reach(TypeFacts::find(group, version, &sub.kind), &mut types);
         }
-        if find(kind.group(), kind.version(), kind.kind()).is_none() {
+        if is_foreign(kind) {
             for name in ["ObjectMeta", "ListMeta"] {
-                reach(table().by_name(&format!("{META}.{name}")), &mut types);
+                reach(TypeFacts::by_name(&format!("{META}.{name}")), &mut types);
             }
-            out.extend(free_form(kind, prose));
+            let facts = kind.facts();
+            facts.into_iter().for_each(|one| inside(one, &mut types));
+            let own = match facts {
+                Some(one) => schema(one, prose),
+                None => free_form(kind, prose),
+            };
+            out.insert(own_name(kind, kind.kind()), own_kind(kind, own));
+            out.insert(own_name(kind, &format!("{}List", kind.kind())), list_of(kind, prose));
         }
     }
     for name in META_KINDS {
-        reach(find("", "v1", name), &mut types);
+        reach(TypeFacts::find("", "v1", name), &mut types);
     }
-    out.extend(types.values().map(|one| (one.name.to_owned(), schema(one, prose))));
+    out.extend(types.values().map(|one| (one.name.to_string(), schema(*one, prose))));
     for (name, mut schema) in scalars() {
         if let Some(text) = prose.of(&name, "") {
             schema["description"] = text.into();
@@ -52,70 +60,85 @@ pub(super) fn all(kinds: &[&Kind], prose: &Prose) -> BTreeMap<String, Value> {
     out
 }
 
+/// Whether the committed table does not know it.
+fn is_foreign(kind: &Kind) -> bool {
+    TypeFacts::find(kind.group(), kind.version(), kind.kind()).is_none()
+}
+
 /// The component of a type that the operations of a kind name, when there is one.
 pub(super) fn name_of(kind: &Kind, gvk: (&str, &str, &str)) -> Option<String> {
     let (group, version, name) = gvk;
-    if let Some(one) = find(group, version, name) {
-        return Some(one.name.to_owned());
+    if let Some(one) = TypeFacts::find(group, version, name) {
+        return Some(one.name.to_string());
     }
-    let free = find(kind.group(), kind.version(), kind.kind()).is_none();
     let own = name == kind.kind() || name.strip_suffix("List") == Some(kind.kind());
-    (free && own && (group, version) == (kind.group(), kind.version())).then(|| {
-        let mut parts: Vec<&str> = group.split('.').rev().collect();
-        parts.extend([version, name]);
-        parts.join(".")
-    })
+    let own = own && (group, version) == (kind.group(), kind.version());
+    (own && is_foreign(kind)).then(|| own_name(kind, name))
 }
 
-/// A kind of whose fields nothing is known beside its metadata, and its list.
-fn free_form(kind: &Kind, prose: &Prose) -> Vec<(String, Value)> {
-    let list_kind = format!("{}List", kind.kind());
-    let said = |field: &str| prose.of("io.k8s.api.core.v1.Pod", field).unwrap_or_default();
-    let text = |field: &str| json!({"type": "string", "description": said(field)});
-    let meta = |name: &str| json!({"allOf": [reference(&format!("{META}.{name}"))], "description": said("metadata")});
-    let gvk =
-        |name: &str| json!([{"group": kind.group(), "version": kind.version(), "kind": name}]);
-    let name = |name: &str| name_of(kind, (kind.group(), kind.version(), name)).unwrap_or_default();
-    let one = json!({
+fn own_name(kind: &Kind, name: &str) -> String {
+    component_name(&Gvk { kind: name.to_owned().into(), ..kind.gvk().clone() })
+}
+
+fn own_kind(kind: &Kind, mut schema: Value) -> Value {
+    let gvk = json!({"group": kind.group(), "version": kind.version(), "kind": kind.kind()});
+    schema["x-kubernetes-group-version-kind"] = json!([gvk]);
+    schema
+}
+
+/// A field that every kind has, as k8s-openapi tells it of pods.
+fn common(field: &str, what: Value, prose: &Prose) -> Value {
+    let mut out = what;
+    if let Some(text) = prose.of("io.k8s.api.core.v1.Pod", field) {
+        out["description"] = text.into();
+    }
+    out
+}
+
+/// A kind of whose fields nothing is known beside its metadata.
+fn free_form(kind: &Kind, prose: &Prose) -> Value {
+    let text = |field: &str| common(field, json!({"type": "string"}), prose);
+    let meta = json!({"allOf": [reference(&format!("{META}.ObjectMeta"))]});
+    json!({
         "type": "object",
         "description": format!("A {} of {}.", kind.kind(), kind.api_version()),
         "properties": {
-            "apiVersion": text("apiVersion"), "kind": text("kind"), "metadata": meta("ObjectMeta"),
+            "apiVersion": text("apiVersion"), "kind": text("kind"),
+            "metadata": common("metadata", meta, prose),
         },
-        "x-kubernetes-group-version-kind": gvk(kind.kind()),
         "x-kubernetes-preserve-unknown-fields": true,
-    });
-    let items = json!({
-        "type": "array", "description": "What is listed.", "items": reference(&name(kind.kind())),
-    });
-    let list = json!({
+    })
+}
+
+fn list_of(kind: &Kind, prose: &Prose) -> Value {
+    let text = |field: &str| common(field, json!({"type": "string"}), prose);
+    let meta = json!({"allOf": [reference(&format!("{META}.ListMeta"))]});
+    let item = reference(&own_name(kind, kind.kind()));
+    let list_kind = format!("{}List", kind.kind());
+    json!({
         "type": "object",
         "description": format!("A list of {}.", kind.plural()),
         "required": ["items"],
         "properties": {
-            "apiVersion": text("apiVersion"), "kind": text("kind"), "metadata": meta("ListMeta"),
-            "items": items,
+            "apiVersion": text("apiVersion"), "kind": text("kind"),
+            "metadata": common("metadata", meta, prose),
+            "items": {"type": "array", "description": "What is listed.", "items": item},
         },
-        "x-kubernetes-group-version-kind": gvk(&list_kind),
-    });
-    vec![(name(kind.kind()), one), (name(&list_kind), list)]
+        "x-kubernetes-group-version-kind":
+            [{"group": kind.group(), "version": kind.version(), "kind": list_kind}],
+    })
 }
 
-fn reach(one: Option<&'static Type>, out: &mut BTreeMap<&'static str, &'static Type>) {
+fn reach<'a>(one: Option<TypeFacts<'a>>, out: &mut BTreeMap<String, TypeFacts<'a>>) {
     let Some(one) = one else { return };
-    if out.insert(one.name, one).is_some() {
-        return;
-    }
-    for field in &one.fields {
-        reach(struct_in(&field.shape), out);
+    if out.insert(one.name.to_string(), one).is_none() {
+        inside(one, out);
     }
 }
 
-fn struct_in(shape: &Shape) -> Option<&'static Type> {
-    match shape {
-        Shape::Object(id) => Some(table().at(*id)),
-        Shape::List(inner) | Shape::Map(inner) => struct_in(inner),
-        _ => None,
+fn inside<'a>(one: TypeFacts<'a>, out: &mut BTreeMap<String, TypeFacts<'a>>) {
+    for field in &one.of_type().fields {
+        reach(one.inside(&field.shape), out);
     }
 }
 
@@ -140,15 +163,15 @@ pub(super) fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
 }
 
-fn schema(one: &Type, prose: &Prose) -> Value {
+fn schema(one: TypeFacts<'_>, prose: &Prose) -> Value {
     let mut properties = Map::new();
     for field in &one.fields {
-        properties.insert(field.name.to_owned(), property(one, field, prose));
+        properties.insert(field.name.to_string(), property(one, field, prose));
     }
     let required: BTreeSet<&str> =
-        one.fields.iter().filter(|field| field.required).map(|field| field.name).collect();
+        one.fields.iter().filter(|field| field.required).map(|field| &*field.name).collect();
     let mut out = json!({"type": "object", "properties": properties});
-    if let Some(text) = prose.of(one.name, "") {
+    if let Some(text) = prose.of(&one.name, "") {
         out["description"] = text.into();
     }
     if !required.is_empty() {
@@ -157,8 +180,11 @@ fn schema(one: &Type, prose: &Prose) -> Value {
     if one.atomic {
         out["x-kubernetes-map-type"] = "atomic".into();
     }
+    if one.open {
+        out["x-kubernetes-preserve-unknown-fields"] = true.into();
+    }
     if !one.kinds.is_empty() {
-        let kinds = one.kinds.iter().map(|(group, version, kind)| {
+        let kinds = one.kinds.iter().map(|Gvk { group, version, kind }| {
             let group = if one.is_meta() { "" } else { group };
             json!({"group": group, "version": version, "kind": kind})
         });
@@ -167,13 +193,13 @@ fn schema(one: &Type, prose: &Prose) -> Value {
     out
 }
 
-fn property(owner: &Type, field: &Field, prose: &Prose) -> Value {
-    let mut out = of_shape(&field.shape);
+fn property(owner: TypeFacts<'_>, field: &Field, prose: &Prose) -> Value {
+    let mut out = of_shape(&field.shape, owner);
     if let Some(text) = said(owner, field, prose) {
         out["description"] = text.into();
     }
-    if let Some(default) = field.default_value() {
-        out["default"] = default;
+    if let Some(default) = &field.default {
+        out["default"] = default.clone();
     }
     if !field.values.is_empty() {
         out["enum"] = json!(field.values);
@@ -203,26 +229,26 @@ fn property(owner: &Type, field: &Field, prose: &Prose) -> Value {
     if !strategies.is_empty() {
         out["x-kubernetes-patch-strategy"] = strategies.join(",").into();
     }
-    if let Some(key) = merge.key {
-        out["x-kubernetes-patch-merge-key"] = key.into();
+    if let Some(key) = &merge.key {
+        out["x-kubernetes-patch-merge-key"] = json!(key);
     }
     out
 }
 
 /// Lists have no types of their own in k8s-openapi; what every kind says of these is the same.
-fn said<'a>(owner: &Type, field: &Field, prose: &'a Prose) -> Option<&'a str> {
-    prose.of(owner.name, field.name).or_else(|| match field.name {
-        "apiVersion" | "kind" => prose.of("io.k8s.api.core.v1.Pod", field.name),
+fn said<'a>(owner: TypeFacts<'_>, field: &Field, prose: &'a Prose) -> Option<&'a str> {
+    prose.of(&owner.name, &field.name).or_else(|| match &*field.name {
+        "apiVersion" | "kind" => prose.of("io.k8s.api.core.v1.Pod", &field.name),
         "metadata" => {
-            let meta = table().by_name(&format!("{META}.ObjectMeta"))?;
-            let is_meta = struct_in(&field.shape).is_some_and(|one| one.name == meta.name);
+            let meta = TypeFacts::by_name(&format!("{META}.ObjectMeta"))?;
+            let is_meta = owner.inside(&field.shape).is_some_and(|one| one.name == meta.name);
             is_meta.then(|| prose.of("io.k8s.api.core.v1.Pod", "metadata"))?
         }
         _ => None,
     })
 }
 
-fn of_shape(shape: &Shape) -> Value {
+fn of_shape(shape: &Shape, owner: TypeFacts<'_>) -> Value {
     let named = |name: &str| json!({ "allOf": [reference(name)] });
     match shape {
         Shape::String => json!({"type": "string"}),
@@ -238,15 +264,17 @@ fn of_shape(shape: &Shape) -> Value {
         Shape::IntOrString => named(INT_OR_STRING),
         Shape::Raw => named(RAW),
         Shape::Fields => named(&format!("{META}.FieldsV1")),
-        Shape::Object(id) => named(table().at(*id).name),
-        Shape::List(inner) => json!({"type": "array", "items": element(inner)}),
-        Shape::Map(inner) => json!({"type": "object", "additionalProperties": element(inner)}),
+        Shape::Object(id) => named(&owner.at(*id).name),
+        Shape::List(inner) => json!({"type": "array", "items": element(inner, owner)}),
+        Shape::Map(inner) => {
+            json!({"type": "object", "additionalProperties": element(inner, owner)})
+        }
     }
 }
 
 /// Elements carry Go's zero value as their default.
-fn element(shape: &Shape) -> Value {
-    let mut out = of_shape(shape);
+fn element(shape: &Shape, owner: TypeFacts<'_>) -> Value {
+    let mut out = of_shape(shape, owner);
     match shape {
         Shape::String => out["default"] = "".into(),
         Shape::Bool => out["default"] = false.into(),

@@ -15,7 +15,7 @@
 
 mod operation;
 mod order;
-mod strategic;
+pub(crate) mod strategic;
 #[cfg(test)]
 mod tests;
 
@@ -23,8 +23,7 @@ use json_patch::PatchOperation;
 use serde_json::Value;
 
 use crate::error::{ApiError, Cause, Details};
-use crate::schema::parse_json;
-use crate::schema::table::find;
+use crate::schema::{Typed, parse_json};
 
 /// As kube-apiserver has it.
 pub const MAX_OPERATIONS: usize = 10_000;
@@ -103,14 +102,12 @@ pub fn merge(document: &Value, patch: &[u8]) -> Result<Value, ApiError> {
 /// # Errors
 /// 400 when the body is no JSON object or uses a directive wrongly, 415 for a kind without merge keys
 /// (those from CRDs).
-pub fn strategic(
+pub fn strategic<'a>(
     document: &Value,
     patch: &[u8],
-    group: &str,
-    version: &str,
-    kind: &str,
+    typed: impl Into<Typed<'a>>,
 ) -> Result<Value, ApiError> {
-    let Some(one) = find(group, version, kind).filter(|one| !one.crd) else {
+    let Some(one) = typed.into().facts.filter(|one| !one.crd) else {
         let text = "the body of the request was in an unknown format - accepted media types include: \
                     application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
         return Err(ApiError::new(415, "UnsupportedMediaType", text));

@@ -12,7 +12,8 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Map, Value};
 
 use super::order::{arrange, identity, places};
-use crate::schema::table::{Field, Shape, Type, table};
+use crate::schema::TypeFacts;
+use crate::schema::table::{Field, Shape};
 
 const DIRECTIVE: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
@@ -27,17 +28,17 @@ type Object = Map<String, Value>;
 
 /// What is known of the place where the merge is.
 #[derive(Clone, Copy)]
-enum Place {
-    Struct(&'static Type),
+enum Place<'a> {
+    Struct(TypeFacts<'a>),
     /// A map's values are merged like any JSON.
     Free,
 }
 
-impl Place {
-    fn field(self, name: &str) -> Result<Option<&'static Field>, String> {
+impl<'a> Place<'a> {
+    fn field(self, name: &str) -> Result<Option<&'a Field>, String> {
         match self {
             Self::Free => Ok(None),
-            Self::Struct(one) => one.field(name).map(Some).ok_or_else(|| {
+            Self::Struct(one) => one.of_type().field(name).map(Some).ok_or_else(|| {
                 let name = format!("{name:?}");
                 format!(
                     "unable to find api field in struct {} for the json field {name}",
@@ -46,29 +47,27 @@ impl Place {
             }),
         }
     }
-}
 
-/// Where a field's value, or the elements of its list, are.
-fn inside(field: Option<&'static Field>) -> Place {
-    let mut shape = match field {
-        Some(field) => &field.shape,
-        None => return Place::Free,
-    };
-    if let Shape::List(inner) = shape {
-        shape = inner;
-    }
-    match shape {
-        Shape::Object(id) => Place::Struct(table().at(*id)),
-        _ => Place::Free,
+    /// Where the value of one of its fields, or the elements of the field's list, are.
+    fn inside(self, field: Option<&Field>) -> Self {
+        let (Self::Struct(one), Some(field)) = (self, field) else { return Self::Free };
+        let shape = match &field.shape {
+            Shape::List(inner) => inner,
+            shape => shape,
+        };
+        match shape {
+            Shape::Object(id) => Self::Struct(one.at(*id)),
+            _ => Self::Free,
+        }
     }
 }
 
 /// Merges a patch into a document of the given type.
-pub(super) fn merge(original: Object, patch: Object, one: &'static Type) -> Result<Object, String> {
+pub(crate) fn merge(original: Object, patch: Object, one: TypeFacts<'_>) -> Result<Object, String> {
     merge_map(original, patch, Place::Struct(one))
 }
 
-fn merge_map(mut original: Object, mut patch: Object, place: Place) -> Result<Object, String> {
+fn merge_map(mut original: Object, mut patch: Object, place: Place<'_>) -> Result<Object, String> {
     if let Some(directive) = patch.remove(DIRECTIVE) {
         return match directive.as_str() {
             Some("replace") => Ok(patch),
@@ -87,7 +86,12 @@ fn merge_map(mut original: Object, mut patch: Object, place: Place) -> Result<Ob
     Ok(original)
 }
 
-fn merge_key(original: &mut Object, key: String, value: Value, place: Place) -> Result<(), String> {
+fn merge_key(
+    original: &mut Object,
+    key: String,
+    value: Value,
+    place: Place<'_>,
+) -> Result<(), String> {
     if value.is_null() {
         original.remove(&key);
         return Ok(());
@@ -98,12 +102,12 @@ fn merge_key(original: &mut Object, key: String, value: Value, place: Place) -> 
             if field.is_some_and(|field| field.merge.replace) {
                 Some(Value::Object(new))
             } else {
-                Some(Value::Object(merge_map(old, new, inside(field))?))
+                Some(Value::Object(merge_map(old, new, place.inside(field))?))
             }
         }
         (Some(Value::Array(old)), Value::Array(new)) => {
             let field = place.field(&key)?;
-            Some(Value::Array(merge_list_field(old, new, field)?))
+            Some(Value::Array(merge_list_field(old, new, field, place)?))
         }
         // It is new, or of another type: the patch's value as it is.
         (_, value) => without_directives(without_nulls(value)),
@@ -117,11 +121,12 @@ fn merge_key(original: &mut Object, key: String, value: Value, place: Place) -> 
 fn merge_list_field(
     old: Vec<Value>,
     new: Vec<Value>,
-    field: Option<&'static Field>,
+    field: Option<&Field>,
+    place: Place<'_>,
 ) -> Result<Vec<Value>, String> {
     match field {
         Some(field) if field.merge.merge => {
-            merge_list(old, new, field.merge.key, inside(Some(field)))
+            merge_list(old, new, field.merge.key.as_deref(), place.inside(Some(field)))
         }
         _ => Ok(new),
     }
@@ -130,8 +135,8 @@ fn merge_list_field(
 fn merge_list(
     old: Vec<Value>,
     new: Vec<Value>,
-    key: Option<&'static str>,
-    place: Place,
+    key: Option<&str>,
+    place: Place<'_>,
 ) -> Result<Vec<Value>, String> {
     let maps = old.iter().chain(&new).filter(|item| item.is_object()).count();
     if maps == 0 {
@@ -246,7 +251,7 @@ fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<(), String> 
 fn merge_ordered_lists(
     original: &mut Object,
     patch: &mut Object,
-    place: Place,
+    place: Place<'_>,
 ) -> Result<(), String> {
     let ordered: Vec<String> =
         patch.keys().filter(|key| key.starts_with(SET_ORDER)).cloned().collect();
@@ -261,7 +266,7 @@ fn merge_ordered_lists(
             Some(_) => Err(format!("expected a list at {name}")),
         };
         let field = place.field(name)?;
-        let key = field.and_then(|field| field.merge.key);
+        let key = field.and_then(|field| field.merge.key.as_deref());
         let new = as_list(patch.remove(name))?;
         let old = as_list(original.remove(name))?;
         check_order(new.as_deref().unwrap_or_default(), &order, key)?;
@@ -277,7 +282,7 @@ fn merge_ordered_lists(
                 Some(Value::Array(items)) => items,
                 _ => continue,
             },
-            (Some(old), Some(new)) => merge_list_field(old, new, field)?,
+            (Some(old), Some(new)) => merge_list_field(old, new, field, place)?,
         };
         // A deletion of primitives comes before the order: what it removes is not in it.
         let merged = match patch.remove(&format!("{DELETE_FROM}{name}")) {

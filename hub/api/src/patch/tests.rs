@@ -19,7 +19,7 @@ fn strategic_patches_give_what_go_gives() {
         let (group, version) = split_api_version(case["apiVersion"].as_str().unwrap());
         let kind = case["kind"].as_str().unwrap();
         let patch = case["patch"].to_string();
-        let result = strategic(&case["original"], patch.as_bytes(), group, version, kind);
+        let result = strategic(&case["original"], patch.as_bytes(), (group, version, kind));
         match answer.get("result") {
             Some(expected) => assert_eq!(&result.unwrap(), expected, "{name}"),
             None => assert_eq!(result.unwrap_err().code, 400, "{name}"),
@@ -29,8 +29,11 @@ fn strategic_patches_give_what_go_gives() {
 
 #[test]
 fn kinds_without_merge_keys_refuse_strategic_patches() {
-    let error =
-        strategic(&json!({}), b"{}", "cluster.open-cluster-management.io", "v1", "ManagedCluster");
+    let error = strategic(
+        &json!({}),
+        b"{}",
+        ("cluster.open-cluster-management.io", "v1", "ManagedCluster"),
+    );
     assert_eq!(error.unwrap_err().code, 415);
 }
 
@@ -82,7 +85,7 @@ fn a_merge_patch_removes_with_null() {
 #[test]
 fn a_patched_value_of_the_wrong_type_is_invalid() {
     let mut patched = json!({"data": {"a": 1}});
-    let error = canonicalise(&mut patched, "", "v1", "ConfigMap").unwrap_err();
+    let error = canonicalise(&mut patched, ("", "v1", "ConfigMap")).unwrap_err();
     let answer = does_not_fit(&patched, &error);
     assert_eq!(answer.code, 422);
     assert_eq!(

@@ -23,7 +23,8 @@ mod write;
 use serde_json::Value;
 
 use crate::error::ApiError;
-use crate::schema::table::{Type, find, split_api_version};
+use crate::schema::TypeFacts;
+use crate::schema::table::split_api_version;
 use wire::Reader;
 
 /// The media type.
@@ -42,13 +43,15 @@ pub fn decode(bytes: &[u8]) -> Result<Value, ApiError> {
     };
     let envelope = Envelope::read(bytes).map_err(malformed)?;
     let (group, version) = split_api_version(&envelope.api_version);
-    let one = find(group, version, &envelope.kind).filter(|one| one.proto).ok_or_else(|| {
-        let text = format!(
-            "{} of {} has no protobuf form here; send application/json",
-            envelope.kind, envelope.api_version
-        );
-        ApiError::new(415, "UnsupportedMediaType", text)
-    })?;
+    let one = TypeFacts::find(group, version, &envelope.kind).filter(|one| one.proto).ok_or_else(
+        || {
+            let text = format!(
+                "{} of {} has no protobuf form here; send application/json",
+                envelope.kind, envelope.api_version
+            );
+            ApiError::new(415, "UnsupportedMediaType", text)
+        },
+    )?;
     let mut value = read::message(envelope.raw, one).map_err(malformed)?;
     if let Value::Object(map) = &mut value {
         map.insert("apiVersion".to_owned(), Value::String(envelope.api_version));
@@ -108,9 +111,9 @@ pub fn watch_frame(event: &str, object: &Value) -> Result<Vec<u8>, ApiError> {
     Ok(out)
 }
 
-fn proto_type(api_version: &str, kind: &str) -> Option<&'static Type> {
+fn proto_type(api_version: &str, kind: &str) -> Option<TypeFacts<'static>> {
     let (group, version) = split_api_version(api_version);
-    find(group, version, kind).filter(|one| one.proto)
+    TypeFacts::find(group, version, kind).filter(|one| one.proto)
 }
 
 struct Envelope<'a> {

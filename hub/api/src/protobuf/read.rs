@@ -6,14 +6,15 @@ use jiff::Timestamp;
 use serde_json::{Map, Number, Value};
 
 use super::wire::{Malformed, Reader, WireType};
-use crate::schema::table::{Field, Shape, Type, table};
+use crate::schema::TypeFacts;
+use crate::schema::table::{Field, Shape};
 
 /// How many values one message may hold, all levels counted: an empty struct costs two bytes on the
 /// wire and hundreds in memory. The largest pods have a few thousand.
 const MAX_VALUES: usize = 400_000;
 
 /// The message of a type.
-pub(super) fn message(bytes: &[u8], one: &Type) -> Result<Value, Malformed> {
+pub(super) fn message(bytes: &[u8], one: TypeFacts<'_>) -> Result<Value, Malformed> {
     let mut left = Budget(MAX_VALUES);
     let mut map = Map::new();
     left.object(bytes, one, &mut map)?;
@@ -32,13 +33,13 @@ impl Budget {
     fn object(
         &mut self,
         bytes: &[u8],
-        one: &Type,
+        one: TypeFacts<'_>,
         map: &mut Map<String, Value>,
     ) -> Result<(), Malformed> {
         let mut reader = Reader::new(bytes);
         while let Some((number, wire_type)) = reader.tag()? {
             match one.by_number(number) {
-                Some(field) => self.field(&mut reader, wire_type, field, map)?,
+                Some(field) => self.field(&mut reader, wire_type, (field, one), map)?,
                 None => reader.skip(wire_type)?,
             }
         }
@@ -49,36 +50,36 @@ impl Budget {
         &mut self,
         reader: &mut Reader<'_>,
         wire_type: WireType,
-        field: &Field,
+        (field, one): (&Field, TypeFacts<'_>),
         map: &mut Map<String, Value>,
     ) -> Result<(), Malformed> {
         self.spend()?;
         match &field.shape {
             // A message on the wire, flat in JSON.
             Shape::Object(id) if field.name == "." => {
-                self.object(reader.bytes(wire_type)?, table().at(*id), map)
+                self.object(reader.bytes(wire_type)?, one.at(*id), map)
             }
             Shape::List(inner) => {
-                let list = map.entry(field.name).or_insert_with(|| Value::Array(Vec::new()));
+                let list = map.entry(&*field.name).or_insert_with(|| Value::Array(Vec::new()));
                 let Value::Array(items) = list else { return Err(Malformed::Value) };
-                self.item(reader, wire_type, inner, items)
+                self.item(reader, wire_type, (inner, one), items)
             }
             Shape::Map(inner) => {
                 let entry = reader.bytes(wire_type)?;
-                let target = map.entry(field.name).or_insert_with(|| Value::Object(Map::new()));
+                let target = map.entry(&*field.name).or_insert_with(|| Value::Object(Map::new()));
                 let Value::Object(target) = target else { return Err(Malformed::Value) };
-                self.entry(entry, inner, target)
+                self.entry(entry, (inner, one), target)
             }
             Shape::Object(id) => {
                 // The same message twice is merged, as protobuf asks.
                 let bytes = reader.bytes(wire_type)?;
-                let target = map.entry(field.name).or_insert_with(|| Value::Object(Map::new()));
+                let target = map.entry(&*field.name).or_insert_with(|| Value::Object(Map::new()));
                 let Value::Object(target) = target else { return Err(Malformed::Value) };
-                self.object(bytes, table().at(*id), target)
+                self.object(bytes, one.at(*id), target)
             }
             shape => {
-                let value = self.value(reader, wire_type, shape)?;
-                map.insert(field.name.to_owned(), value);
+                let value = self.value(reader, wire_type, (shape, one))?;
+                map.insert(field.name.to_string(), value);
                 Ok(())
             }
         }
@@ -88,7 +89,7 @@ impl Budget {
         &mut self,
         reader: &mut Reader<'_>,
         wire_type: WireType,
-        shape: &Shape,
+        (shape, one): (&Shape, TypeFacts<'_>),
         items: &mut Vec<Value>,
     ) -> Result<(), Malformed> {
         let is_number = matches!(shape, Shape::Int32 | Shape::Int64 | Shape::Bool);
@@ -97,18 +98,18 @@ impl Budget {
             let mut packed = Reader::new(reader.bytes(wire_type)?);
             while !packed.is_empty() {
                 self.spend()?;
-                items.push(self.value(&mut packed, WireType::Varint, shape)?);
+                items.push(self.value(&mut packed, WireType::Varint, (shape, one))?);
             }
             return Ok(());
         }
-        items.push(self.value(reader, wire_type, shape)?);
+        items.push(self.value(reader, wire_type, (shape, one))?);
         Ok(())
     }
 
     fn entry(
         &mut self,
         bytes: &[u8],
-        shape: &Shape,
+        (shape, one): (&Shape, TypeFacts<'_>),
         target: &mut Map<String, Value>,
     ) -> Result<(), Malformed> {
         let mut reader = Reader::new(bytes);
@@ -116,7 +117,7 @@ impl Budget {
         while let Some((number, wire_type)) = reader.tag()? {
             match number {
                 1 => key = reader.text(wire_type)?.to_owned(),
-                2 => value = Some(self.value(&mut reader, wire_type, shape)?),
+                2 => value = Some(self.value(&mut reader, wire_type, (shape, one))?),
                 _ => reader.skip(wire_type)?,
             }
         }
@@ -129,7 +130,7 @@ impl Budget {
         &mut self,
         reader: &mut Reader<'_>,
         wire_type: WireType,
-        shape: &Shape,
+        (shape, one): (&Shape, TypeFacts<'_>),
     ) -> Result<Value, Malformed> {
         Ok(match shape {
             Shape::String => Value::from(reader.text(wire_type)?),
@@ -152,7 +153,7 @@ impl Budget {
             Shape::Strings => self.strings(reader.bytes(wire_type)?)?,
             Shape::Object(id) => {
                 let mut map = Map::new();
-                self.object(reader.bytes(wire_type)?, table().at(*id), &mut map)?;
+                self.object(reader.bytes(wire_type)?, one.at(*id), &mut map)?;
                 Value::Object(map)
             }
             // Protobuf has no lists of lists.

@@ -33,7 +33,7 @@ fn canonical(value: &mut Value) {
     let api_version = value["apiVersion"].as_str().unwrap().to_owned();
     let kind = value["kind"].as_str().unwrap().to_owned();
     let (group, version) = split_api_version(&api_version);
-    let unknown = canonicalise(value, group, version, &kind).unwrap();
+    let unknown = canonicalise(value, (group, version, &*kind)).unwrap();
     assert_eq!(unknown.unknown, Vec::<String>::new(), "{kind}");
 }
 

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::wire::{put_bytes, put_double, put_integer};
-use crate::schema::table::{Field, Shape, Type, table};
+use crate::schema::TypeFacts;
+use crate::schema::table::{Field, Shape};
 
 /// The value does not have the shape that the table says.
 #[derive(Debug, thiserror::Error)]
@@ -18,46 +19,65 @@ pub(super) struct NotCanonical {
 }
 
 /// Writes the message of a type.
-pub(super) fn message(out: &mut Vec<u8>, value: &Value, one: &Type) -> Result<(), NotCanonical> {
+pub(super) fn message(
+    out: &mut Vec<u8>,
+    value: &Value,
+    one: TypeFacts<'_>,
+) -> Result<(), NotCanonical> {
     for field in &one.wire {
-        match (&field.shape, field.name) {
+        match (&field.shape, &*field.name) {
             // A message on the wire, flat in JSON.
             (Shape::Object(id), ".") => {
-                nested(out, field.number, |out| message(out, value, table().at(*id)))?;
+                nested(out, field.number, |out| message(out, value, one.at(*id)))?;
             }
-            _ => self::field(out, field, value.get(field.name).filter(|v| !v.is_null()))?,
+            _ => {
+                let value = value.get(&*field.name).filter(|v| !v.is_null());
+                self::field(out, (field, one), value)?;
+            }
         }
     }
     Ok(())
 }
 
-fn field(out: &mut Vec<u8>, field: &Field, value: Option<&Value>) -> Result<(), NotCanonical> {
+fn field(
+    out: &mut Vec<u8>,
+    (field, one): (&Field, TypeFacts<'_>),
+    value: Option<&Value>,
+) -> Result<(), NotCanonical> {
     let number = field.number;
+    let at = Place { name: &field.name, owner: one };
     match (&field.shape, value) {
         (Shape::List(inner), Some(Value::Array(items))) => {
-            items.iter().try_for_each(|item| single(out, field.name, number, inner, Some(item)))
+            items.iter().try_for_each(|item| single(out, at, number, inner, Some(item)))
         }
         (Shape::Map(inner), Some(Value::Object(map))) => map.iter().try_for_each(|(key, item)| {
             nested(out, number, |out| {
                 put_bytes(out, 1, key.as_bytes());
-                single(out, field.name, 2, inner, Some(item))
+                single(out, at, 2, inner, Some(item))
             })
         }),
         (Shape::List(_) | Shape::Map(_) | Shape::Bytes | Shape::Strings, None) => Ok(()),
         (_, None) if field.pointer => Ok(()),
-        (shape, value) => single(out, field.name, number, shape, value),
+        (shape, value) => single(out, at, number, shape, value),
     }
+}
+
+/// A field of a type.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    name: &'a str,
+    owner: TypeFacts<'a>,
 }
 
 /// One value; `None` is Go's zero value.
 fn single(
     out: &mut Vec<u8>,
-    name: &str,
+    Place { name, owner: one }: Place<'_>,
     number: u32,
     shape: &Shape,
     value: Option<&Value>,
 ) -> Result<(), NotCanonical> {
-    let wrong = || NotCanonical { field: name.to_owned(), shape: shape.go_name() };
+    let wrong = || NotCanonical { field: name.to_owned(), shape: one.go_name(shape) };
     match (shape, value) {
         (Shape::String, None) => put_bytes(out, number, b""),
         (Shape::String, Some(Value::String(text))) => put_bytes(out, number, text.as_bytes()),
@@ -109,7 +129,7 @@ fn single(
             if !value.is_object() && !value.is_null() {
                 return Err(wrong());
             }
-            nested(out, number, |out| message(out, value, table().at(*id)))?;
+            nested(out, number, |out| message(out, value, one.at(*id)))?;
         }
         _ => return Err(wrong()),
     }

@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Number, Value};
 
+use super::facts::{TypeFacts, Typed};
 use super::scalar;
-use super::table::{Field, Shape, Type, find, table};
+use super::table::{Field, Shape};
 use crate::error::ApiError;
 
 /// How many unknown fields are named; more only make the answer unreadable.
@@ -18,7 +19,7 @@ pub struct Unknown {
 
 /// Makes of `value` what Go's decoding and encoding would make of it: unknown fields and nulls go,
 /// empty fields go where the type omits them, structs that Go always writes appear (`status: {}`),
-/// scalars take their canonical form. Of a kind that the table does not know, only the metadata is
+/// scalars take their canonical form. Of a kind of whose fields nothing is known, only the metadata is
 /// touched.
 ///
 /// Beyond Go: where Go writes null, a list or map is empty and anything else left out; a 0 for a port
@@ -26,14 +27,13 @@ pub struct Unknown {
 ///
 /// # Errors
 /// 400 when a value has the wrong type, in the words of Go's decoder.
-pub fn canonicalise(
+pub fn canonicalise<'a>(
     value: &mut Value,
-    group: &str,
-    version: &str,
-    kind: &str,
+    typed: impl Into<Typed<'a>>,
 ) -> Result<Unknown, ApiError> {
+    let Typed { kind, facts, .. } = typed.into();
     let mut walk = Walk::default();
-    if let Some(one) = find(group, version, kind) {
+    if let Some(one) = facts {
         let Value::Object(map) = value else {
             let text =
                 format!("json: cannot unmarshal {} into Go value of type {kind}", word(value));
@@ -42,7 +42,7 @@ pub fn canonicalise(
         walk.object(map, one, &Path::ROOT).map_err(ApiError::bad_request)?;
     } else if let (Some(meta), Some(one)) = (
         value.get_mut("metadata").and_then(Value::as_object_mut),
-        table().by_name("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"),
+        TypeFacts::by_name("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"),
     ) {
         let path = Path { parent: Some(&Path::ROOT), step: Step::Field("metadata") };
         walk.object(meta, one, &path).map_err(ApiError::bad_request)?;
@@ -110,13 +110,16 @@ impl Walk {
     fn object(
         &mut self,
         map: &mut Map<String, Value>,
-        one: &Type,
+        one: TypeFacts<'_>,
         path: &Path<'_>,
     ) -> Result<(), Mismatch> {
         let mut gone = Vec::new();
         for (key, value) in map.iter_mut() {
             let here = path.then(Step::Field(key));
             let Some(field) = one.field(key) else {
+                if one.open {
+                    continue;
+                }
                 if self.unknown.len() < MAX_UNKNOWN {
                     self.unknown.push(here.strict());
                 }
@@ -141,7 +144,7 @@ impl Walk {
         &mut self,
         value: &mut Value,
         shape: &Shape,
-        owner: &Type,
+        owner: TypeFacts<'_>,
         path: &Path<'_>,
     ) -> Result<(), Mismatch> {
         match (shape, &mut *value) {
@@ -161,7 +164,7 @@ impl Walk {
                 Ok(())
             }
             (Shape::Quantity, _) => scalar::quantity(value),
-            (Shape::Object(id), Value::Object(map)) => self.object(map, table().at(*id), path),
+            (Shape::Object(id), Value::Object(map)) => self.object(map, owner.at(*id), path),
             (Shape::List(inner), Value::Array(items)) => {
                 for (index, item) in items.iter_mut().enumerate() {
                     self.element(item, inner, owner, &path.then(Step::Index(index)))?;
@@ -189,11 +192,11 @@ impl Walk {
         &mut self,
         item: &mut Value,
         shape: &Shape,
-        owner: &Type,
+        owner: TypeFacts<'_>,
         path: &Path<'_>,
     ) -> Result<(), Mismatch> {
         if item.is_null() {
-            *item = zero(shape);
+            *item = zero(shape, owner);
         }
         if item.is_null() { Ok(()) } else { self.value(item, shape, owner, path) }
     }
@@ -204,16 +207,16 @@ fn fits_int32(number: &Number) -> bool {
 }
 
 /// Adds what Go always writes.
-fn fill(map: &mut Map<String, Value>, one: &Type) {
+fn fill(map: &mut Map<String, Value>, one: TypeFacts<'_>) {
     for field in &one.always {
-        if !map.contains_key(field.name) {
-            map.insert(field.name.to_owned(), zero(&field.shape));
+        if !map.contains_key(&*field.name) {
+            map.insert(field.name.to_string(), zero(&field.shape, one));
         }
     }
 }
 
 /// Go's zero value in JSON; null where the table has no better word.
-fn zero(shape: &Shape) -> Value {
+fn zero(shape: &Shape, owner: TypeFacts<'_>) -> Value {
     match shape {
         Shape::String | Shape::Bytes => Value::String(String::new()),
         Shape::Bool => Value::Bool(false),
@@ -221,7 +224,7 @@ fn zero(shape: &Shape) -> Value {
         Shape::Quantity => Value::from("0"),
         Shape::Object(id) => {
             let mut map = Map::new();
-            fill(&mut map, table().at(*id));
+            fill(&mut map, owner.at(*id));
             Value::Object(map)
         }
         Shape::List(_) | Shape::Strings => Value::Array(Vec::new()),
@@ -261,7 +264,7 @@ pub(super) fn word(value: &Value) -> &'static str {
     }
 }
 
-fn mismatch(value: &Value, shape: &Shape, owner: &Type, path: &Path<'_>) -> Mismatch {
+fn mismatch(value: &Value, shape: &Shape, owner: TypeFacts<'_>, path: &Path<'_>) -> Mismatch {
     // Go tells the number when it is one, but not of this kind.
     let what = match (value, shape) {
         (Value::Number(n), Shape::Int32 | Shape::Int64 | Shape::IntOrString) => {
@@ -269,12 +272,12 @@ fn mismatch(value: &Value, shape: &Shape, owner: &Type, path: &Path<'_>) -> Mism
         }
         _ => word(value).to_owned(),
     };
-    let into = format!("{}.{} of type {}", owner.short_name(), path.go(), shape.go_name());
+    let into = format!("{}.{} of type {}", owner.short_name(), path.go(), owner.go_name(shape));
     format!("json: cannot unmarshal {what} into Go struct field {into}")
 }
 
 /// [`canonicalise`] for a type that is already at hand.
-pub(crate) fn canonicalise_as(value: &mut Value, one: &Type) -> Result<(), ApiError> {
+pub(crate) fn canonicalise_as(value: &mut Value, one: TypeFacts<'_>) -> Result<(), ApiError> {
     let Value::Object(map) = value else { return Ok(()) };
     Walk::default().object(map, one, &Path::ROOT).map_err(ApiError::bad_request)
 }

@@ -9,6 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use serde_json::{Map, Number, Value};
 
 use super::canonical::{Path, Step, canonicalise, word};
+use super::facts::Typed;
 use super::table::{find, split_api_version};
 use crate::error::ApiError;
 
@@ -34,36 +35,31 @@ pub struct Decoded {
 ///
 /// # Errors
 /// 400 when it is no JSON, another kind or version, or a value has the wrong type.
-pub fn decode_json(
-    bytes: &[u8],
-    group: &str,
-    version: &str,
-    kind: &str,
-) -> Result<Decoded, ApiError> {
-    let read = parse_json(bytes).map_err(|why| unrecognised(bytes, kind, &why))?;
-    decode_value(read, bytes, group, version, kind)
+pub fn decode_json<'a>(bytes: &[u8], typed: impl Into<Typed<'a>>) -> Result<Decoded, ApiError> {
+    let typed = typed.into();
+    let read = parse_json(bytes).map_err(|why| unrecognised(bytes, typed.kind, &why))?;
+    decode_value(read, bytes, typed)
 }
 
 /// As [`decode_json`] for a body that was read already: the value with the paths of its duplicates.
 ///
 /// # Errors
 /// As [`decode_json`].
-pub fn decode_value(
+pub fn decode_value<'a>(
     (mut value, duplicates): (Value, Vec<String>),
     bytes: &[u8],
-    group: &str,
-    version: &str,
-    kind: &str,
+    typed: impl Into<Typed<'a>>,
 ) -> Result<Decoded, ApiError> {
+    let typed = typed.into();
+    let kind = typed.kind;
     let Value::Object(map) = &mut value else {
         let what = word(&value);
         let why = format!("json: cannot unmarshal {what} into Go value of type runtime.TypeMeta");
         return Err(unrecognised(bytes, kind, &why));
     };
-    claim(map, group, version, kind)?;
-    let unknown = canonicalise(&mut value, group, version, kind).map_err(|error| {
-        cannot_be_handled(kind, &api_version(group, version), kind, &error.message)
-    })?;
+    claim(map, typed)?;
+    let unknown = canonicalise(&mut value, typed)
+        .map_err(|error| cannot_be_handled(kind, &typed.api_version(), kind, &error.message))?;
     let mut strict: Vec<String> =
         unknown.unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
     strict.extend(duplicates.iter().map(|path| format!("duplicate field {path:?}")));
@@ -92,22 +88,13 @@ fn cannot_be_handled(found: &str, version: &str, kind: &str, why: &str) -> ApiEr
     ))
 }
 
-fn api_version(group: &str, version: &str) -> String {
-    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
-}
-
 /// Fills in apiVersion and kind, or refuses those of another kind.
-fn claim(
-    map: &mut Map<String, Value>,
-    group: &str,
-    version: &str,
-    kind: &str,
-) -> Result<(), ApiError> {
-    let expected = api_version(group, version);
+fn claim(map: &mut Map<String, Value>, typed: Typed<'_>) -> Result<(), ApiError> {
+    let (expected, kind) = (typed.api_version(), typed.kind);
     let text = |key: &str| map.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (found_version, found_kind) = (text("apiVersion"), text("kind"));
     let other_kind = !found_kind.is_empty() && found_kind != kind;
-    let is_meta = find(group, version, kind).is_some_and(super::table::Type::is_meta);
+    let is_meta = typed.facts.is_some_and(|one| one.is_meta());
     let other_version = !is_meta && !found_version.is_empty() && found_version != expected;
     if other_kind || other_version {
         let found_kind = if found_kind.is_empty() { kind } else { &found_kind };

@@ -1,38 +1,44 @@
-//! Defaults that the table holds. Those that depend on other fields are the strategies' matter.
+//! Defaults that a type's facts hold. Those that depend on other fields are the strategies' matter.
 
 use serde_json::{Map, Value};
 
-use super::table::{Shape, Type, find, table};
+use super::facts::{TypeFacts, Typed};
+use super::table::Shape;
 
-/// Fills in the defaults that the table holds, where a field is absent: `protocol: TCP`,
-/// `leaseDurationSeconds: 60`. Zero values are no defaults; the canonical form has them already.
-pub fn apply_defaults(value: &mut Value, group: &str, version: &str, kind: &str) {
-    if let (Some(one), Value::Object(map)) = (find(group, version, kind), value) {
+/// Fills in the defaults that are known of its type, where a field is absent: `protocol: TCP`,
+/// `leaseDurationSeconds: 60`; those of what is in a default, too.
+pub fn apply_defaults<'a>(value: &mut Value, typed: impl Into<Typed<'a>>) {
+    if let (Some(one), Value::Object(map)) = (typed.into().facts, value) {
         object(map, one);
     }
 }
 
-fn object(map: &mut Map<String, Value>, one: &Type) {
+fn object(map: &mut Map<String, Value>, one: TypeFacts<'_>) {
     for field in &one.fields {
-        match map.get_mut(field.name) {
-            Some(value) => descend(value, &field.shape),
+        match map.get_mut(&*field.name) {
+            Some(value) => descend(value, &field.shape, one),
+            // The canonical form of Go's types has zero values already.
             None => {
-                if let Some(default) = field.default_value().filter(|d| !is_zero(d)) {
-                    map.insert(field.name.to_owned(), default);
-                }
+                let Some(default) = field.default.as_ref().filter(|d| one.crd || !is_zero(d))
+                else {
+                    continue;
+                };
+                let mut default = default.clone();
+                descend(&mut default, &field.shape, one);
+                map.insert(field.name.to_string(), default);
             }
         }
     }
 }
 
-fn descend(value: &mut Value, shape: &Shape) {
+fn descend(value: &mut Value, shape: &Shape, owner: TypeFacts<'_>) {
     match (shape, value) {
-        (Shape::Object(id), Value::Object(map)) => object(map, table().at(*id)),
+        (Shape::Object(id), Value::Object(map)) => object(map, owner.at(*id)),
         (Shape::List(inner), Value::Array(items)) => {
-            items.iter_mut().for_each(|item| descend(item, inner));
+            items.iter_mut().for_each(|item| descend(item, inner, owner));
         }
         (Shape::Map(inner), Value::Object(map)) => {
-            map.values_mut().for_each(|item| descend(item, inner));
+            map.values_mut().for_each(|item| descend(item, inner, owner));
         }
         _ => {}
     }

@@ -5,6 +5,8 @@
 //! value ─ canonicalise ─▶ what Go's decode and encode would have made of it
 //! value ─ apply_defaults ─▶ with the defaults that the table holds
 //!
+//! facts      what a walk asks of a type, from the table or from a schema that came with a kind
+//! structural such a schema, as custom resources have it
 //! table      the table itself: types, fields, lookup by group, version and kind
 //! canonical  the walk over a value and its type in step
 //! scalar     times, bytes and the other leaves with a form of their own
@@ -21,7 +23,9 @@ mod amount;
 mod canonical;
 mod decode;
 mod defaults;
+mod facts;
 mod scalar;
+mod structural;
 pub mod table;
 #[cfg(test)]
 mod tests;
@@ -31,3 +35,5 @@ pub(crate) use canonical::canonicalise_as;
 pub use canonical::{Unknown, canonicalise};
 pub use decode::{Decoded, decode_json, decode_value, parse_json, read_any, strict_error};
 pub use defaults::apply_defaults;
+pub use facts::{TypeFacts, Typed};
+pub use structural::{NotStructural, Schema, component_name};

@@ -16,9 +16,11 @@
 mod read;
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
+
+use crate::kind::{Gvk, Text};
 
 static TEXT: &str = include_str!("table.txt");
 
@@ -30,9 +32,12 @@ const META: (&str, &str) = ("meta.k8s.io", "v1");
 /// Everything that is known of types.
 #[derive(Debug, Default)]
 pub struct Table {
+    /// How many types come before these: those of the committed table, for one that lies over it.
+    below: usize,
     types: Vec<Type>,
-    names: HashMap<&'static str, TypeId>,
-    kinds: HashMap<(&'static str, &'static str, &'static str), TypeId>,
+    names: HashMap<Text, TypeId>,
+    /// By kind: group, version and place.
+    kinds: HashMap<Text, Vec<(Text, Text, TypeId)>>,
 }
 
 /// A type's place in the table.
@@ -43,30 +48,32 @@ pub struct TypeId(usize);
 #[derive(Debug)]
 pub struct Type {
     /// OpenAPI name: `io.k8s.api.core.v1.Pod`.
-    pub name: &'static str,
+    pub name: Text,
     /// It has a protobuf message.
     pub proto: bool,
     /// Server-side apply owns it as a whole.
     pub atomic: bool,
     /// It comes from a CRD: nothing is filled in or left out as Go does it.
     pub crd: bool,
-    /// Kinds that are this type: group, version, kind.
-    pub kinds: Vec<(&'static str, &'static str, &'static str)>,
+    /// Fields that it does not name are kept as they are.
+    pub open: bool,
+    /// Kinds that are this type.
+    pub kinds: Vec<Gvk>,
     /// Fields in Go's order, with `.` for flattened structs.
-    pub layout: Vec<&'static Field>,
+    pub layout: Vec<Arc<Field>>,
     /// Every JSON field, flattened, sorted by name.
-    pub fields: Vec<&'static Field>,
+    pub fields: Vec<Arc<Field>>,
     /// Fields with a protobuf number, by number.
-    pub wire: Vec<&'static Field>,
+    pub wire: Vec<Arc<Field>>,
     /// Fields that Go writes even when they were never set.
-    pub always: Vec<&'static Field>,
+    pub always: Vec<Arc<Field>>,
 }
 
 /// One field.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Field {
     /// JSON name.
-    pub name: &'static str,
+    pub name: Text,
     /// What it holds.
     pub shape: Shape,
     /// Go holds it by pointer: absent and zero differ.
@@ -86,15 +93,15 @@ pub struct Field {
     /// A map or struct that server-side apply owns as a whole.
     pub atomic: bool,
     /// Allowed values.
-    pub values: Vec<&'static str>,
+    pub values: Vec<Text>,
     /// Allowed values of a list's items.
-    pub item_values: Vec<&'static str>,
-    /// Default as JSON text.
-    pub default: Option<&'static str>,
+    pub item_values: Vec<Text>,
+    /// What it is when it is absent.
+    pub default: Option<Value>,
 }
 
 /// How a strategic merge patch treats a field.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Merge {
     /// Lists merge instead of being replaced.
     pub merge: bool,
@@ -103,7 +110,7 @@ pub struct Merge {
     /// `$retainKeys` is expected.
     pub retain_keys: bool,
     /// What tells list elements apart.
-    pub key: Option<&'static str>,
+    pub key: Option<Text>,
 }
 
 /// `x-kubernetes-list-type`.
@@ -117,7 +124,7 @@ pub enum ListType {
     /// Each value is owned.
     Set,
     /// Each element is owned, told apart by these keys.
-    Map(Vec<&'static str>),
+    Map(Vec<Text>),
 }
 
 /// What a field holds.
@@ -177,11 +184,29 @@ pub fn split_api_version(api_version: &str) -> (&str, &str) {
 }
 
 impl Table {
+    /// Types that lie over the committed ones: their places follow on those ([`Table::place_over`]).
+    pub(super) fn over(types: Vec<Type>) -> Self {
+        Self { below: TABLE.types.len(), types, ..Self::default() }
+    }
+
+    /// The place that the type has that comes after this many in a table over the committed one.
+    pub(super) fn place_over(after: usize) -> TypeId {
+        TypeId(TABLE.types.len() + after)
+    }
+
+    /// The place of a type, by its OpenAPI name.
+    pub(super) fn place(&self, name: &str) -> Option<TypeId> {
+        self.names.get(name).copied()
+    }
+
     /// The type at a place.
     #[must_use]
     pub fn at(&self, id: TypeId) -> &Type {
         // Ids are only made while reading, for types that are there.
-        &self.types[id.0]
+        match id.0.checked_sub(self.below) {
+            Some(place) => &self.types[place],
+            None => &TABLE.types[id.0],
+        }
     }
 
     /// A type by its OpenAPI name.
@@ -193,12 +218,15 @@ impl Table {
     /// The type of a kind.
     #[must_use]
     pub fn find(&self, group: &str, version: &str, kind: &str) -> Option<&Type> {
-        let id = self.kinds.get(&(group, version, kind)).or_else(|| {
+        let all = self.kinds.get(kind)?;
+        let of = |group: &str, version: &str| {
+            all.iter().find(|(g, v, _)| g == group && v == version).map(|(_, _, id)| *id)
+        };
+        let id = of(group, version).or_else(|| {
             // PartialObjectMetadata is a kind of its own group only.
-            let meta = self.kinds.get(&(META.0, META.1, kind));
-            meta.filter(|_| !kind.starts_with("Partial") || group == META.0)
+            of(META.0, META.1).filter(|_| !kind.starts_with("Partial") || group == META.0)
         });
-        id.map(|id| self.at(*id))
+        id.map(|id| self.at(id))
     }
 
     /// Every type, sorted by name.
@@ -209,66 +237,96 @@ impl Table {
 }
 
 impl Type {
+    /// One of which nothing is known beside its name.
+    pub(super) fn new(name: impl Into<Text>) -> Self {
+        Self {
+            name: name.into(),
+            proto: false,
+            atomic: false,
+            crd: false,
+            open: false,
+            kinds: Vec::new(),
+            layout: Vec::new(),
+            fields: Vec::new(),
+            wire: Vec::new(),
+            always: Vec::new(),
+        }
+    }
+
     /// A field by its JSON name.
     #[must_use]
-    pub fn field(&self, name: &str) -> Option<&'static Field> {
-        let found = self.fields.binary_search_by(|field| field.name.cmp(name));
-        found.ok().and_then(|place| self.fields.get(place).copied())
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        let found = self.fields.binary_search_by(|field| (*field.name).cmp(name));
+        found.ok().and_then(|place| self.fields.get(place)).map(|field| &**field)
     }
 
     /// A field by its protobuf number.
     #[must_use]
-    pub fn by_number(&self, number: u32) -> Option<&'static Field> {
+    pub fn by_number(&self, number: u32) -> Option<&Field> {
         let found = self.wire.binary_search_by(|field| field.number.cmp(&number));
-        found.ok().and_then(|place| self.wire.get(place).copied())
+        found.ok().and_then(|place| self.wire.get(place)).map(|field| &**field)
     }
 
     /// `Pod`
     #[must_use]
-    pub fn short_name(&self) -> &'static str {
-        self.name.rsplit('.').next().unwrap_or(self.name)
+    pub fn short_name(&self) -> &str {
+        self.name.rsplit('.').next().unwrap_or(&self.name)
     }
 
     /// It is a kind of meta/v1.
     #[must_use]
     pub fn is_meta(&self) -> bool {
-        self.kinds.iter().any(|(group, _, _)| *group == META.0)
+        self.kinds.iter().any(|gvk| gvk.group == META.0)
     }
 }
 
 impl Field {
-    /// The default as a value.
-    #[must_use]
-    pub fn default_value(&self) -> Option<Value> {
-        serde_json::from_str(self.default?).ok()
+    /// One of which nothing is known beside its name and what it holds.
+    pub(super) fn new(name: impl Into<Text>, shape: Shape) -> Self {
+        Self {
+            name: name.into(),
+            shape,
+            pointer: false,
+            omit_empty: false,
+            omit_zero: false,
+            required: false,
+            number: 0,
+            merge: Merge::default(),
+            list: ListType::None,
+            atomic: false,
+            values: Vec::new(),
+            item_values: Vec::new(),
+            default: None,
+        }
     }
 }
 
-impl Shape {
-    /// As Go names it in its errors: `[]v1.Container`.
+impl Table {
+    /// As Go names a shape in its errors: `[]v1.Container`.
     #[must_use]
-    pub fn go_name(&self) -> String {
-        match self {
-            Self::String => "string".to_owned(),
-            Self::Bool => "bool".to_owned(),
-            Self::Int32 => "int32".to_owned(),
-            Self::Int64 => "int64".to_owned(),
-            Self::Float => "float64".to_owned(),
-            Self::Bytes => "[]uint8".to_owned(),
-            Self::Quantity => "resource.Quantity".to_owned(),
-            Self::Time => "v1.Time".to_owned(),
-            Self::MicroTime => "v1.MicroTime".to_owned(),
-            Self::IntOrString => "intstr.IntOrString".to_owned(),
-            Self::Raw => "runtime.RawExtension".to_owned(),
-            Self::Fields => "v1.FieldsV1".to_owned(),
-            Self::Strings => "[]string".to_owned(),
-            Self::Object(id) => {
-                let mut parts = TABLE.at(*id).name.rsplit('.');
+    pub fn go_name(&self, shape: &Shape) -> String {
+        let scalar = match shape {
+            Shape::String => "string",
+            Shape::Bool => "bool",
+            Shape::Int32 => "int32",
+            Shape::Int64 => "int64",
+            Shape::Float => "float64",
+            Shape::Bytes => "[]uint8",
+            Shape::Quantity => "resource.Quantity",
+            Shape::Time => "v1.Time",
+            Shape::MicroTime => "v1.MicroTime",
+            Shape::IntOrString => "intstr.IntOrString",
+            Shape::Raw => "runtime.RawExtension",
+            Shape::Fields => "v1.FieldsV1",
+            Shape::Strings => "[]string",
+            Shape::Object(id) => {
+                let mut parts = self.at(*id).name.rsplit('.');
                 let (name, package) = (parts.next(), parts.next());
-                format!("{}.{}", package.unwrap_or_default(), name.unwrap_or_default())
+                return format!("{}.{}", package.unwrap_or_default(), name.unwrap_or_default());
             }
-            Self::List(inner) => format!("[]{}", inner.go_name()),
-            Self::Map(inner) => format!("map[string]{}", inner.go_name()),
-        }
+            Shape::List(inner) => return format!("[]{}", self.go_name(inner)),
+            Shape::Map(inner) => return format!("map[string]{}", self.go_name(inner)),
+        };
+        scalar.to_owned()
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_hub_api::kind::{Column, Gvk, Kind, Strategy, keep_all_but_status};
+use freewheel_hub_api::schema::Schema;
 use freewheel_hub_controllers::engine::{self, Controller, Desk};
 use freewheel_hub_controllers::events::Recorder;
 use freewheel_hub_controllers::gc::Garbage;
@@ -300,4 +301,46 @@ async fn a_kind_that_comes_at_run_time_is_a_kind_like_any_other() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("somebody holds a kind that is gone");
+}
+
+fn gadget() -> Value {
+    json!({"type": "object", "properties": {"spec": {
+        "type": "object",
+        "required": ["size"],
+        "properties": {
+            "size": {"type": "integer", "format": "int32", "default": 7},
+            "color": {"type": "string", "enum": ["red", "blue"]},
+        },
+    }}})
+}
+
+#[tokio::test]
+async fn a_schema_that_comes_with_a_kind_prunes_defaults_and_explains() {
+    let (hub, _controllers) = hub().await;
+    let admin = hub.admin();
+    let strategy = Widgets { columns: Vec::new(), field: "spec.color".to_owned() };
+    let gvk = Gvk::new("example.com", "v1", "Gadget");
+    let kind = Kind::new(gvk.clone(), "gadgets", strategy)
+        .with_schema(Schema::structural(&gvk, &gadget()).unwrap());
+    hub.objects.kinds().add(&pi(), kind).unwrap();
+    let path = WIDGETS.replace("widgets", "gadgets");
+    let gadget = json!({"metadata": {"name": "one"}, "spec": {"color": "red", "stray": 1}});
+    let answer = admin.post(&path, &gadget).await;
+    assert_eq!(answer.code, 201, "{}", answer.text());
+    assert_eq!(answer.headers["warning"], r#"299 - "unknown field \"spec.stray\"""#);
+    assert_eq!(answer.json()["spec"], json!({"color": "red", "size": 7}));
+    assert_eq!(admin.post(&format!("{path}?fieldValidation=Strict"), &gadget).await.code, 400);
+    let wrong = json!({"spec": {"size": "large"}});
+    let answer = admin.patch(&format!("{path}/one"), "merge-patch+json", &wrong).await;
+    assert_eq!(answer.code, 422, "{}", answer.text());
+
+    let document = admin.get("/clusters/pi-7/openapi/v3/apis/example.com/v1").await.json();
+    let schemas = &document["components"]["schemas"];
+    let spec = &schemas["com.example.v1.Gadget"]["properties"]["spec"]["allOf"][0]["$ref"];
+    assert_eq!(*spec, "#/components/schemas/com.example.v1.Gadget.spec");
+    let spec = &schemas["com.example.v1.Gadget.spec"];
+    assert_eq!(spec["required"], json!(["size"]));
+    assert_eq!(spec["properties"]["color"]["enum"], json!(["red", "blue"]));
+    let list = &schemas["com.example.v1.GadgetList"]["properties"]["items"]["items"]["$ref"];
+    assert_eq!(*list, "#/components/schemas/com.example.v1.Gadget");
 }

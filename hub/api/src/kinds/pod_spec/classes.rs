@@ -354,7 +354,7 @@ mod tests {
         for (name, fields) in TABLES {
             let full = format!("io.k8s.api.core.v1.{name}");
             let known = table().by_name(&full).unwrap_or_else(|| panic!("no {full}"));
-            let schema: Vec<&str> = known.fields.iter().map(|field| field.name).collect();
+            let schema: Vec<&str> = known.fields.iter().map(|field| &*field.name).collect();
             let classed: Vec<&str> = fields.iter().map(|field| field.name).collect();
             assert_eq!(classed, schema, "{name}");
         }

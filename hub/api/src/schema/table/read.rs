@@ -1,8 +1,10 @@
 //! Reading the table's text: lines to types, then what is derived from them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use super::{Field, ListType, Merge, Shape, Table, Type, TypeId};
+use super::{Field, ListType, Shape, Table, Type, TypeId};
+use crate::kind::{Gvk, Text};
 
 impl Table {
     pub(super) fn read(text: &'static str) -> Self {
@@ -10,7 +12,7 @@ impl Table {
         let names = text.lines().filter_map(|line| line.strip_prefix("T "));
         for (place, line) in names.enumerate() {
             let name = line.split(' ').next().unwrap_or_default();
-            table.names.insert(name, TypeId(place));
+            table.names.insert(name.into(), TypeId(place));
         }
         for line in text.lines() {
             match line.split_once(' ') {
@@ -19,7 +21,7 @@ impl Table {
                 Some(("F", rest)) => {
                     let field = Field::read(rest, &table.names);
                     if let (Some(field), Some(owner)) = (field, table.types.last_mut()) {
-                        owner.layout.push(field);
+                        owner.layout.push(Arc::new(field));
                     }
                 }
                 _ => {}
@@ -37,8 +39,9 @@ impl Table {
         };
         let group = if group == "-" { "" } else { group };
         let Some(place) = self.types.len().checked_sub(1) else { return };
-        self.types[place].kinds.push((group, version, kind));
-        self.kinds.insert((group, version, kind), TypeId(place));
+        self.types[place].kinds.push(Gvk::new(group, version, kind));
+        let named = self.kinds.entry(kind.into()).or_default();
+        named.push((group.into(), version.into(), TypeId(place)));
     }
 
     /// Fills in what is derived from the layouts.
@@ -46,22 +49,22 @@ impl Table {
         for place in 0..self.types.len() {
             let mut fields = Vec::new();
             self.flatten(TypeId(place), &mut fields);
-            fields.sort_by_key(|field| field.name);
+            fields.sort_by(|a, b| a.name.cmp(&b.name));
             let one = &mut self.types[place];
-            one.wire = one.layout.iter().copied().filter(|field| field.number != 0).collect();
+            one.wire = one.layout.iter().filter(|field| field.number != 0).cloned().collect();
             one.wire.sort_by_key(|field| field.number);
             if !one.crd {
-                one.always = fields.iter().copied().filter(|field| field.is_always()).collect();
+                one.always = fields.iter().filter(|field| field.is_always()).cloned().collect();
             }
             one.fields = fields;
         }
     }
 
-    fn flatten(&self, id: TypeId, out: &mut Vec<&'static Field>) {
+    fn flatten(&self, id: TypeId, out: &mut Vec<Arc<Field>>) {
         for field in &self.at(id).layout {
-            match (&field.shape, field.name) {
+            match (&field.shape, &*field.name) {
                 (Shape::Object(inner), ".") => self.flatten(*inner, out),
-                _ => out.push(field),
+                _ => out.push(field.clone()),
             }
         }
     }
@@ -71,17 +74,7 @@ impl Type {
     fn read(line: &'static str) -> Self {
         let mut parts = line.split(' ');
         let name = parts.next().unwrap_or_default();
-        let mut one = Self {
-            name,
-            proto: false,
-            atomic: false,
-            crd: false,
-            kinds: Vec::new(),
-            layout: Vec::new(),
-            fields: Vec::new(),
-            wire: Vec::new(),
-            always: Vec::new(),
-        };
+        let mut one = Self::new(name);
         for flag in parts {
             match flag {
                 "P" => one.proto = true,
@@ -95,7 +88,7 @@ impl Type {
 }
 
 impl Field {
-    fn read(line: &'static str, names: &HashMap<&'static str, TypeId>) -> Option<&'static Self> {
+    fn read(line: &'static str, names: &HashMap<Text, TypeId>) -> Option<Self> {
         let (line, default) = match line.split_once(" d=") {
             Some((line, default)) => (line, Some(default)),
             None => (line, None),
@@ -103,29 +96,17 @@ impl Field {
         let mut parts = line.split(' ');
         let name = parts.next()?;
         let shape = parts.next()?;
-        let mut field = Self {
-            name,
-            shape: Shape::read(shape, names)?,
-            pointer: shape.starts_with('*'),
-            omit_empty: false,
-            omit_zero: false,
-            required: false,
-            number: 0,
-            merge: Merge::default(),
-            list: ListType::None,
-            atomic: false,
-            values: Vec::new(),
-            item_values: Vec::new(),
-            default,
-        };
+        let mut field = Self::new(name, Shape::read(shape, names)?);
+        field.pointer = shape.starts_with('*');
+        field.default = default.and_then(|text| serde_json::from_str(text).ok());
         for part in parts {
             field.fact(part);
         }
-        // The table lives as long as the process, so its fields may.
-        Some(Box::leak(Box::new(field)))
+        Some(field)
     }
 
     fn fact(&mut self, part: &'static str) {
+        let list = |text: &'static str| text.split('|').map(Text::from).collect();
         match part.split_once('=').unwrap_or((part, "")) {
             ("e", _) => self.omit_empty = true,
             ("z", _) => self.omit_zero = true,
@@ -141,13 +122,13 @@ impl Field {
                     }
                 }
             }
-            ("y", key) => self.merge.key = Some(key),
+            ("y", key) => self.merge.key = Some(key.into()),
             ("l", "atomic") => self.list = ListType::Atomic,
             ("l", "set") => self.list = ListType::Set,
-            ("k", keys) => self.list = ListType::Map(keys.split('|').collect()),
+            ("k", keys) => self.list = ListType::Map(list(keys)),
             ("m", _) => self.atomic = true,
-            ("n", values) => self.values = values.split('|').collect(),
-            ("i", values) => self.item_values = values.split('|').collect(),
+            ("n", values) => self.values = list(values),
+            ("i", values) => self.item_values = list(values),
             _ => {}
         }
     }
@@ -175,7 +156,7 @@ impl Field {
 }
 
 impl Shape {
-    fn read(text: &str, names: &HashMap<&'static str, TypeId>) -> Option<Self> {
+    fn read(text: &str, names: &HashMap<Text, TypeId>) -> Option<Self> {
         let text = text.strip_prefix('*').unwrap_or(text);
         if let Some(inner) = text.strip_prefix("[]") {
             return Some(Self::List(Box::new(Self::read(inner, names)?)));
