@@ -147,7 +147,8 @@ fn overlap(one: &[(u32, u32)], other: &[(u32, u32)]) -> u32 {
     pairs.map(|(a, b)| (a.1.min(b.1) + 1).saturating_sub(a.0.max(b.0))).sum()
 }
 
-/// One pod per 512 KiB, four times what an idle one takes; never fewer than kubelet's 110.
+/// One pod per 512 KiB, four times what one takes that waits for requests; never fewer than kubelet's 110. Programs take
+/// their stacks as well, and are bounded by the memory of all guests.
 fn pods(memory: u64) -> u32 {
     u32::try_from((memory >> 19).clamp(110, 5000)).unwrap_or(110)
 }

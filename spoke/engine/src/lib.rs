@@ -36,6 +36,9 @@ pub const BOUNDED_RESERVATION: u64 = 256 << 20;
 /// guards on both sides.
 pub const GUARDED_RESERVATION: u64 = (4 << 30) + (64 << 20);
 
+/// What a guest can touch of the native stack of one call; the host's own calls take a few pages more.
+pub const STACK: usize = 512 << 10;
+
 /// Frames of a trap's backtrace.
 const BACKTRACE_FRAMES: usize = 20;
 
@@ -63,6 +66,7 @@ pub fn config(profile: &Profile) -> wasmtime::Result<Config> {
         .epoch_interruption(true)
         // WASI 0.2 needs none of it, and it costs every store 6 KiB and every fresh instance 15 %.
         .concurrency_support(false)
+        .max_wasm_stack(STACK)
         // A trap's frames stand in the container's log. They cost nothing until there is one.
         .wasm_backtrace_max_frames(NonZeroUsize::new(BACKTRACE_FRAMES))
         .memory_init_cow(true);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_spoke_agent::ports::{Exit, Input, StartContainer};
+use freewheel_spoke_engine::STACK;
 use freewheel_spoke_net::PodNet;
 use tokio::sync::oneshot;
 use tracing::debug;
@@ -83,14 +84,15 @@ impl Container {
         Core::store(&self.engine, world)
     }
 
-    /// Bytes of the arguments, of the environment, of two lines without an end and of what its instances take beside their
-    /// memories, which every store has for itself.
+    /// Bytes of the arguments, of the environment, of two lines without an end, of what its instances take beside their
+    /// memories, and all that the guest can touch of its stack, which every store has for itself.
     fn given(&self) -> usize {
         let args = self.start.args.iter().map(String::len);
         let env = self.start.env.iter().map(|(name, value)| name.len() + value.len());
         args.chain(env).map(|bytes| bytes + 2 * size_of::<String>()).sum::<usize>()
             + 2 * MAX_LINE
             + self.footing
+            + STACK
     }
 
     fn wasi(&self) -> WasiCtxBuilder {

@@ -1,9 +1,10 @@
 //! A container's memory limit, over all of its instances, and the pod's and the node's above it.
 //!
 //! Guarantees:
-//! - no container has more than its limit, linear memory, tables, what its instances take beside them and what the host
-//!   holds for its handles together (`what_instances_take_beside_their_memories_is_memory`, `instances_share_one_limit_and_give_back_what_they_had`, `tables_count_as_the_memory_that_they_are`,
-//!   `what_the_host_holds_for_a_guest_is_on_its_memory`);
+//! - no container has more than its limit, linear memory, tables, stacks, what its instances take beside them and what the
+//!   host holds for its handles together (`instances_share_one_limit_and_give_back_what_they_had`,
+//!   `tables_count_as_the_memory_that_they_are`, `the_stack_of_every_instance_is_on_its_memory`,
+//!   `what_instances_take_beside_their_memories_is_memory`, `what_the_host_holds_for_a_guest_is_on_its_memory`);
 //! - all together have no more than the node gives to guests; what is refused is booked nowhere
 //!   (`all_guests_together_have_what_the_node_gives`).
 //!
@@ -11,9 +12,9 @@
 //! beyond what it asked for, and that one gets nothing more from then on
 //! (`a_hog_that_is_evicted_gets_nothing_more_and_its_neighbour_does`).
 //!
-//! Not counted: the native stack of a guest that runs. wasmtime maps 2 MiB for each, of which a guest can touch 512 KiB
-//! (its `max_wasm_stack`) and the host's own calls a few pages; it goes with the call. So a container has at most its
-//! `http-concurrency` times that beside its limit, and most stacks are of one or two pages.
+//! The native stack of an instance counts as all that its guest can touch of it ([`freewheel_spoke_engine::STACK`]), for
+//! as long as the instance is there: how much it has touched nobody can say without looking at every page, and a guest can
+//! touch all of it in less than a tick.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -12,6 +12,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
+use freewheel_spoke_engine::STACK;
 use parking_lot::Mutex;
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Engine, ExternType, ResourcesRequired};
@@ -25,7 +26,7 @@ use crate::state::State;
 /// A module, linked and ready to be instantiated.
 pub(crate) struct Module {
     pub(crate) kind: Kind,
-    /// Bytes that its largest memory starts with, and `footing`: with less it cannot be instantiated.
+    /// Bytes that its largest memory starts with, its stack and `footing`: with less it cannot be instantiated.
     pub(crate) least: usize,
     /// Bytes that each instance takes beside its memories and tables.
     pub(crate) footing: usize,
@@ -203,9 +204,9 @@ impl Modules {
     }
 }
 
-/// Bytes that the largest memory of a module starts with.
+/// Bytes that the largest memory of a module and its stack start with.
 fn least(needs: Option<ResourcesRequired>) -> usize {
     let pages = needs.and_then(|needs| needs.max_initial_memory_size);
     let bytes = pages.unwrap_or(0).saturating_mul(WASM_PAGE);
-    usize::try_from(bytes).unwrap_or(usize::MAX)
+    usize::try_from(bytes).unwrap_or(usize::MAX).saturating_add(STACK)
 }

@@ -201,7 +201,7 @@ impl Runtime {
         if start.memory_limit.is_some_and(|limit| limit < module.least as u64) {
             let limit = start.memory_limit.unwrap_or_default();
             return failed(&format!(
-                "memory limit of {limit} bytes is less than the {} bytes that the module starts with",
+                "memory limit of {limit} bytes is less than the {} bytes that the module starts with, its stack included",
                 module.least
             ));
         }

@@ -7,8 +7,10 @@ mod support;
 use std::time::Duration;
 
 use freewheel_spoke_agent::ports::Containers as _;
+use freewheel_spoke_engine::STACK;
 use freewheel_spoke_net::{BUDGET, MAX_FILES};
-use support::{Node, compile, node};
+use support::{Node, compile, guest, node};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Runs it to its end as OOMKilled, and nothing of it is held by then.
 async fn is_out_of_memory(node: &Node, words: &[&str]) {
@@ -74,6 +76,48 @@ async fn tables_are_memory() {
     let mut start = node.container("full", &component(30));
     start.0.memory_limit = Some(16 << 20);
     assert_eq!(node.run(start).await.reason, "OOMKilled");
+}
+
+/// Of one page, and never done.
+const SPIN: &str = r#"(component
+    (core module $m (memory 1) (func (export "run") (result i32) (loop $on (br $on)) (unreachable)))
+    (core instance $i (instantiate $m))
+    (func $run (result (result)) (canon lift (core func $i "run")))
+    (instance $r (export "run" (func $run)))
+    (export "wasi:cli/run@0.2.0" (instance $r)))"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stack_of_every_instance_is_on_its_memory() {
+    let node = node();
+    let artifact = node.dir.path().join("spin.cwasm");
+    compile(&wat::parse_str(SPIN).unwrap(), &artifact);
+    let id = node.start(node.container("spin", &artifact));
+    node.started(&id).await;
+    let used = node.runtime.usage(&id).unwrap().1;
+    assert!((STACK + (64 << 10)..1 << 20).contains(&used), "{used}");
+    node.runtime.stop(&id, Duration::ZERO);
+    node.exited(&id).await;
+    nothing_is_held(&node).await;
+    // Of a handler there are as many as fit with their stacks.
+    let mut start = node.container("web", &guest("web"));
+    start.0.memory_limit = Some(8 << 20);
+    let id = node.start(start);
+    node.started(&id).await;
+    let mut streams = Vec::new();
+    for _ in 0..8 {
+        let mut conn = node.dial("web", 8080).unwrap();
+        conn.write_all(b"GET /event HTTP/1.1\r\nhost: web\r\n\r\n").await.unwrap();
+        streams.push(conn);
+    }
+    let mut served = 0;
+    for conn in &mut streams {
+        let mut head = [0; 12];
+        tokio::time::timeout(support::SOON, conn.read_exact(&mut head)).await.unwrap().unwrap();
+        served += usize::from(&head == b"HTTP/1.1 200");
+    }
+    let used = node.runtime.usage(&id).unwrap().1;
+    assert!((1..8).contains(&served) && served * (STACK + (1 << 20)) <= used, "{served}: {used}");
+    assert!(used <= 8 << 20, "{used}");
 }
 
 /// Takes one page after the other, slowly, for ever.
