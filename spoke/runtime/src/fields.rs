@@ -6,6 +6,8 @@
 //! Guarantees:
 //! - fields that a guest has, also as a part of a request or a response that is not sent yet, are on its memory
 //!   (`what_the_host_holds_for_a_guest_is_on_its_memory`);
+//! - so is the head of a request that it was given, as all that hyper has read it into, for as long as it has the request
+//!   or its headers (`what_a_handler_keeps_of_its_requests_is_on_its_memory`);
 //! - what it lets go is given back, at the latest when [`SLACK`] bytes more are asked for
 //!   (`what_is_gone_is_not_counted_for_long_and_what_is_there_is`, `what_a_guest_lets_go_is_its_own_again`).
 
@@ -17,7 +19,9 @@ use wasmtime::{Result, StoreContextMut};
 use wasmtime_wasi_http::p2::bindings::http::types::{
     self as wit, HeaderError, Host as _, HostFields,
 };
-use wasmtime_wasi_http::p2::types::{HostOutgoingRequest, HostOutgoingResponse};
+use wasmtime_wasi_http::p2::types::{
+    HostIncomingRequest, HostOutgoingRequest, HostOutgoingResponse,
+};
 use wasmtime_wasi_http::{FieldMap, WasiHttpView as _};
 
 use crate::linker::HTTP;
@@ -81,6 +85,16 @@ impl Fields {
         self.grow(table, handle, bytes)
     }
 
+    /// Looks at what is there.
+    pub(crate) fn count(&mut self, table: &mut ResourceTable) -> Result<(), Full> {
+        self.forget_gone(table);
+        self.share.set(self.counted)
+    }
+
+    fn of(&self, handle: u32) -> usize {
+        self.sizes.get(&handle).map_or(0, |size| size.counted)
+    }
+
     fn remove(&mut self, handle: u32) -> usize {
         let size = self.sizes.remove(&handle).unwrap_or_default();
         self.counted -= size.counted;
@@ -92,6 +106,7 @@ impl Fields {
         self.sizes.retain(|handle, size| {
             let there = table.get_any_mut(*handle).is_ok_and(|entry| {
                 entry.is::<FieldMap>()
+                    || entry.is::<HostIncomingRequest>()
                     || entry.is::<HostOutgoingResponse>()
                     || entry.is::<HostOutgoingRequest>()
             });
@@ -174,11 +189,22 @@ fn growing(types: &mut LinkerInstance<'_, State>) -> Result<()> {
     )?;
     types.func_wrap("[method]fields.clone", |mut store: Store<'_>, (map,): (Map,)| {
         let state = store.data_mut();
-        let more = cost(state.table().get(&map)?);
+        // One of a request keeps what that was read into.
+        let more = cost(state.table().get(&map)?).max(state.fields_of(map.rep()));
         let clone = HostFields::clone(&mut state.http(), map)?;
         state.fields_made(clone.rep(), more)?;
         Ok((clone,))
     })?;
+    types.func_wrap(
+        "[method]incoming-request.headers",
+        |mut store: Store<'_>, (request,): (Resource<HostIncomingRequest>,)| {
+            let state = store.data_mut();
+            let more = state.fields_of(request.rep());
+            let headers: Map = wit::HostIncomingRequest::headers(&mut state.http(), request)?;
+            state.fields_made(headers.rep(), more)?;
+            Ok((headers,))
+        },
+    )?;
     Ok(())
 }
 
@@ -216,6 +242,19 @@ impl State {
     fn fields_made(&mut self, handle: u32, bytes: usize) -> Result<(), Full> {
         let (table, fields) = self.table_and_fields();
         fields.set(table, handle, bytes)
+    }
+
+    fn fields_of(&mut self, handle: u32) -> usize {
+        self.table_and_fields().1.of(handle)
+    }
+
+    /// A request is given to the guest: what its head was read into is the guest's.
+    pub(crate) fn holds_head(
+        &mut self,
+        request: &Resource<HostIncomingRequest>,
+        bytes: usize,
+    ) -> Result<(), Full> {
+        self.fields_made(request.rep(), bytes)
     }
 
     fn fields_taken(&mut self, handle: u32) -> usize {

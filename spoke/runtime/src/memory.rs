@@ -98,6 +98,11 @@ impl Share {
         self.held.set(bytes).is_ok()
     }
 
+    /// Makes it as much as this, unless it is more, if there is room; whether it is.
+    pub(crate) fn grows_to(&mut self, bytes: usize) -> bool {
+        bytes <= self.bytes() || self.fits(bytes)
+    }
+
     fn add(&mut self, more: usize) -> Result<(), Full> {
         self.set(self.bytes().saturating_add(more))
     }

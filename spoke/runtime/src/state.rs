@@ -92,6 +92,12 @@ impl State {
         self.handles.set(census::held(&mut self.table))
     }
 
+    /// Counts all that its handles hold: between two requests of an instance, which may each be over within a tick.
+    pub(crate) fn count_kept(&mut self) -> Result<(), Full> {
+        self.fields.count(&mut self.table)?;
+        self.count_handles()
+    }
+
     /// Bytes of this store, with what the host holds for it.
     pub(crate) const fn memory(&self) -> usize {
         self.limiter.own() + self.handles.bytes() + self.given.bytes()

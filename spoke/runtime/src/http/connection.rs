@@ -32,6 +32,18 @@ pub(super) async fn serve(server: Arc<Server>, conn: Conn, seat: Arc<Seat>) {
     let head = server.heads.place(seat.leave.clone());
     let wire = Wire { tx: tx.clone(), seat: seat.clone(), head: head.clone() };
     let wire = Watched::new(wire, conn.into_io());
+    // hyper takes memory to read into before there is anything to read: who says nothing is to cost none.
+    let begun = tokio::select! {
+        biased;
+        () = std::future::poll_fn(|cx| rx.poll_readable(cx)) => true,
+        () = server.draining.cancelled() => false,
+        () = seat.leave.cancelled() => false,
+    };
+    if !begun {
+        tx.close_write();
+        server.seats.give_back(&seat);
+        return;
+    }
     let service = service_fn(|request| {
         let (server, seat, head) = (server.clone(), seat.clone(), head.clone());
         async move {

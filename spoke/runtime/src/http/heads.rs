@@ -1,22 +1,30 @@
-//! Heads of requests on the container's memory, from their first byte until an instance has the request: a client may
-//! send 64 KiB and then nothing, and a whole head keeps what hyper has read it into while it waits, over each of
-//! thousands of connections.
+//! What hyper reads into, on the container's memory: the heads of requests from their first byte until an instance has
+//! the request, and the buffer of every connection until its end. A client may send 64 KiB and then nothing, also behind
+//! a whole request, and a whole head keeps what hyper has read it into while it waits, over each of thousands of
+//! connections.
 //!
 //! ```text
-//! Nothing ──first byte──▶ Comes ──the request──▶ Whole ──answer sent and body received──▶ Nothing
-//!                           │                      └▶ Waiting: until an instance takes it
-//!                           └▶ the oldest makes room
+//! Nothing ──first byte──▶ Comes ──the request──▶ Whole ──answer sent and body received──▶ Rests ──next byte──▶ Comes
+//!                           │                      └▶ Waiting: until an instance takes it   │
+//!                           └▶ the oldest makes room                                        └▶ the longest makes room
 //! ```
+//!
+//! A buffer never gets smaller: hyper keeps what the largest head or piece of a body has made it.
 //!
 //! Guarantees:
 //! - what hyper holds of a head is counted while it comes (`a_head_is_counted_while_it_comes_and_a_body_is_not`) and while
 //!   its request waits (`a_request_that_waits_keeps_its_place`);
-//! - heads that come have an eighth of the container's memory together, so that strangers leave its guest the rest; the
-//!   one that began first makes room, and the newest stays (`the_oldest_head_makes_room_for_the_newest`,
-//!   `heads_that_never_end_have_an_eighth_of_the_memory_and_the_newest_stay`);
-//! - heads that wait have another eighth, and a request that does not fit is turned away
-//!   (`whole_heads_that_wait_for_an_instance_are_on_the_memory_and_have_an_eighth_of_it`);
-//! - a connection whose request is being served has no head that could have to make room
+//! - what it has read into is counted for as long as the connection is there, also when a half head came behind a whole
+//!   request (`what_came_behind_a_request_is_counted_until_its_connection_ends`,
+//!   `half_heads_behind_whole_requests_are_on_the_memory_and_have_an_eighth_of_it`);
+//! - connections that are not served have an eighth of the container's memory together, so that strangers leave its guest
+//!   the rest; the head that began first makes room, and the newest stays (`the_oldest_head_makes_room_for_the_newest`,
+//!   `heads_that_never_end_have_an_eighth_of_the_memory_and_the_newest_stay`); those that rest keep half of it, and heads
+//!   get the other half of them, the longest rest first (`heads_and_those_that_rest_leave_each_other_half`);
+//! - heads that wait have another eighth, and so has what their connections read into; a request that does not fit is
+//!   turned away (`whole_heads_that_wait_for_an_instance_are_on_the_memory_and_have_an_eighth_of_it`,
+//!   `a_small_request_waits_as_what_its_connection_has_read_into`);
+//! - a connection whose request is being served has nothing that could have to make room
 //!   (`what_comes_of_a_body_after_its_answer_has_begun_is_no_head`,
 //!   `a_stream_that_is_served_stays_whatever_half_heads_strangers_send`).
 
@@ -29,10 +37,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::memory::{Memory, Share};
 
-/// What hyper reads into from the start, whatever comes.
+/// What hyper reads into from the first byte on, whatever comes.
 const FIRST: usize = 8 << 10;
 
-/// Most bytes of all heads of a container that has no limit, or a large one: more than a thousand of the usual size.
+/// Most bytes of all that comes and rests in a container that has no limit, or a large one: as many of the usual size as
+/// there are places for connections.
 const MOST: usize = 16 << 20;
 
 /// The heads that come over all connections of a container, and those that wait.
@@ -40,18 +49,23 @@ pub(super) struct Heads {
     memory: Arc<Memory>,
     /// The largest head that hyper takes.
     largest: usize,
-    /// Bytes of all that come, and of all that wait.
+    /// Bytes of all that come and rest, and of all that wait.
     most: usize,
-    coming: Mutex<Coming>,
+    open: Mutex<Open>,
     waiting: Mutex<usize>,
 }
 
-/// Heads by when they began.
+/// Whether it rests, and when that or its head began.
+type Place = (bool, u64);
+
+/// Connections that are not served: those with a head that comes, then those that rest, each the oldest first.
 #[derive(Default)]
-struct Coming {
+struct Open {
     next: u64,
     bytes: usize,
-    heads: BTreeMap<u64, Part>,
+    /// Those of heads that come.
+    coming: usize,
+    parts: BTreeMap<Place, Part>,
 }
 
 struct Part {
@@ -59,20 +73,71 @@ struct Part {
     leave: CancellationToken,
 }
 
-impl Coming {
-    fn remove(&mut self, number: u64) -> Option<Share> {
-        let part = self.heads.remove(&number)?;
-        self.bytes -= part.share.bytes();
-        Some(part.share)
+impl Open {
+    fn insert(&mut self, rests: bool, part: Part) -> Place {
+        let place = (rests, self.next);
+        self.next += 1;
+        self.count(place, part.share.bytes());
+        self.parts.insert(place, part);
+        place
     }
 
-    /// Makes room for so much more by sending the oldest away.
+    const fn count(&mut self, (rests, _): Place, more: usize) {
+        self.bytes += more;
+        if !rests {
+            self.coming += more;
+        }
+    }
+
+    fn remove(&mut self, place: Place) -> Option<Part> {
+        let part = self.parts.remove(&place)?;
+        self.bytes -= part.share.bytes();
+        if !place.0 {
+            self.coming -= part.share.bytes();
+        }
+        Some(part)
+    }
+
+    /// Who has to go next for so much more.
+    fn last(&self, more: usize, most: usize) -> Option<Place> {
+        let mut heads = self.parts.range(..(true, 0)).map(|(place, _)| *place);
+        let (oldest, another) = (heads.next(), heads.next());
+        let too_many = another.is_some() && most / 2 < self.coming + more;
+        self.longest_rest().filter(|_| !too_many).or(oldest)
+    }
+
+    fn longest_rest(&self) -> Option<Place> {
+        self.parts.range((true, 0)..).next().map(|(place, _)| *place)
+    }
+
+    fn send_away(&mut self, place: Place) {
+        if let Some(part) = self.remove(place) {
+            part.leave.cancel();
+        }
+    }
+
+    /// Makes room for so much more.
     fn make_room(&mut self, more: usize, most: usize) {
         while most < self.bytes + more {
-            let Some((_, oldest)) = self.heads.pop_first() else { return };
-            self.bytes -= oldest.share.bytes();
-            oldest.leave.cancel();
+            let Some(place) = self.last(more, most) else { return };
+            self.send_away(place);
         }
+    }
+
+    /// Makes a part as large as this; `None`: it had to go, or there is no room.
+    fn grow(&mut self, place: Place, bytes: usize, most: usize) -> Option<()> {
+        let more = bytes.saturating_sub(self.parts.get(&place)?.share.bytes());
+        self.make_room(more, most);
+        while !self.parts.get_mut(&place)?.share.grows_to(bytes) {
+            // What rests may well go before somebody is refused.
+            let Some(rest) = self.longest_rest() else {
+                self.remove(place);
+                return None;
+            };
+            self.send_away(rest);
+        }
+        self.count(place, more);
+        Some(())
     }
 }
 
@@ -81,8 +146,8 @@ impl Heads {
     pub(super) fn new(memory: Arc<Memory>, largest: usize) -> Arc<Self> {
         let largest = largest.max(FIRST);
         let most = (memory.most() / 8).clamp(largest, MOST);
-        let (coming, waiting) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { memory, largest, most, coming, waiting })
+        let (open, waiting) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { memory, largest, most, open, waiting })
     }
 
     /// A connection's place; `leave` is cancelled when it has to end.
@@ -90,15 +155,17 @@ impl Heads {
         Arc::new(Head { heads: self.clone(), leave, state: Mutex::new(State::default()) })
     }
 
-    /// A place among those that wait.
-    fn wait(self: &Arc<Self>, share: Share) -> Option<Waiting> {
+    /// A place among those that wait, for a head of so many bytes on a connection that has so many for itself.
+    fn wait(self: &Arc<Self>, head: usize, connection: usize) -> Option<Waiting> {
+        let mut share = self.memory.share();
+        // What a connection has for itself is on the memory already, and has to be within the eighth as well.
+        let most = head.max(connection);
         let mut waiting = self.waiting.lock();
-        let sum = *waiting + share.bytes();
-        if self.most < sum {
+        if self.most < *waiting + most || !share.fits(head) {
             return None;
         }
-        *waiting = sum;
-        Some(Waiting { heads: self.clone(), share })
+        *waiting += most;
+        Some(Waiting { heads: self.clone(), share, most })
     }
 }
 
@@ -106,15 +173,24 @@ impl Heads {
 pub(super) struct Waiting {
     heads: Arc<Heads>,
     share: Share,
+    /// Bytes of those that wait together.
+    most: usize,
+}
+
+impl Waiting {
+    /// What the head holds.
+    pub(super) const fn bytes(&self) -> usize {
+        self.share.bytes()
+    }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        *self.heads.waiting.lock() -= self.share.bytes();
+        *self.heads.waiting.lock() -= self.most;
     }
 }
 
-/// The head that comes over one connection.
+/// What comes over one connection.
 pub(super) struct Head {
     heads: Arc<Heads>,
     leave: CancellationToken,
@@ -125,77 +201,105 @@ pub(super) struct Head {
 struct State {
     /// Requests that have come over the connection.
     requests: u64,
+    /// Bytes that may be of the head that comes.
+    came: usize,
+    /// Bytes that came last: what is behind a request came with the last of it.
+    last: usize,
     now: Now,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 enum Now {
-    /// Nothing has come of the next head.
+    /// No byte has come yet.
     #[default]
     Nothing,
-    /// It comes: its number.
-    Comes(u64),
-    /// A request is whole: what comes now is its body, which is counted where it goes to.
-    Whole,
+    /// A head comes.
+    Comes(Place),
+    /// A request is whole: what comes now is its body, which is counted where it goes to, and what hyper reads it into.
+    Whole(Share),
+    /// Between two requests; half of a head may have come behind the last one.
+    Rests(Place),
+}
+
+fn gone() -> io::Error {
+    io::Error::new(io::ErrorKind::OutOfMemory, "no memory is left for the request's head")
 }
 
 impl Head {
     /// So many bytes have come.
     pub(super) fn heard(&self, bytes: usize) -> io::Result<()> {
-        let mut state = self.state.lock();
-        let mut coming = self.heads.coming.lock();
-        let number = match state.now {
-            Now::Whole => return Ok(()),
-            Now::Comes(number) => number,
-            Now::Nothing => {
-                let number = coming.next;
-                coming.next += 1;
-                let part = Part { share: self.heads.memory.share(), leave: self.leave.clone() };
-                coming.heads.insert(number, part);
-                state.now = Now::Comes(number);
-                number
-            }
-        };
-        let gone = || {
-            let text = "no memory is left for the request's head";
-            io::Error::new(io::ErrorKind::OutOfMemory, text)
-        };
-        let held = coming.heads.get(&number).map(|part| part.share.bytes()).ok_or_else(gone)?;
-        let wanted = (held.max(FIRST) + bytes).min(self.heads.largest);
-        coming.make_room(wanted - held, self.heads.most);
-        let part = coming.heads.get_mut(&number).ok_or_else(gone)?;
-        if !part.share.fits(wanted) {
-            coming.remove(number);
-            return Err(gone());
+        let state = &mut *self.state.lock();
+        let behind = std::mem::replace(&mut state.last, bytes);
+        if let Now::Whole(share) = &mut state.now {
+            // Where there is no room for it now it is counted, or has to go, when the request is over.
+            share.grows_to(bytes.min(self.heads.largest));
+            return Ok(());
         }
-        coming.bytes += wanted - held;
-        Ok(())
+        let mut open = self.heads.open.lock();
+        let place = match state.now {
+            Now::Comes(place) => place,
+            Now::Rests(place) => {
+                let part = open.remove(place).ok_or_else(gone)?;
+                self.begins(&mut open, part.share)
+            }
+            Now::Nothing | Now::Whole(_) => self.begins(&mut open, self.heads.memory.share()),
+        };
+        if !matches!(state.now, Now::Comes(_)) {
+            state.now = Now::Comes(place);
+            state.came = behind;
+        }
+        state.came += bytes;
+        let wanted = (FIRST + state.came).min(self.heads.largest);
+        open.grow(place, wanted, self.heads.most).ok_or_else(gone)
+    }
+
+    fn begins(&self, open: &mut Open, share: Share) -> Place {
+        open.insert(false, Part { share, leave: self.leave.clone() })
     }
 
     /// The head is whole: what its request holds while it is served, and its place until an instance takes it; `None`:
     /// there is no room to wait in.
     pub(super) fn is_whole(self: &Arc<Self>) -> (Arc<Served>, Option<Waiting>) {
-        let mut state = self.state.lock();
+        let state = &mut *self.state.lock();
         state.requests += 1;
         let served = Arc::new(Served { head: self.clone(), request: state.requests });
-        let share = match std::mem::replace(&mut state.now, Now::Whole) {
-            Now::Comes(number) => self.heads.coming.lock().remove(number),
-            Now::Nothing | Now::Whole => None,
+        let now = std::mem::take(&mut state.now);
+        let came = matches!(now, Now::Comes(_));
+        let share = match now {
+            Now::Comes(place) | Now::Rests(place) => {
+                self.heads.open.lock().remove(place).map(|part| part.share)
+            }
+            Now::Whole(share) => Some(share),
+            Now::Nothing => None,
         };
-        drop(state);
-        let share = share.or_else(|| {
-            // It came together with the request before it: in as much as hyper reads at a time.
-            let mut share = self.heads.memory.share();
-            share.fits(self.heads.largest).then_some(share)
+        let waiting = share.as_ref().and_then(|share| {
+            let own = (FIRST + state.came).min(self.heads.largest);
+            // One that came together with the request before it is in as much as hyper has read into.
+            self.heads.wait(if came { own } else { share.bytes() }, share.bytes())
         });
-        (served, share.and_then(|share| self.heads.wait(share)))
+        state.now = Now::Whole(share.unwrap_or_else(|| self.heads.memory.share()));
+        (served, waiting)
+    }
+
+    /// The request is over; what hyper has read into stays.
+    fn rests(&self, state: &mut State) {
+        let Now::Whole(share) = &mut state.now else { return };
+        let bytes = state.last.clamp(FIRST, self.heads.largest);
+        if !share.grows_to(bytes) {
+            self.leave.cancel();
+        }
+        let share = std::mem::replace(share, self.heads.memory.share());
+        let mut open = self.heads.open.lock();
+        let place = open.insert(true, Part { share, leave: self.leave.clone() });
+        open.make_room(0, self.heads.most);
+        state.now = Now::Rests(place);
     }
 }
 
 impl Drop for Head {
     fn drop(&mut self) {
-        if let Now::Comes(number) = self.state.get_mut().now {
-            self.heads.coming.lock().remove(number);
+        if let Now::Comes(place) | Now::Rests(place) = self.state.get_mut().now {
+            self.heads.open.lock().remove(place);
         }
     }
 }
@@ -211,116 +315,10 @@ impl Drop for Served {
         let mut state = self.head.state.lock();
         // A guest may keep a body that has ended while the next request is served.
         if state.requests == self.request {
-            state.now = Now::Nothing;
+            self.head.rests(&mut state);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use freewheel_spoke_net::Account;
-
-    use super::*;
-
-    const LARGEST: usize = 64 << 10;
-
-    fn heads(limit: u64) -> (Arc<Memory>, Arc<Heads>) {
-        let memory = Memory::new(Some(limit), &Account::node());
-        (memory.clone(), Heads::new(memory, LARGEST))
-    }
-
-    #[test]
-    fn a_head_is_counted_while_it_comes_and_a_body_is_not() {
-        let (memory, heads) = heads(8 << 20);
-        let head = || heads.place(CancellationToken::new());
-        let first = head();
-        first.heard(1).unwrap();
-        assert_eq!(memory.used(), FIRST + 1);
-        first.heard(1 << 20).unwrap();
-        assert_eq!(memory.used(), LARGEST, "hyper holds no more");
-        let (served, waiting) = first.is_whole();
-        drop(waiting.unwrap());
-        first.heard(1 << 20).unwrap();
-        assert_eq!(memory.used(), 0);
-        drop(served);
-        first.heard(1).unwrap();
-        let second = head();
-        second.heard(1).unwrap();
-        assert_eq!(memory.used(), 2 * (FIRST + 1));
-        drop(first);
-        drop(second);
-        assert_eq!(memory.used(), 0);
-    }
-
-    #[test]
-    fn a_request_that_waits_keeps_its_place() {
-        let (memory, heads) = heads(8 << 20);
-        let places: Vec<_> = (0..40).map(|_| heads.place(CancellationToken::new())).collect();
-        let mut waiting = Vec::new();
-        for (index, place) in places.iter().enumerate() {
-            // One that came with the request before it costs as much as it could.
-            if index != 3 {
-                place.heard(LARGEST).unwrap();
-            }
-            waiting.push(place.is_whole().1);
-        }
-        let fit: Vec<bool> = waiting.iter().map(Option::is_some).collect();
-        let expected: Vec<bool> = (0..40).map(|number| number < 16).collect();
-        assert_eq!(fit, expected, "an eighth holds 16 of 64 KiB");
-        assert_eq!(memory.used(), 1 << 20);
-        waiting.truncate(1);
-        assert_eq!(memory.used(), LARGEST);
-        places[39].heard(1).unwrap();
-        assert!(places[39].is_whole().1.is_some());
-    }
-
-    #[test]
-    fn what_comes_of_a_body_after_its_answer_has_begun_is_no_head() {
-        let (memory, heads) = heads(8 << 20);
-        let place = heads.place(CancellationToken::new());
-        place.heard(1).unwrap();
-        let (answer, _) = place.is_whole();
-        let body = answer.clone();
-        drop(answer);
-        place.heard(1).unwrap();
-        assert_eq!(memory.used(), 0);
-        let (next, _) = place.is_whole();
-        drop(body);
-        place.heard(1).unwrap();
-        assert_eq!(memory.used(), 0, "the next one is served by now");
-        drop(next);
-        place.heard(1).unwrap();
-        assert_eq!(memory.used(), FIRST + 1);
-    }
-
-    #[test]
-    fn the_oldest_head_makes_room_for_the_newest() {
-        let (memory, heads) = heads(8 << 20);
-        let leave: Vec<_> = (0..40).map(|_| CancellationToken::new()).collect();
-        let places: Vec<_> = leave.iter().map(|leave| heads.place(leave.clone())).collect();
-        for place in &places {
-            place.heard(LARGEST).unwrap();
-            assert!(memory.used() <= 1 << 20, "{}", memory.used());
-        }
-        let sent_away: Vec<bool> = leave.iter().map(CancellationToken::is_cancelled).collect();
-        let expected: Vec<bool> = (0..40).map(|number| number < 24).collect();
-        assert_eq!(sent_away, expected, "16 of 64 KiB stay");
-        assert!(places[0].heard(1).is_err(), "what was sent away takes nothing more");
-        drop(places[39].is_whole());
-        places[24].heard(0).unwrap();
-        assert_eq!(memory.used(), 15 * LARGEST);
-    }
-
-    #[test]
-    fn in_the_smallest_container_one_head_fits_and_a_full_one_takes_none() {
-        let (memory, heads) = heads(LARGEST as u64);
-        let first = heads.place(CancellationToken::new());
-        first.heard(LARGEST).unwrap();
-        assert!(first.is_whole().1.is_some());
-        let mut guest = memory.share();
-        guest.set(LARGEST).unwrap();
-        let refused = heads.place(CancellationToken::new()).heard(1).unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::OutOfMemory);
-        assert_eq!(memory.used(), LARGEST);
-    }
-}
+mod tests;

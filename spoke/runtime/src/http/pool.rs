@@ -280,10 +280,11 @@ impl Pool {
     /// Lets the instance answer one request; whether it may be given another.
     async fn serve(&self, store: &mut Store<State>, proxy: &Proxy, job: Job) -> bool {
         let Job { request, waiting, answer, seat, over, .. } = job;
-        drop(waiting);
+        // From here on it is with what the guest holds.
+        let head = waiting.map_or(0, |waiting| waiting.bytes());
         let answer = Arc::new(Mutex::new(Some(answer)));
         let refused = Arc::new(AtomicBool::new(false));
-        let called = call(store, proxy, request, answer.clone(), refused.clone());
+        let called = call(store, proxy, (request, head), answer.clone(), refused.clone());
         let given = || answer.lock().is_none();
         let outcome = tokio::select! {
             biased;
@@ -296,7 +297,10 @@ impl Pool {
                 if !whole {
                     self.note("the handler left a body unfinished: its connection was broken off");
                 }
-                return whole && !refused.load(Relaxed);
+                if whole && !refused.load(Relaxed) {
+                    return self.keeps(store);
+                }
+                return false;
             }
             Ok(()) => Failure::Silent,
             Err(Some(error)) => failure(store, error),
@@ -311,6 +315,16 @@ impl Pool {
             }
         }
         false
+    }
+
+    /// Counts what the guest keeps between two requests; whether it may.
+    fn keeps(&self, store: &mut Store<State>) -> bool {
+        let kept = store.data_mut().count_kept();
+        if let Err(full) = kept {
+            self.count(&Failure::Memory(full.to_string()));
+            self.note(&format!("the instance is ended with what it keeps of its requests: {full}"));
+        }
+        kept.is_ok()
     }
 
     /// Until a request has had its time, or its client is gone and it has gone on for long enough.
@@ -371,15 +385,16 @@ fn next(waiting: &mut VecDeque<Job>) -> Option<Job> {
     std::iter::from_fn(|| waiting.pop_front()).find(|job| !job.answer.is_closed())
 }
 
-/// Calls the handler. `refused`: it answers with an error.
+/// Calls the handler with a request and what its head holds. `refused`: it answers with an error.
 async fn call(
     store: &mut Store<State>,
     proxy: &Proxy,
-    request: Request<Received>,
+    (request, head): (Request<Received>, usize),
     answer: Arc<Mutex<Option<oneshot::Sender<Answer>>>>,
     refused: Arc<AtomicBool>,
 ) -> Result<()> {
     let request = store.data_mut().http().new_incoming_request(Scheme::Http, request)?;
+    store.data_mut().holds_head(&request, head)?;
     let share = store.data().share();
     let set = move |response: Result<_, ErrorCode>| {
         let response = response.map_err(|code| Failure::Code(format!("{code:?}")));

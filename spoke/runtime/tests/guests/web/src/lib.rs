@@ -34,6 +34,14 @@ impl Guest for Web {
         }
         let text = match path.as_str() {
             "/hello" => "Hello, world!\n".to_owned(),
+            "/keep" => {
+                std::mem::forget(request);
+                "kept\n".to_owned()
+            }
+            "/keep-headers" => {
+                std::mem::forget(request.headers());
+                "kept\n".to_owned()
+            }
             "/served" => format!("{served}\n"),
             "/env" => std::env::var("GREETING").unwrap_or_default(),
             "/trap" => panic!("trapped on purpose"),
