@@ -28,6 +28,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tracing_subscriber::filter::{ParseError, Targets};
 
 use cli::{Cli, Verb};
 
@@ -68,20 +69,27 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
+/// What is logged when nobody asks for something else.
+const USUAL: &str = "info";
+
+/// What is logged: what was asked for, and of what guests call only what was asked for by name.
+fn filter(asked: &str) -> Result<Targets, ParseError> {
+    format!("{},{asked}", freewheel_spoke_runtime::QUIET).parse()
+}
+
 /// `FREEWHEEL_LOG` decides, by level and module (`debug`, `info,quinn=debug`); without it, changes of state and
 /// everything worse. Nothing is asked of fields: regular expressions would be a twentieth of this program.
 fn logging() {
     use std::io::IsTerminal as _;
-    use tracing::level_filters::LevelFilter;
-    use tracing_subscriber::{
-        filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
-    };
+    use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
     let asked = std::env::var("FREEWHEEL_LOG").ok().filter(|asked| !asked.is_empty());
-    let parsed = asked.as_deref().map(str::parse::<Targets>).transpose();
-    let filter = parsed.as_ref().ok().cloned().flatten();
+    let (chosen, error) = match filter(asked.as_deref().unwrap_or(USUAL)) {
+        Ok(chosen) => (chosen, None),
+        Err(error) => (filter(USUAL).unwrap_or_default(), Some(error)),
+    };
     tracing_subscriber::registry()
-        .with(filter.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO)))
+        .with(chosen)
         .with(
             tracing_subscriber::fmt::layer()
                 .with_ansi(std::io::stderr().is_terminal())
@@ -91,9 +99,34 @@ fn logging() {
                 .with_writer(std::io::stderr),
         )
         .init();
-    if let Err(error) = parsed {
+    if let Some(error) = error {
         tracing::warn!(
             "FREEWHEEL_LOG is not understood ({error}) and left out: write a level, or module=level, with commas"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    /// Whether spans of a guest's calls and of our own are seen.
+    fn seen(asked: &str) -> (bool, bool) {
+        let log = tracing_subscriber::registry().with(filter(asked).unwrap());
+        tracing::subscriber::with_default(log, || {
+            let call = tracing::info_span!(target: "wasmtime_wasi::p1", "fd_write");
+            (!call.is_disabled(), !tracing::info_span!("container").is_disabled())
+        })
+    }
+
+    #[test]
+    fn what_guests_call_is_no_span_of_the_log_unless_it_is_asked_for() {
+        assert_eq!(seen(USUAL), (false, true));
+        assert_eq!(seen("debug,quinn=warn"), (false, true));
+        assert_eq!(seen("warn"), (false, false));
+        assert_eq!(seen("info,wasmtime_wasi=info"), (true, true));
+        assert!(filter("quinn=loud").is_err());
     }
 }

@@ -45,5 +45,6 @@ mod ticker;
 pub use lanes::{Lane, Runtimes};
 pub use log::LogOptions;
 pub use metered::Usage;
+pub use preview1::QUIET;
 pub use probe::choose_profile;
 pub use runtime::{CannotStart, Runtime, RuntimeOptions};

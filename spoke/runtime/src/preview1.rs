@@ -18,7 +18,8 @@
 //!   (`a_core_program_that_opens_files_is_told_when_its_pod_has_enough`, `each_mount_counts_as_the_descriptors_that_it_has`);
 //! - what a call holds while it waits is on its memory (`the_names_of_a_large_directory_are_on_the_programs_memory`,
 //!   `a_read_is_of_what_the_programs_memory_holds`), and a path has an end (`a_path_beyond_all_is_refused`);
-//! - all of preview 1 is given, with its types (`all_of_preview_1_is_given`).
+//! - all of preview 1 is given, with its types (`all_of_preview_1_is_given`);
+//! - a call says nothing to a log that [`QUIET`] filters (`what_upstream_says_of_each_call_is_what_is_kept_quiet`).
 
 use std::any::Any;
 use std::os::fd::{AsRawFd as _, RawFd};
@@ -42,6 +43,10 @@ use crate::memory::{Limiter, Memory, Share};
 use crate::mounts::Mounts;
 use crate::open_files::{self, LISTED};
 use crate::state::CALL_BYTES;
+
+/// What a log's filter has to say so that calls cost what they do and no more: upstream opens a span of level INFO for
+/// each of them, with all that it was called with written out.
+pub const QUIET: &str = "wasmtime_wasi=warn";
 
 /// Most bytes that one call reads or writes; the program hears how many they were, and goes on.
 const PIECE: u32 = 1 << 20;
@@ -419,62 +424,4 @@ fn lists(linker: &mut Linker<Core>) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_of_preview_1_is_given() {
-        let linker = linker(&Engine::default()).unwrap();
-        let types = |all: &str| -> String {
-            all.chars().map(|one| if one == 'I' { " i64" } else { " i32" }).collect()
-        };
-        for (name, ty) in freewheel_spoke_engine::preview_1() {
-            let (takes, gives) = ty.split_once(':').unwrap();
-            let (takes, gives) = (types(takes), types(gives));
-            let text = format!(
-                r#"(module (import "{PREVIEW_1}" "{name}" (func (param{takes}) (result{gives}))))"#
-            );
-            let module = wat::parse_str(text).unwrap();
-            let module = wasmtime::Module::new(linker.engine(), module).unwrap();
-            let outcome = linker.instantiate_pre(&module).map(|_| ());
-            assert!(outcome.is_ok(), "{name}: {outcome:?}");
-        }
-    }
-
-    #[test]
-    fn a_place_for_what_upstream_writes_is_aligned() {
-        let mut wasi = WasiCtxBuilder::new();
-        let mut wasi =
-            wasi.preopened_dir("/", "/", wasmtime_wasi::FsPerms::ReadOnly).unwrap().build_p1();
-        let mut get = |place: &mut [u8]| {
-            upstream::fd_prestat_get(&mut wasi, &mut GuestMemory::Unshared(place), FIRST_MOUNT, 0)
-        };
-        let mut places = [Prestat::default(), Prestat::default()];
-        for place in &mut places {
-            assert_eq!(get(&mut place.0).unwrap(), says(Errno::Success));
-        }
-        // What a plain array could be.
-        let mut wide = Prestat12::default();
-        assert!(get(&mut wide.0[1..9]).is_err());
-    }
-
-    #[repr(align(8))]
-    #[derive(Default)]
-    struct Prestat12([u8; 12]);
-
-    #[test]
-    fn the_first_buffer_that_is_not_empty_is_found() {
-        let list = |lengths: &[u32]| -> Vec<u8> {
-            let pairs = lengths.iter().flat_map(|len| [7, *len]);
-            [0; 4].into_iter().chain(pairs.flat_map(u32::to_le_bytes)).collect()
-        };
-        let found = |lengths: &[u32], count| {
-            let first = first_buffer(&list(lengths), 4, count);
-            first.map(|(at, len)| (at, u32::from_le_bytes(len)))
-        };
-        assert_eq!(found(&[0, 5, 9], 3), Some((4 + 12, 5)));
-        assert_eq!(found(&[0, 0, 9], 2), None);
-        assert_eq!(found(&[0, 0], -1), None);
-        assert_eq!(first_buffer(&[], 4, 1), None);
-    }
-}
+mod tests;
