@@ -22,11 +22,11 @@ use crate::memory::Memory;
 use crate::metered::{self, Meter};
 use crate::module::{Kind, Module};
 use crate::mounts::Mounts;
-use crate::preview1::{Core, CoreWorld};
+use crate::preview1::{CALL, Core, CoreWorld};
 use crate::state::{State, World};
 
 /// Most random bytes of one call.
-const MAX_RANDOM: u64 = 1 << 20;
+pub(crate) const MAX_RANDOM: u64 = 1 << 20;
 
 /// How long the clients of an HTTP container that was killed have to take their answers.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -72,7 +72,7 @@ impl Container {
     /// As [`Self::store`], for a core program.
     fn core_store(&self) -> wasmtime::Result<Store<Core>> {
         let mut given = self.memory.share();
-        given.set(self.given())?;
+        given.set(self.given() + CALL)?;
         let world = CoreWorld {
             wasi: self.wasi(),
             mounts: &self.mounts,
@@ -84,12 +84,13 @@ impl Container {
         Core::store(&self.engine, world)
     }
 
-    /// Bytes of the arguments, of the environment, of two lines without an end, of what its instances take beside their
-    /// memories, and all that the guest can touch of its stack, which every store has for itself.
+    /// Bytes of the arguments and of the environment, once more for a call that asks for them, of two lines without an end,
+    /// of what its instances take beside their memories, and all that the guest can touch of its stack, which every store
+    /// has for itself.
     fn given(&self) -> usize {
         let args = self.start.args.iter().map(String::len);
         let env = self.start.env.iter().map(|(name, value)| name.len() + value.len());
-        args.chain(env).map(|bytes| bytes + 2 * size_of::<String>()).sum::<usize>()
+        args.chain(env).map(|bytes| 2 * (bytes + 2 * size_of::<String>())).sum::<usize>()
             + 2 * MAX_LINE
             + self.footing
             + STACK

@@ -4,9 +4,8 @@
 //! without a bound, say too much in the agent's log, or change an exit code. A program has arguments, an environment,
 //! standard output and error, clocks, randomness and the files of its mounts. It has no sockets.
 //!
-//! What a call makes the host hold while it waits is on the container's memory: a piece of [`PIECE`] of a read or a write,
-//! and the names of a directory. Beside it are two paths of [`PATH`] bytes. Randomness, 1 MiB of it at a time, is filled in
-//! without a wait.
+//! What a call makes the host hold is on the container's memory: a piece of [`PIECE`] of a read or a write, the names of a
+//! directory and what it waits for when it is called, two paths of [`PATH`] bytes or a piece of randomness from the start.
 //!
 //! Guarantees:
 //! - a program ends with its own code (`core_programs_end_with_their_own_codes`);
@@ -16,8 +15,10 @@
 //!   `a_read_only_mount_stays_as_it_is_whatever_is_called`);
 //! - files that it has open count as the pod's, and what is closed is free again
 //!   (`a_core_program_that_opens_files_is_told_when_its_pod_has_enough`, `each_mount_counts_as_the_descriptors_that_it_has`);
-//! - what a call holds while it waits is on its memory (`the_names_of_a_large_directory_are_on_the_programs_memory`,
-//!   `a_read_is_of_what_the_programs_memory_holds`), and a path has an end (`a_path_beyond_all_is_refused`);
+//! - what a call holds is on its memory (`the_names_of_a_large_directory_are_on_the_programs_memory`,
+//!   `a_read_is_of_what_the_programs_memory_holds`, `what_a_program_waits_for_is_on_its_memory`), and a path has an end
+//!   (`a_path_beyond_all_is_refused`);
+//! - a single file of a volume is read and not changed (`a_core_program_reads_a_single_file_and_changes_nothing`);
 //! - all of preview 1 is given, with its types (`all_of_preview_1_is_given`);
 //! - a call says nothing to a log that [`QUIET`] filters (`what_upstream_says_of_each_call_is_what_is_kept_quiet`).
 
@@ -38,6 +39,7 @@ use wasmtime_wasi::{I32Exit, WasiCtxBuilder, WasiView as _};
 use wiggle::GuestMemory;
 
 use crate::census;
+use crate::container::MAX_RANDOM;
 use crate::log::LogSink;
 use crate::memory::{Limiter, Memory, Share};
 use crate::mounts::Mounts;
@@ -58,7 +60,17 @@ const SMALL_PIECE: u32 = 64 << 10;
 const PATH: usize = 4096;
 
 /// Most that one call waits for: each may read ahead of the program.
-const MOST_WAITED_FOR: i32 = 256;
+const MOST_WAITED_FOR: usize = 256;
+
+/// What the host holds for each thing that a call waits for.
+const WAITED_FOR: usize = 512;
+
+/// Bytes of randomness that are made at a time.
+const RANDOM_PIECE: u32 = 8 << 10;
+
+/// Most that any call holds which does not say so when it is called.
+pub(crate) const CALL: usize = 2 * PATH;
+const _: () = assert!(RANDOM_PIECE as usize <= CALL, "what is given is enough for either");
 
 /// Handles of one program: its files, and what a call waits for.
 const MAX_HANDLES: usize = 4096;
@@ -124,8 +136,8 @@ impl Core {
         };
         let mut store = Store::new(engine, core);
         store.limiter(|core| &mut core.limiter);
-        // What the calls that are all upstream's may take: two paths.
-        store.set_hostcall_fuel(2 * PATH);
+        // What the calls that are all upstream's may take.
+        store.set_hostcall_fuel(CALL);
         store.epoch_deadline_callback(|mut store| {
             store.data_mut().count_handles()?;
             Ok(UpdateDeadline::Yield(1))
@@ -220,6 +232,7 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<Core>> {
     files(&mut linker)?;
     bytes(&mut linker)?;
     lists(&mut linker)?;
+    randomness(&mut linker)?;
     Ok(linker)
 }
 
@@ -411,13 +424,49 @@ fn lists(linker: &mut Linker<Core>) -> Result<()> {
         "poll_oneoff",
         |mut caller: Caller<'_, Core>, (list, events, count, done): (i32, i32, i32, i32)| {
             Box::new(async move {
-                if !(0..=MOST_WAITED_FOR).contains(&count) {
+                let all = count.cast_unsigned() as usize;
+                if MOST_WAITED_FOR < all {
                     return Ok(says(Errno::Inval));
                 }
                 let (bytes, core) = parts(&mut caller)?;
+                if !core.call.fits(all * WAITED_FOR) {
+                    return Ok(says(Errno::Nomem));
+                }
                 let mut memory = GuestMemory::Unshared(bytes);
-                upstream::poll_oneoff(&mut core.wasi, &mut memory, list, events, count, done).await
+                let said =
+                    upstream::poll_oneoff(&mut core.wasi, &mut memory, list, events, count, done);
+                let said = said.await;
+                core.call.fits(0);
+                said
             })
+        },
+    )?;
+    Ok(())
+}
+
+/// Upstream makes all that is asked for at once, and copies it then.
+fn randomness(linker: &mut Linker<Core>) -> Result<()> {
+    linker.func_wrap(
+        PREVIEW_1,
+        "random_get",
+        |mut caller: Caller<'_, Core>, to: i32, len: i32| -> Result<i32> {
+            let (to, len) = (to.cast_unsigned(), len.cast_unsigned());
+            if MAX_RANDOM < u64::from(len) || to.checked_add(len).is_none() {
+                return Ok(says(Errno::Inval));
+            }
+            let (bytes, core) = parts(&mut caller)?;
+            let mut memory = GuestMemory::Unshared(bytes);
+            let mut done = 0;
+            while done < len {
+                let piece = RANDOM_PIECE.min(len - done);
+                let (at, length) = ((to + done).cast_signed(), piece.cast_signed());
+                let said = upstream::random_get(&mut core.wasi, &mut memory, at, length)?;
+                if said != says(Errno::Success) {
+                    return Ok(said);
+                }
+                done += piece;
+            }
+            Ok(says(Errno::Success))
         },
     )?;
     Ok(())

@@ -160,6 +160,10 @@ async fn arguments_and_environment_are_memory() {
     let mut start = node.greedy("env", &["stay"]);
     start.0.env = vec![("A".to_owned(), "a".repeat(40 << 20))];
     assert_eq!(node.run(start).await.reason, "OOMKilled");
+    // Whoever asks for it makes a copy.
+    let mut start = node.greedy("copy", &["turnover", "1"]);
+    start.0.env = vec![("A".to_owned(), "a".repeat(18 << 20))];
+    assert_eq!(node.run(start).await.reason, "OOMKilled");
     nothing_is_held(&node).await;
 }
 

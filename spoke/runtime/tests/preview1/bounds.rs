@@ -1,6 +1,7 @@
 //! What a program may make the host hold.
 
 use freewheel_spoke_agent::ports::ContainerId;
+use freewheel_spoke_engine::STACK;
 
 use super::*;
 
@@ -63,6 +64,58 @@ async fn a_read_is_of_what_the_programs_memory_holds() {
     let little = with_memory(&node, "little", read, 3 << 20);
     assert_eq!(node.run(little).await.code, 6, "64 KiB");
     nothing_is_held(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_program_waits_for_is_on_its_memory() {
+    let node = node();
+    // So many times: now; and then all at once.
+    let wait = |count: i32| {
+        format!(
+            "(local $i i32)
+            (loop $more
+                (i64.store (i32.add (i32.const 65536) (local.get $i)) (i64.const 7))
+                (i32.store (i32.add (i32.const 65552) (local.get $i)) (i32.const 1))
+                (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 48)))
+                    (i32.const 12288))))
+            (call $exit (call $poll (i32.const 65536) (i32.const 131072) (i32.const {count}) (i32.const 8)))"
+        )
+    };
+    let own = (33 << 16) + STACK as u64;
+    let start =
+        |name: &str, count, beside: u64| with_memory(&node, name, &wait(count), own + beside);
+    assert_eq!(node.run(start("few", 4, 64 << 10)).await.code, 0);
+    assert_eq!(node.run(start("many", 256, 64 << 10)).await.code, 48, "ENOMEM");
+    assert_eq!(node.run(start("plenty", 256, 512 << 10)).await.code, 0);
+    assert_eq!(node.run(start("beyond", 257, 512 << 10)).await.code, 28, "EINVAL");
+    nothing_is_held(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn randomness_comes_in_any_length_up_to_its_most() {
+    let node = node();
+    // The last of it are no zeros, and what is behind it is.
+    let ask = |len: i32| {
+        format!(
+            "(call $must (call $random (i32.const 65536) (i32.const {len})))
+            (if (i64.eqz (i64.load (i32.const {}))) (then (call $exit (i32.const 100))))
+            (if (i64.ne (i64.load (i32.const {})) (i64.const 0)) (then (call $exit (i32.const 101))))",
+            65536 + len - 8,
+            65536 + len,
+        )
+    };
+    for (name, len, expected) in [
+        ("piece", 8 << 10, 0),
+        ("some", 20_001, 0),
+        ("most", 1 << 20, 0),
+        ("beyond", (1 << 20) + 1, 28),
+    ] {
+        assert_eq!(code(&node, name, &ask(len)).await, expected, "{name}");
+    }
+    assert_eq!(
+        code(&node, "none", "(call $exit (call $random (i32.const 0) (i32.const 0)))").await,
+        0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

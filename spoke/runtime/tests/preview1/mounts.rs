@@ -2,6 +2,15 @@
 
 use std::path::Path;
 
+use freewheel_link::part::Parts;
+use freewheel_link::plan::{
+    ConfigV1, ContainerV1, HttpV1, Kind, ModuleV1, MountV1, PodV1, ProjectedV1, RestartPolicy,
+    VolumeSourceV1, VolumeV1,
+};
+use freewheel_spoke_agent::env::{Allocatable, Around};
+use freewheel_spoke_agent::files::DiskFiles;
+use freewheel_spoke_agent::volumes;
+
 use super::*;
 
 /// All below a directory, with what is in the files.
@@ -203,4 +212,101 @@ async fn each_mount_counts_as_the_descriptors_that_it_has() {
     node.runtime.stop(&id, Duration::ZERO);
     assert_eq!(node.exited(&id).await.code, 137);
     nothing_is_held(&node).await;
+}
+
+/// A pod whose container has the key `k` of a ConfigMap at `/data/file`.
+fn with_single_file() -> PodV1 {
+    let name = || "one".to_owned();
+    let from = ProjectedV1 {
+        kind: Kind::CONFIG_MAP_V1,
+        name: name(),
+        items: vec![],
+        mode: 0o644,
+        optional: false,
+    };
+    let mount = MountV1 {
+        volume: name(),
+        path: "/data/file".to_owned(),
+        sub_path: "k".to_owned(),
+        read_only: false,
+    };
+    let container = ContainerV1 {
+        name: name(),
+        image: String::new(),
+        module: ModuleV1::Missing(String::new(), String::new()),
+        args: vec![],
+        env_from: vec![],
+        env: vec![],
+        ports: vec![],
+        mounts: vec![mount],
+        memory_limit: None,
+        cpu_limit_milli: None,
+        requests: (None, None),
+        sidecar: false,
+        working_dir: String::new(),
+        http: HttpV1::default(),
+    };
+    PodV1 {
+        uid: name(),
+        namespace: name(),
+        name: name(),
+        node: name(),
+        labels: vec![],
+        annotations: vec![],
+        service_account: name(),
+        hostname: name(),
+        subdomain: String::new(),
+        restart: RestartPolicy::Never,
+        priority: 0,
+        grace_seconds: 0,
+        deadline_seconds: None,
+        deleting: None,
+        service_links: false,
+        host_aliases: vec![],
+        init: vec![],
+        containers: vec![container],
+        volumes: vec![VolumeV1 { name: name(), source: VolumeSourceV1::Config(from) }],
+        parts: Parts::default(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_core_program_reads_a_single_file_and_changes_nothing() {
+    let node = node();
+    let (pod, data, files) = (with_single_file(), node.dir.path(), DiskFiles::default());
+    let config =
+        |_: Kind, _: &str| Some(ConfigV1 { data: vec![("k".to_owned(), b"single\n".to_vec())] });
+    let around = Around {
+        pod: &pod,
+        ip: [10, 64, 0, 5].into(),
+        host_ip: [127, 0, 0, 1].into(),
+        allocatable: Allocatable::default(),
+        storage: &[],
+        config: &config,
+        services: &[],
+    };
+    volumes::make(&files, data, &around).unwrap();
+    let run = async |name: &str, main: &str| {
+        let mut start = start(&node, name, main);
+        start.0.mounts = volumes::mounts(&files, data, &pod, &pod.containers[0]).unwrap();
+        let shown = start.0.mounts[0].dir.path().join("file");
+        (node.run(start).await.code, std::fs::read_to_string(shown).unwrap())
+    };
+    let copy = "
+        (call $must (call $open (i32.const 200) (i32.const 4) (i32.const 0)))
+        (i32.store (i32.const 24) (i32.const 1000)) (i32.store (i32.const 28) (i32.const 64))
+        (call $must (call $read (call $opened) (i32.const 24) (i32.const 1) (i32.const 28)))
+        (call $must (call $write (i32.const 1) (i32.const 24) (i32.const 1) (i32.const 8)))";
+    assert_eq!(run("copy", copy).await.0, 0);
+    assert_eq!(node.log("copy"), "single\n");
+    for (name, call) in [
+        ("anew", "(call $open (i32.const 200) (i32.const 4) (i32.const 1))"),
+        ("unlink", "(call $unlink (i32.const 3) (i32.const 200) (i32.const 4))"),
+        ("beside", "(call $open (i32.const 220) (i32.const 3) (i32.const 1))"),
+        ("out", "(call $open (i32.const 210) (i32.const 9) (i32.const 0))"),
+    ] {
+        let (code, text) = run(name, &format!("(call $exit {call})")).await;
+        assert!((1..100).contains(&code), "{name}: {code}");
+        assert_eq!(text, "single\n", "{name}");
+    }
 }
