@@ -8,7 +8,9 @@
 //! - silence alone evicts nobody: of the taints that the hub itself puts on a Node it does not hear of, a pod
 //!   goes only if it says after how long (`silence_evicts_whoever_asks_for_it`,
 //!   `silence_moves_only_who_asks_for_it`);
-//! - and none does while a large share of its cluster is silent (`nobody_is_evicted_when_all_are_silent`).
+//! - and none does while a large share of its cluster is silent (`nobody_is_evicted_when_all_are_silent`), but for taints
+//!   that somebody put there (`a_taint_of_somebody_s_own_counts_while_all_are_silent`);
+//! - a taint is no younger than its first sight, whatever time it says (`a_taint_of_the_future_is_of_now`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -59,6 +61,13 @@ struct Held {
     since: Timestamp,
 }
 
+impl Held {
+    /// Whether it is there because the Node is not heard of.
+    fn is_of_silence(&self) -> bool {
+        matches!(self.taint.key.as_str(), NOT_READY | UNREACHABLE)
+    }
+}
+
 /// When a pod has to go, and whether only because its Node is not heard of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct End {
@@ -102,6 +111,25 @@ impl Evictions {
         silent == keys.len() || (FEW < silent && keys.len() * LARGE_SHARE <= silent * 100)
     }
 
+    /// How long a pod has until it goes; nothing, when it stays.
+    fn left(
+        &self,
+        tolerations: &[v1::Toleration],
+        held: Vec<Held>,
+        cluster: &ClusterName,
+    ) -> Option<Duration> {
+        let now = self.desk.clock.now();
+        let rest = |end: End| Duration::try_from(end.at.duration_since(now)).unwrap_or_default();
+        let end = decide(tolerations, &held)?;
+        let first = rest(end);
+        if !first.is_zero() || !end.of_silence || !self.is_widespread(cluster) {
+            return Some(first);
+        }
+        let others: Vec<Held> = held.into_iter().filter(|held| !held.is_of_silence()).collect();
+        let other = decide(tolerations, &others).map(rest);
+        Some(other.map_or(LOOK_AGAIN, |other| other.min(LOOK_AGAIN)))
+    }
+
     async fn evict(&self, pod: &PodFacts) -> Result<(), Error> {
         let key = pod.key();
         info!(cluster = %key.cluster, pod = %key.name, node = pod.node(), "evicts a pod from a tainted node");
@@ -139,7 +167,9 @@ fn taints_of(node: &Stored, before: &[Held], now: Timestamp) -> Vec<Held> {
     let held = taints.iter().filter_map(|raw| {
         let taint = Taint::read(raw).filter(|taint| taint.effect == Effect::NoExecute)?;
         let known = before.iter().find(|held| held.taint == taint).map(|held| held.since);
-        let since = raw.time_added.as_ref().map(|time| time.0).or(known).unwrap_or(now);
+        // A time that is still to come is a wrong clock's.
+        let told = raw.time_added.as_ref().map(|time| time.0).filter(|told| *told <= now);
+        let since = told.or(known).unwrap_or(now);
         Some(Held { taint, since })
     });
     held.collect()
@@ -151,7 +181,7 @@ fn decide(tolerations: &[v1::Toleration], held: &[Held]) -> Option<End> {
 }
 
 fn end(tolerations: &[v1::Toleration], held: &Held) -> Option<End> {
-    let of_silence = matches!(held.taint.key.as_str(), NOT_READY | UNREACHABLE);
+    let of_silence = held.is_of_silence();
     let tolerates = |raw: &&v1::Toleration| {
         Toleration::read(raw).is_some_and(|toleration| toleration.tolerates(&held.taint))
     };
@@ -212,22 +242,18 @@ impl Controller for Evictions {
         let held = self.held(&key_of(&self.nodes, &key.cluster, "", pod.node()));
         let spec = pod.pod.spec.as_ref();
         let tolerations = spec.and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
-        let Some(end) = decide(tolerations, &held) else { return Ok(None) };
-        let rest = end.at.duration_since(self.desk.clock.now());
-        if rest.is_positive() {
-            return Ok(Some(rest.unsigned_abs()));
+        match self.left(tolerations, held, &key.cluster) {
+            Some(Duration::ZERO) => self.evict(&pod).await.map(|()| None),
+            left => Ok(left),
         }
-        if end.of_silence && self.is_widespread(&key.cluster) {
-            return Ok(Some(LOOK_AGAIN));
-        }
-        self.evict(&pod).await?;
-        Ok(None)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::stored;
+    use freewheel_hub_api::object::Resource;
     use serde_json::{Value, json};
 
     fn held(key: &str, since: i64) -> Held {
@@ -266,6 +292,18 @@ mod tests {
             {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 200},
         ]);
         goes(&tolerations, &both, Some(105));
+    }
+
+    #[test]
+    fn a_taint_of_the_future_is_of_now() {
+        let node = json!({"metadata": {"name": "pi-1"}, "spec": {"taints": [
+            {"key": "mine", "effect": "NoExecute", "timeAdded": "2030-01-01T00:00:00Z"},
+        ]}});
+        let stored = stored(&Resource::new("", "nodes"), "pi-1", node);
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let first = taints_of(&stored, &[], at(100));
+        assert_eq!(first[0].since, at(100));
+        assert_eq!(taints_of(&stored, &first, at(200)), first);
     }
 
     #[test]

@@ -21,7 +21,8 @@ fn at(second: i64) -> String {
     rfc3339(Timestamp::from_second(second).unwrap())
 }
 
-fn stored(resource: &Resource, name: &str, value: Value) -> Arc<Stored> {
+/// An object as it lies in the store.
+pub(crate) fn stored(resource: &Resource, name: &str, value: Value) -> Arc<Stored> {
     let key = Key::new(resource, &ClusterName::root(), "default", name);
     let field = |path: &str| value.pointer(path).and_then(Value::as_str).unwrap_or_default();
     let fields = std::collections::BTreeMap::from([

@@ -90,6 +90,30 @@ async fn nobody_is_evicted_when_all_are_silent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_taint_of_somebody_s_own_counts_while_all_are_silent() {
+    let hub = Hub::with_spokes(&["pi-1", "pi-2"]).await;
+    for name in ["roaming", "guest"] {
+        let mut tolerated = tolerates(UNREACHABLE, &json!(60));
+        if name == "guest" {
+            tolerated.as_array_mut().unwrap().push(json!({"key": "mine", "operator": "Exists"}));
+        }
+        hub.create("root", "pods", "default", pod(name, "pi-1", &tolerated)).await;
+    }
+    hub.connect("pi-1", false).await;
+    hub.connect("pi-2", false).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(!ends(&*hub.snapshot(), "roaming"));
+    hub.change("root", "nodes", "", "pi-1", |node| {
+        let taints = node["spec"]["taints"].as_array_mut().unwrap();
+        taints.push(json!({"key": "mine", "effect": "NoExecute"}));
+    })
+    .await;
+    hub.eventually("who does not tolerate it goes", |s| ends(s, "roaming")).await;
+    assert!(!ends(&*hub.snapshot(), "guest"), "who does is silent's, and all are");
+    hub.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_without_a_spoke_says_that_nobody_is_there() {
     let hub = Hub::with_spokes(&[]).await;
     let made = hub.create("root", "nodes", "", json!({"metadata": {"name": "by-hand"}})).await;

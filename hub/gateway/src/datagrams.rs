@@ -11,6 +11,8 @@
 //! Guarantees:
 //! - a spoke speaks only for addresses that are leased to it, in a realm that it takes part in
 //!   (`a_pods_datagram_is_relayed_between_leased_addresses_only`);
+//! - what asks for an address of the node's own while there is none is looked after a few times, and then now and then
+//!   (`datagrams_do_not_ask_a_store_that_cannot_write_all_the_time`);
 //! - an answer goes to the node that its question came through (`an_answer_goes_to_the_node_that_the_question_came_through`).
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -24,6 +26,11 @@ use tracing::debug;
 
 use crate::papers::Papers;
 use crate::{Inner, records};
+
+/// Datagrams in a row by which a spoke without an address of its own may ask for one, and per second after that. There are
+/// two realms to ask for.
+pub(crate) const BURST: u32 = 4;
+pub(crate) const RATE: f64 = 0.2;
 
 /// Relays a datagram of one of this spoke's pods, or from one of its ports, or drops it.
 pub(crate) async fn relay(inner: &Inner, papers: &Papers, datagram: DatagramV1) {
@@ -73,10 +80,17 @@ async fn route(
 /// none yet, and gets one.
 async fn node_address(inner: &Inner, realm: &ClusterName, papers: &Papers) -> Option<Ipv4Addr> {
     let (ranges, spoke) = (&inner.interest.ranges, &papers.cluster);
+    let own = || ranges.usable(realm, spoke).first().copied().map(records::node_address);
+    if let Some(own) = own() {
+        return Some(own);
+    }
+    if !inner.doors.take(&papers.uid) {
+        return None;
+    }
     let store = inner.objects.store();
     let holder = (spoke, &[papers.hold(&*store.snapshot())][..]);
     if let Err(error) = ranges.lease(store, realm, holder, 1).await {
         debug!(cluster = %spoke, %realm, %error, "no address for what comes through a node's port");
     }
-    ranges.usable(realm, spoke).first().copied().map(records::node_address)
+    own()
 }

@@ -5,7 +5,9 @@
 //! - what is told twice, after a lost answer, counts once, and what repeats counts up in one Event
 //!   (`an_event_that_is_told_twice_counts_once_and_one_that_repeats_counts_up`);
 //! - one pod has at most [`MAX_EVENTS`] that a spoke told, and no spoke tells of another's pods
-//!   (`a_hostile_device_writes_few_events_and_only_about_its_own_pods`);
+//!   (`a_hostile_device_writes_few_events_and_only_about_its_own_pods`), however long the store takes
+//!   (`a_slow_disk_lets_no_more_events_in`);
+//! - none is later than the hub's own time, so that each ends (`an_event_of_the_future_is_of_now`);
 //! - of Nodes it tells of its own alone, in the root and in its own cluster, and no more than of a pod
 //!   (`a_device_tells_of_its_own_nodes_and_of_no_other`).
 
@@ -135,7 +137,9 @@ pub(crate) async fn about(
 ) -> Result<(), ApiError> {
     let spoke = &papers.cluster;
     may_speak(spoke, &seen.realm)?;
-    let at = stamp(seen.at);
+    // What a device without a clock, or a liar, calls the future would never be old.
+    let now = u64::try_from(objects.clock().unix_seconds()).unwrap_or_default();
+    let at = stamp(seen.at.min(now.saturating_mul(1000)));
     let value = value(spoke, kind, seen, &at);
     let known = events_of(objects, seen);
     let Some(name) = known.iter().find(|(_, old)| same(old, &value)).map(|(name, _)| name) else {

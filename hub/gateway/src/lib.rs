@@ -156,6 +156,8 @@ pub(crate) struct Inner {
     pub(crate) drifts: Allowances,
     /// How often each spoke may still come back with nothing known and have all of its plan at once.
     pub(crate) returns: Allowances,
+    /// Addresses that each spoke may still ask for by datagrams.
+    pub(crate) doors: Allowances,
     /// Ends of sessions that are not written yet.
     pub(crate) endings: endings::Endings,
 }
@@ -215,6 +217,7 @@ impl Gateway {
             sessions: Allowances::new(SESSIONS.0, SESSIONS.1),
             drifts: Allowances::new(DRIFTS.0, DRIFTS.1),
             returns: Allowances::new(RETURNS.0, RETURNS.1),
+            doors: Allowances::new(datagrams::BURST, datagrams::RATE),
             endings: endings::Endings::default(),
         };
         Self { inner: Arc::new(inner) }

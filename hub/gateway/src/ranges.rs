@@ -12,6 +12,8 @@
 //!   (`who_leases_at_the_same_time_does_not_wait_for_each_other`);
 //! - a new range follows the highest one; gaps come last, so that an address that was somebody's rests for long
 //!   (`a_full_network_says_so_after_its_gaps_are_used`);
+//! - a lease whose end is heard of before its answer comes is nobody's
+//!   (`a_lease_that_ends_before_it_is_answered_is_nobody_s`);
 //! - a range that comes back is nobody else's by then, or stays the other's
 //!   (`a_range_that_is_anothers_by_the_time_its_return_is_answered_stays_there`);
 //! - what a spoke needs no more comes back, once the spoke has let go of it
@@ -270,7 +272,11 @@ struct Claim<'a> {
 impl Claim<'_> {
     fn keep(self, spoke: &ClusterName) {
         let mut realms = self.ranges.0.lock();
-        realms.entry(self.realm.clone()).or_default().put(self.number, Some(spoke.clone()));
+        let realm = realms.entry(self.realm.clone()).or_default();
+        // Where the store has told of the lease by now, it may have told of its end, too.
+        if realm.taken.get(&self.number) == Some(&None) {
+            realm.put(self.number, Some(spoke.clone()));
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use freewheel_hub_api::error::ApiError;
 use freewheel_link::generation::Generation;
 use freewheel_link::report::{Report, ReportStamp};
 use tokio::select;
@@ -28,6 +29,8 @@ use crate::{events, records, reports};
 pub(crate) const REPORTS: usize = 256;
 /// How often a write is tried while the store cannot.
 pub(crate) const AGAIN: Duration = Duration::from_secs(2);
+
+type Outcome = Result<(), ApiError>;
 
 impl Talk<'_> {
     /// Writes reports, many at a time, and answers when they are durable.
@@ -88,12 +91,9 @@ impl Talk<'_> {
         let mut left: Vec<&Report> = reports.iter().collect();
         let (mut failed_before, mut all) = (false, true);
         loop {
-            // Written side by side, they share the store's group commit.
-            let writes = left.iter().map(|r| reports::take(self.inner, self.papers, r));
-            let outcomes = futures::future::join_all(writes).await;
             let mut failure = None;
             let mut still = Vec::new();
-            for (report, outcome) in left.into_iter().zip(outcomes) {
+            for (report, outcome) in self.write_all(left).await {
                 match outcome {
                     Ok(()) => {}
                     Err(error) if matches!(error.code, 503 | 507) => {
@@ -115,6 +115,29 @@ impl Talk<'_> {
             }
             sleep(AGAIN).await;
         }
+    }
+
+    /// Writes reports side by side, so that they share the store's group commit; but events of one subject in turn, as
+    /// each is held against those that are there.
+    async fn write_all<'r>(&self, reports: Vec<&'r Report>) -> Vec<(&'r Report, Outcome)> {
+        let (mut alone, mut lines) = (Vec::new(), BTreeMap::<&str, Vec<&Report>>::new());
+        for report in reports {
+            match report {
+                Report::Event(event) => lines.entry(&event.uid).or_default().push(report),
+                Report::NodeEvent(_) => lines.entry("").or_default().push(report),
+                Report::Pod(_) | Report::PodGone { .. } | Report::Node(_) => {
+                    alone.push(vec![report]);
+                }
+            }
+        }
+        let written = alone.into_iter().chain(lines.into_values()).map(async |line| {
+            let mut outcomes = Vec::with_capacity(line.len());
+            for report in line {
+                outcomes.push((report, reports::take(self.inner, self.papers, report).await));
+            }
+            outcomes
+        });
+        futures::future::join_all(written).await.into_iter().flatten().collect()
     }
 
     pub(crate) fn note(&self, generation: Generation) {

@@ -1,4 +1,8 @@
 //! Forgets Events after an hour.
+//!
+//! Guarantees:
+//! - each goes an hour after it last happened (`the_last_time_counts`), also one that is said to happen in the future
+//!   (`what_is_of_the_future_is_not_kept_for_it`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,13 +37,11 @@ impl Expiry {
 /// How much life an Event has left. What carries no time that can be read dies at once: it would stay
 /// for ever.
 fn life_left(event: &Value, now: Timestamp) -> Duration {
-    let times = [
-        &event["lastTimestamp"],
-        &event["series"]["lastObservedTime"],
-        &event["eventTime"],
-        &event["metadata"]["creationTimestamp"],
-    ];
-    let last = times.iter().filter_map(|t| t.as_str()?.parse::<Timestamp>().ok()).max();
+    let read = |time: &Value| time.as_str()?.parse::<Timestamp>().ok();
+    let told = [&event["lastTimestamp"], &event["series"]["lastObservedTime"], &event["eventTime"]];
+    // Whoever writes an Event may write any time; of when it was made the hub's own clock has told.
+    let told = told.into_iter().filter_map(read).filter(|told| *told <= now);
+    let last = told.chain(read(&event["metadata"]["creationTimestamp"])).max();
     let Some(last) = last else { return Duration::ZERO };
     let age = Duration::try_from(now.duration_since(last)).unwrap_or_default();
     EVENT_LIFE.saturating_sub(age)
@@ -91,5 +93,18 @@ mod tests {
         let old = json!({"metadata": {"creationTimestamp": "2026-01-01T00:59:00Z"}});
         assert_eq!(life_left(&old, now), Duration::ZERO);
         assert_eq!(life_left(&json!({}), now), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_is_of_the_future_is_not_kept_for_it() {
+        let now: Timestamp = "2026-01-01T02:00:00Z".parse().unwrap();
+        let event = |made: &str| {
+            json!({"metadata": {"creationTimestamp": made}, "lastTimestamp": "9999-12-30T22:00:00Z",
+                "eventTime": "2040-01-01T00:00:00.000000Z"})
+        };
+        assert_eq!(life_left(&event("2026-01-01T01:30:00Z"), now), Duration::from_secs(1800));
+        assert_eq!(life_left(&event("2026-01-01T00:30:00Z"), now), Duration::ZERO);
+        // The hub's own clock was set back: no longer than a life at a time.
+        assert_eq!(life_left(&event("2026-01-02T00:00:00Z"), now), EVENT_LIFE);
     }
 }

@@ -19,7 +19,8 @@
 //! - nothing is written for a ManagedCluster that was made anew since it was looked at
 //!   (`nothing_is_made_for_a_cluster_that_was_remade_just_before`);
 //! - a hub that restarts calls nobody silent for its first half a minute who was not before
-//!   (`a_hub_that_starts_gives_its_spokes_the_time_to_come_back`).
+//!   (`a_hub_that_starts_gives_its_spokes_the_time_to_come_back`);
+//! - a clock that is set back calls nobody ready who is gone (`a_clock_that_is_set_back_keeps_nobody_connected`).
 //!
 //! Assumes: the gateway writes `sessions.internal` on each transition and calls a spoke disconnected
 //! after 30 s of silence; with [`GRACE`] a spoke is silent after 40 s, and one that restarts in
@@ -43,6 +44,7 @@ use freewheel_hub_store::{Event, Expect, Scope, Snapshot, Stored};
 use freewheel_link::names::ClusterName;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::engine::clock::rfc3339;
 use crate::engine::desk::{everywhere, key as key_of, kind};
@@ -64,8 +66,8 @@ pub struct Nodes {
     clusters: Arc<Kind>,
     nodes: Arc<Kind>,
     leases: Arc<Kind>,
-    /// When this hub began, in milliseconds.
-    started: i64,
+    /// When this hub began, whatever its clock said.
+    started: Instant,
 }
 
 impl Nodes {
@@ -73,8 +75,8 @@ impl Nodes {
     pub fn new(desk: Desk) -> Result<Self, Error> {
         let clusters = kind("cluster.open-cluster-management.io", "v1", "managedclusters")?;
         let leases = kind("coordination.k8s.io", "v1", "leases")?;
-        let started = desk.clock.now().as_millisecond();
-        Ok(Self { desk, clusters, nodes: kind("", "v1", "nodes")?, leases, started })
+        let nodes = kind("", "v1", "nodes")?;
+        Ok(Self { desk, clusters, nodes, leases, started: Instant::now() })
     }
 
     fn sessions() -> Resource {
@@ -272,13 +274,12 @@ impl Controller for Nodes {
         let session = Self::session(&*snapshot, &key.name)
             .filter(|session| session.uid == cluster.object.header.uid);
         let now = self.desk.clock.now().as_millisecond();
-        let up = u64::try_from(now.saturating_sub(self.started)).unwrap_or_default();
         let in_root = snapshot.get(&key_of(&self.nodes, &ClusterName::root(), "", &key.name));
         let called_silent = in_root.is_some_and(|node| is_called_silent(&node));
         let seen = presence(session.as_ref(), now);
         // Who was put out is not on its way back.
         let (presence, mut look_again) =
-            if accepted { patient(seen, called_silent, Duration::from_millis(up)) } else { seen };
+            if accepted { patient(seen, called_silent, self.started.elapsed()) } else { seen };
         let (ends, later) = certificate(session.as_ref(), now / 1000);
         look_again = later.into_iter().chain(look_again).min();
         self.write_cluster(&cluster, accepted, (presence, ends)).await?;

@@ -198,10 +198,14 @@ pub(super) fn presence(session: Option<&Session>, now_millis: i64) -> (Presence,
         Some(Session { connected: true, late: true, .. }) => (Presence::Late, None),
         Some(Session { connected: true, .. }) => (Presence::Connected, None),
         Some(Session { connected: false, since, .. }) => {
-            let gone = u64::try_from(now_millis.saturating_sub(*since)).unwrap_or_default();
-            match GRACE.checked_sub(Duration::from_millis(gone)) {
-                None | Some(Duration::ZERO) => (Presence::Silent, None),
-                Some(rest) => (Presence::Connected, Some(rest)),
+            let grace = i64::try_from(GRACE.as_millis()).unwrap_or(i64::MAX);
+            let gone = now_millis.saturating_sub(*since);
+            // One that ended much later than now was there before the clock was set back: how long ago, nobody knows.
+            if (-grace..grace).contains(&gone) {
+                let rest = Duration::from_millis(grace.abs_diff(gone));
+                (Presence::Connected, Some(rest))
+            } else {
+                (Presence::Silent, None)
             }
         }
     }
@@ -275,6 +279,16 @@ mod tests {
         assert_eq!(presence(Some(&gone), 8_000), (Presence::Connected, left));
         assert_eq!(presence(Some(&gone), 15_000), (Presence::Silent, None));
         assert_eq!(presence(None, 8_000), (Presence::Never, None));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_keeps_nobody_connected() {
+        let since = 86_400_000;
+        let gone = Session { connected: false, since, late: false, uid: "u".into(), life: (0, 0) };
+        assert_eq!(presence(Some(&gone), 0), (Presence::Silent, None), "a day");
+        let (seen, left) = presence(Some(&gone), since - 500);
+        let slewed = Duration::from_millis(10_500);
+        assert_eq!((seen, left), (Presence::Connected, Some(slewed)), "a moment, and not for long");
     }
 
     #[test]

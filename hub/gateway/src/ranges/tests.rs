@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use super::*;
 
-/// A store whose answers to deletions come when the test says so.
+/// A store whose answers come when the test says so.
 struct Slow(Arc<dyn Store>, Arc<(Notify, Notify)>);
 
 #[async_trait]
@@ -17,12 +17,9 @@ impl Layer for Slow {
     }
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
-        let deletes = txn.operations.iter().any(|one| matches!(one, Operation::Delete(_)));
         let committed = self.0.commit(txn).await;
-        if deletes {
-            self.1.0.notify_one();
-            self.1.1.notified().await;
-        }
+        self.1.0.notify_one();
+        self.1.1.notified().await;
         committed
     }
 }
@@ -146,6 +143,32 @@ async fn a_range_that_is_anothers_by_the_time_its_return_is_answered_stays_there
     given.unwrap();
     assert_eq!(texts(&ranges, "pi-8"), ["10.64.1.0"]);
     assert_eq!(texts(&ranges, "pi-7"), ["10.64.0.0"]);
+}
+
+#[tokio::test]
+async fn a_lease_that_ends_before_it_is_answered_is_nobody_s() {
+    let (ranges, store, root) = (Ranges::default(), store(), ClusterName::root());
+    let (told, key): (Arc<(Notify, Notify)>, _) = (Arc::default(), lease_key(&root, 0));
+    let slow: Arc<dyn Store> = Arc::new(Slow(store.clone(), told.clone()));
+    let meanwhile = async {
+        told.0.notified().await;
+        let lease = store.snapshot().get(&key);
+        let revision = store.snapshot().revision();
+        ranges.note(&Event { revision, now: lease.clone(), before: None });
+        let operations = vec![Operation::Delete(key.clone())];
+        store.commit(Txn { expect: Vec::new(), operations }).await.unwrap();
+        let revision = store.snapshot().revision();
+        ranges.note(&Event { revision, now: None, before: lease });
+        told.1.notify_one();
+        // It is not there, so it is leased once more.
+        told.0.notified().await;
+        told.1.notify_one();
+    };
+    let (pi, bound) = (spoke("pi-7"), std::time::Duration::from_secs(10));
+    let both = async { tokio::join!(ranges.lease(&slow, &root, (&pi, &[]), 1), meanwhile).0 };
+    tokio::time::timeout(bound, both).await.unwrap().unwrap();
+    assert_eq!(texts(&ranges, "pi-7"), ["10.64.0.0"]);
+    assert!(store.snapshot().get(&key).is_some(), "what the index has is in the store");
 }
 
 #[tokio::test]

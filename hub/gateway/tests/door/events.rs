@@ -18,9 +18,32 @@ fn event(pod: &str, uid: &str, n: usize) -> Report {
     })
 }
 
+/// A store that takes its time, so that what is written side by side does not see each other.
+struct Slow(MemoryStore);
+
+#[async_trait]
+impl Layer for Slow {
+    fn below(&self) -> &dyn Store {
+        &self.0
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.0.commit(txn).await
+    }
+}
+
 #[tokio::test]
 async fn a_hostile_device_writes_few_events_and_only_about_its_own_pods() {
-    let hub = Hub::new(true).await;
+    flood(Hub::new(true).await).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_disk_lets_no_more_events_in() {
+    flood(Hub::over(Arc::new(Slow(MemoryStore::with_incarnation(7))), true, None).await).await;
+}
+
+async fn flood(hub: Hub) {
     hub.listen().await;
     let mut uids = Vec::new();
     for (name, node) in [("mine", "pi-7"), ("theirs", "pi-8")] {
@@ -96,6 +119,26 @@ async fn an_event_that_is_told_twice_counts_once_and_one_that_repeats_counts_up(
     assert_eq!(events(), [1], "its answer was lost");
     say(&mut session, 3, vec![at(then + 5000), at(then + 10_000)]).await;
     assert_eq!(events(), [3]);
+}
+
+#[tokio::test]
+async fn an_event_of_the_future_is_of_now() {
+    let hub = Hub::new(true).await;
+    hub.listen().await;
+    hub.create(PODS, "default", "mine", pod("mine", "pi-7")).await;
+    let uid = hub.get(PODS, "default", "mine").await["metadata"]["uid"].clone();
+    let seen = match event("mine", uid.as_str().unwrap(), 0) {
+        Report::Event(seen) => Report::Event(EventV1 { at: u64::MAX, ..seen }),
+        other => other,
+    };
+    let (_link, mut session) = hub.spoke("pi-7").await;
+    say(&mut session, 1, vec![seen]).await;
+    let resource = freewheel_hub_api::object::Resource::new("", "events");
+    let scope = Scope { resource, cluster: None, namespace: None };
+    let snapshot = hub.objects.store().snapshot();
+    let event = snapshot.range(&scope, None).next().unwrap().object.value().unwrap();
+    let made = event["metadata"]["creationTimestamp"].as_str().unwrap();
+    assert!(event["lastTimestamp"].as_str().unwrap() <= made, "{event}");
 }
 
 #[tokio::test(start_paused = true)]

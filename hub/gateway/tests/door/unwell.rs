@@ -34,6 +34,32 @@ pub(crate) fn session_of(hub: &Hub, name: &str) -> records::Session {
 }
 
 #[tokio::test(start_paused = true)]
+async fn datagrams_do_not_ask_a_store_that_cannot_write_all_the_time() {
+    let full = Arc::new(AtomicBool::new(false));
+    let store = Fickle::new(&full);
+    let refused = store.2.clone();
+    let hub = Hub::over(Arc::new(store), true, None).await;
+    let ((_pod, _of_pod), (node, mut session)) = (hub.spoke("pi-7").await, hub.spoke("pi-8").await);
+    Holder::default().settle(&mut session).await;
+    hub.lease("10.64.0.0", "pi-7").await;
+    full.store(true, Ordering::Relaxed);
+    let before = refused.load(Ordering::Relaxed);
+    for lost in 1..=1000 {
+        let question = DatagramV1 {
+            realm: ClusterName::root(),
+            from: SocketAddr::from((DOOR, 32_768)),
+            to: "10.64.0.2:53".parse().unwrap(),
+            payload: bytes::Bytes::from_static(b"who?"),
+        };
+        let bytes = postcard::to_stdvec(&SpokeToHub::Datagram(question)).unwrap();
+        assert!(node.offer_datagram(bytes.into()));
+        eventually("it is lost", || lost <= hub.gateway.lost_datagrams()).await;
+    }
+    let asked = refused.load(Ordering::Relaxed) - before;
+    assert!(asked < 100, "{asked} writes for a thousand datagrams");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_disk_ends_no_session_and_reports_are_taken_when_there_is_room_again() {
     let full = Arc::new(AtomicBool::new(false));
     let store = Fickle::new(&full);
