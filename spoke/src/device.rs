@@ -21,7 +21,7 @@ use freewheel_spoke_agent::admission::FEATURES;
 use freewheel_spoke_agent::eviction::{Left, Observed, Signal};
 use freewheel_spoke_net::Account;
 
-use crate::{cgroup, files};
+use crate::{cgroup, files, mappings};
 
 /// Where the modules are, under the data directory.
 pub(crate) const MODULES: &str = "modules";
@@ -34,6 +34,8 @@ pub(crate) struct Device {
     pub(crate) memory: u64,
     /// Descriptors of this process.
     pub(crate) files: u64,
+    /// Mappings of memory of this process.
+    pub(crate) mappings: u64,
     pub(crate) pods: u32,
 }
 
@@ -45,6 +47,7 @@ impl Device {
 
     fn at(root: &Path, files: u64) -> Self {
         let bounds = cgroup::bounds(root);
+        let mappings = mappings::allowed(root);
         let cores = cores(root).saturating_mul(1000);
         let memory = meminfo(root, "MemTotal").unwrap_or(1 << 30);
         let memory = bounds.memory.map_or(memory, |limit| limit.min(memory));
@@ -53,7 +56,8 @@ impl Device {
             cpu_milli: bounds.cpu_milli.map_or(cores, |quota| quota.min(cores)),
             memory,
             files,
-            pods: pods(memory).min(files::pods(files)),
+            mappings,
+            pods: pods(memory).min(files::pods(files)).min(mappings::pods(mappings)),
         }
     }
 
@@ -326,6 +330,12 @@ pub(crate) mod tests {
         let (dir, whole) = machine(&[]);
         assert_eq!(whole.pods, 5000);
         assert_eq!(Device::at(dir.path(), 1024).pods, 256);
+    }
+
+    #[test]
+    fn a_node_offers_no_more_pods_than_it_has_mappings_for() {
+        let (_dir, device) = machine(&[("proc/sys/vm/max_map_count", "4096\n")]);
+        assert_eq!((device.mappings, device.pods), (4096, 325));
     }
 
     #[test]

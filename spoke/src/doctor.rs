@@ -24,7 +24,7 @@ use freewheel_spoke_agent::ledger::{Found, Ledger};
 
 use crate::data::{damaged_ledger, read_ledger};
 use crate::identity::{self, Identity};
-use crate::{cli, device, files};
+use crate::{cli, device, files, mappings};
 
 /// The hub's clock may be ahead by this much without anything being wrong here.
 const AHEAD: u64 = 3600;
@@ -56,6 +56,7 @@ pub(crate) fn run(options: &cli::Doctor) -> Result<bool, Box<dyn Error>> {
         ("disk", disk(&options.data)),
         ("ledger", ledger(&options.data)),
         ("files", open_files(files::hard())),
+        ("mappings", memory_mappings(mappings::allowed(Path::new("/")))),
     ];
     match identity {
         Ok(Some(identity)) => {
@@ -186,6 +187,17 @@ fn open_files(hard: u64) -> Finding {
         );
     }
     Good(format!("{hard} may be open, {pods} pods can have theirs"))
+}
+
+fn memory_mappings(all: u64) -> Finding {
+    let pods = mappings::pods(all);
+    if pods < FEW_PODS {
+        return Bad(
+            format!("a process may have {all} mappings of memory: enough for {pods} pods"),
+            "raise it: vm.max_map_count=65530 in /etc/sysctl.d/, then `sysctl --system`".to_owned(),
+        );
+    }
+    Good(format!("{all} of memory, {pods} pods can have theirs"))
 }
 
 fn certificate(identity: &Identity, time: &Arc<FloorClock>) -> Finding {
@@ -341,6 +353,10 @@ mod tests {
         assert!(matches!(disk(Path::new("/nowhere")), Bad(..)));
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(disk(dir.path()), Good(_)));
+        assert!(
+            matches!(memory_mappings(1024), Bad(cause, step) if cause.contains("81 pods") && step.contains("sysctl"))
+        );
+        assert!(matches!(memory_mappings(65_530), Good(_)));
         assert!(matches!(unjoined(), Bad(_, step) if step.contains("hub token create")));
     }
 

@@ -37,6 +37,7 @@ use crate::device::{self, Device};
 use crate::dial::{OwnDial, keep_certificate};
 use crate::files;
 use crate::identity::{self, Identity, IdentityError, Joining};
+use crate::mappings;
 use crate::serve::{Elsewhere, Here};
 use crate::watch::{self, Probe};
 
@@ -149,6 +150,7 @@ fn guests(
         profile,
         memory: device.for_guests(),
         files: files::for_guests(device.files),
+        mappings: mappings::for_guests(device.mappings),
         logs,
         fabric: fabric.clone(),
         control: control.clone(),

@@ -50,6 +50,12 @@ impl Fabric {
         &self.shared.files
     }
 
+    /// The mappings of memory that all guests of the node have together.
+    #[must_use]
+    pub fn mappings(&self) -> &Arc<Account> {
+        &self.shared.mappings
+    }
+
     /// Connections from outside through the node's ports.
     #[must_use]
     pub fn visits(&self) -> &Arc<Account> {

@@ -41,6 +41,9 @@ const FEWEST_SOCKETS: usize = 64;
 /// agent's process.
 pub const MAX_FILES: u64 = 256;
 
+/// Most mappings of memory that a pod's instances have: a thousand of the usual, or many of several memories each.
+const MAX_MAPPINGS: u64 = 4096;
+
 /// First of the ports that are given out to those who ask for none, as Linux has it.
 const FIRST_EPHEMERAL: u16 = 32_768;
 
@@ -89,6 +92,7 @@ pub struct PodNet {
     most_sockets: usize,
     account: Arc<Account>,
     files: Arc<Account>,
+    mappings: Arc<Account>,
     waiting: Arc<Waiting>,
     datagrams: Arc<Waiting>,
     realm: Arc<Realm>,
@@ -107,6 +111,7 @@ impl PodNet {
             datagrams: Waiting::new(account.clone()),
             account,
             files: Account::within(&realm.shared().files, Level::Pod, Some(MAX_FILES)),
+            mappings: Account::within(&realm.shared().mappings, Level::Pod, Some(MAX_MAPPINGS)),
             realm,
         })
     }
@@ -127,6 +132,12 @@ impl PodNet {
     #[must_use]
     pub const fn files(&self) -> &Arc<Account> {
         &self.files
+    }
+
+    /// The mappings of memory that its instances have.
+    #[must_use]
+    pub const fn mappings(&self) -> &Arc<Account> {
+        &self.mappings
     }
 
     /// The pod's address.

@@ -67,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) account: Arc<Account>,
     /// The files and directories that all guests have open together: a count, not bytes.
     pub(crate) files: Arc<Account>,
+    /// The mappings of memory that all guests have together: a count, not bytes.
+    pub(crate) mappings: Arc<Account>,
     /// The connections from outside through all TCP doors: a count, not bytes.
     pub(crate) visits: Arc<Account>,
     /// What waits in connections through this node that have no end in one of its pods.
@@ -83,6 +85,7 @@ impl Shared {
             transit: Waiting::new(account.clone()),
             account,
             files: Account::node(),
+            mappings: Account::node(),
             visits: Account::node(),
             domain: RwLock::new("cluster.local".into()),
             tasks: TaskTracker::new(),

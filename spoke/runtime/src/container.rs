@@ -18,6 +18,7 @@ use crate::http::{DEFAULT_PORT, Handler, Pool, serve};
 use crate::lanes::{Lane, Runtimes};
 use crate::life::{Cause, Life};
 use crate::log::{LogSink, MAX_LINE, Source};
+use crate::mappings;
 use crate::memory::Memory;
 use crate::metered::{self, Meter};
 use crate::module::{Kind, Module};
@@ -45,6 +46,8 @@ pub(crate) struct Container {
     pub(crate) memory: Arc<Memory>,
     /// Bytes that each instance takes beside its memories and tables.
     pub(crate) footing: usize,
+    /// Mappings of each instance.
+    pub(crate) mappings: usize,
     pub(crate) meter: Arc<Meter>,
     pub(crate) log: LogSink,
     pub(crate) runtimes: Arc<Runtimes>,
@@ -65,6 +68,7 @@ impl Container {
             memory: self.memory.clone(),
             log: self.log.clone(),
             given,
+            mappings: mappings::take(self.pod.mappings(), self.mappings)?,
         };
         Ok(State::store(&self.engine, world))
     }
@@ -80,6 +84,7 @@ impl Container {
             memory: &self.memory,
             log: self.log.clone(),
             given,
+            mappings: mappings::take(self.pod.mappings(), self.mappings)?,
         };
         Core::store(&self.engine, world)
     }
@@ -155,7 +160,7 @@ impl Container {
         let guest = async move {
             let mut store = match container.store() {
                 Ok(store) => store,
-                Err(error) => return exit::of_error(&error, container.memory.take_refused()),
+                Err(error) => return exit::of_store(&error, container.memory.take_refused()),
             };
             // Making the instance runs the guest's own code already: it may never come back from that.
             if !container.life.begins() {

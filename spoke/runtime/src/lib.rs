@@ -29,6 +29,7 @@ mod life;
 mod lifecycle;
 mod linker;
 pub mod log;
+mod mappings;
 mod memory;
 mod metered;
 mod module;

@@ -30,7 +30,7 @@ const MAX_TABLE: usize = 100_000;
 const ELEMENT: usize = size_of::<usize>();
 
 /// Memories and tables of one store: a component is made of a few.
-const MAX_PARTS: usize = 64;
+pub(crate) const MAX_PARTS: usize = 64;
 
 /// What a container has and may have.
 #[derive(Debug)]

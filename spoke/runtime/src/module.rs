@@ -13,12 +13,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use freewheel_spoke_engine::STACK;
+use freewheel_spoke_net::{Account, Held};
 use parking_lot::Mutex;
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Engine, ExternType, ResourcesRequired};
 use wasmtime_wasi::p2::bindings::CommandPre;
 
 use crate::http::Handler;
+use crate::mappings;
 use crate::native::{self, Loaded};
 use crate::preview1::Core;
 use crate::state::State;
@@ -30,6 +32,9 @@ pub(crate) struct Module {
     pub(crate) least: usize,
     /// Bytes that each instance takes beside its memories and tables.
     pub(crate) footing: usize,
+    /// Mappings that each instance takes.
+    pub(crate) mappings: usize,
+    _mapped: Held,
 }
 
 /// What a module does.
@@ -96,12 +101,19 @@ pub(crate) struct Modules {
     engine: Engine,
     linker: Linker<State>,
     core: wasmtime::Linker<Core>,
+    /// The node's mappings.
+    mappings: Arc<Account>,
     shelf: Mutex<Shelf>,
 }
 
 impl Modules {
-    pub(crate) fn new(engine: Engine, linker: Linker<State>, core: wasmtime::Linker<Core>) -> Self {
-        Self { engine, linker, core, shelf: Mutex::default() }
+    pub(crate) fn new(
+        engine: Engine,
+        linker: Linker<State>,
+        core: wasmtime::Linker<Core>,
+        mappings: Arc<Account>,
+    ) -> Self {
+        Self { engine, linker, core, mappings, shelf: Mutex::default() }
     }
 
     /// The module if it is loaded already.
@@ -123,6 +135,8 @@ impl Modules {
         }
         // Taken before the file is opened: one that is replaced in between is loaded again the next time.
         let file = file_id(artifact);
+        let mapped = mappings::take_module(&self.mappings);
+        let mapped = mapped.map_err(|none| CannotRun::Load(none.to_string()))?;
         let loaded = native::load(&self.engine, artifact);
         let (loaded, footing) = loaded.map_err(|error| CannotRun::Load(format!("{error:#}")))?;
         let (kind, needs) = match loaded {
@@ -132,8 +146,10 @@ impl Modules {
             Loaded::Core(module) => (self.link_core(&module)?, Some(module.resources_required())),
         };
         let footing = usize::try_from(footing).unwrap_or(usize::MAX);
+        let mappings = mappings::of_instance(needs.as_ref());
         let least = least(needs).saturating_add(footing);
-        let module = Arc::new(Module { kind, least, footing });
+        let module = Module { kind, least, footing, mappings, _mapped: mapped };
+        let module = Arc::new(module);
         if let Some(file) = file {
             let mut shelf = self.shelf.lock();
             shelf.loaded.insert(artifact.to_owned(), (file, Arc::downgrade(&module)));

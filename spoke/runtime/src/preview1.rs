@@ -93,6 +93,8 @@ pub(crate) struct CoreWorld<'a> {
     pub(crate) log: LogSink,
     /// Place for what is in `wasi`.
     pub(crate) given: Share,
+    /// Mappings of its stack, memories and tables.
+    pub(crate) mappings: Held,
 }
 
 /// What a core program's store holds.
@@ -108,12 +110,13 @@ pub(crate) struct Core {
     log: LogSink,
     told: bool,
     _given: Share,
+    _mappings: Held,
 }
 
 impl Core {
     /// A store for one run, interrupted by the ticker.
     pub(crate) fn store(engine: &Engine, world: CoreWorld<'_>) -> Result<Store<Self>> {
-        let CoreWorld { mut wasi, mounts, files, memory, log, given } = world;
+        let CoreWorld { mut wasi, mounts, files, memory, log, given, mappings: mapped } = world;
         let Ok(open) = files.take(mounts.count()) else { bail!("too many open files") };
         mounts.preopen(&mut wasi)?;
         let mut wasi = wasi.build_p1();
@@ -133,6 +136,7 @@ impl Core {
             log,
             told: false,
             _given: given,
+            _mappings: mapped,
         };
         let mut store = Store::new(engine, core);
         store.limiter(|core| &mut core.limiter);

@@ -41,6 +41,8 @@ pub struct RuntimeOptions {
     pub memory: u64,
     /// Files and directories that all guests may have open together.
     pub files: u64,
+    /// Mappings of memory that all instances and modules may have together.
+    pub mappings: u64,
     /// Bytes of the disk that all logs may take together.
     pub logs: u64,
     /// Where the pods' networks are.
@@ -107,12 +109,22 @@ impl Runtime {
         let linker = linker(&engine).map_err(CannotStart::Engine)?;
         let core = crate::preview1::linker(&engine).map_err(CannotStart::Engine)?;
         let ticker = Ticker::start(&engine).map_err(CannotStart::Thread)?;
-        let RuntimeOptions { memory, files, logs, fabric, control, runtimes, deliver, .. } =
-            options;
+        let RuntimeOptions {
+            memory,
+            files,
+            mappings,
+            logs,
+            fabric,
+            control,
+            runtimes,
+            deliver,
+            ..
+        } = options;
         fabric.account().set_limit(memory);
         fabric.files().set_limit(files);
+        fabric.mappings().set_limit(mappings);
         Ok(Arc::new_cyclic(|this| Self {
-            modules: Modules::new(engine.clone(), linker, core),
+            modules: Modules::new(engine.clone(), linker, core, fabric.mappings().clone()),
             engine,
             ticker,
             fabric,
@@ -214,6 +226,7 @@ impl Runtime {
             life,
             memory,
             footing: module.footing,
+            mappings: module.mappings,
             meter: Arc::new(meter),
             log,
             runtimes: self.runtimes.clone(),

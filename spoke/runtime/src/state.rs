@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use freewheel_spoke_net::{Full, PodNet};
+use freewheel_spoke_net::{Full, Held, PodNet};
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -36,6 +36,8 @@ pub(crate) struct World {
     pub(crate) log: LogSink,
     /// Place for what is in `wasi`.
     pub(crate) given: Share,
+    /// Mappings of its stack, memories and tables.
+    pub(crate) mappings: Held,
 }
 
 /// What one store holds.
@@ -53,6 +55,7 @@ pub(crate) struct State {
     fields: Fields,
     files: OpenFiles,
     given: Share,
+    _mappings: Held,
 }
 
 impl State {
@@ -60,7 +63,7 @@ impl State {
     pub(crate) fn store(engine: &Engine, world: World) -> Store<Self> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
-        let World { wasi, mounts, pod, life, memory, log, given } = world;
+        let World { wasi, mounts, pod, life, memory, log, given, mappings } = world;
         let state = Self {
             table,
             wasi,
@@ -75,6 +78,7 @@ impl State {
             fields: Fields::new(memory.share()),
             memory,
             given,
+            _mappings: mappings,
         };
         let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.limiter);

@@ -187,7 +187,11 @@ impl Pool {
         let each = inner.instance_bytes + census::SENT;
         let expected = each.saturating_mul(inner.instances + 1).saturating_add(self.clients.used());
         let most = usize::from(self.container.start.http.concurrency);
-        inner.instances == 0 || (inner.instances < most && self.container.memory.fits(expected))
+        let container = &self.container;
+        inner.instances == 0
+            || (inner.instances < most
+                && container.memory.fits(expected)
+                && container.pod.mappings().has_room_for(container.mappings))
     }
 
     /// Starts an instance for this request; it is counted already.

@@ -136,6 +136,7 @@ pub fn node_of(profile: Profile) -> Node {
         profile,
         memory: 8 << 30,
         files: 10_000,
+        mappings: 40_000,
         logs: 1 << 30,
         fabric: fabric.clone(),
         control: Handle::current(),
