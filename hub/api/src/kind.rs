@@ -1,6 +1,7 @@
 //! One descriptor per kind: names, verbs, and the strategy that is special about it. It is a value: whoever needs one
 //! asks the registry of its logical cluster ([`crate::registry`]) and holds it as long as that takes.
 
+mod role;
 mod strategy;
 
 use std::borrow::Cow;
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::object::Resource;
 use crate::schema::{Schema, TypeFacts, Typed};
 
+pub use role::{Concern, Selection};
 pub use strategy::{
     NameRule, Strategy, drop_status, keep, keep_all_but_status, keep_metadata, keep_other_half,
 };
@@ -72,6 +74,10 @@ pub struct Kind {
     pub subresources: Vec<Subresource>,
     /// The resource that stores it, when it shares that with another group (events).
     pub stored_as: Option<Gvr>,
+    /// Whose plan a change may concern.
+    pub concern: Option<Concern>,
+    /// How it chooses others, when it does.
+    pub selection: Option<Selection>,
     /// What is special about it.
     pub strategy: Box<dyn Strategy>,
 }
@@ -151,6 +157,8 @@ impl Kind {
             verbs: ALL_VERBS,
             subresources: Vec::new(),
             stored_as: None,
+            concern: None,
+            selection: None,
             strategy: Box::new(strategy),
         }
     }
@@ -190,6 +198,18 @@ impl Kind {
     pub fn stored_as(self, other: Gvr) -> Self {
         let storage = Resource::new(&other.group, &other.resource);
         Self { storage, stored_as: Some(other), ..self }
+    }
+
+    /// Plans are made of it.
+    #[must_use]
+    pub fn concerns(self, whom: Concern) -> Self {
+        Self { concern: Some(whom), ..self }
+    }
+
+    /// It chooses others by their labels.
+    #[must_use]
+    pub fn selects_by(self, how: Selection) -> Self {
+        Self { selection: Some(how), ..self }
     }
 
     /// Its fields are known by a schema of its own.

@@ -17,6 +17,7 @@ use tokio::time::sleep;
 use tracing::debug;
 
 use crate::papers::Papers;
+use crate::reports::PODS;
 use crate::{Inner, events};
 
 /// What is compiled sooner needs no word.
@@ -50,7 +51,7 @@ async fn tell(inner: &Inner, papers: &Papers, component: &Digest, size: u64) {
         if !inner.events.allows(papers) {
             return;
         }
-        if let Err(error) = events::about(&inner.objects, papers, "Pod", &event).await {
+        if let Err(error) = events::about(&inner.objects, papers, PODS, &event).await {
             debug!(cluster = %spoke, pod = event.pod, %error, "cannot tell that a module is being compiled");
         }
     }

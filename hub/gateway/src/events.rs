@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::{Key, Resource};
 use freewheel_hub_objects::Objects;
 use freewheel_hub_store::Scope;
@@ -29,8 +30,9 @@ use tracing::{debug, warn};
 use crate::Inner;
 use crate::allowance::Allowance;
 use crate::departures::Gone;
+use crate::node::NODES;
 use crate::papers::Papers;
-use crate::reports::{NO_PLACE, how, is_here, may_speak, place, stamp};
+use crate::reports::{NO_PLACE, PODS, how, is_here, may_speak, place, stamp};
 
 /// Different events of one pod that are kept; they make room when they are an hour old.
 const MAX_EVENTS: usize = 64;
@@ -86,12 +88,12 @@ impl Allowances {
 pub(crate) async fn take(inner: &Inner, papers: &Papers, seen: &EventV1) -> Result<(), ApiError> {
     let spoke = &papers.cluster;
     may_speak(spoke, &seen.realm)?;
-    let place = place(("", "v1", "pods"), &seen.realm, &seen.namespace, &seen.pod)?;
+    let place = place(PODS, &seen.realm, &seen.namespace, &seen.pod)?;
     is_here(&inner.objects.get(&place)?.object.value()?, spoke, &seen.uid)?;
     if !inner.events.allows(papers) {
         return Ok(());
     }
-    about(&inner.objects, papers, "Pod", seen).await
+    about(&inner.objects, papers, PODS, seen).await
 }
 
 /// Takes an event that a spoke tells of itself: it is about the Nodes that show it.
@@ -110,7 +112,7 @@ pub(crate) async fn take_own(
         return Ok(());
     }
     for realm in [&ClusterName::root(), spoke] {
-        let node = objects.get(&place(("", "v1", "nodes"), realm, "", spoke.as_str())?)?;
+        let node = objects.get(&place(NODES, realm, "", spoke.as_str())?)?;
         let seen = EventV1 {
             realm: realm.clone(),
             // Where events of what has no namespace are.
@@ -123,16 +125,16 @@ pub(crate) async fn take_own(
             message: seen.message.clone(),
             at: seen.at,
         };
-        about(objects, papers, "Node", &seen).await?;
+        about(objects, papers, NODES, &seen).await?;
     }
     Ok(())
 }
 
-/// Writes one event about an object of this kind of the core group, or counts it.
+/// Writes one event about an object of this resource, or counts it.
 pub(crate) async fn about(
     objects: &Objects,
     papers: &Papers,
-    kind: &str,
+    of: (&str, &str, &str),
     seen: &EventV1,
 ) -> Result<(), ApiError> {
     let spoke = &papers.cluster;
@@ -140,7 +142,8 @@ pub(crate) async fn about(
     // What a device without a clock, or a liar, calls the future would never be old.
     let now = u64::try_from(objects.clock().unix_seconds()).unwrap_or_default();
     let at = stamp(seen.at.min(now.saturating_mul(1000)));
-    let value = value(spoke, kind, seen, &at);
+    let kind = place(of, &seen.realm, &seen.namespace, &seen.pod)?.kind;
+    let value = value(spoke, &kind, seen, &at);
     let known = events_of(objects, seen);
     let Some(name) = known.iter().find(|(_, old)| same(old, &value)).map(|(name, _)| name) else {
         if MAX_EVENTS <= known.len() {
@@ -211,9 +214,11 @@ fn same(old: &Value, new: &Value) -> bool {
         && old.pointer(path) == new.pointer(path)
 }
 
-fn value(spoke: &ClusterName, kind: &str, seen: &EventV1, at: &str) -> Value {
-    let mut about = json!({"apiVersion": "v1", "kind": kind, "name": seen.pod, "uid": seen.uid});
-    if kind != "Node" {
+fn value(spoke: &ClusterName, kind: &Kind, seen: &EventV1, at: &str) -> Value {
+    let mut about = json!({
+        "apiVersion": kind.api_version(), "kind": kind.kind(), "name": seen.pod, "uid": seen.uid,
+    });
+    if kind.namespaced {
         about["namespace"] = json!(seen.namespace);
     }
     if !seen.field_path.is_empty() {

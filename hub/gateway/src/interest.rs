@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use freewheel_hub_api::kind::{Concern, Kind};
+use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::{Key, Resource};
 use freewheel_hub_api::plan::{Found, Source, ToldService};
 use freewheel_hub_store::{Event, Scope, Snapshot, Store, Stored};
@@ -75,8 +77,30 @@ impl Pods {
     }
 }
 
+/// Whom the kinds concern of which plans are made.
+struct Concerns(BTreeMap<Resource, Concern>);
+
+impl Default for Concerns {
+    fn default() -> Self {
+        let concern = |kind: &Arc<Kind>| Some((kind.storage().clone(), kind.concern?));
+        Self(kinds::all().iter().filter_map(concern).collect())
+    }
+}
+
+impl Concerns {
+    fn scopes(&self) -> Vec<Scope> {
+        let internal = ["podcidrs", "sessions"].map(|plural| Resource::new("internal", plural));
+        self.0.keys().cloned().chain(internal).map(all).collect()
+    }
+
+    fn bound(&self) -> impl Iterator<Item = &Resource> {
+        self.0.iter().filter(|(_, whom)| **whom == Concern::ItsNode).map(|(resource, _)| resource)
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Interest {
+    concerns: Concerns,
     pods: Mutex<Pods>,
     pub(crate) ranges: Ranges,
     services: Services,
@@ -123,7 +147,7 @@ impl Interest {
         stop: &CancellationToken,
     ) {
         loop {
-            let (snapshot, mut watch) = store.follow(scopes());
+            let (snapshot, mut watch) = store.follow(self.concerns.scopes());
             self.rebuild(&*snapshot);
             drop(snapshot);
             self.ring_all();
@@ -147,7 +171,11 @@ impl Interest {
     fn rebuild(&self, snapshot: &dyn Snapshot) {
         let mut pods = self.pods.lock();
         *pods = Pods::default();
-        for stored in snapshot.range(&all(Resource::new("", "pods")), None) {
+        let bound = self.concerns.bound().flat_map(|resource| {
+            let scope = all(resource.clone());
+            snapshot.range(&scope, None).collect::<Vec<_>>()
+        });
+        for stored in bound {
             if let Some(node) = node_of(&stored) {
                 pods.put(node, &stored);
             }
@@ -157,32 +185,38 @@ impl Interest {
 
     fn note(&self, event: &Event) {
         let Some(key) = event.key() else { return };
-        if key.resource.as_str() == "services" && event.now.is_none() {
+        let Some(whom) = self.concerns.0.get(&key.resource) else {
+            return self.note_internal(key, event);
+        };
+        if *whom == Concern::Everybody && event.now.is_none() {
             self.services.forget(key);
         }
-        match key.resource.as_str() {
-            "pods" => self.note_pod(event),
-            "configmaps" | "secrets" if key.cluster.is_root() => {
+        match whom {
+            Concern::ItsNode => self.note_pod(event),
+            Concern::ItsNamespace | Concern::ItsName | Concern::Everybody
+                if !key.cluster.is_root() =>
+            {
+                self.ring(key.cluster.as_str());
+            }
+            Concern::ItsNamespace => {
                 let pods = self.pods.lock();
                 let nodes = pods.namespaces.get(&key.namespace).into_iter().flatten();
                 nodes.for_each(|(node, _)| self.ring(node));
             }
-            "podcidrs.internal" => {
-                self.ranges.note(event);
-                if let Some(stored) = event.now.as_ref().or(event.before.as_ref()) {
-                    self.ring(&String::from_utf8_lossy(&stored.object.body));
-                }
+            Concern::ItsName => self.ring(&key.name),
+            Concern::Everybody => self.ring_all(),
+        }
+    }
+
+    fn note_internal(&self, key: &Key, event: &Event) {
+        if key.resource == records::pod_cidrs() {
+            self.ranges.note(event);
+            if let Some(stored) = event.now.as_ref().or(event.before.as_ref()) {
+                self.ring(&String::from_utf8_lossy(&stored.object.body));
             }
-            // A Service or its endpoints may concern every node, by node ports.
-            _ if key.cluster.is_root() && key.resource.group() != "internal" => {
-                if key.resource.plural() == "managedclusters" {
-                    self.ring(&key.name);
-                } else {
-                    self.ring_all();
-                }
-            }
-            "sessions.internal" => self.ring(&key.name),
-            _ => self.ring(key.cluster.as_str()),
+        } else {
+            // A session: it is named as its spoke.
+            self.ring(&key.name);
         }
     }
 
@@ -248,20 +282,6 @@ impl Interest {
 
 fn all(resource: Resource) -> Scope {
     Scope { resource, cluster: None, namespace: None }
-}
-
-fn scopes() -> Vec<Scope> {
-    let named = [
-        ("", "pods"),
-        ("", "configmaps"),
-        ("", "secrets"),
-        ("", "services"),
-        ("discovery.k8s.io", "endpointslices"),
-        ("cluster.open-cluster-management.io", "managedclusters"),
-        ("internal", "podcidrs"),
-        ("internal", "sessions"),
-    ];
-    named.into_iter().map(|(group, plural)| all(Resource::new(group, plural))).collect()
 }
 
 /// The node that a pod is bound to: any for one of the root, for one of a spoke's cluster that spoke. What

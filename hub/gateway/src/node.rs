@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use crate::papers::Papers;
 use crate::reports::{how, place};
 
-const NODES: (&str, &str, &str) = ("", "v1", "nodes");
+pub(crate) const NODES: (&str, &str, &str) = ("", "v1", "nodes");
 /// Kind of ManagedCluster.
 pub(crate) const CLUSTERS: (&str, &str, &str) =
     ("cluster.open-cluster-management.io", "v1", "managedclusters");

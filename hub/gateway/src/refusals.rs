@@ -8,14 +8,15 @@
 
 use freewheel_hub_api::conditions::{POD_CONTAINERS_READY, POD_READY, Says};
 use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::kind::Concern;
 use freewheel_hub_api::plan::Refused;
-use freewheel_hub_objects::Objects;
+use freewheel_hub_objects::{Objects, Place};
 use freewheel_link::report::EventV1;
 use serde_json::{Value, json};
 
 use crate::events;
 use crate::papers::Papers;
-use crate::reports::{how, is_here, place, remove, stamp};
+use crate::reports::{PODS, how, is_here, place, remove, stamp};
 
 /// Shows a refusal at its object. `told` says that this session did so before: a pod may have changed since.
 ///
@@ -27,11 +28,11 @@ pub(crate) async fn tell(
     refused: &Refused,
     told: bool,
 ) -> Result<(), ApiError> {
-    let shown = match refused.resource {
-        "pods" => show(objects, papers, refused, told).await,
-        "services" if !told => warn(objects, papers, "Service", refused).await,
-        "configmaps" if !told => warn(objects, papers, "ConfigMap", refused).await,
-        "secrets" if !told => warn(objects, papers, "Secret", refused).await,
+    let of = ("", "v1", refused.resource);
+    let place = place(of, &refused.realm, &refused.namespace, &refused.name)?;
+    let shown = match place.kind.concern {
+        Some(Concern::ItsNode) => show(objects, papers, &place, refused, told).await,
+        Some(_) if !told => warn(objects, papers, &place, refused).await,
         _ => Ok(()),
     };
     match shown {
@@ -44,15 +45,15 @@ pub(crate) async fn tell(
 async fn show(
     objects: &Objects,
     papers: &Papers,
+    place: &Place,
     refused: &Refused,
     told: bool,
 ) -> Result<(), ApiError> {
     let spoke = &papers.cluster;
-    let place = place(("", "v1", "pods"), &refused.realm, &refused.namespace, &refused.name)?;
-    let pod = objects.get(&place)?.object.value()?;
+    let pod = objects.get(place)?.object.value()?;
     is_here(&pod, spoke, &refused.uid)?;
     if pod.pointer("/metadata/deletionTimestamp").is_some() {
-        return remove(objects, papers, &place, &refused.uid).await;
+        return remove(objects, papers, place, &refused.uid).await;
     }
     let status = &pod["status"];
     if status["reason"] == refused.reason && status["message"] == *refused.message {
@@ -65,7 +66,7 @@ async fn show(
             say(&mut value["status"], refused, now);
             Ok(value)
         };
-        objects.modify(&how(objects, papers), &place, Some("status"), change).await.map(drop)
+        objects.modify(&how(objects, papers), place, Some("status"), change).await.map(drop)
     };
     match write(whole).await {
         // A pod as large as an object may be: the event says it all, and is no part of the pod.
@@ -76,7 +77,7 @@ async fn show(
         },
         written => written?,
     }
-    events::about(objects, papers, "Pod", &event(refused, &refused.uid, now)).await
+    events::about(objects, papers, PODS, &event(refused, &refused.uid, now)).await
 }
 
 /// All that a status has to say of it.
@@ -99,14 +100,13 @@ fn briefly(status: &mut Value, refused: &Refused, _now: u64) {
 async fn warn(
     objects: &Objects,
     papers: &Papers,
-    kind: &str,
+    place: &Place,
     refused: &Refused,
 ) -> Result<(), ApiError> {
-    let of = ("", "v1", refused.resource);
-    let place = place(of, &refused.realm, &refused.namespace, &refused.name)?;
-    let uid = objects.get(&place)?.object.header.uid.clone();
+    let uid = objects.get(place)?.object.header.uid.clone();
     let now = u64::try_from(objects.clock().unix_seconds()).unwrap_or_default() * 1000;
-    events::about(objects, papers, kind, &event(refused, &uid, now)).await
+    let of = ("", "v1", refused.resource);
+    events::about(objects, papers, of, &event(refused, &uid, now)).await
 }
 
 fn event(refused: &Refused, uid: &str, at: u64) -> EventV1 {

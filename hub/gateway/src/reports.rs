@@ -57,6 +57,9 @@ pub(crate) fn place(
     })
 }
 
+/// Where pods are.
+pub(crate) const PODS: (&str, &str, &str) = ("", "v1", "pods");
+
 /// Reason of a refusal of a report that no repetition makes good: it is about nothing of this spoke's.
 pub(crate) const NO_PLACE: &str = "NoPlace";
 
@@ -108,7 +111,7 @@ async fn tell_too_large(objects: &Objects, papers: &Papers, pod: &PodStatusV1) {
         ),
         at: u64::try_from(objects.clock().unix_seconds()).unwrap_or_default() * 1000,
     };
-    if let Err(error) = events::about(objects, papers, "Pod", &told).await {
+    if let Err(error) = events::about(objects, papers, PODS, &told).await {
         warn!(cluster = %papers.cluster, pod = pod.name, %error, "cannot tell that a pod's status is too large");
     }
 }
@@ -167,7 +170,7 @@ pub(crate) fn is_here(value: &Value, spoke: &ClusterName, uid: &str) -> Result<(
 async fn pod_status(inner: &Inner, papers: &Papers, pod: &PodStatusV1) -> Result<(), ApiError> {
     let (objects, spoke) = (&inner.objects, &papers.cluster);
     may_speak(spoke, &pod.realm)?;
-    let place = place(("", "v1", "pods"), &pod.realm, &pod.namespace, &pod.name)?;
+    let place = place(PODS, &pod.realm, &pod.namespace, &pod.name)?;
     let host = node::address(objects, spoke);
     let acked = records::read_acked(&*objects.store().snapshot(), spoke);
     let acked = acked.map_or(0, |generation| generation.revision);
@@ -216,7 +219,7 @@ async fn pod_gone(
     let Some(key) = inner.interest.pod(uid).filter(|key| key.cluster == *realm) else {
         return Ok(());
     };
-    let place = place(("", "v1", "pods"), realm, &key.namespace, &key.name)?;
+    let place = place(PODS, realm, &key.namespace, &key.name)?;
     remove(&inner.objects, papers, &place, uid).await
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::look::{AGE, NAME, age, column, flag, map, map_len, name};
 use crate::error::FieldError;
-use crate::kind::{Column, Gvk, Kind, Strategy};
+use crate::kind::{Column, Concern, Gvk, Kind, Strategy};
 use crate::name as names;
 
 /// Most bytes of all values together.
@@ -15,7 +15,9 @@ const COLUMNS: &[Column] = &[NAME, column("Data", "string", "How many keys it ho
 
 /// ConfigMap of core/v1.
 pub(crate) fn kind() -> Kind {
-    Kind::new(Gvk::new("", "v1", "ConfigMap"), "configmaps", Rules).short(["cm"])
+    Kind::new(Gvk::new("", "v1", "ConfigMap"), "configmaps", Rules)
+        .short(["cm"])
+        .concerns(Concern::ItsNamespace)
 }
 
 struct Rules;

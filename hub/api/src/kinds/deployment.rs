@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::look::{AGE, NAME, age, child, column, int, name, set_default, text, wide};
 use super::template;
 use crate::error::FieldError;
-use crate::kind::{Column, Gvk, Kind, Strategy, keep_metadata, keep_other_half};
+use crate::kind::{Column, Gvk, Kind, Selection, Strategy, keep_metadata, keep_other_half};
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -25,6 +25,7 @@ pub(crate) fn kind() -> Kind {
         .category(["all"])
         .with_scale()
         .with_status()
+        .selects_by(Selection::LabelSelector)
 }
 
 struct Rules;

@@ -9,7 +9,7 @@ use super::address::{check_special, leads_to_the_hub};
 use super::endpoints::shorten;
 use super::look::{AGE, NAME, age, column, items, list, name, set_default, text};
 use crate::error::FieldError;
-use crate::kind::{Column, Gvk, Kind, Strategy};
+use crate::kind::{Column, Concern, Gvk, Kind, Strategy};
 use crate::name as names;
 
 /// Most endpoints in one slice.
@@ -30,6 +30,7 @@ const COLUMNS: &[Column] = &[
 /// EndpointSlice of discovery.k8s.io/v1.
 pub(crate) fn kind() -> Kind {
     Kind::new(Gvk::new("discovery.k8s.io", "v1", "EndpointSlice"), "endpointslices", Rules)
+        .concerns(Concern::Everybody)
 }
 
 struct Rules;

@@ -11,7 +11,9 @@ use super::look::{
     AGE, NAME, age, child, column, condition, flag, int, list, name, set_default, text,
 };
 use crate::error::FieldError;
-use crate::kind::{Column, Gvk, Kind, NameRule, Strategy, drop_status, keep_all_but_status};
+use crate::kind::{
+    Column, Concern, Gvk, Kind, NameRule, Strategy, drop_status, keep_all_but_status,
+};
 use crate::name as names;
 
 /// Seconds between two signs of life when the spec does not say.
@@ -41,6 +43,7 @@ pub(crate) fn kind() -> Kind {
     .in_the_root_only()
     .short(["mcl", "mcls"])
     .with_status()
+    .concerns(Concern::ItsName)
 }
 
 struct Rules;

@@ -24,7 +24,7 @@ use super::look::{
 };
 use super::pod_spec;
 use crate::error::FieldError;
-use crate::kind::{Column, Gvk, Kind, Strategy, keep_metadata, keep_other_half};
+use crate::kind::{Column, Concern, Gvk, Kind, Strategy, keep_metadata, keep_other_half};
 
 pub use admission::TOLERATED_SECONDS;
 pub use pod_spec::qos_class;
@@ -60,6 +60,7 @@ pub(crate) fn kind() -> Kind {
         .foreign_subresource("eviction", Gvk::new("policy", "v1", "Eviction"), &["create"])
         .subresource("log", &["get"])
         .with_status()
+        .concerns(Concern::ItsNode)
 }
 
 struct Rules;

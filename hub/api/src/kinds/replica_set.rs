@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::look::{AGE, NAME, age, child, column, int, name, set_default, wide};
 use super::template;
 use crate::error::FieldError;
-use crate::kind::{Column, Gvk, Kind, Strategy};
+use crate::kind::{Column, Gvk, Kind, Selection, Strategy};
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -25,6 +25,7 @@ pub(crate) fn kind() -> Kind {
         .category(["all"])
         .with_scale()
         .with_status()
+        .selects_by(Selection::LabelSelector)
 }
 
 struct Rules;

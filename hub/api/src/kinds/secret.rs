@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::config_map::{MAX_DATA, check_key, decoded_len, immutable};
 use super::look::{AGE, NAME, age, child, column, map, map_len, name, set_default, text};
 use crate::error::FieldError;
-use crate::kind::{Column, Gvk, Kind, Strategy};
+use crate::kind::{Column, Concern, Gvk, Kind, Strategy};
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -20,7 +20,7 @@ const COLUMNS: &[Column] = &[
 
 /// Secret of core/v1.
 pub(crate) fn kind() -> Kind {
-    Kind::new(Gvk::new("", "v1", "Secret"), "secrets", Rules)
+    Kind::new(Gvk::new("", "v1", "Secret"), "secrets", Rules).concerns(Concern::ItsNamespace)
 }
 
 struct Rules;

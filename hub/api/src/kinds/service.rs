@@ -24,7 +24,7 @@ use super::look::{
 };
 use super::pod_spec::classes;
 use crate::error::FieldError;
-use crate::kind::{Column, Gvk, Kind, NameRule, Strategy, keep_other_half};
+use crate::kind::{Column, Concern, Gvk, Kind, NameRule, Selection, Strategy, keep_other_half};
 
 pub use check::{CLUSTER_IPS, NODE_PORTS};
 
@@ -46,6 +46,8 @@ pub(crate) fn kind() -> Kind {
         .short(["svc"])
         .category(["all"])
         .with_status()
+        .concerns(Concern::Everybody)
+        .selects_by(Selection::Labels)
 }
 
 struct Rules;

@@ -3,6 +3,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use freewheel_hub_api::kind::Selection;
+use freewheel_hub_api::registry::Registry;
 use freewheel_hub_store::Stored;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, PodCondition};
@@ -237,11 +239,15 @@ impl Card for Chooser {
     fn read(stored: Arc<Stored>) -> Self {
         let raw: Option<RawChooser> = typed(&stored).ok();
         let raw = raw.map(|r| r.spec.selector).unwrap_or_default();
-        let selector = if stored.key.resource.as_str() == "services" {
-            serde_json::from_value(raw).ok().and_then(|map| Selector::of_service(Some(&map)))
-        } else {
-            serde_json::from_value(raw).ok().and_then(|s: LabelSelector| Selector::of_workload(&s))
-        };
+        let registry = Registry::built_in(&stored.key.cluster);
+        let kind = registry.by_storage(&stored.key.resource);
+        let selector = kind.and_then(|kind| kind.selection).and_then(|how| match how {
+            Selection::Labels => Selector::of_service(serde_json::from_value(raw).ok().as_ref()),
+            Selection::LabelSelector => {
+                let selector: LabelSelector = serde_json::from_value(raw).ok()?;
+                Selector::of_workload(&selector)
+            }
+        });
         Self { stored, selector }
     }
 

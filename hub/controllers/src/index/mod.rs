@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::Key;
 use freewheel_hub_api::registry::Registries;
 use freewheel_hub_store::{Scope, Store, Stored, Watch};
@@ -196,7 +197,7 @@ pub struct Indexes {
     pub pods: Arc<Index<PodCard>>,
     /// ReplicaSets by controller; those without one by label.
     pub sets: Arc<Index<SetCard>>,
-    /// Services, ReplicaSets and Deployments by what their selectors ask for.
+    /// What chooses others (Services, ReplicaSets, Deployments), by what their selectors ask for.
     pub choosers: Arc<Index<Chooser>>,
     /// EndpointSlices by Service.
     pub slices: Arc<Index<Slice>>,
@@ -212,10 +213,14 @@ impl Indexes {
     ///
     /// # Errors
     /// When the hub does not serve a kind that is indexed.
-    pub fn new(store: &Arc<dyn Store>, kinds: &Arc<Registries>) -> Result<Self, Error> {
-        let (sets, services) = (kind("apps", "v1", "replicasets")?, kind("", "v1", "services")?);
-        let (deployments, pods) = (kind("apps", "v1", "deployments")?, kind("", "v1", "pods")?);
-        let (choosers, nodes) = ([&*services, &*sets, &*deployments], kind("", "v1", "nodes")?);
+    pub fn new(store: &Arc<dyn Store>, registries: &Arc<Registries>) -> Result<Self, Error> {
+        let (sets, pods) = (kind("apps", "v1", "replicasets")?, kind("", "v1", "pods")?);
+        let nodes = kind("", "v1", "nodes")?;
+        let choosers: Vec<&Kind> = kinds::all()
+            .iter()
+            .map(|kind| &**kind)
+            .filter(|kind| kind.selection.is_some())
+            .collect();
         let slices = kind("discovery.k8s.io", "v1", "endpointslices")?;
         let looked_at = Arc::new(AtomicU64::new(0));
         Ok(Self {
@@ -224,7 +229,7 @@ impl Indexes {
             choosers: Arc::new(Index::new(store, &choosers, &looked_at)),
             slices: Arc::new(Index::new(store, &[&slices], &looked_at)),
             nodes: Arc::new(Index::new(store, &[&nodes], &looked_at)),
-            dependents: Arc::new(Index::of_owned(store, kinds, &looked_at)),
+            dependents: Arc::new(Index::of_owned(store, registries, &looked_at)),
             looked_at,
         })
     }
