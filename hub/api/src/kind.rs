@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::object::Resource;
 use crate::schema::{Schema, TypeFacts, Typed};
 
-pub use role::{Concern, Selection};
+pub use role::{Concern, NameRule, Selection, Trait};
 pub use strategy::{
-    NameRule, Strategy, drop_status, keep, keep_all_but_status, keep_metadata, keep_other_half,
+    Strategy, drop_status, keep, keep_all_but_status, keep_metadata, keep_other_half,
 };
 
 /// Text that built-in kinds have in the binary, and kinds that come at run time own.
@@ -74,6 +74,19 @@ pub struct Kind {
     pub subresources: Vec<Subresource>,
     /// The resource that stores it, when it shares that with another group (events).
     pub stored_as: Option<Gvr>,
+    /// Columns of its Table, the first being Name.
+    pub columns: Cow<'static, [Column]>,
+    /// What a name of it may be.
+    pub name_rule: NameRule,
+    /// Fields that selectors may name, beside metadata.name and metadata.namespace.
+    pub fields: Vec<Text>,
+    /// Other names of those: older ones, or a group's own spelling.
+    pub aliases: Vec<(Text, Text)>,
+    /// What whoever uses it at all is warned of.
+    pub deprecated: Option<&'static str>,
+    /// Subresources that kube-apiserver has here, and this hub does not serve yet.
+    pub lacks: &'static [&'static str],
+    traits: &'static [Trait],
     /// Whose plan a change may concern.
     pub concern: Option<Concern>,
     /// How it chooses others, when it does.
@@ -157,6 +170,13 @@ impl Kind {
             verbs: ALL_VERBS,
             subresources: Vec::new(),
             stored_as: None,
+            columns: Cow::Borrowed(&[]),
+            name_rule: NameRule::DnsSubdomain,
+            fields: Vec::new(),
+            aliases: Vec::new(),
+            deprecated: None,
+            lacks: &[],
+            traits: &[],
             concern: None,
             selection: None,
             strategy: Box::new(strategy),
@@ -200,6 +220,49 @@ impl Kind {
         Self { storage, stored_as: Some(other), ..self }
     }
 
+    /// What `kubectl get` prints of it; its strategy has the rows.
+    #[must_use]
+    pub fn columns(self, columns: impl Into<Cow<'static, [Column]>>) -> Self {
+        Self { columns: columns.into(), ..self }
+    }
+
+    /// What a name of it may be, when that is not any DNS subdomain.
+    #[must_use]
+    pub fn names_are(self, name_rule: NameRule) -> Self {
+        Self { name_rule, ..self }
+    }
+
+    /// Selectors may name these fields; its strategy reads them.
+    #[must_use]
+    pub fn fields<T: Into<Text>>(self, names: impl IntoIterator<Item = T>) -> Self {
+        Self { fields: names.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// Selectors may name a field by the first of each, and mean the second.
+    #[must_use]
+    pub fn aliases<T: Into<Text>>(self, pairs: impl IntoIterator<Item = (T, T)>) -> Self {
+        let pairs = pairs.into_iter().map(|(name, field)| (name.into(), field.into()));
+        Self { aliases: pairs.collect(), ..self }
+    }
+
+    /// Whoever uses it at all is warned of this.
+    #[must_use]
+    pub fn deprecated(self, why: &'static str) -> Self {
+        Self { deprecated: Some(why), ..self }
+    }
+
+    /// kube-apiserver has these subresources of it, and this hub does not serve them yet.
+    #[must_use]
+    pub fn lacks(self, subresources: &'static [&'static str]) -> Self {
+        Self { lacks: subresources, ..self }
+    }
+
+    /// What sets it apart.
+    #[must_use]
+    pub fn with(self, traits: &'static [Trait]) -> Self {
+        Self { traits, ..self }
+    }
+
     /// Plans are made of it.
     #[must_use]
     pub fn concerns(self, whom: Concern) -> Self {
@@ -222,7 +285,7 @@ impl Kind {
     #[must_use]
     pub fn subresource(self, name: &'static str, verbs: &'static [&'static str]) -> Self {
         let kind = self.gvk.kind.clone();
-        self.with(Subresource { name: name.into(), kind, group_version: None, verbs })
+        self.and(Subresource { name: name.into(), kind, group_version: None, verbs })
     }
 
     /// It has a subresource with a body of another kind of its group.
@@ -234,7 +297,7 @@ impl Kind {
         verbs: &'static [&'static str],
     ) -> Self {
         let (name, kind) = (name.into(), kind.into());
-        self.with(Subresource { name, kind, group_version: None, verbs })
+        self.and(Subresource { name, kind, group_version: None, verbs })
     }
 
     /// It has a subresource with a body of another group.
@@ -247,7 +310,7 @@ impl Kind {
     ) -> Self {
         let Gvk { group, version, kind } = body;
         let group_version = Some((group, version));
-        self.with(Subresource { name: name.into(), kind, group_version, verbs })
+        self.and(Subresource { name: name.into(), kind, group_version, verbs })
     }
 
     /// Its `status` is written by a door of its own.
@@ -263,7 +326,7 @@ impl Kind {
         self.foreign_subresource("scale", scale, READ_WRITE)
     }
 
-    fn with(mut self, sub: Subresource) -> Self {
+    fn and(mut self, sub: Subresource) -> Self {
         let place = self.subresources.partition_point(|other| other.name < sub.name);
         self.subresources.insert(place, sub);
         self
@@ -337,6 +400,18 @@ impl Kind {
             Some(schema) => Some(schema.facts()),
             None => TypeFacts::find(self.group(), self.version(), self.kind()),
         }
+    }
+
+    /// Whether this sets it apart.
+    #[must_use]
+    pub fn has(&self, one: Trait) -> bool {
+        self.traits.contains(&one)
+    }
+
+    /// The field that a selector means by this name.
+    #[must_use]
+    pub fn field_meant<'a>(&'a self, name: &'a str) -> &'a str {
+        self.aliases.iter().find(|(alias, _)| alias == name).map_or(name, |(_, field)| field)
     }
 
     /// The subresource of this name.

@@ -24,7 +24,7 @@ pub const MAX_ANNOTATIONS: usize = 256 * 1024;
 pub fn validate(kind: &Kind, object: &Value, namespace: &str) -> Vec<FieldError> {
     let meta = object.get("metadata").unwrap_or(&Value::Null);
     let text = |key: &str| meta.get(key).and_then(Value::as_str).unwrap_or_default();
-    let rule = kind.strategy.name_rule();
+    let rule = kind.name_rule;
     let mut errors = Vec::new();
     let prefix = text("generateName");
     if !prefix.is_empty() {

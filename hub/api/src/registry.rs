@@ -290,22 +290,14 @@ impl Registries {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt as _;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
-    use crate::kind::{Column, Gvk, Strategy};
+    use crate::kind::{Gvk, Strategy};
 
     struct Plain;
 
-    impl Strategy for Plain {
-        fn columns(&self) -> &[Column] {
-            &[]
-        }
-
-        fn row(&self, _: &Value, _: i64) -> Vec<Value> {
-            Vec::new()
-        }
-    }
+    impl Strategy for Plain {}
 
     fn kind(group: String, kind: &'static str, plural: &'static str) -> Kind {
         Kind::new(Gvk::new(group, "v1", kind), plural, Plain)

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::kind::Trait;
 use freewheel_hub_api::{kinds, metadata, schema};
 use serde_json::{Value, json};
 
@@ -21,7 +22,7 @@ fn create(mut body: Value) -> Result<Value, ApiError> {
     kind.strategy.default(&mut body);
     kind.strategy.admit(&mut body, None).map_err(|why| ApiError::new(403, "Forbidden", why))?;
     kind.strategy.prepare_create(&mut body);
-    if kind.strategy.counts_generation() {
+    if !kind.has(Trait::CountsNoGeneration) {
         body["metadata"]["generation"] = json!(1);
     }
     let namespace = if kind.namespaced { "default" } else { "" };

@@ -53,7 +53,7 @@ fn a_spoke_is_named_as_in_open_cluster_management() {
     let kind = kinds::by_kind("cluster.open-cluster-management.io/v1", "ManagedCluster").unwrap();
     assert_eq!(kind.short_names, ["mcl", "mcls"]);
     assert!(!kind.namespaced);
-    let columns: Vec<_> = kind.strategy.columns().iter().map(|column| &column.name).collect();
+    let columns: Vec<_> = kind.columns.iter().map(|column| &column.name).collect();
     assert_eq!(
         columns,
         ["Name", "Hub Accepted", "Managed Cluster URLs", "Joined", "Available", "Age"]

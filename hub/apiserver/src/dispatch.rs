@@ -261,7 +261,7 @@ async fn resource(
     }
     let answer = run(&call, verb, body).await.map_err(|error| call.failure(error));
     let answer = answer.map(|response| response.map(|body| body.keeping(held)));
-    let Some(deprecated) = call.view.served.strategy.deprecated() else { return answer };
+    let Some(deprecated) = call.view.served.deprecated else { return answer };
     // Of a failure, too, the reason may be that nobody writes them any more.
     let mut response =
         answer.unwrap_or_else(|error| respond::failure_in(call.status_wire(), &error));
@@ -370,7 +370,7 @@ fn check_path_shape(view: &View, target: &Target<'_>, verb: &str) -> Result<(), 
             && (in_namespace || !kind.namespaced || matches!(verb, "list" | "watch"));
         return if allowed { Ok(()) } else { Err(respond::method_not_allowed()) };
     };
-    if kind.strategy.lacks(subresource) {
+    if kind.lacks.contains(&subresource) {
         let plural = kind.plural();
         let message =
             format!("{plural}/{subresource} is not served yet: this hub serves {plural}/log");

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::kind::Trait;
 use freewheel_hub_api::object::{Key, Object, Resource};
 use freewheel_hub_api::time;
 use freewheel_hub_store::{Snapshot, Stored};
@@ -37,7 +38,7 @@ impl Renewal {
     /// For what this request reads.
     pub(crate) fn of(call: &Call) -> Self {
         let kind = &call.view.stored;
-        let leases = kind.strategy.is_renewed_by_sessions()
+        let leases = kind.has(Trait::IsRenewedBySessions)
             && matches!(call.namespace.as_str(), "" | NAMESPACE);
         let objects = &call.hub.server.objects;
         let now = Timestamp::from_nanosecond(objects.clock().unix_nanos());

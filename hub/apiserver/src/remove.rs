@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use freewheel_hub_api::error::{ApiError, FieldError};
+use freewheel_hub_api::kind::Trait;
 use freewheel_hub_api::protobuf;
 use freewheel_hub_objects::{DeleteOptions, Deleted, How, Propagation};
 use freewheel_hub_store::Stored;
@@ -31,7 +32,7 @@ pub(crate) async fn delete(call: &Call, body: Bytes) -> Result<Response<Body>, A
     let encoder = Encoder::of(call)?;
     let (how, options) = options(call, body)?;
     match call.hub.server.objects.delete(&how, &call.place(), &options).await? {
-        Deleted::Gone(stored) if !call.view.stored.strategy.shows_the_deleted() => {
+        Deleted::Gone(stored) if !call.view.stored.has(Trait::ShowsTheDeleted) => {
             let uid = &stored.object.header.uid;
             let success = respond::success(&call.view.served, &stored.key.name, uid);
             Ok(respond::status(200, call.status_wire(), &success))

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use freewheel_hub_api::error::{ApiError, Details, FieldError};
+use freewheel_hub_api::kind::Trait;
 use freewheel_hub_api::time;
 use freewheel_hub_pki::{Request, Signature, check_chain};
 use serde_json::{Value, json};
@@ -26,7 +27,7 @@ const UNSIGNED: &str =
 /// # Errors
 /// 422 for what is no request, 403 for one that asks for too much.
 pub(crate) fn admit(call: &Call, value: &mut Value) -> Result<(), ApiError> {
-    if !call.view.stored.strategy.asks_for_a_certificate() {
+    if !call.view.stored.has(Trait::AsksForACertificate) {
         return Ok(());
     }
     name_requester(&call.user, value);
@@ -87,7 +88,7 @@ fn forbidden(name: &str, why: &str) -> ApiError {
 
 /// Whether a certificate may come in here.
 pub(crate) fn is_status(call: &Call) -> bool {
-    call.subresource == "status" && call.view.stored.strategy.asks_for_a_certificate()
+    call.subresource == "status" && call.view.stored.has(Trait::AsksForACertificate)
 }
 
 /// What is put in as a certificate has to be some.
@@ -113,7 +114,7 @@ pub(crate) fn check_certificate(call: &Call, new: &Value, old: &Value) -> Result
 /// Gives conditions of a request their times where the caller has left them out: from when a decision
 /// was made, it is known when the request is over.
 pub(crate) fn stamp(call: &Call, value: &mut Value) {
-    if call.subresource.is_empty() || !call.view.stored.strategy.asks_for_a_certificate() {
+    if call.subresource.is_empty() || !call.view.stored.has(Trait::AsksForACertificate) {
         return;
     }
     let now = json!(time::from_unix(call.hub.server.objects.clock().unix_seconds()));

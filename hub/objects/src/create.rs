@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::kind::Trait;
 use serde_json::Value;
 
 use super::refusal::NotCommitted;
@@ -33,7 +34,7 @@ pub(super) async fn create(
         tries += 1;
         let last = tries == TRIES;
         // Only a proposal that chance may have to repeat needs a copy.
-        let proposal = if last || !(generated || kind.strategy.holds_addresses()) {
+        let proposal = if last || !(generated || kind.has(Trait::HoldsAddresses)) {
             std::mem::take(&mut value)
         } else {
             value.clone()

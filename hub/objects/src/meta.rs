@@ -5,7 +5,7 @@
 //!   writer (`a_new_object_gets_what_the_server_owns`, `the_server_keeps_what_it_owns`).
 
 use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::kind::{Kind, Trait};
 use freewheel_hub_api::{name, time};
 use serde_json::{Map, Value, json};
 
@@ -129,7 +129,7 @@ pub(super) fn stamp(
     meta.insert("uid".to_owned(), Value::String(uid));
     let now = time::from_unix(clock.unix_seconds());
     meta.insert("creationTimestamp".to_owned(), Value::String(now));
-    if kind.strategy.counts_generation() {
+    if !kind.has(Trait::CountsNoGeneration) {
         meta.insert("generation".to_owned(), json!(1));
     }
     Ok(generated)
@@ -160,7 +160,7 @@ pub(super) fn count_generation(
     kind: &Kind,
 ) -> Result<(), ApiError> {
     let answer = matches!(subresource, Some("binding" | "status" | "approval" | "finalize"));
-    if answer || !kind.strategy.counts_generation() || !asks_for_else(new, old, kind) {
+    if answer || kind.has(Trait::CountsNoGeneration) || !asks_for_else(new, old, kind) {
         return Ok(());
     }
     let next = number(old, "generation").unwrap_or_default() + 1;
@@ -175,7 +175,7 @@ fn asks_for_else(new: &Value, old: &Value, kind: &Kind) -> bool {
     };
     let changed = |key: &String| asked(new, key) && new.get(key) != old.get(key);
     let removed = |key: &String| asked(old, key) && !new.contains_key(key);
-    let annotations = kind.strategy.counts_annotations()
+    let annotations = kind.has(Trait::CountsAnnotations)
         && new.get("metadata").and_then(|m| m.get("annotations"))
             != old.get("metadata").and_then(|m| m.get("annotations"));
     new.keys().any(changed) || old.keys().any(removed) || annotations

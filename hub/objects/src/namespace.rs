@@ -1,7 +1,7 @@
 //! What a namespace allows: content while it is there and not going away, an end when it is empty.
 
 use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::kind::{Kind, Trait};
 use freewheel_hub_api::object::{Key, Resource};
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ fn missing(place: &Place) -> ApiError {
 
 /// Some namespaces may not be deleted.
 pub(super) fn check_mortal(place: &Place) -> Result<(), ApiError> {
-    if place.kind.strategy.has_content() && IMMORTAL.contains(&place.name.as_str()) {
+    if place.kind.has(Trait::HasContent) && IMMORTAL.contains(&place.name.as_str()) {
         return Err(refusal::forbidden(place, "this namespace may not be deleted"));
     }
     Ok(())
@@ -40,12 +40,12 @@ pub(super) fn check_mortal(place: &Place) -> Result<(), ApiError> {
 /// Whether content still has to be taken out of it (`spec.finalizers`).
 pub(super) fn has_content(object: &Value, kind: &Kind) -> bool {
     let list = object.pointer("/spec/finalizers").and_then(Value::as_array);
-    kind.strategy.has_content() && list.is_some_and(|list| !list.is_empty())
+    kind.has(Trait::HasContent) && list.is_some_and(|list| !list.is_empty())
 }
 
 /// A namespace that is told to go says so.
 pub(super) fn close(object: &mut Value, kind: &Kind) {
-    if !kind.strategy.has_content() {
+    if !kind.has(Trait::HasContent) {
         return;
     }
     let Some(top) = object.as_object_mut() else { return };

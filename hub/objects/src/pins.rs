@@ -4,7 +4,7 @@
 //! - who writes an object, through whichever door, changes nothing of it, and is told so
 //!   (`what_images_stand_for_is_written_by_the_hub_alone`).
 
-use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::kind::{Kind, Trait};
 use freewheel_hub_api::pins::{RESOLVED, has_pins, settle, take_off};
 use serde_json::Value;
 
@@ -22,7 +22,7 @@ pub(super) fn keep(how: &How, kind: &Kind, new: &mut Value, old: Option<&Value>)
         if !how.keeps_pins && settle(new, old) {
             wrote.push("metadata");
         }
-    } else if kind.strategy.counts_annotations() {
+    } else if kind.has(Trait::CountsAnnotations) {
         // `kubectl rollout undo` brings it from the set; it is about that set alone.
         take_off(new);
     }

@@ -27,6 +27,7 @@ use std::net::Ipv4Addr;
 
 use bytes::Bytes;
 use freewheel_hub_api::error::{ApiError, FieldError};
+use freewheel_hub_api::kind::Trait;
 use freewheel_hub_api::kinds::service::{CLUSTER_IPS, NODE_PORTS};
 use freewheel_hub_api::object::{Header, Key, Object, Resource};
 use freewheel_link::names::ClusterName;
@@ -65,7 +66,7 @@ pub(super) fn claim(
     new: &mut Value,
     old: Option<&Value>,
 ) -> Result<Claims, ApiError> {
-    if !place.kind.strategy.holds_addresses() {
+    if !place.kind.has(Trait::HoldsAddresses) {
         return Ok(Claims::default());
     }
     let had = old.map(|old| held(old, place)).unwrap_or_default();
@@ -88,7 +89,7 @@ pub(super) fn claim(
 /// What frees everything a Service holds.
 pub(super) fn release(old: &Value, place: &Place) -> Vec<Operation> {
     let mut claims = Claims::default();
-    if place.kind.strategy.holds_addresses() {
+    if place.kind.has(Trait::HoldsAddresses) {
         held(old, place).iter().for_each(|key| claims.give_back(key));
     }
     claims.operations

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::kind::Trait;
 use freewheel_hub_api::object::Object;
 use serde_json::{Value, json};
 
@@ -181,7 +182,7 @@ impl Attempt<'_> {
         if self.subresource.is_none() {
             admission::of_change(self.place, &mut new, old_value)?;
         }
-        if self.subresource == Some("finalize") && kind.strategy.has_content() {
+        if self.subresource == Some("finalize") && kind.has(Trait::HasContent) {
             new = namespace::finalize(&new, old_value);
         } else {
             kind.strategy.prepare_update(self.subresource, &mut new, old_value);

@@ -1,4 +1,4 @@
-//! What others have to know of a kind before they know an object of it.
+//! What others have to know of a kind before they know an object of it: what its file says once, where the kind is made.
 
 /// Whose plan a change of an object may concern. What is in a spoke's own cluster concerns that spoke, whatever it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,4 +20,42 @@ pub enum Selection {
     Labels,
     /// A LabelSelector: `matchLabels` and `matchExpressions`.
     LabelSelector,
+}
+
+/// What sets a kind apart; most have none of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trait {
+    /// A change of its spec does not count up metadata.generation: it has no spec, or nobody follows it.
+    CountsNoGeneration,
+    /// A change of annotations counts it up as well: they reach what its controller makes of it.
+    CountsAnnotations,
+    /// Other objects live in it: it goes when they and its `spec.finalizers` are gone, and is `Terminating` until then.
+    HasContent,
+    /// It holds cluster IPs and node ports, which are given in its own transaction.
+    HoldsAddresses,
+    /// It goes before all else when its namespace does, so that what guards it outlives it.
+    GoesFirst,
+    /// It names images, and keeps what they stand for when it is made.
+    HasImages,
+    /// It neither owns, nor is owned by, anything that matters.
+    HasNoOwners,
+    /// A delete that is done answers with what it was, and not with a Status: somebody waits for its end.
+    ShowsTheDeleted,
+    /// A spoke's session renews it: what is read says so as of now.
+    IsRenewedBySessions,
+    /// It asks for a certificate: who asks, and what is given, is checked where the caller is known.
+    AsksForACertificate,
+}
+
+/// Name rules of apimachinery's validation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameRule {
+    /// RFC 1123 subdomain, 253 characters.
+    DnsSubdomain,
+    /// RFC 1123 label, 63 characters.
+    DnsLabel,
+    /// RFC 1035 label (starts with a letter), 63 characters: Services.
+    Dns1035Label,
+    /// Any path segment: no `/`, no `%`, not `.` or `..`.
+    PathSegment,
 }

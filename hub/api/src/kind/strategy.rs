@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::Column;
 use crate::error::FieldError;
 
 /// What is special about a kind. Every method works on JSON in the kind's own version, after the
@@ -48,11 +47,6 @@ pub trait Strategy: Send + Sync {
         Vec::new()
     }
 
-    /// Name rule of metadata.name.
-    fn name_rule(&self) -> NameRule {
-        NameRule::DnsSubdomain
-    }
-
     /// Texts for `Warning:` headers: fields that are kept without effect, deprecated values.
     fn warnings(&self, _object: &Value) -> Vec<String> {
         Vec::new()
@@ -63,16 +57,6 @@ pub trait Strategy: Send + Sync {
         BTreeMap::new()
     }
 
-    /// Names of those fields.
-    fn selectable_field_names(&self) -> Vec<&str> {
-        Vec::new()
-    }
-
-    /// The field that a selector means by another name: an older or a group's own spelling.
-    fn selectable_field_alias(&self, _field: &str) -> Option<&'static str> {
-        None
-    }
-
     /// From this version's form to the stored one; differs only where [`crate::kind::Kind::stored_as`] is set.
     fn to_stored(&self, _object: &mut Value) {}
 
@@ -80,20 +64,9 @@ pub trait Strategy: Send + Sync {
     #[expect(clippy::wrong_self_convention, reason = "it is the object that comes from there")]
     fn from_stored(&self, _object: &mut Value) {}
 
-    /// Columns of the Table, the first being Name.
-    fn columns(&self) -> &[Column];
-
-    /// Cells for [`Strategy::columns`]. `now` is in Unix seconds, for ages.
-    fn row(&self, object: &Value, now: i64) -> Vec<Value>;
-
-    /// Whether a spec change counts up metadata.generation. Kinds without a spec say no.
-    fn counts_generation(&self) -> bool {
-        true
-    }
-
-    /// Whether a change of annotations does so, too: when they reach what its controller makes of it.
-    fn counts_annotations(&self) -> bool {
-        false
+    /// Cells for [`crate::kind::Kind::columns`]. `now` is in Unix seconds, for ages.
+    fn row(&self, _object: &Value, _now: i64) -> Vec<Value> {
+        Vec::new()
     }
 
     /// Seconds that a delete waits for somebody to confirm: pods only.
@@ -106,75 +79,10 @@ pub trait Strategy: Send + Sync {
         None
     }
 
-    /// Whether other objects live in it: it goes when they and its `spec.finalizers` are gone, and is
-    /// `Terminating` until then.
-    fn has_content(&self) -> bool {
-        false
-    }
-
-    /// Whether it holds cluster IPs and node ports, which are given in its own transaction.
-    fn holds_addresses(&self) -> bool {
-        false
-    }
-
-    /// Whether it goes before all else when its namespace does, so that what guards it outlives it.
-    fn goes_first(&self) -> bool {
-        false
-    }
-
-    /// Whether it names images, and keeps what they stand for when it is made.
-    fn has_images(&self) -> bool {
-        false
-    }
-
-    /// Whether it can own, and be owned by, anything that matters.
-    fn has_owners(&self) -> bool {
-        true
-    }
-
-    /// Whether a delete that is done answers with what it was, and not with a Status: for kinds whose end
-    /// somebody waits for.
-    fn shows_the_deleted(&self) -> bool {
-        false
-    }
-
     /// A condition of its row in a Table.
     fn row_condition(&self, _object: &Value) -> Option<Value> {
         None
     }
-
-    /// Whether it is a subresource that kube-apiserver has here, and this hub does not serve yet.
-    fn lacks(&self, _subresource: &str) -> bool {
-        false
-    }
-
-    /// What whoever uses the kind at all is warned of.
-    fn deprecated(&self) -> Option<&'static str> {
-        None
-    }
-
-    /// Whether a spoke's session renews it: what is read says so as of now.
-    fn is_renewed_by_sessions(&self) -> bool {
-        false
-    }
-
-    /// Whether it asks for a certificate: who asks, and what is given, is checked where the caller is known.
-    fn asks_for_a_certificate(&self) -> bool {
-        false
-    }
-}
-
-/// Name rules of apimachinery's validation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NameRule {
-    /// RFC 1123 subdomain, 253 characters.
-    DnsSubdomain,
-    /// RFC 1123 label, 63 characters.
-    DnsLabel,
-    /// RFC 1035 label (starts with a letter), 63 characters: Services.
-    Dns1035Label,
-    /// Any path segment: no `/`, no `%`, not `.` or `..`.
-    PathSegment,
 }
 
 /// Removes `status`.

@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 
 use super::look::{AGE, NAME, age, column, int, list, name, text};
 use crate::error::FieldError;
-use crate::kind::{Column, Gvk, Kind, NameRule, READ_WRITE, Strategy, keep, keep_other_half};
+use crate::kind::{
+    Column, Gvk, Kind, NameRule, READ_WRITE, Strategy, Trait, keep, keep_other_half,
+};
 use crate::{name as names, time};
 use conditions::{DECISIONS, check_conditions, keep_decision, of_type, put_conditions};
 
@@ -65,6 +67,10 @@ pub(crate) fn kind() -> Kind {
     .short(["csr"])
     .subresource("approval", READ_WRITE)
     .with_status()
+    .columns(COLUMNS)
+    .names_are(NameRule::PathSegment)
+    .fields(["spec.signerName"])
+    .with(&[Trait::AsksForACertificate, Trait::CountsNoGeneration])
 }
 
 struct Rules;
@@ -166,25 +172,9 @@ impl Strategy for Rules {
         )]
     }
 
-    fn name_rule(&self) -> NameRule {
-        NameRule::PathSegment
-    }
-
     fn selectable_fields(&self, object: &Value) -> BTreeMap<String, String> {
         let signer = text(object, "/spec/signerName").to_owned();
         BTreeMap::from([("spec.signerName".to_owned(), signer)])
-    }
-
-    fn selectable_field_names(&self) -> Vec<&str> {
-        vec!["spec.signerName"]
-    }
-
-    fn asks_for_a_certificate(&self) -> bool {
-        true
-    }
-
-    fn columns(&self) -> &[Column] {
-        COLUMNS
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
@@ -198,10 +188,6 @@ impl Strategy for Rules {
             duration.map_or_else(|| "<none>".to_owned(), time::human).into(),
             decision(object).into(),
         ]
-    }
-
-    fn counts_generation(&self) -> bool {
-        false
     }
 }
 

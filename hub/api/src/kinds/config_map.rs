@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::look::{AGE, NAME, age, column, flag, map, map_len, name};
 use crate::error::FieldError;
-use crate::kind::{Column, Concern, Gvk, Kind, Strategy};
+use crate::kind::{Column, Concern, Gvk, Kind, Strategy, Trait};
 use crate::name as names;
 
 /// Most bytes of all values together.
@@ -18,6 +18,8 @@ pub(crate) fn kind() -> Kind {
     Kind::new(Gvk::new("", "v1", "ConfigMap"), "configmaps", Rules)
         .short(["cm"])
         .concerns(Concern::ItsNamespace)
+        .columns(COLUMNS)
+        .with(&[Trait::CountsNoGeneration])
 }
 
 struct Rules;
@@ -48,17 +50,9 @@ impl Strategy for Rules {
         immutable(new, old, &["data", "binaryData"])
     }
 
-    fn columns(&self) -> &[Column] {
-        COLUMNS
-    }
-
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
         let keys = map_len(object, "/data") + map_len(object, "/binaryData");
         vec![name(object), keys.into(), age(object, now)]
-    }
-
-    fn counts_generation(&self) -> bool {
-        false
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::look::{AGE, NAME, age, child, column, int, name, set_default, text, wide};
 use super::template;
 use crate::error::FieldError;
-use crate::kind::{Column, Gvk, Kind, Selection, Strategy, keep_metadata, keep_other_half};
+use crate::kind::{Column, Gvk, Kind, Selection, Strategy, Trait, keep_metadata, keep_other_half};
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -26,6 +26,8 @@ pub(crate) fn kind() -> Kind {
         .with_scale()
         .with_status()
         .selects_by(Selection::LabelSelector)
+        .columns(COLUMNS)
+        .with(&[Trait::CountsAnnotations])
 }
 
 struct Rules;
@@ -93,15 +95,6 @@ impl Strategy for Rules {
 
     fn warnings(&self, object: &Value) -> Vec<String> {
         template::warnings(object)
-    }
-
-    /// They reach its ReplicaSets, so its controller has to look again.
-    fn counts_annotations(&self) -> bool {
-        true
-    }
-
-    fn columns(&self) -> &[Column] {
-        COLUMNS
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {

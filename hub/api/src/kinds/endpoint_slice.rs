@@ -31,6 +31,7 @@ const COLUMNS: &[Column] = &[
 pub(crate) fn kind() -> Kind {
     Kind::new(Gvk::new("discovery.k8s.io", "v1", "EndpointSlice"), "endpointslices", Rules)
         .concerns(Concern::Everybody)
+        .columns(COLUMNS)
 }
 
 struct Rules;
@@ -70,10 +71,6 @@ impl Strategy for Rules {
         }
         let family = json!(text(new, "/addressType"));
         vec![FieldError::invalid("addressType", &family, "field is immutable")]
-    }
-
-    fn columns(&self) -> &[Column] {
-        COLUMNS
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::address::{check_special, leads_to_the_hub};
 use super::look::{AGE, NAME, age, column, int, items, list, name, set_default, text};
 use crate::error::FieldError;
-use crate::kind::{Column, Gvk, Kind, Strategy};
+use crate::kind::{Column, Gvk, Kind, Strategy, Trait};
 use crate::name as names;
 
 /// Most addresses in a cell of a table.
@@ -17,7 +17,11 @@ const COLUMNS: &[Column] =
 
 /// Endpoints of core/v1.
 pub(crate) fn kind() -> Kind {
-    Kind::new(Gvk::new("", "v1", "Endpoints"), "endpoints", Rules).short(["ep"])
+    Kind::new(Gvk::new("", "v1", "Endpoints"), "endpoints", Rules)
+        .short(["ep"])
+        .columns(COLUMNS)
+        .deprecated("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+        .with(&[Trait::CountsNoGeneration])
 }
 
 struct Rules;
@@ -40,20 +44,8 @@ impl Strategy for Rules {
             .collect()
     }
 
-    fn deprecated(&self) -> Option<&'static str> {
-        Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
-    }
-
-    fn columns(&self) -> &[Column] {
-        COLUMNS
-    }
-
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
         vec![name(object), addresses(object).into(), age(object, now)]
-    }
-
-    fn counts_generation(&self) -> bool {
-        false
     }
 }
 

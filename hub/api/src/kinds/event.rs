@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 
 use super::look::{column, int, name, text, wide};
 use crate::error::FieldError;
-use crate::kind::{Column, Gvk, Gvr, Kind, Strategy};
+use crate::kind::{Column, Gvk, Gvr, Kind, Strategy, Trait};
 use crate::time;
 
 const COLUMNS: &[Column] = &[
@@ -67,24 +67,32 @@ const RENAMED: &[(&str, &str)] = &[
 
 /// Event of core/v1, the stored form.
 pub(crate) fn core() -> Kind {
-    Kind::new(Gvk::new("", "v1", "Event"), "events", Rules).short(["ev"])
+    either(Kind::new(Gvk::new("", "v1", "Event"), "events", Rules))
 }
 
 /// Event of events.k8s.io/v1, a view of the same objects.
 pub(crate) fn kind() -> Kind {
-    Kind::new(Gvk::new("events.k8s.io", "v1", "Event"), "events", GroupRules)
-        .short(["ev"])
+    either(Kind::new(Gvk::new("events.k8s.io", "v1", "Event"), "events", GroupRules))
         .stored_as(Gvr::new("", "v1", "events"))
+}
+
+/// What both have. There are more of them than of all else, so nobody looks for their owners.
+fn either(kind: Kind) -> Kind {
+    let regarding = FIELDS.iter().filter_map(|field| {
+        let rest = field.strip_prefix("involvedObject.")?;
+        Some((format!("regarding.{rest}"), (*field).to_owned()))
+    });
+    let reporting = ("reportingController".to_owned(), "reportingComponent".to_owned());
+    kind.short(["ev"])
+        .columns(COLUMNS)
+        .fields(FIELDS.iter().copied())
+        .aliases(regarding.chain([reporting]))
+        .with(&[Trait::HasNoOwners, Trait::CountsNoGeneration])
 }
 
 struct Rules;
 
 impl Strategy for Rules {
-    /// There are more of them than of all else.
-    fn has_owners(&self) -> bool {
-        false
-    }
-
     fn prepare_create(&self, _: &mut Value) {}
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
@@ -107,32 +115,12 @@ impl Strategy for Rules {
         fields
     }
 
-    fn selectable_field_names(&self) -> Vec<&str> {
-        FIELDS.to_vec()
-    }
-
-    fn selectable_field_alias(&self, field: &str) -> Option<&'static str> {
-        if field == "reportingController" {
-            return Some("reportingComponent");
-        }
-        let rest = field.strip_prefix("regarding.")?;
-        FIELDS.iter().find(|f| f.strip_prefix("involvedObject.") == Some(rest)).copied()
-    }
-
     fn to_stored(&self, object: &mut Value) {
         rename(object, |core, group| (group, core), "v1");
     }
 
-    fn columns(&self) -> &[Column] {
-        COLUMNS
-    }
-
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
         row(&in_core_form(object), now)
-    }
-
-    fn counts_generation(&self) -> bool {
-        false
     }
 }
 
@@ -140,10 +128,6 @@ impl Strategy for Rules {
 struct GroupRules;
 
 impl Strategy for GroupRules {
-    fn has_owners(&self) -> bool {
-        Rules.has_owners()
-    }
-
     fn prepare_create(&self, object: &mut Value) {
         Rules.prepare_create(object);
     }
@@ -164,14 +148,6 @@ impl Strategy for GroupRules {
         Rules.selectable_fields(object)
     }
 
-    fn selectable_field_names(&self) -> Vec<&str> {
-        Rules.selectable_field_names()
-    }
-
-    fn selectable_field_alias(&self, field: &str) -> Option<&'static str> {
-        Rules.selectable_field_alias(field)
-    }
-
     fn to_stored(&self, object: &mut Value) {
         Rules.to_stored(object);
     }
@@ -180,16 +156,8 @@ impl Strategy for GroupRules {
         rename(object, |core, group| (core, group), "events.k8s.io/v1");
     }
 
-    fn columns(&self) -> &[Column] {
-        COLUMNS
-    }
-
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
         Rules.row(object, now)
-    }
-
-    fn counts_generation(&self) -> bool {
-        false
     }
 }
 

@@ -4,13 +4,15 @@ use serde_json::{Value, json};
 
 use super::look::{AGE, NAME, age, column, int, name, text};
 use crate::error::FieldError;
-use crate::kind::{Column, Gvk, Kind, Strategy};
+use crate::kind::{Column, Gvk, Kind, Strategy, Trait};
 
 const COLUMNS: &[Column] = &[NAME, column("Holder", "string", "Who holds it."), AGE];
 
 /// Lease of coordination.k8s.io/v1.
 pub(crate) fn kind() -> Kind {
     Kind::new(Gvk::new("coordination.k8s.io", "v1", "Lease"), "leases", Rules)
+        .columns(COLUMNS)
+        .with(&[Trait::IsRenewedBySessions, Trait::CountsNoGeneration])
 }
 
 struct Rules;
@@ -32,19 +34,7 @@ impl Strategy for Rules {
         errors
     }
 
-    fn is_renewed_by_sessions(&self) -> bool {
-        true
-    }
-
-    fn columns(&self) -> &[Column] {
-        COLUMNS
-    }
-
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
         vec![name(object), text(object, "/spec/holderIdentity").into(), age(object, now)]
-    }
-
-    fn counts_generation(&self) -> bool {
-        false
     }
 }

@@ -44,6 +44,8 @@ pub(crate) fn kind() -> Kind {
     .short(["mcl", "mcls"])
     .with_status()
     .concerns(Concern::ItsName)
+    .columns(COLUMNS)
+    .names_are(NameRule::DnsLabel)
 }
 
 struct Rules;
@@ -87,14 +89,6 @@ impl Strategy for Rules {
             errors.extend(check_taint(&format!("spec.taints[{i}]"), taint));
         }
         errors
-    }
-
-    fn name_rule(&self) -> NameRule {
-        NameRule::DnsLabel
-    }
-
-    fn columns(&self) -> &[Column] {
-        COLUMNS
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::look::{AGE, NAME, age, child, column, list, name, text};
 use crate::error::FieldError;
-use crate::kind::{Column, Gvk, Kind, NameRule, Strategy, keep_other_half};
+use crate::kind::{Column, Gvk, Kind, NameRule, Strategy, Trait, keep_other_half};
 
 /// Label that every namespace carries with its own name.
 pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -28,6 +28,11 @@ pub(crate) fn kind() -> Kind {
         .verbs(&["create", "delete", "get", "list", "patch", "update", "watch"])
         .subresource("finalize", &["update"])
         .with_status()
+        .columns(COLUMNS)
+        .names_are(NameRule::DnsLabel)
+        .fields(["status.phase"])
+        .aliases([("name", "metadata.name")])
+        .with(&[Trait::HasContent, Trait::CountsNoGeneration])
 }
 
 struct Rules;
@@ -87,36 +92,12 @@ impl Strategy for Rules {
         wrong.collect()
     }
 
-    fn name_rule(&self) -> NameRule {
-        NameRule::DnsLabel
-    }
-
     fn selectable_fields(&self, object: &Value) -> BTreeMap<String, String> {
         BTreeMap::from([("status.phase".to_owned(), text(object, "/status/phase").to_owned())])
     }
 
-    fn selectable_field_names(&self) -> Vec<&str> {
-        vec!["status.phase"]
-    }
-
-    fn selectable_field_alias(&self, field: &str) -> Option<&'static str> {
-        (field == "name").then_some("metadata.name")
-    }
-
-    fn has_content(&self) -> bool {
-        true
-    }
-
-    fn columns(&self) -> &[Column] {
-        COLUMNS
-    }
-
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
         vec![name(object), text(object, "/status/phase").into(), age(object, now)]
-    }
-
-    fn counts_generation(&self) -> bool {
-        false
     }
 }
 

@@ -9,7 +9,7 @@ use super::look::{
     text, text_or, wide,
 };
 use crate::error::FieldError;
-use crate::kind::{Column, Gvk, Kind, Strategy, keep_other_half};
+use crate::kind::{Column, Gvk, Kind, Strategy, Trait, keep_other_half};
 use crate::name as names;
 
 /// Taint of a Node that is not ready.
@@ -38,6 +38,9 @@ pub(crate) fn kind() -> Kind {
         .cluster_scoped()
         .short(["no"])
         .with_status()
+        .columns(COLUMNS)
+        .fields(["spec.unschedulable"])
+        .with(&[Trait::CountsNoGeneration])
 }
 
 struct Rules;
@@ -115,14 +118,6 @@ impl Strategy for Rules {
         BTreeMap::from([("spec.unschedulable".to_owned(), cordoned)])
     }
 
-    fn selectable_field_names(&self) -> Vec<&str> {
-        vec!["spec.unschedulable"]
-    }
-
-    fn columns(&self) -> &[Column] {
-        COLUMNS
-    }
-
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
         let info =
             |key: &str| text_or(object, &format!("/status/nodeInfo/{key}"), "<unknown>").into();
@@ -138,10 +133,6 @@ impl Strategy for Rules {
             info("kernelVersion"),
             info("containerRuntimeVersion"),
         ]
-    }
-
-    fn counts_generation(&self) -> bool {
-        false
     }
 }
 

@@ -24,7 +24,7 @@ use super::look::{
 };
 use super::pod_spec;
 use crate::error::FieldError;
-use crate::kind::{Column, Concern, Gvk, Kind, Strategy, keep_metadata, keep_other_half};
+use crate::kind::{Column, Concern, Gvk, Kind, Strategy, Trait, keep_metadata, keep_other_half};
 
 pub use admission::TOLERATED_SECONDS;
 pub use pod_spec::qos_class;
@@ -61,6 +61,11 @@ pub(crate) fn kind() -> Kind {
         .subresource("log", &["get"])
         .with_status()
         .concerns(Concern::ItsNode)
+        .columns(COLUMNS)
+        .fields(FIELDS.iter().copied())
+        .aliases([("status.podIPs", "status.podIP"), ("spec.host", "spec.nodeName")])
+        .with(&[Trait::HasImages, Trait::GoesFirst, Trait::ShowsTheDeleted])
+        .lacks(&["exec", "attach", "portforward", "proxy"])
 }
 
 struct Rules;
@@ -161,45 +166,13 @@ impl Strategy for Rules {
         fields
     }
 
-    fn selectable_field_names(&self) -> Vec<&str> {
-        FIELDS.to_vec()
-    }
-
-    fn selectable_field_alias(&self, field: &str) -> Option<&'static str> {
-        match field {
-            "status.podIPs" => Some("status.podIP"),
-            "spec.host" => Some("spec.nodeName"),
-            _ => None,
-        }
-    }
-
     /// Nobody waits for the account that a controller gives to every namespace.
     fn account<'a>(&self, object: &'a Value) -> Option<&'a str> {
         Some(text_or(object, "/spec/serviceAccountName", "default"))
     }
 
-    fn has_images(&self) -> bool {
-        true
-    }
-
-    fn goes_first(&self) -> bool {
-        true
-    }
-
-    fn shows_the_deleted(&self) -> bool {
-        true
-    }
-
     fn row_condition(&self, object: &Value) -> Option<Value> {
         status::completed(object)
-    }
-
-    fn lacks(&self, subresource: &str) -> bool {
-        matches!(subresource, "exec" | "attach" | "portforward" | "proxy")
-    }
-
-    fn columns(&self) -> &[Column] {
-        COLUMNS
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::look::{AGE, NAME, age, child, column, int, name, set_default, wide};
 use super::template;
 use crate::error::FieldError;
-use crate::kind::{Column, Gvk, Kind, Selection, Strategy};
+use crate::kind::{Column, Gvk, Kind, Selection, Strategy, Trait};
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -26,6 +26,8 @@ pub(crate) fn kind() -> Kind {
         .with_scale()
         .with_status()
         .selects_by(Selection::LabelSelector)
+        .columns(COLUMNS)
+        .with(&[Trait::HasImages])
 }
 
 struct Rules;
@@ -56,14 +58,6 @@ impl Strategy for Rules {
 
     fn warnings(&self, object: &Value) -> Vec<String> {
         template::warnings(object)
-    }
-
-    fn has_images(&self) -> bool {
-        true
-    }
-
-    fn columns(&self) -> &[Column] {
-        COLUMNS
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {

@@ -14,16 +14,12 @@ const COLUMNS: &[Column] = &[
 
 /// Scale of autoscaling/v1, for its columns: no path leads to it.
 pub(crate) fn kind() -> Kind {
-    Kind::new(Gvk::new("autoscaling", "v1", "Scale"), "scales", Rules).verbs(&[])
+    Kind::new(Gvk::new("autoscaling", "v1", "Scale"), "scales", Rules).verbs(&[]).columns(COLUMNS)
 }
 
 struct Rules;
 
 impl Strategy for Rules {
-    fn columns(&self) -> &[Column] {
-        COLUMNS
-    }
-
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
         let (wanted, there) = (int(object, "/spec/replicas"), int(object, "/status/replicas"));
         vec![name(object), wanted.into(), there.into(), age(object, now)]

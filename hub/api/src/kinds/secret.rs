@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::config_map::{MAX_DATA, check_key, decoded_len, immutable};
 use super::look::{AGE, NAME, age, child, column, map, map_len, name, set_default, text};
 use crate::error::FieldError;
-use crate::kind::{Column, Concern, Gvk, Kind, Strategy};
+use crate::kind::{Column, Concern, Gvk, Kind, Strategy, Trait};
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -20,7 +20,11 @@ const COLUMNS: &[Column] = &[
 
 /// Secret of core/v1.
 pub(crate) fn kind() -> Kind {
-    Kind::new(Gvk::new("", "v1", "Secret"), "secrets", Rules).concerns(Concern::ItsNamespace)
+    Kind::new(Gvk::new("", "v1", "Secret"), "secrets", Rules)
+        .concerns(Concern::ItsNamespace)
+        .columns(COLUMNS)
+        .fields(["type"])
+        .with(&[Trait::CountsNoGeneration])
 }
 
 struct Rules;
@@ -72,21 +76,9 @@ impl Strategy for Rules {
         BTreeMap::from([("type".to_owned(), text(object, "/type").to_owned())])
     }
 
-    fn selectable_field_names(&self) -> Vec<&str> {
-        vec!["type"]
-    }
-
-    fn columns(&self) -> &[Column] {
-        COLUMNS
-    }
-
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
         let keys = map_len(object, "/data");
         vec![name(object), text(object, "/type").into(), keys.into(), age(object, now)]
-    }
-
-    fn counts_generation(&self) -> bool {
-        false
     }
 }
 

@@ -24,7 +24,9 @@ use super::look::{
 };
 use super::pod_spec::classes;
 use crate::error::FieldError;
-use crate::kind::{Column, Concern, Gvk, Kind, NameRule, Selection, Strategy, keep_other_half};
+use crate::kind::{
+    Column, Concern, Gvk, Kind, NameRule, Selection, Strategy, Trait, keep_other_half,
+};
 
 pub use check::{CLUSTER_IPS, NODE_PORTS};
 
@@ -48,6 +50,10 @@ pub(crate) fn kind() -> Kind {
         .with_status()
         .concerns(Concern::Everybody)
         .selects_by(Selection::Labels)
+        .columns(COLUMNS)
+        .names_are(NameRule::Dns1035Label)
+        .fields(["spec.clusterIP", "spec.type"])
+        .with(&[Trait::HoldsAddresses, Trait::ShowsTheDeleted, Trait::CountsNoGeneration])
 }
 
 struct Rules;
@@ -84,10 +90,6 @@ impl Strategy for Rules {
         check::update(new, old)
     }
 
-    fn name_rule(&self) -> NameRule {
-        NameRule::Dns1035Label
-    }
-
     fn warnings(&self, object: &Value) -> Vec<String> {
         let spec = object.get("spec").unwrap_or(&Value::Null);
         let mut found = classes::warnings(classes::SERVICE, spec, "spec");
@@ -105,22 +107,6 @@ impl Strategy for Rules {
             ("spec.clusterIP".to_owned(), text(object, "/spec/clusterIP").to_owned()),
             ("spec.type".to_owned(), text(object, "/spec/type").to_owned()),
         ])
-    }
-
-    fn selectable_field_names(&self) -> Vec<&str> {
-        vec!["spec.clusterIP", "spec.type"]
-    }
-
-    fn holds_addresses(&self) -> bool {
-        true
-    }
-
-    fn shows_the_deleted(&self) -> bool {
-        true
-    }
-
-    fn columns(&self) -> &[Column] {
-        COLUMNS
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
@@ -142,10 +128,6 @@ impl Strategy for Rules {
             age(object, now),
             or_none(selector.join(",")).into(),
         ]
-    }
-
-    fn counts_generation(&self) -> bool {
-        false
     }
 }
 

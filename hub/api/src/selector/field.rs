@@ -80,11 +80,11 @@ impl FieldSelector {
     }
 }
 
-fn offered<'a>(field: &'a str, kind: &Kind) -> Result<&'a str, ApiError> {
-    let names = kind.strategy.selectable_field_names();
-    let field = kind.strategy.selectable_field_alias(field).unwrap_or(field);
+fn offered<'a>(field: &'a str, kind: &'a Kind) -> Result<&'a str, ApiError> {
+    let names = &kind.fields;
+    let field = kind.field_meant(field);
     let own = field == "metadata.name" || (field == "metadata.namespace" && kind.namespaced);
-    if own || names.contains(&field) {
+    if own || names.iter().any(|name| name == field) {
         return Ok(field);
     }
     Err(ApiError::bad_request(if names.is_empty() {

@@ -23,7 +23,6 @@ const MAPS: &str = "/clusters/pi-7/api/v1/namespaces/default/configmaps";
 
 /// What a definition says, which nobody knew when the hub was built.
 struct Widgets {
-    columns: Vec<Column>,
     field: String,
 }
 
@@ -35,14 +34,6 @@ impl Strategy for Widgets {
     fn selectable_fields(&self, object: &Value) -> std::collections::BTreeMap<String, String> {
         let color = object["spec"]["color"].as_str().unwrap_or_default();
         [(self.field.clone(), color.to_owned())].into()
-    }
-
-    fn selectable_field_names(&self) -> Vec<&str> {
-        vec![&self.field]
-    }
-
-    fn columns(&self) -> &[Column] {
-        &self.columns
     }
 
     fn row(&self, object: &Value, _: i64) -> Vec<Value> {
@@ -59,9 +50,13 @@ fn widgets() -> Kind {
         priority: 0,
     };
     let columns = vec![column("Name", "string", "name"), column("Size", "integer", "")];
-    let strategy = Widgets { columns, field: "spec.color".to_owned() };
+    let strategy = Widgets { field: "spec.color".to_owned() };
     let gvk = Gvk::new("example.com".to_owned(), "v1".to_owned(), "Widget".to_owned());
-    Kind::new(gvk, "widgets".to_owned(), strategy).short(["wd".to_owned()]).with_status()
+    Kind::new(gvk, "widgets".to_owned(), strategy)
+        .short(["wd".to_owned()])
+        .columns(columns)
+        .fields(["spec.color".to_owned()])
+        .with_status()
 }
 
 fn pi() -> ClusterName {
@@ -318,7 +313,7 @@ fn gadget() -> Value {
 async fn a_schema_that_comes_with_a_kind_prunes_defaults_and_explains() {
     let (hub, _controllers) = hub().await;
     let admin = hub.admin();
-    let strategy = Widgets { columns: Vec::new(), field: "spec.color".to_owned() };
+    let strategy = Widgets { field: "spec.color".to_owned() };
     let gvk = Gvk::new("example.com", "v1", "Gadget");
     let kind = Kind::new(gvk.clone(), "gadgets", strategy)
         .with_schema(Schema::structural(&gvk, &gadget()).unwrap());

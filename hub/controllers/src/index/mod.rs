@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::kind::{Kind, Trait};
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::Key;
 use freewheel_hub_api::registry::Registries;
@@ -260,7 +260,7 @@ impl Indexes {
 #[must_use]
 pub fn with_owners(kinds: &Registries) -> Vec<Arc<Kind>> {
     let mut all = kinds.stored();
-    all.retain(|kind| kind.strategy.has_owners());
+    all.retain(|kind| !kind.has(Trait::HasNoOwners));
     all
 }
 

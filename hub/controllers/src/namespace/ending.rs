@@ -17,7 +17,7 @@ use freewheel_hub_api::conditions::{
     NAMESPACE_PARSING, Says,
 };
 use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::kind::{Kind, Trait};
 use freewheel_hub_api::object::Key;
 use freewheel_hub_api::registry::Registries;
 use freewheel_hub_objects::Propagation;
@@ -133,7 +133,7 @@ impl Ending {
     /// Deletes what can go now. What is left, and whether the rest still waits for that.
     async fn empty(&self, going: &Stored) -> (Left, bool) {
         let namespace = &going.key;
-        let goes_first = |(kind, _): &(Arc<Kind>, _)| kind.strategy.goes_first();
+        let goes_first = |(kind, _): &(Arc<Kind>, _)| kind.has(Trait::GoesFirst);
         // What is in the next one of its name is not looked at.
         let desk = self.desk.while_there(going);
         let mut content = self.content_of(namespace);

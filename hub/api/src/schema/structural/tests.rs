@@ -3,21 +3,13 @@
 use serde_json::json;
 
 use super::*;
-use crate::kind::{Column, Kind, Strategy};
+use crate::kind::{Kind, Strategy};
 use crate::patch::{self, strategic};
 use crate::schema::{apply_defaults, canonicalise, decode_json};
 
 struct Plain;
 
-impl Strategy for Plain {
-    fn columns(&self) -> &[Column] {
-        &[]
-    }
-
-    fn row(&self, _: &Value, _: i64) -> Vec<Value> {
-        Vec::new()
-    }
-}
+impl Strategy for Plain {}
 
 fn gvk() -> Gvk {
     Gvk::new("example.com".to_owned(), "v1", "Widget")
