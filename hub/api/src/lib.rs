@@ -4,6 +4,7 @@
 //! conditions which conditions the hub writes, whose they are, and how one is put
 //! error      a Kubernetes Status on its way to the caller
 //! object     key, header, canonical JSON: what the store holds
+//! uid        what tells one object from the next of its name
 //! kind       one descriptor per kind, and the Strategy that is special about it
 //! kinds/     one file per kind
 //! registry   which of them a logical cluster serves: built in, and its own
@@ -40,6 +41,7 @@ pub mod selector;
 pub mod streams;
 pub mod table;
 pub mod time;
+pub mod uid;
 
 /// The version of Kubernetes whose API this is: what the server and its nodes say, and kubectl compares.
 pub const KUBERNETES_VERSION: &str = "v1.36.2";

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::ApiError;
+use crate::uid::Uid;
 
 /// A storage resource: `pods`, `deployments.apps`. Also used for what is no API object and lives
 /// beside them in the same transactions, under the group `internal` (`clusterips.internal`).
@@ -87,7 +88,7 @@ impl Key {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     /// metadata.uid
-    pub uid: String,
+    pub uid: Uid,
     /// metadata.generation, 0 when absent.
     pub generation: i64,
     /// metadata.labels
@@ -113,7 +114,7 @@ pub struct Owner {
     /// name
     pub name: String,
     /// uid
-    pub uid: String,
+    pub uid: Uid,
     /// controller
     pub controller: bool,
     /// blockOwnerDeletion
@@ -151,7 +152,7 @@ impl Object {
         };
         let labels = meta.get("labels").and_then(Value::as_object);
         let header = Header {
-            uid: text("uid"),
+            uid: text("uid").into(),
             generation: meta.get("generation").and_then(Value::as_i64).unwrap_or_default(),
             labels: labels
                 .into_iter()
@@ -227,7 +228,7 @@ fn owner(value: &Value) -> Owner {
         api_version: text("apiVersion"),
         kind: text("kind"),
         name: text("name"),
-        uid: text("uid"),
+        uid: text("uid").into(),
         controller: flag("controller"),
         block_deletion: flag("blockOwnerDeletion"),
     }

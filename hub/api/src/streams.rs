@@ -7,6 +7,7 @@ use bytes::Bytes;
 use freewheel_link::names::ClusterName;
 
 use crate::error::ApiError;
+use crate::uid::Uid;
 
 /// A stream of bytes from a spoke: chunks until the end or an error.
 pub type ByteStream = Pin<Box<dyn futures::Stream<Item = Result<Bytes, ApiError>> + Send>>;
@@ -39,7 +40,7 @@ pub trait SpokeStreams: Send + Sync {
     async fn logs(
         &self,
         spoke: &ClusterName,
-        pod_uid: &str,
+        pod_uid: &Uid,
         options: LogOptions,
     ) -> Result<ByteStream, ApiError>;
 }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
+use freewheel_hub_api::uid::Uid;
 use freewheel_hub_apiserver::{Limits, Server, Tls, serve};
 use freewheel_hub_objects::{How, Objects, Place};
 use freewheel_hub_store::memory::MemoryStore;
@@ -34,7 +35,7 @@ impl SpokeStreams for NoSpokes {
     async fn logs(
         &self,
         spoke: &ClusterName,
-        pod_uid: &str,
+        pod_uid: &Uid,
         options: LogOptions,
     ) -> Result<ByteStream, ApiError> {
         let line = format!("{spoke}/{pod_uid}/{}: no spoke here\n", options.container);

@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::uid::Uid;
 use freewheel_hub_pki::Certificate;
 pub use freewheel_hub_pki::MASTERS;
 use freewheel_link::names::ClusterName;
@@ -57,7 +58,7 @@ impl User {
     }
 
     /// The same caller in this cluster, the ManagedCluster with this UID.
-    pub(crate) fn within(&self, cluster: &ClusterName, uid: &str) -> Self {
+    pub(crate) fn within(&self, cluster: &ClusterName, uid: &Uid) -> Self {
         let needed = format!("{CLUSTER_ADMIN}{cluster}:{uid}");
         let administers = !uid.is_empty() && self.groups.contains(&needed);
         Self { administers, ..self.clone() }

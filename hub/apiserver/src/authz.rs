@@ -125,13 +125,13 @@ mod tests {
         let pi = |name: &str| freewheel_link::names::ClusterName::try_from(name).unwrap();
         let caller = user("freewheel:cluster-admin:pi-7:u-1");
         let anything = Attributes { verb: "delete", resource: "secrets", ..Attributes::default() };
-        let may = |name: &str, uid: &str| allows(&caller.within(&pi(name), uid), &anything);
+        let may = |name: &str, uid: &str| allows(&caller.within(&pi(name), &uid.into()), &anything);
         assert!(may("pi-7", "u-1"));
         for (name, uid) in [("pi-7", "u-2"), ("pi-8", "u-1"), ("root", "u-1"), ("pi-7", "")] {
             assert!(!may(name, uid), "{name} {uid}");
         }
         assert!(!allows(&caller, &anything));
-        let twice = caller.within(&pi("pi-7"), "u-1").within(&pi("pi-8"), "u-2");
+        let twice = caller.within(&pi("pi-7"), &"u-1".into()).within(&pi("pi-8"), &"u-2".into());
         assert!(!allows(&twice, &anything), "each request is looked at anew");
     }
 

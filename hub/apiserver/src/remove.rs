@@ -12,6 +12,7 @@ use bytes::Bytes;
 use freewheel_hub_api::error::{ApiError, FieldError};
 use freewheel_hub_api::kind::Trait;
 use freewheel_hub_api::protobuf;
+use freewheel_hub_api::uid::Uid;
 use freewheel_hub_objects::{DeleteOptions, Deleted, How, Propagation};
 use freewheel_hub_store::Stored;
 use http::Response;
@@ -153,7 +154,7 @@ fn read_options(given: &Value) -> Result<(bool, DeleteOptions), ApiError> {
     };
     let options = DeleteOptions {
         grace_period_seconds: given.get("gracePeriodSeconds").and_then(Value::as_i64),
-        uid: precondition("uid").map(str::to_owned),
+        uid: precondition("uid").map(Uid::from),
         revision: precondition("resourceVersion").map(parse_revision).transpose()?,
         propagation: policy,
     };
@@ -192,7 +193,7 @@ mod tests {
             options,
             DeleteOptions {
                 grace_period_seconds: Some(0),
-                uid: Some("u".to_owned()),
+                uid: Some("u".into()),
                 revision: Some(7),
                 propagation: Some(Propagation::Foreground),
             }

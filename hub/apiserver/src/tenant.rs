@@ -19,6 +19,7 @@ use std::sync::Arc;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::{Key, Resource};
+use freewheel_hub_api::uid::Uid;
 use freewheel_hub_objects::OVERTAKEN;
 use freewheel_hub_store::{Event, Expect, Revision, Scope, Snapshot, Store, Stored};
 use freewheel_link::names::ClusterName;
@@ -37,7 +38,7 @@ pub(crate) struct Tenant {
 
 #[derive(Clone, Debug)]
 struct Managed {
-    uid: String,
+    uid: Uid,
     /// The revision that made it.
     since: Revision,
 }
@@ -147,7 +148,7 @@ fn find(snapshot: &dyn Snapshot, name: &ClusterName) -> Option<Arc<Stored>> {
 ///
 /// There is one signal per cluster that was ever asked about and still exists.
 #[derive(Default)]
-pub(crate) struct Tenants(Mutex<HashMap<String, Arc<Stop>>>);
+pub(crate) struct Tenants(Mutex<HashMap<Uid, Arc<Stop>>>);
 
 impl Tenants {
     /// Ready when the cluster is gone; `None` for one that cannot go.
@@ -175,8 +176,8 @@ impl Tenants {
         loop {
             let snapshot = store.snapshot();
             let there: Vec<_> = snapshot.range(&scope, None).collect();
-            let is_there = |uid: &String| there.iter().any(|one| one.object.header.uid == *uid);
-            let gone: Vec<String> =
+            let is_there = |uid: &Uid| there.iter().any(|one| one.object.header.uid == *uid);
+            let gone: Vec<Uid> =
                 self.0.lock().keys().filter(|uid| !is_there(uid)).cloned().collect();
             gone.iter().for_each(|uid| self.ended(uid));
             let Ok(mut watch) = store.watch(vec![scope.clone()], snapshot.revision()) else {

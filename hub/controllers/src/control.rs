@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::uid::Uid;
 use freewheel_hub_store::Stored;
 use serde_json::{Value, json};
 
@@ -51,13 +52,13 @@ pub(crate) async fn adopt(
 /// Takes the owner with this UID off an object that is no longer its own; that it is gone is fine.
 pub(crate) async fn release(
     desk: &Desk,
-    uid: &str,
+    uid: &Uid,
     (kind, object): (&Arc<Kind>, &Stored),
 ) -> Result<(), ApiError> {
     let released = desk
         .modify_this(kind, object, None, |mut value| {
             if let Some(list) = value["metadata"]["ownerReferences"].as_array_mut() {
-                list.retain(|o| o["uid"].as_str() != Some(uid));
+                list.retain(|o| o["uid"] != *uid);
             }
             Ok(value)
         })

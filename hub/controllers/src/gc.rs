@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::{Key, Owner};
 use freewheel_hub_api::registry::{Registries, Registry};
+use freewheel_hub_api::uid::Uid;
 use freewheel_hub_objects::{DeleteOptions, Propagation};
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use serde_json::{Value, json};
@@ -42,7 +43,7 @@ pub enum Fate {
     /// Nothing.
     Keep,
     /// Forget these owners, which are gone; others are there.
-    Drop(Vec<String>),
+    Drop(Vec<Uid>),
     /// No owner is left.
     Delete,
     /// Its owner waits for it, and it has dependents of its own.
@@ -77,7 +78,7 @@ pub fn fate(owners: &[(Standing, &Owner)], has_dependents: bool) -> Fate {
             .iter()
             .filter(|(s, _)| matches!(s, Standing::Absent | Standing::Waiting))
             .map(|(_, o)| o.uid.clone());
-        let gone: Vec<String> = gone.collect();
+        let gone: Vec<Uid> = gone.collect();
         return if gone.is_empty() || !stands(Standing::Solid) {
             Fate::Keep
         } else {
@@ -204,9 +205,9 @@ impl Garbage {
         self.edit(stored, "ownerReferences", open).await
     }
 
-    async fn drop_owners(&self, stored: &Stored, gone: &[String]) -> Result<(), Error> {
+    async fn drop_owners(&self, stored: &Stored, gone: &[Uid]) -> Result<(), Error> {
         let without = |list: &mut Vec<Value>| {
-            list.retain(|o| !gone.iter().any(|uid| o["uid"].as_str() == Some(uid)));
+            list.retain(|o| !gone.iter().any(|uid| o["uid"] == *uid));
         };
         self.edit(stored, "ownerReferences", without).await
     }

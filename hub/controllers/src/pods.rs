@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_hub_api::object::Key;
+use freewheel_hub_api::uid::Uid;
 use freewheel_hub_store::Stored;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
@@ -36,7 +37,7 @@ impl PodFacts {
 
     /// Its UID.
     #[must_use]
-    pub fn uid(&self) -> &str {
+    pub fn uid(&self) -> &Uid {
         &self.stored.object.header.uid
     }
 
@@ -117,15 +118,15 @@ impl PodFacts {
 
     /// UID of the controlling owner.
     #[must_use]
-    pub fn controller(&self) -> Option<&str> {
+    pub fn controller(&self) -> Option<&Uid> {
         controller_of(&self.stored)
     }
 }
 
 /// The UID of the controlling owner of any object.
 #[must_use]
-pub fn controller_of(stored: &Stored) -> Option<&str> {
-    stored.object.header.owners.iter().find(|o| o.controller).map(|o| o.uid.as_str())
+pub fn controller_of(stored: &Stored) -> Option<&Uid> {
+    stored.object.header.owners.iter().find(|o| o.controller).map(|o| &o.uid)
 }
 
 /// Neither finished nor being deleted, told from a stored pod's header alone.

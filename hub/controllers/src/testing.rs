@@ -202,7 +202,7 @@ pub(crate) fn facts(name: &str) -> Facts {
         zone: None,
         namespace: "default".into(),
         pod: name.into(),
-        uid: format!("uid-{name}"),
+        uid: format!("uid-{name}").into(),
         hostname: None,
         ready: true,
         serving: true,

@@ -46,7 +46,7 @@ pub(crate) async fn follow(
     };
     loop {
         let snapshot = store.snapshot();
-        let uid = |stored: Arc<freewheel_hub_store::Stored>| stored.object.header.uid.clone();
+        let uid = |stored: Arc<freewheel_hub_store::Stored>| stored.object.header.uid.to_string();
         let there = snapshot.range(&scope, None).map(uid).collect();
         forget(&Gone::AllBut(&there));
         let Ok(mut watch) = store.watch(vec![scope.clone()], snapshot.revision()) else { continue };
@@ -93,7 +93,7 @@ mod tests {
     }
 
     async fn put(store: &Arc<dyn Store>, name: &str, uid: &str) {
-        let header = Header { uid: uid.to_owned(), ..Header::default() };
+        let header = Header { uid: uid.into(), ..Header::default() };
         commit(store, Operation::Put(key(name), Object { header, body: "{}".into() })).await;
     }
 

@@ -118,7 +118,7 @@ pub(crate) async fn take_own(
             // Where events of what has no namespace are.
             namespace: "default".to_owned(),
             pod: spoke.to_string(),
-            uid: node.object.header.uid.clone(),
+            uid: node.object.header.uid.to_string(),
             field_path: String::new(),
             warning: seen.warning,
             reason: seen.reason.clone(),

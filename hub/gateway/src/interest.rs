@@ -17,6 +17,7 @@ use freewheel_hub_api::kind::{Concern, Kind};
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::{Key, Resource};
 use freewheel_hub_api::plan::{Found, Source, ToldService};
+use freewheel_hub_api::uid::Uid;
 use freewheel_hub_store::{Event, Scope, Snapshot, Store, Stored};
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
@@ -35,7 +36,7 @@ pub(crate) type Bell = Arc<Notify>;
 #[derive(Default)]
 struct Pods {
     nodes: BTreeMap<String, BTreeSet<Key>>,
-    uids: BTreeMap<String, Key>,
+    uids: BTreeMap<Uid, Key>,
     /// Namespaces of the root, with their nodes and how many pods those have of them.
     namespaces: BTreeMap<Arc<str>, BTreeMap<String, usize>>,
 }

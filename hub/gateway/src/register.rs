@@ -63,7 +63,7 @@ pub(crate) async fn register(
         match objects.create(&how(), &place, value).await {
             Err(error) if error.reason == "AlreadyExists" => {}
             Err(error) => return Err(error.into()),
-            Ok(made) => return Ok((made.stored.object.header.uid.clone(), token.accepts)),
+            Ok(made) => return Ok((made.stored.object.header.uid.to_string(), token.accepts)),
         }
     }
     claim(hub, name, mark, token, None).await
@@ -110,7 +110,7 @@ pub(crate) async fn claim(
         Ok(written) => {
             let value = written.stored.object.value()?;
             let accepted = value.pointer("/spec/hubAcceptsClient") == Some(&Value::Bool(true));
-            Ok((written.stored.object.header.uid.clone(), token.accepts && accepted))
+            Ok((written.stored.object.header.uid.to_string(), token.accepts && accepted))
         }
         Err(error) if error.reason == "Spent" || (uid.is_some() && error.code == 404) => {
             Err(tokens::bad_token())

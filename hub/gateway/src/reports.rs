@@ -240,7 +240,7 @@ pub(crate) async fn remove(
     }
     let options = DeleteOptions {
         grace_period_seconds: Some(0),
-        uid: Some(uid.to_owned()),
+        uid: Some(uid.into()),
         ..DeleteOptions::default()
     };
     objects.delete(&how(objects, papers), place, &options).await.map(|_| ())

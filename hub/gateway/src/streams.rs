@@ -21,6 +21,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
+use freewheel_hub_api::uid::Uid;
 use freewheel_link::budget::{Asker, Budget, TOO_MANY, Use};
 use freewheel_link::frame::{self, FrameReader};
 use freewheel_link::message::{
@@ -219,14 +220,14 @@ impl SpokeStreams for ToSpokes {
     async fn logs(
         &self,
         spoke: &ClusterName,
-        pod_uid: &str,
+        pod_uid: &Uid,
         options: LogOptions,
     ) -> Result<ByteStream, ApiError> {
         let inner = self.0.upgrade().ok_or_else(|| {
             ApiError::new(503, "ServiceUnavailable", "the hub's link is not running")
         })?;
         let logs = LogsV1 {
-            pod_uid: pod_uid.to_owned(),
+            pod_uid: pod_uid.to_string(),
             container: options.container,
             follow: options.follow,
             previous: options.previous,

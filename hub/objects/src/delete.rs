@@ -10,6 +10,7 @@ use std::sync::Arc;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::time;
+use freewheel_hub_api::uid::Uid;
 use serde_json::{Value, json};
 
 use super::update::TRIES;
@@ -25,7 +26,7 @@ pub struct DeleteOptions {
     /// Seconds; `None`: the kind's default; 0: at once.
     pub grace_period_seconds: Option<i64>,
     /// preconditions.uid
-    pub uid: Option<String>,
+    pub uid: Option<Uid>,
     /// preconditions.resourceVersion
     pub revision: Option<Revision>,
     /// `Orphan`, `Background` or `Foreground`; `None`: Background.

@@ -33,7 +33,7 @@ fn fleet(nodes: usize, full: impl Fn(usize) -> bool) -> Option<Fleet> {
     for number in 0..nodes {
         fleet.set_node(&ClusterName::root(), node(number)?);
         if full(number) {
-            fleet.place(&format!("full-{number}"), &format!("pi-{number}"), &all);
+            fleet.place(&format!("full-{number}").into(), &format!("pi-{number}"), &all);
         }
     }
     Some(fleet)
@@ -48,7 +48,7 @@ fn measure(name: &str, fleet: &mut Fleet) -> Option<()> {
             Ok(pick) => {
                 next = pick.next;
                 looked_at += pick.looked_at;
-                fleet.place(&format!("p{number}"), &pick.node, &asked);
+                fleet.place(&format!("p{number}").into(), &pick.node, &asked);
             }
             Err(_) => refused += 1,
         }

@@ -77,7 +77,7 @@ fn rare_things_are_counted_and_never_promised_twice() {
         }),
     ]);
     goes_to(&fleet, &rare, "b");
-    fleet.place("u", "b", &rare);
+    fleet.place(&"u".into(), "b", &rare);
     refused(
         &fleet,
         &rare,
@@ -95,9 +95,9 @@ fn without_nodes_nothing_runs() {
 #[test]
 fn a_pod_goes_where_there_is_room() {
     let mut fleet = fleet(&[plain("a"), plain("b")]);
-    fleet.place("u", "a", &cpu("3"));
+    fleet.place(&"u".into(), "a", &cpu("3"));
     goes_to(&fleet, &cpu("2"), "b");
-    fleet.place("v", "b", &cpu("4"));
+    fleet.place(&"v".into(), "b", &cpu("4"));
     refused(&fleet, &cpu("2"), "0/2 nodes are available: 2 Insufficient cpu.");
     fleet.remove("v");
     goes_to(&fleet, &cpu("2"), "b");
@@ -106,7 +106,7 @@ fn a_pod_goes_where_there_is_room() {
 #[test]
 fn the_pods_of_a_device_are_limited() {
     let mut fleet = fleet(&[node("a", |n| n["status"]["allocatable"]["pods"] = json!("1"))]);
-    fleet.place("u", "a", &ask(|_| {}));
+    fleet.place(&"u".into(), "a", &ask(|_| {}));
     refused(&fleet, &ask(|_| {}), "0/1 nodes are available: 1 Too many pods.");
 }
 
@@ -115,7 +115,7 @@ fn both_realms_of_a_device_share_one_ledger() {
     let mut fleet = fleet(&[plain("pi-1")]);
     let realm = ClusterName::try_from("pi-1").unwrap();
     fleet.set_node(&realm, plain("pi-1"));
-    fleet.place("u", "pi-1", &cpu("3"));
+    fleet.place(&"u".into(), "pi-1", &cpu("3"));
     let mut own = cpu("2");
     own.realm = realm;
     refused(&fleet, &own, "0/1 nodes are available: 1 Insufficient cpu.");
@@ -130,7 +130,7 @@ fn what_one_tenant_writes_moves_no_ledger_of_another() {
         (ClusterName::try_from("pi-1").unwrap(), ClusterName::try_from("pi-2").unwrap());
     let mut greedy = cpu("4");
     greedy.realm = other.clone();
-    fleet.place("u", "pi-1", &greedy);
+    fleet.place(&"u".into(), "pi-1", &greedy);
     goes_to(&fleet, &cpu("4"), "pi-1");
     let sized = |cpu: &str| node("pi-1", |n| n["status"]["allocatable"]["cpu"] = json!(cpu));
     for (realm, cpus) in [(&other, "1m"), (&own, "1m"), (&own, "1000"), (&other, "1000")] {
@@ -220,7 +220,7 @@ fn host_ports_are_taken_once() {
         p["spec"]["containers"][0]["ports"] = json!([{"containerPort": 80, "hostPort": 80}]);
     });
     let mut fleet = fleet(&[plain("a")]);
-    fleet.place("u", "a", &wants);
+    fleet.place(&"u".into(), "a", &wants);
     refused(
         &fleet,
         &wants,
@@ -251,7 +251,7 @@ fn replicas_are_spread() {
     let mut counts: HashMap<String, usize> = HashMap::new();
     for n in 0..9 {
         let pick = decide(&fleet, &replica, 0, n).unwrap();
-        fleet.place(&format!("u{n}"), &pick.node, &replica);
+        fleet.place(&format!("u{n}").into(), &pick.node, &replica);
         *counts.entry(pick.node.to_string()).or_default() += 1;
     }
     assert_eq!(counts.values().collect::<Vec<_>>(), [&3, &3, &3]);
@@ -288,7 +288,7 @@ fn a_decision_in_a_large_fleet_looks_at_a_part_of_it() {
         let pick = decide(&fleet, &asked, start, n).unwrap();
         start = pick.next;
         assert_eq!(pick.looked_at, 500, "5 % of 10,000 nodes are enough to choose from");
-        fleet.place(&format!("u{n}"), &pick.node, &asked);
+        fleet.place(&format!("u{n}").into(), &pick.node, &asked);
         *counts.entry(pick.node.to_string()).or_default() += 1;
     }
     assert!(counts.values().all(|n| *n <= 2), "the start moves on, so all nodes are used");
@@ -297,9 +297,9 @@ fn a_decision_in_a_large_fleet_looks_at_a_part_of_it() {
 #[test]
 fn a_refusal_stands_until_something_gets_easier() {
     let mut fleet = fleet(&[plain("a")]);
-    fleet.place("u", "a", &cpu("3"));
+    fleet.place(&"u".into(), "a", &cpu("3"));
     let refused = fleet.eased();
-    fleet.place("v", "a", &cpu("1"));
+    fleet.place(&"v".into(), "a", &cpu("1"));
     fleet.set_node(&ClusterName::root(), plain("a"));
     assert_eq!(fleet.eased(), refused, "neither less room nor the same Node lets anything in");
     fleet.remove("u");

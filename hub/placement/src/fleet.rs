@@ -14,6 +14,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
+use freewheel_hub_api::uid::Uid;
 use freewheel_link::names::ClusterName;
 
 use crate::ask::{Ask, HostPort};
@@ -77,7 +78,7 @@ pub struct Fleet {
     pub(crate) ledgers: Vec<Ledger>,
     pub(crate) realms: BTreeMap<ClusterName, Realm>,
     device_of: HashMap<String, usize>,
-    placed: HashMap<String, Placed>,
+    placed: HashMap<Uid, Placed>,
     eased: u64,
 }
 
@@ -148,7 +149,7 @@ impl Fleet {
     }
 
     /// Books a pod on a device, whether or not a Node of it is known.
-    pub fn place(&mut self, uid: &str, node: &str, ask: &Ask) {
+    pub fn place(&mut self, uid: &Uid, node: &str, ask: &Ask) {
         let device = self.device(&ask.realm, node);
         let same = |p: &Placed| {
             p.device == device && p.requests == ask.requests && p.extended == ask.extended
@@ -176,7 +177,7 @@ impl Fleet {
             ports: ask.ports.clone(),
             group: ask.group,
         };
-        self.placed.insert(uid.to_owned(), placed);
+        self.placed.insert(uid.clone(), placed);
     }
 
     /// Frees what a pod took; true when it had taken something.

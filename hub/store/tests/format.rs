@@ -37,7 +37,7 @@ fn full() -> Object {
         api_version: "apps/v1".to_owned(),
         kind: "ReplicaSet".to_owned(),
         name: name.to_owned(),
-        uid: format!("uid of {name}"),
+        uid: format!("uid of {name}").into(),
         controller: flag,
         block_deletion: !flag,
     };
@@ -45,7 +45,7 @@ fn full() -> Object {
         pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
     };
     let header = Header {
-        uid: "9f0c1d1e-0000-4000-8000-000000000001".to_owned(),
+        uid: "9f0c1d1e-0000-4000-8000-000000000001".into(),
         generation: -3,
         labels: pairs(&[("app", "web"), ("tier", "")]),
         owners: vec![owner("a", true), owner("b", false)],

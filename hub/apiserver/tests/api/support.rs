@@ -10,6 +10,7 @@ use bytes::Bytes;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
+use freewheel_hub_api::uid::Uid;
 use freewheel_hub_apiserver::{Body, Check, Limits, LoggedIn, Received, Server, Tls, User, serve};
 use freewheel_hub_objects::{How, Objects, Place};
 use freewheel_hub_store::Store;
@@ -55,7 +56,7 @@ impl SpokeStreams for Echo {
     async fn logs(
         &self,
         spoke: &ClusterName,
-        _pod_uid: &str,
+        _pod_uid: &Uid,
         options: LogOptions,
     ) -> Result<ByteStream, ApiError> {
         let lines = [format!("{spoke} "), format!("{}\n", options.container)];

@@ -1,5 +1,6 @@
 //! What a pod contributes to a Service: pure.
 
+use freewheel_hub_api::uid::Uid;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -33,7 +34,7 @@ pub struct Facts {
     /// Its name.
     pub pod: String,
     /// Its UID.
-    pub uid: String,
+    pub uid: Uid,
     /// Its name below the headless Service's, when it has one.
     pub hostname: Option<String>,
     /// Takes new connections.

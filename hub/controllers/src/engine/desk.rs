@@ -7,6 +7,7 @@ use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::Key;
 use freewheel_hub_api::registry::Registry;
+use freewheel_hub_api::uid::Uid;
 use freewheel_hub_objects::{
     Actor, DeleteOptions, Deleted, FieldValidation, How, Objects, Place, Propagation, Written,
 };
@@ -174,11 +175,11 @@ impl Desk {
         &self,
         kind: &Arc<Kind>,
         key: &Key,
-        uid: &str,
+        uid: &Uid,
         propagation: Propagation,
     ) -> Result<Option<Deleted>, ApiError> {
         let options = DeleteOptions {
-            uid: (!uid.is_empty()).then(|| uid.to_owned()),
+            uid: (!uid.is_empty()).then(|| uid.clone()),
             propagation: Some(propagation),
             ..DeleteOptions::default()
         };

@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use freewheel_hub_api::object::Key;
+use freewheel_hub_api::uid::Uid;
 use tokio::time::Instant;
 
 use super::Said;
@@ -50,7 +51,7 @@ pub(super) struct Telling {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Topic {
     component: &'static str,
-    uid: String,
+    uid: Uid,
     about: Key,
     reason: &'static str,
     severity: &'static str,
@@ -95,7 +96,7 @@ impl Bucket {
 pub(super) struct Correlator {
     topics: Recent<Topic, Messages>,
     seen: Recent<Same, Repeated>,
-    buckets: Recent<(&'static str, String, Key), Bucket>,
+    buckets: Recent<(&'static str, Uid, Key), Bucket>,
 }
 
 impl Default for Correlator {
@@ -183,7 +184,7 @@ mod tests {
         Said {
             kind,
             key,
-            uid: format!("uid-{about}"),
+            uid: format!("uid-{about}").into(),
             revision: 1,
             component: "test",
             severity: "Normal",

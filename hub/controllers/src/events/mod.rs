@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::Key;
+use freewheel_hub_api::uid::Uid;
 use freewheel_hub_objects::Objects;
 use freewheel_hub_store::Stored;
 use jiff::Timestamp;
@@ -43,7 +44,7 @@ pub(crate) struct Said {
     /// Its key.
     pub(crate) key: Key,
     /// Its UID.
-    pub(crate) uid: String,
+    pub(crate) uid: Uid,
     /// Its revision then.
     pub(crate) revision: u64,
     /// Who says it.

@@ -7,6 +7,7 @@ use freewheel_hub_api::conditions::{
     CLUSTER_ACCEPTED, CLUSTER_AVAILABLE, CLUSTER_CERTIFICATE, CLUSTER_JOINED, NODE_DISK_PRESSURE,
     NODE_MEMORY_PRESSURE, NODE_PID_PRESSURE, NODE_READY, Says, Status, Type,
 };
+use freewheel_hub_api::uid::Uid;
 use freewheel_hub_store::Stored;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -154,7 +155,7 @@ pub(super) struct Session {
     pub(super) since: i64,
     /// UID of the ManagedCluster whose session it is.
     #[serde(default)]
-    pub(super) uid: String,
+    pub(super) uid: Uid,
     /// First and last second of the spoke's certificate, Unix time.
     #[serde(default)]
     pub(super) life: (i64, i64),

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::pins::Pins;
+use freewheel_hub_api::uid::Uid;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
@@ -27,10 +28,10 @@ pub enum Claim {
 /// Whose pod is it?
 #[must_use]
 pub fn claim(
-    controller: Option<&str>,
+    controller: Option<&Uid>,
     pod_deleting: bool,
     matches: bool,
-    uid: &str,
+    uid: &Uid,
     set_deleting: bool,
 ) -> Claim {
     match controller {
@@ -136,21 +137,14 @@ mod tests {
 
     #[test]
     fn claims() {
-        assert_eq!(claim(None, false, true, "u", false), Claim::Adopt);
-        assert_eq!(
-            claim(None, false, true, "u", true),
-            Claim::Ignore,
-            "a dying set adopts nothing"
-        );
-        assert_eq!(
-            claim(None, true, true, "u", false),
-            Claim::Ignore,
-            "a dying pod is not adopted"
-        );
-        assert_eq!(claim(None, false, false, "u", false), Claim::Ignore);
-        assert_eq!(claim(Some("u"), false, true, "u", false), Claim::Mine);
-        assert_eq!(claim(Some("u"), false, false, "u", false), Claim::Release);
-        assert_eq!(claim(Some("v"), false, true, "u", false), Claim::Ignore);
+        let (u, v) = (&Uid::from("u"), &Uid::from("v"));
+        assert_eq!(claim(None, false, true, u, false), Claim::Adopt);
+        assert_eq!(claim(None, false, true, u, true), Claim::Ignore, "a dying set adopts nothing");
+        assert_eq!(claim(None, true, true, u, false), Claim::Ignore, "a dying pod is not adopted");
+        assert_eq!(claim(None, false, false, u, false), Claim::Ignore);
+        assert_eq!(claim(Some(u), false, true, u, false), Claim::Mine);
+        assert_eq!(claim(Some(u), false, false, u, false), Claim::Release);
+        assert_eq!(claim(Some(v), false, true, u, false), Claim::Ignore);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use freewheel_hub_api::conditions::{POD_SCHEDULED, Says};
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::{Key, Object};
+use freewheel_hub_api::uid::Uid;
 use freewheel_hub_placement::Refusal;
 use freewheel_hub_store::{CommitError, Expect, Operation, Stored, Txn};
 use serde_json::{Value, json};
@@ -25,7 +26,7 @@ impl Hand {
     pub(super) async fn bind(
         &self,
         pod: &Key,
-        uid: &str,
+        uid: &Uid,
         (node, there): (&str, &Expect),
     ) -> Result<bool, Error> {
         for _ in 0..TRIES {
@@ -60,10 +61,10 @@ impl Hand {
         Ok(false)
     }
 
-    fn is_open(&self, stored: &Stored, uid: &str) -> bool {
+    fn is_open(&self, stored: &Stored, uid: &Uid) -> bool {
         let header = &stored.object.header;
         let bound = header.fields.get("spec.nodeName").is_some_and(|n| !n.is_empty());
-        header.uid == uid && !header.deleting && !bound
+        header.uid == *uid && !header.deleting && !bound
     }
 
     fn bound(&self, stored: &Stored, node: &str) -> Result<Object, Error> {
@@ -76,18 +77,18 @@ impl Hand {
     }
 
     /// Says on the pod that its gates keep it from every node.
-    pub(super) async fn gate(&self, pod: &Key, uid: &str) -> Result<(), Error> {
+    pub(super) async fn gate(&self, pod: &Key, uid: &Uid) -> Result<(), Error> {
         let message = "Scheduling is blocked due to non-empty scheduling gates";
         self.hold(pod, uid, ("SchedulingGated", message)).await
     }
 
     /// Writes condition PodScheduled=False.
-    async fn hold(&self, pod: &Key, uid: &str, why: (&str, &str)) -> Result<(), Error> {
+    async fn hold(&self, pod: &Key, uid: &Uid, why: (&str, &str)) -> Result<(), Error> {
         let now = rfc3339(self.desk.clock.now());
         let written = self
             .desk
             .modify(&self.pods, pod, Some("status"), |mut value| {
-                if value["metadata"]["uid"] == uid && value["spec"]["nodeName"].is_null() {
+                if value["metadata"]["uid"] == *uid && value["spec"]["nodeName"].is_null() {
                     let says = Says::new(&POD_SCHEDULED, false, why.0, why.1);
                     put_scheduled(&mut value, says, &now);
                 }
@@ -101,7 +102,7 @@ impl Hand {
     }
 
     /// Says on the pod why it has no node.
-    pub(super) async fn refuse(&self, pod: &Key, uid: &str, why: &Refusal) -> Result<(), Error> {
+    pub(super) async fn refuse(&self, pod: &Key, uid: &Uid, why: &Refusal) -> Result<(), Error> {
         let Some(stored) = self.desk.snapshot().get(pod).filter(|s| self.is_open(s, uid)) else {
             return Ok(());
         };

@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::Key;
+use freewheel_hub_api::uid::Uid;
 use freewheel_hub_store::Event;
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
@@ -64,7 +65,7 @@ pub struct Scheduler {
 #[derive(Default)]
 struct Writes {
     set: JoinSet<Ended>,
-    pods: HashMap<Id, (Key, String)>,
+    pods: HashMap<Id, (Key, Uid)>,
 }
 
 impl Writes {
@@ -74,7 +75,7 @@ impl Writes {
 
     fn spawn(
         &mut self,
-        pod: (Key, String),
+        pod: (Key, Uid),
         write: impl Future<Output = Ended> + Send + 'static,
     ) -> Id {
         let id = self.set.spawn(write).id();
@@ -101,7 +102,7 @@ impl Writes {
 #[derive(Debug)]
 struct Ended {
     pod: Key,
-    uid: String,
+    uid: Uid,
     /// Whether it was a binding, and if so whether it is written.
     bound: Option<bool>,
 }
@@ -239,7 +240,7 @@ mod tests {
     async fn a_binding_that_panics_ends_with_its_pod() {
         let pod = Key::new(&Resource::new("", "pods"), &ClusterName::root(), "default", "web");
         let mut writes = Writes::default();
-        let _ = writes.spawn((pod.clone(), "u".to_owned()), async { panic!("a bug") });
+        let _ = writes.spawn((pod.clone(), "u".into()), async { panic!("a bug") });
         let ended = writes.next().await.unwrap();
         assert_eq!((ended.pod, &*ended.uid, ended.bound), (pod, "u", Some(false)));
         assert!(writes.next().await.is_none() && writes.pods.is_empty());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_hub_api::object::{Header, Key, Resource};
+use freewheel_hub_api::uid::Uid;
 use freewheel_hub_placement::node::Node;
 use freewheel_hub_placement::{Ask, Fleet, Refusal, decide};
 use freewheel_hub_store::{Event, Expect, Revision, Stored};
@@ -33,7 +34,7 @@ const REFUSALS: usize = 64;
 #[derive(Clone, Debug)]
 struct Waiting {
     ask: Ask,
-    uid: String,
+    uid: Uid,
     generation: i64,
     attempts: u32,
     place: Place,
@@ -67,11 +68,11 @@ impl Waiting {
 #[derive(Clone, Debug)]
 pub(super) enum Verdict {
     /// Write the binding, while the Node that was picked is there; the fleet has booked it already.
-    Bind { pod: Key, uid: String, node: Arc<str>, there: Expect },
+    Bind { pod: Key, uid: Uid, node: Arc<str>, there: Expect },
     /// Say why not.
-    Refuse { pod: Key, uid: String, why: Refusal },
+    Refuse { pod: Key, uid: Uid, why: Refusal },
     /// Say that it is held back by its gates.
-    Gate { pod: Key, uid: String },
+    Gate { pod: Key, uid: Uid },
 }
 
 /// The whole memory of the scheduler.
@@ -85,7 +86,7 @@ pub(super) struct State {
     parked: BTreeSet<(Instant, Key)>,
     idle: BTreeSet<(Instant, Key)>,
     /// Pods with gates that do not say so yet.
-    gated: Vec<(Key, String)>,
+    gated: Vec<(Key, Uid)>,
     /// Who was refused since the fleet last got easier, so that a thousand equal pods cost one search.
     refusals: Vec<(Ask, Refusal)>,
     /// [`Fleet::eased`] then.
@@ -268,10 +269,10 @@ impl State {
     }
 
     /// A binding was not written: what it took is free again, and the pod waits a little.
-    pub(super) fn not_bound(&mut self, pod: &Key, uid: &str, now: Instant) {
+    pub(super) fn not_bound(&mut self, pod: &Key, uid: &Uid, now: Instant) {
         // Who waits no more was bound by somebody else or went, and is booked or freed by that event.
         let Some(waiting) = self.waiting.get_mut(pod) else { return };
-        if waiting.uid == uid && waiting.place == Place::Binding {
+        if waiting.uid == *uid && waiting.place == Place::Binding {
             waiting.backoff();
             waiting.place = Place::Parked(now + BACKOFF_FIRST);
             self.parked.insert((now + BACKOFF_FIRST, pod.clone()));
@@ -334,7 +335,7 @@ impl State {
         }
     }
 
-    fn free(&mut self, uid: &str) {
+    fn free(&mut self, uid: &Uid) {
         if self.fleet.remove(uid) {
             self.wake();
         }

@@ -78,7 +78,7 @@ async fn what_is_booked_is_not_given_twice_and_comes_back_when_the_write_fails()
     state.pod(&pod("b", |_| {})).unwrap();
     assert_eq!(bound(&mut state), ["a"]);
     let a = pod("a", |_| {}).now.unwrap();
-    state.not_bound(&a.key, "uid-a", Instant::now());
+    state.not_bound(&a.key, &"uid-a".into(), Instant::now());
     tokio::time::advance(BACKOFF_FIRST).await;
     assert_eq!(bound(&mut state), ["a"], "b waits for an event, a for its back-off");
 }
@@ -110,7 +110,7 @@ async fn a_pod_that_somebody_else_bound_stays_booked() {
     assert_eq!(bound(&mut state), ["a"]);
     let elsewhere = pod("a", |p| p["spec"]["nodeName"] = json!("n"));
     state.pod(&elsewhere).unwrap();
-    state.not_bound(&elsewhere.now.unwrap().key, "uid-a", Instant::now());
+    state.not_bound(&elsewhere.now.unwrap().key, &"uid-a".into(), Instant::now());
     state.pod(&pod("b", |_| {})).unwrap();
     assert_eq!(bound(&mut state), Vec::<String>::new());
 }

@@ -52,7 +52,7 @@ async fn a_log_that_breaks_off_ends_with_an_error() {
     let name = ClusterName::try_from("pi-7").unwrap();
     let streams = hub.gateway.streams();
     let read = async {
-        let log = streams.logs(&name, "u", LogOptions::default()).await.unwrap();
+        let log = streams.logs(&name, &"u".into(), LogOptions::default()).await.unwrap();
         log.collect::<Vec<_>>().await
     };
     let write = async {
@@ -78,7 +78,8 @@ async fn idle_connections_keep_logs_and_modules_in() {
     let name = ClusterName::try_from("pi-8").unwrap();
     let streams = hub.gateway.streams();
     let asked = async {
-        let (log, ()) = tokio::join!(streams.logs(&name, "u", LogOptions::default()), async {
+        let pod = "u".into();
+        let (log, ()) = tokio::join!(streams.logs(&name, &pod, LogOptions::default()), async {
             drop(taken(&far).await);
         });
         assert!(log.is_ok());

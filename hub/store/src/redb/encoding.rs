@@ -169,7 +169,7 @@ pub(super) fn decode_value(key: Key, key_bytes: &[u8], bytes: &[u8]) -> Result<S
         pairs.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
     };
     let header = Header {
-        uid: frozen.uid.to_owned(),
+        uid: frozen.uid.into(),
         generation: frozen.generation,
         labels: owned(frozen.labels),
         owners: frozen.owners.iter().map(Owner::from).collect(),
@@ -200,7 +200,7 @@ impl From<&OwnerV1<'_>> for Owner {
             api_version: owner.api_version.to_owned(),
             kind: owner.kind.to_owned(),
             name: owner.name.to_owned(),
-            uid: owner.uid.to_owned(),
+            uid: owner.uid.into(),
             controller: owner.controller,
             block_deletion: owner.block_deletion,
         }
