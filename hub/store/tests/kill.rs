@@ -10,7 +10,7 @@ mod promises {
     pub(crate) mod kit;
 }
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -18,8 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_hub_store::redb::RedbStore;
-use freewheel_hub_store::{Revision, Scope, Store};
-use promises::kit::{all_pods, cluster, put, said, txn};
+use freewheel_hub_store::{Operation, Scope, Store};
+use promises::kit::{all_pods, cluster, listed, put, remove, txn};
 
 const DIRECTORY: &str = "FREEWHEEL_TEST_WRITER";
 const ROUNDS: u64 = 12;
@@ -42,13 +42,10 @@ fn write_for_ever(directory: &Path) {
         let store = Arc::clone(&store);
         async move {
             for round in 0_u32.. {
-                let text = format!("{:x}-{round}", std::process::id());
-                let name = format!("w{writer}-{}", round % 5);
-                let ops =
-                    ["left", "right"].map(|half| put(&format!("pods|root|{half}|{name}"), &text));
-                let done = store.commit(txn(&[], &ops)).await.unwrap();
+                let one = Move { life: std::process::id(), writer, round };
+                store.commit(txn(&[], &one.operations())).await.unwrap();
                 let mut out = std::io::stdout().lock();
-                writeln!(out, "{} {name}={text}", done.revision).unwrap();
+                writeln!(out, "{writer} {round}").unwrap();
                 out.flush().unwrap();
             }
         }
@@ -56,45 +53,85 @@ fn write_for_ever(directory: &Path) {
     runtime.block_on(futures::future::join_all(writers));
 }
 
-fn half(store: &dyn Store, namespace: &str) -> BTreeMap<String, (Revision, String)> {
+/// One transaction of a writer: it writes a name on both sides, and takes from both the one that it wrote three
+/// before.
+struct Move {
+    life: u32,
+    writer: usize,
+    round: u32,
+}
+
+impl Move {
+    fn name(&self, step: u32) -> String {
+        format!("w{}-{}", self.writer, (self.round + step) % 5)
+    }
+
+    fn text(&self) -> String {
+        format!("{:x}-{}", self.life, self.round)
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        let both = ["left", "right"].into_iter().flat_map(|side| {
+            let put = put(&format!("pods|root|{side}|{}", self.name(0)), &self.text());
+            [put, remove(&format!("pods|root|{side}|{}", self.name(2)))]
+        });
+        both.collect()
+    }
+
+    fn done_to(&self, known: &mut BTreeSet<String>) {
+        for step in [0, 2] {
+            let of_name = format!("{}=", self.name(step));
+            known.retain(|said| !said.starts_with(&of_name));
+        }
+        known.insert(format!("{}={}", self.name(0), self.text()));
+    }
+}
+
+/// What is on a side, a writer at a time.
+fn side(store: &dyn Store, namespace: &str) -> Vec<BTreeSet<String>> {
     let scope =
         Scope { cluster: Some(cluster("root")), namespace: Some(namespace.into()), ..all_pods() };
-    let snapshot = store.snapshot();
-    let all = snapshot.range(&scope, None);
-    all.map(|stored| (stored.key.name.to_string(), (stored.revision, said(&stored)))).collect()
+    let all = listed(&*store.snapshot(), &scope);
+    let of = |writer| {
+        let name = format!("w{writer}-");
+        all.iter().filter(|said| said.starts_with(&name)).cloned().collect()
+    };
+    (0..WRITERS).map(of).collect()
 }
 
 fn survive() {
     let directory = tempfile::tempdir().unwrap();
     let mut random = fastrand::Rng::with_seed(9);
-    let mut acknowledged: BTreeMap<String, (Revision, String)> = BTreeMap::new();
+    let mut known = vec![BTreeSet::new(); WRITERS];
     let rounds = std::env::var(MORE_ROUNDS).map_or(ROUNDS, |text| text.parse().unwrap());
-    for round in 0..rounds {
+    for killed in 0..rounds {
         let (lines, after) = (random.usize(..400), random.u64(..3_000));
-        let told = run_and_kill(directory.path(), lines, Duration::from_micros(after));
+        let (life, told) = run_and_kill(directory.path(), lines, Duration::from_micros(after));
+        let mut next = [0; WRITERS];
         for line in told {
-            let (revision, said) = line.split_once(' ').unwrap();
-            let name = said.split_once('=').unwrap().0.to_owned();
-            let entry = acknowledged.entry(name).or_default();
-            *entry = (revision.parse().unwrap(), said.to_owned()).max(entry.clone());
+            let (writer, round) = line.split_once(' ').unwrap();
+            let (writer, round) = (writer.parse::<usize>().unwrap(), round.parse().unwrap());
+            assert_eq!(next[writer], round, "a writer goes on when it was answered");
+            Move { life, writer, round }.done_to(&mut known[writer]);
+            next[writer] += 1;
         }
         let store = RedbStore::open(directory.path()).unwrap();
-        let (left, right) = (half(&store, "left"), half(&store, "right"));
-        assert_eq!(left, right, "round {round}: half a transaction");
-        for (name, (revision, said)) in &acknowledged {
-            let (found, text) = &left[name];
-            assert!(revision <= found, "round {round}: {name} lost what was acknowledged");
-            assert!(
-                revision != found || said == text,
-                "round {round}: {name} holds something else"
-            );
+        let (left, right) = (side(&store, "left"), side(&store, "right"));
+        assert_eq!(left, right, "kill {killed}: half a transaction");
+        for (writer, found) in left.into_iter().enumerate() {
+            if found == known[writer] {
+                continue;
+            }
+            // Its next one was on its way, or nobody was told any more.
+            Move { life, writer, round: next[writer] }.done_to(&mut known[writer]);
+            assert_eq!(found, known[writer], "kill {killed}: not what was acknowledged");
         }
     }
-    assert!(!acknowledged.is_empty());
+    assert!(known.iter().any(|one| !one.is_empty()));
 }
 
-/// Lets the writer run until it has told `lines` and a moment more; answers whole lines only.
-fn run_and_kill(directory: &Path, lines: usize, after: Duration) -> Vec<String> {
+/// Lets the writer run until it has told `lines` and a moment more; answers its process and whole lines only.
+fn run_and_kill(directory: &Path, lines: usize, after: Duration) -> (u32, Vec<String>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["every_acknowledged_write_survives_kill_9", "--exact", "--nocapture"])
         .env(DIRECTORY, directory)
@@ -120,5 +157,5 @@ fn run_and_kill(directory: &Path, lines: usize, after: Duration) -> Vec<String> 
         told.push(line);
     }
     child.wait().unwrap();
-    told
+    (child.id(), told)
 }
