@@ -12,7 +12,8 @@
 //!   (`nothing_is_answered_or_seen_before_it_is_durable`);
 //! - a batch that cannot be written takes those built upon it along
 //!   (`a_lost_batch_takes_along_what_was_built_upon_it`);
-//! - revisions that were skipped stay skipped (`what_was_skipped_stays_skipped_when_a_batch_is_lost`);
+//! - revisions that were skipped stay skipped, and what was in line before keeps the one that it was given
+//!   (`what_was_skipped_stays_skipped_when_a_batch_is_lost`, `what_was_in_line_before_a_skip_keeps_its_revision`);
 //! - nobody waits for a writer that has died (`a_writer_that_died_leaves_nobody_waiting`).
 
 use std::sync::Arc;
@@ -101,7 +102,6 @@ impl Committer {
     pub(crate) fn skip_to(&self, beyond: Revision) {
         let inbox = &mut *self.shared.inbox.lock();
         inbox.beyond = inbox.beyond.max(beyond);
-        inbox.pending.revision = inbox.pending.revision.max(beyond);
         self.shared.board.skip_to(beyond);
     }
 
@@ -149,8 +149,8 @@ impl Shared {
         if inbox.closed {
             return Entered::Answered(Err(CommitError::Stopped));
         }
-        // This hub is the only one that writes here.
-        let revision = inbox.pending.revision + 1;
+        // This hub is the only one that writes here. What is in line already keeps the revision that it has.
+        let revision = inbox.pending.revision.max(inbox.beyond) + 1;
         let answer = match prepare(&inbox.pending, revision, txn) {
             Err(error) => Err(error),
             Ok(prepared) => {
@@ -251,9 +251,7 @@ impl Shared {
         tracing::warn!(error = why, commits = waiting.len(), "the store could not write");
         {
             let mut inbox = self.inbox.lock();
-            let mut pending = State::clone(&self.board.state());
-            pending.revision = pending.revision.max(inbox.beyond);
-            inbox.pending = pending;
+            inbox.pending = State::clone(&self.board.state());
             inbox.events.clear();
             waiting.append(&mut inbox.waiting);
         }

@@ -70,9 +70,8 @@ impl Store for MemoryStore {
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
         let beyond = self.writing.lock();
-        let mut state = State::clone(&self.board.state());
-        state.revision = state.revision.max(*beyond);
-        let prepared = prepare(&state, state.revision + self.step, txn)?;
+        let state = self.board.state();
+        let prepared = prepare(&state, state.revision.max(*beyond) + self.step, txn)?;
         let revision = prepared.state.revision;
         if !prepared.events.is_empty() {
             // Called here and now, in their order: the same calls make the same run.

@@ -79,8 +79,9 @@ pub(crate) struct Ring {
     published: Revision,
     /// Revisions up to this one are to be skipped.
     beyond: Revision,
-    /// Revisions after the first and up to the second were: whoever has seen one saw it in a future that is lost.
-    skipped: (Revision, Revision),
+    /// Revisions after the first and up to the second were, each time: whoever has seen one saw it in a future that is
+    /// lost. A hub learns of that once, when it has started from an older copy.
+    skipped: Vec<(Revision, Revision)>,
     numbers: u64,
     /// The last number when the past was thinned.
     thinned: u64,
@@ -97,7 +98,7 @@ impl Ring {
             limits,
             published,
             beyond: published,
-            skipped: (published, published),
+            skipped: Vec::new(),
             numbers: 0,
             thinned: 0,
             shelves: Shelves::new(published),
@@ -121,8 +122,8 @@ impl Ring {
         self.beyond = self.beyond.max(beyond);
     }
 
-    const fn is_lost(&self, revision: Revision) -> bool {
-        self.skipped.0 < revision && revision <= self.skipped.1
+    fn is_lost(&self, revision: Revision) -> bool {
+        self.skipped.iter().any(|(from, upto)| *from < revision && revision <= *upto)
     }
 
     /// What had been on its way when it was told to skip is not beyond.
@@ -131,7 +132,7 @@ impl Ring {
             return;
         }
         let before = events.iter().map(|event| event.revision).rfind(|at| *at <= self.beyond);
-        self.skipped = (before.unwrap_or(self.published), self.beyond);
+        self.skipped.push((before.unwrap_or(self.published), self.beyond));
     }
 
     /// Takes in the events of whole revisions, in order. Who wants them is still to be called.

@@ -22,11 +22,12 @@ impl Log for Told {
     }
 }
 
+/// The writer's end waits for nobody: what it is told by goes first.
 struct Bench {
-    board: Arc<Board>,
-    committer: Committer,
     tell: mpsc::Sender<Result<(), Failure>>,
     begun: mpsc::Receiver<Revision>,
+    board: Arc<Board>,
+    committer: Committer,
 }
 
 fn bench() -> Bench {
@@ -34,7 +35,7 @@ fn bench() -> Bench {
     let (begin, begun) = mpsc::channel();
     let board = Board::new(State::default(), Limits::default());
     let committer = Committer::start(Arc::clone(&board), Told(told, begin)).unwrap();
-    Bench { board, committer, tell, begun }
+    Bench { tell, begun, board, committer }
 }
 
 fn key(name: &str) -> Key {
@@ -140,4 +141,31 @@ async fn what_was_skipped_stays_skipped_when_a_batch_is_lost() {
     assert_eq!(bench.committer.commit(create("a")).await.unwrap().revision, 101);
     bench.tell.send(Ok(())).unwrap();
     assert_eq!(bench.committer.commit(create("b")).await.unwrap().revision, 102);
+}
+
+#[tokio::test]
+async fn what_was_in_line_before_a_skip_keeps_its_revision() {
+    let bench = bench();
+    let mut first = Box::pin(bench.committer.commit(create("a")));
+    assert!((&mut first).now_or_never().is_none());
+    assert_eq!(bench.begun.recv().unwrap(), 1);
+    let mut second = Box::pin(bench.committer.commit(create("b")));
+    assert!((&mut second).now_or_never().is_none());
+    bench.committer.skip_to(100);
+    for revision in [1, 2] {
+        bench.tell.send(Ok(())).unwrap();
+        let done = if revision == 1 { (&mut first).await } else { (&mut second).await };
+        assert_eq!(done.unwrap().revision, revision);
+        assert_eq!(bench.board.state().revision(), revision);
+    }
+    assert_eq!(bench.begun.recv().unwrap(), 2, "written as it was built");
+    bench.tell.send(Ok(())).unwrap();
+    assert_eq!(bench.committer.commit(create("c")).await.unwrap().revision, 101);
+    for lost in [3, 50, 100] {
+        assert!(bench.board.watch(vec![], lost).is_err(), "{lost}");
+        assert!(bench.board.state_at(&key("a").resource, lost).is_err(), "{lost}");
+    }
+    for known in [1, 2, 101] {
+        assert!(bench.board.watch(vec![], known).is_ok(), "{known}");
+    }
 }

@@ -246,6 +246,17 @@ pub(crate) async fn nobody_goes_on_from_revisions_that_were_skipped(backend: &dy
         assert!(store.watch(vec![all_pods()], known).is_ok(), "{known}");
         assert!(store.snapshot_at(&of, known).is_ok(), "{known}");
     }
+    // Another time: those of the first are as lost as before.
+    store.skip_to(9000);
+    assert_eq!(write(&store, &[]).await.revision, first, "who changes nothing skips nothing");
+    let second = write(&store, &[put("a", "4")]).await.revision;
+    assert_eq!(second, 9000 + step);
+    for lost in [known + 1, 5000, first + 1, 9000] {
+        assert!(store.watch(vec![all_pods()], lost).is_err(), "{lost}");
+    }
+    for known in [step, known, first, second] {
+        assert!(store.watch(vec![all_pods()], known).is_ok(), "{known}");
+    }
 }
 
 /// One that was on its way when it was told to skip is not lost, although it goes along with one that is beyond.
