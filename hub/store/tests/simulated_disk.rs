@@ -45,6 +45,8 @@ struct Platter {
     sync: Option<Failing>,
     /// Writes are refused, as on a file system that finds out late that it is full.
     refuses_writes: bool,
+    /// And only those with these bytes in them.
+    refuses: Option<Vec<u8>>,
     /// How it was opened, one after the other.
     opened: Vec<Reads>,
     /// The witness cannot be written.
@@ -159,6 +161,10 @@ impl redb::StorageBackend for Simulated {
         platter.spend()?;
         if platter.refuses_writes {
             return Err(io::ErrorKind::StorageFull.into());
+        }
+        let refused = |text: &Vec<u8>| data.windows(text.len()).any(|part| part == &**text);
+        if platter.refuses.as_ref().is_some_and(refused) {
+            return Err(io::Error::other("a bad sector"));
         }
         apply(&mut platter.now, offset as usize, data);
         platter.unsynced.push(Change::Write(offset, data.to_vec()));
@@ -439,4 +445,41 @@ async fn what_the_host_remembers_is_read_only_when_it_has_just_come_from_the_dis
     assert!(store.commit(txn(&[], &[put("a", "1")])).await.is_err());
     store.commit(txn(&[], &[put("a", "1")])).await.unwrap();
     assert_eq!(disk.0.lock().opened, [FromDisk, Remembered, FromDisk]);
+}
+
+/// As when a disk's own memory brings back what was thought lost: it has the revision that another batch was given
+/// meanwhile.
+#[tokio::test]
+async fn what_a_disk_brings_back_is_not_taken_for_another_batch_of_that_revision() {
+    // Whether the other one was acknowledged or not.
+    for acknowledged in [true, false] {
+        let disk = Simulated::default();
+        let store = open(&disk);
+        store.commit(txn(&[], &[put("a", "1")])).await.unwrap();
+        let before = disk.0.lock().durable.clone();
+        disk.0.lock().sync = Some(Failing::AfterAll);
+        assert!(store.commit(txn(&[], &[put("a", "lost")])).await.is_err());
+        let late = disk.0.lock().durable.clone();
+        let show = |image: &Vec<u8>| {
+            let mut platter = disk.0.lock();
+            (platter.now, platter.durable) = (image.clone(), image.clone());
+        };
+        show(&before);
+        if acknowledged {
+            let other = store.commit(txn(&[], &[put("b", "other")])).await.unwrap();
+            assert_eq!(other.revision, 2);
+        }
+        disk.0.lock().refuses = Some(b"fails".to_vec());
+        assert!(store.commit(txn(&[], &[put("b", "fails")])).await.is_err());
+        disk.0.lock().refuses = None;
+        show(&late);
+        let opened = disk.0.lock().opened.len();
+        let shown = listed(&*store.snapshot(), &all_pods());
+        for again in 1..=2 {
+            let refused = store.commit(txn(&[], &[put("c", "1")])).await;
+            assert_eq!(disk.0.lock().opened.len(), opened + again, "it was looked at");
+            assert!(matches!(refused, Err(CommitError::Unavailable(_))), "{refused:?}");
+            assert_eq!(listed(&*store.snapshot(), &all_pods()), shown, "nothing else is seen");
+        }
+    }
 }

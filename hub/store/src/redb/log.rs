@@ -1,7 +1,13 @@
 //! Batches as redb transactions, and the way back after the disk failed.
 //!
-//! redb refuses everything after an error of its disk, so the database is opened again; whether the
-//! batch that failed is in it is read from the revision that every batch writes.
+//! redb refuses everything after an error of its disk, so the database is opened again; whether the batch that
+//! failed is in it is read from the revision and the sum that every batch writes.
+//!
+//! Guarantees:
+//! - a batch that was thought lost and is there is found, and what was lost stays lost
+//!   (`what_a_failed_sync_wrote_after_all_is_found`, `what_a_failed_sync_lost_stays_lost`);
+//! - another one that was given the same revision is not taken for it, and nothing is built upon that
+//!   (`what_a_disk_brings_back_is_not_taken_for_another_batch_of_that_revision`).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -36,12 +42,19 @@ pub(super) struct RedbLog<D: Disk> {
     incarnation: u64,
     /// Of the sums of all values that are durable.
     sum: u64,
-    /// The batch that failed, and its last revision: it may be on disk or not.
-    doubtful: Option<(Vec<Event>, Revision)>,
+    /// The batch that failed while it was made durable.
+    doubtful: Option<Doubtful>,
     key: Vec<u8>,
     value: Vec<u8>,
     /// The witness could not be written when it was tried last.
     unwitnessed: bool,
+}
+
+/// A batch that may be on disk or not, and the numbers that it wrote along.
+struct Doubtful {
+    events: Vec<Event>,
+    revision: Revision,
+    sum: u64,
 }
 
 /// What was found on disk.
@@ -117,8 +130,12 @@ impl<D: Disk> RedbLog<D> {
         }
     }
 
-    /// Answers the sum of all values after it.
-    fn try_write(&mut self, events: &[Event], revision: Revision) -> Result<u64, redb::Error> {
+    /// What makes it durable is still to come; with the sum of all values after it.
+    fn fill(
+        &mut self,
+        events: &[Event],
+        revision: Revision,
+    ) -> Result<(redb::WriteTransaction, u64), redb::Error> {
         let Some(database) = &self.database else { return Err(redb::Error::PreviousIo) };
         let mut txn = database.begin_write()?;
         txn.set_durability(Durability::Immediate)?;
@@ -143,8 +160,17 @@ impl<D: Disk> RedbLog<D> {
         }
         let incarnation = self.incarnation;
         Meta { format: FORMAT, incarnation, revision, sum }.write(&txn)?;
-        txn.commit()?;
-        Ok(sum)
+        Ok((txn, sum))
+    }
+
+    fn try_write(&mut self, events: &[Event], revision: Revision) -> Result<(), redb::Error> {
+        let (txn, sum) = self.fill(events, revision)?;
+        if let Err(error) = txn.commit() {
+            self.doubtful = Some(Doubtful { events: events.to_vec(), revision, sum });
+            return Err(error.into());
+        }
+        (self.durable, self.sum) = (revision, sum);
+        Ok(())
     }
 
     /// Opens the database again after a failure and finds out what became of the doubtful batch.
@@ -152,23 +178,24 @@ impl<D: Disk> RedbLog<D> {
         let refused = |error: OpenError| Failure::Refused(error.chain());
         let backend = there(&mut self.disk, Reads::FromDisk).map_err(refused)?;
         let database = open_on(backend).map_err(refused)?;
-        let Meta { revision: found, sum, .. } =
-            Meta::read(&database, &self.disk.name()).map_err(refused)?;
-        let doubtful = self.doubtful.take();
-        if found == self.durable {
+        let found = Meta::read(&database, &self.disk.name()).map_err(refused)?;
+        let is = |revision, sum| (found.revision, found.sum) == (revision, sum);
+        if is(self.durable, self.sum) {
+            self.doubtful = None;
             self.database = Some(database);
             return Ok(());
         }
-        match doubtful {
-            Some((events, revision)) if revision == found => {
-                (self.durable, self.sum) = (found, sum);
+        match self.doubtful.take_if(|batch| is(batch.revision, batch.sum)) {
+            Some(Doubtful { events, revision, sum }) => {
+                (self.durable, self.sum) = (revision, sum);
                 self.database = Some(database);
                 Err(Failure::Found(events))
             }
-            other => {
-                self.doubtful = other;
-                let durable = self.durable;
-                let text = format!("the disk came back at revision {found}, not {durable}");
+            None => {
+                let (found, durable) = (found.revision, self.durable);
+                let text = format!(
+                    "the disk came back with what was never acknowledged, at revision {found}; it was left at {durable}"
+                );
                 tracing::error!(error = text, "the store's disk lost data");
                 Err(Failure::Refused(text))
             }
@@ -181,18 +208,12 @@ impl<D: Disk> Log for RedbLog<D> {
         if self.database.is_none() {
             self.heal()?;
         }
-        match self.try_write(events, revision) {
-            Ok(sum) => {
-                (self.durable, self.sum) = (revision, sum);
-                self.witness(false);
-                Ok(())
-            }
-            Err(error) => {
-                self.database = None;
-                self.doubtful = Some((events.to_vec(), revision));
-                Err(Failure::Refused(error.to_string()))
-            }
+        if let Err(error) = self.try_write(events, revision) {
+            self.database = None;
+            return Err(Failure::Refused(error.to_string()));
         }
+        self.witness(false);
+        Ok(())
     }
 }
 
