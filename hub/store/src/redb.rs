@@ -7,6 +7,7 @@
 //! trial     a disk that keeps its writes to itself
 //! check     reads a database through and through before anything is built upon it
 //! progress  tells how far that has come
+//! patience  how long a disk that refused is left alone
 //! log       batches as redb transactions, and the way back after the disk failed
 //! ```
 //!
@@ -25,6 +26,7 @@ mod check;
 mod disk;
 mod encoding;
 mod log;
+mod patience;
 mod progress;
 mod trial;
 mod witness;

@@ -12,6 +12,7 @@ mod promises {
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use freewheel_hub_store::redb::{Disk, OpenError, Reads, RedbStore};
 use freewheel_hub_store::{CommitError, Limits, Operation, Store};
@@ -49,6 +50,11 @@ struct Platter {
     refuses: Option<Vec<u8>>,
     /// How it was opened, one after the other.
     opened: Vec<Reads>,
+    /// Bytes that were read.
+    read: usize,
+    /// Its time, which passes when a test says so.
+    began: Option<Instant>,
+    passed: Duration,
     /// The witness cannot be written.
     refuses_witness: bool,
 }
@@ -120,7 +126,8 @@ impl redb::StorageBackend for Simulated {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let platter = self.0.lock();
+        let mut platter = self.0.lock();
+        platter.read += out.len();
         let from = offset as usize;
         let there = platter.now.get(from..from + out.len());
         out.copy_from_slice(there.ok_or(io::ErrorKind::UnexpectedEof)?);
@@ -184,6 +191,11 @@ impl Disk for Simulated {
         Ok((!self.0.lock().now.is_empty()).then(|| self.clone()))
     }
 
+    fn now(&self) -> Instant {
+        let mut platter = self.0.lock();
+        *platter.began.get_or_insert_with(Instant::now) + platter.passed
+    }
+
     /// As under a name of its own that is given to it at the end.
     fn make(
         &mut self,
@@ -213,6 +225,11 @@ impl Disk for Simulated {
         }
         Ok(())
     }
+}
+
+/// Longer than a disk that refused is left alone.
+fn wait(disk: &Simulated) {
+    disk.0.lock().passed += Duration::from_secs(20);
 }
 
 fn open(disk: &Simulated) -> Arc<dyn Store> {
@@ -353,12 +370,40 @@ async fn a_full_disk_refuses_and_heals() {
     let before = store.snapshot();
     assert_eq!(listed(&*before, &all_pods()).len(), 1 + 20 - refused, "nothing refused is seen");
     disk.0.lock().space = None;
+    wait(&disk);
     let healed = store.commit(txn(&[], &[put("last", "1")])).await.unwrap();
     assert_eq!(healed.revision, before.revision() + 1);
     let events = read_until(&mut watch, healed.revision).await;
     assert!(events.iter().map(|event| event.revision).eq(1..=healed.revision));
     drop((store, watch));
     assert_eq!(open(&disk).snapshot().revision(), healed.revision);
+}
+
+#[tokio::test]
+async fn a_disk_that_refuses_is_not_read_anew_for_every_write() {
+    let disk = Simulated::default();
+    let store = open(&disk);
+    store.commit(txn(&[], &[put("first", &"x".repeat(1_000_000))])).await.unwrap();
+    let length = disk.0.lock().now.len();
+    disk.0.lock().space = Some(length as u64);
+    let big = "x".repeat(1_000_000);
+    let write =
+        async |round: usize| store.commit(txn(&[], &[put(&format!("p{round}"), &big)])).await;
+    let mut round = 0;
+    while write(round).await.is_ok() {
+        round += 1;
+    }
+    disk.0.lock().read = 0;
+    for round in 100..120 {
+        let refused = write(round).await;
+        assert!(matches!(refused, Err(CommitError::Unavailable(_))), "{refused:?}");
+    }
+    let read = disk.0.lock().read;
+    assert!(read <= 2 * length, "{read} bytes were read of {length}");
+    disk.0.lock().space = None;
+    assert!(write(round).await.is_err(), "nobody has looked");
+    wait(&disk);
+    write(round).await.unwrap();
 }
 
 #[tokio::test]
@@ -412,6 +457,7 @@ async fn a_disk_that_refuses_writes_heals() {
         assert_eq!(listed(&*store.snapshot(), &all_pods()), ["a=1"], "reads go on");
     }
     disk.0.lock().refuses_writes = false;
+    wait(&disk);
     assert_eq!(store.commit(txn(&[], &[put("a", "2")])).await.unwrap().revision, 2);
 }
 
@@ -476,6 +522,7 @@ async fn what_a_disk_brings_back_is_not_taken_for_another_batch_of_that_revision
         let opened = disk.0.lock().opened.len();
         let shown = listed(&*store.snapshot(), &all_pods());
         for again in 1..=2 {
+            wait(&disk);
             let refused = store.commit(txn(&[], &[put("c", "1")])).await;
             assert_eq!(disk.0.lock().opened.len(), opened + again, "it was looked at");
             assert!(matches!(refused, Err(CommitError::Unavailable(_))), "{refused:?}");

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use redb::StorageBackend;
 use redb::backends::FileBackend;
@@ -54,6 +55,11 @@ pub trait Disk: Send + 'static {
     /// # Errors
     /// What the disk says.
     fn acknowledged(&mut self) -> io::Result<Option<Revision>>;
+
+    /// What time it is: one that refused is left alone for a while.
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
 
     /// Notes that this revision was acknowledged. A power cut may take it back unless it is `kept`.
     ///

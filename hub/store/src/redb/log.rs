@@ -1,13 +1,14 @@
 //! Batches as redb transactions, and the way back after the disk failed.
 //!
-//! redb refuses everything after an error of its disk, so the database is opened again; whether the batch that
-//! failed is in it is read from the revision and the sum that every batch writes.
+//! redb refuses everything after an error of its disk, so the database is opened again, not sooner than [`Patience`]
+//! says; whether the batch that failed is in it is read from the revision and the sum that every batch writes.
 //!
 //! Guarantees:
 //! - a batch that was thought lost and is there is found, and what was lost stays lost
 //!   (`what_a_failed_sync_wrote_after_all_is_found`, `what_a_failed_sync_lost_stays_lost`);
 //! - another one that was given the same revision is not taken for it, and nothing is built upon that
-//!   (`what_a_disk_brings_back_is_not_taken_for_another_batch_of_that_revision`).
+//!   (`what_a_disk_brings_back_is_not_taken_for_another_batch_of_that_revision`);
+//! - a disk that refuses is not read through for every write (`a_disk_that_refuses_is_not_read_anew_for_every_write`).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -17,6 +18,7 @@ use redb::{Database, Durability, ReadableDatabase, StorageBackend, TableDefiniti
 use super::check::{self, Checked};
 use super::disk::{Disk, Reads};
 use super::encoding::{encode_key, encode_value, sum_in, sum_of};
+use super::patience::Patience;
 use super::progress::Told;
 use super::{FORMAT, OpenError};
 use crate::committer::{Failure, Log};
@@ -44,6 +46,7 @@ pub(super) struct RedbLog<D: Disk> {
     sum: u64,
     /// The batch that failed while it was made durable.
     doubtful: Option<Doubtful>,
+    patience: Patience,
     key: Vec<u8>,
     value: Vec<u8>,
     /// The witness could not be written when it was tried last.
@@ -106,6 +109,7 @@ impl<D: Disk> RedbLog<D> {
             incarnation,
             sum,
             doubtful: None,
+            patience: Patience::default(),
             key: Vec::new(),
             value: Vec::new(),
             unwitnessed: false,
@@ -206,11 +210,21 @@ impl<D: Disk> RedbLog<D> {
 impl<D: Disk> Log for RedbLog<D> {
     fn write(&mut self, events: &[Event], revision: Revision) -> Result<(), Failure> {
         if self.database.is_none() {
-            self.heal()?;
+            if let Some(why) = self.patience.waits(self.disk.now()) {
+                return Err(Failure::Refused(why.to_owned()));
+            }
+            if let Err(failure) = self.heal() {
+                if let Failure::Refused(why) = &failure {
+                    self.patience.failed(self.disk.now(), why);
+                }
+                return Err(failure);
+            }
         }
         if let Err(error) = self.try_write(events, revision) {
             self.database = None;
-            return Err(Failure::Refused(error.to_string()));
+            let why = error.to_string();
+            self.patience.failed(self.disk.now(), &why);
+            return Err(Failure::Refused(why));
         }
         self.witness(false);
         Ok(())
