@@ -3,12 +3,15 @@
 #[expect(dead_code, reason = "each test file uses its part of the played hub")]
 mod hub;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use async_trait::async_trait;
+use freewheel_hub_api::object::{Key, Resource};
 use freewheel_hub_objects::Propagation;
-use freewheel_hub_store::Limits;
 use freewheel_hub_store::memory::MemoryStore;
+use freewheel_hub_store::{CommitError, Committed, Expect, Layer, Limits, Operation, Store, Txn};
 use hub::{Hub, deployment, get, is_rolled_out, list, serves};
+use parking_lot::Mutex;
 use serde_json::json;
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
@@ -245,5 +248,63 @@ async fn hundreds_of_replicas() {
     for spoke in spokes {
         assert_eq!(pods.iter().filter(|p| p["spec"]["nodeName"] == spoke).count(), 25, "{spoke}");
     }
+    hub.stop().await;
+}
+
+/// A store that takes every third write of each of the resources that only controllers make.
+struct Busy(MemoryStore, Mutex<BTreeMap<Resource, usize>>);
+
+#[async_trait]
+impl Layer for Busy {
+    fn below(&self) -> &dyn Store {
+        &self.0
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        let made = ["replicasets.apps", "endpoints", "endpointslices.discovery.k8s.io", "events"];
+        let theirs = |key: &&Key| made.contains(&key.resource.as_str());
+        let new_pod =
+            |one: &Expect| matches!(one, Expect::Absent(key) if key.resource.as_str() == "pods");
+        let mut crowded = txn.operations.iter().map(Operation::key).filter(theirs);
+        let new = txn.expect.iter().find(|one| new_pod(one)).map(Expect::key);
+        if let Some(key) = crowded.next().or(new) {
+            let mut counts = self.1.lock();
+            let count = counts.entry(key.resource.clone()).or_default();
+            *count += 1;
+            if !count.is_multiple_of(3) {
+                return Err(CommitError::Busy);
+            }
+        }
+        self.0.commit(txn).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_busy_is_asked_again_and_nothing_is_lost() {
+    let store = Busy(MemoryStore::with_incarnation(1), Mutex::default());
+    let hub = Hub::over(store, &["pi-1", "pi-2"]).await;
+    let service = json!({"metadata": {"name": "web"},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}});
+    hub.create("root", "services", "default", service).await;
+    hub.create("root", "deployments", "default", deployment("web", 4, "a:1")).await;
+    hub.eventually("first rollout", |s| is_rolled_out(s, "web", "a:1", 4)).await;
+    hub.change("root", "deployments", "default", "web", |d| {
+        d["spec"]["template"]["spec"]["containers"][0]["image"] = json!("a:2");
+    })
+    .await;
+    hub.eventually("second rollout", |s| is_rolled_out(s, "web", "a:2", 4)).await;
+    hub.eventually("all serve", |s| {
+        let slices = list(s, "root", "endpointslices", "default");
+        let name = "kubernetes.io/service-name";
+        let of_web = slices.iter().filter(|it| it["metadata"]["labels"][name] == "web");
+        of_web.map(|it| it["endpoints"].as_array().map_or(0, Vec::len)).sum::<usize>() == 4
+    })
+    .await;
+    hub.eventually("everything is told", |s| {
+        let events = list(s, "root", "events", "default");
+        let of = |reason: &str| events.iter().filter(|it| it["reason"] == reason).count();
+        8 <= of("Scheduled") && 8 <= of("SuccessfulCreate") && 4 <= of("SuccessfulDelete")
+    })
+    .await;
     hub.stop().await;
 }

@@ -164,7 +164,7 @@ pub(crate) async fn open_session(
         {
             Ok(_) => return Ok(Begun { session, written: true }),
             Err(error @ CommitError::Unmet { index: 0, .. }) => last = error,
-            Err(error @ CommitError::Unavailable(_)) => {
+            Err(error @ (CommitError::Unavailable(_) | CommitError::Busy)) => {
                 warn!(cluster = %papers.cluster, %error, "a session opens that cannot be written yet");
                 return Ok(Begun { session, written: false });
             }

@@ -123,6 +123,7 @@ fn of_commit(error: &CommitError, place: &Place) -> ApiError {
             ApiError::new(413, "RequestEntityTooLarge", format!("Request entity too large: {why}"))
         }
         CommitError::Malformed(_) => ApiError::internal(error),
+        CommitError::Busy => unavailable("as many writes wait for its disk as may wait; try again"),
         CommitError::Unavailable(why) => unavailable(why),
         CommitError::Stopped => unavailable("its writer has stopped"),
     }

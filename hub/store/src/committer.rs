@@ -14,6 +14,8 @@
 //!   (`a_lost_batch_takes_along_what_was_built_upon_it`);
 //! - revisions that were skipped stay skipped, and what was in line before keeps the one that it was given
 //!   (`what_was_skipped_stays_skipped_when_a_batch_is_lost`, `what_was_in_line_before_a_skip_keeps_its_revision`);
+//! - what waits or is being written holds at most [`LINE_BYTES`], also when nobody waits for the answer any more
+//!   (`so_much_waits_for_a_disk_that_stands_still_and_the_rest_is_refused`);
 //! - nobody waits for a writer that has died (`a_writer_that_died_leaves_nobody_waiting`).
 
 use std::sync::Arc;
@@ -28,6 +30,14 @@ use crate::ring::Calls;
 use crate::state::State;
 use crate::txn::prepare;
 use crate::{CommitError, Committed, Event, Revision, Txn};
+
+/// Most bytes of memory that transactions hold between their check and the disk's answer. A disk may stand still for
+/// as long as it likes, and who drops its request does not take the transaction back.
+const LINE_BYTES: usize = 64 << 20;
+/// What one of them holds beside its objects.
+const PLACE_BYTES: usize = 1 << 10;
+/// And each of its events.
+const EVENT_BYTES: usize = 128;
 
 /// What makes batches durable.
 pub(crate) trait Log: Send + 'static {
@@ -59,9 +69,24 @@ struct Inbox {
     beyond: Revision,
     events: Vec<Event>,
     waiting: Vec<Waiting>,
+    /// About how many bytes what waits holds, and what is being written.
+    held: (usize, usize),
     /// Where who committed last runs; see [`call`].
     workers: Option<Handle>,
     closed: bool,
+}
+
+impl Inbox {
+    /// Makes room in line for what changes so much; false when there is none.
+    fn takes(&mut self, events: &[Event]) -> bool {
+        let new = events.iter().flat_map(|event| &event.now).map(|stored| stored.held());
+        let bytes = PLACE_BYTES + events.len() * EVENT_BYTES + new.sum::<usize>();
+        let fits = self.held.0 + self.held.1 + bytes <= LINE_BYTES;
+        if fits {
+            self.held.0 += bytes;
+        }
+        fits
+    }
 }
 
 struct Shared {
@@ -84,6 +109,7 @@ impl Committer {
             beyond: 0,
             events: Vec::new(),
             waiting: Vec::new(),
+            held: (0, 0),
             workers: None,
             closed: false,
         };
@@ -156,6 +182,9 @@ impl Shared {
             Ok(prepared) => {
                 let revision = prepared.state.revision;
                 if !prepared.events.is_empty() {
+                    if !inbox.takes(&prepared.events) {
+                        return Entered::Answered(Err(CommitError::Busy));
+                    }
                     inbox.pending = prepared.state;
                     inbox.events.extend(prepared.events);
                     let answer = Ok(Committed { revision, results: prepared.results });
@@ -167,6 +196,7 @@ impl Shared {
         // Nothing to write. Who learned of something that is not durable yet waits until it is.
         match self.settle(answer, inbox.pending.revision) {
             Ok(answer) => Entered::Answered(answer),
+            Err(_) if !inbox.takes(&[]) => Entered::Answered(Err(CommitError::Busy)),
             Err(answer) => Self::line_up(&mut inbox, &self.wake, answer),
         }
     }
@@ -186,9 +216,12 @@ impl Shared {
             return Ok(answer);
         }
         match answer {
-            Err(CommitError::TooLarge(_) | CommitError::Unavailable(_) | CommitError::Stopped) => {
-                Ok(answer)
-            }
+            Err(
+                CommitError::TooLarge(_)
+                | CommitError::Busy
+                | CommitError::Unavailable(_)
+                | CommitError::Stopped,
+            ) => Ok(answer),
             Err(CommitError::Unmet { found: Some(ref found), .. }) => {
                 let same = durable.find(&found.key).is_some_and(|now| Arc::ptr_eq(now, found));
                 if same { Ok(answer) } else { Err(answer) }
@@ -218,12 +251,14 @@ impl Shared {
             }
             let events = std::mem::take(&mut inbox.events);
             let waiting = std::mem::take(&mut inbox.waiting);
+            inbox.held = (0, inbox.held.0);
             (events, waiting, inbox.pending.clone(), inbox.workers.take())
         };
         let written = if events.is_empty() { Ok(()) } else { log.write(&events, state.revision) };
         match written {
             Ok(()) => {
                 let calls = (!events.is_empty()).then(|| self.board.publish(state, &events));
+                self.inbox.lock().held.1 = 0;
                 for Waiting { caller, answer } in waiting {
                     // Who asked may have gone meanwhile.
                     let _ = caller.send(answer);
@@ -253,6 +288,7 @@ impl Shared {
             let mut inbox = self.inbox.lock();
             inbox.pending = State::clone(&self.board.state());
             inbox.events.clear();
+            inbox.held = (0, 0);
             waiting.append(&mut inbox.waiting);
         }
         for Waiting { caller, .. } in waiting {

@@ -206,6 +206,9 @@ pub enum CommitError {
     /// No transaction can do this: a key twice, or a counter that is none. A mistake of whoever wrote it.
     #[error("a transaction that makes no sense: {0}")]
     Malformed(String),
+    /// More waits for the disk already than may wait. Nothing is wrong with the transaction: later it may be taken.
+    #[error("as many writes wait for the disk as may wait")]
+    Busy,
     /// The disk refused (full, failing): not acknowledged, and no later commit will be until it
     /// heals. As with any lost answer, the change may turn out to be on disk when it does.
     #[error("the store cannot write: {0}")]

@@ -1,6 +1,10 @@
 //! Writes what was said as Events, repetitions as counts.
+//!
+//! Guarantees:
+//! - what the store cannot write at the moment is tried again for a while (`a_store_that_is_busy_is_asked_again`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Kind;
@@ -9,6 +13,7 @@ use freewheel_hub_objects::{Actor, FieldValidation, How, Objects};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -20,6 +25,10 @@ use crate::engine::desk::{kind, place};
 
 /// Written at the same time, so that the store makes them durable together.
 const BATCH: usize = 64;
+/// How often a store that cannot write is asked, and how soon again. What is said meanwhile waits in the channel, as much
+/// as fits.
+const TRIES: usize = 12;
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The task behind a [`super::Recorder`].
 pub struct Writer {
@@ -53,11 +62,30 @@ impl Writer {
                     }
                 }
             }
-            let writes = self.sort_out(batch.drain(..));
-            let outcomes = join_all(writes.into_iter().map(|w| self.write(w))).await;
-            for error in outcomes.into_iter().filter_map(Result::err) {
-                debug!(%error, "an event was not written");
+            let tellings = self.sort_out(batch.drain(..));
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.write_all(tellings) => {}
             }
+        }
+    }
+
+    async fn write_all(&self, mut tellings: Vec<Telling>) {
+        for last in (0..TRIES).rev().map(|left| left == 0) {
+            let outcomes = join_all(tellings.iter().map(|one| self.write(one))).await;
+            let mut left = Vec::new();
+            for (telling, outcome) in tellings.into_iter().zip(outcomes) {
+                match outcome {
+                    Ok(()) => {}
+                    Err(error) if error.code == 503 && !last => left.push(telling),
+                    Err(error) => debug!(%error, "an event was not written"),
+                }
+            }
+            if left.is_empty() {
+                return;
+            }
+            tellings = left;
+            sleep(AGAIN).await;
         }
     }
 
@@ -75,18 +103,18 @@ impl Writer {
         })
     }
 
-    async fn write(&self, telling: Telling) -> Result<(), ApiError> {
+    async fn write(&self, telling: &Telling) -> Result<(), ApiError> {
         let Telling { event, said, count, new } = telling;
         let now = rfc3339(said.at);
-        if new {
-            return self.create(&event, &said, count, &now).await;
+        if *new {
+            return self.create(event, said, *count, &now).await;
         }
         let how = self.how(said.component);
         let counted = self
             .objects
-            .modify(&how, &place(&self.events, &event), None, |mut value| {
+            .modify(&how, &place(&self.events, event), None, |mut value| {
                 let before = value["count"].as_i64().unwrap_or(1);
-                value["count"] = json!(before.saturating_add(i64::from(count)));
+                value["count"] = json!(before.saturating_add(i64::from(*count)));
                 value["lastTimestamp"] = json!(now);
                 // Of those that are combined the latest is told.
                 value["message"] = json!(said.message);
@@ -94,7 +122,7 @@ impl Writer {
             })
             .await;
         match counted {
-            Err(gone) if gone.code == 404 => self.create(&event, &said, count, &now).await,
+            Err(gone) if gone.code == 404 => self.create(event, said, *count, &now).await,
             other => other.map(|_| ()),
         }
     }
@@ -137,11 +165,12 @@ fn event_value(event: &Key, said: &Said, count: u32, now: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use async_trait::async_trait;
     use freewheel_hub_objects::clock::SeededChance;
-    use freewheel_hub_store::Scope;
     use freewheel_hub_store::memory::MemoryStore;
+    use freewheel_hub_store::{CommitError, Committed, Layer, Operation, Scope, Store, Txn};
     use freewheel_link::names::ClusterName;
     use jiff::Timestamp;
 
@@ -150,19 +179,64 @@ mod tests {
     use crate::engine::clock::SimulatedClock;
     use crate::testing::pod;
 
-    /// The writer had other things to do, as on a machine under load.
-    #[tokio::test(start_paused = true)]
-    async fn an_event_has_the_time_of_what_it_tells() {
+    /// With a namespace for what is said.
+    async fn objects_over(store: impl Store) -> Objects {
         let clock =
             Arc::new(SimulatedClock::starting_at(Timestamp::from_second(1_800_000_000).unwrap()));
-        let chance = Arc::new(SeededChance::new(1));
-        let objects = Objects::with(Arc::new(MemoryStore::with_incarnation(1)), clock, chance);
+        let objects = Objects::with(Arc::new(store), clock, Arc::new(SeededChance::new(1)));
         let namespaces = kind("", "v1", "namespaces").unwrap();
         let home = Key::new(namespaces.storage(), &ClusterName::root(), "", "default");
         let home = place(&namespaces, &home);
         let value =
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
         objects.create(&How::default(), &home, value).await.unwrap();
+        objects
+    }
+
+    fn told(objects: &Objects) -> Vec<Value> {
+        let resource = kind("", "v1", "events").unwrap().storage().clone();
+        let scope = Scope { resource, cluster: None, namespace: None };
+        let snapshot = objects.store().snapshot();
+        snapshot.range(&scope, None).map(|stored| stored.object.value().unwrap()).collect()
+    }
+
+    /// A store that takes every third Event.
+    struct Busy(MemoryStore, AtomicUsize);
+
+    #[async_trait]
+    impl Layer for Busy {
+        fn below(&self) -> &dyn Store {
+            &self.0
+        }
+
+        async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+            let is_event = |one: &Operation| one.key().resource.as_str() == "events";
+            let busy = txn.operations.iter().any(is_event)
+                && !self.1.fetch_add(1, Ordering::SeqCst).is_multiple_of(3);
+            if busy { Err(CommitError::Busy) } else { self.0.commit(txn).await }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_is_busy_is_asked_again() {
+        let busy = Busy(MemoryStore::with_incarnation(1), AtomicUsize::new(1));
+        let objects = objects_over(busy).await;
+        let (recorder, said) = Recorder::channel(&objects);
+        let (pods, about) = (kind("", "v1", "pods").unwrap(), pod("web").facts().stored);
+        for reason in ["First", "Second", "Second", "Third"] {
+            recorder.normal(&pods, &about, "test", reason, String::new());
+        }
+        drop(recorder);
+        Writer::new(objects.clone(), said).unwrap().run(CancellationToken::new()).await;
+        let told: Vec<_> =
+            told(&objects).iter().map(|it| (it["reason"].clone(), it["count"].clone())).collect();
+        assert_eq!(json!(told), json!([["First", 1], ["Second", 2], ["Third", 1]]));
+    }
+
+    /// The writer had other things to do, as on a machine under load.
+    #[tokio::test(start_paused = true)]
+    async fn an_event_has_the_time_of_what_it_tells() {
+        let objects = objects_over(MemoryStore::with_incarnation(1)).await;
         let (recorder, said) = Recorder::channel(&objects);
         let pods = kind("", "v1", "pods").unwrap();
         let about = pod("web").facts().stored;
@@ -172,12 +246,8 @@ mod tests {
         tokio::time::advance(Duration::from_secs(5)).await;
         drop(recorder);
         Writer::new(objects.clone(), said).unwrap().run(CancellationToken::new()).await;
-        let resource = kind("", "v1", "events").unwrap().storage().clone();
-        let scope = Scope { resource, cluster: None, namespace: None };
-        let snapshot = objects.store().snapshot();
-        let told: Vec<(String, String)> = snapshot
-            .range(&scope, None)
-            .map(|stored| stored.object.value().unwrap())
+        let told: Vec<(String, String)> = told(&objects)
+            .iter()
             .map(|event| {
                 ["reason", "lastTimestamp"].map(|key| event[key].as_str().unwrap().to_owned())
             })

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::support::*;
 
-/// A store whose disk is full when it is told so, and how often it has refused since.
+/// A store whose disk is full when it is told so, and now and then so is the line for it; and how often it has refused
+/// since.
 struct Fickle(MemoryStore, Arc<AtomicBool>, Arc<AtomicUsize>);
 
 impl Fickle {
@@ -21,8 +22,10 @@ impl Layer for Fickle {
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
         if self.1.load(Ordering::Relaxed) {
-            self.2.fetch_add(1, Ordering::Relaxed);
-            return Err(CommitError::Unavailable("no space left on device".into()));
+            return Err(match self.2.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+                true => CommitError::Busy,
+                false => CommitError::Unavailable("no space left on device".into()),
+            });
         }
         self.0.commit(txn).await
     }

@@ -169,3 +169,43 @@ async fn what_was_in_line_before_a_skip_keeps_its_revision() {
         assert!(bench.board.watch(vec![], known).is_ok(), "{known}");
     }
 }
+
+fn large(name: &str) -> Txn {
+    let object = Object { header: Default::default(), body: vec![b'x'; 1 << 20].into() };
+    Txn { expect: Vec::new(), operations: vec![Operation::Put(key(name), object)] }
+}
+
+/// As a client that sends a body and goes, over and over; answers how many of a thousand are in line.
+fn crowd(bench: &Bench, from: u64) -> Revision {
+    let outcomes = (from..from + 1_000).map(|number| {
+        let commit = bench.committer.commit(large(&format!("p{number}")));
+        commit.now_or_never()
+    });
+    let refused = outcomes.flatten().inspect(|it| assert!(matches!(it, Err(CommitError::Busy))));
+    1_000 - u64::try_from(refused.count()).unwrap()
+}
+
+#[tokio::test]
+async fn so_much_waits_for_a_disk_that_stands_still_and_the_rest_is_refused() {
+    let bench = bench();
+    let mut first = Box::pin(bench.committer.commit(create("first")));
+    assert!((&mut first).now_or_never().is_none());
+    assert_eq!(bench.begun.recv().unwrap(), 1);
+    let mut waits = Box::pin(bench.committer.commit(large("waits")));
+    assert!((&mut waits).now_or_never().is_none());
+    let taken = crowd(&bench, 0);
+    assert!((48..64).contains(&taken), "{taken} MiB wait");
+    bench.tell.send(Ok(())).unwrap();
+    first.await.unwrap();
+    assert_eq!(bench.begun.recv().unwrap(), 2 + taken);
+    assert_eq!(crowd(&bench, 1_000), 0, "what is being written is held as well");
+    bench.tell.send(Err(Failure::Refused("full".to_owned()))).unwrap();
+    assert!(matches!(waits.await, Err(CommitError::Unavailable(_))));
+    assert!(taken <= crowd(&bench, 2_000), "nothing of it is held any more");
+    // Who learns of something that is not durable yet waits for it, and holds a place as well.
+    let known = (0..1_000_000).map(|_| bench.committer.commit(create("p2000")).now_or_never());
+    assert!(known.flatten().next().is_some_and(|it| matches!(it, Err(CommitError::Busy))));
+    for _ in 0..2 {
+        bench.tell.send(Ok(())).unwrap();
+    }
+}
