@@ -8,7 +8,7 @@
 //! sockets, http, lifecycle, mounts                   the pod network, its own life and its files as guests see them
 //! census, fields, open_files                         what the host holds for a guest's handles
 //! preview1                                           core programs: what they are given, and its bounds
-//! native      the only unsafe code                   probe        which engine profile fits this machine
+//! native, stacks   the only unsafe code              probe        which engine profile fits this machine
 //! ```
 //!
 //! Guarantees:
@@ -40,6 +40,7 @@ mod preview1;
 mod probe;
 mod runtime;
 mod sockets;
+mod stacks;
 mod state;
 mod ticker;
 

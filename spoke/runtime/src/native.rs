@@ -1,11 +1,14 @@
-//! The only unsafe code of the spoke: what no safe wrapper covers.
+//! With `stacks` the only unsafe code of the spoke: what no safe wrapper covers.
 
 #![expect(unsafe_code, reason = "maps memory, and loads native code that others have verified")]
 
+use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 use freewheel_spoke_engine::footing;
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+use rustix::param::page_size;
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module, Precompiled};
 
@@ -22,6 +25,53 @@ pub(crate) fn can_reserve(bytes: usize) -> bool {
     };
     // SAFETY: exactly the mapping from above, to which no reference was ever made.
     unsafe { munmap(start, bytes) }.is_ok()
+}
+
+/// Memory of one's own, with a page below it that nobody can touch.
+pub(crate) struct Guarded {
+    /// Of the guard page.
+    start: usize,
+    /// Without it.
+    bytes: usize,
+}
+
+impl Guarded {
+    /// Maps so many bytes, rounded up to pages. They take memory when they are touched.
+    pub(crate) fn map(bytes: usize) -> io::Result<Self> {
+        let bytes = bytes.next_multiple_of(page_size());
+        let whole = bytes.saturating_add(page_size());
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
+        let start = unsafe { mmap_anonymous(std::ptr::null_mut(), whole, access, flags) }?;
+        let guarded = Self { start: start.expose_provenance(), bytes };
+        // SAFETY: the first page of the mapping from above, to which no reference was ever made.
+        unsafe { mprotect(start, page_size(), MprotectFlags::empty()) }?;
+        Ok(guarded)
+    }
+
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Where it is, without the guard.
+    pub(crate) fn range(&self) -> Range<usize> {
+        let start = self.guard().end;
+        start..start + self.bytes
+    }
+
+    /// The page below it.
+    pub(crate) fn guard(&self) -> Range<usize> {
+        self.start..self.start + page_size()
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let start = std::ptr::with_exposed_provenance_mut(self.start);
+        // SAFETY: exactly what was mapped, and whoever used it is gone: they had it by a value that owns this one.
+        let _ = unsafe { munmap(start, self.bytes + page_size()) };
+    }
 }
 
 /// What an artifact holds.

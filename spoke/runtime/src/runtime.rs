@@ -27,6 +27,7 @@ use crate::memory::Memory;
 use crate::metered::{Meter, Quota, Usage};
 use crate::module::{Module, Modules};
 use crate::mounts::Mounts;
+use crate::stacks::Stacks;
 use crate::ticker::Ticker;
 
 /// How long the end of a container waits for its log to reach the disk.
@@ -104,7 +105,8 @@ impl Runtime {
     /// # Errors
     /// When the engine does not come up or a thread cannot be made.
     pub fn new(options: RuntimeOptions) -> Result<Arc<Self>, CannotStart> {
-        let config = config(&options.profile).map_err(CannotStart::Engine)?;
+        let mut config = config(&options.profile).map_err(CannotStart::Engine)?;
+        config.with_host_stack(Stacks::new());
         let engine = Engine::new(&config).map_err(CannotStart::Engine)?;
         let linker = linker(&engine).map_err(CannotStart::Engine)?;
         let core = crate::preview1::linker(&engine).map_err(CannotStart::Engine)?;

@@ -4,6 +4,8 @@
 //! - instances that write at the same time do not get into one another's lines, nor does what the spoke says
 //!   (`lines_of_instances_that_write_at_the_same_time_stay_apart`), however long they are
 //!   (`long_lines_of_instances_that_write_at_the_same_time_stay_apart`);
+//! - lines that come one after the other are written together, and those of a container that ends at once
+//!   (`lines_that_come_one_after_the_other_are_written_together`);
 //! - a full or failing disk loses lines, and says how many, but leaves no half a line before a whole one
 //!   (`a_full_disk_leaves_whole_lines_and_the_loss_is_said`);
 //! - nor does it stop the guest (`a_disk_that_takes_nothing_does_not_hold_up_the_guest`);
@@ -28,6 +30,10 @@ use super::stamp::stamp;
 
 /// A line longer than this is written in parts, as containerd does. So much is held of each stream of an instance.
 pub(crate) const MAX_LINE: usize = 16 << 10;
+
+/// How long the next lines are gathered once some were written: who writes one for each of its requests would wake three
+/// threads each time. The first line after a while waits for nothing.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// How often a container that has to wait looks whether it has ended meanwhile.
 const LOOK: Duration = Duration::from_millis(100);
@@ -66,6 +72,8 @@ pub(crate) async fn drain(sink: LogSink, log: PathBuf, budget: Arc<LogBudget>) {
             sink.note("[this container writes more than its share of the node's logs: it waits]");
         }
         slow_down(&sink, wait).await;
+        let much = std::future::poll_fn(|cx| sink.poll_much(cx));
+        let _ = tokio::time::timeout(GATHER, much).await;
     }
 }
 

@@ -26,6 +26,9 @@ const BOUND: usize = 64 << 10;
 /// Bytes that wait for the disk, and the spoke itself adds nothing to them: it does not wait as guests do.
 const NOTES: usize = 4 * BOUND;
 
+/// So much is written without waiting for more.
+const MUCH: usize = BOUND / 2;
+
 /// Bytes that one handle may write at a time. Handles that were given room at the same moment may all use it, so
 /// this times their number is what a guest can have beyond the bound.
 const PERMIT: usize = 4096;
@@ -67,6 +70,8 @@ struct State {
     bytes: usize,
     writers: Vec<Waker>,
     drain: Option<Waker>,
+    /// The drain waits for [`MUCH`].
+    gathers: bool,
     closed: bool,
     /// Messages of the spoke's that were left out.
     lost: u64,
@@ -164,7 +169,7 @@ impl LogSink {
             }
             state.bytes += bytes.len() + PIECE;
             state.queue.push_back(Piece { stream, source, time: SystemTime::now(), bytes });
-            state.drain.take()
+            if state.gathers && state.bytes < MUCH { None } else { state.drain.take() }
         };
         if let Some(drain) = drain {
             drain.wake();
@@ -188,10 +193,22 @@ impl LogSink {
         Poll::Pending
     }
 
+    /// Ready when much waits, or no more will come.
+    pub(super) fn poll_much(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.0.state.lock();
+        if state.closed || MUCH <= state.bytes {
+            return Poll::Ready(());
+        }
+        state.gathers = true;
+        state.drain = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
     /// Takes everything that waits; `None`: it is closed and empty.
     pub(super) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<VecDeque<Piece>>> {
         let (pieces, writers) = {
             let mut state = self.0.state.lock();
+            state.gathers = false;
             if state.queue.is_empty() {
                 if state.closed {
                     return Poll::Ready(None);

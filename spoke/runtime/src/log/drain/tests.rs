@@ -297,3 +297,31 @@ async fn long_lines_of_instances_that_write_at_the_same_time_stay_apart() {
     ];
     assert_eq!(texts(&log), expected);
 }
+
+#[tokio::test(start_paused = true)]
+async fn lines_that_come_one_after_the_other_are_written_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let sink = LogSink::new();
+    let draining = tokio::spawn(drain(sink.clone(), log.clone(), LogBudget::new(1 << 30)));
+    let mut written = sink.follow();
+    sink.note("0");
+    written.changed().await.unwrap();
+    assert_eq!(texts(&log).len(), 1, "the first waits for nothing");
+    let mut writes = 0;
+    for number in 1..=100 {
+        sink.note(&number.to_string());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        writes += usize::from(written.has_changed().unwrap());
+        written.mark_unchanged();
+    }
+    assert!((15..=21).contains(&writes), "{writes} writes in 100 ms");
+    let begin = tokio::time::Instant::now();
+    sink.note(&"x".repeat(40 << 10));
+    written.changed().await.unwrap();
+    sink.note("last");
+    sink.close();
+    draining.await.unwrap();
+    assert!(begin.elapsed() < GATHER, "neither much nor an end waits");
+    assert!(texts(&log).last().unwrap().ends_with("last"));
+}
