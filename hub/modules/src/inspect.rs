@@ -8,9 +8,11 @@
 //!   `other_bombs_of_few_bytes_are_refused_by_their_counts`, `a_bomb_of_large_types_is_refused_by_their_bytes`);
 //! - of core modules, programs of WASI preview 1 pass, and no others (`core_programs_pass_and_other_core_modules_do_not`,
 //!   `what_is_not_of_preview_1_s_types_is_told_at_push`);
-//! - what no pod is given is named (`what_no_pod_is_given_is_named_at_push`).
+//! - what no pod is given is named (`what_no_pod_is_given_is_named_at_push`), and what of WebAssembly devices do not run
+//!   (`what_devices_do_not_run_is_named_at_push_and_the_compiler_refuses_it_too`).
 
 mod preview1;
+mod proposals;
 mod weight;
 
 use std::io::{self, Read};
@@ -20,6 +22,7 @@ use wasmparser::{
     Payload, ValidPayload, Validator,
 };
 
+use freewheel_spoke_engine::FEATURES;
 use weight::Weight;
 
 /// Bytes that are read at a time.
@@ -57,8 +60,10 @@ pub(crate) enum NotAModule {
          main) or wasi:http/incoming-handler@0.2 (an HTTP handler)"
     )]
     Preview3(String),
+    #[error("it uses {what}, and devices do not run that: {build} ({error})")]
+    Proposal { what: &'static str, build: &'static str, error: BinaryReaderError },
     #[error("it is not valid WebAssembly: {0}")]
-    Invalid(#[from] BinaryReaderError),
+    Invalid(BinaryReaderError),
     #[error(
         "it exports neither wasi:cli/run@0.2 (a program with main) nor wasi:http/incoming-handler@0.2 (an HTTP handler): nothing could start it"
     )]
@@ -71,6 +76,15 @@ pub(crate) enum NotAModule {
     TooMany { what: &'static str, most: u64 },
     #[error("it cannot be read from the registry's disk")]
     Disk(#[from] io::Error),
+}
+
+impl From<BinaryReaderError> for NotAModule {
+    fn from(error: BinaryReaderError) -> Self {
+        match proposals::named(error.message()) {
+            Some((what, build)) => Self::Proposal { what, build, error },
+            None => Self::Invalid(error),
+        }
+    }
 }
 
 /// All interfaces of a package in one word: `wasi:io/{error,poll,streams}@0.2`.
@@ -107,7 +121,7 @@ pub(crate) fn inspect(source: impl Read) -> Result<Entry, NotAModule> {
     if !window.rest().starts_with(b"\0asm") {
         return Err(NotAModule::NotWasm);
     }
-    let mut validator = Validator::new();
+    let mut validator = Validator::new_with_features(FEATURES);
     let mut allocations = FuncValidatorAllocations::default();
     let mut parser = Parser::new(0);
     let mut outer = Vec::new();

@@ -6,12 +6,15 @@
 //!
 //! wasmtime asks before it makes memories and tables, and for nothing else. Yet every core instance has a place for each
 //! of its globals, each function that a table may hold and each element of a passive segment, and one component may make
-//! hundreds of core instances of the same few megabytes. Who loads an artifact cannot ask how much that is; who compiles it
+//! hundreds of core instances of the same few megabytes. And a component may have resources of its own and hand them to
+//! the components inside of it, whose tables of handles grow by that and do not shrink. Who loads an artifact cannot ask how much that is; who compiles it
 //! knows.
 //!
 //! Guarantees:
 //! - globals, functions that escape and passive elements count as often as they are instantiated, whoever the code is for
 //!   (`what_an_instance_holds_counts_as_often_as_it_is_made`);
+//! - each table of handles that resources of its own, or components inside of it, may fill counts as full
+//!   (`tables_of_handles_that_a_component_may_fill_by_itself_count`);
 //! - an artifact without the word is refused, not taken for one of nothing (`an_artifact_without_its_word_is_refused`).
 
 use std::fs::File;
@@ -26,6 +29,10 @@ const WORD: usize = 8 + MARK.len();
 
 /// Core instances of one component: the largest that we know, an interpreter with its libraries, has some twenty.
 pub const MOST_INSTANCES: usize = 100;
+
+/// Handles that all components of one store may have at a time: twice as many as the host has resources for. What a store
+/// has of the host's own is counted by itself.
+pub const MOST_HANDLES: usize = 32_768;
 
 /// Reads the word behind an artifact: bytes that each instance takes beside its memories and tables.
 ///
@@ -51,15 +58,19 @@ pub use count::{CannotCount, write};
 
 #[cfg(feature = "compiler")]
 mod count {
+    use std::collections::BTreeSet;
+
     use wasmtime::{Engine, Precompiled};
     use wasmtime_environ::component::{
-        ComponentArtifacts, GlobalInitializer, InstantiateModule, VMComponentOffsets,
+        AbstractResourceIndex, Component, ComponentArtifacts, CoreDef, GlobalInitializer,
+        InstantiateModule, RuntimeComponentInstanceIndex, TypeResourceTable,
+        TypeResourceTableIndex, VMComponentOffsets,
     };
     use wasmtime_environ::object::read::elf::ElfFile64;
     use wasmtime_environ::object::{Endianness, Object as _, ObjectSection as _};
     use wasmtime_environ::{CompiledModuleInfo, Module, VMOffsets, obj};
 
-    use super::{MARK, MOST_INSTANCES};
+    use super::{MARK, MOST_HANDLES, MOST_INSTANCES};
 
     /// Most that one instance may take: fifty times a Python interpreter's.
     const MOST: u64 = 16 << 20;
@@ -73,13 +84,16 @@ mod count {
     /// An element of a passive segment.
     const ELEMENT: u64 = 16;
 
+    /// A place in a table of handles.
+    const SLOT: u64 = 24;
+
     /// Why an artifact gets no word.
     #[derive(Debug, thiserror::Error)]
     pub enum CannotCount {
         /// The module is one that no spoke should run.
         #[error(
             "each of its instances takes {found} bytes beside its memories and tables, and {MOST} is the most: it has too \
-             many globals, functions in tables or elements"
+             many globals, functions in tables, elements or components inside"
         )]
         TooLarge {
             /// What an instance takes.
@@ -125,20 +139,57 @@ mod count {
                 .map_err(|e| unreadable(&e))?;
             return Ok((1, instance(&info.module)));
         }
-        let made: ComponentArtifacts = postcard::from_bytes(info).map_err(|e| unreadable(&e))?;
+        let mut made: ComponentArtifacts =
+            postcard::from_bytes(info).map_err(|e| unreadable(&e))?;
+        let tables = tables(&mut made);
         let component = &made.info.component;
         let frame = u64::from(VMComponentOffsets::new(POINTER, component).size_of_vmctx());
-        let (mut instances, mut bytes) = (0, frame);
+        let (mut instances, mut bytes) = (0, frame.saturating_add(tables));
         for initializer in &component.initializers {
             // No pod is given modules to import.
             if let GlobalInitializer::InstantiateModule(InstantiateModule::Static(of, _), _) =
                 initializer
             {
                 instances += 1;
-                bytes += instance(&made.static_modules[*of].module);
+                bytes = bytes.saturating_add(instance(&made.static_modules[*of].module));
             }
         }
         Ok((instances, bytes))
+    }
+
+    /// Bytes of the tables of handles that may be full: one is, of what the host has counted, however many share it.
+    ///
+    /// Every toolchain puts a component around its exports that never has a handle in its hands; it counts nothing.
+    fn tables(made: &mut ComponentArtifacts) -> u64 {
+        // The list tells its length only to who adds to it.
+        let nothing = TypeResourceTable::Abstract(AbstractResourceIndex::from_u32(0));
+        let end = made.types.push_resource_table(nothing).as_u32();
+        let of = |at| match &made.types[TypeResourceTableIndex::from_u32(at)] {
+            TypeResourceTable::Concrete { instance, .. } => Some(*instance),
+            TypeResourceTable::Abstract(_) => None,
+        };
+        let have: BTreeSet<_> = (0..end).filter_map(of).collect();
+        let component = &made.info.component;
+        let own = &component.defined_resource_instances;
+        let with_host = component.options.values().map(|options| options.instance);
+        let fill: BTreeSet<_> =
+            own.values().copied().chain(with_host).chain(among(component)).collect();
+        let tables = have.intersection(&fill).count() as u64 + u64::from(!own.is_empty());
+        tables.saturating_sub(1).saturating_mul(MOST_HANDLES as u64 * SLOT)
+    }
+
+    /// The components inside that call each other: what stands between two of them asks whether they may be left.
+    fn among(component: &Component) -> impl Iterator<Item = RuntimeComponentInstanceIndex> {
+        let args = component.initializers.iter().filter_map(|initializer| match initializer {
+            GlobalInitializer::InstantiateModule(InstantiateModule::Static(_, args), _) => {
+                Some(args.iter())
+            }
+            _ => None,
+        });
+        args.flatten().filter_map(|arg| match arg {
+            CoreDef::InstanceFlags(instance) => Some(*instance),
+            _ => None,
+        })
     }
 
     fn instance(module: &Module) -> u64 {

@@ -5,8 +5,10 @@
 //!   host holds for its handles together (`instances_share_one_limit_and_give_back_what_they_had`,
 //!   `tables_count_as_the_memory_that_they_are`, `the_stack_of_every_instance_is_on_its_memory`,
 //!   `what_instances_take_beside_their_memories_is_memory`, `what_the_host_holds_for_a_guest_is_on_its_memory`);
-//! - all together have no more than the node gives to guests; what is refused is booked nowhere
-//!   (`all_guests_together_have_what_the_node_gives`).
+//! - what a store has taken stays booked until it goes, whatever fails in between and in whatever order wasmtime tells of
+//!   it (`no_failure_gives_back_what_a_growth_before_it_took`);
+//! - all together have no more than the node gives to guests; what is refused is booked nowhere, whoever refuses it
+//!   (`all_guests_together_have_what_the_node_gives`, `what_a_module_s_own_maximum_refuses_is_booked_nowhere`).
 //!
 //! Who comes first at the node's bound is refused, whoever has taken it: near it the agent evicts the one that has most
 //! beyond what it asked for, and that one gets nothing more from then on
@@ -109,15 +111,19 @@ impl Share {
 }
 
 /// Linear memories and tables of one store.
+///
+/// wasmtime says that a growth has failed without saying which, and says so of growths, too, that it had asked nothing for
+/// (of a table whose size overflows): who gives back on its word gives back what the guest still has. So nothing goes back
+/// but with the store. What a module's own maximum refuses is not booked, and where the host itself had none to give, a
+/// guest that asks on and on comes to its limit the sooner.
 pub(crate) struct Limiter {
     share: Share,
-    last: usize,
     refused: bool,
 }
 
 impl Limiter {
     pub(crate) fn new(memory: &Arc<Memory>) -> Self {
-        Self { share: memory.share(), last: 0, refused: false }
+        Self { share: memory.share(), refused: false }
     }
 
     /// Whether this store was refused memory.
@@ -133,14 +139,7 @@ impl Limiter {
     fn grow(&mut self, more: usize) -> wasmtime::Result<bool> {
         // An error ends the guest with a reason; refusing would let it die of its own, with none.
         self.share.add(more).inspect_err(|_| self.refused = true)?;
-        self.last = more;
         Ok(true)
-    }
-
-    /// The host had none, or the module's own maximum was in the way: what was taken goes back.
-    fn undo(&mut self) -> wasmtime::Result<()> {
-        let last = std::mem::take(&mut self.last);
-        Ok(self.share.set(self.own() - last)?)
     }
 }
 
@@ -149,29 +148,24 @@ impl ResourceLimiter for Limiter {
         &mut self,
         current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|most| most < desired) {
+            return Ok(false);
+        }
         self.grow(desired.saturating_sub(current))
-    }
-
-    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.undo()
     }
 
     fn table_growing(
         &mut self,
         current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        if MAX_TABLE < desired {
+        if maximum.is_some_and(|most| most < desired) || MAX_TABLE < desired {
             return Ok(false);
         }
         self.grow(desired.saturating_sub(current) * ELEMENT)
-    }
-
-    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.undo()
     }
 
     fn instances(&self) -> usize {
@@ -228,6 +222,39 @@ mod tests {
     }
 
     #[test]
+    fn no_failure_gives_back_what_a_growth_before_it_took() {
+        let memory = Memory::new(Some(1 << 20), &Account::node());
+        let mut limiter = Limiter::new(&memory);
+        // wasmtime tells of failures that it had asked for no room for, in any order.
+        let fails = |limiter: &mut Limiter| {
+            limiter.table_grow_failed(wasmtime::format_err!("overflow")).unwrap();
+            limiter.memory_grow_failed(wasmtime::format_err!("beyond its type")).unwrap();
+        };
+        fails(&mut limiter);
+        assert!(limiter.memory_growing(0, 60, None).unwrap());
+        fails(&mut limiter);
+        assert!(limiter.table_growing(0, 5, None).unwrap());
+        fails(&mut limiter);
+        assert_eq!(memory.used(), 60 + 5 * ELEMENT);
+    }
+
+    #[test]
+    fn what_a_module_s_own_maximum_refuses_is_booked_nowhere() {
+        let memory = Memory::new(Some(100), &Account::node());
+        let mut limiter = Limiter::new(&memory);
+        assert!(limiter.memory_growing(0, 60, Some(80)).unwrap());
+        assert!(!limiter.memory_growing(60, 90, Some(80)).unwrap());
+        assert!(
+            !limiter.memory_growing(60, 1 << 30, Some(80)).unwrap(),
+            "not the container's limit"
+        );
+        assert!(!limiter.table_growing(0, 3, Some(2)).unwrap());
+        assert!(!memory.take_refused());
+        assert_eq!(memory.used(), 60);
+        assert!(limiter.memory_growing(60, 80, Some(80)).unwrap());
+    }
+
+    #[test]
     fn tables_count_as_the_memory_that_they_are() {
         let memory = Memory::new(Some(1 << 20), &Account::node());
         let mut limiter = Limiter::new(&memory);
@@ -235,8 +262,5 @@ mod tests {
         assert_eq!(memory.used(), MAX_TABLE * ELEMENT);
         assert_eq!(full(limiter.table_growing(0, MAX_TABLE, None)).level, Level::Container);
         assert!(!limiter.table_growing(0, MAX_TABLE + 1, None).unwrap());
-        assert!(limiter.table_growing(MAX_TABLE - 10, MAX_TABLE, None).unwrap());
-        limiter.table_grow_failed(wasmtime::format_err!("its own maximum")).unwrap();
-        assert_eq!(memory.used(), MAX_TABLE * ELEMENT);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use freewheel_spoke_engine::footing::MOST_HANDLES;
 use freewheel_spoke_net::{Full, Held, PodNet};
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store, UpdateDeadline};
@@ -83,6 +84,7 @@ impl State {
         let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(CALL_BYTES);
+        store.set_max_component_handles(MOST_HANDLES);
         store.epoch_deadline_callback(|mut store| {
             store.data_mut().count_handles()?;
             Ok(UpdateDeadline::Yield(1))

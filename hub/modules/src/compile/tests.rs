@@ -91,6 +91,60 @@ fn what_an_instance_holds_counts_as_often_as_it_is_made() {
 }
 
 #[test]
+fn tables_of_handles_that_a_component_may_fill_by_itself_count() {
+    let profile = Profile::candidates()[0];
+    let of = |wat: &str| footing_of(wat, &profile).unwrap();
+    let full = 24 * footing::MOST_HANDLES as u64;
+    let (nothing, one) = (of(EMPTY), of("(component (type (resource (rep i32))))"));
+    assert!(one - nothing < 1_000, "nothing of it is ever made: {one}");
+    let makes = r#"
+        (type $own (resource (rep i32))) (core func $new (canon resource.new $own))
+        (core module $m (import "" "new" (func (param i32) (result i32)))
+            (func (export "run") (result i32) i32.const 0))
+        (core instance (instantiate $m (with "" (instance (export "new" (func $new))))))"#;
+    let one = of(&format!("(component {makes})"));
+    assert!((full..full + 4_000).contains(&(one - nothing)), "{one}");
+    let inner = format!("(component $c {makes})");
+    let three = of(&format!("(component {inner} {})", "(instance (instantiate $c))".repeat(3)));
+    assert!((3 * full..3 * full + 8_000).contains(&(three - nothing)), "{three}");
+    // Those of the host are counted one by one, when there are some.
+    let host = r#"(component (import "a" (instance $a (export "r" (type (sub resource)))))
+        (alias export $a "r" (type $r)) (core func $drop (canon resource.drop $r))
+        (core module $m (import "" "drop" (func (param i32))))
+        (core instance (instantiate $m (with "" (instance (export "drop" (func $drop)))))))"#;
+    assert!(of(host) - nothing < 4_000, "{}", of(host));
+    // As does what toolchains put around an export with resources of the host's.
+    let around = host.rsplit_once(')').unwrap().0.to_owned()
+        + r#"(core module $n (func (export "f") (param i32)))
+        (core instance $n (instantiate $n))
+        (func $f (param "r" (own $r)) (canon lift (core func $n "f")))
+        (component $shim (import "r" (type $r (sub resource))) (import "f" (func $f (param "r" (own $r))))
+            (export $e "s" (type $r)) (export "g" (func $f) (func (param "r" (own $e)))))
+        (instance $s (instantiate $shim (with "r" (type $r)) (with "f" (func $f))))
+        (export "i" (instance $s)))"#;
+    assert!(of(&around) - nothing < 8_000, "{}", of(&around));
+    // Two components that hand a handle of the host's to each other have a table each.
+    let two = host.rsplit_once(')').unwrap().0.to_owned()
+        + r#"(component $give (import "r" (type $r (sub resource)))
+            (core module $n (func (export "f") (param i32)))
+            (core instance $n (instantiate $n))
+            (func (export "f") (param "r" (own $r)) (canon lift (core func $n "f"))))
+        (instance $give (instantiate $give (with "r" (type $r))))
+        (component $take (import "r" (type $r (sub resource))) (import "f" (func $f (param "r" (own $r))))
+            (core func $f (canon lower (func $f)))
+            (core module $n (import "" "f" (func (param i32))) (func (export "g") (param i32) (call 0 (local.get 0))))
+            (core instance $n (instantiate $n (with "" (instance (export "f" (func $f))))))
+            (func (export "g") (param "r" (own $r)) (canon lift (core func $n "g"))))
+        (instance $take (instantiate $take (with "r" (type $r)) (with "f" (func $give "f"))))
+        (func (export "h") (alias export $take "g")))"#;
+    let two = of(&two.replace(
+        r#"(func (export "h") (alias export $take "g"))"#,
+        r#"(export "h" (func $take "g"))"#,
+    ));
+    assert!((full..2 * full + 8_000).contains(&(two - nothing)), "{two}");
+}
+
+#[test]
 fn a_module_whose_instances_take_much_beside_their_memories_is_refused() {
     let refused = |wat: &str, text: &str| {
         let refused = footing_of(wat, &Profile::candidates()[0]).unwrap_err();
