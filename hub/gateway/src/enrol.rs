@@ -27,6 +27,7 @@ use freewheel_hub_api::time;
 use freewheel_hub_objects::{Actor, How, OVERTAKEN, Objects};
 use freewheel_hub_pki::{Asked, AuthorityError, agent_group, encode};
 use freewheel_hub_store::Scope;
+use freewheel_link::digest::Digest;
 use freewheel_link::frame::{self, FrameReader};
 use freewheel_link::join::{
     AcceptedV1, Ask, JoinAnswer, JoinRefusal, JoinRequestV1, PENDING_EVERY,
@@ -45,7 +46,7 @@ use crate::joins::{self, Stranger};
 use crate::node::CLUSTERS;
 use crate::papers::hold;
 use crate::reports::place;
-use crate::tokens;
+use crate::tokens::{self, Good};
 use crate::{register, renew};
 
 /// The request is the first thing a device says.
@@ -144,24 +145,43 @@ async fn decide(
     let objects = &hub.objects;
     let token = tokens::check(objects, &request.token)?;
     let busy = || Refusal(JoinRefusal::Busy, joins::BUSY.to_owned());
-    let _place = hub.joins.wait().ok_or_else(busy)?;
+    if !hub.joins.is_in_pace() {
+        return Err(busy());
+    }
+    let mark = Asked::read(&request.csr)
+        .map(|asked| asked.fingerprint())
+        .map_err(|error| Refusal(JoinRefusal::Request, AuthorityError::from(error).to_string()))?;
+    let mut place = hub.joins.wait(&token.id, mark).ok_or_else(busy)?;
     *stranger = None;
+    tokio::select! {
+        biased;
+        why = place.has_to_leave() => Err(Refusal(JoinRefusal::Busy, why.to_owned())),
+        answer = admit(hub, request, &token, &mark, send) => answer,
+    }
+}
+
+/// From a good token to a certificate.
+async fn admit(
+    hub: &Inner,
+    request: &JoinRequestV1,
+    token: &Good,
+    mark: &Digest,
+    send: &mut Box<dyn SendHalf>,
+) -> Result<AcceptedV1, Refusal> {
+    let objects = &hub.objects;
     let name = ClusterName::try_from(request.name.as_str())
         .map_err(|error| Refusal(JoinRefusal::Name, error.to_string()))?;
     if name.is_root() {
         let text = "\"root\" is the hub's own cluster; choose another --name";
         return Err(Refusal(JoinRefusal::Name, text.to_owned()));
     }
-    let mark = Asked::read(&request.csr)
-        .map(|asked| asked.fingerprint())
-        .map_err(|error| Refusal(JoinRefusal::Request, AuthorityError::from(error).to_string()))?;
     check_labels(request)?;
-    register::check_name(objects, &name, &mark)?;
-    let spent = token.claim(objects, &mark, &name).await?;
+    register::check_name(objects, &name, mark)?;
+    let spent = token.claim(objects, mark, &name).await?;
     let (uid, accepts) = match spent {
         // What became of that one is not undone by the token that it came of.
-        Some(uid) => register::claim(hub, &name, &mark, &token, Some(&uid)).await?,
-        None => register::register(hub, &name, &mark, request, &token).await?,
+        Some(uid) => register::claim(hub, &name, mark, token, Some(&uid)).await?,
+        None => register::register(hub, &name, mark, request, token).await?,
     };
     token.spend(objects, &uid).await?;
     let csr_name = format!("{name}-{}", &mark.hex()[..10]);

@@ -6,15 +6,19 @@
 //!
 //! Guarantees:
 //! - who has no good token takes nothing from those who have one, and strangers who say nothing keep nobody out for
-//!   longer than [`GRACE`] (`strangers_keep_nobody_with_a_good_token_out`).
+//!   longer than [`GRACE`] (`strangers_keep_nobody_with_a_good_token_out`);
+//! - a device waits at one place, where it asked last (`a_device_that_asks_again_and_again_has_one_place_to_wait_at`);
+//! - when all places are taken, who comes with another token gets one of the token that has most, that of whoever has waited
+//!   for longest (`one_token_does_not_take_all_places_to_wait_at`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use freewheel_link::digest::Digest;
 use freewheel_link::transport::{Transport, code};
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// Strangers at the same time.
@@ -30,10 +34,13 @@ const EVERY: Duration = Duration::from_millis(100);
 /// What somebody is told for whom there is no place.
 pub(crate) const BUSY: &str = "too many devices join at once; come back later";
 
+/// What a device is told that has asked once more meanwhile.
+const AGAIN: &str = "the same device has asked again over another connection, which is answered in place of this one";
+
 /// Everybody who joins.
 pub(crate) struct Joins {
     asking: Mutex<Asking>,
-    waiting: Semaphore,
+    waiting: Mutex<Waiting>,
     joins: Mutex<(u32, Option<Instant>)>,
 }
 
@@ -53,11 +60,74 @@ impl Drop for Stranger<'_> {
     }
 }
 
+#[derive(Default)]
+struct Waiting {
+    next: u64,
+    /// In the order of their coming.
+    places: BTreeMap<u64, Place>,
+}
+
+struct Place {
+    token: String,
+    key: Digest,
+    /// Tells who waits here why it does no more.
+    leave: oneshot::Sender<&'static str>,
+}
+
+impl Waiting {
+    fn of_token(&self, token: &str) -> usize {
+        self.places.values().filter(|place| place.token == token).count()
+    }
+
+    /// Sends somebody away.
+    fn send_away(&mut self, number: u64, why: &'static str) {
+        if let Some(place) = self.places.remove(&number) {
+            // Who has left already needs to hear nothing.
+            let _ = place.leave.send(why);
+        }
+    }
+
+    /// Whether there is a place for this token, if need be one of the token that has most.
+    fn make_room(&mut self, token: &str) -> bool {
+        if self.places.len() < WAITING {
+            return true;
+        }
+        let most = self.places.values().map(|place| self.of_token(&place.token)).max();
+        let Some(most) = most.filter(|most| self.of_token(token) + 1 < *most) else { return false };
+        let mut all = self.places.iter();
+        let oldest = all.find(|(_, place)| self.of_token(&place.token) == most);
+        if let Some(number) = oldest.map(|(number, _)| *number) {
+            self.send_away(number, BUSY);
+        }
+        true
+    }
+}
+
+/// A device's place to wait at; it is free again when this is dropped.
+pub(crate) struct Waits<'a> {
+    joins: &'a Joins,
+    number: u64,
+    leave: oneshot::Receiver<&'static str>,
+}
+
+impl Waits<'_> {
+    /// Resolves, with what the device is told, when it has to leave for another one.
+    pub(crate) async fn has_to_leave(&mut self) -> &'static str {
+        (&mut self.leave).await.unwrap_or(BUSY)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.joins.waiting.lock().places.remove(&self.number);
+    }
+}
+
 impl Default for Joins {
     fn default() -> Self {
         Self {
             asking: Mutex::default(),
-            waiting: Semaphore::new(WAITING),
+            waiting: Mutex::default(),
             joins: Mutex::new((BURST, None)),
         }
     }
@@ -77,13 +147,25 @@ impl Joins {
         Some(Stranger(self, number))
     }
 
-    /// A place to wait at, for a device whose token is good.
-    pub(crate) fn wait(&self) -> Option<SemaphorePermit<'_>> {
-        let place = self.waiting.try_acquire().ok()?;
-        self.is_in_pace().then_some(place)
+    /// A place to wait at, for a device with this key whose token is good.
+    pub(crate) fn wait(&self, token: &str, key: Digest) -> Option<Waits<'_>> {
+        let mut waiting = self.waiting.lock();
+        let before = waiting.places.iter().find(|(_, place)| place.key == key);
+        if let Some(number) = before.map(|(number, _)| *number) {
+            waiting.send_away(number, AGAIN);
+        }
+        if !waiting.make_room(token) {
+            return None;
+        }
+        let (leave, told) = oneshot::channel();
+        waiting.next += 1;
+        let number = waiting.next;
+        waiting.places.insert(number, Place { token: token.to_owned(), key, leave });
+        Some(Waits { joins: self, number, leave: told })
     }
 
-    fn is_in_pace(&self) -> bool {
+    /// Whether one more may join now, of those whose token is good.
+    pub(crate) fn is_in_pace(&self) -> bool {
         let mut joins = self.joins.lock();
         let now = Instant::now();
         let (left, since) = *joins;

@@ -21,6 +21,7 @@ mod sizes;
 mod support;
 mod tokens;
 mod unwell;
+mod waiting;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,0 +1,80 @@
+//! Devices with a good token that wait to be accepted. Time is the test's here.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tokio::sync::mpsc;
+
+use crate::support::*;
+
+/// As many as may wait at the same time, and a few more.
+const MANY: usize = 256 + 4;
+
+/// Another token, which accepts nobody by itself.
+async fn another_token(hub: &Hub) -> &'static str {
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token",
+        "metadata": {"name": "bootstrap-token-second", "namespace": "kube-system"},
+        "data": {
+            "token-id": STANDARD.encode("second"), "token-secret": STANDARD.encode("0123456789abcdef"),
+            "usage-bootstrap-authentication": STANDARD.encode("true"),
+        },
+    });
+    hub.create(("", "v1", "secrets"), "kube-system", "bootstrap-token-second", secret).await;
+    "second.0123456789abcdef"
+}
+
+/// Joins beside the test; what it is told comes out, and at last how it ended.
+fn asks(hub: &Hub, device: &Device, name: &str, token: &str) -> mpsc::UnboundedReceiver<String> {
+    let (tell, told) = mpsc::unbounded_channel();
+    let (link, request) = (hub.connect(ALPN_JOIN, None), device.ask(name, token));
+    tokio::spawn(async move {
+        let told = tell.clone();
+        let ended = join::ask(&*link, &request, move |text| drop(told.send(text.to_owned()))).await;
+        drop(tell.send(format!("{ended:?}")));
+    });
+    told
+}
+
+/// At the pace of joins.
+async fn a_moment() {
+    tokio::time::sleep(Duration::from_millis(150)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_asks_again_and_again_has_one_place_to_wait_at() {
+    let hub = Hub::new(false).await;
+    let (greedy, other) = (Device::new(), Device::new());
+    let mut asking = Vec::new();
+    for _ in 0..MANY {
+        asking.push(asks(&hub, &greedy, "pi-1", TOKEN));
+        a_moment().await;
+    }
+    let mut waits = asks(&hub, &other, "pi-2", TOKEN);
+    assert!(waits.recv().await.unwrap().contains("hub accept pi-2"));
+    assert!(asking[0].recv().await.unwrap().contains("hub accept pi-1"));
+    let ended = asking[0].recv().await.unwrap();
+    assert!(ended.contains("has asked again"), "{ended}");
+    let newest = asking.last_mut().unwrap();
+    assert!(newest.recv().await.unwrap().contains("hub accept pi-1"));
+    assert!(newest.try_recv().is_err(), "the newest waits");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_token_does_not_take_all_places_to_wait_at() {
+    let hub = Hub::new(false).await;
+    let mut asking = Vec::new();
+    for n in 0..MANY {
+        asking.push(asks(&hub, &Device::new(), &format!("pi-{n}"), TOKEN));
+        a_moment().await;
+    }
+    let last = asking.last_mut().unwrap().recv().await.unwrap();
+    assert!(last.contains("too many devices join at once"), "{last}");
+    let token = another_token(&hub).await;
+    let mut waits = asks(&hub, &Device::new(), "other", token);
+    assert!(waits.recv().await.unwrap().contains("hub accept other"));
+    assert!(asking[0].recv().await.unwrap().contains("hub accept pi-0"));
+    let ended = asking[0].recv().await.unwrap();
+    assert!(ended.contains("too many devices join at once"), "{ended}");
+    a_moment().await;
+    assert!(waits.try_recv().is_err(), "the other waits on");
+}
