@@ -4,7 +4,8 @@
 //! - a blob is there whole and under its true digest, or not at all
 //!   (`an_upload_in_chunks_is_checked_against_its_digest`, `an_upload_may_be_cancelled_and_one_that_fails_leaves_nothing`);
 //! - one that is not what was written is read by nobody (`a_manifest_that_rotted_is_told_and_mended_by_the_next_push`),
-//!   and set aside, so that the next push brings it (`a_module_that_rotted_is_mended_by_the_next_push`);
+//!   and set aside, so that the next push brings it (`a_module_that_rotted_is_mended_by_the_next_push`), but not what a push
+//!   has brought meanwhile (`a_blob_that_is_pushed_while_the_damaged_one_is_read_stays`);
 //! - what somebody has pushed or asked for within the grace period is not collected, in this life of the hub by its own
 //!   memory, which no jump of the wall clock changes, and after a start by the file's time
 //!   (`a_push_that_finds_its_blob_there_does_not_lose_it`, `blobs_go_when_nobody_names_them_and_their_grace_is_over`).
@@ -12,6 +13,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -100,18 +102,27 @@ impl Blobs {
     }
 
     /// Takes a damaged blob out of the way, so that pushers do not find it. It is kept, for the fault may have been in
-    /// the reading. Whether it was damaged. Blocking.
+    /// the reading. Whether it was there and damaged to the end. Blocking.
     pub(crate) fn set_aside(&self, digest: &Digest) -> io::Result<bool> {
         let path = self.path(digest);
         let (mut file, mut hash) = (File::open(&path)?, Sha256::new());
+        let read = file.metadata()?;
         io::copy(&mut file, &mut hash)?;
-        let damaged = Digest(hash.finalize().into()) != *digest;
-        if damaged {
-            let mut fresh = self.fresh.lock();
-            fresh.remove(digest);
-            std::fs::rename(&path, aside(&path))?;
+        if Digest(hash.finalize().into()) == *digest {
+            return Ok(false);
         }
-        Ok(damaged)
+        // Reading takes seconds, and a push puts another file in its place. Whoever does that takes the lock.
+        let mut fresh = self.fresh.lock();
+        let there = match std::fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => other?,
+        };
+        if (there.dev(), there.ino()) != (read.dev(), read.ino()) {
+            return Ok(false);
+        }
+        fresh.remove(digest);
+        std::fs::rename(&path, aside(&path))?;
+        Ok(true)
     }
 
     /// Its size, when it is there; from now on it stays for the grace period.
@@ -181,5 +192,37 @@ impl Blobs {
     /// Forgets what is older than the grace period anyway.
     pub(crate) fn forget(&self, grace: Duration) {
         self.fresh.lock().retain(|_, at| at.elapsed() < grace);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn a_blob_that_is_pushed_while_the_damaged_one_is_read_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(dir.path()).unwrap();
+        let digest = Digest::of(b"good");
+        // Who reads this waits until somebody has written all of it.
+        mknodat(CWD, blobs.path(&digest), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        std::thread::scope(|scope| {
+            let looks = scope.spawn(|| blobs.set_aside(&digest));
+            let mut damaged = File::options().write(true).open(blobs.path(&digest)).unwrap();
+            std::fs::write(dir.path().join("pushed"), b"good").unwrap();
+            blobs.admit(&dir.path().join("pushed"), &digest).unwrap();
+            damaged.write_all(b"bad").unwrap();
+            drop(damaged);
+            looks.join().unwrap().unwrap();
+        });
+        assert_eq!(blobs.read(&digest, 10).unwrap(), b"good");
+        // One that is damaged still goes.
+        std::fs::write(blobs.path(&digest), b"bad").unwrap();
+        assert!(blobs.set_aside(&digest).unwrap());
+        assert_eq!(blobs.size(&digest), None);
     }
 }
