@@ -20,7 +20,8 @@
 //! - a module whose instances take much beside their memories is refused, however few its bytes are
 //!   (`a_module_whose_instances_take_much_beside_their_memories_is_refused`);
 //! - what would fail again is told from what may pass
-//!   (`a_refusal_and_what_is_beyond_its_size_are_kept_and_nothing_else`, `a_full_disk_is_no_refusal_of_the_module`).
+//!   (`a_refusal_and_what_is_beyond_its_size_are_kept_and_nothing_else`, `a_full_disk_is_no_refusal_of_the_module`,
+//!   `a_child_that_finds_no_thread_is_no_word_about_its_module`).
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
@@ -54,6 +55,8 @@ const TROUBLE: i32 = 3;
 const DAMAGED: i32 = 4;
 /// Exit code of a Rust program that panicked.
 const PANICKED: i32 = 101;
+/// In what such a program says when it cannot begin a thread.
+const NO_THREAD: &str = "WouldBlock";
 /// zstd level: 3 gives a third of the size at the disk's speed.
 const ZSTD_LEVEL: i32 = 3;
 /// Threads of a child at most: each takes address space, whether it uses it or not.
@@ -104,9 +107,14 @@ pub enum CompileError {
     /// The compiler refuses the module.
     #[error("the module cannot be compiled: {0}")]
     Refused(String),
-    /// It takes more than a module of its size may, or the compiler has a mistake that it hits.
+    /// It takes more than a module of its size may.
     #[error("the module cannot be compiled: {0}; it is not tried again until it is pushed again")]
     Beyond(String),
+    /// The compiler has no memory for it, or a mistake that it hits; or the hub's machine had none.
+    #[error(
+        "the module cannot be compiled: {0}; it is tried again in a day, or when it is pushed again"
+    )]
+    Stumbled(String),
     /// The child was ended from outside.
     #[error("the compiler did not finish: {0}")]
     Died(String),
@@ -143,6 +151,7 @@ impl CompileError {
             Self::Profile(_) | Self::Refused(_) => REFUSED,
             Self::Damaged(_) => DAMAGED,
             Self::Beyond(_)
+            | Self::Stumbled(_)
             | Self::Died(_)
             | Self::Full
             | Self::Lost(_)
@@ -151,9 +160,9 @@ impl CompileError {
         }
     }
 
-    /// Whether the next try would end in the same way.
+    /// Whether the next try would end in the same way, as far as one can tell.
     pub(crate) const fn is_kept(&self) -> bool {
-        matches!(self, Self::Refused(_) | Self::Beyond(_))
+        matches!(self, Self::Refused(_) | Self::Beyond(_) | Self::Stumbled(_))
     }
 }
 
@@ -242,13 +251,15 @@ fn failure(status: ExitStatus, said: String, allowance: Allowance) -> CompileErr
             let text = format!("it takes more than {cpu} s of CPU time, the most for its size");
             CompileError::Beyond(text)
         }
+        // Many processes run, or the machine is short of memory.
+        (Some(PANICKED), _) if said.contains(NO_THREAD) => CompileError::Trouble(said),
         // The allocator and the compiler abort or panic; a deep recursion overflows the stack.
         (Some(PANICKED), _) | (_, Some(libc::SIGABRT | libc::SIGSEGV | libc::SIGILL)) => {
             let most = allowance.memory >> 20;
             let text = format!(
                 "it takes more than {most} MiB of memory, the most for its size, or the compiler stumbles over it ({status}, {said})"
             );
-            CompileError::Beyond(text)
+            CompileError::Stumbled(text)
         }
         _ => CompileError::Died(format!("{status}, {said}")),
     }
@@ -273,6 +284,7 @@ pub fn child(order: Order<'_>) -> Result<String, CompileError> {
     if let Err(error) = nice(10) {
         return Err(CompileError::Hub(error.into()));
     }
+    begin_threads(None)?;
     let made = compile_here(order)?;
     serde_json::to_string(&made).map_err(|e| CompileError::Died(e.to_string()))
 }
@@ -287,6 +299,17 @@ fn end_with_the_parent() -> io::Result<()> {
         std::process::exit(TROUBLE)
     };
     std::thread::Builder::new().stack_size(128 << 10).spawn(wait).map(|_| ())
+}
+
+/// Begins the compiler's threads, as many as the environment says: it would panic itself when there are none to be had.
+fn begin_threads(stack: Option<usize>) -> Result<(), CompileError> {
+    let pool = rayon::ThreadPoolBuilder::new();
+    let pool = match stack {
+        Some(bytes) => pool.stack_size(bytes),
+        None => pool,
+    };
+    pool.build_global()
+        .map_err(|error| CompileError::Trouble(format!("it cannot begin its threads: {error}")))
 }
 
 fn limit(resource: Resource, most: u64, more: u64) -> Result<(), CompileError> {

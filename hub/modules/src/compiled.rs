@@ -6,7 +6,8 @@
 //!   (`halves_of_an_earlier_run_go_at_the_start_and_wholes_stay`);
 //! - an artifact whose bytes are not those that were made is not handed out
 //!   (`a_flipped_bit_in_an_artifact_or_its_note_is_noticed`, `a_damaged_artifact_is_compiled_again`);
-//! - a failure that would come again is kept (`a_failure_is_kept_over_a_restart_until_it_is_forgotten`).
+//! - a failure that would come again is kept (`a_failure_is_kept_over_a_restart_until_it_is_forgotten`), for a day where that
+//!   is a guess (`where_the_compiler_stumbled_it_tries_again_in_a_day`).
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
@@ -20,6 +21,9 @@ use sha2::{Digest as _, Sha256};
 use crate::compile::{BUILD, CompileError, Made};
 use crate::durable::{remove, replace};
 use crate::room::Room;
+
+/// How long a module is let be that the compiler has stumbled over: the cause may have been the machine's.
+const STUMBLED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Everything of one compilation in the folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +97,13 @@ impl Compiled {
         match text.split_once('\n')? {
             ("refused", why) => Some(CompileError::Refused(why.to_owned())),
             ("beyond", why) => Some(CompileError::Beyond(why.to_owned())),
+            ("stumbled", why) => {
+                let at =
+                    std::fs::metadata(why_of(artifact)).and_then(|meta| meta.modified()).ok()?;
+                // One of the clock's future is as good as old.
+                let age = SystemTime::now().duration_since(at).ok()?;
+                (age < STUMBLED_FOR).then(|| CompileError::Stumbled(why.to_owned()))
+            }
             _ => None,
         }
     }
@@ -102,6 +113,7 @@ impl Compiled {
         let text = match error {
             CompileError::Refused(why) => format!("refused\n{why}"),
             CompileError::Beyond(why) => format!("beyond\n{why}"),
+            CompileError::Stumbled(why) => format!("stumbled\n{why}"),
             _ => return Ok(()),
         };
         replace(&why_of(artifact), text.as_bytes())
@@ -241,6 +253,26 @@ mod tests {
         assert_eq!(again.failure(&path).unwrap().to_string(), beyond.to_string());
         assert_eq!(again.list().unwrap().len(), 1, "only what would fail again is kept");
         assert!(again.forget_failure(&path).unwrap() && again.failure(&path).is_none());
+    }
+
+    #[test]
+    fn where_the_compiler_stumbled_it_tries_again_in_a_day() {
+        let dir = tempfile::tempdir().unwrap();
+        let compiled = Compiled::open(dir.path()).unwrap();
+        let path = compiled.path(&Digest::of(b"c"), &Profile::candidates()[0].key());
+        compiled.write_failure(&path, &CompileError::Stumbled("SIGABRT".to_owned())).unwrap();
+        let age = |by: Duration| {
+            let at = SystemTime::now().checked_sub(by).unwrap();
+            std::fs::File::options().write(true).open(why_of(&path)).unwrap().set_modified(at)
+        };
+        let hour = Duration::from_secs(3600);
+        age(23 * hour).unwrap();
+        assert!(compiled.failure(&path).unwrap().to_string().contains("tried again in a day"));
+        age(25 * hour).unwrap();
+        assert!(compiled.failure(&path).is_none());
+        compiled.write_failure(&path, &CompileError::Beyond("CPU".to_owned())).unwrap();
+        age(25 * hour).unwrap();
+        assert!(compiled.failure(&path).is_some(), "that it would meet again");
     }
 
     #[test]

@@ -234,6 +234,28 @@ async fn a_refusal_and_what_is_beyond_its_size_are_kept_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_child_that_finds_no_thread_is_no_word_about_its_module() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("compiler");
+    let (component, digest) = write(dir.path(), b"c");
+    let said = "failed to spawn thread: Os { code: 11, kind: WouldBlock, message: \"Resource temporarily unavailable\" }";
+    std::fs::write(dir.path().join("text"), format!("#!/bin/sh\necho '{said}' >&2\nexit 101\n"))
+        .unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(dir.path().join("text"), mode).unwrap();
+    std::fs::rename(dir.path().join("text"), &program).unwrap();
+    let artifact = dir.path().join("out.zst");
+    let order = Order { profile: "p", component: &component, digest, artifact: &artifact };
+    let outcome = compile(&program, order).await.unwrap_err();
+    assert!(!outcome.is_kept(), "{outcome}");
+    assert!(outcome.to_string().contains("Resource temporarily unavailable"), "{outcome}");
+    // It does not come to that: the threads are begun first. No machine has room for such stacks.
+    let outcome = begin_threads(Some(1 << 60)).unwrap_err();
+    assert_eq!(outcome.exit_code(), TROUBLE, "{outcome}");
+    assert!(!outcome.is_kept(), "{outcome}");
+}
+
+#[tokio::test]
 async fn a_child_that_talks_without_end_is_heard_to_a_bound() {
     let said = hear(Some(tokio::io::repeat(b'x').take(100 << 20))).await.unwrap();
     assert_eq!(said.len() as u64, MOST_SAID);
