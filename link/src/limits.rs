@@ -24,6 +24,8 @@ pub const API_BODY: usize = 3 << 20;
 pub const API_OBJECT: usize = 1_572_864;
 /// All values of one ConfigMap or Secret.
 pub const API_DATA: usize = 1 << 20;
+/// Mounts of all containers of a pod: each takes one or two of the files that a pod may have open on its device.
+pub const POD_MOUNTS: usize = 128;
 /// One record of a plan. Pods and configuration follow from one object; a Service's endpoints add up: 8 MiB are
 /// some hundred thousand of them.
 pub const RECORD: usize = 8 << 20;

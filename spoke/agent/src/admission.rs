@@ -1,5 +1,6 @@
 //! What a spoke takes on at all. Everything that becomes part of a path is checked here, once.
 
+use freewheel_link::limits::POD_MOUNTS;
 use freewheel_link::plan::{PodStorageV1, PodV1, feature};
 
 /// Bits of [`feature`] that this agent honours.
@@ -26,6 +27,11 @@ pub fn check(pod: &PodV1) -> Result<(), (String, String)> {
     }
     if pod.containers.is_empty() {
         return Err(("InvalidPod".to_owned(), "the pod has no containers".to_owned()));
+    }
+    let mounts: usize = pod.init.iter().chain(&pod.containers).map(|c| c.mounts.len()).sum();
+    if POD_MOUNTS < mounts {
+        let text = format!("its containers have {mounts} mounts, and {POD_MOUNTS} is the most");
+        return Err(("InvalidPod".to_owned(), text));
     }
     // Without its limits it must not run.
     if let Err(error) = pod.parts.get::<PodStorageV1>() {

@@ -21,7 +21,7 @@ use crate::ports::{
     Clock, ContainerId, Containers, Disk, Exit, Input, Modules, Network, PodNetwork, Ports,
     StartContainer, Uplink,
 };
-use crate::usage::Size;
+use crate::usage::{Size, Tree};
 
 /// Tokio's clock, which a simulation can pause and turn.
 pub struct TokioClock {
@@ -364,7 +364,7 @@ impl Files for MemoryFiles {
         Ok(HostDir::simulated(dir.to_owned()))
     }
 
-    fn copy(&self, _: std::fs::File, _: &Path) -> io::Result<()> {
+    fn link(&self, _: &std::fs::File, _: &Path) -> io::Result<()> {
         Ok(())
     }
 
@@ -394,7 +394,8 @@ impl Files for MemoryFiles {
         Ok(())
     }
 
-    fn measure(&self, dirs: Vec<PathBuf>, _: u64, done: Measured) {
+    fn measure(&self, trees: Vec<Tree>, _: u64, done: Measured) {
+        let dirs: Vec<PathBuf> = trees.iter().map(|tree| tree.dir().to_owned()).collect();
         *self.measured.lock() += 1;
         if let Some(slow) = &mut *self.slow.lock() {
             slow.push((dirs, done));

@@ -16,6 +16,8 @@
 //! - a walk that starts anew, or that a guest has led astray, takes nothing back from what those before have seen, until
 //!   one has missed nothing (`a_walk_that_starts_anew_takes_nothing_back`, `a_directory_that_is_renamed_takes_nothing_back`);
 //! - what has no name any more counts as long as it is open (`files_without_a_name_count_while_they_are_open`);
+//! - a file that is shown counts where it lies, and once its name there is gone as what is shown
+//!   (`what_is_shown_counts_once_its_name_in_the_volume_is_gone`);
 //! - what is remembered of all trees has one bound in bytes, whatever guests make
 //!   (`what_is_remembered_of_all_trees_has_one_bound`).
 
@@ -28,6 +30,7 @@ use tracing::warn;
 
 use walk::Walk;
 
+mod shown;
 mod unlinked;
 mod walk;
 
@@ -40,6 +43,25 @@ const BUDGET: usize = 12 << 20;
 const SHARE: usize = 64 << 10;
 /// Trees that go on in the next round; of others that takes up too much time, a part is seen.
 const UNFINISHED: usize = 64;
+
+/// What is measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tree {
+    /// A directory that a guest fills, or its log.
+    Filled(PathBuf),
+    /// The directory in which the agent shows single files out of others.
+    Shown(PathBuf),
+}
+
+impl Tree {
+    /// The directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        match self {
+            Self::Filled(dir) | Self::Shown(dir) => dir,
+        }
+    }
+}
 
 /// What a directory takes on the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,6 +98,18 @@ impl Default for Measurer {
 }
 
 impl Measurer {
+    /// One round through trees of both kinds, as [`Self::measure`].
+    pub fn measure_all(&mut self, trees: &[Tree], shortage: u64) -> Vec<Size> {
+        let filled = trees.iter().filter(|tree| matches!(tree, Tree::Filled(_)));
+        let filled: Vec<PathBuf> = filled.map(|tree| tree.dir().to_owned()).collect();
+        let mut sizes = self.measure(&filled, shortage).into_iter();
+        let of = |tree: &Tree| match tree {
+            Tree::Filled(_) => sizes.next().unwrap_or_default(),
+            Tree::Shown(dir) => shown::size(dir),
+        };
+        trees.iter().map(of).collect()
+    }
+
     /// One round. What cannot be read counts nothing. While the disk is short `shortage` says which time that is: until it
     /// is over, directories that were seen whole count as seen. Zero: it is not short.
     pub fn measure(&mut self, dirs: &[PathBuf], shortage: u64) -> Vec<Size> {

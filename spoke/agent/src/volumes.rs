@@ -6,8 +6,9 @@
 //!   `a_single_file_is_never_one_outside_of_its_volume`);
 //! - a mounted ConfigMap or Secret is read-only (`configuration_is_mounted_and_follows_changes`) and changes at once
 //!   (`a_set_of_files_changes_at_once_and_leaves_nothing_behind`);
-//! - a single file mounted by `subPath` keeps what it was at the start, as with Kubernetes
-//!   (`single_files_come_in_a_directory_of_their_own`);
+//! - a single file mounted by `subPath` is the one that stood there at the start, as with Kubernetes
+//!   (`single_files_come_in_a_directory_of_their_own`), and takes no room and no time of its own
+//!   (`a_single_file_takes_no_more_room_however_often_it_is_shown`);
 //! - what a container is given is opened here: no path is looked up again
 //!   (`what_is_mounted_stays_what_it_was_wherever_its_name_leads`).
 
@@ -68,6 +69,12 @@ pub fn log_aside(log: &Path) -> PathBuf {
 #[must_use]
 pub fn volume_dir(data: &Path, uid: &str, volume: &str) -> PathBuf {
     pod_dir(data, uid).join("volumes").join(volume)
+}
+
+/// Single files out of volumes, by container.
+#[must_use]
+pub fn shown_dir(data: &Path, uid: &str) -> PathBuf {
+    pod_dir(data, uid).join("subpaths")
 }
 
 /// Whether a volume is the pod's own to fill.
@@ -224,8 +231,8 @@ pub fn mounts(
         match files.enter(&dir, &mount.sub_path, ours).map_err(failed)? {
             Entered::Dir(dir) => out.push(Mount { dir, guest, read_only }),
             Entered::File(file) => {
-                let home = pod_dir(data, &pod.uid).join("subpaths").join(&container.name);
-                let shown = show_file(files, &home, mount, file, &mut out);
+                let home = shown_dir(data, &pod.uid).join(&container.name);
+                let shown = show_file(files, &home, mount, &file, &mut out);
                 shown.map_err(failed)?;
             }
         }
@@ -233,12 +240,12 @@ pub fn mounts(
     Ok(out)
 }
 
-/// Puts a single file into the directory that stands for the parent of its mount path.
+/// Links a single file into the directory that stands for the parent of its mount path.
 fn show_file(
     files: &dyn Files,
     home: &Path,
     mount: &MountV1,
-    file: std::fs::File,
+    file: &std::fs::File,
     out: &mut Vec<Mount>,
 ) -> std::io::Result<()> {
     let trimmed = mount.path.trim_end_matches('/');
@@ -259,7 +266,7 @@ fn show_file(
             path
         }
     };
-    files.copy(file, &dir.join(name))
+    files.link(file, &dir.join(name))
 }
 
 #[cfg(test)]

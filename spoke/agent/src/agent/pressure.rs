@@ -227,9 +227,7 @@ impl Agent {
                 let request = of.and_then(|one| one.request).unwrap_or(0);
                 Share { container: container.clone(), request, used: *used }
             });
-            let volumes =
-                usage.volumes.values().fold(0, |sum: u64, size| sum.saturating_add(*size));
-            let shares = shares.collect();
+            let (shares, volumes) = (shares.collect(), usage.in_volumes());
             Some(Candidate { uid: uid.clone(), priority: pod.spec.priority, shares, volumes })
         });
         let candidates = candidates.collect();

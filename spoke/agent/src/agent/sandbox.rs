@@ -106,17 +106,23 @@ impl Agent {
         match self.make_volumes(pod) {
             Ok(()) => self.change(uid, |pod| pod.sandbox.set_volumes(Volumes::Made)),
             Err(message) => {
+                let before = match pod.sandbox.volumes() {
+                    Volumes::Failed { tries, .. } => *tries,
+                    Volumes::Absent | Volumes::Made => 0,
+                };
                 self.event(uid, None, true, "FailedMount", message.clone());
-                self.change(uid, |pod| pod.sandbox.set_volumes(Volumes::Failed { message, at }))
+                let failed = Volumes::Failed { message, at, tries: before.saturating_add(1) };
+                self.change(uid, |pod| pod.sandbox.set_volumes(failed))
             }
         }
     }
 
     /// What a pod that has ended for good wrote is nobody's any more; its logs can still be read.
     pub(super) fn remove_volumes(&mut self, uid: &str) {
-        let home = volumes::pod_dir(&self.config.data, uid);
-        for dir in ["volumes", "subpaths"] {
-            if let Err(error) = self.config.files.remove_dir(&home.join(dir)) {
+        let data = &self.config.data;
+        let home = volumes::pod_dir(data, uid).join("volumes");
+        for dir in [home, volumes::shown_dir(data, uid)] {
+            if let Err(error) = self.config.files.remove_dir(&dir) {
                 warn!(pod = uid, %error, "volumes of an ended pod stay on disk");
             }
         }

@@ -7,7 +7,6 @@
 //!   (`the_next_measurement_waits_for_the_end_of_the_last`).
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use freewheel_link::plan::{PodStorageV1, StorageV1};
@@ -16,7 +15,7 @@ use tokio::sync::mpsc;
 use super::Agent;
 use crate::pods::Pod;
 use crate::pods::storage::{GRACE, Limits, Usage};
-use crate::usage::Size;
+use crate::usage::{Size, Tree};
 use crate::volumes;
 
 /// Between the end of one measurement and the next, as kubelet's housekeeping.
@@ -38,6 +37,7 @@ pub(super) struct Measured {
 enum Of {
     Volume(String),
     Logs(String),
+    Shown,
 }
 
 /// The pods with limits, and when they are measured.
@@ -107,18 +107,18 @@ impl Agent {
         if self.meter.due().is_none_or(|due| now < due) {
             return;
         }
-        let (mut dirs, mut of) = (Vec::new(), Vec::new());
+        let (mut trees, mut of) = (Vec::new(), Vec::new());
         let all = std::mem::take(&mut self.meter.all);
         for (uid, pod) in self.pods.iter().filter(|(_, pod)| lives(pod)) {
             if !all && !self.meter.limits.contains_key(uid) {
                 continue;
             }
-            for (dir, what) in self.directories(pod) {
-                dirs.push(dir);
+            for (tree, what) in self.trees(pod) {
+                trees.push(tree);
                 of.push((uid.clone(), what));
             }
         }
-        if dirs.is_empty() {
+        if trees.is_empty() {
             self.meter.next = Some(now + EVERY);
             return;
         }
@@ -129,20 +129,25 @@ impl Agent {
             // There is room: one measurement runs at a time. An agent that ended asks for none.
             let _ = tell.try_send(Measured { all, whole, pods: sort(of, sizes) });
         };
-        self.config.files.measure(dirs, self.freeing.shortage(), Box::new(done));
+        self.config.files.measure(trees, self.freeing.shortage(), Box::new(done));
     }
 
-    fn directories(&self, pod: &Pod) -> Vec<(PathBuf, Of)> {
+    fn trees(&self, pod: &Pod) -> Vec<(Tree, Of)> {
         let (data, uid) = (&self.config.data, &pod.spec.uid);
         let own = pod.spec.volumes.iter().filter(|volume| volumes::is_own(volume));
         let of_volumes = own.map(|volume| {
-            (volumes::volume_dir(data, uid, &volume.name), Of::Volume(volume.name.clone()))
+            let dir = volumes::volume_dir(data, uid, &volume.name);
+            (Tree::Filled(dir), Of::Volume(volume.name.clone()))
         });
         let containers = pod.spec.init.iter().chain(&pod.spec.containers);
-        let of_logs = containers.map(|container| {
-            (volumes::log_dir(data, uid, &container.name), Of::Logs(container.name.clone()))
+        let of_logs = containers.clone().map(|container| {
+            let dir = volumes::log_dir(data, uid, &container.name);
+            (Tree::Filled(dir), Of::Logs(container.name.clone()))
         });
-        of_volumes.chain(of_logs).collect()
+        let mut mounts = containers.flat_map(|container| &container.mounts);
+        let shown = mounts.any(|mount| !mount.sub_path.is_empty());
+        let shown = shown.then(|| (Tree::Shown(volumes::shown_dir(data, uid)), Of::Shown));
+        of_volumes.chain(of_logs).chain(shown).collect()
     }
 
     /// Compares what was measured with the limits.
@@ -176,6 +181,7 @@ fn sort(of: Vec<(String, Of)>, sizes: Vec<Size>) -> Vec<OfPod> {
         match what {
             Of::Volume(name) => usage.volumes.insert(name, size.bytes),
             Of::Logs(name) => usage.logs.insert(name, size.bytes),
+            Of::Shown => usage.shown.replace(size.bytes),
         };
     }
     all.into_iter().collect()

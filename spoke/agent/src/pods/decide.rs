@@ -8,6 +8,7 @@
 //! Guarantees:
 //! - an action that has been taken is not asked for again while its outcome is open
 //!   (`what_was_asked_for_is_not_asked_for_again`);
+//! - volumes that cannot be made are tried again less and less often (`volumes_that_fail_again_are_tried_less_and_less_often`);
 //! - a pod that may not start still leaves when it must, by its deadline, too
 //!   (`a_refused_or_held_pod_reaches_its_deadline`).
 
@@ -17,10 +18,8 @@ use freewheel_link::digest::Digest;
 use freewheel_link::plan::{ContainerV1, ModuleV1, RestartPolicy};
 use freewheel_link::report::PhaseV1;
 
-use super::{Container, Done, Fate, Module, Pod, Sight, State, Volumes, Which};
+use super::{Container, Done, Fate, Module, Pod, Sight, State, Volumes, Which, backoff};
 
-/// A volume that could not be made is tried again after this, even when nothing it names has changed.
-const VOLUME_RETRY: Duration = Duration::from_secs(10);
 /// The reason that turns into `ImagePullBackOff`. Others (a bad name, a module that cannot be compiled) tell more as they are.
 pub const PULL_FAILED: &str = "ErrImagePull";
 /// Sidecars get at least this to end in, as kubelet gives them, when the others used up the grace period.
@@ -212,8 +211,9 @@ fn prepared(pod: &Pod, see: Sight<'_>, out: &mut Decision) -> bool {
     }
     match pod.sandbox.volumes() {
         Volumes::Made => true,
-        Volumes::Failed { at, .. } if see.now < *at + VOLUME_RETRY => {
-            out.wake_at(*at + VOLUME_RETRY);
+        // Even when nothing that it names has changed: a disk may have room again.
+        Volumes::Failed { at, tries, .. } if see.now < *at + backoff::delay(*tries) => {
+            out.wake_at(*at + backoff::delay(*tries));
             false
         }
         Volumes::Absent | Volumes::Failed { .. } => {

@@ -25,6 +25,8 @@ pub enum Volumes {
         message: String,
         /// When it was tried.
         at: Duration,
+        /// How often in a row.
+        tries: u32,
     },
     /// There.
     Made,

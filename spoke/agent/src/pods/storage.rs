@@ -1,7 +1,7 @@
 //! What a pod may have on the disk, and what is said when it has more. Pure; in kubelet's words.
 //!
-//! A container's part is its logs, the pod's is that of all its containers and its emptyDirs. Configuration is
-//! not counted: it is the hub's.
+//! A container's part is its logs, the pod's is that of all its containers and its emptyDirs, with files out of them that
+//! are kept by being mounted alone. Configuration is not counted: it is the hub's.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -39,6 +39,16 @@ pub struct Usage {
     pub volumes: BTreeMap<String, u64>,
     /// Logs by container.
     pub logs: BTreeMap<String, u64>,
+    /// Files that are kept by being mounted alone, when any are.
+    pub shown: Option<u64>,
+}
+
+impl Usage {
+    /// What is no container's log.
+    #[must_use]
+    pub fn in_volumes(&self) -> u64 {
+        self.volumes.values().chain(&self.shown).fold(0, |sum, bytes| sum.saturating_add(*bytes))
+    }
 }
 
 impl Limits {
@@ -93,8 +103,8 @@ impl Limits {
                 ));
             }
         }
-        let all = usage.volumes.values().chain(usage.logs.values());
-        let used = all.fold(0, |sum: u64, bytes| sum.saturating_add(*bytes));
+        let logs = usage.logs.values();
+        let used = logs.fold(usage.in_volumes(), |sum, bytes| sum.saturating_add(*bytes));
         if let Some(limit) = self.total.filter(|limit| *limit < used) {
             return Some(format!(
                 "Pod ephemeral local storage usage exceeds the total limit of containers {}. ",
@@ -145,7 +155,7 @@ mod tests {
             containers: map(&[("web", 100), ("side", 5 << 20)]),
             total: Some((5 << 20) + 100),
         };
-        let usage = Usage { volumes: map(volumes), logs: map(logs) };
+        let usage = Usage { volumes: map(volumes), logs: map(logs), shown: None };
         assert_eq!(limits.exceeded(&usage).as_deref(), said);
     }
 

@@ -290,3 +290,28 @@ fn what_is_remembered_of_all_trees_has_one_bound() {
         assert!(measurer.held() <= (256 << 10) + 3 * SHARE, "{}", measurer.held());
     }
 }
+
+#[test]
+fn what_is_shown_counts_once_its_name_in_the_volume_is_gone() {
+    let data = tempfile::tempdir().unwrap();
+    let (volume, shown) = (data.path().join("v"), data.path().join("s"));
+    std::fs::create_dir(&volume).unwrap();
+    for name in ["f", "g"] {
+        std::fs::write(volume.join(name), vec![7; 1 << 20]).unwrap();
+        for at in ["one/0", "one/1", "two/0"] {
+            std::fs::create_dir_all(shown.join(at)).unwrap();
+            std::fs::hard_link(volume.join(name), shown.join(at).join(name)).unwrap();
+        }
+    }
+    let trees = [Tree::Shown(shown), Tree::Filled(volume.clone()), Tree::Shown("/nowhere".into())];
+    let mut measurer = Measurer::default();
+    let mut mib = || {
+        let sizes = measurer.measure_all(&trees, 0);
+        sizes.iter().map(|size| (size.bytes + (1 << 19)) >> 20).collect::<Vec<_>>()
+    };
+    assert_eq!(mib(), [0, 2, 0]);
+    std::fs::remove_file(volume.join("f")).unwrap();
+    assert_eq!(mib(), [1, 1, 0]);
+    std::fs::remove_file(volume.join("g")).unwrap();
+    assert_eq!(mib(), [2, 0, 0]);
+}

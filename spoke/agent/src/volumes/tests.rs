@@ -214,3 +214,42 @@ fn what_is_mounted_stays_what_it_was_wherever_its_name_leads() {
     let there = format!("/proc/self/fd/{}", open.as_raw_fd());
     assert_eq!(read(Path::new(&there), "own"), "mine");
 }
+
+/// Bytes that all files of the pod take on the disk.
+fn on_disk(data: &Path) -> u64 {
+    let mut all = crate::usage::Measurer::default();
+    all.measure(&[pod_dir(data, "u1")], 0)[0].bytes
+}
+
+#[test]
+fn a_single_file_takes_no_more_room_however_often_it_is_shown() {
+    let data = tempfile::tempdir().unwrap();
+    let at = |n: usize| mount("e", &format!("/m{n}/f"), "f");
+    let pod = pod(vec![("e", VolumeSourceV1::EmptyDir(None))], (0..40).map(at).collect());
+    make_with(data.path(), &pod, "1").unwrap();
+    let file = volume_dir(data.path(), "u1", "e").join("f");
+    std::fs::write(&file, vec![7; 1 << 20]).unwrap();
+    let before = on_disk(data.path());
+    for _ in 0..2 {
+        let seen = mounts(&DiskFiles::default(), data.path(), &pod, &pod.containers[0]).unwrap();
+        assert_eq!(seen.len(), 40);
+        let more = on_disk(data.path()) - before;
+        assert!(more < 1 << 20, "{more} bytes more");
+    }
+    // Holes take nothing, and no time.
+    std::fs::File::options().write(true).open(&file).unwrap().set_len(1 << 40).unwrap();
+    mounts(&DiskFiles::default(), data.path(), &pod, &pod.containers[0]).unwrap();
+    assert!(on_disk(data.path()) - before < 1 << 20);
+}
+
+#[test]
+fn a_pod_with_more_mounts_than_it_may_open_is_refused() {
+    let most = freewheel_link::limits::POD_MOUNTS;
+    let mut pod = pod(vec![], vec![mount("v", "/v", ""); most]);
+    assert_eq!(crate::admission::check(&pod), Ok(()));
+    let more = pod.containers[0].clone();
+    pod.init.push(ContainerV1 { name: "first".to_owned(), ..more });
+    let (reason, message) = crate::admission::check(&pod).unwrap_err();
+    assert_eq!(reason, "InvalidPod");
+    assert!(message.contains("256 mounts, and 128 is the most"), "{message}");
+}

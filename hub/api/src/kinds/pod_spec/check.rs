@@ -276,6 +276,23 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_has_no_more_mounts_than_a_device_opens() {
+        let container = |name: &str, mounts: usize| {
+            let at = |n: usize| json!({"name": "v", "mountPath": format!("/{n}"), "subPath": "f"});
+            let mounts: Vec<Value> = (0..mounts).map(at).collect();
+            json!({"name": name, "image": "i", "volumeMounts": mounts})
+        };
+        let pod = |more: usize| {
+            let mut pod = with("volumes", json!([{"name": "v", "emptyDir": {}}]));
+            pod["containers"] = json!([container("a", 100), container("b", more)]);
+            pod
+        };
+        wrong(pod(28), &[]);
+        let text = "spec.containers[*].volumeMounts: Too many: 129: must have at most 128 items";
+        wrong(pod(29), &[text]);
+    }
+
+    #[test]
     fn mounts_name_volumes_that_are_there() {
         let container = json!([{"name": "c", "image": "i", "volumeMounts": [{"name": "v", "mountPath": "/x"}]}]);
         wrong(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use freewheel_link::limits::POD_MOUNTS;
 use serde_json::{Value, json};
 
 use super::super::look::{int, items_of, list, map, text};
@@ -38,6 +39,12 @@ pub(super) fn check_all(spec: &Value, path: &str) -> Vec<FieldError> {
         errors.extend(check(container, &path, &volumes, list == "initContainers"));
         let asked = container.get("resources").unwrap_or(&Value::Null);
         errors.extend(resources::check(asked, spec, &format!("{path}.resources")));
+    }
+    let mounts = containers(spec).map(|(_, _, container)| list(container, "/volumeMounts").len());
+    let mounts = mounts.sum();
+    if POD_MOUNTS < mounts {
+        let at = format!("{path}.containers[*].volumeMounts");
+        errors.push(FieldError::too_many(at, mounts, POD_MOUNTS));
     }
     errors.extend(check_host_ports(spec, path));
     errors

@@ -1,6 +1,6 @@
 //! Pods that have more on the disk than they may.
 
-use freewheel_link::plan::{PodStorageV1, StorageV1, VolumeSourceV1, VolumeV1};
+use freewheel_link::plan::{MountV1, PodStorageV1, StorageV1, VolumeSourceV1, VolumeV1};
 
 use super::*;
 
@@ -52,6 +52,28 @@ async fn a_pod_that_has_more_than_its_volume_may_hold_is_evicted() {
     assert!(run.events().contains(&format!("Warning Evicted: {message}")), "{:?}", run.events());
     let removed = run.world.files.removed.lock().clone();
     assert!(removed.contains(&"/data/pods/uid-a/volumes".into()), "{removed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_pod_keeps_by_mounting_it_alone_is_on_its_disk() {
+    let mut run = run(&SimDisk::default());
+    run.send(Input::Connected(true)).await;
+    let mut pod = limited(with_volume("a", None), 2 << 20);
+    pod.containers[0].mounts = vec![MountV1 {
+        volume: "cache".to_owned(),
+        path: "/one/f".to_owned(),
+        sub_path: "f".to_owned(),
+        read_only: false,
+    }];
+    run.plan(vec![range(), pod_record(&pod)], vec![]).await;
+    run.fill("/data/pods/uid-a/volumes/cache", 1 << 20);
+    run.fill("/data/pods/uid-a/subpaths", 1 << 20);
+    run.a_while().await;
+    assert_eq!(run.running(), ["a web/0"], "as much as it may have");
+    run.fill("/data/pods/uid-a/subpaths", (1 << 20) + 4096);
+    run.a_while().await;
+    let message = "Pod ephemeral local storage usage exceeds the total limit of containers 2Mi. ";
+    assert_eq!(run.said("a").unwrap().message, message);
 }
 
 #[tokio::test(start_paused = true)]

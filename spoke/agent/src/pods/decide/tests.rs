@@ -226,6 +226,20 @@ fn running(names: &[&str]) -> Life {
 }
 
 #[test]
+fn volumes_that_fail_again_are_tried_less_and_less_often() {
+    let mut life = always(&["web"]);
+    life.pod.sandbox.bring_up(lease).unwrap();
+    for (tries, wait) in [(1, 10), (2, 20), (3, 40), (40, 300)] {
+        let failed = Volumes::Failed { message: "full".to_owned(), at: life.now, tries };
+        life.pod.sandbox.set_volumes(failed);
+        let see = |now| decide(&life.pod, Sight { now, modules: &life.modules });
+        let due = life.now + SECOND * wait;
+        assert_eq!(see(due - SECOND), Decision { actions: vec![], wake: Some(due) });
+        assert_eq!(see(due).actions, [Action::MakeVolumes]);
+    }
+}
+
+#[test]
 fn a_pod_comes_up() {
     let mut life = always(&["web", "log"]);
     assert_eq!(life.said(), "Pending web=ContainerCreating log=ContainerCreating");
