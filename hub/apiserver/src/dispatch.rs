@@ -132,6 +132,9 @@ async fn answer(
         route => {
             let verb = request.method.as_str().to_ascii_lowercase();
             authz::check_path(&user, &verb, path)?;
+            if route == Route::Unknown {
+                return Err(respond::no_such_path());
+            }
             if !matches!(*request.method, Method::GET | Method::HEAD) {
                 return Err(respond::method_not_allowed());
             }
@@ -226,6 +229,10 @@ async fn resource(
     let mut query = Query::parse(&raw_query)?;
     query.watch |= target.watch;
     let verb = verb(request.method, &target, &query)?;
+    // What is left out at the end must not make it the end of something larger.
+    if matches!(verb, "delete" | "deletecollection") && request.uri.path().ends_with('/') {
+        return Err(respond::no_such_path());
+    }
     authz::check(
         &user,
         &Attributes {
@@ -344,7 +351,9 @@ async fn self_review(
 fn verb(method: &Method, target: &Target<'_>, query: &Query) -> Result<&'static str, ApiError> {
     let named = target.name.is_some();
     Ok(match *method {
-        Method::GET | Method::HEAD if named && !target.watch => "get",
+        Method::GET | Method::HEAD if target.watch => "watch",
+        _ if target.watch => return Err(respond::method_not_allowed()),
+        Method::GET | Method::HEAD if named => "get",
         Method::GET | Method::HEAD if query.watch => "watch",
         Method::GET | Method::HEAD => "list",
         Method::POST => "create",

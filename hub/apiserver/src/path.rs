@@ -4,6 +4,12 @@
 //! [/clusters/NAME] /api/v1/namespaces/NS/pods/NAME/log
 //! [/clusters/NAME] /apis/GROUP/VERSION/PLURAL/NAME/status
 //! ```
+//!
+//! Guarantees:
+//! - a path with a part that is empty or names nothing, or with more parts than there are meanings, leads nowhere, and
+//!   never to what stands before that part (`malformed_paths_lead_nowhere`,
+//!   `a_malformed_path_reads_and_deletes_nothing`);
+//! - a part names one thing however it is encoded: none says two of them (`malformed_paths_lead_nowhere`).
 
 use std::borrow::Cow;
 
@@ -90,13 +96,20 @@ pub fn cluster(path: &str) -> (Option<&str>, &str) {
     (Some(name), if rest.is_empty() { "/" } else { rest })
 }
 
-/// Where a path (without the cluster's prefix) leads.
+/// Where a path (without the cluster's prefix) leads. One slash at its end is nobody's mistake, as at kube-apiserver.
 #[must_use]
 pub fn route(path: &str) -> Route<'_> {
-    let trimmed = path.trim_matches('/');
-    let (head, rest) = trimmed.split_once('/').unwrap_or((trimmed, ""));
+    let path = path.strip_prefix('/').unwrap_or(path);
+    let path = path.strip_suffix('/').unwrap_or(path);
+    if path.is_empty() {
+        return Route::Index;
+    }
+    // What is left out by mistake, as by a variable that is empty, must not make it the path of something larger.
+    if path.split('/').any(str::is_empty) {
+        return Route::Unknown;
+    }
+    let (head, rest) = path.split_once('/').unwrap_or((path, ""));
     match head {
-        "" => Route::Index,
         "version" if rest.is_empty() => Route::Version,
         "healthz" | "livez" | "readyz" => Route::Health { probe: head, check: rest },
         "openapi" => match rest.split_once('/').unwrap_or((rest, "")) {
@@ -127,29 +140,48 @@ fn target<'a>(group: &'a str, version: &'a str, rest: &'a str) -> Route<'a> {
         Some(rest) => (true, rest),
         None => (false, rest),
     };
-    let mut parts = rest.splitn(5, '/');
-    let mut next = || parts.next().filter(|part| !part.is_empty());
-    let Some(first) = next() else { return Route::Unknown };
-    let (namespace, plural, name, subresource) = match (first, next()) {
-        ("namespaces", None) => (None, first, None, None),
-        ("namespaces", Some(namespace)) => match next() {
-            // The namespace itself, or a subresource of it: the only ones there are.
-            None => (None, first, Some(namespace), None),
-            Some(sub @ ("status" | "finalize")) if group.is_empty() => {
-                (None, first, Some(namespace), Some(sub))
-            }
-            Some(plural) => (Some(namespace), plural, next(), next()),
-        },
-        (plural, name) => (None, plural, name, next()),
+    let parts: Vec<&str> = rest.split('/').collect();
+    let (namespace, plural, name, subresource) = match parts[..] {
+        // The namespace itself, or a subresource of it: the only ones there are.
+        ["namespaces", namespace] => (None, "namespaces", Some(namespace), None),
+        ["namespaces", namespace, sub @ ("status" | "finalize")] if group.is_empty() => {
+            (None, "namespaces", Some(namespace), Some(sub))
+        }
+        ["namespaces", namespace, plural] => (Some(namespace), plural, None, None),
+        ["namespaces", namespace, plural, name] => (Some(namespace), plural, Some(name), None),
+        ["namespaces", namespace, plural, name, sub] => {
+            (Some(namespace), plural, Some(name), Some(sub))
+        }
+        // What follows is a path of the pod's own.
+        ["namespaces", namespace, plural, name, "proxy", ..] => {
+            (Some(namespace), plural, Some(name), Some("proxy"))
+        }
+        [plural] => (None, plural, None, None),
+        [plural, name] => (None, plural, Some(name), None),
+        [plural, name, sub] => (None, plural, Some(name), Some(sub)),
+        _ => return Route::Unknown,
     };
+    // Nobody watches a part of an object.
+    if watch && subresource.is_some() {
+        return Route::Unknown;
+    }
     let (Ok(namespace), Ok(name)) = (decode(namespace), decode(name)) else {
         return Route::Unknown;
     };
     Route::Resource(Target { group, version, namespace, plural, name, subresource, watch })
 }
 
-fn decode(segment: Option<&str>) -> Result<Option<Cow<'_, str>>, std::str::Utf8Error> {
-    segment.map(|segment| percent_decode_str(segment).decode_utf8()).transpose()
+/// A part that is no name of anything, whatever is there.
+struct NoName;
+
+/// What a part says. A slash in it would be another path to whoever decodes first and then looks for parts.
+fn decode(segment: Option<&str>) -> Result<Option<Cow<'_, str>>, NoName> {
+    let Some(segment) = segment else { return Ok(None) };
+    let name = percent_decode_str(segment).decode_utf8().map_err(|_| NoName)?;
+    if matches!(&*name, "." | "..") || name.contains('/') {
+        return Err(NoName);
+    }
+    Ok(Some(name))
 }
 
 #[cfg(test)]
@@ -208,5 +240,45 @@ mod tests {
         assert_eq!(route("/readyz/ping"), Route::Health { probe: "readyz", check: "ping" });
         assert_eq!(route("/openapi/v3/apis/apps/v1"), Route::OpenApiV3("apis/apps/v1"));
         assert_eq!(route("/nonsense"), Route::Unknown);
+    }
+
+    #[test]
+    fn malformed_paths_lead_nowhere() {
+        for path in [
+            "/api/v1/namespaces/prod//web",
+            "/api/v1/namespaces//pods",
+            "/api/v1/namespaces/p/pods//x",
+            "/api/v1/namespaces/p/pods//log",
+            "/api/v1/namespaces/p//",
+            "//api/v1/namespaces/p",
+            "/api//namespaces/p",
+            "/api//v1/namespaces/p",
+            "/apis//v1/deployments",
+            "/apis/apps//deployments",
+            "/api/v1/nodes/a/status/x",
+            "/api/v1/nodes/a/status/x/y",
+            "/api/v1/namespaces/a/status/x/y/z",
+            "/api/v1/namespaces/a/pods/p/log/x",
+            "/api/v1/namespaces/a/pods/p/log/x/y",
+            "/api/v1/watch/namespaces/a/pods/p/status",
+            "/api/v1/nodes/%2E%2E",
+            "/api/v1/nodes/.",
+            "/api/v1/namespaces/a/pods/..",
+            "/api/v1/namespaces/../pods/p",
+            "/api/v1/namespaces/a%2Fpods%2Fp",
+            "/api/v1/namespaces/a/pods/p%2Flog",
+            "/api/v1/namespaces/a/pods/%ff",
+            "/openapi//v2",
+            "/openapi/v3//apis/apps/v1",
+            "/readyz//ping",
+            "//version",
+        ] {
+            assert_eq!(route(path), Route::Unknown, "{path}");
+        }
+        check("/api/v1/namespaces/a/pods/", (Some("a"), "pods", None, None));
+        check(
+            "/api/v1/namespaces/a/pods/p/proxy/index.html",
+            (Some("a"), "pods", Some("p"), Some("proxy")),
+        );
     }
 }

@@ -334,3 +334,34 @@ async fn whoever_uses_endpoints_hears_that_they_are_deprecated() {
     let slices = admin.get("/apis/discovery.k8s.io/v1/endpointslices").await;
     assert!(slices.headers.get("warning").is_none());
 }
+
+#[tokio::test]
+async fn a_malformed_path_reads_and_deletes_nothing() {
+    let hub = Hub::start().await;
+    let admin = hub.admin();
+    map(&admin, "one", json!({})).await;
+    let one = format!("{MAPS}/one");
+    for path in [
+        "/api/v1/namespaces/default//web".to_owned(),
+        "/api/v1/namespaces/default/".to_owned(),
+        format!("{MAPS}/"),
+        format!("{MAPS}//"),
+        format!("{MAPS}//x"),
+        format!("{one}//x"),
+        format!("{one}/"),
+        "/api/v1/namespaces/default%2Fconfigmaps%2Fone".to_owned(),
+        "/api//v1/namespaces/default/configmaps/one".to_owned(),
+    ] {
+        assert_eq!(admin.delete(&path).await.code, 404, "{path}");
+    }
+    for path in ["/api/v1/watch/namespaces/default", "/api/v1/watch/namespaces/default/configmaps"]
+    {
+        assert_eq!(admin.delete(path).await.code, 405, "{path}");
+    }
+    assert_eq!(admin.get(&format!("{one}//log")).await.code, 404);
+    assert_eq!(admin.get(&one).await.code, 200);
+    let namespace = admin.get("/api/v1/namespaces/default").await.json();
+    assert_eq!(namespace["status"]["phase"], "Active");
+    // What no slash is left out of is what it was.
+    assert_eq!(names(&admin.get(&format!("{MAPS}/")).await.json()), ["one"]);
+}
