@@ -37,7 +37,8 @@ const STILL_SENDING: Duration = Duration::from_secs(2);
 /// Answers leave in pieces of this size: what is sent must not hold all the rest.
 pub(crate) const PIECE: usize = 64 << 10;
 /// An HTTP/2 answer up to this size goes out with its end. To tell the end apart costs a small one too much.
-const ONE_FRAME: u64 = 16 << 10;
+/// Longer ones are cut into frames, so that it is seen of which something is taken.
+pub(crate) const ONE_FRAME: usize = 16 << 10;
 
 /// Why a response body broke off.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -59,6 +60,8 @@ pub struct Body {
     turn: Turn,
     /// Its end comes when all else is out.
     ends_when_out: bool,
+    /// The most that goes out at once.
+    slice: usize,
     _busy: Option<Busy>,
 }
 
@@ -193,7 +196,9 @@ impl Body {
             return Self { _busy: Some(busy), ..self };
         }
         let length = http_body::Body::size_hint(&self).exact();
-        self.ends_when_out = stream.is_some() && length.is_none_or(|length| ONE_FRAME < length);
+        self.ends_when_out =
+            stream.is_some() && length.is_none_or(|length| (ONE_FRAME as u64) < length);
+        self.slice = if stream.is_some() { ONE_FRAME } else { PIECE };
         self.sending = Some(Sending::new(busy, self.followed, self.held.take(), stream));
         self
     }
@@ -222,7 +227,7 @@ impl Body {
     fn poll_counted(&mut self, cx: &mut Context<'_>) -> Next {
         let Some(sending) = self.sending.clone() else { return self.poll_next(cx).0 };
         if !self.rest.is_empty() {
-            let slice = self.rest.split_to(PIECE.min(self.rest.len()));
+            let slice = self.rest.split_to(self.slice.min(self.rest.len()));
             return Poll::Ready(Some(Ok(Frame::data(sending.give(slice, None)))));
         }
         // What is there as a whole has its room, and would only wait for itself.
@@ -248,9 +253,9 @@ impl Body {
         let is_counted = matches!(self.kind, Kind::Whole { cut: false, .. }) && sending.is_held();
         let held = (!is_counted).then(|| sending.hold(bytes.len(), shared));
         let mut bytes = sending.give(bytes, held);
-        if PIECE < bytes.len() {
+        if self.slice < bytes.len() {
             self.rest = bytes;
-            bytes = sending.give(self.rest.split_to(PIECE), None);
+            bytes = sending.give(self.rest.split_to(self.slice), None);
         }
         Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
@@ -267,6 +272,7 @@ impl From<Kind> for Body {
             sending: None,
             turn: None,
             ends_when_out: false,
+            slice: PIECE,
             _busy: None,
         }
     }
@@ -390,8 +396,9 @@ mod tests {
         {
             let reset = http2.then(|| AbortHandle::new_pair().0);
             let mut body = over(bytes, reset);
+            let slice = if http2 { ONE_FRAME } else { PIECE };
             let pieces: Vec<_> =
-                (0..bytes.div_ceil(PIECE)).map(|_| next(&mut body).unwrap()).collect();
+                (0..bytes.div_ceil(slice)).map(|_| next(&mut body).unwrap()).collect();
             assert_eq!(pieces.iter().map(Bytes::len).sum::<usize>(), bytes);
             assert_eq!(http_body::Body::is_end_stream(&body), !late);
             assert_eq!(body.frame().now_or_never().is_none(), late, "{bytes} bytes are not out");

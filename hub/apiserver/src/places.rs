@@ -221,6 +221,7 @@ impl Seat {
     /// So many bytes went out at once: a client that reads a long answer slowly is not idle.
     pub(crate) fn wrote(&self, bytes: usize) {
         self.traffic.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.unsent.sent(bytes);
         if MORE_THAN_A_PING <= bytes {
             self.moves();
         }

@@ -39,8 +39,10 @@ impl Socket {
     }
 
     fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(bytes)) = &outcome {
-            self.seat.wrote(*bytes);
+        match &outcome {
+            Poll::Ready(Ok(bytes)) => self.seat.wrote(*bytes),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.seat.unsent.socket_is_full(),
         }
         outcome
     }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! made ─▶ given to hyper ─▶ the client has room for it ─▶ out
-//!            └─ nothing of it for long: its stream is reset ─ that helps nothing, and nothing moves: the connection ends
+//!            └─ nothing of it for long, and not for want of a faster socket: its stream is reset
+//!                  └─ that helps nothing, and nothing moves: the connection ends
 //! ```
 //!
 //! HTTP/2 lets a client ask a thousand things at once and take nothing. Answers wait as bytes then, and neither the
@@ -12,21 +13,24 @@
 //! - all that waits is on its connection's [account](crate::account), whoever made it
 //!   (`pieces_that_nobody_takes_are_on_their_connection_s_account`,
 //!   `a_thousand_answers_that_nobody_takes_are_not_made`, `bodies_that_do_not_come_are_waited_for_in_turn`);
-//! - an answer of which a client takes nothing for long is reset, and nothing else is
-//!   (`who_takes_nothing_is_told_from_who_has_nothing_to_take`,
+//! - an answer of which a client takes nothing for long, or less than a [frame](ONE_FRAME), is reset, and nothing else
+//!   is (`who_takes_nothing_is_told_from_who_has_nothing_to_take`,
 //!   `one_answer_that_is_not_taken_is_reset_and_the_others_go_on`,
 //!   `an_answer_behind_a_socket_that_takes_nothing_ends`);
+//! - one that waits behind others for a slow socket is not, before the socket took its [share](SHARE)
+//!   (`who_waits_for_a_slow_socket_is_told_from_who_takes_nothing`,
+//!   `many_answers_over_a_slow_socket_are_not_reset`);
 //! - the connection is closed when there is an answer to end that cannot be reset, over HTTP/1.1 or behind a socket
 //!   that takes nothing, and nothing of any other moved either (`a_connection_ends_when_nothing_moves_on_it`,
 //!   `a_watch_over_http_1_that_is_not_read_ends_with_its_connection`).
 //!
-//! Not kept: an HTTP/2 answer of one frame at most ([`ONE_FRAME`](crate::body)) is hyper's with its end, and cannot be
+//! Not kept: an HTTP/2 answer of one frame at most ([`ONE_FRAME`]) is hyper's with its end, and cannot be
 //! reset. As long as others move, it waits on the account for its client.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -38,10 +42,14 @@ use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use crate::account::{Account, All, Held};
+use crate::body::ONE_FRAME;
 use crate::places::{Busy, Seat};
 
 /// For a reset to show: it goes out as everything does.
 const RESET: Duration = Duration::from_secs(5);
+/// What a full socket has to take for each answer that waits, before one of them is to blame: HTTP/2 sends them frame
+/// by frame in turn, and a few frames are in buffers on the way.
+const SHARE: u64 = 4 * ONE_FRAME as u64;
 
 /// What one connection was not sent yet.
 pub(crate) struct Unsent {
@@ -50,6 +58,17 @@ pub(crate) struct Unsent {
     since: Instant,
     /// When something of any answer was out last, in milliseconds after `since`.
     moved: AtomicU64,
+    socket: Traffic,
+}
+
+/// What the socket takes.
+#[derive(Default)]
+struct Traffic {
+    bytes: AtomicU64,
+    /// When it took the last of them, in milliseconds after the connection began.
+    at: AtomicU64,
+    /// It takes no more for now.
+    full: AtomicBool,
 }
 
 #[derive(Default)]
@@ -72,6 +91,8 @@ struct Taking {
     pieces: usize,
     /// When there was something new, or something was out.
     moved: Instant,
+    /// Bytes that the socket had taken by then.
+    sent: u64,
     reset: Option<Instant>,
     /// Who waits for all to be out.
     end: Option<Waker>,
@@ -104,8 +125,25 @@ impl AsRef<[u8]> for Piece {
 impl Unsent {
     /// Of a connection that is one of these.
     pub(crate) fn new(all: Arc<All>) -> Self {
-        let (answers, moved) = (Mutex::default(), AtomicU64::new(0));
-        Self { account: Account::new(all), answers, since: Instant::now(), moved }
+        let (answers, moved, socket) = (Mutex::default(), AtomicU64::new(0), Traffic::default());
+        Self { account: Account::new(all), answers, since: Instant::now(), moved, socket }
+    }
+
+    /// The socket took so many bytes.
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.socket.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.socket.at.store(self.after(Instant::now()), Ordering::Relaxed);
+        self.socket.full.store(false, Ordering::Relaxed);
+    }
+
+    /// Bytes that the socket has taken.
+    pub(crate) fn taken(&self) -> u64 {
+        self.socket.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The socket takes no more for now.
+    pub(crate) fn socket_is_full(&self) {
+        self.socket.full.store(true, Ordering::Relaxed);
     }
 
     /// Waits for so many bytes of the account.
@@ -124,10 +162,27 @@ impl Unsent {
     /// How long to wait until the next look; `None` when the connection has to end.
     fn check(&self, patience: Duration, followed: Duration) -> Option<Duration> {
         let (mut least, now) = (patience.min(followed), Instant::now());
-        let moved = self.since + Duration::from_millis(self.moved.load(Ordering::Relaxed));
-        for given in self.answers.lock().under_way.values() {
-            let patience = if given.followed { followed } else { patience };
-            let next = match given.look(now, patience) {
+        let answers = self.answers.lock();
+        let waiting: Vec<_> = answers.under_way.values().filter(|given| given.waits()).collect();
+        let full = self.socket.full.load(Ordering::Relaxed).then(|| Full {
+            bytes: self.taken(),
+            share: (waiting.len() as u64).saturating_mul(SHARE),
+        });
+        let patience_of = |given: &Given| if given.followed { followed } else { patience };
+        // What goes into TLS's own buffer looks as if it were out.
+        if full.is_some()
+            && let Some(shortest) = waiting.iter().map(|given| patience_of(given)).min()
+        {
+            let late = self.at(&self.socket.at) + shortest;
+            if late <= now {
+                return None;
+            }
+            least = least.min(late - now);
+        }
+        let moved = self.at(if full.is_some() { &self.socket.at } else { &self.moved });
+        for given in answers.under_way.values() {
+            let patience = patience_of(given);
+            let next = match given.look(now, patience, full) {
                 Look::Taken => continue,
                 Look::At(next) => next,
                 // While others move, the client lives.
@@ -139,10 +194,26 @@ impl Unsent {
         Some(least)
     }
 
-    fn moves(&self, now: Instant) {
-        let after = u64::try_from((now - self.since).as_millis()).unwrap_or(u64::MAX);
-        self.moved.store(after, Ordering::Relaxed);
+    fn at(&self, moment: &AtomicU64) -> Instant {
+        self.since + Duration::from_millis(moment.load(Ordering::Relaxed))
     }
+
+    fn after(&self, now: Instant) -> u64 {
+        u64::try_from((now - self.since).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn moves(&self, now: Instant) {
+        self.moved.store(self.after(now), Ordering::Relaxed);
+    }
+}
+
+/// A socket that takes no more for now.
+#[derive(Clone, Copy)]
+struct Full {
+    /// What it took.
+    bytes: u64,
+    /// What it would have to take for one of those that wait to have had its part.
+    share: u64,
 }
 
 /// How it is with an answer.
@@ -151,13 +222,18 @@ enum Look {
     Taken,
     /// Its time is not over before then.
     At(Instant),
-    /// Its time is over, and it cannot be reset.
+    /// Its time is over, and it cannot be reset, or is not to blame.
     Stuck,
 }
 
 impl Given {
-    /// Resets it when its time is over.
-    fn look(&self, now: Instant, patience: Duration) -> Look {
+    /// Whether something of it is to be taken.
+    fn waits(&self) -> bool {
+        self.taking.lock().pieces != 0
+    }
+
+    /// Resets it when its time is over, and the socket, if it is full, took enough to have taken some of this.
+    fn look(&self, now: Instant, patience: Duration, full: Option<Full>) -> Look {
         let mut taking = self.taking.lock();
         let late = taking.moved + patience;
         if taking.pieces == 0 {
@@ -167,6 +243,10 @@ impl Given {
             return Look::At(late);
         }
         let Some(reset) = &self.reset else { return Look::Stuck };
+        if taking.reset.is_none() && full.is_some_and(|full| full.bytes < taking.sent + full.share)
+        {
+            return Look::Stuck;
+        }
         let since = *taking.reset.get_or_insert_with(|| {
             debug!("a client takes nothing of an answer; its stream is reset");
             reset.abort();
@@ -185,7 +265,7 @@ impl Sending {
         held: Option<Held>,
         reset: Option<AbortHandle>,
     ) -> Arc<Self> {
-        let taking = Taking { pieces: 0, moved: Instant::now(), reset: None, end: None };
+        let taking = Taking { pieces: 0, moved: Instant::now(), sent: 0, reset: None, end: None };
         let given = Arc::new(Given { taking: Mutex::new(taking), followed, reset });
         let mut answers = busy.seat().unsent.answers.lock();
         answers.next += 1;
@@ -222,6 +302,7 @@ impl Sending {
         let mut taking = self.given.taking.lock();
         taking.pieces += 1;
         taking.moved = Instant::now();
+        taking.sent = self.seat().unsent.taken();
         drop(taking);
         Bytes::from_owner(Piece { bytes, sending: self.clone(), _held: held })
     }
@@ -248,8 +329,10 @@ impl Drop for Piece {
         let end = if taking.pieces == 0 { taking.end.take() } else { None };
         // What goes by a reset did not move.
         if taking.reset.is_none() {
+            let unsent = &self.sending.seat().unsent;
             taking.moved = Instant::now();
-            self.sending.seat().unsent.moves(taking.moved);
+            taking.sent = unsent.taken();
+            unsent.moves(taking.moved);
         }
         drop(taking);
         if let Some(end) = end {
@@ -334,6 +417,39 @@ mod tests {
         let start = Instant::now();
         unsent.not_taken_for(SHORT, LONG).await;
         assert_eq!(start.elapsed(), SHORT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_slow_socket_is_told_from_who_takes_nothing() {
+        let place = Places::new(1, 1, Arc::default()).take().await;
+        let unsent = &place.seat.unsent;
+        let (resets, waiting): (Vec<_>, Vec<_>) = (0..20)
+            .map(|_| {
+                let (reset, _other) = AbortHandle::new_pair();
+                let waits = Sending::new(place.seat.busy(), false, None, Some(reset.clone()));
+                (reset, waits.give(piece(), None))
+            })
+            .unzip();
+        let takes = |bytes: usize, times: usize| async move {
+            for _ in 0..times {
+                unsent.sent(bytes);
+                unsent.socket_is_full();
+                let ends = timeout(Duration::from_secs(10), unsent.not_taken_for(SHORT, LONG));
+                assert!(ends.await.is_err(), "the socket takes something");
+            }
+        };
+        takes(16 << 10, 30).await;
+        assert!(!resets.iter().any(AbortHandle::is_aborted), "less than a frame or two for each");
+        takes(256 << 10, 20).await;
+        assert!(resets.iter().all(AbortHandle::is_aborted), "all of them had their share");
+        // What nothing is taken of is nobody's share.
+        drop(waiting);
+        let (reset, _other) = AbortHandle::new_pair();
+        let waits = Sending::new(place.seat.busy(), false, None, Some(reset));
+        let (_piece, start) = (waits.give(piece(), None), Instant::now());
+        unsent.socket_is_full();
+        unsent.not_taken_for(SHORT, LONG).await;
+        assert!(start.elapsed() <= SHORT + RESET);
     }
 
     #[tokio::test]

@@ -31,7 +31,7 @@ use rustls::RootCertStore;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -346,7 +346,12 @@ impl Client {
 
     /// A connection over which nothing is said yet, for a protocol or for the usual one.
     pub async fn connect(&self, protocol: &str) -> TlsStream<TcpStream> {
-        let stream = TcpStream::connect(self.address).await.unwrap();
+        self.connect_on(TcpSocket::new_v4().unwrap(), protocol).await
+    }
+
+    /// The same over a socket that has been prepared.
+    pub async fn connect_on(&self, socket: TcpSocket, protocol: &str) -> TlsStream<TcpStream> {
+        let stream = socket.connect(self.address).await.unwrap();
         let mut config = (*self.config).clone();
         if !protocol.is_empty() {
             config.alpn_protocols = vec![protocol.as_bytes().to_vec()];

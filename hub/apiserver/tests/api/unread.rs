@@ -14,10 +14,11 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::client::TlsStream;
 
 use crate::support::{Client, Hub, Line, create};
@@ -183,6 +184,83 @@ async fn an_answer_behind_a_socket_that_takes_nothing_ends() {
     drop(deaf);
     let end = timeout(Duration::from_secs(20), answer.into_body().collect()).await;
     assert!(end.expect("it ends").is_err(), "half an answer looks whole");
+}
+
+/// A socket that is read at this many bytes a second.
+struct Slow {
+    stream: TlsStream<TcpStream>,
+    rate: usize,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl AsyncRead for Slow {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+        }
+        self.pause = None;
+        let mut few = [0; 4096];
+        let room = buf.remaining().min(few.len());
+        let mut few = ReadBuf::new(&mut few[..room]);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut few))?;
+        buf.put_slice(few.filled());
+        let pause = Duration::from_secs_f64(few.filled().len() as f64 / self.rate as f64);
+        self.pause = Some(Box::pin(sleep(pause)));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Slow {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn many_answers_over_a_slow_socket_are_not_reset() {
+    let hub = Hub::bounded(Limits { unread: Duration::from_secs(2), ..Limits::default() }).await;
+    maps(&hub, 2, 64 << 10).await;
+    // Small segments and buffers, or the kernel would take all of it at once.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 << 10).unwrap();
+    SockRef::from(&socket).set_tcp_mss(1_400).unwrap();
+    let stream = hub.admin().connect_on(socket, "h2").await;
+    let slow = Slow { stream, rate: 256 << 10, pause: None };
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(1 << 30).initial_connection_window_size(1 << 30);
+    let (sender, connection) = builder.handshake(TokioIo::new(slow)).await.unwrap();
+    tokio::spawn(connection);
+    let mut watches = JoinSet::new();
+    for _ in 0..16 {
+        let mut sender = sender.clone();
+        watches.spawn(async move {
+            let uri = format!("https://localhost{MAPS}?watch=true");
+            let request = Request::builder().uri(uri).body(Full::new(Bytes::new())).unwrap();
+            let mut body = sender.send_request(request).await.unwrap().into_body();
+            let mut came = 0;
+            while came < 128 << 10 {
+                let frame = body.frame().await.expect("there is more").expect("it is not reset");
+                came += frame.into_data().unwrap().len();
+            }
+        });
+    }
+    timeout(Duration::from_secs(60), watches.join_all()).await.expect("they come");
 }
 
 #[tokio::test]
