@@ -8,7 +8,8 @@
 //! Guarantees:
 //! - what is known before takes [`BEFORE`] of a connection's account at most, so that its watches always find room;
 //!   who finds none waits for a while and is then told to ask again (`what_a_connection_holds_is_bounded_and_comes_back`);
-//! - nobody waits behind somebody who asks for more than there is (`who_asks_for_much_holds_up_nobody`);
+//! - nobody waits behind somebody who asks for more than there is (`who_asks_for_much_holds_up_nobody`), nor for their
+//!   own to come back when it was others' that lacked (`who_found_no_room_in_all_is_not_left_waiting_for_its_own`);
 //! - pieces are made when there is less than [`ACCOUNT`] only, one after the other, so that it is exceeded by as many
 //!   as there are threads at most (`pieces_are_made_when_there_is_room`);
 //! - of all connections together, [`ALL`] is the bound in the same way: what needs more waits, and who is to be cut off
@@ -45,6 +46,10 @@ pub(crate) struct All {
 /// What one connection holds.
 pub(crate) struct Account {
     held: AtomicUsize,
+    /// The part of it that others hold as well.
+    shared: AtomicUsize,
+    /// The part of it that is for bodies on their way.
+    coming: AtomicUsize,
     all: Arc<All>,
     asks: Queue,
     pieces: Queue,
@@ -57,12 +62,26 @@ struct Queue {
     less: Notify,
 }
 
+/// What there is no room in.
+enum Full {
+    /// In what all connections may hold.
+    All,
+    /// In what this one may hold.
+    Own,
+}
+
 /// A part of an account; it is free again when this is dropped.
 pub(crate) struct Held {
     account: Arc<Account>,
     bytes: usize,
     /// Others hold the same bytes, and they are counted once for all.
     shared: bool,
+}
+
+/// A body on its way.
+pub(crate) struct Coming {
+    account: Arc<Account>,
+    bytes: usize,
 }
 
 /// Bytes that many connections may hold; they count once.
@@ -118,11 +137,28 @@ impl All {
 impl Account {
     pub(crate) fn new(all: Arc<All>) -> Arc<Self> {
         let (asks, pieces) = (Queue::default(), Queue::default());
-        Arc::new(Self { held: AtomicUsize::new(0), all, asks, pieces })
+        let [held, shared, coming] = [(); 3].map(|()| AtomicUsize::new(0));
+        Arc::new(Self { held, shared, coming, all, asks, pieces })
     }
 
     pub(crate) fn held(&self) -> usize {
         self.held.load(Ordering::SeqCst)
+    }
+
+    /// What nobody else holds: so much less there is when this connection is gone.
+    pub(crate) fn own(&self) -> usize {
+        self.held().saturating_sub(self.shared.load(Ordering::SeqCst))
+    }
+
+    /// So many bytes of what is held are for a body that is on its way, until this is dropped.
+    pub(crate) fn coming(self: &Arc<Self>, bytes: usize) -> Coming {
+        self.coming.fetch_add(bytes, Ordering::Relaxed);
+        Coming { account: self.clone(), bytes }
+    }
+
+    /// What is held for bodies on their way.
+    pub(crate) fn is_coming(&self) -> usize {
+        self.coming.load(Ordering::Relaxed)
     }
 
     /// Waits for so many bytes; the most that there is is enough for anything.
@@ -131,22 +167,22 @@ impl Account {
             return Ok(None);
         }
         let bytes = bytes.min(BEFORE);
-        if !self.fits(bytes) && timeout(WAIT, self.until_it_fits(bytes)).await.is_err() {
+        if self.take(bytes).is_err() && timeout(WAIT, self.until_it_fits(bytes)).await.is_err() {
             return Err(too_much(self.all.lacks(bytes)));
         }
         Ok(Some(Held { account: self.clone(), bytes, shared: false }))
     }
 
     /// Takes it, when there is room for it.
-    fn fits(&self, bytes: usize) -> bool {
-        let more = |held: usize| Some(held + bytes).filter(|held| *held <= BEFORE);
-        if self.all.lacks(bytes)
-            || self.held.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_err()
-        {
-            return false;
+    fn take(&self, bytes: usize) -> Result<(), Full> {
+        if self.all.lacks(bytes) {
+            return Err(Full::All);
         }
+        let more = |held: usize| Some(held + bytes).filter(|held| *held <= BEFORE);
+        let taken = self.held.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
+        taken.map_err(|_| Full::Own)?;
         self.all.held.fetch_add(bytes, Ordering::SeqCst);
-        true
+        Ok(())
     }
 
     async fn until_it_fits(&self, bytes: usize) {
@@ -154,13 +190,11 @@ impl Account {
         loop {
             // Before the look: what comes back in between is not missed.
             let less = self.asks.less.notified();
-            if self.fits(bytes) {
-                return;
-            }
-            if self.all.lacks(bytes) {
-                sleep(LOOK).await;
-            } else {
-                less.await;
+            match self.take(bytes) {
+                Ok(()) => return,
+                Err(Full::All) => sleep(LOOK).await,
+                // Something is held then, and whoever gives it back calls.
+                Err(Full::Own) => less.await,
             }
         }
     }
@@ -188,9 +222,8 @@ impl Account {
     /// A piece that was made, or that others hold as well.
     pub(crate) fn piece(self: &Arc<Self>, bytes: usize, shared: bool) -> Held {
         self.held.fetch_add(bytes, Ordering::SeqCst);
-        if !shared {
-            self.all.held.fetch_add(bytes, Ordering::SeqCst);
-        }
+        let also = if shared { &self.shared } else { &self.all.held };
+        also.fetch_add(bytes, Ordering::SeqCst);
         Held { account: self.clone(), bytes, shared }
     }
 }
@@ -206,9 +239,8 @@ impl Held {
     fn give_back(&self, bytes: usize) {
         let account = &self.account;
         account.held.fetch_sub(bytes, Ordering::SeqCst);
-        if !self.shared {
-            account.all.held.fetch_sub(bytes, Ordering::SeqCst);
-        }
+        let also = if self.shared { &account.shared } else { &account.all.held };
+        also.fetch_sub(bytes, Ordering::SeqCst);
         if account.asks.waiting.load(Ordering::SeqCst) != 0 {
             account.asks.less.notify_waiters();
         }
@@ -219,6 +251,12 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.give_back(self.bytes);
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.account.coming.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -356,5 +394,31 @@ mod tests {
         assert!(asks.await.unwrap());
         drop((shared, again));
         assert_eq!(all.held.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test]
+    async fn who_found_no_room_in_all_is_not_left_waiting_for_its_own() {
+        let all = Arc::new(All::of(1 << 20));
+        let stop = Arc::new(AtomicBool::new(false));
+        let (others, over) = (all.clone(), stop.clone());
+        // Others come and go so fast that whoever looks twice sees two things.
+        let others = std::thread::spawn(move || {
+            while !over.load(Ordering::SeqCst) {
+                drop(others.share(2 << 20));
+            }
+        });
+        for _ in 0..20 {
+            let asks: Vec<_> = (0..100)
+                .map(|_| {
+                    let account = Account::new(all.clone());
+                    tokio::spawn(async move { drop(account.hold(1).await) })
+                })
+                .collect();
+            for asks in asks {
+                timeout(WAIT / 2, asks).await.expect("it looks again").unwrap();
+            }
+        }
+        stop.store(true, Ordering::SeqCst);
+        others.join().unwrap();
     }
 }

@@ -67,8 +67,8 @@ pub(crate) struct Seat {
     requests: AtomicUsize,
     /// When something moved last, in milliseconds after `since`.
     moved: AtomicU64,
-    /// Bytes that came and went.
-    traffic: AtomicU64,
+    /// Bytes that came.
+    came: AtomicU64,
     /// A request was answered before its body was read.
     unread: AtomicBool,
     /// What the hub holds for whoever sits there.
@@ -178,7 +178,7 @@ impl Seat {
             known: AtomicBool::new(false),
             requests: AtomicUsize::new(0),
             moved: AtomicU64::new(0),
-            traffic: AtomicU64::new(0),
+            came: AtomicU64::new(0),
             unread: AtomicBool::new(false),
             unsent: Unsent::new(all),
         }
@@ -204,13 +204,14 @@ impl Seat {
         }
     }
 
-    fn traffic(&self) -> u64 {
-        self.traffic.load(Ordering::Relaxed)
+    /// Bytes that went, and bytes that came.
+    fn traffic(&self) -> (u64, u64) {
+        (self.unsent.taken(), self.came.load(Ordering::Relaxed))
     }
 
     /// So many bytes came.
     pub(crate) fn read(&self, bytes: usize) {
-        self.traffic.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.came.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     fn moves(&self) {
@@ -220,7 +221,6 @@ impl Seat {
 
     /// So many bytes went out at once: a client that reads a long answer slowly is not idle.
     pub(crate) fn wrote(&self, bytes: usize) {
-        self.traffic.fetch_add(bytes as u64, Ordering::Relaxed);
         self.unsent.sent(bytes);
         if MORE_THAN_A_PING <= bytes {
             self.moves();
