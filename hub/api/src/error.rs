@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 /// Most mistakes that one answer names: a body of thousands must not make an answer of megabytes.
 pub const MAX_CAUSES: usize = 200;
+/// Most bytes of a value, and of a path to one, that a mistake repeats: what was sent need not come back as a whole.
+const MAX_SHOWN: usize = 1024;
 
 /// The cause that new content of a namespace is refused for while it goes.
 pub const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
@@ -82,7 +84,7 @@ impl FieldError {
         Self {
             reason: "FieldValueInvalid",
             field: field.into(),
-            message: format!("Invalid value: {value}: {detail}"),
+            message: format!("Invalid value: {}: {detail}", shown(value.to_string())),
         }
     }
 
@@ -93,7 +95,11 @@ impl FieldError {
         Self {
             reason: "FieldValueNotSupported",
             field: field.into(),
-            message: format!("Unsupported value: {value}: supported values: {}", list.join(", ")),
+            message: format!(
+                "Unsupported value: {}: supported values: {}",
+                shown(value.to_string()),
+                list.join(", ")
+            ),
         }
     }
 
@@ -113,7 +119,7 @@ impl FieldError {
         Self {
             reason: "FieldValueNotFound",
             field: field.into(),
-            message: format!("Not found: {value}"),
+            message: format!("Not found: {}", shown(value.to_string())),
         }
     }
 
@@ -143,7 +149,7 @@ impl FieldError {
         Self {
             reason: "FieldValueDuplicate",
             field: field.into(),
-            message: format!("Duplicate value: {value}"),
+            message: format!("Duplicate value: {}", shown(value.to_string())),
         }
     }
 }
@@ -201,11 +207,15 @@ impl ApiError {
     /// 422 with every mistake, as far as [`MAX_CAUSES`]; `kind` is the Kind, as kube-apiserver prints it.
     #[must_use]
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
-        let shown = errors.iter().take(MAX_CAUSES);
+        let told: Vec<(String, String)> = errors
+            .iter()
+            .take(MAX_CAUSES)
+            .map(|e| (shown(e.field.clone()), shortened(e.message.clone(), 2 * MAX_SHOWN)))
+            .collect();
         let mut seen = BTreeSet::new();
-        let mut all: Vec<String> = shown
-            .clone()
-            .map(|e| format!("{}: {}", e.field, e.message))
+        let mut all: Vec<String> = told
+            .iter()
+            .map(|(field, message)| format!("{field}: {message}"))
             .filter(|text| seen.insert(text.clone()))
             .collect();
         if errors.len() > MAX_CAUSES {
@@ -215,16 +225,16 @@ impl ApiError {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
         };
-        let message = format!("{} {name:?} is invalid: {list}", qualified(group, kind));
+        let about = shown(format!("{name:?}"));
+        let message = format!("{} {about} is invalid: {list}", qualified(group, kind));
         let mut error = Self::about(422, "Invalid", group, kind, name, &message);
         if let Some(details) = &mut error.details {
-            details.causes = shown
-                .map(|e| Cause {
-                    reason: e.reason.to_owned(),
-                    message: e.message.clone(),
-                    field: e.field.clone(),
-                })
-                .collect();
+            let causes = errors.iter().zip(told).map(|(e, (field, message))| Cause {
+                reason: e.reason.to_owned(),
+                message,
+                field,
+            });
+            details.causes = causes.collect();
         }
         error
     }
@@ -250,7 +260,7 @@ impl ApiError {
         message: &str,
     ) -> Self {
         let details = Details {
-            name: name.into(),
+            name: shown(name.to_owned()),
             group: group.into(),
             kind: kind.into(),
             ..Details::default()
@@ -302,6 +312,21 @@ impl Cause {
     }
 }
 
+/// What a mistake repeats of what was sent.
+fn shown(text: String) -> String {
+    shortened(text, MAX_SHOWN)
+}
+
+/// The text, or its beginning and how long it is.
+fn shortened(mut text: String, most: usize) -> String {
+    if most < text.len() {
+        let bytes = text.len();
+        text.truncate(text.floor_char_boundary(most));
+        text.push_str(&format!("… ({bytes} bytes)"));
+    }
+    text
+}
+
 fn qualified(group: &str, what: &str) -> String {
     if group.is_empty() { what.to_owned() } else { format!("{what}.{group}") }
 }
@@ -320,6 +345,20 @@ mod tests {
         let error = ApiError::invalid("", "Pod", "p", &many);
         assert!(error.message.ends_with(", and 800 more]"));
         assert_eq!(error.details.map(|d| d.causes.len()), Some(MAX_CAUSES));
+    }
+
+    #[test]
+    fn an_answer_does_not_repeat_what_is_long() {
+        let long = "ä".repeat(700_000);
+        let errors: Vec<_> = (0..300)
+            .map(|_| FieldError::invalid(format!("a[{long}]"), &json!(long), "must be short"))
+            .collect();
+        let error = ApiError::invalid("", "Pod", &long, &errors);
+        assert!(error.to_status().to_string().len() < 2 << 20);
+        let cause = &error.details.as_ref().unwrap().causes[0];
+        assert!(cause.message.ends_with("ä… (1400002 bytes): must be short"), "{cause:?}");
+        let one = ApiError::invalid("", "Pod", "p", &errors[..1]);
+        assert!(one.to_status().to_string().len() < 8 << 10);
     }
 
     #[test]

@@ -173,6 +173,14 @@ impl Account {
         Ok(Some(Held { account: self.clone(), bytes, shared: false }))
     }
 
+    /// The same at once, or not at all.
+    pub(crate) fn hold_now(self: &Arc<Self>, bytes: usize) -> Result<Option<Held>, ApiError> {
+        match self.take(bytes) {
+            Ok(()) => Ok(Some(Held { account: self.clone(), bytes, shared: false })),
+            Err(full) => Err(too_much(matches!(full, Full::All))),
+        }
+    }
+
     /// Takes it, when there is room for it.
     fn take(&self, bytes: usize) -> Result<(), Full> {
         if self.all.lacks(bytes) {
@@ -407,8 +415,8 @@ mod tests {
                 drop(others.share(2 << 20));
             }
         });
-        for _ in 0..20 {
-            let asks: Vec<_> = (0..100)
+        for _ in 0..10 {
+            let asks: Vec<_> = (0..5_000)
                 .map(|_| {
                     let account = Account::new(all.clone());
                     tokio::spawn(async move { drop(account.hold(1).await) })

@@ -2,7 +2,7 @@
 //!
 //! Guarantees:
 //! - what is sent is made when its connection has room for it, in pieces that are followed until they are out
-//!   (`pieces_are_made_as_there_is_room_for_them`);
+//!   (`pieces_are_made_as_there_is_room_for_them`, `small_answers_wait_for_room_as_well`);
 //! - an answer over HTTP/2 of more than a frame does not end before it is out, so that it can be reset until then
 //!   (`a_long_answer_ends_when_it_is_out`).
 
@@ -39,6 +39,9 @@ pub(crate) const PIECE: usize = 64 << 10;
 /// An HTTP/2 answer up to this size goes out with its end. To tell the end apart costs a small one too much.
 /// Longer ones are cut into frames, so that it is seen of which something is taken.
 pub(crate) const ONE_FRAME: usize = 16 << 10;
+
+/// An answer up to this size is sent without room for it: that there is none has to be told.
+pub(crate) const BRIEF: usize = 4 << 10;
 
 /// Why a response body broke off.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -230,9 +233,9 @@ impl Body {
             let slice = self.rest.split_to(self.slice.min(self.rest.len()));
             return Poll::Ready(Some(Ok(Frame::data(sending.give(slice, None)))));
         }
-        // What is there as a whole has its room, and would only wait for itself.
-        let is_whole = matches!(self.kind, Kind::Whole { .. });
-        if !is_whole {
+        // What has its room as a whole would only wait for itself.
+        let is_brief = matches!(&self.kind, Kind::Whole { rest, .. } if rest.len() <= BRIEF);
+        if !sending.is_held() && !is_brief {
             ready!(sending.poll_room(&mut self.turn, cx));
         }
         let (next, shared) = self.poll_next(cx);
@@ -417,5 +420,25 @@ mod tests {
         assert!(body.frame().now_or_never().is_none());
         drop(lines);
         assert!(body.frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn small_answers_wait_for_room_as_well() {
+        let place = place().await;
+        let mut bodies: Vec<_> = (0..1_000)
+            .map(|_| {
+                let reset = Some(AbortHandle::new_pair().0);
+                Body::whole(vec![7; 60 << 10].into()).during(place.seat.busy(), reset)
+            })
+            .collect();
+        let sent: Vec<_> = bodies.iter_mut().filter_map(next).collect();
+        assert!(place.seat.unsent.account.held() <= ACCOUNT + (1 << 20));
+        // What says that something is wrong is not held up by what is.
+        let mut brief = Body::whole(vec![7; 500].into()).during(place.seat.busy(), None);
+        assert_eq!(next(&mut brief).unwrap().len(), 500);
+        drop(sent);
+        drop(bodies);
+        drop(brief);
+        assert_eq!(place.seat.unsent.account.held(), 0);
     }
 }

@@ -139,6 +139,16 @@ fn questions_of(group: &str, version: &str) -> impl Iterator<Item = &'static Que
     QUESTIONS.iter().filter(move |question| question.group == group && version == "v1")
 }
 
+/// Bytes that any of these documents has at most, by what there is to say.
+pub(crate) fn estimate(registry: &Registry) -> usize {
+    let names = |kind: &Kind| {
+        let short: usize = kind.short_names.iter().chain(&kind.categories).map(|it| it.len()).sum();
+        kind.group().len() + kind.version().len() + 4 * kind.kind().len() + short
+    };
+    let of_kind = |kind: &Kind| (512 + names(kind)) * (1 + kind.subresources.len());
+    4096 + registry.all().map(|kind| of_kind(kind)).sum::<usize>()
+}
+
 /// `/api`
 #[must_use]
 pub fn core_versions(host: &str) -> Bytes {

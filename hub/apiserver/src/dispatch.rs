@@ -19,11 +19,13 @@ use crate::body::{self, Body};
 use crate::call::Call;
 use crate::discovery::{self, Aggregated};
 use crate::media::Shape;
+use crate::openapi::Asks;
 use crate::path::{self, Route, Target};
 use crate::query::Query;
 use crate::received::Received;
 use crate::server::{Extra, Hub};
 use crate::tenant::Tenant;
+use crate::unsent::Unsent;
 use crate::view::View;
 use crate::{
     bind, health, impersonate, log, media, openapi, read, remove, respond, review, scale, watch,
@@ -139,7 +141,8 @@ async fn answer(
                 return Err(respond::method_not_allowed());
             }
             let registry = hub.server.objects.kinds().of(&tenant.name);
-            describe(&hub, registry, route, request, &headers).await
+            let unsent = &incoming.seat().clone().unsent;
+            describe(&hub, registry, route, (request, &headers), unsent).await
         }
     }
 }
@@ -164,9 +167,18 @@ async fn describe(
     hub: &Hub,
     registry: Registry,
     route: Route<'_>,
-    request: Head<'_>,
-    headers: &HeaderMap,
+    (request, headers): (Head<'_>, &HeaderMap),
+    unsent: &Unsent,
 ) -> Result<Response<Body>, ApiError> {
+    // Before it is made: a thousand who wait are to hold nothing.
+    let held = match &route {
+        Route::OpenApiV3(document) if !document.is_empty() => None,
+        Route::OpenApiV2 => None,
+        route if route.describes_the_api() || *route == Route::Index => {
+            unsent.hold(discovery::estimate(&registry)).await?
+        }
+        _ => None,
+    };
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let query = request.uri.query().unwrap_or_default();
     let aggregated = Aggregated::wanted(header(ACCEPT));
@@ -175,12 +187,13 @@ async fn describe(
         answer.ok_or_else(respond::no_such_path)
     };
     let gzip = respond::takes_gzip(headers);
-    match (route, aggregated) {
+    let asks = Asks { packed: &hub.packed, unsent, gzip };
+    let answer = match (route, aggregated) {
         (Route::CoreVersions | Route::Groups, Some(form)) => {
             let core =
                 matches!(path::route(path::cluster(request.uri.path()).1), Route::CoreVersions);
             let bytes = discovery::aggregated(&registry, core, form);
-            Ok(respond::compressed(200, form.content_type(), bytes, gzip).await)
+            return Ok(respond::compressed(200, form.content_type(), bytes, gzip, held).await);
         }
         (Route::Index, _) => found(Some(discovery::paths(&registry))),
         (Route::CoreVersions, None) => {
@@ -195,15 +208,16 @@ async fn describe(
         (Route::OpenApiV3(document), _) => {
             let prefix = path::cluster(request.uri.path()).0;
             let prefix = prefix.map(|name| format!("/clusters/{name}")).unwrap_or_default();
-            openapi::answer(registry, &prefix, document, query, gzip).await
+            openapi::answer(registry, &prefix, document, query, asks).await
         }
-        (Route::OpenApiV2, _) => openapi::answer_v2(registry, header(ACCEPT), gzip).await,
+        (Route::OpenApiV2, _) => openapi::answer_v2(registry, header(ACCEPT), asks).await,
         (Route::Version, _) => Ok(version()),
         (Route::Health { probe, check }, _) => {
             Ok(health::answer(probe, check, query, &hub.server.checks))
         }
         (Route::Unknown | Route::Resource(_), _) => Err(respond::no_such_path()),
-    }
+    };
+    answer.map(|response| response.map(|body| body.keeping(held)))
 }
 
 async fn resource(
@@ -262,18 +276,18 @@ async fn resource(
         headers,
         seat: incoming.seat().clone(),
     };
-    let (body, held) = body_of(&call, verb, incoming).await?;
+    let (body, mut held) = body_of(&call, verb, incoming).await?;
     if by_name {
         return bind::bind_named(call, body).await;
     }
-    let answer = run(&call, verb, body).await.map_err(|error| call.failure(error));
-    let answer = answer.map(|response| response.map(|body| body.keeping(held)));
-    let Some(deprecated) = call.view.served.deprecated else { return answer };
-    // Of a failure, too, the reason may be that nobody writes them any more.
-    let mut response =
-        answer.unwrap_or_else(|error| respond::failure_in(call.status_wire(), &error));
-    respond::warn(&mut response, &[deprecated.to_owned()]);
-    Ok(response)
+    let answer = run(&call, verb, body, &mut held).await.map_err(|error| call.failure(error));
+    // A failure may say much, too, and its reason may be that nobody writes them any more.
+    let answer = answer.unwrap_or_else(|error| respond::failure_in(call.status_wire(), &error));
+    let mut answer = answer.map(|body| body.keeping(held));
+    if let Some(deprecated) = call.view.served.deprecated {
+        respond::warn(&mut answer, &[deprecated.to_owned()]);
+    }
+    Ok(answer)
 }
 
 /// The body, and the room for it and for the object that is answered.
@@ -291,7 +305,12 @@ async fn body_of(
         _ => call.hub.server.objects.get(&call.place()).map_or(0, |it| 2 * it.object.body.len()),
     };
     let held = call.seat.unsent.hold(comes + answered).await?;
-    let body = if reads { bytes::Bytes::new() } else { body::read(incoming).await? };
+    let body = if reads {
+        bytes::Bytes::new()
+    } else {
+        let _comes = call.seat.unsent.account.coming(comes);
+        body::read(incoming).await?
+    };
     if !reads || held.is_some() {
         // It may have taken minutes.
         call.check_still()?;
@@ -342,7 +361,9 @@ async fn self_review(
     // An answer to a question has no columns.
     let out = media::negotiate(header(ACCEPT), |wanted| wanted.shape == Shape::Object)?;
     let wires = (media::body_wire(header(CONTENT_TYPE))?, out.wire);
-    let _held = incoming.seat().clone().unsent.hold(body::declared(incoming)).await?;
+    let (seat, comes) = (incoming.seat().clone(), body::declared(incoming));
+    let _held = seat.unsent.hold(comes).await?;
+    let _comes = seat.unsent.account.coming(comes);
     let body = body::read(incoming).await?;
     review::answer(user, (target.group, target.version, target.plural), wires, body)
         .unwrap_or_else(|| Err(respond::no_such_path()))
@@ -399,7 +420,13 @@ fn check_binding_path(target: &Target<'_>, verb: &str) -> Result<(), ApiError> {
     if made { Ok(()) } else { Err(respond::method_not_allowed()) }
 }
 
-async fn run(call: &Call, verb: &str, body: bytes::Bytes) -> Result<Response<Body>, ApiError> {
+/// Does it. What is held for it goes along with what is done elsewhere meanwhile.
+async fn run(
+    call: &Call,
+    verb: &str,
+    body: bytes::Bytes,
+    held: &mut Option<Held>,
+) -> Result<Response<Body>, ApiError> {
     match (call.subresource.as_str(), verb) {
         ("scale", "get") => scale::get(call),
         ("scale", "update") => scale::update(call, body).await,
@@ -407,7 +434,7 @@ async fn run(call: &Call, verb: &str, body: bytes::Bytes) -> Result<Response<Bod
         ("log", "get") => log::log(call).await,
         ("binding", "create") => bind::bind(call, body).await,
         ("eviction", "create") => remove::evict(call, body).await,
-        (_, "get") => read::get(call).await,
+        (_, "get") => read::get(call, held.take()).await,
         ("", "list") => read::list(call).await,
         ("", "watch") => watch::watch(call).await,
         ("", "create") => write::create(call, body).await,

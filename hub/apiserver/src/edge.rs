@@ -6,7 +6,12 @@
 //! - an answer that comes before all of the request was read reaches a client that is still sending: HTTP/2 reads on
 //!   beside the answer, HTTP/1.1 after it (`a_refusal_over_http_2_leaves_its_client_the_time_to_send`,
 //!   `a_refusal_over_http_1_is_not_taken_back_by_a_reset`);
-//! - both for a while (`who_never_stops_sending_gets_the_answer_and_then_an_end`).
+//! - both for a while (`who_never_stops_sending_gets_the_answer_and_then_an_end`);
+//! - headers of more than a few kilobytes are on their connection's account until there is an answer
+//!   (`headers_are_on_the_account_of_their_connection`);
+//! - an answer of more than a few kilobytes is on its connection's account before it is sent: one that was made without
+//!   room for it is thrown away, and its client told to ask again, unless it says what was done
+//!   (`what_is_made_without_room_is_not_kept`).
 
 use std::sync::Arc;
 
@@ -17,13 +22,14 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::authn::User;
-use crate::body::{Body, PIECE};
+use crate::body::{BRIEF, Body};
 use crate::dispatch;
 use crate::places::Place;
 use crate::received::Received;
 use crate::respond;
 use crate::server::Hub;
 use crate::stream;
+use crate::unsent::Unsent;
 
 /// In an answer's extensions: whoever asked has shown who they are by other means than a certificate, and
 /// their connection is no stranger's any more.
@@ -41,12 +47,22 @@ pub(crate) async fn answer(
     let (head, http2) = (*request.method() == Method::HEAD, request.version() == Version::HTTP_2);
     let (parts, incoming) = request.into_parts();
     let reads = matches!(parts.method, Method::GET | Method::HEAD);
+    let unsent = &place.seat.unsent;
+    let bytes = heading(&parts);
+    // It is there already: who waits for room would keep it on nobody's account meanwhile.
+    let heading = if bytes <= BRIEF { Ok(None) } else { unsent.account.hold_now(bytes) };
     let (received, rest) = Received::new(incoming, place.seat.clone());
-    let response = dispatch::handle(hub, user, Request::from_parts(parts, received)).await;
+    let response = match &heading {
+        Ok(_) => dispatch::handle(hub, user, Request::from_parts(parts, received)).await,
+        Err(error) => {
+            drop(received);
+            respond::failure(error)
+        }
+    };
     if response.extensions().get::<LoggedIn>().is_some() {
         place.known();
     }
-    let (mut parts, mut body) = counted(response, &place, reads).await.into_parts();
+    let (mut parts, mut body) = counted(response, unsent, reads).into_parts();
     if head || is_bodiless(parts.status) {
         say_length(&mut parts, &body, head);
         body = Body::empty();
@@ -60,18 +76,27 @@ pub(crate) async fn answer(
     Response::from_parts(parts, body.during(busy, stream::reset()))
 }
 
+/// Bytes of what comes before a request's body, some of them twice: much of it is looked at again later.
+fn heading(parts: &http::request::Parts) -> usize {
+    let path = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let fields = parts.headers.iter().map(|(name, value)| 64 + name.as_str().len() + value.len());
+    2 * path + fields.sum::<usize>()
+}
+
 /// The same answer, when its connection's account has room for what was not asked for there.
-async fn counted(mut answer: Response<Body>, place: &Place, reads: bool) -> Response<Body> {
+fn counted(mut answer: Response<Body>, unsent: &Unsent, reads: bool) -> Response<Body> {
     let bytes = answer.body().uncounted();
-    if bytes <= PIECE {
+    if bytes <= BRIEF {
         return answer;
     }
-    match place.seat.unsent.hold(bytes).await {
-        Ok(held) => answer.body_mut().keep(held),
+    let held = match unsent.account.hold_now(bytes) {
+        Ok(held) => held,
+        // To wait for room would keep it on nobody's account meanwhile.
         Err(error) if reads => return respond::failure(&error),
         // What is done is done, and has to be said.
-        Err(_) => {}
-    }
+        Err(_) => Some(unsent.account.piece(bytes, false)),
+    };
+    answer.body_mut().keep(held);
     answer
 }
 
@@ -85,5 +110,31 @@ fn say_length(parts: &mut Parts, body: &Body, head: bool) {
         parts.headers.remove(CONTENT_LENGTH);
     } else if head && let Some(length) = body.size_hint().exact().filter(|length| 0 < *length) {
         parts.headers.entry(CONTENT_LENGTH).or_insert(HeaderValue::from(length));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::account::ACCOUNT;
+
+    #[test]
+    fn what_is_made_without_room_is_not_kept() {
+        let unsent = Unsent::new(Arc::default());
+        let answer = |bytes: usize| respond::whole(200, "text/plain", vec![7; bytes].into());
+        let (kept, refused): (Vec<_>, Vec<_>) = (0..1_000)
+            .map(|_| counted(answer(60 << 10), &unsent, true))
+            .partition(|answer| answer.status() == 200);
+        assert!(kept.iter().chain(&refused).all(|answer| answer.body().uncounted() <= BRIEF));
+        assert!(refused.iter().all(|answer| answer.status() == 429));
+        assert!(!refused.is_empty() && unsent.account.held() <= ACCOUNT);
+        assert_eq!(counted(answer(500), &unsent, true).status(), 200);
+        let before = unsent.account.held();
+        let written = counted(answer(60 << 10), &unsent, false);
+        assert_eq!((written.status().as_u16(), unsent.account.held()), (200, before + (60 << 10)));
+        drop((kept, refused, written));
+        assert_eq!(unsent.account.held(), 0);
     }
 }

@@ -18,6 +18,7 @@ use http::Response;
 use serde_json::json;
 use tokio::time::timeout;
 
+use crate::account::Held;
 use crate::body::Body;
 use crate::call::{Call, Filter};
 use crate::encode::{Encoder, ListMeta};
@@ -30,14 +31,14 @@ use crate::resume::Resume;
 /// How long a request waits for a version that is not there yet, as at kube-apiserver.
 const AHEAD_FOR: Duration = Duration::from_secs(3);
 
-/// One object.
-pub(crate) async fn get(call: &Call) -> Result<Response<Body>, ApiError> {
+/// One object, for which this is held.
+pub(crate) async fn get(call: &Call, held: Option<Held>) -> Result<Response<Body>, ApiError> {
     let encoder = Encoder::of(call)?;
     let snapshot = not_older(call, call.query.revision()?).await?;
     let stored = call.hub.server.objects.get_in(&*snapshot, &call.place())?;
     let stored = Renewal::of(call).renew(stored)?;
     let bytes = encoder.object(&stored)?;
-    Ok(respond::compressed(200, encoder.wanted.content_type(), bytes, call.gzip()).await)
+    Ok(respond::compressed(200, encoder.wanted.content_type(), bytes, call.gzip(), held).await)
 }
 
 /// A collection, or a chunk of it.

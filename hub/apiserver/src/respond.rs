@@ -1,4 +1,9 @@
 //! Answers: content types, warnings, compression, Status objects.
+//!
+//! Guarantees:
+//! - what is compressed is on the account of its connection until that is over, whether its client waits for it or not
+//!   (`what_waits_to_be_compressed_is_on_its_account_until_it_is_gone`), and few answers are at a time
+//!   (`few_answers_are_compressed_at_a_time`).
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -10,7 +15,9 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
+use crate::account::Held;
 use crate::body::Body;
 use crate::encode::to_wire;
 use crate::heavy::Room;
@@ -20,6 +27,10 @@ use crate::media::{JSON, Shape, Wanted, Wire};
 pub const COMPRESS_FROM: usize = 128 * 1024;
 /// More text than this in Warning headers helps nobody and breaks header limits of clients.
 const MAX_WARNING_BYTES: usize = 4 * 1024;
+/// Answers that are compressed at a time: what is given to the runtime's own queue is there to its end.
+const PACKERS: usize = 8;
+
+static PACKING: Semaphore = Semaphore::const_new(PACKERS);
 
 /// An answer with a body in one piece.
 #[must_use]
@@ -151,21 +162,23 @@ pub fn takes_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
-/// An answer in one piece, compressed when that is worth it and wanted.
-pub async fn compressed(
+/// An answer in one piece, compressed when that is worth it and wanted; it keeps what is held for it.
+pub(crate) async fn compressed(
     code: u16,
     content_type: &'static str,
     bytes: Bytes,
     gzip: bool,
+    held: Option<Held>,
 ) -> Response<Body> {
     if !gzip || bytes.len() < COMPRESS_FROM {
-        return whole(code, content_type, bytes);
+        return with_body(code, content_type, Body::whole(bytes).keeping(held));
     }
-    let plain = bytes.clone();
-    // Megabytes take tens of milliseconds: not on a thread that serves everybody.
-    let packed = tokio::task::spawn_blocking(move || pack(&plain)).await;
-    let Ok(Ok(packed)) = packed else { return whole(code, content_type, bytes) };
-    gzipped(whole(code, content_type, packed.into()))
+    match packed(bytes, held).await {
+        Ok((packed, held)) => {
+            gzipped(with_body(code, content_type, Body::whole(packed).keeping(held)))
+        }
+        Err(error) => failure(&error),
+    }
 }
 
 /// The same of an answer that may take room: what goes out takes it along.
@@ -178,18 +191,29 @@ pub(crate) async fn large(
     if !gzip || bytes.len() < COMPRESS_FROM {
         return Ok(with_body(200, content_type, room.body(bytes)));
     }
-    // Also when nobody waits for it any more, the room is held until both are gone.
+    let (packed, room) = packed(bytes, room).await?;
+    Ok(gzipped(with_body(200, content_type, room.body(packed))))
+}
+
+/// The bytes compressed, and what is held for them: also when nobody waits any more it is held until they are gone.
+pub(crate) async fn packed<H: Send + 'static>(
+    bytes: Bytes,
+    held: H,
+) -> Result<(Bytes, H), ApiError> {
+    // Who goes away while waiting here takes everything along.
+    let turn = PACKING.acquire().await.map_err(ApiError::internal)?;
+    // Megabytes take tens of milliseconds: not on a thread that serves everybody.
     let packing = tokio::task::spawn_blocking(move || {
         let packed = pack(&bytes);
         drop(bytes);
-        (packed, room)
+        drop(turn);
+        (packed, held)
     });
-    let (packed, room) = packing.await.map_err(ApiError::internal)?;
-    let packed = packed.map_err(ApiError::internal)?;
-    Ok(gzipped(with_body(200, content_type, room.body(packed.into()))))
+    let (packed, held) = packing.await.map_err(ApiError::internal)?;
+    Ok((packed.map_err(ApiError::internal)?.into(), held))
 }
 
-fn gzipped(mut response: Response<Body>) -> Response<Body> {
+pub(crate) fn gzipped(mut response: Response<Body>) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
@@ -207,7 +231,10 @@ fn pack(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::account::Account;
 
     #[test]
     fn warnings_are_quoted() {
@@ -220,9 +247,56 @@ mod tests {
     #[tokio::test]
     async fn large_answers_are_compressed_when_asked() {
         let large = Bytes::from(vec![b'a'; COMPRESS_FROM]);
-        let packed = compressed(200, JSON, large.clone(), true).await;
+        let packed = compressed(200, JSON, large.clone(), true, None).await;
         assert_eq!(packed.headers().get(CONTENT_ENCODING).unwrap(), "gzip");
-        let plain = compressed(200, JSON, large, false).await;
+        let plain = compressed(200, JSON, large, false, None).await;
         assert!(plain.headers().get(CONTENT_ENCODING).is_none());
+    }
+
+    /// Bytes of which it is known whether they are there.
+    struct Seen(Vec<u8>, Arc<()>);
+
+    impl AsRef<[u8]> for Seen {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    #[test]
+    fn what_waits_to_be_compressed_is_on_its_account_until_it_is_gone() {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.max_blocking_threads(1).enable_all().build().unwrap();
+        let account = Account::new(Arc::default());
+        let there = Arc::new(());
+        let bytes = Bytes::from_owner(Seen(vec![b'a'; 2 << 20], there.clone()));
+        let (goes_on, stuck) = std::sync::mpsc::channel::<()>();
+        runtime.block_on(async {
+            let stuck = tokio::task::spawn_blocking(move || drop(stuck.recv()));
+            let held = account.hold(2 << 20).await.unwrap();
+            let mut packs = Box::pin(compressed(200, JSON, bytes, true, held));
+            assert!(futures::poll!(packs.as_mut()).is_pending());
+            // The client resets its stream.
+            drop(packs);
+            let is_there = Arc::strong_count(&there) != 1;
+            assert!(!is_there || account.held() != 0, "on nobody's account");
+            drop(goes_on);
+            stuck.await.unwrap();
+        });
+        drop(runtime);
+        assert_eq!((Arc::strong_count(&there), account.held()), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn few_answers_are_compressed_at_a_time() {
+        let there = Arc::new(());
+        let all = PACKING.acquire_many(u32::try_from(PACKERS).unwrap()).await.unwrap();
+        let bytes = Bytes::from_owner(Seen(vec![b'a'; 2 << 20], there.clone()));
+        let mut packs = Box::pin(compressed(200, JSON, bytes.clone(), true, None));
+        assert!(futures::poll!(packs.as_mut()).is_pending());
+        drop(bytes);
+        // Who goes away while it waits leaves nothing behind.
+        drop(packs);
+        assert_eq!(Arc::strong_count(&there), 1);
+        drop(all);
     }
 }

@@ -38,6 +38,7 @@ use crate::body::Body;
 use crate::edge;
 use crate::health::Check;
 use crate::heavy::Heavy;
+use crate::openapi::Packed;
 use crate::places::{Place, Places, Seat};
 use crate::received::Received;
 use crate::socket::Socket;
@@ -141,6 +142,7 @@ pub(crate) struct Hub {
     pub(crate) stop: Arc<Stop>,
     pub(crate) heavy: Heavy,
     pub(crate) tenants: Tenants,
+    pub(crate) packed: Packed,
 }
 
 /// Serves until `stop`.
@@ -161,6 +163,7 @@ pub async fn serve(
         stop: Arc::default(),
         heavy: Heavy::new(limits.unread),
         tenants: Tenants::default(),
+        packed: Packed::default(),
     });
     let places = Places::new(limits.known, limits.strangers, all);
     let limits = Arc::new(limits);

@@ -490,6 +490,14 @@ impl Line {
         self.ask("POST", path, never).await
     }
 
+    /// The same with so many bytes of headers.
+    pub async fn post_nothing_with(&self, path: &str, bytes: usize) -> http::Response<Incoming> {
+        let never = StreamBody::new(futures::stream::pending()).boxed_unsync();
+        let uri = format!("https://localhost{path}");
+        let request = Request::post(uri).header("x-long", "x".repeat(bytes)).body(never).unwrap();
+        self.0.clone().send_request(request).await.unwrap()
+    }
+
     async fn ask(
         &self,
         method: &str,
