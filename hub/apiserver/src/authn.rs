@@ -4,7 +4,8 @@
 //!
 //! Guarantees:
 //! - nobody is somebody beyond the end of their certificate, however long their connection lasts
-//!   (`a_certificate_that_ends_is_refused_over_its_open_connection_and_ends_what_runs`).
+//!   (`a_certificate_that_ends_is_refused_over_its_open_connection_and_ends_what_runs`), by the hub's clock
+//!   (`a_certificate_ends_by_the_clock_however_it_is_put_on`).
 
 use std::time::Duration;
 

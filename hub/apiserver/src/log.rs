@@ -5,7 +5,8 @@
 //!   (`a_log_that_breaks_off_ends_with_an_error_and_one_that_ends_does_not`);
 //! - nor does one whose cluster goes or whose reader's certificate ends meanwhile
 //!   (`watches_and_logs_end_with_their_cluster_and_read_nothing_of_the_next`,
-//!   `a_certificate_that_ends_is_refused_over_its_open_connection_and_ends_what_runs`).
+//!   `a_certificate_that_ends_is_refused_over_its_open_connection_and_ends_what_runs`,
+//!   `a_certificate_ends_by_the_clock_however_it_is_put_on`).
 
 use bytes::Bytes;
 use freewheel_hub_api::error::{ApiError, FieldError};
@@ -36,9 +37,20 @@ pub(crate) async fn log(call: &Call) -> Result<Response<Body>, ApiError> {
     let uid = &stored.object.header.uid;
     let end = end(call);
     let stream = call.hub.server.streams.logs(&spoke, uid, options).await?;
+    let stream = while_known(call, stream);
     let mut response = Response::new(Body::chunks(until(stream, end)).followed());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     Ok(response)
+}
+
+/// The log, until the clock says that its reader's certificate has ended: a timer knows neither of a clock that is put
+/// on nor of a machine that slept.
+fn while_known(call: &Call, stream: ByteStream) -> ByteStream {
+    let (user, clock) = (call.user.clone(), call.hub.server.objects.clock().clone());
+    Box::pin(stream.map(move |chunk| match user.has_ended(clock.unix_seconds()) {
+        true => Err(authn::unauthorized()),
+        false => chunk,
+    }))
 }
 
 /// Ready when what this call follows has to end, and why.

@@ -12,7 +12,8 @@
 //! - a watch ends with 410 when its cluster goes, and with 401 when its client's certificate ends
 //!   (`watches_and_logs_end_with_their_cluster_and_read_nothing_of_the_next`,
 //!   `a_certificate_that_ends_is_refused_over_its_open_connection_and_ends_what_runs`), also before all that was
-//!   there at its beginning is sent (`a_watch_that_has_much_to_send_ends_with_its_certificate`);
+//!   there at its beginning is sent (`a_watch_that_has_much_to_send_ends_with_its_certificate`), and also by a clock that
+//!   was put on or a machine that slept (`a_certificate_ends_by_the_clock_however_it_is_put_on`);
 //! - it makes no more than a [`PIECE`] and one object at a time, however much there is
 //!   (`a_watch_sends_what_is_there_in_pieces`), and when its connection has room for it only
 //!   (`pieces_that_nobody_takes_are_on_their_connection_s_account`).
@@ -37,7 +38,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use serde_json::{Value, json};
 use tokio::time::{Instant, Sleep};
 
-use crate::authn;
+use crate::authn::{self, User};
 use crate::body::{Body, BodyError, Made, PIECE};
 use crate::call::{Call, Filter};
 use crate::encode::Encoder;
@@ -97,6 +98,7 @@ pub(crate) async fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
         tenant: call.tenant.clone(),
         gone,
         removed: call.end_of_kind(),
+        user: call.user.clone(),
         expires,
         encoder,
         filter,
@@ -143,7 +145,8 @@ struct Feed {
     gone: Option<Begun>,
     /// The kind is served no more; `None` for what is built in.
     removed: Option<BoxFuture<'static, ()>>,
-    /// The client's certificate ends.
+    user: Arc<User>,
+    /// The client's certificate ends, as far as a timer knows.
     expires: Option<Instant>,
     encoder: Encoder,
     filter: Filter,
@@ -218,9 +221,20 @@ impl Feed {
         self.events = Vec::new().into_iter();
     }
 
+    /// What comes next, for a client whose certificate has not ended meanwhile: a timer knows neither of a clock that is
+    /// put on nor of a machine that slept.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Option<Turn>> {
+        let turn = ready!(self.poll_any_turn(cx));
+        let said = matches!(turn, Some(Turn::Initial | Turn::Events | Turn::Mark | Turn::End));
+        if said && self.user.has_ended(self.hub.server.objects.clock().unix_seconds()) {
+            return Poll::Ready(Some(Turn::Broken(authn::unauthorized())));
+        }
+        Poll::Ready(turn)
+    }
+
     /// Waits. Polled by hand: this runs three times per event and watcher, and so registers nothing
     /// anew and allocates nothing.
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Option<Turn>> {
+    fn poll_any_turn(&mut self, cx: &mut Context<'_>) -> Poll<Option<Turn>> {
         if self.watch.is_none() {
             return Poll::Ready(None);
         }

@@ -170,6 +170,35 @@ async fn a_certificate_that_ends_is_refused_over_its_open_connection_and_ends_wh
 }
 
 #[tokio::test]
+async fn a_certificate_ends_by_the_clock_however_it_is_put_on() {
+    let hub = Hub::start().await;
+    let site = cluster(&hub).await;
+    pod(&site, "chatty").await;
+    let hour = hub.authority.client_for(Duration::from_secs(3600), "hour", "system:masters");
+    let hour = hub.client(Some(&hour));
+    let line = hour.line().await;
+    let mut fresh = line.watch(&format!("{SECRETS}?watch=true")).await;
+    let mut watch = hour.watch(&format!("{SECRETS}?watch=true")).await;
+    let log = hour.open("GET", &format!("{PODS}/p/log?follow=true"), &[], Bytes::new()).await;
+    assert_eq!(log.status(), 200);
+    secret(&site, "before").await;
+    for watch in [&mut fresh, &mut watch] {
+        assert_eq!(watch.brief().await, ("ADDED".to_owned(), "before".to_owned()));
+    }
+    // As after a suspended hour, of which no timer knows.
+    hub.ahead.store(2 * 3600, Ordering::SeqCst);
+    create(&hub.objects, "v1", "Namespace", json!({"metadata": {"name": "any"}})).await;
+    let place = json!({"metadata": {"name": "after"}});
+    assert_eq!(hub.admin().post(SECRETS, &place).await.code, 201);
+    for watch in [&mut fresh, &mut watch] {
+        let last = watch.next().await.expect("a last event");
+        assert!(is_error(&last, 401, "Unauthorized"), "{last}");
+        assert!(watch.next().await.is_none());
+    }
+    assert!(breaks_off(log).await);
+}
+
+#[tokio::test]
 async fn a_client_that_is_gone_without_a_word_is_noticed() {
     // What it is sent is not acknowledged, or there is nothing to send.
     for container in ["chatty", "quiet"] {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -12,6 +12,7 @@ use freewheel_hub_api::kinds;
 use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
 use freewheel_hub_api::uid::Uid;
 use freewheel_hub_apiserver::{Body, Check, Limits, LoggedIn, Received, Server, Tls, User, serve};
+use freewheel_hub_objects::clock::{Clock, SystemChance, SystemClock};
 use freewheel_hub_objects::{How, Objects, Place};
 use freewheel_hub_store::Store;
 use freewheel_hub_store::memory::MemoryStore;
@@ -151,11 +152,24 @@ impl Authority {
     }
 }
 
+/// The system's time, and so many seconds.
+#[derive(Default)]
+struct Ahead(Arc<AtomicI64>);
+
+impl Clock for Ahead {
+    fn unix_nanos(&self) -> i128 {
+        let ahead = i128::from(self.0.load(Ordering::SeqCst));
+        SystemClock.unix_nanos() + ahead * 1_000_000_000
+    }
+}
+
 /// A running API server over memory.
 pub struct Hub {
     pub address: SocketAddr,
     pub authority: Authority,
     pub objects: Objects,
+    /// By how many seconds somebody has put the hub's clock on.
+    pub ahead: Arc<AtomicI64>,
     /// Logs that somebody reads on.
     pub followed: Arc<AtomicUsize>,
     /// Stops the server when dropped.
@@ -188,7 +202,9 @@ impl Hub {
             std::slice::from_ref(&authority.certificate),
         )
         .unwrap();
-        let objects = Objects::new(Arc::new(store));
+        let clock = Ahead::default();
+        let ahead = clock.0.clone();
+        let objects = Objects::with(Arc::new(store), Arc::new(clock), Arc::new(SystemChance));
         for name in ["default", "kube-system"] {
             create(&objects, "v1", "Namespace", json!({"metadata": {"name": name}})).await;
         }
@@ -204,7 +220,7 @@ impl Hub {
             checks: vec![Check::of_readiness("store", || Ok(()))],
         };
         let served = tokio::spawn(serve(listener, tls, limits, server, stop.clone()));
-        Self { address, authority, objects, followed, stop: stop.drop_guard(), served }
+        Self { address, authority, objects, ahead, followed, stop: stop.drop_guard(), served }
     }
 
     /// Somebody who may do everything.
