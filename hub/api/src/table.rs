@@ -69,7 +69,9 @@ fn columns(kind: &Kind) -> Vec<Value> {
     kind.columns.iter().map(column).collect()
 }
 
-fn row(kind: &Kind, item: &Value, include: Include, now: i64) -> Value {
+/// The row of one object.
+#[must_use]
+pub fn row(kind: &Kind, item: &Value, include: Include, now: i64) -> Value {
     let mut row = Map::new();
     row.insert("cells".to_owned(), kind.strategy.row(item, now).into());
     if let Some(condition) = kind.strategy.row_condition(item) {

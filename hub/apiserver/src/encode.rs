@@ -4,6 +4,9 @@
 //!
 //! Guarantees:
 //! - what is spliced has its revision in its own metadata (`the_revision_goes_into_the_objects_own_metadata`);
+//! - of a list, only one object is there as a tree of values at a time, but in YAML
+//!   (`a_list_is_the_same_item_by_item`), and a long one is made where no other request waits for it
+//!   (`a_long_list_is_made_on_no_thread_that_serves`);
 //! - every form that clients ask for is served (`tables_and_metadata_are_served`,
 //!   `an_object_is_created_and_read_in_protobuf`).
 
@@ -98,30 +101,49 @@ impl Encoder {
         if self.is_plain() {
             return Ok(self.plain_list(items, meta));
         }
-        let mut values = Vec::with_capacity(items.len());
-        for stored in items {
-            values.push(self.value(stored, stored.revision)?);
-        }
-        let list = match self.wanted.shape {
-            Shape::Table { beta } => {
-                let mut table = self.table(&values, beta);
-                table["metadata"] = meta.value();
-                table
-            }
-            Shape::Object => json!({
-                "apiVersion": self.view.served.api_version(),
-                "kind": format!("{}List", self.view.served.kind()),
-                "metadata": meta.value(), "items": values,
-            }),
-            Shape::Metadata => {
-                let items: Vec<Value> = values.iter().map(partial_metadata).collect();
-                json!({
-                    "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList",
-                    "metadata": meta.value(), "items": items,
-                })
+        let values = items.iter().map(|stored| {
+            let value = self.value(stored, stored.revision)?;
+            Ok(match self.wanted.shape {
+                Shape::Object => value,
+                Shape::Metadata => partial_metadata(&value),
+                Shape::Table { .. } => {
+                    table::row(&self.view.served, &value, self.include, time::now_unix())
+                }
+            })
+        });
+        let (mut head, field) = self.head(meta);
+        let mut bytes = match self.wanted.wire {
+            Wire::Json => json_list(&head, field, values)?,
+            Wire::Protobuf => protobuf::encode_list(&head, values)?,
+            Wire::Yaml => {
+                head[field] = values.collect::<Result<Vec<Value>, ApiError>>()?.into();
+                return to_wire(Wire::Yaml, &head);
             }
         };
-        to_wire(self.wanted.wire, &list)
+        // It is held until its client has read it, and may have room for twice as much.
+        bytes.shrink_to_fit();
+        Ok(bytes.into())
+    }
+
+    /// A list without its items, and the field that they go to.
+    fn head(&self, meta: &ListMeta) -> (Value, &'static str) {
+        let (api_version, kind) = match self.wanted.shape {
+            Shape::Table { beta } => {
+                let mut table = self.table(&[], beta);
+                table["metadata"] = meta.value();
+                if let Some(table) = table.as_object_mut() {
+                    table.remove("rows");
+                }
+                return (table, "rows");
+            }
+            Shape::Object => {
+                let served = &self.view.served;
+                (served.api_version(), format!("{}List", served.kind()))
+            }
+            Shape::Metadata => ("meta.k8s.io/v1", "PartialObjectMetadataList".to_owned()),
+        };
+        let head = json!({"apiVersion": api_version, "kind": kind, "metadata": meta.value()});
+        (head, "items")
     }
 
     fn plain_list(&self, items: &[Arc<Stored>], meta: &ListMeta) -> Bytes {
@@ -144,6 +166,26 @@ impl Encoder {
         out.extend_from_slice(b"]}");
         out.into()
     }
+}
+
+/// A list in JSON: its head, and the items in this field of it.
+fn json_list(
+    head: &Value,
+    field: &str,
+    items: impl Iterator<Item = Result<Value, ApiError>>,
+) -> Result<Vec<u8>, ApiError> {
+    let mut out = serde_json::to_vec(head).map_err(ApiError::internal)?;
+    // The head is an object that has something in it.
+    out.pop();
+    out.extend_from_slice(format!(",{field:?}:[").as_bytes());
+    for (i, item) in items.enumerate() {
+        if 0 < i {
+            out.push(b',');
+        }
+        serde_json::to_writer(&mut out, &item?).map_err(ApiError::internal)?;
+    }
+    out.extend_from_slice(b"]}");
+    Ok(out)
 }
 
 /// `metadata` of a list.
@@ -182,4 +224,60 @@ pub(crate) fn to_wire(wire: Wire, value: &Value) -> Result<Bytes, ApiError> {
 /// Whether a kind has a protobuf form: Kubernetes' own do.
 pub(crate) fn has_protobuf(kind: &Kind) -> bool {
     protobuf::can_encode(kind.api_version(), kind.kind())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use freewheel_hub_api::object::{Key, Object, Resource};
+    use freewheel_hub_api::registry::Registry;
+    use freewheel_link::names::ClusterName;
+
+    use super::*;
+
+    fn items(count: usize) -> Vec<Arc<Stored>> {
+        let stored = |number: usize| {
+            let name = format!("m{number}");
+            let body = json!({"metadata": {"name": &name}, "data": {"a": "x".repeat(100)}});
+            let resource = Resource::new("", "configmaps");
+            let key = Key::new(&resource, &ClusterName::root(), "default", &name);
+            let object = Object::from_value(body, BTreeMap::new()).unwrap();
+            Arc::new(Stored { key, object, revision: 7, created: 7 })
+        };
+        (0..count).map(stored).collect()
+    }
+
+    #[test]
+    fn a_list_is_the_same_item_by_item() {
+        let registry = Registry::built_in(&ClusterName::root());
+        let view = View::find(&registry, "", "v1", "configmaps").unwrap();
+        let meta = ListMeta { revision: 9, ..ListMeta::default() };
+        for count in [0, 1, 3] {
+            for shape in [Shape::Object, Shape::Metadata, Shape::Table { beta: true }] {
+                let of = |wire| Encoder {
+                    view: view.clone(),
+                    wanted: Wanted { wire, shape },
+                    include: Include::Metadata,
+                };
+                let list = |wire| of(wire).list(&items(count), &meta).unwrap();
+                let json: Value = serde_json::from_slice(&list(Wire::Json)).unwrap();
+                let (field, table) = match shape {
+                    Shape::Table { .. } => ("rows", true),
+                    _ => ("items", false),
+                };
+                assert_eq!(json[field].as_array().unwrap().len(), count, "{json}");
+                assert_eq!(json["metadata"]["resourceVersion"], "9");
+                assert_eq!(json["columnDefinitions"].is_array(), table);
+                let yaml: Value =
+                    serde_saphyr::from_str(std::str::from_utf8(&list(Wire::Yaml)).unwrap())
+                        .unwrap();
+                assert_eq!(yaml, json);
+                if !table {
+                    let whole = protobuf::encode(&json).unwrap();
+                    assert_eq!(list(Wire::Protobuf), whole, "{json}");
+                }
+            }
+        }
+    }
 }

@@ -73,8 +73,9 @@ pub(crate) async fn collection(call: &Call, body: Bytes) -> Result<Response<Body
         return Ok(respond::status(200, call.status_wire(), &success));
     };
     let revision = objects.store().snapshot().revision();
-    let bytes = encoder.list(&removed, &ListMeta { revision, ..ListMeta::default() })?;
     let content_type = encoder.wanted.content_type();
+    let meta = ListMeta { revision, ..ListMeta::default() };
+    let (bytes, held) = read::encoded(encoder, removed, meta, held).await?;
     respond::large(content_type, bytes, call.gzip(), Room::small(held)).await
 }
 

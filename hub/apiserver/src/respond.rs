@@ -27,10 +27,10 @@ use crate::media::{JSON, Shape, Wanted, Wire};
 pub const COMPRESS_FROM: usize = 128 * 1024;
 /// More text than this in Warning headers helps nobody and breaks header limits of clients.
 const MAX_WARNING_BYTES: usize = 4 * 1024;
-/// Answers that are compressed at a time: what is given to the runtime's own queue is there to its end.
-const PACKERS: usize = 8;
+/// Answers that are encoded or compressed at a time: what is given to the runtime's own queue is there to its end.
+pub(crate) const WORKERS: usize = 4;
 
-static PACKING: Semaphore = Semaphore::const_new(PACKERS);
+pub(crate) static WORKING: Semaphore = Semaphore::const_new(WORKERS);
 
 /// An answer with a body in one piece.
 #[must_use]
@@ -195,22 +195,29 @@ pub(crate) async fn large(
     Ok(gzipped(with_body(200, content_type, room.body(packed))))
 }
 
-/// The bytes compressed, and what is held for them: also when nobody waits any more it is held until they are gone.
+/// The bytes compressed, and what is held for them.
 pub(crate) async fn packed<H: Send + 'static>(
     bytes: Bytes,
     held: H,
 ) -> Result<(Bytes, H), ApiError> {
+    elsewhere(held, move || Ok(pack(&bytes).map_err(ApiError::internal)?.into())).await
+}
+
+/// What takes milliseconds is done on no thread that serves everybody, few of it at a time. What is held for it is held
+/// until it is done, also when nobody waits for it any more.
+pub(crate) async fn elsewhere<H: Send + 'static>(
+    held: H,
+    work: impl FnOnce() -> Result<Bytes, ApiError> + Send + 'static,
+) -> Result<(Bytes, H), ApiError> {
     // Who goes away while waiting here takes everything along.
-    let turn = PACKING.acquire().await.map_err(ApiError::internal)?;
-    // Megabytes take tens of milliseconds: not on a thread that serves everybody.
-    let packing = tokio::task::spawn_blocking(move || {
-        let packed = pack(&bytes);
-        drop(bytes);
+    let turn = WORKING.acquire().await.map_err(ApiError::internal)?;
+    let done = tokio::task::spawn_blocking(move || {
+        let outcome = work();
         drop(turn);
-        (packed, held)
+        (outcome, held)
     });
-    let (packed, held) = packing.await.map_err(ApiError::internal)?;
-    Ok((packed.map_err(ApiError::internal)?.into(), held))
+    let (outcome, held) = done.await.map_err(ApiError::internal)?;
+    Ok((outcome?, held))
 }
 
 pub(crate) fn gzipped(mut response: Response<Body>) -> Response<Body> {
@@ -289,7 +296,7 @@ mod tests {
     #[tokio::test]
     async fn few_answers_are_compressed_at_a_time() {
         let there = Arc::new(());
-        let all = PACKING.acquire_many(u32::try_from(PACKERS).unwrap()).await.unwrap();
+        let all = WORKING.acquire_many(u32::try_from(WORKERS).unwrap()).await.unwrap();
         let bytes = Bytes::from_owner(Seen(vec![b'a'; 2 << 20], there.clone()));
         let mut packs = Box::pin(compressed(200, JSON, bytes.clone(), true, None));
         assert!(futures::poll!(packs.as_mut()).is_pending());

@@ -66,7 +66,18 @@ pub fn decode(bytes: &[u8]) -> Result<Value, ApiError> {
 /// # Errors
 /// 406 when its kind has no protobuf form, 500 when the value is not canonical.
 pub fn encode(value: &Value) -> Result<Vec<u8>, ApiError> {
-    let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
+    encode_list(value, std::iter::empty())
+}
+
+/// The same of a list whose items come one by one, so that they need not be there as values all at once.
+///
+/// # Errors
+/// As [`encode`], and those of the items.
+pub fn encode_list<I>(list: &Value, items: I) -> Result<Vec<u8>, ApiError>
+where
+    I: IntoIterator<Item = Result<Value, ApiError>>,
+{
+    let text = |key: &str| list.get(key).and_then(Value::as_str).unwrap_or_default();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     let one = proto_type(api_version, kind).ok_or_else(|| {
         let text =
@@ -74,7 +85,14 @@ pub fn encode(value: &Value) -> Result<Vec<u8>, ApiError> {
         ApiError::new(406, "NotAcceptable", text)
     })?;
     let mut raw = Vec::new();
-    write::message(&mut raw, value, one).map_err(ApiError::internal)?;
+    write::message(&mut raw, list, one).map_err(ApiError::internal)?;
+    // They have the last number of a list's fields.
+    let field = one.wire.iter().find(|field| &*field.name == "items");
+    for item in items {
+        let field = field.ok_or_else(|| ApiError::internal(format!("{kind} has no items")))?;
+        let item = Value::Array(vec![item?]);
+        write::field(&mut raw, (field, one), Some(&item)).map_err(ApiError::internal)?;
+    }
     let mut type_meta = Vec::new();
     wire::put_bytes(&mut type_meta, 1, api_version.as_bytes());
     wire::put_bytes(&mut type_meta, 2, kind.as_bytes());

@@ -39,7 +39,8 @@ pub(super) fn message(
     Ok(())
 }
 
-fn field(
+/// Writes one field of a message, which is of this type.
+pub(super) fn field(
     out: &mut Vec<u8>,
     (field, one): (&Field, TypeFacts<'_>),
     value: Option<&Value>,
