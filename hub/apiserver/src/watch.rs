@@ -15,7 +15,8 @@
 //!   there at its beginning is sent (`a_watch_that_has_much_to_send_ends_with_its_certificate`), and also by a clock that
 //!   was put on or a machine that slept (`a_certificate_ends_by_the_clock_however_it_is_put_on`);
 //! - it makes no more than a [`PIECE`] and one object at a time, however much there is
-//!   (`a_watch_sends_what_is_there_in_pieces`), and when its connection has room for it only
+//!   (`a_watch_sends_what_is_there_in_pieces`), keeps no former state of the store for a client that takes its time
+//!   (`a_slow_watch_goes_on_from_the_newest_state`), and when its connection has room for it only
 //!   (`pieces_that_nobody_takes_are_on_their_connection_s_account`).
 
 mod frames;
@@ -58,6 +59,8 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 const MIN_LIFE: Duration = Duration::from_secs(30 * 60);
 /// So many objects are looked at for one piece of those that are there at the beginning.
 const INITIAL_CHUNK: usize = 500;
+/// How long a state of the store is kept for them. Every write since then is there twice as long as it is.
+const STATE_FOR: Duration = Duration::from_secs(5);
 
 /// Answers a watch.
 pub(crate) async fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
@@ -103,7 +106,7 @@ pub(crate) async fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
         encoder,
         filter,
         scope,
-        initial: initial.then_some(Initial { snapshot: newest, after: None, end_mark }),
+        initial: initial.then(|| Initial::of(newest, end_mark)),
         watch: None,
         events: Vec::new().into_iter(),
         closing: None,
@@ -130,10 +133,20 @@ fn life(seconds: Option<u64>) -> Duration {
     }
 }
 
+/// What is there at the beginning, and was not sent yet.
 struct Initial {
+    /// The state at the revision that the watch has come to.
     snapshot: Arc<dyn Snapshot>,
+    /// Since when it is kept.
+    since: Instant,
     after: Option<Key>,
     end_mark: bool,
+}
+
+impl Initial {
+    fn of(snapshot: Arc<dyn Snapshot>, end_mark: bool) -> Self {
+        Self { snapshot, since: Instant::now(), after: None, end_mark }
+    }
 }
 
 /// One watcher.
@@ -267,9 +280,14 @@ impl Feed {
                 return Poll::Ready(Some(Turn::Mark));
             }
         }
+        if self.events.as_slice().is_empty()
+            && let Err(why) = self.renew(cx)
+        {
+            return Poll::Ready(Some(Turn::Broken(why)));
+        }
         if self.is_behind() {
-            let initial = self.initial.is_some();
-            return Poll::Ready(Some(if initial { Turn::Initial } else { Turn::Events }));
+            let events = !self.events.as_slice().is_empty();
+            return Poll::Ready(Some(if events { Turn::Events } else { Turn::Initial }));
         }
         let Some(watch) = self.watch.as_mut() else { return Poll::Ready(None) };
         Poll::Ready(Some(match ready!(watch.poll_next(cx)) {
@@ -283,6 +301,38 @@ impl Feed {
             },
             Err(gone) => Turn::Broken(ApiError::expired(gone.to_string())),
         }))
+    }
+
+    /// Goes on with the beginning from a newer state, when the one that it is read from is kept for long: what happened
+    /// until then to those that were sent comes as events.
+    fn renew(&mut self, cx: &mut Context<'_>) -> Result<(), ApiError> {
+        let (Some(initial), Some(watch)) = (&mut self.initial, &mut self.watch) else {
+            return Ok(());
+        };
+        if initial.since.elapsed() < STATE_FOR {
+            return Ok(());
+        }
+        let too_old = |gone: freewheel_hub_store::Compacted| ApiError::expired(gone.to_string());
+        let store = self.hub.server.objects.store();
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        // Those that were not sent are in the newer state.
+        while bytes < 4 * PIECE
+            && let Poll::Ready(batch) = watch.poll_next(cx)
+        {
+            for event in batch.map_err(too_old)? {
+                if event.key().is_some_and(|key| Some(key) <= initial.after.as_ref()) {
+                    let body = |it: &Arc<Stored>| it.object.body.len();
+                    bytes += event.now.as_ref().map_or(0, body);
+                    bytes += event.before.as_ref().map_or(0, body);
+                    events.push(event);
+                }
+            }
+        }
+        let state = store.snapshot_at(&self.scope.resource, watch.progress()).map_err(too_old)?;
+        self.tenant.check(&*store.snapshot())?;
+        self.events = events.into_iter();
+        (initial.snapshot, initial.since) = (state, Instant::now());
+        Ok(())
     }
 
     /// The next of those that are there at the beginning: by the piece, or an object that is larger.

@@ -1,5 +1,6 @@
 //! Clients that take little or nothing of what there is for them.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,9 +12,10 @@ use bytes::Bytes;
 use freewheel_hub_apiserver::Limits;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use serde_json::json;
+use serde_json::{Value, json};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
@@ -367,4 +369,76 @@ async fn headers_are_on_the_account_of_their_connection() {
     drop(stuck);
     let map = json!({"metadata": {"name": "m"}}).to_string();
     assert_eq!(hub.admin().line().await.post_of(MAPS, map.into()).await.status(), 201);
+}
+
+/// The next event of a watch whose client reads only when it is asked to.
+async fn event(body: &mut Incoming, rest: &mut Vec<u8>) -> (String, String, usize) {
+    loop {
+        if let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            let event: Value = serde_json::from_slice(&line).unwrap();
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let object = &event["object"];
+            let data = object["data"]["text"].as_str().unwrap_or_default().len();
+            return (text(&event["type"]), text(&object["metadata"]["name"]), data);
+        }
+        let frame = timeout(Duration::from_secs(20), body.frame()).await.expect("it comes");
+        rest.extend_from_slice(&frame.expect("there is more").unwrap().into_data().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_slow_watch_goes_on_from_the_newest_state() {
+    let hub = Hub::start().await;
+    maps(&hub, 40, 100_000).await;
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(64 << 10);
+    let stream = TokioIo::new(hub.admin().connect("h2").await);
+    let (mut sender, connection) = builder.handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let uri = format!("https://localhost{MAPS}?watch=true");
+    let request = Request::builder().uri(uri).body(Full::new(Bytes::new())).unwrap();
+    let mut body = sender.send_request(request).await.unwrap().into_body();
+    let mut rest = Vec::new();
+    for name in ["m0", "m1", "m10", "m11"] {
+        let seen = event(&mut body, &mut rest).await;
+        assert_eq!(seen, ("ADDED".to_owned(), name.to_owned(), 100_000));
+    }
+    let admin = hub.admin();
+    let change = json!({"data": {"text": "new"}});
+    for name in ["m0", "m39"] {
+        let changed = admin.patch(&format!("{MAPS}/{name}"), "merge-patch+json", &change).await;
+        assert_eq!(changed.code, 200);
+    }
+    for name in ["m1", "m38"] {
+        assert_eq!(admin.delete(&format!("{MAPS}/{name}")).await.code, 200);
+    }
+    let made = json!({"metadata": {"name": "m00"}, "data": {"text": "made"}});
+    assert_eq!(admin.post(MAPS, &made).await.code, 201);
+    // Longer than a state is kept.
+    sleep(Duration::from_secs(6)).await;
+    let mut state: BTreeMap<String, usize> =
+        ["m0", "m1", "m10", "m11"].map(|name| (name.to_owned(), 100_000)).into();
+    let mut renewed = false;
+    while state.len() < 39 || !state.contains_key("m9") {
+        let (kind, name, bytes) = event(&mut body, &mut rest).await;
+        match kind.as_str() {
+            "ADDED" => {
+                assert_ne!(name, "m38", "it was gone before it was sent");
+                assert!(state.insert(name, bytes).is_none(), "it was sent before");
+            }
+            "MODIFIED" => {
+                renewed |= name == "m0" && !state.contains_key("m9");
+                assert!(state.insert(name, bytes).is_some());
+            }
+            "DELETED" => assert!(state.remove(&name).is_some(), "{name}"),
+            other => panic!("{other} {name}"),
+        }
+    }
+    assert!(renewed, "what had changed came with the rest of the beginning");
+    assert_eq!((state["m0"], state["m00"], state["m39"]), (3, 4, 3));
+    assert!(!state.contains_key("m1"));
+    let last = json!({"metadata": {"name": "last"}});
+    assert_eq!(admin.post(MAPS, &last).await.code, 201);
+    assert_eq!(event(&mut body, &mut rest).await.1, "last", "nothing comes twice");
 }
