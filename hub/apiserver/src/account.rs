@@ -11,7 +11,8 @@
 //! - nobody waits behind somebody who asks for more than there is (`who_asks_for_much_holds_up_nobody`), nor for their
 //!   own to come back when it was others' that lacked (`who_found_no_room_in_all_is_not_left_waiting_for_its_own`);
 //! - pieces are made when there is less than [`ACCOUNT`] only, one after the other, so that it is exceeded by as many
-//!   as there are threads at most (`pieces_are_made_when_there_is_room`);
+//!   as there are threads at most (`pieces_are_made_when_there_is_room`,
+//!   `each_thread_makes_one_piece_too_many_at_most`);
 //! - of all connections together, [`ALL`] is the bound in the same way: what needs more waits, and who is to be cut off
 //!   is called (`what_all_connections_hold_is_bounded_and_comes_back`).
 
@@ -428,5 +429,27 @@ mod tests {
         }
         stop.store(true, Ordering::SeqCst);
         others.join().unwrap();
+    }
+
+    #[test]
+    fn each_thread_makes_one_piece_too_many_at_most() {
+        const THREADS: usize = 8;
+        const PIECE: usize = 1 << 20;
+        let account = account();
+        for _ in 0..100 {
+            let together = std::sync::Barrier::new(THREADS);
+            let makes = || {
+                together.wait();
+                let made = (0..64).map(|_| account.has_room().then(|| account.piece(PIECE, false)));
+                made.flatten().collect::<Vec<_>>()
+            };
+            let made: Vec<_> = std::thread::scope(|scope| {
+                let threads = [(); THREADS].map(|()| scope.spawn(makes));
+                threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+            });
+            assert!((ACCOUNT..ACCOUNT + THREADS * PIECE).contains(&account.held()));
+            drop(made);
+            assert_eq!(account.held(), 0);
+        }
     }
 }

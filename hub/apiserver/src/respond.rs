@@ -261,12 +261,19 @@ mod tests {
     }
 
     /// Bytes of which it is known whether they are there.
-    struct Seen(Vec<u8>, Arc<()>);
+    struct Seen {
+        bytes: Vec<u8>,
+        _there: Arc<()>,
+    }
 
     impl AsRef<[u8]> for Seen {
         fn as_ref(&self) -> &[u8] {
-            &self.0
+            &self.bytes
         }
+    }
+
+    fn seen(there: &Arc<()>) -> Bytes {
+        Bytes::from_owner(Seen { bytes: vec![b'a'; 2 << 20], _there: there.clone() })
     }
 
     #[test]
@@ -275,10 +282,10 @@ mod tests {
         let runtime = builder.max_blocking_threads(1).enable_all().build().unwrap();
         let account = Account::new(Arc::default());
         let there = Arc::new(());
-        let bytes = Bytes::from_owner(Seen(vec![b'a'; 2 << 20], there.clone()));
+        let bytes = seen(&there);
         let (goes_on, stuck) = std::sync::mpsc::channel::<()>();
         runtime.block_on(async {
-            let stuck = tokio::task::spawn_blocking(move || drop(stuck.recv()));
+            let stuck = tokio::task::spawn_blocking(move || stuck.recv().is_ok());
             let held = account.hold(2 << 20).await.unwrap();
             let mut packs = Box::pin(compressed(200, JSON, bytes, true, held));
             assert!(futures::poll!(packs.as_mut()).is_pending());
@@ -287,7 +294,7 @@ mod tests {
             let is_there = Arc::strong_count(&there) != 1;
             assert!(!is_there || account.held() != 0, "on nobody's account");
             drop(goes_on);
-            stuck.await.unwrap();
+            assert!(!stuck.await.unwrap());
         });
         drop(runtime);
         assert_eq!((Arc::strong_count(&there), account.held()), (1, 0));
@@ -297,7 +304,7 @@ mod tests {
     async fn few_answers_are_compressed_at_a_time() {
         let there = Arc::new(());
         let all = WORKING.acquire_many(u32::try_from(WORKERS).unwrap()).await.unwrap();
-        let bytes = Bytes::from_owner(Seen(vec![b'a'; 2 << 20], there.clone()));
+        let bytes = seen(&there);
         let mut packs = Box::pin(compressed(200, JSON, bytes.clone(), true, None));
         assert!(futures::poll!(packs.as_mut()).is_pending());
         drop(bytes);

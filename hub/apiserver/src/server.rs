@@ -6,7 +6,7 @@
 //!   (`a_watch_outlives_every_idle_connection`);
 //! - a request that comes while its idle connection is being ended is served to its end
 //!   (`a_request_that_comes_with_the_farewell_is_served`);
-//! - a client that is gone without a word is noticed within [`Limits::lost`]
+//! - a client that is gone without a word is noticed about [`Limits::lost`] later
 //!   (`a_client_that_is_gone_without_a_word_is_noticed`);
 //! - strangers never take a place of the known (`strangers_take_no_place_of_those_whom_the_hub_knows`);
 //! - on stop, watches end and `serve` returns (`a_server_that_stops_ends_its_watches_and_returns`).

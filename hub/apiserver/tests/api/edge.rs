@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::{Client, Hub};
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use futures::StreamExt as _;
 use http_body::Frame;
 use http_body_util::StreamBody;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::{sleep, timeout};
 
 /// What a client sees of an answer without a body, over either protocol.
 async fn check(client: &Client, method: &str, path: &str, code: u16, length: Option<&str>) {
@@ -45,9 +46,10 @@ async fn no_answer_to_head_and_none_that_says_so_has_a_body() {
     }
 }
 
-/// A body of so many pieces, and how many of them have left.
+/// A body of so many pieces of so many bytes, and how many of them have left.
 fn pieces(
     count: usize,
+    bytes: usize,
     pause: Duration,
 ) -> (impl http_body::Body<Data = Bytes, Error = std::io::Error> + Send + Unpin, Arc<AtomicUsize>) {
     let sent = Arc::new(AtomicUsize::new(0));
@@ -57,7 +59,7 @@ fn pieces(
         async move {
             tokio::time::sleep(pause).await;
             counter.fetch_add(1, Ordering::SeqCst);
-            Ok(Frame::data(Bytes::from(vec![b' '; 32 * 1024])))
+            Ok(Frame::data(Bytes::from(vec![b' '; bytes])))
         }
     });
     (StreamBody::new(Box::pin(stream)), sent)
@@ -76,7 +78,7 @@ async fn a_refusal_over_http_2_leaves_its_client_the_time_to_send() {
         (&admin, collection, 413),
     ];
     for (client, path, code) in cases {
-        let (body, sent) = pieces(130, Duration::from_millis(1));
+        let (body, sent) = pieces(130, 32 << 10, Duration::from_millis(1));
         let answer = client.send_body_over_h2("POST", path, body).await;
         assert_eq!(answer.code, code, "{path}");
         assert!(!answer.bytes.is_empty(), "{path}");
@@ -87,9 +89,33 @@ async fn a_refusal_over_http_2_leaves_its_client_the_time_to_send() {
 #[tokio::test]
 async fn who_never_stops_sending_gets_the_answer_and_then_an_end() {
     let hub = Hub::start().await;
-    let (body, _) = pieces(usize::MAX, Duration::from_secs(3600));
-    let answer = hub.admin().send_body_over_h2("POST", "/apis/apps/v1", body).await;
-    assert_eq!(answer.json()["code"], 405);
+    let (admin, pause) = (hub.admin(), Duration::from_millis(100));
+    let over_2 = async {
+        let (start, (body, sent)) = (Instant::now(), pieces(usize::MAX, 1024, pause));
+        let answer = admin.send_body_over_h2("POST", "/apis/apps/v1", body).await;
+        assert_eq!(answer.json()["code"], 405);
+        // Who sends all the time is let be for longer than who says nothing.
+        assert!(Duration::from_secs(9) < start.elapsed() && 10 < sent.load(Ordering::SeqCst));
+    };
+    let over_1 = async {
+        let (mut reads, mut writes) = tokio::io::split(admin.connect("http/1.1").await);
+        let head =
+            "POST /apis/apps/v1 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 8388608\r\n\r\n";
+        writes.write_all(head.as_bytes()).await.unwrap();
+        let start = Instant::now();
+        let sends = async {
+            while writes.write_all(&[b' '; 1024]).await.is_ok() && writes.flush().await.is_ok() {
+                sleep(pause).await;
+            }
+            assert!(Duration::from_secs(4) < start.elapsed(), "it has time to read the answer");
+        };
+        let mut answer = [0; 12];
+        let (read, ()) = tokio::join!(reads.read_exact(&mut answer), sends);
+        assert_eq!(read.unwrap(), answer.len());
+        assert_eq!(&answer, b"HTTP/1.1 405");
+    };
+    let both = async { tokio::join!(over_1, over_2) };
+    timeout(Duration::from_secs(60), Box::pin(both)).await.expect("both end");
 }
 
 #[tokio::test]

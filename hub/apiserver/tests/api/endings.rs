@@ -219,7 +219,7 @@ async fn a_client_that_is_gone_without_a_word_is_noticed() {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(Duration::from_secs(30), freed).await.expect("its place is free again");
+        timeout(5 * lost, freed).await.expect("its place is free again");
     }
 }
 
