@@ -7,9 +7,9 @@
 //! Guarantees:
 //! - who has no good token takes nothing from those who have one, and strangers who say nothing keep nobody out for
 //!   longer than [`GRACE`] (`strangers_keep_nobody_with_a_good_token_out`);
-//! - a device waits at one place, where it asked last (`a_device_that_asks_again_and_again_has_one_place_to_wait_at`);
-//! - when all places are taken, who comes with another token gets one of the token that has most, that of whoever has waited
-//!   for longest (`one_token_does_not_take_all_places_to_wait_at`).
+//! - when all places are taken, a device that has none gets one of the device with the same token that has several
+//!   (`a_device_that_asks_again_and_again_keeps_nobody_out`), and who comes with another token one of the token that has most
+//!   (`one_token_does_not_take_all_places_to_wait_at`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -75,10 +75,6 @@ struct Place {
 }
 
 impl Waiting {
-    fn of_token(&self, token: &str) -> usize {
-        self.places.values().filter(|place| place.token == token).count()
-    }
-
     /// Sends somebody away.
     fn send_away(&mut self, number: u64, why: &'static str) {
         if let Some(place) = self.places.remove(&number) {
@@ -87,20 +83,48 @@ impl Waiting {
         }
     }
 
-    /// Whether there is a place for this token, if need be one of the token that has most.
-    fn make_room(&mut self, token: &str) -> bool {
+    /// Whether there is a place, if need be one of who has most: of tokens first, then of the keys that came with it.
+    fn make_room(&mut self, token: &str, key: Digest) -> bool {
         if self.places.len() < WAITING {
             return true;
         }
-        let most = self.places.values().map(|place| self.of_token(&place.token)).max();
-        let Some(most) = most.filter(|most| self.of_token(token) + 1 < *most) else { return false };
-        let mut all = self.places.iter();
-        let oldest = all.find(|(_, place)| self.of_token(&place.token) == most);
-        if let Some(number) = oldest.map(|(number, _)| *number) {
+        if let Some(number) = self.oldest(|place| place.key == key) {
+            self.send_away(number, AGAIN);
+            return true;
+        }
+        let tokens = count(self.places.values().map(|place| place.token.clone()));
+        let own = tokens.get(token).copied().unwrap_or(0);
+        let Some((most, held)) = tokens.into_iter().max_by_key(|(_, held)| *held) else {
+            return false;
+        };
+        let other = own + 1 < held;
+        let from = if other { most } else { token.to_owned() };
+        let of_token = self.places.values().filter(|place| place.token == from);
+        let keys = count(of_token.map(|place| place.key));
+        let Some((key, held)) = keys.into_iter().max_by_key(|(_, held)| *held) else {
+            return false;
+        };
+        if !other && held < 2 {
+            return false;
+        }
+        if let Some(number) = self.oldest(|place| place.token == from && place.key == key) {
             self.send_away(number, BUSY);
         }
         true
     }
+
+    fn oldest(&self, is: impl Fn(&Place) -> bool) -> Option<u64> {
+        self.places.iter().find(|(_, place)| is(place)).map(|(number, _)| *number)
+    }
+}
+
+/// How often each is there.
+fn count<T: Ord>(all: impl Iterator<Item = T>) -> BTreeMap<T, usize> {
+    let mut counts = BTreeMap::new();
+    for one in all {
+        *counts.entry(one).or_insert(0) += 1;
+    }
+    counts
 }
 
 /// A device's place to wait at; it is free again when this is dropped.
@@ -150,11 +174,7 @@ impl Joins {
     /// A place to wait at, for a device with this key whose token is good.
     pub(crate) fn wait(&self, token: &str, key: Digest) -> Option<Waits<'_>> {
         let mut waiting = self.waiting.lock();
-        let before = waiting.places.iter().find(|(_, place)| place.key == key);
-        if let Some(number) = before.map(|(number, _)| *number) {
-            waiting.send_away(number, AGAIN);
-        }
-        if !waiting.make_room(token) {
+        if !waiting.make_room(token, key) {
             return None;
         }
         let (leave, told) = oneshot::channel();

@@ -284,7 +284,7 @@ pub fn child(order: Order<'_>) -> Result<String, CompileError> {
     if let Err(error) = nice(10) {
         return Err(CompileError::Hub(error.into()));
     }
-    begin_threads(None)?;
+    begin_threads()?;
     let made = compile_here(order)?;
     serde_json::to_string(&made).map_err(|e| CompileError::Died(e.to_string()))
 }
@@ -302,14 +302,12 @@ fn end_with_the_parent() -> io::Result<()> {
 }
 
 /// Begins the compiler's threads, as many as the environment says: it would panic itself when there are none to be had.
-fn begin_threads(stack: Option<usize>) -> Result<(), CompileError> {
-    let pool = rayon::ThreadPoolBuilder::new();
-    let pool = match stack {
-        Some(bytes) => pool.stack_size(bytes),
-        None => pool,
-    };
-    pool.build_global()
-        .map_err(|error| CompileError::Trouble(format!("it cannot begin its threads: {error}")))
+fn begin_threads() -> Result<(), CompileError> {
+    rayon::ThreadPoolBuilder::new().build_global().map_err(|error| no_threads(&error))
+}
+
+fn no_threads(error: &rayon::ThreadPoolBuildError) -> CompileError {
+    CompileError::Trouble(format!("it cannot begin its threads: {error}"))
 }
 
 fn limit(resource: Resource, most: u64, more: u64) -> Result<(), CompileError> {

@@ -250,7 +250,8 @@ async fn a_child_that_finds_no_thread_is_no_word_about_its_module() {
     assert!(!outcome.is_kept(), "{outcome}");
     assert!(outcome.to_string().contains("Resource temporarily unavailable"), "{outcome}");
     // It does not come to that: the threads are begun first. No machine has room for such stacks.
-    let outcome = begin_threads(Some(1 << 60)).unwrap_err();
+    let pool = rayon::ThreadPoolBuilder::new().stack_size(1 << 60).build();
+    let outcome = no_threads(&pool.map(drop).unwrap_err());
     assert_eq!(outcome.exit_code(), TROUBLE, "{outcome}");
     assert!(!outcome.is_kept(), "{outcome}");
 }
