@@ -19,6 +19,8 @@ use freewheel_hub_store::{Expect, Operation, Revision, Stored, Txn};
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
+/// Longest wait for an end, in seconds, some 68 years: a year has four digits, and what a device is told 32 bits.
+const MAX_GRACE: i64 = (1 << 31) - 1;
 
 /// Options of a delete (meta/v1 DeleteOptions).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -137,7 +139,7 @@ fn decide(
         None | Some(0) => 0,
         Some(usual) => match options.grace_period_seconds.unwrap_or(usual) {
             negative if negative < 0 => 1,
-            asked => asked,
+            asked => asked.min(MAX_GRACE),
         },
     };
     let left = meta::number(old, "deletionGracePeriodSeconds").unwrap_or_default();

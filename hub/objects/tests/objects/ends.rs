@@ -5,7 +5,7 @@ use freewheel_hub_store::MAX_OBJECT_BYTES;
 use serde_json::{Value, json};
 
 use super::crowd::Crowd;
-use super::kit::{PATIENCE, World, config, deployment, of, place, refused, value};
+use super::kit::{PATIENCE, World, config, deployment, of, place, pod, refused, value};
 
 fn going(deleted: Deleted) -> Value {
     match deleted {
@@ -119,6 +119,26 @@ async fn a_bound_pod_waits_for_its_spoke() {
     assert_eq!(shorter["metadata"]["deletionTimestamp"], "2026-01-01T00:00:05Z");
     gone(world.delete_with("pods", "bound", grace(0)).await.unwrap());
     assert!(world.read("pods", "bound").is_none());
+}
+
+#[tokio::test]
+async fn a_grace_period_without_end_is_as_long_as_can_be_said() {
+    let world = World::new().await;
+    let mut endless = pod("spec");
+    endless["spec"]["nodeName"] = json!("pi-7");
+    endless["spec"]["terminationGracePeriodSeconds"] = json!(i64::MAX);
+    world.create("pods", endless).await.unwrap();
+    world.pod("asked", "pi-7").await;
+    for (name, options) in [("spec", DeleteOptions::default()), ("asked", grace(i64::MAX))] {
+        let marked = going(world.delete_with("pods", name, options).await.unwrap());
+        assert_eq!(marked["metadata"]["deletionTimestamp"], "2094-01-19T03:14:07Z", "{name}");
+        assert_eq!(marked["metadata"]["deletionGracePeriodSeconds"], i32::MAX, "{name}");
+        let shorter = going(world.delete_with("pods", name, grace(5)).await.unwrap());
+        assert_eq!(shorter["metadata"]["deletionTimestamp"], "2026-01-01T00:00:05Z", "{name}");
+    }
+    world.pod("negative", "pi-7").await;
+    let marked = going(world.delete_with("pods", "negative", grace(i64::MIN)).await.unwrap());
+    assert_eq!(marked["metadata"]["deletionGracePeriodSeconds"], 1);
 }
 
 #[tokio::test]
