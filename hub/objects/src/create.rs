@@ -10,7 +10,7 @@ use super::refusal::NotCommitted;
 use super::{
     How, Objects, Place, Verb, Written, admission, meta, namespace, pins, refusal, service, shape,
 };
-use freewheel_hub_store::{CommitError, Expect, Operation, Txn};
+use freewheel_hub_store::{CommitError, Expect, Operation, Revision, Stored, Txn};
 
 /// How often a name, address or port may be just then taken. Every round somebody got through.
 const TRIES: u32 = 64;
@@ -29,25 +29,27 @@ pub(super) async fn create(
     let generated = meta::text(&value, "name").is_empty();
     kind.strategy.prepare_create(&mut value);
     warnings.extend(kind.strategy.warnings(&value));
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let last = tries == TRIES;
-        // Only a proposal that chance may have to repeat needs a copy.
-        let proposal = if last || !(generated || kind.has(Trait::HoldsAddresses)) {
-            std::mem::take(&mut value)
-        } else {
-            value.clone()
-        };
+    // Only a proposal that chance may have to repeat is kept, as text: a tree of values is many times larger.
+    let may_repeat = generated || kind.has(Trait::HoldsAddresses);
+    let again = if may_repeat {
+        serde_json::to_vec(&value).map_err(ApiError::internal)?
+    } else {
+        Vec::new()
+    };
+    let mut proposal = value;
+    for left in (0..TRIES).rev() {
+        let last = left == 0 || !may_repeat;
         match attempt(objects, how, place, proposal).await {
-            Err(Refused::Taken(again)) if generated && !last => drop(again),
+            Err(Refused::Taken(_)) if generated && !last => {}
             Err(Refused::Again(_)) if !last => {}
             Err(Refused::Taken(error) | Refused::Again(error) | Refused::Final(error)) => {
                 return Err(error);
             }
-            Ok(written) => return Ok(Written { warnings, ..written }),
+            Ok(stored) => return Ok(Written { stored, changed: true, warnings }),
         }
+        proposal = serde_json::from_slice(&again).map_err(ApiError::internal)?;
     }
+    Err(refusal::modified(place))
 }
 
 enum Refused {
@@ -68,8 +70,31 @@ async fn attempt(
     objects: &Objects,
     how: &How,
     place: &Place,
-    mut value: Value,
-) -> Result<Written, Refused> {
+    value: Value,
+) -> Result<Arc<Stored>, Refused> {
+    let (place, mut txn) = propose(objects, place, value)?;
+    for left in (0..TRIES).rev() {
+        match objects.commit(how, Verb::Create, txn.clone(), 0).await {
+            Ok(stored) => return Ok(stored),
+            Err(NotCommitted::Store(CommitError::Unmet { index: 0, .. })) => {
+                return Err(Refused::Taken(refusal::already_exists(&place)));
+            }
+            // Its namespace is going, gone or another by now, or was changed otherwise: looked at again.
+            Err(NotCommitted::Store(CommitError::Unmet { index: 1, .. }))
+                if place.kind.namespaced && left != 0 =>
+            {
+                let present = namespace::admit(&*objects.store.snapshot(), &place)?;
+                txn.expect.splice(1..2, present);
+            }
+            Err(error) if error.is_race() => return Err(Refused::Again(error.of(&place))),
+            Err(error) => return Err(error.of(&place).into()),
+        }
+    }
+    Err(Refused::Final(refusal::modified(&place)))
+}
+
+/// Where it goes, and its transaction, in which no tree of values is left.
+fn propose(objects: &Objects, place: &Place, mut value: Value) -> Result<(Place, Txn), Refused> {
     let kind = &place.kind;
     let generated = meta::stamp(&mut value, kind, &*objects.clock, &*objects.chance)?;
     if generated {
@@ -91,21 +116,7 @@ async fn attempt(
     txn.expect.extend(claims.expect);
     txn.operations.push(Operation::Put(key, object));
     txn.operations.extend(claims.operations);
-    match objects.commit(how, Verb::Create, txn, 0).await {
-        Ok(stored) => Ok(Written { stored, changed: true, warnings: Vec::new() }),
-        Err(NotCommitted::Store(CommitError::Unmet { index: 0, .. })) => {
-            Err(Refused::Taken(refusal::already_exists(&place)))
-        }
-        // Its namespace is going, gone or another by now: looked at again.
-        Err(error @ NotCommitted::Store(CommitError::Unmet { index: 1, .. }))
-            if kind.namespaced =>
-        {
-            namespace::admit(&*objects.store.snapshot(), &place)?;
-            Err(Refused::Again(error.of(&place)))
-        }
-        Err(error) if error.is_race() => Err(Refused::Again(error.of(&place))),
-        Err(error) => Err(error.of(&place).into()),
-    }
+    Ok((place, txn))
 }
 
 impl Objects {
@@ -115,8 +126,8 @@ impl Objects {
         how: &How,
         verb: Verb,
         mut txn: Txn,
-        revision_before: freewheel_hub_store::Revision,
-    ) -> Result<Arc<freewheel_hub_store::Stored>, NotCommitted> {
+        revision_before: Revision,
+    ) -> Result<Arc<Stored>, NotCommitted> {
         if how.dry_run {
             return Ok(pretend(txn, revision_before)?);
         }
@@ -150,13 +161,10 @@ impl Objects {
     }
 }
 
-fn pretend(
-    txn: Txn,
-    revision: freewheel_hub_store::Revision,
-) -> Result<Arc<freewheel_hub_store::Stored>, CommitError> {
+fn pretend(txn: Txn, revision: Revision) -> Result<Arc<Stored>, CommitError> {
     match txn.operations.into_iter().next() {
         Some(Operation::Put(key, object)) => {
-            Ok(Arc::new(freewheel_hub_store::Stored { key, object, revision, created: revision }))
+            Ok(Arc::new(Stored { key, object, revision, created: revision }))
         }
         _ => Err(CommitError::Unavailable("a dry run has nothing to write".to_owned())),
     }

@@ -21,7 +21,8 @@ pub(super) fn admit(snapshot: &dyn Snapshot, place: &Place) -> Result<Option<Exp
     if found.object.header.deleting {
         return Err(refusal::namespace_terminating(place));
     }
-    Ok(Some(Expect::still(&found)))
+    // It begins to go by a write: whoever is faster goes first.
+    Ok(Some(Expect::Revision(key, found.revision)))
 }
 
 /// 404 for the namespace of the place.

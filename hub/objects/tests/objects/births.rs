@@ -1,6 +1,12 @@
 //! Creates.
 
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
 use freewheel_hub_objects::{FieldValidation, How};
+use freewheel_hub_store::memory::MemoryStore;
+use freewheel_hub_store::{CommitError, Committed, Layer, Operation, Store, Txn};
+use futures::FutureExt as _;
 use serde_json::{Value, json};
 
 use super::kit::{World, config, deployment, of, place, pod, refused, value};
@@ -97,6 +103,61 @@ async fn content_needs_a_namespace_that_stays() {
     let error = refused(late, 403, message);
     assert!(error.is_namespace_terminating());
     assert_eq!(error.details.unwrap().causes[0].reason, "NamespaceTerminating");
+}
+
+/// Something happens to the namespace `default` just before the next ConfigMap is written.
+struct Meanwhile(MemoryStore, Arc<Mutex<Option<&'static str>>>);
+
+#[async_trait]
+impl Layer for Meanwhile {
+    fn below(&self) -> &dyn Store {
+        &self.0
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        let of_a_map = |one: &Operation| one.key().resource.as_str() == "configmaps";
+        let due = txn.operations.iter().any(of_a_map);
+        if let Some(what) = self.1.lock().unwrap().take_if(|_| due) {
+            let key = of("namespaces", "default").key();
+            let mut object = self.0.snapshot().get(&key).unwrap().object.clone();
+            let mut steps = vec![Operation::Delete(key.clone())];
+            match what {
+                "marked" => object.header.deleting = true,
+                "labelled" => drop(object.header.labels.insert("x".to_owned(), "y".to_owned())),
+                _ => object.header.uid = format!("{}x", object.header.uid).into(),
+            }
+            match what {
+                "gone" => {}
+                "remade" => steps.push(Operation::Put(key, object)),
+                _ => steps = vec![Operation::Put(key, object)],
+            }
+            for step in steps {
+                let txn = Txn { expect: Vec::new(), operations: vec![step] };
+                self.0.commit(txn).now_or_never().unwrap().unwrap();
+            }
+        }
+        self.0.commit(txn).await
+    }
+}
+
+#[tokio::test]
+async fn content_that_is_on_its_way_when_its_namespace_changes_is_looked_at_again() {
+    for (what, code) in [("marked", 403), ("gone", 404), ("labelled", 201), ("remade", 201)] {
+        let armed = Arc::default();
+        let store = Meanwhile(MemoryStore::with_incarnation(1), Arc::clone(&armed));
+        let world = World::over(Arc::new(store)).await;
+        *armed.lock().unwrap() = Some(what);
+        match world.create("configmaps", config("a", "1")).await {
+            Ok(made) => assert_eq!(
+                (201, json!("1")),
+                (code, value(&made.stored)["data"]["is"].clone()),
+                "{what}"
+            ),
+            Err(error) => assert_eq!(error.code, code, "{what}: {error}"),
+        }
+        assert_eq!(*armed.lock().unwrap(), None, "{what}");
+        assert_eq!(world.read("configmaps", "a").is_some(), code == 201, "{what}");
+    }
 }
 
 #[tokio::test]
