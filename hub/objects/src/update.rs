@@ -38,6 +38,15 @@ impl From<ApiError> for Refused {
     }
 }
 
+/// What an update comes to. No tree of values is in it, which is many times its text and not kept until the commit is
+/// through.
+enum Verdict {
+    Nothing,
+    Put(Txn),
+    /// The last finalizer is off: it goes. Its writer sees it as it wanted it, which was never stored.
+    LetGo(Object, Txn),
+}
+
 /// Replaces the object.
 pub(super) async fn update(
     objects: &Objects,
@@ -49,20 +58,28 @@ pub(super) async fn update(
     meta::settle(&mut value, place)?;
     let attempt = Attempt { objects, how, place, subresource, canonical: how.canonical };
     let pinned = meta::wanted_revision(&value)?.is_some();
+    let again = if pinned { None } else { Some(text_of(&value)?) };
     let mut value = Some(value);
-    for round in 1..=TRIES {
-        let last = pinned || round == TRIES;
-        let new = if last { value.take() } else { value.clone() };
+    for _ in 1..=TRIES {
+        let new = match (value.take(), &again) {
+            (Some(value), _) => value,
+            (None, Some(text)) => serde_json::from_slice(text).map_err(ApiError::internal)?,
+            (None, None) => break,
+        };
         let old = objects.get(place)?;
         let old_value = shape::value(&old, &place.kind)?;
-        match attempt.run(&old, &old_value, new.unwrap_or_default()).await {
-            Ok(written) => return Ok(written),
-            Err(Refused::Final(error)) => return Err(error),
-            Err(Refused::Again) if last => break,
+        match attempt.run(&old, old_value, new).await {
             Err(Refused::Again) => {}
+            Err(Refused::Final(error)) => return Err(error),
+            Ok(written) => return Ok(written),
         }
     }
     Err(refusal::modified(place))
+}
+
+/// For another round: a text is much smaller than the tree that it says.
+fn text_of(value: &Value) -> Result<Vec<u8>, ApiError> {
+    serde_json::to_vec(value).map_err(ApiError::internal)
 }
 
 /// Reads, changes, updates; again when somebody was faster.
@@ -86,7 +103,7 @@ where
         meta::of(&mut given)?.insert("resourceVersion".to_owned(), revision);
         let new = change(given)?;
         let pinned = meta::wanted_revision(&new)?.is_some_and(|wanted| wanted != old.revision);
-        match attempt.run(&old, &old_value, new).await {
+        match attempt.run(&old, old_value, new).await {
             Ok(written) => return Ok(written),
             Err(Refused::Final(error)) => return Err(error),
             Err(Refused::Again) if pinned => break,
@@ -100,15 +117,46 @@ impl Attempt<'_> {
     async fn run(
         &self,
         old: &Arc<Stored>,
-        old_value: &Value,
+        old_value: Value,
         new: Value,
     ) -> Result<Written, Refused> {
-        let (new, mut warnings) = self.take_in(old, old_value, new)?;
+        let (verdict, warnings) = self.decide(old, &old_value, new)?;
+        drop(old_value);
+        let (verb, txn, shown) = match verdict {
+            Verdict::Nothing => {
+                let stored = Arc::clone(old);
+                return Ok(Written { stored, changed: false, warnings });
+            }
+            Verdict::Put(txn) => (Verb::Update, txn, None),
+            Verdict::LetGo(object, txn) => {
+                let (key, revision, created) = (old.key.clone(), old.revision, old.created);
+                (Verb::Delete, txn, Some(Arc::new(Stored { key, object, revision, created })))
+            }
+        };
+        let stored = match shown.clone().filter(|_| self.how.dry_run) {
+            Some(shown) => Ok(shown),
+            None => self.objects.commit(self.how, verb, txn, old.revision).await,
+        };
+        match stored {
+            Ok(stored) => {
+                let stored = shown.unwrap_or(stored);
+                Ok(Written { stored, changed: true, warnings })
+            }
+            Err(error) if error.is_race() => Err(Refused::Again),
+            Err(error) => Err(error.of(self.place).into()),
+        }
+    }
+
+    fn decide(
+        &self,
+        old: &Stored,
+        old_value: &Value,
+        new: Value,
+    ) -> Result<(Verdict, Vec<String>), ApiError> {
+        let (mut new, mut warnings) = self.take_in(old, old_value, new)?;
         let kind = &self.place.kind;
-        let mut new = new;
-        let snapshot = self.objects.store.snapshot();
         let claims = if self.subresource.is_none() {
-            let chance = &*self.objects.chance;
+            let (snapshot, chance) = (self.objects.store.snapshot(), &*self.objects.chance);
             service::claim(&*snapshot, chance, self.place, &mut new, Some(old_value))?
         } else {
             service::Claims::default()
@@ -123,8 +171,7 @@ impl Attempt<'_> {
         if may_go(&new, old_value, kind) {
             txn.operations.push(Operation::Delete(key));
             txn.operations.extend(service::release(old_value, self.place));
-            let stored = self.let_go(old, shape::object(new, kind)?, txn).await?;
-            return Ok(Written { stored, changed: true, warnings });
+            return Ok((Verdict::LetGo(shape::object(new, kind)?, txn), warnings));
         }
         // Who sets a label or a status asked for nothing of the spec anew.
         if new.get("spec") != old_value.get("spec") {
@@ -132,36 +179,12 @@ impl Attempt<'_> {
         }
         let object = shape::object(new, kind)?;
         if object == old.object {
-            return Ok(Written { stored: Arc::clone(old), changed: false, warnings });
+            return Ok((Verdict::Nothing, warnings));
         }
         txn.expect.extend(claims.expect);
         txn.operations.push(Operation::Put(key, object));
         txn.operations.extend(claims.operations);
-        match self.objects.commit(self.how, Verb::Update, txn, old.revision).await {
-            Ok(stored) => Ok(Written { changed: true, stored, warnings }),
-            Err(error) if error.is_race() => Err(Refused::Again),
-            Err(error) => Err(error.of(self.place).into()),
-        }
-    }
-
-    /// The change takes the last finalizer off: the object goes. Its writer sees it as it wanted it, which
-    /// was never stored.
-    async fn let_go(
-        &self,
-        old: &Arc<Stored>,
-        wanted: Object,
-        txn: Txn,
-    ) -> Result<Arc<Stored>, Refused> {
-        let (key, revision, created) = (old.key.clone(), old.revision, old.created);
-        let shown = Arc::new(Stored { key, object: wanted, revision, created });
-        if self.how.dry_run {
-            return Ok(shown);
-        }
-        match self.objects.commit(self.how, Verb::Delete, txn, old.revision).await {
-            Ok(_) => Ok(shown),
-            Err(error) if error.is_race() => Err(Refused::Again),
-            Err(error) => Err(error.of(self.place).into()),
-        }
+        Ok((Verdict::Put(txn), warnings))
     }
 
     /// Preconditions, form, and what this door may not change.
