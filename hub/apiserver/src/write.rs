@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use freewheel_hub_api::error::{ApiError, FieldError};
+use freewheel_hub_api::kind::Trait;
 use freewheel_hub_api::schema::Typed;
 use freewheel_hub_api::{patch, schema};
 use freewheel_hub_objects::{FieldValidation, How, Written};
@@ -35,15 +36,23 @@ pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, A
     let (mut value, mut warnings) = read_object(call, body, &how)?;
     check_name(call, &value)?;
     signing_request::stamp(call, &mut value);
-    if !call.view.is_plain() || signing_request::is_status(call) {
-        let old = call.hub.server.objects.get(&call.place())?.object.value()?;
-        check_served(call, &value, Some(&old))?;
-        signing_request::check_certificate(call, &value, &old)?;
-    }
     let door = door(call);
+    if !call.view.is_plain() || signing_request::is_status(call) {
+        match call.hub.server.objects.get(&call.place()) {
+            Ok(old) => {
+                let old = old.object.value()?;
+                check_served(call, &value, Some(&old))?;
+                signing_request::check_certificate(call, &value, &old)?;
+            }
+            Err(_) if door.is_none() && call.view.stored.has(Trait::CreatesOnUpdate) => {
+                check_served(call, &value, None)?;
+            }
+            Err(absent) => return Err(absent),
+        }
+    }
     let written = call.hub.server.objects.update(&how, &call.place(), door, value).await?;
     warnings.extend(written.warnings.iter().cloned());
-    answer(200, &encoder, &written, &warnings)
+    answer(if written.created { 201 } else { 200 }, &encoder, &written, &warnings)
 }
 
 /// PATCH of an object or a subresource that has its kind.

@@ -45,7 +45,7 @@ pub(super) async fn create(
             Err(Refused::Taken(error) | Refused::Again(error) | Refused::Final(error)) => {
                 return Err(error);
             }
-            Ok(stored) => return Ok(Written { stored, changed: true, warnings }),
+            Ok(stored) => return Ok(Written { stored, changed: true, created: true, warnings }),
         }
         proposal = serde_json::from_slice(&again).map_err(ApiError::internal)?;
     }

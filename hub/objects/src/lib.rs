@@ -23,7 +23,10 @@
 //! - what is there can be deleted, however large it is (`an_object_of_the_largest_size_can_be_deleted`);
 //! - what is deleted together is written together (`a_collection_is_deleted_side_by_side`);
 //! - what a writer looked at first is so when it writes, or nothing is written
-//!   (`a_write_whose_reason_is_gone_is_not_made`).
+//!   (`a_write_whose_reason_is_gone_is_not_made`);
+//! - nothing new comes into a namespace that has begun to go
+//!   (`content_that_is_on_its_way_when_its_namespace_changes_is_looked_at_again`);
+//! - what waits for the disk is text, not trees of values (`no_tree_of_values_waits_for_the_disk`).
 
 mod admission;
 mod audit;

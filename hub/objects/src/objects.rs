@@ -18,6 +18,8 @@ pub struct Written {
     pub stored: Arc<Stored>,
     /// Whether a new revision was made (or would have been).
     pub changed: bool,
+    /// Whether it was not there before.
+    pub created: bool,
     /// Texts for `Warning:` headers.
     pub warnings: Vec<String>,
 }

@@ -1,6 +1,6 @@
 //! Why a write was refused, in the words of the Kubernetes API.
 
-use freewheel_hub_api::error::{ApiError, Cause, Details, NAMESPACE_TERMINATING};
+use freewheel_hub_api::error::{ApiError, Cause, Details, FieldError, NAMESPACE_TERMINATING};
 
 use super::{OVERTAKEN, Place};
 use freewheel_hub_store::CommitError;
@@ -44,6 +44,16 @@ pub(super) fn other_revision(place: &Place, wanted: u64, found: u64) -> ApiError
             "Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: {found}"
         ),
     )
+}
+
+/// 422: a PUT that does not say what it replaces. It names the resource, not the kind, as kube-apiserver does here.
+pub(super) fn unconditional(place: &Place) -> ApiError {
+    let error = FieldError {
+        reason: "FieldValueInvalid",
+        field: "metadata.resourceVersion".to_owned(),
+        message: "Invalid value: 0x0: must be specified for an update".to_owned(),
+    };
+    ApiError::invalid(place.kind.group(), place.kind.plural(), &place.name, &[error])
 }
 
 /// 403 with a reason.

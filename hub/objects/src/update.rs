@@ -8,7 +8,8 @@ use freewheel_hub_api::object::Object;
 use serde_json::{Value, json};
 
 use super::{
-    How, Objects, Place, Verb, Written, admission, meta, namespace, pins, refusal, service, shape,
+    How, Objects, Place, Verb, Written, admission, create, meta, namespace, pins, refusal, service,
+    shape,
 };
 use freewheel_hub_store::{Expect, Operation, Revision, Stored, Txn};
 
@@ -47,7 +48,7 @@ enum Verdict {
     LetGo(Object, Txn),
 }
 
-/// Replaces the object.
+/// Replaces the object, or makes it where its kind is made so.
 pub(super) async fn update(
     objects: &Objects,
     how: &How,
@@ -58,7 +59,8 @@ pub(super) async fn update(
     meta::settle(&mut value, place)?;
     let attempt = Attempt { objects, how, place, subresource, canonical: how.canonical };
     let pinned = meta::wanted_revision(&value)?.is_some();
-    let again = if pinned { None } else { Some(text_of(&value)?) };
+    let may_make = subresource.is_none() && place.kind.has(Trait::CreatesOnUpdate);
+    let again = if pinned && !may_make { None } else { Some(text_of(&value)?) };
     let mut value = Some(value);
     for _ in 1..=TRIES {
         let new = match (value.take(), &again) {
@@ -66,7 +68,18 @@ pub(super) async fn update(
             (None, Some(text)) => serde_json::from_slice(text).map_err(ApiError::internal)?,
             (None, None) => break,
         };
-        let old = objects.get(place)?;
+        let Some(old) = objects.store.snapshot().get(&place.key()) else {
+            if !may_make {
+                return Err(refusal::not_found(place));
+            }
+            match make(objects, how, place, new).await {
+                Err(taken) if taken.reason == "AlreadyExists" => continue,
+                outcome => return outcome,
+            }
+        };
+        if !pinned && place.kind.has(Trait::NamesWhatItReplaces) {
+            return Err(refusal::unconditional(place));
+        }
         let old_value = shape::value(&old, &place.kind)?;
         match attempt.run(&old, old_value, new).await {
             Err(Refused::Again) => {}
@@ -80,6 +93,21 @@ pub(super) async fn update(
 /// For another round: a text is much smaller than the tree that it says.
 fn text_of(value: &Value) -> Result<Vec<u8>, ApiError> {
     serde_json::to_vec(value).map_err(ApiError::internal)
+}
+
+/// A PUT of what is not there. Its resourceVersion is of one that is gone, and says nothing of this one.
+async fn make(
+    objects: &Objects,
+    how: &How,
+    place: &Place,
+    mut value: Value,
+) -> Result<Written, ApiError> {
+    let uid = meta::text(&value, "uid");
+    if !uid.is_empty() {
+        return Err(refusal::other_uid(place, uid, ""));
+    }
+    meta::of(&mut value)?.remove("resourceVersion");
+    create::create(objects, how, place, value).await
 }
 
 /// Reads, changes, updates; again when somebody was faster.
@@ -125,7 +153,7 @@ impl Attempt<'_> {
         let (verb, txn, shown) = match verdict {
             Verdict::Nothing => {
                 let stored = Arc::clone(old);
-                return Ok(Written { stored, changed: false, warnings });
+                return Ok(Written { stored, changed: false, created: false, warnings });
             }
             Verdict::Put(txn) => (Verb::Update, txn, None),
             Verdict::LetGo(object, txn) => {
@@ -140,7 +168,7 @@ impl Attempt<'_> {
         match stored {
             Ok(stored) => {
                 let stored = shown.unwrap_or(stored);
-                Ok(Written { stored, changed: true, warnings })
+                Ok(Written { stored, changed: true, created: false, warnings })
             }
             Err(error) if error.is_race() => Err(Refused::Again),
             Err(error) => Err(error.of(self.place).into()),

@@ -43,6 +43,10 @@ pub enum Trait {
     ShowsTheDeleted,
     /// A spoke's session renews it: what is read says so as of now.
     IsRenewedBySessions,
+    /// A PUT of what is not there makes it (`AllowCreateOnUpdate`).
+    CreatesOnUpdate,
+    /// A PUT has to name the resourceVersion that it replaces (no `AllowUnconditionalUpdate`).
+    NamesWhatItReplaces,
     /// It asks for a certificate: who asks, and what is given, is checked where the caller is known.
     AsksForACertificate,
 }

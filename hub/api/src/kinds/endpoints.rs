@@ -21,7 +21,7 @@ pub(crate) fn kind() -> Kind {
         .short(["ep"])
         .columns(COLUMNS)
         .deprecated("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
-        .with(&[Trait::CountsNoGeneration])
+        .with(&[Trait::CountsNoGeneration, Trait::CreatesOnUpdate])
 }
 
 struct Rules;

@@ -87,7 +87,7 @@ fn either(kind: Kind) -> Kind {
         .columns(COLUMNS)
         .fields(FIELDS.iter().copied())
         .aliases(regarding.chain([reporting]))
-        .with(&[Trait::HasNoOwners, Trait::CountsNoGeneration])
+        .with(&[Trait::HasNoOwners, Trait::CountsNoGeneration, Trait::CreatesOnUpdate])
 }
 
 struct Rules;

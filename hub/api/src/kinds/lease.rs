@@ -12,7 +12,12 @@ const COLUMNS: &[Column] = &[NAME, column("Holder", "string", "Who holds it."), 
 pub(crate) fn kind() -> Kind {
     Kind::new(Gvk::new("coordination.k8s.io", "v1", "Lease"), "leases", Rules)
         .columns(COLUMNS)
-        .with(&[Trait::IsRenewedBySessions, Trait::CountsNoGeneration])
+        .with(&[
+            Trait::IsRenewedBySessions,
+            Trait::CountsNoGeneration,
+            Trait::CreatesOnUpdate,
+            Trait::NamesWhatItReplaces,
+        ])
 }
 
 struct Rules;

@@ -12,7 +12,7 @@ use super::look::{
 };
 use crate::error::FieldError;
 use crate::kind::{
-    Column, Concern, Gvk, Kind, NameRule, Strategy, drop_status, keep_all_but_status,
+    Column, Concern, Gvk, Kind, NameRule, Strategy, Trait, drop_status, keep_all_but_status,
 };
 use crate::name as names;
 
@@ -46,6 +46,8 @@ pub(crate) fn kind() -> Kind {
     .concerns(Concern::ItsName)
     .columns(COLUMNS)
     .names_are(NameRule::DnsLabel)
+    // As everything that is not built into Kubernetes.
+    .with(&[Trait::NamesWhatItReplaces])
 }
 
 struct Rules;

@@ -53,7 +53,12 @@ pub(crate) fn kind() -> Kind {
         .columns(COLUMNS)
         .names_are(NameRule::Dns1035Label)
         .fields(["spec.clusterIP", "spec.type"])
-        .with(&[Trait::HoldsAddresses, Trait::ShowsTheDeleted, Trait::CountsNoGeneration])
+        .with(&[
+            Trait::HoldsAddresses,
+            Trait::ShowsTheDeleted,
+            Trait::CountsNoGeneration,
+            Trait::CreatesOnUpdate,
+        ])
 }
 
 struct Rules;

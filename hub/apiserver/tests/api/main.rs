@@ -19,6 +19,8 @@ mod leases;
 mod own_kinds;
 #[cfg(test)]
 mod protobuf;
+#[cfg(test)]
+mod puts;
 mod remade;
 #[cfg(test)]
 mod signing_requests;
