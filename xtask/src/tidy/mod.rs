@@ -1,8 +1,12 @@
 //! `cargo xtask tidy`: what neither the compiler nor clippy checks.
 
+mod circles;
 mod claims;
+mod exceptions;
 mod guarantees;
 mod layers;
+mod sizes;
+mod tokens;
 
 use std::path::{Path, PathBuf};
 
@@ -29,6 +33,8 @@ pub fn run() -> Result<(), Stop> {
     }
     wrong.extend(guarantees::check(&files));
     wrong.extend(claims::check(&files));
+    let found: Vec<_> = circles::check(&files).into_iter().chain(sizes::check(&files)).collect();
+    wrong.extend(exceptions::judge(&found));
     for line in &wrong {
         println!("tidy: {line}");
     }
