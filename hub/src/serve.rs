@@ -7,6 +7,7 @@
 mod announce;
 mod certificates;
 mod disk;
+mod figures;
 mod files;
 mod handlers;
 mod heap;
@@ -15,6 +16,7 @@ mod login;
 mod names;
 mod opened;
 mod parts;
+mod process;
 mod signer;
 
 use std::fs::File;
@@ -28,6 +30,7 @@ use freewheel_hub_api::images::Images;
 use freewheel_hub_apiserver::{Check, Limits, Server, Tls, TlsError};
 use freewheel_hub_controllers::running;
 use freewheel_hub_gateway::{Gateway, Identity, SetupError};
+use freewheel_hub_metrics::Metrics;
 use freewheel_hub_modules::{Modules, OpenError, RootError, compile};
 use freewheel_hub_objects::Objects;
 use freewheel_hub_pki::{Life, Pki, PkiError, write};
@@ -186,8 +189,7 @@ impl Hub {
     async fn serve(self, options: &ServeOptions) -> Result<(), ServeError> {
         let mut signals = Signals::new()?;
         let stop = CancellationToken::new();
-        let mut parts = Parts::default();
-        let signs = Signs::default();
+        let (mut parts, signs) = (Parts::default(), Signs::default());
         let api = TcpListener::bind(options.listen).await.map_err(listening(
             "the Kubernetes API",
             "--listen",
@@ -198,11 +200,13 @@ impl Hub {
         let endpoint = Endpoint::hub(Socket::Bind(options.link), gateway.tls(clock)?)
             .map_err(listening("the link to the spokes (UDP)", "--link", options.link))?;
         let (tls, served) = self.tls()?;
+        let metrics = self.metrics(&gateway, &options.data);
         let server = Server {
             objects: self.objects.clone(),
             streams: gateway.streams(),
             extra: Some(http_v2::handler(self.modules.clone(), self.objects.clone())),
             checks: self.checks(&signs, &stop),
+            metrics: metrics.clone(),
         };
         let limits = Limits { drain: DRAIN, ..Limits::default() }.within(files::raise());
         let certificates = Certificates {
@@ -213,7 +217,7 @@ impl Hub {
         };
         let serving = freewheel_hub_apiserver::serve(api, tls, limits, server, stop.clone());
         parts.start("API server", serving);
-        let controllers = self.controllers(options, &stop).await?;
+        let controllers = self.controllers(options, metrics, &stop).await?;
         parts.start_checked("controllers", &signs.controllers, together(controllers, stop.clone()));
         let ended = stop.clone();
         parts.start_checked("gateway", &signs.gateway, async move {
@@ -261,6 +265,7 @@ impl Hub {
     async fn controllers(
         &self,
         options: &ServeOptions,
+        metrics: Metrics,
         stop: &CancellationToken,
     ) -> Result<JoinSet<()>, ServeError> {
         self.modules.ask_who_runs(Arc::new(running::Pods::new(self.objects.clone())));
@@ -271,6 +276,7 @@ impl Hub {
             handlers: Arc::new(Handlers(self.modules.clone())),
             authority: Arc::new(Signer(self.pki.authority.clone())),
             seed: fastrand::u64(..),
+            metrics,
         };
         freewheel_hub_controllers::start(&self.objects, &config, stop)
             .map_err(|e| ServeError::Run(io::Error::other(e)))
@@ -284,6 +290,14 @@ impl Hub {
         let gateway = Gateway::new(self.objects.clone(), images, identity, "hub");
         gateway.tell_api(&self.names.api);
         gateway
+    }
+
+    fn metrics(&self, gateway: &Gateway, data: &Path) -> Metrics {
+        let metrics = Metrics::default();
+        gateway.show(&metrics);
+        figures::show(&metrics, &self.objects, &self.disk.commits, data);
+        process::show(&metrics);
+        metrics
     }
 
     /// Behind Service `default/kubernetes` stands an address: of a name, the first it resolves to.

@@ -24,6 +24,23 @@ fn readiness_is_a_list_of_checks() {
     has(&excluded, &["[+]store excluded: ok\n", "readyz check passed"]);
 }
 
+#[test]
+fn figures_of_the_hub_are_read_by_its_administrator() {
+    let fleet = Fleet::hub();
+    let text = fleet.kubectl().run(&["get", "--raw", "/metrics"]);
+    has(
+        &text,
+        &[
+            "# TYPE apiserver_request_total counter",
+            "apiserver_storage_objects{resource=\"namespaces\"}",
+            "freewheel_link_sessions 0",
+            "process_resident_memory_bytes ",
+            "freewheel_store_commits_total{outcome=\"ok\"}",
+            "workqueue_depth{name=\"node-controller\"}",
+        ],
+    );
+}
+
 /// From now on no file of the hub grows beyond this: a disk that is full, without a disk of one's own.
 fn limit_files(hub: u32, bytes: &str) {
     let limit = format!("--fsize={bytes}:unlimited");

@@ -15,6 +15,7 @@ use freewheel_hub_api::kinds;
 use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
 use freewheel_hub_api::uid::Uid;
 use freewheel_hub_apiserver::{Limits, Server, Tls, serve};
+use freewheel_hub_metrics::Metrics;
 use freewheel_hub_objects::{How, Objects, Place};
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_link::names::ClusterName;
@@ -63,7 +64,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let objects = Objects::new(Arc::new(MemoryStore::new()));
     namespaces(&objects).await?;
-    let server = Server { objects, streams: Arc::new(NoSpokes), extra: None, checks: Vec::new() };
+    let server = Server {
+        objects,
+        streams: Arc::new(NoSpokes),
+        extra: None,
+        checks: Vec::new(),
+        metrics: Metrics::default(),
+    };
     let path = std::env::temp_dir().join(format!("memory-{}.kubeconfig", address.port()));
     write_kubeconfig(&path, &address.to_string(), &ca, &admin, &admin_key)?;
     println!("export KUBECONFIG={}", path.display());

@@ -14,6 +14,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
+use freewheel_hub_metrics::Hold;
 use futures::future::AbortHandle;
 use futures::{Stream, StreamExt as _};
 use http_body::{Frame, SizeHint};
@@ -65,6 +66,8 @@ pub struct Body {
     ends_when_out: bool,
     /// The most that goes out at once.
     slice: usize,
+    /// It counts among the answers that last.
+    _counted: Option<Hold>,
     _busy: Option<Busy>,
 }
 
@@ -166,6 +169,12 @@ impl Body {
     #[must_use]
     pub(crate) fn followed(self) -> Self {
         Self { followed: true, ..self }
+    }
+
+    /// The same, which counts in this gauge as long as it lasts.
+    #[must_use]
+    pub(crate) fn counted(self, gauge: Hold) -> Self {
+        Self { _counted: Some(gauge), ..self }
     }
 
     /// Keeps as much of this as it takes, unless it has something of its own.
@@ -276,6 +285,7 @@ impl From<Kind> for Body {
             turn: None,
             ends_when_out: false,
             slice: PIECE,
+            _counted: None,
             _busy: None,
         }
     }

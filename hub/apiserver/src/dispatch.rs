@@ -19,6 +19,7 @@ use crate::body::{self, Body};
 use crate::call::Call;
 use crate::discovery::{self, Aggregated};
 use crate::media::Shape;
+use crate::meters::Seen;
 use crate::openapi::Asks;
 use crate::path::{self, Route, Target};
 use crate::query::Query;
@@ -44,19 +45,21 @@ pub(crate) async fn handle(
     // A connection lives on when the certificate that it began with has ended.
     let now = hub.server.objects.clock().unix_seconds();
     let user = user.filter(|user| !user.has_ended(now));
+    let mut seen = hub.meters.begin(request.method());
     let path = request.uri().path();
     if (path == "/v2" || path.starts_with("/v2/"))
         && let Some(extra) = &hub.server.extra
         && impersonate::asked(request.headers()).is_none()
     {
-        return registry(extra, &hub, user, request).await;
+        seen.is_at("/v2");
+        return seen.end(registry(extra, &hub, user, request).await);
     }
     let line = tracing::enabled!(tracing::Level::DEBUG)
         .then(|| (request.method().clone(), request.uri().clone()));
     let (Parts { method, uri, headers, .. }, mut incoming) = request.into_parts();
     let head = Head { method: &method, uri: &uri };
     let accept = headers.get(ACCEPT).cloned();
-    let response = match answer(hub, user, head, headers, &mut incoming).await {
+    let response = match answer(hub, user, head, headers, (&mut incoming, &mut seen)).await {
         Ok(response) => response,
         Err(error) => {
             let accept = accept.as_ref().and_then(|accept| accept.to_str().ok());
@@ -66,7 +69,7 @@ pub(crate) async fn handle(
     if let Some((method, uri)) = line {
         debug!(%method, %uri, code = response.status().as_u16(), "answered");
     }
-    response
+    seen.end(response)
 }
 
 /// What the registry answers. Whoever it lets in by a certificate has to have one when their body is there, too.
@@ -102,12 +105,13 @@ async fn answer(
     user: Option<Arc<User>>,
     request: Head<'_>,
     headers: HeaderMap,
-    incoming: &mut Received,
+    (incoming, seen): (&mut Received, &mut Seen),
 ) -> Result<Response<Body>, ApiError> {
     impersonate::refuse(user.as_deref(), &headers)?;
     let (cluster, path) = path::cluster(request.uri.path());
     let query = request.uri.query().unwrap_or_default();
     let route = path::route(path);
+    seen.is_for_path(&route);
     // What says nothing about anybody, everybody may read.
     if *request.method == Method::GET && cluster.is_none() {
         match route {
@@ -129,7 +133,7 @@ async fn answer(
     let user = tenant.user(user);
     match route {
         Route::Resource(target) => {
-            resource(hub, user, tenant, target, (request, headers), incoming).await
+            resource(hub, user, tenant, target, (request, headers), (incoming, seen)).await
         }
         route => {
             let verb = request.method.as_str().to_ascii_lowercase();
@@ -139,6 +143,10 @@ async fn answer(
             }
             if !matches!(*request.method, Method::GET | Method::HEAD) {
                 return Err(respond::method_not_allowed());
+            }
+            // Of the whole hub, so for nobody whose rights end at a cluster.
+            if matches!(route, Route::Metrics) && tenant.name.is_root() {
+                return figures(&hub, &headers).await;
             }
             let registry = hub.server.objects.kinds().of(&tenant.name);
             let unsent = &incoming.seat().clone().unsent;
@@ -160,6 +168,17 @@ fn version() -> Response<Body> {
             "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
         }),
     )
+}
+
+/// What the hub counts. Objects are counted for it, which is no work for a thread that serves everybody.
+async fn figures(hub: &Hub, headers: &HeaderMap) -> Result<Response<Body>, ApiError> {
+    let metrics = hub.server.metrics.clone();
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    let format = media::metrics(accept.unwrap_or_default());
+    let text = tokio::task::spawn_blocking(move || metrics.text(format)).await;
+    let text = text.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
+    let gzip = respond::takes_gzip(headers);
+    Ok(respond::compressed(200, format.content_type(), text.into(), gzip).await)
 }
 
 /// Discovery and schemas.
@@ -215,7 +234,7 @@ async fn describe(
         (Route::Health { probe, check }, _) => {
             Ok(health::answer(probe, check, query, &hub.server.checks))
         }
-        (Route::Unknown | Route::Resource(_), _) => Err(respond::no_such_path()),
+        (Route::Unknown | Route::Metrics | Route::Resource(_), _) => Err(respond::no_such_path()),
     };
     answer.map(|response| response.map(|body| body.keeping(held)))
 }
@@ -226,12 +245,14 @@ async fn resource(
     tenant: Tenant,
     target: Target<'_>,
     (request, headers): (Head<'_>, HeaderMap),
-    incoming: &mut Received,
+    (incoming, seen): (&mut Received, &mut Seen),
 ) -> Result<Response<Body>, ApiError> {
     if review::is_review(target.group, target.version, target.plural) {
+        seen.is_for_objectless(&target);
         return self_review(&user, &target, request, &headers, incoming).await;
     }
     if is_list_of_definitions(request, &target) {
+        seen.is_for_objectless(&target);
         return no_definitions(&hub, &user);
     }
     let by_name = bind::is_collection(&target);
@@ -247,6 +268,7 @@ async fn resource(
     if matches!(verb, "delete" | "deletecollection") && request.uri.path().ends_with('/') {
         return Err(respond::no_such_path());
     }
+    seen.is_for(verb, &view.served, &target, query.is_dry_run());
     authz::check(
         &user,
         &Attributes {

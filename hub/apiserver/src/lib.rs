@@ -12,6 +12,7 @@
 //!   write, remove        create, update, patch; delete   (decode, signing_request)
 //!   scale, log, bind     subresources with a body of their own
 //!   discovery, openapi, health, review   what the hub says about itself and the caller
+//! meters     what is counted of requests   (series)
 //! view       the kind that is served over the kind that is stored
 //! ```
 //!
@@ -39,6 +40,7 @@ mod impersonate;
 mod lease;
 mod log;
 mod media;
+mod meters;
 mod openapi;
 mod path;
 mod places;
@@ -50,6 +52,7 @@ mod respond;
 mod resume;
 mod review;
 mod scale;
+mod series;
 mod server;
 mod signing_request;
 mod socket;

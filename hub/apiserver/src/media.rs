@@ -8,6 +8,7 @@
 //! The first clause of the highest quality that we can serve wins, as in kube-apiserver.
 
 use freewheel_hub_api::error::ApiError;
+use freewheel_hub_metrics::Format;
 
 /// JSON.
 pub const JSON: &str = "application/json";
@@ -82,6 +83,8 @@ pub(crate) struct Clause<'a> {
     convert: Option<&'a str>,
     pub(crate) group: &'a str,
     pub(crate) version: &'a str,
+    /// The version of the media type itself.
+    format: &'a str,
 }
 
 impl<'a> Clause<'a> {
@@ -93,7 +96,8 @@ impl<'a> Clause<'a> {
     fn parse(text: &'a str) -> Self {
         let mut parts = text.split(';').map(str::trim);
         let media = parts.next().unwrap_or_default();
-        let mut clause = Self { media, quality: 1000, convert: None, group: "", version: "" };
+        let mut clause =
+            Self { media, quality: 1000, convert: None, group: "", version: "", format: "" };
         for part in parts {
             match part.split_once('=') {
                 Some(("q", q)) => {
@@ -109,6 +113,7 @@ impl<'a> Clause<'a> {
                 Some(("as", kind)) => clause.convert = Some(kind.trim()),
                 Some(("g", group)) => clause.group = group.trim(),
                 Some(("v", version)) => clause.version = version.trim(),
+                Some(("version", format)) => clause.format = format.trim(),
                 _ => {}
             }
         }
@@ -135,6 +140,20 @@ impl<'a> Clause<'a> {
             Some(_) => None,
         }
     }
+}
+
+/// How figures are to be written: the first format of the highest quality, Prometheus' text for all who ask for
+/// neither.
+pub(crate) fn metrics(accept: &str) -> Format {
+    let format = |clause: Clause<'_>| match clause.media {
+        _ if clause.quality == 0 => None,
+        "application/openmetrics-text" if matches!(clause.format, "" | "1.0.0") => {
+            Some(Format::OpenMetrics)
+        }
+        "text/plain" | "text/*" | "*/*" => Some(Format::Prometheus),
+        _ => None,
+    };
+    clauses(accept).into_iter().find_map(format).unwrap_or(Format::Prometheus)
 }
 
 /// The clauses of an Accept header, best first.
@@ -242,6 +261,26 @@ mod tests {
         assert_eq!(negotiate(accept, json_only).unwrap(), PLAIN);
         let error = negotiate(Some("application/cbor"), json_only).unwrap_err();
         assert_eq!((error.code, error.reason), (406, "NotAcceptable"));
+    }
+
+    #[test]
+    fn figures_are_written_as_their_reader_prefers() {
+        let prometheus_3 = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+                            application/openmetrics-text;version=0.0.1;q=0.5,\
+                            text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,\
+                            text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+        assert_eq!(metrics(prometheus_3), Format::OpenMetrics);
+        for text in [
+            "",
+            "*/*",
+            "text/plain",
+            "application/json",
+            "application/openmetrics-text;version=2.0.0,text/plain;q=0.1",
+            "application/openmetrics-text;q=0.1,text/plain;version=0.0.4;q=0.5",
+            "application/openmetrics-text;q=0",
+        ] {
+            assert_eq!(metrics(text), Format::Prometheus, "{text}");
+        }
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub enum Route<'a> {
     Index,
     /// `/version`
     Version,
+    /// `/metrics`
+    Metrics,
     /// `/healthz`, `/livez`, `/readyz`, and one check of it.
     Health {
         /// Which of the three.
@@ -111,6 +113,7 @@ pub fn route(path: &str) -> Route<'_> {
     let (head, rest) = path.split_once('/').unwrap_or((path, ""));
     match head {
         "version" if rest.is_empty() => Route::Version,
+        "metrics" if rest.is_empty() => Route::Metrics,
         "healthz" | "livez" | "readyz" => Route::Health { probe: head, check: rest },
         "openapi" => match rest.split_once('/').unwrap_or((rest, "")) {
             ("v2", "") => Route::OpenApiV2,

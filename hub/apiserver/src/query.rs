@@ -85,6 +85,11 @@ impl Query {
         Ok(out)
     }
 
+    /// Whether it asks for a dry run, as far as its path says.
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.dry_run.iter().any(|value| value == "All")
+    }
+
     /// Whether nothing shall be written; `options` is the kind named in the error.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use freewheel_hub_metrics::Metrics;
 use freewheel_hub_objects::Objects;
 use futures::future::BoxFuture;
 use http::{Request, Response};
@@ -38,6 +39,7 @@ use crate::body::Body;
 use crate::edge;
 use crate::health::Check;
 use crate::heavy::Heavy;
+use crate::meters::Meters;
 use crate::openapi::Packed;
 use crate::places::{Place, Places, Seat};
 use crate::received::Received;
@@ -66,6 +68,8 @@ pub struct Server {
     pub extra: Option<Extra>,
     /// What `/readyz` asks beside itself.
     pub checks: Vec<Check>,
+    /// What `/metrics` shows; what the server counts itself, it adds.
+    pub metrics: Metrics,
 }
 
 /// Bounds of the listener.
@@ -143,6 +147,7 @@ pub(crate) struct Hub {
     pub(crate) heavy: Heavy,
     pub(crate) tenants: Tenants,
     pub(crate) packed: Packed,
+    pub(crate) meters: Arc<Meters>,
 }
 
 /// Serves until `stop`.
@@ -157,8 +162,10 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let all = Arc::<All>::default();
+    let meters = Meters::shown_in(&server.metrics);
     let hub = Arc::new(Hub {
         server,
+        meters,
         frames: Frames::new(all.clone()),
         stop: Arc::default(),
         heavy: Heavy::new(limits.unread),

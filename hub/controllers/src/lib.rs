@@ -48,6 +48,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use freewheel_hub_api::images::Images;
+use freewheel_hub_metrics::Metrics;
 use freewheel_hub_objects::Objects;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -71,6 +72,8 @@ pub struct Config {
     pub authority: Arc<dyn signing::Authority>,
     /// Breaks the scheduler's ties: the same seed and the same history give the same placements.
     pub seed: u64,
+    /// Where the work of the controllers is shown.
+    pub metrics: Metrics,
 }
 
 /// Starts every controller and the scheduler. They run until `stop` is cancelled; the caller waits
@@ -131,8 +134,11 @@ pub fn start_over(
     let scheduler = scheduler::Scheduler::new(desk("kube-scheduler"), config.seed)?;
     let writer = Writer::new(objects.clone(), said)?;
     let mut tasks = JoinSet::new();
-    for controller in controllers {
-        tasks.spawn(engine::run(objects.store().clone(), controller, stop.clone()));
+    let queues: Vec<_> = controllers.iter().map(|one| (one.name(), Arc::default())).collect();
+    engine::show(&config.metrics, queues.clone());
+    for (controller, (_, queue)) in controllers.into_iter().zip(queues) {
+        let run = engine::run_over(objects.store().clone(), (controller, queue), stop.clone());
+        tasks.spawn(run);
     }
     tasks.spawn(scheduler.run(stop.clone()));
     tasks.spawn(writer.run(stop.clone()));

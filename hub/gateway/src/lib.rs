@@ -49,6 +49,7 @@ mod issue;
 mod joins;
 mod lives;
 mod look;
+mod meters;
 mod node;
 mod opening;
 mod own_api;
@@ -75,6 +76,7 @@ use std::time::Duration;
 
 use freewheel_hub_api::images::Images;
 use freewheel_hub_api::streams::SpokeStreams;
+use freewheel_hub_metrics::Metrics;
 use freewheel_hub_objects::Objects;
 use freewheel_hub_pki::{Authority, AuthorityError};
 use freewheel_link::budget::Budget;
@@ -160,6 +162,7 @@ pub(crate) struct Inner {
     pub(crate) doors: Allowances,
     /// Ends of sessions that are not written yet.
     pub(crate) endings: endings::Endings,
+    pub(crate) meters: meters::Meters,
 }
 
 impl Inner {
@@ -219,6 +222,7 @@ impl Gateway {
             returns: Allowances::new(RETURNS.0, RETURNS.1),
             doors: Allowances::new(datagrams::BURST, datagrams::RATE),
             endings: endings::Endings::default(),
+            meters: meters::Meters::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -254,6 +258,11 @@ impl Gateway {
             Some(serving) => Ok(serving.exchange(own)?),
             None => Ok(()),
         }
+    }
+
+    /// Shows there what is to be seen of sessions and plans.
+    pub fn show(&self, metrics: &Metrics) {
+        meters::show(metrics, &Arc::downgrade(&self.inner));
     }
 
     /// The way to connected spokes, for the API server.

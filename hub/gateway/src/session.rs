@@ -81,6 +81,8 @@ pub(crate) struct Talk<'a> {
     pub(crate) taken: Mutex<Option<ReportStamp>>,
     /// What the spoke holds durably, where the store does not know it yet.
     pub(crate) acked: Mutex<Option<Generation>>,
+    /// When the first part of the plan that is on its way was sent.
+    pub(crate) pushed: Mutex<Option<Instant>>,
     /// What the last look had to leave out of the plan.
     pub(crate) told: Mutex<Vec<Refused>>,
     /// What the store is to know of this session.
@@ -181,6 +183,7 @@ async fn session(
         remembered: Notify::new(),
         taken: Mutex::new(None),
         acked: Mutex::new(None),
+        pushed: Mutex::new(None),
         told: Mutex::default(),
         begun: Mutex::new(begun),
         started: Instant::now(),
@@ -266,6 +269,9 @@ impl Talk<'_> {
             Some(Effect::Left(reason)) => Err(End::Left(reason)),
             Some(Effect::Acked(generation)) => {
                 debug!(cluster = %self.cluster, generation = generation.revision, "plan taken");
+                if let Some(since) = self.pushed.lock().take() {
+                    self.inner.meters.landing.observe(since.elapsed());
+                }
                 self.note(generation);
                 Ok(())
             }
@@ -349,7 +355,13 @@ impl Talk<'_> {
                 self.note(generation);
             }
             match (next, wake) {
-                (Some(message), _) => frame::write(send, &message).await?,
+                (Some(message), _) => {
+                    if matches!(message, HubToSpoke::Plan(_)) {
+                        self.inner.meters.pushes.inc();
+                        self.pushed.lock().get_or_insert_with(Instant::now);
+                    }
+                    frame::write(send, &message).await?;
+                }
                 (None, None) => self.news.notified().await,
                 (None, Some(wake)) => select! {
                     biased;

@@ -14,7 +14,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use freewheel_hub_api::object::{Header, Key, Object, Resource};
@@ -24,6 +24,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+
+use super::figures::Commits;
 
 /// Less room than this and the hub is not ready: the store's file grows in steps of many megabytes, and
 /// an operator should hear of it before the first write is refused.
@@ -39,6 +41,8 @@ pub struct Disk {
     refused: Notify,
     /// The store's writer has ended: no disk will help.
     stopped: CancellationToken,
+    /// What became of transactions.
+    pub(super) commits: Arc<Commits>,
 }
 
 impl Disk {
@@ -46,7 +50,13 @@ impl Disk {
     pub fn new(folder: &Path) -> Arc<Self> {
         let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
         let (refused, stopped) = (Notify::new(), CancellationToken::new());
-        Arc::new(Self { folder, failing: Mutex::default(), refused, stopped })
+        Arc::new(Self {
+            folder,
+            failing: Mutex::default(),
+            refused,
+            stopped,
+            commits: Arc::default(),
+        })
     }
 
     /// Fails while writes are refused.
@@ -151,7 +161,10 @@ impl Layer for Watched {
     }
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
-        self.store.commit(txn).await.map_err(|error| match error {
+        let began = Instant::now();
+        let outcome = self.store.commit(txn).await;
+        self.disk.commits.note(&outcome, began.elapsed());
+        outcome.map_err(|error| match error {
             CommitError::Unavailable(why) => {
                 self.disk.refuses(&why);
                 CommitError::Unavailable(self.disk.explain(&why))

@@ -3,19 +3,26 @@
 use crate::command::{Stop, cargo, output};
 
 /// Who may name whom, test-only dependencies left out.
-const ARROWS: [(&str, &[&str]); 21] = [
+const ARROWS: [(&str, &[&str]); 22] = [
     ("freewheel-link", &[]),
     ("freewheel-hub-api", &["link"]),
+    ("freewheel-hub-metrics", &[]),
     ("freewheel-hub-pki", &["link"]),
     ("freewheel-hub-store", &["hub-api", "link"]),
     ("freewheel-hub-objects", &["hub-api", "hub-store", "link"]),
     ("freewheel-hub-placement", &["hub-api", "link"]),
     (
         "freewheel-hub-controllers",
-        &["hub-api", "hub-objects", "hub-placement", "hub-store", "link"],
+        &["hub-api", "hub-metrics", "hub-objects", "hub-placement", "hub-store", "link"],
     ),
-    ("freewheel-hub-apiserver", &["hub-api", "hub-objects", "hub-pki", "hub-store", "link"]),
-    ("freewheel-hub-gateway", &["hub-api", "hub-objects", "hub-pki", "hub-store", "link"]),
+    (
+        "freewheel-hub-apiserver",
+        &["hub-api", "hub-metrics", "hub-objects", "hub-pki", "hub-store", "link"],
+    ),
+    (
+        "freewheel-hub-gateway",
+        &["hub-api", "hub-metrics", "hub-objects", "hub-pki", "hub-store", "link"],
+    ),
     ("freewheel-hub-modules", &["hub-api", "link", "spoke-engine"]),
     (
         "freewheel-hub",
@@ -24,6 +31,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
             "hub-apiserver",
             "hub-controllers",
             "hub-gateway",
+            "hub-metrics",
             "hub-modules",
             "hub-objects",
             "hub-pki",
@@ -50,12 +58,13 @@ const ARROWS: [(&str, &[&str]); 21] = [
 ];
 
 /// Only these may name the crates on the left.
-const GUARDED: [(&str, &[&str]); 6] = [
+const GUARDED: [(&str, &[&str]); 7] = [
     ("quinn", &["freewheel-link"]),
     ("wasmtime", &["freewheel-spoke-engine", "freewheel-spoke-runtime", "freewheel-hub-modules"]),
     ("redb", &["freewheel-hub-store"]),
     ("rcgen", &["freewheel-hub-pki", "freewheel-spoke", "freewheel-tests", "freewheel-load"]),
     ("x509-parser", &["freewheel-hub-pki", "freewheel-spoke"]),
+    ("prometheus-client", &["freewheel-hub-metrics"]),
     ("clap", &["freewheel-hub", "freewheel-spoke", "xtask"]),
 ];
 

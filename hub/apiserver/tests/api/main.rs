@@ -16,11 +16,15 @@ mod endings;
 mod idle;
 mod leases;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod own_kinds;
 #[cfg(test)]
 mod protobuf;
 #[cfg(test)]
 mod puts;
+#[path = "../../../metrics/tests/reader/mod.rs"]
+mod reader;
 mod remade;
 #[cfg(test)]
 mod signing_requests;

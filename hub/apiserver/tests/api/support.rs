@@ -218,6 +218,7 @@ impl Hub {
             streams: Arc::new(echo),
             extra: Some(Arc::new(|user, request| Box::pin(whoami(user, request)))),
             checks: vec![Check::of_readiness("store", || Ok(()))],
+            metrics: freewheel_hub_metrics::Metrics::default(),
         };
         let served = tokio::spawn(serve(listener, tls, limits, server, stop.clone()));
         Self { address, authority, objects, ahead, followed, stop: stop.drop_guard(), served }

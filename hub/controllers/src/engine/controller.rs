@@ -59,7 +59,15 @@ pub trait Controller: Send + Sync + 'static {
 
 /// Runs a controller until `stop`.
 pub async fn run(store: Arc<dyn Store>, controller: Arc<dyn Controller>, stop: CancellationToken) {
-    let queue = Arc::new(Queue::default());
+    run_over(store, (controller, Arc::default()), stop).await;
+}
+
+/// The same over a queue that others look at.
+pub(crate) async fn run_over(
+    store: Arc<dyn Store>,
+    (controller, queue): (Arc<dyn Controller>, Arc<Queue>),
+    stop: CancellationToken,
+) {
     let mut tasks = JoinSet::new();
     for _ in 0..controller.workers().max(1) {
         tasks.spawn(work(controller.clone(), queue.clone(), stop.clone()));

@@ -22,12 +22,15 @@ pub mod clock;
 pub mod controller;
 pub mod desk;
 pub mod error;
+mod figures;
 pub mod pace;
 pub mod queue;
 
 pub use clock::Clock;
+pub(crate) use controller::run_over;
 pub use controller::{Controller, run};
 pub use desk::Desk;
 pub use error::{Error, Faults};
+pub(crate) use figures::show;
 pub use pace::Pace;
 pub use queue::Queue;

@@ -34,6 +34,19 @@ struct State {
     later: BTreeSet<(Instant, Key)>,
     later_of: BTreeMap<Key, Instant>,
     failures: HashMap<Key, u32>,
+    adds: u64,
+    retries: u64,
+}
+
+/// What has become of a queue since its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Keys that wait for a worker.
+    pub depth: u64,
+    /// Keys that were added, those that waited already left out.
+    pub adds: u64,
+    /// Keys that were added again after a failure.
+    pub retries: u64,
 }
 
 impl Queue {
@@ -70,6 +83,7 @@ impl Queue {
             let count = state.failures.entry(key.clone()).or_default();
             let delay = backoff(*count);
             *count = count.saturating_add(1);
+            state.retries += 1;
             delay
         };
         self.add_after(key, delay);
@@ -126,6 +140,14 @@ impl Queue {
         }
     }
 
+    /// What has become of it so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let state = self.state.lock();
+        let depth = u64::try_from(state.ready.len()).unwrap_or(u64::MAX);
+        Counts { depth, adds: state.adds, retries: state.retries }
+    }
+
     /// Keys that are ready or being worked on.
     #[must_use]
     pub fn busy(&self) -> usize {
@@ -142,6 +164,7 @@ impl State {
         if !self.dirty.insert(key.clone()) {
             return;
         }
+        self.adds += 1;
         if !self.working.contains(&key) {
             self.ready.push_back(key);
         }
@@ -194,6 +217,9 @@ mod tests {
         assert!(second.is_err(), "it is still being worked on");
         queue.done(&key("a"));
         assert_eq!(queue.next().await, key("a"));
+        assert_eq!(queue.counts(), Counts { depth: 0, adds: 2, retries: 0 });
+        queue.add_failed(key("b"));
+        assert_eq!(queue.counts().retries, 1);
         queue.done(&key("a"));
         assert_eq!(queue.busy(), 0);
     }

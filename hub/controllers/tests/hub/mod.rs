@@ -14,6 +14,7 @@ use freewheel_hub_controllers::engine::clock::SimulatedClock;
 use freewheel_hub_controllers::index::Indexes;
 use freewheel_hub_controllers::signing::{Asked, Authority, Unsigned};
 use freewheel_hub_controllers::{Config, start_over};
+use freewheel_hub_metrics::Metrics;
 use freewheel_hub_objects::clock::SeededChance;
 use freewheel_hub_objects::{DeleteOptions, How, Objects, Place, Propagation};
 use freewheel_hub_store::memory::MemoryStore;
@@ -103,6 +104,7 @@ impl Hub {
             images: registry.clone(),
             authority: Arc::new(Notary),
             seed: 7,
+            metrics: Metrics::default(),
         };
         let indexes = Indexes::new(objects.store(), objects.kinds()).unwrap();
         let tasks = start_over(&objects, &indexes, &config, &stop).unwrap();

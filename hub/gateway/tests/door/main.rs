@@ -9,6 +9,7 @@ mod compiling;
 mod cost;
 mod datagrams;
 mod events;
+mod figures;
 mod identity;
 mod pace;
 mod races;

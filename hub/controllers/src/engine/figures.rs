@@ -1,0 +1,62 @@
+//! What is to be seen of the queues, by Kubernetes' names.
+//!
+//! Guarantees:
+//! - each controller's queue has its figures, read when somebody looks (`queues_are_seen_by_their_controllers_names`).
+
+use std::sync::Arc;
+
+use freewheel_hub_metrics::{Figure, Metrics, Reading, Sample, Value};
+
+use super::queue::{Counts, Queue};
+
+type Queues = Arc<[(&'static str, Arc<Queue>)]>;
+
+/// Shows these queues, each under its controller's name.
+pub(crate) fn show(metrics: &Metrics, queues: Vec<(&'static str, Arc<Queue>)>) {
+    let queues: Queues = queues.into();
+    let text = "Keys that wait for a worker";
+    metrics.show(reading(("workqueue_depth", text), Figure::Gauge, &queues, |of| of.depth));
+    let text = "Keys added";
+    metrics.show(reading(("workqueue_adds", text), Figure::Counter, &queues, |of| of.adds));
+    let text = "Keys added again after a failure";
+    metrics.show(reading(("workqueue_retries", text), Figure::Counter, &queues, |of| of.retries));
+}
+
+fn reading(
+    named: (&'static str, &'static str),
+    figure: Figure,
+    queues: &Queues,
+    of: fn(Counts) -> u64,
+) -> Reading {
+    let queues = queues.clone();
+    let one = move |(name, queue): &(&str, Arc<Queue>)| Sample {
+        labels: vec![("name", (*name).to_owned())],
+        value: Value::Whole(of(queue.counts())),
+    };
+    Reading::new(named, figure, move || queues.iter().map(&one).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use freewheel_hub_api::object::{Key, Resource};
+    use freewheel_hub_metrics::Format;
+    use freewheel_link::names::ClusterName;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn queues_are_seen_by_their_controllers_names() {
+        let (metrics, queue) = (Metrics::default(), Arc::new(Queue::default()));
+        show(&metrics, vec![("node-controller", queue.clone()), ("gc", Arc::default())]);
+        queue.add(Key::new(&Resource::new("", "nodes"), &ClusterName::root(), "", "pi-7"));
+        let text = metrics.text(Format::Prometheus).unwrap();
+        for line in [
+            "workqueue_depth{name=\"node-controller\"} 1",
+            "workqueue_adds_total{name=\"node-controller\"} 1",
+            "workqueue_retries_total{name=\"node-controller\"} 0",
+            "workqueue_depth{name=\"gc\"} 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! What is to be seen of sessions and plans.
+//!
+//! Guarantees:
+//! - a plan is seen from its first part to its spoke's word (`sessions_and_plans_are_counted`).
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use freewheel_hub_metrics::{Counter, Figure, Metrics, QUICK, Reading, Times, Value};
+
+use crate::Inner;
+
+/// What the gateway counts while it works.
+#[derive(Debug)]
+pub(crate) struct Meters {
+    /// Messages with plans, or parts of them, that were sent.
+    pub(crate) pushes: Counter,
+    /// From a plan's first part to its spoke's word that it is durable.
+    pub(crate) landing: Arc<Times>,
+}
+
+impl Default for Meters {
+    fn default() -> Self {
+        Self { pushes: Counter::default(), landing: Arc::new(Times::new(QUICK)) }
+    }
+}
+
+/// Shows what is to be seen of the gateway, as long as it is there.
+pub(crate) fn show(metrics: &Metrics, gateway: &Weak<Inner>) {
+    let count = |name, help, figure, read: fn(&Inner) -> u64| {
+        let gateway = gateway.clone();
+        let value = move || gateway.upgrade().map(|inner| Value::Whole(read(&inner)));
+        metrics.show(Reading::one((name, help), figure, value));
+    };
+    count("freewheel_link_sessions", "Spokes in session", Figure::Gauge, |inner| {
+        u64::try_from(inner.links.lock().len()).unwrap_or(u64::MAX)
+    });
+    let help = "Plans, or parts of large ones, that were sent to spokes";
+    count("freewheel_plan_pushes", help, Figure::Counter, |inner| inner.meters.pushes.get());
+    let help = "Datagrams of pods that were refused or dropped";
+    count("freewheel_link_datagrams_lost", help, Figure::Counter, |inner| {
+        inner.lost.load(Ordering::Relaxed)
+    });
+    let help = "Messages of newer spokes that are not known here";
+    count("freewheel_link_messages_skipped", help, Figure::Counter, |inner| {
+        inner.skipped.load(Ordering::Relaxed)
+    });
+    let help = "Time in seconds from a plan's first part to its spoke's word that it is durable";
+    let gateway = gateway.clone();
+    let landing = move || gateway.upgrade().map(|inner| Value::Times(inner.meters.landing.clone()));
+    metrics.show(Reading::one(("freewheel_plan_landing_seconds", help), Figure::Times, landing));
+}
