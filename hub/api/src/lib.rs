@@ -17,7 +17,6 @@
 //! table      server-side columns
 //! images     what an `image:` stands for, as a trait
 //! pins       what it stood for when it was looked up
-//! plan       objects → the records that a spoke gets
 //! streams    how a request reaches a spoke, as a trait
 //! ```
 
@@ -32,7 +31,6 @@ pub mod object;
 pub mod openapi;
 pub mod patch;
 pub mod pins;
-pub mod plan;
 pub mod protobuf;
 pub mod quantity;
 pub mod registry;

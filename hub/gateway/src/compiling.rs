@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use freewheel_hub_api::images::{Artifact, ImageProblem};
-use freewheel_hub_api::plan::{Source as _, pod_record};
+use freewheel_hub_plan::{Source as _, pod_record};
 use freewheel_link::digest::Digest;
 use freewheel_link::message::ModuleRequestV1;
 use freewheel_link::names::ClusterName;

@@ -16,7 +16,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_api::plan::{self, NodeSettings};
+use freewheel_hub_plan::{self as plan, NodeSettings};
 use freewheel_link::generation::Generation;
 use freewheel_link::message::Reason;
 use freewheel_link::names::ClusterName;

@@ -18,7 +18,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_api::plan::NodeSettings;
+use freewheel_hub_plan::NodeSettings;
 use freewheel_link::frame::FrameReader;
 use freewheel_link::hub_session::HubSession;
 use freewheel_link::message::{ABILITIES, HelloV1, Open, PROTOCOLS, Reason, SpokeToHub, WelcomeV1};

@@ -9,8 +9,8 @@
 use freewheel_hub_api::conditions::{POD_CONTAINERS_READY, POD_READY, Says};
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Concern;
-use freewheel_hub_api::plan::Refused;
 use freewheel_hub_objects::{Objects, Place};
+use freewheel_hub_plan::Refused;
 use freewheel_link::report::EventV1;
 use serde_json::{Value, json};
 

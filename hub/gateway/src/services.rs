@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use freewheel_hub_api::object::Key;
-use freewheel_hub_api::plan::{Found, ToldService};
+use freewheel_hub_plan::{Found, ToldService};
 use parking_lot::RwLock;
 
 /// Services that are kept. When there are more, all are forgotten and translated again.

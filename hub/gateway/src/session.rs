@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use freewheel_hub_api::plan::Refused;
+use freewheel_hub_plan::Refused;
 use freewheel_hub_store::CommitError;
 use freewheel_link::budget::Budget;
 use freewheel_link::frame::{self, FrameError};

@@ -3,11 +3,12 @@
 use crate::command::{Stop, cargo, output};
 
 /// Who may name whom, test-only dependencies left out.
-const ARROWS: [(&str, &[&str]); 22] = [
+const ARROWS: [(&str, &[&str]); 23] = [
     ("freewheel-link", &[]),
     ("freewheel-hub-api", &["link"]),
     ("freewheel-hub-metrics", &[]),
     ("freewheel-hub-pki", &["link"]),
+    ("freewheel-hub-plan", &["hub-api", "link"]),
     ("freewheel-hub-store", &["hub-api", "link"]),
     ("freewheel-hub-objects", &["hub-api", "hub-store", "link"]),
     ("freewheel-hub-placement", &["hub-api", "link"]),
@@ -21,7 +22,7 @@ const ARROWS: [(&str, &[&str]); 22] = [
     ),
     (
         "freewheel-hub-gateway",
-        &["hub-api", "hub-metrics", "hub-objects", "hub-pki", "hub-store", "link"],
+        &["hub-api", "hub-metrics", "hub-objects", "hub-pki", "hub-plan", "hub-store", "link"],
     ),
     ("freewheel-hub-modules", &["hub-api", "link", "spoke-engine"]),
     (

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::Fault;
 use super::amount::{milli, whole};
-use crate::images::{ImageProblem, Resolved};
+use freewheel_hub_api::images::{ImageProblem, Resolved};
 
 pub(super) fn container(
     from: &Container,

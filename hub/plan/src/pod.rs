@@ -15,8 +15,8 @@ use super::http::http;
 use super::storage::storage;
 use super::volumes::volume;
 use super::{Fault, Found, Refused, fit};
-use crate::images::Images;
-use crate::pins::{Pins, RESOLVED};
+use freewheel_hub_api::images::Images;
+use freewheel_hub_api::pins::{Pins, RESOLVED};
 
 /// What Kubernetes gives a pod to end in when it says nothing.
 const GRACE_SECONDS: i64 = 30;

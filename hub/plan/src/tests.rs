@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved};
+use freewheel_hub_api::pins::{Pins, RESOLVED};
 use freewheel_link::digest::Digest;
+use freewheel_link::limits;
+use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{
-    ConfigV1, EnvSourceV1, ModuleV1, PodCidrV1, PodStorageV1, PodV1, ServiceV1, StorageV1, feature,
+    ConfigV1, EnvSourceV1, Kind, ModuleV1, PodCidrV1, PodStorageV1, PodV1, Record, RecordKey,
+    ServiceV1, StorageV1, feature,
 };
 use serde_json::{Value, json};
 
 use super::*;
-use crate::images::{Artifact, ImageProblem, Resolved};
-use crate::pins::{Pins, RESOLVED};
 
 /// Knows every image but `gone`.
 struct AnyImage;

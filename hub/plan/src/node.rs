@@ -5,7 +5,22 @@ use std::net::Ipv4Addr;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{Kind, NodeV1, PodCidrV1, Record, RecordKey};
 
-use super::{NodeSettings, Refused};
+use super::Refused;
+
+/// What a spoke is told of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeSettings {
+    /// The cluster's DNS domain.
+    pub domain: String,
+    /// Seconds between heartbeats.
+    pub heartbeat_seconds: u16,
+}
+
+impl Default for NodeSettings {
+    fn default() -> Self {
+        Self { domain: "cluster.local".to_owned(), heartbeat_seconds: 10 }
+    }
+}
 
 /// Every range is leased as a /24.
 const PREFIX: u8 = 24;

@@ -1,0 +1,65 @@
+//! What a plan is made from: objects as the store holds them, in one snapshot.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use freewheel_link::names::ClusterName;
+use freewheel_link::plan::Record;
+
+use crate::refused::Refused;
+use crate::service::{has_node_port, service_record};
+
+/// An object as the store holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Canonical JSON.
+    pub body: Bytes,
+    /// Revision that wrote it.
+    pub revision: u64,
+    /// Revision that created it.
+    pub created: u64,
+}
+
+/// What is looked up, in one snapshot of the store. Lists come in key order.
+pub trait Source {
+    /// Pods of a realm with this `spec.nodeName`.
+    fn pods(&self, realm: &ClusterName, node: &str) -> Vec<Found>;
+    /// One ConfigMap.
+    fn config_map(&self, realm: &ClusterName, namespace: &str, name: &str) -> Option<Found>;
+    /// One Secret.
+    fn secret(&self, realm: &ClusterName, namespace: &str, name: &str) -> Option<Found>;
+    /// All Services of a realm.
+    fn services(&self, realm: &ClusterName) -> Vec<Found>;
+    /// The EndpointSlices labelled `kubernetes.io/service-name: <service>`.
+    fn endpoint_slices(&self, realm: &ClusterName, namespace: &str, service: &str) -> Vec<Found>;
+    /// Names of the pod ranges (`10.64.3.0`) leased to this spoke in a realm, with their revisions.
+    fn pod_cidrs(&self, realm: &ClusterName, spoke: &str) -> Vec<(String, u64)>;
+    /// All Services of a realm as spokes are told of them. They are told the same, so a source that serves
+    /// many spokes may keep what was translated.
+    fn told_services(&self, realm: &ClusterName) -> Vec<Arc<ToldService>> {
+        let slices = |namespace: &str, name: &str| self.endpoint_slices(realm, namespace, name);
+        let told = |found: &Found| Arc::new(ToldService::of(realm, found, slices));
+        self.services(realm).iter().map(told).collect()
+    }
+}
+
+/// A Service as every spoke is told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToldService {
+    /// Every node listens for it, also those without pods in its realm.
+    pub has_node_port: bool,
+    /// Its record, or why there is none.
+    pub record: Result<Record, Refused>,
+}
+
+impl ToldService {
+    /// Translates a Service; `slices` looks up its EndpointSlices by namespace and name.
+    pub fn of(
+        realm: &ClusterName,
+        found: &Found,
+        slices: impl FnOnce(&str, &str) -> Vec<Found>,
+    ) -> Self {
+        let record = service_record(realm, found, slices);
+        Self { has_node_port: has_node_port(found), record }
+    }
+}
