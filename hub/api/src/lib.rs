@@ -5,6 +5,7 @@
 //! error      a Kubernetes Status on its way to the caller
 //! object     key, header, canonical JSON: what the store holds
 //! uid        what tells one object from the next of its name
+//! namespace  where it lives
 //! kind       one descriptor per kind, and the Strategy that is special about it
 //! kinds/     one file per kind
 //! registry   which of them a logical cluster serves: built in, and its own
@@ -27,6 +28,7 @@ pub mod kind;
 pub mod kinds;
 pub mod metadata;
 pub mod name;
+pub mod namespace;
 pub mod object;
 pub mod openapi;
 pub mod patch;
@@ -36,6 +38,7 @@ pub mod quantity;
 pub mod registry;
 pub mod schema;
 pub mod selector;
+mod shared_text;
 pub mod streams;
 pub mod table;
 pub mod time;

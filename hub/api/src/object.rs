@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::ApiError;
+use crate::namespace::NamespaceName;
 use crate::uid::Uid;
 
 /// A storage resource: `pods`, `deployments.apps`. Also used for what is no API object and lives
@@ -66,7 +67,7 @@ pub struct Key {
     /// Logical cluster.
     pub cluster: ClusterName,
     /// Namespace, empty for what has none.
-    pub namespace: Arc<str>,
+    pub namespace: NamespaceName,
     /// Name.
     pub name: Arc<str>,
 }

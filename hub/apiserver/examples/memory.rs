@@ -108,7 +108,7 @@ async fn namespaces(objects: &Objects) -> Result<(), Box<dyn Error>> {
         let place = Place {
             kind: kind.clone(),
             cluster: ClusterName::root(),
-            namespace: String::new(),
+            namespace: "".into(),
             name: name.to_owned(),
         };
         let value = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::namespace::NamespaceName;
 use freewheel_hub_api::selector::{FieldSelector, LabelSelector};
 use freewheel_hub_objects::{Actor, How, Place};
 use freewheel_hub_store::{Scope, Stored};
@@ -27,7 +28,7 @@ pub(crate) struct Call {
     pub(crate) tenant: Tenant,
     pub(crate) view: View,
     /// Empty for cluster-scoped resources and for all namespaces.
-    pub(crate) namespace: String,
+    pub(crate) namespace: NamespaceName,
     /// Empty for collections.
     pub(crate) name: String,
     /// Empty for the object itself.
@@ -112,7 +113,7 @@ impl Call {
         Scope {
             resource: self.view.stored.storage().clone(),
             cluster: Some(self.tenant.name.clone()),
-            namespace: (!self.namespace.is_empty()).then(|| self.namespace.as_str().into()),
+            namespace: (!self.namespace.is_empty()).then(|| self.namespace.clone()),
         }
     }
 

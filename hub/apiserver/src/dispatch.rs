@@ -290,7 +290,7 @@ async fn resource(
         user,
         tenant,
         view,
-        namespace: target.namespace.map(|ns| ns.into_owned()).unwrap_or_default(),
+        namespace: target.namespace.as_deref().unwrap_or_default().into(),
         name: target.name.map(|name| name.into_owned()).unwrap_or_default(),
         subresource: target.subresource.unwrap_or_default().to_owned(),
         query,

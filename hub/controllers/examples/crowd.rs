@@ -32,7 +32,7 @@ const SILENCE: Duration = Duration::from_secs(1);
 
 fn place(group: &str, plural: &str, name: &str) -> Option<Place> {
     let kind = kinds::find(group, "v1", plural)?;
-    let (cluster, namespace) = (ClusterName::root(), "default".to_owned());
+    let (cluster, namespace) = (ClusterName::root(), "default".into());
     Some(Place { kind: kind.clone(), cluster, namespace, name: name.to_owned() })
 }
 

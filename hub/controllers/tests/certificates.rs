@@ -28,7 +28,7 @@ async fn decide(hub: &Hub, name: &str, decision: &str) {
     let place = Place {
         kind: kind(REQUESTS),
         cluster: ClusterName::root(),
-        namespace: String::new(),
+        namespace: "".into(),
         name: name.to_owned(),
     };
     let write = |mut value: Value| {

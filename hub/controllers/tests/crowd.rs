@@ -99,7 +99,7 @@ async fn a_change_of_one_pod_costs_its_own_set() {
     let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
 
     let before = seen();
-    let namespace = "default".to_owned();
+    let namespace = "default".into();
     let place =
         Place { kind: kind("pods"), cluster: hub::cluster("root"), namespace, name: name.clone() };
     let fails = |mut pod: Value| {

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use freewheel_hub_api::kind::{Concern, Kind};
 use freewheel_hub_api::kinds;
+use freewheel_hub_api::namespace::NamespaceName;
 use freewheel_hub_api::object::{Key, Resource};
 use freewheel_hub_api::uid::Uid;
 use freewheel_hub_plan::{Found, Source, ToldService};
@@ -38,7 +39,7 @@ struct Pods {
     nodes: BTreeMap<String, BTreeSet<Key>>,
     uids: BTreeMap<Uid, Key>,
     /// Namespaces of the root, with their nodes and how many pods those have of them.
-    namespaces: BTreeMap<Arc<str>, BTreeMap<String, usize>>,
+    namespaces: BTreeMap<NamespaceName, BTreeMap<String, usize>>,
 }
 
 impl Pods {
@@ -294,7 +295,7 @@ fn node_of(stored: &Stored) -> Option<&str> {
 }
 
 /// EndpointSlices by namespace and Service.
-type Slices = BTreeMap<(Arc<str>, String), Vec<Found>>;
+type Slices = BTreeMap<(NamespaceName, String), Vec<Found>>;
 
 /// What is known of one of the spoke's realms.
 struct Realm {

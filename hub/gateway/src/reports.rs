@@ -52,7 +52,7 @@ pub(crate) fn place(
     Ok(Place {
         kind: kind.clone(),
         cluster: cluster.clone(),
-        namespace: namespace.to_owned(),
+        namespace: namespace.into(),
         name: name.to_owned(),
     })
 }

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 fn place(plural: &str, namespace: &str) -> Option<Place> {
     let kind = kinds::find("", "v1", plural)?;
     let (cluster, name) = (ClusterName::root(), String::new());
-    Some(Place { kind: kind.clone(), cluster, namespace: namespace.to_owned(), name })
+    Some(Place { kind: kind.clone(), cluster, namespace: namespace.into(), name })
 }
 
 fn config(name: &str) -> Value {

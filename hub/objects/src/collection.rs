@@ -70,7 +70,7 @@ impl Objects {
         (key, bytes): (Key, usize),
         options: &DeleteOptions,
     ) -> (Result<Deleted, ApiError>, usize) {
-        let (namespace, name) = (key.namespace.to_string(), key.name.to_string());
+        let (namespace, name) = (key.namespace, key.name.to_string());
         let place = Place { kind: kind.clone(), cluster: key.cluster, namespace, name };
         (self.delete(how, &place, options).await, bytes)
     }

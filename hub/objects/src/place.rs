@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::namespace::NamespaceName;
 use freewheel_hub_api::object::Key;
 use freewheel_link::names::ClusterName;
 
@@ -14,7 +15,7 @@ pub struct Place {
     /// Its logical cluster.
     pub cluster: ClusterName,
     /// Its namespace, empty for what has none.
-    pub namespace: String,
+    pub namespace: NamespaceName,
     /// Its name; empty on a create that uses generateName or takes it from the body.
     pub name: String,
 }

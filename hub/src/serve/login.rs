@@ -45,7 +45,7 @@ pub fn is_good(objects: &Objects, header: &HeaderValue) -> bool {
     let Some((name, password)) = basic(header) else { return false };
     let Some(kind) = kinds::find("", "v1", "secrets") else { return false };
     let cluster = ClusterName::root();
-    let namespace = "kube-system".to_owned();
+    let namespace = "kube-system".into();
     let (kind, name) = (kind.clone(), secret_name(&name));
     let place = Place { kind, cluster, namespace, name };
     let Ok(value) = objects.get(&place).and_then(|stored| stored.object.value()) else {
@@ -94,7 +94,7 @@ mod tests {
         let place = |plural: &str, namespace: &str, name: &str| Place {
             kind: kinds::find("", "v1", plural).unwrap().clone(),
             cluster: ClusterName::root(),
-            namespace: namespace.to_owned(),
+            namespace: namespace.into(),
             name: name.to_owned(),
         };
         let namespace = place("namespaces", "", "kube-system");

@@ -42,6 +42,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
+use freewheel_hub_api::namespace::NamespaceName;
 use freewheel_hub_api::object::{Key, Object, Resource};
 use futures::future::{self, BoxFuture, Either, Ready};
 
@@ -245,7 +246,7 @@ pub struct Scope {
     /// One cluster, or all.
     pub cluster: Option<freewheel_link::names::ClusterName>,
     /// One namespace, or all; only with a cluster.
-    pub namespace: Option<Arc<str>>,
+    pub namespace: Option<NamespaceName>,
 }
 
 /// The whole store at one revision; cheap to keep, never changes.

@@ -558,7 +558,7 @@ fn place(plural: &str, cluster: &str, namespace: &str, name: &str) -> Place {
     Place {
         kind: kinds::find("", "v1", plural).unwrap().clone(),
         cluster: ClusterName::try_from(cluster).unwrap(),
-        namespace: namespace.to_owned(),
+        namespace: namespace.into(),
         name: name.to_owned(),
     }
 }

@@ -263,7 +263,7 @@ pub async fn create(objects: &Objects, api_version: &str, kind: &str, mut value:
     let kind = kinds::by_kind(api_version, kind).unwrap();
     value["apiVersion"] = json!(api_version);
     value["kind"] = json!(kind.kind());
-    let namespace = value["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+    let namespace = value["metadata"]["namespace"].as_str().unwrap_or_default().into();
     let place =
         Place { kind: kind.clone(), cluster: ClusterName::root(), namespace, name: String::new() };
     let written = objects.create(&How::default(), &place, value).await.unwrap();

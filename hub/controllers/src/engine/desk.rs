@@ -112,7 +112,7 @@ impl Desk {
         value["apiVersion"] = kind.api_version().into();
         value["kind"] = kind.kind().into();
         let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let (kind, cluster, namespace) = (kind.clone(), cluster.clone(), namespace.to_owned());
+        let (kind, cluster, namespace) = (kind.clone(), cluster.clone(), namespace.into());
         let place = Place { kind, cluster, namespace, name };
         Ok(self.objects.create(&self.how, &place, value).await?.stored)
     }
@@ -197,7 +197,7 @@ pub fn place(kind: &Arc<Kind>, key: &Key) -> Place {
     Place {
         kind: kind.clone(),
         cluster: key.cluster.clone(),
-        namespace: key.namespace.to_string(),
+        namespace: key.namespace.clone(),
         name: key.name.to_string(),
     }
 }

@@ -57,11 +57,11 @@ impl Controller for Welcome {
             if event.before.is_some() {
                 return Vec::new();
             }
-            &key.name
+            &*key.name
         } else if *key.name == *ACCOUNT && key.resource == *self.accounts.storage()
             || *key.name == *ROOT_CA && key.resource == *self.configs.storage()
         {
-            &key.namespace
+            &*key.namespace
         } else {
             return Vec::new();
         };

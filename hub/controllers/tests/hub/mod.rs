@@ -79,7 +79,7 @@ pub fn kind(plural: &str) -> Arc<Kind> {
 }
 
 fn place(realm: &str, plural: &str, namespace: &str, name: &str) -> Place {
-    let (namespace, name) = (namespace.to_owned(), name.to_owned());
+    let (namespace, name) = (namespace.into(), name.to_owned());
     Place { kind: kind(plural), cluster: cluster(realm), namespace, name }
 }
 

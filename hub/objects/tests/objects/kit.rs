@@ -135,7 +135,7 @@ pub(crate) fn place(plural: &str, cluster: &str, namespace: &str, name: &str) ->
     Place {
         kind: kind.clone(),
         cluster: ClusterName::try_from(cluster).unwrap(),
-        namespace: namespace.to_owned(),
+        namespace: namespace.into(),
         name: name.to_owned(),
     }
 }
@@ -144,7 +144,7 @@ pub(crate) fn place(plural: &str, cluster: &str, namespace: &str, name: &str) ->
 pub(crate) fn of(plural: &str, name: &str) -> Place {
     let place = place(plural, "root", "", name);
     let namespace = if place.kind.namespaced { "default" } else { "" };
-    Place { namespace: namespace.to_owned(), ..place }
+    Place { namespace: namespace.into(), ..place }
 }
 
 pub(crate) fn pod(name: &str) -> Value {

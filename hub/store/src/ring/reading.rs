@@ -1,7 +1,6 @@
 //! What a watcher reads of the shelves.
 
-use std::sync::Arc;
-
+use freewheel_hub_api::namespace::NamespaceName;
 use freewheel_link::names::ClusterName;
 
 use super::shelf::Place;
@@ -13,7 +12,7 @@ pub(crate) struct Reading {
     pub(super) place: Place,
     /// Only where the shelf has others as well.
     cluster: Option<ClusterName>,
-    namespace: Option<Arc<str>>,
+    namespace: Option<NamespaceName>,
 }
 
 impl From<Scope> for Reading {
