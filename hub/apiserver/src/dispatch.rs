@@ -146,7 +146,7 @@ async fn answer(
             }
             // Of the whole hub, so for nobody whose rights end at a cluster.
             if matches!(route, Route::Metrics) && tenant.name.is_root() {
-                return figures(&hub, &headers).await;
+                return figures(&hub, &headers, &incoming.seat().clone().unsent).await;
             }
             let registry = hub.server.objects.kinds().of(&tenant.name);
             let unsent = &incoming.seat().clone().unsent;
@@ -170,15 +170,23 @@ fn version() -> Response<Body> {
     )
 }
 
+/// About the bytes of all figures.
+const FIGURES: usize = 256 << 10;
+
 /// What the hub counts. Objects are counted for it, which is no work for a thread that serves everybody.
-async fn figures(hub: &Hub, headers: &HeaderMap) -> Result<Response<Body>, ApiError> {
+async fn figures(
+    hub: &Hub,
+    headers: &HeaderMap,
+    unsent: &Unsent,
+) -> Result<Response<Body>, ApiError> {
+    let held = unsent.hold(FIGURES).await?;
     let metrics = hub.server.metrics.clone();
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
     let format = media::metrics(accept.unwrap_or_default());
     let text = tokio::task::spawn_blocking(move || metrics.text(format)).await;
     let text = text.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
     let gzip = respond::takes_gzip(headers);
-    Ok(respond::compressed(200, format.content_type(), text.into(), gzip).await)
+    Ok(respond::compressed(200, format.content_type(), text.into(), gzip, held).await)
 }
 
 /// Discovery and schemas.
@@ -269,17 +277,7 @@ async fn resource(
         return Err(respond::no_such_path());
     }
     seen.is_for(verb, &view.served, &target, query.is_dry_run());
-    authz::check(
-        &user,
-        &Attributes {
-            verb,
-            group: target.group,
-            resource: target.plural,
-            subresource: target.subresource.unwrap_or_default(),
-            namespace: target.namespace.as_deref().unwrap_or_default(),
-            name: target.name.as_deref().unwrap_or_default(),
-        },
-    )?;
+    authz::check(&user, &attributes(verb, &target))?;
     if by_name {
         check_binding_path(&target, verb)?;
     } else {
@@ -310,6 +308,18 @@ async fn resource(
         respond::warn(&mut answer, &[deprecated.to_owned()]);
     }
     Ok(answer)
+}
+
+/// What somebody asks to do.
+fn attributes<'a>(verb: &'a str, target: &'a Target<'_>) -> Attributes<'a> {
+    Attributes {
+        verb,
+        group: target.group,
+        resource: target.plural,
+        subresource: target.subresource.unwrap_or_default(),
+        namespace: target.namespace.as_deref().unwrap_or_default(),
+        name: target.name.as_deref().unwrap_or_default(),
+    }
 }
 
 /// The body, and the room for it and for the object that is answered.

@@ -40,7 +40,7 @@ async fn create(objects: &Objects, group: &str, plural: &str, body: Value) -> Re
     let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let Some(mut place) = place(group, plural, &name) else { return Ok(()) };
     if !place.kind.namespaced {
-        place.namespace.clear();
+        place.namespace = "".into();
     }
     objects.create(&How::default(), &place, body).await.map(|_| ())
 }

@@ -46,10 +46,10 @@ fn place(plural: &str, name: &str) -> Place {
     let kind = kinds::all().iter().find(|kind| kind.plural() == plural).unwrap().clone();
     let namespace = if kind.namespaced { "default" } else { "" };
     let (namespace, name) = (namespace.to_owned(), name.to_owned());
-    Place { kind, cluster: ClusterName::root(), namespace, name }
+    Place { kind, cluster: ClusterName::root(), namespace: namespace.into(), name }
 }
 
-fn large(meta: Value, text: &str) -> Value {
+fn large(meta: &Value, text: &str) -> Value {
     let data: Map<_, _> =
         (0..ENTRIES).map(|number| (format!("entry-{number:010}"), json!(text))).collect();
     json!({"metadata": meta, "data": data})
@@ -65,7 +65,7 @@ async fn no_tree_of_values_waits_for_the_disk() {
     objects.create(&how, &place("namespaces", "default"), json!({})).await.unwrap();
     for number in 0..WRITES {
         let at = place("configmaps", &format!("c{number}"));
-        objects.create(&how, &at, large(json!({}), "before")).await.unwrap();
+        objects.create(&how, &at, large(&json!({}), "before")).await.unwrap();
     }
     for way in ["update", "modify", "create"] {
         let taken = permits.acquire_many(64).await.unwrap();
@@ -79,14 +79,14 @@ async fn no_tree_of_values_waits_for_the_disk() {
                     let meta = |name: &str| json!({name: format!("c{number}")});
                     match &*way {
                         "update" => {
-                            objects.update(&how, &at, None, large(meta("name"), "update")).await
+                            objects.update(&how, &at, None, large(&meta("name"), "update")).await
                         }
                         "modify" => {
-                            let change = |_| Ok(large(meta("name"), "modify"));
+                            let change = |_| Ok(large(&meta("name"), "modify"));
                             objects.modify(&how, &at, None, change).await
                         }
                         _ => {
-                            let value = large(meta("generateName"), "create");
+                            let value = large(&meta("generateName"), "create");
                             objects.create(&how, &place("configmaps", ""), value).await
                         }
                     }

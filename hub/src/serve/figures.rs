@@ -22,6 +22,7 @@ pub struct Commits {
     conflict: Counter,
     too_large: Counter,
     malformed: Counter,
+    busy: Counter,
     unavailable: Counter,
     time: Arc<Times>,
 }
@@ -30,8 +31,9 @@ impl Default for Commits {
     fn default() -> Self {
         let none = Counter::default;
         let (ok, conflict, too_large) = (none(), none(), none());
-        let (malformed, unavailable, time) = (none(), none(), Arc::new(Times::new(QUICK)));
-        Self { ok, conflict, too_large, malformed, unavailable, time }
+        let (malformed, busy, unavailable) = (none(), none(), none());
+        let time = Arc::new(Times::new(QUICK));
+        Self { ok, conflict, too_large, malformed, busy, unavailable, time }
     }
 }
 
@@ -43,6 +45,7 @@ impl Commits {
             Err(CommitError::Unmet { .. }) => &self.conflict,
             Err(CommitError::TooLarge(_)) => &self.too_large,
             Err(CommitError::Malformed(_)) => &self.malformed,
+            Err(CommitError::Busy) => &self.busy,
             Err(CommitError::Unavailable(_) | CommitError::Stopped) => &self.unavailable,
         };
         counter.inc();
@@ -57,6 +60,7 @@ impl Commits {
             ("conflict", &self.conflict),
             ("too_large", &self.too_large),
             ("malformed", &self.malformed),
+            ("busy", &self.busy),
             ("unavailable", &self.unavailable),
         ];
         all.map(|(outcome, count)| labelled(("outcome", outcome), Value::Whole(count.get()))).into()
