@@ -337,9 +337,9 @@ pub(crate) fn compile_here(order: Order<'_>) -> Result<Made, CompileError> {
     drop(bytes);
     footing::write(&mut made).map_err(|error| match error {
         CannotCount::Unreadable(_) => CompileError::Died(bounded(&error.to_string())),
-        CannotCount::TooLarge { .. } | CannotCount::TooMany { .. } => {
-            CompileError::Refused(error.to_string())
-        }
+        CannotCount::TooLarge { .. }
+        | CannotCount::TooMany { .. }
+        | CannotCount::TooWordy { .. } => CompileError::Refused(error.to_string()),
     })?;
     let room = Room::new(artifact.parent().unwrap_or(artifact));
     store(artifact, &made, room)?;

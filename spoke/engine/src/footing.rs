@@ -1,20 +1,23 @@
-//! What an instance takes of the host beside its linear memories and tables, written behind its artifact.
+//! What a module and an instance of it take of the host beside code, linear memories and tables, written behind its
+//! artifact.
 //!
 //! ```text
-//! artifact = what wasmtime made │ bytes (u64) │ MARK
+//! artifact = what wasmtime made │ bytes of an instance (u64) │ bytes of the description (u64) │ MARK
 //! ```
 //!
 //! wasmtime asks before it makes memories and tables, and for nothing else. Yet every core instance has a place for each
 //! of its globals, each function that a table may hold and each element of a passive segment, and one component may make
 //! hundreds of core instances of the same few megabytes. And a component may have resources of its own and hand them to
-//! the components inside of it, whose tables of handles grow by that and do not shrink. Who loads an artifact cannot ask how much that is; who compiles it
-//! knows.
+//! the components inside of it, whose tables of handles grow by that and do not shrink. Who loads an artifact also holds
+//! its description (types, exports, where functions are) for as long as it is loaded: of types that is fifty times what
+//! they are in the file. Who loads it cannot ask how much that is; who compiles it knows.
 //!
 //! Guarantees:
 //! - globals, functions that escape and passive elements count as often as they are instantiated, whoever the code is for
 //!   (`what_an_instance_holds_counts_as_often_as_it_is_made`);
 //! - each table of handles that resources of its own, or components inside of it, may fill counts as full
 //!   (`tables_of_handles_that_a_component_may_fill_by_itself_count`);
+//! - what a description takes is known by what it is made of (`a_description_counts_what_it_is_made_of`);
 //! - an artifact without the word is refused, not taken for one of nothing (`an_artifact_without_its_word_is_refused`).
 
 use std::fs::File;
@@ -22,10 +25,19 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
 /// Ends every artifact.
-const MARK: &[u8; 8] = b"footing1";
+const MARK: &[u8; 8] = b"footing2";
 
 /// Bytes behind what wasmtime made.
-const WORD: usize = 8 + MARK.len();
+const WORD: usize = 16 + MARK.len();
+
+/// What is written behind an artifact, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footing {
+    /// What each instance takes beside its memories and tables.
+    pub instance: u64,
+    /// What the module takes beside its code while it is loaded.
+    pub description: u64,
+}
 
 /// Core instances of one component: the largest that we know, an interpreter with its libraries, has some twenty.
 pub const MOST_INSTANCES: usize = 100;
@@ -34,11 +46,11 @@ pub const MOST_INSTANCES: usize = 100;
 /// has of the host's own is counted by itself.
 pub const MOST_HANDLES: usize = 32_768;
 
-/// Reads the word behind an artifact: bytes that each instance takes beside its memories and tables.
+/// Reads the word behind an artifact.
 ///
 /// # Errors
 /// When the file cannot be read, or has none.
-pub fn read(artifact: &Path) -> io::Result<u64> {
+pub fn read(artifact: &Path) -> io::Result<Footing> {
     let mut file = File::open(artifact)?;
     let mut word = [0; WORD];
     let text = "it does not say what its instances take";
@@ -46,11 +58,13 @@ pub fn read(artifact: &Path) -> io::Result<u64> {
     let behind = i64::try_from(WORD).map_err(io::Error::other)?;
     file.seek(SeekFrom::End(-behind)).map_err(none)?;
     file.read_exact(&mut word)?;
-    let (bytes, mark) = word.split_first_chunk().ok_or_else(|| none(io::Error::other(text)))?;
-    if mark != MARK {
-        return Err(none(io::Error::other(text)));
+    match word.as_chunks::<8>().0 {
+        [instance, description, mark] if mark == MARK => Ok(Footing {
+            instance: u64::from_le_bytes(*instance),
+            description: u64::from_le_bytes(*description),
+        }),
+        _ => Err(none(io::Error::other(text))),
     }
-    Ok(u64::from_le_bytes(*bytes))
 }
 
 #[cfg(feature = "compiler")]
@@ -68,15 +82,33 @@ mod count {
     };
     use wasmtime_environ::object::read::elf::ElfFile64;
     use wasmtime_environ::object::{Endianness, Object as _, ObjectSection as _};
-    use wasmtime_environ::{CompiledModuleInfo, Module, VMOffsets, obj};
+    use wasmtime_environ::{
+        CompiledFunctionsTable, CompiledModuleInfo, Module, ModuleTypes, VMOffsets, obj,
+    };
 
-    use super::{MARK, MOST_HANDLES, MOST_INSTANCES};
+    use super::{Footing, MARK, MOST_HANDLES, MOST_INSTANCES};
 
     /// Most that one instance may take: fifty times a Python interpreter's.
     const MOST: u64 = 16 << 20;
 
     /// Bytes of a pointer: no machine has longer ones.
     const POINTER: u8 = 8;
+
+    /// Most that a description may take: ten times a Python interpreter's.
+    const MOST_DESCRIBED: u64 = 64 << 20;
+
+    /// What is read of a byte of a core module's description, and of a component's.
+    const READ: u64 = 3;
+    const READ_OF_COMPONENT: u64 = 16;
+
+    /// What of a description is far larger in memory than in the file, which are measured: a core module, what it imports
+    /// or exports, a global, a segment of elements, a type of a function, a parameter or a result of one.
+    const OF_MODULE: u64 = 2048;
+    const OF_NAME: u64 = 200;
+    const OF_GLOBAL: u64 = 100;
+    const OF_SEGMENT: u64 = 160;
+    const OF_TYPE: u64 = 512;
+    const OF_VALUE: u64 = 64;
 
     /// What the host keeps of a core instance, a memory or a table whatever is in it.
     const PART: u64 = 512;
@@ -105,6 +137,15 @@ mod count {
             /// How many there are.
             found: usize,
         },
+        /// As before.
+        #[error(
+            "what describes it takes {found} bytes while it is loaded, and {MOST_DESCRIBED} is the most: it has too many \
+             types, imports or exports"
+        )]
+        TooWordy {
+            /// What it takes.
+            found: u64,
+        },
         /// wasmtime writes its artifacts in another way than this knows.
         #[error("the artifact cannot be read: {0}")]
         Unreadable(String),
@@ -113,21 +154,25 @@ mod count {
     /// Puts the word behind what wasmtime made.
     ///
     /// # Errors
-    /// When an instance would take too much.
+    /// When it, or an instance, would take too much.
     pub fn write(artifact: &mut Vec<u8>) -> Result<(), CannotCount> {
-        let (instances, bytes) = count(artifact)?;
+        let (instances, Footing { instance, description }) = count(artifact)?;
         if MOST_INSTANCES < instances {
             return Err(CannotCount::TooMany { found: instances });
         }
-        if MOST < bytes {
-            return Err(CannotCount::TooLarge { found: bytes });
+        if MOST < instance {
+            return Err(CannotCount::TooLarge { found: instance });
         }
-        artifact.extend(bytes.to_le_bytes());
+        if MOST_DESCRIBED < description {
+            return Err(CannotCount::TooWordy { found: description });
+        }
+        artifact.extend(instance.to_le_bytes());
+        artifact.extend(description.to_le_bytes());
         artifact.extend(MARK);
         Ok(())
     }
 
-    fn count(artifact: &[u8]) -> Result<(usize, u64), CannotCount> {
+    fn count(artifact: &[u8]) -> Result<(usize, Footing), CannotCount> {
         let unreadable = |error: &dyn std::fmt::Display| CannotCount::Unreadable(error.to_string());
         let file = ElfFile64::<Endianness>::parse(artifact).map_err(|e| unreadable(&e))?;
         let info = file
@@ -135,9 +180,10 @@ mod count {
             .ok_or_else(|| unreadable(&"no description"))?;
         let info = info.data().map_err(|e| unreadable(&e))?;
         if let Some(Precompiled::Module) = Engine::detect_precompiled(artifact) {
-            let (info, _) = postcard::take_from_bytes::<CompiledModuleInfo>(info)
-                .map_err(|e| unreadable(&e))?;
-            return Ok((1, instance(&info.module)));
+            let (made, _, types): (CompiledModuleInfo, CompiledFunctionsTable, ModuleTypes) =
+                postcard::from_bytes(info).map_err(|e| unreadable(&e))?;
+            let description = READ * info.len() as u64 + parts(&made.module) + types_of(&types);
+            return Ok((1, Footing { instance: instance(&made.module), description }));
         }
         let mut made: ComponentArtifacts =
             postcard::from_bytes(info).map_err(|e| unreadable(&e))?;
@@ -154,7 +200,27 @@ mod count {
                 bytes = bytes.saturating_add(instance(&made.static_modules[*of].module));
             }
         }
-        Ok((instances, bytes))
+        let own = postcard::to_stdvec(&made.info).map_err(|e| unreadable(&e))?.len();
+        let types = postcard::to_stdvec(&made.types).map_err(|e| unreadable(&e))?.len();
+        let wordy = READ_OF_COMPONENT * (own + types) as u64;
+        let modules = made.static_modules.values().map(|made| parts(&made.module)).sum::<u64>();
+        let described = READ * info.len() as u64 + wordy + modules;
+        let description = described + types_of(made.types.module_types());
+        Ok((instances, Footing { instance: bytes, description }))
+    }
+
+    /// What of a core module's description is far larger in memory.
+    fn parts(module: &Module) -> u64 {
+        let names = (module.initializers.len() + module.exports.len()) as u64;
+        let globals = module.globals.len() as u64;
+        let segments = (module.passive_elements.len() + module.table_initialization.len()) as u64;
+        OF_MODULE + names * OF_NAME + globals * OF_GLOBAL + segments * OF_SEGMENT
+    }
+
+    fn types_of(types: &ModuleTypes) -> u64 {
+        let values = types.wasm_types().filter_map(|(_, one)| one.as_func());
+        let values = values.map(|func| (func.params().len() + func.results().len()) as u64);
+        types.len_types() as u64 * OF_TYPE + values.sum::<u64>() * OF_VALUE
     }
 
     /// Bytes of the tables of handles that may be full: one is, of what the host has counted, however many share it.
@@ -209,9 +275,13 @@ mod tests {
         let file = std::env::temp_dir().join(format!("footing-{}", std::process::id()));
         for (bytes, expected) in [
             (b"".as_slice(), None),
-            (b"footing1", None),
+            (b"footing2", None),
             (b"\x07\0\0\0\0\0\0\0footing2", None),
-            (b"made\x07\x01\0\0\0\0\0\0footing1", Some(0x107)),
+            (b"\x07\0\0\0\0\0\0\0\x08\0\0\0\0\0\0\0footing1", None),
+            (
+                b"made\x07\x01\0\0\0\0\0\0\x08\0\0\0\0\0\0\0footing2",
+                Some(Footing { instance: 0x107, description: 8 }),
+            ),
         ] {
             std::fs::write(&file, bytes).unwrap();
             assert_eq!(read(&file).ok(), expected, "{bytes:?}");

@@ -29,7 +29,7 @@ use wasmtime::{Config, WasmFeatures};
 pub const WASMTIME_MAJOR: u16 = 48;
 
 /// Counts changes of [`config`], and of what stands behind an artifact, that make older artifacts unloadable.
-pub const FEATURES_REV: u16 = 3;
+pub const FEATURES_REV: u16 = 4;
 
 /// Largest linear memory that the bounded profile admits without moving it.
 pub const BOUNDED_RESERVATION: u64 = 256 << 20;

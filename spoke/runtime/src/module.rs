@@ -5,15 +5,17 @@
 //!
 //! Guarantees:
 //! - an artifact that was replaced is never run from memory
-//!   (`a_module_that_stays_loaded_is_not_run_once_its_artifact_is_another_or_gone`).
+//!   (`a_module_that_stays_loaded_is_not_run_once_its_artifact_is_another_or_gone`);
+//! - what describes modules that are loaded is on the node's memory; those that nothing runs go before one is refused
+//!   (`descriptions_of_modules_are_on_the_nodes_memory`).
 
 use std::collections::{HashMap, VecDeque};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-use freewheel_spoke_engine::STACK;
-use freewheel_spoke_net::{Account, Held};
+use freewheel_spoke_engine::{STACK, footing};
+use freewheel_spoke_net::{Account, Full, Held, Level};
 use parking_lot::Mutex;
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Engine, ExternType, ResourcesRequired};
@@ -35,6 +37,7 @@ pub(crate) struct Module {
     /// Mappings that each instance takes.
     pub(crate) mappings: usize,
     _mapped: Held,
+    _described: Held,
 }
 
 /// What a module does.
@@ -103,6 +106,8 @@ pub(crate) struct Modules {
     core: wasmtime::Linker<Core>,
     /// The node's mappings.
     mappings: Arc<Account>,
+    /// What describes those that are loaded, on the node's memory.
+    descriptions: Arc<Account>,
     shelf: Mutex<Shelf>,
 }
 
@@ -112,8 +117,10 @@ impl Modules {
         linker: Linker<State>,
         core: wasmtime::Linker<Core>,
         mappings: Arc<Account>,
+        memory: &Arc<Account>,
     ) -> Self {
-        Self { engine, linker, core, mappings, shelf: Mutex::default() }
+        let descriptions = Account::within(memory, Level::Node, None);
+        Self { engine, linker, core, mappings, descriptions, shelf: Mutex::default() }
     }
 
     /// The module if it is loaded already.
@@ -137,18 +144,24 @@ impl Modules {
         let file = file_id(artifact);
         let mapped = mappings::take_module(&self.mappings);
         let mapped = mapped.map_err(|none| CannotRun::Load(none.to_string()))?;
+        let footing = footing::read(artifact);
+        let footing = footing.map_err(|error| CannotRun::Load(error.to_string()))?;
+        let bytes = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        let described = self.room_for(bytes(footing.description));
+        let described = described.map_err(|full| CannotRun::Load(full.to_string()))?;
         let loaded = native::load(&self.engine, artifact);
-        let (loaded, footing) = loaded.map_err(|error| CannotRun::Load(format!("{error:#}")))?;
+        let loaded = loaded.map_err(|error| CannotRun::Load(format!("{error:#}")))?;
         let (kind, needs) = match loaded {
             Loaded::Component(component) => {
                 (self.link(&component)?, component.resources_required())
             }
             Loaded::Core(module) => (self.link_core(&module)?, Some(module.resources_required())),
         };
-        let footing = usize::try_from(footing).unwrap_or(usize::MAX);
+        let footing = bytes(footing.instance);
         let mappings = mappings::of_instance(needs.as_ref());
         let least = least(needs).saturating_add(footing);
-        let module = Module { kind, least, footing, mappings, _mapped: mapped };
+        let module =
+            Module { kind, least, footing, mappings, _mapped: mapped, _described: described };
         let module = Arc::new(module);
         if let Some(file) = file {
             let mut shelf = self.shelf.lock();
@@ -159,6 +172,20 @@ impl Modules {
         }
         self.drop_gone();
         Ok(module)
+    }
+
+    /// Takes place for a description.
+    fn room_for(&self, bytes: usize) -> Result<Held, Full> {
+        self.descriptions.take(bytes).or_else(|_| {
+            let idle = std::mem::take(&mut self.shelf.lock().kept);
+            drop(idle);
+            self.descriptions.take(bytes)
+        })
+    }
+
+    /// Bytes of what describes those that are loaded.
+    pub(crate) fn described(&self) -> usize {
+        self.descriptions.used()
     }
 
     /// Lets go of modules whose artifacts were removed or replaced: a mapped file keeps its place on the disk.

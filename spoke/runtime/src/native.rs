@@ -6,7 +6,6 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
-use freewheel_spoke_engine::footing;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 use rustix::param::page_size;
 use wasmtime::component::Component;
@@ -80,19 +79,18 @@ pub(crate) enum Loaded {
     Core(Module),
 }
 
-/// Maps a compiled component or core module; and the bytes that each instance of it takes beside its memories.
+/// Maps a compiled component or core module.
 ///
 /// The caller promises that the file is an artifact that a hub of the fleet has signed, that its bytes were
 /// checked against the signature, and that nobody writes to it: a changed artifact is arbitrary native code.
-pub(crate) fn load(engine: &Engine, artifact: &Path) -> wasmtime::Result<(Loaded, u64)> {
-    let footing = footing::read(artifact)?;
+pub(crate) fn load(engine: &Engine, artifact: &Path) -> wasmtime::Result<Loaded> {
     if let Some(Precompiled::Module) = Engine::detect_precompiled_file(artifact)? {
         // SAFETY: as below.
         let module = unsafe { Module::deserialize_file(engine, artifact) };
-        return module.map(|module| (Loaded::Core(module), footing));
+        return module.map(Loaded::Core);
     }
     // SAFETY: the artifact comes out of this compiler unchanged, as the caller promises; wasmtime itself
     // refuses artifacts of other versions, settings and machines.
     let component = unsafe { Component::deserialize_file(engine, artifact) };
-    component.map(|component| (Loaded::Component(component), footing))
+    component.map(Loaded::Component)
 }

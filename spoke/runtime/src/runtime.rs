@@ -126,7 +126,13 @@ impl Runtime {
         fabric.files().set_limit(files);
         fabric.mappings().set_limit(mappings);
         Ok(Arc::new_cyclic(|this| Self {
-            modules: Modules::new(engine.clone(), linker, core, fabric.mappings().clone()),
+            modules: Modules::new(
+                engine.clone(),
+                linker,
+                core,
+                fabric.mappings().clone(),
+                fabric.account(),
+            ),
             engine,
             ticker,
             fabric,
@@ -153,6 +159,12 @@ impl Runtime {
     pub fn usage(&self, id: &ContainerId) -> Option<(Arc<Usage>, usize)> {
         let running = self.running.lock();
         running.get(id).map(|running| (running.usage.clone(), running.memory.used()))
+    }
+
+    /// Bytes of the guests' memory that loaded modules take beside their code.
+    #[must_use]
+    pub fn described(&self) -> usize {
+        self.modules.described()
     }
 
     /// How often guests were interrupted since the start: it stands still while none runs.

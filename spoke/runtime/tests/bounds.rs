@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use freewheel_spoke_agent::ports::Containers as _;
-use freewheel_spoke_engine::STACK;
+use freewheel_spoke_engine::{STACK, footing};
 use freewheel_spoke_net::{BUDGET, MAX_FILES};
 use support::{Node, compile, guest, node};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -24,7 +24,9 @@ async fn is_out_of_memory(node: &Node, words: &[&str]) {
 /// Stores go with their tasks, a moment after the end was told.
 async fn nothing_is_held(node: &Node) {
     let gone = async {
-        while node.fabric.account().used() != 0 || node.fabric.files().used() != 0 {
+        while node.fabric.account().used() != node.runtime.described()
+            || node.fabric.files().used() != 0
+        {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -118,6 +120,48 @@ async fn the_stack_of_every_instance_is_on_its_memory() {
     let used = node.runtime.usage(&id).unwrap().1;
     assert!((1..8).contains(&served) && served * (STACK + (1 << 20)) <= used, "{served}: {used}");
     assert!(used <= 8 << 20, "{used}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn descriptions_of_modules_are_on_the_nodes_memory() {
+    let node = node();
+    let (described, account) = (|| node.runtime.described(), node.fabric.account());
+    let module = |name: &str, types: usize| {
+        let types: String =
+            (0..types).map(|n| format!("(type (func (param{})))", " i32".repeat(n))).collect();
+        let text = SPIN.replacen("(core module $m", &format!("(core module $m {types}"), 1);
+        let artifact = node.dir.path().join(format!("{name}.cwasm"));
+        compile(&wat::parse_str(text).unwrap(), &artifact);
+        artifact
+    };
+    let (small, large) = (module("small", 1), module("large", 200));
+    let size = |artifact| usize::try_from(footing::read(artifact).unwrap().description).unwrap();
+    assert!(1 << 20 < size(&large), "{}", size(&large));
+    let end = async |pod: &str, artifact: &std::path::Path| {
+        let id = node.start(node.container(pod, artifact));
+        node.started(&id).await;
+        node.runtime.stop(&id, Duration::ZERO);
+        node.exited(&id).await;
+    };
+    // It stays loaded, once for all that run it.
+    end("one", &small).await;
+    end("two", &small).await;
+    assert_eq!(described(), size(&small));
+    nothing_is_held(&node).await;
+    // Where there is room for one of them only, the one that nothing runs goes.
+    account.set_limit((size(&large) + size(&small) / 2) as u64);
+    let exit = node.run(node.container("three", &large)).await;
+    assert_eq!(exit.reason, "OOMKilled", "its description has room, and no instance: {exit:?}");
+    assert_eq!(described(), size(&large));
+    nothing_is_held(&node).await;
+    end("four", &small).await;
+    assert_eq!(described(), size(&small));
+    nothing_is_held(&node).await;
+    account.set_limit(size(&small) as u64 + 100);
+    let exit = node.run(node.container("five", &large)).await;
+    assert_eq!((exit.code, exit.reason.as_str()), (128, "StartError"), "{exit:?}");
+    assert!(exit.message.contains("the node's memory is used up"), "{exit:?}");
+    assert_eq!(described(), 0);
 }
 
 /// Takes one page after the other, slowly, for ever.

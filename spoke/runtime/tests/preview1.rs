@@ -259,7 +259,9 @@ async fn a_core_program_that_opens_files_is_told_when_its_pod_has_enough() {
 /// Stores go with their tasks, a moment after the end was told.
 async fn nothing_is_held(node: &Node) {
     let gone = async {
-        while node.fabric.account().used() != 0 || node.fabric.files().used() != 0 {
+        while node.fabric.account().used() != node.runtime.described()
+            || node.fabric.files().used() != 0
+        {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

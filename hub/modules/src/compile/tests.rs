@@ -1,5 +1,7 @@
 //! Modules that are compiled, and those that are not.
 
+use freewheel_spoke_engine::footing::Footing;
+
 use super::*;
 
 const EMPTY: &str = "(component)";
@@ -41,8 +43,8 @@ fn an_artifact_tells_a_core_program_from_a_component() {
     }
 }
 
-/// What each instance of a module takes beside its memories, for a profile.
-fn footing_of(wat: &str, profile: &Profile) -> Result<u64, CompileError> {
+/// What each instance of a module takes beside its memories, and its description, for a profile.
+fn footing_of(wat: &str, profile: &Profile) -> Result<Footing, CompileError> {
     let dir = tempfile::tempdir().unwrap();
     let (component, digest) = write(dir.path(), &wat::parse_str(wat).unwrap());
     let (key, artifact) = (profile.key(), dir.path().join("out"));
@@ -69,7 +71,7 @@ fn what_an_instance_holds_counts_as_often_as_it_is_made() {
     let mut profiles = Profile::candidates();
     profiles.push(Profile::current(Arch::Pulley32, Memory::Bounded));
     for profile in profiles {
-        let of = |wat: &str| footing_of(wat, &profile).unwrap();
+        let of = |wat: &str| footing_of(wat, &profile).unwrap().instance;
         let core = |body: &str| of(&format!("(module {body})"));
         let nothing = core("");
         assert!((1..2_000).contains(&nothing), "{nothing}");
@@ -90,10 +92,47 @@ fn what_an_instance_holds_counts_as_often_as_it_is_made() {
     }
 }
 
+/// So many types of as many parameters, each another.
+fn types(count: usize, params: usize) -> String {
+    let of = |number: usize| {
+        let param = |at: usize| if number >> (at % 16) & 1 == 1 { " i32" } else { " i64" };
+        format!("(type (func (param{})))", (0..params).map(param).collect::<String>())
+    };
+    (0..count).map(of).collect()
+}
+
+#[test]
+fn a_description_counts_what_it_is_made_of() {
+    let of = |wat: &str| {
+        let footing = footing_of(wat, &Profile::candidates()[0]).unwrap();
+        footing.description
+    };
+    let core = |body: &str| of(&format!("(module {body})"));
+    let nothing = core("");
+    assert!((1_000..8_000).contains(&nothing), "{nothing}");
+    // What it was measured to take, and not many times that.
+    let types_only = core(&types(10_000, 15)) - nothing;
+    assert!((12_000_000..24_000_000).contains(&types_only), "{types_only}");
+    let exports: String = (0..10_000).map(|n| format!(r#"(func (export "f{n}"))"#)).collect();
+    let exported = core(&exports) - nothing;
+    assert!((1_800_000..6_000_000).contains(&exported), "{exported}");
+    let functions = core(&"(func)".repeat(10_000)) - nothing;
+    assert!((280_000..1_000_000).contains(&functions), "{functions}");
+    let modules = of(&format!("(component {})", "(core module)".repeat(900)));
+    assert!((1_400_000..4_000_000).contains(&modules), "{modules}");
+    let refused = footing_of(&format!("(module {})", types(16_000, 60)), &Profile::candidates()[0]);
+    let refused = refused.unwrap_err();
+    assert!(refused.is_kept(), "{refused}");
+    assert!(
+        refused.to_string().contains("while it is loaded, and 67108864 is the most"),
+        "{refused}"
+    );
+}
+
 #[test]
 fn tables_of_handles_that_a_component_may_fill_by_itself_count() {
     let profile = Profile::candidates()[0];
-    let of = |wat: &str| footing_of(wat, &profile).unwrap();
+    let of = |wat: &str| footing_of(wat, &profile).unwrap().instance;
     let full = 24 * footing::MOST_HANDLES as u64;
     let (nothing, one) = (of(EMPTY), of("(component (type (resource (rep i32))))"));
     assert!(one - nothing < 1_000, "nothing of it is ever made: {one}");
