@@ -101,13 +101,11 @@ impl Waiting {
         let from = if other { most } else { token.to_owned() };
         let of_token = self.places.values().filter(|place| place.token == from);
         let keys = count(of_token.map(|place| place.key));
-        let Some((key, held)) = keys.into_iter().max_by_key(|(_, held)| *held) else {
+        let Some(held) = keys.values().copied().max().filter(|held| other || 1 < *held) else {
             return false;
         };
-        if !other && held < 2 {
-            return false;
-        }
-        if let Some(number) = self.oldest(|place| place.token == from && place.key == key) {
+        let has_most = |place: &Place| place.token == from && keys.get(&place.key) == Some(&held);
+        if let Some(number) = self.oldest(has_most) {
             self.send_away(number, BUSY);
         }
         true
