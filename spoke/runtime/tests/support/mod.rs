@@ -29,7 +29,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 /// Bound of every wait: generous, because the machine may be busy.
-pub const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(60);
 
 fn profile() -> Profile {
     freewheel_spoke_runtime::choose_profile(100).unwrap()
