@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use freewheel_spoke_agent::ports::{Exit, Input, StartContainer};
 use freewheel_spoke_engine::STACK;
-use freewheel_spoke_net::PodNet;
+use freewheel_spoke_net::{Held, PodNet};
 use tokio::sync::oneshot;
 use tracing::debug;
 use wasmtime::{Engine, InstancePre, Store};
@@ -18,7 +18,7 @@ use crate::http::{DEFAULT_PORT, Handler, Pool, serve};
 use crate::lanes::{Lane, Runtimes};
 use crate::life::{Cause, Life};
 use crate::log::{LogSink, MAX_LINE, Source};
-use crate::mappings;
+use crate::mappings::{self, NoneLeft};
 use crate::memory::Memory;
 use crate::metered::{self, Meter};
 use crate::module::{Kind, Module};
@@ -56,8 +56,13 @@ pub(crate) struct Container {
 }
 
 impl Container {
+    /// The mappings of one more instance.
+    pub(crate) fn map(&self) -> Result<Held, NoneLeft> {
+        mappings::take(self.pod.mappings(), self.mappings)
+    }
+
     /// A store for one instance, with the world that the pod's spec gives and nothing else.
-    pub(crate) fn store(&self) -> wasmtime::Result<Store<State>> {
+    pub(crate) fn store(&self, mappings: Held) -> wasmtime::Result<Store<State>> {
         let mut given = self.memory.share();
         given.set(self.given())?;
         let world = World {
@@ -68,7 +73,7 @@ impl Container {
             memory: self.memory.clone(),
             log: self.log.clone(),
             given,
-            mappings: mappings::take(self.pod.mappings(), self.mappings)?,
+            mappings,
         };
         Ok(State::store(&self.engine, world))
     }
@@ -84,7 +89,7 @@ impl Container {
             memory: &self.memory,
             log: self.log.clone(),
             given,
-            mappings: mappings::take(self.pod.mappings(), self.mappings)?,
+            mappings: self.map()?,
         };
         Core::store(&self.engine, world)
     }
@@ -158,7 +163,9 @@ impl Container {
     ) -> Run {
         let container = self.clone();
         let guest = async move {
-            let mut store = match container.store() {
+            let store =
+                container.map().map_err(Into::into).and_then(|mapped| container.store(mapped));
+            let mut store = match store {
                 Ok(store) => store,
                 Err(error) => return exit::of_store(&error, container.memory.take_refused()),
             };

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use freewheel_spoke_net::Full;
+use freewheel_spoke_net::{Full, Held};
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
@@ -41,6 +41,7 @@ use super::troubles::Troubles;
 use crate::census;
 use crate::container::Container;
 use crate::exit;
+use crate::mappings::NoneLeft;
 use crate::memory::{Memory, Share};
 use crate::metered;
 use crate::state::State;
@@ -168,11 +169,14 @@ impl Pool {
                 Err(back) => job = back,
             }
         }
-        if self.may_grow(&inner) {
-            inner.instances += 1;
-            drop(inner);
-            self.start(job);
-            return Ok(());
+        match self.grow(&mut inner) {
+            Ok(Some(mapped)) => {
+                drop(inner);
+                self.start(job, mapped);
+                return Ok(());
+            }
+            Ok(None) => {}
+            Err(none) => return Err(Failure::Trap(none.to_string())),
         }
         if MAX_WAITING <= inner.waiting.len() {
             self.troubles.turned_away();
@@ -182,22 +186,34 @@ impl Pool {
         Ok(())
     }
 
+    /// Counts one more instance and takes its mappings; `None`: there is room for no more than run, an error: for none.
+    fn grow(&self, inner: &mut Inner) -> std::result::Result<Option<Held>, NoneLeft> {
+        let first = inner.instances == 0;
+        if !first && !self.may_grow(inner) {
+            return Ok(None);
+        }
+        // Here and not where the instance is made: of two requests of one moment the second must see what the first has.
+        let mapped = match self.container.map() {
+            Ok(mapped) => mapped,
+            Err(none) if first => return Err(none),
+            Err(_) => return Ok(None),
+        };
+        inner.instances += 1;
+        Ok(Some(mapped))
+    }
+
     fn may_grow(&self, inner: &Inner) -> bool {
         // Those that run will be as large as the largest was, and each has an answer on its way. What clients have sent stays.
         let each = inner.instance_bytes + census::SENT;
         let expected = each.saturating_mul(inner.instances + 1).saturating_add(self.clients.used());
         let most = usize::from(self.container.start.http.concurrency);
-        let container = &self.container;
-        inner.instances == 0
-            || (inner.instances < most
-                && container.memory.fits(expected)
-                && container.pod.mappings().has_room_for(container.mappings))
+        inner.instances < most && self.container.memory.fits(expected)
     }
 
     /// Starts an instance for this request; it is counted already.
-    fn start(self: &Arc<Self>, job: Job) {
+    fn start(self: &Arc<Self>, job: Job, mapped: Held) {
         let (pool, ended) = (self.clone(), self.clone());
-        let work = async move { pool.work(job).await };
+        let work = async move { pool.work(job, mapped).await };
         let container = &self.container;
         metered::run(container.runtimes.clone(), container.meter.clone(), work, move |outcome| {
             ended.ended(outcome.is_none());
@@ -206,24 +222,32 @@ impl Pool {
 
     /// An instance is gone: the next waiting request gets a new one.
     fn ended(self: &Arc<Self>, killed: bool) {
-        let next = {
-            let mut inner = self.inner.lock();
-            inner.instances -= 1;
-            if killed {
-                // Those who wait are told so by dropping them.
-                inner.waiting.clear();
+        let mut inner = self.inner.lock();
+        inner.instances -= 1;
+        if killed {
+            // Those who wait are told so by dropping them.
+            inner.waiting.clear();
+        }
+        let Some(job) = next(&mut inner.waiting) else { return };
+        match self.grow(&mut inner) {
+            Ok(Some(mapped)) => {
+                drop(inner);
+                self.start(job, mapped);
             }
-            let next = if self.may_grow(&inner) { next(&mut inner.waiting) } else { None };
-            inner.instances += usize::from(next.is_some());
-            next
-        };
-        if let Some(job) = next {
-            self.start(job);
+            Ok(None) => inner.waiting.push_front(job),
+            Err(none) => {
+                // No instance is left that would take the others when it is done.
+                let waiting = std::mem::take(&mut inner.waiting);
+                drop(inner);
+                for job in std::iter::once(job).chain(waiting) {
+                    self.fail(job.answer, Failure::Trap(none.to_string()));
+                }
+            }
         }
     }
 
-    async fn work(self: &Arc<Self>, first: Job) {
-        let mut store = match self.container.store() {
+    async fn work(self: &Arc<Self>, first: Job, mapped: Held) {
+        let mut store = match self.container.store(mapped) {
             Ok(store) => store,
             Err(error) => return self.fail(first.answer, Failure::Trap(format!("{error:#}"))),
         };
