@@ -127,8 +127,6 @@ impl Call {
             },
             dry_run: self.query.dry_run(options)?,
             field_validation: self.query.field_validation(options)?,
-            // Bodies are made canonical where they are decoded.
-            canonical: true,
             keeps_pins: false,
             expect: self.tenant.expect(),
         })

@@ -2,9 +2,8 @@
 
 use bytes::Bytes;
 use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::schema::Typed;
-use freewheel_hub_api::{protobuf, schema};
-use freewheel_hub_objects::FieldValidation;
+use freewheel_hub_api::schema::{self, Typed};
+use freewheel_hub_objects::{Canonical, FieldValidation};
 use serde_json::Value;
 
 use crate::call::Call;
@@ -63,22 +62,22 @@ pub(crate) fn object(
     bytes: Bytes,
     typed: Typed<'_>,
     validation: FieldValidation,
-) -> Result<(Value, Vec<String>), ApiError> {
+) -> Result<(Canonical, Vec<String>), ApiError> {
     if wire == Wire::Protobuf {
-        let value = protobuf::decode(&bytes)?;
+        let value = Canonical::from_protobuf(&bytes)?;
         check_kind(&value, typed)?;
         return Ok((value, Vec::new()));
     }
-    let decoded = match wire {
-        Wire::Yaml => schema::decode_value(read_yaml(&bytes)?, &bytes, typed)?,
-        _ => schema::decode_json(&bytes, typed)?,
+    let (value, strict) = match wire {
+        Wire::Yaml => Canonical::from_read(read_yaml(&bytes)?, &bytes, typed)?,
+        _ => Canonical::from_json(&bytes, typed)?,
     };
     match validation {
-        FieldValidation::Strict if !decoded.strict.is_empty() => {
-            Err(schema::strict_error(typed.version, typed.kind, &decoded.strict))
+        FieldValidation::Strict if !strict.is_empty() => {
+            Err(schema::strict_error(typed.version, typed.kind, &strict))
         }
-        FieldValidation::Ignore => Ok((decoded.value, Vec::new())),
-        FieldValidation::Strict | FieldValidation::Warn => Ok((decoded.value, decoded.strict)),
+        FieldValidation::Ignore => Ok((value, Vec::new())),
+        FieldValidation::Strict | FieldValidation::Warn => Ok((value, strict)),
     }
 }
 

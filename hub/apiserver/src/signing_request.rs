@@ -6,6 +6,7 @@ use std::sync::Arc;
 use freewheel_hub_api::error::{ApiError, Details, FieldError};
 use freewheel_hub_api::kind::Trait;
 use freewheel_hub_api::time;
+use freewheel_hub_objects::{Canonical, Proposal};
 use freewheel_hub_pki::{Request, Signature, check_chain};
 use serde_json::{Value, json};
 
@@ -26,12 +27,14 @@ const UNSIGNED: &str =
 ///
 /// # Errors
 /// 422 for what is no request, 403 for one that asks for too much.
-pub(crate) fn admit(call: &Call, value: &mut Value) -> Result<(), ApiError> {
+pub(crate) fn admit(call: &Call, value: Canonical) -> Result<Proposal, ApiError> {
     if !call.view.stored.has(Trait::AsksForACertificate) {
-        return Ok(());
+        return Ok(value.into());
     }
-    name_requester(&call.user, value);
-    check(value)
+    let mut value = Value::clone(&value);
+    name_requester(&call.user, &mut value);
+    check(&value)?;
+    Ok(value.into())
 }
 
 /// Who asks is what we know, not what the request says.
@@ -113,6 +116,16 @@ pub(crate) fn check_certificate(call: &Call, new: &Value, old: &Value) -> Result
 
 /// Gives conditions of a request their times where the caller has left them out: from when a decision
 /// was made, it is known when the request is over.
+pub(crate) fn stamped(call: &Call, value: Canonical) -> Proposal {
+    if call.subresource.is_empty() || !call.view.stored.has(Trait::AsksForACertificate) {
+        return value.into();
+    }
+    let mut value = Value::clone(&value);
+    stamp(call, &mut value);
+    value.into()
+}
+
+/// The same of what a patch makes.
 pub(crate) fn stamp(call: &Call, value: &mut Value) {
     if call.subresource.is_empty() || !call.view.stored.has(Trait::AsksForACertificate) {
         return;

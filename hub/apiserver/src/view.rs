@@ -9,6 +9,7 @@ use std::sync::Arc;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::{Gvr, Kind};
 use freewheel_hub_api::registry::Registry;
+use freewheel_hub_objects::Canonical;
 use serde_json::Value;
 
 /// How a resource is shown.
@@ -63,6 +64,12 @@ impl View {
             self.served.strategy.to_stored(&mut value);
         }
         value
+    }
+
+    /// The same of what was decoded.
+    #[must_use]
+    pub fn taken_in(&self, value: Canonical) -> Canonical {
+        if self.is_plain() { value } else { value.inward(&self.served) }
     }
 
     /// An error that names the stored kind, in the words of the served one.

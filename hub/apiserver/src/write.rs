@@ -5,7 +5,7 @@ use freewheel_hub_api::error::{ApiError, FieldError};
 use freewheel_hub_api::kind::Trait;
 use freewheel_hub_api::schema::Typed;
 use freewheel_hub_api::{patch, schema};
-use freewheel_hub_objects::{FieldValidation, How, Written};
+use freewheel_hub_objects::{Canonical, FieldValidation, How, Written};
 use http::Response;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -21,9 +21,9 @@ use crate::signing_request;
 pub(crate) async fn create(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
     let encoder = Encoder::of(call)?;
     let how = call.how("CreateOptions")?;
-    let (mut value, mut warnings) = read_object(call, body, &how)?;
-    signing_request::admit(call, &mut value)?;
+    let (value, mut warnings) = read_object(call, body, &how)?;
     check_served(call, &value, None)?;
+    let value = signing_request::admit(call, value)?;
     let written = call.hub.server.objects.create(&how, &call.place(), value).await?;
     warnings.extend(written.warnings.iter().cloned());
     answer(201, &encoder, &written, &warnings)
@@ -33,9 +33,8 @@ pub(crate) async fn create(call: &Call, body: Bytes) -> Result<Response<Body>, A
 pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
     let encoder = Encoder::of(call)?;
     let how = call.how("UpdateOptions")?;
-    let (mut value, mut warnings) = read_object(call, body, &how)?;
+    let (value, mut warnings) = read_object(call, body, &how)?;
     check_name(call, &value)?;
-    signing_request::stamp(call, &mut value);
     let door = door(call);
     if !call.view.is_plain() || signing_request::is_status(call) {
         match call.hub.server.objects.get(&call.place()) {
@@ -50,6 +49,7 @@ pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, A
             Err(absent) => return Err(absent),
         }
     }
+    let value = signing_request::stamped(call, value);
     let written = call.hub.server.objects.update(&how, &call.place(), door, value).await?;
     warnings.extend(written.warnings.iter().cloned());
     answer(if written.created { 201 } else { 200 }, &encoder, &written, &warnings)
@@ -118,29 +118,21 @@ pub(crate) fn answer(
     Ok(response)
 }
 
-fn read_object(call: &Call, body: Bytes, how: &How) -> Result<(Value, Vec<String>), ApiError> {
+fn read_object(call: &Call, body: Bytes, how: &How) -> Result<(Canonical, Vec<String>), ApiError> {
     let kind = &call.view.served;
     let (mut value, warnings) =
         decode::object(call.body_wire()?, body, Typed::from(&**kind), how.field_validation)?;
     if kind.namespaced {
         let own = value.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
         if own.is_empty() {
-            set_namespace(&mut value, &call.namespace);
+            value.put_namespace(&call.namespace);
         } else if own != call.namespace {
             return Err(ApiError::bad_request(
                 "the namespace of the provided object does not match the namespace sent on the request",
             ));
         }
     }
-    Ok((call.view.inward(value), warnings))
-}
-
-fn set_namespace(value: &mut Value, namespace: &str) {
-    let Some(object) = value.as_object_mut() else { return };
-    let meta = object.entry("metadata").or_insert_with(|| json!({}));
-    if let Some(meta) = meta.as_object_mut() {
-        meta.insert("namespace".to_owned(), json!(namespace));
-    }
+    Ok((call.view.taken_in(value), warnings))
 }
 
 fn check_name(call: &Call, value: &Value) -> Result<(), ApiError> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
-use freewheel_hub_objects::{How, Objects, Place};
+use freewheel_hub_objects::{Canonical, How, Objects, Place};
 use freewheel_hub_store::redb::RedbStore;
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
@@ -40,9 +40,10 @@ async fn run(
         let (objects, at, round) = (objects.clone(), at.clone(), round.to_owned());
         tasks.spawn(async move {
             let mut times = Vec::new();
-            let how = How { canonical: true, ..How::default() };
+            let how = How::default();
             while Instant::now() < until {
                 let value = config(&format!("{round}-{writer}-{}", times.len()));
+                let value = Canonical::from_json(value.to_string().as_bytes(), &*at.kind)?.0;
                 let start = Instant::now();
                 objects.create(&how, &at, value).await?;
                 times.push(start.elapsed());

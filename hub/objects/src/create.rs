@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Trait;
-use serde_json::Value;
 
+use super::canonical::Formed;
 use super::refusal::NotCommitted;
 use super::{
-    How, Objects, Place, Verb, Written, admission, meta, namespace, pins, refusal, service, shape,
+    Canonical, How, Objects, Place, Verb, Written, admission, meta, namespace, pins, refusal,
+    service, shape,
 };
 use freewheel_hub_store::{CommitError, Expect, Operation, Revision, Stored, Txn};
 
@@ -19,23 +20,18 @@ pub(super) async fn create(
     objects: &Objects,
     how: &How,
     place: &Place,
-    mut value: Value,
+    (mut value, mut warnings): Formed,
 ) -> Result<Written, ApiError> {
     let kind = &place.kind;
-    meta::settle(&mut value, place)?;
-    let mut warnings = shape::shape(&mut value, how.canonical, how, kind)?;
-    warnings.extend(pins::keep(how, kind, &mut value, None));
-    admission::of_new(&*objects.store, place, &mut value)?;
+    shape::default(&mut value, kind);
+    warnings.extend(pins::keep(how, kind, value.rules(), None));
+    admission::of_new(&*objects.store, place, value.rules())?;
     let generated = meta::text(&value, "name").is_empty();
-    kind.strategy.prepare_create(&mut value);
+    kind.strategy.prepare_create(value.rules());
     warnings.extend(kind.strategy.warnings(&value));
     // Only a proposal that chance may have to repeat is kept, as text: a tree of values is many times larger.
     let may_repeat = generated || kind.has(Trait::HoldsAddresses);
-    let again = if may_repeat {
-        serde_json::to_vec(&value).map_err(ApiError::internal)?
-    } else {
-        Vec::new()
-    };
+    let again = may_repeat.then(|| value.text()).transpose()?;
     let mut proposal = value;
     for left in (0..TRIES).rev() {
         let last = left == 0 || !may_repeat;
@@ -47,7 +43,8 @@ pub(super) async fn create(
             }
             Ok(stored) => return Ok(Written { stored, changed: true, created: true, warnings }),
         }
-        proposal = serde_json::from_slice(&again).map_err(ApiError::internal)?;
+        let Some(again) = &again else { break };
+        proposal = again.read()?;
     }
     Err(refusal::modified(place))
 }
@@ -70,7 +67,7 @@ async fn attempt(
     objects: &Objects,
     how: &How,
     place: &Place,
-    value: Value,
+    value: Canonical,
 ) -> Result<Arc<Stored>, Refused> {
     let (place, mut txn) = propose(objects, place, value)?;
     for left in (0..TRIES).rev() {
@@ -94,12 +91,16 @@ async fn attempt(
 }
 
 /// Where it goes, and its transaction, in which no tree of values is left.
-fn propose(objects: &Objects, place: &Place, mut value: Value) -> Result<(Place, Txn), Refused> {
+fn propose(
+    objects: &Objects,
+    place: &Place,
+    mut value: Canonical,
+) -> Result<(Place, Txn), Refused> {
     let kind = &place.kind;
-    let generated = meta::stamp(&mut value, kind, &*objects.clock, &*objects.chance)?;
+    let generated = meta::stamp(value.rules(), kind, &*objects.clock, &*objects.chance)?;
     if generated {
         // Some defaults follow from the name.
-        kind.strategy.default(&mut value);
+        kind.strategy.default(value.rules());
     }
     let place = Place { name: meta::text(&value, "name").to_owned(), ..place.clone() };
     let snapshot = objects.store.snapshot();
@@ -108,9 +109,9 @@ fn propose(objects: &Objects, place: &Place, mut value: Value) -> Result<(Place,
     if snapshot.get(&key).is_some() {
         return Err(Refused::Taken(refusal::already_exists(&place)));
     }
-    let claims = service::claim(&*snapshot, &*objects.chance, &place, &mut value, None)?;
+    let claims = service::claim(&*snapshot, &*objects.chance, &place, value.rules(), None)?;
     shape::check_new(&value, &place)?;
-    let object = shape::object(value, kind)?;
+    let object = value.object(kind)?;
     let mut txn = Txn { expect: vec![Expect::Absent(key.clone())], operations: Vec::new() };
     txn.expect.extend(present);
     txn.expect.extend(claims.expect);

@@ -14,7 +14,7 @@ use freewheel_hub_api::uid::Uid;
 use serde_json::{Value, json};
 
 use super::update::TRIES;
-use super::{How, Objects, Place, Verb, meta, namespace, refusal, service, shape};
+use super::{Canonical, How, Objects, Place, Verb, meta, namespace, refusal, service};
 use freewheel_hub_store::{Expect, Operation, Revision, Stored, Txn};
 
 const ORPHAN: &str = "orphan";
@@ -59,7 +59,7 @@ pub enum Deleted {
 #[derive(Debug, PartialEq)]
 enum Verdict {
     Remove,
-    Mark(Value),
+    Mark(Canonical),
     Nothing,
 }
 
@@ -74,7 +74,7 @@ pub(super) async fn delete(
         check(place, options, &old)?;
         // A tree of values is larger than its text, and is not kept until the commit is through.
         let (verdict, freed) = {
-            let value = shape::value(&old, &place.kind)?;
+            let value = Canonical::of_stored(&old, &place.kind)?;
             let verdict = decide(&place.kind, &value, options, objects.clock.unix_seconds())?;
             (verdict, service::release(&value, place))
         };
@@ -85,7 +85,7 @@ pub(super) async fn delete(
         let (operations, going) = match verdict {
             Verdict::Nothing => return Ok(Deleted::Going(old)),
             Verdict::Mark(new) => {
-                let object = shape::object(new, &place.kind)?;
+                let object = new.object(&place.kind)?;
                 (vec![Operation::Put(old.key.clone(), object)], true)
             }
             Verdict::Remove => {
@@ -129,7 +129,7 @@ fn pretend(verdict: &Verdict, old: Arc<Stored>) -> Deleted {
 /// What a delete of this object at `now` comes to.
 fn decide(
     kind: &Kind,
-    old: &Value,
+    old: &Canonical,
     options: &DeleteOptions,
     now: i64,
 ) -> Result<Verdict, ApiError> {
@@ -156,7 +156,7 @@ fn decide(
         return Ok(Verdict::Nothing);
     }
     let mut new = old.clone();
-    let meta = meta::of(&mut new)?;
+    let meta = meta::of(new.rules())?;
     if finalizers.is_empty() {
         meta.remove("finalizers");
     } else {
@@ -172,7 +172,7 @@ fn decide(
     if let Some(generation) = meta.get("generation").and_then(Value::as_i64).filter(|_| !deleting) {
         meta.insert("generation".to_owned(), json!(generation + 1));
     }
-    namespace::close(&mut new, kind);
+    namespace::close(new.rules(), kind);
     Ok(Verdict::Mark(new))
 }
 

@@ -32,9 +32,6 @@ pub struct How {
     pub dry_run: bool,
     /// Unknown fields.
     pub field_validation: FieldValidation,
-    /// The value comes straight from `schema::decode_json` or `protobuf::decode` and is canonical
-    /// already: spares a walk over it. Unknown fields were dealt with there.
-    pub canonical: bool,
     /// The hub itself writes, and may say what an object's images stand for.
     pub keeps_pins: bool,
     /// What must hold when the write is committed, beside what it says of its own object: that which its writer looked

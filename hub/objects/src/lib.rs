@@ -7,7 +7,7 @@
 //! ```text
 //! objects    its entries: create, update, modify, delete
 //! how        who writes, and how; place: which object
-//! shape      what was sent becomes what is stored; meta: what the server owns of it
+//! canonical  the one form in which objects are stored; shape: defaults and mistakes; meta: what the server owns
 //! admission  what else must be there; namespace, pins: rules of their own
 //! service    addresses and ports, in the Service's own transaction
 //! splice     what is stored becomes what is shown
@@ -30,6 +30,7 @@
 
 mod admission;
 mod audit;
+mod canonical;
 pub mod clock;
 mod collection;
 mod create;
@@ -47,6 +48,7 @@ mod splice;
 mod update;
 
 pub use audit::{Audit, Verb};
+pub use canonical::{Canonical, Proposal};
 pub use delete::{DeleteOptions, Deleted, Propagation};
 pub use how::{Actor, FieldValidation, How, OVERTAKEN};
 pub use objects::{Objects, Written};

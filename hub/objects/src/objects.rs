@@ -8,7 +8,7 @@ use freewheel_hub_store::{Snapshot, Store, Stored};
 use serde_json::Value;
 
 use super::clock::{Chance, Clock, SystemChance, SystemClock};
-use super::{Audit, DeleteOptions, Deleted, How, Place};
+use super::{Audit, DeleteOptions, Deleted, How, Place, Proposal};
 use super::{create, delete, refusal, update};
 
 /// The outcome of a write.
@@ -95,9 +95,10 @@ impl Objects {
         &self,
         how: &How,
         place: &Place,
-        value: Value,
+        value: impl Into<Proposal>,
     ) -> Result<Written, ApiError> {
-        Box::pin(create::create(self, how, place, value)).await
+        let formed = value.into().form(how, place)?;
+        Box::pin(create::create(self, how, place, formed)).await
     }
 
     /// Replaces the object, or the part of it that `subresource` names. A `metadata.resourceVersion`
@@ -110,9 +111,10 @@ impl Objects {
         how: &How,
         place: &Place,
         subresource: Option<&str>,
-        value: Value,
+        value: impl Into<Proposal>,
     ) -> Result<Written, ApiError> {
-        Box::pin(update::update(self, how, place, subresource, value)).await
+        let formed = value.into().form(how, place)?;
+        Box::pin(update::update(self, how, place, subresource, formed)).await
     }
 
     /// Reads, changes, updates; again when somebody was faster, unless `change` sets a

@@ -7,9 +7,10 @@ use freewheel_hub_api::kind::Trait;
 use freewheel_hub_api::object::Object;
 use serde_json::{Value, json};
 
+use super::canonical::Formed;
 use super::{
-    How, Objects, Place, Verb, Written, admission, create, meta, namespace, pins, refusal, service,
-    shape,
+    Canonical, How, Objects, Place, Proposal, Verb, Written, admission, create, meta, namespace,
+    pins, refusal, service, shape,
 };
 use freewheel_hub_store::{Expect, Operation, Revision, Stored, Txn};
 
@@ -23,8 +24,6 @@ pub(super) struct Attempt<'a> {
     pub(super) how: &'a How,
     pub(super) place: &'a Place,
     pub(super) subresource: Option<&'a str>,
-    /// The new value is in canonical form.
-    pub(super) canonical: bool,
 }
 
 pub(super) enum Refused {
@@ -54,20 +53,20 @@ pub(super) async fn update(
     how: &How,
     place: &Place,
     subresource: Option<&str>,
-    mut value: Value,
+    (value, warnings): Formed,
 ) -> Result<Written, ApiError> {
-    meta::settle(&mut value, place)?;
-    let attempt = Attempt { objects, how, place, subresource, canonical: how.canonical };
+    let attempt = Attempt { objects, how, place, subresource };
     let pinned = meta::wanted_revision(&value)?.is_some();
     let may_make = subresource.is_none() && place.kind.has(Trait::CreatesOnUpdate);
-    let again = if pinned && !may_make { None } else { Some(text_of(&value)?) };
+    let again = if pinned && !may_make { None } else { Some(value.text()?) };
     let mut value = Some(value);
     for _ in 1..=TRIES {
         let new = match (value.take(), &again) {
             (Some(value), _) => value,
-            (None, Some(text)) => serde_json::from_slice(text).map_err(ApiError::internal)?,
+            (None, Some(text)) => text.read()?,
             (None, None) => break,
         };
+        let new = (new, warnings.clone());
         let Some(old) = objects.store.snapshot().get(&place.key()) else {
             if !may_make {
                 return Err(refusal::not_found(place));
@@ -80,7 +79,7 @@ pub(super) async fn update(
         if !pinned && place.kind.has(Trait::NamesWhatItReplaces) {
             return Err(refusal::unconditional(place));
         }
-        let old_value = shape::value(&old, &place.kind)?;
+        let old_value = Canonical::of_stored(&old, &place.kind)?;
         match attempt.run(&old, old_value, new).await {
             Err(Refused::Again) => {}
             Err(Refused::Final(error)) => return Err(error),
@@ -90,24 +89,19 @@ pub(super) async fn update(
     Err(refusal::modified(place))
 }
 
-/// For another round: a text is much smaller than the tree that it says.
-fn text_of(value: &Value) -> Result<Vec<u8>, ApiError> {
-    serde_json::to_vec(value).map_err(ApiError::internal)
-}
-
 /// A PUT of what is not there. Its resourceVersion is of one that is gone, and says nothing of this one.
 async fn make(
     objects: &Objects,
     how: &How,
     place: &Place,
-    mut value: Value,
+    (mut value, warnings): Formed,
 ) -> Result<Written, ApiError> {
     let uid = meta::text(&value, "uid");
     if !uid.is_empty() {
         return Err(refusal::other_uid(place, uid, ""));
     }
-    meta::of(&mut value)?.remove("resourceVersion");
-    create::create(objects, how, place, value).await
+    meta::of(value.rules())?.remove("resourceVersion");
+    create::create(objects, how, place, (value, warnings)).await
 }
 
 /// Reads, changes, updates; again when somebody was faster.
@@ -121,16 +115,16 @@ pub(super) async fn modify<F>(
 where
     F: Fn(Value) -> Result<Value, ApiError> + Send + Sync,
 {
-    // What `change` makes of it need not be canonical.
-    let attempt = Attempt { objects, how, place, subresource, canonical: false };
+    let attempt = Attempt { objects, how, place, subresource };
     for _ in 0..TRIES {
         let old = objects.get(place)?;
-        let old_value = shape::value(&old, &place.kind)?;
-        let mut given = old_value.clone();
+        let old_value = Canonical::of_stored(&old, &place.kind)?;
+        let mut given = Value::clone(&old_value);
         let revision = Value::String(old.revision.to_string());
         meta::of(&mut given)?.insert("resourceVersion".to_owned(), revision);
         let new = change(given)?;
         let pinned = meta::wanted_revision(&new)?.is_some_and(|wanted| wanted != old.revision);
+        let new = Proposal::Any(new).form(how, place)?;
         match attempt.run(&old, old_value, new).await {
             Ok(written) => return Ok(written),
             Err(Refused::Final(error)) => return Err(error),
@@ -145,8 +139,8 @@ impl Attempt<'_> {
     async fn run(
         &self,
         old: &Arc<Stored>,
-        old_value: Value,
-        new: Value,
+        old_value: Canonical,
+        new: Formed,
     ) -> Result<Written, Refused> {
         let (verdict, warnings) = self.decide(old, &old_value, new)?;
         drop(old_value);
@@ -178,19 +172,19 @@ impl Attempt<'_> {
     fn decide(
         &self,
         old: &Stored,
-        old_value: &Value,
-        new: Value,
+        old_value: &Canonical,
+        new: Formed,
     ) -> Result<(Verdict, Vec<String>), ApiError> {
         let (mut new, mut warnings) = self.take_in(old, old_value, new)?;
         let kind = &self.place.kind;
         let claims = if self.subresource.is_none() {
             let (snapshot, chance) = (self.objects.store.snapshot(), &*self.objects.chance);
-            service::claim(&*snapshot, chance, self.place, &mut new, Some(old_value))?
+            service::claim(&*snapshot, chance, self.place, new.rules(), Some(old_value))?
         } else {
             service::Claims::default()
         };
         shape::check_change(self.subresource, &new, old_value, self.place)?;
-        meta::count_generation(self.subresource, &mut new, old_value, kind)?;
+        meta::count_generation(self.subresource, new.rules(), old_value, kind)?;
         let key = old.key.clone();
         let mut txn = Txn {
             expect: vec![Expect::Revision(key.clone(), old.revision)],
@@ -199,13 +193,13 @@ impl Attempt<'_> {
         if may_go(&new, old_value, kind) {
             txn.operations.push(Operation::Delete(key));
             txn.operations.extend(service::release(old_value, self.place));
-            return Ok((Verdict::LetGo(shape::object(new, kind)?, txn), warnings));
+            return Ok((Verdict::LetGo(new.object(kind)?, txn), warnings));
         }
         // Who sets a label or a status asked for nothing of the spec anew.
         if new.get("spec") != old_value.get("spec") {
             warnings.extend(kind.strategy.warnings(&new));
         }
-        let object = shape::object(new, kind)?;
+        let object = new.object(kind)?;
         if object == old.object {
             return Ok((Verdict::Nothing, warnings));
         }
@@ -219,27 +213,26 @@ impl Attempt<'_> {
     fn take_in(
         &self,
         old: &Stored,
-        old_value: &Value,
-        mut new: Value,
-    ) -> Result<(Value, Vec<String>), ApiError> {
+        old_value: &Canonical,
+        (mut new, mut warnings): Formed,
+    ) -> Result<Formed, ApiError> {
         let kind = &self.place.kind;
-        meta::settle(&mut new, self.place)?;
         let uid = meta::text(&new, "uid");
         if !uid.is_empty() && uid != old.object.header.uid {
             return Err(refusal::other_uid(self.place, uid, &old.object.header.uid));
         }
         self.check_revision(&new, old.revision)?;
-        let mut warnings = shape::shape(&mut new, self.canonical, self.how, kind)?;
+        shape::default(&mut new, kind);
         if self.subresource.is_none() {
-            admission::of_change(self.place, &mut new, old_value)?;
+            admission::of_change(self.place, new.rules(), old_value)?;
         }
         if self.subresource == Some("finalize") && kind.has(Trait::HasContent) {
-            new = namespace::finalize(&new, old_value);
+            *new.rules() = namespace::finalize(&new, old_value);
         } else {
-            kind.strategy.prepare_update(self.subresource, &mut new, old_value);
+            kind.strategy.prepare_update(self.subresource, new.rules(), old_value);
         }
-        warnings.extend(pins::keep(self.how, kind, &mut new, Some(old_value)));
-        meta::keep_servers_own(&mut new, old_value)?;
+        warnings.extend(pins::keep(self.how, kind, new.rules(), Some(old_value)));
+        meta::keep_servers_own(new.rules(), old_value)?;
         Ok((new, warnings))
     }
 

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use freewheel_hub_objects::{FieldValidation, How};
+use freewheel_hub_objects::{Canonical, FieldValidation, How};
 use freewheel_hub_store::memory::MemoryStore;
-use freewheel_hub_store::{CommitError, Committed, Layer, Operation, Store, Txn};
+use freewheel_hub_store::{CommitError, Committed, Layer, Operation, Store, Stored, Txn};
 use futures::FutureExt as _;
 use serde_json::{Value, json};
 
@@ -43,6 +43,46 @@ async fn a_new_object_gets_what_the_server_owns() {
     }
     assert_ne!(made["status"]["replicas"], 3);
     assert_eq!(written.stored.object.header.uid, uid);
+}
+
+/// By whichever entry it comes.
+#[tokio::test]
+async fn what_is_stored_is_canonical_whatever_was_said() {
+    let world = World::new().await;
+    let mut said = pod("a");
+    said["spec"]["containers"][0]["resources"]["limits"] = json!({"cpu": "1000m"});
+    said["spec"]["volumes"] = json!([]);
+    said["spec"]["hostname"] = json!(null);
+    said["spec"]["unheardOf"] = json!({"x": 1});
+    let limits = "/spec/containers/0/resources/limits";
+    let check = |stored: &Stored| {
+        let made = value(stored);
+        assert_eq!(made.pointer(limits).unwrap()["cpu"], "1");
+        for gone in ["volumes", "hostname", "unheardOf"] {
+            assert_eq!(made["spec"].get(gone), None, "{gone}");
+        }
+    };
+    check(&world.create("pods", said.clone()).await.unwrap().stored);
+    let at = of("pods", "a");
+    let image = json!("other");
+    said["spec"]["containers"][0]["image"] = image.clone();
+    let how = How::default();
+    let change = |mut whole: Value| {
+        whole["spec"]["unheardOf"] = json!(1);
+        whole["spec"]["containers"][0]["image"] = image.clone();
+        Ok(whole)
+    };
+    check(&world.objects.modify(&how, &at, None, change).await.unwrap().stored);
+    let mut whole = world.read("pods", "a").unwrap();
+    whole["spec"]["volumes"] = json!([]);
+    whole["metadata"]["labels"] = json!({"x": "y"});
+    check(&world.objects.update(&how, &at, None, whole.clone()).await.unwrap().stored);
+    said["metadata"]["name"] = json!("b");
+    let (decoded, beyond) = Canonical::from_json(said.to_string().as_bytes(), &*at.kind).unwrap();
+    assert_eq!(beyond, [r#"unknown field "spec.unheardOf""#]);
+    let dry = How { dry_run: true, ..How::default() };
+    let other = of("pods", "");
+    check(&world.objects.create(&dry, &other, decoded).await.unwrap().stored);
 }
 
 #[tokio::test]

@@ -1,0 +1,191 @@
+//! Objects in canonical form: what Go's decoding and encoding would have made of them.
+//!
+//! ```text
+//! body  ─ decode ─┐
+//! value ─ walk ───┴▶ Canonical ─ rules of the pipeline, which keep the form ─▶ Object ─ commit
+//! ```
+//!
+//! Guarantees:
+//! - nothing becomes an object of the API but what went through the walk over its schema
+//!   (`what_is_stored_is_canonical_whatever_was_said`).
+
+use std::ops::Deref;
+
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::kind::Kind;
+use freewheel_hub_api::object::Object;
+use freewheel_hub_api::schema::Typed;
+use freewheel_hub_api::{protobuf, schema};
+use freewheel_hub_store::Stored;
+use serde_json::{Value, json};
+
+use super::{FieldValidation, How, Place, meta};
+
+/// An object in canonical form. Others read it; this crate alone makes and changes it, and commits nothing else.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Canonical(Value);
+
+/// Canonical, and texts for warnings about what it had beyond its schema.
+pub(super) type Formed = (Canonical, Vec<String>);
+
+impl Deref for Canonical {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        &self.0
+    }
+}
+
+impl Canonical {
+    /// Of a JSON body that must be of this type; with what strict validation refuses of it.
+    ///
+    /// # Errors
+    /// As [`schema::decode_json`].
+    pub fn from_json<'a>(
+        bytes: &[u8],
+        typed: impl Into<Typed<'a>>,
+    ) -> Result<(Self, Vec<String>), ApiError> {
+        let decoded = schema::decode_json(bytes, typed)?;
+        Ok((Self(decoded.value), decoded.strict))
+    }
+
+    /// The same of a body that was read already, with the paths of what it says twice.
+    ///
+    /// # Errors
+    /// As [`schema::decode_value`].
+    pub fn from_read<'a>(
+        read: (Value, Vec<String>),
+        bytes: &[u8],
+        typed: impl Into<Typed<'a>>,
+    ) -> Result<(Self, Vec<String>), ApiError> {
+        let decoded = schema::decode_value(read, bytes, typed)?;
+        Ok((Self(decoded.value), decoded.strict))
+    }
+
+    /// Of a protobuf body, of whatever kind it says.
+    ///
+    /// # Errors
+    /// As [`protobuf::decode`].
+    pub fn from_protobuf(bytes: &[u8]) -> Result<Self, ApiError> {
+        protobuf::decode(bytes).map(Self)
+    }
+
+    /// The same object as it is stored, where `served` is a view of another kind.
+    #[must_use]
+    pub fn inward(mut self, served: &Kind) -> Self {
+        served.strategy.to_stored(&mut self.0);
+        self
+    }
+
+    /// Says in which namespace it is.
+    pub fn put_namespace(&mut self, namespace: &str) {
+        let Some(object) = self.0.as_object_mut() else { return };
+        let meta = object.entry("metadata").or_insert_with(|| json!({}));
+        if let Some(meta) = meta.as_object_mut() {
+            meta.insert("namespace".to_owned(), json!(namespace));
+        }
+    }
+
+    /// What is stored, in the kind's own version.
+    pub(super) fn of_stored(stored: &Stored, kind: &Kind) -> Result<Self, ApiError> {
+        let mut value = stored.object.value()?;
+        kind.strategy.from_stored(&mut value);
+        Ok(Self(value))
+    }
+
+    /// For the rules of the pipeline, all of which keep the form.
+    pub(super) fn rules(&mut self) -> &mut Value {
+        &mut self.0
+    }
+
+    /// Taken apart for the store, in the stored version.
+    pub(super) fn object(self, kind: &Kind) -> Result<Object, ApiError> {
+        let mut value = self.0;
+        let fields = kind.strategy.selectable_fields(&value);
+        kind.strategy.to_stored(&mut value);
+        Object::from_value(value, fields)
+    }
+
+    /// For another round.
+    pub(super) fn text(&self) -> Result<Text, ApiError> {
+        serde_json::to_vec(&self.0).map(Text).map_err(ApiError::internal)
+    }
+}
+
+/// The text of a canonical object: much smaller than the tree that it says.
+pub(super) struct Text(Vec<u8>);
+
+impl Text {
+    pub(super) fn read(&self) -> Result<Canonical, ApiError> {
+        serde_json::from_slice(&self.0).map(Canonical).map_err(ApiError::internal)
+    }
+}
+
+/// What a writer wants an object to be.
+#[derive(Clone, Debug)]
+pub enum Proposal {
+    /// In any form; it will be made canonical.
+    Any(Value),
+    /// Decoded from a body, or made by the pipeline. What was unknown in it was dealt with there.
+    Canonical(Canonical),
+}
+
+impl From<Value> for Proposal {
+    fn from(value: Value) -> Self {
+        Self::Any(value)
+    }
+}
+
+impl From<Canonical> for Proposal {
+    fn from(value: Canonical) -> Self {
+        Self::Canonical(value)
+    }
+}
+
+impl Proposal {
+    /// About the object in this place, and canonical.
+    pub(super) fn form(self, how: &How, place: &Place) -> Result<Formed, ApiError> {
+        let kind = &*place.kind;
+        match self {
+            Self::Canonical(mut value) => {
+                meta::settle(&mut value.0, place)?;
+                Ok((value, Vec::new()))
+            }
+            Self::Any(mut value) => {
+                meta::settle(&mut value, place)?;
+                let warnings = walk(&mut value, how.field_validation, kind)?;
+                Ok((Canonical(value), warnings))
+            }
+        }
+    }
+}
+
+/// Makes it canonical; answers the warnings about unknown fields.
+fn walk(
+    value: &mut Value,
+    validation: FieldValidation,
+    kind: &Kind,
+) -> Result<Vec<String>, ApiError> {
+    let found =
+        schema::canonicalise(value, kind).map_err(|error| cannot_be_handled(error, kind))?;
+    let unknown: Vec<String> =
+        found.unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
+    match validation {
+        FieldValidation::Strict if !unknown.is_empty() => {
+            Err(schema::strict_error(kind.version(), kind.kind(), &unknown))
+        }
+        FieldValidation::Warn => Ok(unknown),
+        FieldValidation::Strict | FieldValidation::Ignore => Ok(Vec::new()),
+    }
+}
+
+/// A value of the wrong type, in the words of a server that cannot decode it.
+fn cannot_be_handled(error: ApiError, kind: &Kind) -> ApiError {
+    if error.code != 400 {
+        return error;
+    }
+    let (name, version, why) = (kind.kind(), kind.version(), error.message);
+    ApiError::bad_request(format!(
+        "{name} in version {version:?} cannot be handled as a {name}: {why}"
+    ))
+}
