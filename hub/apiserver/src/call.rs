@@ -5,7 +5,7 @@ use std::sync::Arc;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::namespace::NamespaceName;
 use freewheel_hub_api::selector::{FieldSelector, LabelSelector};
-use freewheel_hub_objects::{Actor, How, Place};
+use freewheel_hub_objects::{How, Person, Place};
 use freewheel_hub_store::{Scope, Stored};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -121,13 +121,14 @@ impl Call {
     pub(crate) fn how(&self, options: &str) -> Result<How, ApiError> {
         let agent = self.header(&USER_AGENT).unwrap_or_default();
         Ok(How {
-            actor: Actor {
-                user: self.user.name.clone(),
-                field_manager: self.query.manager(agent, options)?,
-            },
+            actor: Person {
+                name: self.user.name.clone(),
+                groups: self.user.groups.clone(),
+                manager: self.query.manager(agent, options)?,
+            }
+            .into(),
             dry_run: self.query.dry_run(options)?,
             field_validation: self.query.field_validation(options)?,
-            keeps_pins: false,
             expect: self.tenant.expect(),
         })
     }

@@ -122,8 +122,7 @@ pub(crate) async fn serve(hub: &Inner, link: Arc<dyn Transport>, stranger: Stran
 }
 
 pub(crate) fn how() -> How {
-    let actor = Actor { user: "system:bootstrap".into(), field_manager: "freewheel-join".into() };
-    How { actor, ..How::default() }
+    How::by(Actor::Joining)
 }
 
 /// While this is the ManagedCluster of its name.

@@ -34,10 +34,8 @@ const NODE_RATE: f64 = 0.2;
 
 /// Writes as the node, as a kubelet does, while the name is its own.
 pub(crate) fn how(objects: &Objects, papers: &Papers) -> How {
-    let user = format!("system:node:{}", papers.cluster);
-    let actor = Actor { user, field_manager: "freewheel".into() };
     let expect = vec![papers.hold(&*objects.store().snapshot())];
-    How { actor, expect, ..How::default() }
+    How { expect, ..How::by(Actor::Device(papers.cluster.clone())) }
 }
 
 /// The place of an object of a built-in kind.

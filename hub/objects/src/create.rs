@@ -148,8 +148,8 @@ impl Objects {
                 resource = %stored.key.resource,
                 namespace = %stored.key.namespace,
                 name = %stored.key.name,
-                user = how.actor.user,
-                manager = how.actor.field_manager,
+                user = %how.actor.user(),
+                manager = how.actor.manager(),
                 verb = verb.as_str(),
                 revision = committed.revision,
                 "committed"

@@ -2,14 +2,7 @@
 
 use freewheel_hub_store::Expect;
 
-/// Who writes, carried to the commit.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Actor {
-    /// User name, for example `kubernetes-admin` or `system:controller:deployment`.
-    pub user: String,
-    /// `fieldManager` of the request, else derived from the user agent.
-    pub field_manager: String,
-}
+use super::Actor;
 
 /// What to do with fields that the schema does not know (`fieldValidation`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,11 +25,17 @@ pub struct How {
     pub dry_run: bool,
     /// Unknown fields.
     pub field_validation: FieldValidation,
-    /// The hub itself writes, and may say what an object's images stand for.
-    pub keeps_pins: bool,
     /// What must hold when the write is committed, beside what it says of its own object: that which its writer looked
     /// at first. Where it does not the write is refused, with [`OVERTAKEN`].
     pub expect: Vec<Expect>,
+}
+
+impl How {
+    /// As this one, and nothing else asked for.
+    #[must_use]
+    pub fn by(actor: impl Into<Actor>) -> Self {
+        Self { actor: actor.into(), ..Self::default() }
+    }
 }
 
 /// Reason of the refusal of a write whose writer looked at something that is another by now. No second try helps.

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! objects    its entries: create, update, modify, delete
-//! how        who writes, and how; place: which object
+//! actor      who writes; how: what is asked; place: which object
 //! canonical  the one form in which objects are stored; shape: defaults and mistakes; meta: what the server owns
 //! admission  what else must be there; namespace, pins: rules of their own
 //! service    addresses and ports, in the Service's own transaction
@@ -28,6 +28,7 @@
 //!   (`content_that_is_on_its_way_when_its_namespace_changes_is_looked_at_again`);
 //! - what waits for the disk is text, not trees of values (`no_tree_of_values_waits_for_the_disk`).
 
+mod actor;
 mod admission;
 mod audit;
 mod canonical;
@@ -47,10 +48,11 @@ mod shape;
 mod splice;
 mod update;
 
+pub use actor::{Actor, Person};
 pub use audit::{Audit, Verb};
 pub use canonical::{Canonical, Proposal};
 pub use delete::{DeleteOptions, Deleted, Propagation};
-pub use how::{Actor, FieldValidation, How, OVERTAKEN};
+pub use how::{FieldValidation, How, OVERTAKEN};
 pub use objects::{Objects, Written};
 pub use place::Place;
 pub use splice::{stored_bytes, stored_bytes_at, stored_value};

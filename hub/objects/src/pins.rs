@@ -19,7 +19,7 @@ pub(super) fn keep(how: &How, kind: &Kind, new: &mut Value, old: Option<&Value>)
         wrote.push("spec.template.metadata");
     }
     if has_pins(kind) {
-        if !how.keeps_pins && settle(new, old) {
+        if !how.actor.knows_images() && settle(new, old) {
             wrote.push("metadata");
         }
     } else if kind.has(Trait::CountsAnnotations) {

@@ -39,9 +39,7 @@ async fn once(objects: &Objects, link: &str) -> Result<(), ApiError> {
         namespace: "kube-public".into(),
         name: HUB_INFO.into(),
     };
-    let actor =
-        Actor { user: "system:freewheel:hub".into(), field_manager: "freewheel-hub".into() };
-    let how = How { actor, ..How::default() };
+    let how = How::by(Actor::Hub);
     let object = json!({
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": HUB_INFO, "namespace": "kube-public"},

@@ -36,12 +36,8 @@ impl Desk {
     /// The desk of the controller called `name` (`deployment-controller`).
     #[must_use]
     pub fn new(objects: Objects, name: &'static str, recorder: Recorder) -> Self {
-        let actor = Actor {
-            user: format!("system:controller:{name}"),
-            field_manager: "freewheel-hub".to_owned(),
-        };
         let field_validation = FieldValidation::Ignore;
-        let how = How { actor, field_validation, keeps_pins: true, ..How::default() };
+        let how = How { field_validation, ..How::by(Actor::Controller(name)) };
         let clock = Clock::new(objects.clock().clone());
         Self { objects, how, name, clock, recorder }
     }

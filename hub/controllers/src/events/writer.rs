@@ -127,10 +127,9 @@ impl Writer {
         }
     }
 
-    fn how(&self, component: &str) -> How {
-        let user = format!("system:controller:{component}");
-        let actor = Actor { user, field_manager: "freewheel-hub".to_owned() };
-        How { actor, field_validation: FieldValidation::Ignore, ..How::default() }
+    fn how(&self, component: &'static str) -> How {
+        let actor = Actor::Controller(component);
+        How { field_validation: FieldValidation::Ignore, ..How::by(actor) }
     }
 
     async fn create(

@@ -260,7 +260,7 @@ async fn events_of_both_groups_are_one() {
 
 #[tokio::test]
 async fn who_wrote_is_told_to_the_audit() {
-    use freewheel_hub_objects::{Actor, Audit, Verb};
+    use freewheel_hub_objects::{Actor, Audit, Person, Verb};
     #[derive(Default)]
     struct Notes(Mutex<Vec<String>>);
     impl Audit for Notes {
@@ -271,14 +271,14 @@ async fn who_wrote_is_told_to_the_audit() {
             revision: u64,
             stored: &freewheel_hub_store::Stored,
         ) {
-            let line = format!("{revision} {} {} {}", actor.user, verb.as_str(), stored.key.name);
+            let line = format!("{revision} {} {} {}", actor.user(), verb.as_str(), stored.key.name);
             self.0.lock().push(line);
         }
     }
     let world = World::new().await;
     let notes = Arc::new(Notes::default());
     let objects = world.objects.clone().audited(notes.clone());
-    let how = How { actor: Actor { user: "ada".into(), ..Actor::default() }, ..How::default() };
+    let how = How::by(Person { name: "ada".into(), ..Person::default() });
     let at = of("pods", "a");
     objects.create(&how, &at, pod("a")).await.unwrap();
     objects.modify(&how, &at, None, Ok).await.unwrap();
@@ -328,7 +328,7 @@ async fn only_who_changes_the_spec_is_warned_about_it() {
 async fn what_images_stand_for_is_written_by_the_hub_alone() {
     let world = World::new().await;
     let pins = |of: &str| json!({ RESOLVED: json!({"hello": Digest::of(of.as_bytes()).to_string()}).to_string() });
-    let hub = How { keeps_pins: true, ..How::default() };
+    let hub = How::by(freewheel_hub_objects::Actor::Controller("image-controller"));
     let left_out = |at: &str| {
         format!(
             "{at}.annotations[{RESOLVED}]: what images stand for is looked up by the hub, and this is left out"

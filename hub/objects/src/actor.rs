@@ -1,0 +1,93 @@
+//! Who writes: known at the door that a write comes in by, and carried to its commit.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use freewheel_link::names::ClusterName;
+
+/// Who writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Actor {
+    /// Somebody whom the API server knows.
+    Person(Arc<Person>),
+    /// A controller of the hub, by its name: `deployment-controller`.
+    Controller(&'static str),
+    /// The gateway, for the device of this name.
+    Device(ClusterName),
+    /// The gateway, for a device that is on its way in.
+    Joining,
+    /// The hub's own process.
+    #[default]
+    Hub,
+}
+
+/// A person, or a program of theirs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Person {
+    /// User name, for example `kubernetes-admin`.
+    pub name: String,
+    /// All that they are members of.
+    pub groups: Vec<String>,
+    /// `fieldManager` of the request, else derived from the user agent.
+    pub manager: String,
+}
+
+impl From<Person> for Actor {
+    fn from(person: Person) -> Self {
+        Self::Person(Arc::new(person))
+    }
+}
+
+impl Actor {
+    /// The name of the user.
+    #[must_use]
+    pub fn user(&self) -> Cow<'_, str> {
+        match self {
+            Self::Person(person) => Cow::Borrowed(&person.name),
+            Self::Controller(name) => format!("system:controller:{name}").into(),
+            Self::Device(cluster) => format!("system:node:{cluster}").into(),
+            Self::Joining => Cow::Borrowed("system:bootstrap"),
+            Self::Hub => Cow::Borrowed("system:freewheel:hub"),
+        }
+    }
+
+    /// Whose the fields are that it writes.
+    #[must_use]
+    pub fn manager(&self) -> &str {
+        match self {
+            Self::Person(person) => &person.manager,
+            Self::Controller(_) | Self::Hub => "freewheel-hub",
+            Self::Device(_) => "freewheel",
+            Self::Joining => "freewheel-join",
+        }
+    }
+
+    /// Whether it may say what an object's images stand for: controllers look that up.
+    #[must_use]
+    pub(super) const fn knows_images(&self) -> bool {
+        match self {
+            Self::Controller(_) => true,
+            Self::Person(_) | Self::Device(_) | Self::Joining | Self::Hub => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_writer_has_a_name_and_a_manager() {
+        let ada = Person { name: "ada".into(), manager: "kubectl".into(), ..Person::default() };
+        let device = ClusterName::try_from("pi-7").unwrap();
+        for (actor, user, manager) in [
+            (ada.into(), "ada", "kubectl"),
+            (Actor::Controller("job"), "system:controller:job", "freewheel-hub"),
+            (Actor::Device(device), "system:node:pi-7", "freewheel"),
+            (Actor::Joining, "system:bootstrap", "freewheel-join"),
+            (Actor::default(), "system:freewheel:hub", "freewheel-hub"),
+        ] {
+            assert_eq!((&*actor.user(), actor.manager()), (user, manager));
+        }
+    }
+}
