@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_hub_api::images::Images;
-use freewheel_hub_apiserver::{Check, Limits, Server, Tls, TlsError};
+use freewheel_hub_apiserver::{CertificateRequests, Check, Limits, Server, Tls, TlsError};
 use freewheel_hub_controllers::running;
 use freewheel_hub_gateway::{Gateway, Identity, SetupError};
 use freewheel_hub_metrics::Metrics;
@@ -150,7 +150,8 @@ pub async fn run(options: ServeOptions) -> Result<(), ServeError> {
         opened.map_err(|e| ServeError::Run(io::Error::other(e)))??;
     modules.known_as(names.registries(options.listen.port()));
     let store: Arc<dyn Store> = Arc::new(Watched { store, disk: disk.clone() });
-    let hub = Hub { objects: Objects::new(store), disk, pki, modules, fleet_root, names };
+    let objects = Objects::new(store).admitting(Arc::new(CertificateRequests));
+    let hub = Hub { objects, disk, pki, modules, fleet_root, names };
     hub.serve(&options).await
 }
 

@@ -72,4 +72,5 @@ pub use edge::LoggedIn;
 pub use health::Check;
 pub use received::Received;
 pub use server::{Extra, Limits, Server, serve};
+pub use signing_request::CertificateRequests;
 pub use tls::{Tls, TlsError};

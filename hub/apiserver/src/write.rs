@@ -15,7 +15,6 @@ use crate::call::Call;
 use crate::decode;
 use crate::encode::Encoder;
 use crate::respond;
-use crate::signing_request;
 
 /// POST to a collection.
 pub(crate) async fn create(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
@@ -23,7 +22,6 @@ pub(crate) async fn create(call: &Call, body: Bytes) -> Result<Response<Body>, A
     let how = call.how("CreateOptions")?;
     let (value, mut warnings) = read_object(call, body, &how)?;
     check_served(call, &value, None)?;
-    let value = signing_request::admit(call, value)?;
     let written = call.hub.server.objects.create(&how, &call.place(), value).await?;
     warnings.extend(written.warnings.iter().cloned());
     answer(201, &encoder, &written, &warnings)
@@ -36,12 +34,10 @@ pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, A
     let (value, mut warnings) = read_object(call, body, &how)?;
     check_name(call, &value)?;
     let door = door(call);
-    if !call.view.is_plain() || signing_request::is_status(call) {
+    if !call.view.is_plain() {
         match call.hub.server.objects.get(&call.place()) {
             Ok(old) => {
-                let old = old.object.value()?;
-                check_served(call, &value, Some(&old))?;
-                signing_request::check_certificate(call, &value, &old)?;
+                check_served(call, &value, Some(&old.object.value()?))?;
             }
             Err(_) if door.is_none() && call.view.stored.has(Trait::CreatesOnUpdate) => {
                 check_served(call, &value, None)?;
@@ -49,7 +45,6 @@ pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, A
             Err(absent) => return Err(absent),
         }
     }
-    let value = signing_request::stamped(call, value);
     let written = call.hub.server.objects.update(&how, &call.place(), door, value).await?;
     warnings.extend(written.warnings.iter().cloned());
     answer(if written.created { 201 } else { 200 }, &encoder, &written, &warnings)
@@ -68,11 +63,9 @@ pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
         let document = view.outward(stored.clone());
         let mut patched = patch.apply(&document, typed)?;
         check_name(call, &patched)?;
-        signing_request::stamp(call, &mut patched);
         *unknown.lock() = settle(&mut patched, &patch, typed, how.field_validation)?;
         let new = view.inward(patched);
         check_served(call, &new, Some(&stored))?;
-        signing_request::check_certificate(call, &new, &stored)?;
         Ok(new)
     };
     let place = call.place();

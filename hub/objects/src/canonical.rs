@@ -88,14 +88,33 @@ impl Canonical {
 
     /// What is stored, in the kind's own version.
     pub(super) fn of_stored(stored: &Stored, kind: &Kind) -> Result<Self, ApiError> {
-        let mut value = stored.object.value()?;
-        kind.strategy.from_stored(&mut value);
-        Ok(Self(value))
+        Self::of_object(&stored.object, kind)
     }
 
     /// For the rules of the pipeline, all of which keep the form.
     pub(super) fn rules(&mut self) -> &mut Value {
         &mut self.0
+    }
+
+    /// Fills in defaults.
+    pub(super) fn fill_in(&mut self, kind: &Kind) {
+        schema::apply_defaults(&mut self.0, kind);
+        kind.strategy.default(&mut self.0);
+    }
+
+    /// After somebody who does not know the form has changed it: it is the same object, in canonical form again.
+    pub(super) fn reform(&mut self, place: &Place) -> Result<(), ApiError> {
+        meta::settle(&mut self.0, place)?;
+        schema::canonicalise(&mut self.0, &*place.kind)?;
+        self.fill_in(&place.kind);
+        Ok(())
+    }
+
+    /// What is to be stored, once more.
+    pub(super) fn of_object(object: &Object, kind: &Kind) -> Result<Self, ApiError> {
+        let mut value = object.value()?;
+        kind.strategy.from_stored(&mut value);
+        Ok(Self(value))
     }
 
     /// Taken apart for the store, in the stored version.

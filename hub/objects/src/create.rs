@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kind::Trait;
+use freewheel_hub_api::object::Object;
 
 use super::canonical::Formed;
 use super::refusal::NotCommitted;
 use super::{
-    Canonical, How, Objects, Place, Verb, Written, admission, meta, namespace, pins, refusal,
-    service, shape,
+    Canonical, Claims, How, Objects, Place, Verb, Written, check, meta, pins, refusal, service,
 };
-use freewheel_hub_store::{CommitError, Expect, Operation, Revision, Stored, Txn};
+use freewheel_hub_store::{CommitError, Operation, Revision, Stored, Txn};
 
 /// How often a name, address or port may be just then taken. Every round somebody got through.
 const TRIES: u32 = 64;
@@ -23,9 +23,10 @@ pub(super) async fn create(
     (mut value, mut warnings): Formed,
 ) -> Result<Written, ApiError> {
     let kind = &place.kind;
-    shape::default(&mut value, kind);
+    value.fill_in(kind);
     warnings.extend(pins::keep(how, kind, value.rules(), None));
-    admission::of_new(&*objects.store, place, value.rules())?;
+    let review = objects.review(how, Verb::Create, place);
+    objects.admission.mutate(&review, &mut value).await?;
     let generated = meta::text(&value, "name").is_empty();
     kind.strategy.prepare_create(value.rules());
     warnings.extend(kind.strategy.warnings(&value));
@@ -69,55 +70,79 @@ async fn attempt(
     place: &Place,
     value: Canonical,
 ) -> Result<Arc<Stored>, Refused> {
-    let (place, mut txn) = propose(objects, place, value)?;
+    let mut birth = Birth::propose(objects, how, place, value).await?;
     for left in (0..TRIES).rev() {
-        match objects.commit(how, Verb::Create, txn.clone(), 0).await {
+        match objects.commit(how, Verb::Create, birth.claims(), 0).await {
             Ok(stored) => return Ok(stored),
             Err(NotCommitted::Store(CommitError::Unmet { index: 0, .. })) => {
-                return Err(Refused::Taken(refusal::already_exists(&place)));
+                return Err(Refused::Taken(refusal::already_exists(&birth.place)));
             }
-            // Its namespace is going, gone or another by now, or was changed otherwise: looked at again.
-            Err(NotCommitted::Store(CommitError::Unmet { index: 1, .. }))
-                if place.kind.namespaced && left != 0 =>
+            // What admission looked at is another by now: it looks again.
+            Err(NotCommitted::Store(CommitError::Unmet { index, .. }))
+                if index <= birth.admitted.expectations() && left != 0 =>
             {
-                let present = namespace::admit(&*objects.store.snapshot(), &place)?;
-                txn.expect.splice(1..2, present);
+                birth.admit_again(objects, how).await?;
             }
-            Err(error) if error.is_race() => return Err(Refused::Again(error.of(&place))),
-            Err(error) => return Err(error.of(&place).into()),
+            Err(error) if error.is_race() => return Err(Refused::Again(error.of(&birth.place))),
+            Err(error) => return Err(error.of(&birth.place).into()),
         }
     }
-    Err(Refused::Final(refusal::modified(&place)))
+    Err(Refused::Final(refusal::modified(&birth.place)))
 }
 
-/// Where it goes, and its transaction, in which no tree of values is left.
-fn propose(
-    objects: &Objects,
-    place: &Place,
-    mut value: Canonical,
-) -> Result<(Place, Txn), Refused> {
-    let kind = &place.kind;
-    let generated = meta::stamp(value.rules(), kind, &*objects.clock, &*objects.chance)?;
-    if generated {
-        // Some defaults follow from the name.
-        kind.strategy.default(value.rules());
+/// A new object that is ready to be written, in which no tree of values is left.
+struct Birth {
+    place: Place,
+    object: Object,
+    /// What admission claims for it.
+    admitted: Claims,
+    /// The addresses and ports that it was given.
+    given: Claims,
+}
+
+impl Birth {
+    async fn propose(
+        objects: &Objects,
+        how: &How,
+        place: &Place,
+        mut value: Canonical,
+    ) -> Result<Self, Refused> {
+        let kind = &place.kind;
+        let generated = meta::stamp(value.rules(), kind, &*objects.clock, &*objects.chance)?;
+        if generated {
+            // Some defaults follow from the name.
+            kind.strategy.default(value.rules());
+        }
+        let place = Place { name: meta::text(&value, "name").to_owned(), ..place.clone() };
+        let given = {
+            let snapshot = objects.store.snapshot();
+            if snapshot.get(&place.key()).is_some() {
+                return Err(Refused::Taken(refusal::already_exists(&place)));
+            }
+            service::claim(&*snapshot, &*objects.chance, &place, value.rules(), None)?
+        };
+        check::new(&value, &place)?;
+        let review = objects.review(how, Verb::Create, &place);
+        let admitted = objects.admission.validate(&review, &value).await?;
+        let object = value.object(kind)?;
+        Ok(Self { place, object, admitted, given })
     }
-    let place = Place { name: meta::text(&value, "name").to_owned(), ..place.clone() };
-    let snapshot = objects.store.snapshot();
-    let present = namespace::admit(&*snapshot, &place)?;
-    let key = place.key();
-    if snapshot.get(&key).is_some() {
-        return Err(Refused::Taken(refusal::already_exists(&place)));
+
+    async fn admit_again(&mut self, objects: &Objects, how: &How) -> Result<(), ApiError> {
+        let value = Canonical::of_object(&self.object, &self.place.kind)?;
+        let review = objects.review(how, Verb::Create, &self.place);
+        self.admitted = objects.admission.validate(&review, &value).await?;
+        Ok(())
     }
-    let claims = service::claim(&*snapshot, &*objects.chance, &place, value.rules(), None)?;
-    shape::check_new(&value, &place)?;
-    let object = value.object(kind)?;
-    let mut txn = Txn { expect: vec![Expect::Absent(key.clone())], operations: Vec::new() };
-    txn.expect.extend(present);
-    txn.expect.extend(claims.expect);
-    txn.operations.push(Operation::Put(key, object));
-    txn.operations.extend(claims.operations);
-    Ok((place, txn))
+
+    /// Its name first, then what admission claims.
+    fn claims(&self) -> Claims {
+        let mut claims = Claims::default();
+        claims.take(self.place.key(), self.object.clone());
+        claims.join(self.admitted.clone());
+        claims.join(self.given.clone());
+        claims
+    }
 }
 
 impl Objects {
@@ -126,9 +151,10 @@ impl Objects {
         &self,
         how: &How,
         verb: Verb,
-        mut txn: Txn,
+        claims: Claims,
         revision_before: Revision,
     ) -> Result<Arc<Stored>, NotCommitted> {
+        let mut txn = claims.into_txn();
         if how.dry_run {
             return Ok(pretend(txn, revision_before)?);
         }

@@ -14,8 +14,10 @@ use freewheel_hub_api::uid::Uid;
 use serde_json::{Value, json};
 
 use super::update::TRIES;
-use super::{Canonical, How, Objects, Place, Verb, meta, namespace, refusal, service};
-use freewheel_hub_store::{Expect, Operation, Revision, Stored, Txn};
+use super::{
+    Canonical, Claims, How, Objects, Place, Review, Verb, meta, namespace, refusal, service,
+};
+use freewheel_hub_store::{Revision, Stored};
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
@@ -71,31 +73,35 @@ pub(super) async fn delete(
 ) -> Result<Deleted, ApiError> {
     for _ in 0..TRIES {
         let old = objects.get(place)?;
-        check(place, options, &old)?;
         // A tree of values is larger than its text, and is not kept until the commit is through.
-        let (verdict, freed) = {
+        let (verdict, admitted, freed) = {
             let value = Canonical::of_stored(&old, &place.kind)?;
+            let review = Review { old: Some(&value), ..objects.review(how, Verb::Delete, place) };
+            let admitted = objects.admission.validate(&review, &value).await?;
+            check(place, options, &old)?;
             let verdict = decide(&place.kind, &value, options, objects.clock.unix_seconds())?;
-            (verdict, service::release(&value, place))
+            let mut freed = service::release(&value, place);
+            freed.join(objects.admission.release(place, &value));
+            (verdict, admitted, freed)
         };
         if how.dry_run {
             return Ok(pretend(&verdict, old));
         }
-        let expect = vec![Expect::Revision(old.key.clone(), old.revision)];
-        let (operations, going) = match verdict {
+        let (read, mut claims) = ((old.key.clone(), old.revision), Claims::default());
+        let going = match verdict {
             Verdict::Nothing => return Ok(Deleted::Going(old)),
             Verdict::Mark(new) => {
-                let object = new.object(&place.kind)?;
-                (vec![Operation::Put(old.key.clone(), object)], true)
+                claims.replace(read, new.object(&place.kind)?);
+                true
             }
             Verdict::Remove => {
-                let mut operations = vec![Operation::Delete(old.key.clone())];
-                operations.extend(freed);
-                (operations, false)
+                claims.remove(read);
+                claims.join(freed);
+                false
             }
         };
-        let txn = Txn { expect, operations };
-        match objects.commit(how, Verb::Delete, txn, old.revision).await {
+        claims.join(admitted);
+        match objects.commit(how, Verb::Delete, claims, old.revision).await {
             Ok(stored) if going => return Ok(Deleted::Going(stored)),
             Ok(stored) => return Ok(Deleted::Gone(stored)),
             Err(error) if error.is_race() => {}
@@ -106,7 +112,6 @@ pub(super) async fn delete(
 }
 
 fn check(place: &Place, options: &DeleteOptions, old: &Stored) -> Result<(), ApiError> {
-    namespace::check_mortal(place)?;
     let found = &old.object.header.uid;
     if let Some(wanted) = options.uid.as_ref().filter(|wanted| *wanted != found) {
         return Err(refusal::other_uid(place, wanted, found));

@@ -1,15 +1,16 @@
 //! The pipeline that every writer of API objects goes through: API server, controllers, gateway.
 //!
 //! ```text
-//! value ─▶ canonicalise ─▶ default ─▶ admit ─▶ prepare ─▶ validate ─▶ (addresses, ports) ─▶ commit ─▶ stored
+//! value ─▶ canonical ─▶ default ─▶ mutate ─▶ prepare ─▶ (addresses, ports) ─▶ validate ─▶ commit ─▶ stored
+//!                                  admission                                  kind, admission
 //! ```
 //!
 //! ```text
 //! objects    its entries: create, update, modify, delete
 //! actor      who writes; how: what is asked; place: which object
-//! canonical  the one form in which objects are stored; shape: defaults and mistakes; meta: what the server owns
-//! admission  what else must be there; namespace, pins: rules of their own
-//! service    addresses and ports, in the Service's own transaction
+//! canonical  the one form in which objects are stored; check: mistakes; meta: what the server owns
+//! admission  who else has a say, plugin by plugin; namespace, pins: rules of their own
+//! claims     what a write takes and gives back; service: addresses and ports, in the Service's own transaction
 //! splice     what is stored becomes what is shown
 //! clock      time and chance as traits
 //! ```
@@ -32,6 +33,8 @@ mod actor;
 mod admission;
 mod audit;
 mod canonical;
+mod check;
+mod claims;
 pub mod clock;
 mod collection;
 mod create;
@@ -44,13 +47,14 @@ mod pins;
 mod place;
 mod refusal;
 mod service;
-mod shape;
 mod splice;
 mod update;
 
 pub use actor::{Actor, Person};
+pub use admission::{Plugin, Refusal, Review};
 pub use audit::{Audit, Verb};
 pub use canonical::{Canonical, Proposal};
+pub use claims::Claims;
 pub use delete::{DeleteOptions, Deleted, Propagation};
 pub use how::{FieldValidation, How, OVERTAKEN};
 pub use objects::{Objects, Written};

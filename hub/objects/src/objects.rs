@@ -7,8 +7,9 @@ use freewheel_hub_api::registry::Registries;
 use freewheel_hub_store::{Snapshot, Store, Stored};
 use serde_json::Value;
 
+use super::admission::Chain;
 use super::clock::{Chance, Clock, SystemChance, SystemClock};
-use super::{Audit, DeleteOptions, Deleted, How, Place, Proposal};
+use super::{Audit, DeleteOptions, Deleted, How, Place, Plugin, Proposal, Review, Verb};
 use super::{create, delete, refusal, update};
 
 /// The outcome of a write.
@@ -31,6 +32,7 @@ pub struct Objects {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) chance: Arc<dyn Chance>,
     pub(crate) audit: Option<Arc<dyn Audit>>,
+    pub(crate) admission: Chain,
     kinds: Arc<Registries>,
 }
 
@@ -44,13 +46,21 @@ impl Objects {
     /// Over this store, with this time and chance.
     #[must_use]
     pub fn with(store: Arc<dyn Store>, clock: Arc<dyn Clock>, chance: Arc<dyn Chance>) -> Self {
-        Self { store, clock, chance, audit: None, kinds: Arc::default() }
+        let admission = Chain::built_in();
+        Self { store, clock, chance, audit: None, admission, kinds: Arc::default() }
     }
 
     /// The same pipeline with an audit.
     #[must_use]
     pub fn audited(self, audit: Arc<dyn Audit>) -> Self {
         Self { audit: Some(audit), ..self }
+    }
+
+    /// The same pipeline with one more who has a say in every write, after all others.
+    #[must_use]
+    pub fn admitting(mut self, plugin: Arc<dyn Plugin>) -> Self {
+        self.admission.push(plugin);
+        self
     }
 
     /// The store beneath, for reads and watches.
@@ -69,6 +79,13 @@ impl Objects {
     #[must_use]
     pub fn kinds(&self) -> &Arc<Registries> {
         &self.kinds
+    }
+
+    /// What admission is asked about a write through the main door.
+    pub(super) fn review<'a>(&'a self, how: &'a How, verb: Verb, place: &'a Place) -> Review<'a> {
+        let (actor, dry_run) = (&how.actor, how.dry_run);
+        let (store, clock) = (&*self.store, &*self.clock);
+        Review { actor, verb, place, subresource: None, old: None, dry_run, store, clock }
     }
 
     /// Reads the newest durable object.

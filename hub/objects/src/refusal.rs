@@ -1,6 +1,6 @@
 //! Why a write was refused, in the words of the Kubernetes API.
 
-use freewheel_hub_api::error::{ApiError, Cause, Details, FieldError, NAMESPACE_TERMINATING};
+use freewheel_hub_api::error::{ApiError, Details, FieldError};
 
 use super::{OVERTAKEN, Place};
 use freewheel_hub_store::CommitError;
@@ -69,23 +69,6 @@ pub(super) fn forbidden(place: &Place, why: &str) -> ApiError {
         kind: resource.to_owned(),
         ..Details::default()
     }));
-    error
-}
-
-/// 403: the namespace is going away.
-pub(super) fn namespace_terminating(place: &Place) -> ApiError {
-    let namespace = &place.namespace;
-    let why = format!(
-        "unable to create new content in namespace {namespace} because it is being terminated"
-    );
-    let mut error = forbidden(place, &why);
-    if let Some(details) = &mut error.details {
-        details.causes.push(Cause {
-            reason: NAMESPACE_TERMINATING.to_owned(),
-            message: format!("namespace {namespace} is being terminated"),
-            field: "metadata.namespace".to_owned(),
-        });
-    }
     error
 }
 

@@ -33,9 +33,9 @@ use freewheel_hub_api::object::{Header, Key, Object, Resource};
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
-use super::Place;
+use super::{Claims, Place};
 use crate::clock::Chance;
-use freewheel_hub_store::{Expect, MAX_OPERATIONS, Operation, Scope, Snapshot};
+use freewheel_hub_store::{Expect, MAX_OPERATIONS, Scope, Snapshot};
 
 const FIRST_ADDRESS: u32 = CLUSTER_IPS.0.to_bits();
 const ADDRESSES: u32 = 1 << (32 - CLUSTER_IPS.1);
@@ -50,13 +50,6 @@ const _: () = assert!(3 + 2 * PORTS as usize <= MAX_OPERATIONS);
 const SHARED_BAND: u32 = 64;
 /// How often chance is asked before the range is searched in order.
 const TRIES: u32 = 16;
-
-/// What a write has to do to addresses and ports.
-#[derive(Default)]
-pub(super) struct Claims {
-    pub(super) expect: Vec<Expect>,
-    pub(super) operations: Vec<Operation>,
-}
 
 /// Fills in addresses and ports of `new` and says what to write for them.
 pub(super) fn claim(
@@ -76,47 +69,44 @@ pub(super) fn claim(
     let has = held(new, place);
     let mut claims = Claims::default();
     for key in has.difference(&had) {
-        claims.expect.push(Expect::Absent(key.clone()));
-        claims.operations.push(Operation::Put(key.clone(), owner(place)));
-        claims.share(key, true);
+        claims.take(key.clone(), owner(place));
+        share(&mut claims, key, true);
     }
     for key in had.difference(&has) {
-        claims.give_back(key);
+        give_back(&mut claims, key);
     }
     Ok(claims)
 }
 
 /// What frees everything a Service holds.
-pub(super) fn release(old: &Value, place: &Place) -> Vec<Operation> {
+pub(super) fn release(old: &Value, place: &Place) -> Claims {
     let mut claims = Claims::default();
     if place.kind.has(Trait::HoldsAddresses) {
-        held(old, place).iter().for_each(|key| claims.give_back(key));
+        held(old, place).iter().for_each(|key| give_back(&mut claims, key));
     }
-    claims.operations
+    claims
 }
 
-impl Claims {
-    fn give_back(&mut self, key: &Key) {
-        self.operations.push(Operation::Delete(key.clone()));
-        self.share(key, false);
-    }
+fn give_back(claims: &mut Claims, key: &Key) {
+    claims.give_back(key.clone());
+    share(claims, key, false);
+}
 
-    /// Keeps the root and the clusters of spokes apart: the root takes a port only while no cluster holds
-    /// it, and each of them counts itself in and out.
-    fn share(&mut self, key: &Key, takes: bool) {
-        if key.resource != node_ports() {
-            return;
+/// Keeps the root and the clusters of spokes apart: the root takes a port only while no cluster holds
+/// it, and each of them counts itself in and out.
+fn share(claims: &mut Claims, key: &Key, takes: bool) {
+    if key.resource != node_ports() {
+        return;
+    }
+    let shared = shared_key(&key.name);
+    match (key.cluster.is_root(), takes) {
+        (true, true) => claims.expect(Expect::AtMost(shared, 0)),
+        (true, false) => {}
+        (false, true) => {
+            claims.expect(Expect::Absent(port_key(&ClusterName::root(), &key.name)));
+            claims.count(shared, 1);
         }
-        let shared = shared_key(&key.name);
-        match (key.cluster.is_root(), takes) {
-            (true, true) => self.expect.push(Expect::AtMost(shared, 0)),
-            (true, false) => {}
-            (false, true) => {
-                self.expect.push(Expect::Absent(port_key(&ClusterName::root(), &key.name)));
-                self.operations.push(Operation::Add(shared, 1));
-            }
-            (false, false) => self.operations.push(Operation::Add(shared, -1)),
-        }
+        (false, false) => claims.count(shared, -1),
     }
 }
 

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use super::canonical::Formed;
 use super::{
-    Canonical, How, Objects, Place, Proposal, Verb, Written, admission, create, meta, namespace,
-    pins, refusal, service, shape,
+    Canonical, Claims, How, Objects, Place, Proposal, Review, Verb, Written, check, create, meta,
+    namespace, pins, refusal, service,
 };
-use freewheel_hub_store::{Expect, Operation, Revision, Stored, Txn};
+use freewheel_hub_store::{Revision, Stored};
 
 /// How often an update without a resourceVersion, or a [`Objects::modify`], is tried again when
 /// somebody was faster. Every round somebody got through, so this ends under any load but abuse.
@@ -42,9 +42,9 @@ impl From<ApiError> for Refused {
 /// through.
 enum Verdict {
     Nothing,
-    Put(Txn),
+    Put(Claims),
     /// The last finalizer is off: it goes. Its writer sees it as it wanted it, which was never stored.
-    LetGo(Object, Txn),
+    LetGo(Object, Claims),
 }
 
 /// Replaces the object, or makes it where its kind is made so.
@@ -142,22 +142,22 @@ impl Attempt<'_> {
         old_value: Canonical,
         new: Formed,
     ) -> Result<Written, Refused> {
-        let (verdict, warnings) = self.decide(old, &old_value, new)?;
+        let (verdict, warnings) = self.decide(old, &old_value, new).await?;
         drop(old_value);
-        let (verb, txn, shown) = match verdict {
+        let (verb, claims, shown) = match verdict {
             Verdict::Nothing => {
                 let stored = Arc::clone(old);
                 return Ok(Written { stored, changed: false, created: false, warnings });
             }
-            Verdict::Put(txn) => (Verb::Update, txn, None),
-            Verdict::LetGo(object, txn) => {
+            Verdict::Put(claims) => (Verb::Update, claims, None),
+            Verdict::LetGo(object, claims) => {
                 let (key, revision, created) = (old.key.clone(), old.revision, old.created);
-                (Verb::Delete, txn, Some(Arc::new(Stored { key, object, revision, created })))
+                (Verb::Delete, claims, Some(Arc::new(Stored { key, object, revision, created })))
             }
         };
         let stored = match shown.clone().filter(|_| self.how.dry_run) {
             Some(shown) => Ok(shown),
-            None => self.objects.commit(self.how, verb, txn, old.revision).await,
+            None => self.objects.commit(self.how, verb, claims, old.revision).await,
         };
         match stored {
             Ok(stored) => {
@@ -169,31 +169,34 @@ impl Attempt<'_> {
         }
     }
 
-    fn decide(
+    async fn decide(
         &self,
         old: &Stored,
         old_value: &Canonical,
         new: Formed,
     ) -> Result<(Verdict, Vec<String>), ApiError> {
-        let (mut new, mut warnings) = self.take_in(old, old_value, new)?;
-        let kind = &self.place.kind;
-        let claims = if self.subresource.is_none() {
+        let (admission, kind) = (&self.objects.admission, &self.place.kind);
+        let review = Review {
+            subresource: self.subresource,
+            old: Some(old_value),
+            ..self.objects.review(self.how, Verb::Update, self.place)
+        };
+        let (mut new, mut warnings) = self.take_in(&review, (old, old_value), new).await?;
+        let given = if self.subresource.is_none() {
             let (snapshot, chance) = (self.objects.store.snapshot(), &*self.objects.chance);
             service::claim(&*snapshot, chance, self.place, new.rules(), Some(old_value))?
         } else {
-            service::Claims::default()
+            Claims::default()
         };
-        shape::check_change(self.subresource, &new, old_value, self.place)?;
+        check::change(self.subresource, &new, old_value, self.place)?;
+        let admitted = admission.validate(&review, &new).await?;
         meta::count_generation(self.subresource, new.rules(), old_value, kind)?;
-        let key = old.key.clone();
-        let mut txn = Txn {
-            expect: vec![Expect::Revision(key.clone(), old.revision)],
-            operations: Vec::new(),
-        };
+        let (read, mut claims) = ((old.key.clone(), old.revision), Claims::default());
         if may_go(&new, old_value, kind) {
-            txn.operations.push(Operation::Delete(key));
-            txn.operations.extend(service::release(old_value, self.place));
-            return Ok((Verdict::LetGo(new.object(kind)?, txn), warnings));
+            claims.remove(read);
+            claims.join(service::release(old_value, self.place));
+            claims.join(admission.release(self.place, old_value));
+            return Ok((Verdict::LetGo(new.object(kind)?, claims), warnings));
         }
         // Who sets a label or a status asked for nothing of the spec anew.
         if new.get("spec") != old_value.get("spec") {
@@ -203,17 +206,17 @@ impl Attempt<'_> {
         if object == old.object {
             return Ok((Verdict::Nothing, warnings));
         }
-        txn.expect.extend(claims.expect);
-        txn.operations.push(Operation::Put(key, object));
-        txn.operations.extend(claims.operations);
-        Ok((Verdict::Put(txn), warnings))
+        claims.replace(read, object);
+        claims.join(admitted);
+        claims.join(given);
+        Ok((Verdict::Put(claims), warnings))
     }
 
     /// Preconditions, form, and what this door may not change.
-    fn take_in(
+    async fn take_in(
         &self,
-        old: &Stored,
-        old_value: &Canonical,
+        review: &Review<'_>,
+        (old, old_value): (&Stored, &Canonical),
         (mut new, mut warnings): Formed,
     ) -> Result<Formed, ApiError> {
         let kind = &self.place.kind;
@@ -222,10 +225,8 @@ impl Attempt<'_> {
             return Err(refusal::other_uid(self.place, uid, &old.object.header.uid));
         }
         self.check_revision(&new, old.revision)?;
-        shape::default(&mut new, kind);
-        if self.subresource.is_none() {
-            admission::of_change(self.place, new.rules(), old_value)?;
-        }
+        new.fill_in(kind);
+        self.objects.admission.mutate(review, &mut new).await?;
         if self.subresource == Some("finalize") && kind.has(Trait::HasContent) {
             *new.rules() = namespace::finalize(&new, old_value);
         } else {

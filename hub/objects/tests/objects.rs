@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod objects {
+    pub(crate) mod admission;
     pub(crate) mod births;
     pub(crate) mod changes;
     pub(crate) mod crowd;

@@ -37,6 +37,10 @@ pub enum Trait {
     GoesFirst,
     /// It names images, and keeps what they stand for when it is made.
     HasImages,
+    /// It runs on a node: it has a priority and tolerations, and may name a runtime class.
+    RunsOnNodes,
+    /// Others run on it, once it is ready.
+    RunsPods,
     /// It neither owns, nor is owned by, anything that matters.
     HasNoOwners,
     /// A delete that is done answers with what it was, and not with a Status: somebody waits for its end.

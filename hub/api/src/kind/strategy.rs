@@ -23,15 +23,6 @@ pub trait Strategy: Send + Sync {
         keep_other_half(subresource, new, old);
     }
 
-    /// What kube-apiserver's admission makes of an object before its rules look at it; `old` is there on an
-    /// update through the main door. The error is the reason of a 403.
-    ///
-    /// # Errors
-    /// When admission does not let the object in.
-    fn admit(&self, _new: &mut Value, _old: Option<&Value>) -> Result<(), String> {
-        Ok(())
-    }
-
     /// Every mistake of a new object. Metadata is checked by the pipeline.
     fn validate(&self, _object: &Value) -> Vec<FieldError> {
         Vec::new()

@@ -40,7 +40,7 @@ pub(crate) fn kind() -> Kind {
         .with_status()
         .columns(COLUMNS)
         .fields(["spec.unschedulable"])
-        .with(&[Trait::CountsNoGeneration])
+        .with(&[Trait::CountsNoGeneration, Trait::RunsPods])
 }
 
 struct Rules;
@@ -58,22 +58,6 @@ impl Strategy for Rules {
 
     /// A node registers itself together with its status.
     fn prepare_create(&self, _: &mut Value) {}
-
-    /// Nothing is scheduled to what has never said that it is ready.
-    fn admit(&self, new: &mut Value, old: Option<&Value>) -> Result<(), String> {
-        let ready = condition(new, "Ready").is_some_and(|c| text(c, "/status") == "True");
-        let has = list(new, "/spec/taints")
-            .iter()
-            .any(|taint| taint["key"] == NOT_READY && taint["effect"] == "NoSchedule");
-        if old.is_none() && !ready && !has {
-            let mut taints = list(new, "/spec/taints").to_vec();
-            taints.push(json!({"key": NOT_READY, "effect": "NoSchedule"}));
-            if let Some(spec) = child(new, "spec") {
-                spec.insert("taints".to_owned(), taints.into());
-            }
-        }
-        Ok(())
-    }
 
     fn prepare_update(&self, subresource: Option<&str>, new: &mut Value, old: &Value) {
         keep_other_half(subresource, new, old);
@@ -241,21 +225,6 @@ mod tests {
         let mut node = json!({"status": {"capacity": {"cpu": "0.5"}}});
         Rules.default(&mut node);
         assert_eq!(node["status"]["allocatable"], json!({"cpu": "500m"}));
-    }
-
-    #[test]
-    fn a_node_that_never_said_that_it_is_ready_is_tainted() {
-        let mut node = json!({"metadata": {"name": "n"}});
-        Rules.admit(&mut node, None).unwrap();
-        let taints = json!([{"key": NOT_READY, "effect": "NoSchedule"}]);
-        assert_eq!(node["spec"]["taints"], taints);
-        Rules.admit(&mut node, None).unwrap();
-        assert_eq!(node["spec"]["taints"], taints);
-        // A spoke registers itself together with its status.
-        let status = json!({"conditions": [{"type": "Ready", "status": "True"}]});
-        let mut ready = json!({"metadata": {"name": "n"}, "status": status});
-        Rules.admit(&mut ready, None).unwrap();
-        assert!(ready.get("spec").is_none());
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //!
 //! ```text
 //! pod          what is special about pods as objects
-//! pod/admission what kube-apiserver's admission adds and refuses
 //! pod/status   the STATUS, READY and RESTARTS that kubectl shows
 //! pod_spec/    defaults, validation and field classes, shared with pod templates
 //! ```
@@ -12,7 +11,6 @@
 //!   (`a_binding_keeps_its_condition_and_moves_nothing_else`, `a_pod_changes_little`);
 //! - of what runs, nothing but the image changes under a pod's feet (`a_pod_changes_little`).
 
-mod admission;
 mod status;
 
 use std::collections::BTreeMap;
@@ -26,8 +24,11 @@ use super::pod_spec;
 use crate::error::FieldError;
 use crate::kind::{Column, Concern, Gvk, Kind, Strategy, Trait, keep_metadata, keep_other_half};
 
-pub use admission::TOLERATED_SECONDS;
 pub use pod_spec::qos_class;
+
+/// How long every pod tolerates that its Node is not heard of, unless it says something else. That it is said
+/// at all is for other people's tools: the hub evicts nobody by it.
+pub const TOLERATED_SECONDS: i64 = 300;
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -64,7 +65,7 @@ pub(crate) fn kind() -> Kind {
         .columns(COLUMNS)
         .fields(FIELDS.iter().copied())
         .aliases([("status.podIPs", "status.podIP"), ("spec.host", "spec.nodeName")])
-        .with(&[Trait::HasImages, Trait::GoesFirst, Trait::ShowsTheDeleted])
+        .with(&[Trait::HasImages, Trait::GoesFirst, Trait::RunsOnNodes, Trait::ShowsTheDeleted])
         .lacks(&["exec", "attach", "portforward", "proxy"])
 }
 
@@ -84,10 +85,6 @@ impl Strategy for Rules {
         if let Some(account) = spec.get("serviceAccountName").cloned() {
             spec.insert("serviceAccount".to_owned(), account);
         }
-    }
-
-    fn admit(&self, new: &mut Value, old: Option<&Value>) -> Result<(), String> {
-        admission::admit(new, old)
     }
 
     fn prepare_create(&self, object: &mut Value) {

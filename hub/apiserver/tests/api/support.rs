@@ -11,7 +11,9 @@ use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
 use freewheel_hub_api::uid::Uid;
-use freewheel_hub_apiserver::{Body, Check, Limits, LoggedIn, Received, Server, Tls, User, serve};
+use freewheel_hub_apiserver::{
+    Body, CertificateRequests, Check, Limits, LoggedIn, Received, Server, Tls, User, serve,
+};
 use freewheel_hub_objects::clock::{Clock, SystemChance, SystemClock};
 use freewheel_hub_objects::{How, Objects, Place};
 use freewheel_hub_store::Store;
@@ -204,7 +206,8 @@ impl Hub {
         .unwrap();
         let clock = Ahead::default();
         let ahead = clock.0.clone();
-        let objects = Objects::with(Arc::new(store), Arc::new(clock), Arc::new(SystemChance));
+        let objects = Objects::with(Arc::new(store), Arc::new(clock), Arc::new(SystemChance))
+            .admitting(Arc::new(CertificateRequests));
         for name in ["default", "kube-system"] {
             create(&objects, "v1", "Namespace", json!({"metadata": {"name": name}})).await;
         }

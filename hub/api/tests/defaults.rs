@@ -1,7 +1,4 @@
-//! The same bodies lead to the same objects and the same refusals as at a kube-apiserver 1.36.
-//!
-//! The fixture holds what one answered, without what another part decides: uid, times, revisions,
-//! managed fields, allocated addresses, and the token volume that its admission adds.
+//! Defaults of what is defaulted change nothing.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -20,7 +17,6 @@ fn create(mut body: Value) -> Result<Value, ApiError> {
     schema::canonicalise(&mut body, &**kind)?;
     schema::apply_defaults(&mut body, &**kind);
     kind.strategy.default(&mut body);
-    kind.strategy.admit(&mut body, None).map_err(|why| ApiError::new(403, "Forbidden", why))?;
     kind.strategy.prepare_create(&mut body);
     if !kind.has(Trait::CountsNoGeneration) {
         body["metadata"]["generation"] = json!(1);
@@ -34,20 +30,6 @@ fn create(mut body: Value) -> Result<Value, ApiError> {
     }
     let name = body["metadata"]["name"].as_str().unwrap_or_default();
     Err(ApiError::invalid(kind.group(), kind.kind(), name, &errors))
-}
-
-#[test]
-fn recorded_bodies_have_recorded_answers() {
-    let recorded = include_str!("fixtures/kube-apiserver-answers.json");
-    let cases: Vec<Value> = serde_json::from_str(recorded).unwrap();
-    assert!(cases.len() > 10);
-    for case in cases {
-        let answer = match create(case["body"].clone()) {
-            Ok(object) => object,
-            Err(error) => error.to_status(),
-        };
-        assert_eq!(answer, case["answer"], "{}", case["case"]);
-    }
 }
 
 #[test]

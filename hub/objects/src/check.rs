@@ -1,21 +1,13 @@
-//! What a writer sent becomes what is stored: defaulted, valid.
+//! What is stored is valid: every mistake that a write makes.
 
 use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::Kind;
-use freewheel_hub_api::{metadata, schema};
+use freewheel_hub_api::metadata;
 use serde_json::Value;
 
-use super::{Canonical, Place, meta};
-
-/// Fills in defaults.
-pub(super) fn default(value: &mut Canonical, kind: &Kind) {
-    let value = value.rules();
-    schema::apply_defaults(value, kind);
-    kind.strategy.default(value);
-}
+use super::{Place, meta};
 
 /// Refuses a new object with every mistake it has.
-pub(super) fn check_new(value: &Value, place: &Place) -> Result<(), ApiError> {
+pub(super) fn new(value: &Value, place: &Place) -> Result<(), ApiError> {
     let kind = &place.kind;
     let mut errors = metadata::validate(kind, value, &place.namespace);
     errors.extend(kind.strategy.validate(value));
@@ -26,7 +18,7 @@ pub(super) fn check_new(value: &Value, place: &Place) -> Result<(), ApiError> {
 }
 
 /// Refuses a change with every mistake it makes; those that were there before are nobody's fault.
-pub(super) fn check_change(
+pub(super) fn change(
     subresource: Option<&str>,
     new: &Value,
     old: &Value,

@@ -1,0 +1,83 @@
+//! All who have a say, one after the other.
+
+use std::sync::Arc;
+
+use freewheel_hub_api::error::ApiError;
+use serde_json::Value;
+use tracing::debug;
+
+use super::plugin::Plugin;
+use super::refusal::Refusal;
+use super::review::Review;
+use super::{accounts, namespaces, nodes, priority, runtime_class, tolerations};
+use crate::{Canonical, Claims, Place};
+
+/// All who have a say, in the order in which they are asked.
+#[derive(Clone)]
+pub(crate) struct Chain(Vec<Arc<dyn Plugin>>);
+
+impl Chain {
+    /// Those without whom there is no hub; the order is kube-apiserver's.
+    pub(crate) fn built_in() -> Self {
+        Self(vec![
+            Arc::new(namespaces::NamespaceLifecycle),
+            Arc::new(accounts::ServiceAccount),
+            Arc::new(nodes::TaintNodesByCondition),
+            Arc::new(priority::Priority),
+            Arc::new(tolerations::DefaultTolerationSeconds),
+            Arc::new(runtime_class::RuntimeClass),
+        ])
+    }
+
+    pub(crate) fn push(&mut self, plugin: Arc<dyn Plugin>) {
+        self.0.push(plugin);
+    }
+
+    fn who_handles(&self, review: &Review<'_>) -> impl Iterator<Item = &Arc<dyn Plugin>> {
+        self.0.iter().filter(|plugin| plugin.handles(review))
+    }
+
+    /// What they make of an object, one after the other.
+    pub(crate) async fn mutate(
+        &self,
+        review: &Review<'_>,
+        object: &mut Canonical,
+    ) -> Result<(), ApiError> {
+        for plugin in self.who_handles(review) {
+            let outcome = plugin.mutate(review, object.rules()).await;
+            outcome.map_err(|why| refused(&**plugin, review, object, why))?;
+            if !plugin.keeps_form() {
+                object.reform(review.place).map_err(|error| {
+                    ApiError::internal(format!("{} made no object of it: {error}", plugin.name()))
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What they claim for an object, together.
+    pub(crate) async fn validate(
+        &self,
+        review: &Review<'_>,
+        object: &Value,
+    ) -> Result<Claims, ApiError> {
+        let mut claims = Claims::default();
+        for plugin in self.who_handles(review) {
+            let claimed = plugin.validate(review, object).await;
+            claims.join(claimed.map_err(|why| refused(&**plugin, review, object, why))?);
+        }
+        Ok(claims)
+    }
+
+    /// What they give back when an object is gone.
+    pub(crate) fn release(&self, place: &Place, gone: &Value) -> Claims {
+        let mut claims = Claims::default();
+        self.0.iter().for_each(|plugin| claims.join(plugin.release(place, gone)));
+        claims
+    }
+}
+
+fn refused(plugin: &dyn Plugin, review: &Review<'_>, object: &Value, why: Refusal) -> ApiError {
+    debug!(plugin = plugin.name(), verb = review.verb.as_str(), ?why, "a write is not let in");
+    why.status(review.place, object)
+}

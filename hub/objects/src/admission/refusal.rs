@@ -1,0 +1,56 @@
+//! Why a write is not let in, and what its writer reads of it.
+
+use freewheel_hub_api::error::{ApiError, Cause, FieldError};
+use serde_json::Value;
+
+use crate::{Place, meta, refusal};
+
+/// Why a write is not let in.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Refusal {
+    /// 403: it may not be.
+    Forbidden {
+        /// The reason.
+        why: String,
+        /// What brought it about, for programs.
+        causes: Vec<Cause>,
+    },
+    /// 404: what it is to lie in is not there.
+    Nowhere {
+        /// The namespace.
+        namespace: String,
+    },
+    /// 422: these fields are wrong.
+    Invalid(Vec<FieldError>),
+}
+
+impl Refusal {
+    /// 403 for this reason.
+    #[must_use]
+    pub fn forbidden(why: impl Into<String>) -> Self {
+        Self::Forbidden { why: why.into(), causes: Vec::new() }
+    }
+
+    /// The Status that its writer gets. `object` may have no name yet.
+    pub(super) fn status(self, place: &Place, object: &Value) -> ApiError {
+        let kind = &place.kind;
+        match self {
+            Self::Forbidden { why, causes } => {
+                let texts =
+                    [&*place.name, meta::text(object, "name"), meta::text(object, "generateName")];
+                let name = texts.into_iter().find(|name| !name.is_empty()).unwrap_or("Unknown");
+                let place = Place { name: name.to_owned(), ..place.clone() };
+                let mut error = refusal::forbidden(&place, &why);
+                if let Some(details) = &mut error.details {
+                    details.causes = causes;
+                }
+                error
+            }
+            Self::Nowhere { namespace } => ApiError::not_found("", "namespaces", &namespace),
+            Self::Invalid(errors) => {
+                let name = meta::text(object, "name");
+                ApiError::invalid(kind.group(), kind.kind(), name, &errors)
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What admission is asked about.
+
+use std::sync::Arc;
+
+use freewheel_hub_store::{Snapshot, Store};
+use serde_json::Value;
+
+use crate::clock::Clock;
+use crate::{Actor, Place, Verb};
+
+/// One write, before it is made.
+pub struct Review<'a> {
+    /// Who writes.
+    pub actor: &'a Actor,
+    /// What is to be done.
+    pub verb: Verb,
+    /// To which object; of a create the name may not be known yet.
+    pub place: &'a Place,
+    /// By which door: `None` is the main one.
+    pub subresource: Option<&'a str>,
+    /// The object before it, in the kind's own version; none where one is made.
+    pub old: Option<&'a Value>,
+    /// Nothing will be written.
+    pub dry_run: bool,
+    pub(crate) store: &'a dyn Store,
+    pub(crate) clock: &'a dyn Clock,
+}
+
+impl Review<'_> {
+    /// The newest state.
+    #[must_use]
+    pub fn state(&self) -> Arc<dyn Snapshot> {
+        self.store.snapshot()
+    }
+
+    /// Now, in Unix seconds.
+    #[must_use]
+    pub fn now(&self) -> i64 {
+        self.clock.unix_seconds()
+    }
+
+    /// Whether a new object is made.
+    #[must_use]
+    pub fn creates(&self) -> bool {
+        self.verb == Verb::Create
+    }
+
+    /// Whether an object is made, or changed by its main door.
+    #[must_use]
+    pub fn asks_for_it(&self) -> bool {
+        matches!(self.verb, Verb::Create | Verb::Update) && self.subresource.is_none()
+    }
+}
