@@ -8,6 +8,7 @@ use freewheel_hub_api::object::Object;
 
 use super::canonical::Formed;
 use super::refusal::NotCommitted;
+use super::service::Given;
 use super::{
     Canonical, Claims, How, Objects, Place, Verb, Written, check, meta, pins, refusal, service,
 };
@@ -97,7 +98,7 @@ struct Birth {
     /// What admission claims for it.
     admitted: Claims,
     /// The addresses and ports that it was given.
-    given: Claims,
+    given: Given,
 }
 
 impl Birth {
@@ -114,13 +115,11 @@ impl Birth {
             kind.strategy.default(value.rules());
         }
         let place = Place { name: meta::text(&value, "name").to_owned(), ..place.clone() };
-        let given = {
-            let snapshot = objects.store.snapshot();
-            if snapshot.get(&place.key()).is_some() {
-                return Err(Refused::Taken(refusal::already_exists(&place)));
-            }
-            service::claim(&*snapshot, &*objects.chance, &place, value.rules(), None)?
-        };
+        if objects.store.snapshot().get(&place.key()).is_some() {
+            return Err(Refused::Taken(refusal::already_exists(&place)));
+        }
+        let ledger = (&*objects.store, &objects.under_way);
+        let given = service::claim(ledger, &*objects.chance, &place, value.rules(), None)?;
         check::new(&value, &place)?;
         let review = objects.review(how, Verb::Create, &place);
         let admitted = objects.admission.validate(&review, &value).await?;
@@ -140,7 +139,7 @@ impl Birth {
         let mut claims = Claims::default();
         claims.take(self.place.key(), self.object.clone());
         claims.join(self.admitted.clone());
-        claims.join(self.given.clone());
+        claims.join(self.given.claims.clone());
         claims
     }
 }

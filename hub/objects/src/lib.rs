@@ -10,7 +10,7 @@
 //! actor      who writes; how: what is asked; place: which object
 //! canonical  the one form in which objects are stored; check: mistakes; meta: what the server owns
 //! admission  who else has a say, plugin by plugin; namespace, pins: rules of their own
-//! claims     what a write takes and gives back; service: addresses and ports, in the Service's own transaction
+//! claims     what a write takes and gives back; service: addresses and ports; under_way: what others choose just now
 //! splice     what is stored becomes what is shown
 //! clock      time and chance as traits
 //! ```
@@ -48,6 +48,7 @@ mod place;
 mod refusal;
 mod service;
 mod splice;
+mod under_way;
 mod update;
 
 pub use actor::{Actor, Person};

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::admission::Chain;
 use super::clock::{Chance, Clock, SystemChance, SystemClock};
+use super::under_way::UnderWay;
 use super::{Audit, DeleteOptions, Deleted, How, Place, Plugin, Proposal, Review, Verb};
 use super::{create, delete, refusal, update};
 
@@ -33,6 +34,7 @@ pub struct Objects {
     pub(crate) chance: Arc<dyn Chance>,
     pub(crate) audit: Option<Arc<dyn Audit>>,
     pub(crate) admission: Chain,
+    pub(crate) under_way: Arc<UnderWay>,
     kinds: Arc<Registries>,
 }
 
@@ -47,7 +49,8 @@ impl Objects {
     #[must_use]
     pub fn with(store: Arc<dyn Store>, clock: Arc<dyn Clock>, chance: Arc<dyn Chance>) -> Self {
         let admission = Chain::built_in();
-        Self { store, clock, chance, audit: None, admission, kinds: Arc::default() }
+        let (under_way, kinds) = (Arc::default(), Arc::default());
+        Self { store, clock, chance, audit: None, admission, under_way, kinds }
     }
 
     /// The same pipeline with an audit.

@@ -14,7 +14,7 @@
 //!   `a_node_port_is_held_once_where_it_is_open`);
 //! - nor is one when many write at the same time (`many_at_once_never_share`,
 //!   `a_hundred_clusters_take_the_same_port_at_once_and_leave_most_to_the_root`), who do not stand in each other's way
-//!   (`a_burst_over_one_port_costs_one_commit_each`);
+//!   (`a_burst_over_one_port_costs_one_commit_each`, `a_burst_that_may_choose_costs_one_commit_each`);
 //! - what a Service gives up is free with the write that gives it up (`a_change_of_type_gives_back_what_it_held`,
 //!   `a_deleted_service_gives_back_everything`);
 //! - a Service may hold every node port there is, and can be deleted
@@ -24,6 +24,7 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use freewheel_hub_api::error::{ApiError, FieldError};
@@ -33,9 +34,10 @@ use freewheel_hub_api::object::{Header, Key, Object, Resource};
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
+use super::under_way::{Reserved, UnderWay};
 use super::{Claims, Place};
 use crate::clock::Chance;
-use freewheel_hub_store::{Expect, MAX_OPERATIONS, Scope, Snapshot};
+use freewheel_hub_store::{Expect, MAX_OPERATIONS, Scope, Snapshot, Store};
 
 const FIRST_ADDRESS: u32 = CLUSTER_IPS.0.to_bits();
 const ADDRESSES: u32 = 1 << (32 - CLUSTER_IPS.1);
@@ -51,22 +53,34 @@ const SHARED_BAND: u32 = 64;
 /// How often chance is asked before the range is searched in order.
 const TRIES: u32 = 16;
 
+/// What a Service was given, and that nobody else chooses it while it is on its way.
+#[derive(Default)]
+pub(super) struct Given {
+    pub(super) claims: Claims,
+    pub(super) reserved: Option<Reserved>,
+}
+
 /// Fills in addresses and ports of `new` and says what to write for them.
 pub(super) fn claim(
-    snapshot: &dyn Snapshot,
+    (store, under_way): (&dyn Store, &Arc<UnderWay>),
     chance: &dyn Chance,
     place: &Place,
     new: &mut Value,
     old: Option<&Value>,
-) -> Result<Claims, ApiError> {
+) -> Result<Given, ApiError> {
     if !place.kind.has(Trait::HoldsAddresses) {
-        return Ok(Claims::default());
+        return Ok(Given::default());
     }
     let had = old.map(|old| held(old, place)).unwrap_or_default();
-    let ledger = Ledger { snapshot, chance, place, had: &had };
-    ledger.give_address(new)?;
-    ledger.give_ports(new)?;
-    let has = held(new, place);
+    let (has, reserved) = under_way.choose(|under_way| {
+        let snapshot = store.snapshot();
+        let ledger = Ledger { snapshot: &*snapshot, under_way, chance, place, had: &had };
+        ledger.give_address(new)?;
+        ledger.give_ports(new)?;
+        let has = held(new, place);
+        let more = has.difference(&had).cloned().collect();
+        Ok::<_, ApiError>((has, more))
+    })?;
     let mut claims = Claims::default();
     for key in has.difference(&had) {
         claims.take(key.clone(), owner(place));
@@ -75,7 +89,7 @@ pub(super) fn claim(
     for key in had.difference(&has) {
         give_back(&mut claims, key);
     }
-    Ok(claims)
+    Ok(Given { claims, reserved: Some(reserved) })
 }
 
 /// What frees everything a Service holds.
@@ -176,6 +190,7 @@ fn wants_ports(service: &Value) -> bool {
 
 struct Ledger<'a> {
     snapshot: &'a dyn Snapshot,
+    under_way: &'a BTreeSet<Key>,
     chance: &'a dyn Chance,
     place: &'a Place,
     had: &'a BTreeSet<Key>,
@@ -184,6 +199,11 @@ struct Ledger<'a> {
 impl Ledger<'_> {
     fn is_free(&self, key: &Key) -> bool {
         self.had.contains(key) || self.snapshot.get(key).is_none()
+    }
+
+    /// Whether nobody has it, nor will in a moment.
+    fn may_be_chosen(&self, key: &Key) -> bool {
+        self.is_free(key) && !self.under_way.contains(key)
     }
 
     fn refuse(&self, error: FieldError) -> ApiError {
@@ -219,7 +239,7 @@ impl Ledger<'_> {
         let searched = (0..dynamic).map(|step| (start + step) % dynamic);
         let found = random.chain(searched).find_map(|offset| {
             let address = Ipv4Addr::from(FIRST_ADDRESS + STATIC_BAND + offset).to_string();
-            self.is_free(&address_key(self.place, &address)).then_some(address)
+            self.may_be_chosen(&address_key(self.place, &address)).then_some(address)
         });
         found.ok_or_else(|| ApiError::internal("failed to allocate a serviceIP: range is full"))
     }
@@ -314,8 +334,7 @@ impl Ledger<'_> {
             true => shared_key(&port),
             false => port_key(&ClusterName::root(), &port),
         };
-        self.had.contains(&own)
-            || (self.snapshot.get(&own).is_none() && self.snapshot.get(&other).is_none())
+        self.had.contains(&own) || (self.may_be_chosen(&own) && self.snapshot.get(&other).is_none())
     }
 
     /// A free port that was not `seen` yet. What it looks at is seen: no port is looked up twice for one Service.

@@ -8,6 +8,8 @@ use freewheel_hub_api::object::Object;
 use serde_json::{Value, json};
 
 use super::canonical::Formed;
+use super::service::Given;
+use super::under_way::Reserved;
 use super::{
     Canonical, Claims, How, Objects, Place, Proposal, Review, Verb, Written, check, create, meta,
     namespace, pins, refusal, service,
@@ -42,7 +44,8 @@ impl From<ApiError> for Refused {
 /// through.
 enum Verdict {
     Nothing,
-    Put(Claims),
+    /// With what was chosen for it.
+    Put(Claims, Option<Reserved>),
     /// The last finalizer is off: it goes. Its writer sees it as it wanted it, which was never stored.
     LetGo(Object, Claims),
 }
@@ -144,15 +147,16 @@ impl Attempt<'_> {
     ) -> Result<Written, Refused> {
         let (verdict, warnings) = self.decide(old, &old_value, new).await?;
         drop(old_value);
-        let (verb, claims, shown) = match verdict {
+        let (verb, claims, shown, _reserved) = match verdict {
             Verdict::Nothing => {
                 let stored = Arc::clone(old);
                 return Ok(Written { stored, changed: false, created: false, warnings });
             }
-            Verdict::Put(claims) => (Verb::Update, claims, None),
+            Verdict::Put(claims, reserved) => (Verb::Update, claims, None, reserved),
             Verdict::LetGo(object, claims) => {
                 let (key, revision, created) = (old.key.clone(), old.revision, old.created);
-                (Verb::Delete, claims, Some(Arc::new(Stored { key, object, revision, created })))
+                let shown = Arc::new(Stored { key, object, revision, created });
+                (Verb::Delete, claims, Some(shown), None)
             }
         };
         let stored = match shown.clone().filter(|_| self.how.dry_run) {
@@ -183,10 +187,11 @@ impl Attempt<'_> {
         };
         let (mut new, mut warnings) = self.take_in(&review, (old, old_value), new).await?;
         let given = if self.subresource.is_none() {
-            let (snapshot, chance) = (self.objects.store.snapshot(), &*self.objects.chance);
-            service::claim(&*snapshot, chance, self.place, new.rules(), Some(old_value))?
+            let ledger = (&*self.objects.store, &self.objects.under_way);
+            let chance = &*self.objects.chance;
+            service::claim(ledger, chance, self.place, new.rules(), Some(old_value))?
         } else {
-            Claims::default()
+            Given::default()
         };
         check::change(self.subresource, &new, old_value, self.place)?;
         let admitted = admission.validate(&review, &new).await?;
@@ -208,8 +213,8 @@ impl Attempt<'_> {
         }
         claims.replace(read, object);
         claims.join(admitted);
-        claims.join(given);
-        Ok((Verdict::Put(claims), warnings))
+        claims.join(given.claims);
+        Ok((Verdict::Put(claims, given.reserved), warnings))
     }
 
     /// Preconditions, form, and what this door may not change.

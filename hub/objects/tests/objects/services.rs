@@ -208,6 +208,30 @@ async fn a_burst_over_one_port_costs_one_commit_each() {
     create(&world, with_port("web", 30_080)).await;
 }
 
+/// In the root and in a spoke's cluster.
+#[tokio::test]
+async fn a_burst_that_may_choose_costs_one_commit_each() {
+    const BURST: usize = 256;
+    for cluster in ["root", "pi-7"] {
+        let crowd = Crowd::new();
+        let world = World::over(crowd.clone()).await;
+        crowd.gather(BURST);
+        let creates = (0..BURST).map(|number| {
+            let web = service(&format!("web-{number}"), "NodePort");
+            in_cluster(&world, cluster, web)
+        });
+        let all = futures::future::join_all(creates);
+        let made = tokio::time::timeout(PATIENCE, all).await.unwrap();
+        assert_eq!(crowd.came(), BURST, "{cluster}");
+        let of_it = |pointer: &str| {
+            let all = made.iter().map(|made| value(&made.as_ref().unwrap().stored));
+            all.map(|web| web.pointer(pointer).unwrap().to_string()).collect::<BTreeSet<_>>()
+        };
+        assert_eq!(of_it("/spec/ports/0/nodePort").len(), BURST);
+        assert_eq!(of_it("/spec/clusterIP").len(), BURST);
+    }
+}
+
 #[tokio::test]
 async fn the_same_node_port_serves_two_protocols_of_one_service() {
     let world = World::new().await;
