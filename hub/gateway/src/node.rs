@@ -72,19 +72,15 @@ async fn write_node(
     let place = place(NODES, realm, "", spoke.as_str())?;
     let how = how(objects, papers);
     let labels = labels(spoke, status);
-    if objects.get(&place).is_err() {
-        let value = json!({
-            "apiVersion": "v1", "kind": "Node",
-            "metadata": {"name": spoke.as_str(), "labels": labels},
-            "spec": {},
-            "status": node_status(&Value::Null, status, now),
-        });
-        match objects.create(&how, &place, value).await {
-            Err(error) if error.reason == "AlreadyExists" => {}
-            other => return other.map(|_| ()),
-        }
-    }
-    let relabel = |mut value: Value| {
+    let relabel = |old: Option<Value>| {
+        let Some(mut value) = old else {
+            return Ok(json!({
+                "apiVersion": "v1", "kind": "Node",
+                "metadata": {"name": spoke.as_str(), "labels": labels},
+                "spec": {},
+                "status": node_status(&Value::Null, status, now),
+            }));
+        };
         // Labels of others stay; those that the device has are its own to say.
         for (key, label) in &labels {
             value["metadata"]["labels"][key.as_str()] = label.clone();
@@ -94,7 +90,9 @@ async fn write_node(
             json!(status.features.to_string());
         Ok(value)
     };
-    objects.modify(&how, &place, None, relabel).await?;
+    if objects.create_or_modify(&how, &place, relabel).await?.created {
+        return Ok(());
+    }
     let change = |mut value: Value| {
         let old = value.get("status").cloned().unwrap_or_default();
         value["status"] = node_status(&old, status, now);

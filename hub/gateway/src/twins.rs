@@ -196,17 +196,14 @@ async fn event(inner: &Inner, papers: &Papers, message: &str) -> Result<(), ApiE
         "reportingComponent": "freewheel-gateway", "reportingInstance": inner.hub,
         "firstTimestamp": now, "lastTimestamp": now, "count": 1,
     });
-    match objects.create(&how(objects, papers), &place, value).await {
-        Err(error) if error.reason == "AlreadyExists" => {}
-        other => return other.map(drop),
-    }
-    let count = |mut old: Value| {
+    let count = |old: Option<Value>| {
+        let Some(mut old) = old else { return Ok(value.clone()) };
         old["count"] = json!(old["count"].as_i64().unwrap_or(1).saturating_add(1));
         old["lastTimestamp"] = json!(now);
         old["message"] = json!(message);
         Ok(old)
     };
-    objects.modify(&how(objects, papers), &place, None, count).await.map(drop)
+    objects.create_or_modify(&how(objects, papers), &place, count).await.map(drop)
 }
 
 #[cfg(test)]

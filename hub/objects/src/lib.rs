@@ -11,6 +11,7 @@
 //! canonical  the one form in which objects are stored; check: mistakes; meta: what the server owns
 //! admission  who else has a say, plugin by plugin; namespace, pins: rules of their own
 //! claims     what a write takes and gives back; service: addresses and ports; under_way: what others choose just now
+//! apply      what is made or changed by one word
 //! splice     what is stored becomes what is shown
 //! clock      time and chance as traits
 //! ```
@@ -31,6 +32,7 @@
 
 mod actor;
 mod admission;
+mod apply;
 mod audit;
 mod canonical;
 mod check;

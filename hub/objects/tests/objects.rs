@@ -4,6 +4,7 @@
 
 mod objects {
     pub(crate) mod admission;
+    pub(crate) mod applied;
     pub(crate) mod births;
     pub(crate) mod changes;
     pub(crate) mod crowd;

@@ -40,19 +40,10 @@ async fn once(objects: &Objects, link: &str) -> Result<(), ApiError> {
         name: HUB_INFO.into(),
     };
     let how = How::by(Actor::Hub);
-    let object = json!({
-        "apiVersion": "v1", "kind": "ConfigMap",
-        "metadata": {"name": HUB_INFO, "namespace": "kube-public"},
-        "data": {"link": link},
-    });
-    match objects.create(&how, &place, object).await {
-        Err(error) if error.reason == "AlreadyExists" => {
-            let change = |mut value: serde_json::Value| {
-                value["data"] = json!({"link": link});
-                Ok(value)
-            };
-            objects.modify(&how, &place, None, change).await.map(|_| ())
-        }
-        other => other.map(|_| ()),
-    }
+    let change = |old: Option<serde_json::Value>| {
+        let mut value = old.unwrap_or_else(|| json!({}));
+        value["data"] = json!({"link": link});
+        Ok(value)
+    };
+    objects.create_or_modify(&how, &place, change).await.map(drop)
 }

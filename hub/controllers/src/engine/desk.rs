@@ -113,6 +113,19 @@ impl Desk {
         Ok(self.objects.create(&self.how, &place, value).await?.stored)
     }
 
+    /// Changes what is there, or makes what is not, again when somebody else was faster.
+    pub async fn create_or_modify<F>(
+        &self,
+        kind: &Arc<Kind>,
+        key: &Key,
+        change: F,
+    ) -> Result<Written, ApiError>
+    where
+        F: Fn(Option<Value>) -> Result<Value, ApiError> + Send + Sync,
+    {
+        self.objects.create_or_modify(&self.how, &place(kind, key), change).await
+    }
+
     /// Changes an object, again when somebody else was faster.
     pub async fn modify<F>(
         &self,

@@ -105,43 +105,26 @@ impl Writer {
 
     async fn write(&self, telling: &Telling) -> Result<(), ApiError> {
         let Telling { event, said, count, new } = telling;
-        let now = rfc3339(said.at);
+        let (now, how) = (rfc3339(said.at), self.how(said.component));
         if *new {
-            return self.create(event, said, *count, &now).await;
+            let value = event_value(event, said, *count, &now);
+            return self.objects.create(&how, &place(&self.events, event), value).await.map(drop);
         }
-        let how = self.how(said.component);
-        let counted = self
-            .objects
-            .modify(&how, &place(&self.events, event), None, |mut value| {
-                let before = value["count"].as_i64().unwrap_or(1);
-                value["count"] = json!(before.saturating_add(i64::from(*count)));
-                value["lastTimestamp"] = json!(now);
-                // Of those that are combined the latest is told.
-                value["message"] = json!(said.message);
-                Ok(value)
-            })
-            .await;
-        match counted {
-            Err(gone) if gone.code == 404 => self.create(event, said, *count, &now).await,
-            other => other.map(|_| ()),
-        }
+        let counted = |old: Option<Value>| {
+            let Some(mut value) = old else { return Ok(event_value(event, said, *count, &now)) };
+            let before = value["count"].as_i64().unwrap_or(1);
+            value["count"] = json!(before.saturating_add(i64::from(*count)));
+            value["lastTimestamp"] = json!(now);
+            // Of those that are combined the latest is told.
+            value["message"] = json!(said.message);
+            Ok(value)
+        };
+        self.objects.create_or_modify(&how, &place(&self.events, event), counted).await.map(drop)
     }
 
     fn how(&self, component: &'static str) -> How {
         let actor = Actor::Controller(component);
         How { field_validation: FieldValidation::Ignore, ..How::by(actor) }
-    }
-
-    async fn create(
-        &self,
-        event: &Key,
-        said: &Said,
-        count: u32,
-        now: &str,
-    ) -> Result<(), ApiError> {
-        let place = place(&self.events, event);
-        let value = event_value(event, said, count, now);
-        self.objects.create(&self.how(said.component), &place, value).await.map(|_| ())
     }
 }
 

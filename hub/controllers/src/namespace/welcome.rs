@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::object::Key;
-use freewheel_hub_store::{Event, Scope, Snapshot};
-use serde_json::json;
+use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
+use serde_json::{Value, json};
 
 use crate::engine::desk::{everywhere, key as key_of, kind};
 use crate::engine::{Controller, Desk, Error};
@@ -85,29 +85,20 @@ impl Controller for Welcome {
             }
         }
         let config = key_of(&self.configs, cluster, name, ROOT_CA);
-        let Some(present) = snapshot.get(&config) else {
-            let new = json!({
-                "metadata": {"name": ROOT_CA, "namespace": name,
-                    "annotations": {"kubernetes.io/description": EXPLAINED}},
-                "data": {"ca.crt": self.ca_pem},
-            });
-            return match self.desk.create(&self.configs, cluster, name, &new).await {
-                Err(error) if error.reason != "AlreadyExists" => {
-                    Err(Error::api("create the root CA's ConfigMap")(error))
-                }
-                _ => Ok(None),
-            };
-        };
-        let value = present.object.value().map_err(Error::api("read the root CA's ConfigMap"))?;
-        if value["data"] != json!({"ca.crt": self.ca_pem}) {
-            self.desk
-                .modify(&self.configs, &config, None, |mut value| {
-                    value["data"] = json!({"ca.crt": self.ca_pem});
-                    Ok(value)
-                })
-                .await
-                .map_err(Error::api("write the root CA's ConfigMap"))?;
+        let data = json!({"ca.crt": self.ca_pem});
+        let is_right = |stored: &Stored| stored.object.value().is_ok_and(|v| v["data"] == data);
+        if snapshot.get(&config).is_some_and(|stored| is_right(&stored)) {
+            return Ok(None);
         }
+        let change = |old: Option<Value>| {
+            let mut value = old.unwrap_or_else(
+                || json!({"metadata": {"annotations": {"kubernetes.io/description": EXPLAINED}}}),
+            );
+            value["data"] = data.clone();
+            Ok(value)
+        };
+        let written = self.desk.create_or_modify(&self.configs, &config, change).await;
+        written.map_err(Error::api("write the root CA's ConfigMap"))?;
         Ok(None)
     }
 }

@@ -17,14 +17,6 @@ pub const NAMESPACE: &str = "kube-node-lease";
 /// How long a spoke may be silent until its Node is not Ready, in seconds.
 const DURATION: u32 = 40;
 
-/// A new Lease of this Node.
-pub(super) fn lease(nodes: &Kind, node: &Stored, renewed: Option<Timestamp>) -> Value {
-    let name = &*node.key.name;
-    let mut lease = json!({"metadata": {"name": name, "namespace": NAMESPACE}});
-    put_holder(&mut lease, nodes, node, renewed);
-    lease
-}
-
 /// Makes a Lease say what is known; all else in it stays.
 pub(super) fn put_holder(
     lease: &mut Value,

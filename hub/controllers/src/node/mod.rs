@@ -173,16 +173,12 @@ impl Nodes {
         let (realm, desk) = (&node.key.cluster, self.desk.while_there(cluster));
         let renewed = session.and_then(|s| Timestamp::from_millisecond(s.since).ok());
         let key = key_of(&self.leases, realm, lease::NAMESPACE, &node.key.name);
-        let written = if desk.snapshot().get(&key).is_some() {
-            let change = |mut value: Value| -> Result<Value, ApiError> {
-                lease::put_holder(&mut value, &self.nodes, node, renewed);
-                Ok(value)
-            };
-            desk.modify(&self.leases, &key, None, change).await.map(drop)
-        } else {
-            let new = lease::lease(&self.nodes, node, renewed);
-            desk.create(&self.leases, realm, lease::NAMESPACE, &new).await.map(drop)
+        let change = |old: Option<Value>| -> Result<Value, ApiError> {
+            let mut value = old.unwrap_or_else(|| json!({}));
+            lease::put_holder(&mut value, &self.nodes, node, renewed);
+            Ok(value)
         };
+        let written = desk.create_or_modify(&self.leases, &key, change).await.map(drop);
         match written {
             Err(error) if lease::has_no_room(&error) => Ok(Some(LEASE_RETRY)),
             other => other.map(|()| None).map_err(Error::api("write the Lease of a Node")),

@@ -14,23 +14,23 @@ use crate::{Canonical, Claims, Place};
 
 /// All who have a say, in the order in which they are asked.
 #[derive(Clone)]
-pub(crate) struct Chain(Vec<Arc<dyn Plugin>>);
+pub(crate) struct Chain(Arc<Vec<Arc<dyn Plugin>>>);
 
 impl Chain {
     /// Those without whom there is no hub; the order is kube-apiserver's.
     pub(crate) fn built_in() -> Self {
-        Self(vec![
+        Self(Arc::new(vec![
             Arc::new(namespaces::NamespaceLifecycle),
             Arc::new(accounts::ServiceAccount),
             Arc::new(nodes::TaintNodesByCondition),
             Arc::new(priority::Priority),
             Arc::new(tolerations::DefaultTolerationSeconds),
             Arc::new(runtime_class::RuntimeClass),
-        ])
+        ]))
     }
 
     pub(crate) fn push(&mut self, plugin: Arc<dyn Plugin>) {
-        self.0.push(plugin);
+        Arc::make_mut(&mut self.0).push(plugin);
     }
 
     fn who_handles(&self, review: &Review<'_>) -> impl Iterator<Item = &Arc<dyn Plugin>> {

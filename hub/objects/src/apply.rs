@@ -1,0 +1,42 @@
+//! Apply: what is there is changed, what is not there is made, by one word of its writer.
+//!
+//! Guarantees:
+//! - whoever is faster, the word counts, and counts once (`what_many_apply_at_once_all_counts`,
+//!   `what_goes_while_it_is_applied_is_made_anew`).
+
+use freewheel_hub_api::error::ApiError;
+use serde_json::Value;
+
+use super::update::TRIES;
+use super::{How, Objects, Place, Written, refusal};
+
+impl Objects {
+    /// Makes what is there, or nothing, into what `change` says; again when somebody was faster. `change` may run several
+    /// times. The object has to have a name.
+    ///
+    /// # Errors
+    /// What `change` answers, and as [`Objects::create`] and [`Objects::modify`].
+    pub async fn create_or_modify<F>(
+        &self,
+        how: &How,
+        place: &Place,
+        change: F,
+    ) -> Result<Written, ApiError>
+    where
+        F: Fn(Option<Value>) -> Result<Value, ApiError> + Send + Sync,
+    {
+        for _ in 0..TRIES {
+            if self.get(place).is_err() {
+                match self.create(how, place, change(None)?).await {
+                    Err(taken) if taken.reason == "AlreadyExists" => {}
+                    outcome => return outcome,
+                }
+            }
+            match self.modify(how, place, None, |old| change(Some(old))).await {
+                Err(gone) if gone.code == 404 && self.get(place).is_err() => {}
+                outcome => return outcome,
+            }
+        }
+        Err(refusal::modified(place))
+    }
+}
