@@ -1,9 +1,9 @@
 //! POST to `pods/NAME/binding`, or to `bindings` with the pod's name in the body: the scheduler's word.
 
 use bytes::Bytes;
-use freewheel_hub_api::conditions::{POD_SCHEDULED, Says};
 use freewheel_hub_api::error::{ApiError, FieldError};
-use freewheel_hub_api::{protobuf, time};
+use freewheel_hub_api::protobuf;
+use freewheel_hub_objects::Binding;
 use http::Response;
 use serde_json::{Value, json};
 
@@ -46,9 +46,8 @@ pub(crate) async fn bind(call: &Call, body: Bytes) -> Result<Response<Body>, Api
     let binding = read(call, body)?;
     decode::check_about(call, &binding, "Binding")?;
     let node = target(&binding, &call.name)?;
-    let change = |pod: Value| bound(pod, &call.name, &node, &binding);
-    let door = Some("binding");
-    call.hub.server.objects.modify(&how, &call.place(), door, change).await?;
+    let binding = Binding { node: &node, uid: None, metadata: &binding["metadata"] };
+    call.hub.server.objects.bind(&how, &call.place(), &binding).await?;
     Ok(respond::created_status(call.status_wire()))
 }
 
@@ -68,50 +67,9 @@ fn target(binding: &Value, name: &str) -> Result<String, ApiError> {
     Err(ApiError::invalid("", "Binding", name, &errors))
 }
 
-fn bound(mut pod: Value, name: &str, node: &str, binding: &Value) -> Result<Value, ApiError> {
-    let conflict = |why: String| ApiError::conflict("", "pods/binding", name, &why);
-    if pod.pointer("/metadata/deletionTimestamp").is_some() {
-        return Err(conflict(format!("pod {name} is being deleted, cannot be assigned to a host")));
-    }
-    if let Some(taken) = pod.pointer("/spec/nodeName").and_then(Value::as_str)
-        && !taken.is_empty()
-    {
-        return Err(conflict(format!("pod {name} is already assigned to node {taken:?}")));
-    }
-    pod["spec"]["nodeName"] = json!(node);
-    for key in ["annotations", "labels"] {
-        let Some(more) = binding.pointer(&format!("/metadata/{key}")).and_then(Value::as_object)
-        else {
-            continue;
-        };
-        for (key_of, value) in more {
-            pod["metadata"][key][key_of] = value.clone();
-        }
-    }
-    let observed = pod.pointer("/metadata/generation").and_then(Value::as_i64);
-    let scheduled = Says { observed, ..Says::new(&POD_SCHEDULED, true, "", "") };
-    scheduled.put(&mut pod["status"]["conditions"], &time::now());
-    Ok(pod)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_pod_is_bound_once() {
-        let binding = json!({"target": {"kind": "Node", "name": "pi-7"}});
-        let node = target(&binding, "p").unwrap();
-        let pod = json!({"metadata": {"name": "p"}, "spec": {}, "status": {}});
-        let pod = bound(pod, "p", &node, &binding).unwrap();
-        assert_eq!(pod["spec"]["nodeName"], "pi-7");
-        assert_eq!(pod["status"]["conditions"][0]["type"], "PodScheduled");
-        let error = bound(pod, "p", "pi-8", &binding).unwrap_err();
-        assert_eq!(
-            error.message,
-            r#"Operation cannot be fulfilled on pods/binding "p": pod p is already assigned to node "pi-7""#
-        );
-    }
 
     #[test]
     fn a_binding_needs_a_node() {

@@ -11,7 +11,7 @@
 //! canonical  the one form in which objects are stored; check: mistakes; meta: what the server owns
 //! admission  who else has a say, plugin by plugin; namespace, pins: rules of their own
 //! claims     what a write takes and gives back; service: addresses and ports; under_way: what others choose just now
-//! apply      what is made or changed by one word
+//! apply      what is made or changed by one word; binding: pods get their nodes
 //! splice     what is stored becomes what is shown
 //! clock      time and chance as traits
 //! ```
@@ -34,6 +34,7 @@ mod actor;
 mod admission;
 mod apply;
 mod audit;
+mod binding;
 mod canonical;
 mod check;
 mod claims;
@@ -56,6 +57,7 @@ mod update;
 pub use actor::{Actor, Person};
 pub use admission::{Plugin, Refusal, Review};
 pub use audit::{Audit, Verb};
+pub use binding::Binding;
 pub use canonical::{Canonical, Proposal};
 pub use claims::Claims;
 pub use delete::{DeleteOptions, Deleted, Propagation};

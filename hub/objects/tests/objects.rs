@@ -5,6 +5,7 @@
 mod objects {
     pub(crate) mod admission;
     pub(crate) mod applied;
+    pub(crate) mod bindings;
     pub(crate) mod births;
     pub(crate) mod changes;
     pub(crate) mod crowd;

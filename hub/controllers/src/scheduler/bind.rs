@@ -4,17 +4,16 @@ use std::sync::Arc;
 
 use freewheel_hub_api::conditions::{POD_SCHEDULED, Says};
 use freewheel_hub_api::kind::Kind;
-use freewheel_hub_api::object::{Key, Object};
+use freewheel_hub_api::object::Key;
 use freewheel_hub_api::uid::Uid;
+use freewheel_hub_objects::{Binding, How};
 use freewheel_hub_placement::Refusal;
-use freewheel_hub_store::{CommitError, Expect, Operation, Stored, Txn};
-use serde_json::{Value, json};
+use freewheel_hub_store::{Expect, Stored};
+use serde_json::Value;
 
 use crate::engine::clock::rfc3339;
+use crate::engine::desk::place;
 use crate::engine::{Desk, Error};
-
-/// How often a binding is tried again because the pod changed otherwise.
-const TRIES: usize = 8;
 
 pub(super) struct Hand {
     pub(super) desk: Desk,
@@ -29,51 +28,36 @@ impl Hand {
         uid: &Uid,
         (node, there): (&str, &Expect),
     ) -> Result<bool, Error> {
-        for _ in 0..TRIES {
-            let snapshot = self.desk.snapshot();
-            let Some(stored) = snapshot.get(pod).filter(|s| self.is_open(s, uid)) else {
-                return Ok(false);
-            };
-            let object = self.bound(&stored, node)?;
-            // Before its node can know: what that tells of the pod comes after.
-            let at = self.desk.clock.now();
-            let txn = Txn {
-                expect: vec![Expect::Revision(pod.clone(), stored.revision), there.clone()],
-                operations: vec![Operation::Put(pod.clone(), object)],
-            };
-            match self.desk.objects().store().commit(txn).await {
-                Ok(_) => {
-                    let name = format!("{}/{}", pod.namespace, pod.name);
-                    let text = format!("Successfully assigned {name} to {node}");
-                    let (about, by) = ((&self.pods, &*stored), "default-scheduler");
-                    self.desk.recorder.normal_at(at, about, by, "Scheduled", text);
-                    return Ok(true);
-                }
-                Err(CommitError::Unmet { index: 0, .. }) => {}
-                Err(CommitError::Unmet { .. }) => return Ok(false),
-                Err(CommitError::TooLarge(why)) => {
-                    self.warn(&stored, format!("the pod cannot be assigned to {node}: {why}"));
-                    return Ok(false);
-                }
-                Err(source) => return Err(Error::Commit { doing: "bind a pod", source }),
+        let Some(stored) = self.desk.snapshot().get(pod).filter(|s| self.is_open(s, uid)) else {
+            return Ok(false);
+        };
+        let binding = Binding { node, uid: Some(uid), metadata: &Value::Null };
+        let how = How { expect: vec![there.clone()], ..self.desk.how().clone() };
+        // Before its node can know: what that tells of the pod comes after.
+        let at = self.desk.clock.now();
+        match self.desk.objects().bind(&how, &place(&self.pods, pod), &binding).await {
+            Ok(_) => {
+                let name = format!("{}/{}", pod.namespace, pod.name);
+                let text = format!("Successfully assigned {name} to {node}");
+                let (about, by) = ((&self.pods, &*stored), "default-scheduler");
+                self.desk.recorder.normal_at(at, about, by, "Scheduled", text);
+                Ok(true)
             }
+            Err(error) if error.code == 413 => {
+                let why = error.message.strip_prefix("Request entity too large: ");
+                let why = why.unwrap_or(&error.message);
+                self.warn(&stored, format!("the pod cannot be assigned to {node}: {why}"));
+                Ok(false)
+            }
+            Err(error) if matches!(error.code, 404 | 409) => Ok(false),
+            Err(error) => Err(Error::api("bind a pod")(error)),
         }
-        Ok(false)
     }
 
     fn is_open(&self, stored: &Stored, uid: &Uid) -> bool {
         let header = &stored.object.header;
         let bound = header.fields.get("spec.nodeName").is_some_and(|n| !n.is_empty());
         header.uid == *uid && !header.deleting && !bound
-    }
-
-    fn bound(&self, stored: &Stored, node: &str) -> Result<Object, Error> {
-        let mut value = stored.object.value().map_err(Error::api("read a pod"))?;
-        value["spec"]["nodeName"] = json!(node);
-        let now = rfc3339(self.desk.clock.now());
-        put_scheduled(&mut value, Says::new(&POD_SCHEDULED, true, "", ""), &now);
-        let fields = self.pods.strategy.selectable_fields(&value);
-        Object::from_value(value, fields).map_err(Error::api("bind a pod"))
     }
 
     /// Says on the pod that its gates keep it from every node.

@@ -8,10 +8,9 @@
 //!
 //! Root pods go to any Node of the root; pods of a cluster to its one Node. There is one scheduler for
 //! all realms of a hub, and it books a pod before the binding is written, so two pods never take the
-//! same room. The binding itself is one direct transaction (`spec.nodeName` with condition
-//! PodScheduled) that holds only if the pod is as it was decided over and the Node still exists: the
-//! pipeline's main door refuses such a change, and there is nothing in it to validate. Several hubs
-//! will need the ledger's revision as one more precondition.
+//! same room. The binding itself (`spec.nodeName` with condition PodScheduled) goes through the
+//! pipeline, as one that a client posts, and holds only if the pod has no node yet and the Node still
+//! exists. Several hubs will need the ledger's revision as one more precondition.
 //!
 //! Guarantees:
 //! - what a pod is bound to is booked once, whoever bound it
