@@ -1,4 +1,7 @@
 //! What valid volumes are.
+//!
+//! Guarantees: items of one projected volume never name a path twice, as with kube-apiserver, which lets one ConfigMap or
+//! Secret do so (`files_of_a_projected_volume_are_named_once`).
 
 use std::collections::BTreeSet;
 
@@ -55,66 +58,69 @@ fn check_source(volume: &Value, path: &str) -> Vec<FieldError> {
     for (kind, name) in [("secret", "secretName"), ("configMap", "name")] {
         let Some(source) = volume.get(kind) else { continue };
         let path = format!("{path}.{kind}");
-        if text(source, &format!("/{name}")).is_empty() {
-            errors.push(FieldError::required(format!("{path}.{name}"), ""));
-        }
-        errors.extend(check_mode(source, &path));
-        errors.extend(check_items(source, &path));
+        errors.extend(check_keys(source, name, &path));
+        errors.extend(check_mode(source, "defaultMode", &path));
     }
     if let Some(source) = volume.get("downwardAPI") {
         let path = format!("{path}.downwardAPI");
-        errors.extend(check_mode(source, &path));
+        errors.extend(check_mode(source, "defaultMode", &path));
         errors.extend(check_downward(source, &path));
     }
     if let Some(source) = volume.get("projected") {
         let path = format!("{path}.projected");
-        errors.extend(check_mode(source, &path));
-        for (i, projection) in items_of(source, "sources") {
-            errors.extend(check_projection(projection, &format!("{path}.sources[{i}]")));
-        }
+        errors.extend(check_mode(source, "defaultMode", &path));
+        errors.extend(check_projections(source, &path));
     }
     errors.extend(classes::refusals(classes::VOLUME, volume, path));
     errors
 }
 
-fn check_projection(projection: &Value, path: &str) -> Vec<FieldError> {
-    let mut errors = classes::refusals(classes::PROJECTION, projection, path);
-    for (i, (kind, source)) in map(projection, "").enumerate() {
-        let path = format!("{path}.{kind}");
-        if i > 0 {
-            errors.push(FieldError::forbidden(path, "may not specify more than 1 volume type"));
-            continue;
-        }
-        match kind {
-            "secret" | "configMap" => {
-                if text(source, "/name").is_empty() {
-                    errors.push(FieldError::required(format!("{path}.name"), ""));
+fn check_projections(projected: &Value, path: &str) -> Vec<FieldError> {
+    let (mut errors, mut taken) = (Vec::new(), BTreeSet::new());
+    for (i, projection) in items_of(projected, "sources") {
+        let at = format!("{path}.sources[{i}]");
+        errors.extend(classes::refusals(classes::PROJECTION, projection, &at));
+        for kind in ["secret", "configMap"] {
+            let Some(source) = projection.get(kind) else { continue };
+            errors.extend(check_keys(source, "name", &format!("{at}.{kind}")));
+            for (_, item) in items_of(source, "items") {
+                let file = text(item, "/path");
+                if !file.is_empty() && !taken.insert(file) {
+                    // What is said, and where, is upstream's.
+                    let name = json!(text(source, "/name"));
+                    errors.push(FieldError::invalid(path, &name, "conflicting duplicate paths"));
                 }
-                errors.extend(check_items(source, &path));
             }
-            _ => {}
+        }
+        if 1 < map(projection, "").count() {
+            errors.push(FieldError::forbidden(at, "may not specify more than 1 volume type"));
         }
     }
     errors
 }
 
-fn check_mode(source: &Value, path: &str) -> Option<FieldError> {
-    let mode = source.get("defaultMode")?.as_i64()?;
+fn check_mode(source: &Value, field: &str, path: &str) -> Option<FieldError> {
+    let mode = source.get(field)?.as_i64()?;
     if (0..=0o777).contains(&mode) {
         return None;
     }
     let text = "must be a number between 0 and 0777 (octal), both inclusive";
-    Some(FieldError::invalid(format!("{path}.defaultMode"), &json!(mode), text))
+    Some(FieldError::invalid(format!("{path}.{field}"), &json!(mode), text))
 }
 
-fn check_items(source: &Value, path: &str) -> Vec<FieldError> {
+/// A ConfigMap or Secret by the name in `name`, and which of its keys are shown.
+fn check_keys(source: &Value, name: &str, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
+    if text(source, &format!("/{name}")).is_empty() {
+        errors.push(FieldError::required(format!("{path}.{name}"), ""));
+    }
     for (i, item) in items_of(source, "items") {
         let path = format!("{path}.items[{i}]");
         if text(item, "/key").is_empty() {
             errors.push(FieldError::required(format!("{path}.key"), ""));
         }
         errors.extend(check_path(text(item, "/path"), &format!("{path}.path")));
+        errors.extend(check_mode(item, "mode", &path));
     }
     errors
 }
@@ -124,6 +130,7 @@ fn check_downward(source: &Value, path: &str) -> Vec<FieldError> {
     for (i, item) in items_of(source, "items") {
         let path = format!("{path}.items[{i}]");
         errors.extend(check_path(text(item, "/path"), &format!("{path}.path")));
+        errors.extend(check_mode(item, "mode", &path));
         errors.extend(classes::refusals(classes::DOWNWARD, item, &path));
         match (item.get("fieldRef"), item.get("resourceFieldRef")) {
             (Some(field), None) => {
@@ -156,4 +163,65 @@ fn check_path(file: &str, at: &str) -> Option<FieldError> {
         _ => return None,
     };
     Some(FieldError::invalid(at, &json!(file), wrong))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn wrong(volume: &Value, expected: &[&str]) {
+        let errors = check_all(&json!({"volumes": [volume]}), "spec");
+        let texts: Vec<_> = errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
+        assert_eq!(texts, expected);
+    }
+
+    #[test]
+    fn files_of_a_projected_volume_are_named_once() {
+        let items = |paths: &[&str]| -> Vec<Value> {
+            paths.iter().map(|path| json!({"key": "k", "path": path})).collect()
+        };
+        let map = |name: &str, paths: &[&str]| json!({"configMap": {"name": name, "items": items(paths)}});
+        let secret =
+            |name: &str, paths: &[&str]| json!({"secret": {"name": name, "items": items(paths)}});
+        let volume = |sources: &[Value]| json!({"name": "v", "projected": {"sources": sources}});
+        let twice = |name: &str| {
+            format!(
+                "spec.volumes[0].projected: Invalid value: \"{name}\": conflicting duplicate paths"
+            )
+        };
+        wrong(&volume(&[map("a", &["x", "d/x"]), secret("b", &["y"])]), &[]);
+        wrong(&volume(&[map("a", &["x", "x"])]), &[&twice("a")]);
+        wrong(
+            &volume(&[map("a", &["x", "y"]), secret("b", &["y"]), map("c", &["x"])]),
+            &[&twice("b"), &twice("c")],
+        );
+        // Whole sources are told apart by their keys when they are shown: the later one wins.
+        wrong(&volume(&[json!({"configMap": {"name": "a"}}), map("b", &["x"])]), &[]);
+        let alone = json!({"name": "v", "configMap": {"name": "a", "items": items(&["x", "x"])}});
+        wrong(&alone, &[]);
+    }
+
+    #[test]
+    fn a_source_of_a_projected_volume_is_one_thing() {
+        let both = json!([{"configMap": {"name": "a"}, "secret": {"name": ""}}]);
+        wrong(
+            &json!({"name": "v", "projected": {"sources": both}}),
+            &[
+                "spec.volumes[0].projected.sources[0].secret.name: Required value",
+                "spec.volumes[0].projected.sources[0]: Forbidden: may not specify more than 1 volume type",
+            ],
+        );
+    }
+
+    #[test]
+    fn modes_of_files_are_permission_bits() {
+        let file = |mode: i64| json!({"key": "k", "path": "p", "mode": mode});
+        let map = json!({"name": "m", "items": [file(0), file(0o777), file(0o1000), file(-1)]});
+        let text = "must be a number between 0 and 0777 (octal), both inclusive";
+        let at = |i: usize, mode: i64| {
+            format!("spec.volumes[0].configMap.items[{i}].mode: Invalid value: {mode}: {text}")
+        };
+        wrong(&json!({"name": "v", "configMap": map}), &[&at(2, 512), &at(3, -1)]);
+    }
 }
