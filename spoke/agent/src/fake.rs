@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use crate::files::{File, Files, Measured};
 use crate::host_dir::{Entered, HostDir};
 use crate::ports::{
-    Clock, ContainerId, Containers, Disk, Exit, Input, Modules, Network, PodNetwork, Ports,
+    Clock, ContainerId, Containers, Disk, Exit, Input, Modules, Network, Places, PodNetwork, Ports,
     StartContainer, Uplink,
 };
 use crate::usage::{Size, Tree};
@@ -50,11 +50,13 @@ impl Clock for TokioClock {
 /// Containers that start at once, run until they are stopped (143) or [`Engine::end`] ends them.
 pub struct Engine {
     inputs: mpsc::Sender<Input>,
-    running: Mutex<BTreeMap<ContainerId, StartContainer>>,
+    running: Mutex<BTreeMap<ContainerId, Arc<StartContainer>>>,
     /// Bytes that running containers have, by pod.
     pub memory: Mutex<BTreeMap<String, u64>>,
     /// Containers do not end when they are asked to.
     pub stubborn: Mutex<bool>,
+    /// Files that pods may open, all together.
+    pub places: Arc<Mutex<usize>>,
     log: Mutex<Vec<String>>,
 }
 
@@ -67,13 +69,14 @@ impl Engine {
             running: Mutex::default(),
             memory: Mutex::default(),
             stubborn: Mutex::default(),
+            places: Arc::new(Mutex::new(usize::MAX)),
             log: Mutex::default(),
         }
     }
 
     /// What runs now, in order.
     #[must_use]
-    pub fn running(&self) -> Vec<StartContainer> {
+    pub fn running(&self) -> Vec<Arc<StartContainer>> {
         self.running.lock().values().cloned().collect()
     }
 
@@ -111,8 +114,19 @@ impl Containers for Engine {
     fn start(&self, start: StartContainer) {
         let id = start.id.clone();
         self.log.lock().push(format!("start {}/{}", id.container, id.attempt));
-        self.running.lock().insert(id.clone(), start);
-        let _ = self.inputs.try_send(Input::Started(id));
+        let mounted = start.mounts.is_some();
+        self.running.lock().insert(id.clone(), Arc::new(start));
+        if mounted {
+            let _ = self.inputs.try_send(Input::Started(id));
+        } else {
+            self.exit(&id, 128, "StartError");
+        }
+    }
+
+    fn places(&self, _: &str, count: usize) -> Option<Box<dyn Places>> {
+        let mut left = self.places.lock();
+        *left = left.checked_sub(count)?;
+        Some(Box::new(Taken { left: self.places.clone(), count }))
     }
 
     fn stop(&self, id: &ContainerId, grace: Duration) {
@@ -136,6 +150,25 @@ impl Containers for Engine {
 
     fn forget_pod(&self, pod_uid: &str) {
         self.log.lock().push(format!("forget {pod_uid}"));
+    }
+}
+
+#[derive(Debug)]
+struct Taken {
+    left: Arc<Mutex<usize>>,
+    count: usize,
+}
+
+impl Places for Taken {
+    fn keep(&mut self, count: usize) {
+        *self.left.lock() += self.count - count;
+        self.count = count;
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.keep(0);
     }
 }
 
@@ -341,6 +374,8 @@ pub struct MemoryFiles {
     pub left: Mutex<BTreeSet<PathBuf>>,
     /// Directories that were removed, in order.
     pub removed: Mutex<Vec<PathBuf>>,
+    /// How much was opened.
+    pub opened: Mutex<usize>,
     /// How often a set was written.
     pub written: Mutex<usize>,
 }
@@ -357,10 +392,12 @@ impl Files for MemoryFiles {
     }
 
     fn enter(&self, dir: &Path, inside: &str, _: bool) -> io::Result<Entered> {
+        *self.opened.lock() += 1;
         Ok(Entered::Dir(HostDir::simulated(dir.join(inside))))
     }
 
     fn open(&self, dir: &Path) -> io::Result<HostDir> {
+        *self.opened.lock() += 1;
         Ok(HostDir::simulated(dir.to_owned()))
     }
 

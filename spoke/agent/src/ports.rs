@@ -37,8 +37,23 @@ pub struct ContainerId {
     pub attempt: u32,
 }
 
+/// Places among the files that a pod may have open: taken before anything is opened, free again when this is dropped.
+pub trait Places: std::fmt::Debug + Send + Sync {
+    /// Gives back all but so many.
+    fn keep(&mut self, count: usize);
+}
+
+/// Directories that a guest sees, each in a place of its own.
+#[derive(Debug)]
+pub struct Opened {
+    /// The directories.
+    pub dirs: Vec<Mount>,
+    /// Their places.
+    pub places: Box<dyn Places>,
+}
+
 /// All that a start needs; everything is resolved already.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct StartContainer {
     /// Which start this is.
     pub id: ContainerId,
@@ -54,8 +69,8 @@ pub struct StartContainer {
     pub args: Vec<String>,
     /// Environment, resolved and expanded.
     pub env: Vec<(String, String)>,
-    /// Directories that the guest sees.
-    pub mounts: Vec<Mount>,
+    /// Directories that the guest sees; `None`: the pod may open no more files, and the start fails.
+    pub mounts: Option<Opened>,
     /// Bytes; `None`: the engine profile's bound.
     pub memory_limit: Option<u64>,
     /// Thousandths of a core; `None`: no quota.
@@ -85,6 +100,8 @@ pub trait Containers: Send + Sync {
     /// Starts one; later come [`Input::Started`] and [`Input::Exited`], or `Exited` alone.
     /// The pod's network exists already.
     fn start(&self, start: StartContainer);
+    /// Places for files that are about to be opened for a pod; `None`: it has as many as it may.
+    fn places(&self, pod_uid: &str, count: usize) -> Option<Box<dyn Places>>;
     /// Asks it to end: listeners close, the guest is told, after `grace` it is killed. `Exited` follows.
     fn stop(&self, id: &ContainerId, grace: Duration);
     /// Bytes of memory that each running container of a pod has.

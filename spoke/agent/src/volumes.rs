@@ -10,7 +10,8 @@
 //!   (`single_files_come_in_a_directory_of_their_own`), and takes no room and no time of its own
 //!   (`a_single_file_takes_no_more_room_however_often_it_is_shown`);
 //! - what a container is given is opened here: no path is looked up again
-//!   (`what_is_mounted_stays_what_it_was_wherever_its_name_leads`).
+//!   (`what_is_mounted_stays_what_it_was_wherever_its_name_leads`), and nothing before it has a place among the files that
+//!   the pod may open (`nothing_is_opened_before_it_has_a_place`).
 
 use std::path::{Path, PathBuf};
 

@@ -2,13 +2,16 @@
 //!
 //! Guarantees:
 //! - an instance sees the directory that was opened when its container started, whatever stands at the
-//!   directory's path by then (`a_new_instance_sees_the_directory_that_its_container_was_given`).
+//!   directory's path by then (`a_new_instance_sees_the_directory_that_its_container_was_given`);
+//! - a container that finds no places for what it mounts is told so, and none of it is opened
+//!   (`a_pod_that_may_open_no_more_mounts_nothing`).
 
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 
+use freewheel_spoke_agent::ports::{Opened, Places};
 use freewheel_spoke_agent::volumes::Mount;
-use freewheel_spoke_net::{Account, Held};
+use freewheel_spoke_net::Held;
 use wasmtime::component::{HasData, Resource, ResourceTable};
 use wasmtime::error::Context as _;
 use wasmtime_wasi::filesystem::{Descriptor, Dir};
@@ -17,30 +20,43 @@ use wasmtime_wasi::{FsPerms, OpenMode, WasiCtxBuilder};
 
 /// A container's directories and the names that its guest knows them by.
 #[derive(Clone)]
-pub(crate) struct Mounts(Arc<[One]>);
+pub(crate) struct Mounts(Arc<All>);
+
+struct All {
+    dirs: Vec<One>,
+    _places: Box<dyn Places>,
+}
 
 struct One {
     dir: Dir,
     guest: String,
-    _place: Held,
+}
+
+/// Places among a pod's open files.
+#[derive(Debug)]
+pub(crate) struct OfPod(pub(crate) Held);
+
+impl Places for OfPod {
+    fn keep(&mut self, count: usize) {
+        // Less than it is always fits.
+        let _ = self.0.set(count.min(self.0.bytes()));
+    }
 }
 
 impl Mounts {
-    /// Takes the open directories over, which count among the files that the pod has open.
-    pub(crate) fn new(mounts: Vec<Mount>, files: &Arc<Account>) -> Result<Self, String> {
-        let one = |mount: Mount| {
-            let failed = |why: &str| format!("cannot mount {}: {why}", mount.guest);
-            let place = files.take(1).map_err(|_| failed("too many open files"))?;
-            let (perms, mode) = if mount.read_only {
+    /// Takes the open directories over.
+    pub(crate) fn new(opened: Opened) -> Result<Self, String> {
+        let one = |Mount { dir, guest, read_only }: Mount| {
+            let (perms, mode) = if read_only {
                 (FsPerms::ReadOnly, OpenMode::READ)
             } else {
                 (FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE)
             };
-            let file = mount.dir.clone().into_file().map_err(|error| failed(&error.to_string()))?;
-            let dir = Dir::new(file, perms, mode, false);
-            Ok(One { dir, guest: mount.guest, _place: place })
+            let file = dir.into_file().map_err(|error| format!("cannot mount {guest}: {error}"))?;
+            Ok(One { dir: Dir::new(file, perms, mode, false), guest })
         };
-        Ok(Self(mounts.into_iter().map(one).collect::<Result<_, String>>()?))
+        let dirs = opened.dirs.into_iter().map(one).collect::<Result<_, String>>()?;
+        Ok(Self(Arc::new(All { dirs, _places: opened.places })))
     }
 }
 
@@ -48,7 +64,7 @@ impl Mounts {
     /// Gives them to a core program. The descriptors that are open already are opened once more, never a path: what
     /// stands at the path by now is nobody's mount.
     pub(crate) fn preopen(&self, wasi: &mut WasiCtxBuilder) -> wasmtime::Result<()> {
-        for mount in self.0.iter() {
+        for mount in &self.0.dirs {
             let open = format!("/proc/self/fd/{}", mount.dir.dir.as_raw_fd());
             wasi.preopened_dir(open, &mount.guest, mount.dir.perms)
                 .with_context(|| format!("cannot mount {}", mount.guest))?;
@@ -57,7 +73,7 @@ impl Mounts {
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.0.len()
+        self.0.dirs.len()
     }
 }
 
@@ -76,8 +92,8 @@ impl HasData for HasMounts {
 
 impl preopens::Host for MountsView<'_> {
     fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
-        let mut out = Vec::with_capacity(self.mounts.0.len());
-        for mount in self.mounts.0.iter() {
+        let mut out = Vec::with_capacity(self.mounts.count());
+        for mount in &self.mounts.0.dirs {
             let dir = self.table.push(Descriptor::Dir(mount.dir.clone()))?;
             out.push((dir, mount.guest.clone()));
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use freewheel_spoke_agent::ports::{ContainerId, Containers, Exit, Input, StartContainer};
+use freewheel_spoke_agent::ports::{ContainerId, Containers, Exit, Input, Places, StartContainer};
 use freewheel_spoke_agent::volumes::log_aside;
 use freewheel_spoke_engine::{Profile, config};
 use freewheel_spoke_net::Fabric;
@@ -26,7 +26,7 @@ use crate::log::{self, LogBudget, LogOptions, LogSink};
 use crate::memory::Memory;
 use crate::metered::{Meter, Quota, Usage};
 use crate::module::{Module, Modules};
-use crate::mounts::Mounts;
+use crate::mounts::{Mounts, OfPod};
 use crate::stacks::Stacks;
 use crate::ticker::Ticker;
 
@@ -214,7 +214,10 @@ impl Runtime {
         let Some((usage, memory)) = self.accounts(&start.id) else {
             return failed("stopped before it started");
         };
-        let mounts = match Mounts::new(std::mem::take(&mut start.mounts), pod.files()) {
+        let Some(opened) = start.mounts.take() else {
+            return failed("cannot mount its volumes: too many open files");
+        };
+        let mounts = match Mounts::new(opened) {
             Ok(mounts) => mounts,
             Err(why) => return failed(&why),
         };
@@ -307,6 +310,11 @@ impl Containers for Runtime {
             None => Box::pin(this.clone().load(start, life, sink)),
         };
         self.control.spawn(this.supervise(of, run).instrument(span));
+    }
+
+    fn places(&self, pod_uid: &str, count: usize) -> Option<Box<dyn Places>> {
+        let held = self.fabric.pod(pod_uid)?.files().take(count).ok()?;
+        Some(Box::new(OfPod(held)))
     }
 
     fn stop(&self, id: &ContainerId, grace: Duration) {

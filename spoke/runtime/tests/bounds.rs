@@ -233,6 +233,23 @@ async fn a_pod_that_opens_files_is_told_when_it_has_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_may_open_no_more_mounts_nothing() {
+    let node = node();
+    let start = || node.greedy("full", &["handles", "10"]);
+    let waiting = start();
+    let most = usize::try_from(MAX_FILES).unwrap();
+    let others = node.fabric.pod("full").unwrap().files().take(most).unwrap();
+    let exit = node.run(waiting).await;
+    assert_eq!((exit.code, exit.reason.as_str()), (128, "StartError"));
+    assert_eq!(exit.message, "cannot mount its volumes: too many open files");
+    drop(others);
+    let mut again = start();
+    again.0.id.attempt = 1;
+    assert_eq!(node.run(again).await.code, 0);
+    nothing_is_held(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lists_of_large_directories_are_memory() {
     let node = node();
     let exit = node.run(node.greedy("lists", &["lists", "2000"])).await;

@@ -106,7 +106,7 @@ async fn arguments_environment_and_files_are_what_the_pod_gives() {
     let mounted = |pod: &str, words: &[&str], read_only| {
         let mut start = node.kit(pod, words);
         let dir = HostDir::open(&shared).unwrap();
-        start.0.mounts = vec![Mount { dir, guest: "/data".to_owned(), read_only }];
+        start.1 = vec![Mount { dir, guest: "/data".to_owned(), read_only }];
         start
     };
     assert_eq!(node.run(mounted("put", &["put", "/data/f", "kept"], false)).await.code, 0);
@@ -148,7 +148,7 @@ async fn a_job_that_is_stopped_may_finish_and_its_own_code_counts() {
         let file = format!("/data/{pod}");
         let mut start = node.kit(pod, &["finish", &file, &code.to_string()]);
         let dir = HostDir::open(&shared).unwrap();
-        start.0.mounts = vec![Mount { dir, guest: "/data".to_owned(), read_only: true }];
+        start.1 = vec![Mount { dir, guest: "/data".to_owned(), read_only: true }];
         let id = node.start(start);
         node.logged(pod, "ready").await;
         node.runtime.stop(&id, Duration::from_secs(60));

@@ -300,7 +300,7 @@ async fn a_new_instance_sees_the_directory_that_its_container_was_given() {
     std::fs::write(node.dir.path().join("identity/text"), "secret").unwrap();
     let mut start = web(&node, "links");
     let dir = HostDir::open(&volume.join("sub")).unwrap();
-    start.0.mounts = vec![Mount { dir, guest: "/s".to_owned(), read_only: false }];
+    start.1 = vec![Mount { dir, guest: "/s".to_owned(), read_only: false }];
     up(&node, start).await;
     assert_eq!(node.get("links", 8080, "/cat/s/text").await, (200, "mine".to_owned()));
     // What a guest with the whole volume can do: put a link out of it where the directory was.

@@ -85,7 +85,7 @@ fn mounted(node: &Node, name: &str, main: &str, read_only: bool) -> Start {
     std::fs::create_dir_all(&shared).unwrap();
     let mut start = start(node, name, main);
     let dir = HostDir::open(&shared).unwrap();
-    start.0.mounts = vec![Mount { dir, guest: "/data".to_owned(), read_only }];
+    start.1 = vec![Mount { dir, guest: "/data".to_owned(), read_only }];
     start
 }
 

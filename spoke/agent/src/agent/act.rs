@@ -11,7 +11,7 @@ use super::Agent;
 use crate::env::{arguments, environment};
 use crate::pods::decide::Action;
 use crate::pods::{Done, Module, Pod, Pull, Which, events, status};
-use crate::ports::{ContainerId, StartContainer};
+use crate::ports::{ContainerId, Opened, StartContainer};
 use crate::volumes;
 
 /// The containers of a pod that run this component, with their images.
@@ -189,7 +189,14 @@ impl Agent {
         let Some((container, spec)) = pod.at(which) else { return Ok(None) };
         let (files, data) = (&*self.config.files, &self.config.data);
         let env = self.with_around(pod, |around| environment(spec, around))?;
-        let mounts = volumes::mounts(files, data, &pod.spec, spec)?;
+        let mounts = match self.ports.containers.places(uid, spec.mounts.len()) {
+            None => None,
+            Some(mut places) => {
+                let dirs = volumes::mounts(files, data, &pod.spec, spec)?;
+                places.keep(dirs.len());
+                Some(Opened { dirs, places })
+            }
+        };
         let attempt = container.next_attempt();
         let log = volumes::log_path(data, uid, &container.name, attempt);
         let tcp = spec.ports.iter().filter(|port| port.protocol == Protocol::Tcp);

@@ -16,6 +16,7 @@ use crate::ports::PlanPart;
 
 mod instances;
 mod lives;
+mod mounts;
 mod pressure;
 mod pulls;
 mod recovery;

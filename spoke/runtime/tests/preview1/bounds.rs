@@ -38,7 +38,7 @@ async fn the_names_of_a_large_directory_are_on_the_programs_memory() {
     let small = node.dir.path().join("small");
     std::fs::create_dir(&small).unwrap();
     let dir = HostDir::open(&small).unwrap();
-    both.0.mounts.push(Mount { dir, guest: "/small".to_owned(), read_only: true });
+    both.1.push(Mount { dir, guest: "/small".to_owned(), read_only: true });
     assert_eq!(node.run(both).await.code, 0);
     // What is no directory says so, however large it is.
     let file = "(call $must (call $open (i32.const 230) (i32.const 5) (i32.const 0)))

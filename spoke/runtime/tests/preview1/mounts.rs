@@ -195,12 +195,12 @@ async fn each_mount_counts_as_the_descriptors_that_it_has() {
         (call $must (call $write (i32.const 1) (i32.const 24) (i32.const 1) (i32.const 8)))
         (loop $on (br $on))";
     let mut start = mounted(&node, "many", main, false);
-    let Mount { dir, .. } = start.0.mounts.remove(0);
+    let Mount { dir, .. } = start.1.remove(0);
     let mount = |number: usize| {
         let guest = format!("/data/{number}");
         Mount { dir: dir.clone(), guest, read_only: false }
     };
-    start.0.mounts = (0..100).map(mount).collect();
+    start.1 = (0..100).map(mount).collect();
     drop(dir);
     let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let before = open();
@@ -288,8 +288,8 @@ async fn a_core_program_reads_a_single_file_and_changes_nothing() {
     volumes::make(&files, data, &around).unwrap();
     let run = async |name: &str, main: &str| {
         let mut start = start(&node, name, main);
-        start.0.mounts = volumes::mounts(&files, data, &pod, &pod.containers[0]).unwrap();
-        let shown = start.0.mounts[0].dir.path().join("file");
+        start.1 = volumes::mounts(&files, data, &pod, &pod.containers[0]).unwrap();
+        let shown = start.1[0].dir.path().join("file");
         (node.run(start).await.code, std::fs::read_to_string(shown).unwrap())
     };
     let copy = "

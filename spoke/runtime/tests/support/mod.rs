@@ -18,7 +18,7 @@ use freewheel_link::names::ClusterName;
 use freewheel_link::plan::HttpV1;
 use freewheel_spoke_agent::host_dir::HostDir;
 use freewheel_spoke_agent::ports::{
-    ContainerId, Containers as _, Exit, Input, Network as _, PodNetwork, StartContainer,
+    ContainerId, Containers as _, Exit, Input, Network as _, Opened, PodNetwork, StartContainer,
 };
 use freewheel_spoke_agent::volumes::Mount;
 use freewheel_spoke_engine::{Profile, compiler_config, footing};
@@ -149,8 +149,8 @@ pub fn node_of(profile: Profile) -> Node {
     Node { runtime: runtime.unwrap(), fabric, dir, inputs: tokio::sync::Mutex::new(inputs) }
 }
 
-/// A container in the making.
-pub struct Start(pub StartContainer);
+/// A container in the making, and what it mounts.
+pub struct Start(pub StartContainer, pub Vec<Mount>);
 
 impl Node {
     /// A container that runs this artifact in a pod of its own, unless the pod is there already.
@@ -169,7 +169,7 @@ impl Node {
                 memory_limit: None,
             });
         }
-        Start(StartContainer {
+        let start = StartContainer {
             id: ContainerId { pod: uid, container: "main".to_owned(), attempt: 0 },
             realm: ClusterName::root(),
             namespace: "default".to_owned(),
@@ -177,13 +177,14 @@ impl Node {
             artifact: artifact.to_owned(),
             args: vec!["guest".to_owned()],
             env: Vec::new(),
-            mounts: Vec::new(),
+            mounts: None,
             memory_limit: None,
             cpu_limit_milli: None,
             ports: Vec::new(),
             http: HttpV1::default(),
             log: self.dir.path().join(format!("{pod}.log")),
-        })
+        };
+        Start(start, Vec::new())
     }
 
     /// The program `kit` with these words, in a pod of its own.
@@ -201,7 +202,7 @@ impl Node {
         let volume = self.dir.path().join(format!("{pod}-volume"));
         std::fs::create_dir_all(&volume).unwrap();
         let dir = HostDir::open(&volume).unwrap();
-        start.0.mounts = vec![Mount { dir, guest: "/v".to_owned(), read_only: false }];
+        start.1 = vec![Mount { dir, guest: "/v".to_owned(), read_only: false }];
         start
     }
 
@@ -217,9 +218,11 @@ impl Node {
         self.fabric.pod(pod).unwrap().ip().to_string()
     }
 
-    pub fn start(&self, start: Start) -> ContainerId {
-        let id = start.0.id.clone();
-        self.runtime.start(start.0);
+    pub fn start(&self, Start(mut start, dirs): Start) -> ContainerId {
+        let id = start.id.clone();
+        let places = self.runtime.places(&id.pod, dirs.len());
+        start.mounts = places.map(|places| Opened { dirs, places });
+        self.runtime.start(start);
         id
     }
 
