@@ -8,6 +8,7 @@
 //! Guarantees:
 //! - what is counted is given back when its [`Held`] goes, which nobody can forget (`what_is_held_grows_shrinks_and_goes`);
 //! - what one level refuses is counted at none (`what_is_refused_above_is_counted_nowhere`);
+//! - what is taken on one level alone takes nothing above it (`what_is_set_apart_is_nobody_else_s`);
 //! - who waits for a mark hears of it when it is reached, also when that was before (`a_mark_is_heard_of_when_it_is_reached`);
 //! - who is frozen gets no more, and nobody else is concerned (`who_is_frozen_keeps_what_it_has_and_gets_no_more`).
 
@@ -153,25 +154,35 @@ impl Account {
     /// # Errors
     /// When this account or one above has no room; nothing is taken then.
     pub fn take(self: &Arc<Self>, more: usize) -> Result<Held, Full> {
-        self.add(more)?;
-        Ok(Held { account: self.clone(), bytes: more })
+        let mut held = self.nothing();
+        held.set(more)?;
+        Ok(held)
+    }
+
+    /// Takes place for bytes here and not above, where they are counted in another way.
+    ///
+    /// # Errors
+    /// When this account has no room.
+    pub fn set_apart(self: &Arc<Self>, more: usize) -> Result<Held, Full> {
+        let mut held = Held { account: self.clone(), bytes: 0, above: false };
+        held.set(more)?;
+        Ok(held)
     }
 
     /// A place for bytes that are to come.
     #[must_use]
     pub fn nothing(self: &Arc<Self>) -> Held {
-        Held { account: self.clone(), bytes: 0 }
+        Held { account: self.clone(), bytes: 0, above: true }
+    }
+
+    /// The account that this one is within.
+    #[must_use]
+    pub const fn above(&self) -> Option<&Arc<Self>> {
+        self.above.as_ref()
     }
 
     fn add(&self, more: usize) -> Result<(), Full> {
-        let limit = self.limit.load(Relaxed);
-        let fit = |used: usize| used.checked_add(more).filter(|sum| *sum <= limit);
-        let before = match self.used.fetch_update(Relaxed, Relaxed, fit) {
-            Ok(before) => before,
-            Err(used) => {
-                return Err(Full { level: self.level, limit, wanted: used.saturating_add(more) });
-            }
-        };
+        let before = self.add_here(more)?;
         if let Some(above) = &self.above
             && let Err(full) = above.add(more)
         {
@@ -180,6 +191,14 @@ impl Account {
         }
         self.note(before, more);
         Ok(())
+    }
+
+    /// What was held before.
+    fn add_here(&self, more: usize) -> Result<usize, Full> {
+        let limit = self.limit.load(Relaxed);
+        let fit = |used: usize| used.checked_add(more).filter(|sum| *sum <= limit);
+        let added = self.used.fetch_update(Relaxed, Relaxed, fit);
+        added.map_err(|used| Full { level: self.level, limit, wanted: used.saturating_add(more) })
     }
 
     fn note(&self, before: usize, more: usize) {
@@ -219,6 +238,8 @@ fn bytes(limit: Option<u64>) -> usize {
 pub struct Held {
     account: Arc<Account>,
     bytes: usize,
+    /// It is also held by the accounts above.
+    above: bool,
 }
 
 impl Held {
@@ -234,17 +255,26 @@ impl Held {
     /// When there is no room for more; it stays what it was then.
     pub fn set(&mut self, bytes: usize) -> Result<(), Full> {
         match bytes.checked_sub(self.bytes) {
-            Some(more) => self.account.add(more)?,
-            None => self.account.give_back(self.bytes - bytes),
+            Some(more) if self.above => self.account.add(more)?,
+            Some(more) => drop(self.account.add_here(more)?),
+            None => self.give_back(self.bytes - bytes),
         }
         self.bytes = bytes;
         Ok(())
+    }
+
+    fn give_back(&self, less: usize) {
+        if self.above {
+            self.account.give_back(less);
+        } else {
+            self.account.used.fetch_sub(less, Relaxed);
+        }
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.account.give_back(self.bytes);
+        self.give_back(self.bytes);
     }
 }
 
@@ -286,6 +316,24 @@ mod tests {
         node.give_back(200);
         drop(held);
         assert_eq!(node.used(), 0);
+    }
+
+    #[test]
+    fn what_is_set_apart_is_nobody_else_s() {
+        let node = Account::node();
+        node.set_limit(100);
+        let pod = Account::within(&node, Level::Pod, Some(80));
+        let mut apart = pod.set_apart(70).unwrap();
+        assert_eq!((pod.used(), node.used()), (70, 0));
+        assert_eq!(pod.take(20).unwrap_err().level, Level::Pod);
+        assert!(apart.set(81).is_err());
+        let held = pod.take(10).unwrap();
+        apart.set(60).unwrap();
+        assert_eq!((pod.used(), node.used()), (70, 10));
+        drop(apart);
+        assert_eq!((pod.used(), node.used()), (10, 10));
+        drop(held);
+        assert_eq!((pod.used(), node.used()), (0, 0));
     }
 
     #[tokio::test]

@@ -23,6 +23,7 @@ use crate::memory::Memory;
 use crate::metered::{self, Meter};
 use crate::module::{Kind, Module};
 use crate::mounts::Mounts;
+use crate::on_stack::{OnStack, Pages};
 use crate::preview1::{CALL, Core, CoreWorld};
 use crate::state::{State, World};
 
@@ -51,6 +52,7 @@ pub(crate) struct Container {
     pub(crate) meter: Arc<Meter>,
     pub(crate) log: LogSink,
     pub(crate) runtimes: Arc<Runtimes>,
+    pub(crate) pages: Arc<Pages>,
     /// Tells the agent.
     pub(crate) deliver: Arc<dyn Fn(Input) + Send + Sync>,
 }
@@ -61,10 +63,16 @@ impl Container {
         mappings::take(self.pod.mappings(), self.mappings)
     }
 
-    /// A store for one instance, with the world that the pod's spec gives and nothing else.
-    pub(crate) fn store(&self, mappings: Held) -> wasmtime::Result<Store<State>> {
+    /// A store for an instance of a handler, whose stack counts in full.
+    pub(crate) fn handler_store(&self, mappings: Held) -> wasmtime::Result<Store<State>> {
+        self.store(mappings, STACK)
+    }
+
+    /// A store for one instance, with the world that the pod's spec gives and nothing else. `stack`: what of its stack
+    /// counts from here on.
+    fn store(&self, mappings: Held, stack: usize) -> wasmtime::Result<Store<State>> {
         let mut given = self.memory.share();
-        given.set(self.given())?;
+        given.set(self.given() + stack)?;
         let world = World {
             wasi: self.wasi().build(),
             mounts: self.mounts.clone(),
@@ -95,15 +103,13 @@ impl Container {
     }
 
     /// Bytes of the arguments and of the environment, once more for a call that asks for them, of two lines without an end,
-    /// of what its instances take beside their memories, and all that the guest can touch of its stack, which every store
-    /// has for itself.
+    /// and of what its instances take beside their memories and stacks, which every store has for itself.
     fn given(&self) -> usize {
         let args = self.start.args.iter().map(String::len);
         let env = self.start.env.iter().map(|(name, value)| name.len() + value.len());
         args.chain(env).map(|bytes| 2 * (bytes + 2 * size_of::<String>())).sum::<usize>()
             + 2 * MAX_LINE
             + self.footing
-            + STACK
     }
 
     fn wasi(&self) -> WasiCtxBuilder {
@@ -164,7 +170,7 @@ impl Container {
         let container = self.clone();
         let guest = async move {
             let store =
-                container.map().map_err(Into::into).and_then(|mapped| container.store(mapped));
+                container.map().map_err(Into::into).and_then(|mapped| container.store(mapped, 0));
             let mut store = match store {
                 Ok(store) => store,
                 Err(error) => return exit::of_store(&error, container.memory.take_refused()),
@@ -212,6 +218,12 @@ impl Container {
 
     /// Puts a program on its lane.
     fn program(self: Arc<Self>, guest: impl Future<Output = Exit> + Send + 'static) -> Run {
+        let guest = match self.memory.stack() {
+            Ok(stack) => OnStack::new(guest, stack, self.pages.clone()),
+            Err(full) => {
+                return Box::pin(std::future::ready(exit::out_of_memory(full.to_string())));
+            }
+        };
         let (tell, ended) = oneshot::channel();
         metered::run(self.runtimes.clone(), self.meter.clone(), guest, |outcome| {
             // Nobody waits any more only when the whole runtime goes.

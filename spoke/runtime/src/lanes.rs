@@ -29,6 +29,7 @@ pub enum Lane {
 pub struct Runtimes {
     guests: Option<Runtime>,
     hogs: Option<Runtime>,
+    cores: usize,
     handles: (Handle, Handle),
 }
 
@@ -38,6 +39,7 @@ impl Runtimes {
     /// # Errors
     /// When threads cannot be made.
     pub fn new(cores: usize) -> io::Result<Self> {
+        let cores = cores.max(1);
         let build = |name: &'static str, nice: i32| {
             let lower = move || {
                 if nice != 0
@@ -47,7 +49,7 @@ impl Runtimes {
                 }
             };
             Builder::new_multi_thread()
-                .worker_threads(cores.max(1))
+                .worker_threads(cores)
                 .max_blocking_threads(BLOCKING_THREADS)
                 .thread_name(name)
                 .on_thread_start(lower)
@@ -56,7 +58,12 @@ impl Runtimes {
         };
         let (guests, hogs) = (build("guest", 0)?, build("hog", HOG_NICE)?);
         let handles = (guests.handle().clone(), hogs.handle().clone());
-        Ok(Self { guests: Some(guests), hogs: Some(hogs), handles })
+        Ok(Self { guests: Some(guests), hogs: Some(hogs), cores, handles })
+    }
+
+    /// How many guests can run at the same moment.
+    pub(crate) const fn at_once(&self) -> usize {
+        2 * self.cores
     }
 
     /// The runtime of a lane.

@@ -3,7 +3,7 @@
 //! ```text
 //! Runtime     the agent's port `Containers`          container    one start: world, run, end
 //! module      artifacts, loaded once                 linker       what a module may import
-//! lanes, metered, ticker, memory                     CPU and memory: who runs where, how long, how much
+//! lanes, metered, ticker, memory, on_stack           CPU and memory: who runs where, how long, how much
 //! life, exit  how it is stopped, how its end reads   log          from stdout to `kubectl logs`
 //! sockets, http, lifecycle, mounts                   the pod network, its own life and its files as guests see them
 //! census, fields, open_files                         what the host holds for a guest's handles
@@ -35,6 +35,7 @@ mod metered;
 mod module;
 mod mounts;
 mod native;
+mod on_stack;
 mod open_files;
 mod preview1;
 mod probe;

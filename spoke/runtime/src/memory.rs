@@ -15,12 +15,13 @@
 //! (`a_hog_that_is_evicted_gets_nothing_more_and_its_neighbour_does`).
 //!
 //! The native stack of an instance counts as all that its guest can touch of it ([`freewheel_spoke_engine::STACK`]), for
-//! as long as the instance is there: how much it has touched nobody can say without looking at every page, and a guest can
-//! touch all of it in less than a tick.
+//! as long as the instance is there: a guest can touch all of it in less than a tick. Of a program, which is there for long
+//! and mostly waits, that is so on its container alone, and above it counts what it has touched (`on_stack.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use freewheel_spoke_engine::STACK;
 use freewheel_spoke_engine::footing::MOST_INSTANCES;
 use freewheel_spoke_net::{Account, Full, Held, Level};
 use wasmtime::ResourceLimiter;
@@ -72,6 +73,13 @@ impl Memory {
         self.refused.swap(false, Relaxed)
     }
 
+    /// A place for a native stack, of which nothing is touched.
+    pub(crate) fn stack(&self) -> Result<Stack, Full> {
+        let whole = self.account.set_apart(STACK)?;
+        let above = self.account.above().unwrap_or(&self.account);
+        Ok(Stack { _whole: whole, touched: above.nothing() })
+    }
+
     /// A place for what the host is going to hold.
     pub(crate) fn share(self: &Arc<Self>) -> Share {
         Share { held: self.account.nothing(), memory: self.clone() }
@@ -107,6 +115,19 @@ impl Share {
 
     fn add(&mut self, more: usize) -> Result<(), Full> {
         self.set(self.bytes().saturating_add(more))
+    }
+}
+
+/// The place of a native stack: all of it on the container, above it what is touched.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    _whole: Held,
+    touched: Held,
+}
+
+impl Stack {
+    pub(crate) fn touched(&mut self, bytes: usize) -> Result<(), Full> {
+        self.touched.set(bytes)
     }
 }
 

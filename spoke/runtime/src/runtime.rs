@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use freewheel_spoke_agent::ports::{ContainerId, Containers, Exit, Input, Places, StartContainer};
 use freewheel_spoke_agent::volumes::log_aside;
-use freewheel_spoke_engine::{Profile, config};
+use freewheel_spoke_engine::{Profile, STACK, config};
 use freewheel_spoke_net::Fabric;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -27,6 +27,7 @@ use crate::memory::Memory;
 use crate::metered::{Meter, Quota, Usage};
 use crate::module::{Module, Modules};
 use crate::mounts::{Mounts, OfPod};
+use crate::on_stack::Pages;
 use crate::stacks::Stacks;
 use crate::ticker::Ticker;
 
@@ -91,6 +92,7 @@ pub struct Runtime {
     fabric: Arc<Fabric>,
     control: Handle,
     runtimes: Arc<Runtimes>,
+    pages: Arc<Pages>,
     deliver: Arc<dyn Fn(Input) + Send + Sync>,
     running: Mutex<HashMap<ContainerId, Running>>,
     budget: Arc<LogBudget>,
@@ -122,7 +124,9 @@ impl Runtime {
             deliver,
             ..
         } = options;
-        fabric.account().set_limit(memory);
+        // What those that run now touch of their stacks is counted when they park.
+        let running = runtimes.at_once() * STACK;
+        fabric.account().set_limit(memory.saturating_sub(running as u64));
         fabric.files().set_limit(files);
         fabric.mappings().set_limit(mappings);
         Ok(Arc::new_cyclic(|this| Self {
@@ -138,6 +142,7 @@ impl Runtime {
             fabric,
             control,
             runtimes: Arc::new(runtimes),
+            pages: Arc::new(Pages::open()),
             deliver,
             running: Mutex::default(),
             budget: LogBudget::new(logs),
@@ -247,6 +252,7 @@ impl Runtime {
             meter: Arc::new(meter),
             log,
             runtimes: self.runtimes.clone(),
+            pages: self.pages.clone(),
             deliver: self.deliver.clone(),
         });
         container.run(module, move || deliver(Input::Started(id)))

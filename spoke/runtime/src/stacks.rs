@@ -10,6 +10,7 @@
 
 #![expect(unsafe_code, reason = "gives wasmtime memory to run on")]
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
@@ -21,6 +22,19 @@ use crate::native::Guarded;
 /// Stacks that nobody uses: as many as run at a time on a small device, and one more for each that comes meanwhile. A
 /// guest touches 512 KiB of one at most.
 const KEPT: usize = 8;
+
+thread_local! {
+    /// Where the stack is that was last given to somebody on this thread.
+    static GIVEN: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+}
+
+/// Does something; with the stack that it was given meanwhile, if it was given one.
+pub(crate) fn given<T>(during: impl FnOnce() -> T) -> (T, Option<Range<usize>>) {
+    GIVEN.set((0, 0));
+    let outcome = during();
+    let (start, end) = GIVEN.take();
+    (outcome, (start < end).then_some(start..end))
+}
 
 /// Makes and keeps them.
 pub(crate) struct Stacks {
@@ -53,8 +67,10 @@ impl Stacks {
 // SAFETY: what it gives is memory of its own, of the size that was asked for, see below.
 unsafe impl StackCreator for Stacks {
     fn new_stack(&self, size: usize, zeroed: bool) -> Result<Box<dyn StackMemory>> {
-        let memory = Some(self.take(size, zeroed)?);
-        Ok(Box::new(Stack { memory, stacks: self.this.clone() }))
+        let memory = self.take(size, zeroed)?;
+        let Range { start, end } = memory.range();
+        GIVEN.set((start, end));
+        Ok(Box::new(Stack { memory: Some(memory), stacks: self.this.clone() }))
     }
 }
 

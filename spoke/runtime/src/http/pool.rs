@@ -247,7 +247,7 @@ impl Pool {
     }
 
     async fn work(self: &Arc<Self>, first: Job, mapped: Held) {
-        let mut store = match self.container.store(mapped) {
+        let mut store = match self.container.handler_store(mapped) {
             Ok(store) => store,
             Err(error) => return self.fail(first.answer, Failure::Trap(format!("{error:#}"))),
         };
