@@ -1,7 +1,8 @@
 //! What valid volumes are.
 //!
-//! Guarantees: items of one projected volume never name a path twice, as with kube-apiserver, which lets one ConfigMap or
-//! Secret do so (`files_of_a_projected_volume_are_named_once`).
+//! Guarantees:
+//! - items of one projected volume never name a path twice, as with kube-apiserver, which lets one ConfigMap or Secret do
+//!   so (`files_of_a_projected_volume_are_named_once`).
 
 use std::collections::BTreeSet;
 
