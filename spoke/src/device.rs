@@ -151,10 +151,13 @@ fn overlap(one: &[(u32, u32)], other: &[(u32, u32)]) -> u32 {
     pairs.map(|(a, b)| (a.1.min(b.1) + 1).saturating_sub(a.0.max(b.0))).sum()
 }
 
-/// One pod per 512 KiB, four times what one takes that waits for requests; never fewer than kubelet's 110. Programs take
-/// their stacks as well, and are bounded by the memory of all guests.
+/// Memory for each pod: half as much again as the smallest program counts as while it waits, and five times what it takes
+/// with all that the agent keeps of its pod.
+const PER_POD: u64 = 192 << 10;
+
+/// Never fewer than kubelet's 110; larger pods are bounded by the memory of all guests.
 fn pods(memory: u64) -> u32 {
-    u32::try_from((memory >> 19).clamp(110, 5000)).unwrap_or(110)
+    u32::try_from((memory / PER_POD).clamp(110, 5000)).unwrap_or(110)
 }
 
 /// The whole status.
@@ -315,7 +318,7 @@ pub(crate) mod tests {
             ("sys/fs/cgroup/spoke/cpu.max", "150000 100000\n"),
         ]);
         assert_eq!((bounded.memory, bounded.cpu_milli, bounded.cores()), (1 << 30, 1500, 2));
-        assert_eq!(bounded.pods, pods(1 << 30));
+        assert_eq!(bounded.pods, 5000);
         let (_dir, generous) = machine(&[
             ("sys/fs/cgroup/spoke/memory.max", "99999999999999"),
             ("sys/fs/cgroup/spoke/cpu.max", "9900000 100000"),
