@@ -17,7 +17,7 @@ use crate::exit;
 use crate::http::{DEFAULT_PORT, Handler, Pool, serve};
 use crate::lanes::{Lane, Runtimes};
 use crate::life::{Cause, Life};
-use crate::log::{LogSink, MAX_LINE, Source};
+use crate::log::{LogSink, MAX_LINE, PROMISED, Source};
 use crate::mappings::{self, NoneLeft};
 use crate::memory::Memory;
 use crate::metered::{self, Meter};
@@ -102,14 +102,15 @@ impl Container {
         Core::store(&self.engine, world)
     }
 
-    /// Bytes of the arguments and of the environment, once more for a call that asks for them, of two lines without an end,
-    /// and of what its instances take beside their memories and stacks, which every store has for itself.
+    /// Bytes of the arguments and of the environment, once more for a call that asks for them, of two lines without an end
+    /// and what its two streams were promised, and of what its instances take beside their memories and stacks, which every
+    /// store has for itself.
     fn given(&self) -> usize {
         let args = self.start.args.iter().map(String::len);
         let env = self.start.env.iter().map(|(name, value)| name.len() + value.len());
         args.chain(env).map(|bytes| 2 * (bytes + 2 * size_of::<String>())).sum::<usize>()
-            + 2 * MAX_LINE
-            + self.footing
+            + 2 * (MAX_LINE + PROMISED)
+            + self.module.footing
     }
 
     fn wasi(&self) -> WasiCtxBuilder {

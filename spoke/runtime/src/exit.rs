@@ -16,6 +16,8 @@
 //! `freewheel:lifecycle#exit` say the number; the guest SDK makes std's own exit one of those. `proc_exit` of a core
 //! program of WASI preview 1 says it, too; of it the low eight bits count, as of a process.
 
+use std::fmt::{self, Write};
+
 use freewheel_spoke_agent::ports::Exit;
 use freewheel_spoke_net::Full;
 use wasmtime::{Trap, WasmBacktrace};
@@ -34,11 +36,27 @@ const MAX_DESCRIPTION: usize = 4096;
 
 /// Shortens a text to so many bytes.
 fn bounded(mut text: String, most: usize) -> String {
-    if most < text.len() {
-        let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        text.truncate(end);
-    }
+    text.truncate(text.floor_char_boundary(most));
     text
+}
+
+/// A text that takes no more than a description may have.
+struct Shortened(String);
+
+impl Write for Shortened {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        let room = MAX_DESCRIPTION - self.0.len();
+        self.0.push_str(&more[..more.floor_char_boundary(room)]);
+        // Nothing more is made of what would not be kept.
+        if more.len() <= room { Ok(()) } else { Err(fmt::Error) }
+    }
+}
+
+/// How a value looks, as far as a description goes: it is never longer, also while it is made.
+pub(crate) fn shortened(value: &impl fmt::Debug) -> String {
+    let mut text = Shortened(String::new());
+    let _ = write!(text, "{value:?}");
+    text.0
 }
 
 fn exit(code: i32, reason: &str, message: impl Into<String>) -> Exit {
@@ -159,5 +177,8 @@ mod tests {
     #[test]
     fn messages_are_bounded() {
         assert!(start_error("ü".repeat(5000)).message.len() <= MAX_MESSAGE);
+        let long = shortened(&Some("ü\x7f".repeat(5000)));
+        assert!((MAX_DESCRIPTION - 10..=MAX_DESCRIPTION).contains(&long.len()), "{}", long.len());
+        assert_eq!(shortened(&Some("short")), "Some(\"short\")");
     }
 }

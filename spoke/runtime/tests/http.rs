@@ -308,3 +308,18 @@ async fn a_new_instance_sees_the_directory_that_its_container_was_given() {
     std::os::unix::fs::symlink("../identity", volume.join("sub")).unwrap();
     assert_eq!(node.get("links", 8080, "/cat/s/text").await, (200, "mine".to_owned()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_failed_request_writes_into_the_log_is_bounded() {
+    let node = node();
+    up(&node, web(&node, "web")).await;
+    assert_eq!(node.get("web", 8080, "/error-long").await.0, 500);
+    node.logged("web", "the handler answered with an error: ").await;
+    assert!(node.log("web").len() < 16 << 10, "{} bytes", node.log("web").len());
+    let mut conn = node.dial("web", 8080).unwrap();
+    let head = format!("{} /trap HTTP/1.1\r\nhost: web\r\n\r\n", "M".repeat(60_000));
+    conn.write_all(head.as_bytes()).await.unwrap();
+    node.logged("web", "trapped on purpose").await;
+    node.logged("web", "MMMM /trap: ").await;
+    assert!(node.log("web").len() < 32 << 10, "{} bytes", node.log("web").len());
+}

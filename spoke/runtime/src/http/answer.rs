@@ -29,8 +29,9 @@ use super::serve::Server;
 /// When to come back to a pod that was full.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
-/// Bytes of a request's path that are worth a place in the log.
+/// Bytes of a request's path and of its method that are worth a place in the log.
 const MAX_PATH: usize = 256;
+const MAX_METHOD: usize = 32;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -113,9 +114,9 @@ fn failed(
         | Failure::Silent
         | Failure::Code(_) => {
             let id = server.pool.request_id();
-            let mut path = uri.path().to_owned();
-            let end = (0..=MAX_PATH.min(path.len())).rev().find(|at| path.is_char_boundary(*at));
-            path.truncate(end.unwrap_or(0));
+            let (method, path) = (method.as_str(), uri.path());
+            let method = &method[..method.floor_char_boundary(MAX_METHOD)];
+            let path = &path[..path.floor_char_boundary(MAX_PATH)];
             server.pool.note(&format!("request {id} {method} {path}: {failure}"));
             let (status, what) = match failure {
                 Failure::Late => (StatusCode::GATEWAY_TIMEOUT, "no answer in time"),

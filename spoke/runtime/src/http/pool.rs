@@ -425,7 +425,7 @@ async fn call(
     store.data_mut().holds_head(&request, head)?;
     let share = store.data().share();
     let set = move |response: Result<_, ErrorCode>| {
-        let response = response.map_err(|code| Failure::Code(format!("{code:?}")));
+        let response = response.map_err(|code| Failure::Code(exit::shortened(&code)));
         let response = response.and_then(|response| held(response, share));
         refused.store(response.is_err(), Relaxed);
         if let Some(answer) = answer.lock().take() {

@@ -38,6 +38,9 @@ const GATHER: Duration = Duration::from_millis(5);
 /// How often a container that has to wait looks whether it has ended meanwhile.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// Bytes of the place that is kept for the next lines.
+const KEPT: usize = 256 << 10;
+
 /// Writes until the sink is closed and empty. A disk that takes nothing loses lines, never the guest; a guest that
 /// writes more than its share waits.
 pub(crate) async fn drain(sink: LogSink, log: PathBuf, budget: Arc<LogBudget>) {
@@ -203,8 +206,11 @@ impl LogFile {
                 self.lost += guests;
             }
         }
-        self.buffer = buffer;
-        self.buffer.clear();
+        // A flood is no reason to keep its place until the container ends.
+        if buffer.capacity() <= KEPT {
+            self.buffer = buffer;
+            self.buffer.clear();
+        }
     }
 
     /// Says before what comes next that something is missing. Both are written together: while only the note had

@@ -10,7 +10,8 @@
 //!   the file (`a_flood_of_lines_is_whole_in_the_log`);
 //! - what is lost is said (`a_full_disk_leaves_whole_lines_and_the_loss_is_said`);
 //! - what it keeps in memory and on disk is bounded, whatever the guest does
-//!   (`what_waits_for_the_disk_is_bounded`, `all_logs_together_have_what_the_node_gives`);
+//!   (`what_waits_for_the_disk_is_bounded`, `handles_of_a_stream_share_what_they_are_promised`, `a_note_is_bounded`,
+//!   `all_logs_together_have_what_the_node_gives`);
 //! - a reader that falls behind it is told that lines are missing, where they are missing
 //!   (`a_reader_that_falls_behind_is_told_where_lines_are_missing_and_only_then`).
 
@@ -24,4 +25,4 @@ pub(crate) use budget::LogBudget;
 pub(crate) use drain::{MAX_LINE, drain};
 pub use read::{LogOptions, read};
 pub use sink::Written;
-pub(crate) use sink::{LogSink, Source};
+pub(crate) use sink::{LogSink, PROMISED, Source};

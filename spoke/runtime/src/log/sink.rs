@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
@@ -29,9 +29,18 @@ const NOTES: usize = 4 * BOUND;
 /// So much is written without waiting for more.
 const MUCH: usize = BOUND / 2;
 
-/// Bytes that one handle may write at a time. Handles that were given room at the same moment may all use it, so
-/// this times their number is what a guest can have beyond the bound.
+/// Bytes that one handle may write at a time.
 const PERMIT: usize = 4096;
+
+/// Bytes that all handles to one of an instance's streams may have been promised and not written. Streams that were given
+/// room at the same moment may all use it, so that each may be so far beyond the bound: it counts for its instance.
+pub(crate) const PROMISED: usize = 4 * PERMIT;
+
+/// Writes for which a guest need not ask again: each has a place beside its bytes.
+const WRITES: usize = 64;
+
+/// Bytes of a line by the spoke itself.
+const NOTE: usize = 16 << 10;
 
 /// Which stream a line was written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,13 +120,18 @@ impl LogSink {
             state.streams += 1;
             state.streams
         };
-        let (sink, open) = (self.clone(), AtomicBool::new(false));
-        LogStream { origin: Arc::new(Origin { sink, number, source, open }), permit: 0 }
+        let (sink, open, promised) = (self.clone(), AtomicBool::new(false), AtomicUsize::new(0));
+        LogStream {
+            origin: Arc::new(Origin { sink, number, source, open, promised }),
+            permit: 0,
+            writes: 0,
+        }
     }
 
     /// A line by the spoke itself, where the user of the container will look for it. Left out, and counted, while the
     /// disk is so slow that much waits for it.
     pub(crate) fn note(&self, line: &str) {
+        let line = &line[..line.floor_char_boundary(NOTE)];
         let lost = {
             let mut state = self.0.state.lock();
             if NOTES <= state.bytes {
@@ -233,6 +247,8 @@ struct Origin {
     source: Source,
     /// Whether it is within a line.
     open: AtomicBool,
+    /// Bytes that its handles were promised. They are all one guest's, so that no two of them ask at the same time.
+    promised: AtomicUsize,
 }
 
 impl Origin {
@@ -256,12 +272,32 @@ pub(crate) struct LogStream {
     origin: Arc<Origin>,
     /// What the guest was told that it may write.
     permit: usize,
+    /// How often it has written of it.
+    writes: usize,
 }
 
 impl LogStream {
     /// Another handle to it.
     fn again(&self) -> Self {
-        Self { origin: self.origin.clone(), permit: 0 }
+        Self { origin: self.origin.clone(), permit: 0, writes: 0 }
+    }
+
+    /// What it may be promised, if it gives back what it was.
+    fn left(&self) -> usize {
+        (PROMISED + self.permit).saturating_sub(self.origin.promised.load(Relaxed)).min(PERMIT)
+    }
+
+    /// It is promised so much, and no more what it was before.
+    fn promise(&mut self, bytes: usize) {
+        let before = std::mem::replace(&mut self.permit, bytes);
+        self.origin.promised.fetch_add(bytes, Relaxed);
+        self.origin.promised.fetch_sub(before, Relaxed);
+    }
+}
+
+impl Drop for LogStream {
+    fn drop(&mut self) {
+        self.promise(0);
     }
 }
 
@@ -284,17 +320,24 @@ impl StdoutStream for LogStream {
 #[async_trait::async_trait]
 impl Pollable for LogStream {
     async fn ready(&mut self) {
+        if self.left() == 0 {
+            // While the guest waits, it does not write what its other handles were promised.
+            std::future::pending::<()>().await;
+        }
         std::future::poll_fn(|cx| self.origin.sink.poll_room(cx)).await;
     }
 }
 
+#[async_trait::async_trait]
 impl OutputStream for LogStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         // Well-behaved guests ask first; one that does not could fill the node's memory.
-        let Some(left) = self.permit.checked_sub(bytes.len()) else {
+        let left = self.permit.checked_sub(bytes.len()).filter(|_| self.writes < WRITES);
+        let Some(left) = left else {
             return Err(StreamError::trap("write exceeds what check-write allowed"));
         };
-        self.permit = left;
+        self.writes += 1;
+        self.promise(left);
         self.origin.push(bytes);
         Ok(())
     }
@@ -304,8 +347,29 @@ impl OutputStream for LogStream {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        self.permit = self.origin.sink.room().min(PERMIT);
+        self.promise(self.origin.sink.room().min(self.left()));
+        self.writes = 0;
         Ok(self.permit)
+    }
+
+    async fn blocking_write_and_flush(&mut self, mut bytes: Bytes) -> StreamResult<()> {
+        while !bytes.is_empty() {
+            self.ready().await;
+            let room = self.check_write()?.min(bytes.len());
+            self.write(bytes.split_to(room))?;
+        }
+        self.promise(0);
+        Ok(())
+    }
+
+    /// Asks for nothing: who flushes does not write.
+    async fn write_ready(&mut self) -> StreamResult<usize> {
+        loop {
+            self.ready().await;
+            if let room @ 1.. = self.origin.sink.room().min(self.left()) {
+                return Ok(room);
+            }
+        }
     }
 }
 
@@ -331,31 +395,4 @@ impl AsyncWrite for LogStream {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_guest_that_does_not_ask_for_room_is_ended() {
-        let sink = LogSink::new();
-        let mut stream = sink.stream(Source::Stdout);
-        assert!(stream.write(Bytes::from_static(b"unasked")).is_err());
-        assert_eq!(stream.check_write().unwrap(), PERMIT);
-        stream.write(Bytes::from(vec![0; PERMIT - 1])).unwrap();
-        assert!(stream.write(Bytes::from_static(b"ab")).is_err());
-        stream.write(Bytes::from_static(b"a")).unwrap();
-    }
-
-    #[test]
-    fn what_waits_for_the_disk_is_bounded() {
-        let sink = LogSink::new();
-        let mut stream = sink.stream(Source::Stdout);
-        let mut written = 0;
-        while let Ok(room) = stream.check_write()
-            && 0 < room
-        {
-            stream.write(Bytes::from(vec![0; room])).unwrap();
-            written += room;
-        }
-        assert!(written <= BOUND + PERMIT, "{written}");
-    }
-}
+mod tests;

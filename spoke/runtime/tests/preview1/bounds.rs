@@ -84,8 +84,8 @@ async fn what_a_program_waits_for_is_on_its_memory() {
     let own = (33 << 16) + STACK as u64;
     let start =
         |name: &str, count, beside: u64| with_memory(&node, name, &wait(count), own + beside);
-    assert_eq!(node.run(start("few", 4, 64 << 10)).await.code, 0);
-    assert_eq!(node.run(start("many", 256, 64 << 10)).await.code, 48, "ENOMEM");
+    assert_eq!(node.run(start("few", 4, 96 << 10)).await.code, 0);
+    assert_eq!(node.run(start("many", 256, 96 << 10)).await.code, 48, "ENOMEM");
     assert_eq!(node.run(start("plenty", 256, 512 << 10)).await.code, 0);
     assert_eq!(node.run(start("beyond", 257, 512 << 10)).await.code, 28, "EINVAL");
     nothing_is_held(&node).await;

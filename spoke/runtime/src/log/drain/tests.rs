@@ -148,7 +148,8 @@ async fn a_disk_that_takes_nothing_does_not_hold_up_the_guest() {
     let mut stream = sink.stream(Source::Stdout);
     let write = async {
         for _ in 0..200 {
-            let room = stream.write_ready().await.unwrap();
+            stream.write_ready().await.unwrap();
+            let room = stream.check_write().unwrap();
             stream.write(Bytes::from(vec![b'x'; room.min(4096)])).unwrap();
         }
     };

@@ -30,6 +30,10 @@ impl Guest for Web {
                 let inside = ErrorCode::InternalError(Some("secret inside".to_owned()));
                 return ResponseOutparam::set(out, Err(inside));
             }
+            "/error-long" => {
+                let long = ErrorCode::InternalError(Some("\x7f".repeat(3 << 20)));
+                return ResponseOutparam::set(out, Err(long));
+            }
             _ => {}
         }
         let text = match path.as_str() {
