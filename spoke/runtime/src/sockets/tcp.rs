@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use freewheel_spoke_net::{CAPACITY, Conn, Connecting, Listener, Pipe, Slot};
 use wasmtime::component::Resource;
+use wasmtime_wasi::p2::pipe::{ClosedInputStream, ClosedOutputStream};
 use wasmtime_wasi_io::poll::{DynPollable, Pollable, subscribe};
 use wasmtime_wasi_io::streams::{DynInputStream, DynOutputStream};
 
@@ -123,6 +124,39 @@ fn streams(conn: Conn) -> (State, DynInputStream, DynOutputStream) {
     (State::Connected { rx, tx, local, peer, _slot: slot }, input, output)
 }
 
+impl NetView<'_> {
+    /// Gives a socket its connection. A guest that has no place for the streams breaks it off: dropped, they would end as
+    /// if they were whole.
+    fn connected(&mut self, socket: &Socket, conn: Conn) -> SocketResult<Streams> {
+        let (input, output) = match self.places(socket) {
+            Ok(places) => places,
+            Err(error) => {
+                conn.reset();
+                return Err(error);
+            }
+        };
+        let (connected, reader, writer) = streams(conn);
+        *self.table.get_mut(&input)? = reader;
+        *self.table.get_mut(&output)? = writer;
+        self.table.get_mut(socket)?.state = connected;
+        Ok((input, output))
+    }
+
+    /// Places for the streams of a socket, both or none.
+    fn places(&mut self, socket: &Socket) -> SocketResult<Streams> {
+        let input: DynInputStream = Box::new(ClosedInputStream);
+        let input = self.table.push_child(input, socket)?;
+        let output: DynOutputStream = Box::new(ClosedOutputStream);
+        match self.table.push_child(output, socket) {
+            Ok(output) => Ok((input, output)),
+            Err(error) => {
+                self.table.delete(input)?;
+                Err(error.into())
+            }
+        }
+    }
+}
+
 impl tcp_create_socket::Host for NetView<'_> {
     fn create_tcp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Socket> {
         Ok(self.table.push(TcpSocket::new(family.into(), State::Fresh))?)
@@ -182,9 +216,7 @@ impl wit::HostTcpSocket for NetView<'_> {
         let State::Connecting(Connecting::Now(outcome)) = state else {
             return Err(ErrorCode::InvalidState.into());
         };
-        let (connected, input, output) = streams(outcome?);
-        socket.state = connected;
-        Ok((self.table.push_child(input, &this)?, self.table.push_child(output, &this)?))
+        self.connected(&this, outcome?)
     }
 
     fn start_listen(&mut self, this: Socket) -> SocketResult<()> {
@@ -223,11 +255,20 @@ impl wit::HostTcpSocket for NetView<'_> {
                 return Err(ErrorCode::ConnectionAborted.into());
             }
         };
-        let (connected, input, output) = streams(conn);
-        let accepted = self.table.push(TcpSocket::new(family, connected))?;
-        let input = self.table.push_child(input, &accepted)?;
-        let output = self.table.push_child(output, &accepted)?;
-        Ok((accepted, input, output))
+        let accepted = match self.table.push(TcpSocket::new(family, State::Closed)) {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                conn.reset();
+                return Err(error.into());
+            }
+        };
+        match self.connected(&accepted, conn) {
+            Ok((input, output)) => Ok((accepted, input, output)),
+            Err(error) => {
+                self.table.delete(accepted)?;
+                Err(error)
+            }
+        }
     }
 
     fn local_address(&mut self, this: Socket) -> SocketResult<IpSocketAddress> {
