@@ -2,15 +2,21 @@
 //!
 //! Header fields, streams of files and connections are counted to the byte elsewhere; here is what has a known most:
 //! the place of every handle, and the buffers of bodies and requests.
+//!
+//! All handles are looked at at every tick while the guest runs, and what has buffers is counted when it is made
+//! ([`holds`]). So a guest that makes handles within a tick and then sleeps is ahead of its count by their places alone,
+//! which are 4 MiB for all that it may have.
 
 use std::any::Any;
 
+use freewheel_spoke_net::Full;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi_http::p2::body::{HostFutureTrailers, HostIncomingBody};
 use wasmtime_wasi_http::p2::types::{
     HostFutureIncomingResponse, HostIncomingResponse, HostOutgoingRequest, HostOutgoingResponse,
 };
 
+use crate::memory::Share;
 use crate::sockets::Addresses;
 
 /// Bytes of one piece of a body that a guest sends.
@@ -22,14 +28,26 @@ const FREE: usize = 64;
 /// A handle of any kind: its place in the table and its allocation.
 const HANDLE: usize = 256;
 
-/// A body that is sent: one piece waits, one is on its way.
-pub(crate) const SENT: usize = 2 * CHUNK;
+/// Bytes of a body's trailers, with what they cost.
+pub(crate) const TRAILERS: usize = 16 << 10;
 
-/// A body that is received: one piece as it came.
-const RECEIVED: usize = 64 << 10;
+/// A body that is sent: one piece waits, one is on its way, and then its trailers.
+pub(crate) const SENT: usize = 2 * CHUNK + TRAILERS;
 
-/// A request that is under way: what its connection reads and writes at a time.
-const UNDER_WAY: usize = 128 << 10;
+/// What is received: one piece as it came.
+pub(crate) const RECEIVED: usize = 64 << 10;
+
+/// A request that is under way, to the end of its answer: what its connection reads and writes at a time.
+pub(crate) const UNDER_WAY: usize = 128 << 10;
+
+/// Counts what was made a moment ago, without a look at all the rest while there is room.
+pub(crate) fn holds(
+    share: &mut Share,
+    table: &mut ResourceTable,
+    bytes: usize,
+) -> Result<(), Full> {
+    if share.fits(share.bytes() + bytes) { Ok(()) } else { share.set(held(table)) }
+}
 
 /// Bytes that may be held for these handles.
 pub(crate) fn held(table: &mut ResourceTable) -> usize {
@@ -51,13 +69,22 @@ fn buffers(entry: &dyn Any) -> usize {
     if let Some(addresses) = entry.downcast_ref::<Addresses>() {
         return addresses.bytes();
     }
-    if entry.is::<HostFutureIncomingResponse>() || entry.is::<HostIncomingResponse>() {
-        return UNDER_WAY;
+    if let Some(future) = entry.downcast_ref::<HostFutureIncomingResponse>() {
+        return if matches!(future, HostFutureIncomingResponse::Consumed) { 0 } else { UNDER_WAY };
     }
-    if entry.is::<HostIncomingBody>() || entry.is::<HostFutureTrailers>() {
-        return RECEIVED;
+    if let Some(answer) = entry.downcast_ref::<HostIncomingResponse>() {
+        // Whoever has its body has its connection.
+        return if answer.body.is_some() { UNDER_WAY } else { RECEIVED };
     }
-    0
+    if let Some(trailers) = entry.downcast_ref::<HostFutureTrailers>() {
+        return if matches!(trailers, HostFutureTrailers::Waiting(_)) {
+            UNDER_WAY
+        } else {
+            RECEIVED
+        };
+    }
+    // One of a request has a part of a connection only, and cannot be told from one of an answer.
+    if entry.is::<HostIncomingBody>() { UNDER_WAY } else { 0 }
 }
 
 #[cfg(test)]
@@ -77,6 +104,36 @@ mod tests {
             table.push(7_u32).unwrap();
         }
         assert_eq!(held(&mut table), 1000 * HANDLE);
+    }
+
+    #[test]
+    fn addresses_count_also_when_they_were_taken() {
+        let mut addresses = Addresses::new(vec![std::net::Ipv4Addr::LOCALHOST.into(); 1000]);
+        let all = addresses.bytes();
+        assert!(1000 * 16 < all, "{all}");
+        while addresses.take().is_some() {}
+        let mut table = ResourceTable::new();
+        table.push(addresses).unwrap();
+        assert_eq!(held(&mut table), all);
+    }
+
+    #[test]
+    fn who_keeps_the_body_of_an_answer_keeps_its_connection() {
+        let mut table = ResourceTable::new();
+        let answer = HostIncomingResponse {
+            status: 200,
+            headers: FieldMap::default(),
+            body: Some(HostIncomingBody::new(Default::default())),
+        };
+        let answer = table.push(answer).unwrap();
+        assert_eq!(held(&mut table), UNDER_WAY);
+        let body = table.get_mut(&answer).unwrap().body.take().unwrap();
+        let body = table.push(body).unwrap();
+        table.delete(answer).unwrap();
+        assert_eq!(held(&mut table), UNDER_WAY);
+        let body = table.delete(body).unwrap();
+        table.push(body.into_future_trailers()).unwrap();
+        assert_eq!(held(&mut table), UNDER_WAY);
     }
 
     #[test]

@@ -4,20 +4,21 @@
 //! ours: they count first and then do what upstream does.
 //!
 //! Guarantees:
-//! - fields that a guest has, also as a part of a request or a response that is not sent yet, are on its memory
-//!   (`what_the_host_holds_for_a_guest_is_on_its_memory`);
+//! - fields that a guest has, also as a part of a request or a response that is not sent yet or is gone, are on its
+//!   memory, with the places of those that it has removed (`what_the_host_holds_for_a_guest_is_on_its_memory`);
 //! - so is the head of a request that it was given, as all that hyper has read it into, for as long as it has the request
 //!   or its headers (`what_a_handler_keeps_of_its_requests_is_on_its_memory`);
 //! - what it lets go is given back, at the latest when [`SLACK`] bytes more are asked for
 //!   (`what_is_gone_is_not_counted_for_long_and_what_is_there_is`, `what_a_guest_lets_go_is_its_own_again`).
 
+use std::any::{Any, TypeId};
 use std::collections::HashMap;
 
 use freewheel_spoke_net::Full;
 use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceTable};
 use wasmtime::{Result, StoreContextMut};
 use wasmtime_wasi_http::p2::bindings::http::types::{
-    self as wit, HeaderError, Host as _, HostFields,
+    self as wit, HeaderError, Host as _, HostFields, Method,
 };
 use wasmtime_wasi_http::p2::types::{
     HostIncomingRequest, HostOutgoingRequest, HostOutgoingResponse,
@@ -37,13 +38,44 @@ const SLACK: usize = 256 << 10;
 /// How far a set of fields may be below what it is counted as, before it is looked at.
 const DOUBT: usize = 4 << 10;
 
-/// What one set of fields is counted as.
+/// What one handle is counted as.
 #[derive(Clone, Copy, Default)]
-struct Size {
+pub(crate) struct Size {
+    /// What kind of handle it is.
+    of: Option<TypeId>,
     /// When it was last looked at.
     exact: usize,
     /// With all that was added since; what that has replaced is still in it.
     counted: usize,
+    /// What stays of it, whatever is removed from the fields: what hyper has read them into.
+    stays: usize,
+    /// The most fields that there were: their places stay, too.
+    places: usize,
+}
+
+impl Size {
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self { exact: bytes, counted: bytes, ..Self::default() }
+    }
+
+    /// Of fields that are pieces of what hyper has read them into.
+    pub(crate) fn read_into(bytes: usize) -> Self {
+        Self { stays: bytes, ..Self::new(bytes) }
+    }
+
+    /// With so much beside.
+    pub(crate) const fn and(self, bytes: usize) -> Self {
+        Self { exact: self.exact + bytes, counted: self.counted + bytes, ..self }
+    }
+
+    pub(crate) const fn bytes(&self) -> usize {
+        self.counted
+    }
+
+    /// At least this.
+    fn at_least(self, bytes: usize) -> Self {
+        Self { exact: self.exact.max(bytes), counted: self.counted.max(bytes), ..self }
+    }
 }
 
 /// The fields of one store, by handle.
@@ -60,29 +92,45 @@ impl Fields {
         Self { sizes: HashMap::new(), counted: 0, live: 0, share }
     }
 
-    fn grow(&mut self, table: &mut ResourceTable, handle: u32, more: usize) -> Result<(), Full> {
+    /// More comes to a handle: so many bytes, in so many values.
+    fn grow(
+        &mut self,
+        table: &mut ResourceTable,
+        handle: u32,
+        (more, values): (usize, usize),
+    ) -> Result<(), Full> {
         let size = self.sizes.entry(handle).or_default();
+        size.of = size.of.or_else(|| kind(table, handle));
+        if let Ok(fields) = table.get::<FieldMap>(&Resource::new_borrow(handle)) {
+            size.places = size.places.max(fields.len() + values);
+        }
         size.counted += more;
         self.counted += more;
         if 2 * size.exact + DOUBT < size.counted
-            && let Ok(fields) = table.get::<FieldMap>(&Resource::new_borrow(handle))
+            && let Some(real) = real(table, handle, size)
         {
-            // What comes is not in the map yet.
-            let real = cost(fields) + more;
-            self.counted = self.counted - size.counted + real.min(size.counted);
-            *size = Size { exact: real.min(size.counted), counted: real.min(size.counted) };
+            // What comes is not there yet.
+            let real = (real + more).min(size.counted);
+            self.counted -= size.counted - real;
+            (size.exact, size.counted) = (real, real);
         }
+        self.settle(table)
+    }
+
+    /// A handle is new: whatever had its number is gone.
+    fn set(&mut self, table: &mut ResourceTable, handle: u32, size: Size) -> Result<(), Full> {
+        self.remove(handle);
+        self.sizes.insert(handle, Size { of: kind(table, handle), ..size });
+        self.counted += size.counted;
+        self.settle(table)
+    }
+
+    fn settle(&mut self, table: &mut ResourceTable) -> Result<(), Full> {
         if self.live + SLACK < self.counted || !self.share.fits(self.counted) {
             self.forget_gone(table);
             self.share.set(self.counted)?;
         }
         Ok(())
-    }
-
-    /// A handle is new: whatever had its number is gone.
-    fn set(&mut self, table: &mut ResourceTable, handle: u32, bytes: usize) -> Result<(), Full> {
-        self.remove(handle);
-        self.grow(table, handle, bytes)
     }
 
     /// Looks at what is there.
@@ -91,25 +139,20 @@ impl Fields {
         self.share.set(self.counted)
     }
 
-    fn of(&self, handle: u32) -> usize {
-        self.sizes.get(&handle).map_or(0, |size| size.counted)
+    fn of(&self, handle: u32) -> Size {
+        self.sizes.get(&handle).copied().unwrap_or_default()
     }
 
-    fn remove(&mut self, handle: u32) -> usize {
+    fn remove(&mut self, handle: u32) -> Size {
         let size = self.sizes.remove(&handle).unwrap_or_default();
         self.counted -= size.counted;
-        size.counted
+        size
     }
 
     /// Handles end in many ways that pass by here.
     fn forget_gone(&mut self, table: &mut ResourceTable) {
         self.sizes.retain(|handle, size| {
-            let there = table.get_any_mut(*handle).is_ok_and(|entry| {
-                entry.is::<FieldMap>()
-                    || entry.is::<HostIncomingRequest>()
-                    || entry.is::<HostOutgoingResponse>()
-                    || entry.is::<HostOutgoingRequest>()
-            });
+            let there = size.of == kind(table, *handle);
             if !there {
                 self.counted -= size.counted;
             }
@@ -119,8 +162,30 @@ impl Fields {
     }
 }
 
-fn cost(fields: &FieldMap) -> usize {
-    fields.iter().map(|(name, value)| one(name.as_str().len(), value.len())).sum()
+fn kind(table: &mut ResourceTable, handle: u32) -> Option<TypeId> {
+    table.get_any_mut(handle).ok().map(|entry| Any::type_id(&*entry))
+}
+
+/// What a handle holds now, if that can be seen.
+fn real(table: &ResourceTable, handle: u32, size: &Size) -> Option<usize> {
+    if let Ok(fields) = table.get::<FieldMap>(&Resource::new_borrow(handle)) {
+        return Some(size.stays + cost(fields, size.places));
+    }
+    let request = table.get::<HostOutgoingRequest>(&Resource::new_borrow(handle)).ok()?;
+    Some(size.stays + cost(&request.headers, size.places) + words(request))
+}
+
+/// Bytes of a request's words.
+fn words(request: &HostOutgoingRequest) -> usize {
+    let method = if let Method::Other(method) = &request.method { method.len() } else { 0 };
+    let word = |word: &Option<String>| word.as_ref().map_or(0, String::len);
+    method + word(&request.authority) + word(&request.path_with_query)
+}
+
+/// What fields cost, with as many places as they ever had.
+fn cost(fields: &FieldMap, places: usize) -> usize {
+    let bytes: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    bytes + fields.len().max(places) * FIELD
 }
 
 const fn one(name: usize, value: usize) -> usize {
@@ -150,30 +215,50 @@ type Store<'a> = StoreContextMut<'a, State>;
 /// Puts the calls of this file in place of upstream's.
 pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
     let mut types = linker.instance(HTTP)?;
+    new(&mut types)?;
     growing(&mut types)?;
     passing_on(&mut types)
+}
+
+fn new(types: &mut LinkerInstance<'_, State>) -> Result<()> {
+    types.func_wrap("[constructor]fields", |mut store: Store<'_>, (): ()| {
+        let state = store.data_mut();
+        let made = HostFields::new(&mut state.http())?;
+        state.fields_made(made.rep(), Size::default())?;
+        Ok((made,))
+    })?;
+    types.func_wrap(
+        "[static]fields.from-list",
+        |mut store: Store<'_>, (entries,): (Vec<Entry>,)| {
+            let (state, size) = (store.data_mut(), Size::new(many(&entries)));
+            let size = Size { places: entries.len(), ..size };
+            let made = HostFields::from_list(&mut state.http(), entries);
+            let made = told(state, made)?;
+            if let Ok(made) = &made {
+                state.fields_made(made.rep(), size)?;
+            }
+            Ok((made,))
+        },
+    )?;
+    types.func_wrap("[method]fields.clone", |mut store: Store<'_>, (map,): (Map,)| {
+        let state = store.data_mut();
+        // One of a request keeps what that was read into.
+        let size = state.fields_of(map.rep());
+        let size = size.at_least(cost(state.table().get(&map)?, size.places));
+        let clone = HostFields::clone(&mut state.http(), map)?;
+        state.fields_made(clone.rep(), size)?;
+        Ok((clone,))
+    })
 }
 
 /// Calls after which there is more.
 fn growing(types: &mut LinkerInstance<'_, State>) -> Result<()> {
     types.func_wrap(
-        "[static]fields.from-list",
-        |mut store: Store<'_>, (entries,): (Vec<Entry>,)| {
-            let (state, more) = (store.data_mut(), many(&entries));
-            let made = HostFields::from_list(&mut state.http(), entries);
-            let made = told(state, made)?;
-            if let Ok(made) = &made {
-                state.fields_made(made.rep(), more)?;
-            }
-            Ok((made,))
-        },
-    )?;
-    types.func_wrap(
         "[method]fields.set",
         |mut store: Store<'_>, (map, name, values): (Map, String, Vec<Vec<u8>>)| {
             let state = store.data_mut();
             let more = values.iter().map(|value| one(name.len(), value.len())).sum();
-            state.fields_grow(map.rep(), more)?;
+            state.fields_grow(map.rep(), (more, values.len()))?;
             let set = HostFields::set(&mut state.http(), map, name, values);
             Ok((told(state, set)?,))
         },
@@ -182,69 +267,59 @@ fn growing(types: &mut LinkerInstance<'_, State>) -> Result<()> {
         "[method]fields.append",
         |mut store: Store<'_>, (map, name, value): (Map, String, Vec<u8>)| {
             let state = store.data_mut();
-            state.fields_grow(map.rep(), one(name.len(), value.len()))?;
+            state.fields_grow(map.rep(), (one(name.len(), value.len()), 1))?;
             let appended = HostFields::append(&mut state.http(), map, name, value);
             Ok((told(state, appended)?,))
         },
-    )?;
-    types.func_wrap("[method]fields.clone", |mut store: Store<'_>, (map,): (Map,)| {
-        let state = store.data_mut();
-        // One of a request keeps what that was read into.
-        let more = cost(state.table().get(&map)?).max(state.fields_of(map.rep()));
-        let clone = HostFields::clone(&mut state.http(), map)?;
-        state.fields_made(clone.rep(), more)?;
-        Ok((clone,))
-    })?;
-    types.func_wrap(
-        "[method]incoming-request.headers",
-        |mut store: Store<'_>, (request,): (Resource<HostIncomingRequest>,)| {
-            let state = store.data_mut();
-            let more = state.fields_of(request.rep());
-            let headers: Map = wit::HostIncomingRequest::headers(&mut state.http(), request)?;
-            state.fields_made(headers.rep(), more)?;
-            Ok((headers,))
-        },
-    )?;
-    Ok(())
+    )
 }
 
 /// Calls that make fields a part of something else.
 fn passing_on(types: &mut LinkerInstance<'_, State>) -> Result<()> {
     types.func_wrap("[constructor]outgoing-response", |mut store: Store<'_>, (map,): (Map,)| {
         let state = store.data_mut();
-        let bytes = state.fields_taken(map.rep());
+        let size = state.fields_taken(map.rep());
         let response: Resource<HostOutgoingResponse> = {
             let mut view = state.http();
             wit::HostOutgoingResponse::new(&mut view, map)?
         };
-        state.fields_made(response.rep(), bytes)?;
+        state.fields_made(response.rep(), size)?;
         Ok((response,))
     })?;
     types.func_wrap("[constructor]outgoing-request", |mut store: Store<'_>, (map,): (Map,)| {
         let state = store.data_mut();
-        let bytes = state.fields_taken(map.rep());
+        let size = state.fields_taken(map.rep());
         let request: Resource<HostOutgoingRequest> = {
             let mut view = state.http();
             wit::HostOutgoingRequest::new(&mut view, map)?
         };
-        state.fields_made(request.rep(), bytes)?;
+        state.fields_made(request.rep(), size)?;
         Ok((request,))
     })?;
     Ok(())
 }
 
 impl State {
-    fn fields_grow(&mut self, handle: u32, more: usize) -> Result<(), Full> {
+    /// So many bytes in so many values are about to come to a handle.
+    pub(crate) fn fields_grow(&mut self, handle: u32, more: (usize, usize)) -> Result<(), Full> {
         let (table, fields) = self.table_and_fields();
         fields.grow(table, handle, more)
     }
 
-    fn fields_made(&mut self, handle: u32, bytes: usize) -> Result<(), Full> {
+    pub(crate) fn fields_made(&mut self, handle: u32, size: Size) -> Result<(), Full> {
         let (table, fields) = self.table_and_fields();
-        fields.set(table, handle, bytes)
+        fields.set(table, handle, size)
     }
 
-    fn fields_of(&mut self, handle: u32) -> usize {
+    /// The fields of something of this size, as a handle of their own: they are there as long as either is.
+    pub(crate) fn view_made(&mut self, headers: &Map, size: Size) -> Result<()> {
+        let cost = cost(self.table().get(headers)?, size.places);
+        let size =
+            Size { stays: size.stays, places: size.places, ..Size::new(cost.max(size.stays)) };
+        Ok(self.fields_made(headers.rep(), size)?)
+    }
+
+    pub(crate) fn fields_of(&mut self, handle: u32) -> Size {
         self.table_and_fields().1.of(handle)
     }
 
@@ -254,10 +329,10 @@ impl State {
         request: &Resource<HostIncomingRequest>,
         bytes: usize,
     ) -> Result<(), Full> {
-        self.fields_made(request.rep(), bytes)
+        self.fields_made(request.rep(), Size::read_into(bytes))
     }
 
-    fn fields_taken(&mut self, handle: u32) -> usize {
+    pub(crate) fn fields_taken(&mut self, handle: u32) -> Size {
         self.table_and_fields().1.remove(handle)
     }
 }
@@ -279,14 +354,14 @@ mod tests {
         let (mut table, mut fields) = (ResourceTable::new(), Fields::new(memory.share()));
         for _ in 0..1000 {
             let handle = map(&mut table);
-            fields.set(&mut table, handle, 100_000).unwrap();
+            fields.set(&mut table, handle, Size::new(100_000)).unwrap();
             drop(table.delete(Resource::<FieldMap>::new_own(handle)).unwrap());
         }
         assert!(memory.used() <= SLACK + 100_000, "{}", memory.used());
         let mut kept = 0;
         loop {
             let handle = map(&mut table);
-            if fields.set(&mut table, handle, 100_000).is_err() {
+            if fields.set(&mut table, handle, Size::new(100_000)).is_err() {
                 break;
             }
             kept += 1;
@@ -301,7 +376,7 @@ mod tests {
         let (mut table, mut fields) = (ResourceTable::new(), Fields::new(memory.share()));
         let handle = map(&mut table);
         for _ in 0..100_000 {
-            fields.grow(&mut table, handle, one(10, 1000)).unwrap();
+            fields.grow(&mut table, handle, (one(10, 1000), 1)).unwrap();
         }
         assert!(memory.used() < 16 << 10, "{}", memory.used());
     }

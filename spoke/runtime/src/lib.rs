@@ -6,7 +6,7 @@
 //! lanes, metered, ticker, memory, on_stack           CPU and memory: who runs where, how long, how much
 //! life, exit  how it is stopped, how its end reads   log          from stdout to `kubectl logs`
 //! sockets, http, lifecycle, mounts                   the pod network, its own life and its files as guests see them
-//! census, fields, open_files                         what the host holds for a guest's handles
+//! census, fields, requests, open_files               what the host holds for a guest's handles
 //! preview1                                           core programs: what they are given, and its bounds
 //! native, stacks   the only unsafe code              probe        which engine profile fits this machine
 //! ```
@@ -39,6 +39,7 @@ mod on_stack;
 mod open_files;
 mod preview1;
 mod probe;
+mod requests;
 mod runtime;
 mod sockets;
 mod stacks;

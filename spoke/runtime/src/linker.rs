@@ -14,10 +14,11 @@ use wasmtime_wasi_io::bindings::wasi::io;
 
 use crate::mounts::HasMounts;
 use crate::state::State;
-use crate::{fields, lifecycle, open_files, sockets};
+use crate::{fields, lifecycle, open_files, requests, sockets};
 
 /// Interfaces of which some calls are ours, in the version that upstream defines them.
 pub(crate) const HTTP: &str = "wasi:http/types@0.2.12";
+pub(crate) const HANDLER: &str = "wasi:http/outgoing-handler@0.2.12";
 pub(crate) const FILESYSTEM: &str = "wasi:filesystem/types@0.2.12";
 
 struct HasTable;
@@ -56,6 +57,7 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<State>> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(l)?;
     l.allow_shadowing(true);
     fields::add_to_linker(l)?;
+    requests::add_to_linker(l)?;
     open_files::add_to_linker(l)?;
     Ok(linker)
 }

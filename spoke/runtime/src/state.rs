@@ -93,6 +93,16 @@ impl State {
         store
     }
 
+    /// Counts what was made a moment ago and has buffers: until the next tick the guest may long sleep.
+    pub(crate) fn holds(&mut self, bytes: usize) -> Result<(), Full> {
+        census::holds(&mut self.handles, &mut self.table, bytes)
+    }
+
+    /// What was counted so is not the store's any more.
+    pub(crate) fn lets_go(&mut self, bytes: usize) {
+        let _ = self.handles.set(self.handles.bytes().saturating_sub(bytes));
+    }
+
     /// Counts what its handles may hold: at every tick while the guest runs, as it can make many in a moment.
     fn count_handles(&mut self) -> Result<(), Full> {
         self.handles.set(census::held(&mut self.table))
@@ -105,7 +115,9 @@ impl State {
     }
 
     /// Bytes of this store, with what the host holds for it.
-    pub(crate) const fn memory(&self) -> usize {
+    pub(crate) fn memory(&mut self) -> usize {
+        // What was counted when it was made may be gone.
+        let _ = self.count_handles();
         self.limiter.own() + self.handles.bytes() + self.given.bytes()
     }
 
@@ -176,6 +188,7 @@ impl HasLife for State {
 
 impl HasNet for State {
     fn net(&mut self) -> NetView<'_> {
-        NetView { table: &mut self.table, pod: &self.pod, life: &self.life }
+        let (pod, life) = (&self.pod, &self.life);
+        NetView { table: &mut self.table, pod, life, handles: &mut self.handles }
     }
 }

@@ -40,6 +40,62 @@ async fn what_the_host_holds_for_a_guest_is_on_its_memory() {
     is_out_of_memory(&node, &["clones", "16000"]).await;
     is_out_of_memory(&node, &["bodies", "5000"]).await;
     is_out_of_memory(&node, &["streams", "16000"]).await;
+    is_out_of_memory(&node, &["requests", "600"]).await;
+    is_out_of_memory(&node, &["views", "1000"]).await;
+    is_out_of_memory(&node, &["emptied", "1000"]).await;
+    is_out_of_memory(&node, &["burst", "400"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_request_needs_is_refused() {
+    let node = node();
+    let exit = node.run(node.greedy("words", &["words"])).await;
+    assert_eq!(exit.code, 0, "{exit:?} {}", node.log("words"));
+    let exit = node.run(node.greedy("few", &["requests", "100"])).await;
+    assert_eq!(exit.code, 0, "words that are set again are there once: {exit:?}");
+    let exit = node.run(node.greedy("trailers", &["trailers", "1000"])).await;
+    assert_eq!(exit.code, 0, "{exit:?}");
+    assert!(
+        node.log("trailers").contains("trailers of more than 16384 bytes"),
+        "{}",
+        node.log("trailers")
+    );
+    let exit = node.run(node.greedy("waits", &["waits", "100000"])).await;
+    assert_eq!(exit.code, 134, "{exit:?}");
+    assert!(exit.message.contains("handle limit exceeded"), "{exit:?}");
+    nothing_is_held(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_counts_until_its_answer_is_gone() {
+    let node = node();
+    let web = node.start(node.container("web", &guest("web")));
+    node.started(&web).await;
+    let web = format!("{}:8080", node.ip("web"));
+    let id = node.start(node.greedy("uploads", &["uploads", &web, "4"]));
+    node.logged("uploads", "ready").await;
+    let used = || node.runtime.usage(&id).unwrap().1;
+    let before = used();
+    let _begin = node.dial("uploads", 7000).unwrap();
+    node.logged("uploads", "kept").await;
+    // What each connection reads and writes at a time, two pieces of the body that is sent, and its trailers.
+    let each = 4 * (64 << 10) + (16 << 10);
+    let more = used() - before;
+    assert!((4 * each..5 * each).contains(&more), "{more} bytes, and {} are expected", 4 * each);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_a_guest_has_no_place_for_is_broken_off() {
+    let node = node();
+    let id = node.start(node.greedy("crowded", &["crowded"]));
+    node.logged("crowded", "listening").await;
+    let mut conn = node.dial("crowded", 7000).unwrap();
+    conn.write_all(b"hello").await.unwrap();
+    let ended = tokio::time::timeout(support::SOON, conn.read(&mut [0; 8])).await.unwrap();
+    assert!(ended.is_err(), "it looked whole: {ended:?}");
+    node.logged("crowded", "new-socket-limit").await;
+    node.runtime.stop(&id, Duration::ZERO);
+    node.exited(&id).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,6 +225,32 @@ async fn descriptions_of_modules_are_on_the_nodes_memory() {
     assert_eq!((exit.code, exit.reason.as_str()), (128, "StartError"), "{exit:?}");
     assert!(exit.message.contains("the node's memory is used up"), "{exit:?}");
     assert_eq!(described(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn modules_that_nothing_runs_make_room_for_guests() {
+    let node = node();
+    let artifact = node.dir.path().join("idle.cwasm");
+    let types: String =
+        (0..200).map(|n| format!("(type (func (param{})))", " i32".repeat(n))).collect();
+    let text = SPIN.replacen("(core module $m", &format!("(core module $m {types}"), 1);
+    compile(&wat::parse_str(text).unwrap(), &artifact);
+    let id = node.start(node.container("idle", &artifact));
+    node.started(&id).await;
+    node.runtime.stop(&id, Duration::ZERO);
+    node.exited(&id).await;
+    nothing_is_held(&node).await;
+    let idle = node.runtime.described();
+    assert_eq!(node.run(node.kit("first", &["exit", "0"])).await.code, 0);
+    let (both, account) = (node.runtime.described(), node.fabric.account());
+    assert!(1 << 20 < idle && idle < both, "{idle} of {both}");
+    // With the idle module there is no room for the guest that comes.
+    account.set_limit((both + (1 << 20)) as u64);
+    let mut start = node.kit("second", &["exit", "0"]);
+    start.0.env = vec![("A".to_owned(), "a".repeat(400 << 10))];
+    let exit = node.run(start).await;
+    assert_eq!(exit.code, 0, "{exit:?}");
+    assert_eq!(node.runtime.described(), both - idle);
 }
 
 /// Takes one page after the other, slowly, for ever.

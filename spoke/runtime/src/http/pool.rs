@@ -266,9 +266,10 @@ impl Pool {
         loop {
             let sound = self.serve(&mut store, &proxy, job).await;
             left -= 1;
+            let bytes = store.data_mut().memory();
             let wait = {
                 let mut inner = self.inner.lock();
-                inner.instance_bytes = inner.instance_bytes.max(store.data().memory());
+                inner.instance_bytes = inner.instance_bytes.max(bytes);
                 if !sound || left == 0 {
                     return;
                 }

@@ -18,6 +18,7 @@ use freewheel_spoke_net::{NetError, PodNet};
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable, ResourceTableError};
 
 use crate::life::Life;
+use crate::memory::Share;
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -109,6 +110,8 @@ pub(crate) struct NetView<'a> {
     pub(crate) table: &'a mut ResourceTable,
     pub(crate) pod: &'a Arc<PodNet>,
     pub(crate) life: &'a Arc<Life>,
+    /// What is counted for the handles.
+    pub(crate) handles: &'a mut Share,
 }
 
 /// A store's data with a pod network in it.

@@ -6,15 +6,28 @@ use wasmtime::component::Resource;
 use wasmtime_wasi_io::poll::{DynPollable, Pollable, subscribe};
 
 use super::ip_name_lookup as wit;
-use super::{IpAddress, NetView, Network, SocketResult, from_ip};
+use super::{ErrorCode, IpAddress, NetView, Network, SocketResult, from_ip};
 
-/// Addresses that were found and not yet taken.
-pub struct Addresses(std::vec::IntoIter<IpAddr>);
+/// Addresses that were found, and how many of them were taken.
+pub struct Addresses {
+    found: Box<[IpAddr]>,
+    taken: usize,
+}
 
 impl Addresses {
-    /// What is held for them: a Service without an address of its own may have thousands.
+    pub(crate) fn new(found: Vec<IpAddr>) -> Self {
+        Self { found: found.into(), taken: 0 }
+    }
+
+    /// What is held for them, whoever has taken them: a Service without an address of its own may have thousands.
     pub(crate) fn bytes(&self) -> usize {
-        self.0.len() * size_of::<IpAddr>()
+        size_of_val(&*self.found)
+    }
+
+    pub(crate) fn take(&mut self) -> Option<IpAddr> {
+        let next = self.found.get(self.taken).copied()?;
+        self.taken += 1;
+        Some(next)
     }
 }
 
@@ -30,7 +43,12 @@ impl wit::Host for NetView<'_> {
         name: String,
     ) -> SocketResult<Resource<Addresses>> {
         let found = self.pod.resolve(&name)?;
-        Ok(self.table.push(Addresses(found.into_iter()))?)
+        let addresses = Addresses::new(found);
+        // Now, and not at the next tick: until then the guest may long sleep.
+        if !self.handles.fits(self.handles.bytes() + addresses.bytes()) {
+            return Err(ErrorCode::OutOfMemory.into());
+        }
+        Ok(self.table.push(addresses)?)
     }
 }
 
@@ -39,7 +57,7 @@ impl wit::HostResolveAddressStream for NetView<'_> {
         &mut self,
         this: Resource<Addresses>,
     ) -> SocketResult<Option<IpAddress>> {
-        Ok(self.table.get_mut(&this)?.0.next().map(from_ip))
+        Ok(self.table.get_mut(&this)?.take().map(from_ip))
     }
 
     fn subscribe(&mut self, this: Resource<Addresses>) -> wasmtime::Result<Resource<DynPollable>> {

@@ -4,7 +4,11 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 
 use wasip2::filesystem::preopens::get_directories;
 use wasip2::filesystem::types::{Descriptor, DescriptorFlags, OpenFlags, PathFlags};
-use wasip2::http::types::{Fields, OutgoingResponse};
+use wasip2::http::outgoing_handler;
+use wasip2::http::types::{
+    Fields, Method, OutgoingBody, OutgoingRequest, OutgoingResponse, Scheme,
+};
+use wasip2::io::poll::poll;
 use wasip2::sockets::instance_network::instance_network;
 use wasip2::sockets::network::{IpAddressFamily, IpSocketAddress, Ipv4SocketAddress};
 use wasip2::sockets::tcp_create_socket::create_tcp_socket;
@@ -18,6 +22,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "clones" => clones(number(2)?),
         "turnover" => turnover(number(2)?),
         "bodies" => bodies(number(2)?),
+        "burst" => burst(number(2)?),
+        "requests" => requests(number(2)?),
+        "words" => words()?,
+        "views" => views(number(2)?),
+        "emptied" => emptied(number(2)?),
+        "trailers" => trailers(number(2)?),
+        "waits" => waits(number(2)?),
+        "crowded" => crowded(),
+        "uploads" => uploads(arg(2), number(3)?),
         "files" => files(arg(2)),
         "streams" => streams(number(2)?),
         "lists" => lists(number(2)?),
@@ -88,6 +101,146 @@ fn bodies(count: usize) {
         keep.push((response, stream, body));
     }
     println!("{} are kept", keep.len());
+}
+
+/// Bodies that are begun within a moment, and then nothing for an hour.
+fn burst(count: usize) {
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    let body = |_| {
+        let response = OutgoingResponse::new(Fields::new());
+        let body = response.body().unwrap();
+        (response, body)
+    };
+    let keep: Vec<_> = (0..count).map(body).collect();
+    std::thread::sleep(std::time::Duration::from_secs(3600));
+    println!("{} are kept", keep.len());
+}
+
+/// Requests with long words that are never sent.
+fn requests(count: usize) {
+    let word = "A".repeat(60_000);
+    let path = format!("/{word}");
+    let mut keep = Vec::new();
+    for _ in 0..count {
+        let request = OutgoingRequest::new(Fields::new());
+        // Again and again in the same place it is one word.
+        for _ in 0..3 {
+            request.set_method(&Method::Other(word.clone())).unwrap();
+        }
+        request.set_authority(Some(&word)).unwrap();
+        request.set_path_with_query(Some(&path)).unwrap();
+        keep.push(request);
+    }
+    println!("{} are kept", keep.len());
+}
+
+/// Words that are too long for any request.
+fn words() -> Result<(), &'static str> {
+    let word = "A".repeat(3 << 20);
+    let request = OutgoingRequest::new(Fields::new());
+    let refused = [
+        request.set_method(&Method::Other(word.clone())),
+        request.set_authority(Some(&word)),
+        request.set_path_with_query(Some(&word)),
+    ];
+    println!("{refused:?}");
+    if refused.iter().all(Result::is_err) { Ok(()) } else { Err("one was taken") }
+}
+
+/// Fields of responses that are gone.
+fn views(count: usize) {
+    let entries = [("x".to_owned(), vec![b'y'; 100_000])];
+    let view = |_| OutgoingResponse::new(Fields::from_list(&entries).unwrap()).headers();
+    let keep: Vec<_> = (0..count).map(view).collect();
+    println!("{} are kept", keep.len());
+}
+
+/// Sets that had many fields and have none any more.
+fn emptied(count: usize) {
+    let values = vec![Vec::new(); 3000];
+    let mut keep = Vec::new();
+    for _ in 0..count {
+        let fields = Fields::new();
+        for _ in 0..2 {
+            fields.set("x", &values).unwrap();
+            fields.delete("x").unwrap();
+        }
+        fields.append("y", &[b'y'; 8000]).unwrap();
+        fields.delete("y").unwrap();
+        keep.push(fields);
+    }
+    println!("{} are kept", keep.len());
+}
+
+/// Bodies that end with large trailers, in responses that are never sent.
+fn trailers(count: usize) {
+    let entries = [("x".to_owned(), vec![b'y'; 100_000])];
+    let mut keep = Vec::new();
+    for _ in 0..count {
+        let response = OutgoingResponse::new(Fields::new());
+        let body = response.body().unwrap();
+        let ended = OutgoingBody::finish(body, Some(Fields::from_list(&entries).unwrap()));
+        if let Err(why) = ended {
+            println!("refused: {why:?}");
+            return;
+        }
+        keep.push(response);
+    }
+    println!("{} are kept", keep.len());
+}
+
+/// Waits for one thing, many times over.
+fn waits(times: usize) {
+    let never = wasip2::clocks::monotonic_clock::subscribe_duration(u64::MAX / 2);
+    println!("waiting");
+    poll(&vec![&never; times]);
+}
+
+/// Requests whose bodies and answers do not end; it begins with them when somebody comes.
+fn uploads(authority: &str, count: usize) {
+    let listener = TcpListener::bind("0.0.0.0:7000").unwrap();
+    println!("ready");
+    listener.accept().unwrap();
+    let mut keep = Vec::new();
+    for _ in 0..count {
+        let request = OutgoingRequest::new(Fields::new());
+        request.set_scheme(Some(&Scheme::Http)).unwrap();
+        request.set_authority(Some(authority)).unwrap();
+        request.set_path_with_query(Some("/endless")).unwrap();
+        let upload = request.body().unwrap();
+        let future = outgoing_handler::handle(request, None).unwrap();
+        future.subscribe().block();
+        let answer = future.get().unwrap().unwrap().unwrap();
+        keep.push((upload, answer.consume().unwrap()));
+    }
+    // The host looks at what there is while the guest runs.
+    let start = std::time::Instant::now();
+    while start.elapsed() < std::time::Duration::from_millis(100) {
+        std::hint::black_box(&keep);
+    }
+    println!("kept");
+    std::thread::sleep(std::time::Duration::from_secs(3600));
+}
+
+/// Accepts a connection and has a place for one of its three handles.
+fn crowded() {
+    let network = instance_network();
+    let listener = create_tcp_socket(IpAddressFamily::Ipv4).unwrap();
+    let address = Ipv4SocketAddress { port: 7000, address: (0, 0, 0, 0) };
+    listener.start_bind(&network, IpSocketAddress::Ipv4(address)).unwrap();
+    listener.finish_bind().unwrap();
+    listener.start_listen().unwrap();
+    listener.finish_listen().unwrap();
+    let client = listener.subscribe();
+    println!("listening");
+    client.block();
+    let mut sockets: Vec<_> =
+        std::iter::from_fn(|| create_tcp_socket(IpAddressFamily::Ipv4).ok()).collect();
+    sockets.pop();
+    let accepted = listener.accept().map(|_| ());
+    drop(sockets);
+    println!("accepted: {accepted:?}");
+    std::thread::sleep(std::time::Duration::from_secs(3600));
 }
 
 /// As many files as there may be; a stream keeps its file open as well.
