@@ -22,7 +22,8 @@ use crate::exit;
 use crate::lanes::Runtimes;
 use crate::life::{Cause, Life};
 use crate::linker::linker;
-use crate::log::{self, LogBudget, LogOptions, LogSink};
+use crate::log::{self, KeptLogs, LogBudget, LogOptions, LogSink};
+use crate::mappings;
 use crate::memory::Memory;
 use crate::metered::{Meter, Quota, Usage};
 use crate::module::{Module, Modules};
@@ -97,8 +98,8 @@ pub struct Runtime {
     running: Mutex<HashMap<ContainerId, Running>>,
     budget: Arc<LogBudget>,
     /// Log files by pod, to be removed with it.
-    logs: Mutex<HashMap<String, Vec<PathBuf>>>,
-    this: std::sync::Weak<Self>,
+    logs: Mutex<KeptLogs>,
+    this: Weak<Self>,
 }
 
 impl Runtime {
@@ -296,7 +297,7 @@ impl Containers for Runtime {
             sink: sink.clone(),
         };
         self.running.lock().insert(start.id.clone(), running);
-        self.logs.lock().entry(start.id.pod.clone()).or_default().push(start.log.clone());
+        self.logs.lock().add(&start.id.pod, &start.id.container, start.log.clone());
         let span = info_span!(
             "container",
             cluster = %start.realm,
@@ -351,7 +352,10 @@ impl Containers for Runtime {
     }
 
     fn forget_pod(&self, pod_uid: &str) {
-        let Some(logs) = self.logs.lock().remove(pod_uid) else { return };
+        let logs = self.logs.lock().take(pod_uid);
+        if logs.is_empty() {
+            return;
+        }
         let this = self.this.clone();
         self.control.spawn_blocking(move || {
             if let Some(this) = this.upgrade() {

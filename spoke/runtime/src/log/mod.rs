@@ -17,12 +17,14 @@
 
 mod budget;
 mod drain;
+mod kept;
 mod read;
 mod sink;
 mod stamp;
 
 pub(crate) use budget::LogBudget;
 pub(crate) use drain::{MAX_LINE, drain};
+pub(crate) use kept::KeptLogs;
 pub use read::{LogOptions, read};
 pub use sink::Written;
 pub(crate) use sink::{LogSink, PROMISED, Source};
