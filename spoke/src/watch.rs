@@ -12,6 +12,8 @@
 //!   (`guests_at_their_bound_are_memory_pressure_at_once`), and so are guests that take what the machine has left
 //!   (`guests_that_take_what_the_machine_has_left_are_told_of_at_once`), when they hold it and while they touch it
 //!   (`memory_that_is_held_and_not_touched_yet_is_looked_after`);
+//! - modules that nothing runs go before it is said that memory is short
+//!   (`what_nobody_needs_goes_before_memory_is_short`);
 //! - a device with room is looked at rarely, one that is short every second
 //!   (`the_more_there_is_the_longer_nobody_looks`).
 
@@ -72,7 +74,11 @@ pub(crate) async fn watch(
     loop {
         // Before the rest: what they take meanwhile brings the mark nearer, and not further away.
         let held = guests.used() as u64;
-        let left = probe.device.left(data.dir(), guests);
+        let mut left = probe.device.left(data.dir(), guests);
+        // What nobody needs goes before a pod does.
+        if is_short_of_memory(&left, thresholds) && guests.make_room() {
+            left = probe.device.left(data.dir(), guests);
+        }
         let wait = until_next(&left, probe.device.untouched(guests), thresholds);
         let mark = next_mark(held, &left, thresholds);
         let mut told = inputs.send(Input::Signals(left)).await.is_ok();
@@ -115,6 +121,11 @@ const fn rate(signal: Signal) -> u64 {
 fn margin(left: &Observed, threshold: &Threshold) -> Option<Option<u64>> {
     let left = left.get(&threshold.signal)?;
     Some(left.available.checked_sub(threshold.quantity(left.capacity)))
+}
+
+fn is_short_of_memory(left: &Observed, thresholds: &[Threshold]) -> bool {
+    let mut of_memory = thresholds.iter().filter(|threshold| threshold.signal.is_memory());
+    of_memory.any(|threshold| margin(left, threshold) == Some(None))
 }
 
 /// How long nobody needs to look, while guests hold so much `untouched` memory.
@@ -204,6 +215,28 @@ mod tests {
             stop.cancel();
         };
         tokio::join!(watching, guests);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_needs_goes_before_memory_is_short() {
+        let (dir, device) = machine(&[]);
+        let data = Data::open(&dir.path().join("data")).unwrap();
+        let address = Address::follow(Some(Ipv4Addr::LOCALHOST), "10.0.0.1:1", dir.path());
+        let mut probe = Probe { device, address, profile: String::new(), labels: vec![] };
+        let (node, thresholds) = (Account::node(), thresholds(vec![], vec![]));
+        node.set_limit(1 << 30);
+        let idle = std::sync::Mutex::new(Some(node.take(500 << 20).unwrap()));
+        node.gives_way(move || idle.lock().unwrap().take().is_some());
+        let _guests = node.take(474 << 20).unwrap();
+        let (inputs, mut told) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        let watching = watch(&mut probe, &data, &node, &thresholds, &inputs, &stop);
+        let first = async {
+            let Some(Input::Signals(left)) = told.recv().await else { panic!("nothing is told") };
+            assert_eq!(left[&Signal::Guests].available, 550 << 20);
+            stop.cancel();
+        };
+        tokio::join!(watching, first);
     }
 
     #[test]

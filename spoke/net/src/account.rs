@@ -10,10 +10,12 @@
 //! - what one level refuses is counted at none (`what_is_refused_above_is_counted_nowhere`);
 //! - what is taken on one level alone takes nothing above it (`what_is_set_apart_is_nobody_else_s`);
 //! - who waits for a mark hears of it when it is reached, also when that was before (`a_mark_is_heard_of_when_it_is_reached`);
-//! - who is frozen gets no more, and nobody else is concerned (`who_is_frozen_keeps_what_it_has_and_gets_no_more`).
+//! - who is frozen gets no more, and nobody else is concerned (`who_is_frozen_keeps_what_it_has_and_gets_no_more`);
+//! - what nobody needs goes before anybody is refused for the node's sake (`what_gives_way_goes_before_anybody_is_refused`).
 
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst, fence};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 
@@ -63,6 +65,15 @@ impl std::fmt::Display for Full {
 
 impl std::error::Error for Full {}
 
+/// Lets go of what nobody needs; whether there was any.
+struct Relief(Box<dyn Fn() -> bool + Send + Sync>);
+
+impl fmt::Debug for Relief {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Relief")
+    }
+}
+
 /// Bytes that the host holds for somebody, and how many it may be.
 #[derive(Debug)]
 pub struct Account {
@@ -72,6 +83,7 @@ pub struct Account {
     /// Somebody wants to hear when this much is held.
     mark: AtomicUsize,
     reached: Notify,
+    relief: OnceLock<Relief>,
     above: Option<Arc<Self>>,
 }
 
@@ -91,12 +103,24 @@ impl Account {
     fn new(level: Level, limit: Option<u64>, above: Option<Arc<Self>>) -> Arc<Self> {
         let limit = AtomicUsize::new(bytes(limit));
         let (used, mark) = (AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
-        Arc::new(Self { level, limit, used, mark, reached: Notify::new(), above })
+        let (reached, relief) = (Notify::new(), OnceLock::new());
+        Arc::new(Self { level, limit, used, mark, reached, relief, above })
     }
 
     /// Changes the limit. What is held already stays.
     pub fn set_limit(&self, limit: u64) {
         self.limit.store(bytes(Some(limit)), Relaxed);
+    }
+
+    /// What is asked to let go of what nobody needs, before somebody is refused here. For an account without one above; the
+    /// first stays.
+    pub fn gives_way(&self, relief: impl Fn() -> bool + Send + Sync + 'static) {
+        let _ = self.relief.set(Relief(Box::new(relief)));
+    }
+
+    /// Lets go of what nobody needs; whether there was any.
+    pub fn make_room(&self) -> bool {
+        self.relief.get().is_some_and(|Relief(relief)| relief())
     }
 
     /// Nothing more from here on: the limit is what is held.
@@ -137,8 +161,10 @@ impl Account {
     /// Whether so much more would fit, here and above.
     #[must_use]
     pub fn has_room_for(&self, more: usize) -> bool {
-        let fits = self.used().checked_add(more).is_some_and(|sum| sum <= self.limit.load(Relaxed));
-        fits && self.above.as_ref().is_none_or(|above| above.has_room_for(more))
+        let fits =
+            || self.used().checked_add(more).is_some_and(|sum| sum <= self.limit.load(Relaxed));
+        (fits() || self.make_room() && fits())
+            && self.above.as_ref().is_none_or(|above| above.has_room_for(more))
     }
 
     /// Whether the node has nothing left for anybody.
@@ -182,7 +208,10 @@ impl Account {
     }
 
     fn add(&self, more: usize) -> Result<(), Full> {
-        let before = self.add_here(more)?;
+        let before = match self.add_here(more) {
+            Err(_) if self.make_room() => self.add_here(more)?,
+            outcome => outcome?,
+        };
         if let Some(above) = &self.above
             && let Err(full) = above.add(more)
         {
@@ -352,6 +381,26 @@ mod tests {
         let _more = pod.take(1000).unwrap();
         waits.now_or_never().expect("it is reached");
         drop(held);
+    }
+
+    #[test]
+    fn what_gives_way_goes_before_anybody_is_refused() {
+        use parking_lot::Mutex;
+        let node = Account::node();
+        node.set_limit(100);
+        let pod = Account::within(&node, Level::Pod, Some(90));
+        let idle = Arc::new(Mutex::new(Some(node.take(40).unwrap())));
+        let gives = idle.clone();
+        node.gives_way(move || gives.lock().take().is_some());
+        assert_eq!(pod.take(91).unwrap_err().level, Level::Pod, "it is the pod's own limit");
+        assert!(idle.lock().is_some());
+        let held = pod.take(80).unwrap();
+        assert!(idle.lock().is_none());
+        assert_eq!(node.take(30).unwrap_err().wanted, 110, "there is no more of it");
+        drop(held);
+        *idle.lock() = Some(node.take(40).unwrap());
+        assert!(pod.has_room_for(80));
+        assert!(!node.make_room());
     }
 
     #[test]

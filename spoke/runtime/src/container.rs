@@ -45,10 +45,8 @@ pub(crate) struct Container {
     pub(crate) engine: Engine,
     pub(crate) life: Arc<Life>,
     pub(crate) memory: Arc<Memory>,
-    /// Bytes that each instance takes beside its memories and tables.
-    pub(crate) footing: usize,
-    /// Mappings of each instance.
-    pub(crate) mappings: usize,
+    /// What it runs; loaded, and counted, for as long as it does.
+    pub(crate) module: Arc<Module>,
     pub(crate) meter: Arc<Meter>,
     pub(crate) log: LogSink,
     pub(crate) runtimes: Arc<Runtimes>,
@@ -60,7 +58,7 @@ pub(crate) struct Container {
 impl Container {
     /// The mappings of one more instance.
     pub(crate) fn map(&self) -> Result<Held, NoneLeft> {
-        mappings::take(self.pod.mappings(), self.mappings)
+        mappings::take(self.pod.mappings(), self.module.mappings)
     }
 
     /// A store for an instance of a handler, whose stack counts in full.
@@ -125,11 +123,8 @@ impl Container {
 
     /// Runs it; `started` is called once it is up. A program needs nothing that waits before it is on its lane,
     /// so it is there already when this returns; all the rest happens in the future.
-    pub(crate) fn run(
-        self: Arc<Self>,
-        module: &Module,
-        started: impl FnOnce() + Send + 'static,
-    ) -> Run {
+    pub(crate) fn run(self: Arc<Self>, started: impl FnOnce() + Send + 'static) -> Run {
+        let module = self.module.clone();
         match &module.kind {
             Kind::Command(pre) => self.run_command(pre.clone(), started),
             Kind::Core(pre) => {

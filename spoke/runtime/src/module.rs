@@ -7,7 +7,10 @@
 //! - an artifact that was replaced is never run from memory
 //!   (`a_module_that_stays_loaded_is_not_run_once_its_artifact_is_another_or_gone`);
 //! - what describes modules that are loaded is on the node's memory; those that nothing runs go before one is refused
-//!   (`descriptions_of_modules_are_on_the_nodes_memory`).
+//!   (`descriptions_of_modules_are_on_the_nodes_memory`), and before anybody is refused memory
+//!   (`modules_that_nothing_runs_make_room_for_guests`);
+//! - of an artifact that was replaced nothing stays when nothing runs it
+//!   (`of_a_replaced_artifact_nothing_stays_loaded`).
 
 use std::collections::{HashMap, VecDeque};
 use std::os::unix::fs::MetadataExt as _;
@@ -15,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use freewheel_spoke_engine::{STACK, footing};
-use freewheel_spoke_net::{Account, Full, Held, Level};
+use freewheel_spoke_net::{Account, Held, Level};
 use parking_lot::Mutex;
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Engine, ExternType, ResourcesRequired};
@@ -86,16 +89,25 @@ fn file_id(artifact: &Path) -> Option<FileId> {
 struct Shelf {
     /// All that are alive, of containers or kept.
     loaded: HashMap<PathBuf, (FileId, Weak<Module>)>,
-    /// The latest used last.
-    kept: VecDeque<Arc<Module>>,
+    /// The latest used last, one of each path.
+    kept: VecDeque<Kept>,
+}
+
+/// A module that stays, and what it was loaded from.
+struct Kept {
+    path: PathBuf,
+    file: FileId,
+    module: Arc<Module>,
 }
 
 impl Shelf {
-    /// Puts it last; whoever has to go for it is dropped by the caller, outside of the lock.
-    fn keep(&mut self, module: &Arc<Module>) -> Option<Arc<Module>> {
-        self.kept.retain(|kept| !Arc::ptr_eq(kept, module));
-        self.kept.push_back(module.clone());
-        if KEPT < self.kept.len() { self.kept.pop_front() } else { None }
+    /// Puts it last; who has to go for it is dropped by the caller, outside of the lock.
+    fn keep(&mut self, path: &Path, file: FileId, module: &Arc<Module>) -> [Option<Kept>; 2] {
+        let before = self.kept.iter().position(|kept| kept.path == path);
+        let before = before.and_then(|at| self.kept.remove(at));
+        self.kept.push_back(Kept { path: path.to_owned(), file, module: module.clone() });
+        let oldest = if KEPT < self.kept.len() { self.kept.pop_front() } else { None };
+        [before, oldest]
     }
 }
 
@@ -129,7 +141,7 @@ impl Modules {
         let mut shelf = self.shelf.lock();
         let (_, module) = shelf.loaded.get(artifact).filter(|(loaded, _)| *loaded == file)?;
         let module = module.upgrade()?;
-        let leaving = shelf.keep(&module);
+        let leaving = shelf.keep(artifact, file, &module);
         drop(shelf);
         drop(leaving);
         Some(module)
@@ -147,7 +159,7 @@ impl Modules {
         let footing = footing::read(artifact);
         let footing = footing.map_err(|error| CannotRun::Load(error.to_string()))?;
         let bytes = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
-        let described = self.room_for(bytes(footing.description));
+        let described = self.descriptions.take(bytes(footing.description));
         let described = described.map_err(|full| CannotRun::Load(full.to_string()))?;
         let loaded = native::load(&self.engine, artifact);
         let loaded = loaded.map_err(|error| CannotRun::Load(format!("{error:#}")))?;
@@ -166,7 +178,7 @@ impl Modules {
         if let Some(file) = file {
             let mut shelf = self.shelf.lock();
             shelf.loaded.insert(artifact.to_owned(), (file, Arc::downgrade(&module)));
-            let leaving = shelf.keep(&module);
+            let leaving = shelf.keep(artifact, file, &module);
             drop(shelf);
             drop(leaving);
         }
@@ -174,13 +186,16 @@ impl Modules {
         Ok(module)
     }
 
-    /// Takes place for a description.
-    fn room_for(&self, bytes: usize) -> Result<Held, Full> {
-        self.descriptions.take(bytes).or_else(|_| {
-            let idle = std::mem::take(&mut self.shelf.lock().kept);
-            drop(idle);
-            self.descriptions.take(bytes)
-        })
+    /// Lets go of those that nothing runs; whether there were any.
+    pub(crate) fn drop_idle(&self) -> bool {
+        let mut shelf = self.shelf.lock();
+        let kept = std::mem::take(&mut shelf.kept);
+        // Whoever else has one got it of the shelf, and runs it.
+        let (idle, used): (VecDeque<_>, VecDeque<_>) =
+            kept.into_iter().partition(|kept| Arc::strong_count(&kept.module) == 1);
+        shelf.kept = used;
+        drop(shelf);
+        !idle.is_empty()
     }
 
     /// Bytes of what describes those that are loaded.
@@ -192,11 +207,10 @@ impl Modules {
     pub(crate) fn drop_gone(&self) {
         let mut shelf = self.shelf.lock();
         shelf.loaded.retain(|_, (_, module)| 0 < module.strong_count());
-        let loaded = shelf.loaded.iter();
-        let stale = loaded.filter(|(path, (file, _))| file_id(path) != Some(*file));
-        let stale: Vec<Arc<Module>> =
-            stale.filter_map(|(_, (_, module))| module.upgrade()).collect();
-        shelf.kept.retain(|kept| !stale.iter().any(|gone| Arc::ptr_eq(kept, gone)));
+        let kept = std::mem::take(&mut shelf.kept);
+        let (kept, stale): (VecDeque<_>, VecDeque<_>) =
+            kept.into_iter().partition(|kept| file_id(&kept.path) == Some(kept.file));
+        shelf.kept = kept;
         drop(shelf);
         drop(stale);
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,7 +23,6 @@ use crate::lanes::Runtimes;
 use crate::life::{Cause, Life};
 use crate::linker::linker;
 use crate::log::{self, KeptLogs, LogBudget, LogOptions, LogSink};
-use crate::mappings;
 use crate::memory::Memory;
 use crate::metered::{Meter, Quota, Usage};
 use crate::module::{Module, Modules};
@@ -130,14 +129,10 @@ impl Runtime {
         fabric.account().set_limit(memory.saturating_sub(running as u64));
         fabric.files().set_limit(files);
         fabric.mappings().set_limit(mappings);
-        Ok(Arc::new_cyclic(|this| Self {
-            modules: Modules::new(
-                engine.clone(),
-                linker,
-                core,
-                fabric.mappings().clone(),
-                fabric.account(),
-            ),
+        let mapped = fabric.mappings().clone();
+        let modules = Modules::new(engine.clone(), linker, core, mapped, fabric.account());
+        let runtime = Arc::new_cyclic(|this: &Weak<Self>| Self {
+            modules,
             engine,
             ticker,
             fabric,
@@ -149,7 +144,11 @@ impl Runtime {
             budget: LogBudget::new(logs),
             logs: Mutex::default(),
             this: this.clone(),
-        }))
+        });
+        let this = runtime.this.clone();
+        let give_way = move || this.upgrade().is_some_and(|runtime| runtime.modules.drop_idle());
+        runtime.fabric.account().gives_way(give_way);
+        Ok(runtime)
     }
 
     /// Reads a container's log file; follows it while its container runs. Call within a tokio runtime.
@@ -199,7 +198,7 @@ impl Runtime {
         let (runtime, artifact) = (self.clone(), start.artifact.clone());
         let load = move || runtime.modules.load(&artifact);
         match tokio::task::spawn_blocking(load).await {
-            Ok(Ok(module)) => self.begin(start, life, log, &module).await,
+            Ok(Ok(module)) => self.begin(start, life, log, module).await,
             Ok(Err(error)) => exit::start_error(error.to_string()),
             Err(error) => exit::start_error(format!("loading failed: {error}")),
         }
@@ -211,7 +210,7 @@ impl Runtime {
         mut start: StartContainer,
         life: Arc<Life>,
         log: LogSink,
-        module: &Module,
+        module: Arc<Module>,
     ) -> Run {
         let failed = |why: &str| -> Run { Box::pin(std::future::ready(exit::start_error(why))) };
         let Some(pod) = self.fabric.pod(&start.id.pod) else {
@@ -248,15 +247,14 @@ impl Runtime {
             engine: self.engine.clone(),
             life,
             memory,
-            footing: module.footing,
-            mappings: module.mappings,
+            module,
             meter: Arc::new(meter),
             log,
             runtimes: self.runtimes.clone(),
             pages: self.pages.clone(),
             deliver: self.deliver.clone(),
         });
-        container.run(module, move || deliver(Input::Started(id)))
+        container.run(move || deliver(Input::Started(id)))
     }
 
     /// A container without a network does not come to run.
@@ -313,7 +311,7 @@ impl Containers for Runtime {
             sink: sink.clone(),
         };
         let run = match self.modules.ready(&start.artifact) {
-            Some(module) => this.begin(start, life, sink, &module),
+            Some(module) => this.begin(start, life, sink, module),
             None => Box::pin(this.clone().load(start, life, sink)),
         };
         self.control.spawn(this.supervise(of, run).instrument(span));

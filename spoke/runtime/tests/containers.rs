@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use freewheel_spoke_agent::host_dir::HostDir;
 use freewheel_spoke_agent::ports::Containers as _;
 use freewheel_spoke_agent::volumes::Mount;
+use freewheel_spoke_engine::footing;
 use freewheel_spoke_runtime::LogOptions;
 use support::{bounded, compile, compile_for, guest, node, node_of};
 
@@ -81,6 +82,28 @@ async fn a_module_that_stays_loaded_is_not_run_once_its_artifact_is_another_or_g
     assert!(run("replaced").await.message.contains("cannot be loaded"));
     std::fs::remove_file(&artifact).unwrap();
     assert_eq!(run("gone").await.reason, "StartError");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_replaced_artifact_nothing_stays_loaded() {
+    let node = node();
+    let artifact = node.dir.path().join("a.cwasm");
+    let put = |name: &str| {
+        let fresh = node.dir.path().join("fresh");
+        std::fs::copy(guest(name), &fresh).unwrap();
+        std::fs::rename(fresh, &artifact).unwrap();
+    };
+    for name in ["kit", "greedy"] {
+        put(name);
+        node.run(node.container(name, &artifact)).await;
+    }
+    let description = footing::read(&artifact).unwrap().description;
+    let alone = async {
+        while node.runtime.described() as u64 != description {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(support::SOON, alone).await.expect("the former is still there");
 }
 
 #[tokio::test(flavor = "multi_thread")]
