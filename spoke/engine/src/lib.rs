@@ -34,6 +34,9 @@ pub const FEATURES_REV: u16 = 4;
 /// Largest linear memory that the bounded profile admits without moving it.
 pub const BOUNDED_RESERVATION: u64 = 256 << 20;
 
+/// By how much a memory that has outgrown its reservation moves on: each move copies all of it.
+pub const BOUNDED_STEP: u64 = 64 << 20;
+
 /// Address space that one linear memory takes with guard pages: 4 GiB that a 32-bit index can reach, and
 /// guards on both sides.
 pub const GUARDED_RESERVATION: u64 = (4 << 30) + (64 << 20);
@@ -85,7 +88,7 @@ pub fn config(profile: &Profile) -> wasmtime::Result<Config> {
             config
                 .memory_reservation(BOUNDED_RESERVATION)
                 .memory_guard_size(BOUNDED_GUARD)
-                .memory_reservation_for_growth(0);
+                .memory_reservation_for_growth(BOUNDED_STEP);
         }
     }
     if profile.arch.is_interpreted() {
@@ -116,6 +119,23 @@ mod tests {
             .find_map(|package| package.strip_prefix("\nname = \"wasmtime\"\nversion = \""))
             .unwrap();
         assert!(version.starts_with(&format!("{WASMTIME_MAJOR}.")), "{version}");
+    }
+
+    #[test]
+    fn a_memory_that_has_outgrown_its_reservation_moves_rarely() {
+        use wasmtime::{Engine, Memory as Linear, MemoryType, Store};
+        let bounded =
+            Profile::candidates().into_iter().find(|profile| profile.memory == Memory::Bounded);
+        let engine = Engine::new(&config(&bounded.unwrap()).unwrap()).unwrap();
+        let mut store = Store::new(&engine, ());
+        let pages = u32::try_from(BOUNDED_RESERVATION >> 16).unwrap() + 1;
+        let memory = Linear::new(&mut store, MemoryType::new(pages, None)).unwrap();
+        let mut places = std::collections::HashSet::new();
+        for _ in 0..100 {
+            places.insert(memory.data_ptr(&store).addr());
+            memory.grow(&mut store, 1).unwrap();
+        }
+        assert_eq!(places.len(), 1);
     }
 
     #[test]

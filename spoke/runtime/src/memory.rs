@@ -14,6 +14,10 @@
 //! beyond what it asked for, and that one gets nothing more from then on
 //! (`a_hog_that_is_evicted_gets_nothing_more_and_its_neighbour_does`).
 //!
+//! Of a linear memory that moves while it grows (beyond its reservation, where addresses are scarce) the host has both places
+//! for the time of the copy, and only the new one is counted; it moves once for every
+//! [`freewheel_spoke_engine::BOUNDED_STEP`] bytes.
+//!
 //! The native stack of an instance counts as all that its guest can touch of it ([`freewheel_spoke_engine::STACK`]), for
 //! as long as the instance is there: a guest can touch all of it in less than a tick. Of a program, which is there for long
 //! and mostly waits, that is so on its container alone, and above it counts what it has touched (`on_stack.rs`).
