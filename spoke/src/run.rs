@@ -69,8 +69,7 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
         () = stop.cancelled() => return Ok(()),
         who = who(data, &endpoint, &clock, &options) => who?,
     };
-    let device = Device::probe();
-    let profile = choose_profile(device.pods).ok_or("this machine cannot run the Wasm engine")?;
+    let (device, profile, addresses) = probed()?;
     let address = Address::follow(options.address, &identity.hub, data.dir());
     let mut probe = Probe { device, address, profile: profile.key(), labels: options.labels };
     let node = probe.look(data);
@@ -80,7 +79,8 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
     let (inputs, queue) = mpsc::channel(QUEUE);
     let fabric = pod_network(&control, files::for_clients(probe.device.files));
     let logs = device::for_logs(node.storage);
-    let runtime = guests(profile, &probe.device, logs, &fabric, &control, inputs.clone())?;
+    let runtime =
+        guests(profile, addresses, &probe.device, logs, &fabric, &control, inputs.clone())?;
     let uplink = Handle::new();
     fabric.set_remote(Arc::new(Elsewhere(uplink.clone())));
     let modules =
@@ -137,9 +137,20 @@ pub(crate) fn thresholds(hard: Vec<Threshold>, soft: Vec<Threshold>) -> Vec<Thre
     hard.into_iter().chain(soft).chain([eviction::of_guests()]).collect()
 }
 
+/// The device, how guests are run on it, and how many addresses they may have.
+fn probed() -> Result<(Device, Profile, u64), &'static str> {
+    let mut device = Device::probe();
+    let profile = choose_profile(device.pods).ok_or("this machine cannot run the Wasm engine")?;
+    let addresses = freewheel_spoke_runtime::addresses();
+    let mappings = mappings::for_guests(device.mappings);
+    device.pods = device.pods.min(freewheel_spoke_runtime::pods(&profile, addresses, mappings));
+    Ok((device, profile, addresses))
+}
+
 /// What runs containers, on runtimes of its own.
 fn guests(
     profile: Profile,
+    addresses: u64,
     device: &Device,
     logs: u64,
     fabric: &Arc<Fabric>,
@@ -151,6 +162,7 @@ fn guests(
         memory: device.for_guests(),
         files: files::for_guests(device.files),
         mappings: mappings::for_guests(device.mappings),
+        addresses,
         logs,
         fabric: fabric.clone(),
         control: control.clone(),

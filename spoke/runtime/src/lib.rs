@@ -48,7 +48,8 @@ mod ticker;
 
 pub use lanes::{Lane, Runtimes};
 pub use log::LogOptions;
+pub use mappings::pods;
 pub use metered::Usage;
 pub use preview1::QUIET;
-pub use probe::choose_profile;
+pub use probe::{addresses, choose_profile};
 pub use runtime::{CannotStart, Runtime, RuntimeOptions};

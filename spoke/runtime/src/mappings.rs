@@ -5,7 +5,14 @@
 //! instance = its stack (2) + each linear memory (5) + each table (1)        module = its artifact (5)
 //! ```
 //!
+//! So are addresses, of which some kernels have few (39 bits on many a Raspberry Pi): a linear memory reserves more of
+//! them than it ever touches, and where they end before the mappings do, it counts as as many mappings as they are worth.
+//!
+//! Not held: on 32 bits, where there are addresses for a dozen memories, a memory counts as [`MOST`] and no more, so that
+//! pods can run at all.
+//!
 //! Guarantees:
+//! - where addresses are scarce, all memories together leave the agent its own (`addresses_are_shared_out_as_well`);
 //! - nobody has more than is counted (`what_runs_has_no_more_mappings_than_are_counted`);
 //! - a pod has no more than it may, all pods leave the agent its own, and who gets none is told
 //!   (`who_gets_no_mappings_is_told_and_hurts_nobody`);
@@ -14,6 +21,7 @@
 
 use std::sync::Arc;
 
+use freewheel_spoke_engine::{BOUNDED_RESERVATION, GUARDED_RESERVATION, Memory, Profile};
 use freewheel_spoke_net::{Account, Held, Level};
 use wasmtime::ResourcesRequired;
 
@@ -25,6 +33,9 @@ const STACK: usize = 2;
 /// A linear memory: a guard before it, zeros before its image, the image, what it may touch behind that, and the rest of
 /// its place.
 const MEMORY: usize = 5;
+
+/// What a linear memory counts as at most.
+const MOST: usize = 1024;
 
 /// A large one is an allocation of its own.
 const TABLE: usize = 1;
@@ -43,13 +54,30 @@ pub(crate) struct NoneLeft {
     limit: usize,
 }
 
-/// How many an instance takes.
-pub(crate) fn of_instance(needs: Option<&ResourcesRequired>) -> usize {
+/// What a linear memory counts as when there are so many addresses and mappings for all.
+pub(crate) fn of_memory(profile: &Profile, addresses: u64, mappings: u64) -> usize {
+    let reserved = match profile.memory {
+        Memory::Guard4g => GUARDED_RESERVATION,
+        Memory::Bounded => BOUNDED_RESERVATION,
+    };
+    let worth = addresses.checked_div(mappings).unwrap_or(0).max(1);
+    usize::try_from(reserved.div_ceil(worth)).unwrap_or(MOST).clamp(MEMORY, MOST)
+}
+
+/// Pods that can each run an instance of one memory.
+#[must_use]
+pub fn pods(profile: &Profile, addresses: u64, mappings: u64) -> u32 {
+    let each = STACK + of_memory(profile, addresses, mappings) + 2 * TABLE;
+    u32::try_from(mappings / each as u64).unwrap_or(u32::MAX).max(1)
+}
+
+/// How many an instance takes whose memories count as `memory` each.
+pub(crate) fn of_instance(needs: Option<&ResourcesRequired>, memory: usize) -> usize {
     // Nobody can say it of what is given modules to make instances of, which no pod is.
     let parts =
         |needs: &ResourcesRequired| (needs.num_memories as usize, needs.num_tables as usize);
     let (memories, tables) = needs.map_or((MAX_PARTS, MAX_PARTS), parts);
-    STACK + memories.saturating_mul(MEMORY) + tables.saturating_mul(TABLE)
+    STACK + memories.saturating_mul(memory) + tables.saturating_mul(TABLE)
 }
 
 /// Takes those of an instance.
@@ -63,4 +91,23 @@ pub(crate) fn take(account: &Arc<Account>, count: usize) -> Result<Held, NoneLef
 /// Takes those of a module.
 pub(crate) fn take_module(node: &Arc<Account>) -> Result<Held, NoneLeft> {
     take(node, MODULE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_memory_counts_as_what_its_addresses_are_worth() {
+        let (all, usual) = (448 << 30, 57_339);
+        let bounded = Profile::candidates().into_iter().find(|p| p.memory == Memory::Bounded);
+        let bounded = bounded.unwrap();
+        let scarce = of_memory(&bounded, all, usual);
+        assert!(usual * BOUNDED_RESERVATION <= scarce as u64 * all, "{scarce}");
+        assert_eq!(scarce, 32);
+        assert_eq!(of_memory(&bounded, 112 << 40, usual), MEMORY, "there are enough");
+        assert_eq!(of_memory(&bounded, 2 << 30, usual), MOST);
+        assert_eq!(of_memory(&bounded, all, 0), MOST);
+        assert_eq!(pods(&bounded, all, usual), 57_339 / 36);
+    }
 }

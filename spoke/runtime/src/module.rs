@@ -118,6 +118,8 @@ pub(crate) struct Modules {
     core: wasmtime::Linker<Core>,
     /// The node's mappings.
     mappings: Arc<Account>,
+    /// Mappings that a linear memory counts as.
+    of_memory: usize,
     /// What describes those that are loaded, on the node's memory.
     descriptions: Arc<Account>,
     shelf: Mutex<Shelf>,
@@ -128,11 +130,12 @@ impl Modules {
         engine: Engine,
         linker: Linker<State>,
         core: wasmtime::Linker<Core>,
-        mappings: Arc<Account>,
+        (mappings, of_memory): (Arc<Account>, usize),
         memory: &Arc<Account>,
     ) -> Self {
         let descriptions = Account::within(memory, Level::Node, None);
-        Self { engine, linker, core, mappings, descriptions, shelf: Mutex::default() }
+        let shelf = Mutex::default();
+        Self { engine, linker, core, mappings, of_memory, descriptions, shelf }
     }
 
     /// The module if it is loaded already.
@@ -170,7 +173,7 @@ impl Modules {
             Loaded::Core(module) => (self.link_core(&module)?, Some(module.resources_required())),
         };
         let footing = bytes(footing.instance);
-        let mappings = mappings::of_instance(needs.as_ref());
+        let mappings = mappings::of_instance(needs.as_ref(), self.of_memory);
         let least = least(needs).saturating_add(footing);
         let module =
             Module { kind, least, footing, mappings, _mapped: mapped, _described: described };

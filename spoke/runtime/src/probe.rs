@@ -1,4 +1,4 @@
-//! Chooses the engine profile that this machine can hold.
+//! Chooses the engine profile that this machine can hold, and measures its addresses.
 
 use freewheel_spoke_engine::{GUARDED_RESERVATION, Memory, Profile};
 
@@ -16,6 +16,16 @@ pub fn choose_profile(max_pods: u32) -> Option<Profile> {
     candidates.find(|profile| guarded || profile.memory == Memory::Bounded)
 }
 
+/// Bytes of address space that all linear memories may have together: an eighth of what there is now is for the rest.
+#[must_use]
+pub fn addresses() -> u64 {
+    let mut free = usize::try_from(1_u64 << 47).unwrap_or(isize::MAX.unsigned_abs());
+    while 0 < free && !native::can_reserve(free) {
+        free -= free.div_ceil(8);
+    }
+    free as u64 / 8 * 7
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -25,5 +35,12 @@ mod tests {
         assert_eq!(choose_profile(1).unwrap().memory, Memory::Guard4g);
         // 4 PiB and more is beyond the 47 bits that any of our machines give.
         assert_eq!(choose_profile(2_000_000).unwrap().memory, Memory::Bounded);
+    }
+
+    #[test]
+    fn there_are_as_many_addresses_as_can_be_reserved() {
+        let all = addresses();
+        assert!((1 << 30..1 << 47).contains(&all), "{all}");
+        assert!(native::can_reserve(usize::try_from(all).unwrap()));
     }
 }

@@ -23,6 +23,7 @@ use crate::lanes::Runtimes;
 use crate::life::{Cause, Life};
 use crate::linker::linker;
 use crate::log::{self, KeptLogs, LogBudget, LogOptions, LogSink};
+use crate::mappings;
 use crate::memory::Memory;
 use crate::metered::{Meter, Quota, Usage};
 use crate::module::{Module, Modules};
@@ -45,6 +46,8 @@ pub struct RuntimeOptions {
     pub files: u64,
     /// Mappings of memory that all instances and modules may have together.
     pub mappings: u64,
+    /// Bytes of address space that all linear memories may have together, from [`crate::addresses`].
+    pub addresses: u64,
     /// Bytes of the disk that all logs may take together.
     pub logs: u64,
     /// Where the pods' networks are.
@@ -117,19 +120,21 @@ impl Runtime {
             memory,
             files,
             mappings,
+            addresses,
+            profile,
             logs,
             fabric,
             control,
             runtimes,
             deliver,
-            ..
         } = options;
         // What those that run now touch of their stacks is counted when they park.
         let running = runtimes.at_once() * STACK;
         fabric.account().set_limit(memory.saturating_sub(running as u64));
         fabric.files().set_limit(files);
         fabric.mappings().set_limit(mappings);
-        let mapped = fabric.mappings().clone();
+        let of_memory = mappings::of_memory(&profile, addresses, mappings);
+        let mapped = (fabric.mappings().clone(), of_memory);
         let modules = Modules::new(engine.clone(), linker, core, mapped, fabric.account());
         let runtime = Arc::new_cyclic(|this: &Weak<Self>| Self {
             modules,

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use freewheel_spoke_agent::ports::Containers as _;
-use support::{Node, compile_core, guest, node};
+use support::{Node, compile_core, guest, node, node_with_addresses};
 use tokio::sync::Mutex;
 
 static ALONE: Mutex<()> = Mutex::const_new(());
@@ -105,6 +105,30 @@ async fn who_gets_no_mappings_is_told_and_hurts_nobody() {
     let exit = node.run(node.container("new", &program(&node, 61))).await;
     assert!(exit.message.contains("the node has as many mappings"), "{exit:?}");
     for id in all.iter().chain([&neighbour]) {
+        node.runtime.stop(id, Duration::ZERO);
+        node.exited(id).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_are_shared_out_as_well() {
+    let _alone = ALONE.lock().await;
+    // As on a kernel of 39 bits: for 63 memories with guards.
+    let node = node_with_addresses(256 << 30);
+    let artifact = program(&node, 5);
+    let mut all = Vec::new();
+    let refused = loop {
+        let pod = format!("p{}", all.len());
+        let id = node.start(node.container(&pod, &artifact));
+        tokio::select! {
+            exit = node.exited(&id) => break exit,
+            () = node.logged(&pod, "hello") => all.push(id.clone()),
+        }
+        assert!(all.len() < 20);
+    };
+    assert_eq!(all.len(), 63 / 6, "of six memories each");
+    assert!(refused.message.starts_with("the node has as many mappings"), "{refused:?}");
+    for id in &all {
         node.runtime.stop(id, Duration::ZERO);
         node.exited(id).await;
     }

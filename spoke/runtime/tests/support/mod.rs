@@ -130,6 +130,15 @@ pub fn node() -> Node {
 
 /// A node whose engine has this profile.
 pub fn node_of(profile: Profile) -> Node {
+    node_with(profile, freewheel_spoke_runtime::addresses())
+}
+
+/// A node on a machine with so many addresses.
+pub fn node_with_addresses(addresses: u64) -> Node {
+    node_with(profile(), addresses)
+}
+
+fn node_with(profile: Profile, addresses: u64) -> Node {
     let fabric = Fabric::new(Handle::current());
     let (tell, new) = mpsc::unbounded_channel();
     let runtime = Runtime::new(RuntimeOptions {
@@ -137,6 +146,7 @@ pub fn node_of(profile: Profile) -> Node {
         memory: 8 << 30,
         files: 10_000,
         mappings: 40_000,
+        addresses,
         logs: 1 << 30,
         fabric: fabric.clone(),
         control: Handle::current(),
