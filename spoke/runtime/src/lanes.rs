@@ -3,6 +3,10 @@
 //! A guest that computes without end starves every task of its runtime for hundreds of milliseconds. So the
 //! agent's own work runs elsewhere (the caller's runtime), and guests that keep using up their slices move
 //! to threads of lower priority until they calm down.
+//!
+//! Not held: file calls of all guests of a lane have [`BLOCKING_THREADS`] threads, first come, first served. Each instance
+//! has one call at a time; a pod of many instances that wait for a slow disk has all threads, and a neighbour's call waits
+//! behind theirs.
 
 use std::io;
 
