@@ -250,7 +250,7 @@ pub struct Candidate {
     pub priority: i32,
     /// Its containers.
     pub shares: Vec<Share>,
-    /// What it has beside them: its volumes.
+    /// What it has beside them: its volumes, or all of its inodes where those are short.
     pub volumes: u64,
 }
 

@@ -372,6 +372,8 @@ pub struct MemoryFiles {
     pub removing: Mutex<bool>,
     /// Directories that an earlier life left, until they are removed.
     pub left: Mutex<BTreeSet<PathBuf>>,
+    /// Inodes that are in them.
+    pub inodes: Mutex<BTreeMap<PathBuf, u64>>,
     /// Directories that were removed, in order.
     pub removed: Mutex<Vec<PathBuf>>,
     /// How much was opened.
@@ -450,9 +452,10 @@ impl MemoryFiles {
     }
 
     fn tell(&self, dirs: &[PathBuf], done: Measured) {
-        let sizes = self.sizes.lock().clone();
+        let (sizes, inodes) = (self.sizes.lock().clone(), self.inodes.lock().clone());
         let whole = !*self.too_large.lock();
-        let size = |dir: &PathBuf| Size { bytes: sizes.get(dir).copied().unwrap_or(0), whole };
+        let of = |all: &BTreeMap<PathBuf, u64>, dir: &PathBuf| all.get(dir).copied().unwrap_or(0);
+        let size = |dir: &PathBuf| Size { bytes: of(&sizes, dir), inodes: of(&inodes, dir), whole };
         done(dirs.iter().map(size).collect());
     }
 }

@@ -1,4 +1,4 @@
-//! How much of the disk is below directories that guests fill.
+//! How much of the disk is below directories that guests fill: bytes, and inodes, of which a file system may have fewer.
 //!
 //! ```text
 //! Measurer: a walk through each ─▶ all was seen: that much
@@ -30,9 +30,13 @@ use tracing::warn;
 
 use walk::Walk;
 
+use taken::Taken;
 mod shown;
 mod unlinked;
+pub use taken::Size;
+
 mod walk;
+mod taken;
 
 /// How long one round takes, over all directories: a card may be slow and a guest's trees large.
 const ROUND: Duration = Duration::from_secs(5);
@@ -63,22 +67,13 @@ impl Tree {
     }
 }
 
-/// What a directory takes on the disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Size {
-    /// Bytes.
-    pub bytes: u64,
-    /// All of it was seen; else it has at least so much.
-    pub whole: bool,
-}
-
 /// What the walks before this one found in a directory.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     /// The least that is said until the next has ended: the most since the last that missed nothing.
-    floor: u64,
+    floor: Taken,
     /// All of it, as it was seen in this shortage.
-    whole: Option<u64>,
+    whole: Option<Taken>,
 }
 
 /// Measures directories again and again.
@@ -133,11 +128,12 @@ impl Measurer {
             left -= 1;
             sizes.push(self.one(dir, now + share).unwrap_or_else(|error| {
                 warn!(dir = %dir.display(), %error, "cannot be measured");
-                Size { bytes: self.known.get(dir).map_or(0, |known| known.floor), whole: false }
+                self.known.get(dir).map_or_else(Taken::default, |known| known.floor).size(false)
             }));
         }
         for (size, open) in sizes.iter_mut().zip(unlinked::below(dirs)) {
-            size.bytes = size.bytes.saturating_add(open);
+            size.bytes = size.bytes.saturating_add(open.bytes);
+            size.inodes = size.inodes.saturating_add(open.inodes);
         }
         sizes
     }
@@ -147,28 +143,28 @@ impl Measurer {
         let Some(mut walk) = going_on.map_or_else(|| Walk::start(dir), |walk| Ok(Some(walk)))?
         else {
             self.known.remove(dir);
-            return Ok(Size { bytes: 0, whole: true });
+            return Ok(Taken::default().size(true));
         };
         // Never all: the trees that come later have something to remember, too.
         let room = self.budget.saturating_sub(self.held()) / 2;
         let done = walk.go(until, room.max(SHARE.min(self.budget)))?;
         let mut known = self.known.get(dir).copied().unwrap_or_default();
         if !done {
-            let bytes = walk.sum.max(known.floor).max(known.whole.unwrap_or(0));
+            let seen = walk.sum.most(known.floor).most(known.whole.unwrap_or_default());
             if self.unfinished.len() < UNFINISHED {
                 self.unfinished.insert(dir.to_owned(), walk);
             }
-            return Ok(Size { bytes, whole: known.whole.is_some() });
+            return Ok(seen.size(known.whole.is_some()));
         }
         if walk.missed {
-            known.floor = walk.sum.max(known.floor);
+            known.floor = walk.sum.most(known.floor);
         } else {
             known.floor = walk.sum;
             known.whole = Some(walk.sum).filter(|_| self.shortage != 0);
         }
         self.known.insert(dir.to_owned(), known);
-        let bytes = known.floor.max(known.whole.unwrap_or(0));
-        Ok(Size { bytes, whole: !walk.missed || known.whole.is_some() })
+        let seen = known.floor.most(known.whole.unwrap_or_default());
+        Ok(seen.size(!walk.missed || known.whole.is_some()))
     }
 
     /// Bytes that the walks remember.

@@ -6,6 +6,7 @@
 //!   `room_is_made_before_a_pod_goes_also_while_another_is_on_its_way_out`,
 //!   `a_measurement_for_limits_evicts_nobody_for_the_device`);
 //! - while there is room left, who has most is looked for to the end (`a_pod_whose_files_are_too_many_to_see_is_not_spared`);
+//! - who has most of what is short goes, inodes are not bytes (`who_has_most_inodes_goes_for_them_whatever_it_takes`);
 //! - one pod goes at a time, and the next look decides about the next
 //!   (`memory_pressure_evicts_one_pod_after_another_in_kubelets_order`), when what the last one had is free
 //!   (`a_pod_stays_while_another_ones_files_are_removed`) or nothing gets free (`a_removal_that_frees_nothing_does_not_spare_a_full_disk`);
@@ -220,7 +221,12 @@ impl Agent {
             return;
         }
         let candidates = measured.pods.iter().filter_map(|(uid, usage)| {
-            let pod = self.pods.get(uid).filter(|pod| pod.stays())?;
+            let pod = self.pods.get(uid).filter(|pod| pod.may_be_evicted())?;
+            let (uid, priority) = (uid.clone(), pod.spec.priority);
+            if short.signal == Signal::Inodes {
+                // Nobody asks for them, and no container has its own.
+                return Some(Candidate { uid, priority, shares: vec![], volumes: usage.inodes });
+            }
             let storage = Self::storage_of(pod);
             let shares = usage.logs.iter().map(|(container, used)| {
                 let of = storage.iter().find(|one| one.container == *container);
@@ -228,7 +234,7 @@ impl Agent {
                 Share { container: container.clone(), request, used: *used }
             });
             let (shares, volumes) = (shares.collect(), usage.in_volumes());
-            Some(Candidate { uid: uid.clone(), priority: pod.spec.priority, shares, volumes })
+            Some(Candidate { uid, priority, shares, volumes })
         });
         let candidates = candidates.collect();
         self.evict_first(&short, candidates);

@@ -180,6 +180,7 @@ fn sort(of: Vec<(String, Of)>, sizes: Vec<Size>) -> Vec<OfPod> {
         let usage = all.entry(uid).or_default();
         match what {
             Of::Volume(name) => usage.volumes.insert(name, size.bytes),
+        usage.inodes = usage.inodes.saturating_add(size.inodes);
             Of::Logs(name) => usage.logs.insert(name, size.bytes),
             Of::Shown => usage.shown.replace(size.bytes),
         };

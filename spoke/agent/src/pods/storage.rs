@@ -32,7 +32,7 @@ pub struct Limits {
     pub total: Option<u64>,
 }
 
-/// Bytes that a pod has.
+/// What a pod has, in bytes but for the inodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// By emptyDir.
@@ -41,6 +41,8 @@ pub struct Usage {
     pub logs: BTreeMap<String, u64>,
     /// Files that are kept by being mounted alone, when any are.
     pub shown: Option<u64>,
+    /// Files and directories, all of them together.
+    pub inodes: u64,
 }
 
 impl Usage {
@@ -155,7 +157,7 @@ mod tests {
             containers: map(&[("web", 100), ("side", 5 << 20)]),
             total: Some((5 << 20) + 100),
         };
-        let usage = Usage { volumes: map(volumes), logs: map(logs), shown: None };
+        let usage = Usage { volumes: map(volumes), logs: map(logs), ..Usage::default() };
         assert_eq!(limits.exceeded(&usage).as_deref(), said);
     }
 

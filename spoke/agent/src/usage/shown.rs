@@ -8,7 +8,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use super::Size;
+use super::taken::{Size, Taken};
 
 /// Bytes of one block in `st_blocks`, whatever the file system's own blocks are.
 const BLOCK: u64 = 512;
@@ -29,7 +29,9 @@ pub(super) fn size(dir: &Path) -> Size {
         }
     }
     let alone = files.into_values().filter(|(names, file)| file.nlink() <= *names);
-    let bytes = alone
-        .fold(0, |sum: u64, (_, file)| sum.saturating_add(file.blocks().saturating_mul(BLOCK)));
-    Size { bytes, whole: true }
+    let mut sum = Taken::default();
+    alone.for_each(|(_, file)| {
+        sum.add(Taken { bytes: file.blocks().saturating_mul(BLOCK), inodes: 1 });
+    });
+    sum.size(true)
 }

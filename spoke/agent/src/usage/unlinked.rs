@@ -7,21 +7,26 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::taken::Taken;
+
 /// Bytes of one block in `st_blocks`, whatever the file system's own blocks are.
 const BLOCK: u64 = 512;
 
 /// What such files take on the disk, for each of these directories. Where the kernel has no `/proc`, nothing.
-pub(super) fn below(dirs: &[PathBuf]) -> Vec<u64> {
+pub(super) fn below(dirs: &[PathBuf]) -> Vec<Taken> {
     let files = open();
     // Most devices have none, and then nothing is asked of the directories.
     if files.is_empty() {
-        return vec![0; dirs.len()];
+        return vec![Taken::default(); dirs.len()];
     }
     let of = |dir: &PathBuf| {
         let dir = fs::canonicalize(dir).ok()?;
-        Some(files.iter().filter(|(path, _)| path.starts_with(&dir)).map(|(_, bytes)| bytes).sum())
+        let mut sum = Taken::default();
+        let below = files.iter().filter(|(path, _)| path.starts_with(&dir));
+        below.for_each(|(_, bytes)| sum.add(Taken { bytes: *bytes, inodes: 1 }));
+        Some(sum)
     };
-    dirs.iter().map(|dir| of(dir).unwrap_or(0)).collect()
+    dirs.iter().map(|dir| of(dir).unwrap_or_default()).collect()
 }
 
 /// Each open file without a name: where it lay, and what it takes.

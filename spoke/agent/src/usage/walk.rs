@@ -1,7 +1,7 @@
 //! A walk through a tree that a guest may change meanwhile: one entry a step, down and up again by `..`.
 //!
 //! Guarantees:
-//! - no symlink is followed; a file with several names counts once; holes in files count nothing
+//! - no symlink is followed; a file with several names counts once; holes in files count nothing, the directory itself does
 //!   (`what_is_on_the_disk_counts_once_and_nothing_else`);
 //! - a directory that is moved while this is in it leads nowhere else (`a_directory_that_is_moved_leads_nowhere_else`), and
 //!   hides nothing of the rest (`a_directory_that_is_moved_hides_nothing_of_the_rest`);
@@ -17,6 +17,8 @@ use std::time::Instant;
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
+
+use super::taken::Taken;
 
 /// Bytes of one block in `st_blocks`, whatever the file system's own blocks are.
 const BLOCK: u64 = 512;
@@ -37,11 +39,15 @@ const fn id(stat: &Stat) -> Id {
     (stat.st_dev, stat.st_ino)
 }
 
+fn bytes(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK)
+}
+
 /// A tree that is being walked.
 #[derive(Debug)]
 pub(super) struct Walk {
     dir: PathBuf,
-    pub(super) sum: u64,
+    pub(super) sum: Taken,
     /// Something could not be looked at.
     pub(super) missed: bool,
     /// Files with several names.
@@ -87,11 +93,12 @@ impl Walk {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let top =
-            Level { id: id(&fstat(&here)?), name: CString::default(), inside: vec![], own: 0 };
+        let found = fstat(&here)?;
+        let top = Level { id: id(&found), name: CString::default(), inside: vec![], own: 0 };
         Ok(Some(Self {
             dir: dir.to_owned(),
-            sum: 0,
+            // It grows with the names that were ever in it.
+            sum: Taken { bytes: bytes(&found), inodes: 0 },
             missed: false,
             seen: HashSet::new(),
             entries: Some(Dir::read_from(&here)?),
@@ -184,8 +191,7 @@ impl Walk {
             self.seen.insert(id(&stat));
             self.held += SEEN;
         }
-        let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
-        self.sum = self.sum.saturating_add(blocks.saturating_mul(BLOCK));
+        self.sum.add(Taken { bytes: bytes(&stat), inodes: 1 });
     }
 
     fn enter(&mut self, name: CString) -> io::Result<()> {

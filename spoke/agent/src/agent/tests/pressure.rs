@@ -414,3 +414,23 @@ async fn a_full_disk_of_the_modules_own_hides_no_other_shortage() {
     run.send(look(50 << 20, empty)).await;
     assert_eq!(run.names(), [""; 0], "memory is short as well");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_has_most_inodes_goes_for_them_whatever_it_takes() {
+    let mut run = run(&SimDisk::default());
+    run.send(Input::Connected(true)).await;
+    run.plan(vec![range(), pod_record(&pod("honest")), pod_record(&pod("maker"))], vec![]).await;
+    run.fills("honest", 1 << 20);
+    for (name, inodes) in [("honest", 1), ("maker", 1_000_000)] {
+        let path = format!("/data/pods/uid-{name}/logs/web");
+        run.world.files.inodes.lock().insert(path.into(), inodes);
+    }
+    for _ in 0..2 {
+        run.send(left(Signal::Inodes, 1 << 10)).await;
+        run.rest().await;
+    }
+    assert_eq!(run.names(), ["honest"]);
+    assert!(
+        run.said("maker").unwrap().message.starts_with("The node was low on resource: inodes.")
+    );
+}
