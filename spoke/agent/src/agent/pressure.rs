@@ -12,6 +12,8 @@
 //!   (`a_pod_stays_while_another_ones_files_are_removed`) or nothing gets free (`a_removal_that_frees_nothing_does_not_spare_a_full_disk`);
 //! - who has the memory that is short gets no more of it at once, unless it may take its time
 //!   (`a_pod_that_may_take_its_time_gets_memory_meanwhile`);
+//! - a pod that is being deleted goes like any other, and then does not have its grace period
+//!   (`a_pod_that_takes_its_time_to_leave_goes_before_its_neighbours`);
 //! - for a disk of the modules' own nobody goes: no pod has anything there
 //!   (`a_full_disk_of_the_modules_own_evicts_nobody`); and it hides no other shortage
 //!   (`a_full_disk_of_the_modules_own_hides_no_other_shortage`);
@@ -185,7 +187,7 @@ impl Agent {
     }
 
     fn evict_for_memory(&mut self, short: &Short) {
-        let candidates = self.pods.values().filter(|pod| pod.stays()).filter_map(|pod| {
+        let candidates = self.pods.values().filter(|pod| pod.may_be_evicted()).filter_map(|pod| {
             let used = self.ports.containers.memory(&pod.spec.uid);
             let share = |(container, used): (String, u64)| {
                 let specs = pod.spec.init.iter().chain(&pod.spec.containers);

@@ -3,6 +3,8 @@
 //!
 //! Guarantees:
 //! - a pod without limits costs nothing (`a_limit_that_is_lifted_is_forgotten_and_none_costs_nothing`);
+//! - a pod has its limits until it is gone, however long it may take to end
+//!   (`a_pod_that_is_being_deleted_is_held_to_its_limits`);
 //! - one measurement runs at a time, and the next waits for a while after its end, however large the directories are
 //!   (`the_next_measurement_waits_for_the_end_of_the_last`).
 
@@ -171,16 +173,16 @@ impl Agent {
 
 /// Whether a pod can have more tomorrow than today.
 fn lives(pod: &Pod) -> bool {
-    pod.stays() && pod.sandbox.is_ready()
+    pod.may_be_evicted() && pod.sandbox.is_ready()
 }
 
 fn sort(of: Vec<(String, Of)>, sizes: Vec<Size>) -> Vec<OfPod> {
     let mut all: BTreeMap<String, Usage> = BTreeMap::new();
     for ((uid, what), size) in of.into_iter().zip(sizes) {
         let usage = all.entry(uid).or_default();
+        usage.inodes = usage.inodes.saturating_add(size.inodes);
         match what {
             Of::Volume(name) => usage.volumes.insert(name, size.bytes),
-        usage.inodes = usage.inodes.saturating_add(size.inodes);
             Of::Logs(name) => usage.logs.insert(name, size.bytes),
             Of::Shown => usage.shown.replace(size.bytes),
         };

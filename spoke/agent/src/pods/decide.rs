@@ -9,6 +9,7 @@
 //! - an action that has been taken is not asked for again while its outcome is open
 //!   (`what_was_asked_for_is_not_asked_for_again`);
 //! - volumes that cannot be made are tried again less and less often (`volumes_that_fail_again_are_tried_less_and_less_often`);
+//! - of an eviction and a deletion the sooner end counts, whichever was first (`an_evicted_pod_that_is_deleted_ends_at_the_sooner_of_both`);
 //! - a pod that may not start still leaves when it must, by its deadline, too
 //!   (`a_refused_or_held_pod_reaches_its_deadline`).
 
@@ -81,7 +82,11 @@ impl Decision {
 pub fn decide(pod: &Pod, see: Sight<'_>) -> Decision {
     let mut out = Decision::default();
     if let Some(ending) = &pod.ending {
-        if stop_all(pod, ending.until, see.now, &mut out) {
+        let until = match &pod.fate {
+            Fate::Evicted(evicted) => ending.until.min(evicted.until),
+            Fate::Live | Fate::Done { .. } => ending.until,
+        };
+        if stop_all(pod, until, see.now, &mut out) {
             leave(pod, &mut out);
         }
     } else if pod.done().is_some() {

@@ -264,6 +264,13 @@ impl Pod {
         match &self.fate {
             Fate::Done { ip, .. } => *ip,
             Fate::Live | Fate::Evicted(_) => self.sandbox.ip().map(Into::into),
+    /// Whether it can be made to go: one that is being deleted may take its time, and has its part of the device until it
+    /// is gone.
+    #[must_use]
+    pub const fn may_be_evicted(&self) -> bool {
+        matches!(self.fate, Fate::Live)
+    }
+
         }
     }
 

@@ -434,3 +434,30 @@ async fn who_has_most_inodes_goes_for_them_whatever_it_takes() {
         run.said("maker").unwrap().message.starts_with("The node was low on resource: inodes.")
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_takes_its_time_to_leave_goes_before_its_neighbours() {
+    for signal in [Signal::Memory, Signal::Disk] {
+        let mut run = run(&SimDisk::default());
+        run.send(Input::Connected(true)).await;
+        let fat = PodV1 { grace_seconds: 3600, ..pod("fat") };
+        run.plan(vec![range(), pod_record(&fat), pod_record(&pod("small"))], vec![]).await;
+        for (name, bytes) in [("fat", 500 << 20), ("small", 1 << 20)] {
+            run.has(name, bytes);
+            run.fills(name, bytes);
+        }
+        *run.world.engine.stubborn.lock() = true;
+        let deleted = PodV1 { deleting: Some(3600), ..fat };
+        run.plan(vec![pod_record(&deleted)], vec![]).await;
+        for _ in 0..2 {
+            run.send(left(signal, 50 << 20)).await;
+            run.rest().await;
+        }
+        let stops: Vec<_> =
+            run.world.engine.log().into_iter().filter(|line| line.starts_with("stop")).collect();
+        assert_eq!(stops, ["stop web/0 3600s", "stop web/0 1s"], "{signal:?}");
+        run.world.engine.end_of("uid-fat");
+        run.rest().await;
+        assert_eq!(run.names(), ["small"], "{signal:?}");
+    }
+}

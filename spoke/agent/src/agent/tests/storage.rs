@@ -144,3 +144,15 @@ async fn the_next_measurement_waits_for_the_end_of_the_last() {
     run.a_while().await;
     assert_eq!(*run.world.files.measured.lock(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_is_being_deleted_is_held_to_its_limits() {
+    let mut run = run(&SimDisk::default());
+    let pod = PodV1 { deleting: Some(3600), ..with_volume("a", Some(1 << 20)) };
+    run.plan(vec![range(), pod_record(&with_volume("a", Some(1 << 20)))], vec![]).await;
+    *run.world.engine.stubborn.lock() = true;
+    run.plan(vec![pod_record(&pod)], vec![]).await;
+    run.fill("/data/pods/uid-a/volumes/cache", 2 << 20);
+    run.a_while().await;
+    assert!(run.world.engine.log().contains(&"stop web/0 1s".to_owned()));
+}

@@ -12,6 +12,7 @@ use crate::addresses::{Addresses, Lease};
 use crate::ledger::PodStateV1;
 use crate::pods::Pull;
 use crate::pods::status::status;
+use crate::pods::storage::Evicted;
 use crate::ports::Exit;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -407,6 +408,30 @@ fn a_deleted_pod_ends_within_its_grace_period() {
     assert_eq!(life.go(), ["stop web 0s"]);
     life.exited("web", 137);
     assert_eq!(life.go(), ["no network", "clean"]);
+}
+
+#[test]
+fn an_evicted_pod_that_is_deleted_ends_at_the_sooner_of_both() {
+    for (grace, sooner) in [(300, "stop web 1s"), (0, "stop web 0s")] {
+        for evicted_first in [false, true] {
+            let mut life = running(&["web"]);
+            let evicted = Evicted { message: "no room".to_owned(), until: life.now + SECOND };
+            if evicted_first {
+                life.pod.fate = Fate::Evicted(evicted.clone());
+                assert_eq!(life.go(), ["stop web 1s"]);
+            }
+            life.pod.delete(grace, life.now);
+            if !evicted_first {
+                life.go();
+                life.pod.fate = Fate::Evicted(evicted);
+            }
+            life.go();
+            let until = life.pod.containers[0].stop_by.unwrap() - life.now;
+            assert_eq!(format!("stop web {}s", until.as_secs()), sooner, "{evicted_first}");
+            life.exited("web", 137);
+            assert_eq!(life.go(), ["no network", "clean"]);
+        }
+    }
 }
 
 #[test]
