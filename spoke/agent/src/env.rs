@@ -2,8 +2,10 @@
 //! the Services of its namespace, with `$(NAME)` filled in.
 //!
 //! Guarantees:
-//! - no environment and no arguments grow beyond [`MOST`], however often values name each other
-//!   (`values_that_name_each_other_do_not_grow_without_end`).
+//! - no environment and no arguments grow beyond [`MOST`], however often values name each other or come again
+//!   (`values_that_name_each_other_do_not_grow_without_end`);
+//! - they are made in a time that goes with their size, as the agent does nothing else meanwhile
+//!   (`an_environment_of_many_keys_is_made_at_once`).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,6 +13,8 @@ use std::net::IpAddr;
 use freewheel_link::plan::{
     ConfigV1, ContainerV1, EnvSourceV1, Kind, PodV1, Protocol, ServiceV1, StorageV1,
 };
+
+use crate::configs::Configs;
 
 /// Bytes of a container's environment, and of its arguments: more than any kernel gives to a process. Each variable
 /// may name others twice, so ten short ones could be gigabytes.
@@ -58,14 +62,15 @@ pub fn environment(
     for (name, value) in &services {
         linked.entry(name.as_str()).or_insert(value.as_str());
     }
+    let configs = Configs::new(around.config);
     let mut out = Variables::default();
     out.set("HOSTNAME", around.pod.hostname.clone())?;
     for from in &container.env_from {
-        match (around.config)(from.kind, &from.name) {
+        match configs.get(from.kind, &from.name) {
             Some(config) => {
-                for (key, value) in config.data {
+                for (key, value) in config.iter() {
                     let name = format!("{}{key}", from.prefix);
-                    out.set(&name, String::from_utf8_lossy(&value).into_owned())?;
+                    out.set(&name, String::from_utf8_lossy(value).into_owned())?;
                 }
             }
             None if from.optional => {}
@@ -79,7 +84,7 @@ pub fn environment(
                 Some(expand(text, known, MOST).ok_or_else(too_large)?)
             }
             EnvSourceV1::Key { kind, name, key, optional } => {
-                key_value(around, *kind, name, key, *optional)?
+                key_value(around, &configs, (*kind, name, key), *optional)?
             }
             EnvSourceV1::Field(path) => Some(field(around, path)?),
             EnvSourceV1::Resource(of, resource, divisor) => {
@@ -128,6 +133,7 @@ pub fn arguments(container: &ContainerV1, env: &[(String, String)]) -> Result<Ve
 struct Variables {
     list: Vec<(String, String)>,
     index: HashMap<String, usize>,
+    /// All that was ever put in, also what something later took the place of: it is work all the same.
     bytes: usize,
 }
 
@@ -140,10 +146,7 @@ impl Variables {
     fn set(&mut self, name: &str, value: String) -> Result<(), String> {
         self.bytes += name.len() + value.len();
         match self.index.get(name).and_then(|at| self.list.get_mut(*at)) {
-            Some((_, old)) => {
-                self.bytes -= name.len() + old.len();
-                *old = value;
-            }
+            Some((_, old)) => *old = value,
             None => {
                 self.index.insert(name.to_owned(), self.list.len());
                 self.list.push((name.to_owned(), value));
@@ -166,16 +169,15 @@ pub fn not_found(kind: Kind, name: &str) -> String {
 
 fn key_value(
     around: &Around<'_>,
-    kind: Kind,
-    name: &str,
-    key: &str,
+    configs: &Configs<'_>,
+    (kind, name, key): (Kind, &str, &str),
     optional: bool,
 ) -> Result<Option<String>, String> {
-    let Some(config) = (around.config)(kind, name) else {
+    let Some(config) = configs.get(kind, name) else {
         return if optional { Ok(None) } else { Err(not_found(kind, name)) };
     };
-    match config.data.iter().find(|(have, _)| have == key) {
-        Some((_, value)) => Ok(Some(String::from_utf8_lossy(value).into_owned())),
+    match config.value(key) {
+        Some(value) => Ok(Some(String::from_utf8_lossy(value).into_owned())),
         None if optional => Ok(None),
         None => {
             let what = if kind == Kind::SECRET_V1 { "Secret" } else { "ConfigMap" };
@@ -278,6 +280,8 @@ fn divisor_thousandths(divisor: &str) -> Option<u128> {
 fn expand<'a>(text: &str, value: impl Fn(&str) -> Option<&'a str>, most: usize) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
+    // Behind the last one no name ends: it is not looked for at each `$(` anew.
+    let last = text.rfind(')').map_or(0, |at| text.len() - at);
     while let Some(at) = rest.find('$') {
         let (before, from) = rest.split_at(at);
         out.push_str(before);
@@ -285,8 +289,10 @@ fn expand<'a>(text: &str, value: impl Fn(&str) -> Option<&'a str>, most: usize) 
         if let Some(tail) = after.strip_prefix('$') {
             out.push('$');
             rest = tail;
-        } else if let Some((name, tail)) =
-            after.strip_prefix('(').and_then(|inner| inner.split_once(')'))
+        } else if let Some((name, tail)) = after
+            .strip_prefix('(')
+            .filter(|inner| last != 0 && last <= inner.len())
+            .and_then(|inner| inner.split_once(')'))
         {
             match value(name) {
                 Some(found) if most < out.len() + found.len() => return None,

@@ -7,7 +7,7 @@
 //! pods/      one pod's life: decide() from (record, observed) to actions, status() to words
 //! limits     what a pod may have
 //! addresses  pod IPs out of leased ranges
-//! env, volumes, files, host_dir   what a container sees
+//! env, configs, volumes, files, host_dir   what a container sees
 //! eviction   when the device is short, and which pod goes
 //! remover    takes trees away beside the agent
 //! usage      what of the disk a directory takes
@@ -20,6 +20,7 @@
 pub mod addresses;
 pub mod admission;
 pub mod agent;
+mod configs;
 pub mod env;
 pub mod eviction;
 #[cfg(any(test, feature = "fake"))]

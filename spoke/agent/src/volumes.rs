@@ -9,22 +9,33 @@
 //! - a single file mounted by `subPath` is the one that stood there at the start, as with Kubernetes
 //!   (`single_files_come_in_a_directory_of_their_own`), and takes no room and no time of its own
 //!   (`a_single_file_takes_no_more_room_however_often_it_is_shown`);
+//! - what a pod shows of configuration is bounded, and made in a time that goes with its size, as the agent does nothing
+//!   else meanwhile (`configuration_of_many_keys_is_made_or_refused_at_once`);
 //! - what a container is given is opened here: no path is looked up again
 //!   (`what_is_mounted_stays_what_it_was_wherever_its_name_leads`), and nothing before it has a place among the files that
 //!   the pod may open (`nothing_is_opened_before_it_has_a_place`).
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use freewheel_link::plan::{
     ContainerV1, EnvSourceV1, Kind, MountV1, PodV1, ProjectedV1, VolumeSourceV1, VolumeV1,
 };
 
+use crate::configs::Configs;
 use crate::env::{Around, field, not_found};
 use crate::files::{File, Files, stays_inside};
 use crate::host_dir::{Entered, HostDir};
 
 /// Permission bits of downward API files.
 const DOWNWARD_MODE: u32 = 0o644;
+
+/// Files with configuration in all volumes of a pod, those included that a later one takes the place of, and the
+/// directories in their paths: each costs the agent's thread some calls to a slow card, and inodes that are on nobody's
+/// account.
+const MOST_FILES: usize = 10_000;
+/// Their bytes: as many as the hub sends a device for all of its pods.
+const MOST_BYTES: usize = 32 << 20;
 
 /// A directory that a guest sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,83 +100,98 @@ pub const fn is_own(volume: &VolumeV1) -> bool {
 /// # Errors
 /// With kubelet's text for the first volume that cannot be made.
 pub fn make(files: &dyn Files, data: &Path, around: &Around<'_>) -> Result<(), String> {
+    let mut making = Making { around, configs: Configs::new(around.config), files: 0, bytes: 0 };
     for volume in &around.pod.volumes {
-        make_one(files, data, around, volume).map_err(|error| {
+        making.one(files, data, volume).map_err(|error| {
             format!("MountVolume.SetUp failed for volume {:?} : {error}", volume.name)
         })?;
     }
     Ok(())
 }
 
-fn make_one(
-    files: &dyn Files,
-    data: &Path,
-    around: &Around<'_>,
-    volume: &VolumeV1,
-) -> Result<(), String> {
-    let dir = volume_dir(data, &around.pod.uid, &volume.name);
-    let outcome = match contents(volume, around)? {
-        None => files.make_dir(&dir),
-        Some(set) => files.write_set(&dir, &set),
-    };
-    outcome.map_err(|error| error.to_string())
+/// The volumes of one pod while they are made.
+struct Making<'a> {
+    around: &'a Around<'a>,
+    configs: Configs<'a>,
+    /// Names and bytes so far.
+    files: usize,
+    bytes: usize,
 }
 
-/// The files of a volume; `None` when it is the pod's own to fill.
-fn contents(volume: &VolumeV1, around: &Around<'_>) -> Result<Option<Vec<File>>, String> {
-    let mut out = Vec::new();
-    match &volume.source {
-        VolumeSourceV1::EmptyDir(_) => return Ok(None),
-        VolumeSourceV1::Config(one) => project(one, around, &mut out)?,
-        VolumeSourceV1::Projected(many) => {
-            for one in many {
-                project(one, around, &mut out)?;
-            }
-        }
-        VolumeSourceV1::Downward(list) => {
-            for (path, from) in list {
-                let bytes = field(around, from)?.into_bytes();
-                add(&mut out, File { path: path.clone(), bytes, mode: DOWNWARD_MODE })?;
-            }
-        }
-    }
-    Ok(Some(out))
-}
+/// Contents and permission bits by path.
+type Set = BTreeMap<String, (Vec<u8>, u32)>;
 
-fn project(from: &ProjectedV1, around: &Around<'_>, out: &mut Vec<File>) -> Result<(), String> {
-    let Some(config) = (around.config)(from.kind, &from.name) else {
-        return if from.optional { Ok(()) } else { Err(not_found(from.kind, &from.name)) };
-    };
-    if from.items.is_empty() {
-        for (key, bytes) in config.data {
-            add(out, File { path: key, bytes, mode: from.mode })?;
-        }
-        return Ok(());
+impl Making<'_> {
+    fn one(&mut self, files: &dyn Files, data: &Path, volume: &VolumeV1) -> Result<(), String> {
+        let dir = volume_dir(data, &self.around.pod.uid, &volume.name);
+        let outcome = match self.contents(volume)? {
+            None => files.make_dir(&dir),
+            Some(set) => {
+                let file = |(path, (bytes, mode))| File { path, bytes, mode };
+                files.write_set(&dir, &set.into_iter().map(file).collect::<Vec<_>>())
+            }
+        };
+        outcome.map_err(|error| error.to_string())
     }
-    for (key, path, mode) in &from.items {
-        match config.data.iter().find(|(have, _)| have == key) {
-            Some((_, bytes)) => add(
-                out,
-                File { path: path.clone(), bytes: bytes.clone(), mode: mode.unwrap_or(from.mode) },
-            )?,
-            None if from.optional => {}
-            None => {
-                let what = if from.kind == Kind::SECRET_V1 { "secret" } else { "configmap" };
-                return Err(format!("{what} references non-existent config key: {key}"));
+
+    /// The files of a volume; `None` when it is the pod's own to fill.
+    fn contents(&mut self, volume: &VolumeV1) -> Result<Option<Set>, String> {
+        let mut out = Set::new();
+        match &volume.source {
+            VolumeSourceV1::EmptyDir(_) => return Ok(None),
+            VolumeSourceV1::Config(one) => self.project(one, &mut out)?,
+            VolumeSourceV1::Projected(many) => {
+                for one in many {
+                    self.project(one, &mut out)?;
+                }
+            }
+            VolumeSourceV1::Downward(list) => {
+                for (path, from) in list {
+                    let value = field(self.around, from)?;
+                    self.add(&mut out, path, value.as_bytes(), DOWNWARD_MODE)?;
+                }
             }
         }
+        Ok(Some(out))
     }
-    Ok(())
-}
 
-/// The later of two files with one path wins, as in a projected volume.
-fn add(out: &mut Vec<File>, file: File) -> Result<(), String> {
-    if !stays_inside(&file.path) {
-        return Err(format!("path {:?} leaves the volume", file.path));
+    fn project(&mut self, from: &ProjectedV1, out: &mut Set) -> Result<(), String> {
+        let Some(config) = self.configs.get(from.kind, &from.name) else {
+            return if from.optional { Ok(()) } else { Err(not_found(from.kind, &from.name)) };
+        };
+        if from.items.is_empty() {
+            return config.iter().try_for_each(|(key, bytes)| self.add(out, key, bytes, from.mode));
+        }
+        for (key, path, mode) in &from.items {
+            match config.value(key) {
+                Some(bytes) => self.add(out, path, bytes, mode.unwrap_or(from.mode))?,
+                None if from.optional => {}
+                None => {
+                    let what = if from.kind == Kind::SECRET_V1 { "secret" } else { "configmap" };
+                    return Err(format!("{what} references non-existent config key: {key}"));
+                }
+            }
+        }
+        Ok(())
     }
-    out.retain(|have| have.path != file.path);
-    out.push(file);
-    Ok(())
+
+    /// The later of two files with one path wins, as in a projected volume.
+    fn add(&mut self, out: &mut Set, path: &str, bytes: &[u8], mode: u32) -> Result<(), String> {
+        if !stays_inside(path) {
+            return Err(format!("path {path:?} leaves the volume"));
+        }
+        let names: Vec<&str> = path.split('/').filter(|name| !matches!(*name, "" | ".")).collect();
+        self.files += names.len().max(1);
+        self.bytes += bytes.len();
+        if MOST_FILES < self.files || MOST_BYTES < self.bytes {
+            return Err(format!(
+                "the pod's volumes show more configuration than a device makes: {MOST_FILES} files and directories, \
+                 {MOST_BYTES} bytes"
+            ));
+        }
+        out.insert(names.join("/"), (bytes.to_vec(), mode));
+        Ok(())
+    }
 }
 
 /// Whether anything of the pod is made of this ConfigMap or Secret.

@@ -91,23 +91,29 @@ fn resolve(container: &ContainerV1) -> Result<Vec<(String, String)>, String> {
     };
     let services =
         [service("default", "kubernetes"), service("shop", "my-db"), service("other", "far")];
-    environment(
-        container,
-        &Around {
-            pod: &pod,
-            ip: [10, 64, 0, 5].into(),
-            host_ip: [192, 168, 1, 7].into(),
-            allocatable: Allocatable { memory: 1 << 30, cpu_milli: 4000, storage: 8 << 30 },
-            storage: &[StorageV1 {
-                container: "web".to_owned(),
-                limit: None,
-                request: Some(100 << 20),
-            }],
-            config: &config,
-            services: &services,
-        },
-    )
+    environment(container, &around(&pod, &config, &services))
 }
+
+fn around<'a>(
+    pod: &'a PodV1,
+    config: &'a dyn Fn(Kind, &str) -> Option<ConfigV1>,
+    services: &'a [ServiceV1],
+) -> Around<'a> {
+    Around {
+        pod,
+        ip: [10, 64, 0, 5].into(),
+        host_ip: [192, 168, 1, 7].into(),
+        allocatable: Allocatable { memory: 1 << 30, cpu_milli: 4000, storage: 8 << 30 },
+        storage: STORAGE.get_or_init(|| {
+            let container = "web".to_owned();
+            vec![StorageV1 { container, limit: None, request: Some(100 << 20) }]
+        }),
+        config,
+        services,
+    }
+}
+
+static STORAGE: std::sync::OnceLock<Vec<StorageV1>> = std::sync::OnceLock::new();
 
 #[track_caller]
 fn check(container: &ContainerV1, expected: &[(&str, &str)]) {
@@ -247,4 +253,22 @@ fn thousands_of_variables_are_found_by_name() {
     env.push(value("LAST", "$(V19999)$(V0)"));
     let found = resolve(&container(env)).unwrap();
     assert!(found.contains(&("LAST".to_owned(), "199990".to_owned())));
+}
+
+#[test]
+fn an_environment_of_many_keys_is_made_at_once() {
+    let names = (0..15_000).map(|number| format!("{number:05}"));
+    let env = names.clone().map(|name| from_key(&name, "large", &name, false)).collect();
+    let open = EnvV1 { name: "OPEN".to_owned(), source: EnvSourceV1::Value("$(".repeat(500_000)) };
+    let reads = std::cell::Cell::new(0);
+    let config = |_: Kind, _: &str| {
+        reads.set(reads.get() + 1);
+        Some(ConfigV1 { data: names.clone().map(|name| (name, b"v".to_vec())).collect() })
+    };
+    let container = ContainerV1 { env: [env, vec![open]].concat(), ..container(vec![]) };
+    let pod = pod(&container);
+    let start = std::time::Instant::now();
+    let env = environment(&container, &around(&pod, &config, &[])).unwrap();
+    assert!(15_000 < env.len() && reads.get() == 1, "{} reads", reads.get());
+    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
 }

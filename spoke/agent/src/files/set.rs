@@ -66,8 +66,9 @@ fn check(files: &[File]) -> io::Result<()> {
         }
         paths.insert(names(file).collect::<PathBuf>());
     }
-    for path in &paths {
-        if let Some(above) = path.ancestors().skip(1).find(|above| paths.contains(*above)) {
+    // In this order, what is below a path comes right behind it.
+    for (above, path) in paths.iter().zip(paths.iter().skip(1)) {
+        if path.starts_with(above) {
             return refuse(format!(
                 "{:?} is to be a file, and a directory with {:?} in it",
                 above.display().to_string(),

@@ -74,10 +74,13 @@ fn pod(volumes: Vec<(&str, VolumeSourceV1)>, mounts: Vec<MountV1>) -> PodV1 {
 
 /// Makes the pod's volumes from a ConfigMap `conf` with this value under `k` and `l`.
 fn make_with(data: &Path, pod: &PodV1, value: &str) -> Result<(), String> {
-    let config = |_: Kind, name: &str| {
-        let entry = |key: &str| (key.to_owned(), value.as_bytes().to_vec());
-        (name == "conf").then(|| ConfigV1 { data: vec![entry("k"), entry("l")] })
-    };
+    let entry = |key: &str| (key.to_owned(), value.as_bytes().to_vec());
+    make_of(data, pod, &ConfigV1 { data: vec![entry("k"), entry("l")] })
+}
+
+/// Makes the pod's volumes from this ConfigMap `conf`.
+fn make_of(data: &Path, pod: &PodV1, conf: &ConfigV1) -> Result<(), String> {
+    let config = |_: Kind, name: &str| (name == "conf").then(|| conf.clone());
     let around = Around {
         pod,
         ip: [10, 64, 0, 5].into(),
@@ -252,4 +255,30 @@ fn a_pod_with_more_mounts_than_it_may_open_is_refused() {
     let (reason, message) = crate::admission::check(&pod).unwrap_err();
     assert_eq!(reason, "InvalidPod");
     assert!(message.contains("256 mounts, and 128 is the most"), "{message}");
+}
+
+#[test]
+fn configuration_of_many_keys_is_made_or_refused_at_once() {
+    let data = tempfile::tempdir().unwrap();
+    let many = |keys: usize| {
+        let entry = |key| (format!("{key:06}"), b"v".to_vec());
+        ConfigV1 { data: (0..keys).map(entry).collect() }
+    };
+    let whole = |times| {
+        let all = vec![projected("conf", &[], false); times];
+        pod(vec![("p", VolumeSourceV1::Projected(all))], vec![])
+    };
+    let start = std::time::Instant::now();
+    let most = "10000 files and directories";
+    for (keys, times) in [(100_000, 1), (1000, 100)] {
+        let error = make_of(data.path(), &whole(times), &many(keys)).unwrap_err();
+        assert!(error.starts_with("MountVolume.SetUp failed") && error.contains(most), "{error}");
+    }
+    let deep = "d/".repeat(2000) + "f";
+    let paths: Vec<String> = (0..100).map(|number| format!("{number}/{deep}")).collect();
+    let items: Vec<_> = paths.iter().map(|path| ("000000", path.as_str())).collect();
+    let deep = pod(vec![("c", VolumeSourceV1::Config(projected("conf", &items, false)))], vec![]);
+    assert!(make_of(data.path(), &deep, &many(1)).unwrap_err().contains(most));
+    make_of(data.path(), &whole(2), &many(1000)).unwrap();
+    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
 }
