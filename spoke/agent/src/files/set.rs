@@ -35,7 +35,8 @@ pub(super) fn write(dir: &Path, files: &[File]) -> io::Result<()> {
     let current = std::fs::read_link(dir.join(CURRENT)).ok();
     tidy(dir, current.as_deref())?;
     if current.is_some() && shows(dir, files) {
-        return Ok(());
+        // Killed between the two, an agent leaves names of the version before.
+        return link_names(dir, files);
     }
     let version = free_name(dir)?;
     let home = dir.join(&version);
@@ -185,7 +186,6 @@ fn shows(dir: &Path, files: &[File]) -> bool {
     found == files.len()
         && files.iter().all(|file| {
             std::fs::read(dir.join(CURRENT).join(&file.path)).is_ok_and(|have| have == file.bytes)
-                && top(file).is_some_and(|name| dir.join(name).exists())
         })
 }
 
@@ -287,6 +287,14 @@ mod tests {
         files.write_set(&volume, &[file("b", "2")]).unwrap();
         assert_eq!((read(&volume, "a"), read(&volume, "b").as_deref()), (None, Some("2")));
         assert_eq!(versions(&volume).len(), 2, "..data and where it points to");
+        // Killed when all was there but the names, one of which is no more.
+        files.write_set(&volume, &[file("b", "2"), file("c", "3")]).unwrap();
+        let next = free_name(&volume).unwrap();
+        fill(&volume.join(&next), &[file("b", "2"), file("d", "4")]).unwrap();
+        point(&volume, &next).unwrap();
+        files.write_set(&volume, &[file("b", "2"), file("d", "4")]).unwrap();
+        assert!(std::fs::symlink_metadata(volume.join("c")).is_err(), "a name that leads nowhere");
+        assert_eq!(read(&volume, "d").as_deref(), Some("4"));
     }
 
     #[test]
