@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use freewheel_link::digest::{Digest, SetDigest};
@@ -26,14 +27,23 @@ use crate::usage::{Size, Tree};
 /// Tokio's clock, which a simulation can pause and turn.
 pub struct TokioClock {
     start: tokio::time::Instant,
-    unix_ms: UnixMillis,
+    unix_ms: AtomicU64,
 }
 
 impl TokioClock {
     /// Starts now, at this wall clock time.
     #[must_use]
     pub fn new(unix_ms: UnixMillis) -> Self {
-        Self { start: tokio::time::Instant::now(), unix_ms }
+        Self { start: tokio::time::Instant::now(), unix_ms: unix_ms.into() }
+    }
+
+    /// Sets the wall clock.
+    pub fn set(&self, unix_ms: UnixMillis) {
+        self.unix_ms.store(unix_ms.saturating_sub(self.passed()), Relaxed);
+    }
+
+    fn passed(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -43,7 +53,7 @@ impl Clock for TokioClock {
     }
 
     fn unix_ms(&self) -> UnixMillis {
-        self.unix_ms + u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.unix_ms.load(Relaxed).saturating_add(self.passed())
     }
 }
 
@@ -362,6 +372,8 @@ pub struct MemoryFiles {
     pub sets: Mutex<BTreeMap<PathBuf, Vec<File>>>,
     /// Bytes that directories have when they are measured.
     pub sizes: Mutex<BTreeMap<PathBuf, u64>>,
+    /// Inodes that are in them.
+    pub inodes: Mutex<BTreeMap<PathBuf, u64>>,
     /// Measurements that have no end until [`MemoryFiles::finish`]; `None`: they end at once.
     pub slow: Mutex<Option<Vec<Slow>>>,
     /// What is measured is a floor.
@@ -372,8 +384,6 @@ pub struct MemoryFiles {
     pub removing: Mutex<bool>,
     /// Directories that an earlier life left, until they are removed.
     pub left: Mutex<BTreeSet<PathBuf>>,
-    /// Inodes that are in them.
-    pub inodes: Mutex<BTreeMap<PathBuf, u64>>,
     /// Directories that were removed, in order.
     pub removed: Mutex<Vec<PathBuf>>,
     /// How much was opened.
@@ -462,6 +472,8 @@ impl MemoryFiles {
 
 /// All of the above, wired.
 pub struct World {
+    /// Time.
+    pub clock: Arc<TokioClock>,
     /// Containers.
     pub engine: Arc<Engine>,
     /// Network.
@@ -484,6 +496,7 @@ impl World {
     pub fn new(disk: SimDisk, unix_ms: UnixMillis) -> (Self, Ports, mpsc::Receiver<Input>) {
         let (inputs, queue) = mpsc::channel(4096);
         let world = Self {
+            clock: Arc::new(TokioClock::new(unix_ms)),
             engine: Arc::new(Engine::new(inputs.clone())),
             fabric: Arc::default(),
             shelf: Arc::default(),
@@ -493,7 +506,7 @@ impl World {
             inputs,
         };
         let ports = Ports {
-            clock: Arc::new(TokioClock::new(unix_ms)),
+            clock: world.clock.clone(),
             containers: world.engine.clone(),
             network: world.fabric.clone(),
             modules: world.shelf.clone(),

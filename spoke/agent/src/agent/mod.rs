@@ -9,6 +9,7 @@
 //! recovery  pods come back one by one when the agent itself keeps dying
 //! pressure  the device is short of something: pods go
 //! storage   what pods may have on the disk
+//! wall      the clock is set meanwhile
 //! orphans   directories of pods that nobody knows any more
 //! ```
 //!
@@ -51,6 +52,7 @@ mod sandbox;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod wall;
 
 /// Inputs taken in one turn at most, so that timers and acknowledgements get theirs.
 const TURN: usize = 256;
@@ -98,6 +100,7 @@ pub struct Agent {
     /// Whether directories of pods that nobody knows were looked for.
     sweep: Sweep,
     recovery: recovery::Recovery,
+    wall: wall::Wall,
     watch: Watch,
     /// Conditions of the node that hold now.
     conditions: Vec<&'static str>,
@@ -140,6 +143,7 @@ impl Agent {
             doubtful: false,
             sweep: Sweep::Waiting,
             recovery: recovery::Recovery::Well,
+            wall: wall::Wall::new((ports.clock.now(), ports.clock.unix_ms())),
             watch: Watch::new(config.thresholds.clone()),
             conditions: Vec::new(),
             short: None,
@@ -336,6 +340,7 @@ impl Agent {
 
     /// Brings everything that is concerned to rest.
     fn settle(&mut self) {
+        self.look_at_the_clock();
         let now = self.ports.clock.now();
         while let Some((at, uid)) = self.timers.first()
             && *at <= now

@@ -94,7 +94,14 @@ fn run(disk: &SimDisk) -> Run {
 }
 
 fn run_with(disk: &SimDisk, thresholds: Vec<crate::eviction::Threshold>) -> Run {
-    let (world, ports, queue) = World::new(disk.clone(), 1_800_000_000_000);
+    run_at(disk, thresholds, NOW)
+}
+
+/// By the wall clock.
+const NOW: u64 = 1_800_000_000_000;
+
+fn run_at(disk: &SimDisk, thresholds: Vec<crate::eviction::Threshold>, unix_ms: u64) -> Run {
+    let (world, ports, queue) = World::new(disk.clone(), unix_ms);
     let config =
         Config { data: "/data".into(), node: node(), files: world.files.clone(), thresholds };
     let agent = Agent::open(ports, config).unwrap();

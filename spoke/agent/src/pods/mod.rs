@@ -45,6 +45,9 @@ pub mod storage;
 pub use container::{Container, Pull, State};
 pub use sandbox::{Sandbox, Volumes};
 
+/// A clock that says less than this (2026-01-01) was not set since the device has started.
+const CLOCK_IS_SET: UnixMillis = 1_767_225_600_000;
+
 /// A module as far as the agent knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Module {
@@ -130,6 +133,8 @@ pub struct Pod {
     born: Duration,
     /// How old it was at `born`: it may be older than this agent.
     age_at_birth: Duration,
+    /// This agent took it on: `started` is by the clock as this one knows it.
+    own: bool,
     /// It waits until the agent, which ended so many times in a row, brings it back.
     pub held: Option<u32>,
     /// Init containers and sidecars have not all come up since the pod or the agent started.
@@ -182,8 +187,9 @@ impl Pod {
             }),
             started,
             born: now,
-            // A clock that went backwards makes the pod young, never older than it is.
+            // A clock that went backwards makes the pod young.
             age_at_birth: Duration::from_millis(unix.saturating_sub(started)),
+            own: kept.is_none_or(|state| state.started.is_none()),
             held: None,
             rising: true,
             ending: None,
@@ -258,12 +264,6 @@ impl Pod {
         matches!(self.fate, Fate::Live) && self.ending.is_none()
     }
 
-    /// Its address, or the one that it had.
-    #[must_use]
-    pub fn ip(&self) -> Option<IpAddr> {
-        match &self.fate {
-            Fate::Done { ip, .. } => *ip,
-            Fate::Live | Fate::Evicted(_) => self.sandbox.ip().map(Into::into),
     /// Whether it can be made to go: one that is being deleted may take its time, and has its part of the device until it
     /// is gone.
     #[must_use]
@@ -271,6 +271,12 @@ impl Pod {
         matches!(self.fate, Fate::Live)
     }
 
+    /// Its address, or the one that it had.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        match &self.fate {
+            Fate::Done { ip, .. } => *ip,
+            Fate::Live | Fate::Evicted(_) => self.sandbox.ip().map(Into::into),
         }
     }
 
@@ -288,6 +294,16 @@ impl Pod {
     #[must_use]
     pub fn age(&self, now: Duration) -> Duration {
         self.age_at_birth + now.saturating_sub(self.born)
+    }
+
+    /// The wall clock was set. A start that was read from it before moves with it, so that the pod is as old as before;
+    /// whether it has moved. One of an earlier life was read from this clock if that has never been set since.
+    pub fn move_start(&mut self, from: UnixMillis, to: UnixMillis) -> bool {
+        if !self.own && (from < self.started || CLOCK_IS_SET <= from) {
+            return false;
+        }
+        self.started = self.started.saturating_add(to).saturating_sub(from);
+        true
     }
 
     /// The container and its part of the record.

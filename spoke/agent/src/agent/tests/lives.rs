@@ -307,3 +307,36 @@ async fn what_a_lost_ledger_left_goes_once_the_hub_has_sent_its_plan() {
     assert_eq!(*run.world.files.removed.lock(), [dir("gone")]);
     run.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_makes_no_pod_older() {
+    let minute = Duration::from_secs(60);
+    let with_deadline = PodV1 { deadline_seconds: Some(600), ..pod("a") };
+    // The clock is set in the life that has started the pod, or in the next.
+    for lives in [1, 2] {
+        let disk = SimDisk::default();
+        let mut first = run_at(&disk, vec![], 10_000);
+        first.plan(vec![range(), pod_record(&with_deadline)], vec![]).await;
+        tokio::time::sleep(minute).await;
+        let unset = if lives == 1 {
+            first
+        } else {
+            first.end().await;
+            run_at(&disk, vec![], 70_000)
+        };
+        unset.send(Input::Connected(true)).await;
+        unset.world.clock.set(NOW);
+        unset.send(Input::Connected(true)).await;
+        tokio::time::sleep(minute).await;
+        unset.end().await;
+
+        let second = run_at(&disk, vec![], NOW + 120_000);
+        second.send(Input::Connected(true)).await;
+        assert_eq!(second.names(), ["a"], "{lives}");
+        let said = second.said("a").unwrap();
+        assert!(NOW - 120_000 <= said.started.unwrap(), "{said:?}");
+        tokio::time::sleep(9 * minute).await;
+        second.rest().await;
+        assert_eq!(second.said("a").unwrap().reason, "DeadlineExceeded", "{lives}");
+    }
+}
