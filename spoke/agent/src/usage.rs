@@ -15,7 +15,9 @@
 //!   (`what_was_known_in_another_shortage_is_no_answer`);
 //! - a walk that starts anew, or that a guest has led astray, takes nothing back from what those before have seen, until
 //!   one has missed nothing (`a_walk_that_starts_anew_takes_nothing_back`, `a_directory_that_is_renamed_takes_nothing_back`);
-//! - what has no name any more counts as long as it is open (`files_without_a_name_count_while_they_are_open`);
+//! - an empty file costs an inode, whatever names it has (`what_is_on_the_disk_counts_once_and_nothing_else`);
+//! - what has no name any more counts as long as it is open, unless it lay deeper than the kernel tells, on a path that is
+//!   longer than a page (`files_without_a_name_count_while_they_are_open`);
 //! - a file that is shown counts where it lies, and once its name there is gone as what is shown
 //!   (`what_is_shown_counts_once_its_name_in_the_volume_is_gone`);
 //! - what is remembered of all trees has one bound in bytes, whatever guests make
@@ -28,15 +30,15 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
+use taken::Taken;
 use walk::Walk;
 
-use taken::Taken;
-mod shown;
-mod unlinked;
 pub use taken::Size;
 
-mod walk;
+mod shown;
 mod taken;
+mod unlinked;
+mod walk;
 
 /// How long one round takes, over all directories: a card may be slow and a guest's trees large.
 const ROUND: Duration = Duration::from_secs(5);

@@ -1,11 +1,16 @@
 //! Files that guests keep open without a name: they fill the disk, and no walk meets them.
 //!
-//! All that guests have open is open in this process, and the kernel says of each descriptor where its file lay.
+//! All that guests have open is open in this process, and the kernel says of each descriptor where its file lay. Not where
+//! that is a path of more than 4,095 bytes, which a guest makes by directories in each other: such files are told in the
+//! log, and are on no pod's account.
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use tracing::warn;
 
 use super::taken::Taken;
 
@@ -31,20 +36,29 @@ pub(super) fn below(dirs: &[PathBuf]) -> Vec<Taken> {
 
 /// Each open file without a name: where it lay, and what it takes.
 fn open() -> Vec<(PathBuf, u64)> {
-    let mut seen = HashSet::new();
+    let (mut seen, mut deep) = (HashSet::new(), 0);
     let descriptors = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
-    descriptors
-        .filter_map(|entry| {
-            let link = entry.path();
-            // One that was closed meanwhile is no more.
-            let file = fs::metadata(&link).ok()?;
-            if !file.is_file() || file.nlink() != 0 || !seen.insert((file.dev(), file.ino())) {
-                return None;
+    let mut file = |entry: fs::DirEntry| {
+        let link = entry.path();
+        // One that was closed meanwhile is no more.
+        let file = fs::metadata(&link).ok()?;
+        if !file.is_file() || file.nlink() != 0 || !seen.insert((file.dev(), file.ino())) {
+            return None;
+        }
+        let bytes = file.blocks().saturating_mul(BLOCK);
+        // `/data/pods/…/name (deleted)`: only what is above the name counts.
+        match fs::read_link(&link) {
+            Ok(place) => place.parent().map(|folder| (folder.to_path_buf(), bytes)),
+            Err(error) if error.kind() == ErrorKind::InvalidFilename => {
+                deep += bytes;
+                None
             }
-            // `/data/pods/…/name (deleted)`: only what is above the name counts.
-            let place = fs::read_link(&link).ok()?;
-            let folder = place.parent().map(Path::to_path_buf)?;
-            Some((folder, file.blocks().saturating_mul(BLOCK)))
-        })
-        .collect()
+            Err(_) => None,
+        }
+    };
+    let files = descriptors.filter_map(&mut file).collect();
+    if 0 < deep {
+        warn!(bytes = deep, "files without a name lie too deep to know whose they are");
+    }
+    files
 }
