@@ -17,10 +17,10 @@ use freewheel_link::names::ClusterName;
 use freewheel_spoke_agent::admission::is_path_segment;
 use freewheel_spoke_agent::uplink::{Duplex, FetchError, Handle, LogStream, Serve};
 use freewheel_spoke_agent::volumes::pod_dir;
-use freewheel_spoke_net::{ConnIo, Fabric, NetError, Remote, Stream};
+use freewheel_spoke_net::{Fabric, NetError, Remote, Stream};
 use freewheel_spoke_runtime::{LogOptions, Runtime};
 use futures::future::BoxFuture;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::mpsc;
 use tracing::warn;
 
@@ -56,7 +56,7 @@ impl Serve for Here {
             return Err(refuse(NetError::Unreachable));
         }
         let conn = self.fabric.dial(&realm, from, to).await.map_err(refuse)?;
-        Ok(Box::new(ToPod(conn)))
+        Ok(Box::new(conn))
     }
 
     fn datagram(&self, datagram: DatagramV1) {
@@ -65,43 +65,6 @@ impl Serve for Here {
         if let (SocketAddr::V4(from), SocketAddr::V4(to)) = (from, to) {
             self.fabric.accept_datagram(&realm, from, to, payload);
         }
-    }
-}
-
-/// A connection to a pod here, from one elsewhere.
-struct ToPod(ConnIo);
-
-impl AsyncRead for ToPod {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for ToPod {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-}
-
-impl Duplex for ToPod {
-    fn reset(&mut self) {
-        self.0.reset();
     }
 }
 

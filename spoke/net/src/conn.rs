@@ -65,7 +65,13 @@ impl Conn {
     /// The end as an async stream.
     #[must_use]
     pub fn into_io(self) -> ConnIo {
-        ConnIo(self)
+        ConnIo { conn: self, broken_by_drop: false }
+    }
+
+    /// The same for what is carried on from elsewhere: what goes before its end was said breaks off.
+    #[must_use]
+    pub fn into_tunnel(self) -> ConnIo {
+        ConnIo { conn: self, broken_by_drop: true }
     }
 
     /// Breaks the connection for both ends.
@@ -75,30 +81,34 @@ impl Conn {
     }
 }
 
-/// A connection's end as hyper, probes, port-forward and tunnels want it. Dropping it closes both directions.
-pub struct ConnIo(Conn);
+/// A connection's end as hyper, probes, port-forward and tunnels want it. Dropping it closes both directions; a tunnel's
+/// is broken then, unless it was shut down before.
+pub struct ConnIo {
+    conn: Conn,
+    broken_by_drop: bool,
+}
 
 impl ConnIo {
     /// The other end, as this one sees it.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
-        self.0.peer
+        self.conn.peer
     }
 
     /// The end as it was.
     pub(crate) const fn conn(&self) -> &Conn {
-        &self.0
+        &self.conn
     }
 
     /// This end.
     #[must_use]
     pub fn local(&self) -> SocketAddr {
-        self.0.local
+        self.conn.local
     }
 
     /// Breaks the connection for both ends.
     pub fn reset(&self) {
-        self.0.reset();
+        self.conn.reset();
     }
 }
 
@@ -112,12 +122,12 @@ impl AsyncRead for ConnIo {
             return Poll::Ready(Ok(()));
         }
         loop {
-            match self.0.rx.pull(buf.remaining()) {
+            match self.conn.rx.pull(buf.remaining()) {
                 Ok(Some(bytes)) => {
                     buf.put_slice(&bytes);
                     return Poll::Ready(Ok(()));
                 }
-                Ok(None) => ready!(self.0.rx.poll_readable(cx)),
+                Ok(None) => ready!(self.conn.rx.poll_readable(cx)),
                 Err(End::Closed) => return Poll::Ready(Ok(())),
                 Err(End::Reset) => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
             }
@@ -133,14 +143,14 @@ impl AsyncWrite for ConnIo {
     ) -> Poll<io::Result<usize>> {
         let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
         loop {
-            let room = self.0.tx.room().map_err(|_| broken())?;
+            let room = self.conn.tx.room().map_err(|_| broken())?;
             if room == 0 {
-                ready!(self.0.tx.poll_writable(cx));
+                ready!(self.conn.tx.poll_writable(cx));
                 continue;
             }
             let count = room.min(buf.len());
             let bytes = Bytes::copy_from_slice(&buf[..count]);
-            return Poll::Ready(self.0.tx.push(bytes).map(|()| count).map_err(|_| broken()));
+            return Poll::Ready(self.conn.tx.push(bytes).map(|()| count).map_err(|_| broken()));
         }
     }
 
@@ -149,14 +159,18 @@ impl AsyncWrite for ConnIo {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.tx.close_write();
+        self.conn.tx.close_write();
         Poll::Ready(Ok(()))
     }
 }
 
 impl Drop for ConnIo {
     fn drop(&mut self) {
-        self.0.tx.close_write();
-        self.0.rx.close_read();
+        if self.broken_by_drop {
+            self.conn.tx.break_off();
+        } else {
+            self.conn.tx.close_write();
+        }
+        self.conn.rx.close_read();
     }
 }

@@ -107,7 +107,7 @@ impl Fabric {
         to: SocketAddr,
     ) -> Result<ConnIo, NetError> {
         let client = outside(from);
-        self.realm(realm).connect(client, to).done().await.map(crate::conn::Conn::into_io)
+        self.realm(realm).connect(client, to).done().await.map(crate::conn::Conn::into_tunnel)
     }
 
     /// Connects to a port of a pod as from inside of it: probes and port-forward reach what listens on the

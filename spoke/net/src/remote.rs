@@ -144,7 +144,7 @@ pub(crate) async fn carry(
     stream: &mut impl Stream,
     outage: impl Future<Output = ()>,
 ) -> Ended {
-    let end = end.into_io();
+    let end = end.into_tunnel();
     let mut bridge = Bridge::default();
     let copied = tokio::select! {
         biased;

@@ -60,11 +60,11 @@ pub struct Me {
     pub node: NodeStatusV1,
 }
 
-/// A connection between two pods, as bytes both ways. Dropping it ends it in order.
-pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin + 'static {
-    /// Breaks it, so that the pod here does not take what broke off for whole.
-    fn reset(&mut self);
-}
+/// A connection to a pod, as bytes both ways. What is dropped before it was shut down breaks off for the pod, so that it
+/// does not take that for whole: the task that carries it may end anywhere.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Duplex for T {}
 
 /// A log, as bytes until its end.
 pub type LogStream = Box<dyn AsyncRead + Send + Unpin>;

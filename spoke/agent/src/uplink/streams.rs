@@ -3,8 +3,8 @@
 //! Guarantees:
 //! - streams of one kind or realm keep no other out (`streams_of_one_kind_keep_no_other_out`,
 //!   `idle_connections_of_one_realm_keep_nobody_else_out`);
-//! - what broke off on one side breaks on the other, and only what ended in order ends in order
-//!   (`what_broke_off_breaks_on_the_other_side_too`).
+//! - what broke off on one side breaks on the other, and only what ended in order ends in order, also when the session ends
+//!   meanwhile (`what_broke_off_breaks_on_the_other_side_too`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,8 +96,8 @@ async fn connect(mut send: Box<dyn SendHalf>, recv: Reader, mut pod: Box<dyn Dup
         return;
     }
     let mut stream = Stream { send, recv: Box::new(recv) };
-    // Either end may break off: the stream's drop tells the other side, and the pod here is told.
-    if copy_bidirectional(&mut stream, &mut pod).await.is_err() {
-        pod.reset();
+    // Either end may break off, or the session: the drop of both tells both sides.
+    if let Err(error) = copy_bidirectional(&mut stream, &mut pod).await {
+        debug!(%error, "a connection broke off");
     }
 }

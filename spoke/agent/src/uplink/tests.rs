@@ -54,12 +54,6 @@ impl Dial for Dials {
 
 struct Echo;
 
-impl Duplex for tokio::io::DuplexStream {
-    fn reset(&mut self) {
-        *self = tokio::io::duplex(1).0;
-    }
-}
-
 #[async_trait]
 impl Serve for Echo {
     async fn logs(&self, request: LogsV1) -> Result<LogStream, RefusalV1> {

@@ -406,3 +406,23 @@ async fn port_forward_reaches_what_listens_on_loopback() {
     assert_eq!(fabric.dial_pod("root-web", 9001).err(), Some(NetError::Refused));
     assert_eq!(fabric.dial_pod("gone", 9000).err(), Some(NetError::Unreachable));
 }
+
+#[tokio::test]
+async fn what_is_carried_on_from_elsewhere_breaks_off_when_it_goes_too_early() {
+    let fabric = fabric();
+    let web = add(&fabric, "web", "10.64.0.1");
+    let listener = web.listen(at("0.0.0.0:80"), 16).unwrap();
+    for whole in [false, true] {
+        let (realm, from) = (ClusterName::root(), at("10.64.9.9:4000"));
+        let mut client = fabric.dial(&realm, from, at("10.64.0.1:80")).await.unwrap();
+        client.write_all(b"half").await.unwrap();
+        if whole {
+            client.shutdown().await.unwrap();
+        }
+        // As of a task that is aborted.
+        drop(client);
+        let mut got = Vec::new();
+        let end = listener.accept().await.unwrap().into_io().read_to_end(&mut got).await;
+        assert_eq!((got.as_slice(), end.is_ok()), (&b"half"[..], whole));
+    }
+}

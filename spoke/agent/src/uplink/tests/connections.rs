@@ -60,8 +60,10 @@ async fn one_pod_leaves_places_for_others_of_its_device() {
 /// A pod whose connection is the given one, and a log that breaks.
 struct Broken(Mutex<Option<Told>>);
 
+/// Tells when it is dropped before it was shut down.
 struct Told {
     io: tokio::io::DuplexStream,
+    ended: bool,
     reset: mpsc::UnboundedSender<()>,
 }
 
@@ -95,13 +97,16 @@ impl tokio::io::AsyncWrite for Told {
         mut self: std::pin::Pin<&mut Self>,
         cx: &mut std::task::Context<'_>,
     ) -> std::task::Poll<std::io::Result<()>> {
+        self.ended = true;
         std::pin::Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 
-impl Duplex for Told {
-    fn reset(&mut self) {
-        self.reset.send(()).unwrap();
+impl Drop for Told {
+    fn drop(&mut self) {
+        if !self.ended {
+            let _ = self.reset.send(());
+        }
     }
 }
 
@@ -133,15 +138,16 @@ impl AsyncRead for Fails {
 async fn served(
     serve: Broken,
     open: Open,
-) -> (Box<dyn SendHalf>, Reader, (Arc<Memory>, Arc<Memory>)) {
+) -> (Box<dyn SendHalf>, Reader, (Arc<Memory>, Arc<Memory>, tokio::task::AbortHandle)) {
     let (hub, spoke) = memory::pair();
     let mut stream = hub.open(Priority::Logs).await.unwrap();
     frame::write(&mut stream.send, &open).await.unwrap();
     let taken = spoke.accept().await.unwrap();
-    tokio::spawn(super::super::streams::serve_stream(taken, Arc::new(serve), Arc::default()));
+    let serving = super::super::streams::serve_stream(taken, Arc::new(serve), Arc::default());
+    let serving = tokio::spawn(serving).abort_handle();
     let mut recv = FrameReader::new(stream.recv);
     assert_eq!(soon(recv.next::<Answer>()).await.unwrap(), Some(Answer::Ready));
-    (stream.send, recv, (hub, spoke))
+    (stream.send, recv, (hub, spoke, serving))
 }
 
 #[tokio::test(start_paused = true)]
@@ -158,14 +164,21 @@ async fn what_broke_off_breaks_on_the_other_side_too() {
         || Open::Tunnel(TunnelV1 { realm: ClusterName::root(), from: address, to: address });
     let (reset_seen, mut resets) = mpsc::unbounded_channel();
     let (io, _pod) = tokio::io::duplex(64);
-    let told = Told { io, reset: reset_seen };
+    let told = Told { io, ended: false, reset: reset_seen };
     let (send, _recv, _links) = served(Broken(Mutex::new(Some(told))), tunnel()).await;
     drop(send);
     assert_eq!(soon(resets.recv()).await, Some(()), "the client broke off");
 
     let (reset_seen, mut resets) = mpsc::unbounded_channel();
+    let (io, _pod) = tokio::io::duplex(64);
+    let told = Told { io, ended: false, reset: reset_seen };
+    let (_send, _recv, links) = served(Broken(Mutex::new(Some(told))), tunnel()).await;
+    links.2.abort();
+    assert_eq!(soon(resets.recv()).await, Some(()), "the session ended");
+
+    let (reset_seen, mut resets) = mpsc::unbounded_channel();
     let (io, pod) = tokio::io::duplex(64);
-    let told = Told { io, reset: reset_seen };
+    let told = Told { io, ended: false, reset: reset_seen };
     let (mut send, mut recv, _links) = served(Broken(Mutex::new(Some(told))), tunnel()).await;
     send.shutdown().await.unwrap();
     drop(pod);
