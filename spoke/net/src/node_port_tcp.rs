@@ -7,8 +7,10 @@
 //! - what broke off is reset for the client, also what this process carried when it is killed
 //!   (`a_node_port_resets_its_client_when_the_pod_ends_before_its_time`,
 //!   `a_killed_device_breaks_its_connections_off_wherever_their_clients_are`);
-//! - all doors together have no more connections than the node has descriptors for, and each may have a few whatever the
-//!   others have (`a_door_that_has_taken_all_descriptors_leaves_the_others_a_few`).
+//! - all doors together have no more connections than the node has descriptors for, also while their pods are being
+//!   reached, and each may have a few whatever the others have
+//!   (`a_door_that_has_taken_all_descriptors_leaves_the_others_a_few`,
+//!   `who_waits_for_a_silent_node_makes_room_like_any_other`).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,7 +22,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -62,60 +65,71 @@ struct Visits {
     /// Those of all doors.
     node: Arc<Account>,
     all: Mutex<BTreeMap<u64, Arc<Visit>>>,
+    /// Somebody has left.
+    freed: Notify,
 }
 
 impl Visits {
     fn new(most: usize, node: Arc<Account>) -> Arc<Self> {
-        Arc::new(Self { opened: Instant::now(), most, node, all: Mutex::default() })
+        let (opened, freed) = (Instant::now(), Notify::new());
+        Arc::new(Self { opened, most, node, all: Mutex::default(), freed })
     }
 
     fn now(&self) -> u64 {
         u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Whether there is a place, after the one who has to go has made it.
-    fn has_room(&self) -> bool {
-        let own = self.all.lock().len();
-        let free = own < FEW.min(self.most) || (own < self.most && self.node.has_room_for(1));
-        free || self.send_one_away()
-    }
-
-    /// Ends the connection that has been silent longest; whether there was one.
-    fn send_one_away(&self) -> bool {
-        let now = self.now();
+    /// A place, if one is free; else somebody is on the way out who makes it, or nobody was silent for long enough.
+    fn enter(&self) -> Option<Arc<Visit>> {
         let mut all = self.all.lock();
-        let silent = all.values().filter(|visit| {
-            SILENT.as_millis() <= u128::from(now.saturating_sub(visit.last.load(Relaxed)))
-        });
-        let rank = |visit: &&Arc<Visit>| {
-            (visit.served.load(Relaxed), visit.last.load(Relaxed), visit.number)
-        };
-        let Some(oldest) = silent.min_by_key(rank).map(|visit| visit.number) else { return false };
-        if let Some(visit) = all.remove(&oldest) {
-            visit.leave.cancel();
+        let place = if all.len() < self.most { self.node.take(1).ok() } else { None };
+        if place.is_none() && FEW.min(self.most) <= all.len() {
+            self.send_one_away(&all);
+            return None;
         }
-        true
-    }
-
-    fn enter(&self) -> Arc<Visit> {
-        let mut all = self.all.lock();
         let number = all.last_key_value().map_or(0, |(last, _)| last + 1);
         let visit = Arc::new(Visit {
             number,
             last: AtomicU64::new(self.now()),
             served: AtomicBool::new(false),
             leave: CancellationToken::new(),
-            _place: self.node.take(1).ok(),
+            _place: place,
         });
         all.insert(number, visit.clone());
-        visit
+        Some(visit)
     }
 
-    fn left(&self, visit: &Arc<Visit>) {
-        let mut all = self.all.lock();
-        if all.get(&visit.number).is_some_and(|held| Arc::ptr_eq(held, visit)) {
-            all.remove(&visit.number);
+    /// Waits for a place.
+    async fn place(&self) -> Arc<Visit> {
+        loop {
+            if let Some(visit) = self.enter() {
+                return visit;
+            }
+            let _ = timeout(AGAIN, self.freed.notified()).await;
         }
+    }
+
+    /// Ends the connection that has been silent longest, one at a time: it has its place until it is gone.
+    fn send_one_away(&self, all: &BTreeMap<u64, Arc<Visit>>) {
+        if all.values().any(|visit| visit.leave.is_cancelled()) {
+            return;
+        }
+        let now = self.now();
+        let silent = all.values().filter(|visit| {
+            SILENT.as_millis() <= u128::from(now.saturating_sub(visit.last.load(Relaxed)))
+        });
+        let rank = |visit: &&Arc<Visit>| {
+            (visit.served.load(Relaxed), visit.last.load(Relaxed), visit.number)
+        };
+        if let Some(oldest) = silent.min_by_key(rank) {
+            oldest.leave.cancel();
+        }
+    }
+
+    fn left(&self, visit: Arc<Visit>) {
+        self.all.lock().remove(&visit.number);
+        drop(visit);
+        self.freed.notify_one();
     }
 }
 
@@ -124,27 +138,24 @@ pub(crate) async fn serve(way: &Arc<Way>, listener: &TcpListener) {
     let visits = Visits::new(MAX_CONNECTIONS, way.shared.visits.clone());
     loop {
         let accept = async {
-            let accepted = listener.accept().await;
+            let accepted = listener.accept().await?;
             // It waits here, and all later ones in the kernel.
-            while accepted.is_ok() && !visits.has_room() {
-                tokio::time::sleep(AGAIN).await;
-            }
-            accepted
+            Ok((accepted, visits.place().await))
         };
         let accepted = tokio::select! {
             () = way.closed.cancelled() => return,
             accepted = accept => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                let carry = carry(way.clone(), stream, peer, visits.clone(), visits.enter());
+            Ok(((stream, peer), visit)) => {
+                let carry = carry(way.clone(), stream, peer, visits.clone(), visit);
                 way.shared.tasks.spawn_on(carry, &way.shared.runtime);
             }
             Err(error) => {
                 // Out of file descriptors, or a client that was gone already: the door itself is sound.
                 warn!(port = way.door.port, %error, "connection could not be taken");
                 if is_out_of_files(&error) {
-                    visits.send_one_away();
+                    visits.send_one_away(&visits.all.lock());
                 }
                 tokio::time::sleep(RETRY.0).await;
             }
@@ -170,7 +181,13 @@ async fn carry(
     let _ = stream.set_zero_linger();
     let traffic = Traffic { visits: visits.clone(), visit: visit.clone() };
     let mut stream = Watched::new(traffic, stream);
-    let ended = match connect(&way, peer).await {
+    // Who has to go does not wait for a node that does not answer.
+    let connected = tokio::select! {
+        biased;
+        () = visit.leave.cancelled() => Err(NetError::Timeout),
+        connected = connect(&way, peer) => connected,
+    };
+    let ended = match connected {
         Ok(conn) => remote::carry(conn, &mut stream, visit.leave.cancelled()).await,
         Err(error) => {
             debug!(port = way.door.port, %peer, %error, "no pod for it");
@@ -180,7 +197,9 @@ async fn carry(
     if ended == Ended::Whole {
         let _ = SockRef::from(stream.stream()).set_linger(None);
     }
-    visits.left(&visit);
+    // The place is free when the descriptor is.
+    drop(stream);
+    visits.left(visit);
 }
 
 /// The pod sees the client's real address.
@@ -230,25 +249,27 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_one_that_was_silent_longest_makes_room_and_strangers_go_first() {
         let visits = Visits::new(3, Account::node());
-        let served = visits.enter();
+        let enter = || visits.enter().unwrap();
+        let served = enter();
         served.served.store(true, Relaxed);
         tokio::time::advance(SILENT * 2).await;
-        let (stranger, later) = (visits.enter(), visits.enter());
-        assert!(
-            visits.has_room() && served.leave.is_cancelled(),
-            "nobody else was silent long enough"
-        );
-        visits.left(&served);
-        let third = visits.enter();
-        assert!(!visits.has_room(), "all of them have just come");
+        let (stranger, later) = (enter(), enter());
+        assert!(visits.enter().is_none(), "it has its place until it is gone");
+        assert!(served.leave.is_cancelled(), "nobody else was silent long enough");
+        visits.left(served);
+        let third = enter();
+        assert!(visits.enter().is_none() && !stranger.leave.is_cancelled(), "all have just come");
         tokio::time::advance(SILENT * 2).await;
         third.last.store(visits.now(), Relaxed);
-        assert!(visits.has_room());
-        assert!(stranger.leave.is_cancelled() && !later.leave.is_cancelled());
+        for _ in 0..2 {
+            assert!(visits.enter().is_none());
+        }
+        assert!(stranger.leave.is_cancelled() && !later.leave.is_cancelled(), "one at a time");
+        visits.left(stranger);
         later.served.store(true, Relaxed);
-        let fourth = visits.enter();
+        let fourth = enter();
         tokio::time::advance(SILENT * 2).await;
-        assert!(visits.has_room());
+        assert!(visits.enter().is_none());
         assert!(
             third.leave.is_cancelled()
                 && !later.leave.is_cancelled()
@@ -261,18 +282,14 @@ mod tests {
         let node = Account::node();
         node.set_limit(100);
         let (greedy, modest) = (Visits::new(4096, node.clone()), Visits::new(4096, node.clone()));
-        let mut taken = Vec::new();
-        while greedy.has_room() {
-            taken.push(greedy.enter());
-        }
+        let taken: Vec<_> = std::iter::from_fn(|| greedy.enter()).collect();
         assert_eq!(taken.len(), 100);
-        let few: Vec<_> =
-            std::iter::from_fn(|| modest.has_room().then(|| modest.enter())).take(50).collect();
+        let few: Vec<_> = std::iter::from_fn(|| modest.enter()).take(50).collect();
         assert_eq!(few.len(), FEW);
-        for visit in taken.drain(..) {
-            greedy.left(&visit);
-        }
+        tokio::time::advance(SILENT * 2).await;
+        assert!(greedy.enter().is_none() && node.used() == 100, "nobody has left yet");
+        taken.into_iter().for_each(|visit| greedy.left(visit));
         assert_eq!(node.used(), 0, "places go with their connections");
-        assert!(modest.has_room());
+        assert!(modest.enter().is_some());
     }
 }

@@ -385,3 +385,39 @@ async fn a_node_port_full_of_silent_clients_serves_the_next() {
         .unwrap();
     assert_eq!(&answer, b"hello");
 }
+
+/// A node that is silent.
+struct Silent;
+
+impl Remote for Silent {
+    fn connect(
+        &self,
+        _: &ClusterName,
+        _: SocketAddr,
+        _: SocketAddr,
+    ) -> futures::future::BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
+        futures::future::pending().boxed()
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_silent_node_makes_room_like_any_other() {
+    let fabric = fabric();
+    fabric.set_remote(Arc::new(Silent));
+    fabric.visits().set_limit(32);
+    let port = free_port().await;
+    let spec = service("web").at("10.128.0.9").any_port(80, Protocol::Tcp, Some(port));
+    fabric.set_service(&ClusterName::root(), "default", "web", Some(spec.to("10.64.7.7", 80).0));
+    fabric.set_node("127.0.0.1".parse().unwrap(), "cluster.local");
+    let dial = || async move { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok() };
+    let mut first = eventually(async || dial().await).await;
+    let mut crowd = Vec::new();
+    for _ in 0..40 {
+        crowd.push(dial().await.unwrap());
+    }
+    // Long before a node is given up that does not answer.
+    let mut byte = [0];
+    let made_room = tokio::time::timeout(Duration::from_secs(8), first.read(&mut byte));
+    assert!(!matches!(made_room.await.expect("it has to go"), Ok(1..)));
+    assert!(fabric.visits().used() <= 32);
+}
