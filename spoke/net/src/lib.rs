@@ -10,6 +10,7 @@
 //! remote    the way to other nodes                  node_port, node_port_udp     the way in from the kernel
 //! account   what the host holds for guests          waiting   what of it waits to be read by a pod
 //! bridge    a pod's connection to a stream outside     watched   who is told what a stream carries
+//! places    how many clients each UDP door has
 //! ```
 //!
 //! Knows no wasmtime: hyper, probes, port-forward and tunnels speak [`ConnIo`].
@@ -32,6 +33,7 @@ mod node_port;
 mod node_port_tcp;
 mod node_port_udp;
 mod pipe;
+mod places;
 mod pod;
 mod reach;
 mod realm;

@@ -13,7 +13,8 @@
 //! - flows are bounded, in all and for each address; clients that were never answered make room first, because
 //!   with a forged address anybody can be many of them
 //!   (`forged_clients_push_each_other_out_and_nobody_who_was_answered`,
-//!   `one_address_has_a_part_of_the_door_only`).
+//!   `one_address_has_a_part_of_the_door_only`);
+//! - and they do for the clients of another door, too (`a_door_that_opens_gets_its_part_from_the_others`).
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -27,6 +28,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::node_port::Way;
+use crate::places::Share;
 use crate::realm::Realm;
 use crate::udp::{MAX_DATAGRAM, UdpPort};
 
@@ -36,9 +38,6 @@ const UNANSWERED: Duration = Duration::from_secs(30);
 
 /// How often silent flows are looked for.
 const SWEEP: Duration = Duration::from_secs(10);
-
-/// Flows of one door at a time.
-const MAX_FLOWS: usize = 1024;
 
 /// Flows of one client address: one host must not take a door from all others.
 const MAX_PER_CLIENT: usize = 256;
@@ -56,9 +55,8 @@ struct Flow {
     _answers: AbortOnDropHandle<()>,
 }
 
-/// The clients of one door.
-#[derive(Default)]
-struct Flows(HashMap<SocketAddr, Flow>);
+/// The clients of one door, and how many it may have.
+struct Flows(HashMap<SocketAddr, Flow>, Share);
 
 impl Flows {
     /// Ends the flows that were silent for too long.
@@ -75,12 +73,22 @@ impl Flows {
         let own = self.0.keys().filter(|peer| peer.ip() == client.ip()).count();
         let leaves = if MAX_PER_CLIENT <= own {
             self.oldest(|peer, _| peer.ip() == client.ip())
-        } else if MAX_FLOWS <= self.0.len() {
+        } else if self.1.most() <= self.0.len() {
             self.oldest(|_, life| !life.answered)
         } else {
             return true;
         };
         leaves.is_some_and(|peer| self.0.remove(&peer).is_some())
+    }
+
+    /// Makes room for other doors: those that were answered go last.
+    fn shrink(&mut self) {
+        while self.1.most() < self.0.len()
+            && let Some(peer) =
+                self.oldest(|_, life| !life.answered).or_else(|| self.oldest(|_, _| true))
+        {
+            self.0.remove(&peer);
+        }
     }
 
     fn oldest(&self, may_go: impl Fn(&SocketAddr, &Life) -> bool) -> Option<SocketAddr> {
@@ -95,7 +103,8 @@ impl Flows {
 /// Carries datagrams until the door closes.
 pub(crate) async fn serve(way: &Arc<Way>, socket: UdpSocket) {
     let socket = Arc::new(socket);
-    let mut flows = Flows::default();
+    let realm = way.target.read().realm().clone();
+    let mut flows = Flows(HashMap::new(), realm.places().open());
     let mut buffer = vec![0; MAX_DATAGRAM];
     let mut sweep = interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -104,6 +113,10 @@ pub(crate) async fn serve(way: &Arc<Way>, socket: UdpSocket) {
             () = way.closed.cancelled() => return,
             _ = sweep.tick() => {
                 flows.sweep(Instant::now());
+                continue;
+            }
+            () = flows.1.changed() => {
+                flows.shrink();
                 continue;
             }
             received = socket.recv_from(&mut buffer) => received,
@@ -169,7 +182,7 @@ mod tests {
     use freewheel_link::names::ClusterName;
 
     use super::*;
-    use crate::Fabric;
+    use crate::{Fabric, MAX_SOCKETS};
 
     struct Table {
         realm: Arc<Realm>,
@@ -180,8 +193,13 @@ mod tests {
     impl Table {
         fn new() -> Self {
             let fabric = Fabric::new(tokio::runtime::Handle::current());
-            let realm = fabric.realm(&ClusterName::root());
-            Self { realm, flows: Flows::default(), start: Instant::now() }
+            Self::of(&fabric.realm(&ClusterName::root()))
+        }
+
+        /// A door of this realm.
+        fn of(realm: &Arc<Realm>) -> Self {
+            let flows = Flows(HashMap::new(), realm.places().open());
+            Self { realm: realm.clone(), flows, start: Instant::now() }
         }
 
         /// A client comes in, at this second.
@@ -208,7 +226,7 @@ mod tests {
 
         /// Fills it with clients of different addresses.
         fn fill(&mut self, answered: bool) {
-            for index in self.flows.0.len()..MAX_FLOWS {
+            for index in self.flows.0.len()..self.flows.1.most() {
                 let client = format!("10.0.{}.{}:9", index / 250, index % 250);
                 assert!(self.add(&client, 10, answered), "{client}");
             }
@@ -243,7 +261,29 @@ mod tests {
         let mut table = Table::new();
         table.fill(true);
         assert!(!table.add("192.0.2.3:1", 20, false), "all others are at work");
-        assert_eq!(table.flows.0.len(), MAX_FLOWS);
+        assert_eq!(table.flows.0.len(), table.flows.1.most());
+    }
+
+    #[tokio::test]
+    async fn a_door_that_opens_gets_its_part_from_the_others() {
+        let mut first = Table::new();
+        let realm = first.realm.clone();
+        first.add("192.0.2.1:1", 0, true);
+        let mut doors = vec![first];
+        doors.extend((1..4).map(|_| Table::of(&realm)));
+        doors.iter_mut().for_each(|door| door.fill(false));
+        assert_eq!(realm.gateway().sockets(), MAX_SOCKETS);
+        let mut fifth = Table::of(&realm);
+        for door in &mut doors {
+            door.flows.1.changed().await;
+            door.flows.shrink();
+        }
+        fifth.fill(true);
+        assert!(fifth.has("10.0.0.0:9") && doors[0].has("192.0.2.1:1"), "it was answered");
+        assert_eq!(doors[0].flows.0.len(), fifth.flows.0.len());
+        assert!(realm.gateway().sockets() <= MAX_SOCKETS);
+        drop(fifth);
+        assert_eq!(doors[0].flows.1.most(), MAX_SOCKETS / 4);
     }
 
     #[tokio::test]

@@ -23,6 +23,7 @@ use crate::away::Away;
 use crate::conn::{Conn, Side};
 use crate::dns;
 use crate::error::NetError;
+use crate::places::Places;
 use crate::pod::{Connecting, PodNet};
 use crate::remote::{Far, Shared};
 use crate::service::Service;
@@ -62,12 +63,14 @@ pub struct Realm {
     name: ClusterName,
     tables: RwLock<Tables>,
     away: Away,
+    places: Places,
     shared: Arc<Shared>,
 }
 
 impl Realm {
     pub(crate) fn new(name: ClusterName, shared: Arc<Shared>) -> Arc<Self> {
-        Arc::new(Self { name, tables: RwLock::default(), away: Away::default(), shared })
+        let (tables, away, places) = (RwLock::default(), Away::default(), Places::default());
+        Arc::new(Self { name, tables, away, places, shared })
     }
 
     /// Its name.
@@ -202,6 +205,11 @@ impl Realm {
     /// Endpoints that were not reached just now.
     pub(crate) const fn away(&self) -> &Away {
         &self.away
+    }
+
+    /// What UDP doors have of the gateway's ports.
+    pub(crate) const fn places(&self) -> &Places {
+        &self.places
     }
 
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
