@@ -13,47 +13,50 @@
 //! - pieces are made when there is less than [`ACCOUNT`] only, one after the other, so that it is exceeded by as many
 //!   as there are threads at most (`pieces_are_made_when_there_is_room`,
 //!   `each_thread_makes_one_piece_too_many_at_most`);
-//! - of all connections together, [`ALL`] is the bound in the same way: what needs more waits, and who is to be cut off
-//!   is called (`what_all_connections_hold_is_bounded_and_comes_back`).
+//! - of all connections together, there is a [bound](all) in the same way: what needs more waits, and who is to be cut off
+//!   is called (`what_all_connections_hold_is_bounded_and_comes_back`);
+//! - what several hold counts once, and in equal parts as theirs (`what_is_shared_is_theirs_who_hold_it_in_equal_parts`).
 
+mod all;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use freewheel_hub_api::error::{ApiError, Details};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
+
+pub(crate) use all::{All, Shared};
 
 /// Bytes that one connection may make the hub hold.
 pub(crate) const ACCOUNT: usize = 16 << 20;
 /// The part of it for what is asked for before it is there.
 const BEFORE: usize = 12 << 20;
-/// Bytes that all connections may make the hub hold together.
-const ALL: usize = 256 << 20;
 /// How long a request waits for its part: clients give up after half a minute.
 const WAIT: Duration = Duration::from_secs(20);
 /// How often who waits for other connections looks again. To wake all of them for every byte would cost more.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// What all connections hold.
-pub(crate) struct All {
-    held: AtomicUsize,
-    most: usize,
-    /// Somebody has found no room.
-    short: AtomicBool,
-    call: Notify,
-}
-
 /// What one connection holds.
 pub(crate) struct Account {
     held: AtomicUsize,
-    /// The part of it that others hold as well.
-    shared: AtomicUsize,
+    /// What of it others may hold as well.
+    shared: Mutex<Pieces>,
     /// The part of it that is for bodies on their way.
     coming: AtomicUsize,
     all: Arc<All>,
     asks: Queue,
     pieces: Queue,
+}
+
+/// Pieces of one connection that are shared, by their numbers.
+#[derive(Default)]
+struct Pieces {
+    next: u64,
+    of: BTreeMap<u64, Arc<Shared>>,
 }
 
 /// Those who wait for there to be less.
@@ -75,8 +78,8 @@ enum Full {
 pub(crate) struct Held {
     account: Arc<Account>,
     bytes: usize,
-    /// Others hold the same bytes, and they are counted once for all.
-    shared: bool,
+    /// Its number, when others may hold the same bytes: they are counted once for all.
+    shared: Option<u64>,
 }
 
 /// A body on its way.
@@ -85,60 +88,10 @@ pub(crate) struct Coming {
     bytes: usize,
 }
 
-/// Bytes that many connections may hold; they count once.
-pub(crate) struct Shared {
-    all: Arc<All>,
-    bytes: usize,
-}
-
-impl Default for All {
-    fn default() -> Self {
-        Self::of(ALL)
-    }
-}
-
-impl All {
-    pub(crate) fn of(most: usize) -> Self {
-        let (held, short) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Self { held, most, short, call: Notify::new() }
-    }
-
-    /// So many bytes that many connections are going to hold.
-    pub(crate) fn share(self: &Arc<Self>, bytes: usize) -> Shared {
-        self.held.fetch_add(bytes, Ordering::SeqCst);
-        Shared { all: self.clone(), bytes }
-    }
-
-    /// Whether so many bytes more are too many; whoever can change that is called.
-    fn lacks(&self, bytes: usize) -> bool {
-        if self.held.load(Ordering::SeqCst).saturating_add(bytes) <= self.most {
-            return false;
-        }
-        self.short.store(true, Ordering::SeqCst);
-        self.call.notify_one();
-        true
-    }
-
-    /// Ready when somebody finds no room.
-    pub(crate) async fn short(&self) {
-        self.call.notified().await;
-    }
-
-    /// Whether somebody has found no room since this was asked last.
-    pub(crate) fn was_short(&self) -> bool {
-        self.short.swap(false, Ordering::SeqCst)
-    }
-
-    /// How much there is more than an eighth below the bound.
-    pub(crate) fn excess(&self) -> usize {
-        self.held.load(Ordering::SeqCst).saturating_sub(self.most - self.most / 8)
-    }
-}
-
 impl Account {
     pub(crate) fn new(all: Arc<All>) -> Arc<Self> {
         let (asks, pieces) = (Queue::default(), Queue::default());
-        let [held, shared, coming] = [(); 3].map(|()| AtomicUsize::new(0));
+        let ([held, coming], shared) = ([(); 2].map(|()| AtomicUsize::new(0)), Mutex::default());
         Arc::new(Self { held, shared, coming, all, asks, pieces })
     }
 
@@ -146,9 +99,12 @@ impl Account {
         self.held.load(Ordering::SeqCst)
     }
 
-    /// What nobody else holds: so much less there is when this connection is gone.
+    /// What nobody else holds, and its part of what is shared: when all who hold that are gone, there is so much less.
     pub(crate) fn own(&self) -> usize {
-        self.held().saturating_sub(self.shared.load(Ordering::SeqCst))
+        let shared = self.shared.lock();
+        let counts = |(bytes, parts), one: &Arc<Shared>| (bytes + one.bytes(), parts + one.part());
+        let (bytes, parts) = shared.of.values().fold((0, 0), counts);
+        self.held().saturating_sub(bytes) + parts
     }
 
     /// So many bytes of what is held are for a body that is on its way, until this is dropped.
@@ -171,13 +127,13 @@ impl Account {
         if self.take(bytes).is_err() && timeout(WAIT, self.until_it_fits(bytes)).await.is_err() {
             return Err(too_much(self.all.lacks(bytes)));
         }
-        Ok(Some(Held { account: self.clone(), bytes, shared: false }))
+        Ok(Some(Held { account: self.clone(), bytes, shared: None }))
     }
 
     /// The same at once, or not at all.
     pub(crate) fn hold_now(self: &Arc<Self>, bytes: usize) -> Result<Option<Held>, ApiError> {
         match self.take(bytes) {
-            Ok(()) => Ok(Some(Held { account: self.clone(), bytes, shared: false })),
+            Ok(()) => Ok(Some(Held { account: self.clone(), bytes, shared: None })),
             Err(full) => Err(too_much(matches!(full, Full::All))),
         }
     }
@@ -190,7 +146,7 @@ impl Account {
         let more = |held: usize| Some(held + bytes).filter(|held| *held <= BEFORE);
         let taken = self.held.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
         taken.map_err(|_| Full::Own)?;
-        self.all.held.fetch_add(bytes, Ordering::SeqCst);
+        self.all.add(bytes);
         Ok(())
     }
 
@@ -228,12 +184,23 @@ impl Account {
         }
     }
 
-    /// A piece that was made, or that others hold as well.
-    pub(crate) fn piece(self: &Arc<Self>, bytes: usize, shared: bool) -> Held {
+    /// A piece that was made.
+    pub(crate) fn piece(self: &Arc<Self>, bytes: usize) -> Held {
         self.held.fetch_add(bytes, Ordering::SeqCst);
-        let also = if shared { &self.shared } else { &self.all.held };
-        also.fetch_add(bytes, Ordering::SeqCst);
-        Held { account: self.clone(), bytes, shared }
+        self.all.add(bytes);
+        Held { account: self.clone(), bytes, shared: None }
+    }
+
+    /// A piece that others may hold as well.
+    pub(crate) fn shared(self: &Arc<Self>, what: &Arc<Shared>) -> Held {
+        self.held.fetch_add(what.bytes(), Ordering::SeqCst);
+        what.add_piece();
+        let mut shared = self.shared.lock();
+        shared.next += 1;
+        let number = shared.next;
+        shared.of.insert(number, what.clone());
+        drop(shared);
+        Held { account: self.clone(), bytes: what.bytes(), shared: Some(number) }
     }
 }
 
@@ -248,8 +215,9 @@ impl Held {
     fn give_back(&self, bytes: usize) {
         let account = &self.account;
         account.held.fetch_sub(bytes, Ordering::SeqCst);
-        let also = if self.shared { &account.shared } else { &account.all.held };
-        also.fetch_sub(bytes, Ordering::SeqCst);
+        if self.shared.is_none() {
+            account.all.give_back(bytes);
+        }
         if account.asks.waiting.load(Ordering::SeqCst) != 0 {
             account.asks.less.notify_waiters();
         }
@@ -259,6 +227,10 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        let shared = self.shared.and_then(|number| self.account.shared.lock().of.remove(&number));
+        if let Some(shared) = shared {
+            shared.forget_piece();
+        }
         self.give_back(self.bytes);
     }
 }
@@ -266,12 +238,6 @@ impl Drop for Held {
 impl Drop for Coming {
     fn drop(&mut self) {
         self.account.coming.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.all.held.fetch_sub(self.bytes, Ordering::SeqCst);
     }
 }
 
@@ -311,6 +277,8 @@ fn too_much(of_all: bool) -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use futures::FutureExt as _;
 
     use super::*;
@@ -336,7 +304,7 @@ mod tests {
         let rest = at_once(&account, 1).expect("at once");
         drop((most, rest));
         assert!(at_once(&account, BEFORE).is_some());
-        assert_eq!((account.held(), account.all.held.load(Ordering::SeqCst)), (0, 0));
+        assert_eq!((account.held(), account.all.held()), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]
@@ -357,9 +325,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn pieces_are_made_when_there_is_room() {
         let account = account();
-        let first = account.piece(ACCOUNT - 1, false);
+        let first = account.piece(ACCOUNT - 1);
         assert!(account.has_room());
-        let last = account.piece(2 << 20, false);
+        let last = account.piece(2 << 20);
         assert!(!account.has_room());
         let waiting = [(); 3].map(|()| tokio::spawn(account.clone().room()));
         while account.pieces.waiting.load(Ordering::SeqCst) != 3 {
@@ -370,7 +338,7 @@ mod tests {
             timeout(WAIT, waits).await.expect("who is through calls the next one").unwrap();
         }
         // One that goes away lets the next one look, too.
-        let last = account.piece(1, false);
+        let last = account.piece(1);
         let [gone, next] = [(); 2].map(|()| tokio::spawn(account.clone().room()));
         while account.pieces.waiting.load(Ordering::SeqCst) != 2 {
             tokio::task::yield_now().await;
@@ -386,7 +354,7 @@ mod tests {
         let all = Arc::new(All::of(8 << 20));
         let [one, two] = [(); 2].map(|()| Account::new(all.clone()));
         let shared = all.share(1 << 20);
-        let again = [one.piece(1 << 20, true), two.piece(1 << 20, true)];
+        let again = [one.shared(&shared), two.shared(&shared)];
         let most = at_once(&one, 7 << 20).expect("what is shared counts once");
         assert!(!all.was_short());
         let refused = two.hold(1).await.err().unwrap();
@@ -402,7 +370,23 @@ mod tests {
         waits.await.unwrap();
         assert!(asks.await.unwrap());
         drop((shared, again));
-        assert_eq!(all.held.load(Ordering::SeqCst), 0);
+        assert_eq!(all.held(), 0);
+    }
+
+    #[test]
+    fn what_is_shared_is_theirs_who_hold_it_in_equal_parts() {
+        let all = Arc::new(All::default());
+        let [one, two] = [(); 2].map(|()| Account::new(all.clone()));
+        let frame = all.share(4 << 20);
+        let own = one.piece(1 << 20);
+        let first = one.shared(&frame);
+        assert_eq!((one.own(), two.own()), (5 << 20, 0));
+        let more = [two.shared(&frame), two.shared(&frame), one.shared(&frame)];
+        assert_eq!((one.own(), two.own()), (3 << 20, 2 << 20));
+        drop((first, more));
+        assert_eq!((one.own(), two.own(), two.held()), (1 << 20, 0, 0));
+        drop((own, frame));
+        assert_eq!((one.own(), all.held()), (0, 0));
     }
 
     #[tokio::test]
@@ -440,7 +424,7 @@ mod tests {
             let together = std::sync::Barrier::new(THREADS);
             let makes = || {
                 together.wait();
-                let made = (0..64).map(|_| account.has_room().then(|| account.piece(PIECE, false)));
+                let made = (0..64).map(|_| account.has_room().then(|| account.piece(PIECE)));
                 made.flatten().collect::<Vec<_>>()
             };
             let made: Vec<_> = std::thread::scope(|scope| {

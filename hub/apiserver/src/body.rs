@@ -22,7 +22,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::account::Held;
+use crate::account::{Held, Shared};
 use crate::heavy::Outgoing;
 use crate::places::Busy;
 use crate::unsent::{Sending, Turn};
@@ -74,13 +74,13 @@ pub struct Body {
 /// A piece of an answer that is made as it is read.
 pub(crate) struct Made {
     pub(crate) bytes: Bytes,
-    /// Others send the same bytes, and they are counted where they were made.
-    pub(crate) shared: bool,
+    /// What counts them, when others may send the same bytes.
+    pub(crate) shared: Option<Arc<Shared>>,
 }
 
 impl From<Bytes> for Made {
     fn from(bytes: Bytes) -> Self {
-        Self { bytes, shared: false }
+        Self { bytes, shared: None }
     }
 }
 
@@ -215,9 +215,9 @@ impl Body {
         self
     }
 
-    /// The next of what it says, and whether others hold the same bytes.
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> (Next, bool) {
-        let mut shared = false;
+    /// The next of what it says, and what counts that when others may hold the same bytes.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> (Next, Option<Arc<Shared>>) {
+        let mut shared = None;
         let next = match &mut self.kind {
             Kind::Whole { rest, .. } if rest.is_empty() => Poll::Ready(None),
             Kind::Whole { rest, cut } => Poll::Ready(Some(Ok(Frame::data(piece(rest, cut))))),
@@ -263,7 +263,7 @@ impl Body {
             Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
         };
         let is_counted = matches!(self.kind, Kind::Whole { cut: false, .. }) && sending.is_held();
-        let held = (!is_counted).then(|| sending.hold(bytes.len(), shared));
+        let held = (!is_counted).then(|| sending.hold(bytes.len(), shared.as_ref()));
         let mut bytes = sending.give(bytes, held);
         if self.slice < bytes.len() {
             self.rest = bytes;

@@ -94,7 +94,7 @@ fn counted(mut answer: Response<Body>, unsent: &Unsent, reads: bool) -> Response
         // To wait for room would keep it on nobody's account meanwhile.
         Err(error) if reads => return respond::failure(&error),
         // What is done is done, and has to be said.
-        Err(_) => Some(unsent.account.piece(bytes, false)),
+        Err(_) => Some(unsent.account.piece(bytes)),
     };
     answer.body_mut().keep(held);
     answer

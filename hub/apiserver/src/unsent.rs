@@ -41,7 +41,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
-use crate::account::{Account, All, Held};
+use crate::account::{Account, All, Held, Shared};
 use crate::body::ONE_FRAME;
 use crate::places::{Busy, Seat};
 
@@ -281,8 +281,9 @@ impl Sending {
     }
 
     /// A part of the account for a piece.
-    pub(crate) fn hold(&self, bytes: usize, shared: bool) -> Held {
-        self.seat().unsent.account.piece(bytes, shared)
+    pub(crate) fn hold(&self, bytes: usize, shared: Option<&Arc<Shared>>) -> Held {
+        let account = &self.seat().unsent.account;
+        shared.map_or_else(|| account.piece(bytes), |shared| account.shared(shared))
     }
 
     /// Ready when a piece may be made.
@@ -457,7 +458,7 @@ mod tests {
         let place = Places::new(1, 1, Arc::default()).take().await;
         let sending = Sending::new(place.seat.busy(), false, None, None);
         let pieces =
-            [sending.give(piece(), Some(sending.hold(7, false))), sending.give(piece(), None)];
+            [sending.give(piece(), Some(sending.hold(7, None))), sending.give(piece(), None)];
         let waits = sending.clone();
         let mut waits = tokio::spawn(std::future::poll_fn(move |cx| waits.poll_out(cx)));
         let [first, second] = pieces;

@@ -50,6 +50,7 @@ use crate::splice;
 use crate::stop::Begun;
 use crate::tenant::Tenant;
 
+use frames::Frame;
 pub(crate) use frames::Frames;
 
 /// How often an idle watch says how far it has come.
@@ -366,25 +367,25 @@ impl Feed {
 
     /// The frames of the next events, as one piece; shared when it is only one.
     fn frames(&mut self) -> Result<Made, ApiError> {
-        let mut single: Option<Bytes> = None;
+        let mut single: Option<Frame> = None;
         let (mut many, mut bytes) = (Vec::new(), 0);
         while bytes < PIECE
             && let Some(event) = self.events.next()
         {
             let Some((kind, stored)) = seen(&event, &self.filter) else { continue };
             let frame = self.hub.frames.get(&self.encoder, kind, stored, event.revision)?;
-            bytes += frame.len();
+            bytes += frame.bytes.len();
             match single.take() {
                 None if many.is_empty() => single = Some(frame),
-                None => many.extend_from_slice(&frame),
+                None => many.extend_from_slice(&frame.bytes),
                 Some(first) => {
-                    many.extend_from_slice(&first);
-                    many.extend_from_slice(&frame);
+                    many.extend_from_slice(&first.bytes);
+                    many.extend_from_slice(&frame.bytes);
                 }
             }
         }
         Ok(match single {
-            Some(bytes) => Made { bytes, shared: true },
+            Some(Frame { bytes, shared }) => Made { bytes, shared: Some(shared) },
             None => Bytes::from(many).into(),
         })
     }

@@ -2,21 +2,25 @@
 //!
 //! Guarantees:
 //! - it is who would take longest to take what is held for them, at the pace of the last second, and as many as it
-//!   takes to be an eighth below the bound (`who_takes_longest_to_take_what_is_held_is_greedy`). What they share with
-//!   others does not count, and what they send for no more than the bodies that they are sending
-//!   (`who_shares_and_who_sends_is_told_from_who_takes_nothing`);
+//!   takes to be an eighth below the bound (`who_takes_longest_to_take_what_is_held_is_greedy`). Of what they share with
+//!   others their part counts (`who_keeps_what_was_shared_goes_and_nobody_else`), and what they send for no more than the
+//!   bodies that they are sending (`who_shares_and_who_sends_is_told_from_who_takes_nothing`). Who shares gives back
+//!   nothing before the last of them goes: a moment later the next ones do (`however_many_keep_the_same_all_of_them_go`);
 //! - others are let be, and find room (`who_holds_most_and_takes_least_goes_when_all_hold_too_much`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::Places;
+use super::{Places, Seat};
 
 /// For how long everybody is looked at before somebody goes.
 const LOOKED_FOR: Duration = Duration::from_secs(1);
+/// How soon it shows that it was not enough: who waits looks again several times meanwhile.
+const A_MOMENT: Duration = Duration::from_millis(200);
 
 impl Places {
     /// Cuts off, for ever, who makes the hub hold too much.
@@ -25,33 +29,43 @@ impl Places {
             self.all.short().await;
             let before: BTreeMap<u64, _> =
                 self.seats().iter().map(|seat| (seat.number, seat.traffic())).collect();
-            self.all.was_short();
-            sleep(LOOKED_FOR).await;
-            // Who waits looks again and again.
-            if !self.all.was_short() {
-                continue;
-            }
-            let loads = self.seats().into_iter().map(|seat| {
-                let before = before.get(&seat.number).copied().unwrap_or_default();
-                let (now, account) = (seat.traffic(), &seat.unsent.account);
-                let (took, sent) = (now.0.saturating_sub(before.0), now.1.saturating_sub(before.1));
-                let (held, coming) = (account.own(), account.is_coming());
-                Load { held, took, coming, sent, whose: seat }
-            });
-            for load in greedy(loads.collect(), self.all.excess()) {
-                let (who, held) = (load.whose.who.get(), load.held);
-                warn!(
-                    who,
-                    held,
-                    "clients make the hub hold too much; one that does not take it is cut off"
-                );
-                load.whose.send_away();
+            let mut looked_for = LOOKED_FOR;
+            loop {
+                self.all.was_short();
+                sleep(looked_for).await;
+                // Who waits looks again and again.
+                if !self.all.was_short() {
+                    break;
+                }
+                for load in greedy(self.loads(&before), self.all.excess()) {
+                    let (who, held) = (load.whose.who.get(), load.held);
+                    warn!(
+                        who,
+                        held,
+                        "clients make the hub hold too much; one that does not take it is cut off"
+                    );
+                    load.whose.send_away();
+                }
+                // What they held is given back meanwhile.
+                looked_for = A_MOMENT;
+                sleep(A_MOMENT).await;
             }
         }
     }
+
+    /// What everybody holds, and what they have moved since then.
+    fn loads(&self, before: &BTreeMap<u64, (u64, u64)>) -> Vec<Load<Arc<Seat>>> {
+        let load = |seat: Arc<Seat>| {
+            let before = before.get(&seat.number).copied().unwrap_or_default();
+            let (now, account) = (seat.traffic(), &seat.unsent.account);
+            let (took, sent) = (now.0.saturating_sub(before.0), now.1.saturating_sub(before.1));
+            Load { held: account.own(), took, coming: account.is_coming(), sent, whose: seat }
+        };
+        self.seats().into_iter().map(load).collect()
+    }
 }
 
-/// What somebody makes the hub hold for nobody else, and the bytes that they took meanwhile; the part of it that is for
+/// What somebody makes the hub hold, and the bytes that they took meanwhile; the part of it that is for
 /// bodies of theirs which are on their way, and the bytes that they sent.
 struct Load<T> {
     held: usize,
@@ -70,8 +84,10 @@ impl<T> Load<T> {
     }
 }
 
-/// Those who would take longest to take what is held for them, until they hold as much as this.
+/// Those who would take longest to take what is held for them, until they hold as much as this. Who holds nothing gives
+/// back nothing.
 fn greedy<T>(mut loads: Vec<Load<T>>, excess: usize) -> Vec<Load<T>> {
+    loads.retain(|load| load.held != 0);
     loads.sort_by_key(|load| std::cmp::Reverse(load.time()));
     let mut held = 0;
     let enough = loads.iter().position(|load| {
@@ -85,7 +101,7 @@ fn greedy<T>(mut loads: Vec<Load<T>>, excess: usize) -> Vec<Load<T>> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use tokio::task::JoinSet;
 
     use super::super::tests::come;
     use super::*;
@@ -100,6 +116,7 @@ mod tests {
                 load("stuck", 16 << 20, 0),
                 load("slow", 16 << 20, 1 << 10),
                 load("small", 1 << 10, 0),
+                load("idle", 0, 0),
                 Load { coming: 12 << 20, sent: 1 << 20, ..load("sends", 12 << 20, 0) },
             ];
             let gone: Vec<_> = greedy(loads, excess).iter().map(|load| load.whose).collect();
@@ -120,8 +137,8 @@ mod tests {
         let (takes, first) = come(&places, true).await;
         let (stuck, second) = come(&places, true).await;
         let (asks, third) = come(&places, true).await;
-        let _held = takes.unsent.account.piece(60 << 20, false);
-        let held = stuck.unsent.account.piece(60 << 20, false);
+        let _held = takes.unsent.account.piece(60 << 20);
+        let held = stuck.unsent.account.piece(60 << 20);
         let reader = takes.clone();
         let reader = tokio::spawn(async move {
             loop {
@@ -140,6 +157,48 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_keeps_what_was_shared_goes_and_nobody_else() {
+        let all = Arc::new(All::of(128 << 20));
+        let places = Places::new(2, 1, all.clone());
+        let cutter = places.clone();
+        let cutter = tokio::spawn(async move { cutter.cut_off_the_greedy().await });
+        let (keeps, first) = come(&places, true).await;
+        let (asks, second) = come(&places, true).await;
+        // Of one that many were sent, and all the others took.
+        let frames = all.share(130 << 20);
+        let piece = keeps.unsent.account.shared(&frames);
+        let asked = tokio::spawn(async move { asks.unsent.hold(12 << 20).await.is_ok() });
+        assert!(first.await.unwrap_err().is_cancelled());
+        drop((frames, piece));
+        assert!(asked.await.unwrap() && !second.is_finished());
+        cutter.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_keep_the_same_all_of_them_go() {
+        let all = Arc::new(All::of(128 << 20));
+        let places = Places::new(101, 1, all.clone());
+        let cutter = places.clone();
+        let cutter = tokio::spawn(async move { cutter.cut_off_the_greedy().await });
+        let (asks, kept) = come(&places, true).await;
+        let frame = all.share(130 << 20);
+        let mut keep = JoinSet::new();
+        for _ in 0..100 {
+            let (seat, serves) = come(&places, true).await;
+            let piece = seat.unsent.account.shared(&frame);
+            keep.spawn(async move {
+                let _ = serves.await;
+                drop((piece, seat));
+            });
+        }
+        drop(frame);
+        assert!(asks.unsent.hold(12 << 20).await.is_ok(), "in the time that anybody waits");
+        keep.join_all().await;
+        assert!(!kept.is_finished());
+        cutter.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_shares_and_who_sends_is_told_from_who_takes_nothing() {
         let all = Arc::new(All::of(128 << 20));
         let places = Places::new(4, 1, all.clone());
@@ -149,11 +208,12 @@ mod tests {
         let (sends, second) = come(&places, true).await;
         let (takes, third) = come(&places, true).await;
         let (asks, fourth) = come(&places, true).await;
-        // Of what all have, to cut one off gives nothing back.
-        let _frames = all.share(4 << 20);
-        let _shared = shares.unsent.account.piece(64 << 20, true);
-        let held = sends.unsent.account.piece(60 << 20, false);
-        let _held = takes.unsent.account.piece(60 << 20, false);
+        // Of what all have, to cut one off gives little back.
+        let frames = all.share(4 << 20);
+        let seats = [&shares, &sends, &takes];
+        let _shared = seats.map(|seat| seat.unsent.account.shared(&frames));
+        let held = sends.unsent.account.piece(60 << 20);
+        let _held = takes.unsent.account.piece(60 << 20);
         let moves = tokio::spawn(async move {
             loop {
                 sends.read(4 << 20);

@@ -36,13 +36,13 @@ const SLOTS: usize = 16;
 /// The frames.
 pub(crate) struct Frames {
     all: Arc<All>,
-    slots: [RwLock<Option<(FrameKey, Bytes)>>; SLOTS],
+    slots: [RwLock<Option<(FrameKey, Frame)>>; SLOTS],
     kept: Mutex<Kept>,
 }
 
 #[derive(Default)]
 struct Kept {
-    frames: HashMap<FrameKey, Bytes>,
+    frames: HashMap<FrameKey, Frame>,
     order: VecDeque<FrameKey>,
     bytes: usize,
 }
@@ -83,14 +83,30 @@ impl FrameKey {
 }
 
 /// A frame's bytes.
-struct Frame {
-    bytes: Bytes,
-    _shared: Shared,
+#[derive(Clone)]
+pub(super) struct Frame {
+    pub(super) bytes: Bytes,
+    /// What counts them: they hold it, too.
+    pub(super) shared: Arc<Shared>,
 }
 
-impl AsRef<[u8]> for Frame {
+/// What [`Frame::bytes`] are.
+struct Counted {
+    bytes: Bytes,
+    _shared: Arc<Shared>,
+}
+
+impl AsRef<[u8]> for Counted {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
+    }
+}
+
+impl Frame {
+    fn of(bytes: Bytes, all: &Arc<All>) -> Self {
+        let shared = all.share(bytes.len());
+        let bytes = Bytes::from_owner(Counted { bytes, _shared: shared.clone() });
+        Self { bytes, shared }
     }
 }
 
@@ -107,7 +123,7 @@ impl Frames {
         kind: Type,
         stored: &Stored,
         revision: Revision,
-    ) -> Result<Bytes, ApiError> {
+    ) -> Result<Frame, ApiError> {
         let [low, ..] = revision.to_le_bytes();
         let slot = &self.slots[usize::from(low) % SLOTS];
         if let Some((key, frame)) = &*slot.read()
@@ -121,16 +137,14 @@ impl Frames {
         if let Some(frame) = kept.frames.get(&key) {
             return Ok(frame.clone());
         }
-        let bytes = encoder.frame(kind, stored, revision)?;
-        let _shared = self.all.share(bytes.len());
-        let frame = Bytes::from_owner(Frame { bytes, _shared });
-        kept.bytes += frame.len();
+        let frame = Frame::of(encoder.frame(kind, stored, revision)?, &self.all);
+        kept.bytes += frame.bytes.len();
         kept.order.push_back(key.clone());
         kept.frames.insert(key.clone(), frame.clone());
         *slot.write() = Some((key, frame.clone()));
         while MAX_FRAME_BYTES < kept.bytes {
             let Some(oldest) = kept.order.pop_front() else { break };
-            let length = kept.frames.remove(&oldest).map_or(0, |frame| frame.len());
+            let length = kept.frames.remove(&oldest).map_or(0, |frame| frame.bytes.len());
             kept.bytes = kept.bytes.saturating_sub(length);
         }
         Ok(frame)
@@ -172,7 +186,7 @@ mod tests {
         let all = Arc::new(All::of(0));
         let frames = Frames::new(all.clone());
         let have = [(); 3].map(|()| frames.get(&encoder(), Type::Added, &stored(), 7).unwrap());
-        let length = have[0].len();
+        let length = have[0].bytes.len();
         assert_eq!(all.excess(), length);
         drop(frames);
         assert_eq!(all.excess(), length, "it is forgotten, and somebody has it");
@@ -184,8 +198,11 @@ mod tests {
     fn watchers_of_the_same_encoding_share_a_frames_bytes() {
         let (stored, encoder) = (stored(), encoder());
         let frames = Frames::new(Arc::default());
-        let one = frames.get(&encoder, Type::Added, &stored, 7).unwrap();
-        let two = frames.get(&encoder, Type::Added, &stored, 7).unwrap();
+        let frame = |kind, stored: &Stored, revision| {
+            frames.get(&encoder, kind, stored, revision).unwrap().bytes
+        };
+        let one = frame(Type::Added, &stored, 7);
+        let two = frame(Type::Added, &stored, 7);
         assert_eq!(one.as_ptr(), two.as_ptr());
         assert_eq!(
             one,
@@ -193,11 +210,11 @@ mod tests {
         );
         let key = Key { name: "b".into(), ..stored.key.clone() };
         let twin = Stored { key, object: stored.object.clone(), revision: 7, created: 7 };
-        let twin = frames.get(&encoder, Type::Added, &twin, 7).unwrap();
+        let twin = frame(Type::Added, &twin, 7);
         assert_ne!(one.as_ptr(), twin.as_ptr(), "another object of that revision");
-        let three = frames.get(&encoder, Type::Added, &stored, 7).unwrap();
+        let three = frame(Type::Added, &stored, 7);
         assert_eq!(one.as_ptr(), three.as_ptr(), "also when the slot is another's");
-        let gone = frames.get(&encoder, Type::Deleted, &stored, 8).unwrap();
+        let gone = frame(Type::Deleted, &stored, 8);
         assert!(gone.starts_with(b"{\"type\":\"DELETED\""), "{gone:?}");
     }
 }
