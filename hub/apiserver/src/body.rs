@@ -3,6 +3,8 @@
 //! Guarantees:
 //! - what is sent is made when its connection has room for it, in pieces that are followed until they are out
 //!   (`pieces_are_made_as_there_is_room_for_them`, `small_answers_wait_for_room_as_well`);
+//! - what has said its end is not asked again, however long the request takes to end after it
+//!   (`a_pod_is_bound_once_and_its_log_comes_from_there`);
 //! - an answer over HTTP/2 of more than a frame does not end before it is out, so that it can be reset until then
 //!   (`a_long_answer_ends_when_it_is_out`).
 
@@ -228,11 +230,13 @@ impl Body {
             Kind::Foreign(body) => http_body::Body::poll_frame(Pin::new(body), cx),
             Kind::Large(answer) => Poll::Ready(answer.next().map(|piece| piece.map(Frame::data))),
         };
-        let next = match (next, &mut self.unread) {
-            (Poll::Ready(None), Some(unread)) => unread.poll_end(cx).map(|()| None),
-            (next, _) => next,
-        };
-        (next, shared)
+        if !matches!(next, Poll::Ready(None)) {
+            return (next, shared);
+        }
+        // Who has said its end is not asked again.
+        self.kind = Kind::Whole { rest: Bytes::new(), cut: false };
+        let end = self.unread.as_mut().map_or(Poll::Ready(()), |unread| unread.poll_end(cx));
+        (end.map(|()| None), None)
     }
 
     /// The same as its connection gets it.
@@ -250,11 +254,7 @@ impl Body {
         let (next, shared) = self.poll_next(cx);
         let frame = match ready!(next) {
             Some(Ok(frame)) => frame,
-            None if self.ends_when_out => {
-                // Who has said its end is not asked again.
-                self.kind = Kind::Whole { rest: Bytes::new(), cut: false };
-                return sending.poll_out(cx).map(|()| None);
-            }
+            None if self.ends_when_out => return sending.poll_out(cx).map(|()| None),
             end => return Poll::Ready(end),
         };
         let bytes = match frame.into_data() {

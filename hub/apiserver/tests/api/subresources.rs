@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::StreamExt as _;
+use http_body::Frame;
+use http_body_util::StreamBody;
 use serde_json::{Value, json};
 
 use crate::support::{Client, Hub};
@@ -87,6 +91,13 @@ async fn a_pod_is_bound_once_and_its_log_comes_from_there() {
     let answer = admin.get(&log).await;
     assert_eq!(answer.text(), "pi-7 b\n");
     assert_eq!(answer.headers["content-type"], "text/plain");
+    // A client may send on although nobody asked it to: the log ends once.
+    let sends = futures::stream::iter(0..20).then(|_| async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b" ")))
+    });
+    let answer = admin.send_body_over_h2("GET", &log, StreamBody::new(Box::pin(sends))).await;
+    assert_eq!(answer.text(), "pi-7 b\n");
 }
 
 #[tokio::test]
