@@ -8,7 +8,8 @@
 //!
 //! Guarantees:
 //! - a frame is made once per (event, encoding) while it is kept
-//!   (`watchers_of_the_same_encoding_share_a_frames_bytes`);
+//!   (`watchers_of_the_same_encoding_share_a_frames_bytes`), and who wants another does not wait for that
+//!   (`a_frame_that_takes_long_holds_up_no_other`);
 //! - as long as somebody has it, it counts once among what all connections make the hub hold
 //!   (`a_frame_counts_once_as_long_as_somebody_has_it`).
 
@@ -26,7 +27,7 @@ use parking_lot::{Mutex, RwLock};
 use super::Type;
 use crate::account::{All, Shared};
 use crate::encode::Encoder;
-use crate::media::Wanted;
+use crate::media::{Shape, Wanted};
 
 /// Bytes of frames that are kept for watchers to come.
 const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
@@ -42,9 +43,22 @@ pub(crate) struct Frames {
 
 #[derive(Default)]
 struct Kept {
-    frames: HashMap<FrameKey, Frame>,
-    order: VecDeque<FrameKey>,
+    /// Also those that somebody makes.
+    frames: HashMap<FrameKey, Making>,
+    /// Those that are made, and their bytes.
+    order: VecDeque<(FrameKey, usize)>,
     bytes: usize,
+}
+
+/// A frame, once it is made. Who makes it has the lock.
+type Making = Arc<Mutex<Option<Frame>>>;
+
+/// A frame's bytes.
+#[derive(Clone)]
+pub(super) struct Frame {
+    pub(super) bytes: Bytes,
+    /// What counts them: they hold it, too.
+    pub(super) shared: Arc<Shared>,
 }
 
 /// What a frame's bytes depend on. One revision may hold several keys, so the key is a part.
@@ -54,7 +68,8 @@ struct FrameKey {
     revision: Revision,
     kind: Type,
     wanted: Wanted,
-    include: Include,
+    /// Of tables; nothing else shows a difference.
+    include: Option<Include>,
     /// Two views of one stored object differ, and so do two kinds that had one path after another.
     served: KindId,
 }
@@ -66,7 +81,7 @@ impl FrameKey {
             revision,
             kind,
             wanted: encoder.wanted,
-            include: encoder.include,
+            include: include_of(encoder),
             served: encoder.view.served.id(),
         }
     }
@@ -76,18 +91,14 @@ impl FrameKey {
         self.revision == revision
             && self.kind == kind
             && self.wanted == encoder.wanted
-            && self.include == encoder.include
+            && self.include == include_of(encoder)
             && self.served == encoder.view.served.id()
             && self.key == stored.key
     }
 }
 
-/// A frame's bytes.
-#[derive(Clone)]
-pub(super) struct Frame {
-    pub(super) bytes: Bytes,
-    /// What counts them: they hold it, too.
-    pub(super) shared: Arc<Shared>,
+fn include_of(encoder: &Encoder) -> Option<Include> {
+    matches!(encoder.wanted.shape, Shape::Table { .. }).then_some(encoder.include)
 }
 
 /// What [`Frame::bytes`] are.
@@ -107,6 +118,20 @@ impl Frame {
         let shared = all.share(bytes.len());
         let bytes = Bytes::from_owner(Counted { bytes, _shared: shared.clone() });
         Self { bytes, shared }
+    }
+}
+
+impl Kept {
+    /// Keeps one that is made, in place of the oldest when there are too many.
+    fn keep(&mut self, key: FrameKey, making: Making, bytes: usize) {
+        self.bytes += bytes;
+        self.order.push_back((key.clone(), bytes));
+        self.frames.insert(key, making);
+        while MAX_FRAME_BYTES < self.bytes {
+            let Some((oldest, bytes)) = self.order.pop_front() else { break };
+            self.frames.remove(&oldest);
+            self.bytes -= bytes;
+        }
     }
 }
 
@@ -132,21 +157,19 @@ impl Frames {
             return Ok(frame.clone());
         }
         let key = FrameKey::of(encoder, kind, stored, revision);
-        // Made under the lock: a thousand watchers wake for the same event at once.
-        let mut kept = self.kept.lock();
-        if let Some(frame) = kept.frames.get(&key) {
+        // A thousand watchers wake for the same event at once: one of them makes it, and the others wait for that alone.
+        let making = self.kept.lock().frames.entry(key.clone()).or_default().clone();
+        let mut made = making.lock();
+        if let Some(frame) = &*made {
             return Ok(frame.clone());
         }
-        let frame = Frame::of(encoder.frame(kind, stored, revision)?, &self.all);
-        kept.bytes += frame.bytes.len();
-        kept.order.push_back(key.clone());
-        kept.frames.insert(key.clone(), frame.clone());
-        *slot.write() = Some((key, frame.clone()));
-        while MAX_FRAME_BYTES < kept.bytes {
-            let Some(oldest) = kept.order.pop_front() else { break };
-            let length = kept.frames.remove(&oldest).map_or(0, |frame| frame.bytes.len());
-            kept.bytes = kept.bytes.saturating_sub(length);
-        }
+        let bytes = encoder.frame(kind, stored, revision).inspect_err(|_| {
+            self.kept.lock().frames.remove(&key);
+        })?;
+        let frame = Frame::of(bytes, &self.all);
+        *made = Some(frame.clone());
+        *slot.write() = Some((key.clone(), frame.clone()));
+        self.kept.lock().keep(key, making.clone(), frame.bytes.len());
         Ok(frame)
     }
 }
@@ -154,6 +177,9 @@ impl Frames {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Instant;
 
     use freewheel_hub_api::object::{Object, Resource};
     use freewheel_hub_api::registry::Registry;
@@ -161,7 +187,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::media::PLAIN;
+    use crate::media::{PLAIN, Wire};
     use crate::view::View;
 
     fn stored() -> Stored {
@@ -192,6 +218,38 @@ mod tests {
         assert_eq!(all.excess(), length, "it is forgotten, and somebody has it");
         drop(have);
         assert_eq!(all.excess(), 0);
+    }
+
+    #[test]
+    fn a_frame_that_takes_long_holds_up_no_other() {
+        let registry = Registry::built_in(&ClusterName::root());
+        let view = View::find(&registry, "", "v1", "configmaps").unwrap();
+        let wanted = Wanted { wire: Wire::Json, shape: Shape::Metadata };
+        let slow = Encoder { view, wanted, include: Include::Metadata };
+        let data: BTreeMap<_, _> = (0..300_000).map(|key| (key.to_string(), "x")).collect();
+        let body = json!({"metadata": {"name": "large"}, "data": data});
+        let object = Object::from_value(body, BTreeMap::new()).unwrap();
+        let large = Stored { object, ..stored() };
+        let (frames, others, begins) = (Frames::new(Arc::default()), stored(), Barrier::new(2));
+        let is_made = AtomicBool::new(false);
+        let (took, longest) = std::thread::scope(|scope| {
+            let makes = scope.spawn(|| {
+                begins.wait();
+                let start = Instant::now();
+                frames.get(&slow, Type::Added, &large, 1).unwrap();
+                is_made.store(true, Ordering::SeqCst);
+                start.elapsed()
+            });
+            begins.wait();
+            let made = (2..).take_while(|_| !is_made.load(Ordering::SeqCst)).map(|at| {
+                let start = Instant::now();
+                frames.get(&encoder(), Type::Added, &others, at).unwrap();
+                start.elapsed()
+            });
+            let longest = made.max();
+            (makes.join().unwrap(), longest.unwrap())
+        });
+        assert!(longest < took / 2, "{longest:?} for a small one, {took:?} for the large one");
     }
 
     #[test]
