@@ -1,5 +1,8 @@
 //! Deletes.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use freewheel_hub_objects::{DeleteOptions, Deleted, How, Propagation};
 use freewheel_hub_store::MAX_OBJECT_BYTES;
 use serde_json::{Value, json};
@@ -226,6 +229,55 @@ async fn a_collection_is_deleted_side_by_side() {
     assert!(world.read("configmaps", "c39").is_none());
 }
 
+#[tokio::test]
+async fn a_deletion_that_waits_for_nothing_lets_others_have_their_turn() {
+    let world = World::new().await;
+    for number in 0..500 {
+        world.create("configmaps", config(&format!("c{number}"), "1")).await.unwrap();
+    }
+    let turns = Arc::new(AtomicUsize::new(0));
+    let counts = turns.clone();
+    let others = tokio::spawn(async move {
+        loop {
+            counts.fetch_add(1, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
+    });
+    let (how, all) = (How { dry_run: true, ..How::default() }, of("configmaps", ""));
+    let options = DeleteOptions::default();
+    let mut deleted = 0;
+    let each = |_| deleted += 1;
+    world.objects.delete_collection(&how, &all, &options, |_| true, each).await.unwrap();
+    let turns = turns.load(Ordering::Relaxed);
+    assert!(deleted == 500 && deleted / 2 <= turns, "{turns} turns while {deleted} were deleted");
+    others.abort();
+}
+
+#[tokio::test]
+async fn what_is_made_while_a_large_collection_goes_stays() {
+    let crowd = Crowd::new();
+    let world = World::over(crowd.clone()).await;
+    for number in 0..2_500 {
+        world.create("configmaps", config(&format!("c{number:04}"), "1")).await.unwrap();
+    }
+    crowd.gather(1_000);
+    let (how, all) = (How::default(), of("configmaps", ""));
+    let options = DeleteOptions::default();
+    let mut deleted = 0;
+    let each = |_| deleted += 1;
+    let mut deleting =
+        Box::pin(world.objects.delete_collection(&how, &all, &options, |_| true, each));
+    while crowd.came() < 64 {
+        assert!(futures::poll!(&mut deleting).is_pending());
+    }
+    crowd.let_go();
+    world.create("configmaps", config("later", "1")).await.unwrap();
+    tokio::time::timeout(PATIENCE, deleting).await.unwrap().unwrap();
+    assert_eq!(deleted, 2_500);
+    assert!(world.read("configmaps", "c2499").is_none());
+    assert!(world.read("configmaps", "later").is_some());
+}
+
 /// However many there are, no more than some megabytes of them are on their way.
 #[tokio::test]
 async fn large_objects_are_deleted_a_few_at_a_time() {
@@ -240,7 +292,9 @@ async fn large_objects_are_deleted_a_few_at_a_time() {
     let options = DeleteOptions::default();
     let mut deleting =
         Box::pin(world.objects.delete_collection(&how, &all, &options, |_| true, drop));
-    assert!(futures::poll!(&mut deleting).is_pending());
+    for _ in 0..10 {
+        assert!(futures::poll!(&mut deleting).is_pending());
+    }
     assert_eq!(crowd.came(), 4);
     crowd.let_go();
     tokio::time::timeout(PATIENCE, deleting).await.unwrap().unwrap();
