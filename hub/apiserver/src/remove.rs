@@ -4,7 +4,9 @@
 //! - a collection that is deleted holds none of the room for large answers, however long that takes; it is answered
 //!   with what went when that is not much, and else, as kube-apiserver's schema has it, with a Status that says how many
 //!   (`a_large_collection_is_deleted_without_room_for_it`);
-//! - whoever is refused has deleted nothing (`a_delete_of_a_collection_that_waits_is_not_for_the_next_cluster`).
+//! - who finds no room, or has waited for it for too long, has deleted nothing
+//!   (`a_delete_of_a_collection_that_waits_is_not_for_the_next_cluster`), and who is refused in the middle of it is told
+//!   how many went (`whose_deletion_ends_in_the_middle_is_told_how_many_went`).
 
 use std::sync::Arc;
 
@@ -58,14 +60,20 @@ pub(crate) async fn collection(call: &Call, body: Bytes) -> Result<Response<Body
         let all = snapshot.range(&call.scope(), None).filter(|stored| wanted(stored));
         read::estimate(call, &encoder, all.map(|stored| stored.object.body.len()).sum())
     };
-    // Before anything goes: whoever is refused has deleted nothing.
+    // Before anything goes: who finds no room has deleted nothing.
     let listed = bytes < heavy::LARGE;
     let held = call.seat.unsent.hold(if listed { bytes } else { 0 }).await?;
     // It may have taken a while.
     call.check_still()?;
     let mut went = Went { number: 0, bytes: 0, listed: listed.then(Vec::new) };
     let each = |deleted| went.add(deleted);
-    objects.delete_collection(&how, &call.place(), &options, wanted, each).await?;
+    let deleted = objects.delete_collection(&how, &call.place(), &options, wanted, each).await;
+    if let Err(mut error) = deleted {
+        if went.number != 0 && !how.dry_run {
+            error.message = format!("{}; {} were deleted before that", error.message, went.number);
+        }
+        return Err(error);
+    }
     let Some(removed) = went.listed else {
         let mut success = respond::success(&call.view.served, "", "");
         success["message"] =

@@ -1,12 +1,12 @@
 //! A store with more to write than may wait.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use freewheel_hub_apiserver::Limits;
 use freewheel_hub_store::memory::MemoryStore;
-use freewheel_hub_store::{CommitError, Committed, Layer, Store, Txn};
+use freewheel_hub_store::{CommitError, Committed, Layer, Operation, Store, Txn};
 use serde_json::json;
 
 use crate::support::Hub;
@@ -63,4 +63,40 @@ async fn who_finds_the_line_full_is_told_when_to_come_again() {
             }
         }
     }
+}
+
+/// After so many deletes the line is full for good.
+struct Fills(MemoryStore, AtomicUsize);
+
+#[async_trait]
+impl Layer for Fills {
+    fn below(&self) -> &dyn Store {
+        &self.0
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        let deletes = txn.operations.iter().any(|one| matches!(one, Operation::Delete(_)));
+        let left = |left: usize| left.checked_sub(usize::from(deletes));
+        if self.1.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_err() {
+            return Err(CommitError::Busy);
+        }
+        self.0.commit(txn).await
+    }
+}
+
+#[tokio::test]
+async fn whose_deletion_ends_in_the_middle_is_told_how_many_went() {
+    let store = Fills(MemoryStore::new(), AtomicUsize::new(5));
+    let hub = Hub::over(store, Limits::default()).await;
+    let admin = hub.admin();
+    for number in 0..8 {
+        let map = json!({"metadata": {"name": format!("m{number}")}});
+        assert_eq!(admin.post(MAPS, &map).await.code, 201);
+    }
+    let status = admin.delete(MAPS).await.json();
+    assert_eq!((&status["code"], &status["reason"]), (&json!(503), &json!("ServiceUnavailable")));
+    let text = status["message"].as_str().unwrap();
+    assert!(text.ends_with("; 5 were deleted before that"), "{text}");
+    let left = admin.get(MAPS).await.json();
+    assert_eq!(left["items"].as_array().map(Vec::len), Some(3));
 }
