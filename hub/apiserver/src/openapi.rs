@@ -2,9 +2,11 @@
 //!
 //! Guarantees:
 //! - a document is compressed once for all who ask for it, while it is one of few
-//!   (`a_document_is_compressed_once_while_it_is_one_of_few`).
+//!   (`a_document_is_compressed_once_while_it_is_one_of_few`), and also for those who ask before it is
+//!   (`a_document_is_compressed_once_for_all_who_ask_together`).
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use freewheel_hub_api::error::ApiError;
@@ -13,6 +15,7 @@ use freewheel_hub_api::registry::Registry;
 use http::header::{CACHE_CONTROL, ETAG};
 use http::{HeaderValue, Response};
 use parking_lot::Mutex;
+use tokio::sync::OnceCell;
 
 use crate::body::Body;
 use crate::media::{self, JSON, Wire};
@@ -25,35 +28,50 @@ const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+pro
 /// Bytes of compressed documents that are kept.
 const KEPT: usize = 8 << 20;
 
-/// Compressed documents, by their hash and form: everybody asks for the same few.
+/// Compressed documents: everybody asks for the same few.
 #[derive(Default)]
-pub(crate) struct Packed(Mutex<VecDeque<(String, &'static str, Bytes)>>);
+pub(crate) struct Packed(Mutex<VecDeque<One>>);
+
+/// A document in one form.
+struct One {
+    hash: String,
+    form: &'static str,
+    /// Its bytes, once they are there. Who makes them, and who waits for that, has this, too.
+    bytes: Arc<OnceCell<Bytes>>,
+}
 
 impl Packed {
-    fn get(&self, hash: &str, form: &str) -> Option<Bytes> {
-        let kept = self.0.lock();
-        let one = kept.iter().find(|(kept, of, _)| kept == hash && *of == form);
-        one.map(|(_, _, bytes)| bytes.clone())
+    fn one(&self, hash: &str, form: &'static str) -> Arc<OnceCell<Bytes>> {
+        let mut kept = self.0.lock();
+        if let Some(one) = kept.iter().find(|one| one.hash == hash && one.form == form) {
+            return one.bytes.clone();
+        }
+        // Those that nobody makes any more.
+        kept.retain(|one| one.bytes.initialized() || 1 < Arc::strong_count(&one.bytes));
+        let bytes = Arc::default();
+        kept.push_back(One { hash: hash.to_owned(), form, bytes: Arc::clone(&bytes) });
+        bytes
     }
 
-    /// Keeps one, in place of the oldest when there are too many.
-    fn keep(&self, hash: &str, form: &'static str, bytes: Bytes) {
+    /// Forgets the oldest when there are too many.
+    fn trim(&self) {
         let mut kept = self.0.lock();
-        kept.retain(|(kept, of, _)| kept != hash || *of != form);
-        kept.push_back((hash.to_owned(), form, bytes));
-        while KEPT < kept.iter().map(|(_, _, bytes)| bytes.len()).sum() {
+        let length = |one: &One| one.bytes.get().map_or(0, Bytes::len);
+        while KEPT < kept.iter().map(length).sum() {
             kept.pop_front();
         }
     }
 
     /// The document's compressed form.
     async fn of(&self, document: &Document, form: &'static str) -> Result<Bytes, ApiError> {
-        if let Some(bytes) = self.get(&document.hash, form) {
-            return Ok(bytes);
+        let one = self.one(&document.hash, form);
+        if let Some(bytes) = one.get() {
+            return Ok(bytes.clone());
         }
-        let (bytes, ()) = respond::packed(document.body.clone(), ()).await?;
-        self.keep(&document.hash, form, bytes.clone());
-        Ok(bytes)
+        let packs = || respond::packed(document.body.clone(), ());
+        let bytes = one.get_or_try_init(|| async { packs().await.map(|(bytes, ())| bytes) }).await;
+        self.trim();
+        bytes.cloned()
     }
 }
 
@@ -147,6 +165,16 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn a_document_is_compressed_once_for_all_who_ask_together() {
+        let packed = Packed::default();
+        let document = Document { body: vec![b'a'; 1 << 20].into(), hash: "a".to_owned() };
+        let asked = (0..50).map(|_| packed.of(&document, JSON));
+        let answers: Vec<_> = futures::future::join_all(asked).await;
+        let first = answers[0].as_ref().unwrap().as_ptr();
+        assert!(answers.iter().all(|bytes| bytes.as_ref().unwrap().as_ptr() == first));
+    }
+
+    #[tokio::test]
     async fn a_document_is_compressed_once_while_it_is_one_of_few() {
         let packed = Packed::default();
         let document = Document { body: vec![b'a'; 1 << 20].into(), hash: "a".to_owned() };
@@ -154,10 +182,16 @@ mod tests {
         assert_eq!(packed.of(&document, JSON).await.unwrap().as_ptr(), first.as_ptr());
         assert_ne!(packed.of(&document, V2_PROTOBUF).await.unwrap().as_ptr(), first.as_ptr());
         for number in 0..3 {
-            packed.keep(&number.to_string(), JSON, vec![0; KEPT / 3].into());
+            let one = packed.one(&number.to_string(), JSON);
+            one.set(vec![0; KEPT / 3].into()).unwrap();
+            packed.trim();
         }
-        assert!(packed.get("a", JSON).is_none() && packed.get("2", JSON).is_some());
-        let kept: usize = packed.0.lock().iter().map(|(_, _, bytes)| bytes.len()).sum();
+        assert!(packed.one("a", JSON).get().is_none() && packed.one("2", JSON).initialized());
+        // What nobody made is not kept.
+        drop(packed.one("b", JSON));
+        let kept = packed.0.lock();
+        assert!(kept.iter().all(|one| one.hash != "a"));
+        let kept: usize = kept.iter().filter_map(|one| one.bytes.get()).map(Bytes::len).sum();
         assert!(kept <= KEPT);
     }
 }
