@@ -14,6 +14,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 
 use crate::authn::{self, User};
 use crate::encode;
+use crate::lease::Renewal;
 use crate::media::{self, Shape, Wanted, Wire};
 use crate::places::Seat;
 use crate::query::Query;
@@ -86,6 +87,11 @@ impl Call {
             (Wire::Protobuf, Shape::Object) => encode::has_protobuf(kind),
             _ => true,
         })
+    }
+
+    /// What has to be said anew of what is read.
+    pub(crate) fn renewal(&self) -> Renewal {
+        Renewal::of(&self.view.stored, &self.namespace, &self.hub.server.objects)
     }
 
     /// The format of a Status.

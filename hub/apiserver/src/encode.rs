@@ -21,9 +21,13 @@ use freewheel_hub_store::Stored;
 use serde_json::{Value, json};
 
 use crate::call::Call;
+use crate::lease::Renewal;
 use crate::media::{PLAIN, Shape, Wanted, Wire};
 use crate::splice;
 use crate::view::View;
+
+/// Bytes that an item of a list has beside its body: a comma, and its revision with that one's name.
+pub(crate) const BESIDE: usize = 48;
 
 /// How the objects of one request are written.
 #[derive(Clone, Debug)]
@@ -96,13 +100,19 @@ impl Encoder {
         table
     }
 
-    /// A list.
-    pub(crate) fn list(&self, items: &[Arc<Stored>], meta: &ListMeta) -> Result<Bytes, ApiError> {
+    /// A list, of its items as they are now.
+    pub(crate) fn list(
+        &self,
+        items: &[Arc<Stored>],
+        meta: &ListMeta,
+        renewal: &Renewal,
+    ) -> Result<Bytes, ApiError> {
         if self.is_plain() {
-            return Ok(self.plain_list(items, meta));
+            return self.plain_list(items, meta, renewal);
         }
         let values = items.iter().map(|stored| {
-            let value = self.value(stored, stored.revision)?;
+            let stored = renewal.renew(stored)?;
+            let value = self.value(&stored, stored.revision)?;
             Ok(match self.wanted.shape {
                 Shape::Object => value,
                 Shape::Metadata => partial_metadata(&value),
@@ -146,8 +156,13 @@ impl Encoder {
         (head, "items")
     }
 
-    fn plain_list(&self, items: &[Arc<Stored>], meta: &ListMeta) -> Bytes {
-        let size: usize = items.iter().map(|stored| stored.object.body.len() + 48).sum();
+    fn plain_list(
+        &self,
+        items: &[Arc<Stored>],
+        meta: &ListMeta,
+        renewal: &Renewal,
+    ) -> Result<Bytes, ApiError> {
+        let size: usize = items.iter().map(|stored| stored.object.body.len() + BESIDE).sum();
         let mut out = Vec::with_capacity(size + 256);
         let kind = &self.view.served;
         let head = format!(
@@ -161,10 +176,12 @@ impl Encoder {
             if 0 < i {
                 out.push(b',');
             }
-            splice::append(&mut out, &stored.object.body, stored.revision);
+            splice::append(&mut out, &renewal.renew(stored)?.object.body, stored.revision);
         }
         out.extend_from_slice(b"]}");
-        out.into()
+        // It is held until its client has read it.
+        out.shrink_to_fit();
+        Ok(out.into())
     }
 }
 
@@ -260,7 +277,7 @@ mod tests {
                     wanted: Wanted { wire, shape },
                     include: Include::Metadata,
                 };
-                let list = |wire| of(wire).list(&items(count), &meta).unwrap();
+                let list = |wire| of(wire).list(&items(count), &meta, &Renewal::default()).unwrap();
                 let json: Value = serde_json::from_slice(&list(Wire::Json)).unwrap();
                 let (field, table) = match shape {
                     Shape::Table { .. } => ("rows", true),

@@ -3,20 +3,24 @@
 //! A session says that its spoke is there; written down are only its beginning and its end. Who asks for the
 //! Lease of a Node gets the present as the time of renewal while the session is up. A watch shows what is
 //! written.
+//!
+//! Guarantees:
+//! - nothing is written for it (`the_lease_of_a_connected_node_is_renewed_now`);
+//! - of a list, one Lease is renewed at a time, where the list is made
+//!   (`leases_of_connected_nodes_are_renewed_where_their_list_is_made`).
 
 use std::sync::Arc;
 
 use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::Trait;
+use freewheel_hub_api::kind::{Kind, Trait};
 use freewheel_hub_api::object::{Key, Object, Resource};
 use freewheel_hub_api::time;
+use freewheel_hub_objects::Objects;
 use freewheel_hub_store::{Snapshot, Stored};
 use freewheel_link::names::ClusterName;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
-
-use crate::call::Call;
 
 /// Where the Leases of Nodes are.
 const NAMESPACE: &str = "kube-node-lease";
@@ -28,6 +32,7 @@ struct Session {
 }
 
 /// Renews what is read of the Leases of Nodes; everything else passes as it is.
+#[derive(Default)]
 pub(crate) struct Renewal {
     /// `None` where no such Lease can be among what is read.
     sessions: Option<Arc<dyn Snapshot>>,
@@ -35,12 +40,9 @@ pub(crate) struct Renewal {
 }
 
 impl Renewal {
-    /// For what this request reads.
-    pub(crate) fn of(call: &Call) -> Self {
-        let kind = &call.view.stored;
-        let leases = kind.has(Trait::IsRenewedBySessions)
-            && matches!(call.namespace.as_str(), "" | NAMESPACE);
-        let objects = &call.hub.server.objects;
+    /// For what is read of this kind there; in all namespaces when there is none.
+    pub(crate) fn of(kind: &Kind, namespace: &str, objects: &Objects) -> Self {
+        let leases = kind.has(Trait::IsRenewedBySessions) && matches!(namespace, "" | NAMESPACE);
         let now = Timestamp::from_nanosecond(objects.clock().unix_nanos());
         Self {
             sessions: leases.then(|| objects.store().snapshot()),
@@ -48,29 +50,27 @@ impl Renewal {
         }
     }
 
+    /// Whether anything may have to be renewed.
+    pub(crate) fn may_change(&self) -> bool {
+        self.sessions.is_some()
+    }
+
     /// The object as of now.
-    pub(crate) fn renew(&self, stored: Arc<Stored>) -> Result<Arc<Stored>, ApiError> {
-        let Some(sessions) = &self.sessions else { return Ok(stored) };
+    pub(crate) fn renew(&self, stored: &Arc<Stored>) -> Result<Arc<Stored>, ApiError> {
+        let same = Ok(stored.clone());
+        let Some(sessions) = &self.sessions else { return same };
         if &*stored.key.namespace != NAMESPACE || !is_connected(&**sessions, &stored.key.name) {
-            return Ok(stored);
+            return same;
         }
         let mut value = stored.object.value()?;
         if value.pointer("/spec/holderIdentity") != Some(&json!(&*stored.key.name)) {
             // Somebody else's, which happens to be named like a spoke.
-            return Ok(stored);
+            return same;
         }
         value["spec"]["renewTime"] = json!(self.now);
         let object = Object::from_value(value, stored.object.header.fields.clone())?;
         let (key, revision, created) = (stored.key.clone(), stored.revision, stored.created);
         Ok(Arc::new(Stored { key, object, revision, created }))
-    }
-
-    /// All of a list.
-    pub(crate) fn renew_all(&self, items: Vec<Arc<Stored>>) -> Result<Vec<Arc<Stored>>, ApiError> {
-        if self.sessions.is_none() {
-            return Ok(items);
-        }
-        items.into_iter().map(|stored| self.renew(stored)).collect()
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use crate::account::Held;
 use crate::body::Body;
 use crate::call::{Call, Filter};
-use crate::encode::{Encoder, ListMeta};
+use crate::encode::{BESIDE, Encoder, ListMeta};
 use crate::heavy::{self, Room};
 use crate::lease::Renewal;
 use crate::media::Wire;
@@ -41,7 +41,7 @@ pub(crate) async fn get(call: &Call, held: Option<Held>) -> Result<Response<Body
     let encoder = Encoder::of(call)?;
     let snapshot = not_older(call, call.query.revision()?).await?;
     let stored = call.hub.server.objects.get_in(&*snapshot, &call.place())?;
-    let stored = Renewal::of(call).renew(stored)?;
+    let stored = call.renewal().renew(&stored)?;
     let bytes = encoder.object(&stored)?;
     Ok(respond::compressed(200, encoder.wanted.content_type(), bytes, call.gzip(), held).await)
 }
@@ -70,8 +70,9 @@ pub(crate) async fn list(call: &Call) -> Result<Response<Body>, ApiError> {
     call.tenant.check(&*call.hub.server.objects.store().snapshot())?;
     let after = resume.map(|token| token.key(&call.scope().resource, &call.tenant.name));
     let (mut items, meta) = collect(call, snapshot.as_ref(), &filter, after.as_ref());
-    let bodies = items.iter().map(|item| item.object.body.len()).sum();
-    let mut room = pin!(room(call, estimate(call, &encoder, bodies)));
+    let renewal = call.renewal();
+    let bodies = items.iter().map(|item| item.object.body.len());
+    let mut room = pin!(room(call, estimate(&encoder, &renewal, call.gzip(), bodies)));
     let room = match room.as_mut().now_or_never() {
         Some(room) => room?,
         None => {
@@ -82,38 +83,44 @@ pub(crate) async fn list(call: &Call) -> Result<Response<Body>, ApiError> {
             room
         }
     };
-    let items = Renewal::of(call).renew_all(items)?;
     let content_type = encoder.wanted.content_type();
-    let (bytes, room) = encoded(encoder, items, meta, room).await?;
+    let (bytes, room) = encoded((encoder, renewal), items, meta, room).await?;
     respond::large(content_type, bytes, call.gzip(), room).await
 }
 
 /// The list, and what is held for it.
 pub(crate) async fn encoded<H: Send + 'static>(
-    encoder: Encoder,
+    (encoder, renewal): (Encoder, Renewal),
     items: Vec<Arc<Stored>>,
     meta: ListMeta,
     held: H,
 ) -> Result<(Bytes, H), ApiError> {
     let bodies: usize = items.iter().map(|item| item.object.body.len()).sum();
     // What is only copied takes a hundredth of the time.
-    if bodies < AT_ONCE || (encoder.is_plain() && bodies < 100 * AT_ONCE) {
-        return Ok((encoder.list(&items, &meta)?, held));
+    let is_copied = encoder.is_plain() && !renewal.may_change();
+    if bodies < AT_ONCE || (is_copied && bodies < 100 * AT_ONCE) {
+        return Ok((encoder.list(&items, &meta, &renewal)?, held));
     }
-    respond::elsewhere(held, move || encoder.list(&items, &meta)).await
+    respond::elsewhere(held, move || encoder.list(&items, &meta, &renewal)).await
 }
 
-/// Bytes that a list takes on its way, of objects whose bodies are so many.
-pub(crate) fn estimate(call: &Call, encoder: &Encoder, bodies: usize) -> usize {
+/// Bytes that a list takes on its way at most, of objects with bodies of so many.
+pub(crate) fn estimate(
+    encoder: &Encoder,
+    renewal: &Renewal,
+    gzip: bool,
+    bodies: impl Iterator<Item = usize>,
+) -> usize {
     // What is compressed is there twice, and so is what is put into an envelope. In YAML all objects are trees of values
     // at a time.
-    let times = match (encoder.is_plain(), encoder.wanted.wire, call.gzip()) {
+    let is_copied = encoder.is_plain() && !renewal.may_change();
+    let times = match (is_copied, encoder.wanted.wire, gzip) {
         (true, _, false) => 1,
         (true, _, true) => 2,
         (false, Wire::Yaml, _) => 12,
         (false, Wire::Json | Wire::Protobuf, _) => 4,
     };
-    times * bodies
+    times * bodies.map(|body| body + BESIDE).sum::<usize>()
 }
 
 /// Waits for room for so many bytes.
@@ -274,10 +281,14 @@ mod tests {
     use freewheel_hub_api::object::{Object, Resource};
     use freewheel_hub_api::registry::Registry;
     use freewheel_hub_api::table::Include;
+    use freewheel_hub_objects::Objects;
+    use freewheel_hub_objects::clock::{SystemChance, SystemClock};
+    use freewheel_hub_store::memory::MemoryStore;
     use freewheel_link::names::ClusterName;
+    use tokio::sync::SemaphorePermit;
 
     use super::*;
-    use crate::media::{Shape, Wanted};
+    use crate::media::{PLAIN, Shape, Wanted};
     use crate::view::View;
 
     #[track_caller]
@@ -306,23 +317,72 @@ mod tests {
         assert_eq!(error.to_status()["details"]["retryAfterSeconds"], 1);
     }
 
+    fn encoder(plural: &str, wanted: Wanted) -> Encoder {
+        let registry = Registry::built_in(&ClusterName::root());
+        let group = if plural == "leases" { "coordination.k8s.io" } else { "" };
+        let view = View::find(&registry, group, "v1", plural).unwrap();
+        Encoder { view, wanted, include: Include::Metadata }
+    }
+
+    /// One object of about so many bytes.
+    fn item(bytes: usize) -> Arc<Stored> {
+        let body = json!({"metadata": {"name": "m"}, "data": {"a": "x".repeat(bytes)}});
+        let object = Object::from_value(body, BTreeMap::new()).unwrap();
+        let key = Key::new(&Resource::new("", "configmaps"), &ClusterName::root(), "default", "m");
+        Arc::new(Stored { key, object, revision: u64::MAX, created: 7 })
+    }
+
+    #[test]
+    fn a_list_is_no_larger_than_was_thought() {
+        let (none, meta) = (Renewal::default(), ListMeta::default());
+        for bytes in [0, 100, 10_000] {
+            let items = vec![item(bytes); 1_000];
+            let bodies = || items.iter().map(|item| item.object.body.len());
+            for wanted in [
+                PLAIN,
+                Wanted { wire: Wire::Json, shape: Shape::Metadata },
+                Wanted { wire: Wire::Json, shape: Shape::Table { beta: false } },
+                Wanted { wire: Wire::Yaml, shape: Shape::Object },
+                Wanted { wire: Wire::Protobuf, shape: Shape::Object },
+            ] {
+                let encoder = encoder("configmaps", wanted);
+                let thought = estimate(&encoder, &none, false, bodies());
+                let length = encoder.list(&items, &meta, &none).unwrap().len();
+                assert!(length <= thought, "{wanted:?} of {bytes}: {length} and not {thought}");
+            }
+        }
+    }
+
+    /// Nobody else makes anything meanwhile.
+    async fn all_turns() -> SemaphorePermit<'static> {
+        respond::WORKING.acquire_many(u32::try_from(respond::WORKERS).unwrap()).await.unwrap()
+    }
+
     #[tokio::test]
     async fn a_long_list_is_made_on_no_thread_that_serves() {
-        let registry = Registry::built_in(&ClusterName::root());
-        let view = View::find(&registry, "", "v1", "configmaps").unwrap();
         let wanted = Wanted { wire: Wire::Json, shape: Shape::Table { beta: false } };
         let list = |bytes: usize| {
-            let body = json!({"metadata": {"name": "m"}, "data": {"a": "x".repeat(bytes)}});
-            let object = Object::from_value(body, BTreeMap::new()).unwrap();
-            let key =
-                Key::new(&Resource::new("", "configmaps"), &ClusterName::root(), "default", "m");
-            let item = Arc::new(Stored { key, object, revision: 7, created: 7 });
-            let encoder = Encoder { view: view.clone(), wanted, include: Include::Metadata };
-            Box::pin(encoded(encoder, vec![item], ListMeta::default(), ()))
+            let how = (encoder("configmaps", wanted), Renewal::default());
+            Box::pin(encoded(how, vec![item(bytes)], ListMeta::default(), ()))
         };
-        // Nobody else makes anything meanwhile.
-        let turns = u32::try_from(respond::WORKERS).unwrap();
-        let turns = respond::WORKING.acquire_many(turns).await.unwrap();
+        let turns = all_turns().await;
+        assert!(futures::poll!(list(100)).is_ready());
+        let mut long = list(AT_ONCE);
+        assert!(futures::poll!(long.as_mut()).is_pending());
+        drop(turns);
+        assert!(!long.await.unwrap().0.is_empty());
+    }
+
+    #[tokio::test]
+    async fn leases_of_connected_nodes_are_renewed_where_their_list_is_made() {
+        let store = Arc::new(MemoryStore::new());
+        let objects = Objects::with(store, Arc::new(SystemClock), Arc::new(SystemChance));
+        let list = |bytes: usize| {
+            let encoder = encoder("leases", PLAIN);
+            let renewal = Renewal::of(&encoder.view.stored, "kube-node-lease", &objects);
+            Box::pin(encoded((encoder, renewal), vec![item(bytes)], ListMeta::default(), ()))
+        };
+        let turns = all_turns().await;
         assert!(futures::poll!(list(100)).is_ready());
         let mut long = list(AT_ONCE);
         assert!(futures::poll!(long.as_mut()).is_pending());

@@ -25,6 +25,7 @@ use crate::call::Call;
 use crate::decode;
 use crate::encode::{Encoder, ListMeta};
 use crate::heavy::{self, Room};
+use crate::lease::Renewal;
 use crate::media::Wire;
 use crate::query::{check_dry_run, parse_revision};
 use crate::read;
@@ -58,7 +59,8 @@ pub(crate) async fn collection(call: &Call, body: Bytes) -> Result<Response<Body
     let bytes = {
         let snapshot = objects.store().snapshot();
         let all = snapshot.range(&call.scope(), None).filter(|stored| wanted(stored));
-        read::estimate(call, &encoder, all.map(|stored| stored.object.body.len()).sum())
+        let bodies = all.map(|stored| stored.object.body.len());
+        read::estimate(&encoder, &Renewal::default(), call.gzip(), bodies)
     };
     // Before anything goes: who finds no room has deleted nothing.
     let listed = bytes < heavy::LARGE;
@@ -83,7 +85,7 @@ pub(crate) async fn collection(call: &Call, body: Bytes) -> Result<Response<Body
     let revision = objects.store().snapshot().revision();
     let content_type = encoder.wanted.content_type();
     let meta = ListMeta { revision, ..ListMeta::default() };
-    let (bytes, held) = read::encoded(encoder, removed, meta, held).await?;
+    let (bytes, held) = read::encoded((encoder, Renewal::default()), removed, meta, held).await?;
     respond::large(content_type, bytes, call.gzip(), Room::small(held)).await
 }
 
