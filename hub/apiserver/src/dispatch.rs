@@ -41,25 +41,25 @@ pub(crate) async fn handle(
     hub: Arc<Hub>,
     user: Option<Arc<User>>,
     request: Request<Received>,
+    seen: &mut Seen,
 ) -> Response<Body> {
     // A connection lives on when the certificate that it began with has ended.
     let now = hub.server.objects.clock().unix_seconds();
     let user = user.filter(|user| !user.has_ended(now));
-    let mut seen = hub.meters.begin(request.method());
     let path = request.uri().path();
     if (path == "/v2" || path.starts_with("/v2/"))
         && let Some(extra) = &hub.server.extra
         && impersonate::asked(request.headers()).is_none()
     {
         seen.is_at("/v2");
-        return seen.end(registry(extra, &hub, user, request).await);
+        return registry(extra, &hub, user, request).await;
     }
     let line = tracing::enabled!(tracing::Level::DEBUG)
         .then(|| (request.method().clone(), request.uri().clone()));
     let (Parts { method, uri, headers, .. }, mut incoming) = request.into_parts();
     let head = Head { method: &method, uri: &uri };
     let accept = headers.get(ACCEPT).cloned();
-    let response = match answer(hub, user, head, headers, (&mut incoming, &mut seen)).await {
+    let response = match answer(hub, user, head, headers, (&mut incoming, seen)).await {
         Ok(response) => response,
         Err(error) => {
             let accept = accept.as_ref().and_then(|accept| accept.to_str().ok());
@@ -69,7 +69,7 @@ pub(crate) async fn handle(
     if let Some((method, uri)) = line {
         debug!(%method, %uri, code = response.status().as_u16(), "answered");
     }
-    seen.end(response)
+    response
 }
 
 /// What the registry answers. Whoever it lets in by a certificate has to have one when their body is there, too.

@@ -52,8 +52,12 @@ pub(crate) async fn answer(
     // It is there already: who waits for room would keep it on nobody's account meanwhile.
     let heading = if bytes <= BRIEF { Ok(None) } else { unsent.account.hold_now(bytes) };
     let (received, rest) = Received::new(incoming, place.seat.clone());
+    let mut seen = hub.meters.begin(&parts.method);
     let response = match &heading {
-        Ok(_) => dispatch::handle(hub, user, Request::from_parts(parts, received)).await,
+        Ok(_) => {
+            let request = Request::from_parts(parts, received);
+            dispatch::handle(hub, user, request, &mut seen).await
+        }
         Err(error) => {
             drop(received);
             respond::failure(error)
@@ -62,7 +66,7 @@ pub(crate) async fn answer(
     if response.extensions().get::<LoggedIn>().is_some() {
         place.known();
     }
-    let (mut parts, mut body) = counted(response, unsent, reads).into_parts();
+    let (mut parts, mut body) = seen.end(counted(response, unsent, reads)).into_parts();
     if head || is_bodiless(parts.status) {
         say_length(&mut parts, &body, head);
         body = Body::empty();

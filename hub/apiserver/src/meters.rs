@@ -1,7 +1,9 @@
 //! What the API server counts: requests, how long they take, what is under way; by kube-apiserver's names and labels.
 //!
 //! Guarantees:
-//! - every answer is counted once, by what was asked for (`requests_are_counted_as_kube_apiserver_counts_them`);
+//! - every answer is counted once, as it goes out and by what was asked for
+//!   (`requests_are_counted_as_kube_apiserver_counts_them`), also one to who is refused at the door
+//!   (`who_is_refused_at_the_door_is_counted`);
 //! - what a client makes up is no label: what is not served is counted without it, and kinds of clusters' own are
 //!   counted as one (`what_a_client_makes_up_is_no_label`);
 //! - a request is under way until its answer begins, and a watch runs until it ends

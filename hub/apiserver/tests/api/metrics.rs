@@ -1,9 +1,13 @@
 //! `/metrics`: who may read it, and what it counts.
 
+use std::time::Duration;
+
 use crate::reader::read;
 use crate::support::{Client, Hub};
 use freewheel_hub_metrics::Format;
 use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
@@ -116,6 +120,21 @@ async fn requests_are_counted_as_kube_apiserver_counts_them() {
 }
 
 #[tokio::test]
+async fn who_is_refused_at_the_door_is_counted() {
+    let hub = Hub::start().await;
+    let line = hub.admin().line().await;
+    let mut sent = JoinSet::new();
+    for _ in 0..300 {
+        let line = line.clone();
+        sent.spawn(async move { line.post_nothing_with(PODS, 60_000).await.status() });
+    }
+    let first = timeout(Duration::from_secs(20), sent.join_next()).await.expect("one is told");
+    assert_eq!(first.unwrap().unwrap(), 429, "there is no room for its headers");
+    let text = figures(&hub.admin()).await;
+    assert!(text.contains("code=\"429\""), "{text}");
+}
+
+#[tokio::test]
 async fn a_watch_counts_as_long_as_it_lasts() {
     let hub = Hub::start().await;
     let admin = hub.admin();
@@ -134,5 +153,5 @@ async fn a_watch_counts_as_long_as_it_lasts() {
             tokio::task::yield_now().await;
         }
     };
-    assert!(tokio::time::timeout(std::time::Duration::from_secs(60), is_over).await.is_ok());
+    assert!(timeout(Duration::from_secs(60), is_over).await.is_ok());
 }
