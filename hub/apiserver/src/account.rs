@@ -13,8 +13,8 @@
 //! - pieces are made when there is less than [`ACCOUNT`] only, one after the other, so that it is exceeded by as many
 //!   as there are threads at most (`pieces_are_made_when_there_is_room`,
 //!   `each_thread_makes_one_piece_too_many_at_most`);
-//! - of all connections together, there is a [bound](all) in the same way: what needs more waits, and who is to be cut off
-//!   is called (`what_all_connections_hold_is_bounded_and_comes_back`);
+//! - of all connections together, there is a [bound](all) in the same way: what needs more waits, and who is to be cut
+//!   off is called (`what_all_connections_hold_is_bounded_and_comes_back`);
 //! - what several hold counts once, and in equal parts as theirs (`what_is_shared_is_theirs_who_hold_it_in_equal_parts`).
 
 mod all;
