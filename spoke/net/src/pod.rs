@@ -25,14 +25,14 @@ use crate::error::NetError;
 use crate::listener::Listener;
 use crate::realm::Realm;
 use crate::udp::{MAX_DATAGRAM, UdpPort};
-use crate::waiting::{NARROW, Waiting};
+use crate::waiting::{NARROWEST, Waiting};
 
 /// Most sockets of one pod: listeners, connections' ends and UDP ports. An end costs at most 600 bytes
 /// when idle, so a pod's share of the host's memory stays below its budget of waiting bytes.
 pub const MAX_SOCKETS: usize = 4096;
 
-/// Memory of a pod that gives it one socket more: twice what a connection may hold when the budget is used up.
-const MEMORY_PER_SOCKET: usize = 2 * NARROW;
+/// Memory of a pod that gives it one socket more: eight times what a connection may hold when the budget is used up.
+const MEMORY_PER_SOCKET: usize = 8 * NARROWEST;
 
 /// Sockets of a pod that has hardly any memory.
 const FEWEST_SOCKETS: usize = 64;

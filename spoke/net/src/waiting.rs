@@ -2,7 +2,9 @@
 //!
 //! Guarantees:
 //! - it is counted on the pod's account, the more of the budget is used the less one connection more may have,
-//!   and pods of little memory have a small budget (`a_small_pod_has_a_small_budget_and_a_full_node_has_none`).
+//!   and pods of little memory have a small budget (`a_small_pod_has_a_small_budget_and_a_full_node_has_none`);
+//! - what strangers send leaves a pod most of its memory, however many they are
+//!   (`what_strangers_send_leaves_a_small_pod_most_of_its_memory`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -15,11 +17,14 @@ pub const CAPACITY: usize = 256 << 10;
 /// Bytes that may wait for one pod before its pipes become narrow, or its datagrams get lost.
 pub const BUDGET: usize = 8 << 20;
 
-/// The budget of a pod that has hardly any memory.
-const SMALLEST: usize = 256 << 10;
+/// The budget of a pod that has hardly any memory: more than a datagram.
+const SMALLEST: usize = 128 << 10;
 
 /// What one pipe still takes once the budget is used up, so that every connection keeps moving.
 pub(crate) const NARROW: usize = 8 << 10;
+
+/// The same in a pod with a limit of memory: an eighth of that, over all the sockets that the limit gives it.
+pub(crate) const NARROWEST: usize = 2 << 10;
 
 /// What a piece costs beside its bytes: its place in the queue and its allocation. Uncounted, a writer of
 /// single bytes would make the node hold fifty times what the bounds say.
@@ -30,6 +35,7 @@ pub(crate) const PIECE: usize = 64;
 pub struct Waiting {
     account: Arc<Account>,
     budget: usize,
+    narrow: usize,
     bytes: AtomicUsize,
 }
 
@@ -38,7 +44,8 @@ impl Waiting {
     #[must_use]
     pub fn new(account: Arc<Account>) -> Arc<Self> {
         let budget = account.limit().map_or(BUDGET, |limit| (limit / 8).clamp(SMALLEST, BUDGET));
-        Arc::new(Self { account, budget, bytes: AtomicUsize::new(0) })
+        let narrow = account.limit().map_or(NARROW, |_| NARROWEST);
+        Arc::new(Self { account, budget, narrow, bytes: AtomicUsize::new(0) })
     }
 
     pub(crate) fn add(&self, count: usize) {
@@ -65,9 +72,9 @@ impl Waiting {
     /// How much one pipe may hold now.
     pub(crate) fn capacity(&self) -> usize {
         if self.account.node_is_full() {
-            return NARROW;
+            return self.narrow;
         }
-        (self.budget.saturating_sub(self.bytes()) / 2).clamp(NARROW, CAPACITY)
+        (self.budget.saturating_sub(self.bytes()) / 2).clamp(self.narrow, CAPACITY)
     }
 
     /// How many there are.
@@ -89,11 +96,11 @@ mod tests {
         let waiting = Waiting::new(pod.clone());
         assert_eq!(waiting.capacity(), CAPACITY);
         assert!(waiting.try_add(2 << 20) && !waiting.try_add(1));
-        assert_eq!((waiting.capacity(), pod.used(), node.used()), (NARROW, 2 << 20, 2 << 20));
+        assert_eq!((waiting.capacity(), pod.used(), node.used()), (NARROWEST, 2 << 20, 2 << 20));
         waiting.sub(2 << 20);
         node.set_limit(100);
         let _all = node.take(100).unwrap();
-        assert_eq!(waiting.capacity(), NARROW);
+        assert_eq!(waiting.capacity(), NARROWEST);
         assert!(!waiting.try_add(1));
     }
 }

@@ -174,3 +174,32 @@ async fn a_pod_that_answers_and_leaves_is_heard_to_the_end() {
     let told = async { while far.write_all(b"still").await.is_ok() {} };
     tokio::time::timeout(Duration::from_secs(10), told).await.unwrap();
 }
+
+#[tokio::test]
+async fn what_strangers_send_leaves_a_small_pod_most_of_its_memory() {
+    for limit in [1, 16, 64] {
+        let (fabric, limit) = (fabric(), limit << 20);
+        let mut who = pod("web", "10.64.0.1");
+        who.memory_limit = Some(limit);
+        fabric.add_pod(who);
+        let web = fabric.pod("root-web").unwrap();
+        let _listener = web.listen(at("0.0.0.0:80"), 4096).unwrap();
+        let (udp, to_udp) = (web.bind_udp(at("0.0.0.0:53")).unwrap(), at("10.64.0.1:53"));
+        let mut crowd = Vec::new();
+        loop {
+            let from = SocketAddr::new([192, 0, 2, 1].into(), 1);
+            let to = at("10.64.0.1:80");
+            let Ok(mut client) = fabric.dial(&ClusterName::root(), from, to).await else { break };
+            // Nobody reads: what it may write it can write at once.
+            let write = client.write_all(&[7; 32 << 10]);
+            assert!(futures::FutureExt::now_or_never(write).is_none_or(|done| done.is_ok()));
+            crowd.push(client);
+        }
+        assert!(60 < crowd.len(), "{} connections", crowd.len());
+        for _ in 0..1000 {
+            web.send_udp(&udp, to_udp, Bytes::from(vec![7; 60_000])).unwrap();
+        }
+        let (held, limit) = (web.account().used(), usize::try_from(limit).unwrap());
+        assert!(held <= limit / 2, "{held} of {limit} bytes, {} connections", crowd.len());
+    }
+}
