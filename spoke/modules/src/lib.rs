@@ -15,6 +15,8 @@
 //!   that descends from the pinned fleet root (`a_module_is_fetched_verified_and_kept`,
 //!   `bad_modules_are_refused_with_their_reason`);
 //! - an artifact that has changed on disk is fetched again (`what_changed_on_disk_is_never_offered`);
+//! - modules that lie here are checked one after the other, and hold up no other work with files meanwhile
+//!   (`modules_that_are_to_be_checked_wait_without_a_thread`);
 //! - a cut transfer goes on where it ended, also in the next life
 //!   (`a_transfer_goes_on_where_it_stopped_in_the_life_before`);
 //! - what the plan needs is kept, and of the rest what was needed last, within a bound

@@ -37,6 +37,9 @@ use crate::{ModuleError, SPARE, halves};
 
 /// Transfers at the same time: one that waits for the hub's compiler must not hold up a ready one.
 const TRANSFERS: usize = 3;
+/// Modules that are checked at the same time. After a start all of them are wanted at once, and the threads that read them
+/// are those of the logs and of the dial to the hub, too: more than a card gives to one would be no faster.
+const CHECKS: usize = 1;
 /// First and longest wait before a module is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
 /// How often the disk is looked at: logs and volumes of pods fill it too.
@@ -73,6 +76,7 @@ pub(crate) struct Shared {
     setup: Setup,
     state: Mutex<State>,
     transfers: Semaphore,
+    pub(crate) checks: Semaphore,
     /// Counts transfers: each has files of its own.
     transfer: AtomicU64,
     /// Parts of those that run.
@@ -101,6 +105,7 @@ impl Store {
             setup,
             state: Mutex::default(),
             transfers: Semaphore::new(TRANSFERS),
+            checks: Semaphore::new(CHECKS),
             transfer: AtomicU64::new(0),
             running: Mutex::default(),
             turns: Mutex::default(),
@@ -390,6 +395,8 @@ impl Shared {
         if !names.artifact.exists() {
             return false;
         }
+        // Closed never: the store keeps it.
+        let _check = self.checks.acquire().await;
         let (checked, root, profile) = (names.clone(), self.setup.root, self.setup.profile.clone());
         let outcome = blocking(move || verify(&checked, &root, &component, &profile)).await;
         if let Err(error) = &outcome {

@@ -552,3 +552,28 @@ fn idle_modules_go_oldest_first_until_the_rest_fits() {
     assert_eq!(names(199), ["old", "middle"]);
     assert_eq!(names(0), ["old", "middle", "new"]);
 }
+
+#[test]
+fn modules_that_are_to_be_checked_wait_without_a_thread() {
+    // One thread for all work with files.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let path = bring(dir.path(), hub()).await.unwrap();
+        let (store, mut queue) = store(dir.path(), Hub { refuse: true, ..hub() });
+        let under_way = store.shared.checks.acquire().await.unwrap();
+        assert_eq!(store.want(component()), None);
+        let line = tokio::task::spawn_blocking(|| "a line of a log");
+        let line = tokio::time::timeout(Duration::from_secs(20), line).await;
+        assert_eq!(line.unwrap().unwrap(), "a line of a log");
+        assert!(queue.try_recv().is_err(), "it waits for its turn");
+        drop(under_way);
+        let answer = tokio::time::timeout(Duration::from_secs(20), queue.recv()).await.unwrap();
+        assert_eq!(answer, Some(Input::Module(component(), Ok(path))));
+    });
+}
