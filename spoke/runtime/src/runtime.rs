@@ -192,8 +192,9 @@ impl Runtime {
         life.kill(Cause::Kill);
         self.running.lock().remove(&id);
         sink.close();
-        drop(sink);
         let _ = tokio::time::timeout(LOG_WAIT, draining).await;
+        sink.tell();
+        drop(sink);
         info!(code = exit.code, reason = exit.reason, "container ended");
         (self.deliver)(Input::Exited(id, exit));
     }

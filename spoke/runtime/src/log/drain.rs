@@ -8,6 +8,8 @@
 //!   (`lines_that_come_one_after_the_other_are_written_together`);
 //! - a full or failing disk loses lines, and says how many, but leaves no half a line before a whole one
 //!   (`a_full_disk_leaves_whole_lines_and_the_loss_is_said`);
+//! - what comes so late that the pod may be gone makes no directory for it again
+//!   (`what_comes_after_the_end_was_told_makes_no_directory`);
 //! - nor does it stop the guest (`a_disk_that_takes_nothing_does_not_hold_up_the_guest`);
 //! - an agent that is killed at any moment leaves files that can be read and gone on with
 //!   (`a_line_that_a_killed_agent_left_in_half_stays_alone`,
@@ -45,6 +47,7 @@ const KEPT: usize = 256 << 10;
 /// writes more than its share waits.
 pub(crate) async fn drain(sink: LogSink, log: PathBuf, budget: Arc<LogBudget>) {
     let mut file = LogFile::new(log, budget.share());
+    file.sink = Some(sink.clone());
     let mut slowed = false;
     loop {
         let pieces = std::future::poll_fn(|cx| sink.poll_take(cx)).await;
@@ -97,6 +100,8 @@ struct Partial {
 
 struct LogFile {
     path: PathBuf,
+    /// Says when the directory is not to be made any more.
+    sink: Option<LogSink>,
     written: Written,
     buffer: Vec<u8>,
     /// By the streams that have begun them.
@@ -116,6 +121,7 @@ impl LogFile {
     fn new(path: PathBuf, share: Share) -> Self {
         Self {
             path,
+            sink: None,
             written: Written::default(),
             buffer: Vec::new(),
             partial: BTreeMap::new(),
@@ -225,8 +231,12 @@ impl LogFile {
         self.buffer.extend_from_slice(&rest);
     }
 
+    fn open(&self) -> io::Result<File> {
+        open(&self.path, self.sink.as_ref().is_none_or(|sink| !sink.is_told()))
+    }
+
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut file = open(&self.path)?;
+        let mut file = self.open()?;
         let mut size = file.metadata()?.len();
         if self.share.file() < size {
             match std::fs::rename(&self.path, log_aside(&self.path)) {
@@ -234,7 +244,7 @@ impl LogFile {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 other => other?,
             }
-            file = open(&self.path)?;
+            file = self.open()?;
             size = file.metadata()?.len();
             self.written.turns += 1;
         }
@@ -250,12 +260,12 @@ impl LogFile {
     }
 }
 
-/// A container starts before its log's directory is there for sure. A log whose last line has no end, because the
+/// A container starts before its log's directory is there for sure (`make`). A log whose last line has no end, because the
 /// agent was killed while it wrote, gets one.
-fn open(log: &Path) -> io::Result<File> {
+fn open(log: &Path, make: bool) -> io::Result<File> {
     let open = || OpenOptions::new().create(true).read(true).append(true).open(log);
     let mut file = match (open(), log.parent()) {
-        (Err(error), Some(dir)) if error.kind() == io::ErrorKind::NotFound => {
+        (Err(error), Some(dir)) if make && error.kind() == io::ErrorKind::NotFound => {
             std::fs::create_dir_all(dir)?;
             open()?
         }

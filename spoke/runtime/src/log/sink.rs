@@ -82,6 +82,8 @@ struct State {
     /// The drain waits for [`MUCH`].
     gathers: bool,
     closed: bool,
+    /// The container's end was told: its pod may be removed.
+    told: bool,
     /// Messages of the spoke's that were left out.
     lost: u64,
 }
@@ -173,6 +175,16 @@ impl LogSink {
     /// Whether no more will come.
     pub(super) fn is_closed(&self) -> bool {
         self.0.state.lock().closed
+    }
+
+    /// The container's end is told now, whatever still waits here.
+    pub(crate) fn tell(&self) {
+        self.0.state.lock().told = true;
+    }
+
+    /// Whether the log's directory may be removed any time.
+    pub(super) fn is_told(&self) -> bool {
+        self.0.state.lock().told
     }
 
     fn push(&self, stream: u64, source: Source, bytes: Bytes) {

@@ -326,3 +326,23 @@ async fn lines_that_come_one_after_the_other_are_written_together() {
     assert!(begin.elapsed() < GATHER, "neither much nor an end waits");
     assert!(texts(&log).last().unwrap().ends_with("last"));
 }
+
+#[test]
+fn what_comes_after_the_end_was_told_makes_no_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join("logs");
+    let (sink, mut file) = (LogSink::new(), file_at(home.join("0.log")));
+    file.sink = Some(sink.clone());
+    put(&mut file, Source::Stdout, "first\n");
+    file.flush();
+    assert_eq!(texts(&home.join("0.log")), ["stdout F first"], "it comes before the agent's own");
+    sink.close();
+    sink.tell();
+    put(&mut file, Source::Stdout, "late\n");
+    file.flush();
+    assert_eq!(texts(&home.join("0.log")).len(), 2, "it is there: the pod is, too");
+    std::fs::remove_dir_all(&home).unwrap();
+    put(&mut file, Source::Stdout, "later\n");
+    file.flush();
+    assert!(!home.exists());
+}
