@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! names, digest, generation   the nouns both sides share
+//! networks                    whose an address may be
 //! limits                      how large things may be, layer by layer
 //! record_set                  the set of records, its digest, deltas
 //! part                        what is added to them later
@@ -36,6 +37,7 @@ pub mod memory;
 pub mod message;
 pub mod meter;
 pub mod names;
+pub mod networks;
 pub mod part;
 pub mod plan;
 pub mod quic;

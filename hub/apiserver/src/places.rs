@@ -2,26 +2,38 @@
 //!
 //! ```text
 //! accepted ─▶ stranger ──a certificate or a login of ours──▶ known
-//!               │ places of strangers are full: the oldest that asks nothing goes
+//!               │ places of strangers are full: of the network with most of them the oldest that ask nothing go
 //!               ▼
 //! ```
+//!
+//! Whom we know shows only at the end of a handshake, so all come in by one line, and it has to be quick: as many
+//! strangers a second as there are places for them, over what a handshake takes.
 //!
 //! Guarantees:
 //! - however many strangers come, those whom we know keep places of their own
 //!   (`strangers_take_no_place_of_those_whom_the_hub_knows`,
 //!   `the_oldest_stranger_that_asks_nothing_goes_and_the_known_stay`);
-//! - a stranger is let be for [`GRACE`], so that a crowd that shakes hands does not throw itself out
-//!   (`who_has_just_come_is_let_be_and_the_next_waits`);
+//! - a stranger is let be for a few times what a handshake takes just now (`places/pace.rs`), so that a crowd that shakes
+//!   hands does not throw itself out (`who_has_just_come_is_let_be_and_the_next_waits`), and strangers who flood keep
+//!   nobody waiting for long (`those_whom_we_know_get_through_soon_while_strangers_flood`,
+//!   `a_flood_of_strangers_keeps_nobody_waiting`); then a crowd goes before who comes alone
+//!   (`who_comes_alone_is_let_be_while_a_crowd_has_to_go`);
 //! - what moves no request and no bytes for long is told apart from what waits for an event
 //!   (`idle_is_who_neither_asks_nor_reads`).
 
+mod crowd;
 mod greedy;
+mod pace;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use freewheel_link::networks::{self, Networks};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -30,11 +42,10 @@ use tracing::debug;
 
 use crate::account::All;
 use crate::unsent::Unsent;
+use pace::Pace;
 
-/// No stranger is sent away earlier: a handshake over a slow link takes some round trips.
-const GRACE: Duration = Duration::from_secs(2);
-/// So many of the oldest strangers are looked at for one that asks nothing.
-const LOOKED_AT: usize = 64;
+/// When strangers have to go it is this part of their places at a time: to find them, all are looked at.
+const AT_A_TIME: usize = 32;
 /// A write of less may be a ping, which says nothing about a client.
 const MORE_THAN_A_PING: usize = 1024;
 
@@ -54,11 +65,13 @@ struct Held {
     /// In the order of their coming.
     strangers: BTreeMap<u64, Arc<Seat>>,
     known: BTreeMap<u64, Arc<Seat>>,
+    pace: Pace,
 }
 
 /// One connection, as the door sees it.
 pub(crate) struct Seat {
     number: u64,
+    from: Networks,
     since: Instant,
     task: OnceLock<AbortHandle>,
     /// Who sits there, for messages.
@@ -82,10 +95,11 @@ impl Places {
         Arc::new(Self { held, left, strangers: strangers.max(1), known, all })
     }
 
-    /// A stranger's place; waits while all of them are held by people who have just come.
-    pub(crate) async fn take(self: &Arc<Self>) -> Place {
+    /// A place for a stranger from this address; waits while all of them are held by people who have just come.
+    pub(crate) async fn take(self: &Arc<Self>, from: IpAddr) -> Place {
+        let from = networks::around(from);
         loop {
-            match self.try_take() {
+            match self.try_take(from) {
                 Ok(place) => return place,
                 // Whoever leaves without being heard is noticed when the time is over.
                 Err(wait) => drop(timeout(wait, self.left.notified()).await),
@@ -93,21 +107,21 @@ impl Places {
         }
     }
 
-    /// The place, or after which time the oldest stranger may be sent away.
-    fn try_take(self: &Arc<Self>) -> Result<Place, Duration> {
+    /// The place, or after which time a stranger may be sent away.
+    fn try_take(self: &Arc<Self>, from: Networks) -> Result<Place, Duration> {
         let mut held = self.held.lock();
         if self.strangers <= held.strangers.len() {
-            held.send_one_away()?;
+            held.send_away(self.strangers.div_ceil(AT_A_TIME))?;
         }
         held.next += 1;
-        let seat = Arc::new(Seat::new(held.next, self.all.clone()));
+        let seat = Arc::new(Seat::new((held.next, from), self.all.clone()));
         held.strangers.insert(seat.number, seat.clone());
         Ok(Place { places: self.clone(), seat })
     }
 
-    /// Descriptors are short: the oldest stranger goes, if there is one to send.
+    /// Descriptors are short: a stranger goes, if there is one to send.
     pub(crate) fn make_room(&self) {
-        let _ = self.held.lock().send_one_away();
+        let _ = self.held.lock().send_away(1);
     }
 
     fn seats(&self) -> Vec<Arc<Seat>> {
@@ -117,19 +131,28 @@ impl Places {
 }
 
 impl Held {
-    fn send_one_away(&mut self) -> Result<(), Duration> {
-        let mut old = self.strangers.values().take(LOOKED_AT).filter(|s| GRACE <= s.age());
-        let oldest = old.next().map(|seat| (seat.number, seat.requests.load(Ordering::Relaxed)));
-        let idle = match oldest {
-            Some((number, 0)) => Some(number),
-            _ => old.find(|s| s.requests.load(Ordering::Relaxed) == 0).map(|s| s.number),
-        };
-        let Some(number) = idle.or(oldest.map(|(number, _)| number)) else {
-            let age = self.strangers.values().next().map_or(Duration::ZERO, |seat| seat.age());
-            return Err(GRACE.saturating_sub(age));
-        };
-        if let Some(seat) = self.strangers.remove(&number) {
-            debug!(seconds = seat.age().as_secs(), "places are short: a stranger is sent away");
+    /// Sends so many strangers away: of a crowd the oldest that ask nothing, or else the oldest one. `Err` is after
+    /// which time there may be one.
+    fn send_away(&mut self, most: usize) -> Result<(), Duration> {
+        let grace = self.pace.grace();
+        let wait = |seat: &Seat| grace.saturating_sub(seat.age());
+        let oldest = self.strangers.values().next().map_or(grace, |seat| wait(seat));
+        if !oldest.is_zero() {
+            return Err(oldest);
+        }
+        let all = self.strangers.values().map(|seat| (seat.from, seat.clone()));
+        let mut crowd = crowd::crowd(all.collect()).peekable();
+        let youth = crowd.peek().map_or(grace, |seat| wait(seat));
+        if !youth.is_zero() {
+            return Err(youth);
+        }
+        let (idle, busy): (Vec<_>, Vec<_>) = crowd
+            .take_while(|seat| wait(seat).is_zero())
+            .partition(|seat| seat.requests.load(Ordering::Relaxed) == 0);
+        let (gone, most) = if idle.is_empty() { (busy, 1) } else { (idle, most) };
+        for seat in gone.into_iter().take(most) {
+            debug!(seconds = seat.age().as_secs_f32(), "places are short: a stranger is sent away");
+            self.strangers.remove(&seat.number);
             seat.send_away();
         }
         Ok(())
@@ -149,6 +172,7 @@ impl Place {
         if held.known.len() < self.places.known
             && let Some(seat) = held.strangers.remove(&self.seat.number)
         {
+            held.pace.note(seat.age());
             held.known.insert(seat.number, seat);
             self.seat.known.store(true, Ordering::Relaxed);
             self.places.left.notify_one();
@@ -169,9 +193,10 @@ impl Drop for Place {
 }
 
 impl Seat {
-    fn new(number: u64, all: Arc<All>) -> Self {
+    fn new((number, from): (u64, Networks), all: Arc<All>) -> Self {
         Self {
             number,
+            from,
             since: Instant::now(),
             task: OnceLock::new(),
             who: OnceLock::new(),
@@ -276,96 +301,5 @@ impl Drop for Busy {
     fn drop(&mut self) {
         self.0.moves();
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::future::pending;
-
-    use futures::FutureExt as _;
-    use tokio::task::JoinHandle;
-
-    use super::*;
-
-    fn places(known: usize, strangers: usize) -> Arc<Places> {
-        Places::new(known, strangers, Arc::default())
-    }
-
-    /// Somebody who stays until sent away.
-    pub(super) async fn come(places: &Arc<Places>, known: bool) -> (Arc<Seat>, JoinHandle<()>) {
-        let place = places.take().await;
-        let seat = place.seat.clone();
-        if known {
-            place.known();
-        }
-        let task = tokio::spawn(async move {
-            let _place = place;
-            pending::<()>().await;
-        });
-        seat.served_by(task.abort_handle());
-        (seat, task)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_oldest_stranger_that_asks_nothing_goes_and_the_known_stay() {
-        let places = places(2, 2);
-        let (_, known) = come(&places, true).await;
-        let (asks, first) = come(&places, false).await;
-        let _busy = asks.busy();
-        let (_, second) = come(&places, false).await;
-        sleep(GRACE).await;
-        let (_, third) = come(&places, false).await;
-        assert!(second.await.unwrap_err().is_cancelled());
-        assert!(!first.is_finished() && !third.is_finished() && !known.is_finished());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_has_just_come_is_let_be_and_the_next_waits() {
-        let places = places(0, 1);
-        let (_, first) = come(&places, false).await;
-        assert!(places.take().now_or_never().is_none());
-        let start = Instant::now();
-        let (_, second) = come(&places, false).await;
-        assert!(GRACE <= start.elapsed() && start.elapsed() < GRACE * 2);
-        assert!(first.await.unwrap_err().is_cancelled());
-        second.abort();
-        assert!(second.await.unwrap_err().is_cancelled());
-        let start = Instant::now();
-        drop(places.take().await);
-        assert_eq!(start.elapsed(), Duration::ZERO, "who leaves makes room at once");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_known_beyond_their_places_sit_among_the_strangers() {
-        let places = places(1, 2);
-        let (one, _first) = come(&places, true).await;
-        let (two, _second) = come(&places, true).await;
-        assert!(one.known.load(Ordering::Relaxed) && !two.known.load(Ordering::Relaxed));
-        assert_eq!(places.held.lock().strangers.len(), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn idle_is_who_neither_asks_nor_reads() {
-        let (long, short) = (Duration::from_secs(90), Duration::from_secs(15));
-        let places = places(1, 1);
-        let place = places.take().await;
-        let start = Instant::now();
-        place.seat.idle_for(long, short).await;
-        assert_eq!(start.elapsed().as_secs(), 15);
-        place.known();
-        let start = Instant::now();
-        let busy = place.seat.busy();
-        let watch = timeout(Duration::from_secs(3600), place.seat.idle_for(long, short));
-        assert!(watch.await.is_err(), "a watch may wait for its event");
-        drop(busy);
-        place.seat.idle_for(long, short).await;
-        assert_eq!(start.elapsed().as_secs(), 3600 + 90);
-        let start = Instant::now();
-        place.seat.wrote(16 * 1024);
-        sleep(Duration::from_secs(60)).await;
-        place.seat.wrote(17);
-        place.seat.idle_for(long, short).await;
-        assert_eq!(start.elapsed().as_secs(), 90, "a ping is no sign of life");
     }
 }

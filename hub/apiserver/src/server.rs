@@ -8,7 +8,8 @@
 //!   (`a_request_that_comes_with_the_farewell_is_served`);
 //! - a client that is gone without a word is noticed about [`Limits::lost`] later
 //!   (`a_client_that_is_gone_without_a_word_is_noticed`);
-//! - strangers never take a place of the known (`strangers_take_no_place_of_those_whom_the_hub_knows`);
+//! - strangers never take a place of the known (`strangers_take_no_place_of_those_whom_the_hub_knows`), and however many
+//!   come, those whom the hub knows get in soon (`a_flood_of_strangers_keeps_nobody_waiting`);
 //! - on stop, watches end and `serve` returns (`a_server_that_stops_ends_its_watches_and_returns`).
 
 use std::convert::Infallible;
@@ -77,7 +78,7 @@ pub struct Server {
 pub struct Limits {
     /// Connections of those whom we know, at a time.
     pub known: usize,
-    /// Connections of all others; more wait in the kernel's backlog until the oldest has to go.
+    /// Connections of all others; more wait in the kernel's backlog until some of them have to go.
     pub strangers: usize,
     /// For the TLS handshake.
     pub handshake: Duration,
@@ -207,7 +208,7 @@ pub async fn serve(
 
 async fn accept(listener: &TcpListener, places: &Arc<Places>) -> Option<(TcpStream, Place)> {
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, places.take().await)),
+        Ok((stream, peer)) => Some((stream, places.take(peer.ip()).await)),
         Err(error) => {
             // Out of descriptors, or a peer that left at once: the next accept may do better.
             warn!(%error, "cannot accept a connection");
@@ -357,7 +358,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_that_comes_with_the_farewell_is_served() {
         let places = Places::new(1, 1, Arc::default());
-        let place = places.take().await;
+        let place = places.take([127, 0, 0, 1].into()).await;
         let seat = place.seat.clone();
         let stop = Arc::new(Stop::default());
         let (asked, comes) = tokio::sync::oneshot::channel::<()>();

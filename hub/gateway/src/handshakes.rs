@@ -17,10 +17,11 @@
 //!   (`one_delegation_keeps_no_other_out`).
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use freewheel_link::networks::{self, Networks};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -51,9 +52,6 @@ struct Handshake {
     since: Instant,
     lost: CancellationToken,
 }
-
-/// Whoever has an address may have all of each of these, from the smallest to the largest.
-type Networks = [IpAddr; 3];
 
 /// What is done with somebody who wants to connect.
 #[derive(Debug)]
@@ -104,7 +102,7 @@ impl Handshakes {
             state.unproven += 1;
             return Answer::Go(Place { all: self.clone(), proven: None });
         }
-        let from = networks(address);
+        let from = networks::around(address);
         if PROVEN <= state.proven.len() && !state.make_room(from) {
             return Answer::Refuse;
         }
@@ -146,23 +144,10 @@ impl State {
     }
 }
 
-/// Who has one address of IPv6 has all of its /64, and is often given a /56 or a /48.
-fn networks(address: IpAddr) -> Networks {
-    match address.to_canonical() {
-        IpAddr::V4(address) => {
-            let [a, b, c, _] = address.octets();
-            let around = IpAddr::from([a, b, c, 0]);
-            [address.into(), around, around]
-        }
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            [d, d & 0xff00, 0].map(|d| Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     fn from(last: u16) -> IpAddr {

@@ -78,6 +78,33 @@ async fn strangers_take_no_place_of_those_whom_the_hub_knows() {
 }
 
 #[tokio::test]
+async fn a_flood_of_strangers_keeps_nobody_waiting() {
+    let hub = Hub::bounded(Limits { strangers: 64, ..Limits::default() }).await;
+    let (admin, address) = (hub.admin(), hub.address);
+    let path = "/api/v1/namespaces/default";
+    assert_eq!(admin.get(path).await.code, 200);
+    let flood = tokio::spawn(async move {
+        let mut tick = tokio::time::interval(Duration::from_millis(50));
+        let mut strangers = std::collections::VecDeque::new();
+        loop {
+            tick.tick().await;
+            for _ in 0..10 {
+                strangers.push_back(tokio::spawn(TcpStream::connect(address)));
+            }
+            // They say nothing, and nobody has more of them open than a process may.
+            strangers.drain(..strangers.len().saturating_sub(2_000)).for_each(|one| one.abort());
+        }
+    });
+    // More than there are places have come.
+    sleep(Duration::from_secs(2)).await;
+    for _ in 0..20 {
+        let asks = timeout(Duration::from_secs(5), admin.get(path));
+        assert_eq!(asks.await.expect("the API answers").code, 200);
+    }
+    flood.abort();
+}
+
+#[tokio::test]
 async fn who_logs_in_is_no_stranger_any_more() {
     let hub = Hub::bounded(Limits { known: 1, strangers: 1, ..Limits::default() }).await;
     let mut stream = hub.client(None).connect("http/1.1").await;
