@@ -18,6 +18,7 @@ mod opened;
 mod parts;
 mod process;
 mod signer;
+mod stay;
 
 use std::fs::File;
 use std::io;

@@ -43,7 +43,8 @@ impl User {
     }
 
     /// Whether the certificate has ended: whoever it was is a stranger again.
-    pub(crate) fn has_ended(&self, now: i64) -> bool {
+    #[must_use]
+    pub fn has_ended(&self, now: i64) -> bool {
         self.until.is_some_and(|until| until < now)
     }
 

@@ -1,7 +1,6 @@
 //! From a request to its verb: caller, logical cluster, path, permission, body.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use freewheel_hub_api::KUBERNETES_VERSION;
 use freewheel_hub_api::error::ApiError;
@@ -24,7 +23,7 @@ use crate::openapi::Asks;
 use crate::path::{self, Route, Target};
 use crate::query::Query;
 use crate::received::Received;
-use crate::server::{Extra, Hub};
+use crate::server::Hub;
 use crate::tenant::Tenant;
 use crate::unsent::Unsent;
 use crate::view::View;
@@ -52,7 +51,7 @@ pub(crate) async fn handle(
         && impersonate::asked(request.headers()).is_none()
     {
         seen.is_at("/v2");
-        return registry(extra, &hub, user, request).await;
+        return extra(user.map(Arc::unwrap_or_clone), request).await;
     }
     let line = tracing::enabled!(tracing::Level::DEBUG)
         .then(|| (request.method().clone(), request.uri().clone()));
@@ -70,27 +69,6 @@ pub(crate) async fn handle(
         debug!(%method, %uri, code = response.status().as_u16(), "answered");
     }
     response
-}
-
-/// What the registry answers. Whoever it lets in by a certificate has to have one when their body is there, too.
-async fn registry(
-    extra: &Extra,
-    hub: &Arc<Hub>,
-    user: Option<Arc<User>>,
-    request: Request<Received>,
-) -> Response<Body> {
-    let Some(user) = user else { return extra(None, request).await };
-    let ended = Arc::new(AtomicBool::new(false));
-    let (caller, clock, seen) = ((*user).clone(), hub.clone(), ended.clone());
-    let request = request.map(|body| {
-        body.unless(move || {
-            let over = user.has_ended(clock.server.objects.clock().unix_seconds());
-            seen.fetch_or(over, Ordering::Relaxed);
-            over.then(|| authn::unauthorized().into())
-        })
-    });
-    let answer = extra(Some(caller), request).await;
-    if ended.load(Ordering::Relaxed) { respond::failure(&authn::unauthorized()) } else { answer }
 }
 
 /// The request's first line.

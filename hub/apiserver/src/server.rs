@@ -52,8 +52,8 @@ use crate::tls::Tls;
 use crate::watch::Frames;
 
 /// A handler for `/v2/…`, the image registry's paths. It gets the caller, when the certificate names
-/// one, and decides itself what strangers may do; to whom it lets in by a login, it says so with
-/// [`LoggedIn`](crate::LoggedIn) among the answer's extensions.
+/// one, and decides itself what strangers may do, and when a caller has to stop: a certificate may end before a body
+/// does. Whom it lets in by a login it tells by [`LoggedIn`](crate::LoggedIn) among the answer's extensions.
 pub type Extra = Arc<
     dyn Fn(Option<User>, Request<Received>) -> BoxFuture<'static, Response<Body>> + Send + Sync,
 >;
