@@ -67,6 +67,7 @@ mod session;
 mod streams;
 mod tokens;
 pub mod twins;
+mod untaken;
 mod writes;
 
 use std::collections::BTreeMap;

@@ -5,7 +5,8 @@
 //! - a spoke that is no longer accepted is cut off at once (`taking_acceptance_back_closes_the_link_within_a_second`);
 //! - what a spoke says wrong ends its session and nothing else (`hostile_bytes_end_a_session_and_nothing_else`);
 //! - a store that cannot write makes reports wait and ends no session
-//!   (`a_full_disk_ends_no_session_and_reports_are_taken_when_there_is_room_again`);
+//!   (`a_full_disk_ends_no_session_and_reports_are_taken_when_there_is_room_again`), and what else the spoke says is heard
+//!   (`reports_that_wait_for_the_disk_hold_nothing_else_back`);
 //! - a spoke that takes no plans is not called ready (`a_spoke_that_takes_no_plan_is_called_late_until_it_does`);
 //! - a spoke has its whole plan sent a few times in a row, then twice a minute: who asks for more is sent away
 //!   (`a_device_that_asks_for_everything_again_and_again_is_sent_away_with_the_reason`), and who comes back with nothing
@@ -30,7 +31,7 @@ use freewheel_link::transport::{Closed, SendHalf, Transport, code};
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
 use tokio::select;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -42,7 +43,7 @@ use crate::interest::Bell;
 use crate::opening::{self, Opened, Recv};
 use crate::papers::Papers;
 use crate::records::Begun;
-use crate::writes::REPORTS;
+use crate::untaken::Untaken;
 use crate::{Inner, datagrams, endings, records, streams, twins};
 
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -79,6 +80,8 @@ pub(crate) struct Talk<'a> {
     /// There is something to write of what the spoke holds.
     pub(crate) remembered: Notify,
     pub(crate) taken: Mutex<Option<ReportStamp>>,
+    /// Reports that wait to be written.
+    pub(crate) untaken: Untaken,
     /// What the spoke holds durably, where the store does not know it yet.
     pub(crate) acked: Mutex<Option<Generation>>,
     /// When the first part of the plan that is on its way was sent.
@@ -182,23 +185,23 @@ async fn session(
         landed: Notify::new(),
         remembered: Notify::new(),
         taken: Mutex::new(None),
+        untaken: Untaken::default(),
         acked: Mutex::new(None),
         pushed: Mutex::new(None),
         told: Mutex::default(),
         begun: Mutex::new(begun),
         started: Instant::now(),
     };
-    let (to_writer, from_listener) = mpsc::channel(REPORTS);
     let own_node = Report::Node(hello.node.clone());
     let ended = select! {
         biased;
         () = stop.cancelled() => Err(End::Left(Reason::Stopping)),
         closed = link.closed() => Err(End::Closed(closed)),
-        ended = talk.listen(recv, &to_writer) => ended,
+        ended = talk.listen(recv) => ended,
         ended = talk.beats() => ended,
         ended = talk.speak(&mut send) => ended,
         ended = talk.plan(&bell) => ended,
-        ended = talk.write(from_listener, own_node) => ended,
+        ended = talk.write(own_node) => ended,
         ended = talk.remember() => ended,
         never = talk.give_back() => match never {},
         ended = talk.streams(inner) => ended,
@@ -257,11 +260,7 @@ impl Talk<'_> {
         }
     }
 
-    async fn hear(
-        &self,
-        message: SpokeToHub,
-        reports: Option<&mpsc::Sender<(ReportStamp, Report)>>,
-    ) -> Result<(), End> {
+    async fn hear(&self, message: SpokeToHub) -> Result<(), End> {
         let effect = self.state.lock().hear(message, self.now()).map_err(End::Left)?;
         self.news.notify_one();
         match effect {
@@ -287,23 +286,17 @@ impl Talk<'_> {
             }
             Some(Effect::Report(stamp, mut report)) => {
                 report.bound();
-                if let Some(reports) = reports {
-                    // A full queue makes the spoke wait, and nobody else.
-                    let _ = reports.send((stamp, *report)).await;
-                }
+                // No room makes the spoke wait, and nobody else.
+                self.untaken.put(stamp, *report).await;
                 Ok(())
             }
         }
     }
 
-    async fn listen(
-        &self,
-        mut recv: Recv,
-        reports: &mpsc::Sender<(ReportStamp, Report)>,
-    ) -> Result<Infallible, End> {
+    async fn listen(&self, mut recv: Recv) -> Result<Infallible, End> {
         loop {
             match recv.next_known::<SpokeToHub>(&self.inner.skipped).await? {
-                Some(message) => self.hear(message, Some(reports)).await?,
+                Some(message) => self.hear(message).await?,
                 None => return Err(End::Closed(over(self.link).await)),
             }
         }
@@ -313,7 +306,7 @@ impl Talk<'_> {
         loop {
             let bytes = self.link.datagram().await?;
             match frame::decode(&bytes) {
-                Ok(beat @ SpokeToHub::Heartbeat { .. }) => self.hear(beat, None).await?,
+                Ok(beat @ SpokeToHub::Heartbeat { .. }) => self.hear(beat).await?,
                 Ok(SpokeToHub::Datagram(sent)) => {
                     datagrams::relay(self.inner, self.papers, sent).await;
                 }

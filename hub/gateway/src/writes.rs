@@ -4,7 +4,8 @@
 //! - a report is answered when it is durable, but for what a device says of itself, which is written as often as it may and
 //!   repeated in each greeting; a store that cannot write makes it wait and ends nothing
 //!   (`a_full_disk_ends_no_session_and_reports_are_taken_when_there_is_room_again`,
-//!   `what_a_device_says_of_itself_all_the_time_is_written_now_and_then`);
+//!   `what_a_device_says_of_itself_all_the_time_is_written_now_and_then`), nor does it hold back what else the spoke says
+//!   (`reports_that_wait_for_the_disk_hold_nothing_else_back`);
 //! - an event that cannot be written makes no state come again
 //!   (`an_event_that_cannot_be_written_makes_no_status_come_again`).
 
@@ -14,19 +15,16 @@ use std::time::Duration;
 
 use freewheel_hub_api::error::ApiError;
 use freewheel_link::generation::Generation;
-use freewheel_link::report::{Report, ReportStamp};
+use freewheel_link::report::Report;
 use tokio::select;
-use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use crate::reported::Reported;
 use crate::reports::Device;
-use crate::session::{End, Talk, over};
-use crate::{events, records, reports};
+use crate::session::{End, Talk};
+use crate::{records, reports};
 
-/// Reports that wait to be written; the spoke waits when there are more.
-pub(crate) const REPORTS: usize = 256;
 /// How often a write is tried while the store cannot.
 pub(crate) const AGAIN: Duration = Duration::from_secs(2);
 
@@ -34,17 +32,12 @@ type Outcome = Result<(), ApiError>;
 
 impl Talk<'_> {
     /// Writes reports, many at a time, and answers when they are durable.
-    pub(crate) async fn write(
-        &self,
-        mut reports: mpsc::Receiver<(ReportStamp, Report)>,
-        own: Report,
-    ) -> Result<Infallible, End> {
+    pub(crate) async fn write(&self, own: Report) -> Result<Infallible, End> {
         let mut device = Device::new(own);
-        let mut batch = Vec::new();
         // Whether every report up to the last one is durable.
         let mut whole = true;
         loop {
-            let more = select! {
+            let next = select! {
                 biased;
                 () = device.due() => {
                     if let Some(own) = device.take() {
@@ -53,29 +46,17 @@ impl Talk<'_> {
                     }
                     continue;
                 }
-                more = reports.recv_many(&mut batch, REPORTS) => more,
+                next = self.untaken.next() => next,
             };
-            if more == 0 {
-                return Err(End::Closed(over(self.link).await));
+            let last = next.last().map(|(stamp, _)| *stamp);
+            let mut reports = Vec::with_capacity(next.len());
+            for (_, report) in next {
+                match report {
+                    Report::Node(_) => device.says(report),
+                    report => reports.push(report),
+                }
             }
-            let last = batch.iter().map(|(stamp, _)| *stamp).max();
-            // The newest of each thing says all that the older ones did, and an event that repeats is one.
-            let mut newest: BTreeMap<(String, u64), Report> = BTreeMap::new();
-            for (_, report) in batch.drain(..) {
-                let subject = match &report {
-                    Report::Pod(pod) => (pod.uid.clone(), 0),
-                    Report::PodGone { uid, .. } => (uid.clone(), 0),
-                    Report::Node(_) => {
-                        device.says(report);
-                        continue;
-                    }
-                    Report::Event(event) => (event.uid.clone(), events::mark(event)),
-                    Report::NodeEvent(event) => (String::new(), events::mark_of_own(event)),
-                };
-                newest.insert(subject, report);
-            }
-            let newest: Vec<Report> = newest.into_values().collect();
-            whole &= self.taken_for_sure(&newest).await;
+            whole &= self.taken_for_sure(&reports).await;
             if let Some(stamp) = last.filter(|_| whole) {
                 let (uid, instance) = (self.papers.uid.clone(), self.instance);
                 self.inner.reported.note(Reported { uid, instance, stamp });

@@ -95,6 +95,47 @@ async fn a_full_disk_ends_no_session_and_reports_are_taken_when_there_is_room_ag
 }
 
 #[tokio::test(start_paused = true)]
+async fn reports_that_wait_for_the_disk_hold_nothing_else_back() {
+    let full = Arc::new(AtomicBool::new(false));
+    let hub = Hub::over(Arc::new(Fickle::new(&full)), true, None).await;
+    hub.listen().await;
+    let (_link, mut session) = hub.spoke("pi-7").await;
+    let mut holder = Holder::default();
+    holder.settle(&mut session).await;
+    let mut pods = Vec::new();
+    for name in ["a", "b", "c"] {
+        hub.create(PODS, "default", name, pod(name, "pi-7")).await;
+        let uid = hub.get(PODS, "default", name).await["metadata"]["uid"].clone();
+        pods.push((name, uid.as_str().unwrap().to_owned()));
+    }
+    holder.settle(&mut session).await;
+    full.store(true, Ordering::Relaxed);
+    let stamp = |sequence| ReportStamp { boot_epoch: 1, sequence };
+    let news = async {
+        for (sequence, (name, uid)) in (1..=3_000).zip(pods.iter().cycle()) {
+            let Report::Pod(status) = crate::running("root", uid) else { panic!("no pod") };
+            let (name, message) = ((*name).to_owned(), sequence.to_string());
+            let report = Report::Pod(PodStatusV1 { name, message, ..status });
+            let report = SpokeToHub::Report { stamp: stamp(sequence), report };
+            frame::write(&mut session.0, &report).await.unwrap();
+        }
+        let again = SpokeToHub::Resync { generation: Generation::NONE };
+        frame::write(&mut session.0, &again).await.unwrap();
+    };
+    tokio::time::timeout(Duration::from_secs(60), news).await.expect("the session is read");
+    let plan = tokio::time::timeout(Duration::from_secs(60), holder.plan(&mut session)).await;
+    assert!(plan.expect("what it asks for is heard").snapshot);
+    full.store(false, Ordering::Relaxed);
+    let all_taken =
+        async { while heard(&mut session).await != HubToSpoke::ReportsTaken(stamp(3_000)) {} };
+    tokio::time::timeout(Duration::from_secs(60), all_taken).await.expect("reports are taken");
+    for (newest, (name, _)) in (2_998..).zip(&pods) {
+        let pod = hub.get(PODS, "default", name).await;
+        assert_eq!(pod["status"]["message"], newest.to_string());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_session_opens_while_the_disk_is_full_and_is_written_when_there_is_room() {
     let full = Arc::new(AtomicBool::new(false));
     let store = Fickle::new(&full);
