@@ -255,7 +255,7 @@ pub struct Ear {
 }
 
 impl Uplink for Ear {
-    fn report(&self, stamp: ReportStamp, report: Report) {
+    fn report(&self, _session: u64, stamp: ReportStamp, report: Report) {
         self.reports.lock().push((stamp, report));
     }
 

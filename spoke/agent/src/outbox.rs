@@ -3,7 +3,8 @@
 //! Guarantees:
 //! - no two events have one time, so that they sort as they happened (`events_sort_as_they_happened`);
 //! - what the hub does not have is said again after a reconnect, with a newer stamp, and nothing else is
-//!   (`a_reconnect_repeats_nothing_that_the_hub_has`);
+//!   (`a_reconnect_repeats_nothing_that_the_hub_has`), before anything newer: a hub that has one report has all before it
+//!   (`what_a_lost_session_took_along_is_said_to_the_next_however_late_the_agent_hears_of_it`);
 //! - what waits is bounded by the number of pods and [`MAX_EVENTS`], however long the hub is away
 //!   (`what_waits_for_a_hub_is_bounded`).
 
@@ -29,10 +30,11 @@ const MAX_GONE: usize = 4096;
 pub struct Outbox {
     uplink: Arc<dyn Uplink>,
     stamp: ReportStamp,
-    connected: bool,
+    /// The session that hears of everything.
+    session: Option<u64>,
     /// The newest report that the hub has durably, as all before it.
     told: u64,
-    node: Option<NodeStatusV1>,
+    node: Option<(u64, NodeStatusV1)>,
     pods: BTreeMap<String, (u64, PodStatusV1)>,
     gone: BTreeMap<String, (u64, ClusterName)>,
     /// Events, as they are told.
@@ -47,7 +49,7 @@ impl Outbox {
         Self {
             uplink,
             stamp: ReportStamp { boot_epoch, sequence: 0 },
-            connected: false,
+            session: None,
             told: 0,
             node: None,
             pods: BTreeMap::new(),
@@ -59,19 +61,18 @@ impl Outbox {
 
     fn send(&mut self, report: Report) -> u64 {
         self.stamp.sequence += 1;
-        if self.connected {
-            self.uplink.report(self.stamp, report);
+        if let Some(session) = self.session {
+            self.uplink.report(session, self.stamp, report);
         }
         self.stamp.sequence
     }
 
     /// The state of the device. Without a session the uplink keeps it for its greeting.
     pub fn node(&mut self, status: NodeStatusV1) {
-        if self.node.as_ref() != Some(&status) {
-            self.node = Some(status.clone());
+        if self.node.as_ref().is_none_or(|(_, told)| *told != status) {
             self.uplink.device(&status);
-            self.stamp.sequence += 1;
-            self.uplink.report(self.stamp, Report::Node(status));
+            let sequence = self.send(Report::Node(status.clone()));
+            self.node = Some((sequence, status));
         }
     }
 
@@ -133,14 +134,17 @@ impl Outbox {
         self.events.retain(|(sequence, _)| stamp.sequence < *sequence);
     }
 
-    /// The session is up or down. A new one hears the state of everything that the hub does not have; the device's is
-    /// in the greeting.
-    pub fn connected(&mut self, up: bool) {
-        self.connected = up;
-        if !up {
+    /// The session with this number is up, or none is. A new one hears the state of everything that the hub does not
+    /// have; of the device's, too, which may be newer than the greeting.
+    pub fn connected(&mut self, session: Option<u64>) {
+        self.session = session;
+        if session.is_none() {
             return;
         }
         let told = self.told;
+        if let Some((_, status)) = self.node.take_if(|(sequence, _)| told < *sequence) {
+            self.node(status);
+        }
         let untold = self.pods.values().filter(|(sequence, _)| told < *sequence);
         for status in untold.map(|(_, status)| status.clone()).collect::<Vec<_>>() {
             self.pod(status);
@@ -155,14 +159,14 @@ impl Outbox {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use freewheel_link::part::Parts;
     use freewheel_link::report::PhaseV1;
 
     use super::*;
     use crate::fake::Ear;
 
-    fn pod(uid: &str, message: &str) -> PodStatusV1 {
+    pub(crate) fn pod(uid: &str, message: &str) -> PodStatusV1 {
         PodStatusV1 {
             realm: ClusterName::root(),
             namespace: "default".to_owned(),
@@ -224,9 +228,9 @@ mod tests {
     fn a_reconnect_repeats_nothing_that_the_hub_has() {
         let (mut outbox, look) = outbox();
         let reconnect = |outbox: &mut Outbox, told: ReportStamp| {
-            outbox.connected(false);
+            outbox.connected(None);
             outbox.taken(told);
-            outbox.connected(true);
+            outbox.connected(Some(1));
         };
         reconnect(&mut outbox, ReportStamp::default());
         outbox.pod(pod("a", ""));
@@ -239,12 +243,12 @@ mod tests {
         reconnect(&mut outbox, stamp(5));
         assert_eq!(look(), sent(&[]));
         // What happens meanwhile is all that is said.
-        outbox.connected(false);
+        outbox.connected(None);
         outbox.pod(pod("a", "news"));
         outbox.gone(&ClusterName::root(), "b");
         outbox.taken(stamp(5));
         assert_eq!(look(), sent(&[]));
-        outbox.connected(true);
+        outbox.connected(Some(1));
         assert_eq!(look(), sent(&[(8, "a"), (9, "b gone")]));
         // A hub that was put back from a copy knows less, and another one nothing.
         reconnect(&mut outbox, stamp(7));
@@ -277,7 +281,7 @@ mod tests {
             outbox.event(event(at));
             outbox.gone(&ClusterName::root(), &format!("g{at}"));
         }
-        outbox.connected(true);
+        outbox.connected(Some(1));
         assert_eq!(look().len(), 1 + MAX_EVENTS + MAX_GONE);
     }
 }

@@ -178,8 +178,8 @@ pub enum Input {
     InstanceOutOfMemory(ContainerId, u64),
     /// A module is there, or why it cannot be: (component, path or (reason, message)).
     Module(Digest, Result<PathBuf, (String, String)>),
-    /// The session with the hub is up (after the greeting) or down.
-    Connected(bool),
+    /// The session with the hub that has this number is up (after the greeting), or none is.
+    Connected(Option<u64>),
     /// The hub has taken reports up to here; also said before each [`Input::Connected`] of a new session.
     ReportsTaken(ReportStamp),
     /// Something about the device changed.
@@ -209,8 +209,8 @@ pub struct PlanPart {
 /// agent sends everything that is not yet taken after the next [`Input::Connected`]. The state of the device it keeps,
 /// and greets with it.
 pub trait Uplink: Send + Sync {
-    /// Sends one report.
-    fn report(&self, stamp: ReportStamp, report: Report);
+    /// Sends one report over the session with this number, while that is up.
+    fn report(&self, session: u64, stamp: ReportStamp, report: Report);
     /// The plan of this generation is durable, and what the set looks like now.
     fn took(&self, generation: Generation, digest: freewheel_link::digest::SetDigest);
     /// What a greeting says of the device from now on, with a session or without one.

@@ -236,9 +236,10 @@ impl Agent {
             Input::Exited(id, exit) => self.take_exited(&id, &exit),
             Input::InstanceOutOfMemory(id, _) => self.take_instance_out_of_memory(&id),
             Input::Module(digest, outcome) => self.take_module(digest, outcome),
-            Input::Connected(up) => {
+            Input::Connected(session) => {
+                let up = session.is_some();
                 info!(up, "link to the hub");
-                self.outbox.connected(up);
+                self.outbox.connected(session);
                 if up {
                     self.acknowledge();
                 }

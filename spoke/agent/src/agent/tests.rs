@@ -181,7 +181,7 @@ impl Run {
 #[tokio::test(start_paused = true)]
 async fn a_planned_pod_runs_and_is_reported_and_acknowledged() {
     let mut run = run(&SimDisk::default());
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     run.plan(vec![range(), pod_record(&pod("a"))], vec![]).await;
     assert_eq!(run.running(), ["a web/0"]);
     let said = run.said("a").unwrap();
@@ -214,7 +214,7 @@ async fn after_a_power_cut_and_without_a_hub_the_same_pods_come_back() {
     assert_eq!(after, ["a web/2", "b web/1"], "as after a reboot of a node");
     assert_eq!(second.world.fabric.pods.lock()["uid-b"].ip, ip);
     // The hub returns: everything is said, nothing is replaced.
-    second.send(Input::Connected(true)).await;
+    second.send(Input::Connected(Some(1))).await;
     assert_eq!(second.said("a").unwrap().containers[0].restarts, 2);
     assert_eq!(second.world.ear.took.lock().last().unwrap().0, generation(1));
     assert!(second.world.ear.reports.lock().iter().all(|(stamp, _)| stamp.boot_epoch == 2));
@@ -232,17 +232,17 @@ async fn a_deleted_pod_is_said_to_be_gone_and_not_taken_on_again() {
     assert_eq!(log, ["start web/0", "stop web/0 7s", "forget uid-a"]);
     assert!(run.world.fabric.pods.lock().is_empty());
     // The hub was away: it hears of it when it comes.
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     let gone = Report::PodGone { realm: ClusterName::root(), uid: "uid-a".to_owned() };
     let count = |run: &Run| {
         run.world.ear.reports.lock().iter().filter(|(_, report)| *report == gone).count()
     };
     assert_eq!(count(&run), 1);
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     assert_eq!(count(&run), 2, "until it is taken");
     let last = run.world.ear.reports.lock().last().unwrap().0;
     run.send(Input::ReportsTaken(last)).await;
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     assert_eq!(count(&run), 2);
     // Labels change while the plan still has it: nothing starts.
     let touched = PodV1 { labels: vec![("a".to_owned(), "b".to_owned())], ..deleted.clone() };
@@ -310,7 +310,7 @@ async fn missing_configuration_is_named_and_waited_for() {
         prefix: String::new(),
         optional: false,
     }];
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     run.plan(vec![range(), pod_record(&pod)], vec![]).await;
     let waiting = |run: &Run| format!("{:?}", run.said("a").unwrap().containers[0].state);
     assert!(waiting(&run).contains("CreateContainerConfigError"), "{}", waiting(&run));
@@ -326,7 +326,7 @@ async fn missing_configuration_is_named_and_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn a_pod_waits_for_an_address() {
     let mut run = run(&SimDisk::default());
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     run.plan(vec![pod_record(&pod("a"))], vec![]).await;
     assert_eq!(run.running(), [""; 0]);
     assert_eq!(run.reasons(), ["FailedCreatePodSandBox"]);
@@ -337,7 +337,7 @@ async fn a_pod_waits_for_an_address() {
 #[tokio::test(start_paused = true)]
 async fn records_that_cannot_be_understood_disturb_nothing() {
     let mut run = run(&SimDisk::default());
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     let key = |kind, key: &str| RecordKey { realm: ClusterName::root(), kind, key: key.to_owned() };
     let odd =
         |kind, name: &str| Record { key: key(kind, name), revision: 1, needs: 0, body: vec![9] };
@@ -369,7 +369,7 @@ async fn records_that_cannot_be_understood_disturb_nothing() {
 #[tokio::test(start_paused = true)]
 async fn crash_loops_are_timed_by_the_agent_itself() {
     let mut run = run(&SimDisk::default());
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     run.plan(vec![range(), pod_record(&pod("a"))], vec![]).await;
     for _ in 0..2 {
         run.world.engine.end("web", 1);
@@ -387,7 +387,7 @@ async fn crash_loops_are_timed_by_the_agent_itself() {
 #[tokio::test(start_paused = true)]
 async fn an_unknown_image_is_told_once_and_starts_when_it_is_pushed() {
     let mut run = run(&SimDisk::default());
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     let mut missing = pod("a");
     missing.containers[0].module = ModuleV1::Missing("ErrImagePull".into(), "not there".into());
     run.plan(vec![range(), pod_record(&missing)], vec![]).await;
@@ -413,7 +413,7 @@ async fn an_unknown_image_is_told_once_and_starts_when_it_is_pushed() {
 #[tokio::test(start_paused = true)]
 async fn no_two_events_have_one_time() {
     let mut run = run(&SimDisk::default());
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     run.plan(vec![range(), pod_record(&pod("a"))], vec![]).await;
     let reports = run.world.ear.reports.lock().clone();
     let times: Vec<u64> = reports

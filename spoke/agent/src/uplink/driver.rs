@@ -177,14 +177,17 @@ impl Driver {
             Err(end) => end,
         };
         // What the agent reports from here on is dropped; it says it again to the next session.
-        self.shared.state.lock().session = None;
+        {
+            let mut state = self.shared.state.lock();
+            (state.session, state.number) = (None, None);
+        }
         let was_up = self.shared.link.send_replace(None).is_some();
         let code = match &end {
             End::Left(Reason::Violation(_)) | End::Frame(_) => code::VIOLATION,
             _ => code::STOPPING,
         };
         link.close(code, &end.to_string());
-        if was_up && inputs.send(Input::Connected(false)).await.is_err() {
+        if was_up && inputs.send(Input::Connected(None)).await.is_err() {
             return End::NoAgent;
         }
         end
@@ -290,12 +293,15 @@ impl Driver {
                 Some(Effect::Welcome(welcome)) => {
                     info!(epoch = welcome.epoch, "in session with the hub");
                     self.dial.welcomed(&welcome);
-                    self.shared.state.lock().up = Some(Instant::now());
-                    self.shared.sessions.fetch_add(1, Ordering::Relaxed);
+                    let number = self.shared.sessions.fetch_add(1, Ordering::Relaxed) + 1;
+                    {
+                        let mut state = self.shared.state.lock();
+                        (state.up, state.number) = (Some(Instant::now()), Some(number));
+                    }
                     self.shared.link.send_replace(Some(link.clone()));
                     let told = Input::ReportsTaken(welcome.told);
                     inputs.send(told).await.map_err(|_| End::NoAgent)?;
-                    Input::Connected(true)
+                    Input::Connected(Some(number))
                 }
                 Some(Effect::ReportsTaken(stamp)) => Input::ReportsTaken(stamp),
                 Some(Effect::Plan(plan)) => {

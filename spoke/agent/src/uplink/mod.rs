@@ -7,8 +7,8 @@
 //! join      a key of its own and a token become an identity
 //! ```
 //!
-//! Without a session reports are dropped, but for the device's state, which the next greeting carries: the agent sends
-//! all that is not taken after the next [`Input::Connected`](crate::ports::Input::Connected).
+//! Without a session reports are dropped, and so are those for a session that is over: the agent sends all that is not
+//! taken after the next [`Input::Connected`](crate::ports::Input::Connected). The greeting carries the device's state.
 //!
 //! Guarantees:
 //! - a lost session is made again, and reports meanwhile are not kept here
@@ -120,6 +120,8 @@ impl Default for Shared {
 #[derive(Default)]
 struct State {
     session: Option<SpokeSession>,
+    /// Its number, once it is up.
+    number: Option<u64>,
     holds: Option<(Generation, SetDigest)>,
     node: Option<NodeStatusV1>,
     /// When the newest session came up.
@@ -188,10 +190,13 @@ impl Handle {
 }
 
 impl ports::Uplink for Handle {
-    fn report(&self, stamp: ReportStamp, report: Report) {
+    fn report(&self, session: u64, stamp: ReportStamp, report: Report) {
         let mut state = self.shared.state.lock();
-        if let Some(session) = &mut state.session {
-            session.report(stamp, report);
+        // The agent may not know yet that the one that it speaks to is over. The next one must hear first what that one
+        // may have lost: the hub takes what has come as a sign that all before it has.
+        let its = state.number == Some(session);
+        if let Some(talk) = state.session.as_mut().filter(|_| its) {
+            talk.report(stamp, report);
             drop(state);
             self.shared.news.notify_one();
         }

@@ -1,6 +1,7 @@
 //! The uplink against a scripted hub, over a connection in memory, with paused time.
 
 mod connections;
+mod reports;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,9 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Duplex, Handle, LogStream, Me, Serve};
+use crate::outbox::Outbox;
 use crate::ports::{Input, Uplink as _};
+use reports::take;
 
 /// Connections to give out, and when somebody asked for one.
 struct Dials {
@@ -105,6 +108,11 @@ struct Bench {
 
 /// A running uplink, whose next connections are these, the last first.
 fn start(links: Vec<Arc<Memory>>) -> Bench {
+    start_with(links, 16)
+}
+
+/// The same, with an agent for which so many inputs may wait.
+fn start_with(links: Vec<Arc<Memory>>, waiting: usize) -> Bench {
     let handle = Handle::new();
     let me = Me {
         cluster: ClusterName::try_from("pi-7").unwrap(),
@@ -119,7 +127,7 @@ fn start(links: Vec<Arc<Memory>>) -> Bench {
         refused: Mutex::default(),
     });
     let driver = handle.driver(me, dials.clone(), fastrand::Rng::with_seed(1));
-    let (send, inputs) = mpsc::channel(16);
+    let (send, inputs) = mpsc::channel(waiting);
     let stop = CancellationToken::new();
     let running = tokio::spawn(driver.run(send, Arc::new(Echo), stop.clone()));
     Bench { handle, inputs, dials, stop, running }
@@ -129,11 +137,15 @@ type Reader = FrameReader<Box<dyn AsyncRead + Send + Sync + Unpin>>;
 
 /// The hub's side of the greeting.
 async fn welcome(hub: &Memory) -> (Box<dyn SendHalf>, Reader) {
+    welcome_with(hub, greeting()).await
+}
+
+async fn welcome_with(hub: &Memory, greeting: WelcomeV1) -> (Box<dyn SendHalf>, Reader) {
     let stream = soon(hub.accept()).await.unwrap();
     let (mut send, mut recv) = (stream.send, FrameReader::new(stream.recv));
     assert_eq!(soon(recv.next::<Open>()).await.unwrap(), Some(Open::Session));
     assert!(matches!(soon(recv.next::<SpokeToHub>()).await.unwrap(), Some(SpokeToHub::Hello(_))));
-    frame::write(&mut send, &HubToSpoke::Welcome(greeting())).await.unwrap();
+    frame::write(&mut send, &HubToSpoke::Welcome(greeting)).await.unwrap();
     (send, recv)
 }
 
@@ -163,7 +175,7 @@ async fn input(bench: &mut Bench) -> Input {
 async fn up(bench: &mut Bench) {
     let told = input(bench).await;
     assert!(matches!(told, Input::ReportsTaken(told) if told == ReportStamp::default()));
-    assert!(matches!(input(bench).await, Input::Connected(true)));
+    assert!(matches!(input(bench).await, Input::Connected(Some(_))));
 }
 
 fn stamp(sequence: u64) -> ReportStamp {
@@ -193,7 +205,7 @@ async fn plans_reach_the_agent_and_answers_reach_the_hub() {
     assert!(matches!(input(&mut bench).await, Input::Plan(plan) if plan.to == to));
     assert_eq!(bench.handle.skipped_messages(), 1);
     bench.handle.took(to, SetDigest::default());
-    bench.handle.report(stamp(1), Report::Node(node()));
+    bench.handle.report(1, stamp(1), Report::Node(node()));
     let heard: SpokeToHub = soon(recv.next()).await.unwrap().unwrap();
     assert_eq!(heard, SpokeToHub::Took { generation: to, digest: SetDigest::default() });
     let heard: SpokeToHub = soon(recv.next()).await.unwrap().unwrap();
@@ -230,14 +242,14 @@ async fn a_lost_session_is_made_again_and_offline_reports_are_the_agents_to_repe
     first_hub.close(0, "gone");
     soon(outage).await;
     assert_eq!(bench.handle.session(), None);
-    assert!(matches!(input(&mut bench).await, Input::Connected(false)));
-    bench.handle.report(stamp(1), Report::Node(node()));
+    assert!(matches!(input(&mut bench).await, Input::Connected(None)));
+    bench.handle.report(1, stamp(1), Report::Node(node()));
     let (_send, mut recv) = welcome(&second_hub).await;
     up(&mut bench).await;
     assert_eq!(bench.handle.session(), Some(2));
     let outage = timeout(Duration::from_millis(1), bench.handle.outage()).await;
     assert!(outage.is_err(), "this session is up");
-    bench.handle.report(stamp(2), Report::Node(node()));
+    bench.handle.report(2, stamp(2), Report::Node(node()));
     let heard: SpokeToHub = soon(recv.next()).await.unwrap().unwrap();
     assert!(matches!(heard, SpokeToHub::Report { stamp: s, .. } if s == stamp(2)));
 }
@@ -245,21 +257,24 @@ async fn a_lost_session_is_made_again_and_offline_reports_are_the_agents_to_repe
 #[tokio::test(start_paused = true)]
 async fn what_the_device_is_when_a_session_begins_is_in_its_greeting() {
     let (hub, spoke) = memory::pair();
-    let bench = start(vec![spoke]);
+    let mut bench = start(vec![spoke]);
+    let mut outbox = Outbox::new(Arc::new(bench.handle.clone()), 1);
     // Before the session, and after the greeting but before the welcome.
-    bench.handle.device(&NodeStatusV1 { pods: 7, ..node() });
+    outbox.node(NodeStatusV1 { pods: 7, ..node() });
     let stream = soon(hub.accept()).await.unwrap();
     let mut recv = FrameReader::new(stream.recv);
     assert_eq!(soon(recv.next::<Open>()).await.unwrap(), Some(Open::Session));
     let hello: Option<SpokeToHub> = soon(recv.next()).await.unwrap();
     let Some(SpokeToHub::Hello(hello)) = hello else { panic!("{hello:?}") };
     assert_eq!(hello.node.pods, 7);
-    let later = Report::Node(NodeStatusV1 { pods: 8, ..node() });
-    bench.handle.report(stamp(2), later.clone());
+    let later = NodeStatusV1 { pods: 8, ..node() };
+    outbox.node(later.clone());
     let mut send = stream.send;
     frame::write(&mut send, &HubToSpoke::Welcome(greeting())).await.unwrap();
+    take(&mut outbox, input(&mut bench).await);
+    take(&mut outbox, input(&mut bench).await);
     let heard: Option<SpokeToHub> = soon(recv.next()).await.unwrap();
-    assert_eq!(heard, Some(SpokeToHub::Report { stamp: stamp(2), report: later }));
+    assert_eq!(heard, Some(SpokeToHub::Report { stamp: stamp(3), report: Report::Node(later) }));
 }
 
 /// How long it was until each of the tries of this many seconds after a lost session.
@@ -308,7 +323,7 @@ async fn a_hub_that_is_heard_no_more_is_told_so_and_left_before_it_is_called_rea
     let closed = soon(hub.closed()).await.to_string();
     assert!(closed.contains("nothing was heard"), "{closed}");
     assert!(cut.elapsed() <= Duration::from_secs(30), "{:?}", cut.elapsed());
-    assert!(matches!(input(&mut bench).await, Input::Connected(false)));
+    assert!(matches!(input(&mut bench).await, Input::Connected(None)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -318,7 +333,7 @@ async fn a_hub_that_breaks_the_protocol_is_left() {
     let (mut send, _recv) = welcome(&hub).await;
     up(&mut bench).await;
     send.write_all(&[0xff, 0xff, 0xff, 0xff, 0x7f]).await.unwrap();
-    assert!(matches!(input(&mut bench).await, Input::Connected(false)));
+    assert!(matches!(input(&mut bench).await, Input::Connected(None)));
     let closed = soon(hub.closed()).await.to_string();
     assert!(closed.contains("(2)"), "{closed}");
 }
@@ -332,7 +347,7 @@ async fn a_session_that_breaks_off_is_no_breach_of_the_protocol() {
     drop(send);
     let closed = soon(hub.closed()).await.to_string();
     assert!(closed.contains("broke off") && !closed.contains("(2)"), "{closed}");
-    assert!(matches!(input(&mut bench).await, Input::Connected(false)));
+    assert!(matches!(input(&mut bench).await, Input::Connected(None)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn an_instance_that_is_out_of_memory_is_an_event_and_no_end() {
     let mut run = run(&SimDisk::default());
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     run.plan(vec![range(), pod_record(&pod("a"))], vec![]).await;
     let id =
         |attempt| ContainerId { pod: "uid-a".to_owned(), container: "web".to_owned(), attempt };

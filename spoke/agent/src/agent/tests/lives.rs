@@ -43,7 +43,7 @@ async fn a_pod_that_ended_shows_its_address_and_does_not_hold_it_over_a_restart(
     first.plan(vec![pod_record(&pod("b"))], vec![]).await;
     first.end().await;
     let mut second = run(&disk);
-    second.send(Input::Connected(true)).await;
+    second.send(Input::Connected(Some(1))).await;
     assert_eq!(second.running(), ["b web/1"]);
     assert_eq!(second.said("a").unwrap().ip, second.said("b").unwrap().ip);
     second.plan(vec![], vec![pod_record(&job("a")).key]).await;
@@ -60,7 +60,7 @@ fn other_range() -> Record {
 #[tokio::test(start_paused = true)]
 async fn a_pod_whose_address_is_another_devices_by_now_goes_on_with_a_new_one() {
     let mut run = run(&SimDisk::default());
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     run.plan(vec![range(), pod_record(&pod("a")), pod_record(&job("b"))], vec![]).await;
     // Without any range there is none to move to, and nothing says whose the address is.
     run.plan(vec![], vec![range().key]).await;
@@ -140,7 +140,7 @@ async fn of_a_deleted_pod_nothing_stays_in_memory() {
 async fn a_record_that_cannot_be_read_does_not_end_its_pod() {
     let disk = SimDisk::default();
     let mut first = run(&disk);
-    first.send(Input::Connected(true)).await;
+    first.send(Input::Connected(Some(1))).await;
     first.plan(vec![range(), pod_record(&pod("a")), pod_record(&pod("b"))], vec![]).await;
     first.plan(vec![unreadable(&pod("a"))], vec![]).await;
     assert_eq!(first.running(), ["a web/0", "b web/0"]);
@@ -149,7 +149,7 @@ async fn a_record_that_cannot_be_read_does_not_end_its_pod() {
     first.end().await;
     // Without its record it cannot run, but it keeps its place until it can be read again.
     let mut second = run(&disk);
-    second.send(Input::Connected(true)).await;
+    second.send(Input::Connected(Some(1))).await;
     assert_eq!(second.running(), ["b web/1"]);
     assert!(second.world.files.removed.lock().is_empty());
     assert_eq!(second.said("a").unwrap().reason, "UnreadableRecord");
@@ -167,7 +167,7 @@ async fn a_pod_that_cannot_be_read_goes_with_its_record() {
     first.plan(vec![unreadable(&pod("a"))], vec![]).await;
     first.end().await;
     let mut second = run(&disk);
-    second.send(Input::Connected(true)).await;
+    second.send(Input::Connected(Some(1))).await;
     second.plan(vec![pod_record(&pod("b"))], vec![pod_record(&pod("a")).key]).await;
     second.plan(vec![one_address()], vec![]).await;
     assert_eq!(second.running(), ["b web/0"], "its address is free");
@@ -200,7 +200,7 @@ async fn a_service_that_cannot_be_read_stays_as_it_was() {
 #[tokio::test(start_paused = true)]
 async fn what_protects_a_realm_and_is_not_known_here_keeps_its_pods_from_starting() {
     let mut run = run(&SimDisk::default());
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     let key = RecordKey { realm: ClusterName::root(), kind: Kind(999), key: "policy".to_owned() };
     let policy = Record { key: key.clone(), revision: 1, needs: 1 << 40, body: vec![7] };
     run.plan(vec![range(), policy.clone(), pod_record(&pod("a"))], vec![]).await;
@@ -256,7 +256,7 @@ fn unreadable_end(pod: &PodV1) -> Record {
 async fn the_end_of_a_pod_is_confirmed_also_when_its_record_cannot_be_read() {
     let disk = SimDisk::default();
     let mut first = run(&disk);
-    first.send(Input::Connected(true)).await;
+    first.send(Input::Connected(Some(1))).await;
     let (a, b) = (pod("a"), pod("b"));
     first.plan(vec![range(), pod_record(&a), pod_record(&b)], vec![]).await;
     let deleted = |pod: PodV1| unreadable_end(&PodV1 { deleting: Some(5), ..pod });
@@ -277,7 +277,7 @@ async fn the_end_of_a_pod_is_confirmed_also_when_its_record_cannot_be_read() {
     first.end().await;
     // One that this life has never read.
     let mut second = run(&disk);
-    second.send(Input::Connected(true)).await;
+    second.send(Input::Connected(Some(1))).await;
     second.plan(vec![deleted(b)], vec![]).await;
     assert_eq!(gone(&second).last().map(String::as_str), Some("uid-b"));
     assert!(second.world.files.removed.lock().contains(&"/data/pods/uid-b".into()));
@@ -290,7 +290,7 @@ async fn what_a_lost_ledger_left_goes_once_the_hub_has_sent_its_plan() {
     let mut run = run(&disk);
     let dir = |name: &str| PathBuf::from(format!("/data/pods/uid-{name}"));
     *run.world.files.left.lock() = ["a", "b", "gone"].map(|name| dir(name).join("volumes")).into();
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     assert!(run.world.files.removed.lock().is_empty(), "there is no plan yet");
     disk.set_full(true);
     let unreadable = unreadable(&pod("b"));

@@ -33,7 +33,7 @@ impl Run {
 #[tokio::test(start_paused = true)]
 async fn memory_pressure_evicts_one_pod_after_another_in_kubelets_order() {
     let mut run = run(&SimDisk::default());
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     let pods = [asking("good", 64 << 20), asking("over", 10 << 20), pod("greedy")];
     let records = pods.iter().map(pod_record).chain([range()]).collect();
     run.plan(records, vec![]).await;
@@ -66,7 +66,7 @@ async fn memory_pressure_evicts_one_pod_after_another_in_kubelets_order() {
 #[tokio::test(start_paused = true)]
 async fn disk_pressure_takes_what_nobody_needs_and_then_the_pod_that_has_most() {
     let mut run = run(&SimDisk::default());
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     let job = PodV1 { restart: RestartPolicy::Never, ..pod("job") };
     run.plan(vec![range(), pod_record(&job)], vec![]).await;
     run.world.engine.end("web", 0);
@@ -99,7 +99,7 @@ async fn disk_pressure_takes_what_nobody_needs_and_then_the_pod_that_has_most() 
 async fn a_device_under_pressure_takes_on_no_new_pods() {
     let disk = SimDisk::default();
     let mut run = run(&disk);
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     run.plan(vec![range(), pod_record(&pod("old"))], vec![]).await;
     run.send(left(Signal::Memory, 50 << 20)).await;
     run.send(left(Signal::Memory, 300 << 20)).await;
@@ -121,7 +121,7 @@ impl Run {
 #[tokio::test(start_paused = true)]
 async fn room_is_made_before_a_pod_goes_also_while_another_is_on_its_way_out() {
     let mut run = run(&SimDisk::default());
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     run.plan(vec![range(), pod_record(&pod("greedy")), pod_record(&pod("a"))], vec![]).await;
     run.has("greedy", 200 << 20);
     run.fills("a", 1 << 20);
@@ -146,7 +146,7 @@ async fn room_is_made_before_a_pod_goes_also_while_another_is_on_its_way_out() {
 async fn a_measurement_for_limits_evicts_nobody_for_the_device() {
     use freewheel_link::plan::{PodStorageV1, StorageV1};
     let mut run = run(&SimDisk::default());
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     let mut limited = pod("limited");
     let web = StorageV1 { container: "web".to_owned(), limit: Some(1 << 30), request: None };
     limited.parts.put(&PodStorageV1 { containers: vec![web] }).unwrap();
@@ -187,7 +187,7 @@ async fn a_greeting_says_what_the_device_is_short_of() {
 #[tokio::test(start_paused = true)]
 async fn a_pod_whose_files_are_too_many_to_see_is_not_spared() {
     let mut run = run(&SimDisk::default());
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     run.plan(vec![range(), pod_record(&pod("good")), pod_record(&pod("many"))], vec![]).await;
     // Of a gigabyte in small files this much was seen in the first round.
     run.fills("good", 2 << 20);
@@ -210,7 +210,7 @@ async fn a_pod_whose_files_are_too_many_to_see_is_not_spared() {
 #[tokio::test(start_paused = true)]
 async fn what_is_still_being_removed_holds_up_room_on_the_disk_and_no_memory() {
     let mut run = run(&SimDisk::default());
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     run.plan(vec![range(), pod_record(&pod("a")), pod_record(&pod("b"))], vec![]).await;
     run.has("a", 2 << 20);
     run.has("b", 1 << 20);
@@ -246,7 +246,7 @@ async fn a_pod_of_more_priority_outlives_one_that_has_less_beyond_its_request() 
 #[tokio::test(start_paused = true)]
 async fn a_pod_stays_while_another_ones_files_are_removed() {
     let mut run = run(&SimDisk::default());
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     run.plan(vec![range(), pod_record(&pod("a")), pod_record(&pod("b"))], vec![]).await;
     run.fills("a", 2 << 20);
     run.fills("b", 1 << 20);
@@ -281,7 +281,7 @@ async fn a_pod_stays_while_another_ones_files_are_removed() {
 #[tokio::test(start_paused = true)]
 async fn a_removal_that_frees_nothing_does_not_spare_a_full_disk() {
     let mut run = run(&SimDisk::default());
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     run.plan(vec![range(), pod_record(&pod("a"))], vec![]).await;
     run.fills("a", 1 << 20);
     *run.world.files.removing.lock() = true;
@@ -300,7 +300,7 @@ async fn a_removal_that_frees_nothing_does_not_spare_a_full_disk() {
 #[tokio::test(start_paused = true)]
 async fn guests_at_their_bound_lose_the_one_that_has_most() {
     let mut run = run(&SimDisk::default());
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     run.plan(vec![range(), pod_record(&pod("a")), pod_record(&pod("b"))], vec![]).await;
     run.has("a", 2 << 20);
     run.has("b", 1 << 20);
@@ -340,7 +340,7 @@ impl Run {
 #[tokio::test(start_paused = true)]
 async fn the_node_says_what_is_reclaimed_now_and_then() {
     let mut run = run(&SimDisk::default());
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     run.plan(vec![range()], vec![]).await;
     run.send(left(Signal::Memory, 200 << 20)).await;
     assert_eq!(run.of_node(), [""; 0]);
@@ -362,7 +362,7 @@ async fn the_node_says_what_is_reclaimed_now_and_then() {
 #[tokio::test(start_paused = true)]
 async fn a_full_disk_of_the_modules_own_evicts_nobody() {
     let mut run = run(&SimDisk::default());
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     run.plan(vec![range(), pod_record(&pod("a"))], vec![]).await;
     run.fills("a", 1 << 20);
     let full = Left { available: 1 << 20, capacity: 8 << 30 };
@@ -388,7 +388,7 @@ async fn a_full_disk_of_the_modules_own_evicts_nobody() {
 #[tokio::test(start_paused = true)]
 async fn a_full_disk_of_the_modules_own_hides_no_other_shortage() {
     let mut run = run(&SimDisk::default());
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     run.plan(vec![range(), pod_record(&pod("a"))], vec![]).await;
     run.has("a", 200 << 20);
     let full = Left { available: 1 << 20, capacity: 8 << 30 };

@@ -38,7 +38,7 @@ async fn seconds(run: &Run, seconds: u64) {
 async fn what_killed_the_agent_three_times_does_not_come_back_at_once() {
     let disk = after_bad_ends(3).await;
     let mut run = run(&disk);
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     assert_eq!(run.names(), ["a"], "the oldest first");
     assert!(format!("{:?}", run.said("c").unwrap().containers[0].state).contains("AgentCrashLoop"));
     let told = "Warning BackOff: the agent of this node ended 3 times in a row";
@@ -66,7 +66,7 @@ async fn the_pod_that_was_tried_when_the_agent_died_comes_last() {
     assert_eq!(fourth.names(), ["a", "b"]);
     die(fourth).await;
     let fifth = run(&disk);
-    fifth.send(Input::Connected(true)).await;
+    fifth.send(Input::Connected(Some(1))).await;
     assert_eq!(fifth.names(), ["a"]);
     seconds(&fifth, 5).await;
     assert_eq!(fifth.names(), ["a", "c"]);
@@ -162,7 +162,7 @@ async fn a_damaged_ledger_runs_on_is_told_and_asks_for_the_whole_plan() {
 
     let second = run(&disk);
     assert_eq!(second.revision, 0, "no older plan: none");
-    second.send(Input::Connected(true)).await;
+    second.send(Input::Connected(Some(1))).await;
     let running = second.names();
     assert!(running.contains(&"a".to_owned()) && running.contains(&"c".to_owned()), "{running:?}");
     let damaged = |run: &Run| {

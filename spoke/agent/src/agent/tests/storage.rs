@@ -33,7 +33,7 @@ impl Run {
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_has_more_than_its_volume_may_hold_is_evicted() {
     let mut run = run(&SimDisk::default());
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     let pod = with_volume("a", Some(1 << 20));
     run.plan(vec![range(), pod_record(&pod)], vec![]).await;
     run.fill("/data/pods/uid-a/volumes/cache", 1 << 20);
@@ -57,7 +57,7 @@ async fn a_pod_that_has_more_than_its_volume_may_hold_is_evicted() {
 #[tokio::test(start_paused = true)]
 async fn what_a_pod_keeps_by_mounting_it_alone_is_on_its_disk() {
     let mut run = run(&SimDisk::default());
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     let mut pod = limited(with_volume("a", None), 2 << 20);
     pod.containers[0].mounts = vec![MountV1 {
         volume: "cache".to_owned(),
@@ -86,7 +86,7 @@ async fn an_evicted_pod_stays_so_over_a_restart() {
     first.a_while().await;
     first.end().await;
     let second = run(&disk);
-    second.send(Input::Connected(true)).await;
+    second.send(Input::Connected(Some(1))).await;
     assert_eq!(second.running(), [""; 0]);
     assert_eq!(second.said("a").unwrap().reason, "Evicted");
 }
@@ -94,7 +94,7 @@ async fn an_evicted_pod_stays_so_over_a_restart() {
 #[tokio::test(start_paused = true)]
 async fn logs_and_volumes_count_for_the_limits_of_containers() {
     let mut run = run(&SimDisk::default());
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     let (logs, both, fine) = (pod("logs"), with_volume("both", None), with_volume("fine", None));
     let mut records = vec![range()];
     for pod in [&logs, &both, &fine] {
