@@ -344,13 +344,6 @@ impl Kind {
         &self.gvk
     }
 
-    /// Group, version and plural.
-    #[must_use]
-    pub fn gvr(&self) -> Gvr {
-        let Gvk { group, version, .. } = self.gvk.clone();
-        Gvr { group, version, resource: self.plural.clone() }
-    }
-
     /// API group, empty for core.
     #[must_use]
     pub fn group(&self) -> &str {

@@ -372,7 +372,8 @@ mod tests {
     fn what_is_removed_is_freed() {
         let registries = Arc::new(Registries::default());
         let kind = registries.add(&pi(), widgets()).unwrap();
-        let (path, id, held) = (kind.gvr(), kind.id(), Arc::downgrade(&kind));
+        let path = Gvr::new("example.com", "v1", "widgets");
+        let (id, held) = (kind.id(), Arc::downgrade(&kind));
         drop(kind);
         let mut end = Box::pin(registries.end_of(&pi(), id));
         assert!((&mut end).now_or_never().is_none());

@@ -359,7 +359,7 @@ mod tests {
     use crate::places::{Place, Places};
 
     async fn place() -> Place {
-        Places::new(1, 1, Arc::default()).take().await
+        Places::new(1, 1, Arc::default()).take([127, 0, 0, 1].into()).await
     }
 
     /// The next bytes, if there are some now.

@@ -365,7 +365,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_takes_nothing_is_told_from_who_has_nothing_to_take() {
-        let place = Places::new(1, 1, Arc::default()).take().await;
+        let place = Places::new(1, 1, Arc::default()).take([127, 0, 0, 1].into()).await;
         let unsent = &place.seat.unsent;
         let (reset, _other) = AbortHandle::new_pair();
         let waits = Sending::new(place.seat.busy(), false, None, Some(reset.clone()));
@@ -395,7 +395,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_ends_when_nothing_moves_on_it() {
-        let place = Places::new(1, 1, Arc::default()).take().await;
+        let place = Places::new(1, 1, Arc::default()).take([127, 0, 0, 1].into()).await;
         let unsent = &place.seat.unsent;
         let start = Instant::now();
         // Over HTTP/1.1 there is no other answer.
@@ -422,7 +422,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_for_a_slow_socket_is_told_from_who_takes_nothing() {
-        let place = Places::new(1, 1, Arc::default()).take().await;
+        let place = Places::new(1, 1, Arc::default()).take([127, 0, 0, 1].into()).await;
         let unsent = &place.seat.unsent;
         let (resets, waiting): (Vec<_>, Vec<_>) = (0..20)
             .map(|_| {
@@ -455,7 +455,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_out_is_told_to_who_waits_for_it() {
-        let place = Places::new(1, 1, Arc::default()).take().await;
+        let place = Places::new(1, 1, Arc::default()).take([127, 0, 0, 1].into()).await;
         let sending = Sending::new(place.seat.busy(), false, None, None);
         let pieces =
             [sending.give(piece(), Some(sending.hold(7, None))), sending.give(piece(), None)];

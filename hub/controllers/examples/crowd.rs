@@ -111,7 +111,7 @@ fn start(
     indexes: &Indexes,
     stop: &CancellationToken,
 ) -> Result<JoinSet<()>, Error> {
-    let desk = |name| Desk::new(objects.clone(), name, Recorder::discarding(objects));
+    let desk = |name| Desk::new(objects.clone(), name, Recorder::channel(objects).0);
     let controllers: Vec<Arc<dyn Controller>> = vec![
         Arc::new(Deployments::new(desk("deployment-controller"), indexes.clone())?),
         Arc::new(ReplicaSets::new(

@@ -1,5 +1,7 @@
 //! Builders that mention only what a test is about.
 
+pub(crate) mod clock;
+
 use std::sync::Arc;
 
 use freewheel_hub_api::object::{Key, Object, Resource};

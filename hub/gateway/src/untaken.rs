@@ -60,12 +60,12 @@ struct Waiting {
 
 impl Waiting {
     /// Gives it back when there is no room.
-    fn put(&mut self, stamp: ReportStamp, report: Report) -> Result<(), Report> {
+    fn put(&mut self, stamp: ReportStamp, report: Report) -> Option<Report> {
         let subject = Subject::of(&report);
         let weight = postcard::to_stdvec(&report).map_or(0, |bytes| bytes.len());
         let older = self.newest.get(&subject).copied();
         if older.is_none() && !self.reports.is_empty() && MOST < self.bytes + weight {
-            return Err(report);
+            return Some(report);
         }
         if let Some((_, freed)) = older.and_then(|older| self.reports.remove(&older)) {
             self.bytes -= freed;
@@ -73,7 +73,7 @@ impl Waiting {
         self.bytes += weight;
         self.newest.insert(subject, stamp);
         self.reports.insert(stamp, (report, weight));
-        Ok(())
+        None
     }
 
     fn oldest(&mut self) -> Option<(ReportStamp, Report)> {
@@ -88,13 +88,11 @@ impl Untaken {
     /// One more. Waits while there is no room for it.
     pub(crate) async fn put(&self, stamp: ReportStamp, mut report: Report) {
         loop {
-            match self.waiting.lock().put(stamp, report) {
-                Ok(()) => break,
-                Err(back) => report = back,
-            }
+            let back = self.waiting.lock().put(stamp, report);
+            let Some(back) = back else { return self.came.notify_one() };
+            report = back;
             self.went.notified().await;
         }
-        self.came.notify_one();
     }
 
     /// The oldest that wait, at least one, in the order of their stamps. Cancel safe.

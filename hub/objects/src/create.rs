@@ -179,9 +179,6 @@ impl Objects {
                 revision = committed.revision,
                 "committed"
             );
-            if let Some(audit) = &self.audit {
-                audit.committed(&how.actor, verb, committed.revision, &stored);
-            }
         }
         Ok(stored)
     }

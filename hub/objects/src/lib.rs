@@ -33,7 +33,6 @@
 mod actor;
 mod admission;
 mod apply;
-mod audit;
 mod binding;
 mod canonical;
 mod check;
@@ -53,10 +52,10 @@ mod service;
 mod splice;
 mod under_way;
 mod update;
+mod verb;
 
 pub use actor::{Actor, Person};
 pub use admission::{Plugin, Refusal, Review};
-pub use audit::{Audit, Verb};
 pub use binding::Binding;
 pub use canonical::{Canonical, Proposal};
 pub use claims::Claims;
@@ -65,3 +64,4 @@ pub use how::{FieldValidation, How, OVERTAKEN};
 pub use objects::{Objects, Written};
 pub use place::Place;
 pub use splice::{stored_bytes, stored_bytes_at, stored_value};
+pub use verb::Verb;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::admission::Chain;
 use super::clock::{Chance, Clock, SystemChance, SystemClock};
 use super::under_way::UnderWay;
-use super::{Audit, DeleteOptions, Deleted, How, Place, Plugin, Proposal, Review, Verb};
+use super::{DeleteOptions, Deleted, How, Place, Plugin, Proposal, Review, Verb};
 use super::{create, delete, refusal, update};
 
 /// The outcome of a write.
@@ -32,7 +32,6 @@ pub struct Objects {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) chance: Arc<dyn Chance>,
-    pub(crate) audit: Option<Arc<dyn Audit>>,
     pub(crate) admission: Chain,
     pub(crate) under_way: Arc<UnderWay>,
     kinds: Arc<Registries>,
@@ -50,13 +49,7 @@ impl Objects {
     pub fn with(store: Arc<dyn Store>, clock: Arc<dyn Clock>, chance: Arc<dyn Chance>) -> Self {
         let admission = Chain::built_in();
         let (under_way, kinds) = (Arc::default(), Arc::default());
-        Self { store, clock, chance, audit: None, admission, under_way, kinds }
-    }
-
-    /// The same pipeline with an audit.
-    #[must_use]
-    pub fn audited(self, audit: Arc<dyn Audit>) -> Self {
-        Self { audit: Some(audit), ..self }
+        Self { store, clock, chance, admission, under_way, kinds }
     }
 
     /// The same pipeline with one more who has a say in every write, after all others.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_api::kind::{Column, Gvk, Kind, Strategy, keep_all_but_status};
+use freewheel_hub_api::kind::{Column, Gvk, Gvr, Kind, Strategy, keep_all_but_status};
 use freewheel_hub_api::schema::Schema;
 use freewheel_hub_controllers::engine::{self, Controller, Desk};
 use freewheel_hub_controllers::events::Recorder;
@@ -75,7 +75,7 @@ async fn hub() -> (Hub, JoinSet<()>) {
         assert_eq!(answer.code, 201, "{}", answer.text());
     }
     let objects = &hub.objects;
-    let desk = |name| Desk::new(objects.clone(), name, Recorder::discarding(objects));
+    let desk = |name| Desk::new(objects.clone(), name, Recorder::channel(objects).0);
     let indexes = Indexes::new(objects.store(), objects.kinds()).unwrap();
     let controllers: [Arc<dyn Controller>; 2] = [
         Arc::new(Ending::new(desk("namespace-controller")).unwrap()),
@@ -280,7 +280,8 @@ async fn a_kind_that_comes_at_run_time_is_a_kind_like_any_other() {
         assert_eq!(admin.get(path).await.text(), *before, "{path}");
     }
 
-    let (path, held) = (kind.gvr(), Arc::downgrade(&kind));
+    let path = Gvr::new("example.com", "v1", "widgets");
+    let held = Arc::downgrade(&kind);
     drop(kind);
     drop(hub.objects.kinds().remove(&pi(), &path));
     let end = watch.next().await.unwrap();

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use freewheel_hub_objects::clock;
 use jiff::Timestamp;
-use tokio::time::Instant;
 
 /// Tells the wall time. Waiting is always done with tokio's timers.
 #[derive(Clone)]
@@ -24,27 +23,6 @@ impl Clock {
     }
 }
 
-/// A wall clock that follows tokio's from a given moment: for paused and simulated time.
-pub struct SimulatedClock {
-    origin: i128,
-    since: Instant,
-}
-
-impl SimulatedClock {
-    /// It is `origin` now.
-    #[must_use]
-    pub fn starting_at(origin: Timestamp) -> Self {
-        Self { origin: origin.as_nanosecond(), since: Instant::now() }
-    }
-}
-
-impl clock::Clock for SimulatedClock {
-    fn unix_nanos(&self) -> i128 {
-        let passed = i128::try_from(self.since.elapsed().as_nanos()).unwrap_or_default();
-        self.origin.saturating_add(passed)
-    }
-}
-
 /// RFC 3339 in whole seconds, as metav1.Time is written.
 #[must_use]
 pub fn rfc3339(time: Timestamp) -> String {
@@ -54,6 +32,7 @@ pub fn rfc3339(time: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::clock::SimulatedClock;
 
     #[tokio::test(start_paused = true)]
     async fn simulated_time_follows_tokio() {

@@ -38,7 +38,7 @@ const WAITING: usize = 4096;
 
 /// Something worth telling.
 #[derive(Clone, Debug)]
-pub(crate) struct Said {
+pub struct Said {
     /// The kind of the object it is about.
     pub(crate) kind: Arc<Kind>,
     /// Its key.
@@ -67,16 +67,11 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder and the receiving end for a [`Writer`].
-    pub(crate) fn channel(objects: &Objects) -> (Self, mpsc::Receiver<Said>) {
+    /// A recorder and the receiving end for a [`Writer`]; without one nothing is written.
+    #[must_use]
+    pub fn channel(objects: &Objects) -> (Self, mpsc::Receiver<Said>) {
         let (sender, receiver) = mpsc::channel(WAITING);
         (Self { sender, clock: Clock::new(objects.clock().clone()) }, receiver)
-    }
-
-    /// A recorder that nobody listens to.
-    #[must_use]
-    pub fn discarding(objects: &Objects) -> Self {
-        Self::channel(objects).0
     }
 
     /// Something went as it should.

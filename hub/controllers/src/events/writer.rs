@@ -158,7 +158,7 @@ mod tests {
 
     use super::super::Recorder;
     use super::*;
-    use crate::engine::clock::SimulatedClock;
+    use crate::testing::clock::SimulatedClock;
     use crate::testing::pod;
 
     /// With a namespace for what is said.

@@ -10,7 +10,6 @@ use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::object::{Header, Key, Object, Resource};
 use freewheel_hub_controllers::endpoints::Handlers;
-use freewheel_hub_controllers::engine::clock::SimulatedClock;
 use freewheel_hub_controllers::index::Indexes;
 use freewheel_hub_controllers::signing::{Asked, Authority, Unsigned};
 use freewheel_hub_controllers::{Config, start_over};
@@ -24,8 +23,11 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use clock::SimulatedClock;
 pub use registry::Registry;
 
+#[path = "../../src/testing/clock.rs"]
+mod clock;
 mod registry;
 
 /// Simulated time that no state takes longer to reach.

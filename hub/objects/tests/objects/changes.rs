@@ -259,39 +259,6 @@ async fn events_of_both_groups_are_one() {
 }
 
 #[tokio::test]
-async fn who_wrote_is_told_to_the_audit() {
-    use freewheel_hub_objects::{Actor, Audit, Person, Verb};
-    #[derive(Default)]
-    struct Notes(Mutex<Vec<String>>);
-    impl Audit for Notes {
-        fn committed(
-            &self,
-            actor: &Actor,
-            verb: Verb,
-            revision: u64,
-            stored: &freewheel_hub_store::Stored,
-        ) {
-            let line = format!("{revision} {} {} {}", actor.user(), verb.as_str(), stored.key.name);
-            self.0.lock().push(line);
-        }
-    }
-    let world = World::new().await;
-    let notes = Arc::new(Notes::default());
-    let objects = world.objects.clone().audited(notes.clone());
-    let how = How::by(Person { name: "ada".into(), ..Person::default() });
-    let at = of("pods", "a");
-    objects.create(&how, &at, pod("a")).await.unwrap();
-    objects.modify(&how, &at, None, Ok).await.unwrap();
-    let label = |mut value: Value| {
-        value["metadata"]["labels"] = json!({"x": "y"});
-        Ok(value)
-    };
-    objects.modify(&how, &at, None, label).await.unwrap();
-    objects.delete(&how, &at, &Default::default()).await.unwrap();
-    assert_eq!(*notes.0.lock(), ["3 ada create a", "4 ada update a", "5 ada delete a"]);
-}
-
-#[tokio::test]
 async fn a_rule_that_came_later_does_not_hold_an_object_fast() {
     let world = World::new().await;
     let made = world.create("pods", pod("a")).await.unwrap();

@@ -271,8 +271,8 @@ async fn what_the_device_is_when_a_session_begins_is_in_its_greeting() {
     outbox.node(later.clone());
     let mut send = stream.send;
     frame::write(&mut send, &HubToSpoke::Welcome(greeting())).await.unwrap();
-    take(&mut outbox, input(&mut bench).await);
-    take(&mut outbox, input(&mut bench).await);
+    take(&mut outbox, &input(&mut bench).await);
+    take(&mut outbox, &input(&mut bench).await);
     let heard: Option<SpokeToHub> = soon(recv.next()).await.unwrap();
     assert_eq!(heard, Some(SpokeToHub::Report { stamp: stamp(3), report: Report::Node(later) }));
 }

@@ -287,24 +287,6 @@ pub const SERVICE_PORT: &[Field] = &[
     works("targetPort"),
 ];
 
-/// Every table with the type of core/v1 that it covers.
-pub const TABLES: &[(&str, &[Field])] = &[
-    ("Affinity", AFFINITY),
-    ("DownwardAPIVolumeFile", DOWNWARD),
-    ("DownwardAPIVolumeSource", DOWNWARD_VOLUME),
-    ("EmptyDirVolumeSource", EMPTY_DIR),
-    ("ServicePort", SERVICE_PORT),
-    ("VolumeProjection", PROJECTION),
-    ("PodSpec", POD),
-    ("Container", CONTAINER),
-    ("Toleration", TOLERATION),
-    ("ContainerPort", PORT),
-    ("VolumeMount", MOUNT),
-    ("EnvVarSource", ENV_SOURCE),
-    ("Volume", VOLUME),
-    ("ServiceSpec", SERVICE),
-];
-
 /// A Warning for every kept field that asks for something.
 #[must_use]
 pub fn warnings(table: &[Field], value: &Value, path: &str) -> Vec<String> {
@@ -348,6 +330,24 @@ mod tests {
     use super::*;
     use crate::schema::table::table;
     use serde_json::json;
+
+    /// Every table with the type of core/v1 that it covers.
+    const TABLES: &[(&str, &[Field])] = &[
+        ("Affinity", AFFINITY),
+        ("DownwardAPIVolumeFile", DOWNWARD),
+        ("DownwardAPIVolumeSource", DOWNWARD_VOLUME),
+        ("EmptyDirVolumeSource", EMPTY_DIR),
+        ("ServicePort", SERVICE_PORT),
+        ("VolumeProjection", PROJECTION),
+        ("PodSpec", POD),
+        ("Container", CONTAINER),
+        ("Toleration", TOLERATION),
+        ("ContainerPort", PORT),
+        ("VolumeMount", MOUNT),
+        ("EnvVarSource", ENV_SOURCE),
+        ("Volume", VOLUME),
+        ("ServiceSpec", SERVICE),
+    ];
 
     #[test]
     fn every_field_of_the_schema_has_one_class() {

@@ -4,10 +4,10 @@ use super::*;
 use crate::outbox::tests::pod;
 
 /// What the agent does with what it hears of the session.
-pub(super) fn take(outbox: &mut Outbox, input: Input) {
+pub(super) fn take(outbox: &mut Outbox, input: &Input) {
     match input {
-        Input::Connected(session) => outbox.connected(session),
-        Input::ReportsTaken(stamp) => outbox.taken(stamp),
+        Input::Connected(session) => outbox.connected(*session),
+        Input::ReportsTaken(stamp) => outbox.taken(*stamp),
         _ => {}
     }
 }
@@ -20,8 +20,8 @@ async fn what_a_lost_session_took_along_is_said_to_the_next_however_late_the_age
     let mut bench = start_with(vec![third, second, first], 1);
     let mut outbox = Outbox::new(Arc::new(bench.handle.clone()), 1);
     let _served = welcome(&first_hub).await;
-    take(&mut outbox, input(&mut bench).await);
-    take(&mut outbox, input(&mut bench).await);
+    take(&mut outbox, &input(&mut bench).await);
+    take(&mut outbox, &input(&mut bench).await);
     // It goes into the first session and gets lost with it.
     outbox.pod(pod("a", ""));
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -41,7 +41,7 @@ async fn what_a_lost_session_took_along_is_said_to_the_next_however_late_the_age
         loop {
             let next = input(&mut bench).await;
             let is_up = matches!(next, Input::Connected(Some(3)));
-            take(&mut outbox, next);
+            take(&mut outbox, &next);
             if is_up {
                 return;
             }
