@@ -9,7 +9,7 @@
 //!
 //! Guarantees:
 //! - nothing is seen or answered before it is durable, also not that an expectation was unmet because of it
-//!   (`nothing_is_answered_or_seen_before_it_is_durable`);
+//!   (`nothing_is_answered_or_seen_before_it_is_durable`), or met (`what_was_relied_upon_is_durable_before_it_is_answered`);
 //! - a batch that cannot be written takes those built upon it along
 //!   (`a_lost_batch_takes_along_what_was_built_upon_it`);
 //! - revisions that were skipped stay skipped, and what was in line before keeps the one that it was given
@@ -29,7 +29,7 @@ use crate::board::Board;
 use crate::ring::Calls;
 use crate::state::State;
 use crate::txn::prepare;
-use crate::{CommitError, Committed, Event, Revision, Txn};
+use crate::{CommitError, Committed, Event, Expect, Revision, Txn};
 
 /// Most bytes of memory that transactions hold between their check and the disk's answer. A disk may stand still for
 /// as long as it likes, and who drops its request does not take the transaction back.
@@ -177,8 +177,8 @@ impl Shared {
         }
         // This hub is the only one that writes here. What is in line already keeps the revision that it has.
         let revision = inbox.pending.revision.max(inbox.beyond) + 1;
-        let answer = match prepare(&inbox.pending, revision, txn) {
-            Err(error) => Err(error),
+        let (answer, expect) = match prepare(&inbox.pending, revision, txn) {
+            Err(error) => (Err(error), Vec::new()),
             Ok(prepared) => {
                 let revision = prepared.state.revision;
                 if !prepared.events.is_empty() {
@@ -190,11 +190,11 @@ impl Shared {
                     let answer = Ok(Committed { revision, results: prepared.results });
                     return Self::line_up(&mut inbox, &self.wake, answer);
                 }
-                Ok(Committed { revision, results: prepared.results })
+                (Ok(Committed { revision, results: prepared.results }), prepared.expect)
             }
         };
         // Nothing to write. Who learned of something that is not durable yet waits until it is.
-        match self.settle(answer, inbox.pending.revision) {
+        match self.settle(answer, &expect, &inbox.pending) {
             Ok(answer) => Entered::Answered(answer),
             Err(_) if !inbox.takes(&[]) => Entered::Answered(Err(CommitError::Busy)),
             Err(answer) => Self::line_up(&mut inbox, &self.wake, answer),
@@ -210,11 +210,16 @@ impl Shared {
     }
 
     /// The answer, when it follows from durable state alone; else it comes back.
-    fn settle(&self, answer: Answer, pending: Revision) -> Result<Answer, Answer> {
+    fn settle(&self, answer: Answer, expect: &[Expect], pending: &State) -> Result<Answer, Answer> {
         let durable = self.board.state();
-        if durable.revision == pending {
+        if durable.revision == pending.revision {
             return Ok(answer);
         }
+        let is_durable = |key| match (durable.find(key), pending.find(key)) {
+            (Some(durable), Some(pending)) => Arc::ptr_eq(durable, pending),
+            (None, None) => true,
+            _ => false,
+        };
         match answer {
             Err(
                 CommitError::TooLarge(_)
@@ -231,7 +236,8 @@ impl Shared {
                 let old = |stored: &Option<Arc<crate::Stored>>| {
                     stored.as_ref().is_some_and(|stored| stored.revision <= durable.revision)
                 };
-                if committed.results.iter().all(old) {
+                let relied = expect.iter().all(|expected| is_durable(expected.key()));
+                if relied && committed.results.iter().all(old) {
                     return Ok(Ok(Committed { revision: durable.revision, ..committed }));
                 }
                 Err(Ok(committed))

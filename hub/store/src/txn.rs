@@ -21,6 +21,8 @@ pub(crate) struct Prepared {
     pub(crate) results: Vec<Option<Arc<Stored>>>,
     /// At most one per key; none when it changes nothing.
     pub(crate) events: Vec<Event>,
+    /// What it relies on.
+    pub(crate) expect: Vec<Expect>,
 }
 
 /// Checks the transaction against `state` and works out what it comes to at `revision`, which is a later one.
@@ -66,7 +68,7 @@ pub(crate) fn prepare(
     if !events.is_empty() {
         next.revision = revision;
     }
-    Ok(Prepared { state: next, results, events })
+    Ok(Prepared { state: next, results, events, expect: txn.expect })
 }
 
 fn stored(

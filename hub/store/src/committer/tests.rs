@@ -65,6 +65,31 @@ async fn nothing_is_answered_or_seen_before_it_is_durable() {
 }
 
 #[tokio::test]
+async fn what_was_relied_upon_is_durable_before_it_is_answered() {
+    let bench = bench();
+    let mut first = Box::pin(bench.committer.commit(create("a")));
+    assert!((&mut first).now_or_never().is_none());
+    bench.begun.recv().unwrap();
+    bench.tell.send(Ok(())).unwrap();
+    first.await.unwrap();
+    let mut second = Box::pin(bench.committer.commit(create("b")));
+    assert!((&mut second).now_or_never().is_none());
+    bench.begun.recv().unwrap();
+    // It changes nothing, and says yes because of what may yet be lost.
+    let relies = |on: &str| Txn {
+        expect: vec![Expect::Present(key(on))],
+        operations: create("a").operations,
+    };
+    let mut upon = Box::pin(bench.committer.commit(relies("b")));
+    assert!((&mut upon).now_or_never().is_none());
+    let upon_old = bench.committer.commit(relies("a")).now_or_never();
+    assert!(upon_old.expect("that is durable").is_ok());
+    bench.tell.send(Err(Failure::Refused("full".to_owned()))).unwrap();
+    assert!(second.await.is_err());
+    assert!(matches!(upon.await, Err(CommitError::Unavailable(_))));
+}
+
+#[tokio::test]
 async fn while_one_batch_is_written_the_next_gathers() {
     let bench = bench();
     let mut first = Box::pin(bench.committer.commit(create("first")));
