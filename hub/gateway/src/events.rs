@@ -3,10 +3,12 @@
 //! Guarantees:
 //! - names sort as things happened (`names_sort_as_things_happened`);
 //! - what is told twice, after a lost answer, counts once, and what repeats counts up in one Event
-//!   (`an_event_that_is_told_twice_counts_once_and_one_that_repeats_counts_up`);
+//!   (`an_event_that_is_told_twice_counts_once_and_one_that_repeats_counts_up`), also when its time is ahead of the hub's
+//!   (`an_event_of_the_future_is_of_now`);
 //! - one pod has at most [`MAX_EVENTS`] that a spoke told, and no spoke tells of another's pods
 //!   (`a_hostile_device_writes_few_events_and_only_about_its_own_pods`), however long the store takes
-//!   (`a_slow_disk_lets_no_more_events_in`);
+//!   (`a_slow_disk_lets_no_more_events_in`), and however many others are named like them
+//!   (`an_event_costs_no_walk_over_all_that_is_named_like_its_pod`);
 //! - none is later than the hub's own time, so that each ends (`an_event_of_the_future_is_of_now`);
 //! - of Nodes it tells of its own alone, in the root and in its own cluster, and no more than of a pod
 //!   (`a_device_tells_of_its_own_nodes_and_of_no_other`).
@@ -36,7 +38,12 @@ use crate::reports::{NO_PLACE, PODS, how, is_here, may_speak, place, stamp};
 
 /// Different events of one pod that are kept; they make room when they are an hour old.
 const MAX_EVENTS: usize = 64;
+/// Events that are looked at for them, by their names. Whoever has put more there wants none of ours.
+const LOOKED_AT: usize = 1024;
 const EVENTS: (&str, &str, &str) = ("", "v1", "events");
+/// Annotation with the device's own time of the newest one that was told, in milliseconds, where that is ahead of the hub's:
+/// what is told again is known by it.
+const DEVICE_TIME: &str = "freewheel.dev/device-time";
 
 /// Events in a row that one spoke may tell, and per second after that: more than any start of a full
 /// device has to tell.
@@ -141,10 +148,17 @@ pub(crate) async fn about(
     may_speak(spoke, &seen.realm)?;
     // What a device without a clock, or a liar, calls the future would never be old.
     let now = u64::try_from(objects.clock().unix_seconds()).unwrap_or_default();
-    let at = stamp(seen.at.min(now.saturating_mul(1000)));
+    let now = now.saturating_mul(1000);
+    let (at, ahead) = (stamp(seen.at.min(now)), now < seen.at);
     let kind = place(of, &seen.realm, &seen.namespace, &seen.pod)?.kind;
-    let value = value(spoke, &kind, seen, &at);
-    let known = events_of(objects, seen);
+    let mut value = value(spoke, &kind, seen, &at);
+    if ahead {
+        value["metadata"]["annotations"][DEVICE_TIME] = json!(seen.at.to_string());
+    }
+    let Some(known) = events_of(objects, seen) else {
+        debug!(cluster = %spoke, pod = seen.pod, "too many events are named like one pod's; one is dropped");
+        return Ok(());
+    };
     let Some(name) = known.iter().find(|(_, old)| same(old, &value)).map(|(name, _)| name) else {
         if MAX_EVENTS <= known.len() {
             debug!(cluster = %spoke, pod = seen.pod, "too many events about one pod; one is dropped");
@@ -155,10 +169,18 @@ pub(crate) async fn about(
     };
     let place = place(EVENTS, &seen.realm, &seen.namespace, name)?;
     let count = |mut old: Value| {
-        // Both are RFC 3339 in UTC with seconds, so they compare as text.
-        if old["lastTimestamp"].as_str().unwrap_or_default() < at.as_str() {
+        let told = old["metadata"]["annotations"][DEVICE_TIME].as_str();
+        let news = match told.and_then(|told| told.parse::<u64>().ok()) {
+            Some(told) if ahead => told < seen.at,
+            // Both are RFC 3339 in UTC with seconds, so they compare as text.
+            _ => old["lastTimestamp"].as_str().unwrap_or_default() < at.as_str(),
+        };
+        if news {
             old["count"] = json!(old["count"].as_i64().unwrap_or(1).saturating_add(1));
             old["lastTimestamp"] = json!(at);
+        }
+        if news && ahead {
+            old["metadata"]["annotations"][DEVICE_TIME] = json!(seen.at.to_string());
         }
         Ok(old)
     };
@@ -188,8 +210,9 @@ fn name(seen: &EventV1) -> String {
     format!("{}.{nanos:016x}", seen.pod)
 }
 
-/// Events whose names begin with the pod's, in order. An Event about `web.a` is none of `web`.
-fn events_of(objects: &Objects, seen: &EventV1) -> Vec<(String, Value)> {
+/// Events that spokes have told of this pod, in order; `None` when too many others are named like them. An Event about
+/// `web.a` is none of `web`.
+fn events_of(objects: &Objects, seen: &EventV1) -> Option<Vec<(String, Value)>> {
     let prefix = format!("{}.", seen.pod);
     let resource = Resource::new("", "events");
     let scope = Scope {
@@ -199,13 +222,23 @@ fn events_of(objects: &Objects, seen: &EventV1) -> Vec<(String, Value)> {
     };
     let after = Key::new(&resource, &seen.realm, &seen.namespace, &prefix);
     let snapshot = objects.store().snapshot();
-    snapshot
-        .range(&scope, Some(&after))
-        .take_while(|stored| stored.key.name.starts_with(&prefix))
-        .filter_map(|stored| Some((stored.key.name.to_string(), stored.object.value().ok()?)))
-        .filter(|(_, event)| event["involvedObject"]["uid"] == seen.uid.as_str())
-        .filter(|(_, event)| event["source"]["component"] == "kubelet")
-        .collect()
+    let named = snapshot.range(&scope, Some(&after));
+    let mut known = Vec::new();
+    for (looked, stored) in named.take_while(|it| it.key.name.starts_with(&prefix)).enumerate() {
+        if looked == LOOKED_AT {
+            return None;
+        }
+        let is = |field: &str, text: &str| {
+            stored.object.header.fields.get(field).is_some_and(|value| **value == *text)
+        };
+        if is("involvedObject.uid", &seen.uid)
+            && is("source", "kubelet")
+            && let Ok(event) = stored.object.value()
+        {
+            known.push((stored.key.name.to_string(), event));
+        }
+    }
+    Some(known)
 }
 
 fn same(old: &Value, new: &Value) -> bool {

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use freewheel_hub_api::object::Resource;
+
 use crate::support::*;
 
 /// A store that counts the objects that are walked over in ranges.
@@ -88,4 +90,39 @@ async fn a_spokes_pods_come_and_go_at_the_same_cost_in_a_larger_fleet() {
         large <= small,
         "{small} objects were walked over in a small fleet, {large} in a large one"
     );
+}
+
+#[tokio::test]
+async fn an_event_costs_no_walk_over_all_that_is_named_like_its_pod() {
+    for (others, told) in [(500, 1), (3_000, 0)] {
+        let walked = Arc::new(AtomicUsize::new(0));
+        let store = Counting { inner: MemoryStore::with_incarnation(7), walked: walked.clone() };
+        let hub = Hub::over(Arc::new(store), true, None).await;
+        hub.create(PODS, "default", "web", pod("web", "pi-7")).await;
+        let web = hub.get(PODS, "default", "web").await;
+        let uid = web["metadata"]["uid"].as_str().unwrap().to_owned();
+        for index in 0..others {
+            let event = json!({
+                "apiVersion": "v1", "kind": "Event", "reason": "Noise", "type": "Normal",
+                "involvedObject": {"kind": "Pod", "namespace": "default", "name": "web"},
+                "source": {"component": "somebody"},
+            });
+            hub.create(("", "v1", "events"), "default", &format!("web.{index:06}"), event).await;
+        }
+        hub.listen().await;
+        let (_link, mut session) = hub.spoke("pi-7").await;
+        Holder::default().settle(&mut session).await;
+        let before = walked.load(Ordering::Relaxed);
+        let stamp = ReportStamp { boot_epoch: 1, sequence: 1 };
+        let report = crate::events::event("web", &uid, 1);
+        frame::write(&mut session.0, &SpokeToHub::Report { stamp, report }).await.unwrap();
+        while heard(&mut session).await != HubToSpoke::ReportsTaken(stamp) {}
+        let walked = walked.load(Ordering::Relaxed) - before;
+        assert!(walked < 1_500, "{walked}");
+        let events = Resource::new("", "events");
+        let scope = Scope { resource: events, cluster: None, namespace: None };
+        let snapshot = hub.objects.store().snapshot();
+        let ours = |stored: &Arc<Stored>| stored.object.header.fields["source"] == "kubelet";
+        assert_eq!(snapshot.range(&scope, None).filter(ours).count(), told);
+    }
 }

@@ -4,7 +4,7 @@ use freewheel_link::report::{EventV1, NodeEventV1};
 
 use crate::support::*;
 
-fn event(pod: &str, uid: &str, n: usize) -> Report {
+pub(crate) fn event(pod: &str, uid: &str, n: usize) -> Report {
     Report::Event(EventV1 {
         realm: ClusterName::root(),
         namespace: "default".into(),
@@ -132,13 +132,17 @@ async fn an_event_of_the_future_is_of_now() {
         other => other,
     };
     let (_link, mut session) = hub.spoke("pi-7").await;
-    say(&mut session, 1, vec![seen]).await;
+    say(&mut session, 1, vec![seen.clone()]).await;
+    // Its answer was lost, and the hub's clock goes on.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    say(&mut session, 2, vec![seen]).await;
     let resource = freewheel_hub_api::object::Resource::new("", "events");
     let scope = Scope { resource, cluster: None, namespace: None };
     let snapshot = hub.objects.store().snapshot();
     let event = snapshot.range(&scope, None).next().unwrap().object.value().unwrap();
     let made = event["metadata"]["creationTimestamp"].as_str().unwrap();
     assert!(event["lastTimestamp"].as_str().unwrap() <= made, "{event}");
+    assert_eq!(event["count"], 1, "{event}");
 }
 
 #[tokio::test(start_paused = true)]
