@@ -29,6 +29,7 @@ pub struct Memory {
     ended: watch::Sender<Option<Closed>>,
     ended_there: watch::Sender<Option<Closed>>,
     certificate: Mutex<Option<CertificateDer<'static>>>,
+    peer: Mutex<SocketAddr>,
     meter: Arc<Meter>,
     heard: AtomicU64,
     deaf: AtomicBool,
@@ -51,6 +52,7 @@ pub fn pair() -> (Arc<Memory>, Arc<Memory>) {
             ended,
             ended_there,
             certificate: Mutex::new(None),
+            peer: Mutex::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))),
             meter: Arc::default(),
             heard: AtomicU64::new(0),
             deaf: AtomicBool::new(false),
@@ -65,6 +67,11 @@ impl Memory {
     /// Makes this end see a certificate, as if the peer had proven to hold it.
     pub fn show_certificate(&self, certificate: CertificateDer<'static>) {
         *self.certificate.lock() = Some(certificate);
+    }
+
+    /// Makes this end see the other one at this address.
+    pub fn come_from(&self, address: SocketAddr) {
+        *self.peer.lock() = address;
     }
 
     /// From now on nothing seems to come from the other end any more.
@@ -236,10 +243,7 @@ impl Transport for Memory {
     }
 
     fn peer(&self) -> Peer {
-        Peer {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
-            certificate: self.certificate.lock().clone(),
-        }
+        Peer { address: *self.peer.lock(), certificate: self.certificate.lock().clone() }
     }
 }
 

@@ -11,6 +11,7 @@
 //! - without a valid token nothing is written (`a_wrong_token_writes_nothing_and_says_what_to_do`);
 //! - a device that comes again with the same key gets the same answer, not a second request
 //!   (`two_yeses_make_a_spoke_and_a_second_device_cannot_have_its_name`);
+//! - a device that does not read what it is told is not kept (`who_does_not_take_the_answer_is_not_kept`);
 //! - a name that is taken does not use a token up (`a_name_that_is_taken_does_not_use_a_token_up`);
 //! - a device gives itself no label that others decide by
 //!   (`a_device_gives_itself_no_label_that_others_decide_by`).
@@ -113,8 +114,10 @@ pub(crate) async fn serve(hub: &Inner, link: Arc<dyn Transport>, stranger: Stran
             JoinAnswer::refused(cause, message)
         }
     };
-    if frame::write(&mut send, &answer).await.is_ok() {
-        let _ = send.shutdown().await;
+    // Who does not take it has no place any more, and is not kept.
+    let said =
+        async { frame::write(&mut send, &answer).await.is_ok() && send.shutdown().await.is_ok() };
+    if timeout(ASK, said).await.is_ok_and(|said| said) {
         // The device closes once it has read the answer.
         let _ = timeout(ASK, link.closed()).await;
     }
@@ -144,12 +147,12 @@ async fn decide(
     let objects = &hub.objects;
     let token = tokens::check(objects, &request.token)?;
     let busy = || Refusal(JoinRefusal::Busy, joins::BUSY.to_owned());
-    if !hub.joins.is_in_pace() {
-        return Err(busy());
-    }
     let mark = Asked::read(&request.csr)
         .map(|asked| asked.fingerprint())
         .map_err(|error| Refusal(JoinRefusal::Request, AuthorityError::from(error).to_string()))?;
+    if !hub.joins.is_in_pace(&token.id, &mark) {
+        return Err(busy());
+    }
     let mut place = hub.joins.wait(&token.id, mark).ok_or_else(busy)?;
     *stranger = None;
     tokio::select! {
@@ -281,9 +284,10 @@ async fn wait(
         if told.is_none_or(|at: tokio::time::Instant| PENDING_EVERY <= at.elapsed()) {
             let text = format!("waiting to be accepted: on the hub, run `hub accept {name}`");
             told = Some(tokio::time::Instant::now());
-            frame::write(send, &JoinAnswer::Pending(text))
-                .await
-                .map_err(|_| busy("the device went away"))?;
+            match timeout(ASK, frame::write(send, &JoinAnswer::Pending(text))).await {
+                Ok(Ok(())) => {}
+                _ => return Err(busy("the device went away")),
+            }
         }
         match timeout(PENDING_EVERY, watch.next()).await {
             Ok(Ok(_)) | Err(_) => {}

@@ -26,6 +26,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::crowds;
+
 /// Handshakes of addresses that nobody has proven.
 const UNPROVEN: usize = 256;
 /// Handshakes of proven addresses beside them.
@@ -117,7 +119,8 @@ impl State {
     /// Takes the oldest place of the network that has most of them, when this one has fewer even with it; and when
     /// none has more than others, the oldest of all that has had its time.
     fn make_room(&mut self, from: Networks) -> bool {
-        let crowd = (0..from.len()).find_map(|size| self.oldest_of_most(from, size));
+        let held = self.proven.iter().map(|(number, one)| (*number, &one.from));
+        let crowd = crowds::oldest_of_most(held, &from);
         let old = || {
             let stranger = self.proven.values().all(|one| one.from[0] != from[0]);
             let oldest = self.proven.first_key_value().filter(|_| stranger);
@@ -128,19 +131,6 @@ impl State {
         };
         gone.lost.cancel();
         true
-    }
-
-    /// The oldest of the network of this size that has most, if that is more than who comes has with one more.
-    fn oldest_of_most(&self, from: Networks, size: usize) -> Option<u64> {
-        let mut held: BTreeMap<IpAddr, usize> = BTreeMap::new();
-        for one in self.proven.values() {
-            *held.entry(one.from[size]).or_default() += 1;
-        }
-        let own = held.get(&from[size]).copied().unwrap_or_default();
-        let (most, _) =
-            held.iter().max_by_key(|(_, count)| **count).filter(|(_, count)| own + 1 < **count)?;
-        let oldest = self.proven.iter().find(|(_, one)| one.from[size] == *most);
-        oldest.map(|(number, _)| *number)
     }
 }
 

@@ -6,7 +6,10 @@
 //!
 //! Guarantees:
 //! - who has no good token takes nothing from those who have one, and strangers who say nothing keep nobody out for
-//!   longer than [`GRACE`] (`strangers_keep_nobody_with_a_good_token_out`);
+//!   longer than [`GRACE`] (`strangers_keep_nobody_with_a_good_token_out`), those of one owner's addresses not at all
+//!   (`strangers_of_one_network_keep_no_other_out`);
+//! - who asks all the time leaves others of the same token their pace, and one token leaves others theirs
+//!   (`who_asks_all_the_time_leaves_others_their_pace`);
 //! - when all places are taken, a device that has none gets one of the device with the same token that has several
 //!   (`a_device_that_asks_again_and_again_keeps_nobody_out`), and who comes with another token one of the token that has most
 //!   (`one_token_does_not_take_all_places_to_wait_at`).
@@ -16,10 +19,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_link::digest::Digest;
+use freewheel_link::networks::{self, Networks};
 use freewheel_link::transport::{Transport, code};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+
+use crate::allowance::{Allowance, Allowances};
+use crate::crowds;
 
 /// Strangers at the same time.
 const ASKING: usize = 256;
@@ -27,9 +34,10 @@ const ASKING: usize = 256;
 const GRACE: Duration = Duration::from_secs(2);
 /// Devices that wait to be accepted at the same time.
 const WAITING: usize = 256;
-/// Joins in a burst, and one more each `EVERY` after it.
-const BURST: u32 = 64;
-const EVERY: Duration = Duration::from_millis(100);
+/// Joins in a burst, and per second after it: by one key, with one token, and of all.
+const OF_KEY: (u32, f64) = (64, 6.0);
+const OF_TOKEN: (u32, f64) = (128, 10.0);
+const OF_ALL: (u32, f64) = (256, 40.0);
 
 /// What somebody is told for whom there is no place.
 pub(crate) const BUSY: &str = "too many devices join at once; come back later";
@@ -41,14 +49,22 @@ const AGAIN: &str = "the same device has asked again over another connection, wh
 pub(crate) struct Joins {
     asking: Mutex<Asking>,
     waiting: Mutex<Waiting>,
-    joins: Mutex<(u32, Option<Instant>)>,
+    keys: Allowances,
+    tokens: Allowances,
+    all: Mutex<Allowance>,
 }
 
 #[derive(Default)]
 struct Asking {
     next: u64,
     /// In the order of their coming.
-    links: BTreeMap<u64, (Instant, Arc<dyn Transport>)>,
+    links: BTreeMap<u64, Asks>,
+}
+
+struct Asks {
+    from: Networks,
+    since: Instant,
+    link: Arc<dyn Transport>,
 }
 
 /// A stranger's place; it is free again when this is dropped.
@@ -150,22 +166,30 @@ impl Default for Joins {
         Self {
             asking: Mutex::default(),
             waiting: Mutex::default(),
-            joins: Mutex::new((BURST, None)),
+            keys: Allowances::new(OF_KEY.0, OF_KEY.1),
+            tokens: Allowances::new(OF_TOKEN.0, OF_TOKEN.1),
+            all: Mutex::new(Allowance::new(OF_ALL.0, OF_ALL.1)),
         }
     }
 }
 
 impl Joins {
-    /// A place to ask at, if need be that of the stranger who has had one for longest.
+    /// A place to ask at, if need be that of a stranger from a network with more of them, or of who has had one for
+    /// longest.
     pub(crate) fn ask(&self, link: &Arc<dyn Transport>) -> Option<Stranger<'_>> {
+        let from = networks::around(link.peer().address.ip());
         let mut asking = self.asking.lock();
         if ASKING <= asking.links.len() {
-            let oldest = asking.links.first_entry().filter(|old| GRACE <= old.get().0.elapsed())?;
-            oldest.remove().1.close(code::BUSY, BUSY);
+            let held = asking.links.iter().map(|(number, asks)| (*number, &asks.from));
+            let crowd = crowds::oldest_of_most(held, &from);
+            let oldest = asking.links.first_key_value();
+            let old = oldest.filter(|(_, asks)| GRACE <= asks.since.elapsed());
+            let gone = crowd.or(old.map(|(number, _)| *number))?;
+            asking.links.remove(&gone)?.link.close(code::BUSY, BUSY);
         }
         asking.next += 1;
         let number = asking.next;
-        asking.links.insert(number, (Instant::now(), link.clone()));
+        asking.links.insert(number, Asks { from, since: Instant::now(), link: link.clone() });
         Some(Stranger(self, number))
     }
 
@@ -182,16 +206,58 @@ impl Joins {
         Some(Waits { joins: self, number, leave: told })
     }
 
-    /// Whether one more may join now, of those whose token is good.
-    pub(crate) fn is_in_pace(&self) -> bool {
-        let mut joins = self.joins.lock();
-        let now = Instant::now();
-        let (left, since) = *joins;
-        let passed = since.map_or(Duration::ZERO, |since| now - since);
-        let more = u32::try_from(passed.as_millis() / EVERY.as_millis()).unwrap_or(u32::MAX);
-        let left = left.saturating_add(more).min(BURST);
-        let since = if 0 < more || since.is_none() { Some(now) } else { since };
-        *joins = (left.saturating_sub(1), since);
-        0 < left
+    /// Whether one more may join now, by this key and with this token, which is good.
+    pub(crate) fn is_in_pace(&self, token: &str, key: &Digest) -> bool {
+        self.keys.take(&key.hex()) && self.tokens.take(token) && self.all.lock().take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use freewheel_link::memory;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_all_the_time_leaves_others_their_pace() {
+        let joins = Joins::default();
+        let [greedy, other, third] = [1, 2, 3].map(|key| Digest([key; 32]));
+        let (mut same, mut another) = (0, 0);
+        for tick in 0..3_000 {
+            joins.is_in_pace("token", &greedy);
+            if tick % 100 == 50 {
+                same += u32::from(joins.is_in_pace("token", &other));
+                another += u32::from(joins.is_in_pace("another", &third));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!((same, another), (30, 30));
+        // Whoever makes keys as they like has their token's pace, and no more.
+        for key in 0..3_000_u32 {
+            joins.is_in_pace("token", &Digest::of(&key.to_le_bytes()));
+        }
+        assert!(!joins.is_in_pace("token", &other));
+        assert!(joins.is_in_pace("another", &third));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn strangers_of_one_network_keep_no_other_out() {
+        let joins = Joins::default();
+        let link = |from: [u8; 4]| -> Arc<dyn Transport> {
+            let (near, far) = memory::pair();
+            near.come_from((from, 4444).into());
+            drop(far);
+            near
+        };
+        let mut crowd = std::collections::VecDeque::new();
+        for number in 0..10_000_u32 {
+            let stranger = joins.ask(&link([192, 0, 2, number.to_le_bytes()[0]]));
+            crowd.extend(stranger);
+            if number % 100 == 99 {
+                assert!(joins.ask(&link([198, 51, 100, 1])).is_some(), "{number}");
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(joins.asking.lock().links.len() <= ASKING);
     }
 }

@@ -36,6 +36,7 @@
 
 mod allowance;
 mod compiling;
+mod crowds;
 mod datagrams;
 mod departures;
 mod endings;

@@ -1,7 +1,14 @@
 //! Devices with a good token that wait to be accepted. Time is the test's here.
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use freewheel_link::meter::{Carried, Class};
+use freewheel_link::transport::{Peer, Stream};
+use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 
 use crate::support::*;
@@ -84,4 +91,91 @@ async fn one_token_does_not_take_all_places_to_wait_at() {
     assert!(ended.contains("too many devices join at once"), "{ended}");
     assert_eq!(asking.iter().filter(|one| one.is_closed()).count(), 4 + 1, "one has made room");
     assert!(!waits.is_closed(), "the other waits on");
+}
+
+/// A connection whose peer takes nothing of what it is told.
+struct Unread(Arc<memory::Memory>);
+
+/// What is written to it stays.
+struct Stuck;
+
+impl AsyncWrite for Stuck {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Pending
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl SendHalf for Stuck {
+    fn reset(&mut self) {}
+}
+
+#[async_trait]
+impl Transport for Unread {
+    async fn open(&self, priority: Priority) -> Result<Stream, Closed> {
+        self.0.open(priority).await
+    }
+
+    async fn accept(&self) -> Result<Stream, Closed> {
+        let stream = self.0.accept().await?;
+        Ok(Stream { send: Box::new(Stuck), recv: stream.recv })
+    }
+
+    fn send_datagram(&self, bytes: bytes::Bytes) {
+        self.0.send_datagram(bytes);
+    }
+
+    fn offer_datagram(&self, bytes: bytes::Bytes) -> bool {
+        self.0.offer_datagram(bytes)
+    }
+
+    async fn datagram(&self) -> Result<bytes::Bytes, Closed> {
+        self.0.datagram().await
+    }
+
+    fn close(&self, code: u32, reason: &str) {
+        self.0.close(code, reason);
+    }
+
+    async fn closed(&self) -> Closed {
+        self.0.closed().await
+    }
+
+    fn peer(&self) -> Peer {
+        self.0.peer()
+    }
+
+    fn carried(&self, class: Class) -> Carried {
+        self.0.carried(class)
+    }
+
+    fn heard(&self) -> u64 {
+        self.0.heard()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_take_the_answer_is_not_kept() {
+    let hub = Hub::new(false).await;
+    // Refused at once, and told to wait.
+    for name in ["root", "pi-7"] {
+        let (near, far) = memory::pair();
+        let (gateway, stop) = (hub.gateway.clone(), hub.stop.clone());
+        let serving = tokio::spawn(async move {
+            gateway.serve_link(Arc::new(Unread(far)), Some(ALPN_JOIN), &stop).await;
+        });
+        let request = Device::new().ask(name, TOKEN);
+        let asks = join::ask(&*near, &request, |_| {});
+        let kept = tokio::time::timeout(Duration::from_secs(60), async {
+            tokio::join!(asks, serving).1.unwrap();
+        });
+        assert!(kept.await.is_ok(), "{name}");
+    }
 }
