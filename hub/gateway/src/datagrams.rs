@@ -12,9 +12,12 @@
 //! - a spoke speaks only for addresses that are leased to it, in a realm that it takes part in
 //!   (`a_pods_datagram_is_relayed_between_leased_addresses_only`);
 //! - what asks for an address of the node's own while there is none is looked after a few times, and then now and then
-//!   (`datagrams_do_not_ask_a_store_that_cannot_write_all_the_time`);
+//!   (`datagrams_do_not_ask_a_store_that_cannot_write_all_the_time`), and holds up no other datagram and no heartbeat
+//!   (`a_port_that_waits_for_its_address_holds_up_no_other_datagram`);
 //! - an answer goes to the node that its question came through (`an_answer_goes_to_the_node_that_the_question_came_through`).
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,6 +25,7 @@ use std::sync::atomic::Ordering;
 use freewheel_link::message::{DOOR, DatagramV1, HubToSpoke};
 use freewheel_link::names::ClusterName;
 use freewheel_link::transport::Transport;
+use tokio::sync::mpsc;
 use tracing::debug;
 
 use crate::papers::Papers;
@@ -32,28 +36,68 @@ use crate::{Inner, records};
 pub(crate) const BURST: u32 = 4;
 pub(crate) const RATE: f64 = 0.2;
 
-/// Relays a datagram of one of this spoke's pods, or from one of its ports, or drops it.
-pub(crate) async fn relay(inner: &Inner, papers: &Papers, datagram: DatagramV1) {
-    let sent = route(inner, papers, datagram).await.is_some_and(|(link, datagram)| {
-        postcard::to_stdvec(&HubToSpoke::Datagram(datagram))
-            .is_ok_and(|bytes| link.offer_datagram(bytes.into()))
-    });
-    if !sent {
+/// Datagrams from a spoke's ports that wait for an address of its own; more are dropped.
+pub(crate) const WAITING: usize = 16;
+
+/// Where a datagram goes.
+enum Way {
+    /// Over this link, as it is to arrive there.
+    To(Arc<dyn Transport>, DatagramV1),
+    /// It came through a port of a spoke that has no address of its own in this realm.
+    Unaddressed(DatagramV1),
+    /// The spoke may not send it, or the one that it is for is not connected.
+    Nowhere,
+}
+
+/// Relays a datagram of one of this spoke's pods, or from one of its ports, or drops it. What lacks an address waits with
+/// others `at_doors`: a lease is a write, and heartbeats and pods' datagrams must not wait for the disk.
+pub(crate) fn relay(
+    inner: &Inner,
+    papers: &Papers,
+    at_doors: &mpsc::Sender<DatagramV1>,
+    datagram: DatagramV1,
+) {
+    let taken = match way(inner, papers, datagram) {
+        Way::To(link, datagram) => send(&link, datagram),
+        Way::Unaddressed(datagram) => at_doors.try_send(datagram).is_ok(),
+        Way::Nowhere => false,
+    };
+    if !taken {
         inner.lost.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// The link to the spoke that it is for, if this spoke may send it and that one is connected; and the
-/// datagram as it is to arrive there.
-async fn route(
+/// Gets the spoke an address for each datagram that waits for one, and sends it then.
+pub(crate) async fn at_doors(
     inner: &Inner,
     papers: &Papers,
-    mut datagram: DatagramV1,
-) -> Option<(Arc<dyn Transport>, DatagramV1)> {
+    mut waiting: mpsc::Receiver<DatagramV1>,
+) -> Infallible {
+    while let Some(datagram) = waiting.recv().await {
+        lease_address(inner, &datagram.realm, papers).await;
+        let sent = match way(inner, papers, datagram) {
+            Way::To(link, datagram) => send(&link, datagram),
+            Way::Unaddressed(_) | Way::Nowhere => false,
+        };
+        if !sent {
+            inner.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    pending().await
+}
+
+fn send(link: &Arc<dyn Transport>, datagram: DatagramV1) -> bool {
+    postcard::to_stdvec(&HubToSpoke::Datagram(datagram))
+        .is_ok_and(|bytes| link.offer_datagram(bytes.into()))
+}
+
+fn way(inner: &Inner, papers: &Papers, mut datagram: DatagramV1) -> Way {
     let spoke = &papers.cluster;
     let DatagramV1 { realm, from, to, .. } = &mut datagram;
     // The pod network speaks IPv4; an address in IPv6's clothes is nobody's.
-    let (IpAddr::V4(sender), IpAddr::V4(receiver)) = (from.ip(), to.ip()) else { return None };
+    let (IpAddr::V4(sender), IpAddr::V4(receiver)) = (from.ip(), to.ip()) else {
+        return Way::Nowhere;
+    };
     let snapshot = inner.objects.store().snapshot();
     let owner = |address| records::owner_of(&*snapshot, realm, address);
     let its_realm = realm.is_root() || realm == spoke;
@@ -62,35 +106,41 @@ async fn route(
     // Without a stream nobody can be told of a refusal.
     if !its_realm || !(own || through_door) {
         debug!(cluster = %spoke, %from, %realm, "a datagram is not this spoke's to send");
-        return None;
+        return Way::Nowhere;
     }
     // What is for the spoke itself would have found its way there.
-    let target = owner(receiver).filter(|target| target != spoke)?;
-    let link = inner.links.lock().get(&target)?.transport.clone();
+    let target = owner(receiver).filter(|target| target != spoke);
+    let links = inner.links.lock();
+    let link = target.and_then(|target| Some(links.get(&target)?.transport.clone()));
+    drop(links);
+    let Some(link) = link else { return Way::Nowhere };
     if through_door {
-        from.set_ip(node_address(inner, realm, papers).await?.into());
+        match node_address(inner, realm, spoke) {
+            Some(own) => from.set_ip(own.into()),
+            None => return Way::Unaddressed(datagram),
+        }
     }
     if records::is_node_address(receiver) {
         to.set_ip(DOOR.into());
     }
-    Some((link, datagram))
+    Way::To(link, datagram)
 }
 
-/// The spoke's own address in a realm. It is in the first of its ranges: without a pod there it may have
-/// none yet, and gets one.
-async fn node_address(inner: &Inner, realm: &ClusterName, papers: &Papers) -> Option<Ipv4Addr> {
-    let (ranges, spoke) = (&inner.interest.ranges, &papers.cluster);
-    let own = || ranges.usable(realm, spoke).first().copied().map(records::node_address);
-    if let Some(own) = own() {
-        return Some(own);
-    }
-    if !inner.doors.take(&papers.uid) {
-        return None;
+/// The spoke's own address in a realm. It is in the first of its ranges: without a pod there it may have none yet.
+fn node_address(inner: &Inner, realm: &ClusterName, spoke: &ClusterName) -> Option<Ipv4Addr> {
+    let ranges = &inner.interest.ranges;
+    ranges.usable(realm, spoke).first().copied().map(records::node_address)
+}
+
+/// Gets it one, if it has none and may ask for one.
+async fn lease_address(inner: &Inner, realm: &ClusterName, papers: &Papers) {
+    let spoke = &papers.cluster;
+    if node_address(inner, realm, spoke).is_some() || !inner.doors.take(&papers.uid) {
+        return;
     }
     let store = inner.objects.store();
     let holder = (spoke, &[papers.hold(&*store.snapshot())][..]);
-    if let Err(error) = ranges.lease(store, realm, holder, 1).await {
+    if let Err(error) = inner.interest.ranges.lease(store, realm, holder, 1).await {
         debug!(cluster = %spoke, %realm, %error, "no address for what comes through a node's port");
     }
-    own()
 }

@@ -7,7 +7,7 @@
 //! allowance  how much one spoke may say
 //! client     certificates of people
 //! door       (here) handshakes, admission, which protocol
-//! joins      how many devices join at a time
+//! joins      how many devices join at a time     crowds  who makes room, there and at handshakes
 //! tokens     what devices join with
 //! enrol, register, issue  a token and a key become a certificate, after two yeses
 //! departures what is remembered of a cluster goes with it
@@ -24,7 +24,7 @@
 //! lives      which life of the store this is; a folder put back from a copy is a new one
 //! records    sessions, acked revisions, leases of pod ranges in the store
 //! streams    modules, logs, tunnels      relays  how many tunnels each spoke may have
-//! writes     what a session writes, whatever the disk says
+//! writes     what a session writes, whatever the disk says     untaken  what waits for it
 //! datagrams  UDP of pods between spokes
 //! ```
 //!

@@ -10,17 +10,19 @@
 //! - behind a plan that is on its way changes gather and go out together, so a burst of them is a few plans, as Nagle has
 //!   it (`a_burst_of_changes_is_a_few_plans`, `what_is_sent_after_a_lost_plan_is_the_newest`);
 //! - a spoke that is no longer accepted is cut off at once, whatever is on its way
-//!   (`who_is_no_longer_accepted_is_cut_off_while_a_plan_is_on_its_way`).
+//!   (`who_is_no_longer_accepted_is_cut_off_while_a_plan_is_on_its_way`), and whatever there is to tell of what the plan does
+//!   not hold (`what_is_left_out_of_a_plan_is_told_beside_the_next_one`).
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_plan::{self as plan, NodeSettings};
+use freewheel_hub_plan::{self as plan, NodeSettings, Refused};
 use freewheel_link::generation::Generation;
 use freewheel_link::message::Reason;
 use freewheel_link::names::ClusterName;
 use freewheel_link::record_set::RecordSet;
+use futures::{StreamExt as _, stream};
 use tokio::select;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
@@ -34,6 +36,8 @@ const PACE: Duration = Duration::from_millis(2);
 /// Longest time that changes gather behind a plan that does not land: what is sent when it is taken for lost
 /// should be new.
 const GATHER: Duration = Duration::from_secs(1);
+/// Refusals that are told at a time: they share the store's commits.
+const SIDE_BY_SIDE: usize = 16;
 
 impl Talk<'_> {
     /// Looks at the store after each ring and says what should be held.
@@ -127,16 +131,28 @@ impl Talk<'_> {
         };
         self.state.lock().want(generation, Arc::new(set));
         self.news.notify_one();
-        let before = std::mem::replace(&mut *self.told.lock(), planned.refused.clone());
-        for refused in &planned.refused {
-            let told = before.contains(refused);
-            if let Err(error) =
-                refusals::tell(&self.inner.objects, self.papers, refused, told).await
-            {
-                // The next look tells it again.
-                self.told.lock().retain(|told| told != refused);
-                debug!(cluster = %self.cluster, %error, "cannot tell what was left out of the plan");
-            }
+        self.refused.send_replace(planned.refused);
+    }
+
+    /// Tells what the newest look had to leave out, beside the looks: each is a write or two.
+    pub(crate) async fn tell_refused(&self) -> Infallible {
+        let mut newest = self.refused.subscribe();
+        let mut told: Vec<Refused> = Vec::new();
+        loop {
+            let refused = newest.borrow_and_update().clone();
+            let tell = async |one: Refused| {
+                let before = told.contains(&one);
+                let outcome = refusals::tell(&self.inner.objects, self.papers, &one, before).await;
+                // The next look tells again what could not be told.
+                let failed = |error| {
+                    debug!(cluster = %self.cluster, %error, "cannot tell what was left out of the plan");
+                };
+                outcome.map_err(failed).is_ok().then_some(one)
+            };
+            let written = stream::iter(refused).map(tell).buffer_unordered(SIDE_BY_SIDE);
+            told = written.filter_map(std::future::ready).collect().await;
+            // The sender lives as long as `self`.
+            let _ = newest.changed().await;
         }
     }
 }

@@ -31,7 +31,7 @@ use tokio::time::timeout;
 use crate::interest::Bell;
 use crate::papers::Papers;
 use crate::records::Begun;
-use crate::session::End;
+use crate::session::{End, GOODBYE};
 use crate::twins::{self, Greeting};
 use crate::{Inner, Link, lives, records, reported};
 
@@ -98,7 +98,8 @@ pub(crate) async fn open(
     let busy = inner.links.lock().contains_key(cluster);
     if let Greeting::Twin { tell } = inner.twins.greets(&papers.uid, hello.instance, busy) {
         if tell {
-            twins::tell(inner, papers, link.peer().address).await;
+            // It is not kept waiting by the disk.
+            let _ = timeout(GOODBYE, twins::tell(inner, papers, link.peer().address)).await;
         }
         return Err(End::Left(Reason::Cloned));
     }

@@ -15,6 +15,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use freewheel_hub_api::object::{Header, Key, Object, Resource};
@@ -24,6 +25,7 @@ use freewheel_link::generation::Generation;
 use freewheel_link::message::is_pod_address;
 use freewheel_link::names::ClusterName;
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::epochs::Epochs;
@@ -38,6 +40,8 @@ pub(crate) const RANGES: u32 = 1 << 14;
 const NODE: u8 = 1;
 /// Times that a write is tried against somebody else's.
 const TRIES: usize = 16;
+/// What a device waits for is not held up for longer than this by a disk that stands still.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A spoke's session as others see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,7 +133,16 @@ pub(crate) struct Begun {
     pub(crate) written: bool,
 }
 
-/// Opens a session with the next epoch. A store that cannot write hears of it later: [`write_session`].
+/// What comes of a write that somebody waits for, when it comes soon. One that does not stays in line, and may be written
+/// later.
+pub(crate) async fn in_time<T>(
+    written: impl Future<Output = Result<T, CommitError>>,
+) -> Result<T, CommitError> {
+    let late = |_| Err(CommitError::Unavailable("the disk takes its time".into()));
+    timeout(PATIENCE, written).await.unwrap_or_else(late)
+}
+
+/// Opens a session with the next epoch. A store that cannot write now hears of it later: [`write_session`].
 ///
 /// # Errors
 /// When others open one again and again, when the name is another's by now, and when the store's writer has ended.
@@ -158,10 +171,8 @@ pub(crate) async fn open_session(
             reported: reported.filter(|reported| reported.uid == papers.uid),
         };
         let body = serde_json::to_vec(&session).unwrap_or_default();
-        match store
-            .commit(put_for((&*store.snapshot(), papers), key, found.as_deref(), raw(body)))
-            .await
-        {
+        let txn = put_for((&*store.snapshot(), papers), key, found.as_deref(), raw(body));
+        match in_time(store.commit(txn)).await {
             Ok(_) => return Ok(Begun { session, written: true }),
             Err(error @ CommitError::Unmet { index: 0, .. }) => last = error,
             Err(error @ (CommitError::Unavailable(_) | CommitError::Busy)) => {

@@ -4,6 +4,8 @@
 //! - the newest session is the only one (`a_newer_session_is_the_only_one_and_the_spoke_is_a_node`);
 //! - a spoke that is no longer accepted is cut off at once (`taking_acceptance_back_closes_the_link_within_a_second`);
 //! - what a spoke says wrong ends its session and nothing else (`hostile_bytes_end_a_session_and_nothing_else`);
+//! - a disk that stands still keeps no session from opening or ending
+//!   (`a_session_opens_and_ends_while_the_disk_stands_still`);
 //! - a store that cannot write makes reports wait and ends no session
 //!   (`a_full_disk_ends_no_session_and_reports_are_taken_when_there_is_room_again`), and what else the spoke says is heard
 //!   (`reports_that_wait_for_the_disk_hold_nothing_else_back`);
@@ -24,14 +26,14 @@ use freewheel_link::budget::Budget;
 use freewheel_link::frame::{self, FrameError};
 use freewheel_link::generation::Generation;
 use freewheel_link::hub_session::{Effect, HubSession};
-use freewheel_link::message::{HelloV1, HubToSpoke, Reason, SpokeToHub};
+use freewheel_link::message::{DatagramV1, HelloV1, HubToSpoke, Reason, SpokeToHub};
 use freewheel_link::names::ClusterName;
 use freewheel_link::report::{Report, ReportStamp};
 use freewheel_link::transport::{Closed, SendHalf, Transport, code};
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
 use tokio::select;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -46,7 +48,7 @@ use crate::records::Begun;
 use crate::untaken::Untaken;
 use crate::{Inner, datagrams, endings, records, streams, twins};
 
-const GOODBYE: Duration = Duration::from_secs(1);
+pub(crate) const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +89,9 @@ pub(crate) struct Talk<'a> {
     /// When the first part of the plan that is on its way was sent.
     pub(crate) pushed: Mutex<Option<Instant>>,
     /// What the last look had to leave out of the plan.
-    pub(crate) told: Mutex<Vec<Refused>>,
+    pub(crate) refused: watch::Sender<Vec<Refused>>,
+    /// Datagrams that wait for an address of the spoke's own.
+    at_doors: mpsc::Sender<DatagramV1>,
     /// What the store is to know of this session.
     pub(crate) begun: Mutex<Begun>,
     started: Instant,
@@ -173,6 +177,7 @@ async fn session(
     inner.images.note_profile(&hello.node.profile);
     drop(waiting);
     info!(%cluster, epoch, peer = %link.peer().address, "a spoke is in session");
+    let (at_doors, waiting) = mpsc::channel(datagrams::WAITING);
     let talk = Talk {
         inner,
         link,
@@ -188,7 +193,8 @@ async fn session(
         untaken: Untaken::default(),
         acked: Mutex::new(None),
         pushed: Mutex::new(None),
-        told: Mutex::default(),
+        refused: watch::Sender::default(),
+        at_doors,
         begun: Mutex::new(begun),
         started: Instant::now(),
     };
@@ -204,6 +210,8 @@ async fn session(
         ended = talk.write(own_node) => ended,
         ended = talk.remember() => ended,
         never = talk.give_back() => match never {},
+        never = talk.tell_refused() => match never {},
+        never = datagrams::at_doors(inner, papers, waiting) => match never {},
         ended = talk.streams(inner) => ended,
         never = twins::watch(inner, papers) => match never {},
     };
@@ -254,7 +262,7 @@ impl Talk<'_> {
         let reported = inner.reported.of(self.papers);
         let begun = self.begun.lock().clone();
         let ended = records::end_session(&inner.objects, self.papers, &begun, reported.as_ref());
-        if let Err(error) = ended.await {
+        if let Err(error) = records::in_time(ended).await {
             warn!(%cluster, %error, "cannot write that a session is over; trying again");
             *up.lock() = Some(begun);
         }
@@ -308,7 +316,7 @@ impl Talk<'_> {
             match frame::decode(&bytes) {
                 Ok(beat @ SpokeToHub::Heartbeat { .. }) => self.hear(beat).await?,
                 Ok(SpokeToHub::Datagram(sent)) => {
-                    datagrams::relay(self.inner, self.papers, sent).await;
+                    datagrams::relay(self.inner, self.papers, &self.at_doors, sent);
                 }
                 Err(_) => drop(self.inner.skipped.fetch_add(1, Ordering::Relaxed)),
                 Ok(_) => {
@@ -337,6 +345,8 @@ impl Talk<'_> {
                 }
                 let next = state.poll(now);
                 if state.is_quiet() {
+                    // Where it was taken that has been seen; where it turned out to be held, nothing has landed.
+                    self.pushed.lock().take();
                     self.landed.notify_one();
                 }
                 if std::mem::replace(&mut late, state.is_late()) != state.is_late() {

@@ -19,6 +19,7 @@ mod reported;
 mod requests;
 mod restored;
 mod sizes;
+mod standing;
 mod support;
 mod tokens;
 mod unwell;
