@@ -77,24 +77,28 @@ pub struct SetDigest([u64; 4]);
 
 impl SetDigest {
     /// Takes a member in.
-    pub fn add(&mut self, member: &[u8]) {
-        for (lane, value) in self.0.iter_mut().zip(lanes(member)) {
-            *lane = lane.wrapping_add(value);
-        }
+    pub fn add(&mut self, member: &Digest) {
+        self.join(Self(lanes(member)));
     }
 
     /// Takes a member out.
-    pub fn remove(&mut self, member: &[u8]) {
+    pub fn remove(&mut self, member: &Digest) {
         for (lane, value) in self.0.iter_mut().zip(lanes(member)) {
             *lane = lane.wrapping_sub(value);
         }
     }
+
+    /// Takes all members of another set in, of which none is here.
+    pub fn join(&mut self, other: Self) {
+        for (lane, value) in self.0.iter_mut().zip(other.0) {
+            *lane = lane.wrapping_add(value);
+        }
+    }
 }
 
-fn lanes(member: &[u8]) -> [u64; 4] {
-    let digest = Digest::of(member).0;
+fn lanes(member: &Digest) -> [u64; 4] {
     let mut out = [0; 4];
-    for (lane, bytes) in out.iter_mut().zip(digest.chunks_exact(8)) {
+    for (lane, bytes) in out.iter_mut().zip(member.0.chunks_exact(8)) {
         let mut word = [0; 8];
         word.copy_from_slice(bytes);
         *lane = u64::from_le_bytes(word);
@@ -116,15 +120,21 @@ mod tests {
 
     #[test]
     fn a_set_digest_forgets_order_and_removed_members() {
+        let member = |text: &str| Digest::of(text.as_bytes());
         let mut left = SetDigest::default();
-        left.add(b"a");
-        left.add(b"b");
+        left.add(&member("a"));
+        left.add(&member("b"));
         let mut right = SetDigest::default();
-        right.add(b"b");
-        right.add(b"c");
-        right.add(b"a");
+        right.add(&member("b"));
+        right.add(&member("c"));
+        right.add(&member("a"));
         assert_ne!(left, right);
-        right.remove(b"c");
+        right.remove(&member("c"));
         assert_eq!(left, right);
+        let (mut halves, mut other) = (SetDigest::default(), SetDigest::default());
+        halves.add(&member("a"));
+        other.add(&member("b"));
+        halves.join(other);
+        assert_eq!(left, halves);
     }
 }

@@ -26,7 +26,7 @@ use crate::message::{HelloV1, HubToSpoke, PROTOCOLS, PlanV1, Reason, SpokeToHub,
 use crate::names::ClusterName;
 use crate::part;
 use crate::plan::{Record, RecordKey};
-use crate::record_set::{Held, RecordSet};
+use crate::record_set::{Delta, Held, PlanSet, RecordSet, Sealed};
 use crate::report::{Report, ReportStamp};
 
 /// Without an answer for this long after its last part the plan in flight is taken for lost and sent as a
@@ -50,13 +50,13 @@ pub enum Effect {
     Left(Reason),
 }
 
-struct Wanted {
+struct Wanted<S> {
     generation: Generation,
-    set: Arc<RecordSet>,
+    set: Arc<S>,
 }
 
-struct InFlight {
-    wanted: Wanted,
+struct InFlight<S> {
+    wanted: Wanted<S>,
     /// When its newest part went out.
     since: Duration,
     /// How long after that the answer may take.
@@ -69,21 +69,21 @@ struct Sending {
     to: Generation,
     snapshot: bool,
     part: u32,
-    put: VecDeque<Arc<Record>>,
+    put: VecDeque<Arc<Sealed>>,
     /// Bytes of the first record's body that have gone out.
     from: usize,
     remove: VecDeque<RecordKey>,
 }
 
 /// A session with one spoke, from the greeting to the end.
-pub struct HubSession {
+pub struct HubSession<S: PlanSet = RecordSet> {
     cluster: ClusterName,
     welcome: WelcomeV1,
     /// What the spoke says it holds; `None` when the hub cannot tell its members.
-    held: Option<Held>,
+    held: Option<Held<S::Members>>,
     says: (Generation, SetDigest),
-    wanted: Option<Wanted>,
-    in_flight: Option<InFlight>,
+    wanted: Option<Wanted<S>>,
+    in_flight: Option<InFlight<S>>,
     sending: Option<Sending>,
     greeted: bool,
     /// A plan has gone out, is not needed, or was asked for: what is sent whole from here on is not for the greeting.
@@ -94,11 +94,11 @@ pub struct HubSession {
     rest: Option<Duration>,
     last_heard: Duration,
     last_stamp: Option<ReportStamp>,
-    /// Held already, but perhaps never acknowledged: the answer may have been lost with a session.
-    confirmed: Option<Generation>,
+    /// The newest generation whose set the spoke is known to hold.
+    reached: Generation,
 }
 
-impl HubSession {
+impl<S: PlanSet> HubSession<S> {
     /// Takes the greeting. `known` is what the hub remembers of this spoke, if anything.
     ///
     /// # Errors
@@ -107,7 +107,7 @@ impl HubSession {
         hello: &HelloV1,
         certified: &ClusterName,
         welcome: WelcomeV1,
-        known: Option<Held>,
+        known: Option<Held<S::Members>>,
         now: Duration,
     ) -> Result<Self, Reason> {
         let mut welcome = welcome;
@@ -120,6 +120,9 @@ impl HubSession {
             return Err(Reason::Violation("the greeting is too large".into()));
         }
         let says = (hello.held, hello.digest);
+        // Of another life of the store its number says nothing here.
+        let same = hello.held.incarnation == welcome.incarnation;
+        let reached = if same { hello.held } else { Generation::NONE };
         let held = known.filter(|held| (held.generation, held.digest) == says);
         Ok(Self {
             cluster: certified.clone(),
@@ -135,7 +138,7 @@ impl HubSession {
             rest: None,
             last_heard: now,
             last_stamp: None,
-            confirmed: None,
+            reached,
         })
     }
 
@@ -153,8 +156,15 @@ impl HubSession {
 
     /// What to remember of the spoke for its next session; this one is over.
     #[must_use]
-    pub const fn take_known(&mut self) -> Option<Held> {
+    pub const fn take_known(&mut self) -> Option<Held<S::Members>> {
         self.held.take()
+    }
+
+    /// The newest generation of which the spoke is known to hold what it asks for. It may hold that by an older number,
+    /// where nothing has changed for it since.
+    #[must_use]
+    pub const fn reached(&self) -> Generation {
+        self.reached
     }
 
     /// What both sides agree on: the spoke holds it, and nothing newer is wanted or on its way.
@@ -171,7 +181,7 @@ impl HubSession {
     }
 
     /// The newest set that the spoke should hold. Replaces what was wanted before and is not yet sent.
-    pub fn want(&mut self, generation: Generation, set: Arc<RecordSet>) {
+    pub fn want(&mut self, generation: Generation, set: Arc<S>) {
         let sent = self.in_flight.as_ref().map(|sent| &sent.wanted);
         let newest = self.wanted.as_ref().or(sent).map_or(self.says.0, |wanted| wanted.generation);
         if newest.incarnation == generation.incarnation && generation.revision < newest.revision {
@@ -229,14 +239,15 @@ impl HubSession {
     }
 
     /// Whether the spoke says that it holds just this.
-    fn holds(&self, wanted: &Wanted) -> bool {
+    fn holds(&self, wanted: &Wanted<S>) -> bool {
         let (generation, digest) = self.says;
         generation.incarnation == wanted.generation.incarnation && digest == wanted.set.digest()
     }
 
     /// Whether this goes out whole: its difference to what the spoke holds is not known.
-    fn is_whole(&self, wanted: &Wanted) -> bool {
-        self.held.is_none() || self.says.0.incarnation != wanted.generation.incarnation
+    fn is_whole(&self, wanted: &Wanted<S>) -> bool {
+        let known = self.held.as_ref().is_some_and(|held| wanted.set.knows(&held.members));
+        !known || self.says.0.incarnation != wanted.generation.incarnation
     }
 
     /// The next message to send, if one is due.
@@ -244,7 +255,7 @@ impl HubSession {
         if !std::mem::replace(&mut self.greeted, true) {
             return Some(HubToSpoke::Welcome(self.welcome));
         }
-        let due = |sent: &InFlight| sent.since + sent.patience <= now;
+        let due = |sent: &InFlight<S>| sent.since + sent.patience <= now;
         if self.sending.is_none() && self.in_flight.as_ref().is_some_and(due) {
             self.failures = self.failures.saturating_add(1);
             self.forget(self.says.0);
@@ -262,11 +273,6 @@ impl HubSession {
             sent.since = now;
         }
         Some(HubToSpoke::Plan(part))
-    }
-
-    /// A generation that turned out to be held, once: to be remembered like an acknowledged one.
-    pub fn confirmed(&mut self) -> Option<Generation> {
-        self.confirmed.take()
     }
 
     /// When [`HubSession::poll`] has something to say without anything happening before.
@@ -312,8 +318,8 @@ impl HubSession {
             return false;
         };
         if sent.wanted.set.digest() == digest {
-            self.held = Some(Held::of(generation, &sent.wanted.set));
-            self.failures = 0;
+            self.held = Some(Held::of(generation, &*sent.wanted.set));
+            (self.failures, self.reached) = (0, generation);
             true
         } else {
             self.held = None;
@@ -336,7 +342,7 @@ impl HubSession {
         }
     }
 
-    fn rewant(&mut self, old: Wanted) {
+    fn rewant(&mut self, old: Wanted<S>) {
         if self.wanted.is_none() {
             self.wanted = Some(old);
         }
@@ -348,20 +354,17 @@ impl HubSession {
         let generation = self.says.0;
         // A number alone is not worth a write to the device's flash.
         if self.holds(&wanted) {
-            self.failures = 0;
-            if self.held.is_none() {
-                self.held = Some(Held::of(generation, &wanted.set));
-                self.confirmed = Some(generation);
-            }
+            (self.failures, self.reached) = (0, wanted.generation);
+            // The next way is shorter from what is the newest of it.
+            self.held = Some(Held::of(generation, &*wanted.set));
             return;
         }
-        let (snapshot, put, remove) = match &self.held {
-            Some(held) if !self.is_whole(&wanted) => {
-                let delta = held.delta(&wanted.set);
-                (false, delta.put, delta.remove)
-            }
-            _ => (true, wanted.set.iter().cloned().collect(), Vec::new()),
-        };
+        let same_life = generation.incarnation == wanted.generation.incarnation;
+        let held = self.held.as_ref().filter(|_| same_life);
+        let delta = held.and_then(|held| wanted.set.since(&held.members));
+        let snapshot = delta.is_none();
+        let whole = || Delta { put: wanted.set.whole(), remove: Vec::new() };
+        let Delta { put, remove } = delta.unwrap_or_else(whole);
         let patience = self.patience(put.iter().map(|record| record.weight()).sum());
         self.sending = Some(Sending {
             base: generation,

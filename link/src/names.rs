@@ -1,14 +1,16 @@
 //! Names that both sides already know to be well formed.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 /// A logical cluster: the root, or one spoke's own. Everything on a spoke belongs to one, its *realm*.
 ///
 /// A DNS label (RFC 1123): `a-z`, `0-9`, inner `-`, at most 63 bytes. `root` is the hub's own
-/// cluster and can never be a spoke's name.
+/// cluster and can never be a spoke's name. Many hold one, so a copy shares its text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct ClusterName(Box<str>);
+pub struct ClusterName(Arc<str>);
 
 /// Why a string is no [`ClusterName`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +60,13 @@ impl TryFrom<&str> for ClusterName {
 
 impl From<ClusterName> for String {
     fn from(name: ClusterName) -> Self {
-        name.0.into()
+        name.as_str().to_owned()
+    }
+}
+
+impl std::borrow::Borrow<str> for ClusterName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -8,7 +8,7 @@ mod fleet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use freewheel_link::digest::SetDigest;
+use freewheel_link::digest::{Digest, SetDigest};
 use freewheel_link::generation::Generation;
 use freewheel_link::message::SpokeToHub;
 use freewheel_link::quic::{Endpoint, any_port};
@@ -86,7 +86,7 @@ async fn an_acknowledged_heartbeat_costs_at_most_200_bytes_on_the_wire() {
     // What follows a handshake is over: path MTU discovery, new connection IDs.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let mut digest = SetDigest::default();
-    digest.add(b"a record");
+    digest.add(&Digest::of(b"a record"));
     let mut costs = Vec::new();
     for revision in 0..BEATS {
         let before = near.traffic();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! deleted ─▶ its pods in the root ─▶ its Nodes, its signing requests
-//!         ─▶ all of its logical cluster, namespaces first ─▶ sessions, acked plans, ranges of addresses ─▶ gone
+//!         ─▶ all of its logical cluster, namespaces first ─▶ sessions, ranges of addresses ─▶ gone
 //! ```
 //!
 //! Guarantees:
@@ -159,9 +159,7 @@ impl Leftovers {
             Scope { resource: internal("podcidrs"), cluster: Some(root.clone()), namespace: None };
         let of_it = |lease: &Arc<Stored>| *lease.object.body == *name.as_str().as_bytes();
         all.extend(snapshot.range(&leases, None).filter(of_it));
-        let records = ["sessions", "acked"]
-            .map(|plural| snapshot.get(&Key::new(&internal(plural), &root, "", name.as_str())));
-        all.extend(records.into_iter().flatten());
+        all.extend(snapshot.get(&Key::new(&internal("sessions"), &root, "", name.as_str())));
         all
     }
 
@@ -216,7 +214,7 @@ impl Controller for Leftovers {
     }
 
     fn scopes(&self) -> Vec<Scope> {
-        let records = ["podcidrs", "sessions", "acked"];
+        let records = ["podcidrs", "sessions"];
         let records = records.map(|plural| Scope {
             resource: internal(plural),
             cluster: None,
@@ -236,7 +234,7 @@ impl Controller for Leftovers {
             &key.name
         } else if !key.cluster.is_root() {
             key.cluster.as_str()
-        } else if key.resource == internal("sessions") || key.resource == internal("acked") {
+        } else if key.resource == internal("sessions") {
             &key.name
         } else {
             return Vec::new();

@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use tracing::debug;
 
 use crate::papers::Papers;
-use crate::reports::PODS;
+use crate::places::PODS;
 use crate::{Inner, events};
 
 /// What is compiled sooner needs no word.
@@ -60,7 +60,7 @@ async fn tell(inner: &Inner, papers: &Papers, component: &Digest, size: u64) {
 /// One event for each container of the spoke's pods that is this module.
 fn waiting(inner: &Inner, spoke: &ClusterName, component: &Digest, size: u64) -> Vec<EventV1> {
     let snapshot = inner.objects.store().snapshot();
-    let source = inner.interest.source(spoke, &*snapshot);
+    let source = inner.interest.view(&*snapshot);
     let now = u64::try_from(inner.objects.clock().unix_seconds()).unwrap_or_default() * 1000;
     let mut events = Vec::new();
     for realm in [&ClusterName::root(), spoke] {

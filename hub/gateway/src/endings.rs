@@ -16,8 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Inner;
 use crate::departures::Gone;
 use crate::papers::Papers;
-use crate::records::{self, Begun};
-use crate::writes::AGAIN;
+use crate::records::{self, AGAIN, Begun};
 
 /// By the UID of their ManagedCluster, with the session's number.
 #[derive(Debug, Default)]

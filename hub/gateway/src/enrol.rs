@@ -44,9 +44,8 @@ use tracing::{info, warn};
 use crate::Inner;
 use crate::issue::{forget_spent, issued, sign};
 use crate::joins::{self, Stranger};
-use crate::node::CLUSTERS;
 use crate::papers::hold;
-use crate::reports::place;
+use crate::places::{CLUSTERS, place};
 use crate::tokens::{self, Good};
 use crate::{register, renew};
 

@@ -32,9 +32,8 @@ use tracing::{debug, warn};
 use crate::Inner;
 use crate::allowance::Allowance;
 use crate::departures::Gone;
-use crate::node::NODES;
-use crate::papers::Papers;
-use crate::reports::{NO_PLACE, PODS, how, is_here, may_speak, place, stamp};
+use crate::papers::{Papers, how};
+use crate::places::{NO_PLACE, NODES, PODS, is_here, may_speak, place, stamp};
 
 /// Different events of one pod that are kept; they make room when they are an hour old.
 const MAX_EVENTS: usize = 64;

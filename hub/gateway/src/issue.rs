@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::enrol::{REQUESTS, Refusal, how, how_for};
 use crate::papers::Papers;
-use crate::reports::place;
+use crate::places::place;
 
 /// A certificate with less time left is made anew for a device that joins again.
 const ENOUGH: i64 = 30 * 24 * 3600;

@@ -14,15 +14,19 @@
 //! epochs     which of a spoke's sessions is the newest     endings  whose end is not written yet
 //! own_api    where a cluster says that its API is served
 //! handshakes, greetings, opening  from a first packet to a session in force
-//! session    one connected spoke         look  when and how it is told what it should hold
-//! interest   which spokes look again after a change; what a plan reads
+//! inherited  sessions of this hub's earlier life
+//! session, talk  one connected spoke, and what its parts share     end  why it is over
+//! look       when and how it is told what it should hold
+//! interest   which spokes look again after a change, and at what     bell  what waits for one of them
+//! view       what a plan reads            bound  which pods are where
 //! ranges     which spoke has which pod addresses
 //! services   Services, translated once for all spokes
 //! reports, events, node  what spokes say, as objects
+//! places     where objects are, and of which a spoke may speak
 //! refusals   what cannot be planned, where its user looks
 //! compiling  whose pods wait for a compiler
 //! lives      which life of the store this is; a folder put back from a copy is a new one
-//! records    sessions, acked revisions, leases of pod ranges in the store
+//! records    sessions, leases of pod ranges in the store
 //! streams    modules, logs, tunnels      relays  how many tunnels each spoke may have
 //! writes     what a session writes, whatever the disk says     untaken  what waits for it
 //! datagrams  UDP of pods between spokes
@@ -35,16 +39,20 @@
 //!   (`handshakes_that_never_end_keep_no_device_out`, `strangers_keep_nobody_with_a_good_token_out`).
 
 mod allowance;
+mod bell;
+mod bound;
 mod compiling;
 mod crowds;
 mod datagrams;
 mod departures;
+mod end;
 mod endings;
 mod enrol;
 mod epochs;
 mod events;
 mod greetings;
 mod handshakes;
+mod inherited;
 mod interest;
 mod issue;
 mod joins;
@@ -55,20 +63,23 @@ mod node;
 mod opening;
 mod own_api;
 pub mod papers;
+mod places;
 mod ranges;
 pub mod records;
 mod refusals;
 mod register;
 mod relays;
 mod renew;
-pub mod reported;
+mod reported;
 mod reports;
 mod services;
 mod session;
 mod streams;
+mod talk;
 mod tokens;
 pub mod twins;
 mod untaken;
+mod view;
 mod writes;
 
 use std::collections::BTreeMap;
@@ -81,10 +92,11 @@ use freewheel_hub_api::streams::SpokeStreams;
 use freewheel_hub_metrics::Metrics;
 use freewheel_hub_objects::Objects;
 use freewheel_hub_pki::{Authority, AuthorityError};
+use freewheel_hub_plan::SpokeMembers;
+use freewheel_hub_store::Revision;
 use freewheel_link::budget::Budget;
 use freewheel_link::digest::SetDigest;
 use freewheel_link::generation::Generation;
-use freewheel_link::hub_session::HubSession;
 use freewheel_link::message::{ALPN_JOIN, ALPN_SESSION};
 use freewheel_link::meter::{Carried, Class};
 use freewheel_link::names::ClusterName;
@@ -100,6 +112,7 @@ use tracing::{debug, info, warn};
 use allowance::Allowances;
 use departures::Gone;
 use handshakes::{Answer, Handshakes, Place};
+use inherited::Inherited;
 use papers::Papers;
 
 /// Sessions that a spoke may open in a row, and per second after that: each is written, and so is its end.
@@ -113,7 +126,7 @@ const RETURNS: (u32, f64) = (4, 1.0 / 30.0);
 /// A spoke's connection that is in force.
 pub(crate) struct Link {
     pub(crate) transport: Arc<dyn Transport>,
-    pub(crate) state: Arc<Mutex<HubSession>>,
+    pub(crate) state: Arc<Mutex<talk::Session>>,
     /// Places of the streams that the hub opens on it.
     pub(crate) opened: Arc<Budget>,
     /// UID of the ManagedCluster whose session it carries, and which of its sessions that is.
@@ -130,7 +143,7 @@ pub(crate) struct Inner {
     pub(crate) interest: interest::Interest,
     pub(crate) links: Mutex<BTreeMap<ClusterName, Link>>,
     /// What spokes held when they were last seen, by the UID of their ManagedCluster.
-    pub(crate) known: Mutex<BTreeMap<String, Held>>,
+    pub(crate) known: Mutex<BTreeMap<String, Held<SpokeMembers>>>,
     /// Which of the spokes' reports are durable.
     pub(crate) reported: reported::AllReported,
     /// Processes that came with one identity.
@@ -168,6 +181,12 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
+    /// The revision that a spoke in session is known to have come up to.
+    pub(crate) fn reached(&self, spoke: &ClusterName) -> Revision {
+        let state = self.links.lock().get(spoke).map(|link| link.state.clone());
+        state.map_or(0, |state| state.lock().reached().revision)
+    }
+
     /// What is remembered of a ManagedCluster goes with it.
     pub(crate) fn forget(&self, gone: &Gone<'_>) {
         gone.take_from(&mut self.known.lock());
@@ -307,31 +326,21 @@ impl Gateway {
 
     /// Takes connections until `stop`, then says goodbye to all.
     pub async fn serve(&self, endpoint: Endpoint, stop: CancellationToken) {
-        self.inherit().await;
         let inner = &self.inner;
+        let inherited = Inherited::of(inner);
         let follow = inner.interest.follow(inner.objects.store(), inner.images.changed(), &stop);
         let forget = |gone: &Gone<'_>| inner.forget(gone);
         let departures = departures::follow(inner.objects.store(), &stop, forget);
         let door = self.door(&endpoint, &stop);
-        tokio::join!(follow, departures, door);
+        let inherited = async {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = inherited.end(inner) => {}
+            }
+        };
+        tokio::join!(follow, departures, door, inherited);
         endpoint.close(code::STOPPING, "the hub is stopping");
         let _ = tokio::time::timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
-    }
-
-    /// Sessions of this hub's earlier life are over, whatever the store says.
-    async fn inherit(&self) {
-        let objects = &self.inner.objects;
-        let now = objects.clock().unix_seconds();
-        for (spoke, session) in records::connected(&*objects.store().snapshot()) {
-            if session.hub != self.inner.hub {
-                continue;
-            }
-            let which = (session.epoch, &*session.uid);
-            let closed = records::close_session(objects.store(), &spoke, which, None, now);
-            if let Err(error) = closed.await {
-                warn!(cluster = %spoke, %error, "cannot write that a session is over");
-            }
-        }
     }
 
     async fn door(&self, endpoint: &Endpoint, stop: &CancellationToken) {

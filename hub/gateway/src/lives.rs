@@ -25,9 +25,8 @@ use serde_json::json;
 use tokio::sync::Mutex;
 use tracing::{debug, error, warn};
 
-use crate::node::CLUSTERS;
-use crate::papers::Papers;
-use crate::reports::{how, place, stamp};
+use crate::papers::{Papers, how};
+use crate::places::{CLUSTERS, place, stamp};
 
 /// How far beyond what a spoke holds the lost future may have gone: weeks of writes.
 const BEYOND: u64 = 1 << 24;

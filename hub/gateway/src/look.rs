@@ -1,7 +1,7 @@
-//! When a session looks at the store again, and what it says then should be held.
+//! When a session looks again, and what it says then should be held.
 //!
 //! ```text
-//! ring ─▶ quiet? ─yes─▶ look ─▶ plan out ─▶ Took ─▶ quiet
+//! rung ─▶ quiet? ─yes─▶ look at what has changed ─▶ plan out ─▶ Took ─▶ quiet
 //!           └──no──▶ gather until the plan has landed
 //! ```
 //!
@@ -17,18 +17,18 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_plan::{self as plan, NodeSettings, Refused};
+use freewheel_hub_plan::{NodeSettings, Refused, SpokePlan};
 use freewheel_link::generation::Generation;
 use freewheel_link::message::Reason;
 use freewheel_link::names::ClusterName;
-use freewheel_link::record_set::RecordSet;
 use futures::{StreamExt as _, stream};
 use tokio::select;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
 
-use crate::interest::Bell;
-use crate::session::{End, Talk};
+use crate::bell::Bell;
+use crate::end::End;
+use crate::talk::Talk;
 use crate::{lives, ranges, records, refusals};
 
 /// Least time between two looks of one session: changes come in a row, and each look is work.
@@ -40,13 +40,20 @@ const GATHER: Duration = Duration::from_secs(1);
 const SIDE_BY_SIDE: usize = 16;
 
 impl Talk<'_> {
-    /// Looks at the store after each ring and says what should be held.
+    /// Looks at what has changed each time that it is called, and says what should be held.
     pub(crate) async fn plan(&self, bell: &Bell) -> Result<Infallible, End> {
+        let mut plan = SpokePlan::new(self.cluster, NodeSettings::default());
+        let snapshot = self.inner.objects.store().snapshot();
+        if let Some(written) = records::session_revision(&*snapshot, self.cluster) {
+            // What is called newer than all before must show all that was there when the session began.
+            self.inner.interest.caught_up(written).await;
+        }
+        drop(snapshot);
         loop {
-            self.in_force()?;
-            self.want().await;
+            self.in_force(bell)?;
+            self.want(bell, &mut plan).await;
             let looked = Instant::now();
-            bell.notified().await;
+            bell.rung().await;
             self.gather(bell, looked).await?;
         }
     }
@@ -57,7 +64,7 @@ impl Talk<'_> {
             sleep_until(looked + PACE).await;
         }
         loop {
-            self.in_force()?;
+            self.in_force(bell)?;
             if self.state.lock().is_quiet() || GATHER <= looked.elapsed() {
                 return Ok(());
             }
@@ -65,14 +72,17 @@ impl Talk<'_> {
                 biased;
                 () = self.landed.notified() => {}
                 // It may have been for the spoke's acceptance.
-                () = bell.notified() => {}
+                () = bell.rung() => {}
                 () = sleep_until(looked + GATHER) => {}
             }
         }
     }
 
-    /// Whether this session may go on.
-    fn in_force(&self) -> Result<(), End> {
+    /// Whether this session may go on, where that may have changed.
+    fn in_force(&self, bell: &Bell) -> Result<(), End> {
+        if !bell.is_in_doubt() {
+            return Ok(());
+        }
         self.papers.admit(&self.inner.objects).map_err(End::Left)?;
         let newest = records::session(&*self.inner.objects.store().snapshot(), self.cluster);
         let newest = newest.filter(|newest| newest.uid == self.papers.uid);
@@ -93,7 +103,7 @@ impl Talk<'_> {
                 let keep = ranges::needed(interest.count(self.cluster, realm)).max(1);
                 let (news, free) = interest.ranges.retire(realm, self.cluster, keep, &used, holds);
                 if news {
-                    interest.ring_one(self.cluster);
+                    interest.ring(self.cluster);
                 }
                 for range in free {
                     if let Err(error) = range.give_back(store).await {
@@ -104,34 +114,47 @@ impl Talk<'_> {
         }
     }
 
-    async fn want(&self) {
-        let store = self.inner.objects.store();
-        let interest = &self.inner.interest;
+    /// Leases what addresses its pods need.
+    async fn lease(&self) {
+        let (store, interest) = (self.inner.objects.store(), &self.inner.interest);
         for realm in [&ClusterName::root(), self.cluster] {
             let needed = ranges::needed(interest.count(self.cluster, realm));
+            if needed <= interest.ranges.usable(realm, self.cluster).len() {
+                continue;
+            }
             let holder = (self.cluster, &[self.papers.hold(&*store.snapshot())][..]);
             if let Err(error) = interest.ranges.lease(store, realm, holder, needed).await {
                 // Pods without an address wait; everything else goes on.
                 warn!(cluster = %self.cluster, %realm, %error, "cannot lease addresses");
             }
         }
-        let snapshot = store.snapshot();
-        let planned = {
-            let source = interest.source(self.cluster, &*snapshot);
-            let settings = NodeSettings::default();
-            plan::records(self.cluster, &source, &*self.inner.images, &settings)
+    }
+
+    async fn want(&self, bell: &Bell, plan: &mut SpokePlan) {
+        self.lease().await;
+        let refused = {
+            let (store, interest) = (self.inner.objects.store(), &self.inner.interest);
+            let (at, changes) = interest.take(bell);
+            let snapshot = store.snapshot();
+            let (view, images) = (interest.view(&*snapshot), &*self.inner.images);
+            plan.look(&changes, &view, images);
+            let services =
+                [&ClusterName::root(), self.cluster].map(|realm| interest.services(realm));
+            let (set, refused) = plan.set(services, &view, images);
+            let generation = Generation {
+                incarnation: lives::incarnation(&**store, &*snapshot),
+                // What is newer than that may be missing.
+                revision: at.unwrap_or_else(|| snapshot.revision()),
+            };
+            self.inner.meters.looks.inc();
+            self.state.lock().want(generation, Arc::new(set));
+            refused
         };
-        for refused in &planned.refused {
+        self.news.notify_one();
+        for refused in &refused {
             debug!(cluster = %self.cluster, error = %refused, "left out of the plan");
         }
-        let set: RecordSet = planned.records.into_values().collect();
-        let generation = Generation {
-            incarnation: lives::incarnation(&**store, &*snapshot),
-            revision: snapshot.revision(),
-        };
-        self.state.lock().want(generation, Arc::new(set));
-        self.news.notify_one();
-        self.refused.send_replace(planned.refused);
+        self.refused.send_replace(refused);
     }
 
     /// Tells what the newest look had to leave out, beside the looks: each is a write or two.

@@ -13,6 +13,8 @@ use crate::Inner;
 /// What the gateway counts while it works.
 #[derive(Debug)]
 pub(crate) struct Meters {
+    /// Times that a session looked what its spoke should hold.
+    pub(crate) looks: Counter,
     /// Messages with plans, or parts of them, that were sent.
     pub(crate) pushes: Counter,
     /// From a plan's first part to its spoke's word that it is durable.
@@ -21,7 +23,8 @@ pub(crate) struct Meters {
 
 impl Default for Meters {
     fn default() -> Self {
-        Self { pushes: Counter::default(), landing: Arc::new(Times::new(QUICK)) }
+        let landing = Arc::new(Times::new(QUICK));
+        Self { looks: Counter::default(), pushes: Counter::default(), landing }
     }
 }
 
@@ -35,6 +38,8 @@ pub(crate) fn show(metrics: &Metrics, gateway: &Weak<Inner>) {
     count("freewheel_link_sessions", "Spokes in session", Figure::Gauge, |inner| {
         u64::try_from(inner.links.lock().len()).unwrap_or(u64::MAX)
     });
+    let help = "Times that it was looked what a spoke should hold";
+    count("freewheel_plan_looks", help, Figure::Counter, |inner| inner.meters.looks.get());
     let help = "Plans, or parts of large ones, that were sent to spokes";
     count("freewheel_plan_pushes", help, Figure::Counter, |inner| inner.meters.pushes.get());
     let help = "Datagrams of pods that were refused or dropped";

@@ -15,13 +15,8 @@ use freewheel_link::names::ClusterName;
 use freewheel_link::report::NodeStatusV1;
 use serde_json::{Map, Value, json};
 
-use crate::papers::Papers;
-use crate::reports::{how, place};
-
-pub(crate) const NODES: (&str, &str, &str) = ("", "v1", "nodes");
-/// Kind of ManagedCluster.
-pub(crate) const CLUSTERS: (&str, &str, &str) =
-    ("cluster.open-cluster-management.io", "v1", "managedclusters");
+use crate::papers::{Papers, how};
+use crate::places::{CLUSTERS, NODES, place};
 
 /// The node's own address, as its Node object has it.
 pub(crate) fn address(objects: &Objects, spoke: &ClusterName) -> Option<String> {

@@ -20,7 +20,6 @@ use std::time::Duration;
 
 use freewheel_hub_plan::NodeSettings;
 use freewheel_link::frame::FrameReader;
-use freewheel_link::hub_session::HubSession;
 use freewheel_link::message::{ABILITIES, HelloV1, Open, PROTOCOLS, Reason, SpokeToHub, WelcomeV1};
 use freewheel_link::report::ReportStamp;
 use freewheel_link::transport::{SendHalf, Transport, code};
@@ -28,10 +27,11 @@ use parking_lot::Mutex;
 use tokio::io::AsyncRead;
 use tokio::time::timeout;
 
-use crate::interest::Bell;
+use crate::bell::Bell;
+use crate::end::{End, GOODBYE};
 use crate::papers::Papers;
 use crate::records::Begun;
-use crate::session::{End, GOODBYE};
+use crate::talk::Session;
 use crate::twins::{self, Greeting};
 use crate::{Inner, Link, lives, records, reported};
 
@@ -60,9 +60,9 @@ pub(crate) async fn greeted(
 
 /// A session that is in force.
 pub(crate) struct Opened {
-    pub(crate) state: Arc<Mutex<HubSession>>,
+    pub(crate) state: Arc<Mutex<Session>>,
     pub(crate) epoch: u64,
-    pub(crate) bell: Bell,
+    pub(crate) bell: Arc<Bell>,
     pub(crate) begun: Begun,
 }
 
@@ -92,7 +92,7 @@ pub(crate) async fn open(
         told: ReportStamp::default(),
     };
     // A greeting that will be refused opens no session.
-    HubSession::greet(&hello, cluster, welcome, None, Duration::ZERO).map_err(End::Left)?;
+    Session::greet(&hello, cluster, welcome, None, Duration::ZERO).map_err(End::Left)?;
     hello.held = lives::known(&inner.lives, &inner.objects, papers, hello.held).await?;
     welcome.incarnation = lives::incarnation(&**store, &*store.snapshot());
     let busy = inner.links.lock().contains_key(cluster);
@@ -141,7 +141,7 @@ fn into_force(
     }
     let known = inner.known.lock().remove(&papers.uid);
     let state =
-        HubSession::greet(hello, cluster, welcome, known, Duration::ZERO).map_err(End::Left)?;
+        Session::greet(hello, cluster, welcome, known, Duration::ZERO).map_err(End::Left)?;
     let state = Arc::new(Mutex::new(state));
     let own = Link {
         transport: link.clone(),

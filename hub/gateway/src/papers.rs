@@ -12,7 +12,7 @@
 //!   (`nothing_is_written_for_a_spoke_whose_cluster_was_remade_just_before`).
 
 use freewheel_hub_api::object::{Key, Resource};
-use freewheel_hub_objects::Objects;
+use freewheel_hub_objects::{Actor, How, Objects};
 use freewheel_hub_pki::{Agent, Certificate, Life};
 use freewheel_hub_store::{Expect, Snapshot};
 use freewheel_link::digest::Digest;
@@ -21,8 +21,7 @@ use freewheel_link::names::ClusterName;
 use rustls_pki_types::CertificateDer;
 use serde_json::Value;
 
-use crate::node::CLUSTERS;
-use crate::reports::place;
+use crate::places::{CLUSTERS, place};
 
 /// Where a ManagedCluster says which key its name belongs to.
 pub(crate) const KEY_ANNOTATION: &str = "freewheel.dev/agent-key";
@@ -108,6 +107,12 @@ pub(crate) fn hold(state: &dyn Snapshot, cluster: &ClusterName, uid: &str) -> Ex
         // Nothing is as old: who is not there any more writes nothing.
         None => Expect::Created(key, 0),
     }
+}
+
+/// Writes as the node, as a kubelet does, while the name is its own.
+pub(crate) fn how(objects: &Objects, papers: &Papers) -> How {
+    let expect = vec![papers.hold(&*objects.store().snapshot())];
+    How { expect, ..How::by(Actor::Device(papers.cluster.clone())) }
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
-//! What the gateway keeps in the store beside API objects: sessions, acked revisions, leased pod ranges.
+//! What the gateway keeps in the store beside API objects: sessions and leased pod ranges.
 //!
 //! ```text
 //! sessions.internal  root/<spoke>      {"hub","epoch","connected","since","uid","life","reported"}: transitions only
-//! acked.internal     root/<spoke>      {"incarnation","revision","uid"}
 //! podcidrs.internal  <realm>/10.x.y.0  the spoke's name
 //! ```
 //!
@@ -20,17 +19,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use freewheel_hub_api::object::{Header, Key, Object, Resource};
 use freewheel_hub_objects::Objects;
-use freewheel_hub_store::{CommitError, Expect, Operation, Scope, Snapshot, Store, Stored, Txn};
-use freewheel_link::generation::Generation;
+use freewheel_hub_store::{
+    CommitError, Expect, Operation, Revision, Scope, Snapshot, Store, Stored, Txn,
+};
 use freewheel_link::message::is_pod_address;
 use freewheel_link::names::ClusterName;
+use freewheel_link::report::ReportStamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use tracing::warn;
 
 use crate::epochs::Epochs;
 use crate::papers::Papers;
-use crate::reported::Reported;
 
 /// First address of the pod network, 10.64.0.0/10.
 pub(crate) const POD_NETWORK: u32 = 0x0a40_0000;
@@ -38,6 +38,8 @@ pub(crate) const POD_NETWORK: u32 = 0x0a40_0000;
 pub(crate) const RANGES: u32 = 1 << 14;
 /// Last part of the address that a range keeps for its node; pods begin behind it.
 const NODE: u8 = 1;
+/// How often a write is tried while the store cannot.
+pub(crate) const AGAIN: Duration = Duration::from_secs(2);
 /// Times that a write is tried against somebody else's.
 const TRIES: usize = 16;
 /// What a device waits for is not held up for longer than this by a disk that stands still.
@@ -66,6 +68,17 @@ pub struct Session {
     pub reported: Option<Reported>,
 }
 
+/// What is durable of one process's reports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reported {
+    /// UID of the ManagedCluster that it spoke for.
+    pub(crate) uid: String,
+    /// Which process.
+    pub(crate) instance: u64,
+    /// The newest of them: all before it are durable, too.
+    pub(crate) stamp: ReportStamp,
+}
+
 /// `sessions.internal`
 #[must_use]
 pub fn sessions() -> Resource {
@@ -76,12 +89,6 @@ pub fn sessions() -> Resource {
 #[must_use]
 pub fn pod_cidrs() -> Resource {
     Resource::new("internal", "podcidrs")
-}
-
-/// `acked.internal`
-#[must_use]
-pub fn acked() -> Resource {
-    Resource::new("internal", "acked")
 }
 
 fn raw(body: impl Into<Bytes>) -> Object {
@@ -209,7 +216,7 @@ pub(crate) async fn write_session(
 ///
 /// # Errors
 /// When the store cannot write.
-pub async fn close_session(
+async fn close_session(
     store: &Arc<dyn Store>,
     spoke: &ClusterName,
     which: (u64, &str),
@@ -336,44 +343,35 @@ async fn change_session(
     Err(last)
 }
 
-/// All sessions that say they are up.
-#[must_use]
-pub fn connected(snapshot: &dyn Snapshot) -> Vec<(ClusterName, Session)> {
+/// At which revision this spoke's session was last written.
+pub(crate) fn session_revision(snapshot: &dyn Snapshot, spoke: &ClusterName) -> Option<Revision> {
+    snapshot.get(&session_key(spoke)).map(|stored| stored.revision)
+}
+
+/// All sessions of this hub that say they are up.
+pub(crate) fn up(snapshot: &dyn Snapshot, hub: &str) -> Vec<Arc<Stored>> {
     let scope = Scope { resource: sessions(), cluster: None, namespace: None };
-    let up = |stored: Arc<Stored>| {
-        let session = read_session(&stored).filter(|session| session.connected)?;
-        Some((ClusterName::try_from(&*stored.key.name).ok()?, session))
+    let up = |stored: &Arc<Stored>| {
+        read_session(stored).is_some_and(|session| session.connected && session.hub == hub)
     };
-    snapshot.range(&scope, None).filter_map(up).collect()
+    snapshot.range(&scope, None).filter(up).collect()
 }
 
-/// Remembers what a spoke holds durably. Lost races are fine: the next plan says more.
-///
-/// # Errors
-/// When the store cannot write.
-pub async fn write_acked(
-    store: &Arc<dyn Store>,
-    papers: &Papers,
-    generation: Generation,
-) -> Result<(), CommitError> {
-    let key = Key::new(&acked(), &ClusterName::root(), "", papers.cluster.as_str());
-    let body = serde_json::json!({
-        "incarnation": generation.incarnation, "revision": generation.revision, "uid": papers.uid,
-    });
-    let put = Operation::Put(key, raw(body.to_string()));
-    store
-        .commit(Txn { expect: vec![papers.hold(&*store.snapshot())], operations: vec![put] })
-        .await
-        .map(|_| ())
-}
-
-/// What a spoke is known to hold durably.
-#[must_use]
-pub fn read_acked(snapshot: &dyn Snapshot, spoke: &ClusterName) -> Option<Generation> {
-    let key = Key::new(&acked(), &ClusterName::root(), "", spoke.as_str());
-    let body: serde_json::Value = serde_json::from_slice(&snapshot.get(&key)?.object.body).ok()?;
-    let number = |name: &str| body.get(name)?.as_u64();
-    Some(Generation { incarnation: number("incarnation")?, revision: number("revision")? })
+/// The end of these sessions in one transaction, each as it was read.
+pub(crate) fn ends<'a>(sessions: impl IntoIterator<Item = &'a Arc<Stored>>, now: i64) -> Txn {
+    let mut txn = Txn::default();
+    for stored in sessions {
+        let Some(session) = read_session(stored) else { continue };
+        let over = Session { connected: false, since: now * 1000, ..session };
+        let one = put(
+            stored.key.clone(),
+            Some(stored),
+            raw(serde_json::to_vec(&over).unwrap_or_default()),
+        );
+        txn.expect.extend(one.expect);
+        txn.operations.extend(one.operations);
+    }
+    txn
 }
 
 /// Who serves this pod address in a realm.

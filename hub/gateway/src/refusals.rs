@@ -15,8 +15,9 @@ use freewheel_link::report::EventV1;
 use serde_json::{Value, json};
 
 use crate::events;
-use crate::papers::Papers;
-use crate::reports::{PODS, how, is_here, place, remove, stamp};
+use crate::papers::{Papers, how};
+use crate::places::{PODS, is_here, place, stamp};
+use crate::reports::remove;
 
 /// Shows a refusal at its object. `told` says that this session did so before: a pod may have changed since.
 ///

@@ -17,9 +17,8 @@ use serde_json::{Map, Value, json};
 
 use crate::Inner;
 use crate::enrol::{Refusal, how};
-use crate::node::CLUSTERS;
 use crate::papers::KEY_ANNOTATION;
-use crate::reports::place;
+use crate::places::{CLUSTERS, place};
 use crate::tokens::{self, Good};
 
 /// Which token has accepted a cluster by itself.

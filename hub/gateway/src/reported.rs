@@ -20,22 +20,11 @@ use std::collections::BTreeMap;
 use freewheel_link::message::HelloV1;
 use freewheel_link::report::ReportStamp;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 
 use crate::departures::Gone;
 use crate::papers::Papers;
-use crate::{Inner, node, records};
-
-/// What is durable of one process's reports.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reported {
-    /// UID of the ManagedCluster that it spoke for.
-    pub(crate) uid: String,
-    /// Which process.
-    pub(crate) instance: u64,
-    /// The newest of them: all before it are durable, too.
-    pub(crate) stamp: ReportStamp,
-}
+use crate::records::{self, Reported};
+use crate::{Inner, node};
 
 /// What is durable of the spokes' reports, one process each, by the UID of their ManagedCluster.
 #[derive(Default)]

@@ -11,55 +11,24 @@
 use freewheel_hub_api::conditions::{Says, told_by_spoke};
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::images::Images;
-use freewheel_hub_api::kinds;
 use freewheel_hub_api::pins::{Pins, pinned};
-use freewheel_hub_api::time;
-use freewheel_hub_objects::{Actor, DeleteOptions, How, OVERTAKEN, Objects, Place};
+use freewheel_hub_objects::{DeleteOptions, OVERTAKEN, Objects, Place};
 use freewheel_hub_store::MAX_OBJECT_BYTES;
 use freewheel_link::names::ClusterName;
 use freewheel_link::report::{
     ContainerStateV1, ContainerStatusV1, EventV1, PhaseV1, PodStatusV1, Report, TerminatedV1,
-    UnixMillis,
 };
 use serde_json::{Map, Value, json};
 use tracing::{debug, warn};
 
 use crate::allowance::Allowance;
-use crate::papers::Papers;
-use crate::{Inner, events, node, records};
+use crate::papers::{Papers, how};
+use crate::places::{NO_PLACE, PODS, is_here, may_speak, place, stamp};
+use crate::{Inner, events, node};
 
 /// Times in a row that a device may have something new to say of itself, and per second after that.
 const NODE_BURST: u32 = 6;
 const NODE_RATE: f64 = 0.2;
-
-/// Writes as the node, as a kubelet does, while the name is its own.
-pub(crate) fn how(objects: &Objects, papers: &Papers) -> How {
-    let expect = vec![papers.hold(&*objects.store().snapshot())];
-    How { expect, ..How::by(Actor::Device(papers.cluster.clone())) }
-}
-
-/// The place of an object of a built-in kind.
-pub(crate) fn place(
-    (group, version, plural): (&str, &str, &str),
-    cluster: &ClusterName,
-    namespace: &str,
-    name: &str,
-) -> Result<Place, ApiError> {
-    let kind = kinds::find(group, version, plural)
-        .ok_or_else(|| ApiError::internal(format!("no kind {plural}.{group}")))?;
-    Ok(Place {
-        kind: kind.clone(),
-        cluster: cluster.clone(),
-        namespace: namespace.into(),
-        name: name.to_owned(),
-    })
-}
-
-/// Where pods are.
-pub(crate) const PODS: (&str, &str, &str) = ("", "v1", "pods");
-
-/// Reason of a refusal of a report that no repetition makes good: it is about nothing of this spoke's.
-pub(crate) const NO_PLACE: &str = "NoPlace";
 
 /// Writes one report. What no longer fits (an object that is gone, or has another UID) is done with.
 ///
@@ -148,35 +117,17 @@ impl Device {
     }
 }
 
-/// A spoke speaks for the root's pods on it and for its own cluster, and for nothing else.
-pub(crate) fn may_speak(spoke: &ClusterName, realm: &ClusterName) -> Result<(), ApiError> {
-    if realm.is_root() || realm == spoke {
-        return Ok(());
-    }
-    warn!(cluster = %spoke, peer = %realm, "a spoke reports about another cluster; dropped");
-    Err(ApiError::new(403, NO_PLACE, "a spoke may only report on itself"))
-}
-
-pub(crate) fn is_here(value: &Value, spoke: &ClusterName, uid: &str) -> Result<(), ApiError> {
-    let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    if text("/metadata/uid") == uid && text("/spec/nodeName") == spoke.as_str() {
-        return Ok(());
-    }
-    Err(ApiError::new(409, NO_PLACE, "the pod is another one, or runs elsewhere"))
-}
-
 async fn pod_status(inner: &Inner, papers: &Papers, pod: &PodStatusV1) -> Result<(), ApiError> {
     let (objects, spoke) = (&inner.objects, &papers.cluster);
     may_speak(spoke, &pod.realm)?;
     let place = place(PODS, &pod.realm, &pod.namespace, &pod.name)?;
     let host = node::address(objects, spoke);
-    let acked = records::read_acked(&*objects.store().snapshot(), spoke);
-    let acked = acked.map_or(0, |generation| generation.revision);
+    let reached = inner.reached(spoke);
     let change = |mut value: Value| {
         is_here(&value, spoke, &pod.uid)?;
         let old = value.get("status").cloned().unwrap_or_default();
         let mut new = status(&old, pod, host.as_deref());
-        if let Some(seen) = observed(&value, acked) {
+        if let Some(seen) = observed(&value, reached) {
             put_observed(&mut new, pod, seen);
         }
         keep_known(&mut new, &value["spec"]);
@@ -187,13 +138,13 @@ async fn pod_status(inner: &Inner, papers: &Papers, pod: &PodStatusV1) -> Result
     objects.modify(&how(objects, papers), &place, Some("status"), change).await.map(|_| ())
 }
 
-/// The pod's generation when the spoke has surely seen it: the plan that it acknowledged is as new as the pod,
-/// or the pod never changed since it was made.
-fn observed(pod: &Value, acked: u64) -> Option<i64> {
+/// The pod's generation when the spoke has surely seen it: what it holds is as new as the pod, or the pod never changed
+/// since it was made.
+fn observed(pod: &Value, reached: u64) -> Option<i64> {
     let generation = pod.pointer("/metadata/generation").and_then(Value::as_i64)?;
     let revision = pod.pointer("/metadata/resourceVersion").and_then(Value::as_str);
     let revision: u64 = revision.and_then(|text| text.parse().ok())?;
-    (generation <= 1 || revision <= acked).then_some(generation)
+    (generation <= 1 || revision <= reached).then_some(generation)
 }
 
 fn put_observed(status: &mut Value, pod: &PodStatusV1, generation: i64) {
@@ -242,11 +193,6 @@ pub(crate) async fn remove(
         ..DeleteOptions::default()
     };
     objects.delete(&how(objects, papers), place, &options).await.map(|_| ())
-}
-
-/// RFC 3339 of a device's time.
-pub(crate) fn stamp(at: UnixMillis) -> String {
-    time::from_unix(i64::try_from(at / 1000).unwrap_or_default())
 }
 
 /// The pod's status after the report: the spoke's conditions and states, everybody else's conditions.
@@ -410,9 +356,9 @@ mod tests {
     }
 
     #[track_caller]
-    fn seen(generation: i64, revision: &str, acked: u64, expected: Option<i64>) {
+    fn seen(generation: i64, revision: &str, reached: u64, expected: Option<i64>) {
         let pod = json!({"metadata": {"generation": generation, "resourceVersion": revision}});
-        assert_eq!(observed(&pod, acked), expected, "{pod} {acked}");
+        assert_eq!(observed(&pod, reached), expected, "{pod} {reached}");
     }
 
     #[test]

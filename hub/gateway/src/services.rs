@@ -1,103 +1,281 @@
-//! Services as spokes are told of them, translated once for all spokes.
+//! Services with their EndpointSlices as the store has them, and as spokes are told of them: translated once for all,
+//! when they change.
 //!
 //! Guarantees:
-//! - what is kept is given for the same revisions of the Service and of its EndpointSlices only, so a look at an older or
-//!   a newer snapshot gets what is true there (`a_service_is_translated_once_until_it_or_a_slice_of_it_changes`).
+//! - a Service is translated again after a change of it or of a slice of it, and that is told only where it makes another
+//!   record (`a_service_is_translated_when_it_or_a_slice_of_it_changes`);
+//! - who looked before the store was read anew goes on from there (`who_looked_before_goes_on_after_all_is_read_anew`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use freewheel_hub_api::object::Key;
-use freewheel_hub_plan::{Found, ToldService};
-use parking_lot::RwLock;
+use freewheel_hub_api::namespace::NamespaceName;
+use freewheel_hub_api::object::Resource;
+use freewheel_hub_plan::{Concerned, Found, ServiceSet, ToldService, service_key};
+use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
+use freewheel_link::names::ClusterName;
+use parking_lot::Mutex;
 
-/// Services that are kept. When there are more, all are forgotten and translated again.
-const MOST: usize = 65_536;
+/// Where an EndpointSlice says whose it is.
+const SERVICE: &str = "kubernetes.io/service-name";
 
-struct Known {
-    revisions: Vec<u64>,
-    told: Arc<ToldService>,
+/// A Service of a realm, by its namespace and name.
+type Name = (NamespaceName, Arc<str>);
+
+/// Services to translate.
+pub(crate) type Touched = BTreeSet<(ClusterName, Name)>;
+
+#[derive(Clone, Default)]
+struct Service {
+    stored: Option<Arc<Stored>>,
+    slices: BTreeMap<Arc<str>, Arc<Stored>>,
 }
 
-/// What was translated.
-#[derive(Default)]
-pub(crate) struct Services(RwLock<BTreeMap<Key, Known>>);
-
-impl Services {
-    /// The Service under this key as spokes are told of it.
-    pub(crate) fn told(&self, key: &Key, service: &Found, slices: &[Found]) -> Arc<ToldService> {
-        let of = |slice: &Found| slice.revision;
-        let revisions: Vec<u64> =
-            std::iter::once(service.revision).chain(slices.iter().map(of)).collect();
-        if let Some(known) = self.0.read().get(key)
-            && known.revisions == revisions
-        {
-            return known.told.clone();
-        }
-        let told = Arc::new(ToldService::of(&key.cluster, service, |_, _| slices.to_vec()));
-        let mut known = self.0.write();
-        if MOST <= known.len() {
-            known.clear();
-        }
-        known.insert(key.clone(), Known { revisions, told: told.clone() });
-        told
+impl Service {
+    fn is_nothing(&self) -> bool {
+        self.stored.is_none() && self.slices.is_empty()
     }
 
-    /// The Service is gone.
-    pub(crate) fn forget(&self, key: &Key) {
-        self.0.write().remove(key);
+    fn told(&self, realm: &ClusterName) -> Option<ToldService> {
+        let stored = self.stored.as_ref()?;
+        let slices = |_: &str, _: &str| self.slices.values().map(|slice| found(slice)).collect();
+        Some(ToldService::of(realm, &found(stored), slices))
+    }
+}
+
+#[derive(Default)]
+struct Realm {
+    services: BTreeMap<Name, Service>,
+    told: Arc<ServiceSet>,
+}
+
+/// Of all realms that have any.
+#[derive(Default)]
+pub(crate) struct Services(Mutex<BTreeMap<ClusterName, Realm>>);
+
+/// An object as a plan is made of it.
+pub(crate) fn found(stored: &Stored) -> Found {
+    let Stored { object, revision, created, .. } = stored;
+    Found { body: object.body.clone(), revision: *revision, created: *created }
+}
+
+/// The Service that a Service or an EndpointSlice is about.
+fn about(stored: &Stored) -> Option<Name> {
+    let key = &stored.key;
+    let name = match key.resource.plural() {
+        "services" => key.name.clone(),
+        _ => stored.object.header.labels.get(SERVICE)?.as_str().into(),
+    };
+    Some((key.namespace.clone(), name))
+}
+
+impl Realm {
+    fn put(&mut self, name: Name, stored: &Arc<Stored>) {
+        let service = self.services.entry(name).or_default();
+        match stored.key.resource.plural() {
+            "services" => service.stored = Some(stored.clone()),
+            _ => drop(service.slices.insert(stored.key.name.clone(), stored.clone())),
+        }
+    }
+
+    fn take(&mut self, name: &Name, stored: &Stored) {
+        let Some(service) = self.services.get_mut(name) else { return };
+        match stored.key.resource.plural() {
+            "services" => service.stored = None,
+            _ => drop(service.slices.remove(&stored.key.name)),
+        }
+        if service.is_nothing() {
+            self.services.remove(name);
+        }
+    }
+}
+
+impl Services {
+    /// Takes in what happened to a Service or an EndpointSlice.
+    pub(crate) fn note(&self, event: &Event, touched: &mut Touched) {
+        let Some(key) = event.key() else { return };
+        let mut realms = self.0.lock();
+        let realm = realms.entry(key.cluster.clone()).or_default();
+        let before = event.before.as_ref().and_then(|before| Some((about(before)?, before)));
+        let now = event.now.as_ref().and_then(|now| Some((about(now)?, now)));
+        if let Some((name, before)) = &before {
+            realm.take(name, before);
+        }
+        if let Some((name, now)) = &now {
+            realm.put(name.clone(), now);
+        }
+        let names = before.into_iter().chain(now).map(|(name, _)| (key.cluster.clone(), name));
+        touched.extend(names);
+    }
+
+    /// Reads all of them anew. What was told before, and what is to be, is to be translated.
+    pub(crate) fn rebuild(&self, snapshot: &dyn Snapshot) -> Touched {
+        let mut realms = self.0.lock();
+        let mut touched = Touched::new();
+        for (cluster, realm) in realms.iter_mut() {
+            let old = std::mem::take(&mut realm.services).into_keys();
+            touched.extend(old.map(|name| (cluster.clone(), name)));
+        }
+        for (group, plural) in [("", "services"), ("discovery.k8s.io", "endpointslices")] {
+            let resource = Resource::new(group, plural);
+            let all = Scope { resource, cluster: None, namespace: None };
+            for stored in snapshot.range(&all, None) {
+                let Some(name) = about(&stored) else { continue };
+                let cluster = stored.key.cluster.clone();
+                realms.entry(cluster.clone()).or_default().put(name.clone(), &stored);
+                touched.insert((cluster, name));
+            }
+        }
+        touched
+    }
+
+    /// Translates these, and says for each realm whom what came of it concerns.
+    pub(crate) fn translate(&self, touched: Touched) -> BTreeMap<ClusterName, Concerned> {
+        let mut all = BTreeMap::new();
+        for (cluster, name) in touched {
+            let service = {
+                let realms = self.0.lock();
+                realms.get(&cluster).and_then(|realm| realm.services.get(&name)).cloned()
+            };
+            // Nobody waits meanwhile: a Service may have thousands of endpoints.
+            let told = service.and_then(|service| service.told(&cluster));
+            let key = service_key(&cluster, &name.0, &name.1);
+            let mut realms = self.0.lock();
+            let Some(realm) = realms.get_mut(&cluster) else { continue };
+            let set = Arc::make_mut(&mut realm.told);
+            let concerned = match told {
+                Some(told) => set.put(&key, told),
+                None => set.remove(&key),
+            };
+            let before = all.entry(cluster).or_insert(Concerned::Nobody);
+            *before = concerned.max(*before);
+        }
+        all
+    }
+
+    /// A cluster is gone, with all that was in it.
+    pub(crate) fn forget(&self, cluster: &str) {
+        let mut realms = self.0.lock();
+        if realms.get(cluster).is_some_and(|realm| realm.services.is_empty()) {
+            realms.remove(cluster);
+        }
+    }
+
+    /// What a realm's spokes are told of.
+    pub(crate) fn of(&self, realm: &ClusterName) -> Arc<ServiceSet> {
+        self.0.lock().get(realm).map(|realm| realm.told.clone()).unwrap_or_default()
+    }
+
+    /// All Services of a realm, as they are stored.
+    pub(crate) fn stored(&self, realm: &ClusterName) -> Vec<Found> {
+        let realms = self.0.lock();
+        let all = realms.get(realm).into_iter().flat_map(|realm| realm.services.values());
+        all.filter_map(|service| service.stored.as_deref()).map(found).collect()
+    }
+
+    /// The EndpointSlices of a Service.
+    pub(crate) fn slices(&self, realm: &ClusterName, namespace: &str, name: &str) -> Vec<Found> {
+        let realms = self.0.lock();
+        let name = (namespace.into(), name.into());
+        let service = realms.get(realm).and_then(|realm| realm.services.get(&name));
+        service.into_iter().flat_map(|service| service.slices.values()).map(|s| found(s)).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use freewheel_hub_api::object::Resource;
-    use freewheel_link::names::ClusterName;
+    use freewheel_hub_api::object::{Header, Key, Object};
+    use freewheel_hub_plan::Scope as Told;
+    use freewheel_hub_store::memory::MemoryStore;
+    use freewheel_hub_store::{Operation, Store as _, Txn};
     use freewheel_link::plan::ServiceV1;
     use serde_json::{Value, json};
 
     use super::*;
 
-    fn found(revision: u64, value: &Value) -> Found {
-        Found { body: value.to_string().into(), revision, created: 1 }
+    fn stored(plural: (&str, &str), revision: u64, value: &Value) -> Arc<Stored> {
+        let resource = Resource::new(plural.0, plural.1);
+        let name = value["metadata"]["name"].as_str().unwrap();
+        let key = Key::new(&resource, &ClusterName::root(), "default", name);
+        let labels = serde_json::from_value(value["metadata"]["labels"].clone());
+        let header = Header { labels: labels.unwrap_or_default(), ..Header::default() };
+        let object = Object { header, body: value.to_string().into() };
+        Arc::new(Stored { key, object, revision, created: 1 })
     }
 
-    fn service(revision: u64, port: u16) -> Found {
+    fn service(revision: u64, port: u16) -> Arc<Stored> {
         let value = json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": {"name": "web", "namespace": "default"},
             "spec": {"clusterIP": "10.128.0.9", "ports": [{"port": port, "protocol": "TCP"}]},
         });
-        found(revision, &value)
+        stored(("", "services"), revision, &value)
     }
 
-    fn slice(revision: u64, ip: &str) -> Found {
+    fn slice(revision: u64, ip: &str) -> Arc<Stored> {
         let value = json!({
             "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-            "metadata": {"name": "web-1", "namespace": "default"}, "addressType": "IPv4",
+            "metadata": {"name": "web-1", "namespace": "default", "labels": {SERVICE: "web"}},
+            "addressType": "IPv4",
             "ports": [{"port": 8080, "protocol": "TCP", "name": ""}],
             "endpoints": [{"addresses": [ip], "conditions": {"ready": true}}],
         });
-        found(revision, &value)
+        stored(("discovery.k8s.io", "endpointslices"), revision, &value)
+    }
+
+    fn happens(
+        services: &Services,
+        before: Option<&Arc<Stored>>,
+        now: Option<&Arc<Stored>>,
+    ) -> Concerned {
+        let event = Event { revision: 9, before: before.cloned(), now: now.cloned() };
+        let mut touched = Touched::new();
+        services.note(&event, &mut touched);
+        services.translate(touched)[&ClusterName::root()]
+    }
+
+    fn told(services: &Services) -> Vec<ServiceV1> {
+        let set = services.of(&ClusterName::root());
+        set.of(Told::All).iter().map(|record| record.body().unwrap()).collect()
     }
 
     #[test]
-    fn a_service_is_translated_once_until_it_or_a_slice_of_it_changes() {
+    fn a_service_is_translated_when_it_or_a_slice_of_it_changes() {
         let services = Services::default();
-        let root = ClusterName::root();
-        let key = Key::new(&Resource::new("", "services"), &root, "default", "web");
-        let told = |service: &Found, slices: &[Found]| services.told(&key, service, slices);
-        let body =
-            |told: &ToldService| -> ServiceV1 { told.record.as_ref().unwrap().body().unwrap() };
         let (old, one) = (service(3, 80), slice(4, "10.64.0.2"));
-        let first = told(&old, std::slice::from_ref(&one));
-        assert_eq!(body(&first).endpoints[0].ip.to_string(), "10.64.0.2");
-        assert!(Arc::ptr_eq(&first, &told(&old, std::slice::from_ref(&one))), "the same for all");
-        let moved = told(&old, &[slice(5, "10.64.0.3")]);
-        assert_eq!(body(&moved).endpoints[0].ip.to_string(), "10.64.0.3");
-        assert_eq!(body(&told(&old, &[])).endpoints.len(), 0);
-        assert_eq!(body(&told(&service(6, 81), &[one])).ports[0].port, 81);
-        services.forget(&key);
-        assert_eq!(services.0.read().len(), 0);
+        assert_eq!(happens(&services, None, Some(&one)), Concerned::Nobody, "without its Service");
+        assert_eq!(happens(&services, None, Some(&old)), Concerned::WithPods);
+        assert_eq!(told(&services)[0].endpoints[0].ip.to_string(), "10.64.0.2");
+        let again = slice(5, "10.64.0.2");
+        assert_eq!(happens(&services, Some(&one), Some(&again)), Concerned::Nobody, "the same");
+        let moved = slice(6, "10.64.0.3");
+        assert_eq!(happens(&services, Some(&again), Some(&moved)), Concerned::WithPods);
+        assert_eq!(told(&services)[0].endpoints[0].ip.to_string(), "10.64.0.3");
+        assert_eq!(happens(&services, Some(&moved), None), Concerned::WithPods);
+        assert_eq!(told(&services)[0].endpoints.len(), 0);
+        let new = service(7, 81);
+        assert_eq!(happens(&services, Some(&old), Some(&new)), Concerned::WithPods);
+        assert_eq!(told(&services)[0].ports[0].port, 81);
+        assert_eq!(happens(&services, Some(&new), None), Concerned::WithPods);
+        assert_eq!(told(&services).len(), 0);
+        services.forget("root");
+        assert_eq!(services.0.lock().len(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_looked_before_goes_on_after_all_is_read_anew() {
+        let services = Services::default();
+        happens(&services, None, Some(&service(3, 80)));
+        let before = services.of(&ClusterName::root()).of(Told::All).version();
+        let store = MemoryStore::with_incarnation(1);
+        assert!(services.translate(services.rebuild(&*store.snapshot())).len() == 1, "it is gone");
+        let Stored { key, object, .. } = &*service(0, 81);
+        let operations = vec![Operation::Put(key.clone(), object.clone())];
+        store.commit(Txn { expect: Vec::new(), operations }).await.unwrap();
+        services.translate(services.rebuild(&*store.snapshot()));
+        let now = services.of(&ClusterName::root());
+        let way = now.of(Told::All).way(now.of(Told::All), before).unwrap();
+        assert_eq!((way.put.len(), way.remove.len()), (1, 0));
+        assert_eq!(told(&services)[0].ports[0].port, 81);
     }
 }

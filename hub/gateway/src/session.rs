@@ -18,18 +18,14 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use freewheel_hub_plan::Refused;
-use freewheel_hub_store::CommitError;
 use freewheel_link::budget::Budget;
 use freewheel_link::frame::{self, FrameError};
-use freewheel_link::generation::Generation;
-use freewheel_link::hub_session::{Effect, HubSession};
-use freewheel_link::message::{DatagramV1, HelloV1, HubToSpoke, Reason, SpokeToHub};
-use freewheel_link::names::ClusterName;
+use freewheel_link::hub_session::Effect;
+use freewheel_link::message::{HelloV1, HubToSpoke, Reason, SpokeToHub};
+use freewheel_link::record_set::Held;
 use freewheel_link::report::{Report, ReportStamp};
-use freewheel_link::transport::{Closed, SendHalf, Transport, code};
+use freewheel_link::transport::{SendHalf, Transport, code};
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
 use tokio::select;
@@ -39,63 +35,16 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::bell::Bell;
 use crate::departures::Gone;
+use crate::end::{End, GOODBYE, over};
 use crate::greetings::Waiting;
-use crate::interest::Bell;
 use crate::opening::{self, Opened, Recv};
 use crate::papers::Papers;
 use crate::records::Begun;
+use crate::talk::Talk;
 use crate::untaken::Untaken;
 use crate::{Inner, datagrams, endings, records, streams, twins};
-
-pub(crate) const GOODBYE: Duration = Duration::from_secs(1);
-
-/// Why a session ended.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum End {
-    #[error(transparent)]
-    Closed(#[from] Closed),
-    #[error("the spoke's message cannot be read")]
-    Frame(#[from] FrameError),
-    #[error("{0}")]
-    Left(Reason),
-    #[error("the store cannot write")]
-    Store(#[from] CommitError),
-    #[error("this device opens one session after another: come back later")]
-    Often,
-}
-
-/// A session at work.
-pub(crate) struct Talk<'a> {
-    pub(crate) inner: &'a Inner,
-    pub(crate) link: &'a Arc<dyn Transport>,
-    pub(crate) cluster: &'a ClusterName,
-    pub(crate) papers: &'a Arc<Papers>,
-    pub(crate) epoch: u64,
-    /// Which process speaks.
-    pub(crate) instance: u64,
-    pub(crate) state: Arc<Mutex<HubSession>>,
-    /// There may be something to say.
-    pub(crate) news: Notify,
-    /// No plan is on its way any more.
-    pub(crate) landed: Notify,
-    /// There is something to write of what the spoke holds.
-    pub(crate) remembered: Notify,
-    pub(crate) taken: Mutex<Option<ReportStamp>>,
-    /// Reports that wait to be written.
-    pub(crate) untaken: Untaken,
-    /// What the spoke holds durably, where the store does not know it yet.
-    pub(crate) acked: Mutex<Option<Generation>>,
-    /// When the first part of the plan that is on its way was sent.
-    pub(crate) pushed: Mutex<Option<Instant>>,
-    /// What the last look had to leave out of the plan.
-    pub(crate) refused: watch::Sender<Vec<Refused>>,
-    /// Datagrams that wait for an address of the spoke's own.
-    at_doors: mpsc::Sender<DatagramV1>,
-    /// What the store is to know of this session.
-    pub(crate) begun: Mutex<Begun>,
-    started: Instant,
-}
 
 /// Serves a connection whose certificate is of this cluster, until it ends.
 pub(crate) async fn serve(
@@ -191,7 +140,6 @@ async fn session(
         remembered: Notify::new(),
         taken: Mutex::new(None),
         untaken: Untaken::default(),
-        acked: Mutex::new(None),
         pushed: Mutex::new(None),
         refused: watch::Sender::default(),
         at_doors,
@@ -237,12 +185,8 @@ async fn part(send: &mut Box<dyn SendHalf>, link: &Arc<dyn Transport>, reason: R
 }
 
 impl Talk<'_> {
-    fn now(&self) -> Duration {
-        self.started.elapsed()
-    }
-
     /// Takes the session off wherever it is known.
-    async fn leave(&self, bell: &Bell, up: &Mutex<Option<Begun>>) {
+    async fn leave(&self, bell: &Arc<Bell>, up: &Mutex<Option<Begun>>) {
         let (inner, cluster) = (self.inner, self.cluster);
         inner.interest.leave(cluster, bell);
         {
@@ -252,7 +196,8 @@ impl Talk<'_> {
             }
         }
         let known = self.state.lock().take_known();
-        if let Some(held) = known {
+        if let Some(Held { generation, digest, members }) = known {
+            let held = Held { generation, digest, members: members.past() };
             let mut known = inner.known.lock();
             // Looked at with the lock held: who forgets what is gone comes after it.
             if self.papers.admit(&inner.objects).is_ok() {
@@ -279,7 +224,6 @@ impl Talk<'_> {
                 if let Some(since) = self.pushed.lock().take() {
                     self.inner.meters.landing.observe(since.elapsed());
                 }
-                self.note(generation);
                 Ok(())
             }
             // All of a plan is the most that a word of a spoke costs.
@@ -289,7 +233,7 @@ impl Talk<'_> {
             }
             Some(Effect::Drifted) => {
                 warn!(cluster = %self.cluster, "the spoke holds something else; sending everything");
-                self.inner.interest.ring_one(self.cluster);
+                self.inner.interest.ring(self.cluster);
                 Ok(())
             }
             Some(Effect::Report(stamp, mut report)) => {
@@ -335,7 +279,7 @@ impl Talk<'_> {
                 frame::write(send, &HubToSpoke::ReportsTaken(stamp)).await?;
                 continue;
             }
-            let (next, wake, confirmed) = {
+            let (next, wake) = {
                 let mut state = self.state.lock();
                 let (now, whose) = (self.now(), &self.papers.uid);
                 // Coming back with nothing costs as much as asking for everything.
@@ -352,11 +296,8 @@ impl Talk<'_> {
                 if std::mem::replace(&mut late, state.is_late()) != state.is_late() {
                     self.remembered.notify_one();
                 }
-                (next, state.wake(), state.confirmed())
+                (next, state.wake())
             };
-            if let Some(generation) = confirmed {
-                self.note(generation);
-            }
             match (next, wake) {
                 (Some(message), _) => {
                     if matches!(message, HubToSpoke::Plan(_)) {
@@ -386,10 +327,4 @@ impl Talk<'_> {
             while serving.try_join_next().is_some() {}
         }
     }
-}
-
-/// The connection's end, of which a broken stream was the first sign.
-pub(crate) async fn over(link: &Arc<dyn Transport>) -> Closed {
-    let broken = || Closed::Failed("the session's stream broke off".into());
-    timeout(GOODBYE, link.closed()).await.unwrap_or_else(|_| broken())
 }

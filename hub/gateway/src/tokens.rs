@@ -23,7 +23,7 @@ use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 
 use crate::enrol::{Refusal, how};
-use crate::reports::place as place_of;
+use crate::places::place as place_of;
 
 const SECRETS: (&str, &str, &str) = ("", "v1", "secrets");
 /// A token with this accepts its clusters by itself.

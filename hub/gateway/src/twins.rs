@@ -27,9 +27,8 @@ use tracing::{debug, warn};
 
 use crate::Inner;
 use crate::departures::Gone;
-use crate::node::CLUSTERS;
-use crate::papers::Papers;
-use crate::reports::{how, place};
+use crate::papers::{Papers, how};
+use crate::places::{CLUSTERS, place};
 
 /// Processes of one identity that are remembered.
 const REMEMBERED: usize = 8;

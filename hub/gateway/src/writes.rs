@@ -1,4 +1,4 @@
-//! What a session writes into the store: reports, what its spoke holds, whether it takes plans at all.
+//! What a session writes into the store: reports, itself, and whether its spoke takes plans at all.
 //!
 //! Guarantees:
 //! - a report is answered when it is durable, but for what a device says of itself, which is written as often as it may and
@@ -11,22 +11,18 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::time::Duration;
 
 use freewheel_hub_api::error::ApiError;
-use freewheel_link::generation::Generation;
 use freewheel_link::report::Report;
 use tokio::select;
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
-use crate::reported::Reported;
+use crate::end::End;
+use crate::records::{AGAIN, Reported};
 use crate::reports::Device;
-use crate::session::{End, Talk};
+use crate::talk::Talk;
 use crate::{records, reports};
-
-/// How often a write is tried while the store cannot.
-pub(crate) const AGAIN: Duration = Duration::from_secs(2);
 
 type Outcome = Result<(), ApiError>;
 
@@ -121,13 +117,8 @@ impl Talk<'_> {
         futures::future::join_all(written).await.into_iter().flatten().collect()
     }
 
-    pub(crate) fn note(&self, generation: Generation) {
-        *self.acked.lock() = Some(generation);
-        self.remembered.notify_one();
-    }
-
-    /// Writes what the spoke holds, and whether it takes plans at all; before it the session itself, where the
-    /// store could not when it opened.
+    /// Writes whether the spoke takes plans at all; before it the session itself, where the store could not when it
+    /// opened. What it holds is not written: it says so itself whenever it comes, and proves it by the plan's digest.
     pub(crate) async fn remember(&self) -> Result<Infallible, End> {
         let store = self.inner.objects.store();
         let mut told_late = false;
@@ -141,29 +132,18 @@ impl Talk<'_> {
             self.begun.lock().written = true;
         }
         loop {
-            let acked = *self.acked.lock();
             let late = self.state.lock().is_late();
-            let mut written = Ok(());
-            if let Some(generation) = acked {
-                written = records::write_acked(store, self.papers, generation).await;
+            if late == told_late {
+                self.remembered.notified().await;
+                continue;
             }
-            if written.is_ok() && late != told_late {
-                if late {
-                    warn!(cluster = %self.cluster, "the spoke is connected and takes no plan");
-                }
-                written = records::write_late(store, self.papers, self.epoch, late).await;
+            if late {
+                warn!(cluster = %self.cluster, "the spoke is connected and takes no plan");
             }
-            match written {
-                Ok(()) => {
-                    told_late = late;
-                    self.acked.lock().take_if(|newest| Some(*newest) == acked);
-                    let more = self.acked.lock().is_some() || self.state.lock().is_late() != late;
-                    if !more {
-                        self.remembered.notified().await;
-                    }
-                }
+            match records::write_late(store, self.papers, self.epoch, late).await {
+                Ok(()) => told_late = late,
                 Err(error) => {
-                    debug!(cluster = %self.cluster, %error, "cannot write what the spoke holds");
+                    debug!(cluster = %self.cluster, %error, "cannot write whether the spoke takes plans");
                     sleep(AGAIN).await;
                 }
             }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use freewheel_hub_api::object::Key;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{ConfigV1, Kind, Record, RecordKey};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{Fault, Found, Refused};
+use super::found::{Found, parse};
+use super::refused::{Fault, Refused};
 
 /// The record of a ConfigMap: `data` and `binaryData` in one.
 ///
@@ -31,23 +33,15 @@ pub fn secret_record(realm: &ClusterName, found: &Found) -> Result<Record, Refus
     record(realm, "secrets", Kind::SECRET_V1, &object.metadata, found, data)
 }
 
-/// Reads an object as its type. A body that does not fit names what it can of itself.
-pub(super) fn parse<T: serde::de::DeserializeOwned>(
-    realm: &ClusterName,
-    resource: &'static str,
-    found: &Found,
-) -> Result<T, Refused> {
-    serde_json::from_slice(&found.body).map_err(|error| {
-        let value: serde_json::Value = serde_json::from_slice(&found.body).unwrap_or_default();
-        let text = |key: &str| value["metadata"][key].as_str().map(str::to_owned);
-        let meta = ObjectMeta {
-            namespace: text("namespace"),
-            name: text("name"),
-            uid: text("uid"),
-            ..ObjectMeta::default()
-        };
-        Fault::malformed(error).of(realm, resource, &meta)
-    })
+/// Where the record of this object is, if it is a ConfigMap or a Secret.
+#[must_use]
+pub fn config_record_key(object: &Key) -> Option<RecordKey> {
+    let kind = match object.resource.as_str() {
+        "configmaps" => Kind::CONFIG_MAP_V1,
+        "secrets" => Kind::SECRET_V1,
+        _ => return None,
+    };
+    Some(key(&object.cluster, kind, &object.namespace, &object.name))
 }
 
 /// Where the record of a ConfigMap or Secret is.

@@ -12,14 +12,17 @@
 
 use std::collections::BTreeMap;
 
-use freewheel_link::limits;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{Kind, PodV1, Record, RecordKey};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
-use super::config::{self, parse};
-use super::{Fault, Plan, Refused, Source, config_of};
+use super::config;
+use super::found::parse;
+use super::plan::Plan;
+use super::pod::config_of;
+use super::refused::Fault;
+use super::source::Source;
 
 /// A pod of the plan, with the keys of all that it brings along.
 struct Member {
@@ -28,23 +31,6 @@ struct Member {
     /// When it got its node, and the revision that created it.
     age: (Option<Time>, u64),
     keys: Vec<RecordKey>,
-}
-
-/// Refuses a record that is too large for any plan.
-pub(super) fn check(
-    record: Record,
-    resource: &'static str,
-    meta: &ObjectMeta,
-) -> Result<Record, Refused> {
-    if record.weight() <= limits::RECORD {
-        return Ok(record);
-    }
-    let text = format!(
-        "it takes {} bytes on its way to a device, which takes at most {} of one object",
-        record.weight(),
-        limits::RECORD
-    );
-    Err(Fault { reason: "TooLarge", message: text }.of(&record.key.realm, resource, meta))
 }
 
 /// Leaves out what does not fit into `room` bytes: the largest Services beyond half of it, then the newest pods.

@@ -1,8 +1,12 @@
 //! Objects → the records that one spoke gets. Pure: what it reads comes through [`Source`].
 //!
 //! ```text
-//! plan       the whole set, and whether one record differs from another
-//! source     what it is made from
+//! spoke_plan what a spoke's own records are made of, kept up to date by what changes
+//! spoke_set  those, and the Services that it shares with others: what it is to hold, and the way there
+//! services   the Services of a realm, one set for all of its spokes
+//! versioned  a set that counts its changes
+//! whole      the whole plan made anew        plan     what that comes to
+//! source     what a plan is made from        found    an object as the store holds it
 //! refused    what cannot be translated, in words for its user
 //! pod        Pod          → PodV1       (containers, volumes, env: one file each)
 //! http       annotations on how containers serve HTTP → HttpV1
@@ -10,11 +14,11 @@
 //! storage    what a Pod says of the disk → PodStorageV1, a part of it
 //! service    Service + its EndpointSlices → ServiceV1
 //! node       leased pod ranges, the node's own settings
-//! fit        what stays out of a plan that is larger than a spoke can hold
+//! fit        what stays out of a plan that is larger than a spoke can hold        room     a record that is
 //! amount     quantities as whole numbers and thousandths
 //! ```
 //!
-//! [`records`] makes the whole set; the functions per kind remake one record after a change. Equal objects
+//! [`SpokePlan`] keeps the plan of one spoke; the functions per kind make one record each. Equal objects
 //! give equal bytes, in one order. What cannot be translated is [`Refused`] with words for its user, and
 //! disturbs nothing else.
 //!
@@ -25,24 +29,37 @@ mod amount;
 mod config;
 mod containers;
 mod fit;
+mod found;
 mod http;
 mod node;
 mod plan;
 mod pod;
 mod refused;
+mod room;
 mod service;
+mod services;
 mod source;
+mod spoke_plan;
+mod spoke_set;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod versioned;
 mod volumes;
+mod whole;
 
-pub use config::{config_map_record, secret_record};
+pub use config::{config_map_record, config_record_key, secret_record};
+pub use found::Found;
 pub use http::{HTTP_CONCURRENCY, HTTP_REUSE, HTTP_TIMEOUT};
 pub use node::{NodeSettings, node_record, pod_cidr_record};
-pub use plan::{Plan, differs, records};
+pub use plan::{Plan, differs};
 pub use pod::{config_of, pod_record};
 pub(crate) use refused::Fault;
 pub use refused::Refused;
 pub use service::{has_node_port, service_record};
-pub use source::{Found, Source, ToldService};
+pub use services::{Concerned, Scope, ServiceSet, service_key};
+pub use source::{Source, ToldService};
+pub use spoke_plan::{Changes, SpokePlan};
+pub use spoke_set::{SpokeMembers, SpokeSet, Told};
+pub use versioned::VersionedSet;
+pub use whole::records;

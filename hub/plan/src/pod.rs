@@ -9,12 +9,13 @@ use freewheel_link::plan::{
 };
 use k8s_openapi::api::core::v1::{HostAlias, Pod, PodSpec};
 
-use super::config::parse;
 use super::containers::container;
+use super::found::{Found, parse};
 use super::http::http;
+use super::refused::{Fault, Refused};
+use super::room;
 use super::storage::storage;
 use super::volumes::volume;
-use super::{Fault, Found, Refused, fit};
 use freewheel_hub_api::images::Images;
 use freewheel_hub_api::pins::{Pins, RESOLVED};
 
@@ -40,7 +41,7 @@ pub fn pod_record(
         Ok((record, body))
     };
     let (record, body) = translate().map_err(|fault| fault.of(realm, "pods", &pod.metadata))?;
-    Ok((fit::check(record, "pods", &pod.metadata)?, body))
+    Ok((room::check(record, "pods", &pod.metadata)?, body))
 }
 
 /// The ConfigMaps and Secrets that a pod names: (kind, namespace, name).

@@ -8,9 +8,10 @@ use freewheel_link::plan::{EndpointV1, Kind, Record, RecordKey, ServicePortV1, S
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 
-use super::config::parse;
 use super::containers::{port_number, protocol};
-use super::{Fault, Found, Refused, fit};
+use super::found::{Found, parse};
+use super::refused::{Fault, Refused};
+use super::room;
 
 /// Kubernetes' timeout of ClientIP affinity: three hours.
 const AFFINITY_SECONDS: i32 = 10_800;
@@ -49,7 +50,7 @@ pub fn service_record(
         Record::new(key, revision, 0, &body).map_err(Fault::malformed)
     };
     let record = translate().map_err(|fault| fault.of(realm, "services", &service.metadata))?;
-    fit::check(record, "services", &service.metadata)
+    room::check(record, "services", &service.metadata)
 }
 
 fn body(

@@ -2,28 +2,25 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use freewheel_hub_api::object::Key;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::Record;
 
+use crate::found::Found;
 use crate::refused::Refused;
 use crate::service::{has_node_port, service_record};
 
-/// An object as the store holds it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Canonical JSON.
-    pub body: Bytes,
-    /// Revision that wrote it.
-    pub revision: u64,
-    /// Revision that created it.
-    pub created: u64,
-}
-
 /// What is looked up, in one snapshot of the store. Lists come in key order.
 pub trait Source {
+    /// Where the pods of a realm are that have this `spec.nodeName`.
+    fn bound(&self, realm: &ClusterName, node: &str) -> Vec<Key>;
+    /// One pod, if it has this `spec.nodeName`.
+    fn pod(&self, key: &Key, node: &str) -> Option<Found>;
     /// Pods of a realm with this `spec.nodeName`.
-    fn pods(&self, realm: &ClusterName, node: &str) -> Vec<Found>;
+    fn pods(&self, realm: &ClusterName, node: &str) -> Vec<Found> {
+        let keys = self.bound(realm, node);
+        keys.iter().filter_map(|key| self.pod(key, node)).collect()
+    }
     /// One ConfigMap.
     fn config_map(&self, realm: &ClusterName, namespace: &str, name: &str) -> Option<Found>;
     /// One Secret.

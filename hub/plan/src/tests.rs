@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use async_trait::async_trait;
 use bytes::Bytes;
 use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved};
+use freewheel_hub_api::object::{Key, Resource};
 use freewheel_hub_api::pins::{Pins, RESOLVED};
 use freewheel_link::digest::Digest;
 use freewheel_link::limits;
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 use super::*;
 
 /// Knows every image but `gone`.
-struct AnyImage;
+pub(crate) struct AnyImage;
 
 #[async_trait]
 impl Images for AnyImage {
@@ -79,9 +80,16 @@ impl World {
 }
 
 impl Source for World {
-    fn pods(&self, realm: &ClusterName, node: &str) -> Vec<Found> {
+    fn bound(&self, realm: &ClusterName, node: &str) -> Vec<Key> {
         let here = |v: &Value| v["spec"]["nodeName"] == node;
-        self.of(realm, "pods").into_iter().filter(|(v, _)| here(v)).map(|(_, f)| f).collect()
+        let text = |v: &Value, field: &str| v["metadata"][field].as_str().unwrap().to_owned();
+        let key = |v: Value| {
+            Key::new(&Resource::new("", "pods"), realm, &text(&v, "namespace"), &text(&v, "name"))
+        };
+        self.of(realm, "pods").into_iter().filter(|(v, _)| here(v)).map(|(v, _)| key(v)).collect()
+    }
+    fn pod(&self, key: &Key, _: &str) -> Option<Found> {
+        self.one(&key.cluster, "pods", &key.namespace, &key.name)
     }
     fn config_map(&self, realm: &ClusterName, namespace: &str, name: &str) -> Option<Found> {
         self.one(realm, "configmaps", namespace, name)

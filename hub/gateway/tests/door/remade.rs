@@ -118,7 +118,7 @@ async fn live(hub: &Hub) {
 fn written_after(hub: &Hub, swapped: u64) -> Vec<String> {
     let snapshot = hub.objects.store().snapshot();
     let kinds = kinds::all().iter().map(|kind| kind.storage().clone());
-    let own = [records::sessions(), records::acked(), records::pod_cidrs()];
+    let own = [records::sessions(), records::pod_cidrs()];
     let mut found = Vec::new();
     for resource in kinds.chain(own) {
         let all = Scope { resource, cluster: None, namespace: None };
@@ -157,7 +157,7 @@ async fn nothing_is_written_for_a_spoke_whose_cluster_was_remade_just_before() {
     for after in 0..2 {
         check("nodes", after).await;
     }
-    for plural in ["sessions", "podcidrs", "pods", "events", "acked"] {
+    for plural in ["sessions", "podcidrs", "pods", "events"] {
         check(plural, 0).await;
     }
 }

@@ -1,0 +1,34 @@
+//! How a session ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_hub_store::CommitError;
+use freewheel_link::frame::FrameError;
+use freewheel_link::message::Reason;
+use freewheel_link::transport::{Closed, Transport};
+use tokio::time::timeout;
+
+/// How long the other side may take to hear of it.
+pub(crate) const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum End {
+    #[error(transparent)]
+    Closed(#[from] Closed),
+    #[error("the spoke's message cannot be read")]
+    Frame(#[from] FrameError),
+    #[error("{0}")]
+    Left(Reason),
+    #[error("the store cannot write")]
+    Store(#[from] CommitError),
+    #[error("this device opens one session after another: come back later")]
+    Often,
+}
+
+/// The connection's end, of which a broken stream was the first sign.
+pub(crate) async fn over(link: &Arc<dyn Transport>) -> Closed {
+    let broken = || Closed::Failed("the session's stream broke off".into());
+    timeout(GOODBYE, link.closed()).await.unwrap_or_else(|_| broken())
+}

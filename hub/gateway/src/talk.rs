@@ -1,0 +1,59 @@
+//! A session at work: what all of its parts share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_hub_plan::{Refused, SpokeSet};
+use freewheel_link::hub_session::HubSession;
+use freewheel_link::message::DatagramV1;
+use freewheel_link::names::ClusterName;
+use freewheel_link::report::ReportStamp;
+use freewheel_link::transport::Transport;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
+
+use crate::Inner;
+use crate::papers::Papers;
+use crate::records::Begun;
+use crate::untaken::Untaken;
+
+/// The hub's half of a session, with plans as spokes are told them.
+pub(crate) type Session = HubSession<SpokeSet>;
+
+/// A session at work.
+pub(crate) struct Talk<'a> {
+    pub(crate) inner: &'a Inner,
+    pub(crate) link: &'a Arc<dyn Transport>,
+    pub(crate) cluster: &'a ClusterName,
+    pub(crate) papers: &'a Arc<Papers>,
+    pub(crate) epoch: u64,
+    /// Which process speaks.
+    pub(crate) instance: u64,
+    pub(crate) state: Arc<Mutex<Session>>,
+    /// There may be something to say.
+    pub(crate) news: Notify,
+    /// No plan is on its way any more.
+    pub(crate) landed: Notify,
+    /// There is something to write of what the spoke holds.
+    pub(crate) remembered: Notify,
+    pub(crate) taken: Mutex<Option<ReportStamp>>,
+    /// Reports that wait to be written.
+    pub(crate) untaken: Untaken,
+    /// When the first part of the plan that is on its way was sent.
+    pub(crate) pushed: Mutex<Option<Instant>>,
+    /// What the last look had to leave out of the plan.
+    pub(crate) refused: watch::Sender<Vec<Refused>>,
+    /// Datagrams that wait for an address of the spoke's own.
+    pub(crate) at_doors: mpsc::Sender<DatagramV1>,
+    /// What the store is to know of this session.
+    pub(crate) begun: Mutex<Begun>,
+    pub(crate) started: Instant,
+}
+
+impl Talk<'_> {
+    /// Since its beginning.
+    pub(crate) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+}

@@ -1,0 +1,67 @@
+//! What a plan reads: one snapshot, with what one spoke has in it.
+
+use std::net::Ipv4Addr;
+
+use freewheel_hub_api::object::{Key, Resource};
+use freewheel_hub_plan::{Found, Source};
+use freewheel_hub_store::Snapshot;
+use freewheel_link::names::ClusterName;
+use parking_lot::Mutex;
+
+use crate::bound::{Bound, node_of};
+use crate::ranges::Ranges;
+use crate::records;
+use crate::services::{Services, found};
+
+/// A snapshot and the indexes over it.
+pub(crate) struct View<'a> {
+    pub(crate) at: &'a dyn Snapshot,
+    pub(crate) pods: &'a Mutex<Bound>,
+    pub(crate) services: &'a Services,
+    pub(crate) ranges: &'a Ranges,
+}
+
+impl View<'_> {
+    fn one(&self, plural: &str, realm: &ClusterName, namespace: &str, name: &str) -> Option<Found> {
+        let key = Key::new(&Resource::new("", plural), realm, namespace, name);
+        self.at.get(&key).map(|stored| found(&stored))
+    }
+
+    fn lease(&self, realm: &ClusterName, spoke: &str, base: Ipv4Addr) -> Option<(String, u64)> {
+        let name = base.to_string();
+        let stored = self.at.get(&Key::new(&records::pod_cidrs(), realm, "", &name))?;
+        (*stored.object.body == *spoke.as_bytes()).then_some((name, stored.revision))
+    }
+}
+
+impl Source for View<'_> {
+    fn bound(&self, realm: &ClusterName, node: &str) -> Vec<Key> {
+        self.pods.lock().on(node, realm).into_iter().flatten().cloned().collect()
+    }
+
+    fn pod(&self, key: &Key, node: &str) -> Option<Found> {
+        self.at.get(key).filter(|stored| node_of(stored) == Some(node)).map(|stored| found(&stored))
+    }
+
+    fn config_map(&self, realm: &ClusterName, namespace: &str, name: &str) -> Option<Found> {
+        self.one("configmaps", realm, namespace, name)
+    }
+
+    fn secret(&self, realm: &ClusterName, namespace: &str, name: &str) -> Option<Found> {
+        self.one("secrets", realm, namespace, name)
+    }
+
+    fn services(&self, realm: &ClusterName) -> Vec<Found> {
+        self.services.stored(realm)
+    }
+
+    fn endpoint_slices(&self, realm: &ClusterName, namespace: &str, service: &str) -> Vec<Found> {
+        self.services.slices(realm, namespace, service)
+    }
+
+    fn pod_cidrs(&self, realm: &ClusterName, spoke: &str) -> Vec<(String, u64)> {
+        let Ok(name) = ClusterName::try_from(spoke) else { return Vec::new() };
+        let ranges = self.ranges.usable(realm, &name);
+        ranges.into_iter().filter_map(|base| self.lease(realm, spoke, base)).collect()
+    }
+}

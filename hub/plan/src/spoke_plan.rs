@@ -1,0 +1,286 @@
+//! The plan of one spoke, kept up to date by what changes.
+//!
+//! ```text
+//! pod changed ─▶ its record ─┬─▶ own records, each counted once
+//!                            └─▶ the configuration that it names: read when the first pod names it, and when it
+//!                                changes, out when the last one is gone
+//! Services ──────────────────────▶ shared with others; which of them, follows from where it has pods
+//! ```
+//!
+//! Guarantees:
+//! - what it comes to is what the whole plan made anew would be (`what_is_kept_is_what_would_be_made_anew`);
+//! - what changes costs what it concerns: pods that come one after the other are translated once each
+//!   (`pods_that_come_one_by_one_are_read_once_each`);
+//! - a plan that does not fit is cut as the whole one is (`a_plan_that_does_not_fit_is_cut_until_it_fits_again`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use freewheel_hub_api::images::Images;
+use freewheel_hub_api::object::Key;
+use freewheel_link::limits;
+use freewheel_link::names::ClusterName;
+use freewheel_link::plan::{Kind, Record, RecordKey};
+use freewheel_link::record_set::Sealed;
+
+use crate::config::{config_map_record, key as config_key, secret_record};
+use crate::node::{NodeSettings, node_record, pod_cidr_record};
+use crate::pod::{config_of, pod_record};
+use crate::refused::Refused;
+use crate::services::{Scope, ServiceSet};
+use crate::source::Source;
+use crate::spoke_set::{Own, SpokeSet, Told};
+use crate::versioned::VersionedSet;
+use crate::whole::records;
+
+/// What has changed of what a spoke's own records are made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Nobody knows: all of it is looked at.
+    pub everything: bool,
+    /// What images stand for.
+    pub images: bool,
+    /// Pods that are bound to it, or were.
+    pub pods: BTreeSet<Key>,
+    /// ConfigMaps and Secrets, by the keys of their records.
+    pub config: BTreeSet<RecordKey>,
+}
+
+/// A pod that is bound to the spoke.
+#[derive(Debug, Default)]
+struct Planned {
+    /// None, where no record can be made of it.
+    record: Option<RecordKey>,
+    /// The configuration that it names.
+    config: Box<[RecordKey]>,
+}
+
+/// What one spoke is to hold, and what it was made of.
+#[derive(Debug)]
+pub struct SpokePlan {
+    spoke: ClusterName,
+    settings: NodeSettings,
+    pods: BTreeMap<Key, Planned>,
+    /// Configuration, and how many pods name it.
+    config: BTreeMap<RecordKey, usize>,
+    /// Ranges of addresses in the root and in its own realm, with the revisions of their leases.
+    ranges: [Vec<(String, u64)>; 2],
+    own: VersionedSet,
+    /// By what it is about: a pod by its name here, not by its UID.
+    refused: BTreeMap<RecordKey, Refused>,
+}
+
+impl SpokePlan {
+    /// Before anything was looked at.
+    #[must_use]
+    pub fn new(spoke: &ClusterName, settings: NodeSettings) -> Self {
+        let mut plan = Self {
+            spoke: spoke.clone(),
+            settings,
+            pods: BTreeMap::new(),
+            config: BTreeMap::new(),
+            ranges: [Vec::new(), Vec::new()],
+            own: VersionedSet::default(),
+            refused: BTreeMap::new(),
+        };
+        let about =
+            RecordKey { realm: ClusterName::root(), kind: Kind::NODE_V1, key: "node".to_owned() };
+        plan.put(about, node_record(spoke, &plan.settings));
+        plan
+    }
+
+    /// Takes in what has changed, as it is in `source`.
+    pub fn look(&mut self, changes: &Changes, source: &dyn Source, images: &dyn Images) {
+        let realms = [ClusterName::root(), self.spoke.clone()];
+        let mut pods = changes.pods.clone();
+        if changes.everything || changes.images {
+            pods.extend(self.pods.keys().cloned());
+        }
+        if changes.everything {
+            pods.extend(realms.iter().flat_map(|realm| source.bound(realm, self.spoke.as_str())));
+        }
+        let mut config = changes.config.clone();
+        if changes.everything {
+            config.extend(self.config.keys().cloned());
+        }
+        for key in &pods {
+            config.extend(self.look_at_pod(key, source, images));
+        }
+        for key in config.iter().filter(|key| self.config.contains_key(key)) {
+            look_at_config(key, source, &mut self.own, &mut self.refused);
+        }
+        for (realm, at) in realms.iter().zip(0..) {
+            self.look_at_ranges(realm, at, source);
+        }
+    }
+
+    /// Answers which configuration nobody has named before.
+    fn look_at_pod(
+        &mut self,
+        key: &Key,
+        source: &dyn Source,
+        images: &dyn Images,
+    ) -> Vec<RecordKey> {
+        let before = self.pods.remove(key).unwrap_or_default();
+        let about = RecordKey {
+            realm: key.cluster.clone(),
+            kind: Kind::POD_V1,
+            key: format!("{}/{}", key.namespace, key.name),
+        };
+        self.refused.remove(&about);
+        let found = source.pod(key, self.spoke.as_str());
+        let made = found.map(|found| pod_record(&key.cluster, &found, images));
+        let mut now = Planned::default();
+        let there = made.is_some();
+        match made {
+            Some(Ok((record, pod))) => {
+                let named = config_of(&pod).into_iter();
+                let named =
+                    named.map(|(kind, space, name)| config_key(&key.cluster, kind, &space, &name));
+                now = Planned { record: Some(record.key.clone()), config: named.collect() };
+                self.own.put(Arc::new(record.into()));
+            }
+            Some(Err(refused)) => drop(self.refused.insert(about, refused)),
+            None => {}
+        }
+        // Another pod of that name has another key.
+        if let Some(old) = before.record.filter(|old| now.record.as_ref() != Some(old)) {
+            self.own.remove(&old);
+        }
+        let fresh = self.count_config(&now.config, &before.config);
+        if there {
+            self.pods.insert(key.clone(), now);
+        }
+        fresh
+    }
+
+    /// A pod names this configuration, and no longer that. Answers what nobody has named before.
+    fn count_config(&mut self, now: &[RecordKey], before: &[RecordKey]) -> Vec<RecordKey> {
+        let mut fresh = Vec::new();
+        for named in now {
+            let count = self.config.entry(named.clone()).or_default();
+            *count += 1;
+            fresh.extend((*count == 1).then(|| named.clone()));
+        }
+        for named in before {
+            let Some(count) = self.config.get_mut(named) else { continue };
+            *count -= 1;
+            if *count == 0 {
+                self.config.remove(named);
+                self.own.remove(named);
+                self.refused.remove(named);
+            }
+        }
+        fresh
+    }
+
+    fn look_at_ranges(&mut self, realm: &ClusterName, at: usize, source: &dyn Source) {
+        let new = source.pod_cidrs(realm, self.spoke.as_str());
+        let Some(known) = self.ranges.get_mut(at).filter(|known| **known != new) else { return };
+        let old = std::mem::replace(known, new.clone());
+        let about = |base: &str| RecordKey {
+            realm: realm.clone(),
+            kind: Kind::POD_CIDR_V1,
+            key: base.to_owned(),
+        };
+        for (base, revision) in &old {
+            self.refused.remove(&about(base));
+            if let Ok(record) = pod_cidr_record(realm, base, *revision)
+                && !new.iter().any(|(name, _)| name == base)
+            {
+                self.own.remove(&record.key);
+            }
+        }
+        for (base, revision) in new {
+            self.put(about(&base), pod_cidr_record(realm, &base, revision));
+        }
+    }
+
+    fn put(&mut self, about: RecordKey, made: Result<Record, Refused>) {
+        put(&mut self.own, &mut self.refused, about, made);
+    }
+
+    /// What the spoke is to hold together with these Services, of the root and of its own cluster; and what had to be
+    /// left out.
+    #[must_use]
+    pub fn set(
+        &self,
+        services: [Arc<ServiceSet>; 2],
+        source: &dyn Source,
+        images: &dyn Images,
+    ) -> (SpokeSet, Vec<Refused>) {
+        let [root, realm] = services;
+        let told = [(root, &ClusterName::root()), (realm, &self.spoke)]
+            .map(|(services, realm)| Told { services, scope: self.scope(realm) });
+        let set = SpokeSet { own: Own::Kept(self.own.clone()), told };
+        if limits::PLAN < set.weight() {
+            return self.cut(set, source, images);
+        }
+        let shared = set.told.iter().flat_map(|told| told.services.refused(told.scope));
+        let refused = self.refused.values().chain(shared).cloned().collect();
+        (set, refused)
+    }
+
+    /// Who has pods in a realm, whatever becomes of them, is told of all its Services.
+    fn scope(&self, realm: &ClusterName) -> Scope {
+        // There are two realms at most, and the pods of one stand together.
+        let ends = [self.pods.first_key_value(), self.pods.last_key_value()];
+        let some = ends.into_iter().flatten().any(|(key, _)| key.cluster == *realm);
+        if some { Scope::All } else { Scope::NodePorts }
+    }
+
+    /// More than a spoke can hold is rare, and what stays out of it follows from all that there is.
+    fn cut(
+        &self,
+        set: SpokeSet,
+        source: &dyn Source,
+        images: &dyn Images,
+    ) -> (SpokeSet, Vec<Refused>) {
+        let plan = records(&self.spoke, source, images, &self.settings);
+        let sealed = plan.records.into_values().map(|record| Arc::new(Sealed::from(record)));
+        let told = set.told.map(|told| Told { scope: Scope::Nothing, ..told });
+        (SpokeSet { own: Own::Cut(sealed.collect()), told }, plan.refused)
+    }
+}
+
+fn put(
+    own: &mut VersionedSet,
+    refused: &mut BTreeMap<RecordKey, Refused>,
+    about: RecordKey,
+    made: Result<Record, Refused>,
+) {
+    match made {
+        Ok(record) => {
+            refused.remove(&about);
+            own.put(Arc::new(record.into()));
+        }
+        Err(why) => drop(refused.insert(about, why)),
+    }
+}
+
+/// What is not there yet is the spoke's to report: only it knows which container waits.
+fn look_at_config(
+    key: &RecordKey,
+    source: &dyn Source,
+    own: &mut VersionedSet,
+    refused: &mut BTreeMap<RecordKey, Refused>,
+) {
+    let RecordKey { realm, kind, key: path } = key;
+    let (namespace, name) = path.split_once('/').unwrap_or_default();
+    let made = if *kind == Kind::SECRET_V1 {
+        source.secret(realm, namespace, name).map(|found| secret_record(realm, &found))
+    } else {
+        source.config_map(realm, namespace, name).map(|found| config_map_record(realm, &found))
+    };
+    if !matches!(made, Some(Ok(_))) {
+        own.remove(key);
+        refused.remove(key);
+    }
+    if let Some(made) = made {
+        put(own, refused, key.clone(), made);
+    }
+}
+
+#[cfg(test)]
+#[path = "spoke_plan_tests.rs"]
+mod tests;

@@ -1,0 +1,266 @@
+//! A spoke's plan, kept up to date while its objects change.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+use freewheel_hub_api::object::Resource;
+use freewheel_link::record_set::{PlanSet as _, RecordSet};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::config::config_record_key;
+use crate::found::Found;
+use crate::services::service_key;
+use crate::source::ToldService;
+use crate::tests::AnyImage;
+
+fn spoke() -> ClusterName {
+    ClusterName::try_from("pi-7").unwrap()
+}
+
+fn key(plural: &str, realm: &ClusterName, name: &str) -> Key {
+    Key::new(&Resource::new("", plural), realm, "default", name)
+}
+
+/// Objects that change, and the Services that are told of them.
+#[derive(Default)]
+struct Objects {
+    all: BTreeMap<Key, Found>,
+    revision: u64,
+    ranges: Vec<(String, u64)>,
+    services: [ServiceSet; 2],
+    /// Pods that were read.
+    read: Cell<usize>,
+}
+
+impl Objects {
+    fn put(&mut self, key: &Key, mut value: Value) {
+        value["metadata"]["name"] = json!(&*key.name);
+        value["metadata"]["namespace"] = json!("default");
+        self.revision += 1;
+        let created = self.all.get(key).map_or(self.revision, |old| old.created);
+        let body = value.to_string().into();
+        self.all.insert(key.clone(), Found { body, revision: self.revision, created });
+        self.tell(key);
+    }
+
+    fn remove(&mut self, key: &Key) {
+        self.all.remove(key);
+        self.tell(key);
+    }
+
+    fn tell(&mut self, key: &Key) {
+        if key.resource.plural() != "services" {
+            return;
+        }
+        let at = usize::from(!key.cluster.is_root());
+        let record = service_key(&key.cluster, "default", &key.name);
+        match self.all.get(key) {
+            Some(found) => {
+                let told = ToldService::of(&key.cluster, found, |_, _| Vec::new());
+                self.services[at].put(&record, told)
+            }
+            None => self.services[at].remove(&record),
+        };
+    }
+
+    fn shared(&self) -> [Arc<ServiceSet>; 2] {
+        self.services.clone().map(Arc::new)
+    }
+}
+
+impl Source for Objects {
+    fn bound(&self, realm: &ClusterName, node: &str) -> Vec<Key> {
+        let pods = self.all.keys().filter(|key| key.resource.plural() == "pods");
+        let here = pods.filter(|key| key.cluster == *realm && self.pod(key, node).is_some());
+        here.cloned().collect()
+    }
+
+    fn pod(&self, key: &Key, node: &str) -> Option<Found> {
+        self.read.set(self.read.get() + 1);
+        let found = self.all.get(key)?;
+        let value: Value = serde_json::from_slice(&found.body).unwrap();
+        (value["spec"]["nodeName"] == node).then(|| found.clone())
+    }
+
+    fn config_map(&self, realm: &ClusterName, _: &str, name: &str) -> Option<Found> {
+        self.all.get(&key("configmaps", realm, name)).cloned()
+    }
+
+    fn secret(&self, realm: &ClusterName, _: &str, name: &str) -> Option<Found> {
+        self.all.get(&key("secrets", realm, name)).cloned()
+    }
+
+    fn services(&self, realm: &ClusterName) -> Vec<Found> {
+        let all = self.all.iter();
+        let of = all.filter(|(k, _)| k.resource.plural() == "services" && k.cluster == *realm);
+        of.map(|(_, found)| found.clone()).collect()
+    }
+
+    fn endpoint_slices(&self, _: &ClusterName, _: &str, _: &str) -> Vec<Found> {
+        Vec::new()
+    }
+
+    fn pod_cidrs(&self, realm: &ClusterName, _: &str) -> Vec<(String, u64)> {
+        if realm.is_root() { self.ranges.clone() } else { Vec::new() }
+    }
+}
+
+/// A pod on this node that reads these ConfigMaps.
+fn pod(uid: &str, node: &str, maps: &[String]) -> Value {
+    let from: Vec<Value> = maps.iter().map(|m| json!({"configMapRef": {"name": m}})).collect();
+    json!({"metadata": {"uid": uid}, "spec": {"nodeName": node,
+        "containers": [{"name": "web", "image": "hello", "envFrom": from}]}})
+}
+
+fn config_map(bytes: usize, fill: &str) -> Value {
+    json!({"metadata": {}, "data": {"k": fill.repeat(bytes)}})
+}
+
+fn service(node_port: bool, port: u32) -> Value {
+    let node_port = if node_port { 30_080 } else { 0 };
+    json!({"metadata": {}, "spec": {"clusterIP": "10.128.0.9",
+        "ports": [{"port": port, "nodePort": node_port, "protocol": "TCP"}]}})
+}
+
+/// What the kept plan comes to, held against the whole one.
+#[track_caller]
+fn check(plan: &SpokePlan, objects: &Objects) -> SpokeSet {
+    let (set, mut refused) = plan.set(objects.shared(), objects, &AnyImage);
+    let whole = records(&spoke(), objects, &AnyImage, &NodeSettings::default());
+    let named = |key: &RecordKey| format!("{} {} {}", key.realm, key.kind.0, key.key);
+    let kept: Vec<_> = set.whole().iter().map(|record| named(&record.key)).collect();
+    assert_eq!(kept, whole.records.keys().map(named).collect::<Vec<_>>());
+    assert_eq!(set.digest(), whole.records.into_values().collect::<RecordSet>().digest());
+    let mut all = whole.refused;
+    let by = |left: &Refused, right: &Refused| left.to_string().cmp(&right.to_string());
+    all.sort_by(by);
+    refused.sort_by(by);
+    assert_eq!(refused, all);
+    set
+}
+
+/// Numbers that look like chance, the same at each run.
+struct Dice(u32);
+
+impl Dice {
+    fn below(&mut self, most: u32) -> u32 {
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (self.0 >> 8) % most
+    }
+}
+
+/// Something happens to one object of a few, as chance will have it.
+fn happen(dice: &mut Dice, objects: &mut Objects, changes: &mut Changes) {
+    let realm = if dice.below(3) == 0 { spoke() } else { ClusterName::root() };
+    let name = format!("n{}", dice.below(4));
+    let (object, value) = match dice.below(4) {
+        0 => {
+            let maps = dice.below(3);
+            let maps: Vec<String> = (0..maps).map(|_| format!("n{}", dice.below(4))).collect();
+            let node = if dice.below(5) == 0 { "elsewhere" } else { "pi-7" };
+            let mut value = pod(&format!("{realm}-{name}-{}", dice.below(2)), node, &maps);
+            if dice.below(6) == 0 {
+                value["spec"]["volumes"] = json!([{"name": "h", "hostPath": {}}]);
+            }
+            (key("pods", &realm, &name), value)
+        }
+        1 => (key("configmaps", &realm, &name), config_map(3, &dice.below(2).to_string())),
+        2 => {
+            let port = if dice.below(5) == 0 { 70_000 } else { 80 + dice.below(2) };
+            (key("services", &realm, &name), service(dice.below(2) == 0, port))
+        }
+        _ => {
+            let ranges = dice.below(3);
+            let base = |n: u32| (format!("10.64.{n}.{}", dice.below(2) * n), u64::from(n));
+            objects.ranges = (0..ranges).map(base).collect();
+            return;
+        }
+    };
+    if dice.below(4) == 0 {
+        objects.remove(&object);
+    } else {
+        objects.put(&object, value);
+    }
+    match object.resource.plural() {
+        "pods" => drop(changes.pods.insert(object)),
+        "configmaps" => changes.config.extend(config_record_key(&object)),
+        _ => {}
+    }
+}
+
+#[test]
+fn what_is_kept_is_what_would_be_made_anew() {
+    let mut dice = Dice(42);
+    let mut objects = Objects::default();
+    let mut plan = SpokePlan::new(&spoke(), NodeSettings::default());
+    let mut held: Option<(RecordSet, _)> = None;
+    for step in 0..400 {
+        let mut changes = Changes { everything: step == 0, ..Changes::default() };
+        for _ in 0..=dice.below(3) {
+            happen(&mut dice, &mut objects, &mut changes);
+        }
+        plan.look(&changes, &objects, &AnyImage);
+        let set = check(&plan, &objects);
+        let now: RecordSet = set.whole().iter().map(|record| Record::clone(record)).collect();
+        if let Some((mut then, members)) = held.take() {
+            let way = set.since(&members).unwrap();
+            way.put.iter().for_each(|record| then.put(Record::clone(record)));
+            way.remove.iter().for_each(|key| then.remove(key));
+            assert_eq!(then, now, "step {step}");
+        }
+        held = Some((now, set.members()));
+    }
+    // Who comes anew reads it all at once.
+    let mut other = SpokePlan::new(&spoke(), NodeSettings::default());
+    other.look(&Changes { everything: true, ..Changes::default() }, &objects, &AnyImage);
+    assert_eq!(check(&other, &objects).digest(), check(&plan, &objects).digest());
+}
+
+#[test]
+fn pods_that_come_one_by_one_are_read_once_each() {
+    let mut objects = Objects::default();
+    let mut plan = SpokePlan::new(&spoke(), NodeSettings::default());
+    plan.look(&Changes { everything: true, ..Changes::default() }, &objects, &AnyImage);
+    let mut held = plan.set(objects.shared(), &objects, &AnyImage).0.members();
+    for number in 0..500 {
+        let one = key("pods", &ClusterName::root(), &format!("p{number}"));
+        objects.put(&one, pod(&format!("uid-{number}"), "pi-7", &["all".to_owned()]));
+        let changes = Changes { pods: [one].into(), ..Changes::default() };
+        plan.look(&changes, &objects, &AnyImage);
+        let set = plan.set(objects.shared(), &objects, &AnyImage).0;
+        let way = set.since(&held).unwrap();
+        assert_eq!((way.put.len(), way.remove.len()), (1, 0));
+        held = set.members();
+    }
+    assert_eq!(objects.read.get(), 500);
+}
+
+#[test]
+fn a_plan_that_does_not_fit_is_cut_until_it_fits_again() {
+    let root = ClusterName::root();
+    let mut objects = Objects::default();
+    let mut plan = SpokePlan::new(&spoke(), NodeSettings::default());
+    let maps: Vec<String> = (0..36).map(|n| format!("m{n:02}")).collect();
+    for name in &maps {
+        objects.put(&key("configmaps", &root, name), config_map(1_000_000, "x"));
+    }
+    objects.put(&key("services", &root, "web"), service(false, 80));
+    objects.put(&key("pods", &root, "small"), pod("uid-small", "pi-7", &maps[..2]));
+    let everything = Changes { everything: true, ..Changes::default() };
+    plan.look(&everything, &objects, &AnyImage);
+    let before = check(&plan, &objects);
+    let greedy = key("pods", &root, "greedy");
+    objects.put(&greedy, pod("uid-greedy", "pi-7", &maps));
+    let changed = Changes { pods: [greedy.clone()].into(), ..Changes::default() };
+    plan.look(&changed, &objects, &AnyImage);
+    let cut = check(&plan, &objects);
+    let way = cut.since(&before.members()).unwrap();
+    assert_eq!((way.remove.len(), way.put.len()), (0, 1), "the Service alone has moved");
+    assert_eq!(cut.digest(), before.digest());
+    objects.remove(&greedy);
+    plan.look(&changed, &objects, &AnyImage);
+    let after = check(&plan, &objects);
+    assert!(after.since(&cut.members()).unwrap().remove.is_empty());
+    assert_eq!(after.since(&before.members()).unwrap().put.len(), 0);
+}
