@@ -33,11 +33,18 @@ pub struct Memory {
     meter: Arc<Meter>,
     heard: AtomicU64,
     deaf: AtomicBool,
+    pipe: usize,
 }
 
 /// The two ends of a new connection.
 #[must_use]
 pub fn pair() -> (Arc<Memory>, Arc<Memory>) {
+    pair_of(PIPE)
+}
+
+/// The same, with pipes of so many bytes.
+#[must_use]
+pub fn pair_of(pipe: usize) -> (Arc<Memory>, Arc<Memory>) {
     let (a_out, b_in) = mpsc::channel(STREAMS);
     let (b_out, a_in) = mpsc::channel(STREAMS);
     let (a_datagrams, b_datagrams_in) = mpsc::channel(DATAGRAMS);
@@ -56,6 +63,7 @@ pub fn pair() -> (Arc<Memory>, Arc<Memory>) {
             meter: Arc::default(),
             heard: AtomicU64::new(0),
             deaf: AtomicBool::new(false),
+            pipe,
         })
     };
     let a = end(a_out, a_in, a_datagrams, a_datagrams_in, a_end.clone(), b_end.clone());
@@ -158,8 +166,8 @@ impl AsyncRead for Rest {
     }
 }
 
-fn direction() -> (Half, Rest) {
-    let (near, far) = duplex(PIPE);
+fn direction(pipe: usize) -> (Half, Rest) {
+    let (near, far) = duplex(pipe);
     let whole = Arc::new(AtomicBool::new(false));
     (Half { pipe: near, whole: whole.clone(), tag: None }, Rest { pipe: far, whole })
 }
@@ -167,15 +175,15 @@ fn direction() -> (Half, Rest) {
 /// One end of a stream.
 type End = (Half, Rest);
 
-fn streams() -> (End, End) {
-    let ((a_send, b_recv), (b_send, a_recv)) = (direction(), direction());
+fn streams(pipe: usize) -> (End, End) {
+    let ((a_send, b_recv), (b_send, a_recv)) = (direction(pipe), direction(pipe));
     ((a_send, a_recv), (b_send, b_recv))
 }
 
 #[async_trait]
 impl Transport for Memory {
     async fn open(&self, priority: Priority) -> Result<Stream, Closed> {
-        let (here, there) = streams();
+        let (here, there) = streams(self.pipe);
         self.unless_closed(async { self.out.send(there).await.ok() }).await?;
         let mut stream = self.stream(here);
         stream.send.set_priority(priority);

@@ -5,7 +5,7 @@
 //! row      one gate: what was measured, whether it holds      figures  medians and ranges
 //! child    processes that end with us                         proc     what /proc tells of them
 //! load     the load generator (tests/bench/load)              hub      our hub and a spoke      peer  kube-apiserver + etcd
-//! api      P25 P26 P28      device  P01 P02      start  P07 P40      http  P13
+//! api      P25 P26 P28      device  P01 P02      start  P07 P40      http  P13      fleet  P20S P22S P23S
 //! ```
 //!
 //! * Both sides run at the same time on the same disk and are driven in turns, A B A B, by the same one-threaded driver.
@@ -16,6 +16,7 @@ mod api;
 mod child;
 mod device;
 mod figures;
+mod fleet;
 mod http;
 mod hub;
 mod load;
@@ -35,7 +36,7 @@ use row::Row;
 /// What `bench` can be told.
 #[derive(Args)]
 pub struct Options {
-    /// Which of P01 P02 P07 P13 P25 P26 P28 P40; all when none is named
+    /// Which of P01 P02 P07 P13 P20S P22S P23S P25 P26 P28 P40; all when none is named
     names: Vec<String>,
     /// Turns of each side; below five there is no verdict
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -60,12 +61,13 @@ struct Plan {
 /// A bench: the gates it measures, and how.
 type Bench = (&'static [&'static str], fn(Plan) -> Result<Vec<Row>, Stop>);
 
-const BENCHES: [Bench; 5] = [
+const BENCHES: [Bench; 6] = [
     (&["P02"], device::size),
     (&["P25", "P26", "P28"], api::run),
     (&["P01"], device::memory),
     (&["P07", "P40"], start::run),
     (&["P13"], http::run),
+    (&["P20S", "P22S", "P23S"], fleet::run),
 ];
 
 /// Measures and prints.
