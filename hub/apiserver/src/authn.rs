@@ -1,88 +1,117 @@
-//! Who calls: the subject of a client certificate that the cluster's authority signed.
+//! Who calls: each request asks the authenticators, and the first that knows says whose it is.
 //!
-//! Everybody else is nobody, and there is no anonymous access beyond `/version` and health.
+//! ```text
+//! certificate, headers ─▶ spokes ─▶ people ─▶ anonymous ─▶ User { name, uid, groups, extra, until }
+//! ```
+//!
+//! Bearer tokens, OIDC and service accounts are further members of [`Authenticators::default`], before anonymous.
 //!
 //! Guarantees:
-//! - nobody is somebody beyond the end of their certificate, however long their connection lasts
+//! - nobody is somebody beyond the end of what they showed, however long their connection lasts
 //!   (`a_certificate_that_ends_is_refused_over_its_open_connection_and_ends_what_runs`), by the hub's clock
-//!   (`a_certificate_ends_by_the_clock_however_it_is_put_on`).
+//!   (`a_certificate_ends_by_the_clock_however_it_is_put_on`, `who_has_ended_is_a_stranger_again`);
+//! - the first who knows decides, and who shows something wrong is nobody, not even a stranger
+//!   (`the_first_who_knows_decides`, `who_shows_something_wrong_is_nobody`).
 
-use std::time::Duration;
+mod authenticator;
+mod certificate;
+mod proven;
+mod user;
+
+use std::sync::Arc;
 
 use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::uid::Uid;
-use freewheel_hub_pki::Certificate;
-pub use freewheel_hub_pki::MASTERS;
-use freewheel_link::names::ClusterName;
-use rustls_pki_types::CertificateDer;
 
-use crate::tls::Tls;
+pub use authenticator::{Authenticator, Shown, unauthorized};
+use certificate::{People, Spokes};
+pub use proven::Proven;
+pub use user::{ANONYMOUS, AUTHENTICATED, CLUSTER_ADMIN, MASTERS, UNAUTHENTICATED, User};
 
-/// How the group begins whose members may do everything in one logical cluster: its name, a colon and the UID of
-/// its ManagedCluster follow.
-pub const CLUSTER_ADMIN: &str = "freewheel:cluster-admin:";
-
-/// An authenticated caller.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct User {
-    /// Common name of the certificate.
-    pub name: String,
-    /// Its organisations, and `system:authenticated`.
-    pub groups: Vec<String>,
-    /// The last second of the certificate, since the Unix epoch.
-    pub(crate) until: Option<i64>,
-    /// Whether it is an administrator of the cluster that this request is about.
-    pub(crate) administers: bool,
+/// All who know callers, in the order in which they are asked.
+pub struct Authenticators {
+    members: Vec<Box<dyn Authenticator>>,
+    anonymous: Arc<User>,
 }
 
-impl User {
-    /// Whether the caller may do everything.
-    #[must_use]
-    pub fn is_master(&self) -> bool {
-        self.administers || self.groups.iter().any(|group| group == MASTERS)
-    }
-
-    /// Whether the certificate has ended: whoever it was is a stranger again.
-    #[must_use]
-    pub fn has_ended(&self, now: i64) -> bool {
-        self.until.is_some_and(|until| until < now)
-    }
-
-    /// After which time it will have ended.
-    pub(crate) fn ends_in(&self, now: i64) -> Option<Duration> {
-        let seconds = self.until?.saturating_add(1).saturating_sub(now);
-        Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
-    }
-
-    /// Whether it administers some cluster, so that it has to be looked at which one.
-    pub(crate) fn is_cluster_admin(&self) -> bool {
-        self.groups.iter().any(|group| group.starts_with(CLUSTER_ADMIN))
-    }
-
-    /// The same caller in this cluster, the ManagedCluster with this UID.
-    pub(crate) fn within(&self, cluster: &ClusterName, uid: &Uid) -> Self {
-        let needed = format!("{CLUSTER_ADMIN}{cluster}:{uid}");
-        let administers = !uid.is_empty() && self.groups.contains(&needed);
-        Self { administers, ..self.clone() }
+impl Default for Authenticators {
+    fn default() -> Self {
+        Self::of(vec![Box::new(Spokes), Box::new(People)])
     }
 }
 
-/// The caller behind a connection's certificates; `None` for none and for what we do not trust.
-#[must_use]
-pub fn identify(tls: &Tls, chain: Option<&[CertificateDer<'_>]>) -> Option<User> {
-    let chain = chain?;
-    if !tls.trusts(chain) {
-        return None;
+impl Authenticators {
+    /// These, and then nobody.
+    fn of(members: Vec<Box<dyn Authenticator>>) -> Self {
+        Self { members, anonymous: Arc::new(User::anonymous()) }
     }
-    let certificate = Certificate::read(chain.first()?)?;
-    let name = certificate.name().filter(|name| !name.is_empty())?.to_owned();
-    let mut groups: Vec<String> = certificate.groups().map(str::to_owned).collect();
-    groups.push("system:authenticated".to_owned());
-    Some(User { name, groups, until: Some(certificate.life().to), administers: false })
+
+    /// Who makes a request at this second.
+    ///
+    /// # Errors
+    /// 401 for who shows something that is not good.
+    pub async fn user(&self, shown: &Shown<'_>, now: i64) -> Result<Arc<User>, ApiError> {
+        for member in &self.members {
+            // A connection lives on when the certificate that it began with has ended.
+            match member.authenticate(shown).await? {
+                Some(user) if !user.has_ended(now) => return Ok(user),
+                _ => {}
+            }
+        }
+        Ok(self.anonymous.clone())
+    }
 }
 
-/// 401: we do not know the caller.
-#[must_use]
-pub fn unauthorized() -> ApiError {
-    ApiError::new(401, "Unauthorized", "Unauthorized")
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use http::HeaderMap;
+
+    use super::*;
+
+    /// Knows whom a header names: until the second 9, and nobody called `wrong`.
+    struct Header(&'static str);
+
+    #[async_trait]
+    impl Authenticator for Header {
+        async fn authenticate(&self, shown: &Shown<'_>) -> Result<Option<Arc<User>>, ApiError> {
+            let Some(name) = shown.headers.get(self.0) else { return Ok(None) };
+            let name = name.to_str().unwrap().to_owned();
+            if name == "wrong" {
+                return Err(unauthorized());
+            }
+            let groups = vec![AUTHENTICATED.to_owned()];
+            Ok(Some(Arc::new(User { name, groups, until: Some(9), ..User::default() })))
+        }
+    }
+
+    async fn user(shown: &[(&'static str, &'static str)], now: i64) -> Result<String, u16> {
+        let chain = Authenticators::of(vec![Box::new(Header("one")), Box::new(Header("two"))]);
+        let mut headers = HeaderMap::new();
+        for (name, value) in shown {
+            headers.insert(*name, value.parse().unwrap());
+        }
+        let shown = Shown { certificate: None, headers: &headers };
+        let user = chain.user(&shown, now).await.map_err(|error| error.code)?;
+        assert_eq!(user.is_stranger(), user.name == ANONYMOUS);
+        Ok(user.name.clone())
+    }
+
+    #[tokio::test]
+    async fn the_first_who_knows_decides() {
+        assert_eq!(user(&[("one", "ann"), ("two", "bob")], 0).await.unwrap(), "ann");
+        assert_eq!(user(&[("two", "bob")], 0).await.unwrap(), "bob");
+        assert_eq!(user(&[], 0).await.unwrap(), ANONYMOUS);
+    }
+
+    #[tokio::test]
+    async fn who_has_ended_is_a_stranger_again() {
+        assert_eq!(user(&[("one", "ann")], 9).await.unwrap(), "ann");
+        assert_eq!(user(&[("one", "ann")], 10).await.unwrap(), ANONYMOUS);
+    }
+
+    #[tokio::test]
+    async fn who_shows_something_wrong_is_nobody() {
+        assert_eq!(user(&[("one", "wrong")], 0).await, Err(401));
+        assert_eq!(user(&[("one", "wrong"), ("two", "bob")], 0).await, Err(401));
+    }
 }

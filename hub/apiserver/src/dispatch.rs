@@ -12,7 +12,7 @@ use serde_json::json;
 use tracing::debug;
 
 use crate::account::Held;
-use crate::authn::{self, User};
+use crate::authn::{self, Proven, Shown, User};
 use crate::authz::{self, Attributes};
 use crate::body::{self, Body};
 use crate::call::Call;
@@ -38,20 +38,25 @@ const VERSION: (&str, &str) = ("1", "36");
 /// Answers a request, whatever it is.
 pub(crate) async fn handle(
     hub: Arc<Hub>,
-    user: Option<Arc<User>>,
+    proven: Option<Proven>,
     request: Request<Received>,
     seen: &mut Seen,
 ) -> Response<Body> {
     // A connection lives on when the certificate that it began with has ended.
     let now = hub.server.objects.clock().unix_seconds();
-    let user = user.filter(|user| !user.has_ended(now));
+    let shown = Shown { certificate: proven.as_ref(), headers: request.headers() };
+    let user = match hub.authenticators.user(&shown, now).await {
+        Ok(user) => user,
+        Err(error) => return respond::failure(&error),
+    };
     let path = request.uri().path();
     if (path == "/v2" || path.starts_with("/v2/"))
         && let Some(extra) = &hub.server.extra
         && impersonate::asked(request.headers()).is_none()
     {
         seen.is_at("/v2");
-        return extra(user.map(Arc::unwrap_or_clone), request).await;
+        let known = (!user.is_stranger()).then(|| Arc::unwrap_or_clone(user));
+        return extra(known, request).await;
     }
     let line = tracing::enabled!(tracing::Level::DEBUG)
         .then(|| (request.method().clone(), request.uri().clone()));
@@ -80,12 +85,12 @@ struct Head<'a> {
 
 async fn answer(
     hub: Arc<Hub>,
-    user: Option<Arc<User>>,
+    user: Arc<User>,
     request: Head<'_>,
     headers: HeaderMap,
     (incoming, seen): (&mut Received, &mut Seen),
 ) -> Result<Response<Body>, ApiError> {
-    impersonate::refuse(user.as_deref(), &headers)?;
+    impersonate::refuse(&user, &headers)?;
     let (cluster, path) = path::cluster(request.uri.path());
     let query = request.uri.query().unwrap_or_default();
     let route = path::route(path);
@@ -101,7 +106,9 @@ async fn answer(
             _ => {}
         }
     }
-    let user = user.ok_or_else(authn::unauthorized)?;
+    if user.is_stranger() {
+        return Err(authn::unauthorized());
+    }
     let tenant = match Tenant::find(&*hub.server.objects.store().snapshot(), cluster) {
         // The same in every cluster. kubectl asks for these first and drops the message of a refusal, so the
         // missing cluster is told where it is heard: with the first object.

@@ -21,7 +21,7 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use crate::authn::User;
+use crate::authn::Proven;
 use crate::body::{BRIEF, Body};
 use crate::dispatch;
 use crate::places::Place;
@@ -39,7 +39,7 @@ pub struct LoggedIn;
 /// Answers a request.
 pub(crate) async fn answer(
     hub: Arc<Hub>,
-    user: Option<Arc<User>>,
+    proven: Option<Proven>,
     place: Arc<Place>,
     request: Request<Incoming>,
 ) -> Response<Body> {
@@ -56,7 +56,7 @@ pub(crate) async fn answer(
     let response = match &heading {
         Ok(_) => {
             let request = Request::from_parts(parts, received);
-            dispatch::handle(hub, user, request, &mut seen).await
+            dispatch::handle(hub, proven, request, &mut seen).await
         }
         Err(error) => {
             drop(received);

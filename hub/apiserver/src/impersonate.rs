@@ -19,11 +19,11 @@ pub(crate) fn asked(headers: &HeaderMap) -> Option<&HeaderName> {
 ///
 /// # Errors
 /// 403 Forbidden.
-pub(crate) fn refuse(user: Option<&User>, headers: &HeaderMap) -> Result<(), ApiError> {
+pub(crate) fn refuse(user: &User, headers: &HeaderMap) -> Result<(), ApiError> {
     let Some(header) = asked(headers) else { return Ok(()) };
     let wanted = headers.get("impersonate-user").and_then(|value| value.to_str().ok());
     let wanted = wanted.unwrap_or_default();
-    let caller = user.map_or("system:anonymous", |user| user.name.as_str());
+    let caller = &user.name;
     let message = format!(
         "users {wanted:?} is forbidden: User {caller:?} cannot impersonate resource \"users\" in API group \"\" \
          at the cluster scope: impersonation is not served yet, and without it the request would run as \

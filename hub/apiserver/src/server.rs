@@ -35,7 +35,7 @@ use tracing::{debug, info, warn};
 use freewheel_hub_api::streams::SpokeStreams;
 
 use crate::account::All;
-use crate::authn::{self, User};
+use crate::authn::{Authenticators, Proven, User};
 use crate::body::Body;
 use crate::edge;
 use crate::health::Check;
@@ -143,6 +143,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// What every request shares.
 pub(crate) struct Hub {
     pub(crate) server: Server,
+    pub(crate) authenticators: Authenticators,
     pub(crate) frames: Frames,
     pub(crate) stop: Arc<Stop>,
     pub(crate) heavy: Heavy,
@@ -166,6 +167,7 @@ pub async fn serve(
     let meters = Meters::shown_in(&server.metrics);
     let hub = Arc::new(Hub {
         server,
+        authenticators: Authenticators::default(),
         meters,
         frames: Frames::new(all.clone()),
         stop: Arc::default(),
@@ -240,19 +242,19 @@ impl Connection {
             Err(_) => return debug!(peer, "TLS handshake took too long"),
         };
         let tls = stream.get_ref().1;
-        let user = authn::identify(&self.tls, tls.peer_certificates()).map(Arc::new);
+        let proven = Proven::of(&self.tls, tls.peer_certificates());
         let is_http2 = tls.alpn_protocol() == Some(b"h2");
-        let known = user.is_some();
+        let known = proven.is_some();
         if known {
             place.known();
         }
-        let name = user.as_ref().map_or("a stranger", |user| &user.name);
+        let name = proven.as_ref().map_or("a stranger", |proven| &proven.user().name);
         place.seat.taken_by(format!("{name} at {peer}"));
         let (place, hub) = (Arc::new(place), self.hub.clone());
         let at = place.clone();
         let service = service_fn(move |request| {
-            let (hub, user, place) = (hub.clone(), user.clone(), at.clone());
-            async move { Ok::<_, Infallible>(edge::answer(hub, user, place, request).await) }
+            let (hub, proven, place) = (hub.clone(), proven.clone(), at.clone());
+            async move { Ok::<_, Infallible>(edge::answer(hub, proven, place, request).await) }
         });
         let stream = TokioIo::new(stream);
         let outcome = if is_http2 {

@@ -8,7 +8,7 @@ use freewheel_link::networks::Networks;
 /// The oldest of the address or network that has most places, where that is more than who comes from here has with one
 /// more. `held` is in the order of their coming.
 pub(crate) fn oldest_of_most<'a>(
-    held: impl Iterator<Item = (u64, &'a Networks)> + Clone,
+    held: &(impl Iterator<Item = (u64, &'a Networks)> + Clone),
     from: &Networks,
 ) -> Option<u64> {
     (0..from.len()).find_map(|size| {

@@ -120,7 +120,7 @@ impl State {
     /// none has more than others, the oldest of all that has had its time.
     fn make_room(&mut self, from: Networks) -> bool {
         let held = self.proven.iter().map(|(number, one)| (*number, &one.from));
-        let crowd = crowds::oldest_of_most(held, &from);
+        let crowd = crowds::oldest_of_most(&held, &from);
         let old = || {
             let stranger = self.proven.values().all(|one| one.from[0] != from[0]);
             let oldest = self.proven.first_key_value().filter(|_| stranger);

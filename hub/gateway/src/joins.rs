@@ -181,7 +181,7 @@ impl Joins {
         let mut asking = self.asking.lock();
         if ASKING <= asking.links.len() {
             let held = asking.links.iter().map(|(number, asks)| (*number, &asks.from));
-            let crowd = crowds::oldest_of_most(held, &from);
+            let crowd = crowds::oldest_of_most(&held, &from);
             let oldest = asking.links.first_key_value();
             let old = oldest.filter(|(_, asks)| GRACE <= asks.since.elapsed());
             let gone = crowd.or(old.map(|(number, _)| *number))?;

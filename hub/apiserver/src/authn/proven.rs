@@ -1,0 +1,89 @@
+//! Whom the certificate of a connection names.
+//!
+//! Guarantees:
+//! - a spoke's certificate names its cluster and the UID that this had, a person's a name and groups
+//!   (`a_certificate_names_a_spoke_or_a_person`).
+
+use std::sync::Arc;
+
+use freewheel_hub_pki::{Agent, Certificate};
+use rustls_pki_types::CertificateDer;
+
+use super::user::{AUTHENTICATED, User};
+use crate::tls::Tls;
+
+/// Whom a certificate names that one of our authorities has signed. It is read once for all requests of its
+/// connection: a signature costs more than a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proven {
+    /// The agent of a cluster.
+    Spoke(Arc<User>),
+    /// Anybody else.
+    Person(Arc<User>),
+}
+
+impl Proven {
+    /// Of a connection's certificates; `None` for none and for what we do not trust.
+    #[must_use]
+    pub fn of(tls: &Tls, chain: Option<&[CertificateDer<'_>]>) -> Option<Self> {
+        let chain = chain?;
+        if !tls.trusts(chain) {
+            return None;
+        }
+        Self::read(&Certificate::read(chain.first()?)?)
+    }
+
+    fn read(certificate: &Certificate<'_>) -> Option<Self> {
+        let name = certificate.name().filter(|name| !name.is_empty())?.to_owned();
+        let groups = certificate.groups().map(str::to_owned);
+        let groups = groups.chain([AUTHENTICATED.to_owned()]).collect();
+        let user = User { name, groups, until: Some(certificate.life().to), ..User::default() };
+        Some(match Agent::read(certificate) {
+            Some(agent) => Self::Spoke(Arc::new(User { uid: agent.uid, ..user })),
+            None => Self::Person(Arc::new(user)),
+        })
+    }
+
+    /// Who that is.
+    #[must_use]
+    pub fn user(&self) -> &Arc<User> {
+        let (Self::Spoke(user) | Self::Person(user)) = self;
+        user
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use freewheel_hub_pki::{agent_group, agent_name};
+    use freewheel_link::names::ClusterName;
+    use http::HeaderMap;
+    use rcgen::{CertificateParams, DnType, KeyPair};
+
+    use super::*;
+    use crate::authn::{Authenticators, Shown};
+
+    async fn caller(name: &str, group: &str, uid: &str) -> Arc<User> {
+        let mut params = CertificateParams::default();
+        let subject = &mut params.distinguished_name;
+        *subject = rcgen::DistinguishedName::new();
+        subject.push(DnType::CommonName, name);
+        subject.push(DnType::OrganizationName, group);
+        subject.push(DnType::CustomDnType(vec![1, 3, 6, 1, 4, 1, 57683, 2]), uid);
+        let signed = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let proven = Proven::read(&Certificate::read(signed.der()).unwrap()).unwrap();
+        let shown = Shown { certificate: Some(&proven), headers: &HeaderMap::new() };
+        Authenticators::default().user(&shown, 0).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_certificate_names_a_spoke_or_a_person() {
+        let pi = ClusterName::try_from("pi-7").unwrap();
+        let spoke = caller(&agent_name(&pi), &agent_group(&pi), "u-1").await;
+        assert_eq!((&*spoke.name, &*spoke.uid), (&*agent_name(&pi), "u-1"));
+        assert_eq!(spoke.groups, [agent_group(&pi), AUTHENTICATED.to_owned()]);
+        // Who is not in the group of its name is no spoke.
+        let person = caller(&agent_name(&pi), "people", "u-1").await;
+        assert_eq!((&*person.uid, person.is_stranger()), ("", false));
+        assert!(person.until.is_some());
+    }
+}

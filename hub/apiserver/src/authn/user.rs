@@ -1,0 +1,86 @@
+//! A caller, as their authenticator knows them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use freewheel_hub_api::uid::Uid;
+pub use freewheel_hub_pki::MASTERS;
+use freewheel_link::names::ClusterName;
+
+/// How the group begins whose members may do everything in one logical cluster: its name, a colon and the UID of
+/// its ManagedCluster follow.
+pub const CLUSTER_ADMIN: &str = "freewheel:cluster-admin:";
+/// The group of all whom the hub knows.
+pub const AUTHENTICATED: &str = "system:authenticated";
+/// The group of all others.
+pub const UNAUTHENTICATED: &str = "system:unauthenticated";
+/// The name of all others.
+pub const ANONYMOUS: &str = "system:anonymous";
+
+/// A caller.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct User {
+    /// By which they are known.
+    pub name: String,
+    /// Tells them from who had the name before; empty where nobody says so.
+    pub uid: String,
+    /// What they are members of: [`AUTHENTICATED`], and what was shown, or [`UNAUTHENTICATED`].
+    pub groups: Vec<String>,
+    /// What else their authenticator knows, by keys of its own.
+    pub extra: BTreeMap<String, Vec<String>>,
+    /// The last second in which they are known, since the Unix epoch; `None` for no end.
+    pub until: Option<i64>,
+    /// Whether it is an administrator of the cluster that this request is about.
+    pub(crate) administers: bool,
+}
+
+impl User {
+    /// Nobody whom the hub knows.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        let groups = vec![UNAUTHENTICATED.to_owned()];
+        Self { name: ANONYMOUS.to_owned(), groups, ..Self::default() }
+    }
+
+    /// Whether the hub does not know who that is.
+    #[must_use]
+    pub fn is_stranger(&self) -> bool {
+        !self.is_in(AUTHENTICATED)
+    }
+
+    /// Whether they are a member of this group.
+    #[must_use]
+    pub fn is_in(&self, group: &str) -> bool {
+        self.groups.iter().any(|own| own == group)
+    }
+
+    /// Whether the caller may do everything.
+    #[must_use]
+    pub fn is_master(&self) -> bool {
+        self.administers || self.is_in(MASTERS)
+    }
+
+    /// Whether what was shown has ended: whoever it was is a stranger again.
+    #[must_use]
+    pub fn has_ended(&self, now: i64) -> bool {
+        self.until.is_some_and(|until| until < now)
+    }
+
+    /// After which time it will have ended.
+    pub(crate) fn ends_in(&self, now: i64) -> Option<Duration> {
+        let seconds = self.until?.saturating_add(1).saturating_sub(now);
+        Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+    }
+
+    /// Whether it administers some cluster, so that it has to be looked at which one.
+    pub(crate) fn is_cluster_admin(&self) -> bool {
+        self.groups.iter().any(|group| group.starts_with(CLUSTER_ADMIN))
+    }
+
+    /// The same caller in this cluster, the ManagedCluster with this UID.
+    pub(crate) fn within(&self, cluster: &ClusterName, uid: &Uid) -> Self {
+        let needed = format!("{CLUSTER_ADMIN}{cluster}:{uid}");
+        let administers = !uid.is_empty() && self.groups.contains(&needed);
+        Self { administers, ..self.clone() }
+    }
+}
