@@ -25,7 +25,7 @@ use freewheel_hub_api::error::ApiError;
 pub use authenticator::{Authenticator, Shown, unauthorized};
 use certificate::{People, Spokes};
 pub use proven::Proven;
-pub use user::{ANONYMOUS, AUTHENTICATED, CLUSTER_ADMIN, MASTERS, UNAUTHENTICATED, User};
+pub use user::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User};
 
 /// All who know callers, in the order in which they are asked.
 pub struct Authenticators {

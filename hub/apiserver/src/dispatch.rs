@@ -13,7 +13,7 @@ use tracing::debug;
 
 use crate::account::Held;
 use crate::authn::{self, Proven, Shown, User};
-use crate::authz::{self, Attributes};
+use crate::authz::{Attributes, Cluster, Resource, What};
 use crate::body::{self, Body};
 use crate::call::Call;
 use crate::discovery::{self, Aggregated};
@@ -90,24 +90,18 @@ async fn answer(
     headers: HeaderMap,
     (incoming, seen): (&mut Received, &mut Seen),
 ) -> Result<Response<Body>, ApiError> {
-    impersonate::refuse(&user, &headers)?;
+    impersonate::refuse(&hub.authorizers, &user, &headers).await?;
     let (cluster, path) = path::cluster(request.uri.path());
     let query = request.uri.query().unwrap_or_default();
     let route = path::route(path);
     seen.is_for_path(&route);
-    // What says nothing about anybody, everybody may read.
-    if *request.method == Method::GET && cluster.is_none() {
-        match route {
-            Route::Version => return Ok(version()),
-            // Why a single check fails is for those whom we know.
-            Route::Health { probe, check: "" } => {
-                return Ok(health::answer(probe, "", query, &hub.server.checks));
-            }
-            _ => {}
-        }
-    }
+    let verb = || request.method.as_str().to_ascii_lowercase();
+    // A stranger hears nothing of what there is or is not, clusters included.
     if user.is_stranger() {
-        return Err(authn::unauthorized());
+        if cluster.is_some() {
+            return Err(authn::unauthorized());
+        }
+        check_path(&hub, &user, Tenant::root().cluster(), (&verb(), path)).await?;
     }
     let tenant = match Tenant::find(&*hub.server.objects.store().snapshot(), cluster) {
         // The same in every cluster. kubectl asks for these first and drops the message of a refusal, so the
@@ -115,14 +109,12 @@ async fn answer(
         Err(_) if route.describes_the_api() => Tenant::any()?,
         found => found?,
     };
-    let user = tenant.user(user);
     match route {
         Route::Resource(target) => {
             resource(hub, user, tenant, target, (request, headers), (incoming, seen)).await
         }
         route => {
-            let verb = request.method.as_str().to_ascii_lowercase();
-            authz::check_path(&user, &verb, path)?;
+            check_path(&hub, &user, tenant.cluster(), (&verb(), path)).await?;
             if route == Route::Unknown {
                 return Err(respond::no_such_path());
             }
@@ -242,11 +234,12 @@ async fn resource(
 ) -> Result<Response<Body>, ApiError> {
     if review::is_review(target.group, target.version, target.plural) {
         seen.is_for_objectless(&target);
-        return self_review(&user, &target, request, &headers, incoming).await;
+        let asked = attributes(&user, &tenant, "create", &target);
+        return self_review(&hub, &asked, &target, request, &headers, incoming).await;
     }
     if is_list_of_definitions(request, &target) {
         seen.is_for_objectless(&target);
-        return no_definitions(&hub, &user);
+        return no_definitions(&hub, &attributes(&user, &tenant, "list", &target)).await;
     }
     let by_name = bind::is_collection(&target);
     let plural = if by_name { "pods" } else { target.plural };
@@ -262,7 +255,7 @@ async fn resource(
         return Err(respond::no_such_path());
     }
     seen.is_for(verb, &view.served, &target, query.is_dry_run());
-    authz::check(&user, &attributes(verb, &target))?;
+    hub.authorizers.check(&attributes(&user, &tenant, verb, &target)).await?;
     if by_name {
         check_binding_path(&target, verb)?;
     } else {
@@ -296,15 +289,31 @@ async fn resource(
 }
 
 /// What somebody asks to do.
-fn attributes<'a>(verb: &'a str, target: &'a Target<'_>) -> Attributes<'a> {
-    Attributes {
-        verb,
+fn attributes<'a>(
+    user: &'a User,
+    tenant: &'a Tenant,
+    verb: &'a str,
+    target: &'a Target<'_>,
+) -> Attributes<'a> {
+    let what = What::Resource(Resource {
         group: target.group,
-        resource: target.plural,
+        plural: target.plural,
         subresource: target.subresource.unwrap_or_default(),
         namespace: target.namespace.as_deref().unwrap_or_default(),
         name: target.name.as_deref().unwrap_or_default(),
-    }
+    });
+    Attributes { user, verb, cluster: tenant.cluster(), what }
+}
+
+/// Whether somebody may do this to a path that is no resource.
+async fn check_path(
+    hub: &Hub,
+    user: &User,
+    cluster: Cluster<'_>,
+    (verb, path): (&str, &str),
+) -> Result<(), ApiError> {
+    let what = What::Path(path);
+    hub.authorizers.check(&Attributes { user, verb, cluster, what }).await
 }
 
 /// The body, and the room for it and for the object that is answered.
@@ -349,11 +358,8 @@ fn is_list_of_definitions(request: Head<'_>, target: &Target<'_>) -> bool {
 }
 
 /// None: custom resources are not served.
-fn no_definitions(hub: &Hub, user: &User) -> Result<Response<Body>, ApiError> {
-    let (group, resource) = ("apiextensions.k8s.io", "customresourcedefinitions");
-    let list =
-        Attributes { verb: "list", group, resource, subresource: "", namespace: "", name: "" };
-    authz::check(user, &list)?;
+async fn no_definitions(hub: &Hub, asked: &Attributes<'_>) -> Result<Response<Body>, ApiError> {
+    hub.authorizers.check(asked).await?;
     let revision = hub.server.objects.store().snapshot().revision().to_string();
     Ok(respond::json(
         200,
@@ -365,7 +371,8 @@ fn no_definitions(hub: &Hub, user: &User) -> Result<Response<Body>, ApiError> {
 }
 
 async fn self_review(
-    user: &User,
+    hub: &Hub,
+    asked: &Attributes<'_>,
     target: &Target<'_>,
     request: Head<'_>,
     headers: &HeaderMap,
@@ -374,6 +381,7 @@ async fn self_review(
     if *request.method != Method::POST || target.name.is_some() {
         return Err(respond::method_not_allowed());
     }
+    hub.authorizers.check(asked).await?;
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
     // An answer to a question has no columns.
     let out = media::negotiate(header(ACCEPT), |wanted| wanted.shape == Shape::Object)?;
@@ -382,8 +390,10 @@ async fn self_review(
     let _held = seat.unsent.hold(comes).await?;
     let _comes = seat.unsent.account.coming(comes);
     let body = body::read(incoming).await?;
-    review::answer(user, (target.group, target.version, target.plural), wires, body)
-        .unwrap_or_else(|| Err(respond::no_such_path()))
+    let review = (target.group, target.version, target.plural);
+    let asks = (&hub.authorizers, asked.user, asked.cluster);
+    let answer = review::answer(asks, review, wires, body).await;
+    answer.unwrap_or_else(|| Err(respond::no_such_path()))
 }
 
 fn verb(method: &Method, target: &Target<'_>, query: &Query) -> Result<&'static str, ApiError> {

@@ -66,7 +66,8 @@ mod view;
 mod watch;
 mod write;
 
-pub use authn::{CLUSTER_ADMIN, User};
+pub use authn::User;
+pub use authz::CLUSTER_ADMIN;
 pub use body::{Body, BodyError};
 pub use edge::LoggedIn;
 pub use health::Check;

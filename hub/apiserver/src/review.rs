@@ -7,7 +7,9 @@ use http::Response;
 use serde_json::{Value, json};
 
 use crate::authn::User;
-use crate::authz::{self, Attributes};
+use crate::authz::{
+    Attributes, Authorizer as _, Authorizers, Cluster, Decision, Resource, Rules, What,
+};
 use crate::body::Body;
 use crate::decode;
 use crate::media::Wire;
@@ -15,19 +17,22 @@ use crate::respond;
 
 /// Answers a POST to a review; `None` when the path is none. `wire` and `out` are the formats of
 /// question and answer.
-pub(crate) fn answer(
-    user: &User,
+pub(crate) async fn answer(
+    (authorizers, user, cluster): (&Authorizers, &User, Cluster<'_>),
     (group, version, plural): (&str, &str, &str),
     (wire, out): (Wire, Wire),
     body: Bytes,
 ) -> Option<Result<Response<Body>, ApiError>> {
     let answer = match (group, version, plural) {
         ("authentication.k8s.io", "v1", "selfsubjectreviews") => Some(Ok(who(user))),
-        ("authorization.k8s.io", "v1", "selfsubjectaccessreviews") => {
-            Some(read(wire, body).map(|review| may(user, &review)))
-        }
+        ("authorization.k8s.io", "v1", "selfsubjectaccessreviews") => match read(wire, body) {
+            Ok(review) => Some(Ok(may((authorizers, user, cluster), &review).await)),
+            Err(error) => Some(Err(error)),
+        },
         ("authorization.k8s.io", "v1", "selfsubjectrulesreviews") => {
-            Some(read(wire, body).map(|review| rules(user, &review)))
+            let mut rules = Rules::default();
+            authorizers.rules(user, cluster, &mut rules);
+            Some(read(wire, body).map(|review| told(&rules, &review)))
         }
         _ => None,
     };
@@ -63,53 +68,41 @@ fn who(user: &User) -> Value {
     })
 }
 
-fn may(user: &User, review: &Value) -> Value {
+async fn may(
+    (authorizers, user, cluster): (&Authorizers, &User, Cluster<'_>),
+    review: &Value,
+) -> Value {
     let spec = review.get("spec").cloned().unwrap_or_else(|| json!({}));
     let text = |path: &str| spec.pointer(path).and_then(Value::as_str).unwrap_or_default();
-    let allowed = if spec.get("nonResourceAttributes").is_some() {
-        let (verb, path) =
-            (text("/nonResourceAttributes/verb"), text("/nonResourceAttributes/path"));
-        authz::check_path(user, verb, path).is_ok()
+    let (verb, what) = if spec.get("nonResourceAttributes").is_some() {
+        let path = text("/nonResourceAttributes/path");
+        (text("/nonResourceAttributes/verb"), What::Path(path))
     } else {
-        let attributes = Attributes {
-            verb: text("/resourceAttributes/verb"),
+        let resource = Resource {
             group: text("/resourceAttributes/group"),
-            resource: text("/resourceAttributes/resource"),
+            plural: text("/resourceAttributes/resource"),
             subresource: text("/resourceAttributes/subresource"),
             namespace: text("/resourceAttributes/namespace"),
             name: text("/resourceAttributes/name"),
         };
-        authz::allows(user, &attributes)
+        (text("/resourceAttributes/verb"), What::Resource(resource))
+    };
+    let decision = authorizers.decide(&Attributes { user, verb, cluster, what }).await;
+    let status = match decision {
+        Decision::Allow(_) => json!({"allowed": true}),
+        Decision::NoOpinion(_) => json!({"allowed": false}),
+        Decision::Deny(why) => json!({"allowed": false, "denied": true, "reason": why}),
     };
     json!({
         "kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1",
-        "metadata": {}, "spec": spec, "status": {"allowed": allowed},
+        "metadata": {}, "spec": spec, "status": status,
     })
 }
 
-fn rules(user: &User, review: &Value) -> Value {
-    let mut resources = vec![
-        json!({
-            "verbs": ["create"], "apiGroups": ["authorization.k8s.io"],
-            "resources": ["selfsubjectaccessreviews", "selfsubjectrulesreviews"],
-        }),
-        json!({
-            "verbs": ["create"], "apiGroups": ["authentication.k8s.io"],
-            "resources": ["selfsubjectreviews"],
-        }),
-    ];
-    let mut paths = vec![json!({
-        "verbs": ["get"],
-        "nonResourceURLs": authz::DISCOVERY.iter().flat_map(|path| [(*path).to_owned(), format!("{path}/*")])
-            .collect::<Vec<_>>(),
-    })];
-    if user.is_master() {
-        resources.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
-        paths.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
-    }
+fn told(rules: &Rules, review: &Value) -> Value {
     json!({
         "kind": "SelfSubjectRulesReview", "apiVersion": "authorization.k8s.io/v1",
         "metadata": {}, "spec": review.get("spec").cloned().unwrap_or_else(|| json!({})),
-        "status": {"resourceRules": resources, "nonResourceRules": paths, "incomplete": false},
+        "status": rules,
     })
 }

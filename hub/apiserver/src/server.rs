@@ -36,6 +36,7 @@ use freewheel_hub_api::streams::SpokeStreams;
 
 use crate::account::All;
 use crate::authn::{Authenticators, Proven, User};
+use crate::authz::Authorizers;
 use crate::body::Body;
 use crate::edge;
 use crate::health::Check;
@@ -144,6 +145,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub(crate) struct Hub {
     pub(crate) server: Server,
     pub(crate) authenticators: Authenticators,
+    pub(crate) authorizers: Authorizers,
     pub(crate) frames: Frames,
     pub(crate) stop: Arc<Stop>,
     pub(crate) heavy: Heavy,
@@ -168,6 +170,7 @@ pub async fn serve(
     let hub = Arc::new(Hub {
         server,
         authenticators: Authenticators::default(),
+        authorizers: Authorizers::default(),
         meters,
         frames: Frames::new(all.clone()),
         stop: Arc::default(),

@@ -6,13 +6,11 @@ use freewheel_hub_api::error::FieldError;
 use freewheel_hub_api::kind::Trait;
 use freewheel_hub_api::time;
 use freewheel_hub_objects::{Actor, Plugin, Refusal, Review, Verb};
-use freewheel_hub_pki::{Request, Signature, check_chain};
+use freewheel_hub_pki::{MASTERS, Request, Signature, check_chain};
 use serde_json::{Value, json};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-
-use crate::authn::MASTERS;
 
 /// The signer whose certificates the API server trusts.
 const CLIENTS: &str = "kubernetes.io/kube-apiserver-client";

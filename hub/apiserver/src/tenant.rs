@@ -25,7 +25,7 @@ use freewheel_hub_store::{Event, Expect, Revision, Scope, Snapshot, Store, Store
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
 
-use crate::authn::User;
+use crate::authz::Cluster;
 use crate::stop::{Begun, Stop};
 
 /// The logical cluster of a request.
@@ -75,14 +75,9 @@ impl Tenant {
         Ok(Self { name: cluster, managed: Some(managed) })
     }
 
-    /// The caller as this cluster knows it.
-    pub(crate) fn user(&self, user: Arc<User>) -> Arc<User> {
-        match &self.managed {
-            Some(managed) if user.is_cluster_admin() => {
-                Arc::new(user.within(&self.name, &managed.uid))
-            }
-            _ => user,
-        }
+    /// The same as a right sees it.
+    pub(crate) fn cluster(&self) -> Cluster<'_> {
+        Cluster { name: &self.name, uid: self.managed.as_ref().map(|managed| &managed.uid) }
     }
 
     /// Whether the cluster is still there.

@@ -3,13 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use freewheel_hub_api::uid::Uid;
-pub use freewheel_hub_pki::MASTERS;
-use freewheel_link::names::ClusterName;
-
-/// How the group begins whose members may do everything in one logical cluster: its name, a colon and the UID of
-/// its ManagedCluster follow.
-pub const CLUSTER_ADMIN: &str = "freewheel:cluster-admin:";
 /// The group of all whom the hub knows.
 pub const AUTHENTICATED: &str = "system:authenticated";
 /// The group of all others.
@@ -30,8 +23,6 @@ pub struct User {
     pub extra: BTreeMap<String, Vec<String>>,
     /// The last second in which they are known, since the Unix epoch; `None` for no end.
     pub until: Option<i64>,
-    /// Whether it is an administrator of the cluster that this request is about.
-    pub(crate) administers: bool,
 }
 
 impl User {
@@ -54,12 +45,6 @@ impl User {
         self.groups.iter().any(|own| own == group)
     }
 
-    /// Whether the caller may do everything.
-    #[must_use]
-    pub fn is_master(&self) -> bool {
-        self.administers || self.is_in(MASTERS)
-    }
-
     /// Whether what was shown has ended: whoever it was is a stranger again.
     #[must_use]
     pub fn has_ended(&self, now: i64) -> bool {
@@ -70,17 +55,5 @@ impl User {
     pub(crate) fn ends_in(&self, now: i64) -> Option<Duration> {
         let seconds = self.until?.saturating_add(1).saturating_sub(now);
         Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
-    }
-
-    /// Whether it administers some cluster, so that it has to be looked at which one.
-    pub(crate) fn is_cluster_admin(&self) -> bool {
-        self.groups.iter().any(|group| group.starts_with(CLUSTER_ADMIN))
-    }
-
-    /// The same caller in this cluster, the ManagedCluster with this UID.
-    pub(crate) fn within(&self, cluster: &ClusterName, uid: &Uid) -> Self {
-        let needed = format!("{CLUSTER_ADMIN}{cluster}:{uid}");
-        let administers = !uid.is_empty() && self.groups.contains(&needed);
-        Self { administers, ..self.clone() }
     }
 }

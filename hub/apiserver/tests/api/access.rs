@@ -66,6 +66,39 @@ async fn a_known_caller_without_the_group_is_forbidden() {
 }
 
 #[tokio::test]
+async fn a_review_says_what_a_request_is_answered() {
+    let hub = Hub::start().await;
+    let someone = hub.client(Some(&hub.authority.client("x", "people")));
+    let admin = hub.admin();
+    let of_resource = |verb: &str, group: &str, resource: &str| {
+        let what = json!({"verb": verb, "group": group, "resource": resource});
+        json!({"spec": {"resourceAttributes": what}})
+    };
+    let of_path =
+        |path: &str| json!({"spec": {"nonResourceAttributes": {"verb": "get", "path": path}}});
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    for (review, someone_may, admin_may) in [
+        (of_resource("create", "authorization.k8s.io", "selfsubjectaccessreviews"), true, true),
+        (of_resource("create", "authentication.k8s.io", "selfsubjectreviews"), true, true),
+        (of_resource("delete", "authentication.k8s.io", "selfsubjectreviews"), false, true),
+        (of_resource("list", "", "pods"), false, true),
+        (of_path("/apis/apps/v1"), true, true),
+        (of_path("/metrics"), false, true),
+        // Whoever asks for it is refused.
+        (of_resource("impersonate", "", "users"), false, false),
+    ] {
+        for (caller, may) in [(&someone, someone_may), (&admin, admin_may)] {
+            let answer = caller.post(path, &review).await;
+            assert_eq!(answer.json()["status"]["allowed"], may, "{review}");
+        }
+    }
+    let review = of_resource("impersonate", "", "users");
+    let said = admin.post(path, &review).await.json()["status"].clone();
+    assert_eq!(said["denied"], true);
+    assert!(said["reason"].as_str().unwrap().contains("not served yet"), "{said}");
+}
+
+#[tokio::test]
 async fn nobody_runs_as_somebody_else() {
     let hub = Hub::start().await;
     let admin = hub.admin();

@@ -1,0 +1,52 @@
+//! What somebody wants to do: who, what, and in which logical cluster.
+
+use freewheel_hub_api::uid::Uid;
+use freewheel_link::names::ClusterName;
+
+use crate::authn::User;
+
+/// What a caller wants to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Attributes<'a> {
+    /// Who.
+    pub user: &'a User,
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`; of a path its method.
+    pub verb: &'a str,
+    /// Where.
+    pub cluster: Cluster<'a>,
+    /// To what.
+    pub what: What<'a>,
+}
+
+/// A logical cluster, as a right sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Cluster<'a> {
+    /// Its name, which another one may have had.
+    pub name: &'a ClusterName,
+    /// Its ManagedCluster's; `None` for the root.
+    pub uid: Option<&'a Uid>,
+}
+
+/// What something is done to.
+#[derive(Clone, Copy, Debug)]
+pub enum What<'a> {
+    /// Objects.
+    Resource(Resource<'a>),
+    /// A path that is no resource, without the cluster's prefix.
+    Path(&'a str),
+}
+
+/// Objects, or a part of one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resource<'a> {
+    /// API group, empty for core.
+    pub group: &'a str,
+    /// Plural resource.
+    pub plural: &'a str,
+    /// Subresource, empty for none.
+    pub subresource: &'a str,
+    /// Namespace, empty for none or all.
+    pub namespace: &'a str,
+    /// Object's name, empty for none.
+    pub name: &'a str,
+}
