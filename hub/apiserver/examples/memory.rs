@@ -17,6 +17,7 @@ use freewheel_hub_api::uid::Uid;
 use freewheel_hub_apiserver::{Limits, Server, Tls, serve};
 use freewheel_hub_metrics::Metrics;
 use freewheel_hub_objects::{How, Objects, Place};
+use freewheel_hub_pki::MASTERS;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_link::names::ClusterName;
 use rcgen::{
@@ -60,7 +61,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let key = PrivateKeyDer::try_from(serving_key.serialize_der())?;
     let tls = Tls::new(vec![serving.der().clone()], key, &[ca.der().clone()])?;
     let (admin, admin_key) =
-        sign(&issuer, Some(("admin", "system:masters")), ExtendedKeyUsagePurpose::ClientAuth)?;
+        sign(&issuer, Some(("admin", MASTERS)), ExtendedKeyUsagePurpose::ClientAuth)?;
 
     let objects = Objects::new(Arc::new(MemoryStore::new()));
     namespaces(&objects).await?;

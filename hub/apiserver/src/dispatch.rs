@@ -28,8 +28,8 @@ use crate::tenant::Tenant;
 use crate::unsent::Unsent;
 use crate::view::View;
 use crate::{
-    bind, health, impersonate, log, media, openapi, read, remove, respond, review, scale, watch,
-    write,
+    bind, health, impersonate, log, media, openapi, read, registry, remove, respond, review, scale,
+    watch, write,
 };
 
 /// [`KUBERNETES_VERSION`] in parts.
@@ -49,14 +49,12 @@ pub(crate) async fn handle(
         Ok(user) => user,
         Err(error) => return respond::failure(&error),
     };
-    let path = request.uri().path();
-    if (path == "/v2" || path.starts_with("/v2/"))
+    if registry::has(request.uri().path())
         && let Some(extra) = &hub.server.extra
         && impersonate::asked(request.headers()).is_none()
     {
         seen.is_at("/v2");
-        let known = (!user.is_stranger()).then(|| Arc::unwrap_or_clone(user));
-        return extra(known, request).await;
+        return registry::answer(extra, &hub, user, request).await;
     }
     let line = tracing::enabled!(tracing::Level::DEBUG)
         .then(|| (request.method().clone(), request.uri().clone()));

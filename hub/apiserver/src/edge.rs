@@ -26,15 +26,11 @@ use crate::body::{BRIEF, Body};
 use crate::dispatch;
 use crate::places::Place;
 use crate::received::Received;
+use crate::registry::LoggedIn;
 use crate::respond;
 use crate::server::Hub;
 use crate::stream;
 use crate::unsent::Unsent;
-
-/// In an answer's extensions: whoever asked has shown who they are by other means than a certificate, and
-/// their connection is no stranger's any more.
-#[derive(Clone, Copy, Debug)]
-pub struct LoggedIn;
 
 /// Answers a request.
 pub(crate) async fn answer(

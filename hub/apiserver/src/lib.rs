@@ -11,6 +11,7 @@
 //!   read, watch          get, list; watch          (encode, splice, resume, heavy)
 //!   write, remove        create, update, patch; delete   (decode, signing_request)
 //!   scale, log, bind     subresources with a body of their own
+//!   registry     the image registry's paths
 //!   discovery, openapi, health, review   what the hub says about itself and the caller
 //! meters     what is counted of requests   (series)
 //! view       the kind that is served over the kind that is stored
@@ -47,6 +48,7 @@ mod places;
 mod query;
 mod read;
 mod received;
+mod registry;
 mod remove;
 mod respond;
 mod resume;
@@ -69,9 +71,9 @@ mod write;
 pub use authn::User;
 pub use authz::CLUSTER_ADMIN;
 pub use body::{Body, BodyError};
-pub use edge::LoggedIn;
 pub use health::Check;
 pub use received::Received;
+pub use registry::{LoggedIn, Permitted};
 pub use server::{Extra, Limits, Server, serve};
 pub use signing_request::CertificateRequests;
 pub use tls::{Tls, TlsError};

@@ -52,9 +52,10 @@ use crate::tenant::Tenants;
 use crate::tls::Tls;
 use crate::watch::Frames;
 
-/// A handler for `/v2/…`, the image registry's paths. It gets the caller, when the certificate names
-/// one, and decides itself what strangers may do, and when a caller has to stop: a certificate may end before a body
-/// does. Whom it lets in by a login it tells by [`LoggedIn`](crate::LoggedIn) among the answer's extensions.
+/// A handler for `/v2/…`, the image registry's paths. It gets the caller, when the hub knows who that is, with
+/// [`Permitted`](crate::Permitted) among the request's extensions when they have the right to do that. It decides itself
+/// what others may do, and when a caller has to stop: a certificate may end before a body does. Of whom it lets in by a
+/// login, it says so with [`LoggedIn`](crate::LoggedIn) among the answer's extensions.
 pub type Extra = Arc<
     dyn Fn(Option<User>, Request<Received>) -> BoxFuture<'static, Response<Body>> + Send + Sync,
 >;

@@ -44,7 +44,9 @@ impl Actor {
     pub fn user(&self) -> Cow<'_, str> {
         match self {
             Self::Person(person) => Cow::Borrowed(&person.name),
-            Self::Controller(name) => format!("system:controller:{name}").into(),
+            // The service account that it has upstream: `system:controller:NAME` names a role, which somebody may be
+            // bound to.
+            Self::Controller(name) => format!("system:serviceaccount:kube-system:{name}").into(),
             Self::Device(cluster) => format!("system:node:{cluster}").into(),
             Self::Joining => Cow::Borrowed("system:bootstrap"),
             Self::Hub => Cow::Borrowed("system:freewheel:hub"),
@@ -82,7 +84,11 @@ mod tests {
         let device = ClusterName::try_from("pi-7").unwrap();
         for (actor, user, manager) in [
             (ada.into(), "ada", "kubectl"),
-            (Actor::Controller("job"), "system:controller:job", "freewheel-hub"),
+            (
+                Actor::Controller("job-controller"),
+                "system:serviceaccount:kube-system:job-controller",
+                "freewheel-hub",
+            ),
             (Actor::Device(device), "system:node:pi-7", "freewheel"),
             (Actor::Joining, "system:bootstrap", "freewheel-join"),
             (Actor::default(), "system:freewheel:hub", "freewheel-hub"),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ca.{crt,key}      made once; a hub never makes a CA over a store that has data
-//! admin.{crt,key}   the first administrator (system:masters), renewed before it ends
+//! admin.{crt,key}   the first administrator, renewed before it ends
 //! fleet-root.key    signs the keys that sign compiled modules
 //! serving           made at every start, in memory: addresses change, and nobody pins it; exchanged before it ends
 //! ```

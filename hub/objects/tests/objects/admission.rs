@@ -74,7 +74,7 @@ async fn every_writer_is_asked_about_by_every_plugin() {
     assert_eq!(notes.told(), [format!("mutate {node}"), format!("validate {node}")]);
     let gc = How::by(Actor::Controller("generic-garbage-collector"));
     objects.delete(&gc, &at, &DeleteOptions::default()).await.unwrap();
-    let by = "system:controller:generic-garbage-collector";
+    let by = "system:serviceaccount:kube-system:generic-garbage-collector";
     assert_eq!(notes.told(), [format!("validate {by} delete a - was")]);
     objects.create(&ada, &of("configmaps", "a"), config("a", "1")).await.unwrap();
     assert_eq!(notes.told(), Vec::<String>::new());
