@@ -25,7 +25,8 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::account::{Held, Shared};
-use crate::heavy::Outgoing;
+use crate::flow::Passage;
+use crate::flow::heavy::Outgoing;
 use crate::places::Busy;
 use crate::unsent::{Sending, Turn};
 
@@ -70,6 +71,8 @@ pub struct Body {
     slice: usize,
     /// It counts among the answers that last.
     _counted: Option<Hold>,
+    /// Its request is under way as long as it is.
+    _passage: Option<Passage>,
     _busy: Option<Busy>,
 }
 
@@ -179,6 +182,12 @@ impl Body {
         Self { _counted: Some(gauge), ..self }
     }
 
+    /// The same, of a request with this passage, which is free when this is out.
+    #[must_use]
+    pub(crate) fn passing(self, passage: Option<Passage>) -> Self {
+        Self { _passage: passage, ..self }
+    }
+
     /// Keeps as much of this as it takes, unless it has something of its own.
     pub(crate) fn keep(&mut self, held: Option<Held>) {
         let bytes = self.uncounted();
@@ -286,6 +295,7 @@ impl From<Kind> for Body {
             ends_when_out: false,
             slice: PIECE,
             _counted: None,
+            _passage: None,
             _busy: None,
         }
     }

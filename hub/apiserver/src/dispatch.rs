@@ -17,6 +17,7 @@ use crate::authz::{Attributes, Cluster, Resource, What};
 use crate::body::{self, Body};
 use crate::call::Call;
 use crate::discovery::{self, Aggregated};
+use crate::flow::{self, Flow, Passage};
 use crate::media::Shape;
 use crate::meters::Seen;
 use crate::openapi::Asks;
@@ -54,7 +55,14 @@ pub(crate) async fn handle(
         && impersonate::asked(request.headers()).is_none()
     {
         seen.is_at("/v2");
-        return registry::answer(extra, &hub, user, request).await;
+        let passage = pass(&hub, &user, Flow::of(request.method())).await;
+        return match passage {
+            Ok(passage) => {
+                let answer = registry::answer(extra, &hub, user, request).await;
+                answer.map(|body| body.passing(Some(passage)))
+            }
+            Err(error) => respond::failure(&error),
+        };
     }
     let line = tracing::enabled!(tracing::Level::DEBUG)
         .then(|| (request.method().clone(), request.uri().clone()));
@@ -101,15 +109,20 @@ async fn answer(
         }
         check_path(&hub, &user, Tenant::root().cluster(), (&verb(), path)).await?;
     }
+    let mut passage = match route {
+        Route::Health { .. } => None,
+        _ => Some(pass(&hub, &user, Flow::of(request.method)).await?),
+    };
     let tenant = match Tenant::find(&*hub.server.objects.store().snapshot(), cluster) {
         // The same in every cluster. kubectl asks for these first and drops the message of a refusal, so the
         // missing cluster is told where it is heard: with the first object.
         Err(_) if route.describes_the_api() => Tenant::any()?,
         found => found?,
     };
-    match route {
+    let answer = match route {
         Route::Resource(target) => {
-            resource(hub, user, tenant, target, (request, headers), (incoming, seen)).await
+            let incoming = (incoming, seen, &mut passage);
+            resource(hub, user, tenant, target, (request, headers), incoming).await
         }
         route => {
             check_path(&hub, &user, tenant.cluster(), (&verb(), path)).await?;
@@ -121,13 +134,25 @@ async fn answer(
             }
             // Of the whole hub, so for nobody whose rights end at a cluster.
             if matches!(route, Route::Metrics) && tenant.name.is_root() {
-                return figures(&hub, &headers, &incoming.seat().clone().unsent).await;
+                let seat = incoming.seat().clone();
+                let figures = figures(&hub, &headers, &seat.unsent).await;
+                return figures.map(|answer| answer.map(|body| body.passing(passage)));
             }
             let registry = hub.server.objects.kinds().of(&tenant.name);
             let unsent = &incoming.seat().clone().unsent;
             describe(&hub, registry, route, (request, &headers), unsent).await
         }
+    };
+    answer.map(|answer| answer.map(|body| body.passing(passage)))
+}
+
+/// Waits for a passage, at whose end the caller may be known no more.
+async fn pass(hub: &Hub, user: &User, flow: Flow) -> Result<Passage, ApiError> {
+    let passage = hub.flows.pass(user, flow).await?;
+    if user.has_ended(hub.server.objects.clock().unix_seconds()) {
+        return Err(authn::unauthorized());
     }
+    Ok(passage)
 }
 
 fn version() -> Response<Body> {
@@ -228,7 +253,7 @@ async fn resource(
     tenant: Tenant,
     target: Target<'_>,
     (request, headers): (Head<'_>, HeaderMap),
-    (incoming, seen): (&mut Received, &mut Seen),
+    (incoming, seen, passage): (&mut Received, &mut Seen, &mut Option<Passage>),
 ) -> Result<Response<Body>, ApiError> {
     if review::is_review(target.group, target.version, target.plural) {
         seen.is_for_objectless(&target);
@@ -272,6 +297,10 @@ async fn resource(
         headers,
         seat: incoming.seat().clone(),
     };
+    if flow::lasts(verb, &call.subresource) {
+        *passage = Some(pass(&call.hub, &call.user, Flow::Lasting).await?);
+        call.check_still()?;
+    }
     let (body, mut held) = body_of(&call, verb, incoming).await?;
     if by_name {
         return bind::bind_named(call, body).await;

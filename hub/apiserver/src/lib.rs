@@ -8,11 +8,12 @@
 //!   path, query, media   what the URL and the headers say
 //!   tenant               which logical cluster, as long as it is there
 //!   authn, authz         who calls, what they may do   (impersonate)
-//!   read, watch          get, list; watch          (encode, splice, resume, heavy)
+//!   read, watch          get, list; watch          (encode, splice, resume)
 //!   write, remove        create, update, patch; delete   (decode, signing_request)
 //!   scale, log, bind     subresources with a body of their own
 //!   registry     the image registry's paths
 //!   discovery, openapi, health, review   what the hub says about itself and the caller
+//! flow       how many requests are under way, and how much of large answers   (hall, heavy)
 //! meters     what is counted of requests   (series)
 //! view       the kind that is served over the kind that is stored
 //! ```
@@ -35,8 +36,8 @@ mod discovery;
 mod dispatch;
 mod edge;
 mod encode;
+mod flow;
 pub mod health;
-mod heavy;
 mod impersonate;
 mod lease;
 mod log;
@@ -71,6 +72,7 @@ mod write;
 pub use authn::User;
 pub use authz::CLUSTER_ADMIN;
 pub use body::{Body, BodyError};
+pub use flow::Bounds;
 pub use health::Check;
 pub use received::Received;
 pub use registry::{LoggedIn, Permitted};

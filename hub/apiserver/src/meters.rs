@@ -17,6 +17,7 @@ use freewheel_hub_metrics::{Figure, Gauge, Hold, Metrics, Reading, Sample, Value
 use http::{Method, Response};
 
 use crate::body::Body;
+use crate::flow;
 use crate::path::{Route, Target};
 use crate::series::{AllSeries, Labels, Series, Spot};
 
@@ -139,7 +140,7 @@ impl Seen {
     /// It is for a resource that is served.
     pub(crate) fn is_for(&mut self, verb: &str, kind: &Kind, target: &Target<'_>, dry_run: bool) {
         let subresource = target.subresource.unwrap_or_default();
-        self.is_long = verb == "watch" || subresource == "log";
+        self.is_long = flow::lasts(verb, subresource);
         let scope = if target.name.is_some() || verb == "create" {
             "resource"
         } else if target.namespace.is_some() {

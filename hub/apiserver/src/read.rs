@@ -23,7 +23,7 @@ use crate::account::Held;
 use crate::body::Body;
 use crate::call::{Call, Filter};
 use crate::encode::{BESIDE, Encoder, ListMeta};
-use crate::heavy::{self, Room};
+use crate::flow::heavy::{self, Room};
 use crate::lease::Renewal;
 use crate::media::Wire;
 use crate::query::Query;
@@ -128,7 +128,7 @@ async fn room(call: &Call, bytes: usize) -> Result<Room, ApiError> {
     if bytes < heavy::LARGE {
         return call.seat.unsent.hold(bytes).await.map(Room::small);
     }
-    call.hub.heavy.room(&call.user.name, bytes).await
+    call.hub.flows.heavy.room(&call.user.name, bytes).await
 }
 
 fn collect(

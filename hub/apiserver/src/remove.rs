@@ -24,7 +24,7 @@ use crate::body::Body;
 use crate::call::Call;
 use crate::decode;
 use crate::encode::{Encoder, ListMeta};
-use crate::heavy::{self, Room};
+use crate::flow::heavy::{self, Room};
 use crate::lease::Renewal;
 use crate::media::Wire;
 use crate::query::{check_dry_run, parse_revision};

@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use crate::account::Held;
 use crate::body::Body;
 use crate::encode::to_wire;
-use crate::heavy::Room;
+use crate::flow::heavy::Room;
 use crate::media::{JSON, Shape, Wanted, Wire};
 
 /// Bodies from here on are compressed when the client takes gzip, as kube-apiserver does.

@@ -39,8 +39,8 @@ use crate::authn::{Authenticators, Proven, User};
 use crate::authz::Authorizers;
 use crate::body::Body;
 use crate::edge;
+use crate::flow::{Bounds, Flows};
 use crate::health::Check;
-use crate::heavy::Heavy;
 use crate::meters::Meters;
 use crate::openapi::Packed;
 use crate::places::{Place, Places, Seat};
@@ -100,6 +100,8 @@ pub struct Limits {
     pub streams: u32,
     /// The same for a stranger.
     pub stranger_streams: u32,
+    /// Requests under way, of all connections.
+    pub flows: Bounds,
     /// For running requests to finish on stop.
     pub drain: Duration,
 }
@@ -121,6 +123,7 @@ impl Default for Limits {
             // client-go multiplexes all its watches over one connection.
             streams: 1_000,
             stranger_streams: 16,
+            flows: Bounds::default(),
             drain: Duration::from_secs(10),
         }
     }
@@ -149,7 +152,7 @@ pub(crate) struct Hub {
     pub(crate) authorizers: Authorizers,
     pub(crate) frames: Frames,
     pub(crate) stop: Arc<Stop>,
-    pub(crate) heavy: Heavy,
+    pub(crate) flows: Flows,
     pub(crate) tenants: Tenants,
     pub(crate) packed: Packed,
     pub(crate) meters: Arc<Meters>,
@@ -175,7 +178,7 @@ pub async fn serve(
         meters,
         frames: Frames::new(all.clone()),
         stop: Arc::default(),
-        heavy: Heavy::new(limits.unread),
+        flows: Flows::new(&limits.flows, limits.unread),
         tenants: Tenants::default(),
         packed: Packed::default(),
     });
@@ -184,7 +187,7 @@ pub async fn serve(
     let mut connections = JoinSet::new();
     let tenants = hub.clone();
     let mut ends = pin!(tenants.tenants.follow(&**tenants.server.objects.store()));
-    let heavy = hub.heavy.clone();
+    let heavy = hub.flows.heavy.clone();
     let mut late = pin!(heavy.cut_off_the_late());
     let mut greedy = pin!(places.cut_off_the_greedy());
     if let Ok(address) = listener.local_addr() {

@@ -1,13 +1,15 @@
-//! A store with more to write than may wait.
+//! A store with more to write than may wait, and more requests than may be under way.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use freewheel_hub_apiserver::Limits;
+use freewheel_hub_apiserver::{Bounds, Limits};
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{CommitError, Committed, Layer, Operation, Store, Txn};
-use serde_json::json;
+use futures::future::select_all;
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
 
 use crate::support::Hub;
 
@@ -99,4 +101,34 @@ async fn whose_deletion_ends_in_the_middle_is_told_how_many_went() {
     assert!(text.ends_with("; 5 were deleted before that"), "{text}");
     let left = admin.get(MAPS).await.json();
     assert_eq!(left["items"].as_array().map(Vec::len), Some(3));
+}
+
+#[tokio::test]
+async fn requests_beyond_the_bound_come_back_later() {
+    let flows = Bounds { writes: 4, ..Bounds::default() };
+    let hub = Hub::bounded(Limits { flows, ..Limits::default() }).await;
+    let (admin, line) = (hub.admin(), hub.admin().line().await);
+    // Three are under way, and as many wait as may.
+    let asks = (0..54).map(|_| {
+        let line = line.clone();
+        tokio::spawn(async move { line.post_nothing(MAPS).await })
+    });
+    let (refused, _, rest) = select_all(asks).await;
+    let refused = refused.unwrap();
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["retry-after"]),
+        (429, &"5".parse().unwrap())
+    );
+    let status = refused.into_body().collect().await.unwrap().to_bytes();
+    let status: Value = serde_json::from_slice(&status).unwrap();
+    assert_eq!(status["reason"], "TooManyRequests");
+    // Reads have passages of their own, and other users a share.
+    assert_eq!(admin.get(MAPS).await.code, 200);
+    let other = hub.client(Some(&hub.authority.client("other", "system:masters")));
+    let map = json!({"metadata": {"name": "other"}, "data": {}});
+    assert_eq!(other.post(MAPS, &map).await.code, 201);
+    rest.iter().for_each(|ask| ask.abort());
+    drop(line);
+    let map = json!({"metadata": {"name": "own"}, "data": {}});
+    assert_eq!(admin.post(MAPS, &map).await.code, 201);
 }

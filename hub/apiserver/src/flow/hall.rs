@@ -1,4 +1,4 @@
-//! Who gets how much of the room for large answers, and who waits.
+//! Who gets how much of a room, and who waits: bytes of large answers, and requests.
 //!
 //! ```text
 //! part ─▶ it fits, and is no more than the user's share ─▶ Part ─▶ dropped: whoever holds least comes next
@@ -37,8 +37,8 @@ const OF_ONE: usize = 50;
 /// Asks that wait, of all users: each keeps the moment that it is going to answer of.
 const OF_ALL: usize = 500;
 
-/// All the room there is, in bytes.
-pub(super) struct Hall {
+/// All the room there is, in bytes or in requests.
+pub(crate) struct Hall {
     size: usize,
     state: Mutex<State>,
 }
@@ -60,24 +60,34 @@ struct Guest {
 
 struct Ask {
     user: Arc<str>,
-    bytes: usize,
+    units: usize,
     granted: oneshot::Sender<Part>,
 }
 
 /// Room that is held; it is free again when this is dropped.
-pub(super) struct Part {
+pub(crate) struct Part {
     hall: Arc<Hall>,
-    pub(super) user: Arc<str>,
-    bytes: usize,
+    pub(crate) user: Arc<str>,
+    units: usize,
 }
 
 /// Why there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Full {
+pub(crate) enum Full {
     /// There was none for as long as anybody waits.
     Waited,
     /// As many wait as may.
     Crowded,
+}
+
+impl Full {
+    /// After how many seconds to ask again: who has waited may at once, as after kube-apiserver's queues.
+    pub(crate) const fn retry_after(self) -> u32 {
+        match self {
+            Self::Waited => 1,
+            Self::Crowded => 5,
+        }
+    }
 }
 
 /// Somebody who waits.
@@ -88,16 +98,16 @@ struct Waits {
 }
 
 impl Hall {
-    pub(super) fn new(size: usize) -> Arc<Self> {
+    pub(crate) fn new(size: usize) -> Arc<Self> {
         let (users, waiting) = (BTreeMap::new(), BTreeMap::new());
         let state = Mutex::new(State { free: size, users, waiting, next: 0 });
         Arc::new(Self { size, state })
     }
 
-    /// Waits for so many bytes. What is larger than anybody's share counts as much as a share.
-    pub(super) async fn part(self: &Arc<Self>, user: &str, bytes: usize) -> Result<Part, Full> {
-        let bytes = bytes.min(self.size / (TIMES + 1) * TIMES);
-        let mut waits = match self.ask(user, bytes)? {
+    /// Waits for so much. What is larger than anybody's share counts as much as a share.
+    pub(crate) async fn part(self: &Arc<Self>, user: &str, units: usize) -> Result<Part, Full> {
+        let units = units.min(self.size / (TIMES + 1) * TIMES);
+        let mut waits = match self.ask(user, units)? {
             Ok(part) => return Ok(part),
             Err(waits) => waits,
         };
@@ -109,12 +119,12 @@ impl Hall {
     }
 
     /// The part, or a place among those who wait.
-    fn ask(self: &Arc<Self>, user: &str, bytes: usize) -> Result<Result<Part, Waits>, Full> {
+    fn ask(self: &Arc<Self>, user: &str, units: usize) -> Result<Result<Part, Waits>, Full> {
         let mut state = self.state.lock();
         let user: Arc<str> = user.into();
-        if state.fits(&user, bytes) {
-            state.take(&user, bytes);
-            return Ok(Ok(Part { hall: self.clone(), user, bytes }));
+        if state.fits(&user, units) {
+            state.take(&user, units);
+            return Ok(Ok(Part { hall: self.clone(), user, units }));
         }
         let waiting = state.users.get(&user).map_or(0, |guest| guest.waiting);
         if OF_ONE <= waiting || OF_ALL <= state.waiting.len() {
@@ -123,23 +133,23 @@ impl Hall {
         state.next += 1;
         let (number, (sender, granted)) = (state.next, oneshot::channel());
         state.users.entry(user.clone()).or_default().waiting += 1;
-        state.waiting.insert(number, Ask { user, bytes, granted: sender });
+        state.waiting.insert(number, Ask { user, units, granted: sender });
         Ok(Err(Waits { hall: self.clone(), number, granted }))
     }
 
     #[cfg(test)]
-    pub(super) fn held_by(&self, user: &str) -> usize {
+    pub(crate) fn held_by(&self, user: &str) -> usize {
         self.state.lock().held(&user.into())
     }
 
-    fn give_back(self: &Arc<Self>, user: &Arc<str>, bytes: usize) {
+    fn give_back(self: &Arc<Self>, user: &Arc<str>, units: usize) {
         let mut state = self.state.lock();
-        state.free += bytes;
-        state.change(user, |guest| guest.held = guest.held.saturating_sub(bytes));
+        state.free += units;
+        state.change(user, |guest| guest.held = guest.held.saturating_sub(units));
         let mut left_over = Vec::new();
         while let Some(ask) = state.next() {
-            state.take(&ask.user, ask.bytes);
-            let part = Part { hall: self.clone(), user: ask.user, bytes: ask.bytes };
+            state.take(&ask.user, ask.units);
+            let part = Part { hall: self.clone(), user: ask.user, units: ask.units };
             left_over.extend(ask.granted.send(part).err());
         }
         // What nobody waited for any more comes back here.
@@ -153,15 +163,15 @@ impl State {
         self.users.get(user).map_or(0, |guest| guest.held)
     }
 
-    fn fits(&self, user: &Arc<str>, bytes: usize) -> bool {
-        let Some(left) = self.free.checked_sub(bytes) else { return false };
+    fn fits(&self, user: &Arc<str>, units: usize) -> bool {
+        let Some(left) = self.free.checked_sub(units) else { return false };
         let held = self.held(user);
-        held == 0 || held + bytes <= TIMES * left
+        held == 0 || held + units <= TIMES * left
     }
 
-    fn take(&mut self, user: &Arc<str>, bytes: usize) {
-        self.free -= bytes;
-        self.users.entry(user.clone()).or_default().held += bytes;
+    fn take(&mut self, user: &Arc<str>, units: usize) {
+        self.free -= units;
+        self.users.entry(user.clone()).or_default().held += units;
     }
 
     fn change(&mut self, user: &Arc<str>, change: impl FnOnce(&mut Guest)) {
@@ -174,7 +184,7 @@ impl State {
 
     /// Whose turn it is of those who find room.
     fn next(&mut self) -> Option<Ask> {
-        let fit = self.waiting.iter().filter(|(_, ask)| self.fits(&ask.user, ask.bytes));
+        let fit = self.waiting.iter().filter(|(_, ask)| self.fits(&ask.user, ask.units));
         let number = fit.min_by_key(|(number, ask)| (self.held(&ask.user), **number));
         let number = *number?.0;
         self.forget(number)
@@ -190,9 +200,9 @@ impl State {
 
 impl Part {
     /// Gives back what is not needed.
-    pub(super) fn shrink(&mut self, bytes: usize) {
-        let more = self.bytes.saturating_sub(bytes);
-        self.bytes -= more;
+    pub(crate) fn shrink(&mut self, units: usize) {
+        let more = self.units.saturating_sub(units);
+        self.units -= more;
         if more != 0 {
             self.hall.give_back(&self.user, more);
         }
@@ -201,7 +211,7 @@ impl Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        self.hall.give_back(&self.user, self.bytes);
+        self.hall.give_back(&self.user, self.units);
     }
 }
 
@@ -219,18 +229,18 @@ mod tests {
 
     use super::*;
 
-    fn now(hall: &Arc<Hall>, user: &str, bytes: usize) -> Option<Part> {
-        hall.part(user, bytes).now_or_never()?.ok()
+    fn now(hall: &Arc<Hall>, user: &str, units: usize) -> Option<Part> {
+        hall.part(user, units).now_or_never()?.ok()
     }
 
     async fn waits(
         hall: &Arc<Hall>,
         user: &'static str,
-        bytes: usize,
+        units: usize,
     ) -> JoinHandle<Result<Part, Full>> {
         let (hall, before) = (hall.clone(), hall.state.lock().waiting.len());
         let asks = hall.clone();
-        let task = tokio::spawn(async move { asks.part(user, bytes).await });
+        let task = tokio::spawn(async move { asks.part(user, units).await });
         while hall.state.lock().waiting.len() == before {
             tokio::task::yield_now().await;
         }

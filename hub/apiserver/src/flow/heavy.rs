@@ -2,7 +2,7 @@
 //!
 //! A list of everything is encoded as a whole and held until its client has read it. A few clients that ask for
 //! whole collections and read slowly would hold all the memory there is. Who gets how much of it is the
-//! [hall](hall)'s.
+//! [hall](super::hall)'s.
 //!
 //! Guarantees:
 //! - all large answers under way together hold [`ROOM`] at most; one that is larger than three quarters of it passes
@@ -13,8 +13,6 @@
 //!   (`room_is_held_as_long_as_the_bytes_are`, `a_compressed_answer_holds_the_room_that_it_takes`);
 //! - a client that takes nothing for long, or less than [`RATE`], is cut off and sees that its answer is not whole
 //!   (`who_takes_nothing_or_too_little_is_cut_off`, `a_large_answer_that_is_not_read_breaks_off`).
-
-mod hall;
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -29,7 +27,7 @@ use tracing::warn;
 use crate::account::Held;
 use crate::body::{Body, BodyError, PIECE};
 
-use hall::{Full, Hall, Part};
+use super::hall::{Full, Hall, Part};
 
 /// For all large answers together.
 const ROOM: usize = 192 << 20;
@@ -216,9 +214,7 @@ fn no_room(full: Full) -> ApiError {
         }
     };
     let mut error = ApiError::new(429, "TooManyRequests", text.to_owned());
-    // Who has waited may wait again at once, as after kube-apiserver's queues.
-    let seconds = if full == Full::Waited { 1 } else { 5 };
-    let details = Details { retry_after_seconds: Some(seconds), ..Details::default() };
+    let details = Details { retry_after_seconds: Some(full.retry_after()), ..Details::default() };
     error.details = Some(Box::new(details));
     error
 }

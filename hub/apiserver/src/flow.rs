@@ -1,0 +1,170 @@
+//! The room that every request passes: how many are under way at a time, of whom.
+//!
+//! ```text
+//! a stranger's ─▶ strangers ─┐
+//! GET, HEAD ────▶ reads ─────┤
+//! watch, log ───▶ lasting ───┼─▶ answered ─▶ all of it is out, or the watch has ended: the passage is free
+//! all else ─────▶ writes ────┘       └─ a large answer ─▶ room by the byte (heavy)
+//! ```
+//!
+//! Each kind has a [hall](hall) of its own, so that none of them takes another's, and in a hall users share. More kinds,
+//! as upstream's priority levels, are more halls; other flows than users' are other names in them. Health is asked
+//! without a passage: to restart a hub that is busy makes nothing better.
+//!
+//! Guarantees:
+//! - requests under way are bounded, by kind and by user; who finds no passage waits for a while, among few, and is then
+//!   told to ask again (`who_asks_for_more_than_a_share_is_told_to_come_back`,
+//!   `requests_beyond_the_bound_come_back_later`);
+//! - what lasts takes no passage of what does not, and is bounded itself (`what_lasts_takes_no_passage_of_what_does_not`).
+
+mod hall;
+pub(crate) mod heavy;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_hub_api::error::{ApiError, Details};
+use http::Method;
+
+use crate::authn::User;
+pub(crate) use hall::Part as Passage;
+use hall::{Full, Hall};
+use heavy::Heavy;
+
+/// How many requests are under way at a time. A user who is alone gets three quarters.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// Those that read.
+    pub reads: usize,
+    /// Those that write.
+    pub writes: usize,
+    /// Watches and logs.
+    pub lasting: usize,
+    /// Those of strangers.
+    pub strangers: usize,
+}
+
+impl Default for Bounds {
+    /// A request takes some 10 KiB beside what is on an account, so that all of them take less than the answers may.
+    /// kube-apiserver's 400 and 200 are for threads that work; here most of those under way wait for a slow client.
+    fn default() -> Self {
+        Self { reads: 4_096, writes: 4_096, lasting: 16_384, strangers: 2_048 }
+    }
+}
+
+/// What a request is, as far as others are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    Read,
+    Write,
+    /// It goes on until somebody ends it.
+    Lasting,
+}
+
+impl Flow {
+    /// Before more is known than its method.
+    pub(crate) fn of(method: &Method) -> Self {
+        if matches!(*method, Method::GET | Method::HEAD) { Self::Read } else { Self::Write }
+    }
+}
+
+/// Whether what is asked for goes on until somebody ends it.
+pub(crate) fn lasts(verb: &str, subresource: &str) -> bool {
+    verb == "watch" || subresource == "log"
+}
+
+/// The room.
+pub(crate) struct Flows {
+    reads: Arc<Hall>,
+    writes: Arc<Hall>,
+    lasting: Arc<Hall>,
+    strangers: Arc<Hall>,
+    /// For large answers, by the byte.
+    pub(crate) heavy: Heavy,
+}
+
+impl Flows {
+    /// With these bounds, and this patience for who reads nothing of a large answer.
+    pub(crate) fn new(bounds: &Bounds, patience: Duration) -> Self {
+        let [reads, writes, lasting, strangers] =
+            [bounds.reads, bounds.writes, bounds.lasting, bounds.strangers]
+                // Three of four are a share.
+                .map(|number| Hall::new(number.max(4)));
+        Self { reads, writes, lasting, strangers, heavy: Heavy::new(patience) }
+    }
+
+    /// Waits for a passage.
+    ///
+    /// # Errors
+    /// 429 when there is none for this user.
+    pub(crate) async fn pass(&self, user: &User, flow: Flow) -> Result<Passage, ApiError> {
+        let hall = match flow {
+            _ if user.is_stranger() => &self.strangers,
+            Flow::Read => &self.reads,
+            Flow::Write => &self.writes,
+            Flow::Lasting => &self.lasting,
+        };
+        hall.part(&user.name, 1).await.map_err(too_many)
+    }
+}
+
+/// kube-apiserver's words.
+fn too_many(full: Full) -> ApiError {
+    let text = "Too many requests, please try again later.";
+    let mut error = ApiError::new(429, "TooManyRequests", text);
+    let details = Details { retry_after_seconds: Some(full.retry_after()), ..Details::default() };
+    error.details = Some(Box::new(details));
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+    use crate::authn::AUTHENTICATED;
+
+    fn room() -> Flows {
+        let bounds = Bounds { reads: 4, writes: 4, lasting: 4, strangers: 4 };
+        Flows::new(&bounds, Duration::from_secs(30))
+    }
+
+    fn user(name: &str) -> User {
+        let groups = vec![AUTHENTICATED.to_owned()];
+        User { name: name.to_owned(), groups, ..User::default() }
+    }
+
+    fn pass(room: &Flows, user: &User, flow: Flow) -> Option<Passage> {
+        room.pass(user, flow).now_or_never()?.ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_for_more_than_a_share_is_told_to_come_back() {
+        let (room, ann, bob) = (room(), user("ann"), user("bob"));
+        let taken: Vec<_> = (0..3).map(|_| pass(&room, &ann, Flow::Write).unwrap()).collect();
+        let refused = room.pass(&ann, Flow::Write).await.err().unwrap();
+        assert_eq!((refused.code, refused.reason), (429, "TooManyRequests"));
+        assert_eq!(refused.to_status()["details"]["retryAfterSeconds"], 1);
+        let others = pass(&room, &bob, Flow::Write);
+        assert!(others.is_some() && pass(&room, &bob, Flow::Write).is_none());
+        drop(taken);
+        assert!(pass(&room, &ann, Flow::Write).is_some());
+    }
+
+    #[tokio::test]
+    async fn what_lasts_takes_no_passage_of_what_does_not() {
+        let (room, ann, stranger) = (room(), user("ann"), User::anonymous());
+        let all = |flow, user| {
+            let mut taken = Vec::new();
+            while let Some(passage) = pass(&room, user, flow) {
+                taken.push(passage);
+            }
+            taken
+        };
+        let lasting = all(Flow::Lasting, &ann);
+        let strangers = all(Flow::Read, &stranger);
+        assert_eq!((lasting.len(), strangers.len()), (3, 3));
+        assert_eq!((all(Flow::Read, &ann).len(), all(Flow::Write, &ann).len()), (3, 3));
+        assert!(lasts("watch", "") && lasts("get", "log") && !lasts("list", ""));
+    }
+}
