@@ -5,6 +5,7 @@ use std::sync::Arc;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::namespace::NamespaceName;
 use freewheel_hub_api::selector::{FieldSelector, LabelSelector};
+use freewheel_hub_api::table::Include;
 use freewheel_hub_objects::{How, Person, Place};
 use freewheel_hub_store::{Scope, Stored};
 use futures::FutureExt;
@@ -13,12 +14,12 @@ use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 
 use crate::authn::{self, User};
-use crate::encode;
+use crate::context::Hub;
+use crate::encode::{self, Encoder};
 use crate::lease::Renewal;
 use crate::media::{self, Shape, Wanted, Wire};
 use crate::places::Seat;
 use crate::query::Query;
-use crate::server::Hub;
 use crate::tenant::Tenant;
 use crate::view::View;
 
@@ -92,6 +93,15 @@ impl Call {
     /// What has to be said anew of what is read.
     pub(crate) fn renewal(&self) -> Renewal {
         Renewal::of(&self.view.stored, &self.namespace, &self.hub.server.objects)
+    }
+
+    /// How objects are written for this client.
+    pub(crate) fn encoder(&self) -> Result<Encoder, ApiError> {
+        let text = self.query.include_object.as_str();
+        let include = Include::parse(text).ok_or_else(|| {
+            ApiError::bad_request(format!("unrecognized includeObject value: {text:?}"))
+        })?;
+        Ok(Encoder { view: self.view.clone(), wanted: self.wanted()?, include })
     }
 
     /// The format of a Status.

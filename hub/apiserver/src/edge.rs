@@ -23,12 +23,12 @@ use hyper::body::Incoming;
 
 use crate::authn::Proven;
 use crate::body::{BRIEF, Body};
+use crate::context::Hub;
 use crate::dispatch;
 use crate::places::Place;
 use crate::received::Received;
 use crate::registry::LoggedIn;
 use crate::respond;
-use crate::server::Hub;
 use crate::stream;
 use crate::unsent::Unsent;
 

@@ -20,7 +20,6 @@ use freewheel_hub_api::{protobuf, time};
 use freewheel_hub_store::Stored;
 use serde_json::{Value, json};
 
-use crate::call::Call;
 use crate::lease::Renewal;
 use crate::media::{PLAIN, Shape, Wanted, Wire};
 use crate::splice;
@@ -38,15 +37,6 @@ pub(crate) struct Encoder {
 }
 
 impl Encoder {
-    /// For what this request accepts.
-    pub(crate) fn of(call: &Call) -> Result<Self, ApiError> {
-        let text = call.query.include_object.as_str();
-        let include = Include::parse(text).ok_or_else(|| {
-            ApiError::bad_request(format!("unrecognized includeObject value: {text:?}"))
-        })?;
-        Ok(Self { view: call.view.clone(), wanted: call.wanted()?, include })
-    }
-
     /// Whether stored bytes go out as they are.
     pub(crate) fn is_plain(&self) -> bool {
         self.wanted == PLAIN && self.view.is_plain()

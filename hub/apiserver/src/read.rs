@@ -38,7 +38,7 @@ const AHEAD_FOR: Duration = Duration::from_secs(3);
 
 /// One object, for which this is held.
 pub(crate) async fn get(call: &Call, held: Option<Held>) -> Result<Response<Body>, ApiError> {
-    let encoder = Encoder::of(call)?;
+    let encoder = call.encoder()?;
     let snapshot = not_older(call, call.query.revision()?).await?;
     let stored = call.hub.server.objects.get_in(&*snapshot, &call.place())?;
     let stored = call.renewal().renew(&stored)?;
@@ -48,7 +48,7 @@ pub(crate) async fn get(call: &Call, held: Option<Held>) -> Result<Response<Body
 
 /// A collection, or a chunk of it.
 pub(crate) async fn list(call: &Call) -> Result<Response<Body>, ApiError> {
-    let encoder = Encoder::of(call)?;
+    let encoder = call.encoder()?;
     let filter = call.filter()?;
     validate(&call.query, false)?;
     let resume = match call.query.resume.as_str() {

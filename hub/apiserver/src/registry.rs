@@ -7,8 +7,8 @@ use http::{Request, Response};
 use crate::authn::User;
 use crate::authz::{Attributes, Authorizer as _, Decision, What};
 use crate::body::Body;
+use crate::context::{Extra, Hub};
 use crate::received::Received;
-use crate::server::{Extra, Hub};
 use crate::tenant::Tenant;
 
 /// In a request's extensions: its caller may do that to this path.

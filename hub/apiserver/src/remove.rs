@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use crate::body::Body;
 use crate::call::Call;
 use crate::decode;
-use crate::encode::{Encoder, ListMeta};
+use crate::encode::ListMeta;
 use crate::flow::heavy::{self, Room};
 use crate::lease::Renewal;
 use crate::media::Wire;
@@ -33,7 +33,7 @@ use crate::respond;
 
 /// DELETE of one object.
 pub(crate) async fn delete(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
-    let encoder = Encoder::of(call)?;
+    let encoder = call.encoder()?;
     let (how, options) = options(call, body)?;
     match call.hub.server.objects.delete(&how, &call.place(), &options).await? {
         Deleted::Gone(stored) if !call.view.stored.has(Trait::ShowsTheDeleted) => {
@@ -50,7 +50,7 @@ pub(crate) async fn delete(call: &Call, body: Bytes) -> Result<Response<Body>, A
 
 /// DELETE of a collection: every object that matches, side by side.
 pub(crate) async fn collection(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
-    let encoder = Encoder::of(call)?;
+    let encoder = call.encoder()?;
     let (how, options) = options(call, body)?;
     let filter = call.filter()?;
     read::validate(&call.query, false)?;

@@ -67,7 +67,7 @@ fn answer(call: &Call, stored: &Stored, warnings: &[String]) -> Result<Response<
         wanted.shape == Shape::Object || wanted.wire != Wire::Protobuf
     })?;
     let view = View::of(kinds::scale());
-    let encoder = Encoder { view, wanted, ..Encoder::of(call)? };
+    let encoder = Encoder { view, wanted, ..call.encoder()? };
     let object = freewheel_hub_objects::stored_value(stored)?;
     let bytes = encoder.shaped(scale_of(&object))?;
     let mut response = respond::whole(200, wanted.content_type(), bytes);

@@ -17,10 +17,6 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_metrics::Metrics;
-use freewheel_hub_objects::Objects;
-use futures::future::BoxFuture;
-use http::{Request, Response};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -32,48 +28,16 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use freewheel_hub_api::streams::SpokeStreams;
-
 use crate::account::All;
-use crate::authn::{Authenticators, Proven, User};
-use crate::authz::Authorizers;
-use crate::body::Body;
+use crate::authn::Proven;
+use crate::context::{Hub, Server};
 use crate::edge;
 use crate::flow::{Bounds, Flows};
-use crate::health::Check;
-use crate::meters::Meters;
-use crate::openapi::Packed;
 use crate::places::{Place, Places, Seat};
-use crate::received::Received;
 use crate::socket::Socket;
-use crate::stop::{Begun, Stop};
+use crate::stop::Begun;
 use crate::stream::Streams;
-use crate::tenant::Tenants;
 use crate::tls::Tls;
-use crate::watch::Frames;
-
-/// A handler for `/v2/…`, the image registry's paths. It gets the caller, when the hub knows who that is, with
-/// [`Permitted`](crate::Permitted) among the request's extensions when they have the right to do that. It decides itself
-/// what others may do, and when a caller has to stop: a certificate may end before a body does. Of whom it lets in by a
-/// login, it says so with [`LoggedIn`](crate::LoggedIn) among the answer's extensions.
-pub type Extra = Arc<
-    dyn Fn(Option<User>, Request<Received>) -> BoxFuture<'static, Response<Body>> + Send + Sync,
->;
-
-/// What the API serves.
-#[derive(Clone)]
-pub struct Server {
-    /// The commit pipeline, and the store beneath it.
-    pub objects: Objects,
-    /// The way to pods.
-    pub streams: Arc<dyn SpokeStreams>,
-    /// Serves `/v2/…`.
-    pub extra: Option<Extra>,
-    /// What `/readyz` asks beside itself.
-    pub checks: Vec<Check>,
-    /// What `/metrics` shows; what the server counts itself, it adds.
-    pub metrics: Metrics,
-}
 
 /// Bounds of the listener.
 #[derive(Clone, Debug)]
@@ -145,19 +109,6 @@ const STRANGER_WINDOW: u32 = 64 * 1024;
 /// For an idle client to take leave.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// What every request shares.
-pub(crate) struct Hub {
-    pub(crate) server: Server,
-    pub(crate) authenticators: Authenticators,
-    pub(crate) authorizers: Authorizers,
-    pub(crate) frames: Frames,
-    pub(crate) stop: Arc<Stop>,
-    pub(crate) flows: Flows,
-    pub(crate) tenants: Tenants,
-    pub(crate) packed: Packed,
-    pub(crate) meters: Arc<Meters>,
-}
-
 /// Serves until `stop`.
 ///
 /// # Errors
@@ -170,18 +121,8 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let all = Arc::<All>::default();
-    let meters = Meters::shown_in(&server.metrics);
-    let hub = Arc::new(Hub {
-        server,
-        authenticators: Authenticators::default(),
-        authorizers: Authorizers::default(),
-        meters,
-        frames: Frames::new(all.clone()),
-        stop: Arc::default(),
-        flows: Flows::new(&limits.flows, limits.unread),
-        tenants: Tenants::default(),
-        packed: Packed::default(),
-    });
+    let flows = Flows::new(&limits.flows, limits.unread);
+    let hub = Arc::new(Hub::new(server, flows, all.clone()));
     let places = Places::new(limits.known, limits.strangers, all);
     let limits = Arc::new(limits);
     let mut connections = JoinSet::new();
@@ -363,6 +304,7 @@ fn notice_loss(stream: &TcpStream, lost: Duration) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stop::Stop;
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_comes_with_the_farewell_is_served() {

@@ -19,8 +19,6 @@
 //!   (`a_slow_watch_goes_on_from_the_newest_state`), and when its connection has room for it only
 //!   (`pieces_that_nobody_takes_are_on_their_connection_s_account`).
 
-mod frames;
-
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -29,29 +27,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::object::Key;
-use freewheel_hub_api::protobuf;
-use freewheel_hub_store::{Event, Revision, Scope, Snapshot, Stored, Watch};
+use freewheel_hub_store::{Event, Scope, Snapshot, Stored, Watch};
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, Stream};
 use http::HeaderValue;
 use http::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Instant, Sleep};
 
 use crate::authn::{self, User};
 use crate::body::{Body, BodyError, Made, PIECE};
 use crate::call::{Call, Filter};
+use crate::context::Hub;
 use crate::encode::Encoder;
-use crate::media::Wire;
+use crate::frame::Type;
 use crate::read;
-use crate::server::Hub;
-use crate::splice;
 use crate::stop::Begun;
 use crate::tenant::Tenant;
-
-use frames::Frame;
-pub(crate) use frames::Frames;
 
 /// How often an idle watch says how far it has come.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
@@ -66,7 +59,7 @@ const STATE_FOR: Duration = Duration::from_secs(5);
 /// Answers a watch.
 pub(crate) async fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
     read::validate(&call.query, true)?;
-    let encoder = Encoder::of(call)?;
+    let encoder = call.encoder()?;
     let filter = call.filter()?;
     let store = call.hub.server.objects.store();
     let asked = call.query.revision()?;
@@ -418,47 +411,5 @@ fn seen<'a>(event: &'a Event, filter: &Filter) -> Option<(Type, &'a Stored)> {
         (Some(_), Some(now)) => Some((Type::Modified, now)),
         // It left the selection or is gone: the last that the watcher knew, at the new revision.
         (Some(before), None) => Some((Type::Deleted, before)),
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Type {
-    Added,
-    Modified,
-    Deleted,
-}
-
-impl Type {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Added => "ADDED",
-            Self::Modified => "MODIFIED",
-            Self::Deleted => "DELETED",
-        }
-    }
-}
-
-impl Encoder {
-    fn frame(&self, kind: Type, stored: &Stored, revision: Revision) -> Result<Bytes, ApiError> {
-        if !self.is_plain() {
-            return self.event(kind.name(), &self.shape(self.value(stored, revision)?));
-        }
-        let mut out = Vec::with_capacity(stored.object.body.len() + 96);
-        out.extend_from_slice(b"{\"type\":\"");
-        out.extend_from_slice(kind.name().as_bytes());
-        out.extend_from_slice(b"\",\"object\":");
-        splice::append(&mut out, &stored.object.body, revision);
-        out.extend_from_slice(b"}\n");
-        Ok(out.into())
-    }
-
-    fn event(&self, kind: &str, object: &Value) -> Result<Bytes, ApiError> {
-        if self.wanted.wire == Wire::Protobuf {
-            return protobuf::watch_frame(kind, object).map(Bytes::from);
-        }
-        let event = json!({"type": kind, "object": object});
-        let mut out = serde_json::to_vec(&event).map_err(ApiError::internal)?;
-        out.push(b'\n');
-        Ok(out.into())
     }
 }

@@ -18,7 +18,7 @@ use crate::respond;
 
 /// POST to a collection.
 pub(crate) async fn create(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
-    let encoder = Encoder::of(call)?;
+    let encoder = call.encoder()?;
     let how = call.how("CreateOptions")?;
     let (value, mut warnings) = read_object(call, body, &how)?;
     check_served(call, &value, None)?;
@@ -29,7 +29,7 @@ pub(crate) async fn create(call: &Call, body: Bytes) -> Result<Response<Body>, A
 
 /// PUT of an object or a subresource that has its kind.
 pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
-    let encoder = Encoder::of(call)?;
+    let encoder = call.encoder()?;
     let how = call.how("UpdateOptions")?;
     let (value, mut warnings) = read_object(call, body, &how)?;
     check_name(call, &value)?;
@@ -52,7 +52,7 @@ pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, A
 
 /// PATCH of an object or a subresource that has its kind.
 pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
-    let encoder = Encoder::of(call)?;
+    let encoder = call.encoder()?;
     let how = call.how("PatchOptions")?;
     let patch = Patch::read(call, body, &how)?;
     let view = &call.view;

@@ -4,6 +4,7 @@ use freewheel_hub_api::uid::Uid;
 use freewheel_link::names::ClusterName;
 
 use crate::authn::User;
+use crate::path::Target;
 
 /// What a caller wants to do.
 #[derive(Clone, Copy, Debug)]
@@ -49,4 +50,16 @@ pub struct Resource<'a> {
     pub namespace: &'a str,
     /// Object's name, empty for none.
     pub name: &'a str,
+}
+
+impl<'a> From<&'a Target<'_>> for Resource<'a> {
+    fn from(target: &'a Target<'_>) -> Self {
+        Self {
+            group: target.group,
+            plural: target.plural,
+            subresource: target.subresource.unwrap_or_default(),
+            namespace: target.namespace.as_deref().unwrap_or_default(),
+            name: target.name.as_deref().unwrap_or_default(),
+        }
+    }
 }

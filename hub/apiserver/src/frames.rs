@@ -24,9 +24,9 @@ use freewheel_hub_api::table::Include;
 use freewheel_hub_store::{Revision, Stored};
 use parking_lot::{Mutex, RwLock};
 
-use super::Type;
 use crate::account::{All, Shared};
 use crate::encode::Encoder;
+use crate::frame::Type;
 use crate::media::{Shape, Wanted};
 
 /// Bytes of frames that are kept for watchers to come.
@@ -142,7 +142,8 @@ impl Frames {
         Self { all, slots, kept }
     }
 
-    pub(super) fn get(
+    /// The frame, made when nobody has made it yet.
+    pub(crate) fn get(
         &self,
         encoder: &Encoder,
         kind: Type,

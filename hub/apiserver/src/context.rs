@@ -1,0 +1,105 @@
+//! What every request shares, and what one has.
+
+use std::sync::Arc;
+
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::streams::SpokeStreams;
+use freewheel_hub_metrics::Metrics;
+use freewheel_hub_objects::Objects;
+use futures::future::BoxFuture;
+use http::{HeaderMap, HeaderName, Method, Request, Response, Uri};
+
+use crate::account::All;
+use crate::authn::{self, Authenticators, User};
+use crate::authz::Authorizers;
+use crate::body::Body;
+use crate::flow::{Flow, Flows, Passage};
+use crate::frames::Frames;
+use crate::health::Check;
+use crate::meters::{Meters, Seen};
+use crate::openapi::Packed;
+use crate::received::Received;
+use crate::stop::Stop;
+use crate::tenant::Tenants;
+
+/// A handler for `/v2/…`, the image registry's paths. It gets the caller, when the hub knows who that is, with
+/// [`Permitted`](crate::Permitted) among the request's extensions when they have the right to do that. It decides itself
+/// what others may do, and when a caller has to stop: a certificate may end before a body does. Of whom it lets in by a
+/// login, it says so with [`LoggedIn`](crate::LoggedIn) among the answer's extensions.
+pub type Extra = Arc<
+    dyn Fn(Option<User>, Request<Received>) -> BoxFuture<'static, Response<Body>> + Send + Sync,
+>;
+
+/// What the API serves.
+#[derive(Clone)]
+pub struct Server {
+    /// The commit pipeline, and the store beneath it.
+    pub objects: Objects,
+    /// The way to pods.
+    pub streams: Arc<dyn SpokeStreams>,
+    /// Serves `/v2/…`.
+    pub extra: Option<Extra>,
+    /// What `/readyz` asks beside itself.
+    pub checks: Vec<Check>,
+    /// What `/metrics` shows; what the server counts itself, it adds.
+    pub metrics: Metrics,
+}
+
+/// What every request shares.
+pub(crate) struct Hub {
+    pub(crate) server: Server,
+    pub(crate) authenticators: Authenticators,
+    pub(crate) authorizers: Authorizers,
+    pub(crate) frames: Frames,
+    pub(crate) stop: Arc<Stop>,
+    pub(crate) flows: Flows,
+    pub(crate) tenants: Tenants,
+    pub(crate) packed: Packed,
+    pub(crate) meters: Arc<Meters>,
+}
+
+impl Hub {
+    /// Serves this. What all connections hold of its answers, `all` counts.
+    pub(crate) fn new(server: Server, flows: Flows, all: Arc<All>) -> Self {
+        Self {
+            authenticators: Authenticators::default(),
+            authorizers: Authorizers::default(),
+            frames: Frames::new(all),
+            stop: Arc::default(),
+            flows,
+            tenants: Tenants::default(),
+            packed: Packed::default(),
+            meters: Meters::shown_in(&server.metrics),
+            server,
+        }
+    }
+
+    /// Waits for a passage, at whose end the caller may be known no more.
+    pub(crate) async fn pass(&self, user: &User, flow: Flow) -> Result<Passage, ApiError> {
+        let passage = self.flows.pass(user, flow).await?;
+        if user.has_ended(self.server.objects.clock().unix_seconds()) {
+            return Err(authn::unauthorized());
+        }
+        Ok(passage)
+    }
+}
+
+/// One request, before it is known what of.
+pub(crate) struct Context<'a> {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) user: Arc<User>,
+    pub(crate) method: &'a Method,
+    pub(crate) uri: &'a Uri,
+    pub(crate) headers: HeaderMap,
+    pub(crate) incoming: &'a mut Received,
+    pub(crate) seen: &'a mut Seen,
+    /// Goes along with the answer; health has none.
+    pub(crate) passage: Option<Passage>,
+}
+
+impl Context<'_> {
+    /// A header that is text.
+    pub(crate) fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}

@@ -1,0 +1,124 @@
+//! Paths that are no resources: what is served, its schemas, the version, health, figures.
+
+use freewheel_hub_api::KUBERNETES_VERSION;
+use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::registry::Registry;
+use http::header::{ACCEPT, HOST};
+use http::{Method, Response};
+use serde_json::json;
+
+use crate::body::Body;
+use crate::context::Context;
+use crate::discovery::{self, Aggregated};
+use crate::openapi::Asks;
+use crate::path::{self, Route};
+use crate::tenant::Tenant;
+use crate::{health, media, openapi, respond};
+
+/// [`KUBERNETES_VERSION`] in parts.
+const VERSION: (&str, &str) = ("1", "36");
+
+/// Answers who may read that.
+pub(crate) async fn answer(
+    context: &Context<'_>,
+    tenant: &Tenant,
+    route: Route<'_>,
+) -> Result<Response<Body>, ApiError> {
+    if route == Route::Unknown {
+        return Err(respond::no_such_path());
+    }
+    if !matches!(*context.method, Method::GET | Method::HEAD) {
+        return Err(respond::method_not_allowed());
+    }
+    // Of the whole hub, so for nobody whose rights end at a cluster.
+    if matches!(route, Route::Metrics) && tenant.name.is_root() {
+        return figures(context).await;
+    }
+    let registry = context.hub.server.objects.kinds().of(&tenant.name);
+    describe(context, registry, route).await
+}
+
+fn version() -> Response<Body> {
+    let (major, minor) = VERSION;
+    respond::json(
+        200,
+        &json!({
+            "major": major, "minor": minor, "emulationMajor": major, "emulationMinor": minor,
+            "minCompatibilityMajor": major, "minCompatibilityMinor": "35",
+            "gitVersion": format!("{KUBERNETES_VERSION}+freewheel-{}", env!("CARGO_PKG_VERSION")),
+            "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
+            "goVersion": "none", "compiler": "rustc",
+            "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+        }),
+    )
+}
+
+/// About the bytes of all figures.
+const FIGURES: usize = 256 << 10;
+
+/// What the hub counts. Objects are counted for it, which is no work for a thread that serves everybody.
+async fn figures(context: &Context<'_>) -> Result<Response<Body>, ApiError> {
+    let held = context.incoming.seat().unsent.hold(FIGURES).await?;
+    let metrics = context.hub.server.metrics.clone();
+    let format = media::metrics(context.header(&ACCEPT).unwrap_or_default());
+    let text = tokio::task::spawn_blocking(move || metrics.text(format)).await;
+    let text = text.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
+    let gzip = respond::takes_gzip(&context.headers);
+    Ok(respond::compressed(200, format.content_type(), text.into(), gzip, held).await)
+}
+
+/// Discovery and schemas.
+async fn describe(
+    context: &Context<'_>,
+    registry: Registry,
+    route: Route<'_>,
+) -> Result<Response<Body>, ApiError> {
+    let unsent = &context.incoming.seat().unsent;
+    // Before it is made: a thousand who wait are to hold nothing.
+    let held = match &route {
+        Route::OpenApiV3(document) if !document.is_empty() => None,
+        Route::OpenApiV2 => None,
+        route if route.describes_the_api() || *route == Route::Index => {
+            unsent.hold(discovery::estimate(&registry)).await?
+        }
+        _ => None,
+    };
+    let query = context.uri.query().unwrap_or_default();
+    let (cluster, path) = path::cluster(context.uri.path());
+    let aggregated = Aggregated::wanted(context.header(&ACCEPT));
+    let found = |document: Option<bytes::Bytes>| {
+        let answer = document.map(|bytes| respond::whole(200, media::JSON, bytes));
+        answer.ok_or_else(respond::no_such_path)
+    };
+    let gzip = respond::takes_gzip(&context.headers);
+    let asks = Asks { packed: &context.hub.packed, unsent, gzip };
+    let answer = match (route, aggregated) {
+        (Route::CoreVersions | Route::Groups, Some(form)) => {
+            let core = matches!(path::route(path), Route::CoreVersions);
+            let bytes = discovery::aggregated(&registry, core, form);
+            return Ok(respond::compressed(200, form.content_type(), bytes, gzip, held).await);
+        }
+        (Route::Index, _) => found(Some(discovery::paths(&registry))),
+        (Route::CoreVersions, None) => {
+            let host = context.uri.authority().map(|a| a.as_str());
+            let host = host.or_else(|| context.header(&HOST));
+            found(Some(discovery::core_versions(host.unwrap_or_default())))
+        }
+        (Route::Groups, None) => found(Some(discovery::groups(&registry))),
+        (Route::Group(name), _) => found(discovery::group(&registry, name)),
+        (Route::Resources { group, version }, _) => {
+            found(discovery::resources(&registry, group, version))
+        }
+        (Route::OpenApiV3(document), _) => {
+            let prefix = cluster.map(|name| format!("/clusters/{name}")).unwrap_or_default();
+            openapi::answer(registry, &prefix, document, query, asks).await
+        }
+        (Route::OpenApiV2, _) => openapi::answer_v2(registry, context.header(&ACCEPT), asks).await,
+        (Route::Version, _) => Ok(version()),
+        (Route::Health { probe, check }, _) => {
+            Ok(health::answer(probe, check, query, &context.hub.server.checks))
+        }
+        (Route::Unknown | Route::Metrics | Route::Resource(_), _) => Err(respond::no_such_path()),
+    };
+    answer.map(|response| response.map(|body| body.keeping(held)))
+}

@@ -1,0 +1,195 @@
+//! Objects: from a path to its verb, with permission and body.
+
+use freewheel_hub_api::error::ApiError;
+use http::{Method, Response};
+
+use crate::account::Held;
+use crate::authz::{Attributes, What};
+use crate::body::{self, Body};
+use crate::call::Call;
+use crate::context::Context;
+use crate::flow::{self, Flow};
+use crate::path::Target;
+use crate::query::Query;
+use crate::received::Received;
+use crate::tenant::Tenant;
+use crate::view::View;
+use crate::{bind, log, objectless, read, remove, respond, scale, watch, write};
+
+/// Answers a request for objects.
+pub(crate) async fn answer(
+    context: &mut Context<'_>,
+    tenant: Tenant,
+    target: Target<'_>,
+) -> Result<Response<Body>, ApiError> {
+    if let Some(answer) = objectless::answer(context, &tenant, &target).await {
+        return answer;
+    }
+    let by_name = bind::is_collection(&target);
+    let (call, verb) = asked(context, tenant, target).await?;
+    if flow::lasts(verb, &call.subresource) {
+        context.passage = Some(call.hub.pass(&call.user, Flow::Lasting).await?);
+        call.check_still()?;
+    }
+    let (body, mut held) = body_of(&call, verb, context.incoming).await?;
+    if by_name {
+        return bind::bind_named(call, body).await;
+    }
+    let answer = run(&call, verb, body, &mut held).await.map_err(|error| call.failure(error));
+    // A failure may say much, too, and its reason may be that nobody writes them any more.
+    let answer = answer.unwrap_or_else(|error| respond::failure_in(call.status_wire(), &error));
+    let mut answer = answer.map(|body| body.keeping(held));
+    if let Some(deprecated) = call.view.served.deprecated {
+        respond::warn(&mut answer, &[deprecated.to_owned()]);
+    }
+    Ok(answer)
+}
+
+/// What is asked for, by somebody who may.
+async fn asked(
+    context: &mut Context<'_>,
+    tenant: Tenant,
+    target: Target<'_>,
+) -> Result<(Call, &'static str), ApiError> {
+    let by_name = bind::is_collection(&target);
+    let plural = if by_name { "pods" } else { target.plural };
+    let registry = context.hub.server.objects.kinds().of(&tenant.name);
+    let view = View::find(&registry, target.group, target.version, plural)
+        .ok_or_else(respond::no_such_path)?;
+    let raw_query = context.uri.query().unwrap_or_default().to_owned();
+    let mut query = Query::parse(&raw_query)?;
+    query.watch |= target.watch;
+    let verb = verb(context.method, &target, &query)?;
+    // What is left out at the end must not make it the end of something larger.
+    if matches!(verb, "delete" | "deletecollection") && context.uri.path().ends_with('/') {
+        return Err(respond::no_such_path());
+    }
+    context.seen.is_for(verb, &view.served, &target, query.is_dry_run());
+    let (cluster, what) = (tenant.cluster(), What::Resource((&target).into()));
+    let attributes = Attributes { user: &context.user, verb, cluster, what };
+    context.hub.authorizers.check(&attributes).await?;
+    if by_name {
+        check_binding_path(&target, verb)?;
+    } else {
+        check_path_shape(&view, &target, verb)?;
+    }
+    let call = Call {
+        hub: context.hub.clone(),
+        user: context.user.clone(),
+        tenant,
+        view,
+        namespace: target.namespace.as_deref().unwrap_or_default().into(),
+        name: target.name.map(|name| name.into_owned()).unwrap_or_default(),
+        subresource: target.subresource.unwrap_or_default().to_owned(),
+        query,
+        raw_query,
+        headers: std::mem::take(&mut context.headers),
+        seat: context.incoming.seat().clone(),
+    };
+    Ok((call, verb))
+}
+
+/// The body, and the room for it and for the object that is answered.
+async fn body_of(
+    call: &Call,
+    verb: &str,
+    incoming: &mut Received,
+) -> Result<(bytes::Bytes, Option<Held>), ApiError> {
+    let reads = matches!(verb, "get" | "list" | "watch");
+    let comes = if reads { 0 } else { body::declared(incoming) };
+    let answered = match (call.subresource.as_str(), verb) {
+        ("log", _) | (_, "watch") => 0,
+        _ if call.name.is_empty() => 0,
+        // It may be another encoding's, or there in two.
+        _ => call.hub.server.objects.get(&call.place()).map_or(0, |it| 2 * it.object.body.len()),
+    };
+    let held = call.seat.unsent.hold(comes + answered).await?;
+    let body = if reads {
+        bytes::Bytes::new()
+    } else {
+        let _comes = call.seat.unsent.account.coming(comes);
+        body::read(incoming).await?
+    };
+    if !reads || held.is_some() {
+        // It may have taken minutes.
+        call.check_still()?;
+    }
+    Ok((body, held))
+}
+
+fn verb(method: &Method, target: &Target<'_>, query: &Query) -> Result<&'static str, ApiError> {
+    let named = target.name.is_some();
+    Ok(match *method {
+        Method::GET | Method::HEAD if target.watch => "watch",
+        _ if target.watch => return Err(respond::method_not_allowed()),
+        Method::GET | Method::HEAD if named => "get",
+        Method::GET | Method::HEAD if query.watch => "watch",
+        Method::GET | Method::HEAD => "list",
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE if named => "delete",
+        Method::DELETE => "deletecollection",
+        _ => return Err(respond::method_not_allowed()),
+    })
+}
+
+/// Whether the kind has such a path, and the path such a verb.
+fn check_path_shape(view: &View, target: &Target<'_>, verb: &str) -> Result<(), ApiError> {
+    let kind = &view.served;
+    let in_namespace = target.namespace.is_some();
+    if in_namespace != kind.namespaced && (in_namespace || target.name.is_some()) {
+        return Err(respond::no_such_path());
+    }
+    let Some(subresource) = target.subresource else {
+        let collection = matches!(verb, "create" | "list" | "deletecollection");
+        let allowed = kind.verbs.contains(&verb)
+            && (verb == "watch" || collection != target.name.is_some())
+            && (in_namespace || !kind.namespaced || matches!(verb, "list" | "watch"));
+        return if allowed { Ok(()) } else { Err(respond::method_not_allowed()) };
+    };
+    if kind.lacks.contains(&subresource) {
+        let plural = kind.plural();
+        let message =
+            format!("{plural}/{subresource} is not served yet: this hub serves {plural}/log");
+        return Err(respond::generic(501, "NotImplemented", &message));
+    }
+    let known = kind.subresource_named(subresource);
+    let known = known.ok_or_else(respond::no_such_path)?;
+    if known.verbs.contains(&verb) { Ok(()) } else { Err(respond::method_not_allowed()) }
+}
+
+/// Bindings are made, in a namespace, and never seen again.
+fn check_binding_path(target: &Target<'_>, verb: &str) -> Result<(), ApiError> {
+    if target.subresource.is_some() || target.watch {
+        return Err(respond::no_such_path());
+    }
+    let made = verb == "create" && target.namespace.is_some() && target.name.is_none();
+    if made { Ok(()) } else { Err(respond::method_not_allowed()) }
+}
+
+/// Does it. What is held for it goes along with what is done elsewhere meanwhile.
+async fn run(
+    call: &Call,
+    verb: &str,
+    body: bytes::Bytes,
+    held: &mut Option<Held>,
+) -> Result<Response<Body>, ApiError> {
+    match (call.subresource.as_str(), verb) {
+        ("scale", "get") => scale::get(call),
+        ("scale", "update") => scale::update(call, body).await,
+        ("scale", "patch") => scale::patch(call, body).await,
+        ("log", "get") => log::log(call).await,
+        ("binding", "create") => bind::bind(call, body).await,
+        ("eviction", "create") => remove::evict(call, body).await,
+        (_, "get") => read::get(call, held.take()).await,
+        ("", "list") => read::list(call).await,
+        ("", "watch") => watch::watch(call).await,
+        ("", "create") => write::create(call, body).await,
+        (_, "update") => write::update(call, body).await,
+        (_, "patch") => write::patch(call, body).await,
+        ("", "delete") => remove::delete(call, body).await,
+        ("", "deletecollection") => remove::collection(call, body).await,
+        _ => Err(respond::method_not_allowed()),
+    }
+}
