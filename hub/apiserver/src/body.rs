@@ -26,9 +26,10 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::account::{Held, Shared};
 use crate::flow::Passage;
-use crate::flow::heavy::Outgoing;
+use crate::flow::heavy::{InRoom, Outgoing, Room};
+use crate::piece::{BRIEF, BodyError, ONE_FRAME, PIECE};
 use crate::places::Busy;
-use crate::unsent::{Sending, Turn};
+use crate::sending::{Sending, Turn};
 
 pub(crate) use read::declared;
 pub use read::{MAX_BODY_BYTES, MAX_BODY_PAUSE, MAX_BODY_TIME, read};
@@ -37,18 +38,6 @@ pub use read::{MAX_BODY_BYTES, MAX_BODY_PAUSE, MAX_BODY_TIME, read};
 const LINGER: Duration = Duration::from_secs(10);
 /// … and how long nothing of it may come: a client that has seen the answer stops.
 const STILL_SENDING: Duration = Duration::from_secs(2);
-
-/// Answers leave in pieces of this size: what is sent must not hold all the rest.
-pub(crate) const PIECE: usize = 64 << 10;
-/// An HTTP/2 answer up to this size goes out with its end. To tell the end apart costs a small one too much.
-/// Longer ones are cut into frames, so that it is seen of which something is taken.
-pub(crate) const ONE_FRAME: usize = 16 << 10;
-
-/// An answer up to this size is sent without room for it: that there is none has to be told.
-pub(crate) const BRIEF: usize = 4 << 10;
-
-/// Why a response body broke off.
-pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A response body: one buffer, or chunks that come as they come.
 pub struct Body {
@@ -151,9 +140,12 @@ impl Body {
         Kind::Foreign(body).into()
     }
 
-    /// An answer that takes room, piece by piece.
-    pub(crate) fn large(answer: Outgoing) -> Self {
-        Kind::Large(answer).into()
+    /// An answer with room of its own, which it keeps until the last of it is taken.
+    pub(crate) fn in_room(bytes: Bytes, room: Room) -> Self {
+        match room.take(bytes) {
+            InRoom::Small(bytes, held) => Self::whole(bytes).keeping(held),
+            InRoom::Large(answer) => Kind::Large(answer).into(),
+        }
     }
 
     /// Nothing.

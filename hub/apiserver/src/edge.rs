@@ -22,9 +22,10 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::authn::Proven;
-use crate::body::{BRIEF, Body};
+use crate::body::Body;
 use crate::context::Hub;
 use crate::dispatch;
+use crate::piece::BRIEF;
 use crate::places::Place;
 use crate::received::Received;
 use crate::registry::LoggedIn;

@@ -1,18 +1,21 @@
 //! The Kubernetes API over HTTPS.
 //!
 //! ```text
-//! server     listener, TLS, HTTP/1.1 and HTTP/2, bounds, shutdown   (places, socket, stream, stop, unsent, account)
-//! edge       what holds for every answer   (received, body)
+//! server     listener, TLS, HTTP/1.1 and HTTP/2, bounds, shutdown   (places, socket, stream, stop)
+//! edge       what holds for every answer   (received, body, piece, sending, unsent, account)
 //! tls        certificates of ours and of clients
-//! dispatch   caller ▸ cluster ▸ path ▸ permission ▸ verb
+//! context    what all requests share, and what one has before it is known what of
+//! dispatch   caller ▸ cluster ▸ path ▸ permission ▸ objects, or what is no resource
 //!   path, query, media   what the URL and the headers say
 //!   tenant               which logical cluster, as long as it is there
 //!   authn, authz         who calls, what they may do   (impersonate)
-//!   read, watch          get, list; watch          (encode, splice, resume)
-//!   write, remove        create, update, patch; delete   (decode, signing_request)
-//!   scale, log, bind     subresources with a body of their own
-//!   registry     the image registry's paths
-//!   discovery, openapi, health, review   what the hub says about itself and the caller
+//!   resource             verb ▸ permission ▸ call, which is one request for objects
+//!     read, watch          get, list; watch          (encode, frame, frames, splice, resume)
+//!     write, remove        create, update, patch; delete   (decode, signing_request)
+//!     scale, log, bind     subresources with a body of their own
+//!     objectless           what is answered without objects   (review)
+//!   describe             discovery, openapi, health: what the hub says about itself
+//!   registry             the image registry's paths
 //! flow       how many requests are under way, and how much of large answers   (hall, heavy)
 //! meters     what is counted of requests   (series)
 //! view       the kind that is served over the kind that is stored
@@ -50,6 +53,7 @@ mod meters;
 mod objectless;
 mod openapi;
 mod path;
+mod piece;
 mod places;
 mod query;
 mod read;
@@ -61,6 +65,7 @@ mod respond;
 mod resume;
 mod review;
 mod scale;
+mod sending;
 mod series;
 mod server;
 mod signing_request;
@@ -77,10 +82,11 @@ mod write;
 
 pub use authn::User;
 pub use authz::CLUSTER_ADMIN;
-pub use body::{Body, BodyError};
+pub use body::Body;
 pub use context::{Extra, Server};
 pub use flow::Bounds;
 pub use health::Check;
+pub use piece::BodyError;
 pub use received::Received;
 pub use registry::{LoggedIn, Permitted};
 pub use server::{Limits, serve};

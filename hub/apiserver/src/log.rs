@@ -20,8 +20,9 @@ use http::{HeaderValue, Response};
 use serde_json::{Value, json};
 
 use crate::authn;
-use crate::body::{Body, BodyError};
+use crate::body::Body;
 use crate::call::Call;
+use crate::piece::BodyError;
 use crate::query::{flag, number, pairs};
 
 /// Streams a container's log from the pod's spoke.

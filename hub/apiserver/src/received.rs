@@ -14,7 +14,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
-use crate::body::BodyError;
+use crate::piece::BodyError;
 use crate::places::Seat;
 
 /// The body of a request.

@@ -189,10 +189,10 @@ pub(crate) async fn large(
     room: Room,
 ) -> Result<Response<Body>, ApiError> {
     if !gzip || bytes.len() < COMPRESS_FROM {
-        return Ok(with_body(200, content_type, room.body(bytes)));
+        return Ok(with_body(200, content_type, Body::in_room(bytes, room)));
     }
     let (packed, room) = packed(bytes, room).await?;
-    Ok(gzipped(with_body(200, content_type, room.body(packed))))
+    Ok(gzipped(with_body(200, content_type, Body::in_room(packed, room))))
 }
 
 /// The bytes compressed, and what is held for them.

@@ -28,22 +28,19 @@
 //! reset. As long as others move, it waits on the account for its client.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use freewheel_hub_api::error::ApiError;
 use futures::future::AbortHandle;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
-use crate::account::{Account, All, Held, Shared};
-use crate::body::ONE_FRAME;
-use crate::places::{Busy, Seat};
+use crate::account::{Account, All, Held};
+use crate::piece::ONE_FRAME;
 
 /// For a reset to show: it goes out as everything does.
 const RESET: Duration = Duration::from_secs(5);
@@ -78,7 +75,7 @@ struct Answers {
 }
 
 /// How far a client is with an answer.
-struct Given {
+pub(crate) struct Given {
     taking: Mutex<Taking>,
     /// It is read by somebody who may stop to look at it.
     followed: bool,
@@ -96,30 +93,6 @@ struct Taking {
     reset: Option<Instant>,
     /// Who waits for all to be out.
     end: Option<Waker>,
-}
-
-/// One answer, until its last byte is out.
-pub(crate) struct Sending {
-    given: Arc<Given>,
-    number: u64,
-    busy: Busy,
-    held: Option<Held>,
-}
-
-/// Who waits for room for the next piece.
-pub(crate) type Turn = Option<Pin<Box<dyn Future<Output = ()> + Send>>>;
-
-/// A piece that hyper has in hand; it is out, or given up, when this is dropped.
-struct Piece {
-    bytes: Bytes,
-    sending: Arc<Sending>,
-    _held: Option<Held>,
-}
-
-impl AsRef<[u8]> for Piece {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
 }
 
 impl Unsent {
@@ -194,6 +167,28 @@ impl Unsent {
         Some(least)
     }
 
+    /// One more answer is under way, followed or not, with how to end it alone.
+    pub(crate) fn begin(&self, followed: bool, reset: Option<AbortHandle>) -> (u64, Arc<Given>) {
+        let taking = Taking { pieces: 0, moved: Instant::now(), sent: 0, reset: None, end: None };
+        let given = Arc::new(Given { taking: Mutex::new(taking), followed, reset });
+        let mut answers = self.answers.lock();
+        answers.next += 1;
+        let number = answers.next;
+        answers.under_way.insert(number, given.clone());
+        (number, given)
+    }
+
+    /// It is over.
+    pub(crate) fn over(&self, number: u64) {
+        self.answers.lock().under_way.remove(&number);
+    }
+
+    /// How many are under way.
+    #[cfg(test)]
+    pub(crate) fn under_way(&self) -> usize {
+        self.answers.lock().under_way.len()
+    }
+
     fn at(&self, moment: &AtomicU64) -> Instant {
         self.since + Duration::from_millis(moment.load(Ordering::Relaxed))
     }
@@ -255,82 +250,22 @@ impl Given {
         let shows = since + RESET.min(patience);
         if now < shows { Look::At(shows) } else { Look::Stuck }
     }
-}
 
-impl Sending {
-    /// An answer to this request, with what it holds, and how to end it alone.
-    pub(crate) fn new(
-        busy: Busy,
-        followed: bool,
-        held: Option<Held>,
-        reset: Option<AbortHandle>,
-    ) -> Arc<Self> {
-        let taking = Taking { pieces: 0, moved: Instant::now(), sent: 0, reset: None, end: None };
-        let given = Arc::new(Given { taking: Mutex::new(taking), followed, reset });
-        let mut answers = busy.seat().unsent.answers.lock();
-        answers.next += 1;
-        let number = answers.next;
-        answers.under_way.insert(number, given.clone());
-        drop(answers);
-        Arc::new(Self { given, number, busy, held })
-    }
-
-    /// Whether the answer is held as a whole.
-    pub(crate) fn is_held(&self) -> bool {
-        self.held.is_some()
-    }
-
-    /// A part of the account for a piece.
-    pub(crate) fn hold(&self, bytes: usize, shared: Option<&Arc<Shared>>) -> Held {
-        let account = &self.seat().unsent.account;
-        shared.map_or_else(|| account.piece(bytes), |shared| account.shared(shared))
-    }
-
-    /// Ready when a piece may be made.
-    pub(crate) fn poll_room(&self, turn: &mut Turn, cx: &mut Context<'_>) -> Poll<()> {
-        let account = &self.seat().unsent.account;
-        if turn.is_none() && account.has_room() {
-            return Poll::Ready(());
-        }
-        let waits = turn.get_or_insert_with(|| Box::pin(account.clone().room()));
-        ready!(waits.as_mut().poll(cx));
-        *turn = None;
-        Poll::Ready(())
-    }
-
-    /// A piece as hyper gets it: it is followed until it is out.
-    pub(crate) fn give(self: &Arc<Self>, bytes: Bytes, held: Option<Held>) -> Bytes {
-        let mut taking = self.given.taking.lock();
+    /// A piece of it was given to hyper.
+    pub(crate) fn gave(&self, unsent: &Unsent) {
+        let mut taking = self.taking.lock();
         taking.pieces += 1;
         taking.moved = Instant::now();
-        taking.sent = self.seat().unsent.taken();
-        drop(taking);
-        Bytes::from_owner(Piece { bytes, sending: self.clone(), _held: held })
+        taking.sent = unsent.taken();
     }
 
-    /// Ready when all that was given is out.
-    pub(crate) fn poll_out(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut taking = self.given.taking.lock();
-        if taking.pieces == 0 {
-            return Poll::Ready(());
-        }
-        taking.end = Some(cx.waker().clone());
-        Poll::Pending
-    }
-
-    fn seat(&self) -> &Seat {
-        self.busy.seat()
-    }
-}
-
-impl Drop for Piece {
-    fn drop(&mut self) {
-        let mut taking = self.sending.given.taking.lock();
+    /// A piece of it is out, or given up.
+    pub(crate) fn is_out(&self, unsent: &Unsent) {
+        let mut taking = self.taking.lock();
         taking.pieces -= 1;
         let end = if taking.pieces == 0 { taking.end.take() } else { None };
         // What goes by a reset did not move.
         if taking.reset.is_none() {
-            let unsent = &self.sending.seat().unsent;
             taking.moved = Instant::now();
             taking.sent = unsent.taken();
             unsent.moves(taking.moved);
@@ -340,21 +275,27 @@ impl Drop for Piece {
             end.wake();
         }
     }
-}
 
-impl Drop for Sending {
-    fn drop(&mut self) {
-        self.seat().unsent.answers.lock().under_way.remove(&self.number);
+    /// Ready when all that was given is out.
+    pub(crate) fn poll_out(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut taking = self.taking.lock();
+        if taking.pieces == 0 {
+            return Poll::Ready(());
+        }
+        taking.end = Some(cx.waker().clone());
+        Poll::Pending
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use futures::FutureExt as _;
     use tokio::time::timeout;
 
     use super::*;
     use crate::places::Places;
+    use crate::sending::Sending;
 
     const SHORT: Duration = Duration::from_secs(30);
     const LONG: Duration = Duration::from_secs(120);
@@ -389,7 +330,7 @@ mod tests {
             // The stream lets go of what it has.
             drop(second);
         }
-        assert_eq!(unsent.answers.lock().under_way.len(), 1, "what is over is forgotten");
+        assert_eq!(unsent.under_way(), 1, "what is over is forgotten");
         assert_eq!(unsent.account.held(), 0);
     }
 

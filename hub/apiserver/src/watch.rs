@@ -37,11 +37,12 @@ use serde_json::json;
 use tokio::time::{Instant, Sleep};
 
 use crate::authn::{self, User};
-use crate::body::{Body, BodyError, Made, PIECE};
+use crate::body::{Body, Made};
 use crate::call::{Call, Filter};
 use crate::context::Hub;
 use crate::encode::Encoder;
 use crate::frame::Type;
+use crate::piece::{BodyError, PIECE};
 use crate::read;
 use crate::stop::Begun;
 use crate::tenant::Tenant;

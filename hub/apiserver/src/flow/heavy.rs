@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use crate::account::Held;
-use crate::body::{Body, BodyError, PIECE};
+use crate::piece::{BodyError, PIECE};
 
 use super::hall::{Full, Hall, Part};
 
@@ -80,6 +80,14 @@ struct Rest {
     _room: Part,
 }
 
+/// Bytes, and the room that is theirs.
+pub(crate) enum InRoom {
+    /// Of their connection's account.
+    Small(Bytes, Option<Held>),
+    /// Until the last of them is taken.
+    Large(Outgoing),
+}
+
 /// The client's end of it.
 pub(crate) struct Outgoing(Arc<Answer>);
 
@@ -132,15 +140,11 @@ impl Room {
         Self(Kind::Small(held))
     }
 
-    /// The bytes as a body, which keeps the room that they take until the last of them is taken.
-    pub(crate) fn body(self, bytes: Bytes) -> Body {
+    /// The bytes with the room that they take.
+    pub(crate) fn take(self, bytes: Bytes) -> InRoom {
         let (mut room, shared) = match self.0 {
             Kind::Large(room, shared) => (room, shared),
-            Kind::Small(held) => {
-                let mut body = Body::whole(bytes);
-                body.keep(held);
-                return body;
-            }
+            Kind::Small(held) => return InRoom::Small(bytes, held),
         };
         room.shrink(bytes.len());
         let began = Instant::now();
@@ -153,7 +157,7 @@ impl Room {
         });
         shared.answers.lock().push(Arc::downgrade(&answer));
         shared.more.notify_one();
-        Body::large(Outgoing(answer))
+        InRoom::Large(Outgoing(answer))
     }
 }
 
@@ -226,6 +230,7 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
+    use crate::body::Body;
     use crate::respond;
 
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -235,7 +240,7 @@ mod tests {
     }
 
     async fn answer(heavy: &Heavy, asked: usize, bytes: usize) -> Body {
-        heavy.room("reader", asked).await.unwrap().body(vec![7; bytes].into())
+        Body::in_room(vec![7; bytes].into(), heavy.room("reader", asked).await.unwrap())
     }
 
     /// Whether there is room for so much at once, for somebody who has nothing.
@@ -270,7 +275,7 @@ mod tests {
         let heavy = small();
         let mut unread = Vec::new();
         while let Some(room) = heavy.room("greedy", 2 << 20).now_or_never() {
-            unread.push(room.unwrap().body(vec![7; 2 << 20].into()));
+            unread.push(Body::in_room(vec![7; 2 << 20].into(), room.unwrap()));
         }
         assert_eq!(unread.len(), 6);
         // The greedy one's asks wait, and nobody behind them.
