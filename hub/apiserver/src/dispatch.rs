@@ -13,6 +13,7 @@ use crate::authz::{Attributes, What};
 use crate::body::Body;
 use crate::context::{Context, Hub};
 use crate::flow::Flow;
+use crate::meters::Seen;
 use crate::path::{self, Route};
 use crate::received::Received;
 use crate::tenant::Tenant;

@@ -42,6 +42,7 @@ use crate::call::{Call, Filter};
 use crate::context::Hub;
 use crate::encode::Encoder;
 use crate::frame::Type;
+use crate::frames::Frame;
 use crate::piece::{BodyError, PIECE};
 use crate::read;
 use crate::stop::Begun;

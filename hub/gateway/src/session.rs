@@ -24,7 +24,7 @@ use freewheel_link::frame::{self, FrameError};
 use freewheel_link::hub_session::Effect;
 use freewheel_link::message::{HelloV1, HubToSpoke, Reason, SpokeToHub};
 use freewheel_link::record_set::Held;
-use freewheel_link::report::{Report, ReportStamp};
+use freewheel_link::report::Report;
 use freewheel_link::transport::{SendHalf, Transport, code};
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;

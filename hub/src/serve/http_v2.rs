@@ -136,7 +136,8 @@ mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
     use freewheel_hub_api::kinds;
-    use freewheel_hub_apiserver::{Tls, authn};
+    use freewheel_hub_apiserver::Tls;
+    use freewheel_hub_apiserver::authn::Proven;
     use freewheel_hub_modules::{FleetRoot, Options};
     use freewheel_hub_objects::clock::{Clock, SystemChance, SystemClock};
     use freewheel_hub_objects::{DeleteOptions, How, Place};
@@ -217,7 +218,7 @@ mod tests {
             let (own, _) = pki.serving(&["localhost".into()], &[]).unwrap();
             let tls = Tls::new(own.chain, own.key, &[pki.authority.ca().clone()]).unwrap();
             let shown = CertificateDer::from_pem_slice(pki.admin_pem.as_bytes()).unwrap();
-            let admin = authn::identify(&tls, Some(&[shown])).unwrap();
+            let admin = (**Proven::of(&tls, Some(&[shown])).unwrap().user()).clone();
             let modules = Modules::open(options).unwrap();
             let login = format!("Basic {}", STANDARD.encode("abc:secret"));
             let login = HeaderValue::from_str(&login).unwrap();

@@ -324,14 +324,14 @@ async fn a_clock_that_is_set_makes_no_pod_older() {
             first.end().await;
             run_at(&disk, vec![], 70_000)
         };
-        unset.send(Input::Connected(true)).await;
+        unset.send(Input::Connected(Some(1))).await;
         unset.world.clock.set(NOW);
-        unset.send(Input::Connected(true)).await;
+        unset.send(Input::Connected(Some(1))).await;
         tokio::time::sleep(minute).await;
         unset.end().await;
 
         let second = run_at(&disk, vec![], NOW + 120_000);
-        second.send(Input::Connected(true)).await;
+        second.send(Input::Connected(Some(1))).await;
         assert_eq!(second.names(), ["a"], "{lives}");
         let said = second.said("a").unwrap();
         assert!(NOW - 120_000 <= said.started.unwrap(), "{said:?}");

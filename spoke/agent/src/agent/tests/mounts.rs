@@ -22,7 +22,7 @@ fn mounting(name: &str, count: usize) -> PodV1 {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_opened_before_it_has_a_place() {
     let mut run = run(&SimDisk::default());
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     *run.world.engine.places.lock() = 3;
     run.plan(vec![range(), pod_record(&mounting("a", 2))], vec![]).await;
     assert_eq!(*run.world.engine.places.lock(), 1);

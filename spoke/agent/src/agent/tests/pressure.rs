@@ -418,7 +418,7 @@ async fn a_full_disk_of_the_modules_own_hides_no_other_shortage() {
 #[tokio::test(start_paused = true)]
 async fn who_has_most_inodes_goes_for_them_whatever_it_takes() {
     let mut run = run(&SimDisk::default());
-    run.send(Input::Connected(true)).await;
+    run.send(Input::Connected(Some(1))).await;
     run.plan(vec![range(), pod_record(&pod("honest")), pod_record(&pod("maker"))], vec![]).await;
     run.fills("honest", 1 << 20);
     for (name, inodes) in [("honest", 1), ("maker", 1_000_000)] {
@@ -439,7 +439,7 @@ async fn who_has_most_inodes_goes_for_them_whatever_it_takes() {
 async fn a_pod_that_takes_its_time_to_leave_goes_before_its_neighbours() {
     for signal in [Signal::Memory, Signal::Disk] {
         let mut run = run(&SimDisk::default());
-        run.send(Input::Connected(true)).await;
+        run.send(Input::Connected(Some(1))).await;
         let fat = PodV1 { grace_seconds: 3600, ..pod("fat") };
         run.plan(vec![range(), pod_record(&fat), pod_record(&pod("small"))], vec![]).await;
         for (name, bytes) in [("fat", 500 << 20), ("small", 1 << 20)] {
