@@ -205,6 +205,17 @@ impl Account {
 }
 
 impl Held {
+    /// Takes as much as it turned out to need, at once or not at all.
+    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
+        let more = bytes.saturating_sub(self.bytes);
+        if more != 0 {
+            let full = |full| too_much(matches!(full, Full::All));
+            self.account.take(more).map_err(full)?;
+            self.bytes += more;
+        }
+        Ok(())
+    }
+
     /// Gives back what is not needed.
     pub(crate) fn shrink(&mut self, bytes: usize) {
         let more = self.bytes.saturating_sub(bytes);

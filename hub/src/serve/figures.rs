@@ -98,7 +98,7 @@ pub fn show(metrics: &Metrics, objects: &Objects, commits: &Arc<Commits>, data: 
 fn count(snapshot: &dyn Snapshot) -> Vec<Sample> {
     let one = |kind: &Arc<Kind>| {
         let scope = Scope { resource: kind.storage().clone(), cluster: None, namespace: None };
-        let count = snapshot.range(&scope, None).count();
+        let count = snapshot.count(&scope);
         let name = match kind.group() {
             "" => kind.plural().to_owned(),
             group => format!("{}.{group}", kind.plural()),
