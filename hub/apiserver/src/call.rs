@@ -16,6 +16,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use crate::authn::{self, User};
 use crate::context::Hub;
 use crate::encode::{self, Encoder};
+use crate::flow::workers::Desk;
 use crate::lease::Renewal;
 use crate::media::{self, Shape, Wanted, Wire};
 use crate::places::Seat;
@@ -109,9 +110,14 @@ impl Call {
         media::status_wire(self.header(&ACCEPT))
     }
 
-    /// Whether the client takes compressed answers.
-    pub(crate) fn gzip(&self) -> bool {
-        crate::respond::takes_gzip(&self.headers)
+    /// Who does what takes long for the caller.
+    pub(crate) fn desk(&self) -> Desk<'_> {
+        self.hub.flows.workers.of(&self.user.name)
+    }
+
+    /// Who compresses the answer, when the client takes that.
+    pub(crate) fn gzip(&self) -> Option<Desk<'_>> {
+        crate::respond::takes_gzip(&self.headers).then(|| self.desk())
     }
 
     /// The object, as the pipeline names it.

@@ -13,12 +13,14 @@ use crate::account::All;
 use crate::authn::{self, Authenticators, User};
 use crate::authz::Authorizers;
 use crate::body::Body;
+use crate::flow::workers::Desk;
 use crate::flow::{Flow, Flows, Passage};
 use crate::frames::Frames;
 use crate::health::Check;
 use crate::meters::{Meters, Seen};
 use crate::openapi::Packed;
 use crate::received::Received;
+use crate::respond;
 use crate::stop::Stop;
 use crate::tenant::Tenants;
 
@@ -98,6 +100,16 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// Who does what takes long for the caller.
+    pub(crate) fn desk(&self) -> Desk<'_> {
+        self.hub.flows.workers.of(&self.user.name)
+    }
+
+    /// Who compresses the answer, when the client takes that.
+    pub(crate) fn gzip(&self) -> Option<Desk<'_>> {
+        respond::takes_gzip(&self.headers).then(|| self.desk())
+    }
+
     /// A header that is text.
     pub(crate) fn header(&self, name: &HeaderName) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())

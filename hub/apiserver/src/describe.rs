@@ -1,18 +1,27 @@
 //! Paths that are no resources: what is served, its schemas, the version, health, figures.
+//!
+//! Guarantees:
+//! - figures are on the account of their connection, however many they are
+//!   (`figures_are_on_the_account_of_their_connection`).
 
+use bytes::Bytes;
 use freewheel_hub_api::KUBERNETES_VERSION;
 use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::registry::Registry;
+use freewheel_hub_metrics::{Format, Metrics};
 use http::header::{ACCEPT, HOST};
 use http::{Method, Response};
 use serde_json::json;
 
+use crate::account::Held;
 use crate::body::Body;
 use crate::context::Context;
 use crate::discovery::{self, Aggregated};
+use crate::flow::workers::Desk;
 use crate::openapi::Asks;
 use crate::path::{self, Route};
 use crate::tenant::Tenant;
+use crate::unsent::Unsent;
 use crate::{health, media, openapi, respond};
 
 /// [`KUBERNETES_VERSION`] in parts.
@@ -53,18 +62,35 @@ fn version() -> Response<Body> {
     )
 }
 
-/// About the bytes of all figures.
+/// About the bytes of the figures of a hub that has little to count.
 const FIGURES: usize = 256 << 10;
 
 /// What the hub counts. Objects are counted for it, which is no work for a thread that serves everybody.
 async fn figures(context: &Context<'_>) -> Result<Response<Body>, ApiError> {
-    let held = context.incoming.seat().unsent.hold(FIGURES).await?;
-    let metrics = context.hub.server.metrics.clone();
     let format = media::metrics(context.header(&ACCEPT).unwrap_or_default());
-    let text = tokio::task::spawn_blocking(move || metrics.text(format)).await;
-    let text = text.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
-    let gzip = respond::takes_gzip(&context.headers);
-    Ok(respond::compressed(200, format.content_type(), text.into(), gzip, held).await)
+    let unsent = &context.incoming.seat().unsent;
+    let (text, held) = counted(&context.hub.server.metrics, format, context.desk(), unsent).await?;
+    Ok(respond::compressed(200, format.content_type(), text, context.gzip(), held).await)
+}
+
+/// The figures, and the room that they turn out to take: the more is asked of the hub, the more series there are.
+async fn counted(
+    metrics: &Metrics,
+    format: Format,
+    desk: Desk<'_>,
+    unsent: &Unsent,
+) -> Result<(Bytes, Option<Held>), ApiError> {
+    let (held, metrics) = (unsent.hold(FIGURES).await?, metrics.clone());
+    let text = move || {
+        let mut text = metrics.text(format).map_err(ApiError::internal)?;
+        text.shrink_to_fit();
+        Ok(text.into())
+    };
+    let (text, mut held) = desk.run(held, text).await?;
+    if let Some(held) = &mut held {
+        held.grow(text.len())?;
+    }
+    Ok((text, held))
 }
 
 /// Discovery and schemas.
@@ -86,12 +112,14 @@ async fn describe(
     let query = context.uri.query().unwrap_or_default();
     let (cluster, path) = path::cluster(context.uri.path());
     let aggregated = Aggregated::wanted(context.header(&ACCEPT));
-    let found = |document: Option<bytes::Bytes>| {
+    let found = |document: Option<Bytes>| {
         let answer = document.map(|bytes| respond::whole(200, media::JSON, bytes));
         answer.ok_or_else(respond::no_such_path)
     };
-    let gzip = respond::takes_gzip(&context.headers);
-    let asks = Asks { packed: &context.hub.packed, unsent, gzip };
+    let gzip = context.gzip();
+    // What all ask for is nobody's.
+    let packs = gzip.map(|_| context.hub.flows.workers.of_all());
+    let asks = Asks { packed: &context.hub.packed, unsent, gzip: packs };
     let answer = match (route, aggregated) {
         (Route::CoreVersions | Route::Groups, Some(form)) => {
             let core = matches!(path::route(path), Route::CoreVersions);
@@ -121,4 +149,35 @@ async fn describe(
         (Route::Unknown | Route::Metrics | Route::Resource(_), _) => Err(respond::no_such_path()),
     };
     answer.map(|response| response.map(|body| body.keeping(held)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use freewheel_hub_metrics::{Figure, Reading, Sample, Value};
+
+    use super::*;
+    use crate::flow::workers::Workers;
+
+    #[tokio::test(start_paused = true)]
+    async fn figures_are_on_the_account_of_their_connection() {
+        let (metrics, workers) = (Metrics::default(), Workers::default());
+        let (unsent, named) = (Unsent::new(Arc::default()), ("many", "So many series"));
+        metrics.show(Reading::new(named, Figure::Gauge, || {
+            let label = |number: u32| vec![("text", format!("{number:0>100}"))];
+            let sample = |number| Sample { labels: label(number), value: Value::Whole(1) };
+            (0..20_000).map(sample).collect()
+        }));
+        let (format, mut texts) = (Format::Prometheus, Vec::new());
+        let refused = loop {
+            match counted(&metrics, format, workers.of("reader"), &unsent).await {
+                Ok(text) => texts.push(text),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((refused.code, refused.reason), (429, "TooManyRequests"));
+        let bytes: usize = texts.iter().map(|(text, _)| text.len()).sum();
+        assert!(5 << 20 < bytes && bytes == unsent.account.held(), "{bytes}");
+    }
 }

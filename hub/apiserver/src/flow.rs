@@ -19,17 +19,21 @@
 
 mod hall;
 pub(crate) mod heavy;
+mod refusal;
+pub(crate) mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_api::error::{ApiError, Details};
+use freewheel_hub_api::error::ApiError;
 use http::Method;
 
 use crate::authn::User;
+use hall::Hall;
 pub(crate) use hall::Part as Passage;
-use hall::{Full, Hall};
 use heavy::Heavy;
+use refusal::too_many;
+use workers::Workers;
 
 /// How many requests are under way at a time. A user who is alone gets three quarters.
 #[derive(Clone, Debug)]
@@ -81,6 +85,8 @@ pub(crate) struct Flows {
     strangers: Arc<Hall>,
     /// For large answers, by the byte.
     pub(crate) heavy: Heavy,
+    /// For what takes milliseconds.
+    pub(crate) workers: Workers,
 }
 
 impl Flows {
@@ -90,7 +96,8 @@ impl Flows {
             [bounds.reads, bounds.writes, bounds.lasting, bounds.strangers]
                 // Three of four are a share.
                 .map(|number| Hall::new(number.max(4)));
-        Self { reads, writes, lasting, strangers, heavy: Heavy::new(patience) }
+        let (heavy, workers) = (Heavy::new(patience), Workers::default());
+        Self { reads, writes, lasting, strangers, heavy, workers }
     }
 
     /// Waits for a passage.
@@ -106,15 +113,6 @@ impl Flows {
         };
         hall.part(&user.name, 1).await.map_err(too_many)
     }
-}
-
-/// kube-apiserver's words.
-fn too_many(full: Full) -> ApiError {
-    let text = "Too many requests, please try again later.";
-    let mut error = ApiError::new(429, "TooManyRequests", text);
-    let details = Details { retry_after_seconds: Some(full.retry_after()), ..Details::default() };
-    error.details = Some(Box::new(details));
-    error
 }
 
 #[cfg(test)]

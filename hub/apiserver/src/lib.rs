@@ -16,7 +16,7 @@
 //!     objectless           what is answered without objects   (review)
 //!   describe             discovery, openapi, health: what the hub says about itself
 //!   registry             the image registry's paths
-//! flow       how many requests are under way, and how much of large answers   (hall, heavy)
+//! flow       how many requests are under way, and how much of large answers   (hall, heavy, workers)
 //! meters     what is counted of requests   (series)
 //! view       the kind that is served over the kind that is stored
 //! ```

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use crate::body::Body;
+use crate::flow::workers::Desk;
 use crate::media::{self, JSON, Wire};
 use crate::respond;
 use crate::unsent::Unsent;
@@ -63,12 +64,17 @@ impl Packed {
     }
 
     /// The document's compressed form.
-    async fn of(&self, document: &Document, form: &'static str) -> Result<Bytes, ApiError> {
+    async fn of(
+        &self,
+        document: &Document,
+        form: &'static str,
+        desk: Desk<'_>,
+    ) -> Result<Bytes, ApiError> {
         let one = self.one(&document.hash, form);
         if let Some(bytes) = one.get() {
             return Ok(bytes.clone());
         }
-        let packs = || respond::packed(document.body.clone(), ());
+        let packs = || respond::packed(desk, document.body.clone(), ());
         let bytes = one.get_or_try_init(|| async { packs().await.map(|(bytes, ())| bytes) }).await;
         self.trim();
         bytes.cloned()
@@ -80,7 +86,8 @@ impl Packed {
 pub(crate) struct Asks<'a> {
     pub(crate) packed: &'a Packed,
     pub(crate) unsent: &'a Unsent,
-    pub(crate) gzip: bool,
+    /// Who compresses it.
+    pub(crate) gzip: Option<Desk<'a>>,
 }
 
 /// The index (an empty path) or one document; `prefix` is the cluster's part of the URL.
@@ -137,15 +144,15 @@ async fn send(
     query: &str,
     asks: Asks<'_>,
 ) -> Result<Response<Body>, ApiError> {
-    let packs = asks.gzip && respond::COMPRESS_FROM <= document.body.len();
+    let packs = asks.gzip.filter(|_| respond::COMPRESS_FROM <= document.body.len());
     let bytes = match packs {
-        true => asks.packed.of(&document, content_type).await?,
-        false => document.body,
+        Some(desk) => asks.packed.of(&document, content_type, desk).await?,
+        None => document.body,
     };
     // What waits for room here is the same bytes for all.
     let held = asks.unsent.hold(bytes.len()).await?;
     let mut response = respond::whole(200, content_type, bytes).map(|body| body.keeping(held));
-    if packs {
+    if packs.is_some() {
         response = respond::gzipped(response);
     }
     let headers = response.headers_mut();
@@ -163,12 +170,14 @@ async fn send(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::workers::Workers;
 
     #[tokio::test]
     async fn a_document_is_compressed_once_for_all_who_ask_together() {
-        let packed = Packed::default();
+        let (packed, workers) = (Packed::default(), Workers::default());
+        let desk = workers.of_all();
         let document = Document { body: vec![b'a'; 1 << 20].into(), hash: "a".to_owned() };
-        let asked = (0..50).map(|_| packed.of(&document, JSON));
+        let asked = (0..50).map(|_| packed.of(&document, JSON, desk));
         let answers: Vec<_> = futures::future::join_all(asked).await;
         let first = answers[0].as_ref().unwrap().as_ptr();
         assert!(answers.iter().all(|bytes| bytes.as_ref().unwrap().as_ptr() == first));
@@ -176,11 +185,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_document_is_compressed_once_while_it_is_one_of_few() {
-        let packed = Packed::default();
+        let (packed, workers) = (Packed::default(), Workers::default());
+        let desk = workers.of_all();
         let document = Document { body: vec![b'a'; 1 << 20].into(), hash: "a".to_owned() };
-        let first = packed.of(&document, JSON).await.unwrap();
-        assert_eq!(packed.of(&document, JSON).await.unwrap().as_ptr(), first.as_ptr());
-        assert_ne!(packed.of(&document, V2_PROTOBUF).await.unwrap().as_ptr(), first.as_ptr());
+        let first = packed.of(&document, JSON, desk).await.unwrap();
+        assert_eq!(packed.of(&document, JSON, desk).await.unwrap().as_ptr(), first.as_ptr());
+        assert_ne!(packed.of(&document, V2_PROTOBUF, desk).await.unwrap().as_ptr(), first.as_ptr());
         for number in 0..3 {
             let one = packed.one(&number.to_string(), JSON);
             one.set(vec![0; KEPT / 3].into()).unwrap();

@@ -24,6 +24,7 @@ use crate::body::Body;
 use crate::call::{Call, Filter};
 use crate::encode::{BESIDE, Encoder, ListMeta};
 use crate::flow::heavy::{self, Room};
+use crate::flow::workers::Desk;
 use crate::lease::Renewal;
 use crate::media::Wire;
 use crate::query::Query;
@@ -72,7 +73,7 @@ pub(crate) async fn list(call: &Call) -> Result<Response<Body>, ApiError> {
     let (mut items, meta) = collect(call, snapshot.as_ref(), &filter, after.as_ref());
     let renewal = call.renewal();
     let bodies = items.iter().map(|item| item.object.body.len());
-    let mut room = pin!(room(call, estimate(&encoder, &renewal, call.gzip(), bodies)));
+    let mut room = pin!(room(call, estimate(&encoder, &renewal, call.gzip().is_some(), bodies)));
     let room = match room.as_mut().now_or_never() {
         Some(room) => room?,
         None => {
@@ -84,12 +85,13 @@ pub(crate) async fn list(call: &Call) -> Result<Response<Body>, ApiError> {
         }
     };
     let content_type = encoder.wanted.content_type();
-    let (bytes, room) = encoded((encoder, renewal), items, meta, room).await?;
+    let (bytes, room) = encoded(call.desk(), (encoder, renewal), items, meta, room).await?;
     respond::large(content_type, bytes, call.gzip(), room).await
 }
 
 /// The list, and what is held for it.
 pub(crate) async fn encoded<H: Send + 'static>(
+    desk: Desk<'_>,
     (encoder, renewal): (Encoder, Renewal),
     items: Vec<Arc<Stored>>,
     meta: ListMeta,
@@ -101,7 +103,7 @@ pub(crate) async fn encoded<H: Send + 'static>(
     if bodies < AT_ONCE || (is_copied && bodies < 100 * AT_ONCE) {
         return Ok((encoder.list(&items, &meta, &renewal)?, held));
     }
-    respond::elsewhere(held, move || encoder.list(&items, &meta, &renewal)).await
+    desk.run(held, move || encoder.list(&items, &meta, &renewal)).await
 }
 
 /// Bytes that a list takes on its way at most, of objects with bodies of so many.
@@ -285,9 +287,10 @@ mod tests {
     use freewheel_hub_objects::clock::{SystemChance, SystemClock};
     use freewheel_hub_store::memory::MemoryStore;
     use freewheel_link::names::ClusterName;
-    use tokio::sync::SemaphorePermit;
 
     use super::*;
+    use crate::flow::workers::Workers;
+    use crate::flow::workers::tests::all_turns;
     use crate::media::{PLAIN, Shape, Wanted};
     use crate::view::View;
 
@@ -353,19 +356,16 @@ mod tests {
         }
     }
 
-    /// Nobody else makes anything meanwhile.
-    async fn all_turns() -> SemaphorePermit<'static> {
-        respond::WORKING.acquire_many(u32::try_from(respond::WORKERS).unwrap()).await.unwrap()
-    }
-
     #[tokio::test]
     async fn a_long_list_is_made_on_no_thread_that_serves() {
         let wanted = Wanted { wire: Wire::Json, shape: Shape::Table { beta: false } };
+        let workers = Workers::default();
         let list = |bytes: usize| {
             let how = (encoder("configmaps", wanted), Renewal::default());
-            Box::pin(encoded(how, vec![item(bytes)], ListMeta::default(), ()))
+            let meta = ListMeta::default();
+            Box::pin(encoded(workers.of("three"), how, vec![item(bytes)], meta, ()))
         };
-        let turns = all_turns().await;
+        let turns = all_turns(&workers);
         assert!(futures::poll!(list(100)).is_ready());
         let mut long = list(AT_ONCE);
         assert!(futures::poll!(long.as_mut()).is_pending());
@@ -377,12 +377,14 @@ mod tests {
     async fn leases_of_connected_nodes_are_renewed_where_their_list_is_made() {
         let store = Arc::new(MemoryStore::new());
         let objects = Objects::with(store, Arc::new(SystemClock), Arc::new(SystemChance));
+        let workers = Workers::default();
         let list = |bytes: usize| {
             let encoder = encoder("leases", PLAIN);
             let renewal = Renewal::of(&encoder.view.stored, "kube-node-lease", &objects);
-            Box::pin(encoded((encoder, renewal), vec![item(bytes)], ListMeta::default(), ()))
+            let (how, meta) = ((encoder, renewal), ListMeta::default());
+            Box::pin(encoded(workers.of("three"), how, vec![item(bytes)], meta, ()))
         };
-        let turns = all_turns().await;
+        let turns = all_turns(&workers);
         assert!(futures::poll!(list(100)).is_ready());
         let mut long = list(AT_ONCE);
         assert!(futures::poll!(long.as_mut()).is_pending());

@@ -20,10 +20,11 @@ use freewheel_hub_store::Stored;
 use http::Response;
 use serde_json::{Value, json};
 
+use crate::account::Held;
 use crate::body::Body;
 use crate::call::Call;
 use crate::decode;
-use crate::encode::ListMeta;
+use crate::encode::{Encoder, ListMeta};
 use crate::flow::heavy::{self, Room};
 use crate::lease::Renewal;
 use crate::media::Wire;
@@ -60,7 +61,7 @@ pub(crate) async fn collection(call: &Call, body: Bytes) -> Result<Response<Body
         let snapshot = objects.store().snapshot();
         let all = snapshot.range(&call.scope(), None).filter(|stored| wanted(stored));
         let bodies = all.map(|stored| stored.object.body.len());
-        read::estimate(&encoder, &Renewal::default(), call.gzip(), bodies)
+        read::estimate(&encoder, &Renewal::default(), call.gzip().is_some(), bodies)
     };
     // Before anything goes: who finds no room has deleted nothing.
     let listed = bytes < heavy::LARGE;
@@ -76,17 +77,39 @@ pub(crate) async fn collection(call: &Call, body: Bytes) -> Result<Response<Body
         }
         return Err(error);
     }
+    let number = went.number;
     let Some(removed) = went.listed else {
-        let mut success = respond::success(&call.view.served, "", "");
-        success["message"] =
-            json!(format!("{} were deleted, too many to list them here", went.number));
-        return Ok(respond::status(200, call.status_wire(), &success));
+        return Ok(counted(call, &format!("{number} were deleted, too many to list them here")));
     };
-    let revision = objects.store().snapshot().revision();
+    match list(call, encoder, removed, held).await {
+        // What is done is done, and has to be said.
+        Err(busy) if busy.code == 429 => {
+            Ok(counted(call, &format!("{number} were deleted, and there was no turn to list them")))
+        }
+        listed => listed,
+    }
+}
+
+/// What was deleted, as a list.
+async fn list(
+    call: &Call,
+    encoder: Encoder,
+    removed: Vec<Arc<Stored>>,
+    held: Option<Held>,
+) -> Result<Response<Body>, ApiError> {
+    let revision = call.hub.server.objects.store().snapshot().revision();
     let content_type = encoder.wanted.content_type();
     let meta = ListMeta { revision, ..ListMeta::default() };
-    let (bytes, held) = read::encoded((encoder, Renewal::default()), removed, meta, held).await?;
+    let how = (encoder, Renewal::default());
+    let (bytes, held) = read::encoded(call.desk(), how, removed, meta, held).await?;
     respond::large(content_type, bytes, call.gzip(), Room::small(held)).await
+}
+
+/// The same in a sentence.
+fn counted(call: &Call, message: &str) -> Response<Body> {
+    let mut success = respond::success(&call.view.served, "", "");
+    success["message"] = json!(message);
+    respond::status(200, call.status_wire(), &success)
 }
 
 /// What was deleted of a collection: all of it, as long as that is little.

@@ -15,23 +15,18 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
 use crate::account::Held;
 use crate::body::Body;
 use crate::encode::to_wire;
 use crate::flow::heavy::Room;
+use crate::flow::workers::Desk;
 use crate::media::{JSON, Shape, Wanted, Wire};
 
 /// Bodies from here on are compressed when the client takes gzip, as kube-apiserver does.
 pub const COMPRESS_FROM: usize = 128 * 1024;
 /// More text than this in Warning headers helps nobody and breaks header limits of clients.
 const MAX_WARNING_BYTES: usize = 4 * 1024;
-/// Answers that are encoded or compressed at a time: what is given to the runtime's own queue is there to its end.
-pub(crate) const WORKERS: usize = 4;
-
-pub(crate) static WORKING: Semaphore = Semaphore::const_new(WORKERS);
-
 /// An answer with a body in one piece.
 #[must_use]
 pub fn whole(code: u16, content_type: &'static str, bytes: Bytes) -> Response<Body> {
@@ -162,18 +157,19 @@ pub fn takes_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
-/// An answer in one piece, compressed when that is worth it and wanted; it keeps what is held for it.
+/// An answer in one piece, compressed when that is worth it and its client has somebody who does it; it keeps what is
+/// held for it.
 pub(crate) async fn compressed(
     code: u16,
     content_type: &'static str,
     bytes: Bytes,
-    gzip: bool,
+    gzip: Option<Desk<'_>>,
     held: Option<Held>,
 ) -> Response<Body> {
-    if !gzip || bytes.len() < COMPRESS_FROM {
+    let Some(desk) = gzip.filter(|_| COMPRESS_FROM <= bytes.len()) else {
         return with_body(code, content_type, Body::whole(bytes).keeping(held));
-    }
-    match packed(bytes, held).await {
+    };
+    match packed(desk, bytes, held).await {
         Ok((packed, held)) => {
             gzipped(with_body(code, content_type, Body::whole(packed).keeping(held)))
         }
@@ -185,39 +181,23 @@ pub(crate) async fn compressed(
 pub(crate) async fn large(
     content_type: &'static str,
     bytes: Bytes,
-    gzip: bool,
+    gzip: Option<Desk<'_>>,
     room: Room,
 ) -> Result<Response<Body>, ApiError> {
-    if !gzip || bytes.len() < COMPRESS_FROM {
+    let Some(desk) = gzip.filter(|_| COMPRESS_FROM <= bytes.len()) else {
         return Ok(with_body(200, content_type, Body::in_room(bytes, room)));
-    }
-    let (packed, room) = packed(bytes, room).await?;
+    };
+    let (packed, room) = packed(desk, bytes, room).await?;
     Ok(gzipped(with_body(200, content_type, Body::in_room(packed, room))))
 }
 
 /// The bytes compressed, and what is held for them.
 pub(crate) async fn packed<H: Send + 'static>(
+    desk: Desk<'_>,
     bytes: Bytes,
     held: H,
 ) -> Result<(Bytes, H), ApiError> {
-    elsewhere(held, move || Ok(pack(&bytes).map_err(ApiError::internal)?.into())).await
-}
-
-/// What takes milliseconds is done on no thread that serves everybody, few of it at a time. What is held for it is held
-/// until it is done, also when nobody waits for it any more.
-pub(crate) async fn elsewhere<H: Send + 'static>(
-    held: H,
-    work: impl FnOnce() -> Result<Bytes, ApiError> + Send + 'static,
-) -> Result<(Bytes, H), ApiError> {
-    // Who goes away while waiting here takes everything along.
-    let turn = WORKING.acquire().await.map_err(ApiError::internal)?;
-    let done = tokio::task::spawn_blocking(move || {
-        let outcome = work();
-        drop(turn);
-        (outcome, held)
-    });
-    let (outcome, held) = done.await.map_err(ApiError::internal)?;
-    Ok((outcome?, held))
+    desk.run(held, move || Ok(pack(&bytes).map_err(ApiError::internal)?.into())).await
 }
 
 pub(crate) fn gzipped(mut response: Response<Body>) -> Response<Body> {
@@ -242,6 +222,8 @@ mod tests {
 
     use super::*;
     use crate::account::Account;
+    use crate::flow::workers::Workers;
+    use crate::flow::workers::tests::all_turns;
 
     #[test]
     fn warnings_are_quoted() {
@@ -254,9 +236,10 @@ mod tests {
     #[tokio::test]
     async fn large_answers_are_compressed_when_asked() {
         let large = Bytes::from(vec![b'a'; COMPRESS_FROM]);
-        let packed = compressed(200, JSON, large.clone(), true, None).await;
+        let workers = Workers::default();
+        let packed = compressed(200, JSON, large.clone(), Some(workers.of_all()), None).await;
         assert_eq!(packed.headers().get(CONTENT_ENCODING).unwrap(), "gzip");
-        let plain = compressed(200, JSON, large, false, None).await;
+        let plain = compressed(200, JSON, large, None, None).await;
         assert!(plain.headers().get(CONTENT_ENCODING).is_none());
     }
 
@@ -287,7 +270,9 @@ mod tests {
         runtime.block_on(async {
             let stuck = tokio::task::spawn_blocking(move || stuck.recv().is_ok());
             let held = account.hold(2 << 20).await.unwrap();
-            let mut packs = Box::pin(compressed(200, JSON, bytes, true, held));
+            let workers = Workers::default();
+            let desk = Some(workers.of_all());
+            let mut packs = Box::pin(compressed(200, JSON, bytes, desk, held));
             assert!(futures::poll!(packs.as_mut()).is_pending());
             // The client resets its stream.
             drop(packs);
@@ -303,9 +288,10 @@ mod tests {
     #[tokio::test]
     async fn few_answers_are_compressed_at_a_time() {
         let there = Arc::new(());
-        let all = WORKING.acquire_many(u32::try_from(WORKERS).unwrap()).await.unwrap();
-        let bytes = seen(&there);
-        let mut packs = Box::pin(compressed(200, JSON, bytes.clone(), true, None));
+        let workers = Workers::default();
+        let (all, bytes) = (all_turns(&workers), seen(&there));
+        let desk = Some(workers.of("three"));
+        let mut packs = Box::pin(compressed(200, JSON, bytes.clone(), desk, None));
         assert!(futures::poll!(packs.as_mut()).is_pending());
         drop(bytes);
         // Who goes away while it waits leaves nothing behind.

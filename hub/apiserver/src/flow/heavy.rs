@@ -231,6 +231,7 @@ mod tests {
 
     use super::*;
     use crate::body::Body;
+    use crate::flow::workers::Workers;
     use crate::respond;
 
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -307,12 +308,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_compressed_answer_holds_the_room_that_it_takes() {
-        let heavy = small();
+        let (heavy, workers) = (small(), Workers::default());
         let mut random = fastrand::Rng::with_seed(1);
         let noise: Vec<u8> = (0..4 << 20).map(|_| random.u8(..)).collect();
         for (bytes, much) in [(noise, 4 << 20), (vec![7; 4 << 20], 0)] {
             let room = heavy.room("reader", 8 << 20).await.unwrap();
-            let packed = respond::large("text/plain", bytes.into(), true, room);
+            let packed = respond::large("text/plain", bytes.into(), Some(workers.of_all()), room);
             let packed = packed.await.unwrap();
             assert_eq!(packed.headers()["content-encoding"], "gzip");
             let held = heavy.0.hall.held_by("reader");

@@ -1,0 +1,14 @@
+//! Why a request has to come back later.
+
+use freewheel_hub_api::error::{ApiError, Details};
+
+use super::hall::Full;
+
+/// kube-apiserver's words.
+pub(super) fn too_many(full: Full) -> ApiError {
+    let text = "Too many requests, please try again later.";
+    let mut error = ApiError::new(429, "TooManyRequests", text);
+    let details = Details { retry_after_seconds: Some(full.retry_after()), ..Details::default() };
+    error.details = Some(Box::new(details));
+    error
+}
