@@ -345,13 +345,20 @@ async fn what_a_handler_keeps_of_its_requests_is_on_its_memory() {
         timeout(SOON, answered).await.unwrap().is_ok() && status == *b"HTTP/1.1 200"
     };
     for path in ["/keep", "/keep-headers"] {
-        let before = used();
-        for _ in 0..40 {
-            assert!(is_answered(path).await);
+        let (least, mut kept) = (40 * (50 << 10), 0);
+        // An instance goes with all that it keeps when it rests for a second: on a busy machine, between two requests.
+        for _ in 0..10 {
+            let before = used();
+            for _ in 0..40 {
+                assert!(is_answered(path).await);
+            }
+            // The instance is there, and the last connections may be there still.
+            kept = used().saturating_sub(before);
+            if least <= kept {
+                break;
+            }
         }
-        // The instance is there, and the last connections may be there still.
-        let kept = used().saturating_sub(before);
-        assert!((40 * (50 << 10)..6 << 20).contains(&kept), "{path}: {kept} bytes are counted");
+        assert!((least..6 << 20).contains(&kept), "{path}: {kept} bytes are counted");
     }
     while is_answered("/keep").await {
         assert!(used() <= 16 << 20);

@@ -203,8 +203,9 @@ impl Pool {
     }
 
     fn may_grow(&self, inner: &Inner) -> bool {
-        // Those that run will be as large as the largest was, and each has an answer on its way. What clients have sent stays.
-        let each = inner.instance_bytes + census::SENT;
+        // Those that run will be as large as the largest was, and each has an answer on its way, whose body counts as the
+        // guest's, too, until it has finished it. What clients have sent stays.
+        let each = inner.instance_bytes + 2 * census::SENT;
         let expected = each.saturating_mul(inner.instances + 1).saturating_add(self.clients.used());
         let most = usize::from(self.container.start.http.concurrency);
         inner.instances < most && self.container.memory.fits(expected)
