@@ -55,10 +55,10 @@ type Making = Arc<Mutex<Option<Frame>>>;
 
 /// A frame's bytes.
 #[derive(Clone)]
-pub(super) struct Frame {
-    pub(super) bytes: Bytes,
+pub(crate) struct Frame {
+    pub(crate) bytes: Bytes,
     /// What counts them: they hold it, too.
-    pub(super) shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What a frame's bytes depend on. One revision may hold several keys, so the key is a part.

@@ -574,6 +574,7 @@ fn modules_that_are_to_be_checked_wait_without_a_thread() {
         assert!(queue.try_recv().is_err(), "it waits for its turn");
         drop(under_way);
         let answer = tokio::time::timeout(Duration::from_secs(20), queue.recv()).await.unwrap();
-        assert_eq!(answer, Some(Input::Module(component(), Ok(path))));
+        let Some(Input::Module(asked, Ok(found))) = answer else { panic!("{answer:?}") };
+        assert_eq!((asked, found), (component(), path));
     });
 }

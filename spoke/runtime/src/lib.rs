@@ -15,8 +15,8 @@
 //! - a guest that spins, eats memory, floods its log or never ends disturbs no other
 //!   (`guests_that_spin_do_not_disturb_their_neighbours`,
 //!   `hostile_guests_neither_hurt_a_neighbour_nor_fill_the_host`);
-//! - when a start's `Exited` is told, its log is complete (`a_flood_of_lines_is_whole_in_the_log`), but for a disk that
-//!   takes more than some seconds for the rest.
+//! - when a start's `Exited` is told, its log is complete, but for a disk that takes more than some seconds for the rest
+//!   (`a_flood_of_lines_is_whole_in_the_log`).
 //!
 //! Assumes: artifacts were verified by the caller, and their files never change.
 

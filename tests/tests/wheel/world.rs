@@ -426,7 +426,7 @@ impl World {
         for (name, device) in &self.devices {
             let engine = device.engine.lock().clone().ok_or(format!("{name} is off"))?;
             let runs: BTreeSet<String> =
-                engine.running().into_iter().map(|start| start.id.pod).collect();
+                engine.running().into_iter().map(|start| start.id.pod.clone()).collect();
             let wants = wanted.remove(name).unwrap_or_default();
             if runs != wants {
                 return Err(format!("{name} runs {runs:?}, wanted is {wants:?}"));

@@ -2,8 +2,8 @@
 //! the runtime's own queue is there to its end.
 //!
 //! Guarantees:
-//! - no user's work keeps another's from its turn: nobody has all of them, and who has least comes next
-//!   (`much_work_of_one_user_holds_up_no_other`); who waits for too long, or beside too many, is told to ask again;
+//! - no user's work keeps another's from its turn: nobody has all of them, and who has least comes next; who waits for too
+//!   long, or beside too many, is told to ask again (`much_work_of_one_user_holds_up_no_other`);
 //! - what is held for it is held until it is done, also when nobody waits for it any more
 //!   (`what_waits_to_be_compressed_is_on_its_account_until_it_is_gone`).
 
