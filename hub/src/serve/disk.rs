@@ -1,7 +1,7 @@
 //! The disk under the store: whether it takes what is written, and how much room is left.
 //!
 //! ```text
-//! commit ─▶ store ─ refused ─▶ failing ─ every few seconds a trial ─▶ taken ─▶ well again
+//! commit ─▶ store ─ refused, or no word for long ─▶ failing ─ every few seconds a trial ─▶ taken ─▶ well again
 //! ```
 //!
 //! Guarantees:
@@ -9,12 +9,17 @@
 //!   (`a_full_disk_refuses_writes_loses_nothing_and_heals`);
 //! - a disk that takes the largest object again is noticed without anybody's help, and no sooner: on a full disk
 //!   small writes still find a gap now and then (`a_disk_that_refused_is_tried_until_it_takes_a_write`,
-//!   `a_full_disk_refuses_writes_loses_nothing_and_heals`).
+//!   `a_full_disk_refuses_writes_loses_nothing_and_heals`);
+//! - a disk that stands still, with neither a yes nor a no, counts as one that refuses
+//!   (`a_disk_that_stands_still_is_told_until_it_goes_on`).
 
+use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::task::Poll;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_hub_api::object::{Header, Key, Object, Resource};
@@ -22,6 +27,7 @@ use freewheel_hub_store::{CommitError, Committed, Layer, MAX_OBJECT_BYTES, Opera
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -33,12 +39,37 @@ const LEAST_FREE: u64 = 64 << 20;
 /// How soon a disk that refused is tried again, at first and at last: every try opens the database anew.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 
+/// A write without an outcome for so long tells of a disk that stands still: one that is busy takes a tenth of that.
+const STANDS: Duration = Duration::from_secs(10);
+/// How often it is looked for one.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Writes that wait for the disk, by when they began to.
+#[derive(Default)]
+struct Line {
+    next: u64,
+    waiting: BTreeMap<u64, Instant>,
+}
+
+/// A place in line, until there is an outcome or nobody waits for it.
+struct Waits<'a> {
+    disk: &'a Disk,
+    number: u64,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.disk.line.lock().waiting.remove(&self.number);
+    }
+}
+
 /// What is known of the disk.
 pub struct Disk {
     folder: PathBuf,
     /// Why it refused the last write that had to reach it.
     failing: Mutex<Option<String>>,
     refused: Notify,
+    line: Mutex<Line>,
     /// The store's writer has ended: no disk will help.
     stopped: CancellationToken,
     /// What became of transactions.
@@ -54,6 +85,7 @@ impl Disk {
             folder,
             failing: Mutex::default(),
             refused,
+            line: Mutex::default(),
             stopped,
             commits: Arc::default(),
         })
@@ -99,6 +131,27 @@ impl Disk {
         self.refused.notify_one();
     }
 
+    fn waits(&self, since: Instant) -> Waits<'_> {
+        let mut line = self.line.lock();
+        let number = line.next;
+        line.next += 1;
+        line.waiting.insert(number, since);
+        Waits { disk: self, number }
+    }
+
+    /// Looks now and then whether the oldest write has waited for too long.
+    async fn look(&self) {
+        loop {
+            sleep(LOOK).await;
+            let oldest = self.line.lock().waiting.first_key_value().map(|(_, since)| *since);
+            let Some(since) = oldest.filter(|since| STANDS <= since.elapsed()) else { continue };
+            if self.takes_writes().is_ok() {
+                let seconds = since.elapsed().as_secs();
+                self.refuses(&format!("the disk stands still: a write waits for {seconds} s"));
+            }
+        }
+    }
+
     /// Tries a disk that has refused until it takes a write, over and over.
     ///
     /// # Errors
@@ -112,6 +165,7 @@ impl Disk {
             () = stop.cancelled() => Ok(()),
             () = self.stopped.cancelled() => Err(io::Error::other(CommitError::Stopped)),
             () = self.try_again_and_again(&*store) => Ok(()),
+            () = self.look() => Ok(()),
         }
     }
 
@@ -121,7 +175,7 @@ impl Disk {
             self.refused.notified().await;
             let mut pause = AGAIN.0;
             while self.takes_writes().is_err() {
-                tokio::time::sleep(pause).await;
+                sleep(pause).await;
                 tries += 1;
                 pause = (pause * 2).min(AGAIN.1);
                 // The second gives the room back; a refusal notes itself on its way.
@@ -162,7 +216,15 @@ impl Layer for Watched {
 
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
         let began = Instant::now();
-        let outcome = self.store.commit(txn).await;
+        let mut commit = self.store.commit(txn);
+        // What is answered at once has not asked the disk.
+        let outcome = match poll_fn(|cx| Poll::Ready(commit.as_mut().poll(cx))).await {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => {
+                let _waits = self.disk.waits(began);
+                commit.await
+            }
+        };
         self.disk.commits.note(&outcome, began.elapsed());
         outcome.map_err(|error| match error {
             CommitError::Unavailable(why) => {
@@ -183,6 +245,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use freewheel_hub_store::memory::MemoryStore;
+    use tokio::sync::Semaphore;
 
     use super::*;
 
@@ -229,6 +292,51 @@ mod tests {
         let Operation::Put(key, _) = &trial(0, 0).operations[0] else { panic!("no put") };
         let left = store.snapshot().get(key).unwrap();
         assert!(left.object.body.len() < 16, "the room is given back");
+        stop.cancel();
+        watching.await.unwrap().unwrap();
+    }
+
+    /// A store whose disk says nothing until there is a permit.
+    struct Standing(MemoryStore, Semaphore);
+
+    #[async_trait]
+    impl Layer for Standing {
+        fn below(&self) -> &dyn Store {
+            &self.0
+        }
+
+        async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+            let _moves = self.1.acquire().await.unwrap();
+            self.0.commit(txn).await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_stands_still_is_told_until_it_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::new(folder.path());
+        let standing = Arc::new(Standing(MemoryStore::new(), Semaphore::new(0)));
+        let store: Arc<dyn Store> =
+            Arc::new(Watched { store: standing.clone(), disk: disk.clone() });
+        let stop = CancellationToken::new();
+        let watching = tokio::spawn(disk.clone().watch(store.clone(), stop.clone()));
+        let asks = store.clone();
+        let write = tokio::spawn(async move { asks.commit(trial(0, 0)).await });
+        sleep(STANDS - LOOK).await;
+        assert_eq!(disk.takes_writes(), Ok(()));
+        sleep(LOOK * 2).await;
+        assert!(
+            disk.takes_writes().unwrap_err().starts_with("the disk stands still: a write waits")
+        );
+        // Also when nobody waits any more.
+        write.abort();
+        sleep(STANDS * 10).await;
+        assert!(disk.takes_writes().is_err());
+        standing.1.add_permits(1);
+        sleep(AGAIN.1).await;
+        assert_eq!(disk.takes_writes(), Ok(()));
+        sleep(STANDS * 10).await;
+        assert_eq!(disk.takes_writes(), Ok(()));
         stop.cancel();
         watching.await.unwrap().unwrap();
     }
