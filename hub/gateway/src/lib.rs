@@ -334,6 +334,7 @@ impl Gateway {
         let door = self.door(&endpoint, &stop);
         let inherited = async {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {}
                 () = inherited.end(inner) => {}
             }
@@ -378,6 +379,7 @@ impl Gateway {
     async fn take(&self, incoming: Incoming, place: Place, stop: CancellationToken) {
         let address = incoming.address();
         let finished = tokio::select! {
+            biased;
             finished = incoming.finish() => finished,
             () = place.lost() => {
                 debug!(peer = %address, "a handshake gives way to another address");
