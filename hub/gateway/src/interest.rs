@@ -26,7 +26,7 @@ use freewheel_hub_plan::{Changes, Concerned, ServiceSet, config_record_key};
 use freewheel_hub_store::{Event, Revision, Scope, Snapshot, Store, Stored};
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -81,7 +81,9 @@ pub(crate) struct Interest {
     services: Services,
     bells: Mutex<BTreeMap<ClusterName, Arc<Bell>>>,
     /// Everything up to this revision is in the indexes and noted at the bells; none while nobody follows the store.
-    at: watch::Sender<Option<Revision>>,
+    at: Mutex<Option<Revision>>,
+    /// It is another now. Who waits goes on in the order of their coming: a watch channel wakes by chance.
+    moved: Notify,
 }
 
 impl Interest {
@@ -121,14 +123,24 @@ impl Interest {
     pub(crate) fn take(&self, bell: &Bell) -> (Option<Revision>, Changes) {
         // What is noted and how far it goes are one.
         let _bells = self.bells.lock();
-        (*self.at.borrow(), bell.take())
+        (*self.at.lock(), bell.take())
     }
 
     /// Resolves once everything up to this revision is noted.
     pub(crate) async fn caught_up(&self, revision: Revision) {
-        let mut at = self.at.subscribe();
-        // Where nobody follows the store there is nothing to wait for.
-        let _ = at.wait_for(|at| at.is_none_or(|at| revision <= at)).await;
+        loop {
+            let moved = self.moved.notified();
+            // Where nobody follows the store there is nothing to wait for.
+            if self.at.lock().is_none_or(|at| revision <= at) {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    fn is_at(&self, revision: Revision) {
+        *self.at.lock() = Some(revision);
+        self.moved.notify_waiters();
     }
 
     /// Follows the store until `stop`.
@@ -178,7 +190,7 @@ impl Interest {
         }
         self.ranges.rebuild(snapshot);
         self.services.translate(self.services.rebuild(snapshot));
-        self.at.send_replace(Some(snapshot.revision()));
+        self.is_at(snapshot.revision());
         self.ring_all(&Changes { everything: true, ..Changes::default() }, true);
     }
 
@@ -211,7 +223,7 @@ impl Interest {
             }
         }
         in_root.iter().filter_map(|spoke| bells.get(&**spoke)).for_each(|bell| bell.ring());
-        self.at.send_replace(Some(upto));
+        self.is_at(upto);
     }
 
     fn note(&self, event: &Event, news: &mut News) {
