@@ -7,6 +7,7 @@ mod strategy;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::gvk::{Gvk, Gvr, Text};
 use crate::object::Resource;
 use crate::schema::{Schema, TypeFacts, Typed};
 
@@ -15,36 +16,11 @@ pub use strategy::{
     Strategy, drop_status, keep, keep_all_but_status, keep_metadata, keep_other_half,
 };
 
-/// Text that built-in kinds have in the binary, and kinds that come at run time own.
-pub type Text = Cow<'static, str>;
-
 /// Verbs that most resources have.
 pub const ALL_VERBS: &[&str] =
     &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 /// Verbs of a subresource that is read and written.
 pub const READ_WRITE: &[&str] = &["get", "patch", "update"];
-
-/// What an object says it is: group, version and kind.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Gvk {
-    /// API group, empty for core.
-    pub group: Text,
-    /// Version: `v1`.
-    pub version: Text,
-    /// Kind: `Deployment`.
-    pub kind: Text,
-}
-
-/// What a path of the API leads to: group, version and plural resource.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Gvr {
-    /// API group, empty for core.
-    pub group: Text,
-    /// Version: `v1`.
-    pub version: Text,
-    /// Plural resource: `deployments`.
-    pub resource: Text,
-}
 
 /// Tells kinds apart for as long as the process runs: one that is registered again is another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,6 +63,8 @@ pub struct Kind {
     /// Subresources that kube-apiserver has here, and this hub does not serve yet.
     pub lacks: &'static [&'static str],
     traits: &'static [Trait],
+    /// An annotation that the hub itself keeps on its objects, and that counts among nobody's.
+    pub hubs_annotation: Option<&'static str>,
     /// Whose plan a change may concern.
     pub concern: Option<Concern>,
     /// How it chooses others, when it does.
@@ -123,26 +101,6 @@ pub struct Column {
     pub priority: u8,
 }
 
-impl Gvk {
-    /// A kind of a group and version.
-    #[must_use]
-    pub fn new(group: impl Into<Text>, version: impl Into<Text>, kind: impl Into<Text>) -> Self {
-        Self { group: group.into(), version: version.into(), kind: kind.into() }
-    }
-}
-
-impl Gvr {
-    /// A resource of a group and version.
-    #[must_use]
-    pub fn new(
-        group: impl Into<Text>,
-        version: impl Into<Text>,
-        resource: impl Into<Text>,
-    ) -> Self {
-        Self { group: group.into(), version: version.into(), resource: resource.into() }
-    }
-}
-
 impl Kind {
     /// A kind in namespaces, with all verbs and no subresource; what differs is said by the methods that
     /// follow.
@@ -177,6 +135,7 @@ impl Kind {
             deprecated: None,
             lacks: &[],
             traits: &[],
+            hubs_annotation: None,
             concern: None,
             selection: None,
             strategy: Box::new(strategy),
@@ -261,6 +220,12 @@ impl Kind {
     #[must_use]
     pub fn with(self, traits: &'static [Trait]) -> Self {
         Self { traits, ..self }
+    }
+
+    /// The hub itself keeps this annotation on its objects.
+    #[must_use]
+    pub fn keeps(self, annotation: &'static str) -> Self {
+        Self { hubs_annotation: Some(annotation), ..self }
     }
 
     /// Plans are made of it.

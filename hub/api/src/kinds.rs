@@ -5,15 +5,19 @@
 //! pod_spec/     defaults, validation and field classes that pods and templates share
 //! template      what workloads with a pod template share
 //! look          reading JSON for the strategies
+//! descriptions  prose for `explain`
 //! ```
 //!
 //! Guarantees:
-//! - [`all`] is sorted by group, version and plural and names nothing twice (`kinds_are_sorted_and_named_once`).
+//! - [`all`] is sorted by group, version and plural and names nothing twice (`kinds_are_sorted_and_named_once`);
+//! - columns are those of kube-apiserver (`columns_are_those_of_kube_apiserver`), and every row has one cell per column
+//!   (`every_row_fits_its_columns_even_of_an_empty_object`).
 
 mod address;
 pub mod certificate_signing_request;
 pub mod config_map;
 pub mod deployment;
+mod descriptions;
 pub mod endpoint_slice;
 pub mod endpoints;
 pub mod event;
@@ -33,10 +37,12 @@ mod template;
 
 use std::sync::{Arc, LazyLock};
 
-use crate::kind::Kind;
-use crate::registry::Layer;
+use freewheel_link::names::ClusterName;
 
-static BUILT_IN: LazyLock<Layer> = LazyLock::new(|| {
+use crate::kind::Kind;
+use crate::registry::{Layer, Registries, Registry};
+
+static BUILT_IN: LazyLock<Arc<Layer>> = LazyLock::new(|| {
     let all = [
         config_map::kind(),
         endpoints::kind(),
@@ -55,15 +61,29 @@ static BUILT_IN: LazyLock<Layer> = LazyLock::new(|| {
         endpoint_slice::kind(),
         event::kind(),
     ];
-    Layer::new(all.into_iter().map(Arc::new).collect())
+    let layer = Layer::new(all.into_iter().map(Arc::new).collect());
+    Arc::new(layer.described_by(descriptions::read))
 });
 
 /// What Deployments and ReplicaSets are scaled by; it has no path of its own.
 static SCALE: LazyLock<Arc<Kind>> = LazyLock::new(|| Arc::new(scale::kind()));
 
 /// The layer that all logical clusters share.
-pub(crate) fn layer() -> &'static Layer {
-    &BUILT_IN
+#[must_use]
+pub fn layer() -> Arc<Layer> {
+    BUILT_IN.clone()
+}
+
+/// The registries of a hub, as long as no cluster has a kind of its own.
+#[must_use]
+pub fn registries() -> Registries {
+    Registries::new(layer())
+}
+
+/// What a cluster without kinds of its own serves.
+#[must_use]
+pub fn registry(cluster: &ClusterName) -> Registry {
+    Registry::new(layer(), cluster)
 }
 
 /// All kinds that are built in, sorted by group, version and plural.
@@ -93,6 +113,7 @@ pub fn scale() -> &'static Arc<Kind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::object::Resource;
     use serde_json::{Value, json};
 
     #[test]
@@ -113,6 +134,15 @@ mod tests {
         }
         assert!(find("", "v2", "pods").is_none());
         assert!(by_kind("apps/v1", "Pod").is_none());
+    }
+
+    #[test]
+    fn what_is_stored_is_written_in_the_form_of_its_own_kind() {
+        let registry = registry(&ClusterName::root());
+        for kind in registry.stored() {
+            assert_eq!(registry.by_storage(kind.storage()).unwrap().id(), kind.id());
+        }
+        assert_eq!(registry.by_storage(&Resource::new("", "events")).unwrap().group(), "");
     }
 
     /// As the `PrepareForUpdate` of each status strategy of kube-apiserver; ManagedCluster is a custom

@@ -6,6 +6,7 @@
 //! object     key, header, canonical JSON: what the store holds
 //! uid        what tells one object from the next of its name
 //! namespace  where it lives
+//! gvk        what kinds are called
 //! kind       one descriptor per kind, and the Strategy that is special about it
 //! kinds/     one file per kind
 //! registry   which of them a logical cluster serves: built in, and its own
@@ -23,6 +24,7 @@
 
 pub mod conditions;
 pub mod error;
+pub mod gvk;
 pub mod images;
 pub mod kind;
 pub mod kinds;

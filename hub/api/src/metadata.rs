@@ -3,7 +3,7 @@
 //! Guarantees:
 //! - labels, and the keys of annotations, have the form that selectors and indexes of Kubernetes know
 //!   (`labels_and_annotations`);
-//! - all annotations together stay below [`MAX_ANNOTATIONS`], but for what the hub itself keeps of an object's images:
+//! - all annotations together stay below [`MAX_ANNOTATIONS`], but for what the hub itself keeps on an object:
 //!   whoever fills the rest gets no refusal for that (`labels_and_annotations`).
 
 use std::collections::BTreeSet;
@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use crate::error::FieldError;
 use crate::kind::Kind;
 use crate::name;
-use crate::pins::{RESOLVED, has_pins};
 
 /// Most bytes of all annotations' keys and values together.
 pub const MAX_ANNOTATIONS: usize = 256 * 1024;
@@ -46,8 +45,7 @@ pub fn validate(kind: &Kind, object: &Value, namespace: &str) -> Vec<FieldError>
         errors.push(FieldError::invalid("metadata.generation", &value, text));
     }
     errors.extend(check_labels(meta, "metadata"));
-    let hubs = has_pins(kind).then_some(RESOLVED);
-    errors.extend(check_annotations(meta, "metadata", hubs));
+    errors.extend(check_annotations(meta, "metadata", kind.hubs_annotation));
     errors.extend(check_owners(meta));
     errors.extend(check_finalizers(meta));
     errors
@@ -205,13 +203,18 @@ fn check_finalizers(meta: &Value) -> Vec<FieldError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kinds;
+    use crate::gvk::Gvk;
+    use crate::kind::Strategy;
+
+    struct Plain;
+
+    impl Strategy for Plain {}
 
     fn check(meta: Value) -> Vec<String> {
-        let kind = kinds::find("", "v1", "pods").unwrap();
+        let kind = Kind::new(Gvk::new("", "v1", "Pod"), "pods", Plain).keeps("the.hub/s-own");
         let mut object = json!({});
         object["metadata"] = meta;
-        let errors = validate(kind, &object, "default");
+        let errors = validate(&kind, &object, "default");
         errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect()
     }
 
@@ -245,7 +248,7 @@ mod tests {
         let big = "x".repeat(MAX_ANNOTATIONS);
         let wrong = check(json!({"name": "x", "annotations": {"a": big}}));
         assert_eq!(wrong, ["metadata.annotations: Too long: may not be more than 262144 bytes"]);
-        let full = json!({"a": "x".repeat(MAX_ANNOTATIONS - 1), RESOLVED: "{}"});
+        let full = json!({"a": "x".repeat(MAX_ANNOTATIONS - 1), "the.hub/s-own": "{}"});
         assert_eq!(check(json!({"name": "x", "annotations": full})), Vec::<String>::new());
         assert_eq!(
             check(json!({"name": "x", "annotations": {"Upper/Case": "any text"}})),

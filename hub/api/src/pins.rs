@@ -19,7 +19,7 @@ use freewheel_link::digest::Digest;
 use serde_json::{Value, json};
 
 use crate::images::Images;
-use crate::kind::{Kind, Trait};
+use crate::kind::Kind;
 
 /// On ReplicaSets and pods: JSON from an image, as it is written, to the digest of the manifest that it stands for
 /// here.
@@ -28,7 +28,7 @@ pub const RESOLVED: &str = "freewheel.dev/resolved-images";
 /// Whether objects of this kind keep what their images stand for.
 #[must_use]
 pub fn has_pins(kind: &Kind) -> bool {
-    kind.has(Trait::HasImages)
+    kind.hubs_annotation == Some(RESOLVED)
 }
 
 /// An image as it is written → the digest of its manifest.

@@ -1,7 +1,8 @@
-//! Which kinds a logical cluster serves: those that are built in, shared by all, and those of its own.
+//! Which kinds a logical cluster serves: those that all share, which whoever makes the registries gives, and those of
+//! its own.
 //!
 //! ```text
-//! Registries ─ of(cluster) ─▶ Registry { built-in layer, own layer }   as of this moment
+//! Registries ─ of(cluster) ─▶ Registry { shared layer, own layer }     as of this moment
 //!     │                          asked by path, by apiVersion and kind, by storage key
 //!     ├ add, remove, forget ─▶ a new own layer for that cluster
 //!     └ changes ─▶ whoever keeps scopes of many kinds looks again
@@ -24,25 +25,38 @@ use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::kind::{Gvr, Kind, KindId};
-use crate::kinds;
+use crate::gvk::{Gvr, split_api_version};
+use crate::kind::{Kind, KindId};
 use crate::object::Resource;
-use crate::openapi::Documents;
-use crate::schema::table::split_api_version;
+use crate::openapi::document::Documents;
+use crate::openapi::prose::Prose;
 
 /// Some kinds, which do not change.
-#[derive(Default)]
 pub struct Layer {
     /// Sorted by group, version and plural.
     kinds: Vec<Arc<Kind>>,
+    /// What is said of their types.
+    prose: fn() -> Prose,
     /// Made on the first question.
     pub(crate) documents: OnceLock<Documents>,
 }
 
 impl Layer {
-    pub(crate) fn new(mut kinds: Vec<Arc<Kind>>) -> Self {
+    /// A layer of these, in any order.
+    #[must_use]
+    pub fn new(mut kinds: Vec<Arc<Kind>>) -> Self {
         kinds.sort_by(|a, b| path(a).cmp(&path(b)));
-        Self { kinds, documents: OnceLock::new() }
+        Self { kinds, prose: Prose::default, documents: OnceLock::new() }
+    }
+
+    /// What documents say of their types, and of those that come over them: asked for with each document that is made.
+    #[must_use]
+    pub fn described_by(self, prose: fn() -> Prose) -> Self {
+        Self { prose, ..self }
+    }
+
+    pub(crate) fn prose(&self) -> Prose {
+        (self.prose)()
     }
 
     /// All of them, sorted by group, version and plural.
@@ -102,26 +116,32 @@ pub struct Taken(String);
 #[derive(Clone)]
 pub struct Registry {
     is_root: bool,
+    shared: Arc<Layer>,
     own: Option<Arc<Layer>>,
 }
 
 impl Registry {
-    /// The kinds that every cluster has.
+    /// What a cluster without kinds of its own serves.
     #[must_use]
-    pub fn built_in(cluster: &ClusterName) -> Self {
-        Self { is_root: cluster.is_root(), own: None }
+    pub fn new(shared: Arc<Layer>, cluster: &ClusterName) -> Self {
+        Self { is_root: cluster.is_root(), shared, own: None }
     }
 
-    /// All kinds: those that are built in, then the cluster's own, each sorted.
+    /// All kinds: those that are shared, then the cluster's own, each sorted.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Kind>> {
-        let built_in = kinds::all().iter().filter(|kind| self.serves(kind));
-        built_in.chain(self.own())
+        let shared = self.shared.all().iter().filter(|kind| self.serves(kind));
+        shared.chain(self.own())
     }
 
     /// The cluster's own kinds.
     #[must_use]
     pub fn own(&self) -> &[Arc<Kind>] {
         self.own.as_ref().map_or(&[], |own| own.all())
+    }
+
+    /// The layer that all clusters share, whether this one serves all of it or not.
+    pub(crate) fn shared(&self) -> &Layer {
+        &self.shared
     }
 
     /// The cluster's own layer, when it has one.
@@ -163,30 +183,32 @@ impl Registry {
         &'a self,
         ask: impl Fn(&'a Layer) -> Option<&'a Arc<Kind>>,
     ) -> Option<&'a Arc<Kind>> {
-        let built_in = ask(kinds::layer()).filter(|kind| self.serves(kind));
-        built_in.or_else(|| self.own.as_deref().and_then(ask))
+        let shared = ask(&self.shared).filter(|kind| self.serves(kind));
+        shared.or_else(|| self.own.as_deref().and_then(ask))
     }
 }
 
 /// The registries of all logical clusters of a hub.
 pub struct Registries {
+    shared: Arc<Layer>,
     own: ArcSwap<BTreeMap<ClusterName, Arc<Layer>>>,
     writing: Mutex<()>,
     changed: watch::Sender<u64>,
 }
 
-impl Default for Registries {
-    fn default() -> Self {
-        let (changed, _) = watch::channel(0);
-        Self { own: ArcSwap::default(), writing: Mutex::default(), changed }
-    }
-}
-
 impl Registries {
+    /// Of clusters that share this layer.
+    #[must_use]
+    pub fn new(shared: Arc<Layer>) -> Self {
+        let (changed, _) = watch::channel(0);
+        Self { shared, own: ArcSwap::default(), writing: Mutex::default(), changed }
+    }
+
     /// What a cluster serves now.
     #[must_use]
     pub fn of(&self, cluster: &ClusterName) -> Registry {
-        Registry { is_root: cluster.is_root(), own: self.own.load().get(cluster).cloned() }
+        let own = self.own.load().get(cluster).cloned();
+        Registry { own, ..Registry::new(self.shared.clone(), cluster) }
     }
 
     /// Adds a kind to a cluster's own.
@@ -199,7 +221,7 @@ impl Registries {
         let mut all = (**self.own.load()).clone();
         let mut own = all.get(cluster).map(|own| own.all().to_vec()).unwrap_or_default();
         let layer = Layer::new(own.clone());
-        if let Some(taken) = kinds::layer().clash(&kind).or_else(|| layer.clash(&kind)) {
+        if let Some(taken) = self.shared.clash(&kind).or_else(|| layer.clash(&kind)) {
             return Err(taken);
         }
         own.push(kind.clone());
@@ -240,12 +262,12 @@ impl Registries {
         self.changed.send_modify(|version| *version += 1);
     }
 
-    /// The kinds of every cluster that have objects of their own, each storage once, sorted by it: built in ones,
+    /// The kinds of every cluster that have objects of their own, each storage once, sorted by it: shared ones,
     /// and of a storage that several clusters have, any of theirs.
     #[must_use]
     pub fn stored(&self) -> Vec<Arc<Kind>> {
         let own = self.own.load();
-        let all = kinds::all().iter().chain(own.values().flat_map(|layer| layer.all()));
+        let all = self.shared.all().iter().chain(own.values().flat_map(|layer| layer.all()));
         let mut all: Vec<Arc<Kind>> =
             all.filter(|kind| kind.stored_as.is_none()).cloned().collect();
         all.sort_by(|a, b| a.storage().cmp(b.storage()));
@@ -293,7 +315,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::kind::{Gvk, Strategy};
+    use crate::gvk::Gvk;
+    use crate::kind::Strategy;
 
     struct Plain;
 
@@ -307,13 +330,24 @@ mod tests {
         kind("example.com".to_owned(), "Widget", "widgets")
     }
 
+    /// Pods, and what the root alone has.
+    fn shared() -> Arc<Layer> {
+        let fleet = kind("fleet".to_owned(), "Spoke", "spokes").in_the_root_only();
+        let all = [kind(String::new(), "Pod", "pods"), fleet];
+        Arc::new(Layer::new(all.into_iter().map(Arc::new).collect()))
+    }
+
+    fn registries() -> Registries {
+        Registries::new(shared())
+    }
+
     fn pi() -> ClusterName {
         ClusterName::try_from("pi-7").unwrap()
     }
 
     #[test]
     fn a_cluster_has_its_own_kinds_and_nobody_elses() {
-        let registries = Registries::default();
+        let registries = registries();
         registries.add(&pi(), widgets()).unwrap();
         let here = registries.of(&pi());
         assert_eq!(here.find("example.com", "v1", "widgets").unwrap().kind(), "Widget");
@@ -330,27 +364,18 @@ mod tests {
     }
 
     #[test]
-    fn clusters_of_spokes_manage_no_clusters() {
+    fn what_the_root_alone_has_no_other_cluster_serves() {
         let of = |cluster: &ClusterName| {
-            let registry = Registry::built_in(cluster);
-            registry.by_kind("cluster.open-cluster-management.io/v1", "ManagedCluster").is_some()
+            let registry = Registry::new(shared(), cluster);
+            registry.by_kind("fleet/v1", "Spoke").is_some()
         };
         assert!(of(&ClusterName::root()));
         assert!(!of(&pi()));
     }
 
     #[test]
-    fn what_is_stored_is_written_in_the_form_of_its_own_kind() {
-        let registry = Registry::built_in(&ClusterName::root());
-        for kind in registry.stored() {
-            assert_eq!(registry.by_storage(kind.storage()).unwrap().id(), kind.id());
-        }
-        assert_eq!(registry.by_storage(&Resource::new("", "events")).unwrap().group(), "");
-    }
-
-    #[test]
     fn what_is_taken_is_refused() {
-        let registries = Registries::default();
+        let registries = registries();
         registries.add(&pi(), widgets()).unwrap();
         let twice = registries.add(&pi(), widgets()).unwrap_err();
         assert_eq!(twice.to_string(), "widgets of example.com/v1 is another kind's already");
@@ -370,7 +395,7 @@ mod tests {
 
     #[test]
     fn what_is_removed_is_freed() {
-        let registries = Arc::new(Registries::default());
+        let registries = Arc::new(registries());
         let kind = registries.add(&pi(), widgets()).unwrap();
         let path = Gvr::new("example.com", "v1", "widgets");
         let (id, held) = (kind.id(), Arc::downgrade(&kind));

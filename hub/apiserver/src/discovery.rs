@@ -9,7 +9,8 @@ mod forms;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use freewheel_hub_api::kind::{Gvr, Kind};
+use freewheel_hub_api::gvk::Gvr;
+use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::registry::Registry;
 use serde::Serialize;
 use serde_json::json;
@@ -339,6 +340,7 @@ pub fn paths(registry: &Registry) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use freewheel_hub_api::kinds;
     use freewheel_link::names::ClusterName;
 
     use super::*;
@@ -356,8 +358,8 @@ mod tests {
     #[test]
     fn clusters_of_spokes_manage_no_clusters() {
         const ROOT_ONLY: &str = "cluster.open-cluster-management.io";
-        let spoke = Registry::built_in(&ClusterName::try_from("pi-7").unwrap());
-        assert!(group(&Registry::built_in(&ClusterName::root()), ROOT_ONLY).is_some());
+        let spoke = kinds::registry(&ClusterName::try_from("pi-7").unwrap());
+        assert!(group(&kinds::registry(&ClusterName::root()), ROOT_ONLY).is_some());
         assert!(group(&spoke, ROOT_ONLY).is_none());
         assert!(resources(&spoke, ROOT_ONLY, "v1").is_none());
     }

@@ -237,8 +237,8 @@ pub(crate) fn has_protobuf(kind: &Kind) -> bool {
 mod tests {
     use std::collections::BTreeMap;
 
+    use freewheel_hub_api::kinds;
     use freewheel_hub_api::object::{Key, Object, Resource};
-    use freewheel_hub_api::registry::Registry;
     use freewheel_link::names::ClusterName;
 
     use super::*;
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_list_is_the_same_item_by_item() {
-        let registry = Registry::built_in(&ClusterName::root());
+        let registry = kinds::registry(&ClusterName::root());
         let view = View::find(&registry, "", "v1", "configmaps").unwrap();
         let meta = ListMeta { revision: 9, ..ListMeta::default() };
         for count in [0, 1, 3] {

@@ -182,8 +182,8 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Instant;
 
+    use freewheel_hub_api::kinds;
     use freewheel_hub_api::object::{Object, Resource};
-    use freewheel_hub_api::registry::Registry;
     use freewheel_link::names::ClusterName;
     use serde_json::json;
 
@@ -203,7 +203,7 @@ mod tests {
     }
 
     fn encoder() -> Encoder {
-        let registry = Registry::built_in(&ClusterName::root());
+        let registry = kinds::registry(&ClusterName::root());
         let view = View::find(&registry, "", "v1", "configmaps").unwrap();
         Encoder { view, wanted: PLAIN, include: Include::Metadata }
     }
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_frame_that_takes_long_holds_up_no_other() {
-        let registry = Registry::built_in(&ClusterName::root());
+        let registry = kinds::registry(&ClusterName::root());
         let view = View::find(&registry, "", "v1", "configmaps").unwrap();
         let wanted = Wanted { wire: Wire::Json, shape: Shape::Metadata };
         let slow = Encoder { view, wanted, include: Include::Metadata };

@@ -185,7 +185,8 @@ fn verb_of(method: &Method) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use freewheel_hub_api::kind::{Gvk, Kind};
+    use freewheel_hub_api::gvk::Gvk;
+    use freewheel_hub_api::kind::Kind;
     use freewheel_hub_metrics::Format;
 
     use super::*;

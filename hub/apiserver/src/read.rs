@@ -280,8 +280,8 @@ pub(crate) fn validate(query: &Query, watch: bool) -> Result<(), ApiError> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use freewheel_hub_api::kinds;
     use freewheel_hub_api::object::{Object, Resource};
-    use freewheel_hub_api::registry::Registry;
     use freewheel_hub_api::table::Include;
     use freewheel_hub_objects::Objects;
     use freewheel_hub_objects::clock::{SystemChance, SystemClock};
@@ -321,7 +321,7 @@ mod tests {
     }
 
     fn encoder(plural: &str, wanted: Wanted) -> Encoder {
-        let registry = Registry::built_in(&ClusterName::root());
+        let registry = kinds::registry(&ClusterName::root());
         let group = if plural == "leases" { "coordination.k8s.io" } else { "" };
         let view = View::find(&registry, group, "v1", plural).unwrap();
         Encoder { view, wanted, include: Include::Metadata }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use freewheel_hub_api::kind::{Kind, KindId};
-use freewheel_hub_api::registry::Registry;
+use freewheel_hub_api::kinds;
 use freewheel_hub_metrics::{Counter, Gauge, REQUESTS, Times};
 use freewheel_link::names::ClusterName;
 
@@ -182,7 +182,7 @@ impl Default for AllSeries {
         let mut rows = vec![Row::new(["", "", ""], PATHS), Row::new(["", "", "custom"], OWN)];
         rows.extend(OBJECTLESS.map(|(group, plural)| Row::new([group, "v1", plural], [""])));
         let mut built_in = HashMap::new();
-        for kind in Registry::built_in(&ClusterName::root()).all() {
+        for kind in kinds::registry(&ClusterName::root()).all() {
             built_in.insert(kind.id(), rows.len());
             rows.push(Row::of(kind));
         }
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn each_spot_has_a_series_and_labels_of_its_own() {
         let all = AllSeries::default();
-        let pods = freewheel_hub_api::kinds::find("", "v1", "pods").unwrap();
+        let pods = kinds::find("", "v1", "pods").unwrap();
         let mut seen = std::collections::BTreeSet::new();
         for sub in ["", "status", "log"] {
             for verb in VERBS {

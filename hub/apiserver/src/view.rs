@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::{Gvr, Kind};
+use freewheel_hub_api::gvk::Gvr;
+use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::registry::Registry;
 use freewheel_hub_objects::Canonical;
 use serde_json::Value;
@@ -91,13 +92,14 @@ impl View {
 
 #[cfg(test)]
 mod tests {
+    use freewheel_hub_api::kinds;
     use serde_json::json;
 
     use super::*;
 
     #[test]
     fn events_have_two_faces() {
-        let registry = Registry::built_in(&freewheel_link::names::ClusterName::root());
+        let registry = kinds::registry(&freewheel_link::names::ClusterName::root());
         let view = View::find(&registry, "events.k8s.io", "v1", "events").unwrap();
         assert!(!view.is_plain());
         let core = json!({

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use freewheel_hub_api::error::ApiError;
+use freewheel_hub_api::kinds;
 use freewheel_hub_api::registry::Registries;
 use freewheel_hub_store::{Snapshot, Store, Stored};
 use serde_json::Value;
@@ -48,7 +49,8 @@ impl Objects {
     #[must_use]
     pub fn with(store: Arc<dyn Store>, clock: Arc<dyn Clock>, chance: Arc<dyn Chance>) -> Self {
         let admission = Chain::built_in();
-        let (under_way, kinds) = (Arc::default(), Arc::default());
+        let kinds = Arc::new(kinds::registries());
+        let under_way = Arc::default();
         Self { store, clock, chance, admission, under_way, kinds }
     }
 

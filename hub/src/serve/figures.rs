@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_hub_api::kind::Kind;
-use freewheel_hub_api::registry::Registry;
+use freewheel_hub_api::kinds;
 use freewheel_hub_metrics::{Counter, Figure, Metrics, QUICK, Reading, Sample, Times, Value};
 use freewheel_hub_objects::Objects;
 use freewheel_hub_store::{CommitError, Scope, Snapshot};
@@ -105,7 +105,7 @@ fn count(snapshot: &dyn Snapshot) -> Vec<Sample> {
         };
         labelled(("resource", &name), Value::Whole(u64::try_from(count).unwrap_or(u64::MAX)))
     };
-    Registry::built_in(&ClusterName::root()).stored().into_iter().map(one).collect()
+    kinds::registry(&ClusterName::root()).stored().into_iter().map(one).collect()
 }
 
 #[cfg(test)]

@@ -35,8 +35,6 @@ pub enum Trait {
     HoldsAddresses,
     /// It goes before all else when its namespace does, so that what guards it outlives it.
     GoesFirst,
-    /// It names images, and keeps what they stand for when it is made.
-    HasImages,
     /// It runs on a node: it has a priority and tolerations, and may name a runtime class.
     RunsOnNodes,
     /// Others run on it, once it is ready.

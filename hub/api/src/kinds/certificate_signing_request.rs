@@ -14,9 +14,8 @@ use serde_json::{Value, json};
 
 use super::look::{AGE, NAME, age, column, int, list, name, text};
 use crate::error::FieldError;
-use crate::kind::{
-    Column, Gvk, Kind, NameRule, READ_WRITE, Strategy, Trait, keep, keep_other_half,
-};
+use crate::gvk::Gvk;
+use crate::kind::{Column, Kind, NameRule, READ_WRITE, Strategy, Trait, keep, keep_other_half};
 use crate::{name as names, time};
 use conditions::{DECISIONS, check_conditions, keep_decision, of_type, put_conditions};
 

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::look::{AGE, NAME, age, column, flag, map, map_len, name};
 use crate::error::FieldError;
-use crate::kind::{Column, Concern, Gvk, Kind, Strategy, Trait};
+use crate::gvk::Gvk;
+use crate::kind::{Column, Concern, Kind, Strategy, Trait};
 use crate::name as names;
 
 /// Most bytes of all values together.

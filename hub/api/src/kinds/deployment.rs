@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::look::{AGE, NAME, age, child, column, int, name, set_default, text, wide};
 use super::template;
 use crate::error::FieldError;
-use crate::kind::{Column, Gvk, Kind, Selection, Strategy, Trait, keep_metadata, keep_other_half};
+use crate::gvk::Gvk;
+use crate::kind::{Column, Kind, Selection, Strategy, Trait, keep_metadata, keep_other_half};
 
 const COLUMNS: &[Column] = &[
     NAME,

@@ -9,7 +9,8 @@ use super::address::{check_special, leads_to_the_hub};
 use super::endpoints::shorten;
 use super::look::{AGE, NAME, age, column, items, list, name, set_default, text};
 use crate::error::FieldError;
-use crate::kind::{Column, Concern, Gvk, Kind, Strategy};
+use crate::gvk::Gvk;
+use crate::kind::{Column, Concern, Kind, Strategy};
 use crate::name as names;
 
 /// Most endpoints in one slice.

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::address::{check_special, leads_to_the_hub};
 use super::look::{AGE, NAME, age, column, int, items, list, name, set_default, text};
 use crate::error::FieldError;
-use crate::kind::{Column, Gvk, Kind, Strategy, Trait};
+use crate::gvk::Gvk;
+use crate::kind::{Column, Kind, Strategy, Trait};
 use crate::name as names;
 
 /// Most addresses in a cell of a table.

@@ -20,7 +20,8 @@ use serde_json::{Map, Value};
 
 use super::look::{column, int, name, text, wide};
 use crate::error::FieldError;
-use crate::kind::{Column, Gvk, Gvr, Kind, Strategy, Trait};
+use crate::gvk::{Gvk, Gvr};
+use crate::kind::{Column, Kind, Strategy, Trait};
 use crate::time;
 
 const COLUMNS: &[Column] = &[

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::look::{AGE, NAME, age, column, int, name, text};
 use crate::error::FieldError;
-use crate::kind::{Column, Gvk, Kind, Strategy, Trait};
+use crate::gvk::Gvk;
+use crate::kind::{Column, Kind, Strategy, Trait};
 
 const COLUMNS: &[Column] = &[NAME, column("Holder", "string", "Who holds it."), AGE];
 

@@ -11,8 +11,9 @@ use super::look::{
     AGE, NAME, age, child, column, condition, flag, int, list, name, set_default, text,
 };
 use crate::error::FieldError;
+use crate::gvk::Gvk;
 use crate::kind::{
-    Column, Concern, Gvk, Kind, NameRule, Strategy, Trait, drop_status, keep_all_but_status,
+    Column, Concern, Kind, NameRule, Strategy, Trait, drop_status, keep_all_but_status,
 };
 use crate::name as names;
 

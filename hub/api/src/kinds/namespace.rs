@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::look::{AGE, NAME, age, child, column, list, name, text};
 use crate::error::FieldError;
-use crate::kind::{Column, Gvk, Kind, NameRule, Strategy, Trait, keep_other_half};
+use crate::gvk::Gvk;
+use crate::kind::{Column, Kind, NameRule, Strategy, Trait, keep_other_half};
 
 /// Label that every namespace carries with its own name.
 pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";

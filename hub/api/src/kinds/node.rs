@@ -9,7 +9,8 @@ use super::look::{
     text, text_or, wide,
 };
 use crate::error::FieldError;
-use crate::kind::{Column, Gvk, Kind, Strategy, Trait, keep_other_half};
+use crate::gvk::Gvk;
+use crate::kind::{Column, Kind, Strategy, Trait, keep_other_half};
 use crate::name as names;
 
 /// Taint of a Node that is not ready.

@@ -22,7 +22,9 @@ use super::look::{
 };
 use super::pod_spec;
 use crate::error::FieldError;
-use crate::kind::{Column, Concern, Gvk, Kind, Strategy, Trait, keep_metadata, keep_other_half};
+use crate::gvk::Gvk;
+use crate::kind::{Column, Concern, Kind, Strategy, Trait, keep_metadata, keep_other_half};
+use crate::pins::RESOLVED;
 
 pub use pod_spec::qos_class;
 
@@ -65,7 +67,8 @@ pub(crate) fn kind() -> Kind {
         .columns(COLUMNS)
         .fields(FIELDS.iter().copied())
         .aliases([("status.podIPs", "status.podIP"), ("spec.host", "spec.nodeName")])
-        .with(&[Trait::HasImages, Trait::GoesFirst, Trait::RunsOnNodes, Trait::ShowsTheDeleted])
+        .keeps(RESOLVED)
+        .with(&[Trait::GoesFirst, Trait::RunsOnNodes, Trait::ShowsTheDeleted])
         .lacks(&["exec", "attach", "portforward", "proxy"])
 }
 

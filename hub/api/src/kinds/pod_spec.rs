@@ -3,6 +3,7 @@
 //! ```text
 //! defaults     what Kubernetes fills in
 //! check        what a valid spec is; container, resources, volume, probe and affinity are its parts
+//! field        what those check alike
 //! update       what a running pod may still change
 //! classes      which fields work, are kept, are refused
 //! ```
@@ -12,6 +13,7 @@ mod check;
 pub mod classes;
 mod container;
 mod defaults;
+mod field;
 mod probe;
 mod resources;
 mod update;

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use super::look::{AGE, NAME, age, child, column, int, name, set_default, wide};
 use super::template;
 use crate::error::FieldError;
-use crate::kind::{Column, Gvk, Kind, Selection, Strategy, Trait};
+use crate::gvk::Gvk;
+use crate::kind::{Column, Kind, Selection, Strategy};
+use crate::pins::RESOLVED;
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -27,7 +29,7 @@ pub(crate) fn kind() -> Kind {
         .with_status()
         .selects_by(Selection::LabelSelector)
         .columns(COLUMNS)
-        .with(&[Trait::HasImages])
+        .keeps(RESOLVED)
 }
 
 struct Rules;

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::look::{AGE, NAME, age, column, int, name};
-use crate::kind::{Column, Gvk, Kind, Strategy};
+use crate::gvk::Gvk;
+use crate::kind::{Column, Kind, Strategy};
 
 const COLUMNS: &[Column] = &[
     NAME,

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::config_map::{MAX_DATA, check_key, decoded_len, immutable};
 use super::look::{AGE, NAME, age, child, column, map, map_len, name, set_default, text};
 use crate::error::FieldError;
-use crate::kind::{Column, Concern, Gvk, Kind, Strategy, Trait};
+use crate::gvk::Gvk;
+use crate::kind::{Column, Concern, Kind, Strategy, Trait};
 
 const COLUMNS: &[Column] = &[
     NAME,

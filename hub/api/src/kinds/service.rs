@@ -4,6 +4,7 @@
 //! service           defaults, doors, columns
 //! service/check     what a valid Service is
 //! service/allocated addresses and node ports over an update
+//! service/has       which types have which of them
 //! ```
 //!
 //! Allocating addresses and node ports is the pipeline's.
@@ -14,6 +15,7 @@
 
 mod allocated;
 mod check;
+mod has;
 
 use std::collections::BTreeMap;
 
@@ -24,9 +26,10 @@ use super::look::{
 };
 use super::pod_spec::classes;
 use crate::error::FieldError;
-use crate::kind::{
-    Column, Concern, Gvk, Kind, NameRule, Selection, Strategy, Trait, keep_other_half,
-};
+use crate::gvk::Gvk;
+use crate::kind::{Column, Concern, Kind, NameRule, Selection, Strategy, Trait, keep_other_half};
+
+use has::{has_cluster_ip, has_node_port};
 
 pub use check::{CLUSTER_IPS, NODE_PORTS};
 
@@ -190,14 +193,6 @@ fn mirror_addresses(spec: &mut Map<String, Value>) {
         }
         _ => {}
     }
-}
-
-fn has_cluster_ip(kind: &str) -> bool {
-    matches!(kind, "ClusterIP" | "NodePort" | "LoadBalancer")
-}
-
-fn has_node_port(kind: &str) -> bool {
-    matches!(kind, "NodePort" | "LoadBalancer")
 }
 
 fn external_ip(object: &Value) -> String {

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::look::{AGE, NAME, age, name};
-use crate::kind::{Column, Gvk, Kind, Strategy, Trait};
+use crate::gvk::Gvk;
+use crate::kind::{Column, Kind, Strategy, Trait};
 
 const COLUMNS: &[Column] = &[NAME, AGE];
 

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::descriptions::Prose;
-use crate::kind::{Gvk, Kind};
+use super::prose::Prose;
+use crate::gvk::Gvk;
+use crate::kind::Kind;
 use crate::schema::table::{Field, ListType, Shape};
 use crate::schema::{TypeFacts, component_name};
 
@@ -86,10 +87,10 @@ fn own_kind(kind: &Kind, mut schema: Value) -> Value {
     schema
 }
 
-/// A field that every kind has, as k8s-openapi tells it of pods.
+/// A field that every kind has.
 fn common(field: &str, what: Value, prose: &Prose) -> Value {
     let mut out = what;
-    if let Some(text) = prose.of("io.k8s.api.core.v1.Pod", field) {
+    if let Some(text) = prose.of_every_kind(field) {
         out["description"] = text.into();
     }
     out
@@ -238,11 +239,11 @@ fn property(owner: TypeFacts<'_>, field: &Field, prose: &Prose) -> Value {
 /// Lists have no types of their own in k8s-openapi; what every kind says of these is the same.
 fn said<'a>(owner: TypeFacts<'_>, field: &Field, prose: &'a Prose) -> Option<&'a str> {
     prose.of(&owner.name, &field.name).or_else(|| match &*field.name {
-        "apiVersion" | "kind" => prose.of("io.k8s.api.core.v1.Pod", &field.name),
+        "apiVersion" | "kind" => prose.of_every_kind(&field.name),
         "metadata" => {
             let meta = TypeFacts::by_name(&format!("{META}.ObjectMeta"))?;
             let is_meta = owner.inside(&field.shape).is_some_and(|one| one.name == meta.name);
-            is_meta.then(|| prose.of("io.k8s.api.core.v1.Pod", "metadata"))?
+            is_meta.then(|| prose.of_every_kind("metadata"))?
         }
         _ => None,
     })

@@ -5,90 +5,68 @@
 //! ```text
 //! components    types of the table as JSON schemas
 //! paths         operations of the kinds that are served
-//! descriptions  prose for `explain`, from k8s-openapi
+//! prose         what is said of types and fields, for `explain`; whoever makes the shared layer knows it
+//! document      a finished document, and those of a layer of kinds
 //! v2            the same told as Swagger 2.0
 //! gnostic       that in protobuf
 //! ```
 
 mod components;
-mod descriptions;
+pub(crate) mod document;
 mod gnostic;
 mod paths;
+pub(crate) mod prose;
 #[cfg(test)]
 mod tests;
 mod v2;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 
 use crate::kind::Kind;
-use crate::kinds;
 use crate::registry::Registry;
+use document::Documents;
 
-/// A finished document.
-#[derive(Clone, Debug)]
-pub struct Document {
-    /// JSON, or gnostic's protobuf.
-    pub body: Bytes,
-    /// Hash of the body in hex: the ETag, and the `hash` query parameter of the index.
-    pub hash: String,
-}
+pub use document::Document;
+pub use prose::Prose;
 
-/// Documents of the groups and versions that a layer of kinds has a part in.
-pub(crate) struct Documents {
-    each: BTreeMap<String, Document>,
-    v2: OnceLock<Document>,
-    v2_protobuf: OnceLock<Document>,
-}
-
-/// The documents of one logical cluster: what is built in is written once for all of them.
+/// The documents of one logical cluster: those of the shared layer are written once for all of them.
 struct Of<'a> {
     registry: &'a Registry,
-    built_in: &'static Documents,
+    shared: &'a Documents,
     own: Option<&'a Documents>,
 }
 
 /// Kinds by the path of their group and version.
 type GroupVersions<'a> = BTreeMap<String, Vec<&'a Kind>>;
 
-impl Documents {
-    /// Those of the paths that `named` leads to.
-    fn of(all: &GroupVersions<'_>, named: impl Fn(&str) -> bool) -> Self {
-        let prose = descriptions::read();
-        let named = all.iter().filter(|(path, _)| named(path));
-        let each =
-            named.map(|(path, kinds)| (path.clone(), Document::new(&v3(path, kinds, &prose))));
-        Self { each: each.collect(), v2: OnceLock::new(), v2_protobuf: OnceLock::new() }
-    }
-}
-
 impl<'a> Of<'a> {
     fn new(registry: &'a Registry) -> Self {
-        // Every cluster is shown all that is built in.
-        let built_in = kinds::layer()
-            .documents
-            .get_or_init(|| Documents::of(&group_versions(kinds::all()), |_| true));
-        let own = registry.layer().map(|layer| {
-            layer.documents.get_or_init(|| {
-                let own = group_versions(layer.all());
-                Documents::of(&all_of(registry), |path| own.contains_key(path))
+        // Every cluster is shown all of it.
+        let layer = registry.shared();
+        let shared = layer.documents.get_or_init(|| {
+            let all = group_versions(layer.all());
+            documents(&all, &layer.prose(), |_| true)
+        });
+        let own = registry.layer().map(|own| {
+            own.documents.get_or_init(|| {
+                let named = group_versions(own.all());
+                documents(&all_of(registry), &layer.prose(), |path| named.contains_key(path))
             })
         });
-        Self { registry, built_in, own }
+        Self { registry, shared, own }
     }
 
     fn each(&self) -> BTreeMap<&str, &Document> {
-        let all = self.built_in.each.iter().chain(self.own.into_iter().flat_map(|own| &own.each));
+        let all = self.shared.each.iter().chain(self.own.into_iter().flat_map(|own| &own.each));
         all.map(|(path, document)| (path.as_str(), document)).collect()
     }
 
     fn v2(&self) -> &Document {
-        self.own.unwrap_or(self.built_in).v2.get_or_init(|| {
-            let prose = descriptions::read();
+        self.own.unwrap_or(self.shared).v2.get_or_init(|| {
+            let prose = self.registry.shared().prose();
             let all = all_of(self.registry);
             let each = all.into_iter().map(|(path, kinds)| v3(&path, &kinds, &prose));
             Document::new(&v2::from_v3(each))
@@ -96,7 +74,7 @@ impl<'a> Of<'a> {
     }
 
     fn v2_protobuf(&self) -> &Document {
-        self.own.unwrap_or(self.built_in).v2_protobuf.get_or_init(|| {
+        self.own.unwrap_or(self.shared).v2_protobuf.get_or_init(|| {
             let v2 = self.v2();
             // Our own document, so it parses.
             let document: Value = serde_json::from_slice(&v2.body).unwrap_or_default();
@@ -124,7 +102,7 @@ pub fn index(registry: &Registry, prefix: &str) -> Value {
 pub fn document(registry: &Registry, path: &str) -> Option<Document> {
     let of = Of::new(registry);
     let own = of.own.and_then(|own| own.each.get(path));
-    own.or_else(|| of.built_in.each.get(path)).cloned()
+    own.or_else(|| of.shared.each.get(path)).cloned()
 }
 
 /// `/openapi/v2`, as JSON.
@@ -139,13 +117,20 @@ pub fn v2_protobuf(registry: &Registry) -> Document {
     Of::new(registry).v2_protobuf().clone()
 }
 
-/// What is built in and the cluster's own.
+/// What is shared and the cluster's own.
 fn all_of(registry: &Registry) -> GroupVersions<'_> {
-    let mut all = group_versions(kinds::all());
+    let mut all = group_versions(registry.shared().all());
     for (path, own) in group_versions(registry.own()) {
         all.entry(path).or_default().extend(own);
     }
     all
+}
+
+/// Those of the paths that `named` leads to.
+fn documents(all: &GroupVersions<'_>, prose: &Prose, named: impl Fn(&str) -> bool) -> Documents {
+    let named = all.iter().filter(|(path, _)| named(path));
+    let each = named.map(|(path, kinds)| (path.clone(), Document::new(&v3(path, kinds, prose))));
+    Documents::new(each.collect())
 }
 
 fn group_versions(kinds: &[Arc<Kind>]) -> GroupVersions<'_> {
@@ -165,20 +150,11 @@ fn root(kind: &Kind) -> String {
     }
 }
 
-fn v3(path: &str, kinds: &[&Kind], prose: &descriptions::Prose) -> Value {
+fn v3(path: &str, kinds: &[&Kind], prose: &Prose) -> Value {
     json!({
         "openapi": "3.0.0",
         "info": {"title": "Freewheel", "version": env!("CARGO_PKG_VERSION")},
         "paths": paths::all(path, kinds),
         "components": {"schemas": components::all(kinds, prose)},
     })
-}
-
-impl Document {
-    fn new(value: &Value) -> Self {
-        let body = Bytes::from(value.to_string());
-        let digest = Sha256::digest(&body);
-        let hash = digest.iter().map(|byte| format!("{byte:02X}")).collect();
-        Self { body, hash }
-    }
 }

@@ -1,130 +1,37 @@
-//! What kubectl looks for in the documents.
+//! Documents of every kind that the table knows.
 
-use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::{document, gnostic, index, v2, v2_protobuf};
-use crate::kinds;
-use crate::registry::Registry;
 use freewheel_link::names::ClusterName;
+use serde_json::Value;
 
-fn root() -> Registry {
-    Registry::built_in(&ClusterName::root())
-}
+use super::{gnostic, v2};
+use crate::kind::{Kind, Strategy};
+use crate::registry::{Layer, Registry};
+use crate::schema::table::{find, table};
 
-fn read(path: &str) -> Value {
-    serde_json::from_slice(&document(&root(), path).unwrap().body).unwrap()
-}
+struct Plain;
 
-#[test]
-fn the_index_names_every_group_version_with_its_hash() {
-    let index = index(&root(), "/clusters/pi-7");
-    for kind in kinds::all() {
-        let path = super::root(kind);
-        let hash = document(&root(), &path).unwrap().hash;
-        let url = format!("/clusters/pi-7/openapi/v3/{path}?hash={hash}");
-        assert_eq!(index["paths"][&path]["serverRelativeURL"], url);
-    }
-    assert!(document(&root(), "apis/nothing/v1").is_none());
-}
+impl Strategy for Plain {}
 
-#[test]
-fn every_patch_operation_takes_field_validation_and_dry_run() {
-    for kind in kinds::all() {
-        let document = read(&super::root(kind));
-        let paths = document["paths"].as_object().unwrap();
-        let gvk = json!({"group": kind.group(), "version": kind.version(), "kind": kind.kind()});
-        let patches: Vec<&Value> = paths
-            .values()
-            .filter_map(|path| path.get("patch"))
-            .filter(|patch| patch["x-kubernetes-group-version-kind"] == gvk)
-            .collect();
-        assert!(!patches.is_empty(), "{kind:?}");
-        for patch in patches {
-            assert_eq!(patch["x-kubernetes-action"], "patch");
-            let parameters = patch["parameters"].as_array().unwrap();
-            for name in ["fieldValidation", "dryRun", "fieldManager", "force"] {
-                assert!(parameters.iter().any(|p| p["name"] == name && p["in"] == "query"));
-            }
-        }
-    }
-}
-
-#[test]
-fn every_kind_has_a_schema_with_its_kind_and_a_description() {
-    for kind in kinds::all() {
-        let document = read(&super::root(kind));
-        let gvk = json!({"group": kind.group(), "version": kind.version(), "kind": kind.kind()});
-        let schemas = document["components"]["schemas"].as_object().unwrap();
-        let of_kind = |schema: &&Value| {
-            let kinds = schema["x-kubernetes-group-version-kind"].as_array();
-            kinds.is_some_and(|kinds| kinds.contains(&gvk))
-        };
-        let schema = schemas.values().find(of_kind).unwrap();
-        assert!(schema["description"].is_string(), "{kind:?}");
-        for (name, field) in schema["properties"].as_object().unwrap() {
-            assert!(field["description"].is_string(), "{kind:?} {name}");
-        }
-    }
-}
-
-#[test]
-fn every_reference_leads_somewhere() {
-    for path in super::group_versions(kinds::all()).keys() {
-        let document = read(path);
-        let schemas = document["components"]["schemas"].as_object().unwrap();
-        let mut seen = 0;
-        references(&document, &mut |target| {
-            let name = target.strip_prefix("#/components/schemas/").unwrap();
-            assert!(schemas.contains_key(name), "{path}: {target}");
-            seen += 1;
-        });
-        assert!(10 < seen);
-    }
-    let document: Value = serde_json::from_slice(&v2(&root()).body).unwrap();
-    references(&document, &mut |target| {
-        let name = target.strip_prefix("#/definitions/").unwrap();
-        assert!(document["definitions"].get(name).is_some(), "{target}");
+/// Every kind of the table that has lists.
+fn everything() -> Registry {
+    let has_lists = |kind: &&crate::gvk::Gvk| {
+        find(&kind.group, &kind.version, &format!("{}List", kind.kind)).is_some()
+    };
+    let all: BTreeSet<_> = table().types().iter().flat_map(|one| &one.kinds).collect();
+    let kinds = all.into_iter().filter(has_lists).map(|gvk| {
+        let plural = format!("{}s", gvk.kind.to_ascii_lowercase());
+        Arc::new(Kind::new(gvk.clone(), plural, Plain).with_status().with_scale())
     });
-    assert_eq!(document["swagger"], "2.0");
-}
-
-fn references(value: &Value, seen: &mut impl FnMut(&str)) {
-    match value {
-        Value::Object(map) => {
-            if let Some(Value::String(target)) = map.get("$ref") {
-                seen(target);
-            }
-            map.values().for_each(|value| references(value, seen));
-        }
-        Value::Array(items) => items.iter().for_each(|value| references(value, seen)),
-        _ => {}
-    }
-}
-
-#[test]
-fn documents_are_of_a_reasonable_size() {
-    let size = document(&root(), "api/v1").unwrap().body.len();
-    assert!((100_000..1_000_000).contains(&size), "{size}");
-}
-
-#[test]
-fn pod_spec_is_explained() {
-    let document = read("api/v1");
-    let schemas = &document["components"]["schemas"];
-    let spec = &schemas["io.k8s.api.core.v1.Pod"]["properties"]["spec"];
-    assert_eq!(spec["allOf"][0]["$ref"], "#/components/schemas/io.k8s.api.core.v1.PodSpec");
-    let containers = &schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
-    assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
-    assert_eq!(containers["x-kubernetes-list-map-keys"], json!(["name"]));
-    assert!(containers["description"].as_str().unwrap().contains("containers"));
+    Registry::new(Arc::new(Layer::new(kinds.collect())), &ClusterName::root())
 }
 
 #[test]
 fn the_protobuf_form_of_v2_leaves_nothing_out() {
-    let document: Value = serde_json::from_slice(&v2(&root()).body).unwrap();
+    let registry = everything();
+    assert!(10 < registry.all().count());
+    let document: Value = serde_json::from_slice(&v2(&registry).body).unwrap();
     assert_eq!(gnostic::left_out(&document), Vec::<String>::new());
-    let protobuf = v2_protobuf(&root());
-    assert_eq!(protobuf.hash, v2(&root()).hash);
-    // Document.swagger, then Document.info.title.
-    assert!(protobuf.body.starts_with(b"\x0a\x032.0\x12"));
 }

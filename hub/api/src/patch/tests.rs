@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{does_not_fit, json, merge, strategic, strict};
+use crate::gvk::split_api_version;
 use crate::schema::canonicalise;
-use crate::schema::table::split_api_version;
 
 #[test]
 fn strategic_patches_give_what_go_gives() {

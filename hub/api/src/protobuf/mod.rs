@@ -23,8 +23,8 @@ mod write;
 use serde_json::Value;
 
 use crate::error::ApiError;
+use crate::gvk::split_api_version;
 use crate::schema::TypeFacts;
-use crate::schema::table::split_api_version;
 use wire::Reader;
 
 /// The media type.

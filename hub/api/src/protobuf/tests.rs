@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::{decode, encode, watch_frame};
+use crate::gvk::split_api_version;
 use crate::schema::canonicalise;
-use crate::schema::table::split_api_version;
 
 fn fixtures(ending: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/protobuf/fixtures");

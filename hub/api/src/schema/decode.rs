@@ -10,8 +10,9 @@ use serde_json::{Map, Number, Value};
 
 use super::canonical::{Path, Step, canonicalise, word};
 use super::facts::Typed;
-use super::table::{find, split_api_version};
+use super::table::find;
 use crate::error::ApiError;
+use crate::gvk::split_api_version;
 
 /// How many JSON objects a body may hold: `{}` is two bytes on the wire and hundreds in memory. What
 /// people apply has a few thousand.

@@ -25,7 +25,7 @@ use serde_json::{Map, Value};
 
 use super::facts::TypeFacts;
 use super::table::{Field, ListType, Merge, Shape, Table, Type, TypeId, table};
-use crate::kind::{Gvk, Text};
+use crate::gvk::{Gvk, Text};
 
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 

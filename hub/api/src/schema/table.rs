@@ -20,7 +20,7 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
-use crate::kind::{Gvk, Text};
+use crate::gvk::{Gvk, Text};
 
 static TEXT: &str = include_str!("table.txt");
 
@@ -175,12 +175,6 @@ pub fn table() -> &'static Table {
 #[must_use]
 pub fn find(group: &str, version: &str, kind: &str) -> Option<&'static Type> {
     TABLE.find(group, version, kind)
-}
-
-/// Splits `apps/v1` into group and version; core has the empty group.
-#[must_use]
-pub fn split_api_version(api_version: &str) -> (&str, &str) {
-    api_version.split_once('/').unwrap_or(("", api_version))
 }
 
 impl Table {

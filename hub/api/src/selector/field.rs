@@ -155,10 +155,20 @@ fn unescape(value: &str) -> Result<String, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kinds;
+    use crate::gvk::Gvk;
+    use crate::kind::Strategy;
+
+    struct Plain;
+
+    impl Strategy for Plain {}
+
+    fn kind(name: &'static str, plural: &'static str) -> Kind {
+        Kind::new(Gvk::new("", "v1", name), plural, Plain)
+    }
 
     fn pods(text: &str) -> Result<FieldSelector, ApiError> {
-        FieldSelector::parse(text, kinds::find("", "v1", "pods").unwrap())
+        let pods = kind("Pod", "pods").fields(["spec.nodeName", "status.phase"]);
+        FieldSelector::parse(text, &pods)
     }
 
     #[test]
@@ -190,9 +200,9 @@ mod tests {
     #[test]
     fn fields_that_a_kind_does_not_offer_are_refused() {
         assert_eq!(pods("data.x=1").unwrap_err().message, "field label not supported: data.x");
-        let maps = kinds::find("", "v1", "configmaps").unwrap();
+        let maps = kind("ConfigMap", "configmaps");
         assert_eq!(
-            FieldSelector::parse("data.x=1", maps).unwrap_err().message,
+            FieldSelector::parse("data.x=1", &maps).unwrap_err().message,
             "\"data.x\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
         );
         assert_eq!(

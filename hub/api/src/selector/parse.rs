@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::label::{Operator, Requirement};
 use super::lexer::{Lexer, Token};
+use super::requirement::{Operator, Requirement};
 use super::{MAX_REQUIREMENTS, MAX_TEXT};
 use crate::error::ApiError;
 use crate::name;

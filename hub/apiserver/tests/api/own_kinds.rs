@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_api::kind::{Column, Gvk, Gvr, Kind, Strategy, keep_all_but_status};
+use freewheel_hub_api::gvk::{Gvk, Gvr};
+use freewheel_hub_api::kind::{Column, Kind, Strategy, keep_all_but_status};
 use freewheel_hub_api::schema::Schema;
 use freewheel_hub_controllers::engine::{self, Controller, Desk};
 use freewheel_hub_controllers::events::Recorder;

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use freewheel_hub_api::kind::Selection;
-use freewheel_hub_api::registry::Registry;
+use freewheel_hub_api::kinds;
 use freewheel_hub_store::Stored;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, PodCondition};
@@ -239,7 +239,7 @@ impl Card for Chooser {
     fn read(stored: Arc<Stored>) -> Self {
         let raw: Option<RawChooser> = typed(&stored).ok();
         let raw = raw.map(|r| r.spec.selector).unwrap_or_default();
-        let registry = Registry::built_in(&stored.key.cluster);
+        let registry = kinds::registry(&stored.key.cluster);
         let kind = registry.by_storage(&stored.key.resource);
         let selector = kind.and_then(|kind| kind.selection).and_then(|how| match how {
             Selection::Labels => Selector::of_service(serde_json::from_value(raw).ok().as_ref()),

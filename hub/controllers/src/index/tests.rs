@@ -48,7 +48,7 @@ fn names(found: &[Arc<PodCard>]) -> Vec<&str> {
 #[tokio::test]
 async fn pods_are_found_by_controller_label_and_node() {
     let store = store();
-    let pods = Indexes::new(&store, &Arc::default()).unwrap().pods;
+    let pods = Indexes::new(&store, &Arc::new(kinds::registries())).unwrap().pods;
     let root = ClusterName::root();
     put(&store, key("pods", "a"), pod(Some("u"), json!({"app": "web", "tier": "x"}), "n")).await;
     put(&store, key("pods", "b"), pod(None, json!({"app": "web"}), "")).await;
@@ -81,7 +81,7 @@ async fn pods_are_found_by_controller_label_and_node() {
 async fn an_index_that_fell_behind_reads_everything_anew() {
     let limits = Limits { events: 4, bytes: 1 << 20 };
     let store: Arc<dyn Store> = Arc::new(MemoryStore::with_limits(1, limits));
-    let pods = Indexes::new(&store, &Arc::default()).unwrap().pods;
+    let pods = Indexes::new(&store, &Arc::new(kinds::registries())).unwrap().pods;
     put(&store, key("pods", "first"), pod(Some("u"), json!({}), "")).await;
     assert_eq!(names(&by(&pods, "u")), ["first"]);
     commit(&store, Operation::Delete(key("pods", "first"))).await;
@@ -94,7 +94,7 @@ async fn an_index_that_fell_behind_reads_everything_anew() {
 #[tokio::test]
 async fn who_selects_is_found_by_what_it_asks_for() {
     let store = store();
-    let indexes = Indexes::new(&store, &Arc::default()).unwrap();
+    let indexes = Indexes::new(&store, &Arc::new(kinds::registries())).unwrap();
     for (name, selector) in [
         ("web", json!({"app": "web"})),
         ("narrow", json!({"app": "web", "tier": "x"})),
@@ -120,7 +120,7 @@ async fn who_selects_is_found_by_what_it_asks_for() {
 #[tokio::test]
 async fn a_look_costs_what_it_finds() {
     let store = store();
-    let indexes = Indexes::new(&store, &Arc::default()).unwrap();
+    let indexes = Indexes::new(&store, &Arc::new(kinds::registries())).unwrap();
     for n in 0..1_000 {
         let owner = format!("u{}", n / 10);
         put(&store, key("pods", &format!("p{n}")), pod(Some(&owner), json!({"app": owner}), ""))
@@ -170,7 +170,7 @@ impl Layer for Silent {
 #[tokio::test]
 async fn a_look_does_not_wait_to_be_called() {
     let store: Arc<dyn Store> = Arc::new(Silent(MemoryStore::with_incarnation(1)));
-    let indexes = Indexes::new(&store, &Arc::default()).unwrap();
+    let indexes = Indexes::new(&store, &Arc::new(kinds::registries())).unwrap();
     for n in 0..10 {
         put(&store, key("pods", &format!("p{n}")), pod(Some("u"), json!({}), "")).await;
         assert_eq!(by(&indexes.pods, "u").len(), n + 1);

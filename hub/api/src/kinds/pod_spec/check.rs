@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use super::super::look::{items_of, list, text};
+use super::field::one_of;
 use super::{affinity, classes, container, volume};
 use crate::error::FieldError;
 use crate::metadata::check_label_map;
@@ -108,21 +109,6 @@ fn is_sysctl(name: &str) -> bool {
         edge(part.bytes().next()) && edge(part.bytes().last()) && part.bytes().all(inner)
     };
     name.len() <= names::SUBDOMAIN_MAX && name.split(['.', '/']).all(segment)
-}
-
-/// An enum field that must be set.
-pub(super) fn one_of(
-    value: &Value,
-    path: &str,
-    key: &str,
-    supported: &[&str],
-) -> Option<FieldError> {
-    let at = format!("{path}.{key}");
-    match value.get(key).and_then(Value::as_str).unwrap_or_default() {
-        "" => Some(FieldError::required(at, "")),
-        found if supported.contains(&found) => None,
-        found => Some(FieldError::not_supported(at, &json!(found), supported)),
-    }
 }
 
 fn check_names(spec: &Value, path: &str) -> Vec<FieldError> {

@@ -6,7 +6,7 @@ use freewheel_link::limits::POD_MOUNTS;
 use serde_json::{Value, json};
 
 use super::super::look::{int, items_of, list, map, text};
-use super::check::one_of;
+use super::field::{check_field, check_resource_field, one_of, wrong};
 use super::{classes, containers, probe, resources, volume_names};
 use crate::error::FieldError;
 use crate::name as names;
@@ -63,10 +63,6 @@ fn check_name<'a>(
         return vec![FieldError::duplicate(at, &json!(name))];
     }
     wrong(&at, name, &names::dns_label(name))
-}
-
-fn wrong(at: &str, value: &str, complaints: &[String]) -> Vec<FieldError> {
-    complaints.iter().map(|text| FieldError::invalid(at, &json!(value), text)).collect()
 }
 
 fn check(container: &Value, path: &str, volumes: &BTreeSet<&str>, init: bool) -> Vec<FieldError> {
@@ -211,53 +207,6 @@ fn check_variable(path: &str, variable: &Value) -> Vec<FieldError> {
         errors.extend(check_resource_field(reference, &format!("{path}.resourceFieldRef"), false));
     }
     errors.extend(classes::refusals(classes::ENV_SOURCE, from, &path));
-    errors
-}
-
-/// A reference to a field of the pod; whole maps of labels only where files are made.
-pub(super) fn check_field(
-    field: &Value,
-    path: &str,
-    supported: &[&str],
-    whole_maps: bool,
-) -> Vec<FieldError> {
-    let found = text(field, "/fieldPath");
-    let at = format!("{path}.fieldPath");
-    if found.is_empty() {
-        return vec![FieldError::required(at, "")];
-    }
-    if let Some((map, key)) = found.strip_suffix(']').and_then(|p| p.split_once('[')) {
-        let key = key.trim_matches('\'');
-        return match map {
-            "metadata.labels" => wrong(&at, key, &names::qualified_name(key)),
-            "metadata.annotations" => wrong(&at, key, &names::qualified_name(&key.to_lowercase())),
-            _ => vec![FieldError::invalid(at, &json!(found), "does not support subscript")],
-        };
-    }
-    if whole_maps && matches!(found, "metadata.labels" | "metadata.annotations") {
-        return Vec::new();
-    }
-    if supported.contains(&found) {
-        return Vec::new();
-    }
-    vec![FieldError::not_supported(at, &json!(found), supported)]
-}
-
-/// A reference to what a container requests or may use.
-pub(super) fn check_resource_field(field: &Value, path: &str, volume: bool) -> Vec<FieldError> {
-    const RESOURCES: &[&str] = &[
-        "limits.cpu",
-        "limits.ephemeral-storage",
-        "limits.memory",
-        "requests.cpu",
-        "requests.ephemeral-storage",
-        "requests.memory",
-    ];
-    let mut errors = Vec::new();
-    if volume && text(field, "/containerName").is_empty() {
-        errors.push(FieldError::required(format!("{path}.containerName"), ""));
-    }
-    errors.extend(one_of(field, path, "resource", RESOURCES));
     errors
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::super::look::{items_of, list, map, text};
-use super::container::{check_field, check_resource_field};
+use super::field::{check_field, check_resource_field};
 use super::{classes, sources};
 use crate::error::FieldError;
 use crate::name as names;

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use serde_json::{Value, json};
 
 use super::super::look::{int, list, text};
-use super::has_cluster_ip;
+use super::has::has_cluster_ip;
 use crate::error::FieldError;
 use crate::metadata::check_label_map;
 use crate::name as names;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Field, ListType, Shape, Table, Type, TypeId};
-use crate::kind::{Gvk, Text};
+use crate::gvk::{Gvk, Text};
 
 impl Table {
     pub(super) fn read(text: &'static str) -> Self {

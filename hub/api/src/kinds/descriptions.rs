@@ -1,52 +1,25 @@
 //! Prose for `explain`: what the k8s-openapi crate says of types and fields, and for kinds that it does
 //! not have, our own words.
 
-use std::collections::HashMap;
-
 use k8s_openapi::api::{
     apps, authentication, autoscaling, certificates, coordination, core, discovery, events, policy,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta;
 use k8s_openapi::schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
-use serde_json::Value;
 
-/// Descriptions by OpenAPI name and field; the empty field is the type itself.
-#[derive(Debug, Default)]
-pub(super) struct Prose(HashMap<String, HashMap<String, String>>);
-
-impl Prose {
-    /// What is said of a type (empty field) or of one of its fields.
-    pub(super) fn of(&self, name: &str, field: &str) -> Option<&str> {
-        self.0.get(name)?.get(field).map(String::as_str)
-    }
-
-    fn take(&mut self, name: &str, schema: &Value) {
-        let said = self.0.entry(name.to_owned()).or_default();
-        let text = |value: &Value| value.get("description")?.as_str().map(str::to_owned);
-        if let Some(text) = text(schema) {
-            said.insert(String::new(), text);
-        }
-        let fields = schema.get("properties").and_then(Value::as_object);
-        for (field, schema) in fields.into_iter().flatten() {
-            if let Some(text) = text(schema) {
-                said.insert(field.clone(), text);
-            }
-        }
-    }
-}
+use crate::openapi::prose::Prose;
 
 /// Reads all that is there; costs some milliseconds and a few hundred KB for as long as it is held.
 pub(super) fn read() -> Prose {
     let mut generator = SchemaSettings::openapi3().into_generator();
     core_kinds(&mut generator);
     other_kinds(&mut generator);
-    let mut prose = Prose::default();
+    let mut prose = Prose::with_pattern("io.k8s.api.core.v1.Pod");
     for (name, schema) in generator.definitions() {
         prose.take(name, schema);
     }
     for (name, field, text) in OURS {
-        let said = prose.0.entry(format!("{OCM}{name}")).or_default();
-        said.insert((*field).to_owned(), (*text).to_owned());
+        prose.say(&format!("{OCM}{name}"), field, text);
     }
     prose
 }

@@ -1,0 +1,74 @@
+//! What pods, containers and volumes check alike: enums, and references to fields of the pod.
+
+use serde_json::{Value, json};
+
+use super::super::look::text;
+use crate::error::FieldError;
+use crate::name as names;
+
+/// Complaints about a value as mistakes at its place.
+pub(super) fn wrong(at: &str, value: &str, complaints: &[String]) -> Vec<FieldError> {
+    complaints.iter().map(|text| FieldError::invalid(at, &json!(value), text)).collect()
+}
+
+/// An enum field that must be set.
+pub(super) fn one_of(
+    value: &Value,
+    path: &str,
+    key: &str,
+    supported: &[&str],
+) -> Option<FieldError> {
+    let at = format!("{path}.{key}");
+    match value.get(key).and_then(Value::as_str).unwrap_or_default() {
+        "" => Some(FieldError::required(at, "")),
+        found if supported.contains(&found) => None,
+        found => Some(FieldError::not_supported(at, &json!(found), supported)),
+    }
+}
+
+/// A reference to a field of the pod; whole maps of labels only where files are made.
+pub(super) fn check_field(
+    field: &Value,
+    path: &str,
+    supported: &[&str],
+    whole_maps: bool,
+) -> Vec<FieldError> {
+    let found = text(field, "/fieldPath");
+    let at = format!("{path}.fieldPath");
+    if found.is_empty() {
+        return vec![FieldError::required(at, "")];
+    }
+    if let Some((map, key)) = found.strip_suffix(']').and_then(|p| p.split_once('[')) {
+        let key = key.trim_matches('\'');
+        return match map {
+            "metadata.labels" => wrong(&at, key, &names::qualified_name(key)),
+            "metadata.annotations" => wrong(&at, key, &names::qualified_name(&key.to_lowercase())),
+            _ => vec![FieldError::invalid(at, &json!(found), "does not support subscript")],
+        };
+    }
+    if whole_maps && matches!(found, "metadata.labels" | "metadata.annotations") {
+        return Vec::new();
+    }
+    if supported.contains(&found) {
+        return Vec::new();
+    }
+    vec![FieldError::not_supported(at, &json!(found), supported)]
+}
+
+/// A reference to what a container requests or may use.
+pub(super) fn check_resource_field(field: &Value, path: &str, volume: bool) -> Vec<FieldError> {
+    const RESOURCES: &[&str] = &[
+        "limits.cpu",
+        "limits.ephemeral-storage",
+        "limits.memory",
+        "requests.cpu",
+        "requests.ephemeral-storage",
+        "requests.memory",
+    ];
+    let mut errors = Vec::new();
+    if volume && text(field, "/containerName").is_empty() {
+        errors.push(FieldError::required(format!("{path}.containerName"), ""));
+    }
+    errors.extend(one_of(field, path, "resource", RESOURCES));
+    errors
+}

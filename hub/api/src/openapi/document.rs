@@ -1,0 +1,40 @@
+//! A finished document, and those of a layer of kinds.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+/// A finished document.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// JSON, or gnostic's protobuf.
+    pub body: Bytes,
+    /// Hash of the body in hex: the ETag, and the `hash` query parameter of the index.
+    pub hash: String,
+}
+
+impl Document {
+    pub(super) fn new(value: &Value) -> Self {
+        let body = Bytes::from(value.to_string());
+        let digest = Sha256::digest(&body);
+        let hash = digest.iter().map(|byte| format!("{byte:02X}")).collect();
+        Self { body, hash }
+    }
+}
+
+/// Documents of the groups and versions that a layer of kinds has a part in.
+pub(crate) struct Documents {
+    pub(super) each: BTreeMap<String, Document>,
+    pub(super) v2: OnceLock<Document>,
+    pub(super) v2_protobuf: OnceLock<Document>,
+}
+
+impl Documents {
+    /// With these by the paths of their groups and versions.
+    pub(super) fn new(each: BTreeMap<String, Document>) -> Self {
+        Self { each, v2: OnceLock::new(), v2_protobuf: OnceLock::new() }
+    }
+}
