@@ -1,6 +1,6 @@
 //! `hub accept`: both halves of the double opt-in, for each name.
 
-use freewheel_hub_api::time;
+use freewheel_hub_schema::time;
 use http::Method;
 use serde_json::{Value, json};
 

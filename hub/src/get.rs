@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use freewheel_hub_api::time;
 use freewheel_hub_apiserver::CLUSTER_ADMIN;
 use freewheel_hub_pki::{RequestError, ask};
+use freewheel_hub_schema::time;
 use freewheel_link::names::ClusterName;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};

@@ -124,7 +124,7 @@ pub enum ServeError {
     Advertise(String),
     /// Bootstrap objects.
     #[error("cannot write what clients need to find the hub: {0}")]
-    Announce(freewheel_hub_api::error::ApiError),
+    Announce(freewheel_hub_schema::error::ApiError),
     /// A part ended by itself.
     #[error("the {0} of the hub ended by itself; a hub without it is none")]
     Lost(&'static str, #[source] Option<io::Error>),

@@ -1,7 +1,7 @@
 // Writes the table of facts about the Kubernetes types, and the fixtures that prove our codecs
 // against Go's own.
 //
-//	schema-go -api hub/api/src
+//	schema-go -schema hub/schema/src
 //
 // Where each fact comes from:
 //
@@ -30,14 +30,14 @@ const (
 
 func main() {
 	log.SetFlags(0)
-	api := flag.String("api", "", "source directory of the crate that holds table and fixtures")
+	schema := flag.String("schema", "", "source directory of the crate that holds table and fixtures")
 	flag.Parse()
-	if err := run(*api); err != nil {
+	if err := run(*schema); err != nil {
 		log.Fatal("schema-go: ", err)
 	}
 }
 
-func run(api string) error {
+func run(schema string) error {
 	modules, err := findModules()
 	if err != nil {
 		return err
@@ -46,16 +46,16 @@ func run(api string) error {
 	if err != nil {
 		return err
 	}
-	table := filepath.Join(api, "schema/table.txt")
+	table := filepath.Join(schema, "types/table.txt")
 	if err := os.WriteFile(table, []byte(text), 0o644); err != nil {
 		return err
 	}
 	fmt.Printf("%s: %d bytes\n", table, len(text))
-	if err := writeFixtures(modules, filepath.Join(api, "protobuf/fixtures")); err != nil {
+	if err := writeFixtures(modules, filepath.Join(schema, "protobuf/fixtures")); err != nil {
 		return err
 	}
-	if err := writeQuantities(filepath.Join(api, "schema/fixtures/quantities.txt")); err != nil {
+	if err := writeQuantities(filepath.Join(schema, "types/fixtures/quantities.txt")); err != nil {
 		return err
 	}
-	return writePatches(filepath.Join(api, "patch/fixtures/strategic"))
+	return writePatches(filepath.Join(schema, "patch/fixtures/strategic"))
 }

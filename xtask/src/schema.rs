@@ -1,8 +1,8 @@
 //! `cargo xtask schema`: writes the schema table and the codec fixtures from pinned Go modules.
 //!
 //! ```text
-//! xtask/schema-go (Go, modules pinned by go.mod and go.sum) ─▶ hub/api/src/schema/table.txt
-//!                                                          ─▶ hub/api/src/{protobuf,patch,schema}/fixtures
+//! xtask/schema-go (Go, modules pinned by go.mod and go.sum) ─▶ hub/schema/src/types/table.txt
+//!                                                          ─▶ hub/schema/src/{protobuf,patch,types}/fixtures
 //! ```
 //!
 //! With `--check` nothing is written, and it fails when what is committed differs from what would be.
@@ -15,19 +15,19 @@ use std::process::Command;
 use crate::command::{self, Stop};
 
 /// Folders of the crate that the Go program reads from and writes to.
-const PARTS: [&str; 4] = ["schema", "schema/fixtures", "protobuf/fixtures", "patch/fixtures"];
+const PARTS: [&str; 4] = ["types", "types/fixtures", "protobuf/fixtures", "patch/fixtures"];
 
 /// Writes the table and the fixtures, or checks those that are there.
 pub fn run(check: bool) -> Result<(), Stop> {
-    let api = command::root().join("hub/api/src");
-    if check { compare(&api) } else { generate(&api) }
+    let schema = command::root().join("hub/schema/src");
+    if check { compare(&schema) } else { generate(&schema) }
 }
 
-fn generate(api: &Path) -> Result<(), Stop> {
+fn generate(schema: &Path) -> Result<(), Stop> {
     command::run(
         Command::new("go")
-            .args(["run", ".", "-api"])
-            .arg(api)
+            .args(["run", ".", "-schema"])
+            .arg(schema)
             .current_dir(command::root().join("xtask/schema-go"))
             // Nothing but what go.mod and go.sum pin.
             .env("GOFLAGS", "-mod=readonly -buildvcs=false"),
@@ -35,12 +35,12 @@ fn generate(api: &Path) -> Result<(), Stop> {
 }
 
 /// Generates into a copy and compares.
-fn compare(api: &Path) -> Result<(), Stop> {
+fn compare(schema: &Path) -> Result<(), Stop> {
     let copy = command::target().join("schema-check");
     for part in PARTS {
         let to = copy.join(part);
         fs::create_dir_all(&to).map_err(|error| told(&to, &error))?;
-        for from in files(&api.join(part))? {
+        for from in files(&schema.join(part))? {
             if from.to_string_lossy().ends_with(".in.json") {
                 let name = from.file_name().unwrap_or_default();
                 fs::copy(&from, to.join(name)).map_err(|error| told(&from, &error))?;
@@ -50,7 +50,7 @@ fn compare(api: &Path) -> Result<(), Stop> {
     generate(&copy)?;
     for part in PARTS {
         for made in files(&copy.join(part))? {
-            let committed = api.join(part).join(made.file_name().unwrap_or_default());
+            let committed = schema.join(part).join(made.file_name().unwrap_or_default());
             if fs::read(&made).ok() != fs::read(&committed).ok() {
                 let text = format!("{} is stale: run `cargo xtask schema`", committed.display());
                 return Err(Stop(text));

@@ -1,5 +1,5 @@
 //! Every kind that is built in: one file per kind. They are the layer that all logical clusters share; what a
-//! cluster serves, its registry knows ([`crate::registry`]).
+//! cluster serves, its registry knows ([`freewheel_hub_schema::registry`]).
 //!
 //! ```text
 //! pod_spec/     defaults, validation and field classes that pods and templates share
@@ -37,10 +37,10 @@ mod template;
 
 use std::sync::{Arc, LazyLock};
 
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::layer::Layer;
+use freewheel_hub_schema::registry::{Registries, Registry};
 use freewheel_link::names::ClusterName;
-
-use crate::kind::Kind;
-use crate::registry::{Layer, Registries, Registry};
 
 static BUILT_IN: LazyLock<Arc<Layer>> = LazyLock::new(|| {
     let all = [
@@ -113,7 +113,7 @@ pub fn scale() -> &'static Arc<Kind> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::Resource;
+    use freewheel_hub_schema::object::Resource;
     use serde_json::{Value, json};
 
     #[test]
@@ -202,7 +202,7 @@ mod tests {
                     strategy.validate_update(door, &changed, object);
                 }
                 strategy.validate(&new);
-                let _ = crate::metadata::validate(kind, &new, "default");
+                let _ = freewheel_hub_schema::metadata::validate(kind, &new, "default");
                 strategy.warnings(&new);
                 strategy.selectable_fields(&new);
                 strategy.grace_period(&new);

@@ -15,11 +15,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use freewheel_hub_schema::kind::Kind;
 use freewheel_link::digest::Digest;
 use serde_json::{Value, json};
 
 use crate::images::Images;
-use crate::kind::Kind;
 
 /// On ReplicaSets and pods: JSON from an image, as it is written, to the digest of the manifest that it stands for
 /// here.

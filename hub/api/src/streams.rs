@@ -4,10 +4,9 @@ use std::pin::Pin;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::uid::Uid;
 use freewheel_link::names::ClusterName;
-
-use crate::error::ApiError;
-use crate::uid::Uid;
 
 /// A stream of bytes from a spoke: chunks until the end or an error.
 pub type ByteStream = Pin<Box<dyn futures::Stream<Item = Result<Bytes, ApiError>> + Send>>;

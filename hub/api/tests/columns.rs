@@ -1,7 +1,5 @@
 //! What `kubectl get` prints of the kinds that are built in.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use freewheel_hub_api::kinds;
 use serde_json::json;
 

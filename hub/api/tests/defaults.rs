@@ -2,9 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::Trait;
-use freewheel_hub_api::{kinds, metadata, schema};
+use freewheel_hub_api::kinds;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::kind::Trait;
+use freewheel_hub_schema::{metadata, types};
 use serde_json::{Value, json};
 
 /// A create as the pipeline does it, up to the commit.
@@ -14,8 +15,8 @@ fn create(mut body: Value) -> Result<Value, ApiError> {
     if kind.namespaced {
         body["metadata"]["namespace"] = json!("default");
     }
-    schema::canonicalise(&mut body, &**kind)?;
-    schema::apply_defaults(&mut body, &**kind);
+    types::canonicalise(&mut body, &**kind)?;
+    types::apply_defaults(&mut body, &**kind);
     kind.strategy.default(&mut body);
     kind.strategy.prepare_create(&mut body);
     if !kind.has(Trait::CountsNoGeneration) {
@@ -25,7 +26,7 @@ fn create(mut body: Value) -> Result<Value, ApiError> {
     let mut errors = metadata::validate(kind, &body, namespace);
     errors.extend(kind.strategy.validate(&body));
     if errors.is_empty() {
-        schema::canonicalise(&mut body, &**kind)?;
+        types::canonicalise(&mut body, &**kind)?;
         return Ok(body);
     }
     let name = body["metadata"]["name"].as_str().unwrap_or_default();
@@ -77,10 +78,10 @@ fn defaults_of_defaulted_objects_change_nothing() {
             kinds::by_kind(body["apiVersion"].as_str().unwrap(), body["kind"].as_str().unwrap())
                 .unwrap();
         let mut twice = once.clone();
-        schema::apply_defaults(&mut twice, &**kind);
+        types::apply_defaults(&mut twice, &**kind);
         kind.strategy.default(&mut twice);
         assert_eq!(twice, once, "{}", body["kind"]);
-        schema::canonicalise(&mut twice, &**kind).unwrap();
+        types::canonicalise(&mut twice, &**kind).unwrap();
         assert_eq!(twice, once, "{}", body["kind"]);
     }
 }

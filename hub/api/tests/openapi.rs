@@ -4,10 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds;
-use freewheel_hub_api::openapi::{document, index, v2, v2_protobuf};
-use freewheel_hub_api::registry::Registry;
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::openapi::{document, index, v2, v2_protobuf};
+use freewheel_hub_schema::registry::Registry;
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! Kinds are named and served as by a kube-apiserver 1.36: names, verbs, categories, subresources.
 
-use freewheel_hub_api::kind::{Kind, Subresource};
 use freewheel_hub_api::kinds;
+use freewheel_hub_schema::kind::{Kind, Subresource};
 use serde_json::{Map, Value, json};
 
 /// What discovery says of a kind.

@@ -10,14 +10,14 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
-use freewheel_hub_api::uid::Uid;
 use freewheel_hub_apiserver::{Limits, Server, Tls, serve};
 use freewheel_hub_metrics::Metrics;
 use freewheel_hub_objects::{How, Objects, Place};
 use freewheel_hub_pki::MASTERS;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_link::names::ClusterName;
 use rcgen::{

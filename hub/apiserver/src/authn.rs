@@ -20,7 +20,7 @@ mod user;
 
 use std::sync::Arc;
 
-use freewheel_hub_api::error::ApiError;
+use freewheel_hub_schema::error::ApiError;
 
 pub use authenticator::{Authenticator, Shown, unauthorized};
 use certificate::{People, Spokes};

@@ -22,7 +22,7 @@ mod everybody;
 mod unserved;
 
 use async_trait::async_trait;
-use freewheel_hub_api::error::{ApiError, Details};
+use freewheel_hub_schema::error::{ApiError, Details};
 use tracing::trace;
 
 use crate::authn::{User, unauthorized};
@@ -137,8 +137,8 @@ fn refused(asked: &Attributes<'_>, what: &Resource<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use freewheel_hub_api::uid::Uid;
     use freewheel_hub_pki::MASTERS;
+    use freewheel_hub_schema::uid::Uid;
     use freewheel_link::names::ClusterName;
 
     use super::*;

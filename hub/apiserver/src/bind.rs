@@ -1,9 +1,9 @@
 //! POST to `pods/NAME/binding`, or to `bindings` with the pod's name in the body: the scheduler's word.
 
 use bytes::Bytes;
-use freewheel_hub_api::error::{ApiError, FieldError};
-use freewheel_hub_api::protobuf;
 use freewheel_hub_objects::Binding;
+use freewheel_hub_schema::error::{ApiError, FieldError};
+use freewheel_hub_schema::protobuf;
 use http::Response;
 use serde_json::{Value, json};
 

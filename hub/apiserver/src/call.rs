@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::namespace::NamespaceName;
-use freewheel_hub_api::selector::{FieldSelector, LabelSelector};
-use freewheel_hub_api::table::Include;
 use freewheel_hub_objects::{How, Person, Place};
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::namespace::NamespaceName;
+use freewheel_hub_schema::selector::{FieldSelector, LabelSelector};
+use freewheel_hub_schema::table::Include;
 use freewheel_hub_store::{Scope, Stored};
 use futures::FutureExt;
 use futures::future::BoxFuture;

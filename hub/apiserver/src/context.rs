@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::streams::SpokeStreams;
 use freewheel_hub_metrics::Metrics;
 use freewheel_hub_objects::Objects;
+use freewheel_hub_schema::error::ApiError;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, Method, Request, Response, Uri};
 

@@ -1,9 +1,9 @@
 //! Request bodies as values.
 
 use bytes::Bytes;
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::schema::{self, Typed};
 use freewheel_hub_objects::{Canonical, FieldValidation};
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::types::{self, Typed};
 use serde_json::Value;
 
 use crate::call::Call;
@@ -22,7 +22,7 @@ fn read_yaml(bytes: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
         with_snippet: false,
     };
     let read = serde_saphyr::with_deserializer_from_str_with_options(text, options, |reader| {
-        schema::read_any(reader)
+        types::read_any(reader)
     });
     // What the parser says of it are its own words; where it stands is what helps.
     read.map_err(|error| match error.location() {
@@ -74,7 +74,7 @@ pub(crate) fn object(
     };
     match validation {
         FieldValidation::Strict if !strict.is_empty() => {
-            Err(schema::strict_error(typed.version, typed.kind, &strict))
+            Err(types::strict_error(typed.version, typed.kind, &strict))
         }
         FieldValidation::Ignore => Ok((value, Vec::new())),
         FieldValidation::Strict | FieldValidation::Warn => Ok((value, strict)),

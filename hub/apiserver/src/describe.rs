@@ -6,9 +6,9 @@
 
 use bytes::Bytes;
 use freewheel_hub_api::KUBERNETES_VERSION;
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::registry::Registry;
 use freewheel_hub_metrics::{Format, Metrics};
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::registry::Registry;
 use http::header::{ACCEPT, HOST};
 use http::{Method, Response};
 use serde_json::json;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_api::error::ApiError;
+use freewheel_hub_schema::error::ApiError;
 use http::header::ACCEPT;
 use http::request::Parts;
 use http::{Request, Response};

@@ -13,10 +13,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::Kind;
-use freewheel_hub_api::table::{self, Include, partial_metadata};
-use freewheel_hub_api::{protobuf, time};
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::table::{self, Include, partial_metadata};
+use freewheel_hub_schema::{protobuf, time};
 use freewheel_hub_store::Stored;
 use serde_json::{Value, json};
 
@@ -238,7 +238,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use freewheel_hub_api::kinds;
-    use freewheel_hub_api::object::{Key, Object, Resource};
+    use freewheel_hub_schema::object::{Key, Object, Resource};
     use freewheel_link::names::ClusterName;
 
     use super::*;

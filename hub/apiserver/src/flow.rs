@@ -25,7 +25,7 @@ pub(crate) mod workers;
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_api::error::ApiError;
+use freewheel_hub_schema::error::ApiError;
 use http::Method;
 
 use crate::authn::User;

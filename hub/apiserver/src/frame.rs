@@ -1,8 +1,8 @@
 //! One event as its watchers get it, in one encoding.
 
 use bytes::Bytes;
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::protobuf;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::protobuf;
 use freewheel_hub_store::{Revision, Stored};
 use serde_json::{Value, json};
 

@@ -17,10 +17,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::KindId;
-use freewheel_hub_api::object::Key;
-use freewheel_hub_api::table::Include;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::kind::KindId;
+use freewheel_hub_schema::object::Key;
+use freewheel_hub_schema::table::Include;
 use freewheel_hub_store::{Revision, Stored};
 use parking_lot::{Mutex, RwLock};
 
@@ -183,7 +183,7 @@ mod tests {
     use std::time::Instant;
 
     use freewheel_hub_api::kinds;
-    use freewheel_hub_api::object::{Object, Resource};
+    use freewheel_hub_schema::object::{Object, Resource};
     use freewheel_link::names::ClusterName;
     use serde_json::json;
 

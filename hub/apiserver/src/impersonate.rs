@@ -3,7 +3,7 @@
 //! Guarantees:
 //! - a request that asks to run as somebody else never runs as its caller (`nobody_runs_as_somebody_else`).
 
-use freewheel_hub_api::error::{ApiError, Details};
+use freewheel_hub_schema::error::{ApiError, Details};
 use freewheel_link::names::ClusterName;
 use http::{HeaderMap, HeaderName};
 

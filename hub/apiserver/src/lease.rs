@@ -11,11 +11,11 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::{Kind, Trait};
-use freewheel_hub_api::object::{Key, Object, Resource};
-use freewheel_hub_api::time;
 use freewheel_hub_objects::Objects;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::kind::{Kind, Trait};
+use freewheel_hub_schema::object::{Key, Object, Resource};
+use freewheel_hub_schema::time;
 use freewheel_hub_store::{Snapshot, Stored};
 use freewheel_link::names::ClusterName;
 use jiff::Timestamp;

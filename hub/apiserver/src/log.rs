@@ -9,9 +9,9 @@
 //!   `a_certificate_ends_by_the_clock_however_it_is_put_on`).
 
 use bytes::Bytes;
-use freewheel_hub_api::error::{ApiError, FieldError};
 use freewheel_hub_api::streams::{ByteStream, LogOptions};
-use freewheel_hub_api::time;
+use freewheel_hub_schema::error::{ApiError, FieldError};
+use freewheel_hub_schema::time;
 use freewheel_link::names::ClusterName;
 use futures::future::OptionFuture;
 use futures::{Stream, StreamExt as _};

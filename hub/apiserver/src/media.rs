@@ -7,8 +7,8 @@
 //!
 //! The first clause of the highest quality that we can serve wins, as in kube-apiserver.
 
-use freewheel_hub_api::error::ApiError;
 use freewheel_hub_metrics::Format;
+use freewheel_hub_schema::error::ApiError;
 
 /// JSON.
 pub const JSON: &str = "application/json";

@@ -12,8 +12,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use freewheel_hub_api::kind::Kind;
 use freewheel_hub_metrics::{Figure, Gauge, Hold, Metrics, Reading, Sample, Value};
+use freewheel_hub_schema::kind::Kind;
 use http::{Method, Response};
 
 use crate::body::Body;
@@ -185,9 +185,10 @@ fn verb_of(method: &Method) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use freewheel_hub_api::gvk::Gvk;
-    use freewheel_hub_api::kind::Kind;
+    use freewheel_hub_api::kinds;
     use freewheel_hub_metrics::Format;
+    use freewheel_hub_schema::gvk::Gvk;
+    use freewheel_hub_schema::kind::Kind;
 
     use super::*;
     use crate::path;
@@ -196,7 +197,7 @@ mod tests {
     fn what_a_client_makes_up_is_no_label() {
         let metrics = Metrics::default();
         let meters = Meters::shown_in(&metrics);
-        let pods = freewheel_hub_api::kinds::find("", "v1", "pods").unwrap();
+        let pods = kinds::find("", "v1", "pods").unwrap();
         let own = own_kind();
         for (path, kind) in [
             ("/api/v1/namespaces/default/pods/web/made-up", &**pods),
@@ -228,7 +229,7 @@ mod tests {
 
     fn own_kind() -> Kind {
         struct Plain;
-        impl freewheel_hub_api::kind::Strategy for Plain {}
+        impl freewheel_hub_schema::kind::Strategy for Plain {}
         Kind::new(Gvk::new("made.up", "v1", "MadeUp"), "madeups", Plain)
     }
 }

@@ -1,6 +1,6 @@
 //! Resources that are answered without objects: reviews, and the list of custom resource definitions.
 
-use freewheel_hub_api::error::ApiError;
+use freewheel_hub_schema::error::ApiError;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Method, Response};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! `/openapi/v3`, its documents and `/openapi/v2`, which hub-api makes.
+//! `/openapi/v3`, its documents and `/openapi/v2`, which hub-schema makes.
 //!
 //! Guarantees:
 //! - a document is compressed once for all who ask for it, while it is one of few
@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::openapi::{self, Document};
-use freewheel_hub_api::registry::Registry;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::openapi::{self, Document};
+use freewheel_hub_schema::registry::Registry;
 use http::header::{CACHE_CONTROL, ETAG};
 use http::{HeaderValue, Response};
 use parking_lot::Mutex;

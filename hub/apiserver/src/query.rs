@@ -5,8 +5,8 @@
 
 use std::borrow::Cow;
 
-use freewheel_hub_api::error::{ApiError, FieldError};
 use freewheel_hub_objects::FieldValidation;
+use freewheel_hub_schema::error::{ApiError, FieldError};
 use serde_json::json;
 
 /// Options of all verbs, taken from the query string.

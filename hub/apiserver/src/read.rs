@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use freewheel_hub_api::error::{ApiError, Cause, Details, FieldError};
-use freewheel_hub_api::object::Key;
+use freewheel_hub_schema::error::{ApiError, Cause, Details, FieldError};
+use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Snapshot, Stored};
 use futures::FutureExt as _;
 use http::Response;
@@ -281,10 +281,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use freewheel_hub_api::kinds;
-    use freewheel_hub_api::object::{Object, Resource};
-    use freewheel_hub_api::table::Include;
     use freewheel_hub_objects::Objects;
     use freewheel_hub_objects::clock::{SystemChance, SystemClock};
+    use freewheel_hub_schema::object::{Object, Resource};
+    use freewheel_hub_schema::table::Include;
     use freewheel_hub_store::memory::MemoryStore;
     use freewheel_link::names::ClusterName;
 

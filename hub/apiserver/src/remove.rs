@@ -11,11 +11,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use freewheel_hub_api::error::{ApiError, FieldError};
-use freewheel_hub_api::kind::Trait;
-use freewheel_hub_api::protobuf;
-use freewheel_hub_api::uid::Uid;
 use freewheel_hub_objects::{DeleteOptions, Deleted, How, Propagation};
+use freewheel_hub_schema::error::{ApiError, FieldError};
+use freewheel_hub_schema::kind::Trait;
+use freewheel_hub_schema::protobuf;
+use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::Stored;
 use http::Response;
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! Objects: from a path to its verb, with permission and body.
 
-use freewheel_hub_api::error::ApiError;
+use freewheel_hub_schema::error::ApiError;
 use http::{Method, Response};
 
 use crate::account::Held;

@@ -8,8 +8,8 @@
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::Kind;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::kind::Kind;
 use http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY, WARNING,
 };

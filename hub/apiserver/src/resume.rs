@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
 use base64::engine::general_purpose::{GeneralPurpose, URL_SAFE_NO_PAD};
 use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::object::{Key, Resource};
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_link::names::ClusterName;
 use serde::{Deserialize, Serialize};
 

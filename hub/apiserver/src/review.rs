@@ -1,8 +1,8 @@
 //! Questions that a caller may ask about itself: who am I, what may I do.
 
 use bytes::Bytes;
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::{protobuf, time};
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::{protobuf, time};
 use http::Response;
 use serde_json::{Value, json};
 

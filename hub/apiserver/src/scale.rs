@@ -1,10 +1,10 @@
 //! autoscaling/v1 Scale: the replica count of a Deployment or ReplicaSet, and nothing else of it.
 
 use bytes::Bytes;
-use freewheel_hub_api::error::{ApiError, FieldError};
-use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds;
-use freewheel_hub_api::selector::LabelSelector;
+use freewheel_hub_schema::error::{ApiError, FieldError};
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::selector::LabelSelector;
 use freewheel_hub_store::Stored;
 use http::Response;
 use parking_lot::Mutex;

@@ -10,9 +10,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use freewheel_hub_api::kind::{Kind, KindId};
 use freewheel_hub_api::kinds;
 use freewheel_hub_metrics::{Counter, Gauge, REQUESTS, Times};
+use freewheel_hub_schema::kind::{Kind, KindId};
 use freewheel_link::names::ClusterName;
 
 /// kube-apiserver's words for verbs; the last is for what is none.

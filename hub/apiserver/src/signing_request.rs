@@ -2,11 +2,11 @@
 //! a request has to be one; nobody asks to be an administrator.
 
 use async_trait::async_trait;
-use freewheel_hub_api::error::FieldError;
-use freewheel_hub_api::kind::Trait;
-use freewheel_hub_api::time;
 use freewheel_hub_objects::{Actor, Plugin, Refusal, Review, Verb};
 use freewheel_hub_pki::{MASTERS, Request, Signature, check_chain};
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::kind::Trait;
+use freewheel_hub_schema::time;
 use serde_json::{Value, json};
 
 use base64::Engine as _;

@@ -16,11 +16,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
-use freewheel_hub_api::object::{Key, Resource};
-use freewheel_hub_api::uid::Uid;
 use freewheel_hub_objects::OVERTAKEN;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::object::{Key, Resource};
+use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::{Event, Expect, Revision, Scope, Snapshot, Store, Stored};
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;

@@ -33,7 +33,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use freewheel_hub_api::error::ApiError;
+use freewheel_hub_schema::error::ApiError;
 use futures::future::AbortHandle;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};

@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::gvk::Gvr;
-use freewheel_hub_api::kind::Kind;
-use freewheel_hub_api::registry::Registry;
 use freewheel_hub_objects::Canonical;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::gvk::Gvr;
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::registry::Registry;
 use serde_json::Value;
 
 /// How a resource is shown.

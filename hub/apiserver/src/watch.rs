@@ -25,8 +25,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::object::Key;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored, Watch};
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, Stream};

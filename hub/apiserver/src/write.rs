@@ -1,11 +1,11 @@
 //! Create, update and patch.
 
 use bytes::Bytes;
-use freewheel_hub_api::error::{ApiError, FieldError};
-use freewheel_hub_api::kind::Trait;
-use freewheel_hub_api::schema::Typed;
-use freewheel_hub_api::{patch, schema};
 use freewheel_hub_objects::{Canonical, FieldValidation, How, Written};
+use freewheel_hub_schema::error::{ApiError, FieldError};
+use freewheel_hub_schema::kind::Trait;
+use freewheel_hub_schema::types::Typed;
+use freewheel_hub_schema::{patch, types};
 use http::Response;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -161,7 +161,7 @@ pub(crate) fn settle(
         let mistake = FieldError::invalid("patch", &json!(patch.shown(&before)), why);
         ApiError::invalid("", "", "", &[mistake])
     };
-    let unknown = schema::canonicalise(patched, typed).map_err(|error| {
+    let unknown = types::canonicalise(patched, typed).map_err(|error| {
         let prefix = format!("{name} in version {version:?} cannot be handled as a {name}: ");
         let why = error.message.strip_prefix(&prefix).unwrap_or(&error.message);
         invalid(why)

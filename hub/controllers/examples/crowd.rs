@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved};
 use freewheel_hub_api::kinds;
 use freewheel_hub_controllers::deployment::Deployments;
@@ -17,6 +16,7 @@ use freewheel_hub_controllers::gc::Garbage;
 use freewheel_hub_controllers::index::Indexes;
 use freewheel_hub_controllers::replicaset::ReplicaSets;
 use freewheel_hub_objects::{How, Objects, Place};
+use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{Scope, Store, Stored};
 use freewheel_link::digest::Digest;
@@ -68,7 +68,7 @@ impl Handlers for Unknown {
 }
 
 fn pods(store: &dyn Store) -> Vec<Arc<Stored>> {
-    let resource = freewheel_hub_api::object::Resource::new("", "pods");
+    let resource = freewheel_hub_schema::object::Resource::new("", "pods");
     store.snapshot().range(&Scope { resource, cluster: None, namespace: None }, None).collect()
 }
 

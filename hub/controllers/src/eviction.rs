@@ -18,12 +18,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_hub_api::conditions::{POD_DISRUPTION_TARGET, Says};
-use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds::node::{NOT_READY, UNREACHABLE};
 use freewheel_hub_api::kinds::pod::TOLERATED_SECONDS;
-use freewheel_hub_api::object::Key;
 use freewheel_hub_objects::Propagation;
 use freewheel_hub_placement::taint::{Effect, Taint, Toleration};
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use freewheel_link::names::ClusterName;
 use jiff::{SignedDuration, Timestamp};
@@ -253,7 +253,7 @@ impl Controller for Evictions {
 mod tests {
     use super::*;
     use crate::testing::stored;
-    use freewheel_hub_api::object::Resource;
+    use freewheel_hub_schema::object::Resource;
     use serde_json::{Value, json};
 
     fn held(key: &str, since: i64) -> Held {

@@ -16,11 +16,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_hub_api::kind::Kind;
-use freewheel_hub_api::object::{Key, Owner};
-use freewheel_hub_api::registry::{Registries, Registry};
-use freewheel_hub_api::uid::Uid;
 use freewheel_hub_objects::{DeleteOptions, Propagation};
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::{Key, Owner};
+use freewheel_hub_schema::registry::{Registries, Registry};
+use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use serde_json::{Value, json};
 

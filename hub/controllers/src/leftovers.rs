@@ -19,12 +19,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds::managed_cluster::LEFTOVERS;
-use freewheel_hub_api::object::{Key, Resource};
-use freewheel_hub_api::registry::Registries;
 use freewheel_hub_objects::{DeleteOptions, Propagation};
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::{Key, Resource};
+use freewheel_hub_schema::registry::Registries;
 use freewheel_hub_store::{CommitError, Event, Expect, Operation, Scope, Snapshot, Stored, Txn};
 use freewheel_link::names::ClusterName;
 use serde_json::Value;

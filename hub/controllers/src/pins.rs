@@ -26,11 +26,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::images::Images;
-use freewheel_hub_api::kind::Kind;
-use freewheel_hub_api::object::{Header, Key};
 use freewheel_hub_api::pins::{Pins, images_in};
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::{Header, Key};
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use parking_lot::Mutex;
 use serde_json::Value;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_hub_api::kind::Kind;
-use freewheel_hub_api::object::Key;
 use freewheel_hub_objects::{DeleteOptions, OVERTAKEN};
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Event, Expect, Scope, Snapshot};
 use parking_lot::Mutex;
 use tokio::time::Instant;

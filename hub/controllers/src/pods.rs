@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_api::object::Key;
-use freewheel_hub_api::uid::Uid;
+use freewheel_hub_schema::object::Key;
+use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::Stored;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};

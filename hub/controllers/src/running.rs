@@ -10,9 +10,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use freewheel_hub_api::images::{Running, Users};
-use freewheel_hub_api::object::{Key, Owner, Resource};
 use freewheel_hub_api::pins::{Pins, images_in};
 use freewheel_hub_objects::Objects;
+use freewheel_hub_schema::object::{Key, Owner, Resource};
 use freewheel_hub_store::{Scope, Snapshot, Stored};
 use freewheel_link::digest::Digest;
 

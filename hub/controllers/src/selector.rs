@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use freewheel_hub_api::selector::{self, Operator};
+use freewheel_hub_schema::selector::{self, Operator};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 /// A selector that is known to be well formed and not to match everything.

@@ -4,7 +4,7 @@ pub(crate) mod clock;
 
 use std::sync::Arc;
 
-use freewheel_hub_api::object::{Key, Object, Resource};
+use freewheel_hub_schema::object::{Key, Object, Resource};
 use freewheel_hub_store::Stored;
 use freewheel_link::names::ClusterName;
 use jiff::Timestamp;

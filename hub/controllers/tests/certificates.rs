@@ -24,7 +24,7 @@ fn request(name: &str, usage: &str, seconds: u32) -> Value {
 }
 
 async fn decide(hub: &Hub, name: &str, decision: &str) {
-    let now = freewheel_hub_api::time::from_unix(hub.objects.clock().unix_seconds());
+    let now = freewheel_hub_schema::time::from_unix(hub.objects.clock().unix_seconds());
     let place = Place {
         kind: kind(REQUESTS),
         cluster: ClusterName::root(),

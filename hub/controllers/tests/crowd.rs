@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use freewheel_hub_api::object::Key;
 use freewheel_hub_objects::{How, Place, Propagation};
+use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{Layer, Revision, Scope, Snapshot, Store, Stored};
 use hub::{Hub, deployment, get, is_rolled_out, kind, list};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_hub_api::object::{Header, Key, Object, Resource};
 use freewheel_hub_controllers::engine::{Controller, Error, run};
+use freewheel_hub_schema::object::{Header, Key, Object, Resource};
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{Event, Operation, Scope, Snapshot, Store, Txn};
 use freewheel_link::names::ClusterName;

@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use freewheel_hub_api::images::{Running as _, Users};
-use freewheel_hub_api::metadata::MAX_ANNOTATIONS;
 use freewheel_hub_api::pins::{Pins, RESOLVED};
 use freewheel_hub_controllers::running;
 use freewheel_hub_objects::Propagation;
+use freewheel_hub_schema::metadata::MAX_ANNOTATIONS;
 use freewheel_hub_store::{MAX_OBJECT_BYTES, Snapshot};
 use freewheel_link::digest::Digest;
 use hub::{Hub, deployment, get, is_rolled_out, list};

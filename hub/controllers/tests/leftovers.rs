@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_hub_api::object::{Key, Object, Resource};
 use freewheel_hub_controllers::pod_gc::QUARANTINE;
 use freewheel_hub_objects::Propagation;
+use freewheel_hub_schema::object::{Key, Object, Resource};
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{CommitError, Committed, Layer, Operation, Store, Txn};
 use freewheel_link::names::ClusterName;

@@ -6,8 +6,8 @@ mod hub;
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use freewheel_hub_api::object::{Key, Resource};
 use freewheel_hub_objects::Propagation;
+use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{CommitError, Committed, Expect, Layer, Limits, Operation, Store, Txn};
 use hub::{Hub, deployment, get, is_rolled_out, list, serves};

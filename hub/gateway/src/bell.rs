@@ -71,7 +71,7 @@ impl Bell {
 
 #[cfg(test)]
 mod tests {
-    use freewheel_hub_api::object::{Key, Resource};
+    use freewheel_hub_schema::object::{Key, Resource};
     use freewheel_link::names::ClusterName;
 
     use super::*;

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use freewheel_hub_api::namespace::NamespaceName;
-use freewheel_hub_api::object::Key;
-use freewheel_hub_api::uid::Uid;
+use freewheel_hub_schema::namespace::NamespaceName;
+use freewheel_hub_schema::object::Key;
+use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::Stored;
 use freewheel_link::names::ClusterName;
 

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use freewheel_hub_api::object::Resource;
+use freewheel_hub_schema::object::Resource;
 use freewheel_hub_store::{Event, Scope, Store};
 use freewheel_link::names::ClusterName;
 use tokio_util::sync::CancellationToken;
@@ -75,7 +75,7 @@ fn gone_with(event: &Event) -> Option<&str> {
 mod tests {
     use std::time::Duration;
 
-    use freewheel_hub_api::object::{Header, Key, Object};
+    use freewheel_hub_schema::object::{Header, Key, Object};
     use freewheel_hub_store::memory::MemoryStore;
     use freewheel_hub_store::{Limits, Operation, Txn};
     use parking_lot::Mutex;

@@ -16,10 +16,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::Kind;
-use freewheel_hub_api::object::{Key, Resource};
 use freewheel_hub_objects::Objects;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_store::Scope;
 use freewheel_link::digest::Digest;
 use freewheel_link::names::ClusterName;

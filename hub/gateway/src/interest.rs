@@ -19,10 +19,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use freewheel_hub_api::kind::{Concern, Kind};
 use freewheel_hub_api::kinds;
-use freewheel_hub_api::object::{Key, Resource};
 use freewheel_hub_plan::{Changes, Concerned, ServiceSet, config_record_key};
+use freewheel_hub_schema::kind::{Concern, Kind};
+use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_store::{Event, Revision, Scope, Snapshot, Store, Stored};
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;

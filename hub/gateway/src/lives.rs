@@ -14,8 +14,8 @@
 //!
 //! Assumes: one roll-back per life of the process. A device that lies can cost the fleet one snapshot.
 
-use freewheel_hub_api::object::{Header, Key, Object, Resource};
 use freewheel_hub_objects::Objects;
+use freewheel_hub_schema::object::{Header, Key, Object, Resource};
 use freewheel_hub_store::{CommitError, Operation, Snapshot, Store, Txn};
 use freewheel_link::digest::Digest;
 use freewheel_link::generation::Generation;

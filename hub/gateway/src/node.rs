@@ -6,9 +6,9 @@ use freewheel_hub_api::KUBERNETES_VERSION;
 use freewheel_hub_api::conditions::{
     NODE_DISK_PRESSURE, NODE_LEDGER_DAMAGED, NODE_MEMORY_PRESSURE, NODE_PID_PRESSURE, Says,
 };
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::time;
 use freewheel_hub_objects::Objects;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::time;
 use freewheel_link::allocatable;
 use freewheel_link::labels::is_reserved;
 use freewheel_link::names::ClusterName;

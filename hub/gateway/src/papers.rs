@@ -11,9 +11,9 @@
 //! - nor does a look at it: what is written for a spoke is written only while its ManagedCluster is there
 //!   (`nothing_is_written_for_a_spoke_whose_cluster_was_remade_just_before`).
 
-use freewheel_hub_api::object::{Key, Resource};
 use freewheel_hub_objects::{Actor, How, Objects};
 use freewheel_hub_pki::{Agent, Certificate, Life};
+use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_store::{Expect, Snapshot};
 use freewheel_link::digest::Digest;
 use freewheel_link::message::Reason;

@@ -1,9 +1,9 @@
 //! Where the objects are that the gateway reads and writes, and of which of them a spoke may speak.
 
-use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
-use freewheel_hub_api::time;
 use freewheel_hub_objects::Place;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::time;
 use freewheel_link::names::ClusterName;
 use freewheel_link::report::UnixMillis;
 use serde_json::Value;

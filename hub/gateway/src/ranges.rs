@@ -25,7 +25,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_api::object::{Header, Key, Object};
+use freewheel_hub_schema::object::{Header, Key, Object};
 use freewheel_hub_store::{CommitError, Event, Expect, Operation, Scope, Snapshot, Store, Txn};
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use freewheel_hub_api::object::{Header, Key, Object, Resource};
 use freewheel_hub_objects::Objects;
+use freewheel_hub_schema::object::{Header, Key, Object, Resource};
 use freewheel_hub_store::{
     CommitError, Expect, Operation, Revision, Scope, Snapshot, Store, Stored, Txn,
 };

@@ -7,10 +7,10 @@
 //!   (`a_pod_without_room_for_the_reason_is_told_of_by_an_event`).
 
 use freewheel_hub_api::conditions::{POD_CONTAINERS_READY, POD_READY, Says};
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::Concern;
 use freewheel_hub_objects::{Objects, Place};
 use freewheel_hub_plan::Refused;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::kind::Concern;
 use freewheel_link::report::EventV1;
 use serde_json::{Value, json};
 

@@ -8,8 +8,8 @@
 //!   (`what_the_owner_has_taken_back_no_token_gives_again`).
 
 use freewheel_hub_api::conditions::CLUSTER_ACCEPTED;
-use freewheel_hub_api::error::ApiError;
 use freewheel_hub_objects::Objects;
+use freewheel_hub_schema::error::ApiError;
 use freewheel_link::digest::Digest;
 use freewheel_link::join::{JoinRefusal, JoinRequestV1};
 use freewheel_link::names::ClusterName;

@@ -9,10 +9,10 @@
 //!   (`what_a_device_says_of_itself_all_the_time_is_written_now_and_then`).
 
 use freewheel_hub_api::conditions::{Says, told_by_spoke};
-use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::images::Images;
 use freewheel_hub_api::pins::{Pins, pinned};
 use freewheel_hub_objects::{DeleteOptions, OVERTAKEN, Objects, Place};
+use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::MAX_OBJECT_BYTES;
 use freewheel_link::names::ClusterName;
 use freewheel_link::report::{

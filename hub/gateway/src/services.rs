@@ -9,9 +9,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use freewheel_hub_api::namespace::NamespaceName;
-use freewheel_hub_api::object::Resource;
 use freewheel_hub_plan::{Concerned, Found, ServiceSet, ToldService, service_key};
+use freewheel_hub_schema::namespace::NamespaceName;
+use freewheel_hub_schema::object::Resource;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
@@ -184,8 +184,8 @@ impl Services {
 
 #[cfg(test)]
 mod tests {
-    use freewheel_hub_api::object::{Header, Key, Object};
     use freewheel_hub_plan::Scope as Told;
+    use freewheel_hub_schema::object::{Header, Key, Object};
     use freewheel_hub_store::memory::MemoryStore;
     use freewheel_hub_store::{Operation, Store as _, Txn};
     use freewheel_link::plan::ServiceV1;

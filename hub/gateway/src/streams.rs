@@ -19,9 +19,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
-use freewheel_hub_api::uid::Uid;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::uid::Uid;
 use freewheel_link::budget::{Asker, Budget, TOO_MANY, Use};
 use freewheel_link::frame::{self, FrameReader};
 use freewheel_link::message::{

@@ -14,9 +14,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::time;
 use freewheel_hub_objects::{Objects, Place};
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::time;
 use freewheel_link::digest::Digest;
 use freewheel_link::join::{JoinRefusal, Token};
 use freewheel_link::names::ClusterName;

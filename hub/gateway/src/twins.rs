@@ -17,8 +17,8 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use freewheel_hub_api::conditions::{CLUSTER_DUPLICATE, Says};
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::time;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::time;
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;
 use serde_json::{Value, json};

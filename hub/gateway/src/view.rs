@@ -2,8 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use freewheel_hub_api::object::{Key, Resource};
 use freewheel_hub_plan::{Found, Source};
+use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_store::Snapshot;
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;

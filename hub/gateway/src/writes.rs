@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use freewheel_hub_api::error::ApiError;
+use freewheel_hub_schema::error::ApiError;
 use freewheel_link::report::Report;
 use tokio::select;
 use tokio::time::sleep;

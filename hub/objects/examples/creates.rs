@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
 use freewheel_hub_objects::{Canonical, How, Objects, Place};
+use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::redb::RedbStore;
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};

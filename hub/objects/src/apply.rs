@@ -4,7 +4,7 @@
 //! - whoever is faster, the word counts, and counts once (`what_many_apply_at_once_all_counts`,
 //!   `what_goes_while_it_is_applied_is_made_anew`).
 
-use freewheel_hub_api::error::ApiError;
+use freewheel_hub_schema::error::ApiError;
 use serde_json::Value;
 
 use super::update::TRIES;

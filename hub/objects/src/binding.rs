@@ -5,9 +5,9 @@
 //! - nor when what its node was chosen for is gone (`a_pod_is_not_bound_to_what_is_gone`).
 
 use freewheel_hub_api::conditions::{POD_SCHEDULED, Says};
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::time;
-use freewheel_hub_api::uid::Uid;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::time;
+use freewheel_hub_schema::uid::Uid;
 use serde_json::{Value, json};
 
 use super::{How, Objects, Place, Written, meta, refusal};

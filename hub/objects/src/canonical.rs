@@ -11,11 +11,11 @@
 
 use std::ops::Deref;
 
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::Kind;
-use freewheel_hub_api::object::Object;
-use freewheel_hub_api::schema::Typed;
-use freewheel_hub_api::{protobuf, schema};
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::Object;
+use freewheel_hub_schema::types::Typed;
+use freewheel_hub_schema::{protobuf, types};
 use freewheel_hub_store::Stored;
 use serde_json::{Value, json};
 
@@ -40,25 +40,25 @@ impl Canonical {
     /// Of a JSON body that must be of this type; with what strict validation refuses of it.
     ///
     /// # Errors
-    /// As [`schema::decode_json`].
+    /// As [`types::decode_json`].
     pub fn from_json<'a>(
         bytes: &[u8],
         typed: impl Into<Typed<'a>>,
     ) -> Result<(Self, Vec<String>), ApiError> {
-        let decoded = schema::decode_json(bytes, typed)?;
+        let decoded = types::decode_json(bytes, typed)?;
         Ok((Self(decoded.value), decoded.strict))
     }
 
     /// The same of a body that was read already, with the paths of what it says twice.
     ///
     /// # Errors
-    /// As [`schema::decode_value`].
+    /// As [`types::decode_value`].
     pub fn from_read<'a>(
         read: (Value, Vec<String>),
         bytes: &[u8],
         typed: impl Into<Typed<'a>>,
     ) -> Result<(Self, Vec<String>), ApiError> {
-        let decoded = schema::decode_value(read, bytes, typed)?;
+        let decoded = types::decode_value(read, bytes, typed)?;
         Ok((Self(decoded.value), decoded.strict))
     }
 
@@ -98,14 +98,14 @@ impl Canonical {
 
     /// Fills in defaults.
     pub(super) fn fill_in(&mut self, kind: &Kind) {
-        schema::apply_defaults(&mut self.0, kind);
+        types::apply_defaults(&mut self.0, kind);
         kind.strategy.default(&mut self.0);
     }
 
     /// After somebody who does not know the form has changed it: it is the same object, in canonical form again.
     pub(super) fn reform(&mut self, place: &Place) -> Result<(), ApiError> {
         meta::settle(&mut self.0, place)?;
-        schema::canonicalise(&mut self.0, &*place.kind)?;
+        types::canonicalise(&mut self.0, &*place.kind)?;
         self.fill_in(&place.kind);
         Ok(())
     }
@@ -185,13 +185,12 @@ fn walk(
     validation: FieldValidation,
     kind: &Kind,
 ) -> Result<Vec<String>, ApiError> {
-    let found =
-        schema::canonicalise(value, kind).map_err(|error| cannot_be_handled(error, kind))?;
+    let found = types::canonicalise(value, kind).map_err(|error| cannot_be_handled(error, kind))?;
     let unknown: Vec<String> =
         found.unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
     match validation {
         FieldValidation::Strict if !unknown.is_empty() => {
-            Err(schema::strict_error(kind.version(), kind.kind(), &unknown))
+            Err(types::strict_error(kind.version(), kind.kind(), &unknown))
         }
         FieldValidation::Warn => Ok(unknown),
         FieldValidation::Strict | FieldValidation::Ignore => Ok(Vec::new()),

@@ -1,7 +1,7 @@
 //! What is stored is valid: every mistake that a write makes.
 
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::metadata;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::metadata;
 use serde_json::Value;
 
 use super::{Place, meta};

@@ -15,7 +15,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use freewheel_hub_api::object::{Key, Object};
+use freewheel_hub_schema::object::{Key, Object};
 use freewheel_hub_store::{Expect, Operation, Revision, Txn};
 
 /// What a write takes and gives back.

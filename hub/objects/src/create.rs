@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::Trait;
-use freewheel_hub_api::object::Object;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::kind::Trait;
+use freewheel_hub_schema::object::Object;
 
 use super::canonical::Formed;
 use super::refusal::NotCommitted;

@@ -7,10 +7,10 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::Kind;
-use freewheel_hub_api::time;
-use freewheel_hub_api::uid::Uid;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::time;
+use freewheel_hub_schema::uid::Uid;
 use serde_json::{Value, json};
 
 use super::update::TRIES;

@@ -4,9 +4,9 @@
 //! - uid, creationTimestamp, generation, deletionTimestamp and deletionGracePeriodSeconds are never taken from a
 //!   writer (`a_new_object_gets_what_the_server_owns`, `the_server_keeps_what_it_owns`).
 
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::{Kind, Trait};
-use freewheel_hub_api::{name, time};
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::kind::{Kind, Trait};
+use freewheel_hub_schema::{name, time};
 use serde_json::{Map, Value, json};
 
 use super::Place;

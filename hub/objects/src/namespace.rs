@@ -1,6 +1,6 @@
 //! How a namespace ends: when it is empty. That nothing new comes in meanwhile is admission's.
 
-use freewheel_hub_api::kind::{Kind, Trait};
+use freewheel_hub_schema::kind::{Kind, Trait};
 use serde_json::{Value, json};
 
 /// Whether content still has to be taken out of it (`spec.finalizers`).

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
-use freewheel_hub_api::registry::Registries;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::registry::Registries;
 use freewheel_hub_store::{Snapshot, Store, Stored};
 use serde_json::Value;
 

@@ -4,8 +4,8 @@
 //! - who writes an object, through whichever door, changes nothing of it, and is told so
 //!   (`what_images_stand_for_is_written_by_the_hub_alone`).
 
-use freewheel_hub_api::kind::{Kind, Trait};
 use freewheel_hub_api::pins::{RESOLVED, has_pins, settle, take_off};
+use freewheel_hub_schema::kind::{Kind, Trait};
 use serde_json::Value;
 
 use super::How;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_api::kind::Kind;
-use freewheel_hub_api::namespace::NamespaceName;
-use freewheel_hub_api::object::Key;
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::namespace::NamespaceName;
+use freewheel_hub_schema::object::Key;
 use freewheel_link::names::ClusterName;
 
 /// Which object.

@@ -1,6 +1,6 @@
 //! Why a write was refused, in the words of the Kubernetes API.
 
-use freewheel_hub_api::error::{ApiError, Details, FieldError};
+use freewheel_hub_schema::error::{ApiError, Details, FieldError};
 
 use super::{OVERTAKEN, Place};
 use freewheel_hub_store::CommitError;

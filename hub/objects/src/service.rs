@@ -27,10 +27,10 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use freewheel_hub_api::error::{ApiError, FieldError};
-use freewheel_hub_api::kind::Trait;
 use freewheel_hub_api::kinds::service::{CLUSTER_IPS, NODE_PORTS};
-use freewheel_hub_api::object::{Header, Key, Object, Resource};
+use freewheel_hub_schema::error::{ApiError, FieldError};
+use freewheel_hub_schema::kind::Trait;
+use freewheel_hub_schema::object::{Header, Key, Object, Resource};
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 

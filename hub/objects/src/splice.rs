@@ -1,7 +1,7 @@
 //! Puts `metadata.resourceVersion` into what is stored, with and without parsing it.
 
 use bytes::Bytes;
-use freewheel_hub_api::error::ApiError;
+use freewheel_hub_schema::error::ApiError;
 use serde_json::Value;
 
 use freewheel_hub_store::{Revision, Stored};
@@ -126,7 +126,7 @@ fn skip_value(body: &[u8], mut at: usize) -> Option<usize> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use freewheel_hub_api::object::{Key, Object, Resource};
+    use freewheel_hub_schema::object::{Key, Object, Resource};
     use freewheel_link::names::ClusterName;
     use serde_json::json;
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use freewheel_hub_api::object::Key;
+use freewheel_hub_schema::object::Key;
 use parking_lot::Mutex;
 
 /// What is about to be taken.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::Trait;
-use freewheel_hub_api::object::Object;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::kind::Trait;
+use freewheel_hub_schema::object::Object;
 use serde_json::{Value, json};
 
 use super::canonical::Formed;
@@ -251,7 +251,7 @@ impl Attempt<'_> {
 }
 
 /// A deleted object goes with its last finalizer, unless somebody has yet to confirm its end.
-fn may_go(new: &Value, old: &Value, kind: &freewheel_hub_api::kind::Kind) -> bool {
+fn may_go(new: &Value, old: &Value, kind: &freewheel_hub_schema::kind::Kind) -> bool {
     let deleting = !meta::text(old, "deletionTimestamp").is_empty();
     let confirmed = meta::number(old, "deletionGracePeriodSeconds").is_none_or(|grace| grace == 0);
     let none = json!([]);

@@ -7,9 +7,9 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
 use freewheel_hub_objects::{How, Objects, Place, stored_value};
+use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};

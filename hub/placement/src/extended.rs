@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use freewheel_hub_api::quantity::Quantity;
+use freewheel_hub_schema::quantity::Quantity;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 

@@ -14,7 +14,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use freewheel_hub_api::uid::Uid;
+use freewheel_hub_schema::uid::Uid;
 use freewheel_link::names::ClusterName;
 
 use crate::ask::{Ask, HostPort};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use freewheel_hub_api::object::Key;
+use freewheel_hub_schema::object::Key;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{ConfigV1, Kind, Record, RecordKey};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};

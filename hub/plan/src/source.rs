@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_api::object::Key;
+use freewheel_hub_schema::object::Key;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::Record;
 

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use freewheel_hub_api::images::Images;
-use freewheel_hub_api::object::Key;
+use freewheel_hub_schema::object::Key;
 use freewheel_link::limits;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{Kind, Record, RecordKey};

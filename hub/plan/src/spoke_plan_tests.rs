@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use freewheel_hub_api::object::Resource;
+use freewheel_hub_schema::object::Resource;
 use freewheel_link::record_set::{PlanSet as _, RecordSet};
 use serde_json::{Value, json};
 

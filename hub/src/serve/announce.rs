@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
 use freewheel_hub_objects::{Actor, How, Objects, Place};
+use freewheel_hub_schema::error::ApiError;
 use freewheel_link::names::ClusterName;
 use serde_json::json;
 

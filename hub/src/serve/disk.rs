@@ -22,7 +22,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_hub_api::object::{Header, Key, Object, Resource};
+use freewheel_hub_schema::object::{Header, Key, Object, Resource};
 use freewheel_hub_store::{CommitError, Committed, Layer, MAX_OBJECT_BYTES, Operation, Store, Txn};
 use freewheel_link::names::ClusterName;
 use parking_lot::Mutex;

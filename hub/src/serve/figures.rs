@@ -8,10 +8,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds;
 use freewheel_hub_metrics::{Counter, Figure, Metrics, QUICK, Reading, Sample, Times, Value};
 use freewheel_hub_objects::Objects;
+use freewheel_hub_schema::kind::Kind;
 use freewheel_hub_store::{CommitError, Scope, Snapshot};
 use freewheel_link::names::ClusterName;
 
@@ -110,7 +110,7 @@ fn count(snapshot: &dyn Snapshot) -> Vec<Sample> {
 
 #[cfg(test)]
 mod tests {
-    use freewheel_hub_api::object::{Header, Key, Object, Resource};
+    use freewheel_hub_schema::object::{Header, Key, Object, Resource};
     use freewheel_hub_store::memory::MemoryStore;
     use freewheel_hub_store::{Operation, Store as _, Txn};
 

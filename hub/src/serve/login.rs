@@ -10,8 +10,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use freewheel_hub_api::{kinds, time};
+use freewheel_hub_api::kinds;
 use freewheel_hub_objects::{Objects, Place};
+use freewheel_hub_schema::time;
 use freewheel_link::digest::Digest;
 use freewheel_link::names::ClusterName;
 use http::HeaderValue;

@@ -58,7 +58,7 @@ impl Opened {
 
 #[cfg(test)]
 mod tests {
-    use freewheel_hub_api::object::{Header, Key, Object, Resource};
+    use freewheel_hub_schema::object::{Header, Key, Object, Resource};
     use freewheel_hub_store::{Operation, Txn};
     use freewheel_link::names::ClusterName;
 

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
-use freewheel_hub_api::object::Resource;
+use freewheel_hub_schema::object::Resource;
 use parking_lot::{Mutex, RwLock};
 
 use crate::bell::Bell;
@@ -208,7 +208,7 @@ mod tests {
 
     use super::*;
     use crate::Stored;
-    use freewheel_hub_api::object::{Key, Object};
+    use freewheel_hub_schema::object::{Key, Object};
     use freewheel_link::names::ClusterName;
 
     fn pods() -> Resource {

@@ -10,7 +10,7 @@
 //! - a counter that is 0 leaves no record (`a_counter_at_zero_leaves_nothing`);
 //! - what is no counter is not made one (`what_is_no_counter_is_left_alone`).
 
-use freewheel_hub_api::object::{Header, Key, Object};
+use freewheel_hub_schema::object::{Header, Key, Object};
 
 use crate::state::State;
 use crate::{CommitError, Operation};

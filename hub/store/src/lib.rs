@@ -42,8 +42,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
-use freewheel_hub_api::namespace::NamespaceName;
-use freewheel_hub_api::object::{Key, Object, Resource};
+use freewheel_hub_schema::namespace::NamespaceName;
+use freewheel_hub_schema::object::{Key, Object, Resource};
 use futures::future::{self, BoxFuture, Either, Ready};
 
 /// The state after a transaction that changed something. Later ones are larger, and nothing else follows from the
@@ -87,7 +87,7 @@ impl Stored {
             let texts: usize = map.iter().map(|(name, value)| name.len() + value.len()).sum();
             if map.is_empty() { 0 } else { MAP_BYTES + texts }
         };
-        let owner = size_of::<freewheel_hub_api::object::Owner>() + 100;
+        let owner = size_of::<freewheel_hub_schema::object::Owner>() + 100;
         size_of::<Self>()
             + self.key.cluster.as_str().len()
             + self.key.namespace.len()

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use freewheel_hub_api::object::Resource;
+use freewheel_hub_schema::object::Resource;
 use parking_lot::Mutex;
 
 use crate::board::Board;

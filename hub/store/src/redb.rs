@@ -35,7 +35,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use freewheel_hub_api::object::Resource;
+use freewheel_hub_schema::object::Resource;
 
 pub use disk::{Disk, FileDisk, Reads};
 pub use encoding::Unreadable;

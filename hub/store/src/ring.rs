@@ -27,7 +27,7 @@ mod shelf;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use freewheel_hub_api::object::{Key, Resource};
+use freewheel_hub_schema::object::{Key, Resource};
 
 use crate::bell::Bell;
 use crate::{Compacted, Event, Revision, Stored};

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use freewheel_hub_api::object::{Key, Resource};
+use freewheel_hub_schema::object::{Key, Resource};
 use imbl::{OrdMap, OrdSet};
 
 use crate::{Event, Revision, Scope, Snapshot, Stored};

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use freewheel_hub_api::object::{Header, Key, Object, Owner};
+use freewheel_hub_schema::object::{Header, Key, Object, Owner};
 
 use crate::counter;
 use crate::state::State;

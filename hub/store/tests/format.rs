@@ -12,7 +12,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use freewheel_hub_api::object::{Header, Object, Owner};
+use freewheel_hub_schema::object::{Header, Object, Owner};
 use freewheel_hub_store::redb::RedbStore;
 use freewheel_hub_store::{Operation, Store, Stored};
 use promises::kit::{all_pods, key, listed, put, read_until, remove, txn};

@@ -3,26 +3,44 @@
 use crate::command::{Stop, cargo, output};
 
 /// Who may name whom, test-only dependencies left out.
-const ARROWS: [(&str, &[&str]); 23] = [
+const ARROWS: [(&str, &[&str]); 24] = [
     ("freewheel-link", &[]),
-    ("freewheel-hub-api", &["link"]),
+    ("freewheel-hub-schema", &["link"]),
+    ("freewheel-hub-api", &["hub-schema", "link"]),
     ("freewheel-hub-metrics", &[]),
     ("freewheel-hub-pki", &["link"]),
-    ("freewheel-hub-plan", &["hub-api", "link"]),
-    ("freewheel-hub-store", &["hub-api", "link"]),
-    ("freewheel-hub-objects", &["hub-api", "hub-store", "link"]),
-    ("freewheel-hub-placement", &["hub-api", "link"]),
+    ("freewheel-hub-plan", &["hub-api", "hub-schema", "link"]),
+    ("freewheel-hub-store", &["hub-schema", "link"]),
+    ("freewheel-hub-objects", &["hub-api", "hub-schema", "hub-store", "link"]),
+    ("freewheel-hub-placement", &["hub-schema", "link"]),
     (
         "freewheel-hub-controllers",
-        &["hub-api", "hub-metrics", "hub-objects", "hub-placement", "hub-store", "link"],
+        &[
+            "hub-api",
+            "hub-metrics",
+            "hub-objects",
+            "hub-placement",
+            "hub-schema",
+            "hub-store",
+            "link",
+        ],
     ),
     (
         "freewheel-hub-apiserver",
-        &["hub-api", "hub-metrics", "hub-objects", "hub-pki", "hub-store", "link"],
+        &["hub-api", "hub-metrics", "hub-objects", "hub-pki", "hub-schema", "hub-store", "link"],
     ),
     (
         "freewheel-hub-gateway",
-        &["hub-api", "hub-metrics", "hub-objects", "hub-pki", "hub-plan", "hub-store", "link"],
+        &[
+            "hub-api",
+            "hub-metrics",
+            "hub-objects",
+            "hub-pki",
+            "hub-plan",
+            "hub-schema",
+            "hub-store",
+            "link",
+        ],
     ),
     ("freewheel-hub-modules", &["hub-api", "link", "spoke-engine"]),
     (
@@ -37,6 +55,7 @@ const ARROWS: [(&str, &[&str]); 23] = [
             "hub-objects",
             "hub-pki",
             "hub-placement",
+            "hub-schema",
             "hub-store",
             "link",
         ],

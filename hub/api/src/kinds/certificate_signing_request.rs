@@ -10,13 +10,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::gvk::Gvk;
+use freewheel_hub_schema::kind::{
+    Column, Kind, NameRule, READ_WRITE, Strategy, Trait, keep, keep_other_half,
+};
+use freewheel_hub_schema::{name as names, time};
 use serde_json::{Value, json};
 
 use super::look::{AGE, NAME, age, column, int, list, name, text};
-use crate::error::FieldError;
-use crate::gvk::Gvk;
-use crate::kind::{Column, Kind, NameRule, READ_WRITE, Strategy, Trait, keep, keep_other_half};
-use crate::{name as names, time};
 use conditions::{DECISIONS, check_conditions, keep_decision, of_type, put_conditions};
 
 /// The one signer of this hub.

@@ -1,13 +1,13 @@
 //! ConfigMap: text and bytes by key, mounted or read as environment by pods.
 
 use base64::Engine as _;
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::gvk::Gvk;
+use freewheel_hub_schema::kind::{Column, Concern, Kind, Strategy, Trait};
+use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
 use super::look::{AGE, NAME, age, column, flag, map, map_len, name};
-use crate::error::FieldError;
-use crate::gvk::Gvk;
-use crate::kind::{Column, Concern, Kind, Strategy, Trait};
-use crate::name as names;
 
 /// Most bytes of all values together.
 pub const MAX_DATA: usize = freewheel_link::limits::API_DATA;

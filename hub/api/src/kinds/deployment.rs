@@ -1,12 +1,14 @@
 //! Deployment: a pod template that changes step by step.
 
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::gvk::Gvk;
+use freewheel_hub_schema::kind::{
+    Column, Kind, Selection, Strategy, Trait, keep_metadata, keep_other_half,
+};
 use serde_json::{Value, json};
 
 use super::look::{AGE, NAME, age, child, column, int, name, set_default, text, wide};
 use super::template;
-use crate::error::FieldError;
-use crate::gvk::Gvk;
-use crate::kind::{Column, Kind, Selection, Strategy, Trait, keep_metadata, keep_other_half};
 
 const COLUMNS: &[Column] = &[
     NAME,

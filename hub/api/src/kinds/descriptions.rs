@@ -1,13 +1,12 @@
 //! Prose for `explain`: what the k8s-openapi crate says of types and fields, and for kinds that it does
 //! not have, our own words.
 
+use freewheel_hub_schema::openapi::Prose;
 use k8s_openapi::api::{
     apps, authentication, autoscaling, certificates, coordination, core, discovery, events, policy,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta;
 use k8s_openapi::schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
-
-use crate::openapi::prose::Prose;
 
 /// Reads all that is there; costs some milliseconds and a few hundred KB for as long as it is held.
 pub(super) fn read() -> Prose {

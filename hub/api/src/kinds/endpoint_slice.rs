@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::gvk::Gvk;
+use freewheel_hub_schema::kind::{Column, Concern, Kind, Strategy};
+use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
 use super::address::{check_special, leads_to_the_hub};
 use super::endpoints::shorten;
 use super::look::{AGE, NAME, age, column, items, list, name, set_default, text};
-use crate::error::FieldError;
-use crate::gvk::Gvk;
-use crate::kind::{Column, Concern, Kind, Strategy};
-use crate::name as names;
 
 /// Most endpoints in one slice.
 pub const MAX_ENDPOINTS: usize = 1000;

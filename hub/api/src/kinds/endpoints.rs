@@ -2,14 +2,14 @@
 
 use std::net::IpAddr;
 
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::gvk::Gvk;
+use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait};
+use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
 use super::address::{check_special, leads_to_the_hub};
 use super::look::{AGE, NAME, age, column, int, items, list, name, set_default, text};
-use crate::error::FieldError;
-use crate::gvk::Gvk;
-use crate::kind::{Column, Kind, Strategy, Trait};
-use crate::name as names;
 
 /// Most addresses in a cell of a table.
 const SHOWN: usize = 3;

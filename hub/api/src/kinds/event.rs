@@ -16,13 +16,13 @@ mod check;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::gvk::{Gvk, Gvr};
+use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait};
+use freewheel_hub_schema::time;
 use serde_json::{Map, Value};
 
 use super::look::{column, int, name, text, wide};
-use crate::error::FieldError;
-use crate::gvk::{Gvk, Gvr};
-use crate::kind::{Column, Kind, Strategy, Trait};
-use crate::time;
 
 const COLUMNS: &[Column] = &[
     column("Last Seen", "string", "Time since it happened last."),

@@ -1,11 +1,11 @@
 //! Lease: who holds what, and since when nobody renewed it.
 
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::gvk::Gvk;
+use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait};
 use serde_json::{Value, json};
 
 use super::look::{AGE, NAME, age, column, int, name, text};
-use crate::error::FieldError;
-use crate::gvk::Gvk;
-use crate::kind::{Column, Kind, Strategy, Trait};
 
 const COLUMNS: &[Column] = &[NAME, column("Holder", "string", "Who holds it."), AGE];
 

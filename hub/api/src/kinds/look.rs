@@ -3,11 +3,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use freewheel_hub_schema::kind::Column;
+use freewheel_hub_schema::quantity::Quantity;
+use freewheel_hub_schema::time;
 use serde_json::{Map, Value};
-
-use crate::kind::Column;
-use crate::quantity::Quantity;
-use crate::time;
 
 /// The Name column.
 pub(super) const NAME: Column = Column {

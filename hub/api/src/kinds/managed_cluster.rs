@@ -5,17 +5,17 @@
 //! - it goes only when what it leaves behind is gone, so that the next one of its name begins with nothing
 //!   (`it_is_held_until_what_it_leaves_behind_is_gone`, `a_removed_cluster_leaves_nothing_to_the_next_one_of_its_name`).
 
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::gvk::Gvk;
+use freewheel_hub_schema::kind::{
+    Column, Concern, Kind, NameRule, Strategy, Trait, drop_status, keep_all_but_status,
+};
+use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
 use super::look::{
     AGE, NAME, age, child, column, condition, flag, int, list, name, set_default, text,
 };
-use crate::error::FieldError;
-use crate::gvk::Gvk;
-use crate::kind::{
-    Column, Concern, Kind, NameRule, Strategy, Trait, drop_status, keep_all_but_status,
-};
-use crate::name as names;
 
 /// Seconds between two signs of life when the spec does not say.
 pub const DEFAULT_LEASE_SECONDS: i64 = 60;

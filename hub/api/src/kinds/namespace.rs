@@ -7,12 +7,12 @@
 
 use std::collections::BTreeMap;
 
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::gvk::Gvk;
+use freewheel_hub_schema::kind::{Column, Kind, NameRule, Strategy, Trait, keep_other_half};
 use serde_json::{Value, json};
 
 use super::look::{AGE, NAME, age, child, column, list, name, text};
-use crate::error::FieldError;
-use crate::gvk::Gvk;
-use crate::kind::{Column, Kind, NameRule, Strategy, Trait, keep_other_half};
 
 /// Label that every namespace carries with its own name.
 pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -80,7 +80,7 @@ impl Strategy for Rules {
         let wrong = finalizers.flat_map(|(i, value)| {
             let text = value.as_str().unwrap_or_default();
             let complaints = if text == FINALIZER || text.contains('/') {
-                crate::name::qualified_name(text)
+                freewheel_hub_schema::name::qualified_name(text)
             } else {
                 vec![
                     "name is neither a standard finalizer name nor is it fully qualified"

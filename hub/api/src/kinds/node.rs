@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::gvk::Gvk;
+use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait, keep_other_half};
+use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
 use super::look::{
     AGE, NAME, age, child, column, condition, flag, list, map, name, round_amounts, set_default,
     text, text_or, wide,
 };
-use crate::error::FieldError;
-use crate::gvk::Gvk;
-use crate::kind::{Column, Kind, Strategy, Trait, keep_other_half};
-use crate::name as names;
 
 /// Taint of a Node that is not ready.
 pub const NOT_READY: &str = "node.kubernetes.io/not-ready";

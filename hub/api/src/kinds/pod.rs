@@ -15,15 +15,17 @@ mod status;
 
 use std::collections::BTreeMap;
 
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::gvk::Gvk;
+use freewheel_hub_schema::kind::{
+    Column, Concern, Kind, Strategy, Trait, keep_metadata, keep_other_half,
+};
 use serde_json::{Value, json};
 
 use super::look::{
     AGE, NAME, age, child, column, condition, flag, list, name, set_default, text, text_or, wide,
 };
 use super::pod_spec;
-use crate::error::FieldError;
-use crate::gvk::Gvk;
-use crate::kind::{Column, Concern, Kind, Strategy, Trait, keep_metadata, keep_other_half};
 use crate::pins::RESOLVED;
 
 pub use pod_spec::qos_class;

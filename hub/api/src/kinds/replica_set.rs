@@ -1,12 +1,12 @@
 //! ReplicaSet: a number of pods of one template.
 
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::gvk::Gvk;
+use freewheel_hub_schema::kind::{Column, Kind, Selection, Strategy};
 use serde_json::{Value, json};
 
 use super::look::{AGE, NAME, age, child, column, int, name, set_default, wide};
 use super::template;
-use crate::error::FieldError;
-use crate::gvk::Gvk;
-use crate::kind::{Column, Kind, Selection, Strategy};
 use crate::pins::RESOLVED;
 
 const COLUMNS: &[Column] = &[

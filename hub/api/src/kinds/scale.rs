@@ -1,10 +1,10 @@
 //! Scale: the replica count of a workload, as its subresource `scale` shows it. Nothing of it is stored.
 
+use freewheel_hub_schema::gvk::Gvk;
+use freewheel_hub_schema::kind::{Column, Kind, Strategy};
 use serde_json::Value;
 
 use super::look::{AGE, NAME, age, column, int, name};
-use crate::gvk::Gvk;
-use crate::kind::{Column, Kind, Strategy};
 
 const COLUMNS: &[Column] = &[
     NAME,

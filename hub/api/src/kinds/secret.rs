@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::gvk::Gvk;
+use freewheel_hub_schema::kind::{Column, Concern, Kind, Strategy, Trait};
 use serde_json::{Value, json};
 
 use super::config_map::{MAX_DATA, check_key, decoded_len, immutable};
 use super::look::{AGE, NAME, age, child, column, map, map_len, name, set_default, text};
-use crate::error::FieldError;
-use crate::gvk::Gvk;
-use crate::kind::{Column, Concern, Kind, Strategy, Trait};
 
 const COLUMNS: &[Column] = &[
     NAME,

@@ -19,15 +19,17 @@ mod has;
 
 use std::collections::BTreeMap;
 
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::gvk::Gvk;
+use freewheel_hub_schema::kind::{
+    Column, Concern, Kind, NameRule, Selection, Strategy, Trait, keep_other_half,
+};
 use serde_json::{Map, Value, json};
 
 use super::look::{
     AGE, NAME, age, child, column, int, items, list, name, set_default, strings, text, wide,
 };
 use super::pod_spec::classes;
-use crate::error::FieldError;
-use crate::gvk::Gvk;
-use crate::kind::{Column, Concern, Kind, NameRule, Selection, Strategy, Trait, keep_other_half};
 
 use has::{has_cluster_ip, has_node_port};
 

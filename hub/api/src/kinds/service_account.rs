@@ -1,10 +1,10 @@
 //! ServiceAccount: the identity that a pod's containers act as.
 
+use freewheel_hub_schema::gvk::Gvk;
+use freewheel_hub_schema::kind::{Column, Kind, Strategy, Trait};
 use serde_json::Value;
 
 use super::look::{AGE, NAME, age, name};
-use crate::gvk::Gvk;
-use crate::kind::{Column, Kind, Strategy, Trait};
 
 const COLUMNS: &[Column] = &[NAME, AGE];
 

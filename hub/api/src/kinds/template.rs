@@ -1,12 +1,12 @@
 //! What Deployment and ReplicaSet share: a selector and a pod template.
 
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::metadata;
+use freewheel_hub_schema::selector::LabelSelector;
 use serde_json::{Map, Value, json};
 
 use super::look::{int, list, text};
 use super::pod_spec;
-use crate::error::FieldError;
-use crate::metadata;
-use crate::selector::LabelSelector;
 
 /// Fills in the defaults of `spec.template`.
 pub(super) fn default(spec: &mut Map<String, Value>) {

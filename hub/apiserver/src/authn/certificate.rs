@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use freewheel_hub_api::error::ApiError;
+use freewheel_hub_schema::error::ApiError;
 
 use super::authenticator::{Authenticator, Shown};
 use super::proven::Proven;

@@ -1,6 +1,6 @@
 //! What somebody wants to do: who, what, and in which logical cluster.
 
-use freewheel_hub_api::uid::Uid;
+use freewheel_hub_schema::uid::Uid;
 use freewheel_link::names::ClusterName;
 
 use crate::authn::User;

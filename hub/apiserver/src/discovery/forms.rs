@@ -1,6 +1,6 @@
 //! The documents of discovery. Fields stand in the order in which kube-apiserver writes them.
 
-use freewheel_hub_api::gvk::Text;
+use freewheel_hub_schema::gvk::Text;
 use serde::Serialize;
 
 #[derive(Serialize)]

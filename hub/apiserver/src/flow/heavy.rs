@@ -18,7 +18,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
-use freewheel_hub_api::error::{ApiError, Details};
+use freewheel_hub_schema::error::{ApiError, Details};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};

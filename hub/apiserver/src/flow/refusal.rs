@@ -1,6 +1,6 @@
 //! Why a request has to come back later.
 
-use freewheel_hub_api::error::{ApiError, Details};
+use freewheel_hub_schema::error::{ApiError, Details};
 
 use super::hall::Full;
 

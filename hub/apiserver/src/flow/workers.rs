@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use freewheel_hub_api::error::ApiError;
+use freewheel_hub_schema::error::ApiError;
 
 use super::hall::Hall;
 use super::refusal::too_many;

@@ -2,7 +2,7 @@
 
 use crate::support::{Client, Hub, create};
 use bytes::Bytes;
-use freewheel_hub_api::object::{Header, Key, Object, Resource};
+use freewheel_hub_schema::object::{Header, Key, Object, Resource};
 use freewheel_hub_store::{Operation, Txn};
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_api::gvk::{Gvk, Gvr};
-use freewheel_hub_api::kind::{Column, Kind, Strategy, keep_all_but_status};
-use freewheel_hub_api::schema::Schema;
 use freewheel_hub_controllers::engine::{self, Controller, Desk};
 use freewheel_hub_controllers::events::Recorder;
 use freewheel_hub_controllers::gc::Garbage;
 use freewheel_hub_controllers::index::Indexes;
 use freewheel_hub_controllers::namespace::Ending;
+use freewheel_hub_schema::gvk::{Gvk, Gvr};
+use freewheel_hub_schema::kind::{Column, Kind, Strategy, keep_all_but_status};
+use freewheel_hub_schema::types::Schema;
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;

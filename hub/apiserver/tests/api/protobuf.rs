@@ -1,7 +1,7 @@
 //! Built-in kinds in protobuf, as controller-runtime sends them.
 
 use bytes::Bytes;
-use freewheel_hub_api::protobuf;
+use freewheel_hub_schema::protobuf;
 use http_body_util::BodyExt as _;
 use serde_json::json;
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use freewheel_hub_api::object::{Key, Object, Resource};
 use freewheel_hub_apiserver::Limits;
+use freewheel_hub_schema::object::{Key, Object, Resource};
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{CommitError, Committed, Layer, Operation, Store, Txn};
 use freewheel_link::names::ClusterName;

@@ -7,15 +7,15 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
 use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
-use freewheel_hub_api::uid::Uid;
 use freewheel_hub_apiserver::{
     Body, CertificateRequests, Check, Limits, LoggedIn, Received, Server, Tls, User, serve,
 };
 use freewheel_hub_objects::clock::{Clock, SystemChance, SystemClock};
 use freewheel_hub_objects::{How, Objects, Place};
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::Store;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_link::names::ClusterName;

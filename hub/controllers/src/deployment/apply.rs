@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use freewheel_hub_api::conditions::{DEPLOYMENT_PROGRESSING, Says};
-use freewheel_hub_api::error::ApiError;
+use freewheel_hub_schema::error::ApiError;
 use k8s_openapi::api::apps::v1::DeploymentStatus;
 use serde_json::json;
 

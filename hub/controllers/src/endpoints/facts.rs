@@ -1,6 +1,6 @@
 //! What a pod contributes to a Service: pure.
 
-use freewheel_hub_api::uid::Uid;
+use freewheel_hub_schema::uid::Uid;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 

@@ -26,7 +26,7 @@ impl Clock {
 /// RFC 3339 in whole seconds, as metav1.Time is written.
 #[must_use]
 pub fn rfc3339(time: Timestamp) -> String {
-    freewheel_hub_api::time::seconds(time)
+    freewheel_hub_schema::time::seconds(time)
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_hub_api::object::Key;
-use freewheel_hub_api::registry::Registries;
+use freewheel_hub_schema::object::Key;
+use freewheel_hub_schema::registry::Registries;
 use freewheel_hub_store::{Event, Scope, Snapshot, Store, Watch};
 use futures::FutureExt;
 use tokio::sync::watch;

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds;
-use freewheel_hub_api::object::Key;
-use freewheel_hub_api::registry::Registry;
-use freewheel_hub_api::uid::Uid;
 use freewheel_hub_objects::{
     Actor, DeleteOptions, Deleted, FieldValidation, How, Objects, Place, Propagation, Written,
 };
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::Key;
+use freewheel_hub_schema::registry::Registry;
+use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::{Expect, Scope, Snapshot, Stored};
 use freewheel_link::names::ClusterName;
 use serde::Serialize;

@@ -1,7 +1,7 @@
 //! Why a reconcile did not come to its end.
 
-use freewheel_hub_api::error::ApiError;
 use freewheel_hub_objects::OVERTAKEN;
+use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::CommitError;
 
 /// A failed step. The engine logs it and tries the key again with back-off.

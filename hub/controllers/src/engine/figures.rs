@@ -38,8 +38,8 @@ fn reading(
 
 #[cfg(test)]
 mod tests {
-    use freewheel_hub_api::object::{Key, Resource};
     use freewheel_hub_metrics::Format;
+    use freewheel_hub_schema::object::{Key, Resource};
     use freewheel_link::names::ClusterName;
 
     use super::*;

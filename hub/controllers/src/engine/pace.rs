@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use freewheel_hub_api::object::Key;
+use freewheel_hub_schema::object::Key;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -50,7 +50,7 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use freewheel_hub_api::object::Resource;
+    use freewheel_hub_schema::object::Resource;
     use freewheel_link::names::ClusterName;
 
     #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use freewheel_hub_api::object::Key;
+use freewheel_hub_schema::object::Key;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -199,7 +199,7 @@ fn backoff(failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use freewheel_hub_api::object::Resource;
+    use freewheel_hub_schema::object::Resource;
     use freewheel_link::names::ClusterName;
 
     fn key(name: &str) -> Key {

@@ -14,8 +14,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use freewheel_hub_api::object::Key;
-use freewheel_hub_api::uid::Uid;
+use freewheel_hub_schema::object::Key;
+use freewheel_hub_schema::uid::Uid;
 use tokio::time::Instant;
 
 use super::Said;
@@ -175,7 +175,7 @@ impl Correlator {
 mod tests {
     use super::*;
     use crate::engine::desk::kind;
-    use freewheel_hub_api::object::Resource;
+    use freewheel_hub_schema::object::Resource;
     use freewheel_link::names::ClusterName;
 
     fn said(about: &str, reason: &'static str, message: &str) -> Said {

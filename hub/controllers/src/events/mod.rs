@@ -20,10 +20,10 @@ mod writer;
 
 use std::sync::Arc;
 
-use freewheel_hub_api::kind::Kind;
-use freewheel_hub_api::object::Key;
-use freewheel_hub_api::uid::Uid;
 use freewheel_hub_objects::Objects;
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::Key;
+use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::Stored;
 use jiff::Timestamp;
 use tokio::sync::mpsc;

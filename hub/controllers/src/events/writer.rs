@@ -6,10 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::Kind;
-use freewheel_hub_api::object::Key;
 use freewheel_hub_objects::{Actor, FieldValidation, How, Objects};
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::Key;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;

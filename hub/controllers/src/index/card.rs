@@ -3,8 +3,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use freewheel_hub_api::kind::Selection;
 use freewheel_hub_api::kinds;
+use freewheel_hub_schema::kind::Selection;
 use freewheel_hub_store::Stored;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, PodCondition};

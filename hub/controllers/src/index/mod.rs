@@ -23,10 +23,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use freewheel_hub_api::kind::{Kind, Trait};
 use freewheel_hub_api::kinds;
-use freewheel_hub_api::object::Key;
-use freewheel_hub_api::registry::Registries;
+use freewheel_hub_schema::kind::{Kind, Trait};
+use freewheel_hub_schema::object::Key;
+use freewheel_hub_schema::registry::Registries;
 use freewheel_hub_store::{Scope, Store, Stored, Watch};
 use parking_lot::Mutex;
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use freewheel_hub_api::object::Key;
+use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::Stored;
 
 use super::{Card, Term};

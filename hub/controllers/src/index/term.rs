@@ -1,6 +1,6 @@
 //! What a card is found by.
 
-use freewheel_hub_api::object::Resource;
+use freewheel_hub_schema::object::Resource;
 use freewheel_hub_store::Stored;
 use freewheel_link::names::ClusterName;
 

@@ -1,6 +1,6 @@
 //! An index over a store, and what its looks cost.
 
-use freewheel_hub_api::object::{Object, Resource};
+use freewheel_hub_schema::object::{Object, Resource};
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{Compacted, Event, Layer, Limits, Operation, Revision, Txn};
 use freewheel_link::names::ClusterName;

@@ -16,11 +16,11 @@ use freewheel_hub_api::conditions::{
     NAMESPACE_CONTENT, NAMESPACE_DELETION, NAMESPACE_DISCOVERY, NAMESPACE_FINALIZERS,
     NAMESPACE_PARSING, Says,
 };
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::{Kind, Trait};
-use freewheel_hub_api::object::Key;
-use freewheel_hub_api::registry::Registries;
 use freewheel_hub_objects::Propagation;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::kind::{Kind, Trait};
+use freewheel_hub_schema::object::Key;
+use freewheel_hub_schema::registry::Registries;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use futures::future::join_all;
 use parking_lot::Mutex;

@@ -6,8 +6,8 @@
 //!
 //! The API server shows the present as the time of renewal while the session is up.
 
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::{kind::Kind, time};
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::{kind::Kind, time};
 use freewheel_hub_store::Stored;
 use jiff::Timestamp;
 use serde_json::{Value, json};

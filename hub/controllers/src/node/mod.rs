@@ -35,11 +35,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use freewheel_hub_api::conditions::{Says, Status};
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds::node::NOT_READY;
-use freewheel_hub_api::object::{Key, Resource};
 use freewheel_hub_objects::Propagation;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_store::{Event, Expect, Scope, Snapshot, Stored};
 use freewheel_link::names::ClusterName;
 use jiff::Timestamp;

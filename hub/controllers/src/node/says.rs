@@ -7,7 +7,7 @@ use freewheel_hub_api::conditions::{
     CLUSTER_ACCEPTED, CLUSTER_AVAILABLE, CLUSTER_CERTIFICATE, CLUSTER_JOINED, NODE_DISK_PRESSURE,
     NODE_MEMORY_PRESSURE, NODE_PID_PRESSURE, NODE_READY, Says, Status, Type,
 };
-use freewheel_hub_api::uid::Uid;
+use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::Stored;
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -12,10 +12,10 @@ use async_trait::async_trait;
 use freewheel_hub_api::conditions::{
     NODE_DISK_PRESSURE, NODE_MEMORY_PRESSURE, NODE_PID_PRESSURE, NODE_READY, Says, Status, Type,
 };
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds::node::NOT_READY;
-use freewheel_hub_api::object::Key;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Event, Expect, Scope, Snapshot};
 use freewheel_link::names::ClusterName;
 use jiff::Timestamp;

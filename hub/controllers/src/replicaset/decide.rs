@@ -3,9 +3,9 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::HashMap;
 
-use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::pins::Pins;
-use freewheel_hub_api::uid::Uid;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::uid::Uid;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};

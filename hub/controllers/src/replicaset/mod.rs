@@ -17,11 +17,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::images::Images;
-use freewheel_hub_api::kind::Kind;
-use freewheel_hub_api::object::Key;
 use freewheel_hub_objects::Propagation;
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::ReplicaSet;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use freewheel_hub_api::conditions::{SET_REPLICA_FAILURE, Says};
-use freewheel_hub_api::error::ApiError;
+use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::Stored;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use freewheel_hub_api::conditions::{POD_SCHEDULED, Says};
-use freewheel_hub_api::kind::Kind;
-use freewheel_hub_api::object::Key;
-use freewheel_hub_api::uid::Uid;
 use freewheel_hub_objects::{Binding, How};
 use freewheel_hub_placement::Refusal;
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::Key;
+use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::{Expect, Stored};
 use serde_json::Value;
 

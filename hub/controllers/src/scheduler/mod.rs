@@ -28,9 +28,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_api::kind::Kind;
-use freewheel_hub_api::object::Key;
-use freewheel_hub_api::uid::Uid;
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::Key;
+use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::Event;
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
@@ -230,7 +230,7 @@ async fn until(due: Option<Instant>) {
 
 #[cfg(test)]
 mod tests {
-    use freewheel_hub_api::object::Resource;
+    use freewheel_hub_schema::object::Resource;
     use freewheel_link::names::ClusterName;
 
     use super::*;

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_api::object::{Header, Key, Resource};
-use freewheel_hub_api::uid::Uid;
 use freewheel_hub_placement::node::Node;
 use freewheel_hub_placement::{Ask, Fleet, Refusal, decide};
+use freewheel_hub_schema::object::{Header, Key, Resource};
+use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::{Event, Expect, Revision, Stored};
 use freewheel_link::names::ClusterName;
 use k8s_openapi::api::core::v1;

@@ -1,6 +1,6 @@
 //! The scheduler's memory, without a store.
 
-use freewheel_hub_api::object::{Object, Resource};
+use freewheel_hub_schema::object::{Object, Resource};
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freewheel_hub_api::kind::Kind;
-use freewheel_hub_api::object::Key;
 use freewheel_hub_objects::Propagation;
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Event, Scope, Snapshot};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;

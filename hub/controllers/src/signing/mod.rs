@@ -24,8 +24,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use freewheel_hub_api::conditions::{REQUEST_FAILED, Says};
-use freewheel_hub_api::kind::Kind;
-use freewheel_hub_api::object::Key;
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{Event, Scope, Snapshot, Stored};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;

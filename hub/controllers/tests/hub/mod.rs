@@ -6,9 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds;
-use freewheel_hub_api::object::{Header, Key, Object, Resource};
 use freewheel_hub_controllers::endpoints::Handlers;
 use freewheel_hub_controllers::index::Indexes;
 use freewheel_hub_controllers::signing::{Asked, Authority, Unsigned};
@@ -16,6 +14,8 @@ use freewheel_hub_controllers::{Config, start_over};
 use freewheel_hub_metrics::Metrics;
 use freewheel_hub_objects::clock::SeededChance;
 use freewheel_hub_objects::{DeleteOptions, How, Objects, Place, Propagation};
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::{Header, Key, Object, Resource};
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{Operation, Scope, Snapshot, Store, Stored, Txn};
 use freewheel_link::names::ClusterName;

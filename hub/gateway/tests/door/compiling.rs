@@ -12,7 +12,7 @@ fn with_image(name: &str, node: &str, image: &str) -> Value {
 
 /// Events as (pod, message).
 fn events(hub: &Hub) -> Vec<(String, String)> {
-    let resource = freewheel_hub_api::object::Resource::new("", "events");
+    let resource = freewheel_hub_schema::object::Resource::new("", "events");
     let scope = Scope { resource, cluster: None, namespace: None };
     let snapshot = hub.objects.store().snapshot();
     let all = snapshot.range(&scope, None).map(|stored| stored.object.value().unwrap());

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use freewheel_hub_api::object::Resource;
+use freewheel_hub_schema::object::Resource;
 
 use crate::support::*;
 

@@ -73,7 +73,7 @@ async fn flood(hub: Hub) {
     };
     tokio::join!(saying, hearing);
     let scope = Scope {
-        resource: freewheel_hub_api::object::Resource::new("", "events"),
+        resource: freewheel_hub_schema::object::Resource::new("", "events"),
         cluster: None,
         namespace: None,
     };
@@ -107,7 +107,7 @@ async fn an_event_that_is_told_twice_counts_once_and_one_that_repeats_counts_up(
     };
     let (_link, mut session) = hub.spoke("pi-7").await;
     let events = || {
-        let resource = freewheel_hub_api::object::Resource::new("", "events");
+        let resource = freewheel_hub_schema::object::Resource::new("", "events");
         let scope = Scope { resource, cluster: None, namespace: None };
         let snapshot = hub.objects.store().snapshot();
         let all: Vec<Value> =
@@ -136,7 +136,7 @@ async fn an_event_of_the_future_is_of_now() {
     // Its answer was lost, and the hub's clock goes on.
     tokio::time::sleep(Duration::from_millis(1100)).await;
     say(&mut session, 2, vec![seen]).await;
-    let resource = freewheel_hub_api::object::Resource::new("", "events");
+    let resource = freewheel_hub_schema::object::Resource::new("", "events");
     let scope = Scope { resource, cluster: None, namespace: None };
     let snapshot = hub.objects.store().snapshot();
     let event = snapshot.range(&scope, None).next().unwrap().object.value().unwrap();
@@ -185,7 +185,7 @@ async fn a_device_tells_of_its_own_nodes_and_of_no_other() {
     say(&mut session, 1, vec![met(then)]).await;
     say(&mut session, 2, vec![met(then + 300_000)]).await;
     let events = || {
-        let resource = freewheel_hub_api::object::Resource::new("", "events");
+        let resource = freewheel_hub_schema::object::Resource::new("", "events");
         let scope = Scope { resource, cluster: None, namespace: None };
         let snapshot = hub.objects.store().snapshot();
         snapshot

@@ -40,7 +40,7 @@ async fn a_report_that_the_store_has_no_room_for_is_told_at_the_pod_and_comes_ag
     frame::write(&mut session.0, &SpokeToHub::Report { stamp, report }).await.unwrap();
     while heard(&mut session).await != HubToSpoke::ReportsTaken(stamp) {}
     let scope = Scope {
-        resource: freewheel_hub_api::object::Resource::new("", "events"),
+        resource: freewheel_hub_schema::object::Resource::new("", "events"),
         cluster: None,
         namespace: None,
     };

@@ -30,7 +30,7 @@ async fn a_spoke_from_a_lost_future_proves_the_roll_back_and_does_what_the_hub_w
     assert_eq!(plan.to.incarnation, welcome.incarnation);
     assert!(lost < plan.to.revision, "revisions of the lost future are not used again");
     let scope = |plural| Scope {
-        resource: freewheel_hub_api::object::Resource::new("", plural),
+        resource: freewheel_hub_schema::object::Resource::new("", plural),
         cluster: None,
         namespace: None,
     };

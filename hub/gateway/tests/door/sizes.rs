@@ -91,7 +91,7 @@ async fn a_pod_without_room_for_the_reason_is_told_of_by_an_event() {
     hub.create(PODS, "default", "odd-3", odd("odd-3", room)).await;
     assert_eq!(size("odd-3"), MAX_OBJECT_BYTES, "not one more byte");
     let told = || {
-        let resource = freewheel_hub_api::object::Resource::new("", "events");
+        let resource = freewheel_hub_schema::object::Resource::new("", "events");
         let scope = Scope { resource, cluster: None, namespace: None };
         let snapshot = hub.objects.store().snapshot();
         let all = snapshot.range(&scope, None).map(|stored| stored.object.value().unwrap());

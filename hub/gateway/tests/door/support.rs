@@ -8,11 +8,11 @@ pub(crate) use async_trait::async_trait;
 pub(crate) use base64::Engine as _;
 pub(crate) use freewheel_hub_api::images::{Artifact, ImageProblem, Images, Resolved};
 pub(crate) use freewheel_hub_api::kinds;
-pub(crate) use freewheel_hub_api::object::{Header, Key, Object};
 pub(crate) use freewheel_hub_api::streams::LogOptions;
 pub(crate) use freewheel_hub_gateway::{Gateway, Identity, records};
 pub(crate) use freewheel_hub_objects::{DeleteOptions, How, Objects, Place};
 pub(crate) use freewheel_hub_pki::Authority;
+pub(crate) use freewheel_hub_schema::object::{Header, Key, Object};
 pub(crate) use freewheel_hub_store::memory::MemoryStore;
 pub(crate) use freewheel_hub_store::{
     CommitError, Committed, Layer, Operation, Revision, Scope, Snapshot, Store, Stored, Txn,
@@ -225,7 +225,7 @@ impl Hub {
 
     pub(crate) fn requests(&self) -> Vec<String> {
         let scope = freewheel_hub_store::Scope {
-            resource: freewheel_hub_api::object::Resource::new(REQUESTS.0, REQUESTS.2),
+            resource: freewheel_hub_schema::object::Resource::new(REQUESTS.0, REQUESTS.2),
             cluster: None,
             namespace: None,
         };

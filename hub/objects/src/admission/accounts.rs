@@ -1,7 +1,7 @@
 //! ServiceAccount: what runs as an account is let in when that is there.
 
 use async_trait::async_trait;
-use freewheel_hub_api::object::{Key, Resource};
+use freewheel_hub_schema::object::{Key, Resource};
 use serde_json::Value;
 
 use super::plugin::Plugin;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_api::error::ApiError;
+use freewheel_hub_schema::error::ApiError;
 use serde_json::Value;
 use tracing::debug;
 

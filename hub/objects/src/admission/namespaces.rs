@@ -1,9 +1,9 @@
 //! NamespaceLifecycle: new content needs a namespace that is there and stays, and some namespaces have to stay.
 
 use async_trait::async_trait;
-use freewheel_hub_api::error::{Cause, NAMESPACE_TERMINATING};
-use freewheel_hub_api::kind::Trait;
-use freewheel_hub_api::object::{Key, Resource};
+use freewheel_hub_schema::error::{Cause, NAMESPACE_TERMINATING};
+use freewheel_hub_schema::kind::Trait;
+use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_hub_store::Expect;
 use serde_json::Value;
 

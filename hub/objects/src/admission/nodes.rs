@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use freewheel_hub_api::conditions::NODE_READY;
-use freewheel_hub_api::kind::Trait;
 use freewheel_hub_api::kinds::node::NOT_READY;
+use freewheel_hub_schema::kind::Trait;
 use serde_json::{Value, json};
 
 use super::plugin::Plugin;

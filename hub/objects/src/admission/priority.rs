@@ -4,7 +4,7 @@
 //! once.
 
 use async_trait::async_trait;
-use freewheel_hub_api::kind::Trait;
+use freewheel_hub_schema::kind::Trait;
 use serde_json::{Value, json};
 
 use super::plugin::Plugin;

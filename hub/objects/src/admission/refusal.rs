@@ -1,6 +1,6 @@
 //! Why a write is not let in, and what its writer reads of it.
 
-use freewheel_hub_api::error::{ApiError, Cause, FieldError};
+use freewheel_hub_schema::error::{ApiError, Cause, FieldError};
 use serde_json::Value;
 
 use crate::{Place, meta, refusal};

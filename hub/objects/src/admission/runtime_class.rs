@@ -1,7 +1,7 @@
 //! RuntimeClass: there are none here, and whoever names one is told so at once.
 
 use async_trait::async_trait;
-use freewheel_hub_api::kind::Trait;
+use freewheel_hub_schema::kind::Trait;
 use serde_json::Value;
 
 use super::plugin::Plugin;

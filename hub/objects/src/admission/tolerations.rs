@@ -1,9 +1,9 @@
 //! DefaultTolerationSeconds: how long a pod tolerates that its Node is not heard of is said at the pod.
 
 use async_trait::async_trait;
-use freewheel_hub_api::kind::Trait;
 use freewheel_hub_api::kinds::node::{NOT_READY, UNREACHABLE};
 use freewheel_hub_api::kinds::pod::TOLERATED_SECONDS;
+use freewheel_hub_schema::kind::Trait;
 use serde_json::{Value, json};
 
 use super::plugin::Plugin;

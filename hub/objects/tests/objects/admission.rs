@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use freewheel_hub_api::error::{Cause, FieldError};
-use freewheel_hub_api::object::{Key, Resource};
 use freewheel_hub_objects::{
     Actor, Claims, DeleteOptions, How, Person, Place, Plugin, Refusal, Review, Verb,
 };
+use freewheel_hub_schema::error::{Cause, FieldError};
+use freewheel_hub_schema::object::{Key, Resource};
 use freewheel_link::names::ClusterName;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;

@@ -70,7 +70,7 @@ async fn what_goes_while_it_is_applied_is_made_anew() {
     let made = world.objects.create_or_modify(&how, &at, |old| Ok(one_more(old))).await.unwrap();
     assert!(made.created);
     assert_eq!(world.read("configmaps", "a").unwrap()["data"]["is"], "1");
-    let not_found = |_| Err(freewheel_hub_api::error::ApiError::not_found("", "secrets", "s"));
+    let not_found = |_| Err(freewheel_hub_schema::error::ApiError::not_found("", "secrets", "s"));
     let outcome = world.objects.create_or_modify(&how, &at, not_found).await;
     refused(outcome, 404, "secrets \"s\" not found");
 }

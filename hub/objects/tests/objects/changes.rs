@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_api::kind::Kind;
 use freewheel_hub_api::kinds;
-use freewheel_hub_api::object::Object;
 use freewheel_hub_api::pins::RESOLVED;
 use freewheel_hub_objects::{DeleteOptions, How, OVERTAKEN, Place, Written};
+use freewheel_hub_schema::kind::Kind;
+use freewheel_hub_schema::object::Object;
 use freewheel_hub_store::{Expect, Operation, Txn};
 use freewheel_link::digest::Digest;
 use parking_lot::Mutex;

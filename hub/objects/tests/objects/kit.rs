@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use freewheel_hub_api::error::ApiError;
 use freewheel_hub_api::kinds;
 use freewheel_hub_objects::clock::{Clock, SeededChance};
 use freewheel_hub_objects::{DeleteOptions, Deleted, How, Objects, Place, Written, stored_value};
+use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::{Store, Stored};
 use freewheel_link::names::ClusterName;

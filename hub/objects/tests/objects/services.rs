@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use freewheel_hub_api::error::ApiError;
-use freewheel_hub_api::object::Resource;
 use freewheel_hub_objects::{DeleteOptions, How, Written};
+use freewheel_hub_schema::error::ApiError;
+use freewheel_hub_schema::object::Resource;
 use freewheel_hub_store::Scope;
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::mpsc;
 
-use freewheel_hub_api::object::{Key, Object, Resource};
+use freewheel_hub_schema::object::{Key, Object, Resource};
 use freewheel_link::names::ClusterName;
 use futures::FutureExt;
 use serde_json::json;

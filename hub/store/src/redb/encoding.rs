@@ -14,7 +14,7 @@
 //!   (`a_bit_that_flips_in_a_value_or_its_key_is_noticed`).
 
 use bytes::Bytes;
-use freewheel_hub_api::object::{Header, Key, Object, Owner, Resource};
+use freewheel_hub_schema::object::{Header, Key, Object, Owner, Resource};
 use freewheel_link::digest::Digest;
 use freewheel_link::names::ClusterName;
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
 //! What a watcher reads of the shelves.
 
-use freewheel_hub_api::namespace::NamespaceName;
+use freewheel_hub_schema::namespace::NamespaceName;
 use freewheel_link::names::ClusterName;
 
 use super::shelf::Place;

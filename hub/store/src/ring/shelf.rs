@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use freewheel_hub_api::object::Resource;
+use freewheel_hub_schema::object::Resource;
 use freewheel_link::names::ClusterName;
 
 use crate::bell::Bell;

@@ -2,7 +2,7 @@
 
 use std::sync::Weak;
 
-use freewheel_hub_api::object::{Header, Key, Object, Resource};
+use freewheel_hub_schema::object::{Header, Key, Object, Resource};
 use freewheel_link::names::ClusterName;
 
 use super::*;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use freewheel_hub_api::object::Key;
+use freewheel_hub_schema::object::Key;
 use freewheel_hub_store::{CommitError, Expect, Operation, Store};
 use tokio::task::JoinSet;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use freewheel_hub_api::object::{Key, Object, Resource};
+use freewheel_hub_schema::object::{Key, Object, Resource};
 use freewheel_hub_store::memory::MemoryStore;
 use freewheel_hub_store::redb::{FileDisk, RedbStore};
 use freewheel_hub_store::{

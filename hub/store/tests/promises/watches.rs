@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use freewheel_hub_api::object::Resource;
+use freewheel_hub_schema::object::Resource;
 use freewheel_hub_store::{Event, Limits, Scope};
 use tokio::time::timeout;
 
@@ -65,7 +65,7 @@ pub(crate) async fn overlapping_scopes_see_an_event_once(backend: &dyn Backend) 
     let store = backend.fresh();
     let of_cluster = Scope { cluster: Some(cluster("root")), ..all_pods() };
     let other =
-        Scope { resource: freewheel_hub_api::object::Resource::new("", "nodes"), ..all_pods() };
+        Scope { resource: freewheel_hub_schema::object::Resource::new("", "nodes"), ..all_pods() };
     let mut watch = store.watch(vec![of_cluster, other, all_pods()], 0).unwrap();
     write(&store, &[put("a", "1"), put("nodes|root||n", "1"), put("b", "1")]).await;
     write(&store, &[put("pods|pi-7|default|c", "1"), put("services|root|default|s", "1")]).await;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use freewheel_hub_schema::error::FieldError;
 use serde_json::{Value, json};
 
 use super::super::look::{child, list, text};
-use crate::error::FieldError;
 
 /// What the door `approval` alone may say.
 pub(super) const DECISIONS: &[&str] = &["Approved", "Denied"];

@@ -1,10 +1,10 @@
 //! What a valid event is, in core's form.
 
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
 use super::super::look::{int, text};
-use crate::error::FieldError;
-use crate::name as names;
 
 /// What of an event never changes through events.k8s.io/v1: the stored name, and the one in errors.
 const IMMUTABLE: &[(&str, &str)] = &[
@@ -133,9 +133,10 @@ pub(super) fn change(new: &Value, old: &Value) -> Vec<FieldError> {
 
 #[cfg(test)]
 mod tests {
+    use freewheel_hub_schema::kind::Strategy as _;
+
     use super::super::{GroupRules, Rules};
     use super::*;
-    use crate::kind::Strategy as _;
 
     fn fields(errors: &[FieldError]) -> Vec<&str> {
         errors.iter().map(|error| error.field.as_str()).collect()

@@ -1,9 +1,9 @@
 //! What kubectl shows of a pod's state: computed from containers, as its own printer does.
 
+use freewheel_hub_schema::time;
 use serde_json::{Value, json};
 
 use super::super::look::{condition, flag, int, list, text};
-use crate::time;
 
 /// Cells of a row.
 #[derive(Debug, PartialEq, Eq)]

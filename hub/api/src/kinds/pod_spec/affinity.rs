@@ -1,11 +1,11 @@
 //! What valid affinities are, to nodes and to pods.
 
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::name as names;
+use freewheel_hub_schema::selector::LabelSelector;
 use serde_json::{Value, json};
 
 use super::super::look::{int, items_of, list, text};
-use crate::error::FieldError;
-use crate::name as names;
-use crate::selector::LabelSelector;
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::metadata::check_label_map;
+use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
 use super::super::look::{items_of, list, text};
 use super::field::one_of;
 use super::{affinity, classes, container, volume};
-use crate::error::FieldError;
-use crate::metadata::check_label_map;
-use crate::name as names;
 
 const RESTART: &[&str] = &["Always", "OnFailure", "Never"];
 const DNS: &[&str] = &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];

@@ -7,9 +7,8 @@
 //! - a field that is kept says so to whoever sets it (`a_kept_field_warns_when_it_asks_for_something`);
 //! - one that is refused never reaches the store (`a_refused_field_is_an_error_even_when_it_is_empty`).
 
+use freewheel_hub_schema::error::FieldError;
 use serde_json::Value;
-
-use crate::error::FieldError;
 
 /// One field and what becomes of it.
 #[derive(Clone, Copy, Debug)]
@@ -328,7 +327,7 @@ fn set_fields<'a>(table: &'a [Field], value: &'a Value) -> impl Iterator<Item = 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::table::table;
+    use freewheel_hub_schema::types::table::table;
     use serde_json::json;
 
     /// Every table with the type of core/v1 that it covers.

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::name as names;
 use freewheel_link::limits::POD_MOUNTS;
 use serde_json::{Value, json};
 
 use super::super::look::{int, items_of, list, map, text};
 use super::field::{check_field, check_resource_field, one_of, wrong};
 use super::{classes, containers, probe, resources, volume_names};
-use crate::error::FieldError;
-use crate::name as names;
 
 const PULL: &[&str] = &["Always", "IfNotPresent", "Never"];
 /// The pod network speaks no SCTP.

@@ -1,10 +1,10 @@
 //! What pods, containers and volumes check alike: enums, and references to fields of the pod.
 
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
 use super::super::look::text;
-use crate::error::FieldError;
-use crate::name as names;
 
 /// Complaints about a value as mistakes at its place.
 pub(super) fn wrong(at: &str, value: &str, complaints: &[String]) -> Vec<FieldError> {

@@ -1,10 +1,10 @@
 //! What valid probes and hooks are.
 
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
 use super::super::look::{int, list, text};
-use crate::error::FieldError;
-use crate::name as names;
 
 const HANDLERS: &[&str] = &["exec", "grpc", "httpGet", "tcpSocket"];
 const HOOKS: &[&str] = &["exec", "httpGet", "sleep", "tcpSocket"];

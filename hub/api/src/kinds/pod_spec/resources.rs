@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::name as names;
+use freewheel_hub_schema::quantity::Quantity;
 use serde_json::{Value, json};
 
 use super::super::look::{items_of, list, map, text};
-use crate::error::FieldError;
-use crate::name as names;
-use crate::quantity::Quantity;
 
 const HUGE: &str = "hugepages-";
 /// What containers are counted by, beside huge pages and extended resources.

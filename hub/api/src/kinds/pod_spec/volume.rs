@@ -6,14 +6,14 @@
 
 use std::collections::BTreeSet;
 
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::name as names;
+use freewheel_hub_schema::quantity::Quantity;
 use serde_json::{Value, json};
 
 use super::super::look::{items_of, list, map, text};
 use super::field::{check_field, check_resource_field};
 use super::{classes, sources};
-use crate::error::FieldError;
-use crate::name as names;
-use crate::quantity::Quantity;
 
 /// What files may show of their pod, beside labels and annotations.
 const FILE_FIELDS: &[&str] = &["metadata.name", "metadata.namespace", "metadata.uid"];

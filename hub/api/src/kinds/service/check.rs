@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 
+use freewheel_hub_schema::error::FieldError;
+use freewheel_hub_schema::metadata::check_label_map;
+use freewheel_hub_schema::name as names;
 use serde_json::{Value, json};
 
 use super::super::look::{int, list, text};
 use super::has::has_cluster_ip;
-use crate::error::FieldError;
-use crate::metadata::check_label_map;
-use crate::name as names;
 
 /// Where cluster addresses come from: base and prefix length.
 pub const CLUSTER_IPS: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 128, 0, 0), 12);

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::kind::{Kind, Strategy};
 use crate::patch::{self, strategic};
-use crate::schema::{apply_defaults, canonicalise, decode_json};
+use crate::types::{apply_defaults, canonicalise, decode_json};
 
 struct Plain;
 

@@ -24,7 +24,7 @@ use serde_json::Value;
 
 use crate::error::ApiError;
 use crate::gvk::split_api_version;
-use crate::schema::TypeFacts;
+use crate::types::TypeFacts;
 use wire::Reader;
 
 /// The media type.
@@ -57,7 +57,7 @@ pub fn decode(bytes: &[u8]) -> Result<Value, ApiError> {
         map.insert("apiVersion".to_owned(), Value::String(envelope.api_version));
         map.insert("kind".to_owned(), Value::String(envelope.kind));
     }
-    crate::schema::canonicalise_as(&mut value, one)?;
+    crate::types::canonicalise_as(&mut value, one)?;
     Ok(value)
 }
 

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::wire::{put_bytes, put_double, put_integer};
-use crate::schema::TypeFacts;
-use crate::schema::table::{Field, Shape};
+use crate::types::TypeFacts;
+use crate::types::table::{Field, Shape};
 
 /// The value does not have the shape that the table says.
 #[derive(Debug, thiserror::Error)]

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::prose::Prose;
 use crate::gvk::Gvk;
 use crate::kind::Kind;
-use crate::schema::table::{Field, ListType, Shape};
-use crate::schema::{TypeFacts, component_name};
+use crate::types::table::{Field, ListType, Shape};
+use crate::types::{TypeFacts, component_name};
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";

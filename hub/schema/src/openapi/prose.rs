@@ -36,7 +36,7 @@ impl Prose {
 
     /// Takes what a JSON schema says of a type and of its fields.
     pub fn take(&mut self, name: &str, schema: &Value) {
-        let text = |value: &'_ Value| Some(value.get("description")?.as_str()?.to_owned());
+        let text = |value: &Value| Some(value.get("description")?.as_str()?.to_owned());
         if let Some(text) = text(schema) {
             self.say(name, "", &text);
         }

@@ -1,7 +1,7 @@
 //! The three patches: RFC 6902, RFC 7386, and Kubernetes' strategic merge.
 //!
 //! Each takes the document and the request's body, and gives the patched document, which is not yet
-//! canonical: run [`crate::schema::canonicalise`] on it, and tell its error through [`does_not_fit`].
+//! canonical: run [`crate::types::canonicalise`] on it, and tell its error through [`does_not_fit`].
 //!
 //! ```text
 //! operation   one operation of a JSON patch, as evanphx/json-patch has it
@@ -23,7 +23,7 @@ use json_patch::PatchOperation;
 use serde_json::Value;
 
 use crate::error::{ApiError, Cause, Details};
-use crate::schema::{Typed, parse_json};
+use crate::types::{Typed, parse_json};
 
 /// As kube-apiserver has it.
 pub const MAX_OPERATIONS: usize = 10_000;
@@ -120,7 +120,7 @@ pub fn strategic<'a>(
 }
 
 /// The answer when the patched document has a value of the wrong type: `error` is what
-/// [`crate::schema::canonicalise`] said about `patched`.
+/// [`crate::types::canonicalise`] said about `patched`.
 #[must_use]
 pub fn does_not_fit(patched: &Value, error: &ApiError) -> ApiError {
     let shown = Value::String(patched.to_string());

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::gvk::{Gvk, Gvr, Text};
 use crate::object::Resource;
-use crate::schema::{Schema, TypeFacts, Typed};
+use crate::types::{Schema, TypeFacts, Typed};
 
 pub use role::{Concern, NameRule, Selection, Trait};
 pub use strategy::{

@@ -8,8 +8,9 @@ use serde_json::Value;
 
 use super::{gnostic, v2};
 use crate::kind::{Kind, Strategy};
-use crate::registry::{Layer, Registry};
-use crate::schema::table::{find, table};
+use crate::layer::Layer;
+use crate::registry::Registry;
+use crate::types::table::{find, table};
 
 struct Plain;
 

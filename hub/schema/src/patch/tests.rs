@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{does_not_fit, json, merge, strategic, strict};
 use crate::gvk::split_api_version;
-use crate::schema::canonicalise;
+use crate::types::canonicalise;
 
 #[test]
 fn strategic_patches_give_what_go_gives() {

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Number, Value};
 
 use super::wire::{Malformed, Reader, WireType};
-use crate::schema::TypeFacts;
-use crate::schema::table::{Field, Shape};
+use crate::types::TypeFacts;
+use crate::types::table::{Field, Shape};
 
 /// How many values one message may hold, all levels counted: an empty struct costs two bytes on the
 /// wire and hundreds in memory. The largest pods have a few thousand.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{decode, encode, watch_frame};
 use crate::gvk::split_api_version;
-use crate::schema::canonicalise;
+use crate::types::canonicalise;
 
 fn fixtures(ending: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/protobuf/fixtures");

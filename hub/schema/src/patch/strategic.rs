@@ -12,8 +12,8 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Map, Value};
 
 use super::order::{arrange, identity, places};
-use crate::schema::TypeFacts;
-use crate::schema::table::{Field, Shape};
+use crate::types::TypeFacts;
+use crate::types::table::{Field, Shape};
 
 const DIRECTIVE: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";

@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn texts_that_go_reads_are_read_alike() {
-        for line in include_str!("schema/fixtures/quantities.txt").lines() {
+        for line in include_str!("types/fixtures/quantities.txt").lines() {
             let (text, go) = line.split_once('=').unwrap();
             // Go keeps some texts as they were written: those are compared by value.
             match go {
