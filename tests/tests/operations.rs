@@ -56,6 +56,29 @@ fn a_device_is_drained_and_comes_back() {
     assert_eq!(nodes(&kubectl, "app=web").len(), 2, "the device gets pods again");
 }
 
+/// Without another start of the device or the hub, as a kubelet would need.
+#[test]
+fn a_node_that_somebody_deletes_comes_back_whole() {
+    let fleet = Fleet::with(&["pi-1"]);
+    let kubectl = fleet.kubectl();
+    let seen = || {
+        let said = kubectl.try_run(&["get", "node", "pi-1", "-o", "json"]);
+        let mut node: serde_json::Value = serde_json::from_str(&said.out).unwrap_or_default();
+        let uid = node["metadata"]["uid"].take();
+        let status = ["addresses", "capacity", "allocatable", "nodeInfo"];
+        let facts = status.map(|field| node["status"][field].take());
+        (uid, (facts, node["metadata"]["labels"].take()))
+    };
+    let before = seen();
+    assert!(before.1.0.iter().all(|fact| !fact.is_null()), "{before:?}");
+    kubectl.does(&["delete", "node", "pi-1"]);
+    eventually("it is another Node of the same device", Duration::from_secs(20), || {
+        let now = seen();
+        if now.0 != before.0 && now.1 == before.1 { Ok(()) } else { Err(format!("{now:?}")) }
+    });
+    fleet.node_ready("pi-1");
+}
+
 #[test]
 fn a_service_switches_from_blue_to_green() {
     let fleet = Fleet::with(&["pi-1"]);

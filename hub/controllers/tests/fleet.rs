@@ -384,6 +384,17 @@ async fn every_node_has_a_lease_that_is_written_per_transition() {
     .await;
     hub.delete("leases", "kube-node-lease", "pi-1", Propagation::Background).await;
     hub.eventually("it is put back", |s| lease(s, "root").is_some()).await;
+    let node = |s: &dyn freewheel_hub_store::Snapshot| {
+        Some(get(s, "root", "nodes", "", "pi-1")?["metadata"]["uid"].take())
+    };
+    let before = node(&*hub.snapshot());
+    hub.delete("nodes", "", "pi-1", Propagation::Background).await;
+    hub.eventually("a Node that is made anew has one, too", |s| {
+        let owner =
+            lease(s, "root").map(|mut it| it["metadata"]["ownerReferences"][0]["uid"].take());
+        node(s).is_some() && node(s) != before && owner == node(s)
+    })
+    .await;
     hub.delete("managedclusters", "", "pi-1", Propagation::Background).await;
     hub.eventually("it goes with its Node", |s| lease(s, "root").is_none()).await;
     hub.stop().await;

@@ -1,4 +1,4 @@
-//! What calls a session to look again, and what it has to look at.
+//! What calls a session to look again, and what it has to look at; and to say again what its Node lacks.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,6 +17,8 @@ pub(crate) struct Bell {
     changes: Mutex<Changes>,
     /// Whether the session may go on has to be looked at.
     standing: AtomicBool,
+    /// Its Node is gone, or another one than before.
+    node: Notify,
 }
 
 impl Default for Bell {
@@ -24,7 +26,7 @@ impl Default for Bell {
     fn default() -> Self {
         let changes = Changes { everything: true, ..Changes::default() };
         let standing = AtomicBool::new(true);
-        Self { rung: Notify::new(), changes: Mutex::new(changes), standing }
+        Self { rung: Notify::new(), changes: Mutex::new(changes), standing, node: Notify::new() }
     }
 }
 
@@ -61,6 +63,16 @@ impl Bell {
     /// Whether that was noted since it was last asked.
     pub(crate) fn is_in_doubt(&self) -> bool {
         self.standing.swap(false, Ordering::SeqCst)
+    }
+
+    /// Notes that its Node is gone, or another one than before.
+    pub(crate) fn miss_node(&self) {
+        self.node.notify_one();
+    }
+
+    /// Resolves once that was noted. Cancel safe.
+    pub(crate) async fn node_missed(&self) {
+        self.node.notified().await;
     }
 
     /// All that was noted since it was last taken.

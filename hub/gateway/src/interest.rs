@@ -12,6 +12,8 @@
 //!   `of_sessions_that_open_at_the_same_time_the_newest_is_in_force_and_hears_of_changes`); being told once for many changes
 //!   is normal (`a_burst_of_changes_is_a_few_plans`);
 //! - and nobody else is told of a Service (`a_service_of_the_root_wakes_whom_it_concerns`);
+//! - it is told when its Node, in the root or in its own cluster, is another one than before
+//!   (`a_node_that_is_deleted_or_made_anew_has_all_that_its_device_said`);
 //! - a look and a report cost what one spoke holds, not what the fleet holds
 //!   (`a_spokes_pods_come_and_go_at_the_same_cost_in_a_larger_fleet`).
 
@@ -50,7 +52,7 @@ impl Default for Concerns {
 impl Concerns {
     fn scopes(&self) -> Vec<Scope> {
         let internal = ["podcidrs", "sessions"].map(|plural| Resource::new("internal", plural));
-        self.0.keys().cloned().chain(internal).map(all).collect()
+        self.0.keys().cloned().chain(internal).chain([nodes()]).map(all).collect()
     }
 
     fn bound(&self) -> impl Iterator<Item = &Resource> {
@@ -64,6 +66,8 @@ struct News {
     spokes: BTreeMap<String, Changes>,
     /// Those that may have to end.
     doubted: BTreeSet<String>,
+    /// Those with another Node than before.
+    without_node: BTreeSet<String>,
     services: Touched,
 }
 
@@ -114,6 +118,7 @@ impl Interest {
             bell.note(changes.clone());
             if doubted {
                 bell.doubt();
+                bell.miss_node();
             }
             bell.ring();
         }
@@ -215,6 +220,9 @@ impl Interest {
             bell.doubt();
             bell.ring();
         }
+        for bell in news.without_node.iter().filter_map(|spoke| bells.get(&**spoke)) {
+            bell.miss_node();
+        }
         for (realm, concerned) in services {
             match concerned {
                 Concerned::Nobody => {}
@@ -229,7 +237,7 @@ impl Interest {
     fn note(&self, event: &Event, news: &mut News) {
         let Some(key) = event.key() else { return };
         let Some(whom) = self.concerns.0.get(&key.resource) else {
-            return self.note_internal(key, event, news);
+            return self.note_other(key, event, news);
         };
         match whom {
             Concern::ItsNode => self.note_pod(event, news),
@@ -245,8 +253,11 @@ impl Interest {
         }
     }
 
-    fn note_internal(&self, key: &Key, event: &Event, news: &mut News) {
-        if key.resource == records::pod_cidrs() {
+    /// Nodes, and what the gateway keeps itself.
+    fn note_other(&self, key: &Key, event: &Event, news: &mut News) {
+        if key.resource == nodes() {
+            note_node(key, event, news);
+        } else if key.resource == records::pod_cidrs() {
             self.ranges.note(event);
             if let Some(stored) = event.now.as_ref().or(event.before.as_ref()) {
                 news.of(&String::from_utf8_lossy(&stored.object.body));
@@ -316,6 +327,19 @@ impl Interest {
     /// The Services of a realm as its spokes are told of them.
     pub(crate) fn services(&self, realm: &ClusterName) -> Arc<ServiceSet> {
         self.services.of(realm)
+    }
+}
+
+fn nodes() -> Resource {
+    Resource::new("", "nodes")
+}
+
+/// A Node that is gone, or that somebody has made: there is nothing in it that its device has said.
+fn note_node(key: &Key, event: &Event, news: &mut News) {
+    let uid = |stored: &Option<Arc<Stored>>| Some(stored.as_ref()?.object.header.uid.clone());
+    let of_a_spoke = key.cluster.is_root() || key.cluster.as_str() == &*key.name;
+    if of_a_spoke && uid(&event.before) != uid(&event.now) {
+        news.without_node.insert(key.name.to_string());
     }
 }
 

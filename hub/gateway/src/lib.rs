@@ -21,7 +21,7 @@
 //! view       what a plan reads            bound  which pods are where
 //! ranges     which spoke has which pod addresses
 //! services   Services, translated once for all spokes
-//! reports, events, node  what spokes say, as objects
+//! reports, events, node  what spokes say, as objects      device  the newest that one says of itself
 //! places     where objects are, and of which a spoke may speak
 //! refusals   what cannot be planned, where its user looks
 //! compiling  whose pods wait for a compiler
@@ -45,6 +45,7 @@ mod compiling;
 mod crowds;
 mod datagrams;
 mod departures;
+mod device;
 mod end;
 mod endings;
 mod enrol;

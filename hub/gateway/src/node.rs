@@ -1,6 +1,7 @@
 //! A spoke as the API shows it: a Node in the root, a Node in its own cluster, and its ManagedCluster.
 //!
-//! Written when the spoke says something new of itself and on transitions, not with heartbeats.
+//! Written when the spoke says something new of itself, when its Node was deleted or made anew, and on transitions, not
+//! with heartbeats.
 
 use freewheel_hub_api::KUBERNETES_VERSION;
 use freewheel_hub_api::conditions::{
@@ -16,7 +17,7 @@ use freewheel_link::report::NodeStatusV1;
 use serde_json::{Map, Value, json};
 
 use crate::papers::{Papers, how};
-use crate::places::{CLUSTERS, NODES, place};
+use crate::places::{CLUSTERS, NO_PLACE, NODES, place};
 
 /// The node's own address, as its Node object has it.
 pub(crate) fn address(objects: &Objects, spoke: &ClusterName) -> Option<String> {
@@ -37,7 +38,7 @@ pub(crate) async fn write(
     status: &NodeStatusV1,
 ) -> Result<(), ApiError> {
     let spoke = &papers.cluster;
-    let other = || ApiError::new(409, "Conflict", "the name is another cluster's by now");
+    let other = || ApiError::new(409, NO_PLACE, "the name is another cluster's by now");
     papers.admit(objects).map_err(|_| other())?;
     let now = time::from_unix(objects.clock().unix_seconds());
     for realm in [&ClusterName::root(), spoke] {
@@ -68,14 +69,12 @@ async fn write_node(
     let how = how(objects, papers);
     let labels = labels(spoke, status);
     let relabel = |old: Option<Value>| {
-        let Some(mut value) = old else {
-            return Ok(json!({
-                "apiVersion": "v1", "kind": "Node",
-                "metadata": {"name": spoke.as_str(), "labels": labels},
-                "spec": {},
+        let mut value = old.unwrap_or_else(|| {
+            json!({
+                "apiVersion": "v1", "kind": "Node", "metadata": {"name": spoke.as_str()}, "spec": {},
                 "status": node_status(&Value::Null, status, now),
-            }));
-        };
+            })
+        });
         // Labels of others stay; those that the device has are its own to say.
         for (key, label) in &labels {
             value["metadata"]["labels"][key.as_str()] = label.clone();

@@ -5,8 +5,10 @@
 //!   (`a_spoke_reports_on_its_own_pods_and_on_nobody_elses`);
 //! - a report that the store has no room for is told at its pod and counts as not durable
 //!   (`a_report_that_the_store_has_no_room_for_is_told_at_the_pod_and_comes_again`);
-//! - a spoke that says something new of itself all the time is written now and then
-//!   (`what_a_device_says_of_itself_all_the_time_is_written_now_and_then`).
+//! - a pod made anew under its name gets nothing of the one before
+//!   (`a_pod_made_anew_under_its_name_has_nothing_of_the_one_before`).
+
+use std::net::IpAddr;
 
 use freewheel_hub_api::conditions::{Says, told_by_spoke};
 use freewheel_hub_api::images::Images;
@@ -21,23 +23,24 @@ use freewheel_link::report::{
 use serde_json::{Map, Value, json};
 use tracing::{debug, warn};
 
-use crate::allowance::Allowance;
 use crate::papers::{Papers, how};
 use crate::places::{NO_PLACE, PODS, is_here, may_speak, place, stamp};
 use crate::{Inner, events, node};
 
-/// Times in a row that a device may have something new to say of itself, and per second after that.
-const NODE_BURST: u32 = 6;
-const NODE_RATE: f64 = 0.2;
-
-/// Writes one report. What no longer fits (an object that is gone, or has another UID) is done with.
+/// Writes one report; `host` is the address of its device. What no longer fits (an object that is gone, or has another UID)
+/// is done with.
 ///
 /// # Errors
 /// When it cannot be written: the report is not taken, and comes again.
-pub(crate) async fn take(inner: &Inner, papers: &Papers, report: &Report) -> Result<(), ApiError> {
+pub(crate) async fn take(
+    inner: &Inner,
+    papers: &Papers,
+    host: IpAddr,
+    report: &Report,
+) -> Result<(), ApiError> {
     let (objects, spoke) = (&inner.objects, &papers.cluster);
     let outcome = match report {
-        Report::Pod(pod) => pod_status(inner, papers, pod).await,
+        Report::Pod(pod) => pod_status(inner, papers, host, pod).await,
         Report::PodGone { realm, uid } => pod_gone(inner, papers, realm, uid).await,
         Report::Node(status) => node::write(objects, papers, status).await,
         Report::Event(seen) => events::take(inner, papers, seen).await,
@@ -83,50 +86,20 @@ async fn tell_too_large(objects: &Objects, papers: &Papers, pod: &PodStatusV1) {
     }
 }
 
-/// What a spoke says of the device itself, the newest of it, as often as it may.
-pub(crate) struct Device {
-    newest: Option<Report>,
-    allowance: Allowance,
-}
-
-impl Device {
-    /// With what it greeted with.
-    pub(crate) fn new(own: Report) -> Self {
-        Self { newest: Some(own), allowance: Allowance::new(NODE_BURST, NODE_RATE) }
-    }
-
-    /// It is so now.
-    pub(crate) fn says(&mut self, report: Report) {
-        self.newest = Some(report);
-    }
-
-    /// Resolves when something may be written. Cancel safe.
-    pub(crate) async fn due(&mut self) {
-        if self.newest.is_none() {
-            std::future::pending::<()>().await;
-        }
-        let wait = self.allowance.wait();
-        if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
-        }
-    }
-
-    /// What is to be written.
-    pub(crate) fn take(&mut self) -> Option<Report> {
-        self.newest.take_if(|_| self.allowance.take())
-    }
-}
-
-async fn pod_status(inner: &Inner, papers: &Papers, pod: &PodStatusV1) -> Result<(), ApiError> {
+async fn pod_status(
+    inner: &Inner,
+    papers: &Papers,
+    host: IpAddr,
+    pod: &PodStatusV1,
+) -> Result<(), ApiError> {
     let (objects, spoke) = (&inner.objects, &papers.cluster);
     may_speak(spoke, &pod.realm)?;
     let place = place(PODS, &pod.realm, &pod.namespace, &pod.name)?;
-    let host = node::address(objects, spoke);
     let reached = inner.reached(spoke);
     let change = |mut value: Value| {
         is_here(&value, spoke, &pod.uid)?;
         let old = value.get("status").cloned().unwrap_or_default();
-        let mut new = status(&old, pod, host.as_deref());
+        let mut new = status(&old, pod, host);
         if let Some(seen) = observed(&value, reached) {
             put_observed(&mut new, pod, seen);
         }
@@ -196,7 +169,7 @@ pub(crate) async fn remove(
 }
 
 /// The pod's status after the report: the spoke's conditions and states, everybody else's conditions.
-fn status(old: &Value, pod: &PodStatusV1, host: Option<&str>) -> Value {
+fn status(old: &Value, pod: &PodStatusV1, host: IpAddr) -> Value {
     let mut status = old.as_object().cloned().unwrap_or_default();
     let phase = match pod.phase {
         PhaseV1::Pending => "Pending",
@@ -211,10 +184,8 @@ fn status(old: &Value, pod: &PodStatusV1, host: Option<&str>) -> Value {
         status.insert("podIP".into(), json!(ip));
         status.insert("podIPs".into(), json!([{"ip": ip}]));
     }
-    if let Some(host) = host {
-        status.insert("hostIP".into(), json!(host));
-        status.insert("hostIPs".into(), json!([{"ip": host}]));
-    }
+    status.insert("hostIP".into(), json!(host));
+    status.insert("hostIPs".into(), json!([{"ip": host}]));
     if let Some(started) = pod.started {
         status.insert("startTime".into(), json!(stamp(started)));
     }
@@ -320,6 +291,8 @@ mod tests {
 
     use super::*;
 
+    const HOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     /// A pod that says this one condition of itself.
     fn web(condition: &str) -> PodStatusV1 {
         let condition = ConditionV1 {
@@ -350,9 +323,9 @@ mod tests {
     fn a_device_says_its_own_conditions_and_nobody_elses() {
         let gated = json!([{"type": "PodScheduled", "status": "False"}]);
         let old = json!({"conditions": gated});
-        assert_eq!(status(&old, &web("PodScheduled"), None)["conditions"], gated);
-        assert_eq!(status(&old, &web("example.com/gate"), None)["conditions"], gated);
-        assert_eq!(status(&old, &web("Ready"), None)["conditions"][1]["status"], "True");
+        assert_eq!(status(&old, &web("PodScheduled"), HOST)["conditions"], gated);
+        assert_eq!(status(&old, &web("example.com/gate"), HOST)["conditions"], gated);
+        assert_eq!(status(&old, &web("Ready"), HOST)["conditions"][1]["status"], "True");
     }
 
     #[track_caller]
@@ -369,7 +342,7 @@ mod tests {
         assert_eq!(observed(&json!({"metadata": {}}), 9), None);
         let pod = web("Ready");
         let others = json!({"conditions": [{"type": "PodScheduled", "status": "True"}]});
-        let mut new = status(&others, &pod, None);
+        let mut new = status(&others, &pod, HOST);
         put_observed(&mut new, &pod, 3);
         assert_eq!(new["observedGeneration"], 3);
         assert_eq!(new["conditions"][1]["observedGeneration"], 3);

@@ -24,7 +24,6 @@ use freewheel_link::frame::{self, FrameError};
 use freewheel_link::hub_session::Effect;
 use freewheel_link::message::{HelloV1, HubToSpoke, Reason, SpokeToHub};
 use freewheel_link::record_set::Held;
-use freewheel_link::report::Report;
 use freewheel_link::transport::{SendHalf, Transport, code};
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
@@ -146,7 +145,6 @@ async fn session(
         begun: Mutex::new(begun),
         started: Instant::now(),
     };
-    let own_node = Report::Node(hello.node.clone());
     let ended = select! {
         biased;
         () = stop.cancelled() => Err(End::Left(Reason::Stopping)),
@@ -155,7 +153,7 @@ async fn session(
         ended = talk.beats() => ended,
         ended = talk.speak(&mut send) => ended,
         ended = talk.plan(&bell) => ended,
-        ended = talk.write(own_node) => ended,
+        ended = talk.write(hello.node, &bell) => ended,
         ended = talk.remember() => ended,
         never = talk.give_back() => match never {},
         never = talk.tell_refused() => match never {},

@@ -11,16 +11,18 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::net::IpAddr;
 
 use freewheel_hub_schema::error::ApiError;
-use freewheel_link::report::Report;
+use freewheel_link::report::{NodeStatusV1, Report};
 use tokio::select;
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
+use crate::bell::Bell;
+use crate::device::Device;
 use crate::end::End;
 use crate::records::{AGAIN, Reported};
-use crate::reports::Device;
 use crate::talk::Talk;
 use crate::{records, reports};
 
@@ -28,7 +30,7 @@ type Outcome = Result<(), ApiError>;
 
 impl Talk<'_> {
     /// Writes reports, many at a time, and answers when they are durable.
-    pub(crate) async fn write(&self, own: Report) -> Result<Infallible, End> {
+    pub(crate) async fn write(&self, own: NodeStatusV1, bell: &Bell) -> Result<Infallible, End> {
         let mut device = Device::new(own);
         // Whether every report up to the last one is durable.
         let mut whole = true;
@@ -38,8 +40,12 @@ impl Talk<'_> {
                 () = device.due() => {
                     if let Some(own) = device.take() {
                         // Each greeting says it again.
-                        let _ = self.taken_for_sure(&[own]).await;
+                        let _ = self.taken_for_sure(device.address(), &[own]).await;
                     }
+                    continue;
+                }
+                () = bell.node_missed() => {
+                    device.lost();
                     continue;
                 }
                 next = self.untaken.next() => next,
@@ -48,11 +54,11 @@ impl Talk<'_> {
             let mut reports = Vec::with_capacity(next.len());
             for (_, report) in next {
                 match report {
-                    Report::Node(_) => device.says(report),
+                    Report::Node(status) => device.says(status),
                     report => reports.push(report),
                 }
             }
-            whole &= self.taken_for_sure(&reports).await;
+            whole &= self.taken_for_sure(device.address(), &reports).await;
             if let Some(stamp) = last.filter(|_| whole) {
                 let (uid, instance) = (self.papers.uid.clone(), self.instance);
                 self.inner.reported.note(Reported { uid, instance, stamp });
@@ -64,13 +70,13 @@ impl Talk<'_> {
 
     /// Writes reports until the store has them. Its disk may be full for hours: pods' connections go on over
     /// this link meanwhile. Whether all of them have found their place, or have none any more.
-    async fn taken_for_sure(&self, reports: &[Report]) -> bool {
+    async fn taken_for_sure(&self, host: IpAddr, reports: &[Report]) -> bool {
         let mut left: Vec<&Report> = reports.iter().collect();
         let (mut failed_before, mut all) = (false, true);
         loop {
             let mut failure = None;
             let mut still = Vec::new();
-            for (report, outcome) in self.write_all(left).await {
+            for (report, outcome) in self.write_all(host, left).await {
                 match outcome {
                     Ok(()) => {}
                     Err(error) if matches!(error.code, 503 | 507) => {
@@ -96,7 +102,11 @@ impl Talk<'_> {
 
     /// Writes reports side by side, so that they share the store's group commit; but events of one subject in turn, as
     /// each is held against those that are there.
-    async fn write_all<'r>(&self, reports: Vec<&'r Report>) -> Vec<(&'r Report, Outcome)> {
+    async fn write_all<'r>(
+        &self,
+        host: IpAddr,
+        reports: Vec<&'r Report>,
+    ) -> Vec<(&'r Report, Outcome)> {
         let (mut alone, mut lines) = (Vec::new(), BTreeMap::<&str, Vec<&Report>>::new());
         for report in reports {
             match report {
@@ -110,7 +120,8 @@ impl Talk<'_> {
         let written = alone.into_iter().chain(lines.into_values()).map(async |line| {
             let mut outcomes = Vec::with_capacity(line.len());
             for report in line {
-                outcomes.push((report, reports::take(self.inner, self.papers, report).await));
+                let outcome = reports::take(self.inner, self.papers, host, report).await;
+                outcomes.push((report, outcome));
             }
             outcomes
         });

@@ -1,0 +1,69 @@
+//! What a spoke says of its device: the newest of it, and whether that is to be written.
+//!
+//! It is kept for as long as the session lasts, because nobody else has it: the spoke says it once, and somebody may delete
+//! its Node. That is one report for each session, of at most some 45 KiB ([`Report::bound`]), in place of its greeting.
+//!
+//! Guarantees:
+//! - a spoke that says something new of itself all the time is written now and then
+//!   (`what_a_device_says_of_itself_all_the_time_is_written_now_and_then`);
+//! - what it has said is written again when its Node is gone or another one, now and then
+//!   (`a_node_that_is_deleted_or_made_anew_has_all_that_its_device_said`,
+//!   `a_node_that_is_deleted_again_and_again_is_written_now_and_then`).
+
+use std::net::IpAddr;
+
+use freewheel_link::report::{NodeStatusV1, Report};
+
+use crate::allowance::Allowance;
+
+/// Times in a row that a device may have something new to say of itself, and per second after that.
+const NODE_BURST: u32 = 6;
+const NODE_RATE: f64 = 0.2;
+
+/// One session's.
+pub(crate) struct Device {
+    newest: NodeStatusV1,
+    /// It is to be written.
+    unwritten: bool,
+    allowance: Allowance,
+}
+
+impl Device {
+    /// With what it greeted with.
+    pub(crate) fn new(own: NodeStatusV1) -> Self {
+        Self { newest: own, unwritten: true, allowance: Allowance::new(NODE_BURST, NODE_RATE) }
+    }
+
+    /// It is so now.
+    pub(crate) fn says(&mut self, status: NodeStatusV1) {
+        (self.newest, self.unwritten) = (status, true);
+    }
+
+    /// Somebody has taken away what was written.
+    pub(crate) const fn lost(&mut self) {
+        self.unwritten = true;
+    }
+
+    /// Its address, as its pods' status has it.
+    pub(crate) const fn address(&self) -> IpAddr {
+        self.newest.address
+    }
+
+    /// Resolves when something may be written. Cancel safe.
+    pub(crate) async fn due(&mut self) {
+        if !self.unwritten {
+            std::future::pending::<()>().await;
+        }
+        let wait = self.allowance.wait();
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// What is to be written.
+    pub(crate) fn take(&mut self) -> Option<Report> {
+        let may = self.unwritten && self.allowance.take();
+        self.unwritten &= !may;
+        may.then(|| Report::Node(self.newest.clone()))
+    }
+}
