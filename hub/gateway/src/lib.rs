@@ -19,7 +19,7 @@
 //! look       when and how it is told what it should hold
 //! interest   which spokes look again after a change, and at what     bell  what waits for one of them
 //! view       what a plan reads            bound  which pods are where
-//! ranges     which spoke has which pod addresses
+//! ranges     which spoke has which pod addresses      leasing  one that lacks some gets them
 //! services   Services, translated once for all spokes
 //! reports, events, node  what spokes say, as objects      device  the newest that one says of itself
 //! places     where objects are, and of which a spoke may speak
@@ -57,6 +57,7 @@ mod inherited;
 mod interest;
 mod issue;
 mod joins;
+mod leasing;
 mod lives;
 mod look;
 mod meters;

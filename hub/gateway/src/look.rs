@@ -24,7 +24,7 @@ use freewheel_link::names::ClusterName;
 use futures::{StreamExt as _, stream};
 use tokio::select;
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::bell::Bell;
 use crate::end::End;
@@ -51,7 +51,8 @@ impl Talk<'_> {
         drop(snapshot);
         loop {
             self.in_force(bell)?;
-            self.want(bell, &mut plan).await;
+            self.addresses(bell).await?;
+            self.want(bell, &mut plan);
             let looked = Instant::now();
             bell.rung().await;
             self.gather(bell, looked).await?;
@@ -79,7 +80,7 @@ impl Talk<'_> {
     }
 
     /// Whether this session may go on, where that may have changed.
-    fn in_force(&self, bell: &Bell) -> Result<(), End> {
+    pub(crate) fn in_force(&self, bell: &Bell) -> Result<(), End> {
         if !bell.is_in_doubt() {
             return Ok(());
         }
@@ -114,24 +115,7 @@ impl Talk<'_> {
         }
     }
 
-    /// Leases what addresses its pods need.
-    async fn lease(&self) {
-        let (store, interest) = (self.inner.objects.store(), &self.inner.interest);
-        for realm in [&ClusterName::root(), self.cluster] {
-            let needed = ranges::needed(interest.count(self.cluster, realm));
-            if needed <= interest.ranges.usable(realm, self.cluster).len() {
-                continue;
-            }
-            let holder = (self.cluster, &[self.papers.hold(&*store.snapshot())][..]);
-            if let Err(error) = interest.ranges.lease(store, realm, holder, needed).await {
-                // Pods without an address wait; everything else goes on.
-                warn!(cluster = %self.cluster, %realm, %error, "cannot lease addresses");
-            }
-        }
-    }
-
-    async fn want(&self, bell: &Bell, plan: &mut SpokePlan) {
-        self.lease().await;
+    fn want(&self, bell: &Bell, plan: &mut SpokePlan) {
         let refused = {
             let (store, interest) = (self.inner.objects.store(), &self.inner.interest);
             let (at, changes) = interest.take(bell);

@@ -38,6 +38,7 @@ use crate::bell::Bell;
 use crate::departures::Gone;
 use crate::end::{End, GOODBYE, over};
 use crate::greetings::Waiting;
+use crate::leasing::Leasing;
 use crate::opening::{self, Opened, Recv};
 use crate::papers::Papers;
 use crate::records::Begun;
@@ -116,11 +117,10 @@ async fn session(
     let opened = opening::open(inner, papers, link, hello.clone(), up).await;
     let Opened { state, epoch, bell, begun } = match opened {
         Ok(opened) => opened,
-        Err(End::Left(reason)) => {
-            part(&mut send, link, reason.clone()).await;
-            return Err(End::Left(reason));
+        Err(end) => {
+            part(&mut send, link, &end).await;
+            return Err(end);
         }
-        Err(end) => return Err(end),
     };
     inner.images.note_profile(&hello.node.profile);
     drop(waiting);
@@ -138,6 +138,7 @@ async fn session(
         landed: Notify::new(),
         remembered: Notify::new(),
         taken: Mutex::new(None),
+        leasing: Leasing::default(),
         untaken: Untaken::default(),
         pushed: Mutex::new(None),
         refused: watch::Sender::default(),
@@ -153,6 +154,7 @@ async fn session(
         ended = talk.beats() => ended,
         ended = talk.speak(&mut send) => ended,
         ended = talk.plan(&bell) => ended,
+        never = talk.lease() => match never {},
         ended = talk.write(hello.node, &bell) => ended,
         ended = talk.remember() => ended,
         never = talk.give_back() => match never {},
@@ -165,16 +167,17 @@ async fn session(
         inner.forget(&Gone::One(&papers.uid));
     }
     talk.leave(&bell, up).await;
-    if let Err(End::Left(reason)) = &ended {
-        part(&mut send, link, reason.clone()).await;
+    if let Err(end) = &ended {
+        part(&mut send, link, end).await;
     }
     ended
 }
 
-/// Says goodbye with the reason, and gives it a moment to arrive.
-async fn part(send: &mut Box<dyn SendHalf>, link: &Arc<dyn Transport>, reason: Reason) {
+/// Says goodbye with the reason, where there is one to say, and gives it a moment to arrive.
+async fn part(send: &mut Box<dyn SendHalf>, link: &Arc<dyn Transport>, end: &End) {
+    let End::Left(reason) = end else { return };
     let last = async {
-        if frame::write(send, &HubToSpoke::Goodbye(reason)).await.is_ok() {
+        if frame::write(send, &HubToSpoke::Goodbye(reason.clone())).await.is_ok() {
             let _ = send.shutdown().await;
             link.closed().await;
         }

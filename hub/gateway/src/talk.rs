@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::Inner;
+use crate::leasing::Leasing;
 use crate::papers::Papers;
 use crate::records::Begun;
 use crate::untaken::Untaken;
@@ -38,6 +39,8 @@ pub(crate) struct Talk<'a> {
     /// There is something to write of what the spoke holds.
     pub(crate) remembered: Notify,
     pub(crate) taken: Mutex<Option<ReportStamp>>,
+    /// Addresses that its pods lack.
+    pub(crate) leasing: Leasing,
     /// Reports that wait to be written.
     pub(crate) untaken: Untaken,
     /// When the first part of the plan that is on its way was sent.

@@ -107,6 +107,81 @@ async fn a_port_that_waits_for_its_address_holds_up_no_other_datagram() {
     assert!(matches!(came, HubToSpoke::Datagram(one) if one.to == "10.64.9.2:53".parse().unwrap()));
 }
 
+fn count(holder: &Holder, kind: Kind) -> usize {
+    holder.set.iter().filter(|record| record.key.kind == kind).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_land_while_their_addresses_wait_for_the_disk() {
+    let (hub, stands) = hub(Some(records::pod_cidrs())).await;
+    hub.listen().await;
+    let (_link, mut session) = hub.spoke("pi-7").await;
+    let mut holder = Holder::default();
+    holder.settle(&mut session).await;
+    stands.store(true, Ordering::Relaxed);
+    for (name, patience) in [("a", 3), ("b", 1)] {
+        hub.create(PODS, "default", name, pod(name, "pi-7")).await;
+        let plan = holder.plan(&mut session);
+        let plan = tokio::time::timeout(Duration::from_secs(patience), plan).await;
+        let plan = plan.unwrap_or_else(|_| panic!("{name} waits for the disk"));
+        holder.took(&mut session, &plan).await;
+    }
+    assert_eq!((count(&holder, Kind::POD_V1), count(&holder, Kind::POD_CIDR_V1)), (2, 0));
+    stands.store(false, Ordering::Relaxed);
+    holder.settle(&mut session).await;
+    assert_eq!(count(&holder, Kind::POD_CIDR_V1), 1, "one range, when the disk goes on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_not_accepted_any_more_is_cut_off_while_its_addresses_wait_for_the_disk() {
+    let (hub, stands) = hub(Some(records::pod_cidrs())).await;
+    hub.listen().await;
+    let (_link, mut session) = hub.spoke("pi-7").await;
+    Holder::default().settle(&mut session).await;
+    stands.store(true, Ordering::Relaxed);
+    hub.create(PODS, "default", "a", pod("a", "pi-7")).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    hub.accept("pi-7", false).await;
+    let told = async { while !matches!(heard(&mut session).await, HubToSpoke::Goodbye(_)) {} };
+    let told = tokio::time::timeout(Duration::from_millis(500), told).await;
+    assert!(told.is_ok(), "it is cut off at once");
+}
+
+/// A disk without room for leases, while it is told so.
+struct Crowded(MemoryStore, Arc<AtomicBool>);
+
+#[async_trait]
+impl Layer for Crowded {
+    fn below(&self) -> &dyn Store {
+        &self.0
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        let lease = |it: &Operation| it.key().resource == records::pod_cidrs();
+        if self.1.load(Ordering::Relaxed) && txn.operations.iter().any(lease) {
+            return Err(CommitError::Unavailable("no space left on device".into()));
+        }
+        self.0.commit(txn).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn addresses_come_when_there_is_room_again_though_nothing_else_happens() {
+    let full = Arc::new(AtomicBool::new(true));
+    let store = Crowded(MemoryStore::with_incarnation(7), full.clone());
+    let hub = Hub::over(Arc::new(store), true, None).await;
+    hub.listen().await;
+    let (_link, mut session) = hub.spoke("pi-7").await;
+    let mut holder = Holder::default();
+    hub.create(PODS, "default", "a", pod("a", "pi-7")).await;
+    holder.settle(&mut session).await;
+    assert_eq!((count(&holder, Kind::POD_V1), count(&holder, Kind::POD_CIDR_V1)), (1, 0));
+    full.store(false, Ordering::Relaxed);
+    let plan = tokio::time::timeout(Duration::from_secs(10), holder.plan(&mut session)).await;
+    plan.expect("the range comes by itself");
+    assert_eq!(count(&holder, Kind::POD_CIDR_V1), 1);
+}
+
 /// Takes its time for each write.
 struct Slow(MemoryStore, Duration);
 
