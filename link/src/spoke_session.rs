@@ -10,7 +10,8 @@
 //! - what it holds until then is at most a plan, [`limits::PLAN`] (`a_plan_without_end_is_refused`);
 //! - what waits to be sent is bounded: one report per pod, the newest, and [`MAX_EVENTS`] events
 //!   (`a_newer_report_of_the_same_pod_takes_the_older_ones_place`,
-//!   `waiting_events_are_bounded_and_the_oldest_go_first`);
+//!   `waiting_events_are_bounded_and_the_oldest_go_first`), and no pod's is lost for that
+//!   (`as_many_pods_wait_as_a_plan_can_name`);
 //! - a plan that builds on something else than what is held is answered by asking for everything
 //!   (`a_plan_on_a_foreign_base_is_answered_by_asking_for_everything`).
 //!
@@ -30,8 +31,9 @@ use crate::report::{Report, ReportStamp};
 
 /// Events that wait while the link is slow; the oldest go first.
 pub const MAX_EVENTS: usize = 256;
-/// Pods whose reports wait while the link is slow: far more than run on a device.
-const MAX_WAITING: usize = 65_536;
+/// Pods whose reports wait while the link is slow: as many as a plan can name, and as many that one before it has named.
+/// No report is lost here, as the next one that is taken counts for all before it.
+const MAX_WAITING: usize = 2 * limits::PLAN / limits::RECORD_HEAD;
 /// The hub answers a greeting at once; one that does not for this long is not there.
 pub const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
 

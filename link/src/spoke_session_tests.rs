@@ -156,6 +156,19 @@ fn a_newer_report_of_the_same_pod_takes_the_older_ones_place() {
 }
 
 #[test]
+fn as_many_pods_wait_as_a_plan_can_name() {
+    let mut session = up();
+    let least = record("", 0).weight() + "3f8a0c1e-5b1d-4c57-9c2e-0d3b8a7f6e21".len();
+    let pods = (limits::PLAN / least) as u64;
+    for sequence in 0..pods {
+        let gone = Report::PodGone { realm: ClusterName::root(), uid: sequence.to_string() };
+        session.report(stamp(sequence), gone);
+    }
+    let sent = std::iter::from_fn(|| session.poll(SECOND).unwrap()).count();
+    assert_eq!(sent as u64, pods);
+}
+
+#[test]
 fn waiting_events_are_bounded_and_the_oldest_go_first() {
     let mut session = up();
     for sequence in 0..1000 {

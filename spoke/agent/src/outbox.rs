@@ -6,7 +6,8 @@
 //!   (`a_reconnect_repeats_nothing_that_the_hub_has`), before anything newer: a hub that has one report has all before it
 //!   (`what_a_lost_session_took_along_is_said_to_the_next_however_late_the_agent_hears_of_it`);
 //! - what waits is bounded by the number of pods and [`MAX_EVENTS`], however long the hub is away
-//!   (`what_waits_for_a_hub_is_bounded`).
+//!   (`what_waits_for_a_hub_is_bounded`), and no farewell that the hub waits for is lost for that
+//!   (`as_many_farewells_wait_as_the_plan_names_pods`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -22,9 +23,6 @@ use crate::ports::Uplink;
 pub const MAX_EVENTS: usize = 256;
 /// Milliseconds by which events of one moment are told apart at most.
 const AHEAD: UnixMillis = 10_000;
-/// Farewells that wait for a hub. Each is one pod that was deleted while it was away, which is rare: only
-/// a hub deletes pods.
-const MAX_GONE: usize = 4096;
 
 /// Reports on their way.
 pub struct Outbox {
@@ -36,6 +34,7 @@ pub struct Outbox {
     told: u64,
     node: Option<(u64, NodeStatusV1)>,
     pods: BTreeMap<String, (u64, PodStatusV1)>,
+    /// Of pods that the plan still names: the hub waits for these, and for no others.
     gone: BTreeMap<String, (u64, ClusterName)>,
     /// Events, as they are told.
     events: VecDeque<(u64, Report)>,
@@ -82,14 +81,19 @@ impl Outbox {
         self.pods.insert(status.uid.clone(), (sequence, status));
     }
 
-    /// A pod is gone.
-    pub fn gone(&mut self, realm: &ClusterName, uid: &str) {
+    /// A pod is gone. The hub waits to hear of it while the plan still names it (`planned`).
+    pub fn gone(&mut self, realm: &ClusterName, uid: &str, planned: bool) {
         self.pods.remove(uid);
         let report = Report::PodGone { realm: realm.clone(), uid: uid.to_owned() };
         let sequence = self.send(report);
-        if self.gone.len() < MAX_GONE {
+        if planned {
             self.gone.insert(uid.to_owned(), (sequence, realm.clone()));
         }
+    }
+
+    /// The plan does not name this pod any more, so the hub waits for nothing of it.
+    pub fn unplanned(&mut self, uid: &str) {
+        self.gone.remove(uid);
     }
 
     /// Something about a pod that a user should read.
@@ -150,7 +154,7 @@ impl Outbox {
             self.pod(status);
         }
         for (uid, (_, realm)) in std::mem::take(&mut self.gone) {
-            self.gone(&realm, &uid);
+            self.gone(&realm, &uid, true);
         }
         for (_, event) in std::mem::take(&mut self.events) {
             self.keep_event(event);
@@ -245,7 +249,7 @@ pub(crate) mod tests {
         // What happens meanwhile is all that is said.
         outbox.connected(None);
         outbox.pod(pod("a", "news"));
-        outbox.gone(&ClusterName::root(), "b");
+        outbox.gone(&ClusterName::root(), "b", true);
         outbox.taken(stamp(5));
         assert_eq!(look(), sent(&[]));
         outbox.connected(Some(1));
@@ -279,9 +283,21 @@ pub(crate) mod tests {
         for at in 0..10_000 {
             outbox.pod(pod("a", "again"));
             outbox.event(event(at));
-            outbox.gone(&ClusterName::root(), &format!("g{at}"));
+            outbox.gone(&ClusterName::root(), &format!("g{at}"), false);
         }
         outbox.connected(Some(1));
-        assert_eq!(look().len(), 1 + MAX_EVENTS + MAX_GONE);
+        assert_eq!(look().len(), 1 + MAX_EVENTS);
+    }
+
+    #[test]
+    fn as_many_farewells_wait_as_the_plan_names_pods() {
+        let (mut outbox, look) = outbox();
+        let uid = |number: usize| format!("g{number:05}");
+        (0..10_000).for_each(|number| outbox.gone(&ClusterName::root(), &uid(number), true));
+        outbox.unplanned(&uid(7));
+        outbox.connected(Some(1));
+        let told: Vec<String> = look().into_iter().map(|(_, what)| what).collect();
+        let all = (0..10_000).filter(|number| *number != 7);
+        assert_eq!(told, all.map(|number| format!("{} gone", uid(number))).collect::<Vec<_>>());
     }
 }

@@ -152,6 +152,7 @@ impl Agent {
     fn drop_pod(&mut self, key: &RecordKey) {
         let (now, uid) = (self.ports.clock.now(), key.key.as_str());
         self.gone.remove(uid);
+        self.outbox.unplanned(uid);
         if let Some(pod) = self.pods.get_mut(uid) {
             pod.dropped(now);
             self.dirty.insert(uid.to_owned());

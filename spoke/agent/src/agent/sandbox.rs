@@ -172,6 +172,8 @@ impl Agent {
         if let Err(error) = self.ledger.forget_pod(uid) {
             warn!(error = &error as &dyn std::error::Error, pod = uid, "pod is not forgotten");
         }
-        self.outbox.gone(realm, uid);
+        let key = RecordKey { realm: realm.clone(), kind: Kind::POD_V1, key: uid.to_owned() };
+        let planned = self.ledger.records().get(&key).is_some();
+        self.outbox.gone(realm, uid, planned);
     }
 }
