@@ -153,12 +153,15 @@ pub enum HubToSpoke {
     Welcome(WelcomeV1),
     /// A part of a plan.
     Plan(PlanV1),
-    /// Reports up to here are durable.
+    /// Reports up to here are durable, but for those that were refused.
     ReportsTaken(ReportStamp),
     /// The hub closes the session.
     Goodbye(Reason),
     /// From a pod on another spoke. Only as a datagram.
     Datagram(DatagramV1),
+    /// This report cannot be kept, and would not be if it came again now. It is said before [`HubToSpoke::ReportsTaken`] of
+    /// one that is as new, which does not count for it.
+    ReportRefused(ReportStamp, RefusalV1),
 }
 
 /// The hub's greeting. Frozen bytes.
@@ -357,7 +360,7 @@ pub enum Answer {
     Refused(RefusalV1),
 }
 
-/// Why a stream was refused. Frozen bytes.
+/// Why a stream or a report was refused. Frozen bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct RefusalV1 {

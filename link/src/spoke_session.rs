@@ -24,7 +24,8 @@ use crate::digest::SetDigest;
 use crate::generation::Generation;
 use crate::limits;
 use crate::message::{
-    HEARTBEAT_SECONDS, HelloV1, HubToSpoke, PROTOCOLS, PlanV1, Reason, SpokeToHub, WelcomeV1,
+    HEARTBEAT_SECONDS, HelloV1, HubToSpoke, PROTOCOLS, PlanV1, Reason, RefusalV1, SpokeToHub,
+    WelcomeV1,
 };
 use crate::plan::RecordKey;
 use crate::report::{Report, ReportStamp};
@@ -46,6 +47,8 @@ pub enum Effect {
     Plan(Box<PlanV1>),
     /// The hub has these.
     ReportsTaken(ReportStamp),
+    /// The hub cannot keep this one.
+    ReportRefused(ReportStamp, RefusalV1),
     /// The hub closes.
     Left(Reason),
 }
@@ -113,6 +116,9 @@ impl SpokeSession {
             (_, false) => Err(Reason::Violation("something came before the welcome".into())),
             (HubToSpoke::Plan(part), true) => self.gather(part),
             (HubToSpoke::ReportsTaken(stamp), true) => Ok(Some(Effect::ReportsTaken(stamp))),
+            (HubToSpoke::ReportRefused(stamp, why), true) => {
+                Ok(Some(Effect::ReportRefused(stamp, why)))
+            }
             (HubToSpoke::Datagram(_), true) => {
                 Err(Reason::Violation("a pod's datagram on the session's stream".into()))
             }

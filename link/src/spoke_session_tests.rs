@@ -169,6 +169,13 @@ fn as_many_pods_wait_as_a_plan_can_name() {
 }
 
 #[test]
+fn what_the_hub_cannot_keep_is_told() {
+    let why = RefusalV1::new("RequestEntityTooLarge", "too large");
+    let told = up().hear(HubToSpoke::ReportRefused(stamp(3), why.clone()));
+    assert_eq!(told, Ok(Some(Effect::ReportRefused(stamp(3), why))));
+}
+
+#[test]
 fn waiting_events_are_bounded_and_the_oldest_go_first() {
     let mut session = up();
     for sequence in 0..1000 {

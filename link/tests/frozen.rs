@@ -341,6 +341,8 @@ fn session_messages() {
         "010000ac0207010000000104726f6f74010175070101090104726f6f74010175",
     );
     frozen(&HubToSpoke::ReportsTaken(stamp), "020203");
+    let refusal = RefusalV1 { reason: text("r"), message: text("m") };
+    frozen(&HubToSpoke::ReportRefused(stamp, refusal), "0502030172016d");
 }
 
 #[test]

@@ -12,7 +12,7 @@
 
 use std::net::IpAddr;
 
-use freewheel_link::report::{NodeStatusV1, Report};
+use freewheel_link::report::{NodeStatusV1, Report, ReportStamp};
 
 use crate::allowance::Allowance;
 
@@ -23,6 +23,7 @@ const NODE_RATE: f64 = 0.2;
 /// One session's.
 pub(crate) struct Device {
     newest: NodeStatusV1,
+    stamp: ReportStamp,
     /// It is to be written.
     unwritten: bool,
     allowance: Allowance,
@@ -31,12 +32,13 @@ pub(crate) struct Device {
 impl Device {
     /// With what it greeted with.
     pub(crate) fn new(own: NodeStatusV1) -> Self {
-        Self { newest: own, unwritten: true, allowance: Allowance::new(NODE_BURST, NODE_RATE) }
+        let allowance = Allowance::new(NODE_BURST, NODE_RATE);
+        Self { newest: own, stamp: ReportStamp::default(), unwritten: true, allowance }
     }
 
     /// It is so now.
-    pub(crate) fn says(&mut self, status: NodeStatusV1) {
-        (self.newest, self.unwritten) = (status, true);
+    pub(crate) fn says(&mut self, stamp: ReportStamp, status: NodeStatusV1) {
+        (self.newest, self.stamp, self.unwritten) = (status, stamp, true);
     }
 
     /// Somebody has taken away what was written.
@@ -61,9 +63,9 @@ impl Device {
     }
 
     /// What is to be written.
-    pub(crate) fn take(&mut self) -> Option<Report> {
+    pub(crate) fn take(&mut self) -> Option<(ReportStamp, Report)> {
         let may = self.unwritten && self.allowance.take();
         self.unwritten &= !may;
-        may.then(|| Report::Node(self.newest.clone()))
+        may.then(|| (self.stamp, Report::Node(self.newest.clone())))
     }
 }

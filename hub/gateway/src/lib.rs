@@ -28,7 +28,7 @@
 //! lives      which life of the store this is; a folder put back from a copy is a new one
 //! records    sessions, leases of pod ranges in the store
 //! streams    modules, logs, tunnels      relays  how many tunnels each spoke may have
-//! writes     what a session writes, whatever the disk says     untaken  what waits for it
+//! writes     what a session writes, whatever the disk says     untaken  what waits for it     answers  what comes of it
 //! datagrams  UDP of pods between spokes
 //! ```
 //!
@@ -39,6 +39,7 @@
 //!   (`handshakes_that_never_end_keep_no_device_out`, `strangers_keep_nobody_with_a_good_token_out`).
 
 mod allowance;
+mod answers;
 mod bell;
 mod bound;
 mod compiling;

@@ -3,8 +3,8 @@
 //! Guarantees:
 //! - a report changes only objects of the spoke that sent it, pods bound to it by UID
 //!   (`a_spoke_reports_on_its_own_pods_and_on_nobody_elses`);
-//! - a report that the store has no room for is told at its pod and counts as not durable
-//!   (`a_report_that_the_store_has_no_room_for_is_told_at_the_pod_and_comes_again`);
+//! - a report that the store has no room for is told at its pod
+//!   (`a_report_that_the_store_has_no_room_for_is_refused_and_told_at_the_pod`);
 //! - a pod made anew under its name gets nothing of the one before
 //!   (`a_pod_made_anew_under_its_name_has_nothing_of_the_one_before`).
 

@@ -34,6 +34,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::answers::Answers;
 use crate::bell::Bell;
 use crate::departures::Gone;
 use crate::end::{End, GOODBYE, over};
@@ -137,7 +138,7 @@ async fn session(
         news: Notify::new(),
         landed: Notify::new(),
         remembered: Notify::new(),
-        taken: Mutex::new(None),
+        answers: Answers::default(),
         leasing: Leasing::default(),
         untaken: Untaken::default(),
         pushed: Mutex::new(None),
@@ -275,10 +276,8 @@ impl Talk<'_> {
     async fn speak(&self, send: &mut Box<dyn SendHalf>) -> Result<Infallible, End> {
         let mut late = false;
         loop {
-            let taken = self.taken.lock().take();
-            if let Some(stamp) = taken {
-                frame::write(send, &HubToSpoke::ReportsTaken(stamp)).await?;
-                continue;
+            for answer in self.answers.take() {
+                frame::write(send, &answer).await?;
             }
             let (next, wake) = {
                 let mut state = self.state.lock();

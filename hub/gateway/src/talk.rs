@@ -7,13 +7,13 @@ use freewheel_hub_plan::{Refused, SpokeSet};
 use freewheel_link::hub_session::HubSession;
 use freewheel_link::message::DatagramV1;
 use freewheel_link::names::ClusterName;
-use freewheel_link::report::ReportStamp;
 use freewheel_link::transport::Transport;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::Inner;
+use crate::answers::Answers;
 use crate::leasing::Leasing;
 use crate::papers::Papers;
 use crate::records::Begun;
@@ -38,7 +38,7 @@ pub(crate) struct Talk<'a> {
     pub(crate) landed: Notify,
     /// There is something to write of what the spoke holds.
     pub(crate) remembered: Notify,
-    pub(crate) taken: Mutex<Option<ReportStamp>>,
+    pub(crate) answers: Answers,
     /// Addresses that its pods lack.
     pub(crate) leasing: Leasing,
     /// Reports that wait to be written.

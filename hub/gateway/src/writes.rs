@@ -6,6 +6,9 @@
 //!   (`a_full_disk_ends_no_session_and_reports_are_taken_when_there_is_room_again`,
 //!   `what_a_device_says_of_itself_all_the_time_is_written_now_and_then`), nor does it hold back what else the spoke says
 //!   (`reports_that_wait_for_the_disk_hold_nothing_else_back`);
+//! - what cannot be kept is answered with the reason, and of what is durable the hub says no more than is
+//!   (`a_report_that_the_store_has_no_room_for_is_refused_and_told_at_the_pod`,
+//!   `a_newer_report_makes_good_what_could_not_be_kept`);
 //! - an event that cannot be written makes no state come again
 //!   (`an_event_that_cannot_be_written_makes_no_status_come_again`).
 
@@ -14,7 +17,8 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 
 use freewheel_hub_schema::error::ApiError;
-use freewheel_link::report::{NodeStatusV1, Report};
+use freewheel_link::message::RefusalV1;
+use freewheel_link::report::{NodeStatusV1, Report, ReportStamp};
 use tokio::select;
 use tokio::time::sleep;
 use tracing::{debug, warn};
@@ -28,12 +32,49 @@ use crate::{records, reports};
 
 type Outcome = Result<(), ApiError>;
 
+/// A report as it has come.
+pub(crate) type Told = (ReportStamp, Report);
+
+/// Reports of pods that could not be kept and that no newer one has made good, by the pod's UID.
+#[derive(Default)]
+struct Unkept(BTreeMap<String, ReportStamp>);
+
+impl Unkept {
+    /// All up to `last` are answered, these of them with a refusal. Up to where all are durable.
+    fn note(&mut self, reports: &[Told], refused: &[&Told], last: ReportStamp) -> ReportStamp {
+        for uid in reports.iter().filter_map(|(_, report)| pod_of(report)) {
+            self.0.remove(uid);
+        }
+        let news = refused.iter().filter_map(|(stamp, it)| Some((pod_of(it)?.to_owned(), *stamp)));
+        self.0.extend(news);
+        let first = self.0.values().min().copied();
+        first.map_or(last, |first| ReportStamp {
+            sequence: first.sequence.saturating_sub(1),
+            ..first
+        })
+    }
+}
+
+/// The pod whose state a report is. What happened once is told once: no state has to be repeated for an event.
+const fn pod_of(report: &Report) -> Option<&String> {
+    match report {
+        Report::Pod(pod) => Some(&pod.uid),
+        Report::PodGone { uid, .. } => Some(uid),
+        Report::Node(_) | Report::Event(_) | Report::NodeEvent(_) => None,
+    }
+}
+
+/// Whether the same may be written in a moment. Nothing else gets better by itself, and the next report must not wait
+/// for it.
+fn passes(error: &ApiError) -> bool {
+    matches!(error.code, 429 | 503 | 507) || error.code == 409 && error.reason == "Conflict"
+}
+
 impl Talk<'_> {
     /// Writes reports, many at a time, and answers when they are durable.
     pub(crate) async fn write(&self, own: NodeStatusV1, bell: &Bell) -> Result<Infallible, End> {
         let mut device = Device::new(own);
-        // Whether every report up to the last one is durable.
-        let mut whole = true;
+        let mut unkept = Unkept::default();
         loop {
             let next = select! {
                 biased;
@@ -52,46 +93,44 @@ impl Talk<'_> {
             };
             let last = next.last().map(|(stamp, _)| *stamp);
             let mut reports = Vec::with_capacity(next.len());
-            for (_, report) in next {
+            for (stamp, report) in next {
                 match report {
-                    Report::Node(status) => device.says(status),
-                    report => reports.push(report),
+                    Report::Node(status) => device.says(stamp, status),
+                    report => reports.push((stamp, report)),
                 }
             }
-            whole &= self.taken_for_sure(device.address(), &reports).await;
-            if let Some(stamp) = last.filter(|_| whole) {
-                let (uid, instance) = (self.papers.uid.clone(), self.instance);
-                self.inner.reported.note(Reported { uid, instance, stamp });
-            }
-            *self.taken.lock() = last;
+            let refused = self.taken_for_sure(device.address(), &reports).await;
+            let Some(last) = last else { continue };
+            let stamp = unkept.note(&reports, &refused, last);
+            let (uid, instance) = (self.papers.uid.clone(), self.instance);
+            self.inner.reported.note(Reported { uid, instance, stamp });
+            self.answers.took(last);
             self.news.notify_one();
         }
     }
 
     /// Writes reports until the store has them. Its disk may be full for hours: pods' connections go on over
-    /// this link meanwhile. Whether all of them have found their place, or have none any more.
-    async fn taken_for_sure(&self, host: IpAddr, reports: &[Report]) -> bool {
-        let mut left: Vec<&Report> = reports.iter().collect();
-        let (mut failed_before, mut all) = (false, true);
+    /// this link meanwhile. Answers with those that cannot be kept, which the spoke is told.
+    async fn taken_for_sure<'r>(&self, host: IpAddr, reports: &'r [Told]) -> Vec<&'r Told> {
+        let mut left: Vec<&Told> = reports.iter().collect();
+        let (mut failed_before, mut refused) = (false, Vec::new());
         loop {
             let mut failure = None;
             let mut still = Vec::new();
-            for (report, outcome) in self.write_all(host, left).await {
+            for (told, outcome) in self.write_all(host, left).await {
                 match outcome {
                     Ok(()) => {}
-                    Err(error) if matches!(error.code, 503 | 507) => {
+                    Err(error) if passes(&error) => {
                         failure = Some(error);
-                        still.push(report);
+                        still.push(told);
                     }
-                    // No second try would end otherwise, and the next report must not wait for it.
                     Err(error) => {
-                        warn!(cluster = %self.cluster, %error, "a report cannot be written and is dropped");
-                        // What happened once is told once: no state has to be repeated for it.
-                        all &= matches!(report, Report::Event(_) | Report::NodeEvent(_));
+                        self.refuse(told, &error).await;
+                        refused.push(told);
                     }
                 }
             }
-            let Some(error) = failure else { return all };
+            let Some(error) = failure else { return refused };
             left = still;
             if !std::mem::replace(&mut failed_before, true) {
                 warn!(cluster = %self.cluster, %error, "reports wait: the store cannot write");
@@ -100,28 +139,42 @@ impl Talk<'_> {
         }
     }
 
+    /// Tells the spoke that a report cannot be kept.
+    async fn refuse(&self, (stamp, report): &Told, error: &ApiError) {
+        let pod = pod_of(report);
+        warn!(cluster = %self.cluster, pod, %error, "a report cannot be kept");
+        // What came with the greeting has no number.
+        if *stamp == ReportStamp::default() {
+            return;
+        }
+        let why = RefusalV1::new(error.reason, &*error.message);
+        self.news.notify_one();
+        self.answers.refuse(*stamp, why).await;
+        self.news.notify_one();
+    }
+
     /// Writes reports side by side, so that they share the store's group commit; but events of one subject in turn, as
     /// each is held against those that are there.
     async fn write_all<'r>(
         &self,
         host: IpAddr,
-        reports: Vec<&'r Report>,
-    ) -> Vec<(&'r Report, Outcome)> {
-        let (mut alone, mut lines) = (Vec::new(), BTreeMap::<&str, Vec<&Report>>::new());
-        for report in reports {
-            match report {
-                Report::Event(event) => lines.entry(&event.uid).or_default().push(report),
-                Report::NodeEvent(_) => lines.entry("").or_default().push(report),
+        reports: Vec<&'r Told>,
+    ) -> Vec<(&'r Told, Outcome)> {
+        let (mut alone, mut lines) = (Vec::new(), BTreeMap::<&str, Vec<&Told>>::new());
+        for told in reports {
+            match &told.1 {
+                Report::Event(event) => lines.entry(&event.uid).or_default().push(told),
+                Report::NodeEvent(_) => lines.entry("").or_default().push(told),
                 Report::Pod(_) | Report::PodGone { .. } | Report::Node(_) => {
-                    alone.push(vec![report]);
+                    alone.push(vec![told]);
                 }
             }
         }
         let written = alone.into_iter().chain(lines.into_values()).map(async |line| {
             let mut outcomes = Vec::with_capacity(line.len());
-            for report in line {
-                let outcome = reports::take(self.inner, self.papers, host, report).await;
-                outcomes.push((report, outcome));
+            for told in line {
+                let outcome = reports::take(self.inner, self.papers, host, &told.1).await;
+                outcomes.push((told, outcome));
             }
             outcomes
         });
@@ -158,6 +211,51 @@ impl Talk<'_> {
                     sleep(AGAIN).await;
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use freewheel_link::names::ClusterName;
+
+    use super::*;
+
+    fn stamp(sequence: u64) -> ReportStamp {
+        ReportStamp { boot_epoch: 1, sequence }
+    }
+
+    fn told(sequence: u64, uid: &str) -> Told {
+        (stamp(sequence), Report::PodGone { realm: ClusterName::root(), uid: uid.into() })
+    }
+
+    #[test]
+    fn a_newer_report_makes_good_what_could_not_be_kept() {
+        let mut unkept = Unkept::default();
+        let reports = [told(4, "a"), told(5, "b"), told(6, "c")];
+        assert_eq!(unkept.note(&reports, &[], stamp(6)), stamp(6));
+        let reports = [told(8, "a"), told(9, "b"), told(10, "c")];
+        let refused = [&reports[0], &reports[2]];
+        assert_eq!(unkept.note(&reports, &refused, stamp(10)), stamp(7));
+        assert_eq!(unkept.note(&[told(11, "a")], &[], stamp(11)), stamp(9), "c's is missing still");
+        let again = [told(12, "c")];
+        assert_eq!(unkept.note(&again, &[&again[0]], stamp(12)), stamp(11));
+        assert_eq!(unkept.note(&[told(13, "c")], &[], stamp(20)), stamp(20));
+    }
+
+    #[test]
+    fn what_gets_better_by_itself_is_tried_again() {
+        for (code, reason, again) in [
+            (503, "ServiceUnavailable", true),
+            (507, "InsufficientStorage", true),
+            (429, "TooManyRequests", true),
+            (409, "Conflict", true),
+            (409, "AlreadyExists", false),
+            (413, "RequestEntityTooLarge", false),
+            (422, "Invalid", false),
+            (500, "InternalError", false),
+        ] {
+            assert_eq!(passes(&ApiError::new(code, reason, "")), again, "{code} {reason}");
         }
     }
 }

@@ -7,7 +7,9 @@
 //!   (`what_a_lost_session_took_along_is_said_to_the_next_however_late_the_agent_hears_of_it`);
 //! - what waits is bounded by the number of pods and [`MAX_EVENTS`], however long the hub is away
 //!   (`what_waits_for_a_hub_is_bounded`), and no farewell that the hub waits for is lost for that
-//!   (`as_many_farewells_wait_as_the_plan_names_pods`).
+//!   (`as_many_farewells_wait_as_the_plan_names_pods`);
+//! - what the hub cannot keep is said again to its next session, or when its pod's record changes, and not before
+//!   (`what_the_hub_cannot_keep_is_said_again_to_its_next_session`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -23,6 +25,8 @@ use crate::ports::Uplink;
 pub const MAX_EVENTS: usize = 256;
 /// Milliseconds by which events of one moment are told apart at most.
 const AHEAD: UnixMillis = 10_000;
+/// In place of the number of a report that the hub has refused: no answer counts for it.
+const REFUSED: u64 = u64::MAX;
 
 /// Reports on their way.
 pub struct Outbox {
@@ -136,6 +140,24 @@ impl Outbox {
         }
         self.gone.retain(|_, (sequence, _)| stamp.sequence < *sequence);
         self.events.retain(|(sequence, _)| stamp.sequence < *sequence);
+    }
+
+    /// The hub cannot keep the report with this stamp. Answers with the UID of the pod that it was about; an event is
+    /// done with.
+    pub fn refused(&mut self, stamp: ReportStamp) -> Option<&str> {
+        let its =
+            |sequence: u64| stamp == ReportStamp { sequence, boot_epoch: self.stamp.boot_epoch };
+        let pods = self.pods.iter_mut().map(|(uid, (sequence, _))| (uid, sequence));
+        let gone = self.gone.iter_mut().map(|(uid, (sequence, _))| (uid, sequence));
+        let (uid, sequence) = pods.chain(gone).find(|(_, sequence)| its(**sequence))?;
+        *sequence = REFUSED;
+        Some(uid)
+    }
+
+    /// Whether the hub could not keep the newest word about this pod.
+    #[must_use]
+    pub fn is_refused(&self, uid: &str) -> bool {
+        self.pods.get(uid).is_some_and(|(sequence, _)| *sequence == REFUSED)
     }
 
     /// The session with this number is up, or none is. A new one hears the state of everything that the hub does not
@@ -299,5 +321,31 @@ pub(crate) mod tests {
         let told: Vec<String> = look().into_iter().map(|(_, what)| what).collect();
         let all = (0..10_000).filter(|number| *number != 7);
         assert_eq!(told, all.map(|number| format!("{} gone", uid(number))).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_the_hub_cannot_keep_is_said_again_to_its_next_session() {
+        let (mut outbox, look) = outbox();
+        outbox.connected(Some(1));
+        outbox.pod(pod("a", ""));
+        outbox.pod(pod("b", ""));
+        outbox.gone(&ClusterName::root(), "c", true);
+        outbox.event(event(1));
+        look();
+        assert_eq!(outbox.refused(stamp(1)), Some("a"));
+        assert_eq!(outbox.refused(stamp(3)), Some("c"));
+        assert_eq!(outbox.refused(stamp(4)), None, "an event is told once");
+        assert_eq!(outbox.refused(ReportStamp { boot_epoch: 2, sequence: 2 }), None);
+        outbox.taken(stamp(4));
+        assert!(outbox.is_refused("a") && !outbox.is_refused("b"));
+        assert_eq!(look(), sent(&[]), "it is not repeated at once");
+        outbox.connected(None);
+        outbox.taken(stamp(4));
+        outbox.connected(Some(2));
+        assert_eq!(look(), sent(&[(5, "a"), (6, "c gone")]));
+        assert!(!outbox.is_refused("a"));
+        outbox.taken(stamp(6));
+        outbox.connected(Some(3));
+        assert_eq!(look(), sent(&[]), "it was kept this time");
     }
 }

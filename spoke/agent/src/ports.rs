@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use freewheel_link::digest::Digest;
 use freewheel_link::generation::Generation;
+use freewheel_link::message::RefusalV1;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{HttpV1, Record, RecordKey, ServiceV1};
 use freewheel_link::report::{NodeStatusV1, Report, ReportStamp, UnixMillis};
@@ -182,6 +183,8 @@ pub enum Input {
     Connected(Option<u64>),
     /// The hub has taken reports up to here; also said before each [`Input::Connected`] of a new session.
     ReportsTaken(ReportStamp),
+    /// The hub cannot keep this report; said before [`Input::ReportsTaken`] of one that is as new.
+    ReportRefused(ReportStamp, RefusalV1),
     /// Something about the device changed.
     Node(NodeStatusV1),
     /// What the device has left.

@@ -15,13 +15,14 @@ async fn come(link: &memory::Memory, hello: HelloV1) -> (Session, ReportStamp) {
 }
 
 #[tokio::test]
-async fn a_report_that_the_store_has_no_room_for_is_told_at_the_pod_and_comes_again() {
+async fn a_report_that_the_store_has_no_room_for_is_refused_and_told_at_the_pod() {
     let hub = Hub::new(true).await;
     hub.listen().await;
     let certificate = hub.join(&Device::new(), "pi-7", TOKEN).await.unwrap().certificate;
     let connect = || hub.connect(ALPN_SESSION, Some(CertificateDer::from(certificate.clone())));
     let large = |bytes: usize| {
         let mut pod = pod("web", "pi-7");
+        pod["metadata"]["annotations"] = json!({"a": "x".repeat(8 << 10)});
         pod["spec"]["containers"][0]["env"] = json!([{"name": "E", "value": "x".repeat(bytes)}]);
         pod
     };
@@ -35,10 +36,21 @@ async fn a_report_that_the_store_has_no_room_for_is_told_at_the_pod_and_comes_ag
 
     let link = connect();
     let (mut session, _) = come(&link, hello("pi-7")).await;
-    let stamp = ReportStamp { boot_epoch: 1, sequence: 41 };
-    let report = running("root", uid.as_str().unwrap());
-    frame::write(&mut session.0, &SpokeToHub::Report { stamp, report }).await.unwrap();
-    while heard(&mut session).await != HubToSpoke::ReportsTaken(stamp) {}
+    let say = async |session: &mut Session, sequence: u64| {
+        let stamp = ReportStamp { boot_epoch: 1, sequence };
+        let report = running("root", uid.as_str().unwrap());
+        frame::write(&mut session.0, &SpokeToHub::Report { stamp, report }).await.unwrap();
+        let mut refused = None;
+        loop {
+            match heard(session).await {
+                HubToSpoke::ReportRefused(of, why) => refused = Some((of, why)),
+                HubToSpoke::ReportsTaken(taken) if taken == stamp => return refused,
+                _ => {}
+            }
+        }
+    };
+    let (of, why) = say(&mut session, 41).await.expect("it is refused before others are taken");
+    assert_eq!((of.sequence, &*why.reason), (41, "RequestEntityTooLarge"), "{why}");
     let scope = Scope {
         resource: freewheel_hub_schema::object::Resource::new("", "events"),
         cluster: None,
@@ -50,8 +62,18 @@ async fn a_report_that_the_store_has_no_room_for_is_told_at_the_pod_and_comes_ag
     let events: Vec<Value> = events.filter(|event| told(event.clone())).collect();
     assert_eq!(events.len(), 1, "its user reads why: {events:?}");
     let again = connect();
-    let (_session, told) = come(&again, hello("pi-7")).await;
-    assert_eq!(told, ReportStamp::default(), "it comes again");
+    let (mut session, told) = come(&again, hello("pi-7")).await;
+    assert_eq!(told.sequence, 40, "whoever did not hear that it was refused says it again");
+    // Once there is room, it is kept, and all is durable.
+    let smaller = |mut value: Value| {
+        value["metadata"]["annotations"] = json!({});
+        Ok(value)
+    };
+    hub.objects.modify(&How::default(), &place, None, smaller).await.unwrap();
+    assert_eq!(say(&mut session, 42).await, None);
+    assert_eq!(hub.get(PODS, "default", "web").await["status"]["phase"], "Running");
+    let again = connect();
+    assert_eq!(come(&again, hello("pi-7")).await.1.sequence, 42);
 }
 
 #[tokio::test]

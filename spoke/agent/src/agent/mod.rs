@@ -245,6 +245,10 @@ impl Agent {
                 }
             }
             Input::ReportsTaken(stamp) => self.outbox.taken(stamp),
+            Input::ReportRefused(stamp, why) => {
+                let pod = self.outbox.refused(stamp);
+                warn!(pod, reason = why.reason, error = %why, "the hub cannot keep a report");
+            }
             Input::Node(node) => {
                 if self.config.node.address != node.address {
                     self.ports.network.set_node(node.address, &self.domain);

@@ -203,7 +203,13 @@ impl Agent {
         let before = self.pods.get(uid).and_then(|pod| pod.refused.clone());
         let mut same_shape = true;
         match self.pods.get_mut(uid) {
-            Some(pod) => same_shape = pod.update(spec, now),
+            Some(pod) => {
+                same_shape = pod.update(spec, now);
+                if self.outbox.is_refused(uid) {
+                    // There may be room for it now.
+                    pod.said = None;
+                }
+            }
             None => {
                 let (state, lease) = (self.ledger.pods().get(uid), self.kept.remove(uid));
                 let is_new = state.is_none();

@@ -304,6 +304,7 @@ impl Driver {
                     Input::Connected(Some(number))
                 }
                 Some(Effect::ReportsTaken(stamp)) => Input::ReportsTaken(stamp),
+                Some(Effect::ReportRefused(stamp, why)) => Input::ReportRefused(stamp, why),
                 Some(Effect::Plan(plan)) => {
                     for pod in plan.put.iter().filter(|r| r.key.kind == Kind::POD_V1) {
                         // The start of a pod's way on this device; the runtime tells its end.

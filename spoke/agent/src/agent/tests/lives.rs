@@ -1,5 +1,7 @@
 //! What a pod holds on this device while it lives, and that nothing of it stays afterwards.
 
+use freewheel_link::message::RefusalV1;
+
 use super::*;
 
 /// A range with one address for pods.
@@ -305,6 +307,33 @@ async fn what_a_lost_ledger_left_goes_once_the_hub_has_sent_its_plan() {
     run.world.files.left.lock().insert(dir("late"));
     run.plan(vec![pod_record(&pod("c"))], vec![]).await;
     assert_eq!(*run.world.files.removed.lock(), [dir("gone")]);
+    run.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_hub_could_not_keep_is_said_again_when_its_record_changes() {
+    let mut run = run(&SimDisk::default());
+    run.send(Input::Connected(Some(1))).await;
+    run.plan(vec![range(), pod_record(&pod("a"))], vec![]).await;
+    let of_a = |run: &Run| {
+        let reports = run.world.ear.reports.lock();
+        let of_a = |report: &Report| matches!(report, Report::Pod(pod) if pod.uid == "uid-a");
+        let stamps = reports.iter().filter(|(_, report)| of_a(report)).map(|(stamp, _)| *stamp);
+        stamps.collect::<Vec<_>>()
+    };
+    let said = of_a(&run);
+    let why = RefusalV1::new("RequestEntityTooLarge", "with it the pod would be too large");
+    let newest = run.world.ear.reports.lock().last().unwrap().0;
+    run.send(Input::ReportRefused(*said.last().unwrap(), why)).await;
+    run.send(Input::ReportsTaken(newest)).await;
+    // Another pod comes, and time passes.
+    run.plan(vec![pod_record(&pod("b"))], vec![]).await;
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    run.rest().await;
+    assert_eq!(of_a(&run), said, "it is not said in a loop");
+    let smaller = PodV1 { labels: vec![("a".to_owned(), "b".to_owned())], ..pod("a") };
+    run.plan(vec![pod_record(&smaller)], vec![]).await;
+    assert_eq!(of_a(&run).len(), said.len() + 1);
     run.end().await;
 }
 
