@@ -244,6 +244,14 @@ impl Agent {
         }
         self.remove_volumes(uid);
         self.modules_changed = true;
-        self.change(uid, |pod| pod.finish(done))
+        let Some(pod) = self.pods.get_mut(uid) else { return false };
+        pod.finish(done);
+        // What it had before the agent's restart, and has no network for any more.
+        if !pod.sandbox.is_up()
+            && let Some(lease) = pod.sandbox.take_down()
+        {
+            self.addresses.release(lease);
+        }
+        true
     }
 }

@@ -1,7 +1,8 @@
 //! Makes a pod's sandbox, and takes away what is left of a pod.
 //!
 //! Guarantees:
-//! - a pod's address is free again once its network is gone, and not before (`two_pods_never_have_one_address`);
+//! - a pod's address is free again once its network is gone, and not before (`two_pods_never_have_one_address`); one that
+//!   ended with the agent holds none (`a_pod_that_ended_with_the_agent_does_not_hold_its_address`);
 //! - an address of a range that is another device's by now is not used, nor kept
 //!   (`a_pod_whose_address_is_another_devices_by_now_goes_on_with_a_new_one`,
 //!   `an_address_that_was_kept_over_a_restart_is_used_only_while_it_is_this_devices`);

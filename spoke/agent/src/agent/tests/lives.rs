@@ -53,6 +53,20 @@ async fn a_pod_that_ended_shows_its_address_and_does_not_hold_it_over_a_restart(
     assert_eq!(second.running(), ["b web/1"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_ended_with_the_agent_does_not_hold_its_address() {
+    let disk = SimDisk::default();
+    let mut first = run(&disk);
+    first.plan(vec![one_address(), pod_record(&job("a"))], vec![]).await;
+    first.end().await;
+    let mut second = run(&disk);
+    second.send(Input::Connected(Some(1))).await;
+    let ended = second.said("a").unwrap();
+    assert_eq!((ended.phase, ended.ip), (PhaseV1::Failed, Some([10, 64, 3, 2].into())));
+    second.plan(vec![pod_record(&pod("b"))], vec![]).await;
+    assert_eq!(second.running(), ["b web/0"]);
+}
+
 /// The range that the hub has given to this device in place of the first one.
 fn other_range() -> Record {
     let base = [10, 64, 9, 0].into();
