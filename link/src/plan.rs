@@ -109,7 +109,7 @@ pub struct PodV1 {
     pub containers: Vec<ContainerV1>,
     /// spec.volumes
     pub volumes: Vec<VolumeV1>,
-    /// What else it says: [`PodStorageV1`].
+    /// What else it says: [`PodStorageV1`], [`PodEndedV1`].
     pub parts: Parts,
 }
 
@@ -149,6 +149,22 @@ pub struct StorageV1 {
     pub limit: Option<u64>,
     /// resources.requests.ephemeral-storage in bytes, for the downward API.
     pub request: Option<u64>,
+}
+
+/// How a pod has ended for good; a part of those that have. Who does not have such a pod starts nothing of it, and who still
+/// runs it stops it: a pod ends once, whatever became of the ledger that knew it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodEndedV1 {
+    /// status.phase is `Failed`, else `Succeeded`.
+    pub failed: bool,
+    /// status.reason, else empty.
+    pub reason: String,
+    /// status.message, else empty.
+    pub message: String,
+}
+
+impl InPart for PodEndedV1 {
+    const KIND: u16 = 2;
 }
 
 /// spec.restartPolicy

@@ -251,6 +251,11 @@ fn record_bodies() {
     let mut parts = Parts::default();
     parts.put(&storage).unwrap();
     frozen(&parts, "01010701016301ac0200");
+    let ended = PodEndedV1 { failed: true, reason: text("r"), message: text("m") };
+    frozen(&ended, "010172016d");
+    let mut parts = Parts::default();
+    parts.put(&ended).unwrap();
+    frozen(&parts, "010205010172016d");
 }
 
 #[test]

@@ -123,3 +123,50 @@ fn a_silent_spoke_is_unknown_and_nothing_is_evicted() {
     fleet.node_ready("pi-1");
     fleet.pods_ready(&kubectl, "app=web", 2);
 }
+
+/// A device without its ledger has forgotten its pods. Those that have ended are not its to run again.
+#[test]
+fn what_has_ended_does_not_run_again_on_a_device_that_lost_its_ledger() {
+    let mut fleet = Fleet::with(&["pi-1"]);
+    fleet.push("kit", "kit:v1");
+    let kubectl = fleet.kubectl();
+    let pod = |name: &str, command: &str| {
+        format!(
+            "apiVersion: v1
+kind: Pod
+metadata: {{name: {name}}}
+spec:
+  restartPolicy: Never
+  containers: [{{name: c, image: 'kit:v1', args: {command}}}]
+"
+        )
+    };
+    let ends = |name: &str, phase: &str| {
+        let path = ["get", "pod", name, "-o", "jsonpath={.status.phase}"];
+        eventually(&format!("{name} ends"), Duration::from_secs(30), || {
+            let said = kubectl.run(&path);
+            if said == phase { Ok(()) } else { Err(said) }
+        });
+    };
+    kubectl.apply(&pod("well", "[say, once]"));
+    kubectl.apply(&pod("badly", "[exit, '3']"));
+    let all = [("well", "Succeeded"), ("badly", "Failed")];
+    all.iter().for_each(|(name, phase)| ends(name, phase));
+    let status = |name: &str| kubectl.json(&["get", "pod", name])["status"].clone();
+    let before = all.map(|(name, _)| status(name));
+
+    fleet.stop_spoke("pi-1");
+    std::fs::remove_file(fleet.path("pi-1").join("ledger")).expect("there was a ledger");
+    fleet.start_spoke("pi-1");
+    // Behind what it was sent first.
+    kubectl.apply(&pod("later", "[say, later]"));
+    ends("later", "Succeeded");
+    assert_eq!(all.map(|(name, _)| status(name)), before);
+    let log = fleet.spoke_log("pi-1");
+    let starts = |name: &str| {
+        let pod = format!("default/{name}");
+        log.lines().filter(|line| line.contains("container starts") && line.contains(&pod)).count()
+    };
+    assert_eq!(["well", "badly", "later"].map(starts), [1, 1, 1], "{log}");
+    kubectl.does(&["delete", "pod", "well", "badly", "--timeout=30s"]);
+}

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::events;
 use crate::papers::{Papers, how};
 use crate::places::{PODS, is_here, place, stamp};
-use crate::reports::remove;
+use crate::reports::{is_over, remove};
 
 /// Shows a refusal at its object. `told` says that this session did so before: a pod may have changed since.
 ///
@@ -57,6 +57,10 @@ async fn show(
         return remove(objects, papers, place, &refused.uid).await;
     }
     let status = &pod["status"];
+    // What has ended needs no device any more.
+    if is_over(status) {
+        return Ok(());
+    }
     if status["reason"] == refused.reason && status["message"] == *refused.message {
         return Ok(());
     }

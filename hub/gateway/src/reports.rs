@@ -5,6 +5,7 @@
 //!   (`a_spoke_reports_on_its_own_pods_and_on_nobody_elses`);
 //! - a report that the store has no room for is told at its pod
 //!   (`a_report_that_the_store_has_no_room_for_is_refused_and_told_at_the_pod`);
+//! - a pod that has ended stays so (`a_pod_ends_once_whatever_its_device_forgets`);
 //! - a pod made anew under its name gets nothing of the one before
 //!   (`a_pod_made_anew_under_its_name_has_nothing_of_the_one_before`).
 
@@ -99,6 +100,10 @@ async fn pod_status(
     let change = |mut value: Value| {
         is_here(&value, spoke, &pod.uid)?;
         let old = value.get("status").cloned().unwrap_or_default();
+        if is_over(&old) && !matches!(pod.phase, PhaseV1::Succeeded | PhaseV1::Failed) {
+            // A device that does not know it any more, because its ledger is lost, is told by its plan.
+            return Err(ApiError::new(409, NO_PLACE, "the pod has ended, and ends once"));
+        }
         let mut new = status(&old, pod, host);
         if let Some(seen) = observed(&value, reached) {
             put_observed(&mut new, pod, seen);
@@ -109,6 +114,11 @@ async fn pod_status(
         Ok(value)
     };
     objects.modify(&how(objects, papers), &place, Some("status"), change).await.map(|_| ())
+}
+
+/// Whether a pod with this status has ended for good.
+pub(crate) fn is_over(status: &Value) -> bool {
+    matches!(status["phase"].as_str(), Some("Succeeded" | "Failed"))
 }
 
 /// The pod's generation when the spoke has surely seen it: what it holds is as new as the pod, or the pod never changed

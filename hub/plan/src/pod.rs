@@ -1,13 +1,14 @@
-//! Pod → `PodV1`: everything but its configuration's data.
+//! Pod → `PodV1`: everything but its configuration's data. Of its status only how it has ended: that it has to stay ended
+//! on a device whose ledger is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use freewheel_link::names::ClusterName;
 use freewheel_link::part::Parts;
 use freewheel_link::plan::{
-    EnvSourceV1, Kind, PodV1, Record, RecordKey, RestartPolicy, VolumeSourceV1, feature,
+    EnvSourceV1, Kind, PodEndedV1, PodV1, Record, RecordKey, RestartPolicy, VolumeSourceV1, feature,
 };
-use k8s_openapi::api::core::v1::{HostAlias, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{HostAlias, Pod, PodSpec, PodStatus};
 
 use super::containers::container;
 use super::found::{Found, parse};
@@ -119,17 +120,31 @@ fn body(pod: &Pod, images: &dyn Images) -> Result<PodV1, Fault> {
         init,
         containers,
         volumes: spec.volumes.iter().flatten().map(volume).collect::<Result<Vec<_>, Fault>>()?,
-        parts: parts(spec)?,
+        parts: parts(spec, pod.status.as_ref())?,
         name,
     })
 }
 
-fn parts(spec: &PodSpec) -> Result<Parts, Fault> {
+fn parts(spec: &PodSpec, status: Option<&PodStatus>) -> Result<Parts, Fault> {
     let mut parts = Parts::default();
     if let Some(storage) = storage(spec)? {
         parts.put(&storage).map_err(Fault::malformed)?;
     }
+    if let Some(ended) = status.and_then(ended) {
+        parts.put(&ended).map_err(Fault::malformed)?;
+    }
     Ok(parts)
+}
+
+/// How the pod has ended for good, as far as is known here.
+fn ended(status: &PodStatus) -> Option<PodEndedV1> {
+    let failed = match status.phase.as_deref()? {
+        "Succeeded" => false,
+        "Failed" => true,
+        _ => return None,
+    };
+    let text = |said: &Option<String>| said.clone().unwrap_or_default();
+    Some(PodEndedV1 { failed, reason: text(&status.reason), message: text(&status.message) })
 }
 
 fn sorted(map: Option<&BTreeMap<String, String>>) -> Vec<(String, String)> {

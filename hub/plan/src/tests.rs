@@ -12,8 +12,8 @@ use freewheel_link::digest::Digest;
 use freewheel_link::limits;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{
-    ConfigV1, EnvSourceV1, Kind, ModuleV1, PodCidrV1, PodStorageV1, PodV1, Record, RecordKey,
-    ServiceV1, StorageV1, feature,
+    ConfigV1, EnvSourceV1, Kind, ModuleV1, PodCidrV1, PodEndedV1, PodStorageV1, PodV1, Record,
+    RecordKey, ServiceV1, StorageV1, feature,
 };
 use serde_json::{Value, json};
 
@@ -327,6 +327,23 @@ fn only_a_changed_body_is_worth_a_push() {
     assert!(!differs(&old, &new));
     value["metadata"]["labels"] = json!({"a": "b"});
     assert!(differs(&old, &translate(&value).unwrap().0));
+}
+
+#[test]
+fn a_pod_that_has_ended_says_so_in_its_record() {
+    let ended = |status: &Value| {
+        let mut value = pod("a", &json!({"restartPolicy": "Never"}));
+        value["status"] = status.clone();
+        translate(&value).unwrap().1.parts.get::<PodEndedV1>().unwrap()
+    };
+    for phase in ["Pending", "Running", "Unknown"] {
+        assert_eq!(ended(&json!({"phase": phase, "reason": "Evicted"})), None, "{phase}");
+    }
+    let done = PodEndedV1 { failed: false, reason: String::new(), message: String::new() };
+    assert_eq!(ended(&json!({"phase": "Succeeded"})), Some(done));
+    let status = json!({"phase": "Failed", "reason": "Evicted", "message": "low on memory"});
+    let (reason, message) = ("Evicted".to_owned(), "low on memory".to_owned());
+    assert_eq!(ended(&status), Some(PodEndedV1 { failed: true, reason, message }));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a spoke takes on at all. Everything that becomes part of a path is checked here, once.
 
 use freewheel_link::limits::POD_MOUNTS;
-use freewheel_link::plan::{PodStorageV1, PodV1, feature};
+use freewheel_link::plan::{PodEndedV1, PodStorageV1, PodV1, feature};
 
 /// Bits of [`feature`] that this agent honours.
 pub const FEATURES: u64 = feature::COMMAND | feature::HTTP | feature::SIDECARS;
@@ -33,8 +33,9 @@ pub fn check(pod: &PodV1) -> Result<(), (String, String)> {
         let text = format!("its containers have {mounts} mounts, and {POD_MOUNTS} is the most");
         return Err(("InvalidPod".to_owned(), text));
     }
-    // Without its limits it must not run.
-    if let Err(error) = pod.parts.get::<PodStorageV1>() {
+    // Without its limits it must not run, nor when it may have ended.
+    let storage = pod.parts.get::<PodStorageV1>().err();
+    if let Some(error) = storage.or_else(|| pod.parts.get::<PodEndedV1>().err()) {
         let text = format!("{error}: upgrade the spoke");
         return Err(("UnsupportedFeature".to_owned(), text));
     }

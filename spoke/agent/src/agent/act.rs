@@ -239,7 +239,9 @@ impl Agent {
     }
 
     fn finish(&mut self, uid: &str, done: Done) -> bool {
-        if done.reason == "DeadlineExceeded" {
+        // What the hub tells, it was told.
+        let news = self.pods.get(uid).is_some_and(|pod| pod.ended.is_none());
+        if news && done.reason == "DeadlineExceeded" {
             self.event(uid, None, false, "DeadlineExceeded", done.message.clone());
         }
         self.remove_volumes(uid);

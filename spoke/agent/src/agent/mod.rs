@@ -399,7 +399,7 @@ impl Agent {
         let (now, unix) = self.time();
         let Some(pod) = self.pods.get_mut(uid) else { return };
         let status = status::status(pod, Sight { now, modules: &self.modules }, unix);
-        if pod.said.as_ref() != Some(&status) {
+        if !pod.is_known_better() && pod.said.as_ref() != Some(&status) {
             pod.said = Some(status.clone());
             self.outbox.pod(status);
         }

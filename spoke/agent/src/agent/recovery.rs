@@ -153,7 +153,10 @@ impl Agent {
     /// A pod that is new comes after those that ran before.
     pub(super) fn hold_new(&mut self, uid: &str) {
         let (crashes, now) = (self.ledger.crashes(), self.ports.clock.now());
-        if let Recovery::OneByOne { queue, .. } = &mut self.recovery {
+        let stays = self.pods.get(uid).is_some_and(Pod::stays);
+        if let Recovery::OneByOne { queue, .. } = &mut self.recovery
+            && stays
+        {
             if queue.uids.is_empty() {
                 queue.next = now + gap(crashes);
             }

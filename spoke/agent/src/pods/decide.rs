@@ -10,6 +10,8 @@
 //!   (`what_was_asked_for_is_not_asked_for_again`);
 //! - volumes that cannot be made are tried again less and less often (`volumes_that_fail_again_are_tried_less_and_less_often`);
 //! - of an eviction and a deletion the sooner end counts, whichever was first (`an_evicted_pod_that_is_deleted_ends_at_the_sooner_of_both`);
+//! - a pod that has ended by the hub's word starts nothing and stops what runs
+//!   (`a_pod_that_is_told_as_ended_starts_nothing_and_stops_what_runs`);
 //! - a pod that may not start still leaves when it must, by its deadline, too
 //!   (`a_refused_or_held_pod_reaches_its_deadline`).
 
@@ -114,6 +116,12 @@ fn live(pod: &Pod, see: Sight<'_>, out: &mut Decision) {
                 reason: EVICTED.to_owned(),
                 message: evicted.message.clone(),
             }));
+        }
+        return;
+    }
+    if let Some(done) = &pod.ended {
+        if stop_all(pod, see.now + grace(pod), see.now, out) {
+            out.act(Action::Finish(done.clone()));
         }
         return;
     }

@@ -13,6 +13,8 @@
 //! Guarantees:
 //! - facts (started, exited) about an older start than the current one change nothing
 //!   (`news_about_an_older_start_changes_nothing`);
+//! - a pod of which the hub knows how it has ended is not run, and what the hub knows is not said away
+//!   (`what_has_ended_by_the_hubs_word_does_not_run_again`);
 //! - a grace period that is made shorter counts from the deletion, and is never made longer
 //!   (`a_deleted_pod_ends_within_its_grace_period`).
 //!
@@ -28,7 +30,7 @@ use std::time::Duration;
 
 use freewheel_link::digest::Digest;
 use freewheel_link::names::ClusterName;
-use freewheel_link::plan::{ContainerV1, PodV1};
+use freewheel_link::plan::{ContainerV1, PodEndedV1, PodV1};
 use freewheel_link::report::{PhaseV1, PodStatusV1, UnixMillis};
 
 use crate::addresses::Lease;
@@ -112,6 +114,16 @@ pub struct Done {
     pub message: String,
 }
 
+impl Done {
+    /// How the hub says that it has ended. A part that cannot be read keeps the pod from starting: see
+    /// [`crate::admission::check`].
+    fn told(spec: &PodV1) -> Option<Self> {
+        let PodEndedV1 { failed, reason, message } = spec.parts.get().ok().flatten()?;
+        let phase = if failed { PhaseV1::Failed } else { PhaseV1::Succeeded };
+        Some(Self { phase, reason, message })
+    }
+}
+
 /// One pod.
 #[derive(Debug)]
 pub struct Pod {
@@ -121,6 +133,8 @@ pub struct Pod {
     pub spec: PodV1,
     /// Why this spoke will not run it: (reason, message).
     pub refused: Option<(String, String)>,
+    /// How it has ended, as the hub knows: nothing of it runs again, whatever this device knows of it.
+    pub ended: Option<Done>,
     /// What was made for it.
     pub sandbox: Sandbox,
     /// The address of its sandbox is another device's by now: it gets a new sandbox.
@@ -179,6 +193,7 @@ impl Pod {
         let mut pod = Self {
             realm,
             refused: crate::admission::check(&spec).err(),
+            ended: Done::told(&spec),
             sandbox: lease.map_or(Sandbox::Absent, Sandbox::Kept),
             stray: false,
             fate: done.map_or(Fate::Live, |((phase, reason, message), ip)| Fate::Done {
@@ -208,6 +223,7 @@ impl Pod {
     pub fn update(&mut self, spec: PodV1, now: Duration) -> bool {
         let same_shape = names(&self.spec.init).eq(names(&spec.init))
             && names(&self.spec.containers).eq(names(&spec.containers));
+        self.ended = Done::told(&spec);
         if same_shape {
             self.refused = crate::admission::check(&spec).err();
             self.spec = spec;
@@ -261,7 +277,14 @@ impl Pod {
     /// Whether nothing of it is on its way out.
     #[must_use]
     pub const fn stays(&self) -> bool {
-        matches!(self.fate, Fate::Live) && self.ending.is_none()
+        matches!(self.fate, Fate::Live) && self.ending.is_none() && self.ended.is_none()
+    }
+
+    /// Whether the hub knows how it has ended and this device knows nothing of it: what it says would be less.
+    #[must_use]
+    pub fn is_known_better(&self) -> bool {
+        let mut all = self.init.iter().chain(&self.containers);
+        self.ended.is_some() && self.said.is_none() && all.all(|one| one.state == State::Fresh)
     }
 
     /// Whether it can be made to go: one that is being deleted may take its time, and has its part of the device until it

@@ -1,6 +1,7 @@
 //! What a pod holds on this device while it lives, and that nothing of it stays afterwards.
 
 use freewheel_link::message::RefusalV1;
+use freewheel_link::plan::PodEndedV1;
 
 use super::*;
 
@@ -321,6 +322,43 @@ async fn what_a_lost_ledger_left_goes_once_the_hub_has_sent_its_plan() {
     run.world.files.left.lock().insert(dir("late"));
     run.plan(vec![pod_record(&pod("c"))], vec![]).await;
     assert_eq!(*run.world.files.removed.lock(), [dir("gone")]);
+    run.end().await;
+}
+
+/// The same pod, as the hub tells it once it has ended.
+fn ended(mut pod: PodV1) -> PodV1 {
+    let (reason, message) = ("DeadlineExceeded".to_owned(), String::new());
+    pod.parts.put(&PodEndedV1 { failed: true, reason, message }).unwrap();
+    pod
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_ended_by_the_hubs_word_does_not_run_again() {
+    // The ledger that knew it is gone.
+    let disk = SimDisk::default();
+    let mut run = run(&disk);
+    for restart in [false, true] {
+        if restart {
+            run.end().await;
+            run = self::run(&disk);
+        }
+        run.send(Input::Connected(Some(1))).await;
+        run.plan(vec![range(), pod_record(&ended(job("a"))), pod_record(&pod("b"))], vec![]).await;
+        assert_eq!(run.names(), ["b"]);
+        assert_eq!(run.said("a"), None, "the hub knows more of it than this device");
+        let events = run.world.ear.reports.lock().clone();
+        let about = |report: &Report| matches!(report, Report::Event(event) if event.pod == "a");
+        assert!(!events.iter().any(|(_, report)| about(report)), "{events:?}");
+        assert!(!run.world.fabric.pods.lock().contains_key("uid-a"));
+        assert!(
+            run.world.files.removed.lock().iter().all(|dir| !dir.ends_with("uid-a")),
+            "its logs stay"
+        );
+    }
+    let deleted = PodV1 { deleting: Some(30), ..ended(job("a")) };
+    run.plan(vec![pod_record(&deleted)], vec![]).await;
+    let gone = Report::PodGone { realm: ClusterName::root(), uid: "uid-a".to_owned() };
+    assert!(run.world.ear.reports.lock().iter().any(|(_, report)| *report == gone));
     run.end().await;
 }
 

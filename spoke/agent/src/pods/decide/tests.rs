@@ -15,6 +15,8 @@ use crate::pods::status::status;
 use crate::pods::storage::Evicted;
 use crate::ports::Exit;
 
+mod ended;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 fn digest(image: &str) -> Digest {
