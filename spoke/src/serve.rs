@@ -16,7 +16,7 @@ use freewheel_link::message::{DatagramV1, LogsV1, RefusalV1, TunnelV1};
 use freewheel_link::names::ClusterName;
 use freewheel_spoke_agent::admission::is_path_segment;
 use freewheel_spoke_agent::uplink::{Duplex, FetchError, Handle, LogStream, Serve};
-use freewheel_spoke_agent::volumes::pod_dir;
+use freewheel_spoke_agent::volumes::{attempt_of, log_dir, pod_dir};
 use freewheel_spoke_net::{Fabric, NetError, Remote, Stream};
 use freewheel_spoke_runtime::{LogOptions, Runtime};
 use futures::future::BoxFuture;
@@ -74,11 +74,10 @@ fn log_file(data: &Path, request: &LogsV1) -> Result<PathBuf, RefusalV1> {
     if !request.is_bounded() || !is_path_segment(pod_uid) || !is_path_segment(container) {
         return Err(RefusalV1::new("BadRequest", "no such pod or container"));
     }
-    let pod = pod_dir(data, pod_uid);
-    if !pod.is_dir() {
+    if !pod_dir(data, pod_uid).is_dir() {
         return Err(RefusalV1::new("NotFound", format!("pod {pod_uid} is not on this node")));
     }
-    let dir = pod.join("logs").join(container);
+    let dir = log_dir(data, pod_uid, container);
     let mut attempts: Vec<u32> = std::fs::read_dir(&dir)
         .into_iter()
         .flatten()
@@ -99,11 +98,6 @@ fn log_file(data: &Path, request: &LogsV1) -> Result<PathBuf, RefusalV1> {
             format!("container {container:?} is waiting to start: ContainerCreating"),
         )),
     }
-}
-
-/// The start that a log file is of. An agent that was killed while it set a full log aside has left that part alone.
-fn attempt_of(file: &str) -> Option<u32> {
-    file.strip_suffix(".1").unwrap_or(file).strip_suffix(".log")?.parse().ok()
 }
 
 fn log_options(request: &LogsV1) -> LogOptions {

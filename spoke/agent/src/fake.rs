@@ -382,7 +382,7 @@ pub struct MemoryFiles {
     pub measured: Mutex<usize>,
     /// Room of what was removed is not free yet.
     pub removing: Mutex<bool>,
-    /// Directories that an earlier life left, until they are removed.
+    /// Directories and files that an earlier life left, until they are removed.
     pub left: Mutex<BTreeSet<PathBuf>>,
     /// Directories that were removed, in order.
     pub removed: Mutex<Vec<PathBuf>>,
@@ -432,6 +432,13 @@ impl Files for MemoryFiles {
         let left = self.left.lock();
         let within = left.iter().filter_map(|path| path.strip_prefix(dir).ok());
         let names = within.filter_map(|path| path.iter().next()?.to_str().map(str::to_owned));
+        Ok(names.collect())
+    }
+
+    fn files_in(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let left = self.left.lock();
+        let within = left.iter().filter(|path| path.parent() == Some(dir));
+        let names = within.filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
         Ok(names.collect())
     }
 

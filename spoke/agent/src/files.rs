@@ -11,6 +11,7 @@
 
 mod set;
 
+use std::fs::FileType;
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::{Component, Path};
@@ -54,6 +55,8 @@ pub trait Files: Send + Sync {
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
     /// Names of the directories in a directory; none when there is no such directory.
     fn dirs_in(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// Names of the files in a directory; none when there is no such directory.
+    fn files_in(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// Whether room of what was removed is not free yet.
     fn is_removing(&self) -> bool;
     /// Removes a file; nothing there is fine.
@@ -153,21 +156,11 @@ impl Files for DiskFiles {
     }
 
     fn dirs_in(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let entries = match std::fs::read_dir(dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other?,
-        };
-        let mut out = Vec::new();
-        for entry in entries {
-            let entry = entry?;
-            // The agent gives no other names.
-            if entry.file_type()?.is_dir()
-                && let Ok(name) = entry.file_name().into_string()
-            {
-                out.push(name);
-            }
-        }
-        Ok(out)
+        names_in(dir, FileType::is_dir)
+    }
+
+    fn files_in(&self, dir: &Path) -> io::Result<Vec<String>> {
+        names_in(dir, FileType::is_file)
     }
 
     fn is_removing(&self) -> bool {
@@ -196,6 +189,24 @@ impl Files for DiskFiles {
             }
         }
     }
+}
+
+/// The names that the agent gives are all text.
+fn names_in(dir: &Path, wanted: fn(&FileType) -> bool) -> io::Result<Vec<String>> {
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut out = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if wanted(&entry.file_type()?)
+            && let Ok(name) = entry.file_name().into_string()
+        {
+            out.push(name);
+        }
+    }
+    Ok(out)
 }
 
 fn remove_if_there(outcome: io::Result<()>) -> io::Result<()> {

@@ -16,6 +16,7 @@
 //!   the pod may open (`nothing_is_opened_before_it_has_a_place`).
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use freewheel_link::plan::{
@@ -51,6 +52,9 @@ pub struct Mount {
 /// Where the directories of all pods are, under the data directory.
 pub const PODS: &str = "pods";
 
+/// Where the logs of a pod are, in its directory.
+const LOGS: &str = "logs";
+
 /// Everything of one pod on this spoke's disk. The UID was checked on admission.
 #[must_use]
 pub fn pod_dir(data: &Path, uid: &str) -> PathBuf {
@@ -66,7 +70,7 @@ pub fn log_path(data: &Path, uid: &str, container: &str, attempt: u32) -> PathBu
 /// The logs of all starts of a container.
 #[must_use]
 pub fn log_dir(data: &Path, uid: &str, container: &str) -> PathBuf {
-    pod_dir(data, uid).join("logs").join(container)
+    pod_dir(data, uid).join(LOGS).join(container)
 }
 
 /// Where the older half of a log is set aside to.
@@ -75,6 +79,32 @@ pub fn log_aside(log: &Path) -> PathBuf {
     let mut name = log.as_os_str().to_owned();
     name.push(".1");
     name.into()
+}
+
+/// The start that a log file is of. An agent that was killed while it set a full log aside has left that half alone.
+#[must_use]
+pub fn attempt_of(file: &str) -> Option<u32> {
+    file.strip_suffix(".1").unwrap_or(file).strip_suffix(".log")?.parse().ok()
+}
+
+/// The newest start of each container of a pod of which there is a log.
+///
+/// # Errors
+/// When the disk does not answer.
+pub fn logged_starts(
+    files: &dyn Files,
+    data: &Path,
+    uid: &str,
+) -> io::Result<BTreeMap<String, u32>> {
+    let mut out = BTreeMap::new();
+    let logs = pod_dir(data, uid).join(LOGS);
+    for container in files.dirs_in(&logs)? {
+        let starts = files.files_in(&logs.join(&container))?;
+        if let Some(newest) = starts.iter().filter_map(|file| attempt_of(file)).max() {
+            out.insert(container, newest);
+        }
+    }
+    Ok(out)
 }
 
 /// The directory of one volume.
@@ -252,7 +282,7 @@ pub fn mounts(
             out.push(Mount { dir, guest, read_only });
             continue;
         }
-        let failed = |error: std::io::Error| {
+        let failed = |error: io::Error| {
             format!("failed to prepare subPath for volumeMount {:?}: {error}", mount.volume)
         };
         match files.enter(&dir, &mount.sub_path, ours).map_err(failed)? {
@@ -274,12 +304,12 @@ fn show_file(
     mount: &MountV1,
     file: &std::fs::File,
     out: &mut Vec<Mount>,
-) -> std::io::Result<()> {
+) -> io::Result<()> {
     let trimmed = mount.path.trim_end_matches('/');
     let (parent, name) = trimmed.rsplit_once('/').unwrap_or(("", trimmed));
     let parent = if parent.is_empty() { "/" } else { parent };
     if !crate::admission::is_path_segment(name) {
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "bad mountPath"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "bad mountPath"));
     }
     let known =
         out.iter().find(|known| known.guest == parent && known.dir.path().starts_with(home));

@@ -12,7 +12,7 @@ use freewheel_link::plan::{
 use tracing::{info, warn};
 
 use super::Agent;
-use crate::pods::{Pod, status};
+use crate::pods::{Left, Pod, status};
 use crate::ports::PlanPart;
 use crate::{admission, volumes};
 
@@ -211,9 +211,9 @@ impl Agent {
                 }
             }
             None => {
-                let (state, lease) = (self.ledger.pods().get(uid), self.kept.remove(uid));
-                let is_new = state.is_none();
-                let pod = Pod::new(key.realm.clone(), spec, state, lease, (now, unix));
+                let left = self.left_of(uid);
+                let is_new = left.is_nothing();
+                let pod = Pod::new(key.realm.clone(), spec, left, (now, unix));
                 self.pods.insert(uid.to_owned(), pod);
                 if is_new {
                     self.refuse_under_pressure(uid);
@@ -236,6 +236,18 @@ impl Agent {
         }
         self.refresh_volumes(uid);
         self.dirty.insert(uid.to_owned());
+    }
+
+    /// What earlier lives have left of a pod that this one has not taken on yet.
+    fn left_of(&mut self, uid: &str) -> Left<'_> {
+        let mut logged = BTreeMap::new();
+        if admission::is_path_segment(uid) {
+            match volumes::logged_starts(&*self.config.files, &self.config.data, uid) {
+                Ok(found) => logged = found,
+                Err(error) => warn!(pod = uid, %error, "the logs of a pod cannot be looked at"),
+            }
+        }
+        Left { lease: self.kept.remove(uid), state: self.ledger.pods().get(uid), logged }
     }
 
     /// Whether there is a record under this key that this agent cannot read: what it was before goes on.

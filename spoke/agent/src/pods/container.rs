@@ -1,5 +1,6 @@
 //! One container of a pod, and the facts that move it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use freewheel_link::digest::Digest;
@@ -80,35 +81,35 @@ pub struct Container {
 }
 
 impl Container {
-    /// A container as the ledger knows it, or a fresh one.
+    /// A container as the ledger knows it, or a fresh one. `logged`: the newest starts of which there are logs, by
+    /// container.
     pub(super) fn new(
         name: &str,
         known: &[ContainerStateV1],
+        logged: &BTreeMap<String, u32>,
         now: Duration,
         unix: UnixMillis,
     ) -> Self {
         let kept = known.iter().find(|state| state.name == name);
+        let forgotten =
+            logged.get(name).filter(|newest| kept.is_none_or(|k| k.restarts < **newest));
+        let ended = |how| State::Ended { how, at: now, blameless: true };
         let state = match kept.map(|kept| &kept.doing) {
+            _ if forgotten.is_some() => ended(forgotten_end(unix)),
             None | Some(DoingV1::Nothing) => State::Fresh,
-            Some(DoingV1::Running(since)) => State::Ended {
-                how: TerminatedV1 {
-                    code: KILLED,
-                    signal: 9,
-                    reason: "Error".to_owned(),
-                    message: "the agent was stopped while the container ran".to_owned(),
-                    started: *since,
-                    finished: unix,
-                },
-                at: now,
-                blameless: true,
-            },
-            Some(DoingV1::Ended(how)) => {
-                State::Ended { how: how.clone(), at: now, blameless: true }
-            }
+            Some(DoingV1::Running(since)) => ended(TerminatedV1 {
+                code: KILLED,
+                signal: 9,
+                reason: "Error".to_owned(),
+                message: "the agent was stopped while the container ran".to_owned(),
+                started: *since,
+                finished: unix,
+            }),
+            Some(DoingV1::Ended(how)) => ended(how.clone()),
         };
         Self {
             name: name.to_owned(),
-            restarts: kept.map_or(0, |kept| kept.restarts),
+            restarts: forgotten.copied().or(kept.map(|kept| kept.restarts)).unwrap_or(0),
             state,
             last: kept.and_then(|kept| kept.last.clone()),
             streak: 0,
@@ -245,5 +246,17 @@ impl Container {
             doing,
             last,
         }
+    }
+}
+
+/// How a start ended that has left its log and nothing else, in kubelet's words where it has some.
+fn forgotten_end(unix: UnixMillis) -> TerminatedV1 {
+    TerminatedV1 {
+        code: KILLED,
+        signal: 0,
+        reason: "ContainerStatusUnknown".to_owned(),
+        message: "the agent has lost what it knew of this start".to_owned(),
+        started: unix,
+        finished: unix,
     }
 }

@@ -16,7 +16,9 @@
 //! - a pod of which the hub knows how it has ended is not run, and what the hub knows is not said away
 //!   (`what_has_ended_by_the_hubs_word_does_not_run_again`);
 //! - a grace period that is made shorter counts from the deletion, and is never made longer
-//!   (`a_deleted_pod_ends_within_its_grace_period`).
+//!   (`a_deleted_pod_ends_within_its_grace_period`);
+//! - a start is counted on from those that have left their logs, whatever the ledger knows
+//!   (`starts_are_counted_on_from_the_logs_that_a_lost_ledger_left`).
 //!
 //! Decisions where Kubernetes leaves room: containers that ran when the agent ended count as ended with 137,
 //! `Error`, and start again at once with one restart more, as after a reboot of a node; init containers
@@ -165,6 +167,26 @@ pub struct Pod {
     pub wake: Option<Duration>,
 }
 
+/// What an earlier life of the agent has left of a pod.
+#[derive(Debug, Default)]
+pub struct Left<'a> {
+    /// What the ledger knows.
+    pub state: Option<&'a PodStateV1>,
+    /// The address that it had.
+    pub lease: Option<Lease>,
+    /// The newest start of each container of which there is a log. The ledger may know less: it was lost, or the power
+    /// went before it had reached the disk.
+    pub logged: BTreeMap<String, u32>,
+}
+
+impl Left<'_> {
+    /// Whether no life before this one has had it.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.state.is_none() && self.logged.is_empty()
+    }
+}
+
 /// Which container of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Which {
@@ -175,19 +197,19 @@ pub enum Which {
 }
 
 impl Pod {
-    /// A pod seen for the first time, or (with `kept`) again after the agent's restart, with the address that it had.
+    /// A pod seen for the first time, or again after the agent's restart.
     #[must_use]
     pub fn new(
         realm: ClusterName,
         spec: PodV1,
-        kept: Option<&PodStateV1>,
-        lease: Option<Lease>,
+        left: Left<'_>,
         (now, unix): (Duration, UnixMillis),
     ) -> Self {
+        let Left { state: kept, lease, logged } = left;
         let started = kept.and_then(|state| state.started).unwrap_or(unix);
         let of = |list: &[ContainerV1]| {
             let known = kept.map(|state| state.containers.as_slice()).unwrap_or_default();
-            list.iter().map(|c| Container::new(&c.name, known, now, unix)).collect()
+            list.iter().map(|c| Container::new(&c.name, known, &logged, now, unix)).collect()
         };
         let done = kept.and_then(|state| Some((state.done.clone()?, state.ip)));
         let mut pod = Self {

@@ -421,3 +421,32 @@ async fn a_clock_that_is_set_makes_no_pod_older() {
         assert_eq!(second.said("a").unwrap().reason, "DeadlineExceeded", "{lives}");
     }
 }
+
+fn log(name: &str, file: &str) -> PathBuf {
+    format!("/data/pods/uid-{name}/logs/web/{file}").into()
+}
+
+#[tokio::test(start_paused = true)]
+async fn starts_are_counted_on_from_the_logs_that_a_lost_ledger_left() {
+    let disk = SimDisk::default();
+    let mut first = run(&disk);
+    let logs = [log("a", "0.log"), log("a", "1.log"), log("b", "9.log.1"), log("job", "0.log")];
+    *first.world.files.left.lock() = logs.into();
+    first.send(Input::Connected(Some(1))).await;
+    let records = [pod("a"), pod("b"), pod("c"), job("job")].map(|pod| pod_record(&pod));
+    first.plan([range()].into_iter().chain(records).collect(), vec![]).await;
+    assert_eq!(first.running(), ["a web/2", "b web/10", "c web/0"]);
+    let said = first.said("a").unwrap().containers.remove(0);
+    assert_eq!((said.restarts, said.last.unwrap().reason.as_str()), (2, "ContainerStatusUnknown"));
+    // It may have done its work, or half of it: what runs once at most does not run again.
+    assert_eq!(first.said("job").unwrap().phase, PhaseV1::Failed);
+    first.end().await;
+    // Power cuts take what the ledger knew of the last starts, and the logs may be there.
+    let (world, ports, _queue) = World::new(disk, NOW);
+    *world.files.left.lock() = [log("a", "5.log"), log("c", "0.log")].into();
+    let files = world.files.clone();
+    let config = Config { data: "/data".into(), node: node(), files, thresholds: vec![] };
+    Agent::open(ports, config).unwrap().settle();
+    let running: Vec<_> = world.engine.running().iter().map(|start| start.id.attempt).collect();
+    assert_eq!(running, [6, 11, 1], "of a, b and c");
+}

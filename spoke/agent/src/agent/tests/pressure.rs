@@ -106,6 +106,10 @@ async fn a_device_under_pressure_takes_on_no_new_pods() {
     let records = vec![pod_record(&pod("best-effort")), pod_record(&asking("asking", 1 << 20))];
     run.plan(records, vec![]).await;
     assert_eq!(run.names(), ["asking", "old"]);
+    // One that has left its logs ran here before the ledger was lost.
+    run.world.files.left.lock().insert("/data/pods/uid-known/logs/web/0.log".into());
+    run.plan(vec![pod_record(&pod("known"))], vec![]).await;
+    assert_eq!(run.names(), ["asking", "known", "old"]);
     let said = run.said("best-effort").unwrap();
     assert_eq!((said.phase, said.reason.as_str()), (PhaseV1::Failed, "Evicted"));
     assert_eq!(said.message, "The node had condition: [MemoryPressure]. ");

@@ -10,9 +10,9 @@ use freewheel_link::report::{ContainerStateV1, PodStatusV1};
 use super::*;
 use crate::addresses::{Addresses, Lease};
 use crate::ledger::PodStateV1;
-use crate::pods::Pull;
 use crate::pods::status::status;
 use crate::pods::storage::Evicted;
+use crate::pods::{Left, Pull};
 use crate::ports::Exit;
 
 mod ended;
@@ -82,7 +82,7 @@ fn life(spec: PodV1) -> Life {
         .map(|c| (digest(&c.name), Module::Ready { path: "/m".into() }));
     let modules = modules.collect();
     let now = SECOND * 1000;
-    let pod = Pod::new(ClusterName::root(), spec, None, None, (now, 1_000_000));
+    let pod = Pod::new(ClusterName::root(), spec, Left::default(), (now, 1_000_000));
     Life { pod, modules, now }
 }
 
@@ -93,7 +93,8 @@ fn lease() -> Option<Lease> {
 
 /// The pod as the agent's next life finds it.
 fn reborn(spec: PodV1, state: &PodStateV1, now: Duration) -> Pod {
-    Pod::new(ClusterName::root(), spec, Some(state), lease(), (now, 2_000_000))
+    let left = Left { state: Some(state), lease: lease(), ..Left::default() };
+    Pod::new(ClusterName::root(), spec, left, (now, 2_000_000))
 }
 
 impl Life {
