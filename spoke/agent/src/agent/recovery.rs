@@ -6,14 +6,18 @@
 //! OneByOne { queue, suspects } ─gap─▶ … ─both are empty─▶ Watched ─a good while─▶ Well, and the ledger forgives
 //! ```
 //!
-//! The oldest pod comes first, the newest last, and a good while after those that were there those that were being brought
-//! back when the agent died.
+//! While nobody is suspected, the oldest pod comes first and the newest last. Whoever was being brought back when the agent
+//! died is a suspect from then on, and the others need no turns: they come together, and a good while after them the
+//! suspects, one by one. Should the agent die of those that came together, there is one more among them, and they come one
+//! by one until it is found.
 //!
 //! Guarantees:
 //! - which pod is tried is in the ledger before it starts (`the_pod_that_was_tried_when_the_agent_died_comes_last`);
 //! - a pod that waits says so, and can be deleted (`what_killed_the_agent_three_times_does_not_come_back_at_once`);
-//! - a suspect waits long, also where there is no other pod, and nobody else waits with it
-//!   (`a_lone_suspect_waits_as_any_other`, `a_new_pod_does_not_wait_with_the_suspects`);
+//! - a suspect waits long, also where there is no other pod, and nobody else waits with it, whether it ran before or is new
+//!   (`a_lone_suspect_waits_as_any_other`, `the_pod_that_was_tried_when_the_agent_died_comes_last`,
+//!   `new_pods_do_not_wait_with_the_suspects`);
+//! - whoever else kills the agent is found, too (`one_more_that_kills_the_agent_is_found_among_the_others`);
 //! - its turn comes, whoever else comes meanwhile (`suspects_come_back_however_many_new_pods_come`).
 
 use std::collections::VecDeque;
@@ -41,7 +45,7 @@ pub(super) enum Recovery {
     Well,
     /// Pods come back one after another.
     OneByOne {
-        /// Those that nobody suspects.
+        /// Those that are not suspected, while they need turns.
         queue: Waiting,
         /// Those that are suspected.
         suspects: Waiting,
@@ -111,6 +115,7 @@ impl Agent {
         if crashes < PATIENCE {
             return;
         }
+        let together = self.ledger.suspects_explain();
         let suspects = self.ledger.suspects();
         let suspected = |uid: &str| suspects.iter().position(|suspect| suspect == uid);
         let mut waiting: Vec<_> = self
@@ -121,6 +126,10 @@ impl Agent {
             .collect();
         // `None`, which is nobody's suspicion, comes first.
         waiting.sort();
+        if together {
+            waiting.retain(|(suspect, ..)| suspect.is_some());
+            self.try_rest();
+        }
         for (suspect, _, uid) in &waiting {
             self.hold(uid, crashes, suspect.is_some());
         }
@@ -150,18 +159,27 @@ impl Agent {
         self.dirty.insert(uid.to_owned());
     }
 
-    /// A pod that is new comes after those that ran before.
+    /// A pod that is new comes after those that need turns; where only suspects do, it starts.
     pub(super) fn hold_new(&mut self, uid: &str) {
-        let (crashes, now) = (self.ledger.crashes(), self.ports.clock.now());
-        let stays = self.pods.get(uid).is_some_and(Pod::stays);
-        if let Recovery::OneByOne { queue, .. } = &mut self.recovery
-            && stays
-        {
-            if queue.uids.is_empty() {
-                queue.next = now + gap(crashes);
+        if !self.pods.get(uid).is_some_and(Pod::stays) {
+            return;
+        }
+        let now = self.ports.clock.now();
+        match &mut self.recovery {
+            Recovery::Well => {}
+            // Until the next turn, what happens is the doing of whoever had the last one.
+            Recovery::OneByOne { queue, .. } if !queue.uids.is_empty() || now < queue.next => {
+                queue.uids.push_back(uid.to_owned());
+                self.hold(uid, self.ledger.crashes(), false);
             }
-            queue.uids.push_back(uid.to_owned());
-            self.hold(uid, crashes, false);
+            Recovery::OneByOne { .. } | Recovery::Watched { .. } => self.try_rest(),
+        }
+    }
+
+    /// Pods start without a turn.
+    fn try_rest(&mut self) {
+        if let Err(error) = self.ledger.try_rest().and_then(|()| self.ledger.write()) {
+            warn!(error = &error as &dyn std::error::Error, "who is tried is not kept");
         }
     }
 
@@ -184,7 +202,9 @@ impl Agent {
         let found = match suspects.take(now, SUSPECT_GAP, held) {
             // One at a time: what happens next is its doing.
             Some(uid) => {
-                queue.next = queue.next.max(now + gap(crashes));
+                if !queue.uids.is_empty() {
+                    queue.next = queue.next.max(now + gap(crashes));
+                }
                 Some(uid)
             }
             None => queue.take(now, gap(crashes), held),

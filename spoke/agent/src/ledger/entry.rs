@@ -34,10 +34,21 @@ pub(crate) struct LifeV1 {
     pub(crate) crashes: u32,
     /// It has started and not yet ended in order.
     pub(crate) running: bool,
-    /// The pod that was brought back last, while they come back one by one.
-    pub(crate) trying: Option<String>,
+    /// What was brought back last after bad ends.
+    pub(crate) trying: Option<TryingV1>,
     /// Pods that were brought back last when it came to no good end, the latest last.
     pub(crate) suspects: Vec<String>,
+    /// All but the suspects were brought back together, and that came to no good end either: there is one more.
+    pub(crate) more: bool,
+}
+
+/// What is to blame, should it come to no good end now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum TryingV1 {
+    /// The pod with this UID.
+    Pod(String),
+    /// Any that is not suspected.
+    Rest,
 }
 
 /// A piece of a plan part, records as they came.

@@ -41,7 +41,7 @@ mod tests;
 use contents::Contents;
 pub use contents::Found;
 pub use entry::{ContainerStateV1, DoingV1, PodStateV1};
-use entry::{Entry, LifeV1, PlanEntryV1};
+use entry::{Entry, LifeV1, PlanEntryV1, TryingV1};
 use format::{FORMAT, Format};
 
 /// Below this size a rewrite is not worth the flash.
@@ -167,13 +167,32 @@ impl Ledger {
         &self.held.life.suspects
     }
 
+    /// Whether the suspects explain the bad ends: there are some, and none came while all others were tried together.
+    #[must_use]
+    pub const fn suspects_explain(&self) -> bool {
+        !self.held.life.suspects.is_empty() && !self.held.life.more
+    }
+
     /// This pod is brought back now: should this start come to no good end, it is suspected.
     ///
     /// # Errors
     /// When it cannot be encoded.
     pub fn try_pod(&mut self, uid: &str) -> Result<(), LedgerError> {
-        let trying = Some(uid.to_owned());
+        let trying = Some(TryingV1::Pod(uid.to_owned()));
         self.live(LifeV1 { trying, ..self.held.life.clone() })
+    }
+
+    /// Pods that are not suspected start now, without a turn: should this start come to no good end, any of them may be
+    /// why. While a suspect is tried, it is the suspect.
+    ///
+    /// # Errors
+    /// When it cannot be encoded.
+    pub fn try_rest(&mut self) -> Result<(), LedgerError> {
+        let life = &self.held.life;
+        if matches!(&life.trying, Some(TryingV1::Pod(uid)) if life.suspects.contains(uid)) {
+            return Ok(());
+        }
+        self.live(LifeV1 { trying: Some(TryingV1::Rest), ..life.clone() })
     }
 
     /// This start has gone well for long enough: what came before it is forgiven.
@@ -400,14 +419,19 @@ fn next_life(last: &LifeV1) -> LifeV1 {
     if !last.running {
         return next;
     }
-    let mut suspects = last.suspects.clone();
-    if let Some(uid) = &last.trying {
-        suspects.retain(|known| known != uid);
-        suspects.push(uid.clone());
-        let older = suspects.len().saturating_sub(MAX_SUSPECTS);
-        suspects.drain(..older);
+    let (mut suspects, mut more) = (last.suspects.clone(), last.more);
+    match &last.trying {
+        None => {}
+        Some(TryingV1::Rest) => more = true,
+        Some(TryingV1::Pod(uid)) => {
+            more = false;
+            suspects.retain(|known| known != uid);
+            suspects.push(uid.clone());
+            let older = suspects.len().saturating_sub(MAX_SUSPECTS);
+            suspects.drain(..older);
+        }
     }
-    LifeV1 { crashes: last.crashes.saturating_add(1), suspects, ..next }
+    LifeV1 { crashes: last.crashes.saturating_add(1), suspects, more, ..next }
 }
 
 fn push(out: &mut Vec<u8>, salt: u32, entry: &Entry) -> Result<(), LedgerError> {

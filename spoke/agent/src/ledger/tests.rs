@@ -495,8 +495,21 @@ fn ends_that_were_no_ends_are_counted() {
     assert_eq!(ledger.suspects(), ["u1"], "what was tried when it ended");
     ledger.try_pod("u2").unwrap();
     ledger.write().unwrap();
+    let two = ["u1", "u2"].map(String::from);
     let mut ledger = open(&disk);
-    assert_eq!(ledger.suspects(), ["u1", "u2"]);
+    assert_eq!((ledger.suspects(), ledger.suspects_explain()), (&two[..], true));
+    ledger.try_rest().unwrap();
+    ledger.write().unwrap();
+    let mut ledger = open(&disk);
+    assert_eq!((ledger.suspects(), ledger.suspects_explain()), (&two[..], false));
+    ledger.try_pod("u1").unwrap();
+    ledger.try_rest().unwrap();
+    ledger.write().unwrap();
+    let mut ledger = open(&disk);
+    assert_eq!(
+        (ledger.suspects(), ledger.suspects_explain()),
+        (&["u2", "u1"].map(String::from)[..], true)
+    );
     ledger.forgive().unwrap();
     ledger.write().unwrap();
     let mut ledger = open(&disk);

@@ -269,7 +269,9 @@ fn held(pod: &Pod) -> Option<(String, String)> {
 /// What is said of pods that wait because the agent has died so many times in a row.
 #[must_use]
 pub fn held_text(crashes: u32) -> String {
-    format!("the agent of this node ended {crashes} times in a row: its pods come back one by one")
+    format!(
+        "the agent of this node ended {crashes} times in a row: pods that may be why come back one by one"
+    )
 }
 
 /// Whether every init container before this one is through.
