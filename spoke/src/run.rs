@@ -119,7 +119,7 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
     drop(inputs);
     // Its last writes reach the disk before the guests go.
     let _ = agent.await;
-    runtime.abandon();
+    runtime.end().await;
     endpoint.close(0, "the spoke stops");
     info!("stopped; pods come back at the next start");
     Ok(())

@@ -1,8 +1,10 @@
 //! The wheel keeps turning when the hub lets go.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use freewheel_tests::fleet::PATIENCE;
 use freewheel_tests::kubectl::Kubectl;
 use freewheel_tests::{Fleet, eventually, http};
 
@@ -102,6 +104,54 @@ fn a_killed_spoke_brings_its_pods_back_without_a_hub() {
     fleet.node_ready("pi-1");
     fleet.pods_ready(&kubectl, "app=web", 2);
     assert_eq!(uids(pods(&kubectl)), before, "the same pods run again");
+}
+
+/// The identity is kept and the ledger is not: the pod's starts are counted on, and each has its log.
+#[test]
+fn a_spoke_that_lost_its_ledger_counts_on_from_its_logs() {
+    let mut fleet = Fleet::with(&["pi-1"]);
+    fleet.push("kit", "kit:v1");
+    let kubectl = fleet.kubectl();
+    kubectl.does(&["run", "ticks", "--image=kit:v1", "--", "tick"]);
+    let restarts = |count: &str| {
+        let path = "jsonpath={.status.containerStatuses[0].restartCount} {.status.phase}";
+        let wanted = format!("{count} Running");
+        eventually(&format!("it is start {count} that runs"), PATIENCE, || {
+            let said = kubectl.run(&["get", "pod", "ticks", "-o", path]);
+            if said == wanted { Ok(()) } else { Err(said) }
+        });
+    };
+    restarts("0");
+    fleet.kill_spoke("pi-1");
+    fleet.start_spoke("pi-1");
+    restarts("1");
+    // In order, and then it says nothing of what went wrong.
+    fleet.stop_spoke("pi-1");
+    let log = fleet.spoke_log("pi-1");
+    let (_, end) = log.rsplit_once("stopping").expect("the spoke says that it stops");
+    assert!(!end.contains("WARN") && !end.contains("ERROR"), "{end}");
+    std::fs::remove_file(fleet.path("pi-1").join("ledger")).expect("a ledger");
+    fleet.start_spoke("pi-1");
+    restarts("2");
+    for (flags, start) in [(&[][..], "2.log"), (&["--previous"][..], "1.log")] {
+        let log = [&["logs", "ticks", "--timestamps", "--limit-bytes=24"][..], flags].concat();
+        eventually(&format!("{log:?} is that of the start"), PATIENCE, || {
+            let (said, file) = (kubectl.try_run(&log), find(&fleet.path("pi-1/pods"), start));
+            let own = std::fs::read_to_string(file).unwrap_or_default();
+            let same = said.ok && said.out.len() == 24 && own.starts_with(&said.out);
+            if same { Ok(()) } else { Err(format!("{}{}\n{own}", said.out, said.err)) }
+        });
+    }
+}
+
+/// The file of this name below a folder.
+fn find(below: &Path, name: &str) -> PathBuf {
+    let entries = std::fs::read_dir(below).into_iter().flatten().flatten();
+    let mut found = entries.filter_map(|entry| match entry.path() {
+        dir if dir.is_dir() => Some(find(&dir, name)).filter(|found| found.exists()),
+        file => Some(file).filter(|file| file.ends_with(name)),
+    });
+    found.next().unwrap_or_default()
 }
 
 #[test]

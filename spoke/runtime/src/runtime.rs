@@ -14,7 +14,8 @@ use freewheel_spoke_net::Fabric;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tracing::{Instrument as _, info, info_span};
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument as _, info, info_span, warn};
 use wasmtime::Engine;
 
 use crate::container::{Container, Run};
@@ -32,7 +33,7 @@ use crate::on_stack::Pages;
 use crate::stacks::Stacks;
 use crate::ticker::Ticker;
 
-/// How long the end of a container waits for its log to reach the disk.
+/// How long the end of a container, or of all of them, waits for its log to reach the disk.
 const LOG_WAIT: Duration = Duration::from_secs(5);
 
 /// What a runtime is made with.
@@ -98,6 +99,8 @@ pub struct Runtime {
     pages: Arc<Pages>,
     deliver: Arc<dyn Fn(Input) + Send + Sync>,
     running: Mutex<HashMap<ContainerId, Running>>,
+    /// Who waits for the ends of containers.
+    supervisors: TaskTracker,
     budget: Arc<LogBudget>,
     /// Log files by pod, to be removed with it.
     logs: Mutex<KeptLogs>,
@@ -146,6 +149,7 @@ impl Runtime {
             pages: Arc::new(Pages::open()),
             deliver,
             running: Mutex::default(),
+            supervisors: TaskTracker::new(),
             budget: LogBudget::new(logs),
             logs: Mutex::default(),
             this: this.clone(),
@@ -280,8 +284,18 @@ impl Runtime {
         self.ticker.interrupt();
     }
 
-    /// Ends all containers at once and waits for none: the agent's process is going.
-    pub fn abandon(&self) {
+    /// Ends all containers at once, and waits for a while until what they have written is on disk: the agent's process is
+    /// going.
+    pub async fn end(&self) {
+        self.abandon();
+        self.supervisors.close();
+        if tokio::time::timeout(LOG_WAIT, self.supervisors.wait()).await.is_err() {
+            let containers = self.supervisors.len();
+            warn!(containers, "the last lines of containers are not on disk");
+        }
+    }
+
+    fn abandon(&self) {
         for running in self.running.lock().values() {
             running.life.kill(Cause::Kill);
         }
@@ -320,7 +334,8 @@ impl Containers for Runtime {
             Some(module) => this.begin(start, life, sink, module),
             None => Box::pin(this.clone().load(start, life, sink)),
         };
-        self.control.spawn(this.supervise(of, run).instrument(span));
+        let supervised = this.supervise(of, run).instrument(span);
+        self.control.spawn(self.supervisors.track_future(supervised));
     }
 
     fn places(&self, pod_uid: &str, count: usize) -> Option<Box<dyn Places>> {

@@ -337,7 +337,7 @@ async fn guests_that_spin_do_not_disturb_their_neighbours() {
     let median: u64 = node.log("client").trim().parse().unwrap();
     // On one runtime with the hogs a round trip takes 20 000 µs and more; alone it takes 4.
     assert!(median < 5_000, "{median} µs");
-    node.runtime.abandon();
+    node.runtime.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -389,4 +389,21 @@ async fn a_flood_of_lines_is_whole_in_the_log() {
         }
     };
     tokio::time::timeout(support::SOON, gone).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_guests_wrote_before_the_agent_ends_is_in_their_logs() {
+    let node = node();
+    let ids = ["a", "b"].map(|pod| node.start(node.kit(pod, &["begin", "a line without an end"])));
+    for id in &ids {
+        node.started(id).await;
+    }
+    for pod in ["a", "b"] {
+        node.logged(pod, "ready").await;
+    }
+    node.runtime.end().await;
+    for (pod, id) in ["a", "b"].into_iter().zip(&ids) {
+        assert_eq!(node.log(pod), "ready\na line without an end\n");
+        assert_eq!(node.exited(id).await.code, 137);
+    }
 }

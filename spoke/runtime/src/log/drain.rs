@@ -63,6 +63,8 @@ pub(crate) async fn drain(sink: LogSink, log: PathBuf, budget: Arc<LogBudget>) {
         });
         match write.await {
             Ok(written) => file = written,
+            // The runtime is going, and says itself what it leaves.
+            Err(error) if error.is_cancelled() => return,
             Err(error) => {
                 warn!(%error, "log writer failed");
                 return;

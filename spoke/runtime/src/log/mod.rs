@@ -7,7 +7,8 @@
 //!
 //! Guarantees:
 //! - nothing that a guest wrote is lost while the disk takes it, and a container that ended has all its lines in
-//!   the file (`a_flood_of_lines_is_whole_in_the_log`);
+//!   the file (`a_flood_of_lines_is_whole_in_the_log`), also when it ends with the agent
+//!   (`what_guests_wrote_before_the_agent_ends_is_in_their_logs`);
 //! - what is lost is said (`a_full_disk_leaves_whole_lines_and_the_loss_is_said`);
 //! - what it keeps in memory and on disk is bounded, whatever the guest does
 //!   (`what_waits_for_the_disk_is_bounded`, `handles_of_a_stream_share_what_they_are_promised`, `a_note_is_bounded`,

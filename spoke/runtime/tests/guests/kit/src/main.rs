@@ -22,6 +22,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 std::hint::black_box(0);
             }
         }
+        "begin" => {
+            print!("ready\n{}", arg(2));
+            std::io::stdout().flush()?;
+            std::thread::sleep(Duration::from_secs(3600));
+        }
         "sleep" => std::thread::sleep(Duration::from_secs(3600)),
         "finish" => {
             println!("ready");
