@@ -4,26 +4,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use freewheel_link::digest::Digest;
-use freewheel_link::plan::{ModuleV1, Protocol};
+use freewheel_link::plan::Protocol;
 use tracing::{info, warn};
 
 use super::Agent;
 use crate::env::{arguments, environment};
 use crate::pods::decide::Action;
-use crate::pods::{Done, Module, Pod, Pull, Which, events, status};
+use crate::pods::{Done, Pod, Pull, Which, events, status};
 use crate::ports::{ContainerId, Opened, StartContainer};
 use crate::volumes;
-
-/// The containers of a pod that run this component, with their images.
-pub(super) fn users(pod: &Pod, digest: &Digest) -> Vec<(Which, String)> {
-    let init = (0..pod.init.len()).map(Which::Init);
-    init.chain((0..pod.containers.len()).map(Which::Main))
-        .filter_map(|which| {
-            let (_, spec) = pod.at(which)?;
-            (spec.module == ModuleV1::Component(*digest)).then(|| (which, spec.image.clone()))
-        })
-        .collect()
-}
 
 impl Agent {
     /// Does it; whether anything changed.
@@ -66,19 +55,14 @@ impl Agent {
     }
 
     fn want(&mut self, uid: &str, which: Which, digest: Digest) -> bool {
-        let module = match self.ports.modules.want(digest) {
-            Some(path) => Module::Ready { path },
-            None => {
-                let image = self.image(uid, which);
-                let text = format!("Pulling image {image:?}");
-                self.event(uid, Some(which), false, "Pulling", text);
-                if let Some(container) = self.pods.get_mut(uid).and_then(|pod| pod.at_mut(which)) {
-                    container.pulls = Some(digest);
-                }
-                Module::Fetching
+        if self.images.want(digest) {
+            let image = self.image(uid, which);
+            let text = format!("Pulling image {image:?}");
+            self.event(uid, Some(which), false, "Pulling", text);
+            if let Some(container) = self.pods.get_mut(uid).and_then(|pod| pod.at_mut(which)) {
+                container.pulls = Some(digest);
             }
-        };
-        self.modules.insert(digest, module);
+        }
         true
     }
 
@@ -122,9 +106,7 @@ impl Agent {
     }
 
     fn start(&mut self, uid: &str, which: Which, digest: &Digest) -> bool {
-        let Some(Module::Ready { path }) = self.modules.get(digest).cloned() else {
-            return false;
-        };
+        let Some(path) = self.images.path(digest) else { return false };
         let start = match self.prepare(uid, which, path) {
             Ok(Some(start)) => start,
             Ok(None) => return false,
@@ -245,7 +227,7 @@ impl Agent {
             self.event(uid, None, false, "DeadlineExceeded", done.message.clone());
         }
         self.remove_volumes(uid);
-        self.modules_changed = true;
+        self.images.look_again();
         let Some(pod) = self.pods.get_mut(uid) else { return false };
         pod.finish(done);
         // What it had before the agent's restart, and has no network for any more.

@@ -5,12 +5,14 @@
 //! - a ledger that could not be read as it was written is a condition of the node until the hub's whole plan has
 //!   replaced it (`a_damaged_ledger_runs_on_is_told_and_asks_for_the_whole_plan`).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use freewheel_link::generation::Generation;
+use freewheel_link::plan::Kind;
 use tracing::{error, info, warn};
 
-use super::Agent;
+use super::{Agent, orphans};
 
 /// Pod states reach the disk's platters within this: it bounds what a power cut forgets, and spares flash.
 pub(super) const SYNC_WITHIN: Duration = Duration::from_secs(2);
@@ -40,7 +42,8 @@ impl Agent {
     /// Tells the device's state, as the binary and the agent see it.
     pub(super) fn tell_node(&mut self) {
         let mut node = self.config.node.clone();
-        node.pressure.extend(self.conditions.iter().map(|&condition| condition.to_owned()));
+        node.pressure
+            .extend(self.pressure.conditions().iter().map(|&condition| condition.to_owned()));
         if self.doubtful {
             node.pressure.push(LEDGER_DAMAGED.to_owned());
         }
@@ -90,6 +93,21 @@ impl Agent {
             info!("the hub's plan has replaced what was left of the ledger");
             self.tell_node();
         }
+    }
+
+    /// What is held is durable: what pods left that are not in it goes.
+    fn sweep(&mut self) {
+        if self.ledger.generation() == Generation::NONE || !self.sweep.begin() {
+            return;
+        }
+        let records = self.ledger.records().iter().map(|record| &record.key);
+        let planned: BTreeSet<&str> =
+            records.filter(|key| key.kind == Kind::POD_V1).map(|key| key.key.as_str()).collect();
+        orphans::remove(&*self.config.files, &self.config.data, |uid| {
+            planned.contains(uid)
+                || self.pods.contains_key(uid)
+                || self.ledger.pods().contains_key(uid)
+        });
     }
 
     /// The last words of a life that ends in order.

@@ -4,10 +4,13 @@
 //! inputs ─▶ take ─▶ dirty pods, due timers ─▶ decide ─▶ act ─▶ ledger ─▶ reports, Took
 //! plan      records of a plan part → pods, addresses, services
 //! act       one decided action → ports
+//! images    the modules of containers
 //! sandbox   a pod's network and volumes, and what is left of it
 //! keep      the ledger, and what is told of it
-//! recovery  pods come back one by one when the agent itself keeps dying
-//! pressure  the device is short of something: pods go
+//! recovery  in which order pods come back when the agent itself keeps dying
+//! revive    brings them back
+//! pressure  what the device is short of, and what is to be done about it
+//! evict     does that: room is made, pods go
 //! storage   what pods may have on the disk
 //! wall      the clock is set meanwhile
 //! orphans   directories of pods that nobody knows any more
@@ -34,20 +37,28 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::addresses::{Addresses, Lease};
-use crate::eviction::{Short, Threshold, Watch};
+use crate::eviction::Threshold;
 use crate::files::Files;
 use crate::ledger::{Ledger, LedgerError};
 use crate::outbox::Outbox;
-use crate::pods::{Module, Pod, Sight, events, status};
+use crate::pods::{Pod, Sight, events, status};
 use crate::ports::{ContainerId, Exit, Input, Ports};
+use images::Images;
 use orphans::Sweep;
+use pressure::Pressure;
+use recovery::Recovery;
+use storage::{Measured, Meter};
+use wall::Wall;
 
 mod act;
+mod evict;
+mod images;
 mod keep;
 mod orphans;
 mod plan;
 mod pressure;
 mod recovery;
+mod revive;
 mod sandbox;
 mod storage;
 #[cfg(test)]
@@ -83,15 +94,13 @@ pub struct Agent {
     gone: BTreeSet<String>,
     /// Addresses of pods of the last life that this one has not taken on yet.
     kept: BTreeMap<String, Lease>,
-    modules: BTreeMap<Digest, Module>,
-    /// Who needs which module has to be looked at anew.
-    modules_changed: bool,
+    images: Images,
     addresses: Addresses,
     outbox: Outbox,
     dirty: BTreeSet<String>,
     timers: BTreeSet<(Duration, String)>,
-    meter: storage::Meter,
-    measured: Option<mpsc::Receiver<storage::Measured>>,
+    meter: Meter,
+    measured: Option<mpsc::Receiver<Measured>>,
     unacknowledged: bool,
     sync_at: Option<Duration>,
     disk_failed: bool,
@@ -99,19 +108,9 @@ pub struct Agent {
     doubtful: bool,
     /// Whether directories of pods that nobody knows were looked for.
     sweep: Sweep,
-    recovery: recovery::Recovery,
-    wall: wall::Wall,
-    watch: Watch,
-    /// Conditions of the node that hold now.
-    conditions: Vec<&'static str>,
-    /// What the device is short of now.
-    short: Option<Short>,
-    /// When the Node said last what is reclaimed, by resource.
-    reclaim_told: BTreeMap<&'static str, Duration>,
-    /// What was done for the disk since it is.
-    room: pressure::Room,
-    images_room: pressure::Room,
-    freeing: pressure::Freeing,
+    recovery: Recovery,
+    wall: Wall,
+    pressure: Pressure,
     /// What records that this agent does not know need of it, by realm: their pods are not started without.
     guards: BTreeMap<ClusterName, u64>,
 }
@@ -124,14 +123,13 @@ impl Agent {
     pub fn open(ports: Ports, config: Config) -> Result<Self, LedgerError> {
         let ledger = Ledger::open(ports.disk.clone())?;
         let outbox = Outbox::new(ports.uplink.clone(), ledger.epoch());
-        let (meter, measured) = storage::Meter::new();
+        let (meter, measured) = Meter::new();
         let mut agent = Self {
             domain: "cluster.local".to_owned(),
             pods: BTreeMap::new(),
             gone: BTreeSet::new(),
             kept: BTreeMap::new(),
-            modules: BTreeMap::new(),
-            modules_changed: false,
+            images: Images::new(ports.modules.clone()),
             addresses: Addresses::default(),
             dirty: BTreeSet::new(),
             timers: BTreeSet::new(),
@@ -142,15 +140,9 @@ impl Agent {
             disk_failed: false,
             doubtful: false,
             sweep: Sweep::Waiting,
-            recovery: recovery::Recovery::Well,
-            wall: wall::Wall::new((ports.clock.now(), ports.clock.unix_ms())),
-            watch: Watch::new(config.thresholds.clone()),
-            conditions: Vec::new(),
-            short: None,
-            reclaim_told: BTreeMap::new(),
-            room: pressure::Room::Untouched,
-            images_room: pressure::Room::Untouched,
-            freeing: pressure::Freeing::default(),
+            recovery: Recovery::Well,
+            wall: Wall::new((ports.clock.now(), ports.clock.unix_ms())),
+            pressure: Pressure::new(config.thresholds.clone()),
             guards: BTreeMap::new(),
             ports,
             config,
@@ -294,7 +286,7 @@ impl Agent {
             if exit.reason == "StartError"
                 && let freewheel_link::plan::ModuleV1::Component(digest) = &spec.module
             {
-                self.modules.remove(digest);
+                self.images.forget(digest);
             }
         }
         self.dirty.insert(id.pod.clone());
@@ -311,18 +303,9 @@ impl Agent {
     }
 
     fn take_module(&mut self, digest: Digest, outcome: Result<PathBuf, (String, String)>) {
-        let waiting = self.pods_with_module(&digest);
-        let module = match outcome {
-            Ok(path) => Module::Ready { path },
-            Err((reason, message)) => Module::Problem { reason, message },
-        };
-        self.modules.insert(digest, module);
-        self.dirty.extend(waiting);
-    }
-
-    fn pods_with_module(&self, digest: &Digest) -> Vec<String> {
-        let uses = |pod: &&Pod| !act::users(pod, digest).is_empty();
-        self.pods.values().filter(uses).map(|pod| pod.spec.uid.clone()).collect()
+        let waiting = self.pods.values().filter(|pod| images::uses(pod, &digest));
+        self.dirty.extend(waiting.map(|pod| pod.spec.uid.clone()));
+        self.images.took(digest, outcome);
     }
 
     fn time(&self) -> (Duration, u64) {
@@ -343,6 +326,24 @@ impl Agent {
         Some(next.saturating_sub(self.ports.clock.now()))
     }
 
+    /// The wall clock was set meanwhile: what was read from it moves along.
+    fn look_at_the_clock(&mut self) {
+        let (now, unix) = self.time();
+        let Some(expected) = self.wall.look((now, unix)) else { return };
+        info!(from = expected, to = unix, "the wall clock was set");
+        for (uid, pod) in &mut self.pods {
+            if pod.move_start(expected, unix) {
+                self.dirty.insert(uid.clone());
+            }
+        }
+    }
+
+    fn measure(&mut self) {
+        let place = (&*self.config.files, &*self.config.data);
+        let (shortage, now) = (self.pressure.shortage(), self.ports.clock.now());
+        self.meter.measure(self.pods.values(), place, shortage, now);
+    }
+
     /// Brings everything that is concerned to rest.
     fn settle(&mut self) {
         self.look_at_the_clock();
@@ -357,7 +358,7 @@ impl Agent {
         for uid in std::mem::take(&mut self.dirty) {
             self.drive(&uid);
         }
-        self.keep_modules();
+        self.images.keep(self.pods.values());
         self.measure();
         self.store();
     }
@@ -367,7 +368,8 @@ impl Agent {
         for _ in 0..ROUNDS {
             let now = self.ports.clock.now();
             let Some(pod) = self.pods.get(uid) else { return };
-            let decision = crate::pods::decide::decide(pod, Sight { now, modules: &self.modules });
+            let decision =
+                crate::pods::decide::decide(pod, Sight { now, modules: self.images.known() });
             if decision.actions.is_empty() {
                 self.set_timer(uid, decision.wake);
                 break;
@@ -398,7 +400,7 @@ impl Agent {
     fn say(&mut self, uid: &str) {
         let (now, unix) = self.time();
         let Some(pod) = self.pods.get_mut(uid) else { return };
-        let status = status::status(pod, Sight { now, modules: &self.modules }, unix);
+        let status = status::status(pod, Sight { now, modules: self.images.known() }, unix);
         if !pod.is_known_better() && pod.said.as_ref() != Some(&status) {
             pod.said = Some(status.clone());
             self.outbox.pod(status);

@@ -5,11 +5,11 @@
 //!   still here (`what_a_lost_ledger_left_goes_once_the_hub_has_sent_its_plan`);
 //! - it is looked for once in a life (`what_a_lost_ledger_left_goes_once_the_hub_has_sent_its_plan`).
 
-use freewheel_link::generation::Generation;
-use freewheel_link::plan::Kind;
+use std::path::Path;
+
 use tracing::warn;
 
-use super::Agent;
+use crate::files::Files;
 use crate::volumes;
 
 /// Names that are told.
@@ -26,48 +26,44 @@ pub(super) enum Sweep {
     Done,
 }
 
-impl Agent {
+impl Sweep {
     /// The hub's plan has come.
-    pub(super) fn sweep_soon(&mut self) {
-        if self.sweep == Sweep::Waiting {
-            self.sweep = Sweep::Due;
+    pub(super) fn soon(&mut self) {
+        if *self == Self::Waiting {
+            *self = Self::Due;
         }
     }
 
-    /// What is held is durable: removes the directories of pods that are not in it.
-    pub(super) fn sweep(&mut self) {
-        if self.sweep != Sweep::Due || self.ledger.generation() == Generation::NONE {
-            return;
+    /// A plan is durable: whether to look for orphans now.
+    pub(super) fn begin(&mut self) -> bool {
+        let due = *self == Self::Due;
+        if due {
+            *self = Self::Done;
         }
-        self.sweep = Sweep::Done;
-        let (files, home) = (&self.config.files, self.config.data.join(volumes::PODS));
-        let mut orphans = match files.dirs_in(&home) {
-            Ok(names) => names,
-            Err(error) => {
-                return warn!(%error, "the directories of pods cannot be looked at");
-            }
-        };
-        let records = self.ledger.records().iter().map(|record| &record.key);
-        let planned: std::collections::BTreeSet<&str> =
-            records.filter(|key| key.kind == Kind::POD_V1).map(|key| key.key.as_str()).collect();
-        orphans.retain(|uid| {
-            !planned.contains(uid.as_str())
-                && !self.pods.contains_key(uid)
-                && !self.ledger.pods().contains_key(uid)
-        });
-        if orphans.is_empty() {
-            return;
-        }
-        for uid in &orphans {
-            if let Err(error) = files.remove_dir(&home.join(uid)) {
-                warn!(pod = uid, %error, "remains of a pod that nobody knows stay on disk");
-            }
-        }
-        let first = &orphans[..orphans.len().min(TOLD)];
-        warn!(
-            pods = orphans.len(),
-            ?first,
-            "what pods left that the hub's plan does not know is removed"
-        );
+        due
     }
+}
+
+/// Removes the directories of pods that nobody knows.
+pub(super) fn remove(files: &dyn Files, data: &Path, known: impl Fn(&str) -> bool) {
+    let home = data.join(volumes::PODS);
+    let mut orphans = match files.dirs_in(&home) {
+        Ok(names) => names,
+        Err(error) => return warn!(%error, "the directories of pods cannot be looked at"),
+    };
+    orphans.retain(|uid| !known(uid));
+    if orphans.is_empty() {
+        return;
+    }
+    for uid in &orphans {
+        if let Err(error) = files.remove_dir(&home.join(uid)) {
+            warn!(pod = uid, %error, "remains of a pod that nobody knows stay on disk");
+        }
+    }
+    let first = &orphans[..orphans.len().min(TOLD)];
+    warn!(
+        pods = orphans.len(),
+        ?first,
+        "what pods left that the hub's plan does not know is removed"
+    );
 }

@@ -3,11 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use freewheel_link::digest::Digest;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{
-    BadBody, ConfigV1, Kind, ModuleV1, NodeV1, PodCidrV1, PodHeadV1, PodV1, Record, RecordKey,
-    ServiceV1,
+    BadBody, ConfigV1, Kind, NodeV1, PodCidrV1, PodHeadV1, PodV1, Record, RecordKey, ServiceV1,
 };
 use tracing::{info, warn};
 
@@ -52,7 +50,7 @@ impl Agent {
                 info!(generation = to.revision, snapshot, records = touched.len(), "plan taken");
                 self.take_records(&touched);
                 self.unacknowledged = true;
-                self.sweep_soon();
+                self.sweep.soon();
             }
             Ok(None) => {
                 // The hub compares what is held with what it thinks, and sends a snapshot.
@@ -85,8 +83,8 @@ impl Agent {
         for realm in realms {
             self.take_ranges(&realm);
         }
-        self.take_limits();
-        self.modules_changed = true;
+        self.meter.take_limits(self.pods.values(), self.ports.clock.now());
+        self.images.look_again();
     }
 
     /// Takes up what records of unknown kinds need of this agent; answers with the pods to look at again. What
@@ -109,25 +107,6 @@ impl Agent {
             .filter(|key| of(&before, &key.realm) != of(&self.guards, &key.realm))
             .cloned()
             .collect()
-    }
-
-    /// Tells which modules are still needed: those of every pod that is here and has not ended.
-    pub(super) fn keep_modules(&mut self) {
-        if !std::mem::take(&mut self.modules_changed) {
-            return;
-        }
-        let wanted: BTreeSet<Digest> = self
-            .pods
-            .values()
-            .filter(|pod| pod.done().is_none())
-            .flat_map(|pod| pod.spec.init.iter().chain(&pod.spec.containers))
-            .filter_map(|container| match &container.module {
-                ModuleV1::Component(digest) => Some(*digest),
-                ModuleV1::Missing(..) => None,
-            })
-            .collect();
-        self.modules.retain(|digest, _| wanted.contains(digest));
-        self.ports.modules.keep(&wanted.into_iter().collect::<Vec<_>>());
     }
 
     fn take_pod(&mut self, key: &RecordKey) {

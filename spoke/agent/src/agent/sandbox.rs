@@ -17,6 +17,7 @@ use freewheel_link::plan::{Kind, Protocol, RecordKey};
 use tracing::{info, warn};
 
 use super::Agent;
+use super::storage::of_containers;
 use crate::env::{Allocatable, Around};
 use crate::pods::{Pod, Volumes};
 use crate::ports::PodNetwork;
@@ -79,7 +80,7 @@ impl Agent {
         let config =
             |kind: Kind, name: &str| self.config_data(&pod.realm, &pod.spec.namespace, kind, name);
         let services = self.services_for(pod);
-        let storage = Self::storage_of(pod);
+        let storage = of_containers(pod);
         let guests = allocatable::of(&self.config.node);
         then(&Around {
             pod: &pod.spec,
@@ -153,7 +154,7 @@ impl Agent {
         if self.ledger.records().get(&key).is_some() {
             self.gone.insert(uid.to_owned());
         }
-        self.modules_changed = true;
+        self.images.look_again();
         self.clean(&pod.realm, uid);
         true
     }

@@ -1,5 +1,5 @@
 //! Holds pods to what they may have on the disk: measures those with limits every now and then, beside the
-//! agent's loop, and evicts those that have more.
+//! agent's loop, and names those that have more.
 //!
 //! Guarantees:
 //! - a pod without limits costs nothing (`a_limit_that_is_lifted_is_forgotten_and_none_costs_nothing`);
@@ -9,14 +9,15 @@
 //!   (`the_next_measurement_waits_for_the_end_of_the_last`).
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use freewheel_link::plan::{PodStorageV1, StorageV1};
 use tokio::sync::mpsc;
 
-use super::Agent;
+use crate::files::Files;
 use crate::pods::Pod;
-use crate::pods::storage::{GRACE, Limits, Usage};
+use crate::pods::storage::{Limits, Usage};
 use crate::usage::{Size, Tree};
 use crate::volumes;
 
@@ -29,7 +30,7 @@ pub(super) type OfPod = (String, Usage);
 /// What was measured.
 pub(super) struct Measured {
     /// Of all pods, not of those with limits alone.
-    all: bool,
+    pub(super) all: bool,
     /// All of it was seen: nobody has more.
     pub(super) whole: bool,
     pub(super) pods: Vec<OfPod>,
@@ -79,6 +80,65 @@ impl Meter {
     pub(super) const fn forget_all(&mut self) {
         self.all = false;
     }
+
+    /// Looks at the pods anew: which have limits.
+    pub(super) fn take_limits<'a>(&mut self, pods: impl Iterator<Item = &'a Pod>, now: Duration) {
+        let limits = pods.filter_map(|pod| {
+            Some((pod.spec.uid.clone(), Limits::of(&pod.spec, storage(pod).as_ref())?))
+        });
+        self.limits = limits.collect();
+        if self.next.is_none() {
+            self.next = Some(now + EVERY);
+        }
+    }
+
+    /// Starts a measurement when one is due. `shortage`: which time the disk is short; zero: it is not.
+    pub(super) fn measure<'a>(
+        &mut self,
+        pods: impl Iterator<Item = &'a Pod>,
+        (files, data): (&dyn Files, &Path),
+        shortage: u64,
+        now: Duration,
+    ) {
+        if self.due().is_none_or(|due| now < due) {
+            return;
+        }
+        let (mut trees, mut of) = (Vec::new(), Vec::new());
+        let all = std::mem::take(&mut self.all);
+        for pod in pods.filter(|pod| lives(pod)) {
+            let uid = &pod.spec.uid;
+            if !all && !self.limits.contains_key(uid) {
+                continue;
+            }
+            for (tree, what) in trees_of(data, pod) {
+                trees.push(tree);
+                of.push((uid.clone(), what));
+            }
+        }
+        if trees.is_empty() {
+            self.next = Some(now + EVERY);
+            return;
+        }
+        self.busy = true;
+        let tell = self.tell.clone();
+        let done = move |sizes: Vec<Size>| {
+            let whole = sizes.iter().all(|size| size.whole);
+            // There is room: one measurement runs at a time. An agent that ended asks for none.
+            let _ = tell.try_send(Measured { all, whole, pods: sort(of, sizes) });
+        };
+        files.measure(trees, shortage, Box::new(done));
+    }
+
+    /// A measurement has ended: the pods that have more than they may, as (UID, why).
+    pub(super) fn take(&mut self, measured: &Measured, now: Duration) -> Vec<(String, String)> {
+        self.busy = false;
+        self.next = Some(now + EVERY);
+        let beyond = measured
+            .pods
+            .iter()
+            .filter_map(|(uid, usage)| Some((uid.clone(), self.limits.get(uid)?.exceeded(usage)?)));
+        beyond.collect()
+    }
 }
 
 /// What a pod says of the disk. One that cannot be read was refused when it came.
@@ -86,93 +146,31 @@ fn storage(pod: &Pod) -> Option<PodStorageV1> {
     pod.spec.parts.get().ok().flatten()
 }
 
-impl Agent {
-    /// What the containers of a pod say of the disk.
-    pub(super) fn storage_of(pod: &Pod) -> Vec<StorageV1> {
-        storage(pod).map(|storage| storage.containers).unwrap_or_default()
-    }
+/// What the containers of a pod say of the disk.
+pub(super) fn of_containers(pod: &Pod) -> Vec<StorageV1> {
+    storage(pod).map(|storage| storage.containers).unwrap_or_default()
+}
 
-    /// Looks at the plan anew: which pods have limits.
-    pub(super) fn take_limits(&mut self) {
-        let limits = self.pods.values().filter_map(|pod| {
-            Some((pod.spec.uid.clone(), Limits::of(&pod.spec, storage(pod).as_ref())?))
-        });
-        self.meter.limits = limits.collect();
-        if self.meter.next.is_none() {
-            self.meter.next = Some(self.ports.clock.now() + EVERY);
-        }
-    }
-
-    /// Starts a measurement when one is due.
-    pub(super) fn measure(&mut self) {
-        let now = self.ports.clock.now();
-        if self.meter.due().is_none_or(|due| now < due) {
-            return;
-        }
-        let (mut trees, mut of) = (Vec::new(), Vec::new());
-        let all = std::mem::take(&mut self.meter.all);
-        for (uid, pod) in self.pods.iter().filter(|(_, pod)| lives(pod)) {
-            if !all && !self.meter.limits.contains_key(uid) {
-                continue;
-            }
-            for (tree, what) in self.trees(pod) {
-                trees.push(tree);
-                of.push((uid.clone(), what));
-            }
-        }
-        if trees.is_empty() {
-            self.meter.next = Some(now + EVERY);
-            return;
-        }
-        self.meter.busy = true;
-        let tell = self.meter.tell.clone();
-        let done = move |sizes: Vec<Size>| {
-            let whole = sizes.iter().all(|size| size.whole);
-            // There is room: one measurement runs at a time. An agent that ended asks for none.
-            let _ = tell.try_send(Measured { all, whole, pods: sort(of, sizes) });
-        };
-        self.config.files.measure(trees, self.freeing.shortage(), Box::new(done));
-    }
-
-    fn trees(&self, pod: &Pod) -> Vec<(Tree, Of)> {
-        let (data, uid) = (&self.config.data, &pod.spec.uid);
-        let own = pod.spec.volumes.iter().filter(|volume| volumes::is_own(volume));
-        let of_volumes = own.map(|volume| {
-            let dir = volumes::volume_dir(data, uid, &volume.name);
-            (Tree::Filled(dir), Of::Volume(volume.name.clone()))
-        });
-        let containers = pod.spec.init.iter().chain(&pod.spec.containers);
-        let of_logs = containers.clone().map(|container| {
-            let dir = volumes::log_dir(data, uid, &container.name);
-            (Tree::Filled(dir), Of::Logs(container.name.clone()))
-        });
-        let mut mounts = containers.flat_map(|container| &container.mounts);
-        let shown = mounts.any(|mount| !mount.sub_path.is_empty());
-        let shown = shown.then(|| (Tree::Shown(volumes::shown_dir(data, uid)), Of::Shown));
-        of_volumes.chain(of_logs).chain(shown).collect()
-    }
-
-    /// Compares what was measured with the limits.
-    pub(super) fn take_measured(&mut self, measured: &Measured) {
-        let now = self.ports.clock.now();
-        self.meter.busy = false;
-        self.meter.next = Some(now + EVERY);
-        for (uid, usage) in &measured.pods {
-            let exceeded = self.meter.limits.get(uid).and_then(|limits| limits.exceeded(usage));
-            let Some(message) = exceeded else { continue };
-            if self.pods.get(uid).is_some_and(lives) {
-                self.evict(uid, message, GRACE);
-            }
-        }
-        // Who has no limit has most: among those with limits there is no choice.
-        if measured.all {
-            self.evict_for_disk(measured);
-        }
-    }
+fn trees_of(data: &Path, pod: &Pod) -> Vec<(Tree, Of)> {
+    let uid = &pod.spec.uid;
+    let own = pod.spec.volumes.iter().filter(|volume| volumes::is_own(volume));
+    let of_volumes = own.map(|volume| {
+        let dir = volumes::volume_dir(data, uid, &volume.name);
+        (Tree::Filled(dir), Of::Volume(volume.name.clone()))
+    });
+    let containers = pod.spec.init.iter().chain(&pod.spec.containers);
+    let of_logs = containers.clone().map(|container| {
+        let dir = volumes::log_dir(data, uid, &container.name);
+        (Tree::Filled(dir), Of::Logs(container.name.clone()))
+    });
+    let mut mounts = containers.flat_map(|container| &container.mounts);
+    let shown = mounts.any(|mount| !mount.sub_path.is_empty());
+    let shown = shown.then(|| (Tree::Shown(volumes::shown_dir(data, uid)), Of::Shown));
+    of_volumes.chain(of_logs).chain(shown).collect()
 }
 
 /// Whether a pod can have more tomorrow than today.
-fn lives(pod: &Pod) -> bool {
+pub(super) fn lives(pod: &Pod) -> bool {
     pod.may_be_evicted() && pod.sandbox.is_ready()
 }
 

@@ -12,9 +12,6 @@
 use std::time::Duration;
 
 use freewheel_link::report::UnixMillis;
-use tracing::info;
-
-use super::Agent;
 
 /// Steps that are smaller are how clocks are kept right.
 const STEP: Duration = Duration::from_secs(5);
@@ -31,26 +28,11 @@ impl Wall {
         Self { now, unix }
     }
 
-    /// What the wall clock would say now, had nobody set it.
-    fn expected(&self, now: Duration) -> UnixMillis {
+    /// Looks at both clocks again. When the wall clock was set: what it would say now, had nobody set it.
+    pub(super) fn look(&mut self, (now, unix): (Duration, UnixMillis)) -> Option<UnixMillis> {
         let since = now.saturating_sub(self.now).as_millis();
-        self.unix.saturating_add(u64::try_from(since).unwrap_or(u64::MAX))
-    }
-}
-
-impl Agent {
-    pub(super) fn look_at_the_clock(&mut self) {
-        let (now, unix) = self.time();
-        let expected = self.wall.expected(now);
-        self.wall = Wall::new((now, unix));
-        if u128::from(unix.abs_diff(expected)) < STEP.as_millis() {
-            return;
-        }
-        info!(from = expected, to = unix, "the wall clock was set");
-        for (uid, pod) in &mut self.pods {
-            if pod.move_start(expected, unix) {
-                self.dirty.insert(uid.clone());
-            }
-        }
+        let expected = self.unix.saturating_add(u64::try_from(since).unwrap_or(u64::MAX));
+        *self = Self::new((now, unix));
+        (STEP.as_millis() <= u128::from(unix.abs_diff(expected))).then_some(expected)
     }
 }

@@ -1,0 +1,96 @@
+//! Brings pods back when their turn has come.
+//!
+//! Guarantees:
+//! - which pod is tried is in the ledger before it starts (`the_pod_that_was_tried_when_the_agent_died_comes_last`);
+//! - a pod that waits says so, and can be deleted (`what_killed_the_agent_three_times_does_not_come_back_at_once`).
+
+use tracing::{info, warn};
+
+use super::Agent;
+use super::recovery::{Recovery, Turn};
+use crate::ledger::LedgerError;
+use crate::pods::Pod;
+use crate::pods::status::held_text;
+
+impl Agent {
+    /// At the start, when all pods are known and none runs.
+    pub(super) fn begin_recovery(&mut self) {
+        let (crashes, now) = (self.ledger.crashes(), self.ports.clock.now());
+        if 0 < crashes {
+            warn!(crashes, "the agent did not end in order");
+        }
+        let suspects = self.ledger.suspects();
+        let pods = self.pods.values().filter(|pod| pod.stays()).map(|pod| {
+            let place = suspects.iter().position(|suspect| *suspect == pod.spec.uid);
+            (place, pod.started, pod.spec.uid.clone())
+        });
+        let explained = self.ledger.suspects_explain();
+        self.recovery = Recovery::begin(crashes, pods.collect(), explained, now);
+        if explained {
+            self.try_rest();
+        }
+        for (uid, suspected) in self.recovery.waiting() {
+            self.hold(&uid, suspected);
+        }
+    }
+
+    fn hold(&mut self, uid: &str, suspected: bool) {
+        let crashes = self.ledger.crashes();
+        let Some(pod) = self.pods.get_mut(uid) else { return };
+        pod.held = Some(crashes);
+        let mut text = held_text(crashes);
+        if suspected {
+            text.push_str("; it was this pod's turn when it did");
+        }
+        self.event(uid, None, true, "BackOff", text);
+        self.dirty.insert(uid.to_owned());
+    }
+
+    /// A pod is new.
+    pub(super) fn hold_new(&mut self, uid: &str) {
+        if !self.pods.get(uid).is_some_and(Pod::stays) {
+            return;
+        }
+        if self.recovery.queue(uid, self.ports.clock.now()) {
+            self.hold(uid, false);
+        } else if self.recovery != Recovery::Well {
+            self.try_rest();
+        }
+    }
+
+    /// Brings the next pod back when its time has come.
+    pub(super) fn recover(&mut self) {
+        let held = |uid: &String| self.pods.get(uid).is_some_and(|pod| pod.held.is_some());
+        match self.recovery.next(self.ports.clock.now(), held) {
+            Turn::Nobody => {}
+            Turn::Of(uid) => self.bring_back(&uid),
+            Turn::Well => {
+                info!("the agent has been well for a while");
+                if let Err(error) = self.ledger.forgive() {
+                    warn!(error = &error as &dyn std::error::Error, "the good while is not kept");
+                }
+            }
+        }
+    }
+
+    fn bring_back(&mut self, uid: &str) {
+        // Before it starts: it may be the last thing that this life does.
+        let tried = self.ledger.try_pod(uid);
+        self.keep_trial(tried);
+        info!(pod = uid, "pod is brought back");
+        self.change(uid, |pod: &mut Pod| pod.held = None);
+        self.dirty.insert(uid.to_owned());
+    }
+
+    /// Pods start without a turn.
+    fn try_rest(&mut self) {
+        let tried = self.ledger.try_rest();
+        self.keep_trial(tried);
+    }
+
+    fn keep_trial(&mut self, tried: Result<(), LedgerError>) {
+        if let Err(error) = tried.and_then(|()| self.ledger.write()) {
+            warn!(error = &error as &dyn std::error::Error, "who is tried is not kept");
+        }
+    }
+}
