@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::Agent;
 use crate::env::{arguments, environment};
 use crate::pods::decide::Action;
-use crate::pods::{Done, Pod, Pull, Which, events, status};
+use crate::pods::{Done, Pod, Pull, Which, status};
 use crate::ports::{ContainerId, Opened, StartContainer};
 use crate::volumes;
 
@@ -45,13 +45,9 @@ impl Agent {
         what: &str,
         text: String,
     ) {
-        let unix = self.ports.clock.unix_ms();
-        let Some(pod) = self.pods.get(uid) else { return };
-        let event = match which {
-            Some(which) => events::of_container(pod, which, unix, warning, what, text),
-            None => events::about(pod, unix, warning, what, text),
-        };
-        self.tell(event);
+        if let Some(pod) = self.pods.get(uid) {
+            self.status.event(pod, which, warning, what, text);
+        }
     }
 
     fn want(&mut self, uid: &str, which: Which, digest: Digest) -> bool {
@@ -145,14 +141,14 @@ impl Agent {
 
     /// An empty log says that this start is the newest, also before it has written anything.
     fn make_log(&self, id: &ContainerId, log: &Path) {
-        let files = &*self.config.files;
+        let files = &*self.files;
         let made = log.parent().map_or(Ok(()), |dir| files.make_dir(dir));
         if let Err(error) = made.and_then(|()| files.touch(log)) {
             warn!(pod = id.pod, container = id.container, %error, "cannot make the log");
         }
         // `kubectl logs -p` reads the start before this one; older ones go.
         if let Some(old) = id.attempt.checked_sub(2) {
-            let old = volumes::log_path(&self.config.data, &id.pod, &id.container, old);
+            let old = volumes::log_path(&self.data, &id.pod, &id.container, old);
             let aside = volumes::log_aside(&old);
             if let Err(error) = files.remove_file(&aside).and_then(|()| files.remove_file(&old)) {
                 warn!(pod = id.pod, %error, "an old log stays");
@@ -169,7 +165,7 @@ impl Agent {
     ) -> Result<Option<StartContainer>, String> {
         let Some(pod) = self.pods.get(uid) else { return Ok(None) };
         let Some((container, spec)) = pod.at(which) else { return Ok(None) };
-        let (files, data) = (&*self.config.files, &self.config.data);
+        let (files, data) = (&*self.files, &self.data);
         let env = self.with_around(pod, |around| environment(spec, around))?;
         let mounts = match self.ports.containers.places(uid, spec.mounts.len()) {
             None => None,

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use freewheel_link::report::{NodeEventV1, PhaseV1};
+use freewheel_link::report::PhaseV1;
 use tracing::warn;
 
 use super::Agent;
@@ -61,13 +61,13 @@ impl Agent {
 
     fn underway(&self) -> Underway {
         let going = self.pods.values().any(|pod| matches!(pod.fate, Fate::Evicted(_)));
-        Underway { going, removing: self.config.files.is_removing() }
+        Underway { going, removing: self.files.is_removing() }
     }
 
     /// `measured`: what pods have of the disk.
     fn relieve(&mut self, relief: Relief, measured: &[OfPod]) {
         match relief {
-            Relief::Tell(resource) => self.tell_reclaim(resource),
+            Relief::Tell(resource) => self.status.reclaims(resource),
             Relief::ClearImages => self.images.make_room(),
             Relief::Clear => self.make_room(),
             Relief::Measure => self.meter.measure_all(),
@@ -80,22 +80,13 @@ impl Agent {
         }
     }
 
-    fn tell_reclaim(&mut self, resource: &str) {
-        self.outbox.node_event(NodeEventV1 {
-            warning: true,
-            reason: "EvictionThresholdMet".to_owned(),
-            message: format!("Attempting to reclaim {resource}"),
-            at: self.ports.clock.unix_ms(),
-        });
-    }
-
     /// Gives back what no pod needs that runs: modules, and what pods left that have ended.
     fn make_room(&self) {
         self.images.make_room();
         let ended = self.pods.values().filter(|pod| pod.done().is_some());
         for uid in ended.map(|pod| pod.spec.uid.as_str()) {
-            let dir = volumes::pod_dir(&self.config.data, uid);
-            if let Err(error) = self.config.files.remove_dir(&dir) {
+            let dir = volumes::pod_dir(&self.data, uid);
+            if let Err(error) = self.files.remove_dir(&dir) {
                 warn!(pod = uid, %error, "remains of an ended pod stay on disk");
             }
         }
@@ -172,7 +163,7 @@ impl Agent {
         pod.fate =
             Fate::Evicted(Evicted { message: why.clone(), until: now + grace.min(own.max(GRACE)) });
         self.event(uid, None, true, EVICTED, why);
-        self.dirty.insert(uid.to_owned());
+        self.turns.touch(uid);
         self.meter.forget_all();
         self.pressure.evicted();
     }

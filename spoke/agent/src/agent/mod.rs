@@ -1,19 +1,27 @@
 //! The loop: one input after another, then every pod that is concerned, then the ledger, then the hub.
 //!
 //! ```text
-//! inputs ─▶ take ─▶ dirty pods, due timers ─▶ decide ─▶ act ─▶ ledger ─▶ reports, Took
-//! plan      records of a plan part → pods, addresses, services
-//! act       one decided action → ports
+//! inputs ─▶ take ─▶ turns ─▶ decide ─▶ act ─▶ ledger ─▶ reports, Took
+//!
+//! each with a state of its own, and nothing of the others:
+//! status    what the hub is told
 //! images    the modules of containers
-//! sandbox   a pod's network and volumes, and what is left of it
-//! keep      the ledger, and what is told of it
-//! recovery  in which order pods come back when the agent itself keeps dying
-//! revive    brings them back
+//! storage   what pods may have on the disk, and have
 //! pressure  what the device is short of, and what is to be done about it
-//! evict     does that: room is made, pods go
-//! storage   what pods may have on the disk
-//! wall      the clock is set meanwhile
+//! recovery  in which order pods come back when the agent itself keeps dying
+//! turns     whose turn it is
+//! keep      when the ledger is written
+//! wall      whether the clock is set meanwhile
 //! orphans   directories of pods that nobody knows any more
+//!
+//! what the agent does with them:
+//! plan      records of a plan part → pods, addresses, services
+//! news      what containers and modules have come to
+//! act       one decided action → ports
+//! sandbox   a pod's network and volumes, and what is left of it
+//! evict     room is made, pods go
+//! revive    pods are brought back
+//! tell      the ledger is written and acknowledged
 //! ```
 //!
 //! There are no locks, and nothing is waited for inside of a turn but the disk: give the agent a thread of its own where
@@ -28,10 +36,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use freewheel_link::digest::{Digest, SetDigest};
+use freewheel_link::digest::SetDigest;
 use freewheel_link::generation::Generation;
 use freewheel_link::names::ClusterName;
-use freewheel_link::report::{EventV1, NodeStatusV1};
+use freewheel_link::report::NodeStatusV1;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -40,29 +48,35 @@ use crate::addresses::{Addresses, Lease};
 use crate::eviction::Threshold;
 use crate::files::Files;
 use crate::ledger::{Ledger, LedgerError};
-use crate::outbox::Outbox;
-use crate::pods::{Pod, Sight, events, status};
-use crate::ports::{ContainerId, Exit, Input, Ports};
+use crate::pods::{Pod, Sight};
+use crate::ports::{Input, Ports};
 use images::Images;
+use keep::Keep;
 use orphans::Sweep;
 use pressure::Pressure;
 use recovery::Recovery;
+use status::Status;
 use storage::{Measured, Meter};
+use turns::Turns;
 use wall::Wall;
 
 mod act;
 mod evict;
 mod images;
 mod keep;
+mod news;
 mod orphans;
 mod plan;
 mod pressure;
 mod recovery;
 mod revive;
 mod sandbox;
+mod status;
 mod storage;
+mod tell;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod wall;
 
 /// Inputs taken in one turn at most, so that timers and acknowledgements get theirs.
@@ -86,9 +100,13 @@ pub struct Config {
 /// The agent.
 pub struct Agent {
     ports: Ports,
-    config: Config,
+    /// The data directory, and who works in it.
+    data: PathBuf,
+    files: Arc<dyn Files>,
+    /// The cluster's DNS domain.
     domain: String,
     ledger: Ledger,
+    keep: Keep,
     pods: BTreeMap<String, Pod>,
     /// UIDs of pods that are gone while the plan still names them: they are not taken on again.
     gone: BTreeSet<String>,
@@ -96,16 +114,10 @@ pub struct Agent {
     kept: BTreeMap<String, Lease>,
     images: Images,
     addresses: Addresses,
-    outbox: Outbox,
-    dirty: BTreeSet<String>,
-    timers: BTreeSet<(Duration, String)>,
+    status: Status,
+    turns: Turns,
     meter: Meter,
     measured: Option<mpsc::Receiver<Measured>>,
-    unacknowledged: bool,
-    sync_at: Option<Duration>,
-    disk_failed: bool,
-    /// The ledger could not be read as it was written, and the hub has not sent its plan since.
-    doubtful: bool,
     /// Whether directories of pods that nobody knows were looked for.
     sweep: Sweep,
     recovery: Recovery,
@@ -122,7 +134,6 @@ impl Agent {
     /// When the ledger cannot be used.
     pub fn open(ports: Ports, config: Config) -> Result<Self, LedgerError> {
         let ledger = Ledger::open(ports.disk.clone())?;
-        let outbox = Outbox::new(ports.uplink.clone(), ledger.epoch());
         let (meter, measured) = Meter::new();
         let mut agent = Self {
             domain: "cluster.local".to_owned(),
@@ -131,25 +142,22 @@ impl Agent {
             kept: BTreeMap::new(),
             images: Images::new(ports.modules.clone()),
             addresses: Addresses::default(),
-            dirty: BTreeSet::new(),
-            timers: BTreeSet::new(),
+            status: Status::new(&ports, ledger.epoch(), config.node),
+            turns: Turns::default(),
             meter,
             measured: Some(measured),
-            unacknowledged: true,
-            sync_at: None,
-            disk_failed: false,
-            doubtful: false,
             sweep: Sweep::Waiting,
             recovery: Recovery::Well,
             wall: Wall::new((ports.clock.now(), ports.clock.unix_ms())),
-            pressure: Pressure::new(config.thresholds.clone()),
+            pressure: Pressure::new(config.thresholds),
             guards: BTreeMap::new(),
+            keep: Keep::new(ledger.found()),
+            data: config.data,
+            files: config.files,
             ports,
-            config,
             ledger,
-            outbox,
         };
-        agent.tell_ledger();
+        agent.tell_node();
         agent.take_up();
         agent.begin_recovery();
         Ok(agent)
@@ -231,21 +239,21 @@ impl Agent {
             Input::Connected(session) => {
                 let up = session.is_some();
                 info!(up, "link to the hub");
-                self.outbox.connected(session);
+                self.status.connected(session);
                 if up {
                     self.acknowledge();
                 }
             }
-            Input::ReportsTaken(stamp) => self.outbox.taken(stamp),
+            Input::ReportsTaken(stamp) => self.status.taken(stamp),
             Input::ReportRefused(stamp, why) => {
-                let pod = self.outbox.refused(stamp);
+                let pod = self.status.refused(stamp);
                 warn!(pod, reason = why.reason, error = %why, "the hub cannot keep a report");
             }
             Input::Node(node) => {
-                if self.config.node.address != node.address {
+                if self.status.node().address != node.address {
                     self.ports.network.set_node(node.address, &self.domain);
                 }
-                self.config.node = node;
+                self.status.set_node(node);
                 self.tell_node();
             }
             Input::Signals(left) => self.take_signals(&left),
@@ -253,76 +261,14 @@ impl Agent {
         }
     }
 
-    fn take_started(&mut self, id: &ContainerId) {
-        let (now, unix) = self.time();
-        let Some(pod) = self.pods.get_mut(&id.pod) else { return };
-        let Some(which) = pod.find(&id.container) else { return };
-        let news = pod.at_mut(which).is_some_and(|c| c.started(id.attempt, now, unix));
-        if news {
-            let text = format!("Started container {}", id.container);
-            let event = events::of_container(pod, which, unix, false, "Started", text);
-            self.outbox.event(event);
-            self.dirty.insert(id.pod.clone());
-        }
-    }
-
-    fn take_exited(&mut self, id: &ContainerId, exit: &Exit) {
-        let (now, unix) = self.time();
-        let Some(pod) = self.pods.get_mut(&id.pod) else { return };
-        let Some(which) = pod.find(&id.container) else { return };
-        let news = pod.at_mut(which).is_some_and(|c| c.exited(id.attempt, exit.clone(), now, unix));
-        if !news {
-            return;
-        }
-        info!(
-            pod = %format_args!("{}/{}", pod.spec.namespace, pod.spec.name),
-            container = id.container, code = exit.code, reason = exit.reason, "container ended"
-        );
-        if let Some((container, spec)) = pod.at(which) {
-            for event in events::of_exit(pod, which, container, exit, unix) {
-                self.outbox.event(event);
-            }
-            // What cannot be loaded may have been damaged on disk: ask for it again.
-            if exit.reason == "StartError"
-                && let freewheel_link::plan::ModuleV1::Component(digest) = &spec.module
-            {
-                self.images.forget(digest);
-            }
-        }
-        self.dirty.insert(id.pod.clone());
-    }
-
-    fn take_instance_out_of_memory(&mut self, id: &ContainerId) {
-        let (_, unix) = self.time();
-        let Some(pod) = self.pods.get(&id.pod) else { return };
-        let Some(which) = pod.find(&id.container) else { return };
-        let current = pod.at(which).is_some_and(|(container, _)| container.restarts == id.attempt);
-        if current {
-            self.outbox.event(events::of_instance_out_of_memory(pod, which, unix));
-        }
-    }
-
-    fn take_module(&mut self, digest: Digest, outcome: Result<PathBuf, (String, String)>) {
-        let waiting = self.pods.values().filter(|pod| images::uses(pod, &digest));
-        self.dirty.extend(waiting.map(|pod| pod.spec.uid.clone()));
-        self.images.took(digest, outcome);
-    }
-
     fn time(&self) -> (Duration, u64) {
         (self.ports.clock.now(), self.ports.clock.unix_ms())
     }
 
-    fn tell(&mut self, event: EventV1) {
-        self.outbox.event(event);
-    }
-
     /// Until the next timer; `None`: only an input changes anything.
     fn wake(&self) -> Option<Duration> {
-        let pod = self.timers.first().map(|(at, _)| *at);
-        let next = [pod, self.sync_at, self.meter.due(), self.recovery.due()]
-            .into_iter()
-            .flatten()
-            .min()?;
+        let all = [self.turns.next(), self.keep.due(), self.meter.due(), self.recovery.due()];
+        let next = all.into_iter().flatten().min()?;
         Some(next.saturating_sub(self.ports.clock.now()))
     }
 
@@ -333,13 +279,13 @@ impl Agent {
         info!(from = expected, to = unix, "the wall clock was set");
         for (uid, pod) in &mut self.pods {
             if pod.move_start(expected, unix) {
-                self.dirty.insert(uid.clone());
+                self.turns.touch(uid);
             }
         }
     }
 
     fn measure(&mut self) {
-        let place = (&*self.config.files, &*self.config.data);
+        let place = (&*self.files, &*self.data);
         let (shortage, now) = (self.pressure.shortage(), self.ports.clock.now());
         self.meter.measure(self.pods.values(), place, shortage, now);
     }
@@ -347,15 +293,8 @@ impl Agent {
     /// Brings everything that is concerned to rest.
     fn settle(&mut self) {
         self.look_at_the_clock();
-        let now = self.ports.clock.now();
-        while let Some((at, uid)) = self.timers.first()
-            && *at <= now
-        {
-            self.dirty.insert(uid.clone());
-            self.timers.pop_first();
-        }
         self.recover();
-        for uid in std::mem::take(&mut self.dirty) {
+        for uid in self.turns.take(self.ports.clock.now()) {
             self.drive(&uid);
         }
         self.images.keep(self.pods.values());
@@ -371,7 +310,7 @@ impl Agent {
             let decision =
                 crate::pods::decide::decide(pod, Sight { now, modules: self.images.known() });
             if decision.actions.is_empty() {
-                self.set_timer(uid, decision.wake);
+                self.turns.set(uid, decision.wake);
                 break;
             }
             let mut progress = false;
@@ -379,34 +318,18 @@ impl Agent {
                 progress |= self.act(uid, action);
             }
             if !progress {
-                self.set_timer(uid, decision.wake);
+                self.turns.set(uid, decision.wake);
                 break;
             }
         }
         self.say(uid);
     }
 
-    fn set_timer(&mut self, uid: &str, wake: Option<Duration>) {
-        let Some(pod) = self.pods.get_mut(uid) else { return };
-        if let Some(old) = std::mem::replace(&mut pod.wake, wake) {
-            self.timers.remove(&(old, uid.to_owned()));
-        }
-        if let Some(at) = wake {
-            self.timers.insert((at, uid.to_owned()));
-        }
-    }
-
     /// Remembers a pod's state and tells the hub when it has changed.
     fn say(&mut self, uid: &str) {
-        let (now, unix) = self.time();
         let Some(pod) = self.pods.get_mut(uid) else { return };
-        let status = status::status(pod, Sight { now, modules: self.images.known() }, unix);
-        if !pod.is_known_better() && pod.said.as_ref() != Some(&status) {
-            pod.said = Some(status.clone());
-            self.outbox.pod(status);
-        }
-        let state = pod.state();
-        if let Err(error) = self.ledger.keep_pod(state) {
+        self.status.pod(pod, self.images.known());
+        if let Err(error) = self.ledger.keep_pod(pod.state()) {
             warn!(error = &error as &dyn std::error::Error, pod = uid, "state is not kept");
         }
     }

@@ -10,7 +10,7 @@ use freewheel_link::plan::{
 use tracing::{info, warn};
 
 use super::Agent;
-use crate::pods::{Left, Pod, status};
+use crate::pods::{Left, Pod};
 use crate::ports::PlanPart;
 use crate::{admission, volumes};
 
@@ -20,7 +20,7 @@ const UNREADABLE: &str = "the agent of this node cannot read the pod's record: u
 impl Agent {
     /// At the start: everything in the ledger, in the order that pods need it.
     pub(super) fn take_up(&mut self) {
-        self.ports.network.set_node(self.config.node.address, &self.domain);
+        self.ports.network.set_node(self.status.node().address, &self.domain);
         let states: Vec<_> = self.ledger.pods().values().cloned().collect();
         for state in &states {
             // The pod network speaks IPv4: a pod with another address is of a newer agent, and gets one of these.
@@ -49,7 +49,7 @@ impl Agent {
             Ok(Some(touched)) => {
                 info!(generation = to.revision, snapshot, records = touched.len(), "plan taken");
                 self.take_records(&touched);
-                self.unacknowledged = true;
+                self.keep.plan_taken();
                 self.sweep.soon();
             }
             Ok(None) => {
@@ -131,10 +131,10 @@ impl Agent {
     fn drop_pod(&mut self, key: &RecordKey) {
         let (now, uid) = (self.ports.clock.now(), key.key.as_str());
         self.gone.remove(uid);
-        self.outbox.unplanned(uid);
+        self.status.unplanned(uid);
         if let Some(pod) = self.pods.get_mut(uid) {
             pod.dropped(now);
-            self.dirty.insert(uid.to_owned());
+            self.turns.touch(uid);
         } else if self.ledger.pods().contains_key(uid) {
             // This life could never read it.
             self.clean(&key.realm, uid);
@@ -154,8 +154,7 @@ impl Agent {
             let text = format!("{UNREADABLE}; the pod goes on as it was");
             self.event(uid, None, true, "UnreadableRecord", text);
         } else if let Some(state) = self.ledger.pods().get(uid) {
-            let status = status::unreadable(state, UNREADABLE, self.ports.clock.unix_ms());
-            self.outbox.pod(status);
+            self.status.unreadable(state, UNREADABLE);
         }
     }
 
@@ -164,7 +163,7 @@ impl Agent {
         let (now, uid) = (self.ports.clock.now(), key.key.as_str());
         if let Some(pod) = self.pods.get_mut(uid) {
             pod.delete(grace, now);
-            self.dirty.insert(uid.to_owned());
+            self.turns.touch(uid);
         } else if self.gone.insert(uid.to_owned()) {
             // This life could never read it, so nothing of it runs.
             self.clean(&key.realm, uid);
@@ -184,7 +183,7 @@ impl Agent {
         match self.pods.get_mut(uid) {
             Some(pod) => {
                 same_shape = pod.update(spec, now);
-                if self.outbox.is_refused(uid) {
+                if self.status.is_refused(uid) {
                     // There may be room for it now.
                     pod.said = None;
                 }
@@ -214,14 +213,14 @@ impl Agent {
             self.event(uid, None, true, &reason, message);
         }
         self.refresh_volumes(uid);
-        self.dirty.insert(uid.to_owned());
+        self.turns.touch(uid);
     }
 
     /// What earlier lives have left of a pod that this one has not taken on yet.
     fn left_of(&mut self, uid: &str) -> Left<'_> {
         let mut logged = BTreeMap::new();
         if admission::is_path_segment(uid) {
-            match volumes::logged_starts(&*self.config.files, &self.config.data, uid) {
+            match volumes::logged_starts(&*self.files, &self.data, uid) {
                 Ok(found) => logged = found,
                 Err(error) => warn!(pod = uid, %error, "the logs of a pod cannot be looked at"),
             }
@@ -256,7 +255,7 @@ impl Agent {
                 pod.forget_failures();
             }
             self.refresh_volumes(&uid);
-            self.dirty.insert(uid);
+            self.turns.touch(&uid);
         }
     }
 
@@ -297,13 +296,15 @@ impl Agent {
         }
         self.find_strays(realm);
         let waiting = self.pods.values().filter(|pod| pod.realm == *realm && pod.ip().is_none());
-        self.dirty.extend(waiting.map(|pod| pod.spec.uid.clone()));
+        for pod in waiting {
+            self.turns.touch(&pod.spec.uid);
+        }
     }
 
     fn take_node(&mut self, key: &RecordKey) {
         if let Some((_, node)) = self.read::<NodeV1>(key) {
             self.domain = node.domain;
-            self.ports.network.set_node(self.config.node.address, &self.domain);
+            self.ports.network.set_node(self.status.node().address, &self.domain);
         }
     }
 

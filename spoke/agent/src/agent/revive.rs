@@ -43,7 +43,7 @@ impl Agent {
             text.push_str("; it was this pod's turn when it did");
         }
         self.event(uid, None, true, "BackOff", text);
-        self.dirty.insert(uid.to_owned());
+        self.turns.touch(uid);
     }
 
     /// A pod is new.
@@ -79,7 +79,7 @@ impl Agent {
         self.keep_trial(tried);
         info!(pod = uid, "pod is brought back");
         self.change(uid, |pod: &mut Pod| pod.held = None);
-        self.dirty.insert(uid.to_owned());
+        self.turns.touch(uid);
     }
 
     /// Pods start without a turn.

@@ -71,7 +71,7 @@ impl Agent {
             let text = "Pod sandbox changed, it will be killed and re-created: the hub has given its address to \
                         another device";
             self.event(&uid, None, true, "SandboxChanged", text.to_owned());
-            self.dirty.insert(uid);
+            self.turns.touch(&uid);
         }
     }
 
@@ -81,11 +81,11 @@ impl Agent {
             |kind: Kind, name: &str| self.config_data(&pod.realm, &pod.spec.namespace, kind, name);
         let services = self.services_for(pod);
         let storage = of_containers(pod);
-        let guests = allocatable::of(&self.config.node);
+        let guests = allocatable::of(self.status.node());
         then(&Around {
             pod: &pod.spec,
             ip: pod.ip().unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
-            host_ip: self.config.node.address,
+            host_ip: self.status.node().address,
             allocatable: Allocatable {
                 memory: guests.memory,
                 cpu_milli: guests.cpu_milli,
@@ -98,7 +98,7 @@ impl Agent {
     }
 
     pub(super) fn make_volumes(&self, pod: &Pod) -> Result<(), String> {
-        let (files, data) = (&*self.config.files, &self.config.data);
+        let (files, data) = (&*self.files, &self.data);
         self.with_around(pod, |around| volumes::make(files, data, around))
     }
 
@@ -121,10 +121,10 @@ impl Agent {
 
     /// What a pod that has ended for good wrote is nobody's any more; its logs can still be read.
     pub(super) fn remove_volumes(&mut self, uid: &str) {
-        let data = &self.config.data;
+        let data = &self.data;
         let home = volumes::pod_dir(data, uid).join("volumes");
         for dir in [home, volumes::shown_dir(data, uid)] {
-            if let Err(error) = self.config.files.remove_dir(&dir) {
+            if let Err(error) = self.files.remove_dir(&dir) {
                 warn!(pod = uid, %error, "volumes of an ended pod stay on disk");
             }
         }
@@ -144,9 +144,7 @@ impl Agent {
     pub(super) fn leave(&mut self, uid: &str) -> bool {
         let Some(mut pod) = self.pods.remove(uid) else { return false };
         info!(pod = %format_args!("{}/{}", pod.spec.namespace, pod.spec.name), "pod is gone");
-        if let Some(wake) = pod.wake.take() {
-            self.timers.remove(&(wake, uid.to_owned()));
-        }
+        self.turns.set(uid, None);
         if let Some(lease) = pod.sandbox.take_down() {
             self.addresses.release(lease);
         }
@@ -166,8 +164,8 @@ impl Agent {
         }
         self.ports.containers.forget_pod(uid);
         if crate::admission::is_path_segment(uid) {
-            let dir = volumes::pod_dir(&self.config.data, uid);
-            if let Err(error) = self.config.files.remove_dir(&dir) {
+            let dir = volumes::pod_dir(&self.data, uid);
+            if let Err(error) = self.files.remove_dir(&dir) {
                 warn!(pod = uid, %error, "remains of a pod stay on disk");
             }
         }
@@ -176,6 +174,6 @@ impl Agent {
         }
         let key = RecordKey { realm: realm.clone(), kind: Kind::POD_V1, key: uid.to_owned() };
         let planned = self.ledger.records().get(&key).is_some();
-        self.outbox.gone(realm, uid, planned);
+        self.status.gone(realm, uid, planned);
     }
 }

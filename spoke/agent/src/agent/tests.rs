@@ -1,5 +1,6 @@
 //! The agent between a plan and an engine that runs nothing.
 
+use freewheel_link::digest::Digest;
 use freewheel_link::names::ClusterName;
 use freewheel_link::part::Parts;
 use freewheel_link::plan::{
@@ -12,7 +13,7 @@ use tokio::task::JoinHandle;
 use super::keep::{DISK_RETRY, SYNC_WITHIN};
 use super::*;
 use crate::fake::{SimDisk, World, node};
-use crate::ports::PlanPart;
+use crate::ports::{ContainerId, PlanPart};
 
 mod instances;
 mod lives;

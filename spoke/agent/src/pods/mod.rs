@@ -163,8 +163,6 @@ pub struct Pod {
     pub containers: Vec<Container>,
     /// What the hub was last told.
     pub said: Option<PodStatusV1>,
-    /// When to decide again.
-    pub wake: Option<Duration>,
 }
 
 /// What an earlier life of the agent has left of a pod.
@@ -233,7 +231,6 @@ impl Pod {
             init: of(&spec.init),
             containers: of(&spec.containers),
             said: None,
-            wake: None,
             spec,
         };
         pod.note_deletion(now);

@@ -1,0 +1,67 @@
+//! What containers and modules have come to.
+
+use std::path::PathBuf;
+
+use freewheel_link::digest::Digest;
+use freewheel_link::plan::ModuleV1;
+use tracing::info;
+
+use super::{Agent, images};
+use crate::ports::{ContainerId, Exit};
+
+impl Agent {
+    pub(super) fn take_started(&mut self, id: &ContainerId) {
+        let (now, unix) = self.time();
+        let Some(pod) = self.pods.get_mut(&id.pod) else { return };
+        let Some(which) = pod.find(&id.container) else { return };
+        let news = pod.at_mut(which).is_some_and(|c| c.started(id.attempt, now, unix));
+        if news {
+            let text = format!("Started container {}", id.container);
+            self.status.event(pod, Some(which), false, "Started", text);
+            self.turns.touch(&id.pod);
+        }
+    }
+
+    pub(super) fn take_exited(&mut self, id: &ContainerId, exit: &Exit) {
+        let (now, unix) = self.time();
+        let Some(pod) = self.pods.get_mut(&id.pod) else { return };
+        let Some(which) = pod.find(&id.container) else { return };
+        let news = pod.at_mut(which).is_some_and(|c| c.exited(id.attempt, exit.clone(), now, unix));
+        if !news {
+            return;
+        }
+        info!(
+            pod = %format_args!("{}/{}", pod.spec.namespace, pod.spec.name),
+            container = id.container, code = exit.code, reason = exit.reason, "container ended"
+        );
+        self.status.exited(pod, which, exit);
+        // What cannot be loaded may have been damaged on disk: ask for it again.
+        if exit.reason == "StartError"
+            && let Some((_, spec)) = pod.at(which)
+            && let ModuleV1::Component(digest) = &spec.module
+        {
+            self.images.forget(digest);
+        }
+        self.turns.touch(&id.pod);
+    }
+
+    pub(super) fn take_instance_out_of_memory(&mut self, id: &ContainerId) {
+        let Some(pod) = self.pods.get(&id.pod) else { return };
+        let Some(which) = pod.find(&id.container) else { return };
+        let current = pod.at(which).is_some_and(|(container, _)| container.restarts == id.attempt);
+        if current {
+            self.status.out_of_memory(pod, which);
+        }
+    }
+
+    pub(super) fn take_module(
+        &mut self,
+        digest: Digest,
+        outcome: Result<PathBuf, (String, String)>,
+    ) {
+        for pod in self.pods.values().filter(|pod| images::uses(pod, &digest)) {
+            self.turns.touch(&pod.spec.uid);
+        }
+        self.images.took(digest, outcome);
+    }
+}

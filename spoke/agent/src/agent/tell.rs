@@ -1,0 +1,67 @@
+//! What the ledger holds and how the device is: made durable, and told.
+//!
+//! Guarantees:
+//! - a plan is acknowledged after it is durable, never before (`a_plan_is_not_acknowledged_while_the_disk_is_full`);
+//! - a ledger that could not be read as it was written is a condition of the node until the hub's whole plan has
+//!   replaced it (`a_damaged_ledger_runs_on_is_told_and_asks_for_the_whole_plan`).
+
+use std::collections::BTreeSet;
+
+use freewheel_link::generation::Generation;
+use freewheel_link::plan::Kind;
+use tracing::{error, info};
+
+use super::{Agent, orphans};
+
+/// Condition of a node whose ledger was damaged.
+const LEDGER_DAMAGED: &str = "LedgerDamaged";
+
+impl Agent {
+    /// Tells the device's state, as the binary and the agent see it.
+    pub(super) fn tell_node(&mut self) {
+        let damaged = self.keep.is_doubtful().then_some(LEDGER_DAMAGED);
+        self.status.device(self.pressure.conditions().iter().copied().chain(damaged));
+    }
+
+    /// Brings the ledger's file up to date.
+    pub(super) fn store(&mut self) {
+        if self.keep.store(&mut self.ledger, self.ports.clock.now()) {
+            self.acknowledge();
+            self.sweep();
+        }
+    }
+
+    /// Tells the hub what is durable. Not before it is.
+    pub(super) fn acknowledge(&mut self) {
+        if !self.keep.is_durable() {
+            return;
+        }
+        self.ports.uplink.took(self.ledger.generation(), self.ledger.digest());
+        if self.ledger.generation() != Generation::NONE && self.keep.trust() {
+            info!("the hub's plan has replaced what was left of the ledger");
+            self.tell_node();
+        }
+    }
+
+    /// What is held is durable: what pods left that are not in it goes.
+    fn sweep(&mut self) {
+        if self.ledger.generation() == Generation::NONE || !self.sweep.begin() {
+            return;
+        }
+        let records = self.ledger.records().iter().map(|record| &record.key);
+        let planned: BTreeSet<&str> =
+            records.filter(|key| key.kind == Kind::POD_V1).map(|key| key.key.as_str()).collect();
+        orphans::remove(&*self.files, &self.data, |uid| {
+            planned.contains(uid)
+                || self.pods.contains_key(uid)
+                || self.ledger.pods().contains_key(uid)
+        });
+    }
+
+    /// The last words of a life that ends in order.
+    pub(super) fn rest(&mut self) {
+        if let Err(error) = self.ledger.rest().and_then(|()| self.ledger.flush()) {
+            error!(error = &error as &dyn std::error::Error, "the last states are not on disk");
+        }
+    }
+}
