@@ -17,9 +17,9 @@ use freewheel_link::allocatable;
 use freewheel_link::names::ClusterName;
 use freewheel_link::part::Parts;
 use freewheel_link::report::NodeStatusV1;
+use freewheel_spoke_account::Account;
 use freewheel_spoke_agent::admission::FEATURES;
 use freewheel_spoke_agent::eviction::{Left, Observed, Signal};
-use freewheel_spoke_net::Account;
 
 use crate::{cgroup, files, mappings};
 

@@ -21,9 +21,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_link::report::NodeStatusV1;
+use freewheel_spoke_account::Account;
 use freewheel_spoke_agent::eviction::{Observed, Signal, Threshold};
 use freewheel_spoke_agent::ports::Input;
-use freewheel_spoke_net::Account;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

@@ -8,12 +8,12 @@ use bytes::Bytes;
 use freewheel_link::message::{DOOR, is_pod_address};
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{Protocol, ServiceV1};
+use freewheel_spoke_account::Account;
 use freewheel_spoke_agent::ports::{Network, PodNetwork};
 use parking_lot::RwLock;
 use tokio::runtime::Handle;
 use tracing::debug;
 
-use crate::account::Account;
 use crate::conn::{ConnIo, Side};
 use crate::error::NetError;
 use crate::node_port::{Door, NodePorts, PortProblem, Target};

@@ -8,9 +8,8 @@
 //! service   who serves the next connection          dns    names as pods see them
 //! pod       one pod: ports, connect, resolve        listener, udp, conn, pipe    what it is made of
 //! remote    the way to other nodes                  node_port, node_port_udp     the way in from the kernel
-//! account   what the host holds for guests          waiting   what of it waits to be read by a pod
+//! waiting   what waits to be read by a pod             places    how many clients each UDP door has
 //! bridge    a pod's connection to a stream outside     watched   who is told what a stream carries
-//! places    how many clients each UDP door has
 //! ```
 //!
 //! Knows no wasmtime: hyper, probes, port-forward and tunnels speak [`ConnIo`].
@@ -21,7 +20,6 @@
 //!   `datagrams_that_nobody_reads_are_within_one_budget_for_all_ports_of_a_pod`);
 //! - nothing leads out of the cluster (`what_cannot_be_reached_says_why`).
 
-mod account;
 mod away;
 mod bridge;
 mod conn;
@@ -47,7 +45,6 @@ mod udp;
 mod waiting;
 mod watched;
 
-pub use account::{Account, Full, Held, Level};
 pub use conn::{Conn, ConnIo};
 pub use error::NetError;
 pub use fabric::Fabric;

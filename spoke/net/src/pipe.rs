@@ -300,8 +300,9 @@ fn wake(waker: Option<Waker>) {
 
 #[cfg(test)]
 mod tests {
+    use freewheel_spoke_account::Account;
+
     use super::*;
-    use crate::account::Account;
     use crate::waiting::{BUDGET, CAPACITY, NARROW};
 
     fn waiting() -> Arc<Waiting> {

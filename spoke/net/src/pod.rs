@@ -15,11 +15,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
+use freewheel_spoke_account::{Account, Level};
 use freewheel_spoke_agent::ports::PodNetwork;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
-use crate::account::{Account, Level};
 use crate::conn::{Conn, Side};
 use crate::error::NetError;
 use crate::listener::Listener;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use freewheel_link::names::ClusterName;
+use freewheel_spoke_account::Account;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use parking_lot::RwLock;
@@ -14,7 +15,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-use crate::account::Account;
 use crate::bridge::Bridge;
 use crate::conn::Conn;
 use crate::error::NetError;

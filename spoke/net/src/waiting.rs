@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use crate::account::Account;
+use freewheel_spoke_account::Account;
 
 /// Most bytes that wait in one pipe. 256 KiB keeps both ends busy on one core; more only costs memory.
 pub const CAPACITY: usize = 256 << 10;
@@ -86,8 +86,9 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
+    use freewheel_spoke_account::Level;
+
     use super::*;
-    use crate::account::Level;
 
     #[test]
     fn a_small_pod_has_a_small_budget_and_a_full_node_has_none() {

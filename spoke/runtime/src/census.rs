@@ -9,7 +9,7 @@
 
 use std::any::Any;
 
-use freewheel_spoke_net::Full;
+use freewheel_spoke_account::Full;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi_http::p2::body::{HostFutureTrailers, HostIncomingBody};
 use wasmtime_wasi_http::p2::types::{

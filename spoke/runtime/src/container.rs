@@ -4,9 +4,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use freewheel_spoke_account::Held;
 use freewheel_spoke_agent::ports::{Exit, Input, StartContainer};
 use freewheel_spoke_engine::STACK;
-use freewheel_spoke_net::{Held, PodNet};
+use freewheel_spoke_net::PodNet;
 use tokio::sync::oneshot;
 use tracing::debug;
 use wasmtime::{Engine, InstancePre, Store};

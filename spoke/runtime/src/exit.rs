@@ -18,8 +18,8 @@
 
 use std::fmt::{self, Write};
 
+use freewheel_spoke_account::Full;
 use freewheel_spoke_agent::ports::Exit;
-use freewheel_spoke_net::Full;
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
@@ -148,7 +148,7 @@ pub(crate) fn of_error(error: &wasmtime::Error, refused: bool) -> Exit {
 
 #[cfg(test)]
 mod tests {
-    use freewheel_spoke_net::Level;
+    use freewheel_spoke_account::Level;
 
     use super::*;
 

@@ -14,7 +14,7 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 
-use freewheel_spoke_net::Full;
+use freewheel_spoke_account::Full;
 use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceTable};
 use wasmtime::{Result, StoreContextMut};
 use wasmtime_wasi_http::p2::bindings::http::types::{
@@ -339,7 +339,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use freewheel_spoke_net::Account;
+    use freewheel_spoke_account::Account;
 
     use super::*;
     use crate::memory::Memory;

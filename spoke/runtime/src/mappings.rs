@@ -21,8 +21,8 @@
 
 use std::sync::Arc;
 
+use freewheel_spoke_account::{Account, Held, Level};
 use freewheel_spoke_engine::{BOUNDED_RESERVATION, GUARDED_RESERVATION, Memory, Profile};
-use freewheel_spoke_net::{Account, Held, Level};
 use wasmtime::ResourcesRequired;
 
 use crate::memory::MAX_PARTS;

@@ -25,9 +25,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use freewheel_spoke_account::{Account, Full, Held, Level};
 use freewheel_spoke_engine::STACK;
 use freewheel_spoke_engine::footing::MOST_INSTANCES;
-use freewheel_spoke_net::{Account, Full, Held, Level};
 use wasmtime::ResourceLimiter;
 
 /// Elements in one table; real programs have thousands.

@@ -17,8 +17,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
+use freewheel_spoke_account::{Account, Held, Level};
 use freewheel_spoke_engine::{STACK, footing};
-use freewheel_spoke_net::{Account, Held, Level};
 use parking_lot::Mutex;
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Engine, ExternType, ResourcesRequired};

@@ -9,9 +9,9 @@
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 
+use freewheel_spoke_account::Held;
 use freewheel_spoke_agent::ports::{Opened, Places};
 use freewheel_spoke_agent::volumes::Mount;
-use freewheel_spoke_net::Held;
 use wasmtime::component::{HasData, Resource, ResourceTable};
 use wasmtime::error::Context as _;
 use wasmtime_wasi::filesystem::{Descriptor, Dir};

@@ -26,8 +26,8 @@ use std::any::Any;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::sync::Arc;
 
+use freewheel_spoke_account::{Account, Full, Held};
 use freewheel_spoke_engine::PREVIEW_1;
-use freewheel_spoke_net::{Account, Full, Held};
 use wasmtime::{
     AsContextMut as _, Caller, Engine, Extern, Linker, Result, Store, UpdateDeadline, bail,
 };

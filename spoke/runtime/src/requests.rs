@@ -10,7 +10,7 @@
 //! - what a request is made of, and its body, counts for as long as anything of its connection is there
 //!   (`what_is_sent_counts_until_its_answer_is_gone`).
 
-use freewheel_spoke_net::Full;
+use freewheel_spoke_account::Full;
 use wasmtime::component::{Linker, LinkerInstance, Resource};
 use wasmtime::{Result, StoreContextMut};
 use wasmtime_wasi_http::p2::bindings::http::outgoing_handler::Host as _;

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use freewheel_spoke_account::{Full, Held};
 use freewheel_spoke_engine::footing::MOST_HANDLES;
-use freewheel_spoke_net::{Full, Held, PodNet};
+use freewheel_spoke_net::PodNet;
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};

@@ -60,16 +60,29 @@ const ARROWS: [(&str, &[&str]); 24] = [
             "link",
         ],
     ),
+    // Budgets are what the pod network and the runtime book on alike; neither is to be asked for the other's.
+    ("freewheel-spoke-account", &[]),
     ("freewheel-spoke-agent", &["link"]),
     ("freewheel-spoke-engine", &["link"]),
-    ("freewheel-spoke-net", &["link", "spoke-agent"]),
+    ("freewheel-spoke-net", &["link", "spoke-account", "spoke-agent"]),
     // wasi:sockets is served straight from the pod network's pipes; a trait between them would cost a
     // call and an allocation per poll and say the same things twice.
-    ("freewheel-spoke-runtime", &["link", "spoke-agent", "spoke-engine", "spoke-net"]),
+    (
+        "freewheel-spoke-runtime",
+        &["link", "spoke-account", "spoke-agent", "spoke-engine", "spoke-net"],
+    ),
     ("freewheel-spoke-modules", &["link", "spoke-agent"]),
     (
         "freewheel-spoke",
-        &["link", "spoke-agent", "spoke-engine", "spoke-modules", "spoke-net", "spoke-runtime"],
+        &[
+            "link",
+            "spoke-account",
+            "spoke-agent",
+            "spoke-engine",
+            "spoke-modules",
+            "spoke-net",
+            "spoke-runtime",
+        ],
     ),
     ("freewheel-tests", &["*"]),
     ("freewheel-load", &[]),

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use freewheel_spoke_net::{Full, Held};
+use freewheel_spoke_account::{Full, Held};
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;

@@ -1,6 +1,6 @@
 //! How heads come, wait and rest, without a connection.
 
-use freewheel_spoke_net::Account;
+use freewheel_spoke_account::Account;
 
 use super::*;
 

@@ -1,9 +1,4 @@
-//! What the host holds for guests, counted where it belongs: container within pod within node.
-//!
-//! ```text
-//! node ◀── pod ◀── container: linear memory, tables, what its handles hold, arguments and environment
-//!           └───── bytes and datagrams that wait in the pod's network
-//! ```
+//! An account, within the one above it, and what somebody has taken of it.
 //!
 //! Guarantees:
 //! - what is counted is given back when its [`Held`] goes, which nobody can forget (`what_is_held_grows_shrinks_and_goes`);
@@ -19,51 +14,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 
-/// Whose account it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    /// All guests of the node.
-    Node,
-    /// All containers of a pod, and its network.
-    Pod,
-    /// One start of a container.
-    Container,
-}
-
-/// An account has no room for what was asked for. The text is what the user reads in the container's state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full {
-    /// Whose account it is.
-    pub level: Level,
-    /// Its limit.
-    pub limit: usize,
-    /// What it would have held.
-    pub wanted: usize,
-}
-
-impl std::fmt::Display for Full {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { level, limit, wanted } = self;
-        match level {
-            Level::Container => write!(
-                f,
-                "memory limit of {limit} bytes reached: {wanted} bytes were asked for, with what the host holds \
-                 for the container"
-            ),
-            Level::Pod => write!(
-                f,
-                "memory limit of the pod of {limit} bytes reached: {wanted} bytes were asked for, with what the \
-                 host holds for the pod"
-            ),
-            Level::Node => write!(
-                f,
-                "the node's memory is used up: guests may have {limit} bytes together, {wanted} were asked for"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for Full {}
+use crate::full::{Full, Level};
 
 /// Lets go of what nobody needs; whether there was any.
 struct Relief(Box<dyn Fn() -> bool + Send + Sync>);
@@ -168,7 +119,8 @@ impl Account {
     }
 
     /// Whether the node has nothing left for anybody.
-    pub(crate) fn node_is_full(&self) -> bool {
+    #[must_use]
+    pub fn node_is_full(&self) -> bool {
         match &self.above {
             Some(above) => above.node_is_full(),
             None => self.limit.load(Relaxed) <= self.used(),
@@ -242,7 +194,7 @@ impl Account {
     }
 
     /// Counts what is bounded elsewhere, also beyond the limit: nobody else gets what it takes.
-    pub(crate) fn count(&self, more: usize) {
+    pub fn count(&self, more: usize) {
         let before = self.used.fetch_add(more, Relaxed);
         self.note(before, more);
         if let Some(above) = &self.above {
@@ -250,7 +202,8 @@ impl Account {
         }
     }
 
-    pub(crate) fn give_back(&self, less: usize) {
+    /// Gives back what [`Account::count`] has taken.
+    pub fn give_back(&self, less: usize) {
         self.used.fetch_sub(less, Relaxed);
         if let Some(above) = &self.above {
             above.give_back(less);

@@ -1,0 +1,16 @@
+//! What the host holds for guests, counted where it belongs: container within pod within node.
+//!
+//! ```text
+//! node ◀── pod ◀── container: linear memory, tables, what its handles hold, arguments and environment
+//!           └───── bytes and datagrams that wait in the pod's network
+//!
+//! account    who holds how much, and may    full    who was refused, in the user's words
+//! ```
+//!
+//! Most accounts are of bytes; open files, mappings of memory and connections from outside are counted by the same rules.
+
+mod account;
+mod full;
+
+pub use account::{Account, Held};
+pub use full::{Full, Level};
