@@ -5,16 +5,16 @@
 //!   (`slow_clients_from_outside_share_the_budget_of_the_pod_that_serves_them`).
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::conn::Conn;
 use crate::pipe::{Broken, End};
-use crate::remote::Stream;
 
 /// Bytes that are read at once.
 const PIECE: usize = 64 << 10;
@@ -25,9 +25,50 @@ thread_local! {
     static SCRATCH: Cell<Box<[u8]>> = Cell::default();
 }
 
+/// A stream to another node.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
+
+/// How the carrying of bytes ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Both sides have said all, or one of them does not listen any more.
+    Whole,
+    /// Something is missing.
+    Broken,
+}
+
+/// Carries bytes between a connection's end and a stream until both directions have ended, or until `outage`: half
+/// of a stream may be silent for ever when its link has gone.
+pub(crate) async fn carry(
+    end: Conn,
+    stream: &mut impl Stream,
+    outage: impl Future<Output = ()>,
+) -> Ended {
+    let end = end.into_tunnel();
+    let mut bridge = Bridge::default();
+    let copied = tokio::select! {
+        biased;
+        copied = poll_fn(|cx| bridge.poll(end.conn(), Pin::new(stream), cx)) => copied,
+        () = outage => Err(ErrorKind::ConnectionReset.into()),
+    };
+    match copied {
+        Ok(()) => Ended::Whole,
+        Err(error) => {
+            // A broken stream must not look like a finished one to the pod.
+            end.reset();
+            match error.kind() {
+                ErrorKind::BrokenPipe => Ended::Whole,
+                _ => Ended::Broken,
+            }
+        }
+    }
+}
+
 /// How far both directions are.
 #[derive(Default)]
-pub(crate) struct Bridge {
+struct Bridge {
     outward: Half,
     inward: Half,
     unflushed: bool,
@@ -43,7 +84,7 @@ enum Half {
 
 impl Bridge {
     /// Ready when both directions have ended.
-    pub(crate) fn poll<S: Stream>(
+    fn poll<S: Stream>(
         &mut self,
         conn: &Conn,
         mut stream: Pin<&mut S>,

@@ -1,4 +1,4 @@
-//! A connection's end, and the same as an async stream for code on the host.
+//! A connection in the making, one of its ends, and the same as an async stream for code on the host.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::error::NetError;
 use crate::pipe::{End, Pipe};
-use crate::pod::Slot;
+use crate::sockets::Slot;
 use crate::waiting::Waiting;
 
 /// One end of a connection. Whoever takes `rx` and `tx` closes them.
@@ -33,6 +35,13 @@ pub(crate) struct Side {
     /// None: it is in no pod of this node, and what waits for it is on the other end's account.
     pub(crate) waiting: Option<Arc<Waiting>>,
     pub(crate) slot: Option<Slot>,
+}
+
+impl Side {
+    /// A client that is in no pod: nothing of it counts against one.
+    pub(crate) const fn outside(address: SocketAddr) -> Self {
+        Self { address, waiting: None, slot: None }
+    }
 }
 
 impl Conn {
@@ -78,6 +87,27 @@ impl Conn {
     pub fn reset(&self) {
         self.rx.reset();
         self.tx.reset();
+    }
+}
+
+/// A connection in the making.
+pub enum Connecting {
+    /// Both ends are on this node: it is decided.
+    Now(Result<Conn, NetError>),
+    /// The other end is on another node.
+    Later(BoxFuture<'static, Result<Conn, NetError>>),
+}
+
+impl Connecting {
+    /// Waits for the outcome.
+    ///
+    /// # Errors
+    /// When there will be no connection.
+    pub async fn done(self) -> Result<Conn, NetError> {
+        match self {
+            Self::Now(outcome) => outcome,
+            Self::Later(outcome) => outcome.await,
+        }
     }
 }
 

@@ -12,14 +12,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use freewheel_spoke_agent::ports::PodNetwork;
 
 use crate::error::NetError;
-use crate::realm::Tables;
+use crate::tables::Tables;
 
 /// Longest chain of ExternalName Services; a longer one is a loop.
 const MAX_ALIASES: u8 = 8;
 
 /// Addresses behind a name for a pod. All names are of the pod's own realm.
-pub(crate) fn resolve(
-    tables: &Tables,
+pub(crate) fn resolve<P>(
+    tables: &Tables<P>,
     domain: &str,
     pod: &PodNetwork,
     name: &str,
@@ -60,7 +60,12 @@ fn search(name: &str, namespace: &str, domain: &str) -> Vec<String> {
 }
 
 /// Addresses behind an absolute name.
-fn lookup(tables: &Tables, domain: &str, name: &str, left: u8) -> Result<Vec<IpAddr>, NetError> {
+fn lookup<P>(
+    tables: &Tables<P>,
+    domain: &str,
+    name: &str,
+    left: u8,
+) -> Result<Vec<IpAddr>, NetError> {
     let inside = name.strip_suffix(domain).and_then(|rest| rest.strip_suffix('.'));
     let inside = inside.ok_or(NetError::NameUnknown)?;
     let parts: Vec<&str> = inside.split('.').collect();
@@ -90,7 +95,7 @@ fn lookup(tables: &Tables, domain: &str, name: &str, left: u8) -> Result<Vec<IpA
 }
 
 /// `10-64-0-7` for a pod that is there, on this node or another.
-fn pod_address(tables: &Tables, label: &str) -> Result<Vec<IpAddr>, NetError> {
+fn pod_address<P>(tables: &Tables<P>, label: &str) -> Result<Vec<IpAddr>, NetError> {
     let ip: Ipv4Addr = label.replace('-', ".").parse().map_err(|_| NetError::NameUnknown)?;
     if tables.knows(ip) { Ok(vec![ip.into()]) } else { Err(NetError::NameUnknown) }
 }

@@ -14,12 +14,16 @@ use parking_lot::RwLock;
 use tokio::runtime::Handle;
 use tracing::debug;
 
-use crate::conn::{ConnIo, Side};
+use crate::bridge::Stream;
+use crate::conn::{Conn, ConnIo, Side};
+use crate::door::{Door, Target};
 use crate::error::NetError;
-use crate::node_port::{Door, NodePorts, PortProblem, Target};
+use crate::node_port::{NodePorts, PortProblem};
 use crate::pod::PodNet;
 use crate::realm::Realm;
-use crate::remote::{Remote, Shared, Stream};
+use crate::remote::Remote;
+use crate::route::{Hop, Source, To};
+use crate::shared::Shared;
 
 /// A node's whole pod network.
 pub struct Fabric {
@@ -106,8 +110,9 @@ impl Fabric {
         from: SocketAddr,
         to: SocketAddr,
     ) -> Result<ConnIo, NetError> {
-        let client = outside(from);
-        self.realm(realm).connect(client, to).done().await.map(crate::conn::Conn::into_tunnel)
+        let (source, client) = (Source::Outside(from.ip()), Side::outside(from));
+        let dialled = self.realm(realm).connect(source, client, &To::Address(to));
+        dialled.done().await.map(Conn::into_tunnel)
     }
 
     /// Connects to a port of a pod as from inside of it: probes and port-forward reach what listens on the
@@ -120,7 +125,7 @@ impl Fabric {
         let from = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
         let dial = |ip: IpAddr| {
             let to = SocketAddr::new(ip, port);
-            pod.take(outside(from), to, to)
+            pod.take(Side::outside(from), to, to)
         };
         let conn = dial(Ipv4Addr::LOCALHOST.into()).or_else(|_| dial(pod.ip().into()))?;
         Ok(conn.into_io())
@@ -137,9 +142,11 @@ impl Fabric {
         to: SocketAddr,
         stream: impl Stream,
     ) -> Result<(), NetError> {
-        // Only what is here: a tunnel that led on to a third node could go round in circles.
-        let pod = self.realm(realm).pod_at(to.ip()).ok_or(NetError::Unreachable)?;
-        let conn = pod.take(outside(from), to, to)?;
+        let conn = match self.realm(realm).hop(Source::Link(from.ip()), to, Protocol::Tcp) {
+            Hop::Here { pod, at } => pod.take(Side::outside(from), at, at)?,
+            Hop::Elsewhere { .. } => return Err(NetError::Unreachable),
+            Hop::Nowhere(error) => return Err(error),
+        };
         self.shared.bridge(conn, stream, self.shared.outage());
         Ok(())
     }
@@ -158,9 +165,10 @@ impl Fabric {
         if !is_pod_address(*from.ip()) || !mine {
             return;
         }
-        let known = self.realms.read().get(realm).cloned();
-        if let Some(pod) = known.and_then(|realm| realm.pod_at((*to.ip()).into())) {
-            pod.deliver_udp(from.into(), to.into(), bytes);
+        let Some(known) = self.realms.read().get(realm).cloned() else { return };
+        let source = Source::Link((*from.ip()).into());
+        if let Hop::Here { pod, at } = known.hop(source, to.into(), Protocol::Udp) {
+            pod.deliver_udp(from.into(), at, bytes);
         }
     }
 
@@ -170,11 +178,6 @@ impl Fabric {
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
     }
-}
-
-/// A client that is in no pod: nothing of it counts against one.
-fn outside(address: SocketAddr) -> Side {
-    Side { address, waiting: None, slot: None }
 }
 
 impl Network for Fabric {
@@ -189,11 +192,11 @@ impl Network for Fabric {
         let doors = who.host_ports.iter().map(|&(host, port, udp)| {
             let protocol = if udp { Protocol::Udp } else { Protocol::Tcp };
             let to = SocketAddr::new(who.ip.into(), port);
-            (Door { protocol, port: host }, Target::Pod { realm: realm.clone(), to })
+            (Door { protocol, port: host }, Target { realm: realm.clone(), to: To::Address(to) })
         });
         self.doors.set(&format!("pod/{}", who.uid), &doors.collect::<Vec<_>>());
         let pod = PodNet::new(who, realm.clone());
-        realm.put_pod(pod.clone());
+        realm.put_pod(Arc::clone(&pod));
         self.pods.write().insert(pod.who().uid.clone(), pod);
     }
 
@@ -215,13 +218,12 @@ impl Network for Fabric {
         let ports = service.iter().flat_map(|service| &service.ports);
         let doors = ports.filter_map(|port| {
             let door = Door { protocol: port.protocol, port: port.node_port? };
-            let target = Target::Service {
-                realm: network.clone(),
+            let to = To::Service {
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
                 port: port.port,
             };
-            Some((door, target))
+            Some((door, Target { realm: network.clone(), to }))
         });
         let owner = format!("service/{realm}/{namespace}/{name}");
         self.doors.set(&owner, &doors.collect::<Vec<_>>());

@@ -2,14 +2,16 @@
 //!
 //! ```text
 //! fabric    one node: realms, pods by UID, doors; the agent's port `Network`
-//! realm     one realm: pods by address, Services, where a connection goes
-//! reach     the way to a Service, and to another of its endpoints when there is none
-//! away      endpoints that were not reached just now
-//! service   who serves the next connection          dns    names as pods see them
-//! pod       one pod: ports, connect, resolve        listener, udp, conn, pipe    what it is made of
-//! remote    the way to other nodes                  node_port, node_port_udp     the way in from the kernel
-//! waiting   what waits to be read by a pod             places    how many clients each UDP door has
-//! bridge    a pod's connection to a stream outside     watched   who is told what a stream carries
+//! pod       one pod in its realm: connect, send, resolve
+//! reach     a way is gone, and another one to a Service when there is none     away    endpoints not reached just now
+//! realm     one realm: what it knows, asked and acted on      dns     names as pods see them
+//! route     where something goes, and why not: decides, does nothing
+//! tables    what a realm knows: pods, Services, addresses     service  who serves the next connection
+//! ports     a pod as others meet it: its ports and budgets    sockets, listener, udp, conn, pipe    made of
+//! door      a port of the node          node_port, node_port_tcp, node_port_udp    the ways in from the kernel
+//! shared    what all realms share       remote    the way to other nodes
+//! waiting   what waits to be read by a pod                    places  how many clients each UDP door has
+//! bridge    a pod's connection to a stream outside            watched  who is told what a stream carries
 //! ```
 //!
 //! Knows no wasmtime: hyper, probes, port-forward and tunnels speak [`ConnIo`].
@@ -24,6 +26,7 @@ mod away;
 mod bridge;
 mod conn;
 mod dns;
+mod door;
 mod error;
 mod fabric;
 mod listener;
@@ -33,10 +36,15 @@ mod node_port_udp;
 mod pipe;
 mod places;
 mod pod;
+mod ports;
 mod reach;
 mod realm;
 mod remote;
+mod route;
 mod service;
+mod shared;
+mod sockets;
+mod tables;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -45,16 +53,20 @@ mod udp;
 mod waiting;
 mod watched;
 
-pub use conn::{Conn, ConnIo};
+pub use bridge::Stream;
+pub use conn::{Conn, ConnIo, Connecting};
+pub use door::Door;
 pub use error::NetError;
 pub use fabric::Fabric;
 pub use listener::{Closed, Listener, MAX_BACKLOG};
-pub use node_port::{Door, PortProblem};
+pub use node_port::PortProblem;
 pub use pipe::{Broken, End, NotTaken, Pipe};
-pub use pod::{Connecting, MAX_FILES, MAX_SOCKETS, PodNet, Slot};
+pub use pod::PodNet;
+pub use ports::{MAX_FILES, Ports};
 pub use realm::{CONNECT_TIMEOUT, Realm};
-pub use remote::{Remote, Stream};
+pub use remote::Remote;
 pub use service::Service;
+pub use sockets::{MAX_SOCKETS, Slot};
 pub use udp::{MAX_DATAGRAM, UdpPort};
 pub use waiting::{BUDGET, CAPACITY, Waiting};
 pub use watched::{Watched, Watcher};

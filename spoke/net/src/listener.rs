@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use parking_lot::Mutex;
 
 use crate::conn::Conn;
-use crate::pod::{PodNet, Slot};
+use crate::sockets::{Lender, Slot};
 
 /// Most connections that wait on one port, whatever the guest asks for.
 pub const MAX_BACKLOG: usize = 4096;
@@ -29,14 +29,19 @@ pub struct Closed;
 pub struct Listener {
     state: Mutex<State>,
     address: SocketAddr,
-    pod: Weak<PodNet>,
+    lender: Weak<dyn Lender<Self>>,
     _slot: Slot,
 }
 
 impl Listener {
-    pub(crate) fn new(address: SocketAddr, backlog: usize, pod: Weak<PodNet>, slot: Slot) -> Self {
+    pub(crate) fn new(
+        address: SocketAddr,
+        backlog: usize,
+        lender: Weak<dyn Lender<Self>>,
+        slot: Slot,
+    ) -> Self {
         let state = State { backlog: backlog.clamp(1, MAX_BACKLOG), ..State::default() };
-        Self { state: Mutex::new(state), address, pod, _slot: slot }
+        Self { state: Mutex::new(state), address, lender, _slot: slot }
     }
 
     /// Where it listens.
@@ -110,8 +115,8 @@ impl Listener {
             state.closed = true;
             state.waker.take()
         };
-        if let Some(pod) = self.pod.upgrade() {
-            pod.release_tcp(self.address.port(), self);
+        if let Some(lender) = self.lender.upgrade() {
+            lender.release(self.address.port(), self);
         }
         if let Some(waker) = waker {
             waker.wake();
@@ -124,8 +129,8 @@ impl Drop for Listener {
         for conn in self.state.get_mut().queue.drain(..) {
             conn.reset();
         }
-        if let Some(pod) = self.pod.upgrade() {
-            pod.release_tcp(self.address.port(), self);
+        if let Some(lender) = self.lender.upgrade() {
+            lender.release(self.address.port(), self);
         }
     }
 }

@@ -13,7 +13,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use freewheel_link::plan::Protocol;
 use parking_lot::{Mutex, RwLock};
@@ -21,25 +20,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::error::NetError;
-use crate::realm::Realm;
-use crate::remote::Shared;
+use crate::door::{Door, RETRY, Target, Way};
+use crate::shared::Shared;
 use crate::{node_port_tcp, node_port_udp};
-
-/// First and longest wait before a port that somebody else has is tried again.
-pub(crate) const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
 
 /// How often binding fails before it is called a problem: a door that was just closed needs a moment.
 const PATIENCE: u32 = 6;
-
-/// A port of the node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Door {
-    /// TCP or UDP.
-    pub protocol: Protocol,
-    /// Its number on the node's address.
-    pub port: u16,
-}
 
 /// A door that cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,45 +36,6 @@ pub struct PortProblem {
     pub owner: String,
     /// Why; `None`: it is open now.
     pub error: Option<String>,
-}
-
-/// Where a door leads.
-#[derive(Clone)]
-pub(crate) enum Target {
-    Pod { realm: Arc<Realm>, to: SocketAddr },
-    Service { realm: Arc<Realm>, namespace: String, name: String, port: u16 },
-}
-
-impl Target {
-    pub(crate) fn realm(&self) -> &Arc<Realm> {
-        match self {
-            Self::Pod { realm, .. } | Self::Service { realm, .. } => realm,
-        }
-    }
-
-    /// The pod that serves the next datagram of this client, whose flow went to `former` so far.
-    pub(crate) fn next_of_flow(
-        &self,
-        client: IpAddr,
-        former: Option<SocketAddr>,
-    ) -> Result<SocketAddr, NetError> {
-        match self {
-            Self::Pod { to, .. } => Ok(*to),
-            Self::Service { realm, namespace, name, port } => {
-                let service = realm.service(namespace, name).ok_or(NetError::Refused)?;
-                realm.next_of_flow(&service, *port, client, former)
-            }
-        }
-    }
-}
-
-/// A wanted door, as its task sees it.
-pub(crate) struct Way {
-    pub(crate) door: Door,
-    pub(crate) target: RwLock<Target>,
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) closed: CancellationToken,
-    owner: String,
 }
 
 type Tell = Arc<dyn Fn(&PortProblem) + Send + Sync>;

@@ -28,10 +28,10 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::conn::{Conn, Side};
+use crate::bridge::{self, Ended};
+use crate::conn::Conn;
+use crate::door::{RETRY, Way};
 use crate::error::NetError;
-use crate::node_port::{RETRY, Target, Way};
-use crate::remote::{self, Ended};
 use crate::watched::{Watched, Watcher};
 
 /// Connections that one door carries at a time. Tests open more than that, twice, with the files of one process.
@@ -188,7 +188,7 @@ async fn carry(
         connected = connect(&way, peer) => connected,
     };
     let ended = match connected {
-        Ok(conn) => remote::carry(conn, &mut stream, visit.leave.cancelled()).await,
+        Ok(conn) => bridge::carry(conn, &mut stream, visit.leave.cancelled()).await,
         Err(error) => {
             debug!(port = way.door.port, %peer, %error, "no pod for it");
             Ended::Broken
@@ -202,18 +202,9 @@ async fn carry(
     visits.left(visit);
 }
 
-/// The pod sees the client's real address.
 async fn connect(way: &Way, peer: SocketAddr) -> Result<Conn, NetError> {
     let target = way.target.read().clone();
-    let client = Side { address: peer, waiting: None, slot: None };
-    let connecting = match target {
-        Target::Pod { realm, to } => realm.connect_pod(client, to, to),
-        Target::Service { realm, namespace, name, port } => {
-            let service = realm.service(&namespace, &name).ok_or(NetError::Refused)?;
-            realm.connect_service(service, port, client, None)
-        }
-    };
-    connecting.done().await
+    target.connect(peer).done().await
 }
 
 /// Remembers when a client's stream was last used.

@@ -27,9 +27,10 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::node_port::Way;
+use crate::door::Way;
 use crate::places::Share;
 use crate::realm::Realm;
+use crate::route::Source;
 use crate::udp::{MAX_DATAGRAM, UdpPort};
 
 /// How long a silent flow is kept: as conntrack does, less long when no answer was ever seen.
@@ -103,7 +104,7 @@ impl Flows {
 /// Carries datagrams until the door closes.
 pub(crate) async fn serve(way: &Arc<Way>, socket: UdpSocket) {
     let socket = Arc::new(socket);
-    let realm = way.target.read().realm().clone();
+    let realm = way.target.read().realm.clone();
     let mut flows = Flows(HashMap::new(), realm.places().open());
     let mut buffer = vec![0; MAX_DATAGRAM];
     let mut sweep = interval(SWEEP);
@@ -144,14 +145,14 @@ fn carry(
         if !flows.room(peer) {
             return;
         }
-        let Some(flow) = open(way, target.realm(), socket, peer, endpoint) else { return };
+        let Some(flow) = open(way, &target.realm, socket, peer, endpoint) else { return };
         flows.0.insert(peer, flow);
     }
     let Some(flow) = flows.0.get(&peer) else { return };
     flow.life.lock().last = Instant::now();
     // A pod that is gone loses the datagram, as a network would.
-    let gateway = target.realm().gateway();
-    let _ = gateway.send_udp(&flow.port, flow.endpoint, Bytes::copy_from_slice(bytes));
+    let (client, bytes) = (Source::Outside(peer.ip()), Bytes::copy_from_slice(bytes));
+    let _ = target.realm.send_from_door(client, &flow.port, flow.endpoint, bytes);
 }
 
 fn open(

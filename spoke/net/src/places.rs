@@ -6,7 +6,7 @@
 
 use tokio::sync::watch;
 
-use crate::pod::MAX_SOCKETS;
+use crate::sockets::MAX_SOCKETS;
 
 /// Clients of one door at a time.
 const MOST: usize = 1024;

@@ -1,4 +1,5 @@
-//! The way to a Service: to the endpoint whose turn it is, and to another one when no way leads there.
+//! The way that was decided is gone: to a pod, or to the endpoint of a Service whose turn it is, and to another one when no
+//! way leads there.
 //!
 //! ```text
 //! turn ──▶ here: connected
@@ -27,11 +28,11 @@ use futures::stream::FuturesUnordered;
 use tokio::time::timeout;
 
 use crate::away::Doubt;
-use crate::conn::{Conn, Side};
+use crate::conn::{Conn, Connecting, Side};
 use crate::error::NetError;
-use crate::pod::Connecting;
 use crate::realm::{CONNECT_TIMEOUT, Realm};
 use crate::remote::Far;
+use crate::route::{Hop, Link, Route, Source, Standing, To};
 use crate::service::Service;
 
 /// How long an endpoint on another node may be silent before another one is tried too: more than a round trip
@@ -46,27 +47,40 @@ const LATE: Duration = Duration::from_secs(2);
 const MOST_TRIES: usize = 3;
 
 impl Realm {
+    /// Connects a client of this realm to what it asks for.
+    pub(crate) fn connect(self: &Arc<Self>, from: Source, client: Side, to: &To) -> Connecting {
+        let seen = to.address();
+        match self.route(from, to, Protocol::Tcp) {
+            Route::Straight(hop) => self.connect_pod(hop, from, client, seen),
+            Route::Service { service, port } => {
+                self.connect_service(service, port, from, client, seen)
+            }
+        }
+    }
+
     /// Connects a client to a port of a Service. `seen` is what the client believes it talks to: the Service, or the
     /// endpoint itself.
-    pub(crate) fn connect_service(
+    fn connect_service(
         self: &Arc<Self>,
         service: Arc<Service>,
         port: u16,
+        from: Source,
         client: Side,
         seen: Option<SocketAddr>,
     ) -> Connecting {
         let ip = client.address.ip();
-        match service.pick(Protocol::Tcp, port, ip, |endpoint| self.may_reach(endpoint)) {
-            Err(error) => Connecting::Now(Err(error)),
-            Ok(first) if self.is_here(first) || !self.leads_to(first.ip()) => {
-                self.connect_pod(client, seen.unwrap_or(first), first)
-            }
-            Ok(first) => {
+        let first = match service.pick(Protocol::Tcp, port, ip, |it| self.may_reach(it)) {
+            Ok(first) => first,
+            Err(error) => return Connecting::Now(Err(error)),
+        };
+        match self.hop(from, first, Protocol::Tcp) {
+            Hop::Elsewhere { at } => {
                 let realm = self.clone();
                 Connecting::Later(Box::pin(async move {
-                    realm.reach(&service, port, client, seen, first).await
+                    realm.reach(&service, port, from, client, (seen, at)).await
                 }))
             }
+            hop => self.connect_pod(hop, from, client, seen),
         }
     }
 
@@ -82,37 +96,30 @@ impl Realm {
         let may = |endpoint| self.may_reach(endpoint);
         match former.filter(|former| service.serves(Protocol::Udp, port, *former)) {
             None => service.pick(Protocol::Udp, port, client, may),
-            Some(former) if !self.is_cut_off(former) => Ok(former),
+            Some(former) if self.standing(former) != Standing::CutOff => Ok(former),
             Some(former) => Ok(service.choose(Protocol::Udp, port, client, may).unwrap_or(former)),
         }
+    }
+
+    /// Whether nothing speaks against sending a new client there.
+    fn may_reach(&self, endpoint: SocketAddr) -> bool {
+        self.standing(endpoint) == Standing::Good
     }
 
     fn is_here(&self, endpoint: SocketAddr) -> bool {
         self.pod_at(endpoint.ip()).is_some()
     }
 
-    /// Whether nothing speaks against sending a new client there.
-    fn may_reach(&self, endpoint: SocketAddr) -> bool {
-        let open = |link| self.away().doubt(endpoint, link).is_none();
-        self.is_here(endpoint) || self.link().is_some_and(open)
-    }
-
-    /// Whether it is known that no way leads there.
-    fn is_cut_off(&self, endpoint: SocketAddr) -> bool {
-        let gone = |link| self.away().doubt(endpoint, link) == Some(Doubt::Gone);
-        !self.is_here(endpoint) && self.link().is_none_or(gone)
-    }
-
     async fn reach(
         self: &Arc<Self>,
         service: &Service,
         port: u16,
+        from: Source,
         client: Side,
-        seen: Option<SocketAddr>,
-        first: SocketAddr,
+        (seen, first): (Option<SocketAddr>, SocketAddr),
     ) -> Result<Conn, NetError> {
         let mut patience = Some(if service.is_sticky() { LATE } else { PATIENCE });
-        let mut race = Race::new(self.clone(), client.address);
+        let mut race = Race::new(self.clone(), from, client.address);
         race.enter(first);
         let mut failure = NetError::Unreachable;
         loop {
@@ -129,7 +136,8 @@ impl Realm {
             match self.other(service, port, client.address.ip(), &race.tried) {
                 Some(here) if self.is_here(here) => {
                     race.leave();
-                    return self.connect_pod(client, seen.unwrap_or(here), here).done().await;
+                    let hop = self.hop(from, here, Protocol::Tcp);
+                    return self.connect_pod(hop, from, client, seen).done().await;
                 }
                 Some(next) if race.tried.len() < MOST_TRIES => race.enter(next),
                 _ if race.waiting.is_empty() => return Err(failure),
@@ -163,9 +171,10 @@ type Outcome = (SocketAddr, Result<Far, NetError>);
 /// Endpoints on other nodes that are being tried for one client.
 struct Race {
     realm: Arc<Realm>,
+    source: Source,
     from: SocketAddr,
-    /// The link that is tried; `None`: it went down a moment ago.
-    link: Option<u64>,
+    /// The link that is tried, unless it went down a moment ago.
+    link: Link,
     dials: FuturesUnordered<BoxFuture<'static, Outcome>>,
     tried: Vec<SocketAddr>,
     /// Those that have not answered yet.
@@ -173,16 +182,16 @@ struct Race {
 }
 
 impl Race {
-    fn new(realm: Arc<Realm>, from: SocketAddr) -> Self {
+    fn new(realm: Arc<Realm>, source: Source, from: SocketAddr) -> Self {
         let link = realm.link();
         let dials = FuturesUnordered::new();
-        Self { realm, from, link, dials, tried: Vec::new(), waiting: Vec::new() }
+        Self { realm, source, from, link, dials, tried: Vec::new(), waiting: Vec::new() }
     }
 
     fn enter(&mut self, endpoint: SocketAddr) {
-        let (realm, from) = (self.realm.clone(), self.from);
+        let (realm, source, from) = (self.realm.clone(), self.source, self.from);
         self.dials.push(Box::pin(async move {
-            (endpoint, realm.dial(from, endpoint, CONNECT_TIMEOUT).await)
+            (endpoint, realm.dial(source, from, endpoint, CONNECT_TIMEOUT).await)
         }));
         self.tried.push(endpoint);
         self.waiting.push(endpoint);
@@ -223,7 +232,7 @@ impl Race {
     }
 
     fn note(&self, endpoint: SocketAddr, doubt: Doubt) {
-        if let Some(link) = self.link {
+        if let Link::Up(link) = self.link {
             self.realm.away().note(endpoint, link, doubt);
         }
     }

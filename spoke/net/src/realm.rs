@@ -6,62 +6,38 @@
 //! - a Service's endpoints change in one step, and connections that exist stay
 //!   (`endpoints_change_in_one_step_and_connections_stay`).
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use freewheel_link::message::{DOOR, is_pod_address};
+use freewheel_link::message::DOOR;
 use freewheel_link::names::ClusterName;
-use freewheel_link::plan::ServiceV1;
+use freewheel_link::plan::{Protocol, ServiceV1};
 use freewheel_spoke_agent::ports::PodNetwork;
 use parking_lot::RwLock;
 use tokio::time::timeout;
 
 use crate::away::Away;
-use crate::conn::{Conn, Side};
+use crate::conn::{Conn, Connecting, Side};
 use crate::dns;
 use crate::error::NetError;
 use crate::places::Places;
-use crate::pod::{Connecting, PodNet};
-use crate::remote::{Far, Shared};
+use crate::ports::Ports;
+use crate::remote::Far;
+use crate::route::{Hop, Known, Link, Route, Source, Standing, To};
 use crate::service::Service;
+use crate::shared::Shared;
+use crate::tables::Tables;
+use crate::udp::UdpPort;
 
 /// Longest wait for a pod on another node, a relay through the hub included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// All Service addresses of every realm: 10.128.0.0/12.
-fn is_service_address(ip: Ipv4Addr) -> bool {
-    ip.octets()[0] == 10 && ip.octets()[1] & 0xf0 == 128
-}
-
-/// What a realm knows.
-#[derive(Default)]
-pub(crate) struct Tables {
-    pods: HashMap<Ipv4Addr, Arc<PodNet>>,
-    services: HashMap<(String, String), Arc<Service>>,
-    addresses: HashMap<Ipv4Addr, Arc<Service>>,
-}
-
-impl Tables {
-    pub(crate) fn service(&self, namespace: &str, name: &str) -> Option<&Arc<Service>> {
-        self.services.get(&(namespace.to_owned(), name.to_owned()))
-    }
-
-    /// Whether a pod with this address is here, or an endpoint of a Service on another node.
-    pub(crate) fn knows(&self, ip: Ipv4Addr) -> bool {
-        let endpoint = |service: &Arc<Service>| {
-            service.spec().endpoints.iter().any(|e| e.ip == IpAddr::V4(ip))
-        };
-        self.pods.contains_key(&ip) || self.services.values().any(endpoint)
-    }
-}
-
 /// A realm's network on this node.
 pub struct Realm {
     name: ClusterName,
-    tables: RwLock<Tables>,
+    tables: RwLock<Tables<Ports>>,
     away: Away,
     places: Places,
     shared: Arc<Shared>,
@@ -80,7 +56,7 @@ impl Realm {
     }
 
     /// What speaks for the node to pods, where a packet needs an address of the realm to come from.
-    pub(crate) fn gateway(self: &Arc<Self>) -> Arc<PodNet> {
+    pub(crate) fn gateway(&self) -> Arc<Ports> {
         if let Some(gateway) = self.pod_at(DOOR.into()) {
             return gateway;
         }
@@ -94,7 +70,7 @@ impl Realm {
             host_ports: Vec::new(),
             memory_limit: None,
         };
-        let gateway = PodNet::new(who, self.clone());
+        let gateway = Ports::new(who, &self.shared);
         self.put_pod(gateway.clone());
         gateway
     }
@@ -104,35 +80,18 @@ impl Realm {
         &self.shared
     }
 
-    pub(crate) fn put_pod(&self, pod: Arc<PodNet>) {
-        self.tables.write().pods.insert(pod.ip(), pod);
+    pub(crate) fn put_pod(&self, pod: Arc<Ports>) {
+        self.tables.write().put_pod(pod.ip(), pod);
     }
 
     /// Removes the pod unless another one has its address by now.
-    pub(crate) fn remove_pod(&self, pod: &PodNet) {
-        let mut tables = self.tables.write();
-        if tables.pods.get(&pod.ip()).is_some_and(|found| found.who().uid == pod.who().uid) {
-            tables.pods.remove(&pod.ip());
-        }
+    pub(crate) fn remove_pod(&self, pod: &Ports) {
+        let is = |found: &Ports| found.who().uid == pod.who().uid;
+        self.tables.write().remove_pod(pod.ip(), is);
     }
 
     pub(crate) fn set_service(&self, namespace: &str, name: &str, spec: Option<ServiceV1>) {
-        let mut tables = self.tables.write();
-        let key = (namespace.to_owned(), name.to_owned());
-        let former = tables.services.remove(&key);
-        if let Some(former) = &former
-            && let Some(IpAddr::V4(ip)) = former.spec().cluster_ip
-            // The address may be another Service's by now: records come in any order.
-            && tables.addresses.get(&ip).is_some_and(|holder| Arc::ptr_eq(holder, former))
-        {
-            tables.addresses.remove(&ip);
-        }
-        let Some(spec) = spec else { return };
-        let service = Arc::new(Service::new(spec, former.as_deref()));
-        if let Some(IpAddr::V4(ip)) = service.spec().cluster_ip {
-            tables.addresses.insert(ip, service.clone());
-        }
-        tables.services.insert(key, service);
+        self.tables.write().set_service(namespace, name, spec);
     }
 
     /// The Service with this name.
@@ -144,19 +103,34 @@ impl Realm {
     /// The Service with this address.
     #[must_use]
     pub fn service_at(&self, ip: IpAddr) -> Option<Arc<Service>> {
-        match ip {
-            IpAddr::V4(ip) => self.tables.read().addresses.get(&ip).cloned(),
-            IpAddr::V6(_) => None,
-        }
+        self.tables.read().service_at(ip).cloned()
     }
 
     /// The pod with this address, if it is on this node.
     #[must_use]
-    pub fn pod_at(&self, ip: IpAddr) -> Option<Arc<PodNet>> {
-        match ip {
-            IpAddr::V4(ip) => self.tables.read().pods.get(&ip).cloned(),
-            IpAddr::V6(_) => None,
-        }
+    pub fn pod_at(&self, ip: IpAddr) -> Option<Arc<Ports>> {
+        self.tables.read().pod_at(ip).cloned()
+    }
+
+    /// Asks what is known at this moment.
+    fn known<T>(&self, ask: impl FnOnce(&Known<'_, Ports>) -> T) -> T {
+        let link = self.shared.link();
+        ask(&Known { tables: &self.tables.read(), link })
+    }
+
+    /// Where what this one asks for is.
+    pub(crate) fn route(&self, from: Source, to: &To, protocol: Protocol) -> Route<Ports> {
+        self.known(|known| known.route(from, to, protocol))
+    }
+
+    /// The way to a pod's address.
+    pub(crate) fn hop(&self, from: Source, at: SocketAddr, protocol: Protocol) -> Hop<Ports> {
+        self.known(|known| known.hop(from, at, protocol))
+    }
+
+    /// How an endpoint of a Service stands with new clients.
+    pub(crate) fn standing(&self, endpoint: SocketAddr) -> Standing {
+        self.known(|known| known.standing(endpoint, |link| self.away.doubt(endpoint, link)))
     }
 
     pub(crate) fn resolve(&self, pod: &PodNetwork, name: &str) -> Result<Vec<IpAddr>, NetError> {
@@ -164,42 +138,31 @@ impl Realm {
         dns::resolve(&self.tables.read(), &domain, pod, name)
     }
 
-    /// Connects a client of this realm to an address of it.
-    pub(crate) fn connect(self: &Arc<Self>, client: Side, to: SocketAddr) -> Connecting {
-        match self.service_at(to.ip()) {
-            None => self.connect_pod(client, to, to),
-            Some(service) => self.connect_service(service, to.port(), client, Some(to)),
-        }
-    }
-
-    /// Connects to a pod, here or on another node. `seen` is what the client believes it talks to.
+    /// Connects a client to a pod, here or on another node. `seen` is what the client believes it talks to, unless that
+    /// is the pod itself.
     pub(crate) fn connect_pod(
         self: &Arc<Self>,
+        hop: Hop<Ports>,
+        from: Source,
         client: Side,
-        seen: SocketAddr,
-        to: SocketAddr,
+        seen: Option<SocketAddr>,
     ) -> Connecting {
-        if let Some(pod) = self.pod_at(to.ip()) {
-            return Connecting::Now(pod.take(client, seen, to));
+        match hop {
+            Hop::Here { pod, at } => Connecting::Now(pod.take(client, seen.unwrap_or(at), at)),
+            Hop::Nowhere(error) => Connecting::Now(Err(error)),
+            Hop::Elsewhere { at } => {
+                let realm = self.clone();
+                Connecting::Later(Box::pin(async move {
+                    let far = realm.dial(from, client.address, at, CONNECT_TIMEOUT).await?;
+                    Ok(realm.join(client, seen.unwrap_or(at), at, far))
+                }))
+            }
         }
-        if !self.leads_to(to.ip()) {
-            return Connecting::Now(Err(self.nobody(to.ip())));
-        }
-        let realm = self.clone();
-        Connecting::Later(Box::pin(async move {
-            let far = realm.dial(client.address, to, CONNECT_TIMEOUT).await?;
-            Ok(realm.join(client, seen, to, far))
-        }))
     }
 
-    /// Whether this may be a pod on another node, and no link to other nodes is known to be missing.
-    pub(crate) fn leads_to(&self, ip: IpAddr) -> bool {
-        matches!(ip, IpAddr::V4(ip) if is_pod_address(ip)) && self.link().is_some()
-    }
-
-    /// The number of the link to other nodes that is up.
-    pub(crate) fn link(&self) -> Option<u64> {
-        self.shared.remote()?.link()
+    /// The way to other nodes.
+    pub(crate) fn link(&self) -> Link {
+        self.shared.link()
     }
 
     /// Endpoints that were not reached just now.
@@ -219,13 +182,13 @@ impl Realm {
     /// A stream to a pod on another node.
     pub(crate) async fn dial(
         &self,
+        source: Source,
         from: SocketAddr,
         to: SocketAddr,
         wait: Duration,
     ) -> Result<Far, NetError> {
-        let Some(remote) = self.shared.remote().filter(|_| self.leads_to(to.ip())) else {
-            return Err(self.nobody(to.ip()));
-        };
+        self.known(|known| known.elsewhere(source, to.ip(), Protocol::Tcp))?;
+        let remote = self.shared.remote().ok_or(NetError::Unreachable)?;
         let mut outage = remote.outage();
         let dial = remote.connect(&self.name, from, to);
         let stream = tokio::select! {
@@ -246,35 +209,36 @@ impl Realm {
 
     pub(crate) fn send_udp(
         &self,
+        hop: Hop<Ports>,
         from: SocketAddr,
+        bytes: Bytes,
+    ) -> Result<(), NetError> {
+        match hop {
+            Hop::Here { pod, at } => pod.deliver_udp(from, at, bytes),
+            Hop::Elsewhere { at } => {
+                if let (SocketAddr::V4(from), SocketAddr::V4(at), Some(remote)) =
+                    (from, at, self.shared.remote())
+                {
+                    remote.send_datagram(&self.name, from, at, bytes);
+                }
+            }
+            // A datagram to a pod that is gone gets lost as datagrams do.
+            Hop::Nowhere(NetError::Unreachable) => {}
+            Hop::Nowhere(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Sends what a client of one of the node's ports has said, from the node's own address: that is the same on every
+    /// node, and the hub puts one there that leads back.
+    pub(crate) fn send_from_door(
+        &self,
+        client: Source,
+        from: &UdpPort,
         to: SocketAddr,
         bytes: Bytes,
     ) -> Result<(), NetError> {
-        if let Some(pod) = self.pod_at(to.ip()) {
-            pod.deliver_udp(from, to, bytes);
-            return Ok(());
-        }
-        if let (SocketAddr::V4(from), SocketAddr::V4(to), Some(remote)) =
-            (from, to, self.shared.remote())
-            // The node's own address is the same on every node: the hub puts one there that leads back.
-            && (is_pod_address(*from.ip()) || *from.ip() == DOOR)
-            && is_pod_address(*to.ip())
-        {
-            remote.send_datagram(&self.name, from, to, bytes);
-            return Ok(());
-        }
-        match self.nobody(to.ip()) {
-            // A datagram to a pod that is gone gets lost as datagrams do.
-            NetError::Unreachable => Ok(()),
-            error => Err(error),
-        }
-    }
-
-    fn nobody(&self, ip: IpAddr) -> NetError {
-        match ip {
-            IpAddr::V4(ip) if is_pod_address(ip) || is_service_address(ip) => NetError::Unreachable,
-            // Grants start closed: no policy of this version opens a way out of the cluster.
-            _ => NetError::Denied,
-        }
+        let from = SocketAddr::new(DOOR.into(), from.address().port());
+        self.send_udp(self.hop(client, to, Protocol::Udp), from, bytes)
     }
 }

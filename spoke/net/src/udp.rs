@@ -16,7 +16,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::pod::{PodNet, Slot};
+use crate::sockets::{Lender, Slot};
 use crate::waiting::{PIECE, Waiting};
 
 /// Largest payload of a datagram over IPv4.
@@ -52,7 +52,7 @@ struct State {
 pub struct UdpPort {
     state: Mutex<State>,
     address: SocketAddr,
-    pod: Weak<PodNet>,
+    lender: Weak<dyn Lender<Self>>,
     waiting: Arc<Waiting>,
     _slot: Slot,
 }
@@ -60,11 +60,11 @@ pub struct UdpPort {
 impl UdpPort {
     pub(crate) fn new(
         address: SocketAddr,
-        pod: Weak<PodNet>,
+        lender: Weak<dyn Lender<Self>>,
         slot: Slot,
         waiting: Arc<Waiting>,
     ) -> Self {
-        Self { state: Mutex::default(), address, pod, waiting, _slot: slot }
+        Self { state: Mutex::default(), address, lender, waiting, _slot: slot }
     }
 
     /// Where it is bound.
@@ -167,8 +167,8 @@ impl Drop for UdpPort {
     fn drop(&mut self) {
         let state = self.state.get_mut();
         self.waiting.sub(state.bytes + state.queue.len() * PIECE + state.forget_flows());
-        if let Some(pod) = self.pod.upgrade() {
-            pod.release_udp(self.address.port(), self);
+        if let Some(lender) = self.lender.upgrade() {
+            lender.release(self.address.port(), self);
         }
     }
 }

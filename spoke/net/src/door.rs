@@ -1,0 +1,66 @@
+//! A port of the node that leads into a realm, as those see it who carry what comes through.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_link::plan::Protocol;
+use parking_lot::RwLock;
+use tokio_util::sync::CancellationToken;
+
+use crate::conn::{Connecting, Side};
+use crate::error::NetError;
+use crate::realm::Realm;
+use crate::route::{Hop, Route, Source, To};
+use crate::shared::Shared;
+
+/// First and longest wait before a port that somebody else has is tried again.
+pub(crate) const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
+
+/// A port of the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Door {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Its number on the node's address.
+    pub port: u16,
+}
+
+/// Where a door leads.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) realm: Arc<Realm>,
+    pub(crate) to: To,
+}
+
+impl Target {
+    /// Connects a client, whose real address the pod sees.
+    pub(crate) fn connect(&self, peer: SocketAddr) -> Connecting {
+        let from = Source::Outside(peer.ip());
+        self.realm.connect(from, Side::outside(peer), &self.to)
+    }
+
+    /// The pod that serves the next datagram of this client, whose flow went to `former` so far.
+    pub(crate) fn next_of_flow(
+        &self,
+        client: IpAddr,
+        former: Option<SocketAddr>,
+    ) -> Result<SocketAddr, NetError> {
+        match self.realm.route(Source::Outside(client), &self.to, Protocol::Udp) {
+            Route::Service { service, port } => {
+                self.realm.next_of_flow(&service, port, client, former)
+            }
+            Route::Straight(Hop::Here { at, .. } | Hop::Elsewhere { at }) => Ok(at),
+            Route::Straight(Hop::Nowhere(error)) => Err(error),
+        }
+    }
+}
+
+/// A wanted door, as its task sees it.
+pub(crate) struct Way {
+    pub(crate) door: Door,
+    pub(crate) target: RwLock<Target>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) closed: CancellationToken,
+    pub(crate) owner: String,
+}

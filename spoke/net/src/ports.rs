@@ -1,0 +1,289 @@
+//! A pod as others meet it: its address, its loopback and its ports, shared by all of its containers.
+//!
+//! Guarantees:
+//! - what listens on loopback is reached from inside of the pod only (`loopback_stays_inside_of_the_pod`);
+//! - what waits in its network is on its account
+//!   (`datagrams_that_nobody_reads_are_within_one_budget_for_all_ports_of_a_pod`,
+//!   `what_waits_for_another_node_is_on_the_sender_s_account_and_in_no_buffer_of_ours`).
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use freewheel_spoke_account::{Account, Level};
+use freewheel_spoke_agent::ports::PodNetwork;
+use parking_lot::Mutex;
+
+use crate::conn::{Conn, Side};
+use crate::error::NetError;
+use crate::listener::Listener;
+use crate::route::Source;
+use crate::shared::Shared;
+use crate::sockets::{Lender, Slot, Sockets};
+use crate::udp::UdpPort;
+use crate::waiting::Waiting;
+
+/// Most files and directories that the containers of one pod have open, mounts included: each is a descriptor of the
+/// agent's process.
+pub const MAX_FILES: u64 = 256;
+
+/// Most mappings of memory that a pod's instances have: a thousand of the usual, or many of several memories each.
+const MAX_MAPPINGS: u64 = 4096;
+
+/// First of the ports that are given out to those who ask for none, as Linux has it.
+const FIRST_EPHEMERAL: u16 = 32_768;
+
+#[derive(Default)]
+struct Taken {
+    tcp: HashMap<u16, Weak<Listener>>,
+    udp: HashMap<u16, Weak<UdpPort>>,
+    next: u16,
+}
+
+/// A pod's ports, and what the host holds for it.
+pub struct Ports {
+    who: PodNetwork,
+    taken: Mutex<Taken>,
+    sockets: Sockets,
+    account: Arc<Account>,
+    files: Arc<Account>,
+    mappings: Arc<Account>,
+    waiting: Arc<Waiting>,
+    datagrams: Arc<Waiting>,
+}
+
+impl Ports {
+    pub(crate) fn new(who: PodNetwork, node: &Shared) -> Arc<Self> {
+        let account = Account::within(&node.account, Level::Pod, who.memory_limit);
+        Arc::new(Self {
+            who,
+            taken: Mutex::default(),
+            sockets: Sockets::new(account.limit()),
+            waiting: Waiting::new(account.clone()),
+            datagrams: Waiting::new(account.clone()),
+            account,
+            files: Account::within(&node.files, Level::Pod, Some(MAX_FILES)),
+            mappings: Account::within(&node.mappings, Level::Pod, Some(MAX_MAPPINGS)),
+        })
+    }
+
+    /// What the host holds for the pod.
+    #[must_use]
+    pub const fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// The pod's place in the network, as the agent gave it.
+    #[must_use]
+    pub const fn who(&self) -> &PodNetwork {
+        &self.who
+    }
+
+    /// The files and directories that its containers have open.
+    #[must_use]
+    pub const fn files(&self) -> &Arc<Account> {
+        &self.files
+    }
+
+    /// The mappings of memory that its instances have.
+    #[must_use]
+    pub const fn mappings(&self) -> &Arc<Account> {
+        &self.mappings
+    }
+
+    /// The pod's address.
+    #[must_use]
+    pub const fn ip(&self) -> Ipv4Addr {
+        self.who.ip
+    }
+
+    /// How many sockets it has.
+    #[must_use]
+    pub fn sockets(&self) -> usize {
+        self.sockets.count()
+    }
+
+    /// Takes a place for one more socket.
+    ///
+    /// # Errors
+    /// When the pod has all that it may have.
+    pub fn slot(&self) -> Result<Slot, NetError> {
+        self.sockets.slot()
+    }
+
+    /// The pod, as it asks for a way.
+    pub(crate) const fn source(&self) -> Source {
+        Source::Pod(self.who.ip)
+    }
+
+    fn bindable(&self, ip: IpAddr) -> Result<(), NetError> {
+        let may = ip.is_unspecified() || self.source().owns(ip);
+        if may { Ok(()) } else { Err(NetError::NotBindable) }
+    }
+
+    /// Where a socket that asks for this address will be: the port chosen when it asks for none.
+    ///
+    /// # Errors
+    /// When the address is not the pod's, or the port is taken.
+    pub fn reserve(&self, address: SocketAddr) -> Result<SocketAddr, NetError> {
+        self.bindable(address.ip())?;
+        let mut taken = self.taken.lock();
+        let port = if address.port() == 0 { taken.ephemeral() } else { address.port() };
+        if taken.tcp_taken(port) {
+            return Err(NetError::InUse);
+        }
+        Ok(SocketAddr::new(address.ip(), port))
+    }
+
+    /// Listens.
+    ///
+    /// # Errors
+    /// When the address is not the pod's, the port is taken, or the pod has too many sockets.
+    pub fn listen(
+        self: &Arc<Self>,
+        address: SocketAddr,
+        backlog: usize,
+    ) -> Result<Arc<Listener>, NetError> {
+        self.bindable(address.ip())?;
+        let slot = self.slot()?;
+        let mut taken = self.taken.lock();
+        let port = if address.port() == 0 { taken.ephemeral() } else { address.port() };
+        if taken.tcp_taken(port) {
+            return Err(NetError::InUse);
+        }
+        let address = SocketAddr::new(address.ip(), port);
+        let listener =
+            Arc::new(Listener::new(address, backlog, Arc::<Self>::downgrade(self), slot));
+        taken.tcp.insert(port, Arc::downgrade(&listener));
+        Ok(listener)
+    }
+
+    /// Binds a UDP port.
+    ///
+    /// # Errors
+    /// When the address is not the pod's, the port is taken, or the pod has too many sockets.
+    pub fn bind_udp(self: &Arc<Self>, address: SocketAddr) -> Result<Arc<UdpPort>, NetError> {
+        self.bindable(address.ip())?;
+        let slot = self.slot()?;
+        let mut taken = self.taken.lock();
+        let port = if address.port() == 0 { taken.ephemeral() } else { address.port() };
+        if taken.udp.get(&port).is_some_and(|bound| 0 < bound.strong_count()) {
+            return Err(NetError::InUse);
+        }
+        let address = SocketAddr::new(address.ip(), port);
+        let waiting = self.datagrams.clone();
+        let bound = Arc::new(UdpPort::new(address, Arc::<Self>::downgrade(self), slot, waiting));
+        taken.udp.insert(port, Arc::downgrade(&bound));
+        Ok(bound)
+    }
+
+    /// A client's end in this pod, on the way to `to`.
+    pub(crate) fn client(
+        &self,
+        local: Option<SocketAddr>,
+        to: SocketAddr,
+    ) -> Result<Side, NetError> {
+        let slot = self.slot()?;
+        let port = match local {
+            Some(local) if local.port() != 0 => local.port(),
+            _ => self.taken.lock().ephemeral(),
+        };
+        let address = SocketAddr::new(self.seen_from(to.ip()), port);
+        Ok(Side { address, waiting: Some(self.waiting.clone()), slot: Some(slot) })
+    }
+
+    /// The address that the pod has for who is there.
+    pub(crate) fn seen_from(&self, there: IpAddr) -> IpAddr {
+        if there.is_loopback() { there } else { IpAddr::V4(self.who.ip) }
+    }
+
+    /// Lets a client in: `seen` is the address that it asked for, `to` the pod's own.
+    pub(crate) fn take(
+        &self,
+        client: Side,
+        seen: SocketAddr,
+        to: SocketAddr,
+    ) -> Result<Conn, NetError> {
+        let listener = {
+            let taken = self.taken.lock();
+            taken.tcp.get(&to.port()).and_then(Weak::upgrade)
+        };
+        let listener = listener.filter(|found| hears(found.address().ip(), to.ip()));
+        let listener = listener.ok_or(NetError::Refused)?;
+        let slot = self.slot().map_err(|_| NetError::Refused)?;
+        let server = Side { address: to, waiting: Some(self.waiting.clone()), slot: Some(slot) };
+        let (near, far) = Conn::pair(client, seen, server, &self.waiting);
+        listener.offer(far).map_err(|_| NetError::Refused)?;
+        Ok(near)
+    }
+
+    pub(crate) fn deliver_udp(&self, from: SocketAddr, to: SocketAddr, bytes: Bytes) {
+        let bound = {
+            let taken = self.taken.lock();
+            taken.udp.get(&to.port()).and_then(Weak::upgrade)
+        };
+        if let Some(bound) = bound.filter(|found| hears(found.address().ip(), to.ip())) {
+            bound.deliver(bytes, from);
+        }
+    }
+
+    /// Graceful stop: nothing listens any more, accepting fails once what waits is served.
+    pub fn close_listeners(&self) {
+        let listeners: Vec<_> = self.taken.lock().tcp.values().filter_map(Weak::upgrade).collect();
+        for listener in listeners {
+            listener.close();
+        }
+    }
+
+    /// Whether something listens on this port for others.
+    #[must_use]
+    pub fn listens(&self, port: u16) -> bool {
+        let taken = self.taken.lock();
+        taken.tcp.get(&port).is_some_and(|bound| 0 < bound.strong_count())
+    }
+}
+
+impl Lender<Listener> for Ports {
+    fn release(&self, port: u16, of: &Listener) {
+        let mut taken = self.taken.lock();
+        if taken.tcp.get(&port).is_some_and(|bound| std::ptr::eq(bound.as_ptr(), of)) {
+            taken.tcp.remove(&port);
+        }
+    }
+}
+
+impl Lender<UdpPort> for Ports {
+    fn release(&self, port: u16, of: &UdpPort) {
+        let mut taken = self.taken.lock();
+        if taken.udp.get(&port).is_some_and(|bound| std::ptr::eq(bound.as_ptr(), of)) {
+            taken.udp.remove(&port);
+        }
+    }
+}
+
+impl Taken {
+    fn tcp_taken(&self, port: u16) -> bool {
+        self.tcp.get(&port).is_some_and(|bound| 0 < bound.strong_count())
+    }
+
+    /// The next port that nobody listens on. There are more such ports than sockets in a pod, so one is free.
+    fn ephemeral(&mut self) -> u16 {
+        loop {
+            self.next = match self.next {
+                last if last < FIRST_EPHEMERAL || last == u16::MAX => FIRST_EPHEMERAL,
+                last => last + 1,
+            };
+            if !self.tcp.contains_key(&self.next) && !self.udp.contains_key(&self.next) {
+                return self.next;
+            }
+        }
+    }
+}
+
+/// Whether a socket bound to one of the pod's addresses hears what is sent to another. `[::]` and `[::1]` stand for
+/// the same as `0.0.0.0` and `127.0.0.1`: the pod network is IPv4, and servers that bind the former by default
+/// mean both.
+fn hears(bound: IpAddr, to: IpAddr) -> bool {
+    bound.is_unspecified() || bound == to || (bound.is_loopback() && to.is_loopback())
+}

@@ -1,0 +1,94 @@
+//! What all realms share: the way to other nodes, the DNS domain, and the tasks that carry bytes.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use freewheel_spoke_account::Account;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use parking_lot::RwLock;
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+use crate::bridge::{Stream, carry};
+use crate::conn::Conn;
+use crate::remote::Remote;
+use crate::route::Link;
+use crate::waiting::Waiting;
+
+/// What all realms of a node share.
+pub(crate) struct Shared {
+    remote: RwLock<Option<Arc<dyn Remote>>>,
+    domain: RwLock<Arc<str>>,
+    /// What the host holds for all guests together.
+    pub(crate) account: Arc<Account>,
+    /// The files and directories that all guests have open together: a count, not bytes.
+    pub(crate) files: Arc<Account>,
+    /// The mappings of memory that all guests have together: a count, not bytes.
+    pub(crate) mappings: Arc<Account>,
+    /// The connections from outside through all TCP doors: a count, not bytes.
+    pub(crate) visits: Arc<Account>,
+    /// What waits in connections through this node that have no end in one of its pods.
+    pub(crate) transit: Arc<Waiting>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) runtime: Handle,
+}
+
+impl Shared {
+    pub(crate) fn new(runtime: Handle) -> Arc<Self> {
+        let account = Account::node();
+        Arc::new(Self {
+            remote: RwLock::default(),
+            transit: Waiting::new(account.clone()),
+            account,
+            files: Account::node(),
+            mappings: Account::node(),
+            visits: Account::node(),
+            domain: RwLock::new("cluster.local".into()),
+            tasks: TaskTracker::new(),
+            runtime,
+        })
+    }
+
+    pub(crate) fn remote(&self) -> Option<Arc<dyn Remote>> {
+        self.remote.read().clone()
+    }
+
+    pub(crate) fn set_remote(&self, remote: Arc<dyn Remote>) {
+        *self.remote.write() = Some(remote);
+    }
+
+    /// How the way to other nodes is, as far as it is known.
+    pub(crate) fn link(&self) -> Link {
+        match self.remote() {
+            None => Link::Missing,
+            Some(remote) => remote.link().map_or(Link::Down, Link::Up),
+        }
+    }
+
+    pub(crate) fn domain(&self) -> Arc<str> {
+        self.domain.read().clone()
+    }
+
+    pub(crate) fn set_domain(&self, domain: &str) {
+        *self.domain.write() = domain.trim_matches('.').to_ascii_lowercase().into();
+    }
+
+    /// Resolves when the link that is up has gone down.
+    pub(crate) fn outage(&self) -> BoxFuture<'static, ()> {
+        self.remote().map_or_else(|| pending().boxed(), |remote| remote.outage())
+    }
+
+    /// Carries bytes between a connection's end and a stream in a task of its own: see [`carry`].
+    pub(crate) fn bridge(
+        &self,
+        end: Conn,
+        mut stream: impl Stream,
+        outage: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let bridge = async move {
+            carry(end, &mut stream, outage).await;
+        };
+        self.tasks.spawn_on(bridge, &self.runtime);
+    }
+}

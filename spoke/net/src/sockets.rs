@@ -1,0 +1,64 @@
+//! What sockets have of their pod: a place in its count, and a port that goes back when they do.
+//!
+//! Guarantees:
+//! - a pod never has more than [`MAX_SOCKETS`] sockets, whoever opens them
+//!   (`a_pod_has_a_bounded_number_of_sockets`);
+//! - and fewer when it has little memory (`a_pod_of_little_memory_has_few_sockets_and_a_small_budget`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use crate::error::NetError;
+use crate::waiting::NARROWEST;
+
+/// Most sockets of one pod: listeners, connections' ends and UDP ports. An end costs at most 600 bytes
+/// when idle, so a pod's share of the host's memory stays below its budget of waiting bytes.
+pub const MAX_SOCKETS: usize = 4096;
+
+/// Memory of a pod that gives it one socket more: eight times what a connection may hold when the budget is used up.
+const MEMORY_PER_SOCKET: usize = 8 * NARROWEST;
+
+/// Sockets of a pod that has hardly any memory.
+const FEWEST_SOCKETS: usize = 64;
+
+/// How many sockets a pod has and may have.
+pub(crate) struct Sockets {
+    count: Arc<AtomicUsize>,
+    most: usize,
+}
+
+/// A place in a pod's count of sockets; dropping it frees the place.
+pub struct Slot(Arc<AtomicUsize>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Sockets {
+    /// Those of a pod with this limit of memory.
+    pub(crate) fn new(memory: Option<usize>) -> Self {
+        let most = |limit: usize| (limit / MEMORY_PER_SOCKET).clamp(FEWEST_SOCKETS, MAX_SOCKETS);
+        Self { count: Arc::default(), most: memory.map_or(MAX_SOCKETS, most) }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Relaxed)
+    }
+
+    /// Takes a place for one more.
+    pub(crate) fn slot(&self) -> Result<Slot, NetError> {
+        let slot = |count: usize| (count < self.most).then_some(count + 1);
+        match self.count.fetch_update(Relaxed, Relaxed, slot) {
+            Ok(_) => Ok(Slot(self.count.clone())),
+            Err(_) => Err(NetError::TooMany),
+        }
+    }
+}
+
+/// Who gave a socket its port.
+pub(crate) trait Lender<S>: Send + Sync {
+    /// Frees the port of this socket, unless another one has it by now.
+    fn release(&self, port: u16, of: &S);
+}
