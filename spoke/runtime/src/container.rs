@@ -7,6 +7,7 @@ use std::time::Duration;
 use freewheel_spoke_account::Held;
 use freewheel_spoke_agent::ports::{Exit, Input, StartContainer};
 use freewheel_spoke_engine::STACK;
+use freewheel_spoke_logs::{LogSink, MAX_LINE, PROMISED, Source};
 use freewheel_spoke_net::PodNet;
 use tokio::sync::oneshot;
 use tracing::debug;
@@ -18,13 +19,13 @@ use crate::exit;
 use crate::http::{DEFAULT_PORT, Handler, Pool, serve};
 use crate::lanes::{Lane, Runtimes};
 use crate::life::{Cause, Life};
-use crate::log::{LogSink, MAX_LINE, PROMISED, Source};
 use crate::mappings::{self, NoneLeft};
 use crate::memory::Memory;
 use crate::metered::{self, Meter};
 use crate::module::{Kind, Module};
 use crate::mounts::Mounts;
 use crate::on_stack::{OnStack, Pages};
+use crate::output::Output;
 use crate::preview1::{CALL, Core, CoreWorld};
 use crate::state::{State, World};
 
@@ -116,8 +117,8 @@ impl Container {
         let mut wasi = WasiCtxBuilder::new();
         wasi.args(&self.start.args)
             .envs(&self.start.env)
-            .stdout(self.log.stream(Source::Stdout))
-            .stderr(self.log.stream(Source::Stderr))
+            .stdout(Output(self.log.stream(Source::Stdout)))
+            .stderr(Output(self.log.stream(Source::Stderr)))
             .max_random_size(MAX_RANDOM);
         wasi
     }

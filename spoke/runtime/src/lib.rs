@@ -4,7 +4,7 @@
 //! Runtime     the agent's port `Containers`          container    one start: world, run, end
 //! module      artifacts, loaded once                 linker       what a module may import
 //! lanes, metered, ticker, memory, on_stack           CPU and memory: who runs where, how long, how much
-//! life, exit  how it is stopped, how its end reads   log          from stdout to `kubectl logs`
+//! life, exit  how it is stopped, how its end reads   output       what it says, on its way to the logs
 //! sockets, http, lifecycle, mounts                   the pod network, its own life and its files as guests see them
 //! census, fields, requests, open_files               what the host holds for a guest's handles
 //! preview1                                           core programs: what they are given, and its bounds
@@ -29,7 +29,6 @@ mod lanes;
 mod life;
 mod lifecycle;
 mod linker;
-pub mod log;
 mod mappings;
 mod memory;
 mod metered;
@@ -38,6 +37,7 @@ mod mounts;
 mod native;
 mod on_stack;
 mod open_files;
+mod output;
 mod preview1;
 mod probe;
 mod requests;
@@ -47,8 +47,8 @@ mod stacks;
 mod state;
 mod ticker;
 
+pub use freewheel_spoke_logs::LogOptions;
 pub use lanes::{Lane, Runtimes};
-pub use log::LogOptions;
 pub use mappings::pods;
 pub use metered::Usage;
 pub use preview1::QUIET;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use freewheel_spoke_account::{Account, Full, Held, Level};
+use freewheel_spoke_logs::LogSink;
 use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceType};
 use wasmtime::{Result, StoreContextMut};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView as _};
@@ -26,7 +27,6 @@ use wasmtime_wasi_io::streams::{
 };
 
 use crate::linker::FILESYSTEM;
-use crate::log::LogSink;
 use crate::memory::{Memory, Share};
 use crate::state::State;
 

@@ -28,6 +28,7 @@ use std::sync::Arc;
 
 use freewheel_spoke_account::{Account, Full, Held};
 use freewheel_spoke_engine::PREVIEW_1;
+use freewheel_spoke_logs::LogSink;
 use wasmtime::{
     AsContextMut as _, Caller, Engine, Extern, Linker, Result, Store, UpdateDeadline, bail,
 };
@@ -40,7 +41,6 @@ use wiggle::GuestMemory;
 
 use crate::census;
 use crate::container::MAX_RANDOM;
-use crate::log::LogSink;
 use crate::memory::{Limiter, Memory, Share};
 use crate::mounts::Mounts;
 use crate::open_files::{self, LISTED};

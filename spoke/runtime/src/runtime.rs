@@ -10,6 +10,7 @@ use bytes::Bytes;
 use freewheel_spoke_agent::ports::{ContainerId, Containers, Exit, Input, Places, StartContainer};
 use freewheel_spoke_agent::volumes::log_aside;
 use freewheel_spoke_engine::{Profile, STACK, config};
+use freewheel_spoke_logs::{KeptLogs, LogBudget, LogOptions, LogSink, drain, read};
 use freewheel_spoke_net::Fabric;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -23,7 +24,6 @@ use crate::exit;
 use crate::lanes::Runtimes;
 use crate::life::{Cause, Life};
 use crate::linker::linker;
-use crate::log::{self, KeptLogs, LogBudget, LogOptions, LogSink};
 use crate::mappings;
 use crate::memory::Memory;
 use crate::metered::{Meter, Quota, Usage};
@@ -165,7 +165,7 @@ impl Runtime {
     pub fn logs(&self, file: &Path, options: LogOptions) -> mpsc::Receiver<io::Result<Bytes>> {
         let running = self.running.lock();
         let live = running.values().find(|running| running.log == file);
-        log::read(file.to_owned(), options, live.map(|running| running.sink.follow()))
+        read(file.to_owned(), options, live.map(|running| running.sink.follow()))
     }
 
     /// CPU use and bytes of memory of a running container.
@@ -190,7 +190,7 @@ impl Runtime {
     /// Waits for the end of a container that runs, or is about to, and tells it.
     async fn supervise(self: Arc<Self>, of: Supervised, run: Run) {
         let Supervised { id, log, life, sink } = of;
-        let draining = self.control.spawn(log::drain(sink.clone(), log, self.budget.clone()));
+        let draining = self.control.spawn(drain(sink.clone(), log, self.budget.clone()));
         let exit = run.await;
         // What still runs of it (instances of an HTTP pod) has no container any more.
         life.kill(Cause::Kill);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use freewheel_spoke_account::{Full, Held};
 use freewheel_spoke_engine::footing::MOST_HANDLES;
+use freewheel_spoke_logs::LogSink;
 use freewheel_spoke_net::PodNet;
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store, UpdateDeadline};
@@ -16,7 +17,6 @@ use crate::fields::Fields;
 use crate::http::Outgoing;
 use crate::life::Life;
 use crate::lifecycle::{HasLife, LifeView};
-use crate::log::LogSink;
 use crate::memory::{Limiter, Memory, Share};
 use crate::mounts::{Mounts, MountsView};
 use crate::open_files::OpenFiles;

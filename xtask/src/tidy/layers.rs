@@ -3,7 +3,7 @@
 use crate::command::{Stop, cargo, output};
 
 /// Who may name whom, test-only dependencies left out.
-const ARROWS: [(&str, &[&str]); 24] = [
+const ARROWS: [(&str, &[&str]); 25] = [
     ("freewheel-link", &[]),
     ("freewheel-hub-schema", &["link"]),
     ("freewheel-hub-api", &["hub-schema", "link"]),
@@ -64,12 +64,13 @@ const ARROWS: [(&str, &[&str]); 24] = [
     ("freewheel-spoke-account", &[]),
     ("freewheel-spoke-agent", &["link"]),
     ("freewheel-spoke-engine", &["link"]),
+    ("freewheel-spoke-logs", &["spoke-agent"]),
     ("freewheel-spoke-net", &["link", "spoke-account", "spoke-agent"]),
     // wasi:sockets is served straight from the pod network's pipes; a trait between them would cost a
     // call and an allocation per poll and say the same things twice.
     (
         "freewheel-spoke-runtime",
-        &["link", "spoke-account", "spoke-agent", "spoke-engine", "spoke-net"],
+        &["link", "spoke-account", "spoke-agent", "spoke-engine", "spoke-logs", "spoke-net"],
     ),
     ("freewheel-spoke-modules", &["link", "spoke-agent"]),
     (

@@ -12,9 +12,6 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
 use tokio::sync::watch;
-use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi_io::poll::Pollable;
-use wasmtime_wasi_io::streams::{OutputStream, StreamError, StreamResult};
 
 /// What a piece costs beside its bytes: a guest that writes byte by byte must not make the node hold
 /// many times the bound.
@@ -34,7 +31,7 @@ const PERMIT: usize = 4096;
 
 /// Bytes that all handles to one of an instance's streams may have been promised and not written. Streams that were given
 /// room at the same moment may all use it, so that each may be so far beyond the bound: it counts for its instance.
-pub(crate) const PROMISED: usize = 4 * PERMIT;
+pub const PROMISED: usize = 4 * PERMIT;
 
 /// Writes for which a guest need not ask again: each has a place beside its bytes.
 const WRITES: usize = 64;
@@ -44,13 +41,15 @@ const NOTE: usize = 16 << 10;
 
 /// Which stream a line was written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
+pub enum Source {
+    /// Standard output.
     Stdout,
+    /// Standard error.
     Stderr,
 }
 
 impl Source {
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Stdout => "stdout",
             Self::Stderr => "stderr",
@@ -59,13 +58,13 @@ impl Source {
 }
 
 /// A piece of output.
-pub(super) struct Piece {
+pub(crate) struct Piece {
     /// Whose: each instance has streams of its own.
-    pub(super) stream: u64,
-    pub(super) source: Source,
-    pub(super) time: SystemTime,
+    pub(crate) stream: u64,
+    pub(crate) source: Source,
+    pub(crate) time: SystemTime,
     /// Nothing: the stream is gone, and a line that it has begun ends here.
-    pub(super) bytes: Bytes,
+    pub(crate) bytes: Bytes,
 }
 
 /// The stream of what the spoke itself says.
@@ -105,10 +104,18 @@ pub struct Written {
 
 /// A container's output on its way to the disk.
 #[derive(Clone)]
-pub(crate) struct LogSink(Arc<Inner>);
+pub struct LogSink(Arc<Inner>);
+
+impl Default for LogSink {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl LogSink {
-    pub(crate) fn new() -> Self {
+    /// Nothing was written yet.
+    #[must_use]
+    pub fn new() -> Self {
         Self(Arc::new(Inner {
             state: Mutex::default(),
             written: watch::channel(Written::default()).0,
@@ -116,7 +123,8 @@ impl LogSink {
     }
 
     /// One of an instance's streams.
-    pub(crate) fn stream(&self, source: Source) -> LogStream {
+    #[must_use]
+    pub fn stream(&self, source: Source) -> LogStream {
         let number = {
             let mut state = self.0.state.lock();
             state.streams += 1;
@@ -132,7 +140,7 @@ impl LogSink {
 
     /// A line by the spoke itself, where the user of the container will look for it. Left out, and counted, while the
     /// disk is so slow that much waits for it.
-    pub(crate) fn note(&self, line: &str) {
+    pub fn note(&self, line: &str) {
         let line = &line[..line.floor_char_boundary(NOTE)];
         let lost = {
             let mut state = self.0.state.lock();
@@ -152,16 +160,17 @@ impl LogSink {
     }
 
     /// Changes whenever lines have reached the file; ends when the container's log is complete.
-    pub(crate) fn follow(&self) -> watch::Receiver<Written> {
+    #[must_use]
+    pub fn follow(&self) -> watch::Receiver<Written> {
         self.0.written.subscribe()
     }
 
-    pub(super) fn wrote(&self, written: Written) {
+    pub(crate) fn wrote(&self, written: Written) {
         self.0.written.send_replace(written);
     }
 
     /// No more output will come.
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         let drain = {
             let mut state = self.0.state.lock();
             state.closed = true;
@@ -173,17 +182,17 @@ impl LogSink {
     }
 
     /// Whether no more will come.
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.0.state.lock().closed
     }
 
     /// The container's end is told now, whatever still waits here.
-    pub(crate) fn tell(&self) {
+    pub fn tell(&self) {
         self.0.state.lock().told = true;
     }
 
     /// Whether the log's directory may be removed any time.
-    pub(super) fn is_told(&self) -> bool {
+    pub(crate) fn is_told(&self) -> bool {
         self.0.state.lock().told
     }
 
@@ -220,7 +229,7 @@ impl LogSink {
     }
 
     /// Ready when much waits, or no more will come.
-    pub(super) fn poll_much(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_much(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.0.state.lock();
         if state.closed || MUCH <= state.bytes {
             return Poll::Ready(());
@@ -231,7 +240,7 @@ impl LogSink {
     }
 
     /// Takes everything that waits; `None`: it is closed and empty.
-    pub(super) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<VecDeque<Piece>>> {
+    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<VecDeque<Piece>>> {
         let (pieces, writers) = {
             let mut state = self.0.state.lock();
             state.gathers = false;
@@ -279,8 +288,12 @@ impl Drop for Origin {
     }
 }
 
+/// More was written than was asked for: who does that could fill the node's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unasked;
+
 /// A handle to one of an instance's output streams.
-pub(crate) struct LogStream {
+pub struct LogStream {
     origin: Arc<Origin>,
     /// What the guest was told that it may write.
     permit: usize,
@@ -290,7 +303,8 @@ pub(crate) struct LogStream {
 
 impl LogStream {
     /// Another handle to it.
-    fn again(&self) -> Self {
+    #[must_use]
+    pub fn again(&self) -> Self {
         Self { origin: self.origin.clone(), permit: 0, writes: 0 }
     }
 
@@ -305,83 +319,64 @@ impl LogStream {
         self.origin.promised.fetch_add(bytes, Relaxed);
         self.origin.promised.fetch_sub(before, Relaxed);
     }
-}
 
-impl Drop for LogStream {
-    fn drop(&mut self) {
-        self.promise(0);
-    }
-}
-
-impl IsTerminal for LogStream {
-    fn is_terminal(&self) -> bool {
-        false
-    }
-}
-
-impl StdoutStream for LogStream {
-    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(self.again())
-    }
-
-    fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(self.again())
-    }
-}
-
-#[async_trait::async_trait]
-impl Pollable for LogStream {
-    async fn ready(&mut self) {
+    /// Waits until there is room.
+    pub async fn ready(&self) {
         if self.left() == 0 {
             // While the guest waits, it does not write what its other handles were promised.
             std::future::pending::<()>().await;
         }
         std::future::poll_fn(|cx| self.origin.sink.poll_room(cx)).await;
     }
-}
 
-#[async_trait::async_trait]
-impl OutputStream for LogStream {
-    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        // Well-behaved guests ask first; one that does not could fill the node's memory.
+    /// Writes of what was asked for.
+    ///
+    /// # Errors
+    /// When it is more than that, or in too many pieces.
+    pub fn write(&mut self, bytes: Bytes) -> Result<(), Unasked> {
         let left = self.permit.checked_sub(bytes.len()).filter(|_| self.writes < WRITES);
-        let Some(left) = left else {
-            return Err(StreamError::trap("write exceeds what check-write allowed"));
-        };
+        let left = left.ok_or(Unasked)?;
         self.writes += 1;
         self.promise(left);
         self.origin.push(bytes);
         Ok(())
     }
 
-    fn flush(&mut self) -> StreamResult<()> {
-        Ok(())
-    }
-
-    fn check_write(&mut self) -> StreamResult<usize> {
+    /// Asks for room: so many bytes may be written.
+    pub fn check_write(&mut self) -> usize {
         self.promise(self.origin.sink.room().min(self.left()));
         self.writes = 0;
-        Ok(self.permit)
+        self.permit
     }
 
-    async fn blocking_write_and_flush(&mut self, mut bytes: Bytes) -> StreamResult<()> {
+    /// Writes all of it, as fast as there is room.
+    ///
+    /// # Errors
+    /// None that is known.
+    pub async fn write_all(&mut self, mut bytes: Bytes) -> Result<(), Unasked> {
         while !bytes.is_empty() {
             self.ready().await;
-            let room = self.check_write()?.min(bytes.len());
+            let room = self.check_write().min(bytes.len());
             self.write(bytes.split_to(room))?;
         }
         self.promise(0);
         Ok(())
     }
 
-    /// Asks for nothing: who flushes does not write.
-    async fn write_ready(&mut self) -> StreamResult<usize> {
+    /// Waits for room, and asks for none of it: who flushes does not write.
+    pub async fn write_ready(&self) -> usize {
         loop {
             self.ready().await;
             if let room @ 1.. = self.origin.sink.room().min(self.left()) {
-                return Ok(room);
+                return room;
             }
         }
+    }
+}
+
+impl Drop for LogStream {
+    fn drop(&mut self) {
+        self.promise(0);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Log files on a real disk, that is full or loses its agent.
 
 use super::*;
-use crate::log::budget::LARGEST;
+use crate::budget::LARGEST;
 use bytes::Bytes;
 
 fn file_at(log: PathBuf) -> LogFile {
@@ -110,7 +110,7 @@ fn a_full_disk_leaves_whole_lines_and_the_loss_is_said() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     if std::env::var_os(SMALL_FILES).is_none() {
         return with_small_files(
-            "log::drain::tests::a_full_disk_leaves_whole_lines_and_the_loss_is_said",
+            "drain::tests::a_full_disk_leaves_whole_lines_and_the_loss_is_said",
         );
     }
     let dir = tempfile::tempdir().unwrap();
@@ -138,8 +138,7 @@ fn a_full_disk_leaves_whole_lines_and_the_loss_is_said() {
 
 #[tokio::test]
 async fn a_disk_that_takes_nothing_does_not_hold_up_the_guest() {
-    use crate::log::LogSink;
-    use wasmtime_wasi_io::streams::OutputStream as _;
+    use crate::LogSink;
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
     std::os::unix::fs::symlink("/dev/full", &log).unwrap();
@@ -148,8 +147,8 @@ async fn a_disk_that_takes_nothing_does_not_hold_up_the_guest() {
     let mut stream = sink.stream(Source::Stdout);
     let write = async {
         for _ in 0..200 {
-            stream.write_ready().await.unwrap();
-            let room = stream.check_write().unwrap();
+            stream.write_ready().await;
+            let room = stream.check_write();
             stream.write(Bytes::from(vec![b'x'; room.min(4096)])).unwrap();
         }
     };
@@ -170,8 +169,8 @@ async fn a_container_that_writes_more_than_its_share_waits_and_says_so() {
         sink.note(&line);
         tokio::task::yield_now().await;
         // What is taken at once is one piece of work: the bound is the guest's, and this is none.
-        let mut stream = sink.stream(Source::Stdout);
-        wasmtime_wasi_io::poll::Pollable::ready(&mut stream).await;
+        let stream = sink.stream(Source::Stdout);
+        stream.ready().await;
     }
     assert!(std::time::Duration::from_secs(2) <= start.elapsed(), "{:?}", start.elapsed());
     sink.close();
@@ -207,7 +206,7 @@ fn an_agent_that_is_killed_between_two_files_loses_no_line() {
     }
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
-    let test = "log::drain::tests::an_agent_that_is_killed_between_two_files_loses_no_line";
+    let test = "drain::tests::an_agent_that_is_killed_between_two_files_loses_no_line";
     let mut child =
         again("", test).env(WRITER, &log).stdout(std::process::Stdio::null()).spawn().unwrap();
     let start = std::time::Instant::now();
@@ -237,14 +236,13 @@ fn an_agent_that_is_killed_between_two_files_loses_no_line() {
 
 #[tokio::test]
 async fn lines_of_instances_that_write_at_the_same_time_stay_apart() {
-    use crate::log::sink::LogStream;
-    use wasmtime_wasi_io::streams::OutputStream as _;
+    use crate::sink::LogStream;
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
     let sink = LogSink::new();
     let draining = tokio::spawn(drain(sink.clone(), log.clone(), LogBudget::new(1 << 30)));
     let put = |stream: &mut LogStream, text: &'static str| {
-        assert!(text.len() <= stream.check_write().unwrap());
+        assert!(text.len() <= stream.check_write());
         stream.write(Bytes::from_static(text.as_bytes())).unwrap();
     };
     let [mut one, mut two, mut third] = [(); 3].map(|()| sink.stream(Source::Stdout));
@@ -271,8 +269,6 @@ async fn lines_of_instances_that_write_at_the_same_time_stay_apart() {
 
 #[tokio::test]
 async fn long_lines_of_instances_that_write_at_the_same_time_stay_apart() {
-    use wasmtime_wasi_io::poll::Pollable as _;
-    use wasmtime_wasi_io::streams::OutputStream as _;
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
     let sink = LogSink::new();
@@ -283,7 +279,7 @@ async fn long_lines_of_instances_that_write_at_the_same_time_stay_apart() {
         let mut left = Bytes::from(text);
         while !left.is_empty() {
             streams[at].ready().await;
-            let now = left.len().min(streams[at].check_write().unwrap());
+            let now = left.len().min(streams[at].check_write());
             streams[at].write(left.split_to(now)).unwrap();
         }
     }

@@ -8,11 +8,11 @@ const KEPT: usize = 2;
 
 /// Log files by pod, with the names of their containers; the newest of a container last.
 #[derive(Debug, Default)]
-pub(crate) struct KeptLogs(HashMap<String, Vec<(String, PathBuf)>>);
+pub struct KeptLogs(HashMap<String, Vec<(String, PathBuf)>>);
 
 impl KeptLogs {
     /// A container is started and writes into this file.
-    pub(crate) fn add(&mut self, pod: &str, container: &str, log: PathBuf) {
+    pub fn add(&mut self, pod: &str, container: &str, log: PathBuf) {
         let logs = self.0.entry(pod.to_owned()).or_default();
         let same = logs.iter().filter(|(of, _)| of == container).count();
         if KEPT <= same
@@ -24,7 +24,7 @@ impl KeptLogs {
     }
 
     /// The files of a pod that is gone.
-    pub(crate) fn take(&mut self, pod: &str) -> Vec<PathBuf> {
+    pub fn take(&mut self, pod: &str) -> Vec<PathBuf> {
         let logs = self.0.remove(pod).unwrap_or_default();
         logs.into_iter().map(|(_, log)| log).collect()
     }

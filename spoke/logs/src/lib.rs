@@ -2,8 +2,11 @@
 //!
 //! ```text
 //! guest ─▶ sink (64 KiB, then the guest waits) ─▶ drain ─▶ file (CRI lines, two files of 10 MiB) ─▶ read
-//! budget: how much of the disk, and how fast, for one container and for all
+//! budget    how much of the disk, and how fast, for one container and for all
+//! kept      which files go with their pod               stamp    times as they stand in the files
 //! ```
+//!
+//! Knows no wasmtime: whoever runs guests gives them a [`LogStream`] in the form that they write to.
 //!
 //! Guarantees:
 //! - nothing that a guest wrote is lost while the disk takes it, and a container that ended has all its lines in
@@ -23,9 +26,8 @@ mod read;
 mod sink;
 mod stamp;
 
-pub(crate) use budget::LogBudget;
-pub(crate) use drain::{MAX_LINE, drain};
-pub(crate) use kept::KeptLogs;
+pub use budget::LogBudget;
+pub use drain::{MAX_LINE, drain};
+pub use kept::KeptLogs;
 pub use read::{LogOptions, read};
-pub use sink::Written;
-pub(crate) use sink::{LogSink, PROMISED, Source};
+pub use sink::{LogSink, LogStream, PROMISED, Source, Unasked, Written};

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 /// The largest log file before it is set aside.
-pub(super) const LARGEST: u64 = 10 << 20;
+pub(crate) const LARGEST: u64 = 10 << 20;
 /// The smallest share that is worth a file.
 const SMALLEST: u64 = 64 << 10;
 /// Files that a container may have: two of the newest start, two of the one before.
@@ -59,7 +59,7 @@ impl Bucket {
 
 /// What all logs of a node may take.
 #[derive(Debug)]
-pub(crate) struct LogBudget {
+pub struct LogBudget {
     disk: u64,
     logs: AtomicU64,
     rate: Mutex<Bucket>,
@@ -67,13 +67,14 @@ pub(crate) struct LogBudget {
 
 impl LogBudget {
     /// Bytes of the disk for all logs together.
-    pub(crate) fn new(disk: u64) -> Arc<Self> {
+    #[must_use]
+    pub fn new(disk: u64) -> Arc<Self> {
         let rate = Mutex::new(Bucket::new(NODE_BURST, NODE_STEADY, Instant::now()));
         Arc::new(Self { disk, logs: AtomicU64::new(0), rate })
     }
 
     /// One container's part of it, until it is dropped.
-    pub(super) fn share(self: &Arc<Self>) -> Share {
+    pub(crate) fn share(self: &Arc<Self>) -> Share {
         self.logs.fetch_add(1, Relaxed);
         let rate = Bucket::new(BURST, STEADY, Instant::now());
         Share { budget: self.clone(), rate }
@@ -82,20 +83,20 @@ impl LogBudget {
 
 /// One container's part.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(crate) struct Share {
     budget: Arc<LogBudget>,
     rate: Bucket,
 }
 
 impl Share {
     /// How large a file may be before it is set aside.
-    pub(super) fn file(&self) -> u64 {
+    pub(crate) fn file(&self) -> u64 {
         let logs = self.budget.logs.load(Relaxed).max(1);
         (self.budget.disk / logs / FILES).clamp(SMALLEST, LARGEST)
     }
 
     /// Takes what was written; how long the container waits before it may write more.
-    pub(super) fn wrote(&mut self, bytes: u64) -> Duration {
+    pub(crate) fn wrote(&mut self, bytes: u64) -> Duration {
         let now = Instant::now();
         self.rate.take(bytes, now).max(self.budget.rate.lock().take(bytes, now))
     }

@@ -26,12 +26,12 @@ use std::time::{Duration, SystemTime};
 use freewheel_spoke_agent::volumes::log_aside;
 use tracing::warn;
 
-use super::budget::{LogBudget, Share};
-use super::sink::{LogSink, Piece, Source, Written};
-use super::stamp::stamp;
+use crate::budget::{LogBudget, Share};
+use crate::sink::{LogSink, Piece, Source, Written};
+use crate::stamp::stamp;
 
 /// A line longer than this is written in parts, as containerd does. So much is held of each stream of an instance.
-pub(crate) const MAX_LINE: usize = 16 << 10;
+pub const MAX_LINE: usize = 16 << 10;
 
 /// How long the next lines are gathered once some were written: who writes one for each of its requests would wake three
 /// threads each time. The first line after a while waits for nothing.
@@ -45,7 +45,7 @@ const KEPT: usize = 256 << 10;
 
 /// Writes until the sink is closed and empty. A disk that takes nothing loses lines, never the guest; a guest that
 /// writes more than its share waits.
-pub(crate) async fn drain(sink: LogSink, log: PathBuf, budget: Arc<LogBudget>) {
+pub async fn drain(sink: LogSink, log: PathBuf, budget: Arc<LogBudget>) {
     let mut file = LogFile::new(log, budget.share());
     file.sink = Some(sink.clone());
     let mut slowed = false;

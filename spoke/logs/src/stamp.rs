@@ -3,10 +3,10 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Length of a stamp.
-pub(super) const LEN: usize = "2026-11-20T15:04:05.000000000Z".len();
+pub(crate) const LEN: usize = "2026-11-20T15:04:05.000000000Z".len();
 
 /// A time as text.
-pub(super) fn stamp(time: SystemTime) -> String {
+pub(crate) fn stamp(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = civil(days);
