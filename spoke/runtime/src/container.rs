@@ -1,42 +1,24 @@
-//! One start of a container: its world, its run, its end.
+//! One start of a container: what it has, and the stores that its instances get of it.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use freewheel_spoke_account::Held;
-use freewheel_spoke_agent::ports::{Exit, Input, StartContainer};
+use freewheel_spoke_agent::ports::{Input, StartContainer};
 use freewheel_spoke_engine::STACK;
-use freewheel_spoke_logs::{LogSink, MAX_LINE, PROMISED, Source};
+use freewheel_spoke_logs::LogSink;
 use freewheel_spoke_net::PodNet;
-use tokio::sync::oneshot;
-use tracing::debug;
-use wasmtime::{Engine, InstancePre, Store};
-use wasmtime_wasi::p2::bindings::CommandPre;
-use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::WasiCtxBuilder;
 
-use crate::exit;
-use crate::http::{DEFAULT_PORT, Handler, Pool, serve};
-use crate::lanes::{Lane, Runtimes};
-use crate::life::{Cause, Life};
+use crate::lanes::Runtimes;
+use crate::life::Life;
 use crate::mappings::{self, NoneLeft};
 use crate::memory::Memory;
-use crate::metered::{self, Meter};
-use crate::module::{Kind, Module};
-use crate::mounts::Mounts;
-use crate::on_stack::{OnStack, Pages};
-use crate::output::Output;
+use crate::metered::Meter;
+use crate::module::Module;
+use crate::on_stack::Pages;
 use crate::preview1::{CALL, Core, CoreWorld};
-use crate::state::{State, World};
-
-/// Most random bytes of one call.
-pub(crate) const MAX_RANDOM: u64 = 1 << 20;
-
-/// How long the clients of an HTTP container that was killed have to take their answers.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// Ends with the container.
-pub(crate) type Run = Pin<Box<dyn Future<Output = Exit> + Send>>;
+use crate::world::{self, Mounts, State, World};
 
 /// One start of a container.
 pub(crate) struct Container {
@@ -70,7 +52,7 @@ impl Container {
 
     /// A store for one instance, with the world that the pod's spec gives and nothing else. `stack`: what of its stack
     /// counts from here on.
-    fn store(&self, mappings: Held, stack: usize) -> wasmtime::Result<Store<State>> {
+    pub(crate) fn store(&self, mappings: Held, stack: usize) -> wasmtime::Result<Store<State>> {
         let mut given = self.memory.share();
         given.set(self.given() + stack)?;
         let world = World {
@@ -87,7 +69,7 @@ impl Container {
     }
 
     /// As [`Self::store`], for a core program.
-    fn core_store(&self) -> wasmtime::Result<Store<Core>> {
+    pub(crate) fn core_store(&self) -> wasmtime::Result<Store<Core>> {
         let mut given = self.memory.share();
         given.set(self.given() + CALL)?;
         let world = CoreWorld {
@@ -102,166 +84,12 @@ impl Container {
         Core::store(&self.engine, world)
     }
 
-    /// Bytes of the arguments and of the environment, once more for a call that asks for them, of two lines without an end
-    /// and what its two streams were promised, and of what its instances take beside their memories and stacks, which every
-    /// store has for itself.
+    /// Bytes of what every store has for itself, with what its instance takes beside its memories and stack.
     fn given(&self) -> usize {
-        let args = self.start.args.iter().map(String::len);
-        let env = self.start.env.iter().map(|(name, value)| name.len() + value.len());
-        args.chain(env).map(|bytes| 2 * (bytes + 2 * size_of::<String>())).sum::<usize>()
-            + 2 * (MAX_LINE + PROMISED)
-            + self.module.footing
+        world::size(&self.start.args, &self.start.env) + self.module.footing
     }
 
     fn wasi(&self) -> WasiCtxBuilder {
-        let mut wasi = WasiCtxBuilder::new();
-        wasi.args(&self.start.args)
-            .envs(&self.start.env)
-            .stdout(Output(self.log.stream(Source::Stdout)))
-            .stderr(Output(self.log.stream(Source::Stderr)))
-            .max_random_size(MAX_RANDOM);
-        wasi
-    }
-
-    /// Runs it; `started` is called once it is up. A program needs nothing that waits before it is on its lane,
-    /// so it is there already when this returns; all the rest happens in the future.
-    pub(crate) fn run(self: Arc<Self>, started: impl FnOnce() + Send + 'static) -> Run {
-        let module = self.module.clone();
-        match &module.kind {
-            Kind::Command(pre) => self.run_command(pre.clone(), started),
-            Kind::Core(pre) => {
-                let guest = self.clone().core(pre.clone(), started);
-                self.program(guest)
-            }
-            Kind::Http(handler) => Box::pin(self.run_http(handler.clone(), module.least, started)),
-        }
-    }
-
-    async fn run_http(
-        self: Arc<Self>,
-        handler: Arc<Handler>,
-        least: usize,
-        started: impl FnOnce() + Send + 'static,
-    ) -> Exit {
-        if !self.life.begins() {
-            return exit::killed(Cause::Early);
-        }
-        let port = self.start.ports.first().copied().unwrap_or(DEFAULT_PORT);
-        let any = std::net::SocketAddr::from(([0, 0, 0, 0], port));
-        let listener = match self.pod.listen(any, freewheel_spoke_net::MAX_BACKLOG) {
-            Ok(listener) => listener,
-            Err(error) => {
-                let text = format!("cannot listen on the pod's port {port}: {error}");
-                return exit::host_error(text);
-            }
-        };
-        let pool = Pool::new(self.clone(), handler, least);
-        started();
-        self.serve(&pool, listener).await
-    }
-
-    fn run_command(
-        self: Arc<Self>,
-        pre: CommandPre<State>,
-        started: impl FnOnce() + Send + 'static,
-    ) -> Run {
-        let container = self.clone();
-        let guest = async move {
-            let store =
-                container.map().map_err(Into::into).and_then(|mapped| container.store(mapped, 0));
-            let mut store = match store {
-                Ok(store) => store,
-                Err(error) => return exit::of_store(&error, container.memory.take_refused()),
-            };
-            // Making the instance runs the guest's own code already: it may never come back from that.
-            if !container.life.begins() {
-                return exit::killed(Cause::Early);
-            }
-            started();
-            let command = match pre.instantiate_async(&mut store).await {
-                Ok(command) => command,
-                Err(error) => return container.ended(Err(error)),
-            };
-            debug!(target: "freewheel::start", pod = container.start.id.pod, "guest main runs");
-            container.ended(command.wasi_cli_run().call_run(&mut store).await)
-        };
-        self.program(guest)
-    }
-
-    /// A core program, from its start to its end.
-    async fn core(
-        self: Arc<Self>,
-        pre: InstancePre<Core>,
-        started: impl FnOnce() + Send + 'static,
-    ) -> Exit {
-        let mut store = match self.core_store() {
-            Ok(store) => store,
-            Err(error) => return exit::of_store(&error, self.memory.take_refused()),
-        };
-        // As of a component: a `start` section runs while the instance is made.
-        if !self.life.begins() {
-            return exit::killed(Cause::Early);
-        }
-        started();
-        let instance = match pre.instantiate_async(&mut store).await {
-            Ok(instance) => instance,
-            Err(error) => return self.ended(Err(error)),
-        };
-        let main = match instance.get_typed_func::<(), ()>(&mut store, "_start") {
-            Ok(main) => main,
-            Err(error) => return exit::start_error(format!("{error:#}")),
-        };
-        self.ended(main.call_async(&mut store, ()).await.map(Ok))
-    }
-
-    /// Puts a program on its lane.
-    fn program(self: Arc<Self>, guest: impl Future<Output = Exit> + Send + 'static) -> Run {
-        let guest = match self.memory.stack() {
-            Ok(stack) => OnStack::new(guest, stack, self.pages.clone()),
-            Err(full) => {
-                return Box::pin(std::future::ready(exit::out_of_memory(full.to_string())));
-            }
-        };
-        let (tell, ended) = oneshot::channel();
-        metered::run(self.runtimes.clone(), self.meter.clone(), guest, |outcome| {
-            // Nobody waits any more only when the whole runtime goes.
-            let _ = tell.send(outcome);
-        });
-        Box::pin(async move { ended.await.ok().flatten().unwrap_or_else(|| self.killed()) })
-    }
-
-    /// How a program ended; its log says where, when it did not end by itself.
-    fn ended(&self, result: wasmtime::Result<Result<(), ()>>) -> Exit {
-        // Its own code may be that of a trap.
-        let trapped = result.as_ref().err().filter(|error| !error.is::<I32Exit>());
-        let trapped = trapped.map(exit::describe);
-        let exit = exit::of_run(result, self.memory.take_refused());
-        if let Some(text) = trapped.filter(|_| exit.code == exit::TRAPPED) {
-            self.log.note(&format!("freewheel: the module trapped: {text}"));
-        }
-        exit
-    }
-
-    async fn serve(&self, pool: &Arc<Pool>, listener: Arc<freewheel_spoke_net::Listener>) -> Exit {
-        let serving = serve(pool.clone(), listener.clone(), self.life.stopping().clone());
-        let mut serving = tokio_util::task::AbortOnDropHandle::new(
-            self.runtimes.lane(Lane::Guests).spawn(serving),
-        );
-        let exit = tokio::select! {
-            // Serving ends also because everything it served was killed.
-            _ = &mut serving => return match self.life.cause() {
-                None => exit::completed(),
-                Some(cause) => exit::killed(cause),
-            },
-            () = self.life.killed().cancelled() => self.killed(),
-        };
-        listener.close();
-        // Whoever asked still hears that it failed.
-        let _ = tokio::time::timeout(LAST_WORDS, &mut serving).await;
-        exit
-    }
-
-    fn killed(&self) -> Exit {
-        exit::killed(self.life.cause().unwrap_or(Cause::Kill))
+        world::give(&self.start.args, &self.start.env, &self.log)
     }
 }

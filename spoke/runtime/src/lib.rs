@@ -1,13 +1,12 @@
 //! Runs containers: Wasm components and core programs of WASI preview 1, each with its limits, its log and its place in the pod network.
 //!
 //! ```text
-//! Runtime     the agent's port `Containers`          container    one start: world, run, end
-//! module      artifacts, loaded once                 linker       what a module may import
+//! Runtime     the agent's port `Containers`          container    one start: what it has; run: its run, its end
+//! module      artifacts, loaded once                 handler, http    pods that answer requests
+//! preview1    core programs: what they are given, and its bounds
+//! world       what a store holds: a file for each thing that guests can do, its limits, what a module may import
 //! lanes, metered, ticker, memory, on_stack           CPU and memory: who runs where, how long, how much
-//! life, exit  how it is stopped, how its end reads   output       what it says, on its way to the logs
-//! sockets, http, lifecycle, mounts                   the pod network, its own life and its files as guests see them
-//! census, fields, requests, open_files               what the host holds for a guest's handles
-//! preview1                                           core programs: what they are given, and its bounds
+//! life, exit  how it is stopped, how its end reads   mappings     of memory, shared out
 //! native, stacks   the only unsafe code              probe        which engine profile fits this machine
 //! ```
 //!
@@ -20,32 +19,25 @@
 //!
 //! Assumes: artifacts were verified by the caller, and their files never change.
 
-mod census;
 mod container;
 mod exit;
-mod fields;
+mod handler;
 mod http;
 mod lanes;
 mod life;
-mod lifecycle;
-mod linker;
 mod mappings;
 mod memory;
 mod metered;
 mod module;
-mod mounts;
 mod native;
 mod on_stack;
-mod open_files;
-mod output;
 mod preview1;
 mod probe;
-mod requests;
+mod run;
 mod runtime;
-mod sockets;
 mod stacks;
-mod state;
 mod ticker;
+mod world;
 
 pub use freewheel_spoke_logs::LogOptions;
 pub use lanes::{Lane, Runtimes};

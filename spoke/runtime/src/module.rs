@@ -24,11 +24,11 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Engine, ExternType, ResourcesRequired};
 use wasmtime_wasi::p2::bindings::CommandPre;
 
-use crate::http::Handler;
+use crate::handler::Handler;
 use crate::mappings;
 use crate::native::{self, Loaded};
 use crate::preview1::Core;
-use crate::state::State;
+use crate::world::State;
 
 /// A module, linked and ready to be instantiated.
 pub(crate) struct Module {

@@ -39,12 +39,8 @@ use wasmtime_wasi::p1::{WasiP1Ctx, add_to_linker_async};
 use wasmtime_wasi::{I32Exit, WasiCtxBuilder, WasiView as _};
 use wiggle::GuestMemory;
 
-use crate::census;
-use crate::container::MAX_RANDOM;
 use crate::memory::{Limiter, Memory, Share};
-use crate::mounts::Mounts;
-use crate::open_files::{self, LISTED};
-use crate::state::CALL_BYTES;
+use crate::world::{self, CALL_BYTES, LISTED, MAX_RANDOM, Mounts};
 
 /// What a log's filter has to say so that calls cost what they do and no more: upstream opens a span of level INFO for
 /// each of them, with all that it was called with written out.
@@ -151,7 +147,7 @@ impl Core {
     }
 
     fn count_handles(&mut self) -> Result<(), Full> {
-        self.handles.set(census::held(self.wasi.ctx().table))
+        self.handles.set(world::held(self.wasi.ctx().table))
     }
 
     /// Books the files that it has open, and `more`; whether it may have them.
@@ -164,7 +160,7 @@ impl Core {
             Ok(()) => true,
             Err(full) => {
                 if !std::mem::replace(&mut self.told, true) {
-                    open_files::tell(&self.log, &full);
+                    world::tell(&self.log, &full);
                 }
                 false
             }

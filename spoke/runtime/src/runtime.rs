@@ -19,19 +19,19 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, info, info_span, warn};
 use wasmtime::Engine;
 
-use crate::container::{Container, Run};
+use crate::container::Container;
 use crate::exit;
 use crate::lanes::Runtimes;
 use crate::life::{Cause, Life};
-use crate::linker::linker;
 use crate::mappings;
 use crate::memory::Memory;
 use crate::metered::{Meter, Quota, Usage};
 use crate::module::{Module, Modules};
-use crate::mounts::{Mounts, OfPod};
 use crate::on_stack::Pages;
+use crate::run::Run;
 use crate::stacks::Stacks;
 use crate::ticker::Ticker;
+use crate::world::{Mounts, OfPod, linker};
 
 /// How long the end of a container, or of all of them, waits for its log to reach the disk.
 const LOG_WAIT: Duration = Duration::from_secs(5);

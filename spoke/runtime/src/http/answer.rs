@@ -24,7 +24,7 @@ use super::heads::{Served, Waiting};
 use super::pool::Failure;
 use super::received::Received;
 use super::seats::Seat;
-use super::serve::Server;
+use super::server::Server;
 
 /// When to come back to a pod that was full.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");

@@ -21,10 +21,7 @@ use super::answer::answer;
 use super::heads::Head;
 use super::received::Received;
 use super::seats::Seat;
-use super::serve::Server;
-
-/// Largest head of a request, and about as much of an answer waits in hyper.
-pub(super) const MAX_HEAD: usize = 64 << 10;
+use super::server::{MAX_HEAD, Server};
 
 /// Serves what comes over one connection.
 pub(super) async fn serve(server: Arc<Server>, conn: Conn, seat: Arc<Seat>) {

@@ -1,10 +1,9 @@
-//! HTTP containers: `wasi:http/incoming-handler` on the pod's port, and requests that guests make.
+//! HTTP containers: `wasi:http/incoming-handler` on the pod's port. The requests that guests make are in `world`.
 //!
 //! ```text
 //! pod's port ─▶ serve ─▶ connection: hyper, one task each ─▶ answer ─▶ pool: idle instances, queue ─▶ one instance
-//!                seats: who sits on a connection and for how long     heads: what has come of a request
-//!                handler: what instances are made from
-//! guest ─▶ outgoing ─▶ the pod's names and connections
+//!                server: what all connections of a port share       seats: who sits on one and for how long
+//!                heads: what has come of a request                  received: its body, on its way to the guest
 //! ```
 //!
 //! A container is served on its first TCP containerPort, or on 8080 when it declares none. There is no instance
@@ -12,16 +11,13 @@
 
 mod answer;
 mod connection;
-mod handler;
 mod heads;
-mod outgoing;
 mod pool;
 mod received;
 mod seats;
 mod serve;
+mod server;
 mod troubles;
 
-pub(crate) use handler::Handler;
-pub(crate) use outgoing::Outgoing;
 pub(crate) use pool::Pool;
 pub(crate) use serve::{DEFAULT_PORT, serve};

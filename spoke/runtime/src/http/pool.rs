@@ -33,18 +33,17 @@ use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use super::handler::Handler;
 use super::heads::Waiting;
 use super::received::Received;
 use super::seats::Seat;
 use super::troubles::Troubles;
-use crate::census;
 use crate::container::Container;
 use crate::exit;
+use crate::handler::Handler;
 use crate::mappings::NoneLeft;
 use crate::memory::{Memory, Share};
 use crate::metered;
-use crate::state::State;
+use crate::world::{self, HasFields as _, State};
 
 /// Requests that wait for an instance; more are turned away at once.
 const MAX_WAITING: usize = 1024;
@@ -205,7 +204,7 @@ impl Pool {
     fn may_grow(&self, inner: &Inner) -> bool {
         // Those that run will be as large as the largest was, and each has an answer on its way, whose body counts as the
         // guest's, too, until it has finished it. What clients have sent stays.
-        let each = inner.instance_bytes + 2 * census::SENT;
+        let each = inner.instance_bytes + 2 * world::SENT;
         let expected = each.saturating_mul(inner.instances + 1).saturating_add(self.clients.used());
         let most = usize::from(self.container.start.http.concurrency);
         inner.instances < most && self.container.memory.fits(expected)
@@ -402,7 +401,7 @@ fn held(response: Response<HyperOutgoingBody>, mut share: Share) -> Answer {
     let head: usize =
         response.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     let full = |full: Full| Failure::Memory(full.to_string());
-    share.set(head + census::SENT).map_err(full)?;
+    share.set(head + world::SENT).map_err(full)?;
     let keep = move |frame| {
         let _ = &share;
         frame

@@ -15,10 +15,11 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{self, MAX_HEAD};
+use super::connection;
 use super::heads::Heads;
 use super::pool::Pool;
 use super::seats::Seats;
+use super::server::{MAX_HEAD, Server};
 
 /// The port of an HTTP container that declares none.
 pub(crate) const DEFAULT_PORT: u16 = 8080;
@@ -31,16 +32,6 @@ const LINGER: Duration = Duration::from_secs(5);
 
 /// How often somebody looks at what has lasted too long, while there are connections.
 const TICK: Duration = Duration::from_secs(1);
-
-/// What the connections of a port share.
-pub(super) struct Server {
-    pub(super) pool: Arc<Pool>,
-    pub(super) seats: Seats,
-    pub(super) heads: Arc<Heads>,
-    pub(super) requests: AtomicU64,
-    pub(super) stopping: CancellationToken,
-    pub(super) draining: CancellationToken,
-}
 
 /// Serves until it was asked to stop and every request that came is answered.
 pub(crate) async fn serve(pool: Arc<Pool>, listener: Arc<Listener>, stopping: CancellationToken) {

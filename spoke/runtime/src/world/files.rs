@@ -14,6 +14,7 @@ use freewheel_spoke_account::{Account, Full, Held, Level};
 use freewheel_spoke_logs::LogSink;
 use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceType};
 use wasmtime::{Result, StoreContextMut};
+use wasmtime_wasi::WasiView;
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView as _};
 use wasmtime_wasi::p2::bindings::filesystem::types::{
     DescriptorFlags, ErrorCode, Host as _, HostDescriptor, HostDirectoryEntryStream, OpenFlags,
@@ -26,9 +27,10 @@ use wasmtime_wasi_io::streams::{
     DynInputStream, DynOutputStream, InputStream, OutputStream, StreamError, StreamResult,
 };
 
-use crate::linker::FILESYSTEM;
 use crate::memory::{Memory, Share};
-use crate::state::State;
+
+/// The interface of which the calls here are ours, in the version that upstream defines it.
+const FILESYSTEM: &str = "wasi:filesystem/types@0.2.12";
 
 /// Most bytes that upstream reads from a file at once.
 const READ: usize = 64 << 10;
@@ -155,12 +157,18 @@ impl OutputStream for Counted<DynOutputStream> {
     }
 }
 
-type Store<'a> = StoreContextMut<'a, State>;
+/// A store's data with open files in it.
+pub(crate) trait HasFiles: WasiView {
+    /// What is counted of them.
+    fn files(&mut self) -> &mut OpenFiles;
+}
+
 type File = Resource<Descriptor>;
+type Store<'a, T> = StoreContextMut<'a, T>;
 type List = Resource<ReaddirIterator>;
 
 /// Upstream's outcome as the guest gets it.
-fn told<T>(state: &mut State, outcome: FsResult<T>) -> Result<Result<T, ErrorCode>> {
+fn told<T>(state: &mut impl HasFiles, outcome: FsResult<T>) -> Result<Result<T, ErrorCode>> {
     match outcome {
         Ok(done) => Ok(Ok(done)),
         Err(error) => Ok(Err(state.filesystem().convert_error_code(error)?)),
@@ -168,17 +176,17 @@ fn told<T>(state: &mut State, outcome: FsResult<T>) -> Result<Result<T, ErrorCod
 }
 
 /// Puts the calls of this file in place of upstream's.
-pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
+pub(super) fn add_to_linker<T: HasFiles + 'static>(linker: &mut Linker<T>) -> Result<()> {
     let mut types = linker.instance(FILESYSTEM)?;
     files(&mut types)?;
     streams(&mut types)?;
     lists(&mut types)
 }
 
-fn files(types: &mut LinkerInstance<'_, State>) -> Result<()> {
+fn files<T: HasFiles + 'static>(types: &mut LinkerInstance<'_, T>) -> Result<()> {
     types.func_wrap_async(
         "[method]descriptor.open-at",
-        |store: Store<'_>,
+        |store: Store<'_, T>,
          (at, follow, path, open, flags): (File, PathFlags, String, OpenFlags, DescriptorFlags)| {
             Box::new(open_at(store, at, follow, path, (open, flags)))
         },
@@ -186,7 +194,7 @@ fn files(types: &mut LinkerInstance<'_, State>) -> Result<()> {
     types.resource(
         "descriptor",
         ResourceType::host::<Descriptor>(),
-        |mut store: Store<'_>, handle| {
+        |mut store: Store<'_, T>, handle| {
             let state = store.data_mut();
             state.files().open.remove(&handle);
             HostDescriptor::drop(&mut state.filesystem(), Resource::new_own(handle))
@@ -195,39 +203,39 @@ fn files(types: &mut LinkerInstance<'_, State>) -> Result<()> {
     Ok(())
 }
 
-fn streams(types: &mut LinkerInstance<'_, State>) -> Result<()> {
+fn streams<T: HasFiles + 'static>(types: &mut LinkerInstance<'_, T>) -> Result<()> {
     types.func_wrap(
         "[method]descriptor.read-via-stream",
-        |mut store: Store<'_>, (file, offset): (File, u64)| {
+        |mut store: Store<'_, T>, (file, offset): (File, u64)| {
             let (state, handle) = (store.data_mut(), file.rep());
             let stream = HostDescriptor::read_via_stream(&mut state.filesystem(), file, offset);
             let stream = told(state, stream)?;
             if let Ok(stream) = &stream {
-                state.count_input(handle, stream)?;
+                count_input(state, handle, stream)?;
             }
             Ok((stream,))
         },
     )?;
     types.func_wrap(
         "[method]descriptor.write-via-stream",
-        |mut store: Store<'_>, (file, offset): (File, u64)| {
+        |mut store: Store<'_, T>, (file, offset): (File, u64)| {
             let (state, handle) = (store.data_mut(), file.rep());
             let stream = HostDescriptor::write_via_stream(&mut state.filesystem(), file, offset);
             let stream = told(state, stream)?;
             if let Ok(stream) = &stream {
-                state.count_output(handle, stream)?;
+                count_output(state, handle, stream)?;
             }
             Ok((stream,))
         },
     )?;
     types.func_wrap(
         "[method]descriptor.append-via-stream",
-        |mut store: Store<'_>, (file,): (File,)| {
+        |mut store: Store<'_, T>, (file,): (File,)| {
             let (state, handle) = (store.data_mut(), file.rep());
             let stream = HostDescriptor::append_via_stream(&mut state.filesystem(), file);
             let stream = told(state, stream)?;
             if let Ok(stream) = &stream {
-                state.count_output(handle, stream)?;
+                count_output(state, handle, stream)?;
             }
             Ok((stream,))
         },
@@ -235,15 +243,15 @@ fn streams(types: &mut LinkerInstance<'_, State>) -> Result<()> {
     Ok(())
 }
 
-fn lists(types: &mut LinkerInstance<'_, State>) -> Result<()> {
+fn lists<T: HasFiles + 'static>(types: &mut LinkerInstance<'_, T>) -> Result<()> {
     types.func_wrap_async(
         "[method]descriptor.read-directory",
-        |store: Store<'_>, (dir,): (File,)| Box::new(read_directory(store, dir)),
+        |store: Store<'_, T>, (dir,): (File,)| Box::new(read_directory(store, dir)),
     )?;
     types.resource(
         "directory-entry-stream",
         ResourceType::host::<ReaddirIterator>(),
-        |mut store: Store<'_>, handle| {
+        |mut store: Store<'_, T>, handle| {
             let state = store.data_mut();
             state.files().lists.remove(&handle);
             HostDirectoryEntryStream::drop(&mut state.filesystem(), Resource::new_own(handle))
@@ -252,8 +260,8 @@ fn lists(types: &mut LinkerInstance<'_, State>) -> Result<()> {
     Ok(())
 }
 
-async fn open_at(
-    mut store: Store<'_>,
+async fn open_at<T: HasFiles>(
+    mut store: Store<'_, T>,
     at: File,
     follow: PathFlags,
     path: String,
@@ -270,9 +278,12 @@ async fn open_at(
     Ok((opened,))
 }
 
-async fn read_directory(mut store: Store<'_>, dir: File) -> Result<(Result<List, ErrorCode>,)> {
+async fn read_directory<T: HasFiles>(
+    mut store: Store<'_, T>,
+    dir: File,
+) -> Result<(Result<List, ErrorCode>,)> {
     let state = store.data_mut();
-    let on_disk = match state.table().get(&dir)? {
+    let on_disk = match state.ctx().table.get(&dir)? {
         // One system call on what is open already.
         Descriptor::Dir(dir) => dir.dir.metadata().map_or(0, |found| found.len()),
         Descriptor::File(_) => 0,
@@ -290,23 +301,29 @@ async fn read_directory(mut store: Store<'_>, dir: File) -> Result<(Result<List,
     Ok((list,))
 }
 
-impl State {
-    fn count_input(&mut self, file: u32, stream: &Resource<DynInputStream>) -> Result<()> {
-        let files = self.files();
-        let (mut held, open) = (files.memory.share(), files.open.get(&file).cloned());
-        held.set(AHEAD)?;
-        let slot = self.table().get_mut(stream)?;
-        let stream = std::mem::replace(slot, Box::new(ClosedInputStream));
-        *slot = Box::new(Counted { stream, held, _open: open });
-        Ok(())
-    }
+fn count_input(
+    state: &mut impl HasFiles,
+    file: u32,
+    stream: &Resource<DynInputStream>,
+) -> Result<()> {
+    let files = state.files();
+    let (mut held, open) = (files.memory.share(), files.open.get(&file).cloned());
+    held.set(AHEAD)?;
+    let slot = state.ctx().table.get_mut(stream)?;
+    let stream = std::mem::replace(slot, Box::new(ClosedInputStream));
+    *slot = Box::new(Counted { stream, held, _open: open });
+    Ok(())
+}
 
-    fn count_output(&mut self, file: u32, stream: &Resource<DynOutputStream>) -> Result<()> {
-        let files = self.files();
-        let (held, open) = (files.memory.share(), files.open.get(&file).cloned());
-        let slot = self.table().get_mut(stream)?;
-        let stream = std::mem::replace(slot, Box::new(ClosedOutputStream));
-        *slot = Box::new(Counted { stream, held, _open: open });
-        Ok(())
-    }
+fn count_output(
+    state: &mut impl HasFiles,
+    file: u32,
+    stream: &Resource<DynOutputStream>,
+) -> Result<()> {
+    let files = state.files();
+    let (held, open) = (files.memory.share(), files.open.get(&file).cloned());
+    let slot = state.ctx().table.get_mut(stream)?;
+    let stream = std::mem::replace(slot, Box::new(ClosedOutputStream));
+    *slot = Box::new(Counted { stream, held, _open: open });
+    Ok(())
 }

@@ -12,21 +12,16 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use crate::census;
-use crate::fields::Fields;
-use crate::http::Outgoing;
+use super::fields::{Fields, HasFields};
+use super::files::{HasFiles, OpenFiles};
+use super::given::CALL_BYTES;
+use super::handles::{HasHandles, MAX_RESOURCES};
+use super::lifecycle::{HasLife, LifeView};
+use super::mounts::{Mounts, MountsView};
+use super::outgoing::Outgoing;
+use super::sockets::{HasNet, NetView};
 use crate::life::Life;
-use crate::lifecycle::{HasLife, LifeView};
 use crate::memory::{Limiter, Memory, Share};
-use crate::mounts::{Mounts, MountsView};
-use crate::open_files::OpenFiles;
-use crate::sockets::{HasNet, NetView};
-
-/// Handles that a guest may hold at a time: sockets, files, streams, requests.
-const MAX_RESOURCES: usize = 16_384;
-
-/// Bytes that one call may hand to the host. Guests write in pieces of at most 1 MiB.
-pub(crate) const CALL_BYTES: usize = 4 << 20;
 
 /// What a store is made of.
 pub(crate) struct World {
@@ -94,21 +89,6 @@ impl State {
         store
     }
 
-    /// Counts what was made a moment ago and has buffers: until the next tick the guest may long sleep.
-    pub(crate) fn holds(&mut self, bytes: usize) -> Result<(), Full> {
-        census::holds(&mut self.handles, &mut self.table, bytes)
-    }
-
-    /// What was counted so is not the store's any more.
-    pub(crate) fn lets_go(&mut self, bytes: usize) {
-        let _ = self.handles.set(self.handles.bytes().saturating_sub(bytes));
-    }
-
-    /// Counts what its handles may hold: at every tick while the guest runs, as it can make many in a moment.
-    fn count_handles(&mut self) -> Result<(), Full> {
-        self.handles.set(census::held(&mut self.table))
-    }
-
     /// Counts all that its handles hold: between two requests of an instance, which may each be over within a tick.
     pub(crate) fn count_kept(&mut self) -> Result<(), Full> {
         self.fields.count(&mut self.table)?;
@@ -146,19 +126,11 @@ impl State {
         any
     }
 
-    pub(crate) const fn table(&mut self) -> &mut ResourceTable {
+    pub(super) const fn table(&mut self) -> &mut ResourceTable {
         &mut self.table
     }
 
-    pub(crate) const fn table_and_fields(&mut self) -> (&mut ResourceTable, &mut Fields) {
-        (&mut self.table, &mut self.fields)
-    }
-
-    pub(crate) const fn files(&mut self) -> &mut OpenFiles {
-        &mut self.files
-    }
-
-    pub(crate) const fn mounts(&mut self) -> MountsView<'_> {
+    pub(super) const fn mounts(&mut self) -> MountsView<'_> {
         MountsView { table: &mut self.table, mounts: &self.mounts }
     }
 }
@@ -178,6 +150,24 @@ impl WasiView for State {
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outgoing }
+    }
+}
+
+impl HasHandles for State {
+    fn handles(&mut self) -> (&mut ResourceTable, &mut Share) {
+        (&mut self.table, &mut self.handles)
+    }
+}
+
+impl HasFields for State {
+    fn fields(&mut self) -> (&mut ResourceTable, &mut Fields) {
+        (&mut self.table, &mut self.fields)
+    }
+}
+
+impl HasFiles for State {
+    fn files(&mut self) -> &mut OpenFiles {
+        &mut self.files
     }
 }
 

@@ -4,7 +4,7 @@
 //! the place of every handle, and the buffers of bodies and requests.
 //!
 //! All handles are looked at at every tick while the guest runs, and what has buffers is counted when it is made
-//! ([`holds`]). So a guest that makes handles within a tick and then sleeps is ahead of its count by their places alone,
+//! ([`HasHandles::holds`]). So a guest that makes handles within a tick and then sleeps is ahead of its count by their places alone,
 //! which are 4 MiB for all that it may have.
 
 use std::any::Any;
@@ -16,8 +16,11 @@ use wasmtime_wasi_http::p2::types::{
     HostFutureIncomingResponse, HostIncomingResponse, HostOutgoingRequest, HostOutgoingResponse,
 };
 
+use super::sockets::Addresses;
 use crate::memory::Share;
-use crate::sockets::Addresses;
+
+/// Handles that a guest may hold at a time: sockets, files, streams, requests.
+pub(super) const MAX_RESOURCES: usize = 16_384;
 
 /// Bytes of one piece of a body that a guest sends.
 pub(crate) const CHUNK: usize = 64 << 10;
@@ -40,13 +43,29 @@ pub(crate) const RECEIVED: usize = 64 << 10;
 /// A request that is under way, to the end of its answer: what its connection reads and writes at a time.
 pub(crate) const UNDER_WAY: usize = 128 << 10;
 
-/// Counts what was made a moment ago, without a look at all the rest while there is room.
-pub(crate) fn holds(
-    share: &mut Share,
-    table: &mut ResourceTable,
-    bytes: usize,
-) -> Result<(), Full> {
-    if share.fits(share.bytes() + bytes) { Ok(()) } else { share.set(held(table)) }
+/// A store's data with handles in it.
+pub(crate) trait HasHandles {
+    /// The handles, and what is counted for them.
+    fn handles(&mut self) -> (&mut ResourceTable, &mut Share);
+
+    /// Counts what was made a moment ago and has buffers, without a look at all the rest while there is room: until the
+    /// next tick the guest may long sleep.
+    fn holds(&mut self, bytes: usize) -> Result<(), Full> {
+        let (table, share) = self.handles();
+        if share.fits(share.bytes() + bytes) { Ok(()) } else { share.set(held(table)) }
+    }
+
+    /// What was counted so is not the store's any more.
+    fn lets_go(&mut self, bytes: usize) {
+        let (_, share) = self.handles();
+        let _ = share.set(share.bytes().saturating_sub(bytes));
+    }
+
+    /// Counts what they may hold: at every tick while the guest runs, as it can make many in a moment.
+    fn count_handles(&mut self) -> Result<(), Full> {
+        let (table, share) = self.handles();
+        share.set(held(table))
+    }
 }
 
 /// Bytes that may be held for these handles.

@@ -11,7 +11,7 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Type};
 use wasmtime::{Result, Store, ensure};
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyIndices};
 
-use crate::state::State;
+use crate::world::State;
 
 /// The interface in which a module says how its instances are to be used: `wit/handler`.
 const INSTANCE: &str = "freewheel:handler/instance@0.1.0";
@@ -34,7 +34,7 @@ impl Handler {
     }
 
     /// An instance, and how many requests it may serve. `reuse`: what the pod says of that.
-    pub(super) async fn instance(
+    pub(crate) async fn instance(
         &self,
         store: &mut Store<State>,
         reuse: Option<u16>,

@@ -8,7 +8,7 @@ use wasmtime_wasi_io::poll::Pollable;
 use wasmtime_wasi_io::streams::{OutputStream, StreamError, StreamResult};
 
 /// A handle to one of an instance's output streams.
-pub(crate) struct Output(pub(crate) LogStream);
+pub(super) struct Output(pub(super) LogStream);
 
 /// The guest ends: well-behaved ones ask first.
 fn unasked(_: Unasked) -> StreamError {

@@ -23,11 +23,12 @@ use wasmtime_wasi_http::p2::bindings::http::types::{
 use wasmtime_wasi_http::p2::types::{
     HostIncomingRequest, HostOutgoingRequest, HostOutgoingResponse,
 };
-use wasmtime_wasi_http::{FieldMap, WasiHttpView as _};
+use wasmtime_wasi_http::{FieldMap, WasiHttpView};
 
-use crate::linker::HTTP;
 use crate::memory::Share;
-use crate::state::State;
+
+/// The interface of which the calls here are ours, in the version that upstream defines it.
+pub(super) const HTTP: &str = "wasi:http/types@0.2.12";
 
 /// What a field costs beside its bytes: its places in the map.
 const FIELD: usize = 112;
@@ -198,9 +199,54 @@ fn many(entries: &[Entry]) -> usize {
     entries.iter().map(|(name, value)| one(name.len(), value.len())).sum()
 }
 
+/// A store's data with header fields in it.
+pub(crate) trait HasFields: WasiHttpView {
+    /// Its handles, and what their fields are counted as.
+    fn fields(&mut self) -> (&mut ResourceTable, &mut Fields);
+
+    /// So many bytes in so many values are about to come to a handle.
+    fn fields_grow(&mut self, handle: u32, more: (usize, usize)) -> Result<(), Full> {
+        let (table, fields) = self.fields();
+        fields.grow(table, handle, more)
+    }
+
+    /// A handle with fields is new.
+    fn fields_made(&mut self, handle: u32, size: Size) -> Result<(), Full> {
+        let (table, fields) = self.fields();
+        fields.set(table, handle, size)
+    }
+
+    /// The fields of something of this size, as a handle of their own: they are there as long as either is.
+    fn view_made(&mut self, headers: &Map, size: Size) -> Result<()> {
+        let cost = cost(self.fields().0.get(headers)?, size.places);
+        let size =
+            Size { stays: size.stays, places: size.places, ..Size::new(cost.max(size.stays)) };
+        Ok(self.fields_made(headers.rep(), size)?)
+    }
+
+    /// What is counted for a handle.
+    fn fields_of(&mut self, handle: u32) -> Size {
+        self.fields().1.of(handle)
+    }
+
+    /// A request is given to the guest: what its head was read into is the guest's.
+    fn holds_head(
+        &mut self,
+        request: &Resource<HostIncomingRequest>,
+        bytes: usize,
+    ) -> Result<(), Full> {
+        self.fields_made(request.rep(), Size::read_into(bytes))
+    }
+
+    /// What was counted for a handle is another's from here on.
+    fn fields_taken(&mut self, handle: u32) -> Size {
+        self.fields().1.remove(handle)
+    }
+}
+
 /// Upstream's outcome as the guest gets it.
 fn told<T>(
-    state: &mut State,
+    state: &mut impl WasiHttpView,
     outcome: wasmtime_wasi_http::p2::HeaderResult<T>,
 ) -> Result<Result<T, HeaderError>> {
     match outcome {
@@ -210,18 +256,18 @@ fn told<T>(
 }
 
 type Map = Resource<FieldMap>;
-type Store<'a> = StoreContextMut<'a, State>;
+type Store<'a, T> = StoreContextMut<'a, T>;
 
 /// Puts the calls of this file in place of upstream's.
-pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
+pub(super) fn add_to_linker<T: HasFields + 'static>(linker: &mut Linker<T>) -> Result<()> {
     let mut types = linker.instance(HTTP)?;
     new(&mut types)?;
     growing(&mut types)?;
     passing_on(&mut types)
 }
 
-fn new(types: &mut LinkerInstance<'_, State>) -> Result<()> {
-    types.func_wrap("[constructor]fields", |mut store: Store<'_>, (): ()| {
+fn new<T: HasFields + 'static>(types: &mut LinkerInstance<'_, T>) -> Result<()> {
+    types.func_wrap("[constructor]fields", |mut store: Store<'_, T>, (): ()| {
         let state = store.data_mut();
         let made = HostFields::new(&mut state.http())?;
         state.fields_made(made.rep(), Size::default())?;
@@ -229,7 +275,7 @@ fn new(types: &mut LinkerInstance<'_, State>) -> Result<()> {
     })?;
     types.func_wrap(
         "[static]fields.from-list",
-        |mut store: Store<'_>, (entries,): (Vec<Entry>,)| {
+        |mut store: Store<'_, T>, (entries,): (Vec<Entry>,)| {
             let (state, size) = (store.data_mut(), Size::new(many(&entries)));
             let size = Size { places: entries.len(), ..size };
             let made = HostFields::from_list(&mut state.http(), entries);
@@ -240,11 +286,11 @@ fn new(types: &mut LinkerInstance<'_, State>) -> Result<()> {
             Ok((made,))
         },
     )?;
-    types.func_wrap("[method]fields.clone", |mut store: Store<'_>, (map,): (Map,)| {
+    types.func_wrap("[method]fields.clone", |mut store: Store<'_, T>, (map,): (Map,)| {
         let state = store.data_mut();
         // One of a request keeps what that was read into.
         let size = state.fields_of(map.rep());
-        let size = size.at_least(cost(state.table().get(&map)?, size.places));
+        let size = size.at_least(cost(state.fields().0.get(&map)?, size.places));
         let clone = HostFields::clone(&mut state.http(), map)?;
         state.fields_made(clone.rep(), size)?;
         Ok((clone,))
@@ -252,10 +298,10 @@ fn new(types: &mut LinkerInstance<'_, State>) -> Result<()> {
 }
 
 /// Calls after which there is more.
-fn growing(types: &mut LinkerInstance<'_, State>) -> Result<()> {
+fn growing<T: HasFields + 'static>(types: &mut LinkerInstance<'_, T>) -> Result<()> {
     types.func_wrap(
         "[method]fields.set",
-        |mut store: Store<'_>, (map, name, values): (Map, String, Vec<Vec<u8>>)| {
+        |mut store: Store<'_, T>, (map, name, values): (Map, String, Vec<Vec<u8>>)| {
             let state = store.data_mut();
             let more = values.iter().map(|value| one(name.len(), value.len())).sum();
             state.fields_grow(map.rep(), (more, values.len()))?;
@@ -265,7 +311,7 @@ fn growing(types: &mut LinkerInstance<'_, State>) -> Result<()> {
     )?;
     types.func_wrap(
         "[method]fields.append",
-        |mut store: Store<'_>, (map, name, value): (Map, String, Vec<u8>)| {
+        |mut store: Store<'_, T>, (map, name, value): (Map, String, Vec<u8>)| {
             let state = store.data_mut();
             state.fields_grow(map.rep(), (one(name.len(), value.len()), 1))?;
             let appended = HostFields::append(&mut state.http(), map, name, value);
@@ -275,66 +321,34 @@ fn growing(types: &mut LinkerInstance<'_, State>) -> Result<()> {
 }
 
 /// Calls that make fields a part of something else.
-fn passing_on(types: &mut LinkerInstance<'_, State>) -> Result<()> {
-    types.func_wrap("[constructor]outgoing-response", |mut store: Store<'_>, (map,): (Map,)| {
-        let state = store.data_mut();
-        let size = state.fields_taken(map.rep());
-        let response: Resource<HostOutgoingResponse> = {
-            let mut view = state.http();
-            wit::HostOutgoingResponse::new(&mut view, map)?
-        };
-        state.fields_made(response.rep(), size)?;
-        Ok((response,))
-    })?;
-    types.func_wrap("[constructor]outgoing-request", |mut store: Store<'_>, (map,): (Map,)| {
-        let state = store.data_mut();
-        let size = state.fields_taken(map.rep());
-        let request: Resource<HostOutgoingRequest> = {
-            let mut view = state.http();
-            wit::HostOutgoingRequest::new(&mut view, map)?
-        };
-        state.fields_made(request.rep(), size)?;
-        Ok((request,))
-    })?;
+fn passing_on<T: HasFields + 'static>(types: &mut LinkerInstance<'_, T>) -> Result<()> {
+    types.func_wrap(
+        "[constructor]outgoing-response",
+        |mut store: Store<'_, T>, (map,): (Map,)| {
+            let state = store.data_mut();
+            let size = state.fields_taken(map.rep());
+            let response: Resource<HostOutgoingResponse> = {
+                let mut view = state.http();
+                wit::HostOutgoingResponse::new(&mut view, map)?
+            };
+            state.fields_made(response.rep(), size)?;
+            Ok((response,))
+        },
+    )?;
+    types.func_wrap(
+        "[constructor]outgoing-request",
+        |mut store: Store<'_, T>, (map,): (Map,)| {
+            let state = store.data_mut();
+            let size = state.fields_taken(map.rep());
+            let request: Resource<HostOutgoingRequest> = {
+                let mut view = state.http();
+                wit::HostOutgoingRequest::new(&mut view, map)?
+            };
+            state.fields_made(request.rep(), size)?;
+            Ok((request,))
+        },
+    )?;
     Ok(())
-}
-
-impl State {
-    /// So many bytes in so many values are about to come to a handle.
-    pub(crate) fn fields_grow(&mut self, handle: u32, more: (usize, usize)) -> Result<(), Full> {
-        let (table, fields) = self.table_and_fields();
-        fields.grow(table, handle, more)
-    }
-
-    pub(crate) fn fields_made(&mut self, handle: u32, size: Size) -> Result<(), Full> {
-        let (table, fields) = self.table_and_fields();
-        fields.set(table, handle, size)
-    }
-
-    /// The fields of something of this size, as a handle of their own: they are there as long as either is.
-    pub(crate) fn view_made(&mut self, headers: &Map, size: Size) -> Result<()> {
-        let cost = cost(self.table().get(headers)?, size.places);
-        let size =
-            Size { stays: size.stays, places: size.places, ..Size::new(cost.max(size.stays)) };
-        Ok(self.fields_made(headers.rep(), size)?)
-    }
-
-    pub(crate) fn fields_of(&mut self, handle: u32) -> Size {
-        self.table_and_fields().1.of(handle)
-    }
-
-    /// A request is given to the guest: what its head was read into is the guest's.
-    pub(crate) fn holds_head(
-        &mut self,
-        request: &Resource<HostIncomingRequest>,
-        bytes: usize,
-    ) -> Result<(), Full> {
-        self.fields_made(request.rep(), Size::read_into(bytes))
-    }
-
-    pub(crate) fn fields_taken(&mut self, handle: u32) -> Size {
-        self.table_and_fields().1.remove(handle)
-    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use crate::census;
+use super::handles;
 
 /// Waits when the guest sets no limits of its own; the same as wasmtime's.
 const DEFAULT_WAIT: Duration = Duration::from_secs(600);
@@ -50,7 +50,7 @@ impl WasiHttpHooks for Outgoing {
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        census::CHUNK
+        handles::CHUNK
     }
 
     fn send_request(

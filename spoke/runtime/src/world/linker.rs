@@ -12,14 +12,9 @@ use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, random};
 use wasmtime_wasi::random::{WasiRandom, WasiRandomView as _};
 use wasmtime_wasi_io::bindings::wasi::io;
 
-use crate::mounts::HasMounts;
-use crate::state::State;
-use crate::{fields, lifecycle, open_files, requests, sockets};
-
-/// Interfaces of which some calls are ours, in the version that upstream defines them.
-pub(crate) const HTTP: &str = "wasi:http/types@0.2.12";
-pub(crate) const HANDLER: &str = "wasi:http/outgoing-handler@0.2.12";
-pub(crate) const FILESYSTEM: &str = "wasi:filesystem/types@0.2.12";
+use super::mounts::HasMounts;
+use super::state::State;
+use super::{fields, files, lifecycle, requests, sockets};
 
 struct HasTable;
 
@@ -58,7 +53,7 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<State>> {
     l.allow_shadowing(true);
     fields::add_to_linker(l)?;
     requests::add_to_linker(l)?;
-    open_files::add_to_linker(l)?;
+    files::add_to_linker(l)?;
     Ok(linker)
 }
 
