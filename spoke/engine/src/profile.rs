@@ -3,7 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{FEATURES_REV, WASMTIME_MAJOR};
+/// Wasmtime's major version: artifacts of another one are refused by the loader; patch releases mix freely.
+pub const WASMTIME_MAJOR: u16 = 48;
+
+/// Counts changes of [`config`](crate::config), and of what stands behind an artifact, that make older artifacts unloadable.
+pub const FEATURES_REV: u16 = 4;
 
 /// An engine profile, written `48-x86_64-guard4g-1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -169,6 +173,16 @@ impl FromStr for Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_major_is_the_one_that_is_linked() {
+        let lock = std::fs::read_to_string("../../Cargo.lock").unwrap();
+        let version = lock
+            .split("[[package]]")
+            .find_map(|package| package.strip_prefix("\nname = \"wasmtime\"\nversion = \""))
+            .unwrap();
+        assert!(version.starts_with(&format!("{WASMTIME_MAJOR}.")), "{version}");
+    }
 
     #[test]
     fn a_key_reads_back_what_it_prints() {
