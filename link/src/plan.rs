@@ -334,9 +334,18 @@ pub enum VolumeSourceV1 {
     /// configMap or secret.
     Config(ProjectedV1),
     /// projected: several in one directory.
-    Projected(Vec<ProjectedV1>),
-    /// downwardAPI as (path, fieldPath).
-    Downward(Vec<(String, String)>),
+    Projected(Vec<ProjectionV1>),
+    /// downwardAPI.
+    Downward(DownwardV1),
+}
+
+/// One source of a projected volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProjectionV1 {
+    /// configMap or secret.
+    Config(ProjectedV1),
+    /// downwardAPI.
+    Downward(DownwardV1),
 }
 
 /// One ConfigMap's or Secret's files.
@@ -352,6 +361,35 @@ pub struct ProjectedV1 {
     pub mode: u32,
     /// Absent is fine.
     pub optional: bool,
+}
+
+/// Files that show what the pod itself is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DownwardV1 {
+    /// items
+    pub files: Vec<DownwardFileV1>,
+    /// defaultMode
+    pub mode: u32,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DownwardFileV1 {
+    /// path
+    pub path: String,
+    /// What it shows.
+    pub source: DownwardSourceV1,
+    /// mode
+    pub mode: Option<u32>,
+}
+
+/// What a file of the downward API shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DownwardSourceV1 {
+    /// fieldRef.fieldPath, for example `metadata.labels`.
+    Field(String),
+    /// resourceFieldRef as (container, resource, divisor as text).
+    Resource(String, String, String),
 }
 
 /// Data of a ConfigMap or Secret.

@@ -91,6 +91,12 @@ fn pod() -> PodV1 {
         mode: 0o644,
         optional: false,
     };
+    let downward = |source| DownwardV1 {
+        files: vec![DownwardFileV1 { path: text("p"), source, mode: Some(0o600) }],
+        mode: 0o644,
+    };
+    let field = DownwardSourceV1::Field(text("f"));
+    let resource = DownwardSourceV1::Resource(text("c"), text("r"), text("1"));
     let volume = |name: &str, source| VolumeV1 { name: text(name), source };
     PodV1 {
         uid: text("u"),
@@ -114,8 +120,14 @@ fn pod() -> PodV1 {
         volumes: vec![
             volume("e", VolumeSourceV1::EmptyDir(Some(9))),
             volume("c", VolumeSourceV1::Config(projected())),
-            volume("p", VolumeSourceV1::Projected(vec![projected()])),
-            volume("d", VolumeSourceV1::Downward(vec![(text("p"), text("f"))])),
+            volume(
+                "p",
+                VolumeSourceV1::Projected(vec![
+                    ProjectionV1::Config(projected()),
+                    ProjectionV1::Downward(downward(resource)),
+                ]),
+            ),
+            volume("d", VolumeSourceV1::Downward(downward(field))),
         ],
         parts: Parts::default(),
     }
@@ -203,7 +215,7 @@ fn records() {
 fn record_bodies() {
     frozen(
         &pod(),
-        "0175026e73016e0470692d3701016c017601016101760764656661756c740168017301d8041e013c0105010107312e322e332e3401780001016301690001010101010101010101010101010101010101010101010101010101010101010101610102016e02505f00040156000176014b0103016e016b01014602016601520301630a6c696d6974732e6370750131010170903f010150010176022f700173010180804001f40301010001022f77018001403c04016500010901630102016e01016b0170018003a403000170020102016e01016b0170018003a40300016403010170016600",
+        "0175026e73016e0470692d3701016c017601016101760764656661756c740168017301d8041e013c0105010107312e322e332e3401780001016301690001010101010101010101010101010101010101010101010101010101010101010101610102016e02505f00040156000176014b0103016e016b01014602016601520301630a6c696d6974732e6370750131010170903f010150010176022f700173010180804001f40301010001022f77018001403c04016500010901630102016e01016b0170018003a40300017002020002016e01016b0170018003a403000101017001016301720131018003a403016403010170000166018003a40300",
     );
     frozen(
         &ContainerV1 { module: ModuleV1::Missing(text("ErrImagePull"), text("m")), ..container() }

@@ -113,6 +113,23 @@ spec:
 ---
 apiVersion: v1
 kind: Pod
+metadata: {name: itself, labels: {tier: front}}
+spec:
+  terminationGracePeriodSeconds: 1
+  volumes:
+    - name: v
+      projected:
+        sources:
+          - configMap: {name: conf}
+          - downwardAPI:
+              items:
+                - {path: labels, fieldRef: {fieldPath: metadata.labels}}
+                - {path: cpu, resourceFieldRef: {containerName: c, resource: limits.cpu, divisor: 1m}}
+  containers:
+    - {name: c, image: 'kit:v1', args: [watch, /pod/labels], volumeMounts: [{name: v, mountPath: /pod}]}
+---
+apiVersion: v1
+kind: Pod
 metadata: {name: shared}
 spec:
   restartPolicy: Never
@@ -215,6 +232,10 @@ fn live_configuration(kubectl: &Kubectl) {
     assert_eq!(said, "one\ntwo\n");
     let restarts = "jsonpath={.status.containerStatuses[0].restartCount}";
     assert_eq!(kubectl.run(&["get", "pod", "live", "-o", restarts]), "0");
+    let _ = shows(kubectl, &["logs", "itself"], &["tier=\"front\""]);
+    kubectl.does(&["label", "pod", "itself", "tier=back", "--overwrite"]);
+    let said = shows(kubectl, &["logs", "itself"], &["back"]);
+    assert_eq!(said, "tier=\"front\"\ntier=\"back\"\n");
 }
 
 fn shared_folder(kubectl: &Kubectl) {

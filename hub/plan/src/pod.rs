@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use freewheel_link::names::ClusterName;
 use freewheel_link::part::Parts;
 use freewheel_link::plan::{
-    EnvSourceV1, Kind, PodEndedV1, PodV1, Record, RecordKey, RestartPolicy, VolumeSourceV1, feature,
+    EnvSourceV1, Kind, PodEndedV1, PodV1, ProjectionV1, Record, RecordKey, RestartPolicy,
+    VolumeSourceV1, feature,
 };
 use k8s_openapi::api::core::v1::{HostAlias, Pod, PodSpec, PodStatus};
 
@@ -62,7 +63,10 @@ pub fn config_of(pod: &PodV1) -> BTreeSet<(Kind, String, String)> {
                 names.insert((one.kind, one.name.clone()));
             }
             VolumeSourceV1::Projected(many) => {
-                names.extend(many.iter().map(|one| (one.kind, one.name.clone())));
+                names.extend(many.iter().filter_map(|one| match one {
+                    ProjectionV1::Config(one) => Some((one.kind, one.name.clone())),
+                    ProjectionV1::Downward(_) => None,
+                }));
             }
             VolumeSourceV1::EmptyDir(_) | VolumeSourceV1::Downward(_) => {}
         }

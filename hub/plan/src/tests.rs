@@ -12,8 +12,9 @@ use freewheel_link::digest::Digest;
 use freewheel_link::limits;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{
-    ConfigV1, EnvSourceV1, Kind, ModuleV1, PodCidrV1, PodEndedV1, PodStorageV1, PodV1, Record,
-    RecordKey, ServiceV1, StorageV1, feature,
+    ConfigV1, DownwardFileV1, DownwardSourceV1, DownwardV1, EnvSourceV1, Kind, ModuleV1, PodCidrV1,
+    PodEndedV1, PodStorageV1, PodV1, ProjectionV1, Record, RecordKey, ServiceV1, StorageV1,
+    VolumeSourceV1, feature,
 };
 use serde_json::{Value, json};
 
@@ -264,6 +265,39 @@ fn every_field_that_a_spoke_needs_is_in_the_record() {
     assert_eq!(web.requests, (None, Some(1000)));
     assert_eq!(web.ports[0].host_port, Some(8080));
     assert_eq!(web.env[0].source, EnvSourceV1::Field("metadata.name".to_owned()));
+}
+
+#[test]
+fn a_projected_volume_shows_the_pod_beside_its_configuration() {
+    let memory = json!({"containerName": "web", "resource": "limits.memory", "divisor": "1Mi"});
+    let items = json!([
+        {"path": "l", "fieldRef": {"fieldPath": "metadata.labels"}, "mode": 0o400},
+        {"path": "m", "resourceFieldRef": memory}]);
+    let sources = json!([
+        {"secret": {"name": "pass"}},
+        {"downwardAPI": {"items": items}},
+        {"configMap": {"name": "all"}}]);
+    let spec = json!({"volumes": [
+        {"name": "p", "projected": {"sources": sources, "defaultMode": 0o440}},
+        {"name": "d", "downwardAPI": {"items": items, "defaultMode": 0o444}}]});
+    let (_, body) = translate(&pod("a", &spec)).unwrap();
+    let file = |path: &str, source, mode| DownwardFileV1 { path: path.to_owned(), source, mode };
+    let resource = ["web", "limits.memory", "1Mi"].map(str::to_owned);
+    let [of, what, divisor] = resource;
+    let files = vec![
+        file("l", DownwardSourceV1::Field("metadata.labels".to_owned()), Some(0o400)),
+        file("m", DownwardSourceV1::Resource(of, what, divisor), None),
+    ];
+    let VolumeSourceV1::Projected(many) = &body.volumes[0].source else {
+        panic!("{:?}", body.volumes)
+    };
+    assert_eq!(many.len(), 3);
+    let projected = DownwardV1 { files: files.clone(), mode: 0o440 };
+    assert_eq!(many[1], ProjectionV1::Downward(projected));
+    let own = DownwardV1 { files, mode: 0o444 };
+    assert_eq!(body.volumes[1].source, VolumeSourceV1::Downward(own));
+    let named: Vec<_> = config_of(&body).into_iter().map(|(_, _, name)| name).collect();
+    assert_eq!(named, ["all", "pass"]);
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Volume → `VolumeV1`: the sources that a device has without a storage system.
 
-use freewheel_link::plan::{Kind, ProjectedV1, VolumeSourceV1, VolumeV1};
+use freewheel_link::plan::{
+    DownwardFileV1, DownwardSourceV1, DownwardV1, Kind, ProjectedV1, ProjectionV1, VolumeSourceV1,
+    VolumeV1,
+};
 use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Volume, VolumeProjection};
 
 use super::Fault;
@@ -38,8 +41,8 @@ pub(super) fn volume(from: &Volume) -> Result<VolumeV1, Fault> {
         let sources = all.sources.iter().flatten().map(|one| projection(&from.name, one, mode));
         VolumeSourceV1::Projected(sources.collect::<Result<Vec<_>, Fault>>()?)
     } else if let Some(downward) = &from.downward_api {
-        let files = downward.items.iter().flatten().map(|file| downward_file(&from.name, file));
-        VolumeSourceV1::Downward(files.collect::<Result<Vec<_>, Fault>>()?)
+        let (files, mode) = (downward.items.as_deref(), mode(downward.default_mode));
+        VolumeSourceV1::Downward(downward_files(&from.name, files, mode)?)
     } else {
         return Err(Fault::unsupported(format!(
             "volume {:?}: spokes have emptyDir, configMap, secret, projected and downwardAPI",
@@ -49,43 +52,66 @@ pub(super) fn volume(from: &Volume) -> Result<VolumeV1, Fault> {
     Ok(VolumeV1 { name: from.name.clone(), source })
 }
 
-fn projection(volume: &str, from: &VolumeProjection, mode: u32) -> Result<ProjectedV1, Fault> {
-    let one = |kind, name: &str, list: Option<&[KeyToPath]>, optional: Option<bool>| ProjectedV1 {
-        kind,
-        name: name.to_owned(),
-        items: items(list),
-        mode,
-        optional: optional.unwrap_or_default(),
+fn projection(volume: &str, from: &VolumeProjection, mode: u32) -> Result<ProjectionV1, Fault> {
+    let one = |kind, name: &str, list: Option<&[KeyToPath]>, optional: Option<bool>| {
+        ProjectionV1::Config(ProjectedV1 {
+            kind,
+            name: name.to_owned(),
+            items: items(list),
+            mode,
+            optional: optional.unwrap_or_default(),
+        })
     };
     if let Some(map) = &from.config_map {
         Ok(one(Kind::CONFIG_MAP_V1, &map.name, map.items.as_deref(), map.optional))
     } else if let Some(secret) = &from.secret {
         Ok(one(Kind::SECRET_V1, &secret.name, secret.items.as_deref(), secret.optional))
+    } else if let Some(downward) = &from.downward_api {
+        let files = downward.items.as_deref();
+        Ok(ProjectionV1::Downward(downward_files(volume, files, mode)?))
     } else {
         Err(Fault::unsupported(format!(
-            "volume {volume:?}: a projected volume takes configMap and secret sources"
+            "volume {volume:?}: a projected volume takes configMap, secret and downwardAPI sources"
         )))
     }
 }
 
-fn downward_file(volume: &str, file: &DownwardAPIVolumeFile) -> Result<(String, String), Fault> {
-    match &file.field_ref {
-        Some(field) => Ok((file.path.clone(), field.field_path.clone())),
-        None => Err(Fault::unsupported(format!(
-            "volume {volume:?}: downwardAPI file {:?} needs a fieldRef",
-            file.path
-        ))),
-    }
+fn downward_files(
+    volume: &str,
+    list: Option<&[DownwardAPIVolumeFile]>,
+    mode: u32,
+) -> Result<DownwardV1, Fault> {
+    let files = list.unwrap_or_default().iter().map(|file| downward_file(volume, file));
+    Ok(DownwardV1 { files: files.collect::<Result<Vec<_>, Fault>>()?, mode })
+}
+
+fn downward_file(volume: &str, from: &DownwardAPIVolumeFile) -> Result<DownwardFileV1, Fault> {
+    let source = if let Some(field) = &from.field_ref {
+        DownwardSourceV1::Field(field.field_path.clone())
+    } else if let Some(resource) = &from.resource_field_ref {
+        DownwardSourceV1::Resource(
+            resource.container_name.clone().unwrap_or_default(),
+            resource.resource.clone(),
+            resource.divisor.as_ref().map(|divisor| divisor.0.clone()).unwrap_or_default(),
+        )
+    } else {
+        return Err(Fault::unsupported(format!(
+            "volume {volume:?}: downwardAPI file {:?} needs a fieldRef or a resourceFieldRef",
+            from.path
+        )));
+    };
+    Ok(DownwardFileV1 { path: from.path.clone(), source, mode: bits(from.mode) })
 }
 
 fn items(list: Option<&[KeyToPath]>) -> Vec<(String, String, Option<u32>)> {
-    let item = |item: &KeyToPath| {
-        let mode = item.mode.and_then(|mode| u32::try_from(mode).ok());
-        (item.key.clone(), item.path.clone(), mode)
-    };
+    let item = |item: &KeyToPath| (item.key.clone(), item.path.clone(), bits(item.mode));
     list.unwrap_or_default().iter().map(item).collect()
 }
 
 fn mode(raw: Option<i32>) -> u32 {
-    raw.and_then(|mode| u32::try_from(mode).ok()).unwrap_or(MODE)
+    bits(raw).unwrap_or(MODE)
+}
+
+fn bits(raw: Option<i32>) -> Option<u32> {
+    raw.and_then(|mode| u32::try_from(mode).ok())
 }

@@ -87,8 +87,9 @@ pub fn environment(
                 key_value(around, &configs, (*kind, name, key), *optional)?
             }
             EnvSourceV1::Field(path) => Some(field(around, path)?),
-            EnvSourceV1::Resource(of, resource, divisor) => {
-                Some(resource_value(container, around, of, resource, divisor)?)
+            EnvSourceV1::Resource(of, what, divisor) => {
+                let of = if of.is_empty() { &container.name } else { of };
+                Some(resource(around, of, what, divisor)?)
             }
         };
         if let Some(value) = value {
@@ -221,19 +222,19 @@ fn lines(list: &[(String, String)]) -> String {
     list.iter().map(|(key, value)| format!("{key}={value:?}")).collect::<Vec<_>>().join("\n")
 }
 
-fn resource_value(
-    own: &ContainerV1,
+/// What a container requests or may use, as the downward API spells it.
+///
+/// # Errors
+/// When there is no such container or resource.
+pub fn resource(
     around: &Around<'_>,
     of: &str,
     resource: &str,
     divisor: &str,
 ) -> Result<String, String> {
     let mut all = around.pod.init.iter().chain(&around.pod.containers);
-    let container = if of.is_empty() {
-        own
-    } else {
-        all.find(|c| c.name == of).ok_or_else(|| format!("container {of} not found"))?
-    };
+    let container =
+        all.find(|c| c.name == of).ok_or_else(|| format!("container {of} not found"))?;
     let memory_limit = container.memory_limit.unwrap_or(around.allocatable.memory);
     let cpu_limit = container.cpu_limit_milli.unwrap_or(around.allocatable.cpu_milli);
     let disk = around.storage.iter().find(|one| one.container == container.name);

@@ -6,6 +6,8 @@
 //!   `a_single_file_is_never_one_outside_of_its_volume`);
 //! - a mounted ConfigMap or Secret is read-only (`configuration_is_mounted_and_follows_changes`) and changes at once
 //!   (`a_set_of_files_changes_at_once_and_leaves_nothing_behind`);
+//! - what shows the pod itself follows it, alone or beside configuration
+//!   (`what_the_pod_is_is_shown_beside_configuration_and_follows_it`);
 //! - a single file mounted by `subPath` is the one that stood there at the start, as with Kubernetes
 //!   (`single_files_come_in_a_directory_of_their_own`), and takes no room and no time of its own
 //!   (`a_single_file_takes_no_more_room_however_often_it_is_shown`);
@@ -20,16 +22,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use freewheel_link::plan::{
-    ContainerV1, EnvSourceV1, Kind, MountV1, PodV1, ProjectedV1, VolumeSourceV1, VolumeV1,
+    ContainerV1, DownwardSourceV1, DownwardV1, EnvSourceV1, Kind, MountV1, PodV1, ProjectedV1,
+    ProjectionV1, VolumeSourceV1, VolumeV1,
 };
 
 use crate::configs::Configs;
-use crate::env::{Around, field, not_found};
+use crate::env::{Around, field, not_found, resource};
 use crate::files::{File, Files, stays_inside};
 use crate::host_dir::{Entered, HostDir};
-
-/// Permission bits of downward API files.
-const DOWNWARD_MODE: u32 = 0o644;
 
 /// Files with configuration in all volumes of a pod, those included that a later one takes the place of, and the
 /// directories in their paths: each costs the agent's thread some calls to a slow card, and inodes that are on nobody's
@@ -172,17 +172,29 @@ impl Making<'_> {
             VolumeSourceV1::Config(one) => self.project(one, &mut out)?,
             VolumeSourceV1::Projected(many) => {
                 for one in many {
-                    self.project(one, &mut out)?;
+                    match one {
+                        ProjectionV1::Config(one) => self.project(one, &mut out)?,
+                        ProjectionV1::Downward(one) => self.show(one, &mut out)?,
+                    }
                 }
             }
-            VolumeSourceV1::Downward(list) => {
-                for (path, from) in list {
-                    let value = field(self.around, from)?;
-                    self.add(&mut out, path, value.as_bytes(), DOWNWARD_MODE)?;
-                }
-            }
+            VolumeSourceV1::Downward(one) => self.show(one, &mut out)?,
         }
         Ok(Some(out))
+    }
+
+    /// What the pod itself is.
+    fn show(&mut self, from: &DownwardV1, out: &mut Set) -> Result<(), String> {
+        for file in &from.files {
+            let value = match &file.source {
+                DownwardSourceV1::Field(path) => field(self.around, path)?,
+                DownwardSourceV1::Resource(of, what, divisor) => {
+                    resource(self.around, of, what, divisor)?
+                }
+            };
+            self.add(out, &file.path, value.as_bytes(), file.mode.unwrap_or(from.mode))?;
+        }
+        Ok(())
     }
 
     fn project(&mut self, from: &ProjectedV1, out: &mut Set) -> Result<(), String> {
@@ -230,7 +242,10 @@ pub fn names_config(pod: &PodV1, kind: Kind, name: &str) -> bool {
     let is_it = |from: &ProjectedV1| from.kind == kind && from.name == name;
     let in_volumes = pod.volumes.iter().any(|volume| match &volume.source {
         VolumeSourceV1::Config(from) => is_it(from),
-        VolumeSourceV1::Projected(all) => all.iter().any(is_it),
+        VolumeSourceV1::Projected(all) => all.iter().any(|one| match one {
+            ProjectionV1::Config(from) => is_it(from),
+            ProjectionV1::Downward(_) => false,
+        }),
         VolumeSourceV1::EmptyDir(_) | VolumeSourceV1::Downward(_) => false,
     });
     in_volumes

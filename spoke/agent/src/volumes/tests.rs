@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use freewheel_link::part::Parts;
-use freewheel_link::plan::{ConfigV1, HttpV1, ModuleV1, RestartPolicy};
+use freewheel_link::plan::{ConfigV1, DownwardFileV1, HttpV1, ModuleV1, RestartPolicy};
 
 use super::*;
 use crate::env::Allocatable;
@@ -17,6 +17,15 @@ fn projected(name: &str, items: &[(&str, &str)], optional: bool) -> ProjectedV1 
         mode: 0o644,
         optional,
     }
+}
+
+fn downward(files: Vec<DownwardFileV1>) -> DownwardV1 {
+    DownwardV1 { files, mode: 0o440 }
+}
+
+fn field_file(path: &str, field: &str, mode: Option<u32>) -> DownwardFileV1 {
+    let source = DownwardSourceV1::Field(field.to_owned());
+    DownwardFileV1 { path: path.to_owned(), source, mode }
 }
 
 fn mount(volume: &str, path: &str, sub_path: &str) -> MountV1 {
@@ -103,8 +112,15 @@ fn configuration_is_mounted_and_follows_changes() {
     let pod = pod(
         vec![
             ("c", VolumeSourceV1::Config(projected("conf", &[], false))),
-            ("p", VolumeSourceV1::Projected(vec![projected("conf", &[("k", "deep/x")], false)])),
-            ("d", VolumeSourceV1::Downward(vec![("ip".to_owned(), "status.podIP".to_owned())])),
+            (
+                "p",
+                VolumeSourceV1::Projected(vec![ProjectionV1::Config(projected(
+                    "conf",
+                    &[("k", "deep/x")],
+                    false,
+                ))]),
+            ),
+            ("d", VolumeSourceV1::Downward(downward(vec![field_file("ip", "status.podIP", None)]))),
             ("e", VolumeSourceV1::EmptyDir(None)),
         ],
         vec![
@@ -126,6 +142,48 @@ fn configuration_is_mounted_and_follows_changes() {
     make_with(data.path(), &pod, "2").unwrap();
     assert_eq!(read(at("/c"), "k"), "2");
     assert_eq!(read(at("/e"), "own"), "data", "what the pod wrote stays");
+}
+
+#[test]
+fn what_the_pod_is_is_shown_beside_configuration_and_follows_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let data = tempfile::tempdir().unwrap();
+    let of = |container: &str, what: &str, divisor: &str| DownwardFileV1 {
+        path: format!("limits/{what}"),
+        source: DownwardSourceV1::Resource(container.into(), what.into(), divisor.into()),
+        mode: None,
+    };
+    let files = downward(vec![
+        field_file("labels", "metadata.labels", Some(0o400)),
+        of("web", "limits.memory", "1Mi"),
+    ]);
+    let all = vec![
+        ProjectionV1::Config(projected("conf", &[("k", "deep/x")], false)),
+        ProjectionV1::Downward(files.clone()),
+    ];
+    let volumes =
+        vec![("p", VolumeSourceV1::Projected(all)), ("d", VolumeSourceV1::Downward(files))];
+    let mut pod = pod(volumes, vec![mount("p", "/p", ""), mount("d", "/d", "")]);
+    pod.containers[0].memory_limit = Some(64 << 20);
+    make_with(data.path(), &pod, "1").unwrap();
+    let seen = mounts(&DiskFiles::default(), data.path(), &pod, &pod.containers[0]).unwrap();
+    let [whole, alone] = [0, 1].map(|at| seen[at].dir.path().to_owned());
+    assert_eq!(read(&whole, "deep/x"), "1");
+    pod.labels.push(("tier".to_owned(), "front".to_owned()));
+    for (dir, labels) in [(&whole, "app=\"web\""), (&alone, "app=\"web\"")] {
+        assert_eq!(read(dir, "labels"), labels);
+        assert_eq!(read(dir, "limits/limits.memory"), "64");
+        let mode = |path: &str| std::fs::metadata(dir.join(path)).unwrap().permissions().mode();
+        assert_eq!((mode("labels") & 0o777, mode("limits/limits.memory") & 0o777), (0o400, 0o440));
+    }
+    make_with(data.path(), &pod, "1").unwrap();
+    for dir in [&whole, &alone] {
+        assert_eq!(read(dir, "labels"), "app=\"web\"\ntier=\"front\"");
+    }
+    let gone = downward(vec![of("gone", "limits.memory", "1")]);
+    pod.volumes = vec![VolumeV1 { name: "p".to_owned(), source: VolumeSourceV1::Downward(gone) }];
+    let error = make_with(data.path(), &pod, "1").unwrap_err();
+    assert!(error.ends_with("container gone not found"), "{error}");
 }
 
 #[test]
@@ -265,7 +323,7 @@ fn configuration_of_many_keys_is_made_or_refused_at_once() {
         ConfigV1 { data: (0..keys).map(entry).collect() }
     };
     let whole = |times| {
-        let all = vec![projected("conf", &[], false); times];
+        let all = vec![ProjectionV1::Config(projected("conf", &[], false)); times];
         pod(vec![("p", VolumeSourceV1::Projected(all))], vec![])
     };
     let start = std::time::Instant::now();

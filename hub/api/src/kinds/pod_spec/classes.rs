@@ -209,31 +209,24 @@ pub const VOLUME: &[Field] = &[
     refused("vsphereVolume", NO_SUCH_VOLUME),
 ];
 
-const NO_PROJECTION: &str = "use configMap and secret sources";
+const NO_PROJECTION: &str = "use configMap, secret and downwardAPI sources";
 
 /// VolumeProjection: one source of a projected volume.
 pub const PROJECTION: &[Field] = &[
     refused("clusterTrustBundle", NO_PROJECTION),
     works("configMap"),
-    refused("downwardAPI", NO_PROJECTION),
+    works("downwardAPI"),
     refused("podCertificate", NO_PROJECTION),
     works("secret"),
     refused("serviceAccountToken", NO_PROJECTION),
 ];
 
 /// DownwardAPIVolumeFile.
-pub const DOWNWARD: &[Field] = &[
-    works("fieldRef"),
-    kept("mode", DOWNWARD_MODE).unless(&["420"]),
-    works("path"),
-    refused("resourceFieldRef", "use an environment variable with resourceFieldRef"),
-];
-
-const DOWNWARD_MODE: &str = "files of the downward API have the mode 0644";
+pub const DOWNWARD: &[Field] =
+    &[works("fieldRef"), works("mode"), works("path"), works("resourceFieldRef")];
 
 /// DownwardAPIVolumeSource.
-pub const DOWNWARD_VOLUME: &[Field] =
-    &[kept("defaultMode", DOWNWARD_MODE).unless(&["420"]), works("items")];
+pub const DOWNWARD_VOLUME: &[Field] = &[works("defaultMode"), works("items")];
 
 /// EmptyDirVolumeSource.
 pub const EMPTY_DIR: &[Field] =
@@ -382,9 +375,9 @@ mod tests {
     fn what_the_spoke_honours_does_not_warn() {
         let spec = json!({"enableServiceLinks": false, "schedulingGates": [{"name": "a/b"}]});
         assert_eq!(warnings(POD, &spec, "spec"), Vec::<String>::new());
-        let quiet = json!({"defaultMode": 420, "items": [{"path": "a"}]});
-        assert_eq!(warnings(DOWNWARD_VOLUME, &quiet, "v"), Vec::<String>::new());
-        assert_eq!(warnings(DOWNWARD_VOLUME, &json!({"defaultMode": 256}), "v").len(), 1);
+        let modes = json!({"defaultMode": 256, "items": [{"path": "a", "mode": 256}]});
+        assert_eq!(warnings(DOWNWARD_VOLUME, &modes, "v"), Vec::<String>::new());
+        assert_eq!(warnings(DOWNWARD, &modes["items"][0], "v"), Vec::<String>::new());
     }
 
     #[test]

@@ -2,9 +2,14 @@
 
 use freewheel_hub_schema::error::FieldError;
 use freewheel_hub_schema::name as names;
+use freewheel_hub_schema::quantity::Quantity;
 use serde_json::{Value, json};
 
 use super::super::look::text;
+
+/// Divisors of bytes.
+const SIZES: &[&str] =
+    &["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
 
 /// Complaints about a value as mistakes at its place.
 pub(super) fn wrong(at: &str, value: &str, complaints: &[String]) -> Vec<FieldError> {
@@ -70,5 +75,29 @@ pub(super) fn check_resource_field(field: &Value, path: &str, volume: bool) -> V
         errors.push(FieldError::required(format!("{path}.containerName"), ""));
     }
     errors.extend(one_of(field, path, "resource", RESOURCES));
+    errors.extend(check_divisor(field, path));
     errors
+}
+
+/// What an amount may be divided by. Upstream shows the resource in place of the divisor.
+fn check_divisor(field: &Value, path: &str) -> Option<FieldError> {
+    let divisor: Quantity = text(field, "/divisor").parse().ok()?;
+    let resource = text(field, "/resource");
+    let (supported, of) = match resource {
+        "limits.cpu" | "requests.cpu" => (&["1m", "1"][..], "1m and 1 are supported with the cpu"),
+        "limits.memory" | "requests.memory" => (
+            SIZES,
+            "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the memory",
+        ),
+        "limits.ephemeral-storage" | "requests.ephemeral-storage" => (
+            SIZES,
+            "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the local ephemeral storage",
+        ),
+        _ => return None,
+    };
+    if divisor.is_zero() || supported.contains(&divisor.to_string().as_str()) {
+        return None;
+    }
+    let text = format!("only divisor's values {of} resource");
+    Some(FieldError::invalid(format!("{path}.divisor"), &json!(resource), &text))
 }

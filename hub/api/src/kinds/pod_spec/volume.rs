@@ -2,7 +2,9 @@
 //!
 //! Guarantees:
 //! - items of one projected volume never name a path twice, as with kube-apiserver, which lets one ConfigMap or Secret do
-//!   so (`files_of_a_projected_volume_are_named_once`).
+//!   so (`files_of_a_projected_volume_are_named_once`);
+//! - what shows the pod itself is checked alike in a volume of its own and in a projected one
+//!   (`a_downward_source_of_a_projected_volume_is_checked_like_a_volume`).
 
 use std::collections::BTreeSet;
 
@@ -17,6 +19,8 @@ use super::{classes, sources};
 
 /// What files may show of their pod, beside labels and annotations.
 const FILE_FIELDS: &[&str] = &["metadata.name", "metadata.namespace", "metadata.uid"];
+
+const TWICE: &str = "conflicting duplicate paths";
 
 /// Every mistake in the pod's volumes.
 pub(super) fn check_all(spec: &Value, path: &str) -> Vec<FieldError> {
@@ -89,12 +93,22 @@ fn check_projections(projected: &Value, path: &str) -> Vec<FieldError> {
                 if !file.is_empty() && !taken.insert(file) {
                     // What is said, and where, is upstream's.
                     let name = json!(text(source, "/name"));
-                    errors.push(FieldError::invalid(path, &name, "conflicting duplicate paths"));
+                    errors.push(FieldError::invalid(path, &name, TWICE));
+                }
+            }
+        }
+        if let Some(source) = projection.get("downwardAPI") {
+            errors.extend(check_downward(source, &format!("{at}.downwardAPI")));
+            for (_, item) in items_of(source, "items") {
+                let file = text(item, "/path");
+                if !file.is_empty() && !taken.insert(file) {
+                    errors.push(FieldError::invalid(path, &json!(file), TWICE));
                 }
             }
         }
         if 1 < map(projection, "").count() {
-            errors.push(FieldError::forbidden(at, "may not specify more than 1 volume type"));
+            let text = "may not specify more than 1 volume type per source";
+            errors.push(FieldError::forbidden(at, text));
         }
     }
     errors
@@ -210,9 +224,67 @@ mod tests {
             &json!({"name": "v", "projected": {"sources": both}}),
             &[
                 "spec.volumes[0].projected.sources[0].secret.name: Required value",
-                "spec.volumes[0].projected.sources[0]: Forbidden: may not specify more than 1 volume type",
+                "spec.volumes[0].projected.sources[0]: Forbidden: may not specify more than 1 volume type per source",
             ],
         );
+    }
+
+    #[test]
+    fn a_downward_source_of_a_projected_volume_is_checked_like_a_volume() {
+        let all_in_one = json!({"name": "v", "projected": {"sources": [
+            {"secret": {"name": "s", "items": [{"key": "username", "path": "my-group/my-username"}]}},
+            {"downwardAPI": {"items": [
+                {"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}, "mode": 0o400},
+                {"path": "cpu_limit",
+                    "resourceFieldRef": {"containerName": "c", "resource": "limits.cpu", "divisor": "1m"}}]}},
+            {"configMap": {"name": "m", "items": [{"key": "config", "path": "my-group/my-config"}]}}]}});
+        wrong(&all_in_one, &[]);
+        let reference = |resource: &str, divisor: &str| {
+            json!({"path": resource, "resourceFieldRef":
+                {"containerName": "c", "resource": resource, "divisor": divisor}})
+        };
+        let items = json!([
+            {"path": "x", "fieldRef": {"fieldPath": "spec.nodeName"}},
+            {"path": "x", "resourceFieldRef": {"resource": "limits.cpu"}, "mode": 0o1000},
+            {"path": "../y"},
+            {"path": "z", "fieldRef": {"fieldPath": "metadata.uid"},
+                "resourceFieldRef": {"containerName": "c", "resource": "limits.cpu"}},
+            reference("limits.gpu", "1"), reference("limits.cpu", "1k"), reference("requests.memory", "1m"),
+            reference("requests.cpu", "1000m"), reference("requests.ephemeral-storage", "1Ki"),
+        ]);
+        let sizes = "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei";
+        let said = |path: &str| {
+            [
+                "items[0].fieldRef.fieldPath: Unsupported value: \"spec.nodeName\": supported values: \
+                 \"metadata.name\", \"metadata.namespace\", \"metadata.uid\"",
+                "items[1].mode: Invalid value: 512: must be a number between 0 and 0777 (octal), both inclusive",
+                "items[1].resourceFieldRef.containerName: Required value",
+                "items[2].path: Invalid value: \"../y\": must not contain '..'",
+                "items[2]: Required value: one of fieldRef and resourceFieldRef is required",
+                "items[3]: Invalid value: \"resource\": fieldRef and resourceFieldRef can not be specified \
+                 simultaneously",
+                "items[4].resourceFieldRef.resource: Unsupported value: \"limits.gpu\": supported values: \
+                 \"limits.cpu\", \"limits.ephemeral-storage\", \"limits.memory\", \"requests.cpu\", \
+                 \"requests.ephemeral-storage\", \"requests.memory\"",
+                "items[5].resourceFieldRef.divisor: Invalid value: \"limits.cpu\": only divisor's values 1m and 1 are \
+                 supported with the cpu resource",
+                &format!(
+                    "items[6].resourceFieldRef.divisor: Invalid value: \"requests.memory\": only divisor's values \
+                     {sizes} are supported with the memory resource"
+                ),
+            ]
+            .map(|text| format!("spec.volumes[0].{path}.{text}"))
+        };
+        let own = said("downwardAPI");
+        wrong(
+            &json!({"name": "v", "downwardAPI": {"items": items}}),
+            &own.each_ref().map(String::as_str),
+        );
+        let projected = said("projected.sources[0].downwardAPI");
+        let twice = "spec.volumes[0].projected: Invalid value: \"x\": conflicting duplicate paths";
+        let expected: Vec<&str> = projected.iter().map(String::as_str).chain([twice]).collect();
+        let sources = json!([{"downwardAPI": {"items": items}}]);
+        wrong(&json!({"name": "v", "projected": {"sources": sources}}), &expected);
     }
 
     #[test]
