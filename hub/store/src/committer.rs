@@ -14,8 +14,10 @@
 //!   (`a_lost_batch_takes_along_what_was_built_upon_it`);
 //! - revisions that were skipped stay skipped, and what was in line before keeps the one that it was given
 //!   (`what_was_skipped_stays_skipped_when_a_batch_is_lost`, `what_was_in_line_before_a_skip_keeps_its_revision`);
-//! - what waits or is being written holds at most [`LINE_BYTES`], also when nobody waits for the answer any more
-//!   (`so_much_waits_for_a_disk_that_stands_still_and_the_rest_is_refused`);
+//! - what waits, is being written or is in doubt holds at most [`LINE_BYTES`], also when nobody waits for the answer any
+//!   more (`so_much_waits_for_a_disk_that_stands_still_and_the_rest_is_refused`); beside a batch in doubt there is always
+//!   place for one transaction, as a try to write is what ends the doubt
+//!   (`a_batch_in_doubt_has_its_place_in_line_and_one_that_ends_the_doubt_finds_one`);
 //! - nobody waits for a writer that has died (`a_writer_that_died_leaves_nobody_waiting`).
 
 use std::sync::Arc;
@@ -43,6 +45,9 @@ const EVENT_BYTES: usize = 128;
 pub(crate) trait Log: Send + 'static {
     /// Writes the events of whole revisions, the last being `revision`, all or none.
     fn write(&mut self, events: &[Event], revision: Revision) -> Result<(), Failure>;
+
+    /// Those of a batch that failed and may be on disk nevertheless: they are held until that is known.
+    fn doubtful(&self) -> &[Event];
 }
 
 /// Why a batch was not written.
@@ -69,24 +74,37 @@ struct Inbox {
     beyond: Revision,
     events: Vec<Event>,
     waiting: Vec<Waiting>,
-    /// About how many bytes what waits holds, and what is being written.
-    held: (usize, usize),
+    held: Line,
     /// Where who committed last runs; see [`call`].
     workers: Option<Handle>,
     closed: bool,
 }
 
-impl Inbox {
-    /// Makes room in line for what changes so much; false when there is none.
+/// About how many bytes are held.
+#[derive(Default)]
+struct Line {
+    waits: usize,
+    /// What is being written.
+    written: usize,
+    doubtful: usize,
+}
+
+impl Line {
+    /// Makes room for what changes so much; false when there is none.
     fn takes(&mut self, events: &[Event]) -> bool {
-        let new = events.iter().flat_map(|event| &event.now).map(|stored| stored.held());
-        let bytes = PLACE_BYTES + events.len() * EVENT_BYTES + new.sum::<usize>();
-        let fits = self.held.0 + self.held.1 + bytes <= LINE_BYTES;
+        let bytes = PLACE_BYTES + bytes_of(events);
+        let busy = self.waits + self.written;
+        let fits = busy == 0 || busy + self.doubtful + bytes <= LINE_BYTES;
         if fits {
-            self.held.0 += bytes;
+            self.waits += bytes;
         }
         fits
     }
+}
+
+fn bytes_of(events: &[Event]) -> usize {
+    let new = events.iter().flat_map(|event| &event.now).map(|stored| stored.held());
+    events.len() * EVENT_BYTES + new.sum::<usize>()
 }
 
 struct Shared {
@@ -109,7 +127,7 @@ impl Committer {
             beyond: 0,
             events: Vec::new(),
             waiting: Vec::new(),
-            held: (0, 0),
+            held: Line::default(),
             workers: None,
             closed: false,
         };
@@ -182,7 +200,7 @@ impl Shared {
             Ok(prepared) => {
                 let revision = prepared.state.revision;
                 if !prepared.events.is_empty() {
-                    if !inbox.takes(&prepared.events) {
+                    if !inbox.held.takes(&prepared.events) {
                         return Entered::Answered(Err(CommitError::Busy));
                     }
                     inbox.pending = prepared.state;
@@ -196,7 +214,7 @@ impl Shared {
         // Nothing to write. Who learned of something that is not durable yet waits until it is.
         match self.settle(answer, &expect, &inbox.pending) {
             Ok(answer) => Entered::Answered(answer),
-            Err(_) if !inbox.takes(&[]) => Entered::Answered(Err(CommitError::Busy)),
+            Err(_) if !inbox.held.takes(&[]) => Entered::Answered(Err(CommitError::Busy)),
             Err(answer) => Self::line_up(&mut inbox, &self.wake, answer),
         }
     }
@@ -218,7 +236,7 @@ impl Shared {
         let is_durable = |key| match (durable.find(key), pending.find(key)) {
             (Some(durable), Some(pending)) => Arc::ptr_eq(durable, pending),
             (None, None) => true,
-            _ => false,
+            (Some(_), None) | (None, Some(_)) => false,
         };
         match answer {
             Err(
@@ -257,27 +275,28 @@ impl Shared {
             }
             let events = std::mem::take(&mut inbox.events);
             let waiting = std::mem::take(&mut inbox.waiting);
-            inbox.held = (0, inbox.held.0);
+            inbox.held.written = std::mem::take(&mut inbox.held.waits);
             (events, waiting, inbox.pending.clone(), inbox.workers.take())
         };
         let written = if events.is_empty() { Ok(()) } else { log.write(&events, state.revision) };
         match written {
             Ok(()) => {
                 let calls = (!events.is_empty()).then(|| self.board.publish(state, &events));
-                self.inbox.lock().held.1 = 0;
+                let held = &mut self.inbox.lock().held;
+                (held.written, held.doubtful) = (0, 0);
                 for Waiting { caller, answer } in waiting {
                     // Who asked may have gone meanwhile.
                     let _ = caller.send(answer);
                 }
                 call(calls, workers);
             }
-            Err(failure) => self.fail(failure, waiting),
+            Err(failure) => self.fail(failure, bytes_of(log.doubtful()), waiting),
         }
         true
     }
 
     /// Goes back to what is durable and tells everybody who built upon more.
-    fn fail(&self, failure: Failure, mut waiting: Vec<Waiting>) {
+    fn fail(&self, failure: Failure, doubtful: usize, mut waiting: Vec<Waiting>) {
         let why = match failure {
             Failure::Refused(why) => why,
             Failure::Found(events) => {
@@ -294,7 +313,7 @@ impl Shared {
             let mut inbox = self.inbox.lock();
             inbox.pending = State::clone(&self.board.state());
             inbox.events.clear();
-            inbox.held = (0, 0);
+            inbox.held = Line { doubtful, ..Line::default() };
             waiting.append(&mut inbox.waiting);
         }
         for Waiting { caller, .. } in waiting {

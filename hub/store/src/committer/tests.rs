@@ -13,12 +13,30 @@ use crate::ring::Limits;
 use crate::{Expect, Operation, Snapshot};
 
 /// A disk that does each write when it is told how that ends.
-struct Told(mpsc::Receiver<Result<(), Failure>>, mpsc::Sender<Revision>);
+struct Told {
+    told: mpsc::Receiver<Result<(), Failure>>,
+    begin: mpsc::Sender<Revision>,
+    doubtful: Vec<Event>,
+}
+
+/// How a write ends that may be on disk or not.
+const IN_DOUBT: &str = "in doubt";
 
 impl Log for Told {
-    fn write(&mut self, _: &[Event], revision: Revision) -> Result<(), Failure> {
-        self.1.send(revision).unwrap();
-        self.0.recv().unwrap()
+    fn write(&mut self, events: &[Event], revision: Revision) -> Result<(), Failure> {
+        self.begin.send(revision).unwrap();
+        let outcome = self.told.recv().unwrap();
+        match &outcome {
+            Err(Failure::Refused(why)) if why == IN_DOUBT => self.doubtful = events.to_vec(),
+            // As long as nothing can be read, nothing is known.
+            Err(Failure::Refused(_)) => {}
+            Err(Failure::Found(_)) | Ok(()) => self.doubtful.clear(),
+        }
+        outcome
+    }
+
+    fn doubtful(&self) -> &[Event] {
+        &self.doubtful
     }
 }
 
@@ -34,7 +52,8 @@ fn bench() -> Bench {
     let (tell, told) = mpsc::channel();
     let (begin, begun) = mpsc::channel();
     let board = Board::new(State::default(), Limits::default());
-    let committer = Committer::start(Arc::clone(&board), Told(told, begin)).unwrap();
+    let log = Told { told, begin, doubtful: Vec::new() };
+    let committer = Committer::start(Arc::clone(&board), log).unwrap();
     Bench { tell, begun, board, committer }
 }
 
@@ -230,6 +249,48 @@ async fn so_much_waits_for_a_disk_that_stands_still_and_the_rest_is_refused() {
     // Who learns of something that is not durable yet waits for it, and holds a place as well.
     let known = (0..1_000_000).map(|_| bench.committer.commit(create("p2000")).now_or_never());
     assert!(known.flatten().next().is_some_and(|it| matches!(it, Err(CommitError::Busy))));
+    for _ in 0..2 {
+        bench.tell.send(Ok(())).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_batch_in_doubt_has_its_place_in_line_and_one_that_ends_the_doubt_finds_one() {
+    let bench = bench();
+    let refused = |why: &str| Err(Failure::Refused(why.to_owned()));
+    let lost = |from: u64, why: &str| {
+        let taken = crowd(&bench, from);
+        bench.tell.send(refused(why)).unwrap();
+        taken
+    };
+    // The first is written at once, the rest are one batch.
+    assert!(bench.committer.commit(create("first")).now_or_never().is_none());
+    bench.begun.recv().unwrap();
+    let whole = crowd(&bench, 0);
+    bench.tell.send(Ok(())).unwrap();
+    bench.begun.recv().unwrap();
+    bench.tell.send(refused(IN_DOUBT)).unwrap();
+    let until_told = || {
+        let told = async {
+            while bench.committer.shared.inbox.lock().held.written != 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(10), told).map(Result::unwrap)
+    };
+    until_told().await;
+    for round in 1..3 {
+        assert_eq!(lost(1_000 * round, "the disk is gone"), 1, "of {whole}, all are in doubt");
+        bench.begun.recv().unwrap();
+        until_told().await;
+    }
+    assert!(bench.committer.commit(create("last")).now_or_never().is_none());
+    bench.begun.recv().unwrap();
+    bench.tell.send(Ok(())).unwrap();
+    until_told().await;
+    assert!(bench.committer.commit(create("behind")).now_or_never().is_none());
+    bench.begun.recv().unwrap();
+    assert!(whole <= crowd(&bench, 9_000) + 1, "nothing is in doubt any more");
     for _ in 0..2 {
         bench.tell.send(Ok(())).unwrap();
     }

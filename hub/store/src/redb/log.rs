@@ -229,6 +229,10 @@ impl<D: Disk> Log for RedbLog<D> {
         self.witness(false);
         Ok(())
     }
+
+    fn doubtful(&self) -> &[Event] {
+        self.doubtful.as_ref().map_or(&[], |batch| &batch.events)
+    }
 }
 
 impl<D: Disk> Drop for RedbLog<D> {
