@@ -3,14 +3,16 @@
 //! Guarantees:
 //! - a document is compressed once for all who ask for it, while it is one of few
 //!   (`a_document_is_compressed_once_while_it_is_one_of_few`), and also for those who ask before it is
-//!   (`a_document_is_compressed_once_for_all_who_ask_together`).
+//!   (`a_document_is_compressed_once_for_all_who_ask_together`);
+//! - documents are made once for each registry, and never by who serves others meanwhile
+//!   (`documents_are_made_beside_those_who_are_served_and_then_cost_no_thread`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use freewheel_hub_schema::error::ApiError;
-use freewheel_hub_schema::openapi::{self, Document};
+use freewheel_hub_schema::openapi::{self, Document, Form};
 use freewheel_hub_schema::registry::Registry;
 use http::header::{CACHE_CONTROL, ETAG};
 use http::{HeaderValue, Response};
@@ -102,10 +104,12 @@ pub(crate) async fn answer(
     asks: Asks<'_>,
 ) -> Result<Response<Body>, ApiError> {
     if path.is_empty() {
-        return Ok(respond::json(200, &openapi::index(&registry, prefix)));
+        let prefix = prefix.to_owned();
+        let index = made(registry, Form::V3, move |all| openapi::index(all, &prefix)).await?;
+        return Ok(respond::json(200, &index));
     }
-    let owned = path.to_owned();
-    let document = made(move || openapi::document(&registry, &owned)).await?;
+    let path = path.to_owned();
+    let document = made(registry, Form::V3, move |all| openapi::document(all, &path)).await?;
     let document = document.ok_or_else(respond::no_such_path)?;
     send(document, JSON, query, asks).await
 }
@@ -126,16 +130,23 @@ pub(crate) async fn answer_v2(
         )
     };
     if accept.is_some_and(|accept| media::clauses(accept).first().is_some_and(wants_protobuf)) {
-        return send(made(move || openapi::v2_protobuf(&registry)).await?, V2_PROTOBUF, "", asks)
-            .await;
+        let document = made(registry, Form::V2Protobuf, openapi::v2_protobuf).await?;
+        return send(document, V2_PROTOBUF, "", asks).await;
     }
     media::negotiate(accept, |wanted| wanted.wire == Wire::Json)?;
-    send(made(move || openapi::v2(&registry)).await?, JSON, "", asks).await
+    send(made(registry, Form::V2, openapi::v2).await?, JSON, "", asks).await
 }
 
-/// The first call makes a document, which takes longer than a request may hold a thread.
-async fn made<T: Send + 'static>(make: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
-    tokio::task::spawn_blocking(make).await.map_err(ApiError::internal)
+/// What a registry's documents say. Whoever asks first makes them on a thread of its own; all others find them made.
+async fn made<T: Send + 'static>(
+    registry: Registry,
+    form: Form,
+    say: impl FnOnce(&Registry) -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    if openapi::are_made(&registry, form) {
+        return Ok(say(&registry));
+    }
+    tokio::task::spawn_blocking(move || say(&registry)).await.map_err(ApiError::internal)
 }
 
 async fn send(
@@ -169,8 +180,42 @@ async fn send(
 
 #[cfg(test)]
 mod tests {
+    use freewheel_hub_schema::kind::{Gvk, Kind, Strategy};
+    use freewheel_hub_schema::registry::Registries;
+    use freewheel_link::names::ClusterName;
+
     use super::*;
     use crate::flow::workers::Workers;
+
+    struct Plain;
+
+    impl Strategy for Plain {}
+
+    fn own_kinds() -> Registry {
+        let (registries, root) = (Registries::default(), ClusterName::root());
+        let gvk = Gvk::new("example.com", "v1", "Widget");
+        registries.add(&root, Kind::new(gvk, "widgets", Plain)).unwrap();
+        registries.of(&root)
+    }
+
+    #[tokio::test]
+    async fn documents_are_made_beside_those_who_are_served_and_then_cost_no_thread() {
+        let here = std::thread::current().id();
+        for form in [Form::V3, Form::V2, Form::V2Protobuf] {
+            // A registry with kinds of its own, so that no other test has made its documents.
+            let registry = own_kinds();
+            let ask = move |all: &Registry| {
+                match form {
+                    Form::V3 => drop(openapi::index(all, "")),
+                    Form::V2 => drop(openapi::v2(all)),
+                    Form::V2Protobuf => drop(openapi::v2_protobuf(all)),
+                }
+                std::thread::current().id()
+            };
+            assert_ne!(made(registry.clone(), form, ask).await.unwrap(), here, "{form:?}");
+            assert_eq!(made(registry.clone(), form, ask).await.unwrap(), here, "{form:?}");
+        }
+    }
 
     #[tokio::test]
     async fn a_document_is_compressed_once_for_all_who_ask_together() {

@@ -83,6 +83,31 @@ impl<'a> Of<'a> {
     }
 }
 
+/// Which documents of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// The index of v3, and what it names.
+    V3,
+    /// v2 as JSON.
+    V2,
+    /// The same in gnostic's protobuf.
+    V2Protobuf,
+}
+
+/// Whether they are there already, so that asking for them is no work. Else the first question makes them, which takes
+/// longer than a task may keep its thread.
+#[must_use]
+pub fn are_made(registry: &Registry, form: Form) -> bool {
+    let layer = registry.layer().map(|own| own.documents.get());
+    let Some(shared) = registry.shared().documents.get() else { return false };
+    let Some(newest) = layer.unwrap_or(Some(shared)) else { return false };
+    match form {
+        Form::V3 => true,
+        Form::V2 => newest.v2.get().is_some(),
+        Form::V2Protobuf => newest.v2_protobuf.get().is_some(),
+    }
+}
+
 /// `/openapi/v3` of a cluster; `prefix` is what comes before in the URL: empty, or `/clusters/pi-7`.
 #[must_use]
 pub fn index(registry: &Registry, prefix: &str) -> Value {
