@@ -25,7 +25,7 @@ use freewheel_spoke_agent::uplink::{Handle, Me};
 use freewheel_spoke_engine::Profile;
 use freewheel_spoke_modules::{Setup, Store};
 use freewheel_spoke_net::Fabric;
-use freewheel_spoke_runtime::{Runtime, RuntimeOptions, Runtimes, choose_profile};
+use freewheel_spoke_runtime::{FILE_TURNS, Runtime, RuntimeOptions, Runtimes, choose_profile};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -45,6 +45,9 @@ use crate::watch::{self, Probe};
 const QUEUE: usize = 1024;
 /// Threads of the runtime that carries everything but guests: packets, logs, node ports.
 const CONTROL_THREADS: usize = 2;
+/// Its threads for work with files, which come when they are needed. Those that wait for a card that stands still never hold
+/// the last three of them: one module is checked at a time, and the dial to the hub looks up its name on another.
+const FILE_THREADS: usize = FILE_TURNS + 3;
 
 /// Runs until SIGTERM or SIGINT. Pods end with the process and come back at the next start.
 pub(crate) fn run(options: cli::Run) -> Result<(), Box<dyn Error>> {
@@ -52,7 +55,7 @@ pub(crate) fn run(options: cli::Run) -> Result<(), Box<dyn Error>> {
     let data = Data::open(&options.data)?;
     let control = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
-        .max_blocking_threads(4)
+        .max_blocking_threads(FILE_THREADS)
         .thread_name("control")
         .enable_all()
         .build()?;

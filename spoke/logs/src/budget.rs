@@ -6,13 +6,16 @@
 //!   (`all_logs_together_have_what_the_node_gives`);
 //! - a container that writes faster than [`STEADY`] for longer than its burst waits, and so does one while all together
 //!   write faster than [`NODE_STEADY`] (`who_writes_faster_than_it_may_waits`);
-//! - what was written beyond that is owed until it is paid for (`a_line_that_is_larger_than_the_bucket_is_paid_for_in_full`).
+//! - what was written beyond that is owed until it is paid for (`a_line_that_is_larger_than_the_bucket_is_paid_for_in_full`);
+//! - so many are written at a time ([`WRITES`]), the others wait without a thread
+//!   (`a_card_that_stands_still_holds_some_threads_and_not_all`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// The largest log file before it is set aside.
 pub(crate) const LARGEST: u64 = 10 << 20;
@@ -26,6 +29,10 @@ const BURST: i64 = 16 << 20;
 /// The same for all containers of the node together.
 const NODE_STEADY: i64 = 2 << 20;
 const NODE_BURST: i64 = 64 << 20;
+
+/// Logs that are written at a time: the threads are those of loads and of the dial to the hub, too, and a card that takes
+/// nothing would hold all of them.
+pub const WRITES: usize = 2;
 
 /// Bytes that may be written now, and how fast more come.
 #[derive(Debug)]
@@ -63,6 +70,7 @@ pub struct LogBudget {
     disk: u64,
     logs: AtomicU64,
     rate: Mutex<Bucket>,
+    turns: Semaphore,
 }
 
 impl LogBudget {
@@ -70,7 +78,13 @@ impl LogBudget {
     #[must_use]
     pub fn new(disk: u64) -> Arc<Self> {
         let rate = Mutex::new(Bucket::new(NODE_BURST, NODE_STEADY, Instant::now()));
-        Arc::new(Self { disk, logs: AtomicU64::new(0), rate })
+        Arc::new(Self { disk, logs: AtomicU64::new(0), rate, turns: Semaphore::new(WRITES) })
+    }
+
+    /// Waits for a turn to write; those who wait get theirs in the order of their coming.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.turns.acquire().await.ok()
     }
 
     /// One container's part of it, until it is dropped.

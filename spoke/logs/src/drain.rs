@@ -52,6 +52,7 @@ pub async fn drain(sink: LogSink, log: PathBuf, budget: Arc<LogBudget>) {
     loop {
         let pieces = std::future::poll_fn(|cx| sink.poll_take(cx)).await;
         let last = pieces.is_none();
+        let turn = budget.turn().await;
         // Files block; the drain's runtime must not.
         let write = tokio::task::spawn_blocking(move || {
             match pieces {
@@ -70,6 +71,7 @@ pub async fn drain(sink: LogSink, log: PathBuf, budget: Arc<LogBudget>) {
                 return;
             }
         }
+        drop(turn);
         sink.wrote(file.written);
         if last {
             return;

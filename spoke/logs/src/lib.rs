@@ -26,8 +26,9 @@ mod read;
 mod sink;
 mod stamp;
 
-pub use budget::LogBudget;
+pub use budget::{LogBudget, WRITES};
 pub use drain::{MAX_LINE, drain};
 pub use kept::KeptLogs;
+pub use read::READS;
 pub use read::{LogOptions, read};
 pub use sink::{LogSink, LogStream, PROMISED, Source, Unasked, Written};

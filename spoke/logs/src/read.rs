@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use freewheel_spoke_agent::volumes::log_aside;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::sink::Written;
 use crate::stamp::{self, stamp};
@@ -19,6 +20,9 @@ const PIECE: usize = 32 << 10;
 
 /// Pieces that wait for a slow reader; then reading waits.
 const PIECES: usize = 4;
+
+/// Pieces that are read at a time, of all logs, as they are written ([`WRITES`](super::budget::WRITES)).
+pub const READS: usize = 1;
 
 /// Said where lines are missing.
 const MISSED: &[u8] =
@@ -39,7 +43,8 @@ pub struct LogOptions {
     pub limit_bytes: Option<u64>,
 }
 
-/// Reads the log in this file; `live` comes from the container that writes it, if it runs.
+/// Reads the log in this file; `live` comes from the container that writes it, if it runs. `turns`: whose turn it is at the
+/// disk.
 ///
 /// The pieces end when everything was read and, when following, the container's log is complete. Dropping the
 /// receiver ends the reading. A log that does not exist is empty: its container has not written yet.
@@ -47,10 +52,11 @@ pub fn read(
     log: PathBuf,
     options: LogOptions,
     live: Option<watch::Receiver<Written>>,
+    turns: Arc<Semaphore>,
 ) -> mpsc::Receiver<io::Result<Bytes>> {
     let (out, pieces) = mpsc::channel(PIECES);
     tokio::spawn(async move {
-        if let Err(error) = pump(log, options, live, &out).await {
+        if let Err(error) = pump(log, options, live, &turns, &out).await {
             // The reader is gone, or is told why it gets no more.
             let _ = out.send(Err(error)).await;
         }
@@ -62,11 +68,12 @@ async fn pump(
     log: PathBuf,
     options: LogOptions,
     mut live: Option<watch::Receiver<Written>>,
+    turns: &Semaphore,
     out: &mpsc::Sender<io::Result<Bytes>>,
 ) -> io::Result<()> {
     let follow = options.follow;
     let of = live.clone();
-    let mut reader = blocking(move || Reader::open(log, &options, of)).await?;
+    let mut reader = blocking(turns, move || Reader::open(log, &options, of)).await?;
     loop {
         // What is written after this mark wakes the wait below, so that nothing falls between.
         let ended = live.as_mut().is_none_or(|live| {
@@ -74,7 +81,7 @@ async fn pump(
             live.has_changed().is_err()
         });
         loop {
-            let (piece, back) = blocking(move || {
+            let (piece, back) = blocking(turns, move || {
                 let piece = reader.piece()?;
                 Ok((piece, reader))
             })
@@ -99,9 +106,13 @@ async fn pump(
 }
 
 async fn blocking<T: Send + 'static>(
+    turns: &Semaphore,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    let turn = turns.acquire().await.map_err(io::Error::other)?;
+    let outcome = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?;
+    drop(turn);
+    outcome
 }
 
 /// The files of one log, oldest first, and how far they were read.
@@ -322,6 +333,10 @@ mod tests {
         }
     }
 
+    fn turns() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(READS))
+    }
+
     async fn all(mut pieces: mpsc::Receiver<io::Result<Bytes>>) -> String {
         let mut out = Vec::new();
         while let Some(piece) = pieces.recv().await {
@@ -343,7 +358,7 @@ mod tests {
     #[tokio::test]
     async fn lines_come_back_as_they_were_written() {
         let (_dir, log) = log_of("one\ntwo\nthree").await;
-        let read = |options| all(read(log.clone(), options, None));
+        let read = |options| all(read(log.clone(), options, None, turns()));
         assert_eq!(read(LogOptions::default()).await, "one\ntwo\nthree\n");
         let tail = |lines| LogOptions { tail_lines: Some(lines), ..LogOptions::default() };
         assert_eq!(read(tail(2)).await, "two\nthree\n");
@@ -363,7 +378,7 @@ mod tests {
         let long = "x".repeat(40 << 10);
         let (_dir, log) = log_of(&format!("first\n{long}\n")).await;
         let tail = LogOptions { tail_lines: Some(1), ..LogOptions::default() };
-        assert_eq!(all(read(log, tail, None)).await, format!("{long}\n"));
+        assert_eq!(all(read(log, tail, None, turns())).await, format!("{long}\n"));
     }
 
     #[tokio::test]
@@ -373,7 +388,7 @@ mod tests {
         let sink = LogSink::new();
         let draining = tokio::spawn(drain(sink.clone(), log.clone(), LogBudget::new(1 << 30)));
         let options = LogOptions { follow: true, ..LogOptions::default() };
-        let mut pieces = read(log, options, Some(sink.follow()));
+        let mut pieces = read(log, options, Some(sink.follow()), turns());
         write(&sink, "early\n");
         assert_eq!(pieces.recv().await.unwrap().unwrap(), "early\n");
         write(&sink, "late\n");
@@ -447,6 +462,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_log_that_does_not_exist_is_empty() {
-        assert_eq!(all(read("/nonexistent/0.log".into(), LogOptions::default(), None)).await, "");
+        assert_eq!(
+            all(read("/nonexistent/0.log".into(), LogOptions::default(), None, turns())).await,
+            ""
+        );
     }
 }

@@ -45,4 +45,4 @@ pub use mappings::pods;
 pub use metered::Usage;
 pub use preview1::QUIET;
 pub use probe::{addresses, choose_profile};
-pub use runtime::{CannotStart, Runtime, RuntimeOptions};
+pub use runtime::{CannotStart, FILE_TURNS, Runtime, RuntimeOptions};

@@ -10,11 +10,11 @@ use bytes::Bytes;
 use freewheel_spoke_agent::ports::{ContainerId, Containers, Exit, Input, Places, StartContainer};
 use freewheel_spoke_agent::volumes::log_aside;
 use freewheel_spoke_engine::{Profile, STACK, config};
-use freewheel_spoke_logs::{KeptLogs, LogBudget, LogOptions, LogSink, drain, read};
+use freewheel_spoke_logs::{KeptLogs, LogBudget, LogOptions, LogSink, READS, WRITES, drain, read};
 use freewheel_spoke_net::Fabric;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, info, info_span, warn};
 use wasmtime::Engine;
@@ -35,6 +35,13 @@ use crate::world::{Mounts, OfPod, linker};
 
 /// How long the end of a container, or of all of them, waits for its log to reach the disk.
 const LOG_WAIT: Duration = Duration::from_secs(5);
+
+/// Modules that are loaded at a time. After a start all of them are wanted at once.
+const LOADS: usize = 1;
+
+/// Threads of the control runtime that work with files may hold: loads, and logs that are written and read, which wait for
+/// each other and for nobody else.
+pub const FILE_TURNS: usize = LOADS + WRITES + READS;
 
 /// What a runtime is made with.
 pub struct RuntimeOptions {
@@ -102,6 +109,8 @@ pub struct Runtime {
     /// Who waits for the ends of containers.
     supervisors: TaskTracker,
     budget: Arc<LogBudget>,
+    loads: Semaphore,
+    reads: Arc<Semaphore>,
     /// Log files by pod, to be removed with it.
     logs: Mutex<KeptLogs>,
     this: Weak<Self>,
@@ -151,6 +160,8 @@ impl Runtime {
             running: Mutex::default(),
             supervisors: TaskTracker::new(),
             budget: LogBudget::new(logs),
+            loads: Semaphore::new(LOADS),
+            reads: Arc::new(Semaphore::new(READS)),
             logs: Mutex::default(),
             this: this.clone(),
         });
@@ -165,7 +176,8 @@ impl Runtime {
     pub fn logs(&self, file: &Path, options: LogOptions) -> mpsc::Receiver<io::Result<Bytes>> {
         let running = self.running.lock();
         let live = running.values().find(|running| running.log == file);
-        read(file.to_owned(), options, live.map(|running| running.sink.follow()))
+        let live = live.map(|running| running.sink.follow());
+        read(file.to_owned(), options, live, self.reads.clone())
     }
 
     /// CPU use and bytes of memory of a running container.
@@ -207,7 +219,10 @@ impl Runtime {
     async fn load(self: Arc<Self>, start: StartContainer, life: Arc<Life>, log: LogSink) -> Exit {
         let (runtime, artifact) = (self.clone(), start.artifact.clone());
         let load = move || runtime.modules.load(&artifact);
-        match tokio::task::spawn_blocking(load).await {
+        let turn = self.loads.acquire().await;
+        let loaded = tokio::task::spawn_blocking(load).await;
+        drop(turn);
+        match loaded {
             Ok(Ok(module)) => self.begin(start, life, log, module).await,
             Ok(Err(error)) => exit::start_error(error.to_string()),
             Err(error) => exit::start_error(format!("loading failed: {error}")),

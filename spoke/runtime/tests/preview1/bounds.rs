@@ -219,3 +219,55 @@ async fn what_runs_while_an_instance_is_made_has_begun() {
     }
     nothing_is_held(&node).await;
 }
+
+#[test]
+fn a_card_that_stands_still_holds_some_threads_and_not_all() {
+    use freewheel_spoke_runtime::{FILE_TURNS, LogOptions};
+    // One thread more than all that work with files may hold: that of the dial to the hub.
+    let control = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(FILE_TURNS + 1)
+        .enable_all()
+        .build()
+        .unwrap();
+    control.block_on(async {
+        let node = node();
+        // Whoever opens one waits until somebody opens its other end.
+        let [written, read, loaded] = ["written", "read", "loaded"].map(|name| {
+            let card = node.dir.path().join(name);
+            assert!(std::process::Command::new("mkfifo").arg(&card).status().unwrap().success());
+            card
+        });
+        let hello = "
+            (i32.store (i32.const 24) (i32.const 100)) (i32.store (i32.const 28) (i32.const 6))
+            (call $must (call $write (i32.const 1) (i32.const 24) (i32.const 1) (i32.const 8)))";
+        let logging = |number: usize| {
+            let mut start = start(&node, &format!("log{number}"), hello);
+            start.0.log.clone_from(&written);
+            node.start(start)
+        };
+        let logging: Vec<_> = (0..9).map(logging).collect();
+        for id in &logging {
+            node.started(id).await;
+        }
+        let read_one = |_| node.runtime.logs(&read, LogOptions::default());
+        let readers: Vec<_> = (0..9).map(read_one).collect();
+        let load = |number: usize| node.start(node.container(&format!("load{number}"), &loaded));
+        let loads: Vec<_> = (0..9).map(load).collect();
+        let dial = tokio::task::spawn_blocking(|| "the hub");
+        assert_eq!(tokio::time::timeout(support::SOON, dial).await.unwrap().unwrap(), "the hub");
+        let ends = [&written, &read, &loaded].map(|card| {
+            let end = std::fs::File::options().read(true).write(true).open(card).unwrap();
+            std::fs::remove_file(card).unwrap();
+            end
+        });
+        drop((readers, ends));
+        for id in &loads {
+            assert_ne!(node.exited(id).await.code, 0, "that was no module");
+        }
+        for id in &logging {
+            assert_eq!(node.exited(id).await.code, 0);
+        }
+    });
+    control.shutdown_background();
+}
