@@ -7,6 +7,7 @@
 //!   `what_instances_take_beside_their_memories_is_memory`, `what_the_host_holds_for_a_guest_is_on_its_memory`);
 //! - what a store has taken stays booked until it goes, whatever fails in between and in whatever order wasmtime tells of
 //!   it (`no_failure_gives_back_what_a_growth_before_it_took`);
+//! - a memory that moves counts at the node with both of its places (`a_memory_that_moves_counts_twice_while_it_does`);
 //! - all together have no more than the node gives to guests; what is refused is booked nowhere, whoever refuses it
 //!   (`all_guests_together_have_what_the_node_gives`, `what_a_module_s_own_maximum_refuses_is_booked_nowhere`).
 //!
@@ -15,19 +16,20 @@
 //! (`a_hog_that_is_evicted_gets_nothing_more_and_its_neighbour_does`).
 //!
 //! Of a linear memory that moves while it grows (beyond its reservation, where addresses are scarce) the host has both places
-//! for the time of the copy, and only the new one is counted; it moves once for every
-//! [`freewheel_spoke_engine::BOUNDED_STEP`] bytes.
+//! for the time of the copy. The old one counts at the node alone, until the poll is over in which it moved: a limit is what
+//! a container may keep. It moves once for every [`BOUNDED_STEP`] bytes.
 //!
 //! The native stack of an instance counts as all that its guest can touch of it ([`freewheel_spoke_engine::STACK`]), for
 //! as long as the instance is there: a guest can touch all of it in less than a tick. Of a program, which is there for long
 //! and mostly waits, that is so on its container alone, and above it counts what it has touched (`on_stack.rs`).
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use freewheel_spoke_account::{Account, Full, Held, Level};
-use freewheel_spoke_engine::STACK;
 use freewheel_spoke_engine::footing::MOST_INSTANCES;
+use freewheel_spoke_engine::{BOUNDED_STEP, STACK};
 use wasmtime::ResourceLimiter;
 
 /// Elements in one table; real programs have thousands.
@@ -44,17 +46,39 @@ pub(crate) const MAX_PARTS: usize = 64;
 pub(crate) struct Memory {
     account: Arc<Account>,
     refused: AtomicBool,
+    /// Bytes that a linear memory grows to without moving.
+    reserved: usize,
 }
 
 impl Memory {
+    /// Where no linear memory ever moves.
+    #[cfg(test)]
     pub(crate) fn new(limit: Option<u64>, above: &Arc<Account>) -> Arc<Self> {
+        Self::moving_beyond(usize::MAX, limit, above)
+    }
+
+    /// Where linear memories move that grow beyond what is reserved for each.
+    pub(crate) fn moving_beyond(
+        reserved: usize,
+        limit: Option<u64>,
+        above: &Arc<Account>,
+    ) -> Arc<Self> {
         let account = Account::within(above, Level::Container, limit);
-        Arc::new(Self { account, refused: AtomicBool::new(false) })
+        Arc::new(Self { account, refused: AtomicBool::new(false), reserved })
     }
 
     /// A part of it whose bytes are also counted by themselves.
     pub(crate) fn part(&self) -> Arc<Self> {
-        Self::new(None, &self.account)
+        Self::moving_beyond(self.reserved, None, &self.account)
+    }
+
+    /// The account of all guests.
+    fn node(&self) -> &Arc<Account> {
+        let mut at = &self.account;
+        while let Some(above) = at.above() {
+            at = above;
+        }
+        at
     }
 
     /// Bytes in use, and held by the host.
@@ -144,11 +168,50 @@ impl Stack {
 pub(crate) struct Limiter {
     share: Share,
     refused: bool,
+    places: Vec<Place>,
+}
+
+/// A linear memory, and how large it may become where it is.
+struct Place {
+    size: usize,
+    room: usize,
+}
+
+thread_local! {
+    /// What memories have left since this thread began to poll the guest that it polls.
+    static LEFT: RefCell<Vec<Held>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A guest's poll is over: what its memories have left is free.
+pub(crate) fn all_moved() {
+    LEFT.with_borrow_mut(Vec::clear);
 }
 
 impl Limiter {
     pub(crate) fn new(memory: &Arc<Memory>) -> Self {
-        Self { share: memory.share(), refused: false }
+        Self { share: memory.share(), refused: false, places: Vec::new() }
+    }
+
+    /// Bytes that a memory has twice while it grows. Which one grows is not said: of two that are as large, the one that
+    /// moves sooner.
+    fn has_twice(&mut self, current: usize, desired: usize) -> usize {
+        let step = usize::try_from(BOUNDED_STEP).unwrap_or(usize::MAX);
+        let reserved = self.share.memory.reserved;
+        if reserved == usize::MAX {
+            return 0;
+        }
+        let known = self.places.iter_mut().filter(|place| place.size == current);
+        let Some(place) = known.min_by_key(|place| place.room) else {
+            let room = if desired <= reserved { reserved } else { desired.saturating_add(step) };
+            self.places.push(Place { size: desired, room });
+            return 0;
+        };
+        place.size = desired;
+        if desired <= place.room {
+            return 0;
+        }
+        place.room = desired.saturating_add(step);
+        current
     }
 
     /// Whether this store was refused memory.
@@ -178,7 +241,18 @@ impl ResourceLimiter for Limiter {
         if maximum.is_some_and(|most| most < desired) {
             return Ok(false);
         }
-        self.grow(desired.saturating_sub(current))
+        let twice = self.has_twice(current, desired);
+        if twice == 0 {
+            return self.grow(desired.saturating_sub(current));
+        }
+        let memory = &self.share.memory;
+        let left = memory.node().take(twice).inspect_err(|_| {
+            memory.refused.store(true, Relaxed);
+            self.refused = true;
+        })?;
+        let grown = self.grow(desired.saturating_sub(current))?;
+        LEFT.with_borrow_mut(|all| all.push(left));
+        Ok(grown)
     }
 
     fn table_growing(
@@ -226,6 +300,36 @@ mod tests {
         drop(first);
         assert!(second.memory_growing(0, 50, None).unwrap());
         assert_eq!(memory.used(), 50);
+    }
+
+    #[test]
+    fn a_memory_that_moves_counts_twice_while_it_does() {
+        const MIB: usize = 1 << 20;
+        let node = Account::node();
+        node.set_limit(1000 << 20);
+        let memory = Memory::moving_beyond(100 * MIB, Some(600 << 20), &node);
+        let mut limiter = Limiter::new(&memory);
+        let mut grows = |from: usize, to: usize| {
+            let outcome = limiter.memory_growing(from * MIB, to * MIB, None);
+            let counted = (memory.used() / MIB, node.used() / MIB);
+            all_moved();
+            outcome.map(|grown| (grown, counted))
+        };
+        assert_eq!(grows(0, 40).unwrap(), (true, (40, 40)));
+        assert_eq!(grows(40, 100).unwrap(), (true, (100, 100)), "that was reserved");
+        assert_eq!(grows(100, 110).unwrap(), (true, (110, 210)));
+        assert_eq!(node.used(), memory.used(), "it is over");
+        assert_eq!(grows(110, 174).unwrap(), (true, (174, 174)), "with its place it got a step");
+        assert_eq!(grows(174, 175).unwrap(), (true, (175, 349)));
+        // Another one, which begins beyond what is reserved.
+        assert_eq!(grows(0, 200).unwrap(), (true, (375, 375)));
+        assert_eq!(grows(200, 264).unwrap(), (true, (439, 439)));
+        // Of the container there is room for it, and of the node not while it moves.
+        let others = node.take(300 * MIB).unwrap();
+        let refused = full(grows(264, 265).map(|(grown, _)| grown));
+        assert_eq!((refused.level, memory.take_refused()), (Level::Node, true));
+        drop(others);
+        assert_eq!(memory.used() / MIB, 439);
     }
 
     #[test]

@@ -26,6 +26,7 @@ use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::lanes::{Lane, Runtimes};
+use crate::memory;
 use crate::ticker::{TICK, Ticker};
 
 /// Period of CPU quotas, as in the kernel's CFS.
@@ -178,6 +179,7 @@ impl<F: Future> Metered<F> {
         let running = meter.ticker.enter();
         let polled = guest.as_mut().poll(cx);
         drop(running);
+        memory::all_moved();
         let now = Instant::now();
         let wall = now.duration_since(begin);
         self.charge(wall, cpu);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use freewheel_spoke_agent::ports::{ContainerId, Containers, Exit, Input, Places, StartContainer};
 use freewheel_spoke_agent::volumes::log_aside;
-use freewheel_spoke_engine::{Profile, STACK, config};
+use freewheel_spoke_engine::{BOUNDED_RESERVATION, Memory as Reserves, Profile, STACK, config};
 use freewheel_spoke_logs::{KeptLogs, LogBudget, LogOptions, LogSink, READS, WRITES, drain, read};
 use freewheel_spoke_net::Fabric;
 use parking_lot::Mutex;
@@ -95,6 +95,14 @@ struct Supervised {
     sink: LogSink,
 }
 
+/// Bytes that a linear memory grows to without moving.
+fn reserved(profile: &Profile) -> usize {
+    match profile.memory {
+        Reserves::Guard4g => usize::MAX,
+        Reserves::Bounded => usize::try_from(BOUNDED_RESERVATION).unwrap_or(usize::MAX),
+    }
+}
+
 /// All containers of the node.
 pub struct Runtime {
     engine: Engine,
@@ -109,6 +117,8 @@ pub struct Runtime {
     /// Who waits for the ends of containers.
     supervisors: TaskTracker,
     budget: Arc<LogBudget>,
+    /// Bytes that a linear memory grows to without moving.
+    reserved: usize,
     loads: Semaphore,
     reads: Arc<Semaphore>,
     /// Log files by pod, to be removed with it.
@@ -160,6 +170,7 @@ impl Runtime {
             running: Mutex::default(),
             supervisors: TaskTracker::new(),
             budget: LogBudget::new(logs),
+            reserved: reserved(&profile),
             loads: Semaphore::new(LOADS),
             reads: Arc::new(Semaphore::new(READS)),
             logs: Mutex::default(),
@@ -286,7 +297,7 @@ impl Runtime {
     fn memory_of(&self, start: &StartContainer) -> Arc<Memory> {
         let pod = self.fabric.pod(&start.id.pod);
         let above = pod.as_ref().map_or_else(|| self.fabric.account(), |pod| pod.account());
-        Memory::new(start.memory_limit, above)
+        Memory::moving_beyond(self.reserved, start.memory_limit, above)
     }
 
     fn accounts(&self, id: &ContainerId) -> Option<(Arc<Usage>, Arc<Memory>)> {
