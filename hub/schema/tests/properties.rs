@@ -85,6 +85,45 @@ fn a_canonical_text_is_as_much_and_its_own_canonical_text() {
     });
 }
 
+/// The canonical text of so much, by upstream's words: nothing is lost, no fraction is shown, and the suffix is as large as
+/// can be; of binary ones only what has whole units, and not fewer than the smallest of them.
+fn written(nano: i128, of: &str) -> String {
+    let units = nano / 1_000_000_000;
+    let is_whole = units * 1_000_000_000 == nano;
+    let plain = nano.to_string();
+    let digits = plain.trim_end_matches('0');
+    if nano == 0 {
+        return "0".to_owned();
+    }
+    if of.ends_with('i') && is_whole && 1024 <= units.unsigned_abs() {
+        let times = usize::try_from(units.trailing_zeros() / 10).unwrap();
+        let suffix = ["", "Ki", "Mi", "Gi", "Ti", "Pi"][times];
+        return format!("{}{suffix}", units / (1_i128 << (10 * times)));
+    }
+    let thousands = (plain.len() - digits.len()) / 3;
+    let shown = &plain[..plain.len() - 3 * thousands];
+    let power = 3 * i32::try_from(thousands).unwrap() - 9;
+    match of.contains(['e', 'E']) {
+        true if power == 0 => shown.to_owned(),
+        true => format!("{shown}e{power}"),
+        false => format!("{shown}{}", ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"][thousands]),
+    }
+}
+
+#[test]
+fn a_canonical_text_has_the_largest_suffix_of_its_family() {
+    hold(|rng| {
+        let (text, exact) = quantity(rng);
+        let nano = nano(exact);
+        // A part of a unit is written in thousandths.
+        let of = if nano.abs() < 1_000_000_000 { text.trim_end_matches('i') } else { &text };
+        same(&text, &canonical(&text).unwrap(), &written(nano, of))?;
+        let milli = i128::from(text.parse::<Quantity>().unwrap().milli_value()) * 1_000_000;
+        let rounded = text.parse::<Quantity>().unwrap().rounded_to_milli();
+        same(&text, &rounded.to_string(), &written(milli, of))
+    });
+}
+
 #[test]
 fn quantities_are_as_much_as_they_say_and_ordered_by_it() {
     hold(|rng| {
