@@ -200,7 +200,7 @@ impl Body {
     pub(crate) fn uncounted(&self) -> usize {
         match &self.kind {
             Kind::Whole { rest, .. } if self.held.is_none() => rest.len(),
-            _ => 0,
+            Kind::Whole { .. } | Kind::Chunks(_) | Kind::Foreign(_) | Kind::Large(_) => 0,
         }
     }
 

@@ -63,14 +63,14 @@ pub(crate) fn object(
     typed: Typed<'_>,
     validation: FieldValidation,
 ) -> Result<(Canonical, Vec<String>), ApiError> {
-    if wire == Wire::Protobuf {
-        let value = Canonical::from_protobuf(&bytes)?;
-        check_kind(&value, typed)?;
-        return Ok((value, Vec::new()));
-    }
     let (value, strict) = match wire {
+        Wire::Protobuf => {
+            let value = Canonical::from_protobuf(&bytes)?;
+            check_kind(&value, typed)?;
+            return Ok((value, Vec::new()));
+        }
         Wire::Yaml => Canonical::from_read(read_yaml(&bytes)?, &bytes, typed)?,
-        _ => Canonical::from_json(&bytes, typed)?,
+        Wire::Json => Canonical::from_json(&bytes, typed)?,
     };
     match validation {
         FieldValidation::Strict if !strict.is_empty() => {

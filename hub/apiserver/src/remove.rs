@@ -138,7 +138,7 @@ pub(crate) async fn evict(call: &Call, body: Bytes) -> Result<Response<Body>, Ap
     let wire = call.body_wire()?;
     let eviction: Value = match wire {
         Wire::Protobuf => protobuf::decode(&body)?,
-        _ => parse(&decode::json_bytes(wire, body)?)?,
+        Wire::Json | Wire::Yaml => parse(&decode::json_bytes(wire, body)?)?,
     };
     decode::check_about(call, &eviction, "Eviction")?;
     let given = eviction.get("deleteOptions").cloned().unwrap_or_else(|| json!({}));

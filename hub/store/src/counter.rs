@@ -47,7 +47,7 @@ pub(crate) fn fits(
 ) -> Result<bool, CommitError> {
     let added = operations.iter().find_map(|operation| match operation {
         Operation::Add(counter, by) if counter == key => Some(*by),
-        _ => None,
+        Operation::Add(..) | Operation::Put(..) | Operation::Delete(_) => None,
     });
     Ok(at(state, key)?.saturating_add_signed(added.unwrap_or_default()) <= most)
 }

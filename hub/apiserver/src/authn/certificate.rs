@@ -17,7 +17,7 @@ impl Authenticator for Spokes {
     async fn authenticate(&self, shown: &Shown<'_>) -> Result<Option<Arc<User>>, ApiError> {
         Ok(match shown.certificate {
             Some(Proven::Spoke(user)) => Some(user.clone()),
-            _ => None,
+            Some(Proven::Person(_)) | None => None,
         })
     }
 }
@@ -30,7 +30,7 @@ impl Authenticator for People {
     async fn authenticate(&self, shown: &Shown<'_>) -> Result<Option<Arc<User>>, ApiError> {
         Ok(match shown.certificate {
             Some(Proven::Person(user)) => Some(user.clone()),
-            _ => None,
+            Some(Proven::Spoke(_)) | None => None,
         })
     }
 }

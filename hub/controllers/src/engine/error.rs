@@ -78,7 +78,9 @@ impl Error {
     pub fn code(&self) -> Option<u16> {
         match self {
             Self::Api { source, .. } => Some(source.code),
-            _ => None,
+            Self::Commit { .. } | Self::Unsigned(_) | Self::NoSuchKind(_) | Self::Refused(_) => {
+                None
+            }
         }
     }
 
