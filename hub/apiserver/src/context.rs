@@ -23,6 +23,7 @@ use crate::received::Received;
 use crate::respond;
 use crate::stop::Stop;
 use crate::tenant::Tenants;
+use crate::trail::Trail;
 
 /// A handler for `/v2/…`, the image registry's paths. It gets the caller, when the hub knows who that is, with
 /// [`Permitted`](crate::Permitted) among the request's extensions when they have the right to do that. It decides itself
@@ -95,6 +96,7 @@ pub(crate) struct Context<'a> {
     pub(crate) headers: HeaderMap,
     pub(crate) incoming: &'a mut Received,
     pub(crate) seen: &'a mut Seen,
+    pub(crate) trail: &'a Trail,
     /// Goes along with the answer; health has none.
     pub(crate) passage: Option<Passage>,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use freewheel_hub_schema::error::ApiError;
 use http::header::ACCEPT;
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use tracing::debug;
 
 use crate::authn::{self, Proven, Shown};
@@ -17,6 +17,7 @@ use crate::meters::Seen;
 use crate::path::{self, Route};
 use crate::received::Received;
 use crate::tenant::Tenant;
+use crate::trail::Trail;
 use crate::{describe, impersonate, media, registry, resource, respond};
 
 /// Answers a request, whatever it is.
@@ -24,7 +25,7 @@ pub(crate) async fn handle(
     hub: Arc<Hub>,
     proven: Option<Proven>,
     request: Request<Received>,
-    seen: &mut Seen,
+    (seen, trail): (&mut Seen, &Trail),
 ) -> Response<Body> {
     // A connection lives on when the certificate that it began with has ended.
     let now = hub.server.objects.clock().unix_seconds();
@@ -33,6 +34,7 @@ pub(crate) async fn handle(
         Ok(user) => user,
         Err(error) => return respond::failure(&error),
     };
+    trail.is_by(&user);
     if registry::has(request.uri().path())
         && let Some(extra) = &hub.server.extra
         && impersonate::asked(request.headers()).is_none()
@@ -50,7 +52,7 @@ pub(crate) async fn handle(
     let accept = headers.get(ACCEPT).cloned();
     let (incoming, method, uri) = (&mut incoming, &method, &uri);
     let passage = None;
-    let mut context = Context { hub, user, method, uri, headers, incoming, seen, passage };
+    let mut context = Context { hub, user, method, uri, headers, incoming, seen, trail, passage };
     let response = match answer(&mut context).await {
         Ok(response) => response,
         Err(error) => {
@@ -59,7 +61,11 @@ pub(crate) async fn handle(
         }
     };
     let passage = context.passage.take();
-    debug!(%method, %uri, code = response.status().as_u16(), "answered");
+    debug!(query = uri.query(), code = response.status().as_u16(), "answered");
+    // Of health, which has no passage, it is an answer.
+    if response.status() == StatusCode::INTERNAL_SERVER_ERROR && passage.is_some() {
+        trail.failed(&context.user, method, uri.path());
+    }
     response.map(|body| body.passing(passage))
 }
 

@@ -20,6 +20,7 @@ use http::response::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use tracing::Instrument as _;
 
 use crate::authn::Proven;
 use crate::body::Body;
@@ -31,6 +32,7 @@ use crate::received::Received;
 use crate::registry::LoggedIn;
 use crate::respond;
 use crate::stream;
+use crate::trail::Trail;
 use crate::unsent::Unsent;
 
 /// Answers a request.
@@ -49,11 +51,12 @@ pub(crate) async fn answer(
     // It is there already: who waits for room would keep it on nobody's account meanwhile.
     let heading = if bytes <= BRIEF { Ok(None) } else { unsent.account.hold_now(bytes) };
     let (received, rest) = Received::new(incoming, place.seat.clone());
-    let mut seen = hub.meters.begin(&parts.method);
+    let (mut seen, trail) = (hub.meters.begin(&parts.method), Trail::of(&parts));
     let response = match &heading {
         Ok(_) => {
             let request = Request::from_parts(parts, received);
-            dispatch::handle(hub, proven, request, &mut seen).await
+            let span = trail.span().clone();
+            dispatch::handle(hub, proven, request, (&mut seen, &trail)).instrument(span).await
         }
         Err(error) => {
             drop(received);
@@ -64,6 +67,7 @@ pub(crate) async fn answer(
         place.known();
     }
     let (mut parts, mut body) = seen.end(counted(response, unsent, reads)).into_parts();
+    trail.tell(&mut parts.headers);
     if head || is_bodiless(parts.status) {
         say_length(&mut parts, &body, head);
         body = Body::empty();

@@ -3,6 +3,7 @@
 //! ```text
 //! server     listener, TLS, HTTP/1.1 and HTTP/2, bounds, shutdown   (places, socket, stream, stop)
 //! edge       what holds for every answer   (received, body, piece, sending, unsent, account)
+//! trail      a request's number, and the span of what is logged of it
 //! tls        certificates of ours and of clients
 //! context    what all requests share, and what one has before it is known what of
 //! dispatch   caller ▸ cluster ▸ path ▸ permission ▸ objects, or what is no resource
@@ -75,6 +76,7 @@ mod stop;
 mod stream;
 mod tenant;
 pub mod tls;
+mod trail;
 mod unsent;
 mod view;
 mod watch;

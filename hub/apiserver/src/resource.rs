@@ -65,6 +65,7 @@ async fn asked(
         return Err(respond::no_such_path());
     }
     context.seen.is_for(verb, &view.served, &target, query.is_dry_run());
+    context.trail.is_for(&tenant, verb, &target);
     let (cluster, what) = (tenant.cluster(), What::Resource((&target).into()));
     let attributes = Attributes { user: &context.user, verb, cluster, what };
     context.hub.authorizers.check(&attributes).await?;

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a broken fixture fails its test")]
 
+#[path = "../../../link/tests/said/mod.rs"]
+mod said;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,6 +80,7 @@ impl Controller for Odd {
         let name = key.name.to_string();
         let first = self.times(&name).is_empty();
         self.seen.lock().push((name.clone(), self.start.elapsed()));
+        tracing::debug!("looks");
         assert!(!(first && name == "panics"), "as the test wants it");
         match name.as_str() {
             "fails" if self.times(&name).len() < 4 => Err(Error::NoSuchKind("things")),
@@ -120,6 +124,25 @@ async fn a_key_is_looked_at_again_when_it_asked_for_that() {
     odd.looks("again", 3).await;
     let gaps: Vec<u64> = odd.times("again").windows(2).map(|w| w[1] - w[0]).collect();
     assert!(gaps.iter().all(|gap| (10_000..10_100).contains(gap)), "{gaps:?}");
+    stop.cancel();
+    task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_logged_of_a_reconcile_says_which_it_is() {
+    let said = said::Said::begin();
+    let store = Arc::new(MemoryStore::with_incarnation(1));
+    put(&*store, "fails", "1").await;
+    let odd = Odd::new(&store);
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(run(store.clone(), odd.clone(), stop.clone()));
+    odd.looks("fails", 2).await;
+    let whose = "reconcile{controller=\"odd-controller\" resource=things.internal cluster=root namespace= name=fails}";
+    for text in ["looks", "will try again"] {
+        let lines = said.lines(text);
+        assert!(!lines.is_empty(), "{text}");
+        assert!(lines.iter().all(|line| line.contains(whose)), "{lines:?}");
+    }
     stop.cancel();
     task.await.unwrap();
 }

@@ -110,7 +110,7 @@ use freewheel_link::transport::{Transport, code};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{Instrument as _, debug, info, warn};
 
 use allowance::Allowances;
 use departures::Gone;
@@ -422,7 +422,10 @@ impl Gateway {
                 }
             }
             Some(ALPN_SESSION) => match peer.certificate.as_ref().and_then(Papers::read) {
-                Some(papers) => session::serve(&self.inner, link, papers, stop).await,
+                Some(papers) => {
+                    let span = session::span(&papers, peer.address);
+                    session::serve(&self.inner, link, papers, stop).instrument(span).await;
+                }
                 None => {
                     warn!(peer = %peer.address, "a session without a spoke's certificate is refused");
                     link.close(code::REFUSED, "a session needs the certificate of a spoke");

@@ -13,9 +13,12 @@
 //! - a spoke has its whole plan sent a few times in a row, then twice a minute: who asks for more is sent away
 //!   (`a_device_that_asks_for_everything_again_and_again_is_sent_away_with_the_reason`), and who comes back with nothing
 //!   that is known waits, which is counted apart
-//!   (`a_device_that_comes_back_empty_again_and_again_gets_its_whole_plan_a_few_times`).
+//!   (`a_device_that_comes_back_empty_again_and_again_gets_its_whole_plan_a_few_times`);
+//! - what is logged meanwhile says whose session it is, of which process, and which of that spoke's it is
+//!   (`what_is_logged_of_a_session_says_which_it_is`).
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -32,7 +35,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::field::{Empty, display};
+use tracing::{Instrument as _, Span, debug, info, info_span, warn};
 
 use crate::answers::Answers;
 use crate::bell::Bell;
@@ -46,6 +50,11 @@ use crate::records::Begun;
 use crate::talk::Talk;
 use crate::untaken::Untaken;
 use crate::{Inner, datagrams, endings, records, streams, twins};
+
+/// Where what is logged of a session belongs; what the greeting says is added when it comes.
+pub(crate) fn span(papers: &Papers, peer: SocketAddr) -> Span {
+    info_span!("session", cluster = %papers.cluster, %peer, instance = Empty, epoch = Empty)
+}
 
 /// Serves a connection whose certificate is of this cluster, until it ends.
 pub(crate) async fn serve(
@@ -99,7 +108,7 @@ pub(crate) async fn serve(
             warn!(%cluster, peer = %link.peer().address, error, "a spoke broke the protocol");
         }
         End::Left(Reason::Stopping | Reason::Superseded) | End::Closed(_) => {
-            info!(%cluster, error = %end, "a session ended");
+            info!(error = %end, "a session ended");
         }
         end => warn!(%cluster, peer = %link.peer().address, error = %end, "a session was ended"),
     }
@@ -125,7 +134,7 @@ async fn session(
     };
     inner.images.note_profile(&hello.node.profile);
     drop(waiting);
-    info!(%cluster, epoch, peer = %link.peer().address, "a spoke is in session");
+    in_session(hello.instance, epoch);
     let (at_doors, waiting) = mpsc::channel(datagrams::WAITING);
     let talk = Talk {
         inner,
@@ -172,6 +181,13 @@ async fn session(
         part(&mut send, link, end).await;
     }
     ended
+}
+
+/// Tells the log who is there.
+fn in_session(instance: u64, epoch: u64) {
+    let span = Span::current();
+    span.record("instance", display(format_args!("{instance:016x}"))).record("epoch", epoch);
+    info!("a spoke is in session");
 }
 
 /// Says goodbye with the reason, where there is one to say, and gives it a moment to arrive.
@@ -323,7 +339,8 @@ impl Talk<'_> {
         loop {
             let stream = self.link.accept().await?;
             let papers = self.papers.clone();
-            serving.spawn(streams::serve(inner.clone(), papers, stream, budget.clone()));
+            let serve = streams::serve(inner.clone(), papers, stream, budget.clone());
+            serving.spawn(serve.in_current_span());
             while serving.try_join_next().is_some() {}
         }
     }

@@ -343,10 +343,12 @@ impl Containers for Runtime {
         self.running.lock().insert(start.id.clone(), running);
         self.logs.lock().add(&start.id.pod, &start.id.container, start.log.clone());
         let span = info_span!(
+            parent: None,
             "container",
             cluster = %start.realm,
             pod = start.pod_name,
             namespace = start.namespace,
+            uid = start.id.pod,
             container = start.id.container,
             attempt = start.id.attempt,
         );

@@ -26,12 +26,16 @@ mod puts;
 #[path = "../../../metrics/tests/reader/mod.rs"]
 mod reader;
 mod remade;
+#[path = "../../../../link/tests/said/mod.rs"]
+mod said;
 #[cfg(test)]
 mod signing_requests;
 #[cfg(test)]
 mod subresources;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod trails;
 #[cfg(test)]
 mod unread;
 #[cfg(test)]

@@ -1,4 +1,8 @@
 //! One controller: its informer and its workers.
+//!
+//! Guarantees:
+//! - what is logged while a key is worked on says which one, and whose work it is
+//!   (`what_is_logged_of_a_reconcile_says_which_it_is`).
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -12,7 +16,7 @@ use futures::FutureExt;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{Instrument as _, debug, debug_span, error, info, warn};
 
 use super::{Error, Queue};
 
@@ -152,33 +156,49 @@ async fn work(controller: Arc<dyn Controller>, queue: Arc<Queue>, stop: Cancella
             () = stop.cancelled() => return,
             key = queue.next() => key,
         };
-        let outcome = AssertUnwindSafe(controller.reconcile(&key)).catch_unwind().await;
-        match outcome {
-            Ok(Ok(again)) => {
-                queue.forget(&key);
-                if let Some(delay) = again {
-                    queue.add_after(key.clone(), delay);
-                }
-            }
-            Ok(Err(Error::Refused(why))) => {
-                queue.forget(&key);
-                debug!(controller = controller.name(), ?key, error = %why, "cannot act on it");
-            }
-            Ok(Err(failed)) => {
-                let race = failed.is_race();
-                let delay = queue.add_failed(key.clone());
-                if race {
-                    debug!(controller = controller.name(), ?key, error = %failed.chain(), "tries again");
-                } else {
-                    warn!(controller = controller.name(), cluster = %key.cluster, name = %key.name,
-                        namespace = %key.namespace, ?delay, error = %failed.chain(), "will try again");
-                }
-            }
-            Err(_) => {
-                queue.add_failed(key.clone());
-                error!(controller = controller.name(), ?key, "panicked");
+        // With the usual filter nobody looks at it, and it is not made.
+        let span = debug_span!(
+            "reconcile", controller = controller.name(), resource = %key.resource, cluster = %key.cluster,
+            namespace = %key.namespace, name = %key.name
+        );
+        let reconciled = AssertUnwindSafe(controller.reconcile(&key)).catch_unwind();
+        let outcome = reconciled.instrument(span.clone()).await;
+        span.in_scope(|| settle(controller.name(), &queue, &key, outcome));
+        queue.done(&key);
+    }
+}
+
+/// When the key's turn comes again.
+fn settle(
+    controller: &'static str,
+    queue: &Queue,
+    key: &Key,
+    outcome: std::thread::Result<Result<Option<Duration>, Error>>,
+) {
+    match outcome {
+        Ok(Ok(again)) => {
+            queue.forget(key);
+            if let Some(delay) = again {
+                queue.add_after(key.clone(), delay);
             }
         }
-        queue.done(&key);
+        Ok(Err(Error::Refused(why))) => {
+            queue.forget(key);
+            debug!(error = %why, "cannot act on it");
+        }
+        Ok(Err(failed)) => {
+            let race = failed.is_race();
+            let delay = queue.add_failed(key.clone());
+            if race {
+                debug!(error = %failed.chain(), "tries again");
+            } else {
+                warn!(controller, cluster = %key.cluster, name = %key.name, namespace = %key.namespace, ?delay,
+                    error = %failed.chain(), "will try again");
+            }
+        }
+        Err(_) => {
+            queue.add_failed(key.clone());
+            error!(controller, ?key, "panicked");
+        }
     }
 }

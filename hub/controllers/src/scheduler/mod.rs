@@ -35,7 +35,7 @@ use freewheel_hub_store::Event;
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
+use tracing::{Instrument as _, debug, debug_span, error, warn};
 
 use crate::engine::desk::{everywhere, kind};
 use crate::engine::{Desk, Error};
@@ -77,7 +77,8 @@ impl Writes {
         pod: (Key, Uid),
         write: impl Future<Output = Ended> + Send + 'static,
     ) -> Id {
-        let id = self.set.spawn(write).id();
+        let span = debug_span!("bind", cluster = %pod.0.cluster, namespace = %pod.0.namespace, pod = %pod.0.name);
+        let id = self.set.spawn(write.instrument(span)).id();
         self.pods.insert(id, pod);
         id
     }

@@ -21,8 +21,11 @@ mod remade;
 mod reported;
 mod requests;
 mod restored;
+#[path = "../../../../link/tests/said/mod.rs"]
+mod said;
 mod shared;
 mod sizes;
+mod spans;
 mod standing;
 mod support;
 mod tokens;

@@ -29,7 +29,9 @@
 //!
 //! Guarantees:
 //! - containers start without waiting until their plan is durable
-//!   (`a_plan_is_not_acknowledged_while_the_disk_is_full`).
+//!   (`a_plan_is_not_acknowledged_while_the_disk_is_full`);
+//! - what is logged while a pod is started or stopped says which one
+//!   (`what_is_logged_of_a_pod_s_start_says_which_it_is`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -313,6 +315,7 @@ impl Agent {
                 self.turns.set(uid, decision.wake);
                 break;
             }
+            let _here = pod.span().entered();
             let mut progress = false;
             for action in decision.actions {
                 progress |= self.act(uid, action);

@@ -21,6 +21,7 @@ mod mounts;
 mod pressure;
 mod pulls;
 mod recovery;
+mod spans;
 mod storage;
 
 fn record<B: serde::Serialize>(kind: Kind, key: &str, body: &B) -> Record {

@@ -34,6 +34,7 @@ use freewheel_link::digest::Digest;
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{ContainerV1, PodEndedV1, PodV1};
 use freewheel_link::report::{PhaseV1, PodStatusV1, UnixMillis};
+use tracing::{Span, info_span};
 
 use crate::addresses::Lease;
 use crate::ledger::PodStateV1;
@@ -370,6 +371,13 @@ impl Pod {
     pub fn find(&self, name: &str) -> Option<Which> {
         let init = self.init.iter().position(|c| c.name == name).map(Which::Init);
         init.or_else(|| self.containers.iter().position(|c| c.name == name).map(Which::Main))
+    }
+
+    /// Where what is logged of it belongs.
+    #[must_use]
+    pub fn span(&self) -> Span {
+        let PodV1 { namespace, name, uid, .. } = &self.spec;
+        info_span!("pod", cluster = %self.realm, namespace, name, uid)
     }
 
     /// What outlives the agent.

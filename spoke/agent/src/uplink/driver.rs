@@ -28,7 +28,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span, debug, info, info_span, warn};
 
 use super::streams::serve_stream;
 use super::{Me, Serve, Shared};
@@ -170,7 +171,9 @@ impl Driver {
                 Err(error) => return error.into(),
             },
         };
-        let end = match self.talk(&link, inputs, serve, stop).await {
+        let (hub, boot) = (link.peer().address, self.me.boot_epoch);
+        let span = info_span!("session", %hub, boot, epoch = Empty);
+        let end = match self.talk(&link, inputs, serve, stop).instrument(span).await {
             Ok(never) => match never {},
             // The stream breaks with its connection: which of the two is heard first is chance.
             Err(End::Frame(FrameError::Io(_))) => End::Closed(over(&link).await),
@@ -291,7 +294,8 @@ impl Driver {
                 None => continue,
                 Some(Effect::Left(reason)) => return Err(End::Left(reason)),
                 Some(Effect::Welcome(welcome)) => {
-                    info!(epoch = welcome.epoch, "in session with the hub");
+                    Span::current().record("epoch", welcome.epoch);
+                    info!("in session with the hub");
                     self.dial.welcomed(&welcome);
                     let number = self.shared.sessions.fetch_add(1, Ordering::Relaxed) + 1;
                     {
@@ -414,7 +418,8 @@ async fn accept(
     let budget = Arc::new(Budget::default());
     loop {
         let stream = link.accept().await?;
-        serving.spawn(serve_stream(stream, serve.clone(), budget.clone()));
+        let stream = serve_stream(stream, serve.clone(), budget.clone());
+        serving.spawn(stream.in_current_span());
         while serving.try_join_next().is_some() {}
     }
 }

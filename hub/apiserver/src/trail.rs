@@ -1,0 +1,127 @@
+//! The trail of one request: its number, and the span that what is logged on its way is in.
+//!
+//! The number is what the client calls it (`Audit-ID`), or one that is drawn, as at kube-apiserver; it goes back with the
+//! answer. The span is one of `debug`: with the usual filter nobody looks at it, and it is not made.
+//!
+//! Guarantees:
+//! - every answer has a number, its client's own if that is a short one
+//!   (`every_answer_has_the_number_of_its_request`);
+//! - what is logged while a request is answered says its number, user, cluster, verb and resource
+//!   (`what_is_logged_of_a_request_says_which_it_is`);
+//! - where nobody looks there is no span (`a_request_that_nobody_looks_at_has_no_span`).
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Method, request};
+use tracing::field::Empty;
+use tracing::{Span, debug_span, warn};
+
+use crate::authn::User;
+use crate::path::Target;
+use crate::tenant::Tenant;
+
+/// Where the number is.
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
+/// Of a client's own number, as kube-apiserver has it.
+const MOST: usize = 64;
+
+/// One request, as it is told of.
+pub(crate) struct Trail {
+    number: HeaderValue,
+    span: Span,
+}
+
+impl Trail {
+    /// A request has come.
+    pub(crate) fn of(parts: &request::Parts) -> Self {
+        let number = number(&parts.headers);
+        let span = debug_span!(
+            "request",
+            id = text(&number),
+            method = %parts.method,
+            path = parts.uri.path(),
+            user = Empty,
+            cluster = Empty,
+            verb = Empty,
+            resource = Empty,
+        );
+        Self { number, span }
+    }
+
+    /// Where what is logged of it belongs.
+    pub(crate) const fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// It is this caller's.
+    pub(crate) fn is_by(&self, user: &User) {
+        self.span.record("user", &*user.name);
+    }
+
+    /// It is for this.
+    pub(crate) fn is_for(&self, tenant: &Tenant, verb: &str, target: &Target<'_>) {
+        if self.span.is_disabled() {
+            return;
+        }
+        self.span.record("cluster", tenant.name.as_str()).record("verb", verb);
+        match target.subresource {
+            None => self.span.record("resource", target.plural),
+            Some(sub) => self.span.record("resource", format!("{}/{sub}", target.plural)),
+        };
+    }
+
+    /// It has failed for a reason that is the hub's. Its client has the number, too.
+    pub(crate) fn failed(&self, user: &User, method: &Method, path: &str) {
+        warn!(id = text(&self.number), user = user.name, %method, path, "a request failed inside of the hub");
+    }
+
+    /// Puts its number among the headers of its answer.
+    pub(crate) fn tell(self, headers: &mut HeaderMap) {
+        headers.insert(AUDIT_ID, self.number);
+    }
+}
+
+fn number(headers: &HeaderMap) -> HeaderValue {
+    let own = headers.get(AUDIT_ID).filter(|own| (1..=MOST).contains(&own.len()));
+    // A copy: all that has come with a request would stay as long as what is a part of it.
+    let own = own.and_then(|own| HeaderValue::from_str(own.to_str().ok()?).ok());
+    let mut number = own.unwrap_or_else(drawn);
+    // Another one with each answer: it is to take no place of what is the same in all of them.
+    number.set_sensitive(true);
+    number
+}
+
+/// It tells requests apart and is no secret, so it need not be hard to guess.
+fn drawn() -> HeaderValue {
+    let drawn = uuid::Builder::from_random_bytes(fastrand::u128(..).to_le_bytes()).into_uuid();
+    let mut text = uuid::Uuid::encode_buffer();
+    let text = drawn.as_hyphenated().encode_lower(&mut text);
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("0"))
+}
+
+fn text(number: &HeaderValue) -> &str {
+    number.to_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use tracing_subscriber::filter::LevelFilter;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    /// Whether there is a span while the log shows this.
+    fn is_there(shown: LevelFilter) -> bool {
+        let log = tracing_subscriber::registry().with(shown);
+        tracing::subscriber::with_default(log, || {
+            let (parts, ()) = Request::new(()).into_parts();
+            !Trail::of(&parts).span().is_disabled()
+        })
+    }
+
+    #[test]
+    fn a_request_that_nobody_looks_at_has_no_span() {
+        assert_eq!([LevelFilter::INFO, LevelFilter::DEBUG].map(is_there), [false, true]);
+    }
+}
