@@ -15,6 +15,7 @@ use freewheel_hub_store::{Event, Scope, Snapshot, Store, Watch};
 use futures::FutureExt;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, debug_span, error, info, warn};
 
@@ -161,8 +162,10 @@ async fn work(controller: Arc<dyn Controller>, queue: Arc<Queue>, stop: Cancella
             "reconcile", controller = controller.name(), resource = %key.resource, cluster = %key.cluster,
             namespace = %key.namespace, name = %key.name
         );
+        let began = Instant::now();
         let reconciled = AssertUnwindSafe(controller.reconcile(&key)).catch_unwind();
         let outcome = reconciled.instrument(span.clone()).await;
+        queue.work.observe(began.elapsed());
         span.in_scope(|| settle(controller.name(), &queue, &key, outcome));
         queue.done(&key);
     }

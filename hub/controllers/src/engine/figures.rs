@@ -20,6 +20,14 @@ pub(crate) fn show(metrics: &Metrics, queues: Vec<(&'static str, Arc<Queue>)>) {
     metrics.show(reading(("workqueue_adds", text), Figure::Counter, &queues, |of| of.adds));
     let text = "Keys added again after a failure";
     metrics.show(reading(("workqueue_retries", text), Figure::Counter, &queues, |of| of.retries));
+    let named = ("workqueue_work_duration_seconds", "Time in seconds that a key was worked on");
+    metrics.show(Reading::new(named, Figure::Times, move || {
+        let one = |(name, queue): &(&str, Arc<Queue>)| Sample {
+            labels: vec![("name", (*name).to_owned())],
+            value: Value::Times(queue.work.clone()),
+        };
+        queues.iter().map(one).collect()
+    }));
 }
 
 fn reading(
@@ -49,12 +57,14 @@ mod tests {
         let (metrics, queue) = (Metrics::default(), Arc::new(Queue::default()));
         show(&metrics, vec![("node-controller", queue.clone()), ("gc", Arc::default())]);
         queue.add(Key::new(&Resource::new("", "nodes"), &ClusterName::root(), "", "pi-7"));
+        queue.work.observe(std::time::Duration::from_millis(3));
         let text = metrics.text(Format::Prometheus).unwrap();
         for line in [
             "workqueue_depth{name=\"node-controller\"} 1",
             "workqueue_adds_total{name=\"node-controller\"} 1",
             "workqueue_retries_total{name=\"node-controller\"} 0",
             "workqueue_depth{name=\"gc\"} 0",
+            "workqueue_work_duration_seconds_count{name=\"node-controller\"} 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }

@@ -6,8 +6,10 @@
 //! - delays end with the earliest one asked for (`delays_end_with_the_earliest`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
+use freewheel_hub_metrics::{QUICK, Times};
 use freewheel_hub_schema::object::Key;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -19,10 +21,18 @@ pub const BACKOFF_FIRST: Duration = Duration::from_millis(5);
 pub const BACKOFF_LAST: Duration = Duration::from_secs(1000);
 
 /// A queue of keys with delays and a back-off per key.
-#[derive(Default)]
 pub struct Queue {
     state: Mutex<State>,
     wake: Notify,
+    /// How long keys were worked on.
+    pub(crate) work: Arc<Times>,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        let work = Arc::new(Times::new(QUICK));
+        Self { state: Mutex::default(), wake: Notify::default(), work }
+    }
 }
 
 #[derive(Default)]
