@@ -227,10 +227,8 @@ impl Agent {
         let Some(pod) = self.pods.get_mut(uid) else { return false };
         pod.finish(done);
         // What it had before the agent's restart, and has no network for any more.
-        if !pod.sandbox.is_up()
-            && let Some(lease) = pod.sandbox.take_down()
-        {
-            self.addresses.release(lease);
+        if !pod.sandbox.is_up() {
+            self.homes.give_back(pod);
         }
         true
     }

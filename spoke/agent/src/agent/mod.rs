@@ -6,6 +6,7 @@
 //! each with a state of its own, and nothing of the others:
 //! status    what the hub is told
 //! images    the modules of containers
+//! homes     the pods' places in the network
 //! storage   what pods may have on the disk, and have
 //! pressure  what the device is short of, and what is to be done about it
 //! recovery  in which order pods come back when the agent itself keeps dying
@@ -46,12 +47,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::addresses::{Addresses, Lease};
 use crate::eviction::Threshold;
 use crate::files::Files;
 use crate::ledger::{Ledger, LedgerError};
 use crate::pods::{Pod, Sight};
 use crate::ports::{Input, Ports};
+use homes::Homes;
 use images::Images;
 use keep::Keep;
 use orphans::Sweep;
@@ -64,6 +65,7 @@ use wall::Wall;
 
 mod act;
 mod evict;
+mod homes;
 mod images;
 mod keep;
 mod news;
@@ -105,17 +107,13 @@ pub struct Agent {
     /// The data directory, and who works in it.
     data: PathBuf,
     files: Arc<dyn Files>,
-    /// The cluster's DNS domain.
-    domain: String,
     ledger: Ledger,
     keep: Keep,
     pods: BTreeMap<String, Pod>,
     /// UIDs of pods that are gone while the plan still names them: they are not taken on again.
     gone: BTreeSet<String>,
-    /// Addresses of pods of the last life that this one has not taken on yet.
-    kept: BTreeMap<String, Lease>,
     images: Images,
-    addresses: Addresses,
+    homes: Homes,
     status: Status,
     turns: Turns,
     meter: Meter,
@@ -138,12 +136,10 @@ impl Agent {
         let ledger = Ledger::open(ports.disk.clone())?;
         let (meter, measured) = Meter::new();
         let mut agent = Self {
-            domain: "cluster.local".to_owned(),
             pods: BTreeMap::new(),
             gone: BTreeSet::new(),
-            kept: BTreeMap::new(),
             images: Images::new(ports.modules.clone()),
-            addresses: Addresses::default(),
+            homes: Homes::new(ports.network.clone(), config.node.address),
             status: Status::new(&ports, ledger.epoch(), config.node),
             turns: Turns::default(),
             meter,
@@ -252,9 +248,7 @@ impl Agent {
                 warn!(pod, reason = why.reason, error = %why, "the hub cannot keep a report");
             }
             Input::Node(node) => {
-                if self.status.node().address != node.address {
-                    self.ports.network.set_node(node.address, &self.domain);
-                }
+                self.homes.move_to(node.address);
                 self.status.set_node(node);
                 self.tell_node();
             }

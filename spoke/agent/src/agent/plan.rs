@@ -1,11 +1,10 @@
 //! Records of a plan → what the agent has: pods, addresses, services, configuration.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{
-    BadBody, ConfigV1, Kind, NodeV1, PodCidrV1, PodHeadV1, PodV1, Record, RecordKey, ServiceV1,
+    BadBody, ConfigV1, Kind, NodeV1, PodHeadV1, PodV1, Record, RecordKey, ServiceV1,
 };
 use tracing::{info, warn};
 
@@ -20,16 +19,9 @@ const UNREADABLE: &str = "the agent of this node cannot read the pod's record: u
 impl Agent {
     /// At the start: everything in the ledger, in the order that pods need it.
     pub(super) fn take_up(&mut self) {
-        self.ports.network.set_node(self.status.node().address, &self.domain);
         let states: Vec<_> = self.ledger.pods().values().cloned().collect();
         for state in &states {
-            // The pod network speaks IPv4: a pod with another address is of a newer agent, and gets one of these.
-            let Some(IpAddr::V4(ip)) = state.ip.filter(|_| state.done.is_none()) else { continue };
-            if let Some(lease) = self.addresses.hold(&state.realm, ip) {
-                self.kept.insert(state.uid.clone(), lease);
-            } else {
-                warn!(pod = state.uid, %ip, "two pods had one address: this one gets another");
-            }
+            self.homes.keep(state);
         }
         let keys: Vec<RecordKey> = self.ledger.records().iter().map(|r| r.key.clone()).collect();
         self.take_records(&keys);
@@ -225,7 +217,7 @@ impl Agent {
                 Err(error) => warn!(pod = uid, %error, "the logs of a pod cannot be looked at"),
             }
         }
-        Left { lease: self.kept.remove(uid), state: self.ledger.pods().get(uid), logged }
+        Left { lease: self.homes.take_kept(uid), state: self.ledger.pods().get(uid), logged }
     }
 
     /// Whether there is a record under this key that this agent cannot read: what it was before goes on.
@@ -276,24 +268,17 @@ impl Agent {
             return;
         }
         let service = self.read::<ServiceV1>(key).map(|(_, body)| body);
-        self.ports.network.set_service(&key.realm, namespace, name, service);
+        self.homes.set_service(&key.realm, (namespace, name), service);
     }
 
     fn take_ranges(&mut self, realm: &ClusterName) {
-        self.addresses.revoke_all(realm);
-        let ranges: Vec<PodCidrV1> = self
+        let ranges = self
             .ledger
             .records()
             .iter()
             .filter(|record| record.key.kind == Kind::POD_CIDR_V1 && record.key.realm == *realm)
-            .filter_map(|record| record.body().ok())
-            .collect();
-        for range in ranges {
-            // The pod network speaks IPv4; a range of another family is for a newer agent.
-            if let IpAddr::V4(base) = range.base {
-                self.addresses.lease(realm, base, range.prefix);
-            }
-        }
+            .filter_map(|record| record.body().ok());
+        self.homes.set_ranges(realm, ranges);
         self.find_strays(realm);
         let waiting = self.pods.values().filter(|pod| pod.realm == *realm && pod.ip().is_none());
         for pod in waiting {
@@ -303,8 +288,7 @@ impl Agent {
 
     fn take_node(&mut self, key: &RecordKey) {
         if let Some((_, node)) = self.read::<NodeV1>(key) {
-            self.domain = node.domain;
-            self.ports.network.set_node(self.status.node().address, &self.domain);
+            self.homes.set_domain(node.domain);
         }
     }
 

@@ -1,11 +1,6 @@
 //! Makes a pod's sandbox, and takes away what is left of a pod.
 //!
 //! Guarantees:
-//! - a pod's address is free again once its network is gone, and not before (`two_pods_never_have_one_address`); one that
-//!   ended with the agent holds none (`a_pod_that_ended_with_the_agent_does_not_hold_its_address`);
-//! - an address of a range that is another device's by now is not used, nor kept
-//!   (`a_pod_whose_address_is_another_devices_by_now_goes_on_with_a_new_one`,
-//!   `an_address_that_was_kept_over_a_restart_is_used_only_while_it_is_this_devices`);
 //! - of a pod that is gone nothing stays in memory but its UID, and that only while the plan still names it
 //!   (`of_a_deleted_pod_nothing_stays_in_memory`).
 
@@ -13,59 +8,33 @@ use std::net::Ipv4Addr;
 
 use freewheel_link::allocatable;
 use freewheel_link::names::ClusterName;
-use freewheel_link::plan::{Kind, Protocol, RecordKey};
+use freewheel_link::plan::{Kind, RecordKey};
 use tracing::{info, warn};
 
 use super::Agent;
 use super::storage::of_containers;
 use crate::env::{Allocatable, Around};
 use crate::pods::{Pod, Volumes};
-use crate::ports::PodNetwork;
-use crate::{limits, volumes};
+use crate::volumes;
 
 impl Agent {
     pub(super) fn add_network(&mut self, uid: &str) -> bool {
         let Some(pod) = self.pods.get_mut(uid) else { return false };
-        let kept = pod.sandbox.ip();
-        if let Some(ip) = kept.filter(|ip| self.addresses.is_foreign(&pod.realm, *ip)) {
-            info!(pod = uid, %ip, "the address that the pod had is another device's by now");
-            if let Some(lease) = pod.sandbox.take_down() {
-                self.addresses.release(lease);
-            }
+        let up = self.homes.bring_up(pod);
+        if !up && pod.said.is_none() {
+            let text = "Failed to create pod sandbox: no pod address is free on this node";
+            self.event(uid, None, true, "FailedCreatePodSandBox", text.to_owned());
         }
-        let Some(ip) = pod.sandbox.bring_up(|| self.addresses.take(&pod.realm)) else {
-            if pod.said.is_none() {
-                let text = "Failed to create pod sandbox: no pod address is free on this node";
-                self.event(uid, None, true, "FailedCreatePodSandBox", text.to_owned());
-            }
-            return false;
-        };
-        let ports = pod.spec.containers.iter().chain(&pod.spec.init).flat_map(|c| &c.ports);
-        self.ports.network.add_pod(PodNetwork {
-            uid: uid.to_owned(),
-            realm: pod.realm.clone(),
-            namespace: pod.spec.namespace.clone(),
-            ip,
-            hostname: pod.spec.hostname.clone(),
-            aliases: pod.spec.host_aliases.clone(),
-            host_ports: ports
-                .filter_map(|p| Some((p.host_port?, p.port, p.protocol == Protocol::Udp)))
-                .collect(),
-            memory_limit: limits::memory(&pod.spec),
-        });
-        true
+        up
     }
 
     /// The ranges of a realm have changed: pods that are up with an address of another device get a new sandbox.
     pub(super) fn find_strays(&mut self, realm: &ClusterName) {
         let mut strays = Vec::new();
         for pod in self.pods.values_mut().filter(|pod| pod.realm == *realm) {
-            let ip = pod.sandbox.ip().filter(|_| pod.sandbox.is_up() && pod.stays());
-            let stray = ip.is_some_and(|ip| self.addresses.is_foreign(realm, ip));
-            if stray && !pod.stray {
+            if self.homes.strays(pod) {
                 strays.push(pod.spec.uid.clone());
             }
-            pod.stray = stray;
         }
         for uid in strays {
             let text = "Pod sandbox changed, it will be killed and re-created: the hub has given its address to \
@@ -132,12 +101,8 @@ impl Agent {
     }
 
     pub(super) fn remove_network(&mut self, uid: &str) -> bool {
-        self.ports.network.remove_pod(uid);
         let Some(pod) = self.pods.get_mut(uid) else { return false };
-        pod.stray = false;
-        if let Some(lease) = pod.sandbox.take_down() {
-            self.addresses.release(lease);
-        }
+        self.homes.take_down(pod);
         true
     }
 
@@ -145,9 +110,7 @@ impl Agent {
         let Some(mut pod) = self.pods.remove(uid) else { return false };
         info!(pod = %format_args!("{}/{}", pod.spec.namespace, pod.spec.name), "pod is gone");
         self.turns.set(uid, None);
-        if let Some(lease) = pod.sandbox.take_down() {
-            self.addresses.release(lease);
-        }
+        self.homes.give_back(&mut pod);
         let key = RecordKey { realm: pod.realm.clone(), kind: Kind::POD_V1, key: uid.to_owned() };
         if self.ledger.records().get(&key).is_some() {
             self.gone.insert(uid.to_owned());
@@ -159,9 +122,7 @@ impl Agent {
 
     /// Removes what a pod left on this device, and tells the hub that nothing is left.
     pub(super) fn clean(&mut self, realm: &ClusterName, uid: &str) {
-        if let Some(lease) = self.kept.remove(uid) {
-            self.addresses.release(lease);
-        }
+        self.homes.forget(uid);
         self.ports.containers.forget_pod(uid);
         if crate::admission::is_path_segment(uid) {
             let dir = volumes::pod_dir(&self.data, uid);
