@@ -7,7 +7,8 @@
 //! account    who holds how much, and may    full    who was refused, in the user's words
 //! ```
 //!
-//! Most accounts are of bytes; open files, mappings of memory and connections from outside are counted by the same rules.
+//! Most accounts are of bytes; open files, mappings of memory and connections from outside are counted by the same
+//! rules.
 
 mod account;
 mod full;

@@ -6,7 +6,8 @@ use std::str::FromStr;
 /// Wasmtime's major version: artifacts of another one are refused by the loader; patch releases mix freely.
 pub const WASMTIME_MAJOR: u16 = 48;
 
-/// Counts changes of [`config`](crate::config), and of what stands behind an artifact, that make older artifacts unloadable.
+/// Counts changes of [`config`](crate::config), and of what stands behind an artifact, that make older artifacts
+/// unloadable.
 pub const FEATURES_REV: u16 = 4;
 
 /// An engine profile, written `48-x86_64-guard4g-1`.

@@ -1,7 +1,8 @@
 //! What an engine is made with, by its profile.
 //!
 //! Guarantees:
-//! - a memory that has outgrown its reservation moves rarely (`a_memory_that_has_outgrown_its_reservation_moves_rarely`);
+//! - a memory that has outgrown its reservation moves rarely
+//!   (`a_memory_that_has_outgrown_its_reservation_moves_rarely`);
 //! - a machine can run every profile that it may choose (`every_native_candidate_makes_an_engine`).
 
 use std::num::NonZeroUsize;

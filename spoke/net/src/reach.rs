@@ -1,5 +1,5 @@
-//! The way that was decided is gone: to a pod, or to the endpoint of a Service whose turn it is, and to another one when no
-//! way leads there.
+//! The way that was decided is gone: to a pod, or to the endpoint of a Service whose turn it is, and to another one
+//! when no way leads there.
 //!
 //! ```text
 //! turn ──▶ here: connected

@@ -7,8 +7,8 @@
 //!                                                                          └─▶ nowhere, and why
 //! ```
 //!
-//! What a pod says to itself asks nobody ([`Source::owns`]). Whoever will have a say in who may reach whom (a policy) has
-//! it in [`Known::hop`], which every connection and every datagram between two pods passes.
+//! What a pod says to itself asks nobody ([`Source::owns`]). Whoever will have a say in who may reach whom (a policy)
+//! has it in [`Known::hop`], which every connection and every datagram between two pods passes.
 //!
 //! Guarantees:
 //! - a loopback is its pod's own and nobody else's (`a_loopback_is_the_pod_s_own_and_nobody_else_s`);

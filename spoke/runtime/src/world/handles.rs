@@ -4,8 +4,8 @@
 //! the place of every handle, and the buffers of bodies and requests.
 //!
 //! All handles are looked at at every tick while the guest runs, and what has buffers is counted when it is made
-//! ([`HasHandles::holds`]). So a guest that makes handles within a tick and then sleeps is ahead of its count by their places alone,
-//! which are 4 MiB for all that it may have.
+//! ([`HasHandles::holds`]). So a guest that makes handles within a tick and then sleeps is ahead of its count by their
+//! places alone, which are 4 MiB for all that it may have.
 
 use std::any::Any;
 

@@ -5,14 +5,14 @@
 //! mounts       directories of the pod's spec                         files      what is open of them
 //! sockets      wasi:sockets on the pod's network                     lifecycle  its own stop, codes of its own
 //! fields       header fields of wasi:http                            requests   what is sent and answered with them
-//! outgoing     where its requests go                                 handles    the table of all, and what each may hold
-//! ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+//! outgoing     where its requests go                                 handles    the table of all, with their bounds
+//! ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 //! state        all of that in one store, with its limits             linker     what of it a module may import
 //! ```
 //!
-//! A file of the upper part knows no store: it asks for what it works on by a trait of its own (`HasFiles`, `HasNet`) and
-//! says what it makes the host hold. One thing more that guests can do is one file more, with a line in `state` and one in
-//! `linker`.
+//! A file of the upper part knows no store: it asks for what it works on by a trait of its own (`HasFiles`, `HasNet`),
+//! and says what it makes the host hold. One thing more that guests can do is one file more, with a line in `state` and
+//! one in `linker`.
 
 mod fields;
 mod files;

@@ -47,6 +47,7 @@ pub(super) fn add_to_linker<T: HasRequests>(linker: &mut Linker<T>) -> Result<()
     said(&mut types)?;
     views(&mut types)?;
     bodies(&mut types)?;
+    ends(&mut types)?;
     answers(&mut types)?;
     let mut handler = linker.instance(HANDLER)?;
     handler.func_wrap("handle", |mut store: Store<'_, T>, (request, options): (Sent, Option<_>)| {
@@ -176,7 +177,11 @@ fn bodies<T: HasRequests>(types: &mut LinkerInstance<'_, T>) -> Result<()> {
             }
             wit::HostResponseOutparam::set(&mut state.http(), out, answer)
         },
-    )?;
+    )
+}
+
+/// Ends of bodies that are sent: with their trailers, which have a bound.
+fn ends<T: HasRequests>(types: &mut LinkerInstance<'_, T>) -> Result<()> {
     types.func_wrap(
         "[static]outgoing-body.finish",
         |mut store: Store<'_, T>, (body, trailers): (Resource<HostOutgoingBody>, Option<Map>)| {
