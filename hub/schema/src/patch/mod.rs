@@ -1,7 +1,7 @@
 //! The three patches: RFC 6902, RFC 7386, and Kubernetes' strategic merge.
 //!
 //! Each takes the document and the request's body, and gives the patched document, which is not yet
-//! canonical: run [`crate::types::canonicalise`] on it, and tell its error through [`does_not_fit`].
+//! canonical: run [`crate::types::canonicalise`] on it.
 //!
 //! ```text
 //! operation   one operation of a JSON patch, as evanphx/json-patch has it
@@ -22,7 +22,7 @@ mod tests;
 use json_patch::PatchOperation;
 use serde_json::Value;
 
-use crate::error::{ApiError, Cause, Details};
+use crate::error::ApiError;
 use crate::types::{Typed, parse_json};
 
 /// As kube-apiserver has it.
@@ -117,22 +117,6 @@ pub fn strategic<'a>(
     };
     let merged = strategic::merge(document.clone(), patch, one).map_err(ApiError::bad_request)?;
     Ok(Value::Object(merged))
-}
-
-/// The answer when the patched document has a value of the wrong type: `error` is what
-/// [`crate::types::canonicalise`] said about `patched`.
-#[must_use]
-pub fn does_not_fit(patched: &Value, error: &ApiError) -> ApiError {
-    let shown = Value::String(patched.to_string());
-    let cause = Cause {
-        reason: "FieldValueInvalid".to_owned(),
-        message: format!("Invalid value: {shown}: {}", error.message),
-        field: "patch".to_owned(),
-    };
-    let mut out =
-        ApiError::new(422, "Invalid", format!(" \"\" is invalid: patch: {}", cause.message));
-    out.details = Some(Box::new(Details { causes: vec![cause], ..Details::default() }));
-    out
 }
 
 fn rejected() -> ApiError {

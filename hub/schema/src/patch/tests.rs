@@ -2,9 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{does_not_fit, json, merge, strategic, strict};
+use super::{json, merge, strategic, strict};
 use crate::gvk::split_api_version;
-use crate::types::canonicalise;
 
 #[test]
 fn strategic_patches_give_what_go_gives() {
@@ -80,16 +79,4 @@ fn a_merge_patch_removes_with_null() {
     assert_eq!(merge(&document, patch).unwrap(), json!({"data": {"b": "2", "c": "3"}}));
     assert_eq!(merge(&document, b"[]").unwrap_err().code, 400);
     assert_eq!(merge(&document, b"{").unwrap_err().code, 400);
-}
-
-#[test]
-fn a_patched_value_of_the_wrong_type_is_invalid() {
-    let mut patched = json!({"data": {"a": 1}});
-    let error = canonicalise(&mut patched, ("", "v1", "ConfigMap")).unwrap_err();
-    let answer = does_not_fit(&patched, &error);
-    assert_eq!(answer.code, 422);
-    assert_eq!(
-        answer.message,
-        r#" "" is invalid: patch: Invalid value: "{\"data\":{\"a\":1}}": json: cannot unmarshal number into Go struct field ConfigMap.data of type string"#
-    );
 }

@@ -27,9 +27,6 @@ use crate::gvk::split_api_version;
 use crate::types::TypeFacts;
 use wire::Reader;
 
-/// The media type.
-pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
-
 /// What begins every body.
 pub const MAGIC: &[u8] = b"k8s\0";
 
