@@ -180,8 +180,9 @@ async fn send(
 
 #[cfg(test)]
 mod tests {
-    use freewheel_hub_schema::kind::{Gvk, Kind, Strategy};
-    use freewheel_hub_schema::registry::Registries;
+    use freewheel_hub_api::kinds;
+    use freewheel_hub_schema::gvk::Gvk;
+    use freewheel_hub_schema::kind::{Kind, Strategy};
     use freewheel_link::names::ClusterName;
 
     use super::*;
@@ -192,7 +193,7 @@ mod tests {
     impl Strategy for Plain {}
 
     fn own_kinds() -> Registry {
-        let (registries, root) = (Registries::default(), ClusterName::root());
+        let (registries, root) = (kinds::registries(), ClusterName::root());
         let gvk = Gvk::new("example.com", "v1", "Widget");
         registries.add(&root, Kind::new(gvk, "widgets", Plain)).unwrap();
         registries.of(&root)
