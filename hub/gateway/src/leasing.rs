@@ -17,9 +17,7 @@ use std::time::Duration;
 
 use freewheel_hub_store::CommitError;
 use freewheel_link::names::ClusterName;
-use parking_lot::Mutex;
 use tokio::select;
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
@@ -31,16 +29,6 @@ use crate::talk::Talk;
 
 /// Longest time that plans wait for a range from when it is first missing: many times what a disk takes that works.
 const MOMENT: Duration = Duration::from_secs(1);
-
-/// One session's.
-#[derive(Default)]
-pub(crate) struct Leasing {
-    /// Since when ranges are missing.
-    since: Mutex<Option<Instant>>,
-    asked: Notify,
-    /// They are leased, or cannot be now.
-    answered: Notify,
-}
 
 impl Talk<'_> {
     /// Asks for the addresses that pods need, and waits for them for a moment.

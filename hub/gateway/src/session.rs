@@ -43,11 +43,10 @@ use crate::bell::Bell;
 use crate::departures::Gone;
 use crate::end::{End, GOODBYE, over};
 use crate::greetings::Waiting;
-use crate::leasing::Leasing;
 use crate::opening::{self, Opened, Recv};
 use crate::papers::Papers;
 use crate::records::Begun;
-use crate::talk::Talk;
+use crate::talk::{Leasing, Talk};
 use crate::untaken::Untaken;
 use crate::{Inner, datagrams, endings, records, streams, twins};
 

@@ -14,13 +14,22 @@ use tokio::time::Instant;
 
 use crate::Inner;
 use crate::answers::Answers;
-use crate::leasing::Leasing;
 use crate::papers::Papers;
 use crate::records::Begun;
 use crate::untaken::Untaken;
 
 /// The hub's half of a session, with plans as spokes are told them.
 pub(crate) type Session = HubSession<SpokeSet>;
+
+/// Addresses that the spoke's pods lack, between the looks and who leases.
+#[derive(Default)]
+pub(crate) struct Leasing {
+    /// Since when.
+    pub(crate) since: Mutex<Option<Instant>>,
+    pub(crate) asked: Notify,
+    /// They are leased, or cannot be now.
+    pub(crate) answered: Notify,
+}
 
 /// A session at work.
 pub(crate) struct Talk<'a> {
@@ -39,7 +48,6 @@ pub(crate) struct Talk<'a> {
     /// There is something to write of what the spoke holds.
     pub(crate) remembered: Notify,
     pub(crate) answers: Answers,
-    /// Addresses that its pods lack.
     pub(crate) leasing: Leasing,
     /// Reports that wait to be written.
     pub(crate) untaken: Untaken,

@@ -109,19 +109,9 @@ fn leave(pod: &Pod, out: &mut Decision) {
 }
 
 fn live(pod: &Pod, see: Sight<'_>, out: &mut Decision) {
-    if let Fate::Evicted(evicted) = &pod.fate {
-        if stop_all(pod, evicted.until, see.now, out) {
-            out.act(Action::Finish(Done {
-                phase: PhaseV1::Failed,
-                reason: EVICTED.to_owned(),
-                message: evicted.message.clone(),
-            }));
-        }
-        return;
-    }
-    if let Some(done) = &pod.ended {
-        if stop_all(pod, see.now + grace(pod), see.now, out) {
-            out.act(Action::Finish(done.clone()));
+    if let Some((done, until)) = settled(pod, see.now) {
+        if stop_all(pod, until, see.now, out) {
+            out.act(Action::Finish(done));
         }
         return;
     }
@@ -165,6 +155,15 @@ fn live(pod: &Pod, see: Sight<'_>, out: &mut Decision) {
         let spec = &pod.spec.containers[index];
         tend(pod, Which::Main(index), container, spec, pod.spec.restart, see, out);
     }
+}
+
+/// How it ends whatever its containers do, and when those are killed that still run.
+fn settled(pod: &Pod, now: Duration) -> Option<(Done, Duration)> {
+    if let Fate::Evicted(evicted) = &pod.fate {
+        let (reason, message) = (EVICTED.to_owned(), evicted.message.clone());
+        return Some((Done { phase: PhaseV1::Failed, reason, message }, evicted.until));
+    }
+    Some((pod.ended.clone()?, now + grace(pod)))
 }
 
 /// Takes down a sandbox whose address is another device's. The pod is not to blame: all of it that ran starts again.
