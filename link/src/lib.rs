@@ -11,6 +11,7 @@
 //! allocatable                 what of a device is its guests'
 //! message                     envelopes on the streams    (append-only)
 //! frame                       length-delimited, bounded
+//! figures                     what a spoke counts, when the hub asks (frozen bytes)
 //! fit                         what a device says, cut to what a message may be
 //! meter                       what a connection has carried, by what it was for
 //! budget                      how many streams of each kind a link carries
@@ -26,6 +27,7 @@ pub mod artifact;
 pub mod backoff;
 pub mod budget;
 pub mod digest;
+pub mod figures;
 mod fit;
 pub mod frame;
 pub mod generation;

@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::error::NetError;
+use crate::gates::{Counters, Gate, Gates, Passing, Tally, Toward};
 use crate::pipe::{End, Pipe};
 use crate::sockets::Slot;
 use crate::waiting::Waiting;
@@ -35,12 +36,19 @@ pub(crate) struct Side {
     /// None: it is in no pod of this node, and what waits for it is on the other end's account.
     pub(crate) waiting: Option<Arc<Waiting>>,
     pub(crate) slot: Option<Slot>,
+    /// What it has come through.
+    pub(crate) gates: Gates,
 }
 
 impl Side {
     /// A client that is in no pod: nothing of it counts against one.
     pub(crate) const fn outside(address: SocketAddr) -> Self {
-        Self { address, waiting: None, slot: None }
+        Self { address, waiting: None, slot: None, gates: Gates::NONE }
+    }
+
+    /// The same, after it has come through this gate.
+    pub(crate) fn through(self, gate: Gate) -> Self {
+        Self { gates: self.gates.and(gate), ..self }
     }
 }
 
@@ -69,6 +77,12 @@ impl Conn {
         let server =
             Self { rx: to_server, tx: to_client, local: far, peer: near, slot: server.slot };
         (client, server)
+    }
+
+    /// Counts what it carries, seen from the client's end.
+    pub(crate) fn counted(&self, passing: &Arc<Passing>) {
+        self.tx.count(Tally::new(passing.clone(), Toward::Server));
+        self.rx.count(Tally::new(passing.clone(), Toward::Client));
     }
 
     /// The end as an async stream.
@@ -107,6 +121,18 @@ impl Connecting {
         match self {
             Self::Now(outcome) => outcome,
             Self::Later(outcome) => outcome.await,
+        }
+    }
+
+    /// The same; when there will be no connection, that is counted.
+    pub(crate) fn counted(self, gates: &Arc<Counters>, gate: Gate) -> Self {
+        let gates = gates.clone();
+        let count = move |error: &NetError| gates.refused(gate, *error);
+        match self {
+            Self::Now(outcome) => Self::Now(outcome.inspect_err(count)),
+            Self::Later(outcome) => {
+                Self::Later(Box::pin(async move { outcome.await.inspect_err(count) }))
+            }
         }
     }
 }

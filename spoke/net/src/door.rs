@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::conn::{Connecting, Side};
 use crate::error::NetError;
+use crate::gates::Gate;
 use crate::realm::Realm;
 use crate::route::{Hop, Route, Source, To};
 use crate::shared::Shared;
@@ -37,7 +38,7 @@ impl Target {
     /// Connects a client, whose real address the pod sees.
     pub(crate) fn connect(&self, peer: SocketAddr) -> Connecting {
         let from = Source::Outside(peer.ip());
-        self.realm.connect(from, Side::outside(peer), &self.to)
+        self.realm.connect(from, Side::outside(peer).through(Gate::NodePort), &self.to)
     }
 
     /// The pod that serves the next datagram of this client, whose flow went to `former` so far.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use freewheel_link::figures::GateV1;
 use freewheel_link::message::{DOOR, is_pod_address};
 use freewheel_link::names::ClusterName;
 use freewheel_link::plan::{Protocol, ServiceV1};
@@ -18,6 +19,7 @@ use crate::bridge::Stream;
 use crate::conn::{Conn, ConnIo, Side};
 use crate::door::{Door, Target};
 use crate::error::NetError;
+use crate::gates::{Gate, Toward};
 use crate::node_port::{NodePorts, PortProblem};
 use crate::pod::PodNet;
 use crate::realm::Realm;
@@ -66,6 +68,12 @@ impl Fabric {
         &self.shared.visits
     }
 
+    /// What has gone through the gates of the pod network.
+    #[must_use]
+    pub fn gates(&self) -> Vec<GateV1> {
+        self.shared.gates.read()
+    }
+
     /// Opens the way to pods on other nodes.
     pub fn set_remote(&self, remote: Arc<dyn Remote>) {
         self.shared.set_remote(remote);
@@ -110,8 +118,9 @@ impl Fabric {
         from: SocketAddr,
         to: SocketAddr,
     ) -> Result<ConnIo, NetError> {
-        let (source, client) = (Source::Outside(from.ip()), Side::outside(from));
+        let (source, client) = (Source::Outside(from.ip()), afar(from));
         let dialled = self.realm(realm).connect(source, client, &To::Address(to));
+        let dialled = dialled.counted(&self.shared.gates, Gate::Link);
         dialled.done().await.map(Conn::into_tunnel)
     }
 
@@ -142,11 +151,12 @@ impl Fabric {
         to: SocketAddr,
         stream: impl Stream,
     ) -> Result<(), NetError> {
-        let conn = match self.realm(realm).hop(Source::Link(from.ip()), to, Protocol::Tcp) {
-            Hop::Here { pod, at } => pod.take(Side::outside(from), at, at)?,
-            Hop::Elsewhere { .. } => return Err(NetError::Unreachable),
-            Hop::Nowhere(error) => return Err(error),
+        let taken = match self.realm(realm).hop(Source::Link(from.ip()), to, Protocol::Tcp) {
+            Hop::Here { pod, at } => pod.take(afar(from), at, at),
+            Hop::Elsewhere { .. } => Err(NetError::Unreachable),
+            Hop::Nowhere(error) => Err(error),
         };
+        let conn = taken.inspect_err(|error| self.shared.gates.refused(Gate::Link, *error))?;
         self.shared.bridge(conn, stream, self.shared.outage());
         Ok(())
     }
@@ -165,10 +175,14 @@ impl Fabric {
         if !is_pod_address(*from.ip()) || !mine {
             return;
         }
-        let Some(known) = self.realms.read().get(realm).cloned() else { return };
+        let known = self.realms.read().get(realm).cloned();
         let source = Source::Link((*from.ip()).into());
-        if let Hop::Here { pod, at } = known.hop(source, to.into(), Protocol::Udp) {
+        let hop = known.map(|realm| realm.hop(source, to.into(), Protocol::Udp));
+        if let Some(Hop::Here { pod, at }) = hop {
+            self.shared.gates.datagram(Gate::Link, Toward::Server);
             pod.deliver_udp(from.into(), at, bytes);
+        } else {
+            self.shared.gates.lost(Gate::Link, NetError::Unreachable);
         }
     }
 
@@ -178,6 +192,11 @@ impl Fabric {
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
     }
+}
+
+/// A client that comes over the link.
+fn afar(address: SocketAddr) -> Side {
+    Side::outside(address).through(Gate::Link)
 }
 
 impl Network for Fabric {

@@ -12,6 +12,7 @@
 //! shared    what all realms share       remote    the way to other nodes
 //! waiting   what waits to be read by a pod                    places  how many clients each UDP door has
 //! bridge    a pod's connection to a stream outside            watched  who is told what a stream carries
+//! gates     what is counted, where connections and datagrams go through
 //! ```
 //!
 //! Knows no wasmtime: hyper, probes, port-forward and tunnels speak [`ConnIo`].
@@ -29,6 +30,7 @@ mod dns;
 mod door;
 mod error;
 mod fabric;
+mod gates;
 mod listener;
 mod node_port;
 mod node_port_tcp;

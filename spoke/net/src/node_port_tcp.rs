@@ -32,6 +32,7 @@ use crate::bridge::{self, Ended};
 use crate::conn::Conn;
 use crate::door::{RETRY, Way};
 use crate::error::NetError;
+use crate::gates::{Gate, Loss};
 use crate::watched::{Watched, Watcher};
 
 /// Connections that one door carries at a time. Tests open more than that, twice, with the files of one process.
@@ -184,8 +185,13 @@ async fn carry(
     // Who has to go does not wait for a node that does not answer.
     let connected = tokio::select! {
         biased;
-        () = visit.leave.cancelled() => Err(NetError::Timeout),
-        connected = connect(&way, peer) => connected,
+        () = visit.leave.cancelled() => {
+            way.shared.gates.refused(Gate::NodePort, Loss::Full);
+            Err(NetError::Timeout)
+        }
+        connected = connect(&way, peer) => {
+            connected.inspect_err(|error| way.shared.gates.refused(Gate::NodePort, *error))
+        }
     };
     let ended = match connected {
         Ok(conn) => bridge::carry(conn, &mut stream, visit.leave.cancelled()).await,

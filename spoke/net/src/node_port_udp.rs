@@ -28,6 +28,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::door::Way;
+use crate::gates::{Gate, Gates, Loss, Passing, Toward};
 use crate::places::Share;
 use crate::realm::Realm;
 use crate::route::Source;
@@ -53,6 +54,7 @@ struct Flow {
     port: Arc<UdpPort>,
     endpoint: SocketAddr,
     life: Arc<Mutex<Life>>,
+    passing: Arc<Passing>,
     _answers: AbortOnDropHandle<()>,
 }
 
@@ -137,19 +139,29 @@ fn carry(
     bytes: &[u8],
 ) {
     let target = way.target.read().clone();
+    let gates = &way.shared.gates;
     let former = flows.0.get(&peer).map(|flow| flow.endpoint);
     let endpoint = target.next_of_flow(peer.ip(), former);
     if endpoint.ok() != former || former.is_none() {
         flows.0.remove(&peer);
-        let Ok(endpoint) = endpoint else { return };
-        if !flows.room(peer) {
-            return;
+        let opened = endpoint.map_err(Loss::from).and_then(|endpoint| {
+            if !flows.room(peer) {
+                return Err(Loss::Full);
+            }
+            open(way, &target.realm, socket, peer, endpoint).ok_or(Loss::TooMany)
+        });
+        match opened {
+            Ok(flow) => drop(flows.0.insert(peer, flow)),
+            Err(why) => {
+                gates.refused(Gate::NodePortUdp, why);
+                return gates.lost(Gate::NodePortUdp, why);
+            }
         }
-        let Some(flow) = open(way, &target.realm, socket, peer, endpoint) else { return };
-        flows.0.insert(peer, flow);
     }
     let Some(flow) = flows.0.get(&peer) else { return };
     flow.life.lock().last = Instant::now();
+    gates.datagram(Gate::NodePortUdp, Toward::Server);
+    flow.passing.carried(Toward::Server, bytes.len() as u64);
     // A pod that is gone loses the datagram, as a network would.
     let (client, bytes) = (Source::Outside(peer.ip()), Bytes::copy_from_slice(bytes));
     let _ = target.realm.send_from_door(client, &flow.port, flow.endpoint, bytes);
@@ -165,17 +177,23 @@ fn open(
     let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
     let port = realm.gateway().bind_udp(any).ok()?;
     port.hear_only(endpoint);
+    let gates = way.shared.gates.clone();
+    let passing = gates.open(Gates::NONE.and(Gate::NodePortUdp));
+    passing.accepted();
     let life = Arc::new(Mutex::new(Life { last: Instant::now(), answered: false }));
-    let (answers, socket, seen) = (port.clone(), socket.clone(), life.clone());
+    let (answers, socket, seen, carried) =
+        (port.clone(), socket.clone(), life.clone(), passing.clone());
     let answer = async move {
         loop {
             let (bytes, _) = answers.recv().await;
             *seen.lock() = Life { last: Instant::now(), answered: true };
+            gates.datagram(Gate::NodePortUdp, Toward::Client);
+            carried.carried(Toward::Client, bytes.len() as u64);
             let _ = socket.send_to(&bytes, peer).await;
         }
     };
     let answers = AbortOnDropHandle::new(way.shared.runtime.spawn(answer));
-    Some(Flow { port, endpoint, life, _answers: answers })
+    Some(Flow { port, endpoint, life, passing, _answers: answers })
 }
 
 #[cfg(test)]
@@ -214,6 +232,7 @@ mod tests {
                     port: self.realm.gateway().bind_udp(any).unwrap(),
                     endpoint: peer,
                     life: Arc::new(Mutex::new(Life { last, answered })),
+                    passing: self.realm.shared().gates.open(Gates::NONE),
                     _answers: AbortOnDropHandle::new(tokio::spawn(async {})),
                 };
                 self.flows.0.insert(peer, flow);

@@ -17,6 +17,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use crate::gates::Tally;
 use crate::waiting::{PIECE, Waiting};
 
 /// How a pipe ended for its reader.
@@ -56,6 +57,7 @@ struct State {
     reset: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
+    tally: Option<Tally>,
 }
 
 /// One direction of a connection.
@@ -69,6 +71,11 @@ impl Pipe {
     #[must_use]
     pub fn new(reader: Arc<Waiting>) -> Arc<Self> {
         Arc::new(Self { state: Mutex::default(), waiting: reader })
+    }
+
+    /// Counts what goes through it from here on.
+    pub(crate) fn count(&self, tally: Tally) {
+        self.state.lock().tally = Some(tally);
     }
 
     /// How many bytes may be written now; 0: wait for [`Pipe::poll_writable`].
@@ -98,6 +105,9 @@ impl Pipe {
             }
             state.len += bytes.len() + PIECE;
             self.waiting.add(bytes.len() + PIECE);
+            if let Some(tally) = &mut state.tally {
+                tally.add(bytes.len());
+            }
             state.queue.push_back(bytes);
             state.reader.take()
         };

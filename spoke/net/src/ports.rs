@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 
 use crate::conn::{Conn, Side};
 use crate::error::NetError;
+use crate::gates::{Counters, Gate, Gates, Loss, Toward};
 use crate::listener::Listener;
 use crate::route::Source;
 use crate::shared::Shared;
@@ -51,6 +52,7 @@ pub struct Ports {
     mappings: Arc<Account>,
     waiting: Arc<Waiting>,
     datagrams: Arc<Waiting>,
+    gates: Arc<Counters>,
 }
 
 impl Ports {
@@ -65,6 +67,7 @@ impl Ports {
             account,
             files: Account::within(&node.files, Level::Pod, Some(MAX_FILES)),
             mappings: Account::within(&node.mappings, Level::Pod, Some(MAX_MAPPINGS)),
+            gates: node.gates.clone(),
         })
     }
 
@@ -190,7 +193,13 @@ impl Ports {
             _ => self.taken.lock().ephemeral(),
         };
         let address = SocketAddr::new(self.seen_from(to.ip()), port);
-        Ok(Side { address, waiting: Some(self.waiting.clone()), slot: Some(slot) })
+        Ok(self.side(address, slot))
+    }
+
+    /// An end in this pod.
+    fn side(&self, address: SocketAddr, slot: Slot) -> Side {
+        let waiting = Some(self.waiting.clone());
+        Side { address, waiting, slot: Some(slot), gates: Gates::NONE }
     }
 
     /// The address that the pod has for who is there.
@@ -205,16 +214,22 @@ impl Ports {
         seen: SocketAddr,
         to: SocketAddr,
     ) -> Result<Conn, NetError> {
+        let refused = |why| {
+            self.gates.refused(Gate::Pod, why);
+            NetError::Refused
+        };
         let listener = {
             let taken = self.taken.lock();
             taken.tcp.get(&to.port()).and_then(Weak::upgrade)
         };
         let listener = listener.filter(|found| hears(found.address().ip(), to.ip()));
-        let listener = listener.ok_or(NetError::Refused)?;
-        let slot = self.slot().map_err(|_| NetError::Refused)?;
-        let server = Side { address: to, waiting: Some(self.waiting.clone()), slot: Some(slot) };
-        let (near, far) = Conn::pair(client, seen, server, &self.waiting);
-        listener.offer(far).map_err(|_| NetError::Refused)?;
+        let listener = listener.ok_or_else(|| refused(Loss::Refused))?;
+        let slot = self.slot().map_err(|_| refused(Loss::TooMany))?;
+        let passing = self.gates.open(client.gates.and(Gate::Pod));
+        let (near, far) = Conn::pair(client, seen, self.side(to, slot), &self.waiting);
+        near.counted(&passing);
+        listener.offer(far).map_err(|_| refused(Loss::Full))?;
+        passing.accepted();
         Ok(near)
     }
 
@@ -223,8 +238,11 @@ impl Ports {
             let taken = self.taken.lock();
             taken.udp.get(&to.port()).and_then(Weak::upgrade)
         };
-        if let Some(bound) = bound.filter(|found| hears(found.address().ip(), to.ip())) {
-            bound.deliver(bytes, from);
+        let gates = &self.gates;
+        match bound.filter(|found| hears(found.address().ip(), to.ip())) {
+            None => gates.lost(Gate::Pod, Loss::Refused),
+            Some(bound) if bound.deliver(bytes, from) => gates.datagram(Gate::Pod, Toward::Server),
+            Some(_) => gates.lost(Gate::Pod, Loss::Full),
         }
     }
 

@@ -30,6 +30,7 @@ use tokio::time::timeout;
 use crate::away::Doubt;
 use crate::conn::{Conn, Connecting, Side};
 use crate::error::NetError;
+use crate::gates::Gate;
 use crate::realm::{CONNECT_TIMEOUT, Realm};
 use crate::remote::Far;
 use crate::route::{Hop, Link, Route, Source, Standing, To};
@@ -53,7 +54,9 @@ impl Realm {
         match self.route(from, to, Protocol::Tcp) {
             Route::Straight(hop) => self.connect_pod(hop, from, client, seen),
             Route::Service { service, port } => {
-                self.connect_service(service, port, from, client, seen)
+                let client = client.through(Gate::Service);
+                let connecting = self.connect_service(service, port, from, client, seen);
+                connecting.counted(&self.shared().gates, Gate::Service)
             }
         }
     }

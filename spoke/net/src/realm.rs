@@ -22,6 +22,7 @@ use crate::away::Away;
 use crate::conn::{Conn, Connecting, Side};
 use crate::dns;
 use crate::error::NetError;
+use crate::gates::{Gate, Toward};
 use crate::places::Places;
 use crate::ports::Ports;
 use crate::remote::Far;
@@ -149,7 +150,11 @@ impl Realm {
     ) -> Connecting {
         match hop {
             Hop::Here { pod, at } => Connecting::Now(pod.take(client, seen.unwrap_or(at), at)),
-            Hop::Nowhere(error) => Connecting::Now(Err(error)),
+            // The name of a Service that is gone: nothing of it has to do with other nodes.
+            Hop::Nowhere(error @ NetError::Refused) => Connecting::Now(Err(error)),
+            Hop::Nowhere(error) => {
+                Connecting::Now(Err(error)).counted(&self.shared.gates, Gate::Link)
+            }
             Hop::Elsewhere { at } => {
                 let realm = self.clone();
                 Connecting::Later(Box::pin(async move {
@@ -187,6 +192,17 @@ impl Realm {
         to: SocketAddr,
         wait: Duration,
     ) -> Result<Far, NetError> {
+        let dialled = self.dial_uncounted(source, from, to, wait).await;
+        dialled.inspect_err(|error| self.shared.gates.refused(Gate::Link, *error))
+    }
+
+    async fn dial_uncounted(
+        &self,
+        source: Source,
+        from: SocketAddr,
+        to: SocketAddr,
+        wait: Duration,
+    ) -> Result<Far, NetError> {
         self.known(|known| known.elsewhere(source, to.ip(), Protocol::Tcp))?;
         let remote = self.shared.remote().ok_or(NetError::Unreachable)?;
         let mut outage = remote.outage();
@@ -201,8 +217,10 @@ impl Realm {
 
     /// A client's end of a connection whose other end is a stream to a pod on another node.
     pub(crate) fn join(&self, client: Side, seen: SocketAddr, to: SocketAddr, far: Far) -> Conn {
-        let server = Side { address: to, waiting: None, slot: None };
-        let (near, server) = Conn::pair(client, seen, server, &self.shared.transit);
+        let passing = self.shared.gates.open(client.gates.and(Gate::Link));
+        let (near, server) = Conn::pair(client, seen, Side::outside(to), &self.shared.transit);
+        near.counted(&passing);
+        passing.accepted();
         self.shared.bridge(server, far.stream, far.outage);
         near
     }
@@ -220,11 +238,16 @@ impl Realm {
                     (from, at, self.shared.remote())
                 {
                     remote.send_datagram(&self.name, from, at, bytes);
+                    self.shared.gates.datagram(Gate::Link, Toward::Client);
                 }
             }
-            // A datagram to a pod that is gone gets lost as datagrams do.
-            Hop::Nowhere(NetError::Unreachable) => {}
-            Hop::Nowhere(error) => return Err(error),
+            Hop::Nowhere(error) => {
+                self.shared.gates.lost(Gate::Link, error);
+                // A datagram to a pod that is gone gets lost as datagrams do.
+                if error != NetError::Unreachable {
+                    return Err(error);
+                }
+            }
         }
         Ok(())
     }

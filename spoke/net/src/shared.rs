@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::bridge::{Stream, carry};
 use crate::conn::Conn;
+use crate::gates::Counters;
 use crate::remote::Remote;
 use crate::route::Link;
 use crate::waiting::Waiting;
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) mappings: Arc<Account>,
     /// The connections from outside through all TCP doors: a count, not bytes.
     pub(crate) visits: Arc<Account>,
+    /// What goes through the gates.
+    pub(crate) gates: Arc<Counters>,
     /// What waits in connections through this node that have no end in one of its pods.
     pub(crate) transit: Arc<Waiting>,
     pub(crate) tasks: TaskTracker,
@@ -44,6 +47,7 @@ impl Shared {
             files: Account::node(),
             mappings: Account::node(),
             visits: Account::node(),
+            gates: Arc::default(),
             domain: RwLock::new("cluster.local".into()),
             tasks: TaskTracker::new(),
             runtime,

@@ -100,18 +100,18 @@ impl UdpPort {
         state.shown.insert(endpoint, service);
     }
 
-    /// A datagram arrives.
-    pub(crate) fn deliver(&self, bytes: Bytes, from: SocketAddr) {
+    /// A datagram arrives; whether there is room for it.
+    pub(crate) fn deliver(&self, bytes: Bytes, from: SocketAddr) -> bool {
         let waker = {
             let mut state = self.state.lock();
             if state.only.is_some_and(|only| only != from) {
-                return;
+                return false;
             }
             if MAX_QUEUE <= state.queue.len() || MAX_QUEUED_BYTES < state.bytes + bytes.len() {
-                return;
+                return false;
             }
             if !self.waiting.try_add(bytes.len() + PIECE) {
-                return;
+                return false;
             }
             let from = state.shown.get(&from).copied().unwrap_or(from);
             state.bytes += bytes.len();
@@ -121,6 +121,7 @@ impl UdpPort {
         if let Some(waker) = waker {
             waker.wake();
         }
+        true
     }
 
     /// The next datagram and its sender, if one waits.

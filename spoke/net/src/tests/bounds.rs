@@ -138,8 +138,12 @@ impl Remote for Stuck {
 async fn what_crosses_a_node_shares_one_budget() {
     let fabric = fabric();
     let transit = Waiting::new(fabric.account().clone());
-    let side =
-        |address: &str| crate::conn::Side { address: at(address), waiting: None, slot: None };
+    let side = |address: &str| crate::conn::Side {
+        address: at(address),
+        waiting: None,
+        slot: None,
+        gates: crate::gates::Gates::NONE,
+    };
     let pair = || {
         let ends =
             Conn::pair(side("192.0.2.1:1"), at("10.64.7.7:80"), side("10.64.7.7:80"), &transit);

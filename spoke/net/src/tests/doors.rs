@@ -36,6 +36,12 @@ async fn a_node_port_leads_to_the_service() {
     let dial = || async move { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok() };
     let stream = eventually(async || dial().await).await;
     assert_eq!(ask(stream, "hello").await, "hello");
+    let counted = async || {
+        let gates = fabric.gates();
+        let gate = gates.iter().find(|gate| gate.gate == "node_port")?;
+        (gate.accepted == 1 && gate.open == 0 && gate.bytes == [5, 5].into()).then_some(())
+    };
+    eventually(counted).await;
     fabric.set_service(&root, "default", "web", None);
     eventually(async || dial().await.is_none().then_some(())).await;
 }

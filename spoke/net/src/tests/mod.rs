@@ -2,6 +2,7 @@
 
 mod bounds;
 mod doors;
+mod gates;
 mod reach;
 
 use std::net::{SocketAddr, SocketAddrV4};
