@@ -38,6 +38,8 @@ pub enum Use {
     Tunnel(ClusterName, Option<Asker>),
     /// A new certificate.
     Renewal,
+    /// What a spoke counts.
+    Figures,
 }
 
 /// Who asks for a connection.
@@ -94,6 +96,7 @@ struct State {
     /// Those of them that somebody in particular has.
     askers: BTreeMap<(ClusterName, Asker), usize>,
     renewals: usize,
+    tellings: usize,
 }
 
 impl State {
@@ -157,6 +160,10 @@ impl Budget {
             Use::Renewal if limits::RENEWALS <= state.renewals => {
                 return full("a certificate is being renewed already".to_owned());
             }
+            Use::Figures if limits::TELLINGS <= state.tellings => {
+                return full("the spoke is telling its figures already".to_owned());
+            }
+            Use::Figures => &mut state.tellings,
             Use::Renewal => &mut state.renewals,
             Use::Logs => &mut state.logs,
             Use::Module => &mut state.modules,
@@ -190,6 +197,7 @@ impl Drop for Place {
             Use::Logs => state.logs -= 1,
             Use::Module => state.modules -= 1,
             Use::Renewal => state.renewals -= 1,
+            Use::Figures => state.tellings -= 1,
             Use::Tunnel(realm, asker) => {
                 less(&mut state.tunnels, realm);
                 if let Some(asker) = asker {
@@ -240,6 +248,7 @@ mod tests {
         assert_eq!(own.len(), limits::TUNNELS - limits::TUNNELS_OF_REALM);
         assert_eq!(all(&budget, &Use::Logs).len(), limits::LOGS);
         assert_eq!(all(&budget, &Use::Module).len(), limits::MODULES);
+        assert_eq!(all(&budget, &Use::Figures).len(), limits::TELLINGS);
     }
 
     #[test]

@@ -52,6 +52,12 @@ pub const TUNNELS_OF_REALM: usize = 320;
 pub const TUNNELS_KEPT: usize = 80;
 /// Certificates that are renewed over a link at a time.
 pub const RENEWALS: usize = 1;
+/// Times that a spoke tells at once what it counts.
+pub const TELLINGS: usize = 1;
+/// All that it tells then: some ten thousand containers.
+pub const FIGURES: usize = 2 << 20;
+/// Pods, containers and other parts of that.
+pub const FIGURE_MEMBERS: usize = 32_768;
 /// Streams that a peer may have open: the session and all of the above. Quinn keeps a place for each of them,
 /// and up to 448 cost no more than 256.
 pub const STREAMS: usize = 440;
@@ -77,7 +83,7 @@ const _: () = {
     assert!(2 * RECORD <= PLAN);
     assert!(2 * PART <= FRAME);
     assert!(2 * PLAN <= LEDGER_ENTRY);
-    assert!(1 + LOGS + MODULES + TUNNELS + RENEWALS <= STREAMS);
+    assert!(1 + LOGS + MODULES + TUNNELS + RENEWALS + TELLINGS <= STREAMS);
     assert!(TUNNELS_OF_REALM < TUNNELS && TUNNELS_KEPT < TUNNELS_OF_REALM / 2);
     assert!(LINK_WINDOW <= u32::MAX as usize);
 };

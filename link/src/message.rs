@@ -5,6 +5,7 @@
 //! spoke ──Open::Module───▶ hub      Answer, ModuleHeaderV1, then raw bytes from the offset
 //! spoke ──Open::Tunnel───▶ hub ──Open::Tunnel──▶ spoke      Answer, then raw bytes both ways
 //! hub ────Open::Logs─────▶ spoke    Answer, then the log's raw bytes
+//! hub ────Open::Figures──▶ spoke    Answer, then figures in frames until the end
 //! heartbeat: SpokeToHub::Heartbeat as a datagram; the next one says the same, so one may be lost
 //! pods' UDP: Datagram as a datagram, spoke ──▶ hub ──▶ spoke; never on a stream. What came in through a
 //!            node's port is from [`DOOR`]; the hub puts that node's address in the realm there, and back
@@ -29,7 +30,7 @@ use crate::report::{NodeStatusV1, Report, ReportStamp, UnixMillis};
 /// Versions of the session protocol that this side speaks.
 pub const PROTOCOLS: Protocols = Protocols { least: 1, most: 1 };
 /// Bits of [`ability`] that this side has.
-pub const ABILITIES: u64 = ability::TUNNELS | ability::DATAGRAMS | ability::LOGS;
+pub const ABILITIES: u64 = ability::TUNNELS | ability::DATAGRAMS | ability::LOGS | ability::FIGURES;
 /// ALPN of sessions: a client certificate is required.
 pub const ALPN_SESSION: &[u8] = b"freewheel/1";
 /// ALPN of joining: no client certificate, a token instead.
@@ -56,6 +57,8 @@ pub mod ability {
     pub const DATAGRAMS: u64 = 1 << 1;
     /// Reads logs from a spoke.
     pub const LOGS: u64 = 1 << 2;
+    /// Reads what a spoke counts.
+    pub const FIGURES: u64 = 1 << 3;
 }
 
 /// A range of protocol versions. Frozen bytes.
@@ -263,6 +266,8 @@ pub enum Open {
     Tunnel(TunnelV1),
     /// A new certificate for the key of this session; by the spoke. [`RenewedV1`] follows the answer.
     Renew(RenewV1),
+    /// What the spoke counts; by the hub. [`Figures`](crate::figures::Figures) follow the answer, in frames.
+    Figures,
 }
 
 /// A request for a new certificate. Frozen bytes.

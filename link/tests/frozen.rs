@@ -8,6 +8,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 
 use freewheel_link::artifact::{Envelope, SignerCert};
 use freewheel_link::digest::{Digest, SetDigest};
+use freewheel_link::figures::{ContainerUseV1, DeviceV1, Figures, GateV1, LossV1, PodUseV1};
 use freewheel_link::generation::Generation;
 use freewheel_link::join::{
     AcceptedV1, Ask, JoinAnswer, JoinRefusal, JoinRequestV1, RenewRequestV1,
@@ -413,6 +414,7 @@ fn streams() {
     };
     frozen(&Open::Tunnel(tunnel), "0304726f6f74000a400002a01f010000000000000000000000000000000150");
     frozen(&Open::Renew(RenewV1 { csr: vec![1, 2] }), "04020102");
+    frozen(&Open::Figures, "05");
     frozen(&RenewedV1 { certificate: vec![3] }, "0103");
     let datagram = DatagramV1 {
         realm: ClusterName::root(),
@@ -440,6 +442,57 @@ fn streams() {
         &ModuleHeaderV1 { envelope, compressed: 100, offset: 7 },
         "01010101010101010101010101010101010101010101010101010101010101010170020505050505050505050505050505050505050505050505050505050505050505ac020303030303030303030303030303030303030303030303030303030303030303ac02400404040404040404040404040404040404040404040404040404040404040404040404040404040404040404040404040404040404040404040404040404040440060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606066407",
     );
+}
+
+#[test]
+fn figures() {
+    let device = DeviceV1 {
+        version: text("v"),
+        started: 300,
+        cpu_ms: 1,
+        resident: 2,
+        files: 3,
+        most_files: 4,
+        working_set: 5,
+        busy_ms: 6,
+        guests: 7,
+        most_guests: 8,
+        disk: 9,
+        disk_free: 10,
+        pods: 11,
+        containers: 12,
+        sessions: 13,
+        datagrams_lost: 14,
+        messages_skipped: 15,
+    };
+    frozen(&Figures::Device(device), "000176ac020102030405060708090a0b0c0d0e0f");
+    let loss = |count| vec![LossV1 { reason: text("r"), count }];
+    let gate = GateV1 {
+        gate: text("g"),
+        accepted: 1,
+        open: 2,
+        refused: loss(3),
+        bytes: [4, 5].into(),
+        datagrams: [6, 7].into(),
+        lost: loss(8),
+    };
+    frozen(&Figures::Gate(gate), "0101670102010172030405060701017208");
+    let container = ContainerUseV1 {
+        name: text("c"),
+        started: 300,
+        cpu_ns: 1,
+        memory: 2,
+        throttled: 3,
+        demoted: 4,
+        out_of_memory: 5,
+    };
+    let pod = PodUseV1 {
+        realm: ClusterName::root(),
+        namespace: text("n"),
+        name: text("p"),
+        containers: vec![container],
+    };
+    frozen(&Figures::Pod(pod), "0204726f6f74016e0170010163ac020102030405");
 }
 
 #[test]

@@ -208,7 +208,7 @@ pub(crate) fn disk(path: &Path) -> (u64, u64) {
 }
 
 /// A value of /proc/meminfo in bytes.
-fn meminfo(root: &Path, key: &str) -> Option<u64> {
+pub(crate) fn meminfo(root: &Path, key: &str) -> Option<u64> {
     memory_value(&read(root, "proc/meminfo"), key)
 }
 

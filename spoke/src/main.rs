@@ -5,6 +5,7 @@
 //! data      DIR, its lock, the ledger's file     identity  key, certificate, pins; joining
 //! device    what this machine is       serve     what the hub may open here, and the way to other spokes
 //! files     what may be open           hide      the token off the command line
+//! figures   what is counted here
 //! mappings  how many mappings of memory
 //! dial      the way to the hub, with what this device has to show
 //! run       everything wired, until a signal
@@ -17,6 +18,7 @@ mod data;
 mod device;
 mod dial;
 mod doctor;
+mod figures;
 mod files;
 mod hide;
 mod identity;

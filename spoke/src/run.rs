@@ -111,8 +111,7 @@ async fn live(data: &Data, options: cli::Run) -> Result<(), Box<dyn Error>> {
     let driver = uplink.driver(me, Arc::new(dial), fastrand::Rng::new());
     let renewals =
         keep_certificate(home, uplink.clone(), clock, fastrand::Rng::new(), stop.clone());
-    let here =
-        Here { data: data.dir().to_owned(), runtime: runtime.clone(), fabric: fabric.clone() };
+    let here = Here::new(data.dir(), &runtime, &fabric, &uplink);
 
     let agent = on_own_thread(agent, queue, stop.clone())?;
     let session = tokio::spawn(driver.run(inputs.clone(), Arc::new(here), stop.clone()));

@@ -1,4 +1,4 @@
-//! What the hub may open here (logs, tunnels to pods), and the way from here to pods on other spokes.
+//! What the hub may open here (logs, tunnels to pods, figures), and the way from here to pods on other spokes.
 
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use bytes::Bytes;
 use freewheel_link::budget::TOO_MANY;
+use freewheel_link::figures::Figures;
 use freewheel_link::message::{DatagramV1, LogsV1, RefusalV1, TunnelV1};
 use freewheel_link::names::ClusterName;
 use freewheel_spoke_agent::admission::is_path_segment;
@@ -24,6 +25,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use crate::figures;
+
 /// Nobody listens there.
 const REFUSED: &str = "ConnectionRefused";
 /// Connections to other nodes that found no place on the link; told at 1, 2, 4 and so on.
@@ -31,9 +34,23 @@ static REFUSALS: AtomicU64 = AtomicU64::new(0);
 
 /// What this spoke serves.
 pub(crate) struct Here {
-    pub(crate) data: PathBuf,
-    pub(crate) runtime: Arc<Runtime>,
-    pub(crate) fabric: Arc<Fabric>,
+    data: PathBuf,
+    runtime: Arc<Runtime>,
+    fabric: Arc<Fabric>,
+    uplink: Handle,
+}
+
+impl Here {
+    /// With its data in this directory.
+    pub(crate) fn new(
+        data: &Path,
+        runtime: &Arc<Runtime>,
+        fabric: &Arc<Fabric>,
+        uplink: &Handle,
+    ) -> Self {
+        let (runtime, fabric, uplink) = (runtime.clone(), fabric.clone(), uplink.clone());
+        Self { data: data.to_owned(), runtime, fabric, uplink }
+    }
 }
 
 #[async_trait]
@@ -57,6 +74,10 @@ impl Serve for Here {
         }
         let conn = self.fabric.dial(&realm, from, to).await.map_err(refuse)?;
         Ok(Box::new(conn))
+    }
+
+    fn figures(&self) -> Vec<Figures> {
+        figures::of(&self.data, (&self.runtime, &self.fabric), &self.uplink)
     }
 
     fn datagram(&self, datagram: DatagramV1) {

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::uid::Uid;
+use freewheel_link::figures::Figures;
 use freewheel_link::names::ClusterName;
 
 /// A stream of bytes from a spoke: chunks until the end or an error.
@@ -42,4 +43,7 @@ pub trait SpokeStreams: Send + Sync {
         pod_uid: &Uid,
         options: LogOptions,
     ) -> Result<ByteStream, ApiError>;
+
+    /// What the spoke called `spoke` counts: asked of it now.
+    async fn figures(&self, spoke: &ClusterName) -> Result<Vec<Figures>, ApiError>;
 }

@@ -19,6 +19,7 @@ use freewheel_hub_pki::MASTERS;
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::memory::MemoryStore;
+use freewheel_link::figures::Figures;
 use freewheel_link::names::ClusterName;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -42,6 +43,11 @@ impl SpokeStreams for NoSpokes {
     ) -> Result<ByteStream, ApiError> {
         let line = format!("{spoke}/{pod_uid}/{}: no spoke here\n", options.container);
         Ok(Box::pin(futures::stream::iter([Ok(Bytes::from(line))])))
+    }
+
+    async fn figures(&self, spoke: &ClusterName) -> Result<Vec<Figures>, ApiError> {
+        let text = format!("the spoke {spoke} is not connected to the hub");
+        Err(ApiError::new(503, "ServiceUnavailable", text))
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Call {
     pub(crate) name: String,
     /// Empty for the object itself.
     pub(crate) subresource: String,
+    /// The path behind it, where it leads on.
+    pub(crate) rest: String,
     pub(crate) query: Query,
     pub(crate) raw_query: String,
     pub(crate) headers: HeaderMap,
@@ -44,7 +46,8 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    fn header(&self, name: &http::HeaderName) -> Option<&str> {
+    /// A header that is text.
+    pub(crate) fn header(&self, name: &http::HeaderName) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 

@@ -74,7 +74,7 @@ impl Flow {
 
 /// Whether what is asked for goes on until somebody ends it.
 pub(crate) fn lasts(verb: &str, subresource: &str) -> bool {
-    verb == "watch" || subresource == "log"
+    verb == "watch" || matches!(subresource, "log" | "proxy")
 }
 
 /// The room.

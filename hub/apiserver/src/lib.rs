@@ -14,6 +14,7 @@
 //!     read, watch          get, list; watch          (encode, frame, frames, splice, resume)
 //!     write, remove        create, update, patch; delete   (decode, signing_request)
 //!     scale, log, bind     subresources with a body of their own
+//!     proxy                what a device counts   (device)
 //!     objectless           what is answered without objects   (review)
 //!   describe             discovery, openapi, health: what the hub says about itself
 //!   registry             the image registry's paths
@@ -38,6 +39,7 @@ mod call;
 mod context;
 mod decode;
 mod describe;
+mod device;
 mod discovery;
 mod dispatch;
 mod edge;
@@ -56,6 +58,7 @@ mod openapi;
 mod path;
 mod piece;
 mod places;
+mod proxy;
 mod query;
 mod read;
 mod received;

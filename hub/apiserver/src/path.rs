@@ -69,6 +69,8 @@ pub struct Target<'a> {
     pub name: Option<Cow<'a, str>>,
     /// Subresource and what may follow it.
     pub subresource: Option<&'a str>,
+    /// The path behind a subresource that leads on, without the slash before it.
+    pub rest: &'a str,
     /// The old `/watch/` prefix.
     pub watch: bool,
 }
@@ -155,9 +157,12 @@ fn target<'a>(group: &'a str, version: &'a str, rest: &'a str) -> Route<'a> {
         ["namespaces", namespace, plural, name, sub] => {
             (Some(namespace), plural, Some(name), Some(sub))
         }
-        // What follows is a path of the pod's own.
+        // What follows is a path of the pod's own, or of the node's.
         ["namespaces", namespace, plural, name, "proxy", ..] => {
             (Some(namespace), plural, Some(name), Some("proxy"))
+        }
+        ["nodes", name, "proxy", ..] if group.is_empty() => {
+            (None, "nodes", Some(name), Some("proxy"))
         }
         [plural] => (None, plural, None, None),
         [plural, name] => (None, plural, Some(name), None),
@@ -171,7 +176,11 @@ fn target<'a>(group: &'a str, version: &'a str, rest: &'a str) -> Route<'a> {
     let (Ok(namespace), Ok(name)) = (decode(namespace), decode(name)) else {
         return Route::Unknown;
     };
-    Route::Resource(Target { group, version, namespace, plural, name, subresource, watch })
+    let leads_on = subresource == Some("proxy");
+    let behind = rest.splitn(if namespace.is_some() { 6 } else { 4 }, '/').last();
+    let is_behind = if namespace.is_some() { 6 } else { 4 } <= parts.len();
+    let rest = behind.filter(|_| leads_on && is_behind).unwrap_or_default();
+    Route::Resource(Target { group, version, namespace, plural, name, subresource, rest, watch })
 }
 
 /// A part that is no name of anything, whatever is there.
@@ -211,6 +220,21 @@ mod tests {
             target.subresource,
         );
         assert_eq!(got, (namespace, plural, name, sub), "{path}");
+    }
+
+    #[test]
+    fn what_is_behind_a_proxy_is_its_own_path() {
+        for (path, rest) in [
+            ("/api/v1/nodes/a/proxy/metrics/resource", "metrics/resource"),
+            ("/api/v1/nodes/a/proxy/metrics/", "metrics"),
+            ("/api/v1/nodes/a/proxy", ""),
+            ("/api/v1/namespaces/n/pods/p/proxy/x/y", "x/y"),
+            ("/api/v1/namespaces/n/pods/p/proxy", ""),
+            ("/api/v1/namespaces/n/pods/p/log", ""),
+        ] {
+            let Route::Resource(target) = route(path) else { panic!("{path}") };
+            assert_eq!(target.rest, rest, "{path}");
+        }
     }
 
     #[test]
@@ -260,6 +284,8 @@ mod tests {
             "/apis/apps//deployments",
             "/api/v1/nodes/a/status/x",
             "/api/v1/nodes/a/status/x/y",
+            "/api/v1/nodes/a/proxy//metrics",
+            "/apis/x/v1/nodes/a/proxy/metrics",
             "/api/v1/namespaces/a/status/x/y/z",
             "/api/v1/namespaces/a/pods/p/log/x",
             "/api/v1/namespaces/a/pods/p/log/x/y",

@@ -14,7 +14,7 @@ use crate::query::Query;
 use crate::received::Received;
 use crate::tenant::Tenant;
 use crate::view::View;
-use crate::{bind, log, objectless, read, remove, respond, scale, watch, write};
+use crate::{bind, log, objectless, proxy, read, remove, respond, scale, watch, write};
 
 /// Answers a request for objects.
 pub(crate) async fn answer(
@@ -82,6 +82,7 @@ async fn asked(
         namespace: target.namespace.as_deref().unwrap_or_default().into(),
         name: target.name.map(|name| name.into_owned()).unwrap_or_default(),
         subresource: target.subresource.unwrap_or_default().to_owned(),
+        rest: target.rest.to_owned(),
         query,
         raw_query,
         headers: std::mem::take(&mut context.headers),
@@ -99,7 +100,7 @@ async fn body_of(
     let reads = matches!(verb, "get" | "list" | "watch");
     let comes = if reads { 0 } else { body::declared(incoming) };
     let answered = match (call.subresource.as_str(), verb) {
-        ("log", _) | (_, "watch") => 0,
+        ("log" | "proxy", _) | (_, "watch") => 0,
         _ if call.name.is_empty() => 0,
         // It may be another encoding's, or there in two.
         _ => call.hub.server.objects.get(&call.place()).map_or(0, |it| 2 * it.object.body.len()),
@@ -181,6 +182,8 @@ async fn run(
         ("scale", "update") => scale::update(call, body).await,
         ("scale", "patch") => scale::patch(call, body).await,
         ("log", "get") => log::log(call).await,
+        ("proxy", "get") => proxy::get(call).await,
+        ("proxy", _) => Err(respond::method_not_allowed()),
         ("binding", "create") => bind::bind(call, body).await,
         ("eviction", "create") => remove::evict(call, body).await,
         (_, "get") => read::get(call, held.take()).await,

@@ -1,4 +1,4 @@
-//! Streams beside the session: modules to a spoke, logs from one, tunnels between two.
+//! Streams beside the session: modules to a spoke, logs and figures from one, tunnels between two.
 //!
 //! Guarantees:
 //! - a spoke gets a tunnel in the root and in its own cluster only, and from a pod's address only where that is leased to
@@ -9,6 +9,8 @@
 //!   user (`logs_come_through_and_refusals_keep_their_words`);
 //! - a transfer goes on where it was cut, unless it is of another artifact
 //!   (`a_module_is_sent_from_where_it_was_cut_unless_it_is_another_one`);
+//! - a spoke is asked for its figures once at a time, and what it tells is bounded
+//!   (`a_spoke_is_asked_for_its_figures_once_at_a_time`);
 //! - what broke off ends with a reset or an error (`a_connection_across_the_hub_that_breaks_off_is_reset_at_the_other_end`,
 //!   `a_log_that_breaks_off_ends_with_an_error`, `an_artifact_that_lost_its_end_on_the_disk_is_no_whole_module`).
 
@@ -23,7 +25,9 @@ use freewheel_hub_api::streams::{ByteStream, LogOptions, SpokeStreams};
 use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::uid::Uid;
 use freewheel_link::budget::{Asker, Budget, TOO_MANY, Use};
-use freewheel_link::frame::{self, FrameReader};
+use freewheel_link::figures::Figures;
+use freewheel_link::frame::{self, FrameError, FrameReader};
+use freewheel_link::limits;
 use freewheel_link::message::{
     Answer, LogsV1, ModuleHeaderV1, ModuleRequestV1, Open, RefusalV1, TunnelV1, bounded,
     is_pod_address,
@@ -257,6 +261,39 @@ impl SpokeStreams for ToSpokes {
             }
         };
         Ok(Box::pin(futures::stream::unfold(Some(stream), next)))
+    }
+
+    async fn figures(&self, spoke: &ClusterName) -> Result<Vec<Figures>, ApiError> {
+        let inner = self.0.upgrade().ok_or_else(|| {
+            ApiError::new(503, "ServiceUnavailable", "the hub's link is not running")
+        })?;
+        let stream = open(&inner, spoke, &Open::Figures, Use::Figures, Priority::Logs)
+            .await
+            .map_err(|refusal| api_error(&refusal))?;
+        let mut recv = FrameReader::new(stream.recv.take(limits::FIGURES as u64));
+        let told = async {
+            let (mut all, mut members) = (Vec::new(), 0);
+            while let Some(one) = recv.next_known::<Figures>(&inner.skipped).await? {
+                members += one.members();
+                if limits::FIGURE_MEMBERS < members {
+                    break;
+                }
+                all.push(one);
+            }
+            Ok(all)
+        };
+        match timeout(ANSWER, told).await {
+            Ok(Ok(all)) => Ok(all),
+            Ok(Err(error)) => {
+                let error: FrameError = error;
+                let text = format!("the spoke {spoke} did not tell all of its figures: {error}");
+                Err(ApiError::new(503, "ServiceUnavailable", text))
+            }
+            Err(_) => {
+                let text = format!("the spoke {spoke} takes too long to tell its figures");
+                Err(ApiError::new(504, "Timeout", text))
+            }
+        }
     }
 }
 

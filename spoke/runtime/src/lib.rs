@@ -21,6 +21,7 @@
 
 mod container;
 mod exit;
+mod figures;
 mod handler;
 mod http;
 mod lanes;

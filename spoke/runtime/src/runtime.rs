@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use freewheel_link::figures::PodUseV1;
 use freewheel_spoke_agent::ports::{ContainerId, Containers, Exit, Input, Places, StartContainer};
 use freewheel_spoke_agent::volumes::log_aside;
 use freewheel_spoke_engine::{BOUNDED_RESERVATION, Memory as Reserves, Profile, STACK, config};
@@ -21,6 +22,7 @@ use wasmtime::Engine;
 
 use crate::container::Container;
 use crate::exit;
+use crate::figures::{self, Whose};
 use crate::lanes::Runtimes;
 use crate::life::{Cause, Life};
 use crate::mappings;
@@ -85,6 +87,7 @@ struct Running {
     memory: Arc<Memory>,
     log: PathBuf,
     sink: LogSink,
+    whose: Whose,
 }
 
 /// What the end of a container needs.
@@ -196,6 +199,14 @@ impl Runtime {
     pub fn usage(&self, id: &ContainerId) -> Option<(Arc<Usage>, usize)> {
         let running = self.running.lock();
         running.get(id).map(|running| (running.usage.clone(), running.memory.used()))
+    }
+
+    /// What all running containers have used, by pod.
+    #[must_use]
+    pub fn figures(&self) -> Vec<PodUseV1> {
+        let running = self.running.lock();
+        let each = running.iter().map(|(id, of)| (id, &of.whose, &*of.usage, of.memory.used()));
+        figures::by_pod(each)
     }
 
     /// Bytes of the guests' memory that loaded modules take beside their code.
@@ -339,6 +350,7 @@ impl Containers for Runtime {
             memory: self.memory_of(&start),
             log: start.log.clone(),
             sink: sink.clone(),
+            whose: Whose::of(&start),
         };
         self.running.lock().insert(start.id.clone(), running);
         self.logs.lock().add(&start.id.pod, &start.id.container, start.log.clone());

@@ -20,6 +20,8 @@ pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
 const ROLE_LABEL: &str = "kubernetes.io/role";
 const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
+/// As kube-apiserver tells them; what a device serves is only got.
+const PROXY: &[&str] = &["create", "delete", "get", "patch", "update"];
 const COLUMNS: &[Column] = &[
     NAME,
     column("Status", "string", "Ready or not, and whether pods may be scheduled to it."),
@@ -39,6 +41,7 @@ pub(crate) fn kind() -> Kind {
         .cluster_scoped()
         .short(["no"])
         .with_status()
+        .subresource_of("proxy", "NodeProxyOptions", PROXY)
         .columns(COLUMNS)
         .fields(["spec.unschedulable"])
         .with(&[Trait::CountsNoGeneration, Trait::RunsPods])

@@ -7,6 +7,8 @@ mod answers;
 #[cfg(test)]
 mod busy;
 #[cfg(test)]
+mod devices;
+#[cfg(test)]
 mod discovery;
 #[cfg(test)]
 mod edge;

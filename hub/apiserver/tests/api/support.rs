@@ -18,6 +18,7 @@ use freewheel_hub_schema::error::ApiError;
 use freewheel_hub_schema::uid::Uid;
 use freewheel_hub_store::Store;
 use freewheel_hub_store::memory::MemoryStore;
+use freewheel_link::figures::{ContainerUseV1, DeviceV1, Figures, PodUseV1};
 use freewheel_link::names::ClusterName;
 use futures::StreamExt as _;
 use http::{HeaderMap, Method, Request};
@@ -76,6 +77,24 @@ impl SpokeStreams for Echo {
             Some((Ok(Bytes::from_static(b"more\n")), follower))
         });
         Ok(Box::pin(lines.chain(rest)))
+    }
+
+    /// A pod of the root and one of its own; a spoke called `away` is.
+    async fn figures(&self, spoke: &ClusterName) -> Result<Vec<Figures>, ApiError> {
+        if spoke.as_str() == "away" {
+            let text = format!("the spoke {spoke} is not connected to the hub");
+            return Err(ApiError::new(503, "ServiceUnavailable", text));
+        }
+        let pod = |realm: &ClusterName| {
+            Figures::Pod(PodUseV1 {
+                realm: realm.clone(),
+                namespace: "default".to_owned(),
+                name: "web".to_owned(),
+                containers: vec![ContainerUseV1 { name: "web".to_owned(), ..Default::default() }],
+            })
+        };
+        let device = DeviceV1 { resident: 7, ..DeviceV1::default() };
+        Ok(vec![Figures::Device(device), pod(&ClusterName::root()), pod(spoke)])
     }
 }
 

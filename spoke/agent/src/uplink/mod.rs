@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use freewheel_link::budget::Budget;
 use freewheel_link::digest::SetDigest;
+use freewheel_link::figures::Figures;
 use freewheel_link::generation::Generation;
 use freewheel_link::message::{DatagramV1, LogsV1, RefusalV1, SpokeToHub, TunnelV1};
 use freewheel_link::names::ClusterName;
@@ -76,6 +77,10 @@ pub trait Serve: Send + Sync + 'static {
     async fn logs(&self, request: LogsV1) -> Result<LogStream, RefusalV1>;
     /// A connection to a pod here, from a pod elsewhere.
     async fn tunnel(&self, request: TunnelV1) -> Result<Box<dyn Duplex>, RefusalV1>;
+    /// What is counted here, at the moment; the most important first.
+    fn figures(&self) -> Vec<Figures> {
+        Vec::new()
+    }
     /// A datagram for a pod here, from a pod elsewhere. It must not wait.
     fn datagram(&self, _datagram: DatagramV1) {}
 }
@@ -174,6 +179,12 @@ impl Handle {
         if !sent {
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Sessions that came up since the start.
+    #[must_use]
+    pub fn sessions(&self) -> u64 {
+        self.shared.sessions.load(Ordering::Relaxed)
     }
 
     /// Messages of a newer hub that were skipped.

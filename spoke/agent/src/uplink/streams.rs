@@ -1,4 +1,4 @@
-//! What the hub opens: a log or a tunnel, each answered before its bytes flow.
+//! What the hub opens: a log, a tunnel or the figures, each answered before its bytes flow.
 //!
 //! Guarantees:
 //! - streams of one kind or realm keep no other out (`streams_of_one_kind_keep_no_other_out`,
@@ -10,10 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freewheel_link::budget::{Budget, Use};
+use freewheel_link::figures::Figures;
 use freewheel_link::frame::{self, FrameReader};
+use freewheel_link::limits;
 use freewheel_link::message::{Answer, Open, RefusalV1};
 use freewheel_link::transport::{Priority, SendHalf, Stream};
 use tokio::io::{AsyncRead, AsyncWriteExt as _, copy, copy_bidirectional};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -39,6 +42,7 @@ pub(super) async fn serve_stream(stream: Stream, serve: Arc<dyn Serve>, budget: 
     };
     let of = match &opened {
         Open::Tunnel(request) => Use::Tunnel(request.realm.clone(), None),
+        Open::Figures => Use::Figures,
         _ => Use::Logs,
     };
     let _place = match budget.take(of) {
@@ -57,6 +61,11 @@ pub(super) async fn serve_stream(stream: Stream, serve: Arc<dyn Serve>, budget: 
             Ok(pod) => connect(send, recv, pod).await,
             Err(refusal) => refuse(&mut send, refusal).await,
         },
+        Open::Figures => {
+            // Of a full device that takes milliseconds, in which others are to be served.
+            let figures = spawn_blocking(move || serve.figures()).await.unwrap_or_default();
+            tell(send, figures).await;
+        }
         Open::Logs(_) | Open::Session | Open::Module(_) | Open::Renew(_) => {
             refuse(&mut send, RefusalV1::new("BadRequest", "a spoke does not serve that")).await;
         }
@@ -88,6 +97,23 @@ async fn send_log(mut send: Box<dyn SendHalf>, mut recv: Reader, mut log: super:
         // Without its end the stream is reset, and the reader hears that something is missing.
         Err(error) => debug!(%error, "a log broke off"),
     }
+}
+
+/// Figures, as many as one telling may hold; what comes after them is left out.
+async fn tell(mut send: Box<dyn SendHalf>, figures: Vec<Figures>) {
+    send.set_priority(Priority::Logs);
+    if frame::write(&mut send, &Answer::Ready).await.is_err() {
+        return;
+    }
+    let mut left = limits::FIGURES;
+    for bytes in figures.iter().filter_map(|one| frame::encode(one).ok()) {
+        let Some(rest) = left.checked_sub(bytes.len()) else { break };
+        left = rest;
+        if send.write_all(&bytes).await.is_err() {
+            return;
+        }
+    }
+    let _ = send.shutdown().await;
 }
 
 async fn connect(mut send: Box<dyn SendHalf>, recv: Reader, mut pod: Box<dyn Duplex>) {

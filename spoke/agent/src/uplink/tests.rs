@@ -9,8 +9,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use freewheel_link::budget::{Budget, Use};
 use freewheel_link::digest::{Digest, SetDigest};
+use freewheel_link::figures::{DeviceV1, Figures, GateV1};
 use freewheel_link::frame::{self, FrameReader};
 use freewheel_link::generation::Generation;
+use freewheel_link::limits;
 use freewheel_link::memory::{self, Memory};
 use freewheel_link::message::{
     ABILITIES, Answer, DatagramV1, HubToSpoke, LogsV1, Open, PlanV1, Reason, RefusalV1, SpokeToHub,
@@ -73,6 +75,13 @@ impl Serve for Echo {
             tokio::io::copy(&mut read, &mut write).await
         });
         Ok(Box::new(here))
+    }
+
+    /// More than is told at once.
+    fn figures(&self) -> Vec<Figures> {
+        let gate = GateV1 { gate: "g".repeat(limits::FIGURES / 5 * 2), ..GateV1::default() };
+        let gate = Figures::Gate(gate);
+        vec![Figures::Device(DeviceV1::default()), gate.clone(), gate.clone(), gate]
     }
 }
 
@@ -393,6 +402,14 @@ async fn logs_and_tunnels_are_served_or_refused() {
     assert_eq!(text, "line\n");
     let (answer, ..) = open(logs("nope")).await;
     assert_eq!(answer, Answer::Refused(RefusalV1::new("NotFound", "no container \"nope\"")));
+
+    let (answer, _send, mut recv) = open(Open::Figures).await;
+    let told = soon(recv.next::<Figures>()).await.unwrap();
+    assert_eq!((answer, told), (Answer::Ready, Some(Figures::Device(DeviceV1::default()))));
+    for _ in 0..2 {
+        assert!(matches!(soon(recv.next()).await.unwrap(), Some(Figures::Gate(_))));
+    }
+    assert_eq!(soon(recv.next::<Figures>()).await.unwrap(), None, "no more than it may");
 
     let address = "10.64.0.2:80".parse().unwrap();
     let tunnel = TunnelV1 { realm: ClusterName::root(), from: address, to: address };
