@@ -10,7 +10,8 @@ use freewheel_spoke_net::PodNet;
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::WasiCtxBuilder;
 
-use crate::lanes::Runtimes;
+use crate::file_calls::FileCalls;
+use crate::lanes::{Lane, Runtimes};
 use crate::life::Life;
 use crate::mappings::{self, NoneLeft};
 use crate::memory::Memory;
@@ -33,6 +34,8 @@ pub(crate) struct Container {
     pub(crate) module: Arc<Module>,
     pub(crate) meter: Arc<Meter>,
     pub(crate) log: LogSink,
+    /// Of its pod.
+    pub(crate) calls: Arc<FileCalls>,
     pub(crate) runtimes: Arc<Runtimes>,
     pub(crate) pages: Arc<Pages>,
     /// Tells the agent.
@@ -62,6 +65,7 @@ impl Container {
             life: self.life.clone(),
             memory: self.memory.clone(),
             log: self.log.clone(),
+            calls: self.calls.clone(),
             given,
             mappings,
         };
@@ -78,6 +82,7 @@ impl Container {
             files: self.pod.files(),
             memory: &self.memory,
             log: self.log.clone(),
+            timers: self.runtimes.lane(Lane::Guests).clone(),
             given,
             mappings: self.map()?,
         };

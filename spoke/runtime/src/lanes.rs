@@ -2,11 +2,7 @@
 //!
 //! A guest that computes without end starves every task of its runtime for hundreds of milliseconds. So the
 //! agent's own work runs elsewhere (the caller's runtime), and guests that keep using up their slices move
-//! to threads of lower priority until they calm down.
-//!
-//! Not held: file calls of all guests of a lane have [`BLOCKING_THREADS`] threads, first come, first served. Each instance
-//! has one call at a time; a pod of many instances that wait for a slow disk has all threads, and a neighbour's call waits
-//! behind theirs.
+//! to threads of lower priority until they calm down. File calls have threads of their own (`file_calls.rs`).
 
 use std::io;
 
@@ -16,9 +12,6 @@ use tracing::warn;
 
 /// Niceness of the hogs' threads: they get what the others leave.
 const HOG_NICE: i32 = 10;
-
-/// Threads for file operations of guests; tokio's default of 512 would be 512 stacks.
-const BLOCKING_THREADS: usize = 8;
 
 /// One of the two runtimes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +47,8 @@ impl Runtimes {
             };
             Builder::new_multi_thread()
                 .worker_threads(cores)
-                .max_blocking_threads(BLOCKING_THREADS)
+                // Nothing of guests' is done there.
+                .max_blocking_threads(1)
                 .thread_name(name)
                 .on_thread_start(lower)
                 .enable_all()

@@ -7,6 +7,7 @@
 //! world       what a store holds: a file for each thing that guests can do, its limits, what a module may import
 //! lanes, metered, ticker, memory, on_stack           CPU and memory: who runs where, how long, how much
 //! life, exit  how it is stopped, how its end reads   mappings     of memory, shared out
+//! file_calls  threads for file calls, each pod's its own
 //! native, stacks   the only unsafe code              probe        which engine profile fits this machine
 //! ```
 //!
@@ -21,6 +22,7 @@
 
 mod container;
 mod exit;
+mod file_calls;
 mod figures;
 mod handler;
 mod http;

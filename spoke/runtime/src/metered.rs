@@ -11,7 +11,7 @@
 //! - the polls of a guest with a quota take no more than its share of each period (`a_quota_makes_a_guest_wait`,
 //!   `a_quota_gives_its_share_of_each_period_and_takes_debt_along`).
 //!
-//! Not counted: what a guest's file calls take on the threads that both lanes have for these. Upstream hands the work over
+//! Not counted: what a guest's file calls take on the threads that its pod has for these. Upstream hands the work over
 //! without a word of whose it is; a path through many links may take milliseconds there.
 
 use std::pin::Pin;

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use freewheel_spoke_account::{Account, Full, Held};
 use freewheel_spoke_engine::PREVIEW_1;
 use freewheel_spoke_logs::LogSink;
+use tokio::runtime::Handle;
 use wasmtime::{
     AsContextMut as _, Caller, Engine, Extern, Linker, Result, Store, UpdateDeadline, bail,
 };
@@ -39,6 +40,7 @@ use wasmtime_wasi::p1::{WasiP1Ctx, add_to_linker_async};
 use wasmtime_wasi::{I32Exit, WasiCtxBuilder, WasiView as _};
 use wiggle::GuestMemory;
 
+use crate::file_calls::within;
 use crate::memory::{Limiter, Memory, Share};
 use crate::world::{self, CALL_BYTES, LISTED, MAX_RANDOM, Mounts};
 
@@ -87,6 +89,8 @@ pub(crate) struct CoreWorld<'a> {
     pub(crate) files: &'a Arc<Account>,
     pub(crate) memory: &'a Arc<Memory>,
     pub(crate) log: LogSink,
+    /// Where what it waits for is timed: its files' threads have no timers.
+    pub(crate) timers: Handle,
     /// Place for what is in `wasi`.
     pub(crate) given: Share,
     /// Mappings of its stack, memories and tables.
@@ -105,6 +109,7 @@ pub(crate) struct Core {
     mounts: Vec<RawFd>,
     log: LogSink,
     told: bool,
+    timers: Handle,
     _given: Share,
     _mappings: Held,
 }
@@ -112,7 +117,8 @@ pub(crate) struct Core {
 impl Core {
     /// A store for one run, interrupted by the ticker.
     pub(crate) fn store(engine: &Engine, world: CoreWorld<'_>) -> Result<Store<Self>> {
-        let CoreWorld { mut wasi, mounts, files, memory, log, given, mappings: mapped } = world;
+        let CoreWorld { mut wasi, mounts, files, memory, log, timers, given, mappings: mapped } =
+            world;
         let Ok(open) = files.take(mounts.count()) else { bail!("too many open files") };
         mounts.preopen(&mut wasi)?;
         let mut wasi = wasi.build_p1();
@@ -131,6 +137,7 @@ impl Core {
             mounts,
             log,
             told: false,
+            timers,
             _given: given,
             _mappings: mapped,
         };
@@ -433,9 +440,10 @@ fn lists(linker: &mut Linker<Core>) -> Result<()> {
                     return Ok(says(Errno::Nomem));
                 }
                 let mut memory = GuestMemory::Unshared(bytes);
+                let timers = core.timers.clone();
                 let said =
                     upstream::poll_oneoff(&mut core.wasi, &mut memory, list, events, count, done);
-                let said = said.await;
+                let said = within(&timers, said).await;
                 core.call.fits(0);
                 said
             })

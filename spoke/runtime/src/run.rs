@@ -111,7 +111,8 @@ impl Container {
             return exit::killed(Cause::Early);
         }
         started();
-        let instance = match pre.instantiate_async(&mut store).await {
+        // All that it calls are files and its log; what needs more is polled in its lane (`preview1.rs`).
+        let instance = match self.calls.run(pre.instantiate_async(&mut store)).await {
             Ok(instance) => instance,
             Err(error) => return self.ended(Err(error)),
         };
@@ -119,7 +120,7 @@ impl Container {
             Ok(main) => main,
             Err(error) => return exit::start_error(format!("{error:#}")),
         };
-        self.ended(main.call_async(&mut store, ()).await.map(Ok))
+        self.ended(self.calls.run(main.call_async(&mut store, ())).await.map(Ok))
     }
 
     /// Puts a program on its lane.

@@ -22,6 +22,7 @@ use wasmtime::Engine;
 
 use crate::container::Container;
 use crate::exit;
+use crate::file_calls::AllFileCalls;
 use crate::figures::{self, Whose};
 use crate::lanes::Runtimes;
 use crate::life::{Cause, Life};
@@ -114,6 +115,7 @@ pub struct Runtime {
     fabric: Arc<Fabric>,
     control: Handle,
     runtimes: Arc<Runtimes>,
+    calls: AllFileCalls,
     pages: Arc<Pages>,
     deliver: Arc<dyn Fn(Input) + Send + Sync>,
     running: Mutex<HashMap<ContainerId, Running>>,
@@ -156,6 +158,7 @@ impl Runtime {
         // What those that run now touch of their stacks is counted when they park.
         let running = runtimes.at_once() * STACK;
         fabric.account().set_limit(memory.saturating_sub(running as u64));
+        let calls = AllFileCalls::new(memory);
         fabric.files().set_limit(files);
         fabric.mappings().set_limit(mappings);
         let of_memory = mappings::of_memory(&profile, addresses, mappings);
@@ -168,6 +171,7 @@ impl Runtime {
             fabric,
             control,
             runtimes: Arc::new(runtimes),
+            calls,
             pages: Arc::new(Pages::open()),
             deliver,
             running: Mutex::default(),
@@ -273,6 +277,10 @@ impl Runtime {
             Ok(mounts) => mounts,
             Err(why) => return failed(&why),
         };
+        let calls = match self.calls.of(&start.id.pod) {
+            Ok(calls) => calls,
+            Err(error) => return failed(&format!("there are no threads for its files: {error}")),
+        };
         let meter = Meter {
             usage,
             quota: start.cpu_limit_milli.map(Quota::new),
@@ -297,6 +305,7 @@ impl Runtime {
             module,
             meter: Arc::new(meter),
             log,
+            calls,
             runtimes: self.runtimes.clone(),
             pages: self.pages.clone(),
             deliver: self.deliver.clone(),
@@ -411,6 +420,7 @@ impl Containers for Runtime {
     }
 
     fn forget_pod(&self, pod_uid: &str) {
+        self.calls.forget(pod_uid);
         let logs = self.logs.lock().take(pod_uid);
         if logs.is_empty() {
             return;

@@ -27,6 +27,8 @@ use wasmtime_wasi_io::streams::{
     DynInputStream, DynOutputStream, InputStream, OutputStream, StreamError, StreamResult,
 };
 
+use super::file_view::file_view;
+use crate::file_calls::FileCalls;
 use crate::memory::{Memory, Share};
 
 /// The interface of which the calls here are ours, in the version that upstream defines it.
@@ -51,12 +53,23 @@ pub(crate) struct OpenFiles {
     memory: Arc<Memory>,
     log: LogSink,
     told: bool,
+    calls: Arc<FileCalls>,
 }
 
 impl OpenFiles {
-    pub(crate) fn new(account: Arc<Account>, memory: Arc<Memory>, log: LogSink) -> Self {
+    pub(crate) fn new(
+        account: Arc<Account>,
+        memory: Arc<Memory>,
+        log: LogSink,
+        calls: Arc<FileCalls>,
+    ) -> Self {
         let (open, lists) = (HashMap::new(), HashMap::new());
-        Self { account, open, lists, memory, log, told: false }
+        Self { account, open, lists, memory, log, told: false, calls }
+    }
+
+    /// Where its calls are done.
+    pub(super) fn calls(&self) -> Arc<FileCalls> {
+        self.calls.clone()
     }
 
     fn place(&mut self) -> Option<Held> {
@@ -78,6 +91,7 @@ pub(crate) fn tell(log: &LogSink, full: &Full) {
 /// A file's stream: it keeps the file open, and upstream reads ahead of the guest and writes behind it.
 struct Counted<S> {
     stream: S,
+    calls: Arc<FileCalls>,
     held: Share,
     _open: Option<Arc<Held>>,
 }
@@ -91,7 +105,7 @@ impl<S> Counted<S> {
 #[async_trait::async_trait]
 impl Pollable for Counted<DynInputStream> {
     async fn ready(&mut self) {
-        self.stream.ready().await;
+        self.calls.run(self.stream.ready()).await;
     }
 }
 
@@ -100,7 +114,7 @@ impl InputStream for Counted<DynInputStream> {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
         // What was read before and not taken may be as much.
         self.hold(self.held.bytes().max(size.min(READ)))?;
-        let bytes = self.stream.read(size)?;
+        let bytes = self.calls.begin(|| self.stream.read(size))?;
         if !bytes.is_empty() {
             self.hold(self.held.bytes().saturating_sub(bytes.len()).max(AHEAD))?;
         }
@@ -108,7 +122,7 @@ impl InputStream for Counted<DynInputStream> {
     }
 
     async fn blocking_read(&mut self, size: usize) -> StreamResult<Bytes> {
-        let bytes = self.stream.blocking_read(size).await?;
+        let bytes = self.calls.run(self.stream.blocking_read(size)).await?;
         self.hold(self.held.bytes().saturating_sub(bytes.len()).max(AHEAD))?;
         Ok(bytes)
     }
@@ -132,7 +146,7 @@ impl OutputStream for Counted<DynOutputStream> {
             return Err(StreamError::trap("write exceeds what check-write allowed"));
         }
         self.hold(bytes.len())?;
-        self.stream.write(bytes)
+        self.calls.begin(|| self.stream.write(bytes))
     }
 
     fn flush(&mut self) -> StreamResult<()> {
@@ -149,7 +163,7 @@ impl OutputStream for Counted<DynOutputStream> {
     }
 
     async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.stream.blocking_write_and_flush(bytes).await
+        self.calls.run(self.stream.blocking_write_and_flush(bytes)).await
     }
 
     async fn cancel(&mut self) {
@@ -269,7 +283,7 @@ async fn open_at<T: HasFiles>(
 ) -> Result<(Result<File, ErrorCode>,)> {
     let state = store.data_mut();
     let Some(place) = state.files().place() else { return Ok((Err(ErrorCode::Quota),)) };
-    let mut view = state.filesystem();
+    let mut view = file_view(state);
     let opened = HostDescriptor::open_at(&mut view, at, follow, path, open, flags).await;
     let opened = told(state, opened)?;
     if let Ok(file) = &opened {
@@ -293,7 +307,7 @@ async fn read_directory<T: HasFiles>(
     if !held.fits(usize::try_from(on_disk.saturating_mul(LISTED)).unwrap_or(usize::MAX)) {
         return Ok((Err(ErrorCode::InsufficientMemory),));
     }
-    let list = HostDescriptor::read_directory(&mut state.filesystem(), dir).await;
+    let list = HostDescriptor::read_directory(&mut file_view(state), dir).await;
     let list = told(state, list)?;
     if let Ok(list) = &list {
         state.files().lists.insert(list.rep(), held);
@@ -308,10 +322,11 @@ fn count_input(
 ) -> Result<()> {
     let files = state.files();
     let (mut held, open) = (files.memory.share(), files.open.get(&file).cloned());
+    let calls = files.calls();
     held.set(AHEAD)?;
     let slot = state.ctx().table.get_mut(stream)?;
     let stream = std::mem::replace(slot, Box::new(ClosedInputStream));
-    *slot = Box::new(Counted { stream, held, _open: open });
+    *slot = Box::new(Counted { stream, calls, held, _open: open });
     Ok(())
 }
 
@@ -322,8 +337,9 @@ fn count_output(
 ) -> Result<()> {
     let files = state.files();
     let (held, open) = (files.memory.share(), files.open.get(&file).cloned());
+    let calls = files.calls();
     let slot = state.ctx().table.get_mut(stream)?;
     let stream = std::mem::replace(slot, Box::new(ClosedOutputStream));
-    *slot = Box::new(Counted { stream, held, _open: open });
+    *slot = Box::new(Counted { stream, calls, held, _open: open });
     Ok(())
 }

@@ -6,7 +6,8 @@
 //! sockets      wasi:sockets on the pod's network                     lifecycle  its own stop, codes of its own
 //! fields       header fields of wasi:http                            requests   what is sent and answered with them
 //! outgoing     where its requests go                                 handles    the table of all, with their bounds
-//! ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+//! file_view    calls on files, on the threads of its pod
+//! ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 //! state        all of that in one store, with its limits             linker     what of it a module may import
 //! ```
 //!
@@ -15,6 +16,7 @@
 //! one in `linker`.
 
 mod fields;
+mod file_view;
 mod files;
 mod given;
 mod handles;

@@ -20,6 +20,7 @@ use super::lifecycle::{HasLife, LifeView};
 use super::mounts::{Mounts, MountsView};
 use super::outgoing::Outgoing;
 use super::sockets::{HasNet, NetView};
+use crate::file_calls::FileCalls;
 use crate::life::Life;
 use crate::memory::{Limiter, Memory, Share};
 
@@ -31,6 +32,7 @@ pub(crate) struct World {
     pub(crate) life: Arc<Life>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) log: LogSink,
+    pub(crate) calls: Arc<FileCalls>,
     /// Place for what is in `wasi`.
     pub(crate) given: Share,
     /// Mappings of its stack, memories and tables.
@@ -60,14 +62,14 @@ impl State {
     pub(crate) fn store(engine: &Engine, world: World) -> Store<Self> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
-        let World { wasi, mounts, pod, life, memory, log, given, mappings } = world;
+        let World { wasi, mounts, pod, life, memory, log, calls, given, mappings } = world;
         let state = Self {
             table,
             wasi,
             mounts,
             http: WasiHttpCtx::new(),
             outgoing: Outgoing::new(pod.clone()),
-            files: OpenFiles::new(pod.files().clone(), memory.clone(), log),
+            files: OpenFiles::new(pod.files().clone(), memory.clone(), log, calls),
             pod,
             life,
             limiter: Limiter::new(&memory),

@@ -310,3 +310,38 @@ async fn a_core_program_reads_a_single_file_and_changes_nothing() {
         assert_eq!(text, "single\n", "{name}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_file_calls_of_one_pod_hold_up_no_other() {
+    let node = node();
+    let open = |name: i32, len: i32| {
+        format!("(call $exit (call $open (i32.const {name}) (i32.const {len}) (i32.const 0)))")
+    };
+    // Whoever opens it for reading waits until somebody opens it for writing.
+    let slow: Vec<_> = (0..9)
+        .map(|number| {
+            let mut start = mounted(&node, "slow", &open(230, 5), true);
+            start.0.id.container = format!("c{number}");
+            start.0.log = node.dir.path().join(format!("c{number}.log"));
+            start
+        })
+        .collect();
+    let shared = node.dir.path().join("shared");
+    let made = std::process::Command::new("mkfifo").arg(shared.join("large")).status();
+    assert!(made.unwrap().success());
+    std::fs::write(shared.join("file"), "at once").unwrap();
+    let slow: Vec<_> = slow.into_iter().map(|start| node.start(start)).collect();
+    // Of each its mount, the program's own handle of that, and the file that it waits for.
+    let all_wait = async {
+        while node.fabric.files().used() < 3 * slow.len() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(support::SOON, all_wait).await.unwrap();
+    assert_eq!(with_mount(&node, "other", &open(200, 4), true).await, 0);
+    let _writer = std::fs::File::options().read(true).write(true).open(shared.join("large"));
+    for id in &slow {
+        assert_eq!(node.exited(id).await.code, 0, "{id:?}");
+    }
+    nothing_is_held(&node).await;
+}
