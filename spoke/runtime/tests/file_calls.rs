@@ -1,0 +1,47 @@
+//! Files of components, which wait for a disk that is slow.
+
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod support;
+
+use std::time::Duration;
+
+use freewheel_spoke_agent::host_dir::HostDir;
+use freewheel_spoke_agent::ports::ContainerId;
+use freewheel_spoke_agent::volumes::Mount;
+use support::{Node, Start, node};
+
+/// The program `kit` that shows one of the node's files.
+fn shows(node: &Node, pod: &str, container: &str, name: &str) -> Start {
+    let mut start = node.sidecar(pod, container, &["cat", &format!("/v/{name}")]);
+    let dir = HostDir::open(node.dir.path()).unwrap();
+    start.1 = vec![Mount { dir, guest: "/v".to_owned(), read_only: true }];
+    start
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_file_calls_of_one_pods_components_hold_up_no_other() {
+    let node = node();
+    // Whoever opens it for reading waits until somebody opens it for writing.
+    let pipe = node.dir.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::fs::write(node.dir.path().join("file"), "at once").unwrap();
+    let slow: Vec<ContainerId> = (0..9)
+        .map(|number| node.start(shows(&node, "slow", &format!("c{number}"), "pipe")))
+        .collect();
+    // Of each its mount, and the file that it waits for.
+    let all_wait = async {
+        while node.fabric.files().used() < 2 * slow.len() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(support::SOON, all_wait).await.unwrap();
+    assert_eq!(node.run(shows(&node, "other", "other", "file")).await.code, 0);
+    assert_eq!(node.log("other"), "at once\n");
+    let writer = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    for id in &slow {
+        // What is no file, upstream refuses once it is open; or it is read to its end.
+        node.exited(id).await;
+    }
+    drop(writer);
+}
