@@ -62,7 +62,8 @@ fn a_device_s_figures_are_read_through_its_node() {
         Some(bytes) if 0.0 < bytes => Ok(()),
         other => Err(format!("{other:?}")),
     });
-    let own = fleet.kubectl_of("pi-1").run(&["get", "--raw", FIGURES]);
+    // kubectl takes such a path from the root on, whatever its server's is.
+    let own = kubectl.run(&["get", "--raw", &format!("/clusters/pi-1{FIGURES}")]);
     assert!(own.contains("kubelet_running_pods 0\n") && !own.contains("\"web\""), "{own}");
     let log = fleet.spoke_log("pi-1");
     let start = log.lines().find(|line| line.contains("container starts")).unwrap_or_default();
