@@ -22,8 +22,8 @@
 
 mod container;
 mod exit;
-mod file_calls;
 mod figures;
+mod file_calls;
 mod handler;
 mod http;
 mod lanes;

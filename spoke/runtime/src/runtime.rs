@@ -22,8 +22,8 @@ use wasmtime::Engine;
 
 use crate::container::Container;
 use crate::exit;
-use crate::file_calls::AllFileCalls;
 use crate::figures::{self, Whose};
+use crate::file_calls::AllFileCalls;
 use crate::lanes::Runtimes;
 use crate::life::{Cause, Life};
 use crate::mappings;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wasmtime::Result;
 use wasmtime::component::{HasData, Resource};
-use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtxView, WasiFilesystemView as _};
+use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtxView};
 use wasmtime_wasi::p2::bindings::filesystem::types::{
     Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode, Filesize,
     Host, HostDescriptor, HostDirectoryEntryStream, MetadataHashValue, NewTimestamp, OpenFlags,
@@ -13,7 +13,6 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 use wasmtime_wasi::p2::{FsError, FsResult, ReaddirIterator};
 use wasmtime_wasi_io::streams::{DynInputStream, DynOutputStream};
 
-use super::files::HasFiles;
 use crate::file_calls::FileCalls;
 
 /// What a call works on.
@@ -22,10 +21,10 @@ pub(super) struct FileView<'a> {
     calls: Arc<FileCalls>,
 }
 
-/// Upstream's calls on a store's files.
-pub(super) fn file_view<T: HasFiles>(state: &mut T) -> FileView<'_> {
-    let calls = state.files().calls();
-    FileView { upstream: state.filesystem(), calls }
+impl<'a> FileView<'a> {
+    pub(super) const fn new(upstream: WasiFilesystemCtxView<'a>, calls: Arc<FileCalls>) -> Self {
+        Self { upstream, calls }
+    }
 }
 
 /// A store's data with calls on files in it.

@@ -27,7 +27,7 @@ use wasmtime_wasi_io::streams::{
     DynInputStream, DynOutputStream, InputStream, OutputStream, StreamError, StreamResult,
 };
 
-use super::file_view::file_view;
+use super::file_view::FileView;
 use crate::file_calls::FileCalls;
 use crate::memory::{Memory, Share};
 
@@ -272,6 +272,12 @@ fn lists<T: HasFiles + 'static>(types: &mut LinkerInstance<'_, T>) -> Result<()>
         },
     )?;
     Ok(())
+}
+
+/// Upstream's calls on a store's files.
+pub(super) fn file_view<T: HasFiles>(state: &mut T) -> FileView<'_> {
+    let calls = state.files().calls();
+    FileView::new(state.filesystem(), calls)
 }
 
 async fn open_at<T: HasFiles>(

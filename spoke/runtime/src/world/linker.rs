@@ -11,7 +11,7 @@ use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, random};
 use wasmtime_wasi::random::{WasiRandom, WasiRandomView as _};
 use wasmtime_wasi_io::bindings::wasi::io;
 
-use super::file_view::{HasFileView, file_view};
+use super::file_view::HasFileView;
 use super::mounts::HasMounts;
 use super::state::State;
 use super::{fields, files, lifecycle, requests, sockets};
@@ -32,7 +32,7 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<State>> {
     io::streams::add_to_linker::<State, HasTable>(l, State::table)?;
     clocks::wall_clock::add_to_linker::<State, WasiClocks>(l, State::clocks)?;
     clocks::monotonic_clock::add_to_linker::<State, WasiClocks>(l, State::clocks)?;
-    filesystem::types::add_to_linker::<State, HasFileView>(l, file_view)?;
+    filesystem::types::add_to_linker::<State, HasFileView>(l, files::file_view)?;
     filesystem::preopens::add_to_linker::<State, HasMounts>(l, State::mounts)?;
     random::random::add_to_linker::<State, WasiRandom>(l, State::random)?;
     random::insecure::add_to_linker::<State, WasiRandom>(l, State::random)?;
